@@ -1,0 +1,1 @@
+"""Step 2: uploads and labels become images, processed images and a dataset."""

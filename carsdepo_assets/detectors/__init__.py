@@ -1,0 +1,1 @@
+"""Models behind one interface: YOLOv8 and Faster R-CNN."""

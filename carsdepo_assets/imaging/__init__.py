@@ -1,0 +1,1 @@
+"""Decode, orient, resize, measure and hash photographs."""

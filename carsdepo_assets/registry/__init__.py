@@ -1,0 +1,1 @@
+"""Model versions, their lineage and the MLflow runs they came from."""

@@ -1,0 +1,1 @@
+"""Step 3: recipe and dataset become a judged, registered model."""
