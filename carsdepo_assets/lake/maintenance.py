@@ -1,0 +1,84 @@
+"""Keeps the tables small: many small files into few, and files that nothing refers to removed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from deltalake import CommitProperties
+from deltalake.exceptions import CommitFailedError
+
+from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.objects import is_temporary, walk_folder
+from carsdepo_assets.lake.schemas import TABLES
+
+# An append that is still writing has files which no commit names yet: younger files are never touched.
+SHORTEST_RETENTION = timedelta(hours=24)
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Compacted:
+    table: str
+    files_before: int
+    files_after: int
+    version: int
+
+
+def compact(lake: Lake, tables: Sequence[str] | None = None, min_files: int = 8) -> list[Compacted]:
+    """Rewrites tables of at least min_files files into few and leaves a checkpoint. Rows and units stay as they are.
+
+    Tables that do not exist or are small are left out of the answer. Appends may go on meanwhile.
+    """
+    done = []
+    for table in TABLES if tables is None else tables:
+        for attempt in range(_ATTEMPTS):
+            delta = lake.tables.open(table)
+            if delta is None or (before := len(delta.file_uris())) < min_files:
+                break
+            try:
+                delta.optimize.compact(commit_properties=CommitProperties(max_commit_retries=30))
+            except CommitFailedError as error:
+                if attempt == _ATTEMPTS - 1:
+                    raise LakeError(f"{table}: not compacted, others keep rewriting it: {error}") from error
+                continue
+            delta.create_checkpoint()
+            done.append(Compacted(table, before, len(delta.file_uris()), int(delta.version())))
+            break
+    return done
+
+
+def vacuum(lake: Lake, retention: timedelta, *, dry_run: bool = False) -> dict[str, list[str]]:
+    """Removes files older than the retention that no version of the last `retention` needs: leftovers of killed
+    appends, and what compaction replaced. Returns the paths by table, those of unfinished puts under "".
+
+    Raises LakeError for a retention below 24 hours. The caller keeps it at least as long as anyone reads old versions.
+    """
+    if retention < SHORTEST_RETENTION:
+        raise LakeError(f"retention {retention} is below {SHORTEST_RETENTION}: appends under way could lose files.")
+    hours = -(-int(retention.total_seconds()) // 3600)
+    removed: dict[str, list[str]] = {}
+    for table in TABLES:
+        delta = lake.tables.open(table)
+        if delta is None:
+            continue
+        paths = delta.vacuum(hours, dry_run=dry_run, enforce_retention_duration=False, full=True)
+        if paths:
+            removed[table] = sorted(paths)
+    unfinished = _unfinished_puts(lake, retention)
+    if unfinished:
+        removed[""] = unfinished
+        if not dry_run and lake.root is not None:
+            for key in unfinished:
+                (lake.root / key).unlink(missing_ok=True)
+    return removed
+
+
+def _unfinished_puts(lake: Lake, retention: timedelta) -> list[str]:
+    """Keys of temporary files that a killed put left in a folder; S3 leaves none."""
+    if lake.root is None:
+        return []
+    limit = time.time() - retention.total_seconds()
+    return [key for key, facts in walk_folder(lake.root, "") if is_temporary(key) and facts.st_mtime < limit]

@@ -1,0 +1,299 @@
+"""Bytes by key, in a folder or an S3 bucket, behind one interface.
+
+The folder is written with the system's own calls and not through obstore's LocalStore: that one does not fsync,
+refuses names such as `a#1`, and its listing aborts on a link loop.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+logger = logging.getLogger(__name__)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TEMPORARY_PREFIX = ".put-"
+TEMPORARY_SUFFIX = ".tmp"
+
+
+class LakeError(Exception):
+    """The lake cannot do what was asked; the message says which key or table, and what to do."""
+
+
+class ObjectMissing(LakeError, KeyError):
+    """No object under that key."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0])
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One object: size in bytes, modified_at in UTC, to the microsecond (S3: to the second)."""
+
+    key: str
+    size: int
+    modified_at: datetime
+
+
+class Objects(Protocol):
+    root: Path | None
+
+    def put(self, key: str, data: bytes) -> None: ...
+    def get(self, key: str) -> bytes: ...
+    def exists(self, key: str) -> bool: ...
+    def list(self, prefix: str) -> Iterator[ObjectInfo]: ...
+    def delete(self, key: str) -> None: ...
+    def local_path(self, key: str) -> Path: ...
+
+
+def key_problem(key: str) -> str | None:
+    """Why a string cannot be a key on both kinds of lake; None when it can."""
+    if not key:
+        return "it is empty"
+    if any(part in ("", ".", "..") for part in key.split("/")):
+        return "it has an empty, '.' or '..' part"
+    if any(ord(c) < 32 or ord(c) == 127 for c in key):
+        return "it has a control character"
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    return "it is longer than 1024 bytes" if size > 1024 else None  # S3's limit
+
+
+def check_key(key: str) -> str:
+    problem = key_problem(key)
+    if problem:
+        raise LakeError(f"{key!r} cannot be a key: {problem}. Keys are relative paths such as raw/uploads/a.jpg.")
+    return key
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes a file so that a reader, also after a crash, sees the old bytes or the new ones, never a part.
+
+    The bytes, the name and the names of folders made on the way are on the disk when this returns.
+    """
+    _make_durable_folder(path.parent)
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_path(path.parent)
+
+
+def fsync_path(path: Path) -> None:
+    """Forces a file's bytes, or a folder's names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_durable_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_durable_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    fsync_path(folder.parent)
+
+
+def walk_folder(root: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+    """(key, stat) of each regular file under root/prefix, in order of key; no link is followed.
+
+    What vanishes during the walk is left out. A name that cannot be a key is left out with a warning in the log.
+    Raises LakeError when a folder may not be read.
+    """
+    pending = [prefix.strip("/")]
+    while pending:
+        key = pending.pop()
+        path = os.path.join(root, key) if key else str(root)
+        try:
+            facts = os.lstat(path)
+            if stat.S_ISREG(facts.st_mode):
+                yield key, facts
+                continue
+            if not stat.S_ISDIR(facts.st_mode):
+                continue
+            with os.scandir(path) as entries:
+                names = [(e.name, e.is_dir(follow_symlinks=False)) for e in entries if not e.is_symlink()]
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                logger.warning("left out, its path is too long: %s...", path[:200])
+                continue
+            raise LakeError(f"{path!r} cannot be read: {error.strerror}. Check its permissions.") from error
+        # Sorting folders as "name/" gives the order of whole keys, which is S3's order too.
+        for name, _ in sorted(names, key=lambda n: n[0] + "/" if n[1] else n[0], reverse=True):
+            child = f"{key}/{name}" if key else name
+            problem = key_problem(child)
+            if problem is None:
+                pending.append(child)
+            elif name not in (".", ".."):
+                logger.warning("left out: %r cannot be a key: %s. Rename it.", child, problem)
+
+
+def object_info(key: str, facts: os.stat_result) -> ObjectInfo:
+    # Whole microseconds: a float of seconds would not survive the way to a table and back.
+    return ObjectInfo(key, facts.st_size, _EPOCH + timedelta(microseconds=facts.st_mtime_ns // 1000))
+
+
+def is_temporary(key: str) -> bool:
+    """Whether a key is an unfinished put of ours."""
+    name = key.rsplit("/", 1)[-1]
+    return name.startswith(TEMPORARY_PREFIX) and name.endswith(TEMPORARY_SUFFIX)
+
+
+class FolderObjects:
+    """Objects as files under a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root: Path | None = root
+        self._root = root
+
+    def put(self, key: str, data: bytes) -> None:
+        try:
+            write_atomic(self._root / check_key(key), data)
+        except OSError as error:
+            raise LakeError(f"{key}: cannot be written under {self._root}: {error.strerror}.") from error
+
+    def get(self, key: str) -> bytes:
+        try:
+            return (self._root / check_key(key)).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise ObjectMissing(f"{key}: no such object in {self._root}.") from error
+        except OSError as error:
+            raise LakeError(f"{key}: cannot be read under {self._root}: {error.strerror}.") from error
+
+    def exists(self, key: str) -> bool:
+        return (self._root / check_key(key)).is_file()
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        for key, facts in walk_folder(self._root, prefix):
+            if not is_temporary(key):
+                yield object_info(key, facts)
+
+    def delete(self, key: str) -> None:
+        path = self._root / check_key(key)
+        try:
+            path.unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise LakeError(f"{key}: cannot be deleted under {self._root}: {error.strerror}.") from error
+        fsync_path(path.parent)
+
+    def local_path(self, key: str) -> Path:
+        path = self._root / check_key(key)
+        if not path.is_file():
+            raise ObjectMissing(f"{key}: no such object in {self._root}.")
+        return path
+
+
+class S3Objects:
+    """Objects in a bucket, under a prefix. S3 puts are atomic and durable by themselves."""
+
+    root: Path | None = None
+
+    def __init__(self, bucket: str, prefix: str, options: Mapping[str, str], cache: Path | None) -> None:
+        from obstore.store import S3Store
+
+        names = {k.removeprefix("AWS_").lower(): v for k, v in options.items() if k.startswith("AWS_")}
+        http = names.pop("allow_http", "false").lower() in ("true", "1", "yes")
+        if "endpoint_url" in names:
+            names["endpoint"] = names.pop("endpoint_url")
+        config: dict[str, Any] = dict(names)
+        self._store = S3Store(bucket, prefix=prefix or None, config=config, client_options={"allow_http": http})
+        self.url = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._cache = cache
+
+    def put(self, key: str, data: bytes) -> None:
+        import obstore
+
+        with _naming(key, self.url):
+            obstore.put(self._store, check_key(key), data)
+
+    def get(self, key: str) -> bytes:
+        import obstore
+
+        with _naming(key, self.url):
+            return bytes(obstore.get(self._store, check_key(key)).bytes())
+
+    def exists(self, key: str) -> bool:
+        import obstore
+
+        try:
+            with _naming(key, self.url):
+                obstore.head(self._store, check_key(key))
+        except ObjectMissing:
+            return False
+        return True
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        import obstore
+
+        folder = prefix.strip("/")
+        with _naming(folder, self.url):
+            for page in obstore.list(self._store, folder or None):
+                for row in page:
+                    yield ObjectInfo(row["path"], row["size"], row["last_modified"].astimezone(UTC))
+
+    def delete(self, key: str) -> None:
+        import obstore
+
+        try:
+            with _naming(key, self.url):
+                obstore.delete(self._store, check_key(key))
+        except ObjectMissing:
+            return
+
+    def local_path(self, key: str) -> Path:
+        import obstore
+
+        with _naming(key, self.url):
+            facts = obstore.head(self._store, check_key(key))
+        folder = self._cache or Path(tempfile.gettempdir()) / f"carsdepo-cache-{os.getuid()}"
+        version = f"{self.url}\0{key}\0{facts['e_tag']}\0{facts['size']}\0{facts['last_modified'].isoformat()}"
+        path = folder / f"{hashlib.sha256(version.encode()).hexdigest()[:32]}{Path(key).suffix}"
+        if not path.is_file():
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_atomic(path, self.get(key))
+        return path
+
+
+class _naming:
+    """Turns obstore's errors into ours, with the key in them."""
+
+    def __init__(self, key: str, url: str) -> None:
+        self._key, self._url = key, url
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        from obstore.exceptions import BaseError
+
+        if isinstance(error, FileNotFoundError):
+            raise ObjectMissing(f"{self._key}: no such object in {self._url}.") from error
+        if isinstance(error, (BaseError, OSError)):
+            first = (str(error).splitlines() or ["no message"])[0]
+            hint = "Check the bucket's name and the AWS_* variables"
+            raise LakeError(f"{self._key or '/'}: {self._url} refused: {first}. {hint}.") from error

@@ -1,0 +1,218 @@
+"""Append-only Delta tables. Each append carries its unit of work as an application transaction, so a unit lands once.
+
+Delta itself refuses a second commit with the same application id (measured: 4 processes, one commit), and blind
+appends of different units don't conflict, so no lock is needed on a folder or on S3.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from carsdepo_assets.lake.objects import LakeError, fsync_path
+from carsdepo_assets.lake.schemas import TABLES
+
+_ATTEMPTS = 8  # of one append, each with Delta's own retries inside
+_COMMIT_RETRIES = 30  # blind appends that lost the race for a version number
+
+
+def schema_of(table: str) -> pa.Schema:
+    try:
+        return TABLES[table]
+    except KeyError:
+        raise LakeError(f"{table}: no such table. Tables: {', '.join(sorted(TABLES))}.") from None
+
+
+def conform(table: str, rows: pa.Table | Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The rows with exactly the table's columns and types; a column that is left out is null.
+
+    Raises LakeError for a column that the table does not have and for a value that does not fit.
+    """
+    schema = schema_of(table)
+    if isinstance(rows, pa.Table):
+        names: set[str] = set(rows.column_names)
+        if len(names) != rows.num_columns:
+            raise LakeError(f"{table}: a column comes twice: {rows.column_names}.")
+    else:
+        names = {name for row in rows for name in row}
+    unknown = sorted(names - set(schema.names))
+    if unknown:
+        raise LakeError(f"{table}: no column {', '.join(unknown)}. Columns are added in lake/schemas.py.")
+    columns = []
+    for column in schema:
+        try:
+            if not isinstance(rows, pa.Table):
+                values = [row.get(column.name) for row in rows]
+                _refuse_fractions(values, column.type)
+                columns.append(pa.array(values, type=column.type))
+            elif column.name in names:
+                columns.append(rows[column.name].cast(column.type))
+            else:
+                columns.append(pa.nulls(rows.num_rows, type=column.type))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise LakeError(f"{table}.{column.name}: does not fit {column.type}: {error}") from error
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _refuse_fractions(values: list[Any], kind: pa.DataType) -> None:
+    """Raises ValueError where an integer is due and a fraction comes: Arrow would cut it off without a word."""
+    present = [v for v in values if v is not None]
+    if pa.types.is_list(kind):
+        _refuse_fractions([item for v in present for item in v], kind.value_type)
+    elif pa.types.is_struct(kind):
+        for i in range(kind.num_fields):
+            _refuse_fractions([v.get(kind.field(i).name) for v in present], kind.field(i).type)
+    elif pa.types.is_integer(kind):
+        for v in present:
+            if v != v or v % 1:
+                raise ValueError(f"{v!r} is not a whole number")
+
+
+class Tables:
+    """The tables under `base` (a folder or s3:// URL); options are object-store settings for S3."""
+
+    def __init__(self, base: str, options: Mapping[str, str], root: Path | None) -> None:
+        self._base, self._root = base.rstrip("/"), root
+        self._options = {**options, "aws_conditional_put": "etag"} if root is None else None
+
+    def open(self, table: str) -> DeltaTable | None:
+        """The table, or None when it does not exist yet."""
+        schema_of(table)
+        try:
+            return DeltaTable(self._uri(table), storage_options=self._options)
+        except TableNotFoundError:
+            return None
+        except (DeltaError, OSError) as error:
+            raise LakeError(f"{table}: cannot be opened at {self._uri(table)}: {error}") from error
+
+    def append(self, table: str, rows: pa.Table | Sequence[Mapping[str, Any]], unit: str) -> bool:
+        """Adds the rows as one commit; False when that unit was committed before, by whomever."""
+        data = conform(table, rows)
+        app_id = _app_id(table, unit)
+        trouble: Exception | None = None
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(random.uniform(0, 0.05 * 2**attempt))
+            delta = self.open(table) or self._create(table)
+            if delta.transaction_version(app_id) is not None:
+                return False
+            stored = {field.name for field in delta.schema().fields}
+            try:
+                write_deltalake(
+                    delta,
+                    data,
+                    mode="append",
+                    # A column added to the schema since the table was made: the first append brings it in.
+                    schema_mode="merge" if not stored.issuperset(data.column_names) else None,
+                    commit_properties=CommitProperties(
+                        app_transactions=[Transaction(app_id, 1)], max_commit_retries=_COMMIT_RETRIES
+                    ),
+                )
+            except (DeltaError, OSError) as error:
+                # Another process may have committed this unit, or our commit stood and only its answer was lost:
+                # the next round opens the table anew and looks.
+                trouble = error
+                continue
+            self._settle(table, delta)
+            return True
+        raise LakeError(f"{table}: unit {unit} was not committed after {_ATTEMPTS} attempts: {trouble}") from trouble
+
+    def committed(self, table: str, unit: str) -> bool:
+        delta = self.open(table)
+        return delta is not None and delta.transaction_version(_app_id(table, unit)) is not None
+
+    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows, in no promised order; columns that the stored table does not have yet are null."""
+        schema = schema_of(table)
+        if columns is not None:
+            unknown = sorted(set(columns) - set(schema.names))
+            if unknown:
+                raise LakeError(f"{table}: no column {', '.join(unknown)}. It has: {', '.join(schema.names)}.")
+            schema = pa.schema([schema.field(name) for name in columns])
+        delta = self.open(table)
+        if delta is None:
+            return schema.empty_table()
+        # DataFusion's reader and not to_pyarrow_dataset: that one reads through a Python file system in Arrow's own
+        # threads, which aborts one process in seven when it ends soon after reading from S3.
+        there = {field.name for field in delta.schema().fields}
+        wanted = [name for name in schema.names if name in there] or sorted(there)[:1]  # one at least, to count rows
+        columns_sql = ", ".join(f'"{name}"' for name in wanted)
+        try:
+            stored = pa.table(QueryBuilder().register("t", delta).execute(f"SELECT {columns_sql} FROM t"))
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise LakeError(f"{table}: cannot be read: {error}") from error
+        arrays = [
+            stored[f.name].cast(f.type) if f.name in stored.column_names else pa.nulls(stored.num_rows, f.type)
+            for f in schema
+        ]
+        return pa.Table.from_arrays(arrays, schema=schema)
+
+    def version(self, table: str) -> int:
+        delta = self.open(table)
+        return -1 if delta is None else int(delta.version())
+
+    def query(self, sql: str, given: Mapping[str, pa.Table]) -> pa.Table:
+        """DuckDB's SQL over the given Arrow tables and those lake tables whose names the SQL mentions."""
+        import duckdb
+
+        words = set(re.findall(r"\w+", sql))
+        sources = {name: self.read(name) for name in TABLES if name in words and name not in given} | dict(given)
+        # No files, no network, no Python variables by name: the SQL sees the tables handed to it.
+        config = {"python_enable_replacements": "false", "autoinstall_known_extensions": "false"}
+        with duckdb.connect(config=config) as connection:
+            connection.execute("SET enable_external_access = false; SET TimeZone = 'UTC'")
+            for name, rows in sources.items():
+                connection.register(name, rows)
+            try:
+                return connection.execute(sql).to_arrow_table()
+            except duckdb.Error as error:
+                raise LakeError(f"query failed: {error}\n{sql}") from error
+
+    def _uri(self, table: str) -> str:
+        return f"{self._base}/{table}"
+
+    def _create(self, table: str) -> DeltaTable:
+        try:
+            if self._root is not None:
+                (self._root / "tables").mkdir(parents=True, exist_ok=True)
+            return DeltaTable.create(
+                self._uri(table), schema_of(table), mode="error", storage_options=self._options,
+                configuration={"delta.appendOnly": "true"},
+                # Version 0 or nothing: with retries a loser of the race commits a second creation as version 1.
+                commit_properties=CommitProperties(max_commit_retries=0),
+            )  # fmt: skip
+        except (DeltaError, OSError) as error:
+            delta = self.open(table)  # another process was first
+            if delta is None:
+                raise LakeError(f"{table}: cannot be created at {self._uri(table)}: {error}") from error
+            return delta
+
+    def _settle(self, table: str, delta: DeltaTable) -> None:
+        """On a folder, forces the commit to the disk (Delta renames, but does not fsync): rows first, then the log."""
+        if self._root is None:
+            return
+        folder = self._root / "tables" / table
+        log = folder / "_delta_log" / f"{delta.version():020d}.json"
+        if not log.exists():  # compacted and cleaned by another process meanwhile: nothing of ours is left to force
+            return
+        for line in log.read_text().splitlines():
+            added = json.loads(line).get("add")
+            if added and (folder / added["path"]).exists():
+                fsync_path(folder / added["path"])
+        for path in (folder, log, log.parent, folder.parent):
+            fsync_path(path)
+
+
+def _app_id(table: str, unit: str) -> str:
+    if not unit:
+        raise LakeError(f"{table}: an append needs a unit, for example the batch's id.")
+    return f"{table}:{unit}"
