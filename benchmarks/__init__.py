@@ -1,0 +1,1 @@
+"""Figures as ratios against a named alternative in the same run: `make bench`."""

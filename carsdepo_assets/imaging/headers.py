@@ -1,0 +1,125 @@
+"""What a file says about itself, read without decoding: signature, JPEG segments, WebP canvas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from carsdepo_assets.imaging.bad_image import BadImage
+
+# Frame headers: SOF0..SOF15 without DHT, JPG and DAC (ITU-T T.81, table B.1).
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers with no length: TEM, RST0..7
+_MAX_SEGMENTS = 4096  # a colour profile takes up to 255; more than this is an attack on the loop below
+_MAX_SCANS = 100  # progressive encoders write about 10; thousands of scans decode for minutes
+
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"})
+
+
+@dataclass(frozen=True)
+class Segment:
+    """marker: second byte; start: offset of its 0xFF; end: offset behind its payload."""
+
+    marker: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class JpegHeader:
+    """Everything before the first scan. exif: the TIFF block without its 'Exif' prefix, b'' when there is none."""
+
+    width: int
+    height: int
+    components: int
+    precision: int
+    frame: int
+    adobe: bool
+    exif: bytes
+    segments: tuple[Segment, ...]
+    scan_at: int
+
+    @property
+    def sequential(self) -> bool:
+        """Huffman-coded and one pass: SOF0 or SOF1."""
+        return self.frame in (0xC0, 0xC1)
+
+
+def sniff(data: bytes) -> str | None:
+    """The format by signature: jpeg, png, gif, bmp, tiff, webp, avif, heic; None for anything else."""
+    if data[:3] == b"\xff\xd8\xff":
+        return "jpeg"
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "png"
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return "gif"
+    if data[:2] == b"BM" and data[6:10] == b"\0\0\0\0":
+        return "bmp"
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return "tiff"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[4:8] == b"ftyp":
+        return "avif" if data[8:12] in (b"avif", b"avis") else "heic" if data[8:12] in _HEIF_BRANDS else None
+    return None
+
+
+def jpeg_header(data: bytes) -> JpegHeader:
+    """Reads the segments up to the first scan. Raises BadImage truncated or unsupported."""
+    position, exif, adobe = 2, b"", False
+    frame: tuple[int, int, int, int, int] | None = None
+    segments: list[Segment] = []
+    while len(segments) < _MAX_SEGMENTS:
+        start = data.find(b"\xff", position)
+        position = start + 1
+        while start >= 0 and data[position : position + 1] == b"\xff":  # fill bytes
+            start, position = position, position + 1
+        if start < 0 or position + 3 > len(data):
+            raise BadImage("truncated", f"JPEG ends in its header, after {len(data)} bytes")
+        marker = data[position]
+        position += 1
+        if marker in _ALONE or marker == 0:
+            continue
+        if marker == 0xD9:
+            raise BadImage("truncated", "JPEG ends before its first scan")
+        length = int.from_bytes(data[position : position + 2], "big")
+        end = position + length
+        if length < 2 or end > len(data):
+            raise BadImage("truncated", f"JPEG segment 0x{marker:02x} at byte {start} runs past the file's end")
+        if marker == 0xDA:
+            if frame is None:
+                raise BadImage("truncated", "JPEG scan without a frame header")
+            if frame[0] not in (0xC0, 0xC1) and data.count(b"\xff\xda", start) > _MAX_SCANS:
+                raise BadImage("unsupported", f"progressive JPEG of more than {_MAX_SCANS} scans")
+            number, precision, height, width, components = frame
+            return JpegHeader(width, height, components, precision, number, adobe, exif, tuple(segments), start)
+        payload = data[position + 2 : end] if marker != 0xE2 else b""
+        if marker in _FRAMES and len(payload) >= 6:
+            frame = (
+                marker,
+                payload[0],
+                int.from_bytes(payload[1:3], "big"),
+                int.from_bytes(payload[3:5], "big"),
+                payload[5],
+            )
+        elif marker == 0xE1 and not exif and payload[:6] == b"Exif\0\0":
+            exif = payload[6:]
+        elif marker == 0xEE and payload[:5] == b"Adobe":
+            adobe = True
+        segments.append(Segment(marker, start, end))
+        position = end
+    raise BadImage("unsupported", f"JPEG of more than {_MAX_SEGMENTS} segments")
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a WebP's canvas (RFC 9649, section 2). Pillow's decoder allocates it on opening."""
+    kind, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        raise BadImage("truncated", f"WebP ends in its header, after {len(data)} bytes")
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+    raise BadImage("unsupported", f"WebP chunk {kind!r}")

@@ -1,0 +1,96 @@
+"""Everything that is not JPEG, by Pillow: one frame, as RGB, whatever the file's mode."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from carsdepo_assets.imaging.bad_image import BadImage
+
+# The plugins themselves, not Image.open: its limit on pixels is a global of the process, ours is the policy's.
+_READERS: dict[str, Any] = {
+    "png": PngImagePlugin.PngImageFile,
+    "gif": GifImagePlugin.GifImageFile,
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "tiff": TiffImagePlugin.TiffImageFile,
+    "webp": WebPImagePlugin.WebPImageFile,
+    "avif": AvifImagePlugin.AvifImageFile,
+    "jpeg": JpegImagePlugin.JpegImageFile,
+}
+# What Pillow's readers raise on damaged files.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+)
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+def open_image(data: bytes, kind: str) -> Any:
+    """The file opened, pixels unread. Raises BadImage truncated or animated."""
+    try:
+        image = _READERS[kind](io.BytesIO(data))
+        animated = bool(getattr(image, "is_animated", False))
+    except _BOMB as error:
+        raise BadImage("too_many_pixels", str(error)) from error
+    except _DAMAGE as error:
+        raise BadImage("truncated", f"{kind}: {error}") from error
+    if animated:
+        raise BadImage("animated", f"{kind} of several frames or pages")
+    return image
+
+
+def to_rgb(image: Any, data: bytes, kind: str) -> tuple[np.ndarray, list[str], bytes]:
+    """Pixels of an opened image: (HxWx3 uint8, notes, EXIF block). Raises BadImage truncated or unsupported."""
+    try:
+        image.load()
+        rgb, notes = _convert(image)
+    except _BOMB as error:
+        raise BadImage("too_many_pixels", str(error)) from error
+    except _DAMAGE as error:
+        raise BadImage("truncated", f"{kind}: {error}") from error
+    if kind == "png" and data[24] == 16:
+        notes.append("16-bit")
+    # A TIFF file is itself the structure that EXIF blocks have.
+    exif = data if kind == "tiff" else image.info.get("exif", b"")
+    return rgb, notes, exif if isinstance(exif, bytes) else b""
+
+
+def _convert(image: Any) -> tuple[np.ndarray, list[str]]:
+    mode = image.mode
+    if mode.startswith("I;16"):
+        # Pillow's own conversion clips at 255 and would give a white picture.
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2), ["grey", "16-bit"] if image.format != "PNG" else ["grey"]
+    if mode in ("I", "F"):
+        raise BadImage("unsupported", f"{image.format} with pixels of mode {mode}: their range is unknown")
+    notes = {"L": ["grey"], "LA": ["grey"], "1": ["grey"], "P": ["palette"], "PA": ["palette"], "CMYK": ["cmyk"]}.get(
+        mode, []
+    )
+    if mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        front = image.convert("RGBA")
+        image = Image.new("RGBA", front.size, (255, 255, 255, 255))
+        image.alpha_composite(front)
+        notes = [*notes, "alpha"]
+    return np.array(image.convert("RGB")), notes

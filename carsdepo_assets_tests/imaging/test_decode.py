@@ -1,0 +1,174 @@
+"""Odd files: each decodes to the right pixels or is refused with its reason."""
+
+from __future__ import annotations
+
+import io
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from carsdepo_assets.imaging.decode import BadImage, Decoded, decode
+from carsdepo_assets_tests.imaging.files import LIMITS, animated, jpeg_claiming, png, png16, saved, scene, without_adobe
+
+PHOTO = saved(scene(), quality=92)
+PROGRESSIVE = saved(scene(), quality=92, progressive=True)
+
+
+def opened(data: bytes) -> Decoded:
+    return decode(data, **LIMITS)
+
+
+REFUSED = {
+    "empty": (b"", "empty"),
+    "text named .jpg": (b"this is not a photograph\n" * 40, "not_an_image"),
+    "one byte": (b"\xff", "not_an_image"),
+    "jpeg signature only": (b"\xff\xd8\xff\xe0", "truncated"),
+    "jpeg, half": (PHOTO[: len(PHOTO) // 2], "truncated"),
+    "jpeg, last 2 bytes gone": (PHOTO[:-2], "truncated"),
+    "jpeg, half, end marker put back": (PHOTO[: len(PHOTO) // 2] + b"\xff\xd9", "truncated"),
+    "jpeg, cut in its header": (PHOTO[:100], "truncated"),
+    "jpeg, no scan": (PHOTO[:2] + b"\xff\xd9", "truncated"),
+    "progressive jpeg, half": (PROGRESSIVE[: len(PROGRESSIVE) // 2], "truncated"),
+    "progressive jpeg of 101 scans": (
+        PROGRESSIVE[:-2] + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" * 101 + b"\xff\xd9",
+        "unsupported",
+    ),
+    "jpeg, 1 x 1": (saved(scene()[:1, :1]), "too_small"),
+    "png, 1 x 1": (saved(scene()[:1, :1], "PNG"), "too_small"),
+    "31 pixels high": (saved(scene()[:31]), "too_small"),
+    "jpeg header of 30,000 x 30,000": (jpeg_claiming(30000, 30000), "too_many_pixels"),
+    "png header of 30,000 x 30,000": (png(30000, 30000, 8, 2), "too_many_pixels"),
+    "gif header of 30,000 x 30,000": (
+        b"GIF89a" + (30000).to_bytes(2, "little") * 2 + saved(scene(64, 64), "GIF")[10:],
+        "too_many_pixels",
+    ),
+    "webp header of 16,384 x 16,384": (
+        b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\x3f\0\xff\x3f\0" + b"\0" * 8,
+        "too_many_pixels",
+    ),
+    "jpeg of height 0": (jpeg_claiming(64, 0), "too_small"),
+    "animated gif": (animated("GIF"), "animated"),
+    "animated png": (animated("PNG"), "animated"),
+    "animated webp": (animated("WEBP"), "animated"),
+    "tiff of three pages": (animated("TIFF"), "animated"),
+    "png, half": ((lambda d: d[: len(d) // 2])(saved(scene(), "PNG")), "truncated"),
+    "webp, half": ((lambda d: d[: len(d) // 2])(saved(scene(), "WEBP")), "truncated"),
+    "gif, half": ((lambda d: d[: len(d) // 2])(saved(scene(), "GIF")), "truncated"),
+    "bmp, half": ((lambda d: d[: len(d) // 2])(saved(scene(), "BMP")), "truncated"),
+    "tiff, half": ((lambda d: d[: len(d) // 2])(saved(scene(), "TIFF")), "truncated"),
+    "avif, half": ((lambda d: d[: len(d) // 2])(saved(scene(), "AVIF")), "truncated"),
+    "heic": (b"\0\0\0\x18ftypheic" + b"\0" * 100, "unsupported"),
+    "float tiff": (saved(Image.fromarray(np.zeros((64, 64), np.float32)), "TIFF"), "unsupported"),
+    "one byte too many": (PHOTO + b"\0" * (LIMITS["max_bytes"] + 1 - len(PHOTO)), "too_large"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_with_its_reason(name: str) -> None:
+    data, reason = REFUSED[name]
+    with pytest.raises(BadImage) as refusal:
+        opened(data)
+    assert refusal.value.reason == reason, refusal.value.detail
+    assert refusal.value.detail
+
+
+@pytest.mark.parametrize("name", [n for n in REFUSED if "header of" in n])
+def test_huge_headers_take_no_memory(name: str) -> None:
+    opened(PHOTO)
+    tracemalloc.start()
+    with pytest.raises(BadImage):
+        opened(REFUSED[name][0])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+def test_a_damaged_scan_is_refused_and_padding_is_not() -> None:
+    padded = PHOTO[:-2] + b"\0\0\0\0" + PHOTO[-2:]
+    found = opened(padded)
+    assert found.notes == "padded scan"
+    assert np.array_equal(found.rgb, opened(PHOTO).rgb)
+    with pytest.raises(BadImage, match="truncated"):
+        opened(PHOTO[:-2] + b"\x12\x34\x56\x78" + PHOTO[-2:])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 92},
+        {"quality": 92, "progressive": True},
+        {"quality": 60, "subsampling": 0},
+        {"keep_rgb": True},
+        {"quality": 92, "restart_marker_rows": 1},
+    ],
+    ids=str,
+)
+def test_jpeg_pixels_equal_pillows(options: dict[str, Any]) -> None:
+    data = saved(scene(333, 217), **options)
+    found = opened(data)
+    assert (found.format, found.notes, found.width, found.height) == ("jpeg", "", 333, 217)
+    assert np.array_equal(found.rgb, np.asarray(Image.open(io.BytesIO(data))))
+
+
+@pytest.mark.parametrize(
+    ("at_least", "longest"),
+    [(None, 1600), (1600, 1600), (801, 1600), (800, 800), (600, 600), (640, 800), (100, 200), (5000, 1600)],
+)
+def test_reduced_scale_is_never_under_what_is_asked(at_least: int | None, longest: int) -> None:
+    found = decode(saved(scene(1600, 1200)), **LIMITS, at_least=at_least)
+    assert max(found.rgb.shape) == longest
+    assert (found.width, found.height) == (1600, 1200)
+
+
+EXACT = {
+    "png": (saved(scene(), "PNG"), ""),
+    "16-bit png": (png16(scene()), "16-bit"),
+    "bmp": (saved(scene(), "BMP"), ""),
+    "tiff": (saved(scene(), "TIFF"), ""),
+    "webp": (saved(scene(), "WEBP", lossless=True), ""),
+    "png with opaque alpha": (saved(Image.fromarray(scene()).convert("RGBA"), "PNG"), "alpha"),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_lossless_forms_keep_their_pixels(name: str) -> None:
+    data, notes = EXACT[name]
+    found = opened(data)
+    assert found.notes == notes
+    assert np.array_equal(found.rgb, scene())
+
+
+def test_16_bit_grey_is_scaled_not_clipped() -> None:
+    grey = scene()[..., 0]
+    found = opened(saved(Image.fromarray(grey.astype(np.uint16) * 257), "PNG"))
+    assert found.notes == "grey, 16-bit"
+    assert np.array_equal(found.rgb, np.repeat(grey[..., None], 3, 2))
+
+
+@pytest.mark.parametrize("adobe", [True, False], ids=["adobe, inverted", "no adobe marker, plain"])
+def test_cmyk(adobe: bool) -> None:
+    inks = Image.fromarray(scene()).convert("CMYK")
+    if adobe:
+        data = saved(inks, quality=95)  # Pillow writes what Photoshop writes: inverted, with the marker
+    else:
+        data = without_adobe(saved(Image.fromarray(255 - np.asarray(inks), "CMYK"), quality=95))
+    found = opened(data)
+    assert found.notes == "cmyk"
+    assert np.abs(found.rgb.astype(int) - scene()).mean() < 6
+
+
+def test_alpha_and_palette_lie_on_white() -> None:
+    rgba = np.dstack([scene(), np.zeros((240, 320), np.uint8)])
+    assert (opened(saved(rgba, "PNG")).rgb == 255).all()
+    found = opened(saved(Image.fromarray(scene()).quantize(64), "GIF"))
+    assert found.notes == "palette"
+    assert np.abs(found.rgb.astype(int) - scene()).mean() < 15
+
+
+def test_grey_jpeg_has_three_equal_channels() -> None:
+    found = opened(saved(Image.fromarray(scene()).convert("L")))
+    assert found.notes == "grey"
+    assert (np.ptp(found.rgb, axis=2) == 0).all()
