@@ -1,0 +1,276 @@
+"""COCO ground truth and COCO results files (cocodataset.org/#format-data, #format-results), read strictly.
+
+Boxes in files: [x, y, width, height] in pixels. Class ids here are positions in the order of category ids.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from carsdepo_assets.scoring.boxes import Detections, Truth
+from carsdepo_assets.scoring.evaluation import Evaluation, evaluate
+
+ImageId = int | str
+
+
+class CocoFileError(ValueError):
+    """A file that is not what it should be; the message names file and entry, and says what to correct."""
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """All sequences by image, in the file's order; class_names and category_ids by class id."""
+
+    image_ids: list[ImageId]
+    file_names: list[str]
+    image_sizes: list[tuple[int, int]]  # (width, height)
+    class_names: list[str]
+    category_ids: list[int]
+    truths: list[Truth]
+
+
+def load_ground_truth(path: Path) -> GroundTruth:
+    """Raises CocoFileError: not JSON, missing keys, doubled or unknown ids, boxes not finite or of no area, crowds."""
+    content = _read(path)
+    if not isinstance(content, dict):
+        raise CocoFileError(
+            f"{path}: COCO ground truth is an object with images, annotations and categories; "
+            f"this is a {type(content).__name__}. Is it a results file? Give that as predictions."
+        )
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list):
+            raise CocoFileError(f'{path}: "{key}" is missing or no list.')
+    names: dict[int, str] = {}
+    for n, row in enumerate(content["categories"]):
+        where = f"{path}: categories[{n}]"
+        category, name = _field(row, "id", where), _field(row, "name", where)
+        if type(category) is not int or not isinstance(name, str):
+            raise CocoFileError(f"{where}: id must be a whole number and name a text, not {category!r} and {name!r}.")
+        if category in names or name in names.values():
+            raise CocoFileError(f"{where}: category {category} ({name}) is there twice.")
+        names[category] = name
+    if not names:
+        raise CocoFileError(f"{path}: categories is empty: name at least one class.")
+    category_ids = sorted(names)
+    class_of = {category: c for c, category in enumerate(category_ids)}
+
+    index: dict[ImageId, int] = {}
+    files, sizes = [], []
+    for n, row in enumerate(content["images"]):
+        where = f"{path}: images[{n}]"
+        image_id = _image_id(row, where)
+        if image_id in index:
+            raise CocoFileError(f"{where}: image id {image_id!r} is there twice.")
+        index[image_id] = n
+        sizes.append((_side(row, "width", where), _side(row, "height", where)))
+        files.append(str(row.get("file_name", image_id)))
+
+    boxes: list[list[list[float]]] = [[] for _ in index]
+    classes: list[list[int]] = [[] for _ in index]
+    for n, row in enumerate(content["annotations"]):
+        where = f"{path}: annotations[{n}]"
+        image, box, class_id = _row(row, where, index, class_of)
+        if row.get("iscrowd"):
+            raise CocoFileError(f"{where}: iscrowd is set; crowd regions are not scored here. Remove or split it.")
+        if box[2] <= box[0] or box[3] <= box[1]:
+            raise CocoFileError(f"{where}: bbox {row['bbox']} has no area. Remove it.")
+        boxes[image].append(box)
+        classes[image].append(class_id)
+    truths = [
+        Truth(np.array(b, float).reshape(-1, 4), np.array(c, np.int64)) for b, c in zip(boxes, classes, strict=True)
+    ]
+    return GroundTruth(list(index), files, sizes, [names[c] for c in category_ids], category_ids, truths)
+
+
+def load_results(path: Path, truth: GroundTruth) -> list[Detections]:
+    """One Detections an image of `truth`, empty where the file has none. Raises CocoFileError, as load_ground_truth."""
+    content = _read(path)
+    if not isinstance(content, list):
+        raise CocoFileError(
+            f"{path}: COCO results are a list of {{image_id, category_id, bbox, score}}; "
+            f"this is a {type(content).__name__}. Is it a ground truth file?"
+        )
+    index = {image_id: n for n, image_id in enumerate(truth.image_ids)}
+    class_of = {category: c for c, category in enumerate(truth.category_ids)}
+    boxes: list[list[list[float]]] = [[] for _ in index]
+    scores: list[list[float]] = [[] for _ in index]
+    classes: list[list[int]] = [[] for _ in index]
+    for n, row in enumerate(content):
+        where = f"{path}: [{n}]"
+        image, box, class_id = _row(row, where, index, class_of)
+        score = _number(_field(row, "score", where), "score", where)
+        if not 0 <= score <= 1:
+            raise CocoFileError(f"{where}: score {score} is outside 0..1. Give probabilities, not logits or percent.")
+        boxes[image].append(box)
+        scores[image].append(score)
+        classes[image].append(class_id)
+    return [
+        Detections(np.array(b, float).reshape(-1, 4), np.array(s, float), np.array(c, np.int64))
+        for b, s, c in zip(boxes, scores, classes, strict=True)
+    ]
+
+
+def save_ground_truth(
+    path: Path,
+    truths: Sequence[Truth],
+    class_names: Sequence[str],
+    image_sizes: Sequence[tuple[int, int]],
+    file_names: Sequence[str],
+) -> GroundTruth:
+    """Image ids count from 1 in the order given; category ids are class id + 1, annotation ids count from 1."""
+    images = [
+        {"id": n + 1, "file_name": name, "width": int(w), "height": int(h)}
+        for n, (name, (w, h)) in enumerate(zip(file_names, image_sizes, strict=True))
+    ]
+    rows = [
+        {
+            "image_id": n + 1,
+            "category_id": int(c) + 1,
+            "bbox": _xywh(b),
+            "area": float(np.prod(_xywh(b)[2:])),
+            "iscrowd": 0,
+        }
+        for n, t in zip(range(len(images)), truths, strict=True)
+        for b, c in zip(t.xyxy, t.classes, strict=True)
+    ]
+    _write(
+        path,
+        {
+            "images": images,
+            "annotations": [{"id": n + 1, **row} for n, row in enumerate(rows)],
+            "categories": [{"id": c + 1, "name": name} for c, name in enumerate(class_names)],
+        },
+    )
+    return GroundTruth(
+        [n + 1 for n in range(len(images))],
+        list(file_names),
+        [(int(w), int(h)) for w, h in image_sizes],
+        list(class_names),
+        [c + 1 for c in range(len(class_names))],
+        list(truths),
+    )
+
+
+def save_results(
+    path: Path,
+    detections: Sequence[Detections],
+    image_ids: Sequence[ImageId],
+    file_names: Sequence[str],
+    category_ids: Sequence[int] | None = None,
+) -> int:
+    """COCO results, each row with its file_name too; category ids are class id + 1 unless given. Returns the rows."""
+    rows = []
+    for d, image_id, name in zip(detections, image_ids, file_names, strict=True):
+        for box, score, c in zip(d.xyxy, d.scores, d.classes, strict=True):
+            category = int(category_ids[c]) if category_ids is not None else int(c) + 1
+            rows.append(
+                {
+                    "image_id": image_id,
+                    "file_name": name,
+                    "category_id": category,
+                    "bbox": _xywh(box),
+                    "score": float(score),
+                }
+            )
+    _write(path, rows)
+    return len(rows)
+
+
+def evaluate_files(
+    ground_truth: Path,
+    predictions: Path,
+    *,
+    iou: float = 0.5,
+    max_detections: int = 100,
+    threshold: float | None = None,
+) -> Evaluation:
+    """Any system's predictions through our evaluator."""
+    truth = load_ground_truth(ground_truth)
+    found = load_results(predictions, truth)
+    return evaluate(
+        truth.truths,
+        found,
+        truth.class_names,
+        truth.image_sizes,
+        iou=iou,
+        max_detections=max_detections,
+        threshold=threshold,
+    )
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise CocoFileError(f"{path}: cannot be read: {error.strerror}.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CocoFileError(f"{path}: not JSON: {error}.") from error
+
+
+def _write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, allow_nan=False))
+    part.replace(path)
+
+
+def _field(row: Any, key: str, where: str) -> Any:
+    if not isinstance(row, Mapping):
+        raise CocoFileError(f"{where}: expected an object, found {row!r:.60}.")
+    if key not in row:
+        raise CocoFileError(f'{where}: "{key}" is missing; it has {", ".join(row) or "no keys"}.')
+    return row[key]
+
+
+def _image_id(row: Any, where: str, key: str = "id") -> ImageId:
+    value = _field(row, key, where)
+    if type(value) is not int and not isinstance(value, str):
+        raise CocoFileError(f"{where}: {key} {value!r} is neither a whole number nor a text.")
+    return value
+
+
+def _number(value: Any, key: str, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise CocoFileError(f"{where}: {key} {value!r} is not a finite number.")
+    return float(value)
+
+
+def _side(row: Any, key: str, where: str) -> int:
+    value = _field(row, key, where)
+    if type(value) is not int or value < 1:
+        raise CocoFileError(f"{where}: {key} {value!r} is not a number of pixels.")
+    return value
+
+
+def _row(
+    row: Any, where: str, index: Mapping[ImageId, int], class_of: Mapping[int, int]
+) -> tuple[int, list[float], int]:
+    """Position of the image, box as xyxy, class id."""
+    image_id, category = _image_id(row, where, "image_id"), _field(row, "category_id", where)
+    if image_id not in index:
+        some = ", ".join(repr(i) for i in list(index)[:3])
+        raise CocoFileError(
+            f"{where}: image_id {image_id!r} is not among the {len(index)} images of the ground truth "
+            f"({some} ...). Use its image ids."
+        )
+    if type(category) is not int or category not in class_of:
+        raise CocoFileError(f"{where}: category_id {category!r} is not among the categories {list(class_of)}.")
+    box = _field(row, "bbox", where)
+    if not isinstance(box, list) or len(box) != 4:
+        raise CocoFileError(f"{where}: bbox {box!r:.60} is not [x, y, width, height].")
+    x, y, w, h = (_number(v, "bbox", where) for v in box)
+    if w < 0 or h < 0:
+        raise CocoFileError(f"{where}: bbox {box} has a negative side; COCO boxes are [x, y, width, height].")
+    return index[image_id], [x, y, x + w, y + h], class_of[category]
+
+
+def _xywh(xyxy: np.ndarray) -> list[float]:
+    x1, y1, x2, y2 = (float(v) for v in xyxy)
+    return [x1, y1, x2 - x1, y2 - y1]
