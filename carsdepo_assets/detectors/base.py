@@ -74,7 +74,7 @@ Report = Callable[[dict[str, float]], None]
 
 class Predictor(Protocol):
     def predict(self, images: Sequence[np.ndarray], min_score: float = 0.001) -> list[Detections]:
-        """images: HxWx3 uint8 RGB, any sizes. One Detections each, at most 100 boxes, best first, clipped to the image."""
+        """images: HxWx3 uint8 RGB, any sizes. One Detections each: at most 100 boxes, best first, clipped."""
         ...
 
 

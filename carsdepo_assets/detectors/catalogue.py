@@ -1,0 +1,76 @@
+"""Which detectors there are, on which device they can run, and the recipe that fits the minutes. Light to import."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, cast
+
+from carsdepo_assets.detectors.base import Detector, Recipe
+from carsdepo_assets.detectors.checkpoints import DetectorError
+
+NAMES = ("yolov8n", "faster_rcnn")
+
+# Seconds of an optimizer step on 2 quiet cores: YOLOv8n at 160 px and batch 8, Faster R-CNN at 384 px, batch 4 and 5
+# frozen blocks. They only bound the epochs; the pace is taken from the first epochs themselves.
+_STEP_SECONDS = {"yolov8n": 0.23, "faster_rcnn": 0.7}
+# A guess: it too only bounds the epochs.
+_GPU_SPEEDUP = 15
+
+
+def get_detector(name: str) -> Detector:
+    """Imports the detector's module. Raises DetectorError for a name that is not in NAMES."""
+    if name == "yolov8n":
+        from carsdepo_assets.detectors.yolov8 import YoloV8
+
+        return YoloV8()
+    if name == "faster_rcnn":
+        from carsdepo_assets.detectors.faster_rcnn import FasterRcnn
+
+        return FasterRcnn()
+    raise DetectorError(f"no detector named {name!r}: there are {', '.join(NAMES)}.")
+
+
+def best_device() -> str:
+    """cuda:0 where torch finds a GPU that it can use, else cpu."""
+    import torch
+
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def default_recipe(detector: str, *, minutes: float, n_train: int, device: str, real: bool) -> Recipe:
+    """A recipe for this many minutes and training images. real: photographs, with small damage on large images;
+    else the rendered sample, where 160 pixels do."""
+    if detector not in NAMES:
+        raise DetectorError(f"no detector named {detector!r}: there are {', '.join(NAMES)}.")
+    name = cast(Literal["yolov8n", "faster_rcnn"], detector)
+    gpu = device != "cpu"
+    values: dict[str, object]
+    if name == "yolov8n":
+        size = 640 if gpu and real else 320 if real else 160
+        values = {"image_size": size, "batch": 16 if gpu else 8, "lr": 0.001, "weight_decay": 0.0005}
+        step = _STEP_SECONDS[name] * (size / 160) ** 2
+    else:
+        size = 640 if gpu else 384 if real else 256
+        values = {
+            "init": "imagenet",
+            "image_size": size,
+            "batch": 8 if gpu else 4,
+            "lr": 0.0005,
+            "weight_decay": 0.01,
+            "freeze": 0 if gpu else 5,
+        }
+        step = _STEP_SECONDS[name] * (size / 384) ** 2
+    if gpu:
+        step /= _GPU_SPEEDUP
+    batch = cast(int, values["batch"])
+    # Twice what should fit: `minutes` ends the training, the epochs only bound it on a faster machine.
+    epochs = max(1, math.ceil(2 * minutes * 60 / (step * max(1, math.ceil(n_train / batch)))))
+    return Recipe.model_validate(
+        {
+            "detector": name,
+            "minutes": minutes,
+            "device": device,
+            "epochs": min(epochs, 300),
+            **values,
+        }
+    )

@@ -1,0 +1,158 @@
+"""Files that a training leaves: weights and the checkpoint to resume from. Neither holds a pickled object.
+
+Both are torch archives of tensors, numbers, strings, lists and dicts, read with weights_only=True: reading a file of
+unknown origin runs no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from carsdepo_assets.detectors.base import Recipe, TrainingSet
+
+WEIGHTS_FORMAT = "carsdepo-weights-1"
+CHECKPOINT_FORMAT = "carsdepo-checkpoint-1"
+
+
+class DetectorError(ValueError):
+    """A recipe, weights file or training set that a detector cannot use; the message says what to do."""
+
+
+def fingerprint(data: TrainingSet, recipe: Recipe) -> str:
+    """16 hex digits over recipe, classes, images, splits and boxes: a checkpoint of another training is not resumed."""
+    digest = hashlib.sha256(recipe.digest().encode())
+    digest.update(json.dumps(list(data.class_names)).encode())
+    for image in sorted(data.images, key=lambda i: i.image_id):
+        digest.update(f"\n{image.image_id} {image.split} {image.width} {image.height}".encode())
+        digest.update(image.xyxy.astype("<f8").tobytes() + image.classes.astype("<i8").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def write_torch(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes beside `path`, syncs, renames: a kill leaves the former file or the new one, never half of one."""
+    import torch
+
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        torch.save(dict(content), file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def read_torch(path: Path, expected_format: str) -> dict[str, Any]:
+    """The dict that write_torch wrote, on the CPU. Raises DetectorError when it is anything else."""
+    import torch
+
+    if not path.is_file():
+        raise DetectorError(f"{path}: no such file.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        RuntimeError,
+        pickle.UnpicklingError,
+        EOFError,
+        zipfile.BadZipFile,
+        UnicodeDecodeError,
+        ValueError,
+    ) as error:
+        reason = str(error).partition("\n")[0]
+        raise DetectorError(f"{path}: not a file of tensors as Carsdepo writes it ({reason}).") from error
+    if not isinstance(content, dict) or content.get("format") != expected_format:
+        raise DetectorError(f"{path}: not a {expected_format} file.")
+    return content
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a torch archive holds pickled objects, as ultralytics' own weights do; told without unpickling it."""
+    import torch
+
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        return zipfile.is_zipfile(path)
+    except (RuntimeError, EOFError, zipfile.BadZipFile, UnicodeDecodeError, ValueError):
+        return False  # torn, or no archive at all: read_torch says so
+    return False
+
+
+def write_weights(
+    path: Path, detector: str, state: Mapping[str, Any], class_names: Sequence[str], image_size: int
+) -> None:
+    """state: the model's, saved as float32 on the CPU. Raises DetectorError when a value is not finite."""
+    import torch
+
+    tensors = {k: v.detach().cpu().contiguous() for k, v in state.items()}
+    broken = [k for k, v in tensors.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
+    if broken:
+        raise DetectorError(
+            f"training diverged: {len(broken)} tensors are not finite, first {broken[0]}. Lower the lr."
+        )
+    tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    write_torch(
+        path,
+        {
+            "format": WEIGHTS_FORMAT,
+            "detector": detector,
+            "class_names": list(class_names),
+            "image_size": image_size,
+            "state": tensors,
+        },
+    )
+
+
+def read_weights(path: Path, detector: str, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+    """The weights file's content. Raises DetectorError when it is another detector's or has other classes."""
+    content = read_torch(path, WEIGHTS_FORMAT)
+    if content["detector"] != detector:
+        raise DetectorError(f"{path}: weights of {content['detector']}, not of {detector}.")
+    if class_names is not None and content["class_names"] != list(class_names):
+        raise DetectorError(f"{path}: trained on classes {content['class_names']}, asked for {list(class_names)}.")
+    return content
+
+
+def read_checkpoint(path: Path, expected: str) -> dict[str, Any] | None:
+    """The checkpoint of the same training (`fingerprint`), None where there is none or it is another's."""
+    if not path.exists():
+        return None
+    content = read_torch(path, CHECKPOINT_FORMAT)
+    return content if content["fingerprint"] == expected else None
+
+
+@dataclass
+class Pace:
+    """Wall time of one training over all its attempts, and the number of epochs that fits into the minutes."""
+
+    minutes: float | None
+    epochs: int
+    spent_before: float = 0.0  # seconds, by earlier attempts
+    started: float = field(default_factory=time.monotonic)
+
+    def spent(self) -> float:
+        """Seconds of training, of this attempt and those before it."""
+        return self.spent_before + time.monotonic() - self.started
+
+    def planned(self, done: int) -> int:
+        """Epochs in all, judged after `done` >= 1 of them: the end nearest to the budget, never under `done`."""
+        if self.minutes is None:
+            return self.epochs
+        return max(done, min(self.epochs, round(self.minutes * 60 * done / max(self.spent(), 1e-9))))
+
+    def progress(self, epochs_done: float) -> float:
+        """Share of the training behind it, 0..1: the larger of its epochs' and its minutes' share."""
+        by_time = 0.0 if self.minutes is None else self.spent() / (self.minutes * 60)
+        return min(1.0, max(epochs_done / self.epochs, by_time))
+
+
+def threads(asked: int | None = None) -> int:
+    """CPU threads for torch: as asked, else OMP_NUM_THREADS, else the cores that this process may use."""
+    return int(asked or os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))

@@ -1,0 +1,117 @@
+"""Faster R-CNN on an ImageNet-trained EfficientNet-Lite0: no download, no AGPL (torchvision BSD, backbone Apache)."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from carsdepo_assets.detectors.base import Recipe, Report, Trained, TrainingSet
+from carsdepo_assets.detectors.checkpoints import (
+    DetectorError,
+    fingerprint,
+    read_checkpoint,
+    read_weights,
+    write_weights,
+)
+from carsdepo_assets.detectors.frames import MAX_BOXES, check_image, to_image_frame
+from carsdepo_assets.scoring.boxes import Detections
+
+INITS = "scratch, imagenet, champion or a weights file"
+
+
+class FasterRcnn:
+    """The Detector. recipe.extra: see faster_rcnn_training.Options."""
+
+    name = "faster_rcnn"
+
+    def train(self, data: TrainingSet, recipe: Recipe, out: Path, report: Report) -> Trained:
+        """See Detector.train. Reports an epoch before its checkpoint is written: an epoch killed in between is trained
+        and reported again under the same number. The weights kept are the averaged ones of the last epoch."""
+        if not data.split("train"):
+            raise DetectorError("the training set has no image in split 'train'.")
+        import torch
+        import torchvision
+
+        from carsdepo_assets.detectors.faster_rcnn_training import Training
+
+        out.mkdir(parents=True, exist_ok=True)
+        mark = fingerprint(data, recipe)
+        checkpoint = read_checkpoint(out / "checkpoint.pt", mark)
+        torch.manual_seed(recipe.seed)
+        model = self._initial_model(recipe, data.class_names)
+        training = Training(
+            model, data, recipe, out / "checkpoint.pt", mark, report, frozen_norms=recipe.init != "scratch"
+        )
+        if checkpoint:
+            training.restore(checkpoint)
+        training.run()
+        weights = out / "weights.pt"
+        write_weights(weights, self.name, training.average, data.class_names, recipe.image_size)
+        environment = {
+            "torchvision": str(torchvision.__version__),
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        }
+        return Trained(weights, training.history, environment)
+
+    def _initial_model(self, recipe: Recipe, class_names: Sequence[str]) -> Any:
+        """Raises DetectorError for an init that this detector does not have."""
+        from carsdepo_assets.detectors.faster_rcnn_model import build_model
+
+        if recipe.init in ("champion", "yolov8n"):
+            meant = (
+                "must be given as the champion's weights file when the training starts"
+                if recipe.init == "champion"
+                else f"is not for faster_rcnn, which has {INITS}"
+            )
+            raise DetectorError(f"init {recipe.init} {meant}.")
+        if recipe.init in ("scratch", "imagenet"):
+            return build_model(len(class_names), recipe.image_size, imagenet=recipe.init == "imagenet")
+        state = read_weights(Path(recipe.init), self.name)["state"]
+        model = build_model(len(class_names), recipe.image_size, imagenet=False)
+        own = model.state_dict()
+        model.load_state_dict({k: v for k, v in state.items() if k in own and own[k].shape == v.shape}, strict=False)
+        return model
+
+    def load(
+        self, weights: Path, class_names: Sequence[str], image_size: int, device: str = "cpu"
+    ) -> FasterRcnnPredictor:
+        """See Detector.load."""
+        import torch
+
+        from carsdepo_assets.detectors.faster_rcnn_model import build_model
+
+        content = read_weights(weights, self.name, class_names)
+        model = build_model(len(class_names), image_size, imagenet=False)
+        model.load_state_dict(content["state"])
+        model = model.eval().to(device).to(memory_format=torch.channels_last)
+        return FasterRcnnPredictor(model, image_size, device)
+
+
+class FasterRcnnPredictor:
+    """Letterboxes to one square size and predicts image by image, so that boxes do not depend on the batch."""
+
+    def __init__(self, model: Any, image_size: int, device: str) -> None:
+        self.model, self.image_size, self.device = model, image_size, device
+
+    def predict(self, images: Sequence[np.ndarray], min_score: float = 0.001) -> list[Detections]:
+        """See Predictor.predict."""
+        self.model.roi_heads.score_thresh = min_score
+        return [self._predict_one(image) for image in images]
+
+    def _predict_one(self, rgb: np.ndarray) -> Detections:
+        import torch
+
+        from carsdepo_assets.imaging.resize import letterbox
+
+        check_image(rgb)
+        square, scale, (dx, dy) = letterbox(rgb, self.image_size, fill=114)
+        tensor = torch.from_numpy(np.ascontiguousarray(square.transpose(2, 0, 1))).to(self.device).float() / 255
+        with torch.inference_mode():
+            found = self.model([tensor])[0]
+        boxes, scores, labels = (found[k].cpu().double().numpy()[:MAX_BOXES] for k in ("boxes", "scores", "labels"))
+        return to_image_frame(boxes, scores, labels - 1, scale, (dx, dy), rgb.shape[1], rgb.shape[0])

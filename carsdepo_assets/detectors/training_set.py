@@ -1,0 +1,50 @@
+"""The dataset in the lake as files and arrays that a detector trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from carsdepo_assets.detectors.base import TrainingImage, TrainingSet
+from carsdepo_assets.lake.datasets import read_manifest
+from carsdepo_assets.lake.lake import Lake
+
+
+class EmptyTrainingSet(ValueError):
+    """The dataset has no photograph in a split that is needed."""
+
+
+def training_set(
+    lake: Lake, version: str, splits: Sequence[str] = ("train", "val"), *, class_names: Sequence[str]
+) -> TrainingSet:
+    """Processed images of the splits, boxes in their pixels. Raises EmptyTrainingSet when the first split has none."""
+    rows = [r for r in read_manifest(lake, version).to_pylist() if r["split"] in splits]
+    data = TrainingSet(tuple(class_names), [_image(lake, row) for row in rows])
+    if not data.split(splits[0]):
+        raise EmptyTrainingSet(
+            f"dataset {version} has no photograph in split {splits[0]}: import labelled photographs of more cars."
+        )
+    return data
+
+
+def _image(lake: Lake, row: Mapping[str, Any]) -> TrainingImage:
+    xyxy, classes = boxes_of(row)
+    size = np.array([row["processed_width"], row["processed_height"]] * 2, dtype=np.float64)
+    return TrainingImage(
+        image_id=row["image_id"],
+        path=lake.local_path(row["object_key"]),
+        split=row["split"],
+        width=row["processed_width"],
+        height=row["processed_height"],
+        xyxy=np.minimum(xyxy * row["scale"], size),
+        classes=classes,
+    )
+
+
+def boxes_of(row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """A manifest row's boxes: xyxy (N, 4) float64 in upright original pixels, classes (N,) int64."""
+    boxes = row["boxes"] or []
+    xyxy = np.array([[b["x1"], b["y1"], b["x2"], b["y2"]] for b in boxes], dtype=np.float64).reshape(-1, 4)
+    return xyxy, np.array([b["class_id"] for b in boxes], dtype=np.int64)

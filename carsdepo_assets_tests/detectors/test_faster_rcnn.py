@@ -1,0 +1,110 @@
+"""Faster R-CNN: it learns, resumes to the same weights, and takes what it is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from carsdepo_assets.detectors.base import Recipe
+from carsdepo_assets.detectors.checkpoints import DetectorError
+from carsdepo_assets.detectors.faster_rcnn import FasterRcnn
+from carsdepo_assets_tests.detectors.families import check_predictions, kill_and_resume, map50, rgb, same
+from carsdepo_assets_tests.detectors.killed import RECIPES
+from carsdepo_assets_tests.detectors.scenes import scenes
+
+NAMES = ("scratch", "dent")
+
+
+def recipe(**values: object) -> Recipe:
+    base = {
+        "detector": "faster_rcnn",
+        "init": "imagenet",
+        "image_size": 96,
+        "batch": 4,
+        "epochs": 1,
+        "lr": 0.001,
+        "extra": {"threads": 1},
+    }
+    return Recipe.model_validate({**base, **values})
+
+
+def test_learns_eight_images_by_heart(tmp_path: Path) -> None:
+    data = scenes(tmp_path / "images", 8, 0)
+    rows: list[dict[str, float]] = []
+    trained = FasterRcnn().train(
+        data,
+        recipe(epochs=15, batch=2, freeze=5, extra={"threads": 1, "crop": 0.0, "ema": 0.9}),
+        tmp_path / "out",
+        rows.append,
+    )
+    predictor = FasterRcnn().load(trained.weights, NAMES, 96)
+    assert map50(predictor, data.images) > 0.5
+    assert rows == trained.history
+    assert len(rows) == 15
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert "val_map50" not in rows[0]
+    check_predictions(predictor)
+    again = FasterRcnn().load(trained.weights, NAMES, 96)
+    assert same(again.predict([rgb(data.images[0])])[0], predictor.predict([rgb(data.images[0])])[0])
+
+
+def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+    import torch
+
+    rows, history, data, weights = kill_and_resume(FasterRcnn(), tmp_path)
+    assert [r["epoch"] for r in rows] == [2, 3]
+    assert [r["epoch"] for r in history] == [1, 2, 3]
+    assert all("val_map50" in r for r in history)
+    whole = FasterRcnn().train(data, RECIPES["faster_rcnn"], tmp_path / "whole", lambda row: None)
+    states = [torch.load(w, weights_only=True)["state"] for w in (weights, whole.weights)]
+    assert all(torch.allclose(states[0][k], states[1][k], atol=1e-5) for k in states[0])
+    assert [round(r["loss"], 4) for r in whole.history] == [round(r["loss"], 4) for r in history]
+
+
+@pytest.mark.parametrize("init", ["scratch", "imagenet"])
+def test_empty_images_and_minutes(tmp_path: Path, init: str) -> None:
+    data = scenes(tmp_path / "images", 2, 1, n_empty=2, width=128, height=64)
+    trained = FasterRcnn().train(data, recipe(epochs=9, minutes=0.0001, init=init), tmp_path / "out", lambda row: None)
+    assert len(trained.history) == 1
+    assert np.isfinite(trained.history[0]["loss"])
+
+
+def test_frozen_layers_and_norms_stay_and_a_file_is_a_start(tmp_path: Path) -> None:
+    import torch
+
+    data = scenes(tmp_path / "images", 4, 0)
+    first = FasterRcnn().train(data, recipe(freeze=5), tmp_path / "a", lambda row: None)
+    second = FasterRcnn().train(data, recipe(freeze=5, init=str(first.weights)), tmp_path / "b", lambda row: None)
+    a, b = (torch.load(t.weights, weights_only=True)["state"] for t in (first, second))
+    for key in (
+        "backbone.stem.0.weight",
+        "backbone.blocks.4._project_conv.weight",
+        "backbone.blocks.9._bn1.running_mean",
+        "backbone.blocks.9._bn1.weight",
+    ):
+        assert torch.equal(a[key], b[key]), key
+    assert not torch.equal(a["backbone.blocks.9._project_conv.weight"], b["backbone.blocks.9._project_conv.weight"])
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"init": "yolov8n"}, "not for faster_rcnn"),
+        ({"init": "champion"}, "weights file"),
+        ({"init": "nowhere.pt"}, "no such file"),
+        ({"extra": {"mosaic": 1}}, "mosaic"),
+        ({"freeze": 17}, "16 blocks"),
+    ],
+)
+def test_refuses_what_it_cannot_do(tmp_path: Path, values: dict[str, object], said: str) -> None:
+    with pytest.raises(DetectorError, match=said):
+        FasterRcnn().train(scenes(tmp_path / "images", 2, 0), recipe(**values), tmp_path / "out", lambda row: None)
+
+
+def test_an_image_that_is_not_what_the_set_says_is_named(tmp_path: Path) -> None:
+    data = scenes(tmp_path / "images", 2, 0)
+    data.images[0].path.write_bytes(b"no image")
+    with pytest.raises(DetectorError, match=r"0\.png: cannot be read"):
+        FasterRcnn().train(data, recipe(), tmp_path / "out", lambda row: None)

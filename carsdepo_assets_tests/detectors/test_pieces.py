@@ -1,0 +1,168 @@
+"""Frames, augmentation, label text, files and recipes: array in, array out."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from carsdepo_assets.detectors.augmentation import Augmentation, augment, to_square, visible_boxes
+from carsdepo_assets.detectors.base import Recipe
+from carsdepo_assets.detectors.catalogue import NAMES, default_recipe, get_detector
+from carsdepo_assets.detectors.checkpoints import (
+    DetectorError,
+    Pace,
+    fingerprint,
+    read_checkpoint,
+    read_weights,
+    write_torch,
+    write_weights,
+)
+from carsdepo_assets.detectors.frames import check_image, to_image_frame
+from carsdepo_assets.detectors.yolo_folder import label_lines, write_yolo_folder
+from carsdepo_assets_tests.detectors.scenes import scenes
+
+
+def test_boxes_return_to_the_image_clipped_sorted_and_with_area() -> None:
+    square = np.array([[10, 60, 20, 70], [-5, 0, 400, 400], [30, 10, 40, 20], [50, 60, 50, 70]], dtype=float)
+    found = to_image_frame(square, np.array([0.2, 0.9, 0.8, 0.7]), np.array([0, 1, 0, 1]), 0.5, (0, 50), 200, 100)
+    assert found.xyxy.tolist() == [
+        [0, 0, 200, 100],
+        [20, 20, 40, 40],
+    ]  # the third lies in the padding, the last has no area
+    assert found.scores.tolist() == [0.9, 0.2]
+    assert found.classes.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), float), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_refuses_what_is_no_rgb_image(image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="HxWx3 uint8"):
+        check_image(image)
+
+
+@pytest.mark.parametrize(
+    ("box", "kept"),
+    [
+        ([10, 10, 20, 20], [[0, 0, 10, 10]]),
+        ([0, 0, 5, 5], []),
+        ([5, 10, 15, 20], [[0, 0, 5, 10]]),
+        ([3, 10, 12, 20], []),
+    ],
+)
+def test_a_crop_keeps_boxes_that_stay_visible(box: list[float], kept: list[list[float]]) -> None:
+    boxes, classes = visible_boxes(np.array([box], float), np.array([1]), (10, 10, 20, 20), 0.4)
+    assert boxes.tolist() == kept
+    assert len(classes) == len(kept)
+
+
+def test_augmented_boxes_still_surround_the_damage() -> None:
+    rgb = np.full((80, 120, 3), 200, np.uint8)
+    rgb[30:50, 20:60] = 0
+    how = Augmentation(flip=0.5, crop=1.0, crop_min=0.5, gain=0.2, min_visible=1.0)
+    boxes, classes = np.array([[20.0, 30, 60, 50]]), np.array([0])
+    shapes = set()
+    for seed in range(30):
+        image, xyxy, kept = augment(rgb, boxes, classes, how, np.random.default_rng(seed))
+        shapes.add(image.shape)
+        ((x1, y1, x2, y2),) = xyxy.astype(int)
+        dark = image[:, :, 0] < image.mean(dtype=float) / 2 + image.min() / 2
+        assert dark[y1:y2, x1:x2].all()
+        assert dark.sum() == (x2 - x1) * (y2 - y1)
+        assert kept.tolist() == [0]
+    assert len(shapes) > 5
+    image, xyxy, _ = augment(rgb, np.zeros((0, 4)), np.zeros(0, int), how, np.random.default_rng(0))
+    assert xyxy.shape == (0, 4)
+
+
+def test_the_training_square_is_the_serving_letterbox() -> None:
+    square, boxes = to_square(np.zeros((50, 100, 3), np.uint8), np.array([[0.0, 0, 100, 50]]), 64)
+    assert square.shape == (64, 64, 3)
+    assert boxes.tolist() == [[0, 16, 64, 48]]
+
+
+def test_label_text_and_folder(tmp_path: Path) -> None:
+    data = scenes(tmp_path / "images", 1, 0, n_empty=1)
+    x1, y1, x2, y2 = data.images[0].xyxy[0] / 96
+    values = [float(v) for v in label_lines(data.images[0]).split()]
+    assert values == pytest.approx([0, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], abs=1e-7)
+    assert label_lines(data.images[1]) == ""
+    for _ in range(2):  # made afresh each time
+        yaml = write_yolo_folder(data, tmp_path / "yolo")
+    assert yaml.exists()
+    assert len(list((tmp_path / "yolo" / "images" / "train").iterdir())) == 2
+
+
+def test_a_checkpoint_belongs_to_one_training(tmp_path: Path) -> None:
+    data, recipe = scenes(tmp_path / "images", 2, 0), Recipe()
+    mark = fingerprint(data, recipe)
+    moved = dataclasses.replace(data.images[0], xyxy=data.images[0].xyxy + 1)
+    others = [
+        fingerprint(dataclasses.replace(data, images=[moved, data.images[1]]), recipe),
+        fingerprint(data, recipe.model_copy(update={"lr": 0.5})),
+        fingerprint(dataclasses.replace(data, class_names=("dent", "scratch")), recipe),
+    ]
+    assert len({mark, *others}) == 4
+    assert fingerprint(dataclasses.replace(data, images=data.images[::-1]), recipe) == mark
+    path = tmp_path / "checkpoint.pt"
+    assert read_checkpoint(path, mark) is None
+    write_torch(path, {"format": "carsdepo-checkpoint-1", "fingerprint": mark, "epoch": 3})
+    assert read_checkpoint(path, others[0]) is None
+    found = read_checkpoint(path, mark)
+    assert found is not None
+    assert found["epoch"] == 3
+
+
+def test_weights_say_whose_they_are(tmp_path: Path) -> None:
+    import torch
+
+    path = tmp_path / "weights.pt"
+    write_weights(path, "yolov8n", {"a": torch.ones(2)}, ("scratch", "dent"), 96)
+    assert read_weights(path, "yolov8n", ("scratch", "dent"))["state"]["a"].tolist() == [1, 1]
+    for detector, names, said in (
+        ("faster_rcnn", None, "weights of yolov8n"),
+        ("yolov8n", ("dent",), "trained on classes"),
+    ):
+        with pytest.raises(DetectorError, match=said):
+            read_weights(path, detector, names)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DetectorError, match="not a file of tensors"):
+        read_weights(path, "yolov8n")
+    with pytest.raises(DetectorError, match="not finite"):
+        write_weights(path, "yolov8n", {"a": torch.tensor([float("nan")])}, ("scratch",), 96)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "spent", "done", "planned"),
+    [
+        (None, 1e6, 1, 10),
+        (1.0, 10, 1, 6),
+        (1.0, 1, 1, 10),
+        (1.0, 500, 1, 1),
+        (1.0, 55, 5, 5),
+        (1.0, 61, 7, 7),
+    ],
+)
+def test_epochs_that_fit_into_the_minutes(minutes: float | None, spent: float, done: int, planned: int) -> None:
+    assert Pace(minutes, 10, spent).planned(done) == planned
+
+
+@pytest.mark.parametrize("detector", NAMES)
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+@pytest.mark.parametrize("real", [False, True])
+def test_recipes_fit_their_minutes(detector: str, device: str, real: bool) -> None:
+    few, many = (default_recipe(detector, minutes=m, n_train=400, device=device, real=real) for m in (2, 20))
+    assert (few.detector, few.minutes, few.device) == (detector, 2, device)
+    assert few.epochs < many.epochs or many.epochs == 300
+    assert get_detector(detector).name == detector
+    assert default_recipe(detector, minutes=0.1, n_train=10**6, device=device, real=real).epochs == 1
+
+
+def test_an_unknown_detector_is_named() -> None:
+    with pytest.raises(DetectorError, match="yolov9"):
+        get_detector("yolov9")
+    with pytest.raises(DetectorError, match="yolov9"):
+        default_recipe("yolov9", minutes=1, n_train=1, device="cpu", real=False)
