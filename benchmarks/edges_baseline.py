@@ -1,0 +1,99 @@
+"""The floor that a learnt detector must leave behind: thresholds and edges, no learning.
+
+What differs from its blurred surroundings is damage: thin and long a scratch, round a dent. Run as a script, it prints
+its mAP@.5 on rendered photographs, which must stay under 0.2, or the sample world is too easy.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import cv2
+import numpy as np
+
+from carsdepo_assets.sample.casting import CLEAN_SHARE
+from carsdepo_assets.sample.render import photographs
+from carsdepo_assets.sample.scene import DENT, SCRATCH
+from carsdepo_assets.sample.write import plan
+from carsdepo_assets.scoring.boxes import Detections, Truth
+from carsdepo_assets.scoring.evaluation import evaluate
+
+NAMES = ("scratch", "dent")
+SEED, IMAGES = 2, 200
+CEILING = 0.2  # a baseline above it means that the sample world is too easy
+_AREA = (0.0008, 0.15)  # of a box, shares of the picture
+
+
+def detect(rgb: np.ndarray) -> Detections:
+    """Boxes of an (H, W, 3) uint8 picture, at most 100, best first."""
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    level = cv2.createCLAHE(2.0, (8, 8)).apply(cv2.GaussianBlur(grey, (0, 0), 1.0))
+    found: list[tuple[float, int, tuple[float, float, float, float]]] = []
+    edges = cv2.morphologyEx(cv2.Canny(level, 60, 140), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+    apart = cv2.absdiff(level, cv2.medianBlur(level, 51))
+    blobs = cv2.morphologyEx((apart > 28).astype(np.uint8) * 255, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    for mask in (edges, blobs):
+        found += _boxes(mask, apart)
+    found.sort(key=lambda f: -f[0])
+    found = found[:100]
+    return Detections(
+        np.array([f[2] for f in found], np.float64).reshape(-1, 4),
+        np.array([f[0] for f in found]),
+        np.array([f[1] for f in found], np.int64),
+    )
+
+
+def _boxes(mask: np.ndarray, apart: np.ndarray) -> list[tuple[float, int, tuple[float, float, float, float]]]:
+    """(score, class id, xyxy) of each connected part of a mask: contrast, and room to the picture's edge."""
+    height, width = mask.shape
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
+    found = []
+    for i in range(1, count):
+        x, y, w, h, area = (int(v) for v in stats[i])
+        share = w * h / (width * height)
+        if not _AREA[0] < share < _AREA[1] or x == 0 or y == 0 or x + w == width or y + h == height:
+            continue
+        fill = area / (w * h)
+        contrast = float(apart[y : y + h, x : x + w][labels[y : y + h, x : x + w] == i].mean()) / 255
+        round_enough = 0.5 < w / h < 2 and fill > 0.45
+        found.append(
+            (
+                min(1.0, contrast * (0.5 + fill)),
+                DENT if round_enough else SCRATCH,
+                (float(x), float(y), float(x + w), float(y + h)),
+            )
+        )
+    return found
+
+
+def measure(n_images: int = IMAGES, seed: int = SEED) -> tuple[float, int]:
+    """mAP@.5 of the baseline on rendered photographs, and the number of boxes it was measured on."""
+    truths: list[Truth] = []
+    detections: list[Detections] = []
+    for car, count in plan(n_images, seed, None, CLEAN_SHARE):
+        for _, photo in zip(range(count), photographs(car), strict=False):
+            rows = np.array(photo.boxes, np.float64).reshape(-1, 5)
+            truths.append(Truth(rows[:, 1:], rows[:, 0].astype(np.int64)))
+            detections.append(detect(photo.rgb))
+    scored = evaluate(truths, detections, NAMES)
+    if scored.map50 is None:
+        raise ValueError(f"{n_images} photographs of seed {seed} show no damage: nothing to score")
+    return scored.map50, sum(map(len, truths))
+
+
+def run() -> list[dict[str, Any]]:
+    map50, boxes = measure()
+    return [
+        {
+            "name": f"threshold and edges, {IMAGES} rendered photographs, {boxes} boxes",
+            "value": round(map50, 3),
+            "unit": "mAP@.5",
+            "against": f"must stay under {CEILING}",
+            "ratio": round(map50 / CEILING, 2),
+        }
+    ]
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(), indent=1))

@@ -1,0 +1,121 @@
+"""Where each pixel looks on the car, and what the sensor makes of the light that comes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from carsdepo_assets.sample.scene import Light, Shot
+
+LONG, SHORT = 640, 480
+_GRAIN = 1024
+
+
+@dataclass(frozen=True)
+class Rays:
+    """u, v: (H, W) float32 metres on the car; view: three (H, W), unit, from the car to the camera."""
+
+    u: np.ndarray
+    v: np.ndarray
+    view: tuple[np.ndarray, np.ndarray, np.ndarray]
+    matrix: np.ndarray  # 3x3: (u, v, 1) -> pixel
+    metres_per_pixel: float
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """(N, 2) metres -> (N, 2) pixels, pixel centres at whole numbers."""
+        p = np.asarray(points, np.float64)
+        q = np.column_stack([p, np.ones(len(p))]) @ self.matrix.T
+        depth = np.maximum(q[:, 2:], 0.05)  # what lies behind the camera goes far out of the picture
+        return np.asarray(np.clip(q[:, :2] / depth, -20_000, 20_000), np.float64)
+
+
+def size(shot: Shot) -> tuple[int, int]:
+    """Height and width of the upright picture."""
+    return (LONG, SHORT) if shot.portrait else (SHORT, LONG)
+
+
+def aim(shot: Shot) -> Rays:
+    height, width = size(shot)
+    focal = shot.focal * LONG
+    distance = shot.width_m * shot.focal
+    cy, sy, cp, sp, cr, sr = (f(a) for a in (shot.yaw, shot.pitch, shot.roll) for f in (np.cos, np.sin))
+    # the camera's right, up and forward in the car's frame
+    forward = np.array([-sy * cp, -sp, -cy * cp])
+    right = np.array([cy, 0.0, -sy])
+    up = np.cross(right, forward)
+    right, up = cr * right + sr * up, cr * up - sr * right
+    eye = np.array([*shot.look, 0.0]) - forward * distance
+    # pixel (x, y, 1) -> direction; intersect with z = 0
+    to_ray = np.column_stack(
+        [right / focal, -up / focal, forward - right * (width - 1) / 2 / focal + up * (height - 1) / 2 / focal]
+    )
+    to_plane = np.vstack([eye[0] * to_ray[2] - eye[2] * to_ray[0], eye[1] * to_ray[2] - eye[2] * to_ray[1], to_ray[2]])
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    m = to_plane.astype(np.float32)
+    w = m[2, 0] * x + m[2, 1] * y + m[2, 2]
+    u = (m[0, 0] * x + m[0, 1] * y + m[0, 2]) / w
+    v = (m[1, 0] * x + m[1, 1] * y + m[1, 2]) / w
+    dx, dy, dz = (eye[i].astype(np.float32) - p for i, p in enumerate((u, v, np.float32(0))))
+    length = np.sqrt(dx * dx + dy * dy + dz * dz)
+    matrix = np.linalg.inv(to_plane)
+    matrix = matrix / (matrix[2] @ (*shot.look, 1.0))  # third coordinate: 1 where the camera looks
+    return Rays(u, v, (dx / length, dy / length, dz / length), matrix, shot.width_m / LONG)
+
+
+def exposure(linear: np.ndarray, shot: Shot, light: Light) -> float:
+    """Gain of an automatic exposure that gives in to the scene by half, as phones do."""
+    mean = float(np.minimum(linear[::8, ::8], 3.0).mean()) + 1e-4
+    wanted: float = light.target * (mean / 0.25) ** 0.35
+    return wanted / mean * 2.0**shot.exposure
+
+
+@lru_cache(maxsize=1)
+def _curve() -> np.ndarray:
+    """4096 levels of sqrt(radiance / 8) -> 0..255 float32: Narkowicz's ACES fit (2015), then gamma 2.2."""
+    x = (np.arange(4096) / 4095) ** 2 * 8 * 0.6
+    y = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
+    return (np.clip(y, 0, 1) ** (1 / 2.2) * 255).astype(np.float32)
+
+
+def tone(linear: np.ndarray, gain: float, warmth: float) -> np.ndarray:
+    """Linear radiance -> levels 0..255 float32."""
+    balance = np.array([gain * (1 + warmth), gain, gain * (1 - warmth)], np.float32) / 8
+    index = np.sqrt(np.clip(linear * balance, 0, 1)) * 4095
+    return np.take(_curve(), index.astype(np.uint16))
+
+
+def develop(levels: np.ndarray, shot: Shot, light: Light) -> np.ndarray:
+    """Blur, vignette, noise: (H, W, 3) levels -> uint8."""
+    rng = np.random.default_rng(shot.seed)
+    if shot.blur > 0.25:
+        levels = cv2.GaussianBlur(levels, (0, 0), shot.blur)
+    if shot.motion > 1:
+        levels = cv2.filter2D(levels, -1, _streak(shot.motion, shot.motion_angle))
+    height, width = levels.shape[:2]
+    y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)[None]
+    levels = levels * (1 - shot.vignette * (x * x + y * y) / 2)[..., None]
+    top, left = rng.integers(0, _GRAIN - height), rng.integers(0, _GRAIN - width)
+    grain = _grain()[top : top + height, left : left + width]
+    grain = grain[:, ::-1] if rng.random() < 0.5 else grain
+    strength = light.noise * (0.55 + 0.45 * np.sqrt(levels * (1 / 128)))
+    return np.clip(levels + grain * strength + 0.5, 0, 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _grain() -> np.ndarray:
+    """(1024, 1024, 3) float32 noise of a sensor, standard deviation about 1; each picture takes a piece."""
+    white = np.random.default_rng(11).standard_normal((_GRAIN, _GRAIN, 3), np.float32)
+    # demosaicing spreads a photosite's noise over its neighbours
+    return np.asarray(cv2.GaussianBlur(white, (0, 0), 0.7) * 1.4, np.float32)
+
+
+def _streak(length: float, angle: float) -> np.ndarray:
+    side = int(np.ceil(length)) | 1
+    kernel = np.zeros((side, side), np.float32)
+    c, d = side // 2, np.array([np.cos(angle), np.sin(angle)]) * length / 2
+    a, b = (tuple(round(float(v) * 16) for v in (c + s * d[0], c + s * d[1])) for s in (-1, 1))
+    cv2.line(kernel, a, b, 1.0, 1, cv2.LINE_AA, 4)
+    return kernel / kernel.sum()

@@ -1,0 +1,128 @@
+"""The painted side: its shape as slopes, and the light that paint and clear coat send to the camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from carsdepo_assets.sample import noise
+from carsdepo_assets.sample.camera import Rays
+from carsdepo_assets.sample.damage import Window, window_of
+from carsdepo_assets.sample.light import Surroundings
+from carsdepo_assets.sample.scene import Car, Colour
+
+HANDLE = (0.095, 0.034)  # half axes of the recess behind a door handle, m
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What does not change with damage. hu, hv: slopes; sunlit: 0..1; flake: standard normal; all (H, W) float32."""
+
+    car: Car
+    around: Surroundings
+    rays: Rays
+    hu: np.ndarray
+    hv: np.ndarray
+    sunlit: np.ndarray
+    flake: np.ndarray
+
+
+def panel(car: Car, around: Surroundings, rays: Rays, sunlit: np.ndarray) -> Panel:
+    hu, hv = _slopes(car, rays)
+    ox, oy = car.clutter.noise_offset
+    flake = noise.sample(0.0, rays.u * 900 + ox, rays.v * 900 + oy)
+    return Panel(car, around, rays, hu, hv, sunlit, flake)
+
+
+def _around(rays: Rays, u: float, v: float, reach: float) -> Window | None:
+    return window_of(rays, np.array([(u + a * reach, v + b * reach) for a in (-1, 1) for b in (-1, 1)]), 2)
+
+
+def _slopes(car: Car, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
+    body, u, v = car.body, rays.u, rays.v
+    hv = -body.barrel * (v - body.middle)
+    middle = body.length / 2
+    hu = -0.035 * (u - middle) - 0.9 * np.sign(u - middle) * np.maximum(np.abs(u - middle) - 0.42 * body.length, 0)
+    for height, rise, tilt, width in body.creases:
+        d = (v - height - rise * (u - middle)) / width
+        hv = hv + tilt * np.exp(-0.5 * d * d) * (0.4 - d)
+    for axle in body.wheels:  # the flared lip of the arch
+        part = _around(rays, axle, body.wheel_radius, body.wheel_radius * 1.3 + 0.12)
+        if part is not None:
+            du, dv = u[part] - axle, v[part] - body.wheel_radius
+            r = np.sqrt(du * du + dv * dv) + 1e-6
+            d = (r - body.wheel_radius * 1.3) / 0.035
+            lip = -0.35 * d * np.exp(-0.5 * d * d) / r
+            hu[part] += lip * du
+            hv[part] += lip * dv
+    for cu, cv in body.handles:
+        part = _around(rays, cu, cv, HANDLE[0])
+        if part is not None:
+            p, q = (u[part] - cu) / HANDLE[0], (v[part] - cv) / HANDLE[1]
+            rest = np.maximum(1 - p * p - q * q, 0)
+            hu[part] += 0.35 * p * rest
+            hv[part] += 1.1 * q * rest
+    ox, oy = car.clutter.noise_offset
+    peel = car.paint.peel
+    hu += peel * noise.sample(1.3, u * 260 + ox, v * 260 + oy)
+    hv += peel * noise.sample(1.3, u * 260 + oy + 99, v * 260 + ox)
+    return hu, hv
+
+
+def shade(
+    made: Panel,
+    window: Window,
+    hu: np.ndarray | None = None,
+    hv: np.ndarray | None = None,
+    worn: list[tuple[np.ndarray, Colour]] | None = None,
+) -> np.ndarray:
+    """Linear radiance (H, W, 3) float32 of the paint in a window, with slopes added and layers worn through it.
+
+    worn: (share of the paint lost (H, W), albedo of what shows).
+    """
+    paint, around = made.car.paint, made.around
+    vx, vy, vz = (c[window] for c in made.rays.view)
+    a, b = made.hu[window], made.hv[window]
+    a, b = (a + hu if hu is not None else a), (b + hv if hv is not None else b)
+    nz = 1 / np.sqrt(a * a + b * b + 1)
+    nx, ny = -a * nz, -b * nz
+    facing = np.clip(nx * vx + ny * vy + nz * vz, 0.02, 1)
+    rx, ry, rz = 2 * facing * nx - vx, 2 * facing * ny - vy, 2 * facing * nz - vz
+    sharp, rough = around.reflect(rx, ry, rz)
+    light = irradiance(made, window, nx, ny, nz)
+    albedo = np.array(paint.albedo, np.float32)
+    flake = made.flake[window]
+    body = albedo * light * (1 - 0.55 * paint.flake)
+    if paint.flake > 0:
+        glint = (1 + 0.10 * paint.flake * flake) * facing ** (2 * paint.flop) * (1.35 * paint.flake)
+        body = body + glint[..., None] * albedo * rough
+        sparkle = np.maximum(flake - 2.2, 0) * (0.5 * paint.flake) * made.sunlit[window]
+        body = body + sparkle[..., None] * around.sun_colour * (0.3 + albedo)
+    coat = paint.gloss + (1 - paint.gloss) * (1 - facing) ** 5
+    lost = None
+    for layer, bare in worn or ():
+        under = np.array(bare, np.float32) * light
+        body = body + layer[..., None] * (under - body)
+        lost = layer if lost is None else np.maximum(lost, layer)
+    if lost is not None:
+        coat = coat * (1 - 0.85 * lost)
+    return np.asarray(body + coat[..., None] * sharp, np.float32)
+
+
+def irradiance(
+    made: Panel, window: Window, nx: np.ndarray | float, ny: np.ndarray | float, nz: np.ndarray | float
+) -> np.ndarray:
+    """Light on a surface over pi: what a white one sends out; sky and ground by height of the normal, and the sun."""
+    around, light = made.around, made.car.light
+    up = np.asarray(0.5 + 0.5 * np.asarray(ny, np.float32))[..., None]
+    total = up * (around.above - around.below) + around.below
+    if light.sun > 0:
+        s = around.sun
+        direct = np.maximum(nx * s[0] + ny * s[1] + nz * s[2], 0) * made.sunlit[window]
+        total = total + direct[..., None] * around.sun_colour
+    if light.flash > 0:
+        vx, vy, vz = (c[window] for c in made.rays.view)
+        total = total + (np.maximum(nx * vx + ny * vy + nz * vz, 0) ** 3 * light.flash * 0.5)[..., None]
+    shape = (*made.sunlit[window].shape, 3)
+    return np.broadcast_to(np.asarray(total, np.float32), shape)
