@@ -1,0 +1,123 @@
+"""Jobs on this machine: a subprocess, spoken to by Dagster Pipes.
+
+Built on `open_pipes_session`, PipesSubprocessClient's own parts: the client itself hides the process, so that the
+worker's children would outlive a terminated run, and it takes exit code 0 without a report for a success.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import dagster as dg
+from pydantic import Field
+
+from carsdepo_assets.compute.channel import channel
+from carsdepo_assets.compute.orphans import RunProcess, mark_host, run_worker
+from carsdepo_assets.compute.process_tree import end_group, end_tree
+
+PARENT_VARIABLE = "CARSDEPO_PARENT_PID"  # the worker ends when this process is no longer its parent
+_LAST_LINES = 40
+
+
+class LocalCompute(dg.ConfigurableResource):
+    """Runs a worker module as a subprocess of the step."""
+
+    grace_s: float = Field(default=10.0, ge=0, description="seconds between asking a worker to end and ending it")
+    poll_s: float = Field(default=0.2, gt=0, description="seconds between looks at the worker")
+    s3_bucket: str | None = Field(default=None, description="talk through this bucket, as workers on AWS do")
+    variables: dict[str, str] = Field(default_factory=dict, description="environment variables for the worker")
+
+    def run(
+        self, context: dg.AssetExecutionContext | dg.OpExecutionContext, module: str, spec: Mapping[str, Any]
+    ) -> dg.MaterializeResult[Any]:
+        """See ComputeTarget."""
+        mark_host(context.instance, context.run.run_id)
+        last: deque[str] = deque(maxlen=_LAST_LINES)
+        injector, reader, said = channel(self.s3_bucket)
+        with (
+            tempfile.TemporaryDirectory(prefix="carsdepo-") as folder,
+            dg.open_pipes_session(
+                context=context,
+                context_injector=injector,
+                message_reader=reader,
+            ) as session,
+        ):
+            path = Path(folder) / "spec.json"
+            path.write_text(json.dumps(spec))
+            process = subprocess.Popen(
+                [sys.executable, "-u", "-m", module, "--spec", str(path)],
+                env={
+                    **os.environ,
+                    **self.variables,
+                    **session.get_bootstrap_env_vars(),
+                    **said,
+                    PARENT_VARIABLE: str(os.getpid()),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # Ctrl-C reaches the step alone, which then ends the worker in order
+            )
+            context.log.info(f"{module} runs as process {process.pid}.")
+            assert process.stdout is not None
+            relay = threading.Thread(target=_relay, args=(process.stdout, last), daemon=True)
+            relay.start()
+            try:
+                self._wait(process, run_worker(context.instance, context.run.run_id))
+            finally:
+                end_tree(process.pid, self.grace_s)
+                end_group(process.pid)
+                process.wait()
+                relay.join(timeout=5)
+        materializations = [r for r in session.get_reported_results() if isinstance(r, dg.MaterializeResult)]
+        trouble = []
+        if process.returncode != 0:
+            trouble.append(_ended(process.returncode))
+        if not session.message_handler.received_closed_message:
+            trouble.append("it did not close its channel")
+        if not materializations:
+            trouble.append("it reported no materialization")
+        if trouble:
+            raise dg.Failure(
+                description=f"{module}: {'; '.join(trouble)}. Its last lines:\n" + "".join(last),
+                metadata={"last_lines": dg.MetadataValue.md("```\n" + "".join(last) + "\n```")},
+            )
+        return materializations[-1]
+
+    def _wait(self, process: subprocess.Popen[str], driver: RunProcess | None) -> None:
+        """Until the worker has ended, or the run that the step belongs to has lost its process.
+
+        A step process of the multiprocess executor outlives a SIGKILLed run; its training must not.
+        """
+        while True:
+            try:
+                process.wait(timeout=self.poll_s)
+                return
+            except subprocess.TimeoutExpired:
+                if driver is not None and driver.pid != os.getpid() and not driver.alive():
+                    raise dg.Failure(
+                        f"The run's process {driver.pid} is dead: the worker was ended.", allow_retries=False
+                    ) from None
+
+
+def _relay(stream: TextIO, last: deque[str]) -> None:
+    """The worker's output, into the step's own (Dagster's compute log) and into `last`."""
+    for line in stream:
+        last.append(line)
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+
+def _ended(code: int) -> str:
+    return f"it was ended by signal {-code}" if code < 0 else f"it ended with code {code}"

@@ -1,0 +1,96 @@
+"""MLflow as a Dagster resource: one MLflow run for a Dagster run, with the same status, killed runs included.
+
+dagster-mlflow finds the run by its tag, and that lookup is used here. The rest of its resource is not: its constructor
+makes the run the process's active one (a second Dagster run in that process is then logged to the first), and its end
+knows only the exception of the process it is in (a failed step's run is FINISHED under the multiprocess executor).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+from dagster import DagsterExecutionInterruptedError, DagsterInstance, DagsterRunStatus
+from pydantic import Field
+
+from carsdepo_assets.registry.tracking import Terminal, Tracking
+
+TERMINAL: dict[DagsterRunStatus, Terminal] = {
+    DagsterRunStatus.SUCCESS: "FINISHED",
+    DagsterRunStatus.FAILURE: "FAILED",
+    DagsterRunStatus.CANCELED: "KILLED",
+}
+
+
+class MlflowTracking(dg.ConfigurableResource):
+    """Where MLflow keeps runs and model versions: a server's URI, or SQLite under the home folder."""
+
+    home: str = Field(description="CARSDEPO_HOME: mlflow.db and mlartifacts/ lie there")
+    uri: str | None = Field(default=None, description="an MLflow server's; None: SQLite in home")
+    experiment: str = "carsdepo"
+
+    def tracking(self) -> Tracking:
+        """The same, for code that knows no Dagster."""
+        if self.uri is not None:
+            return Tracking(self.uri, self.experiment)
+        return Tracking.at_home(Path(self.home), self.experiment)
+
+    def find(self, dagster_run_id: str) -> str | None:
+        """The MLflow run of a Dagster run, by dagster-mlflow's lookup (it retries on a busy server)."""
+        tracking = self.tracking()
+        experiment = tracking.client.get_experiment(tracking.experiment_id())
+        import mlflow
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # dagster-mlflow announces on import that it is in beta
+            from dagster_mlflow.resources import MlFlow
+        mlflow.set_tracking_uri(tracking.uri)
+        # Without __init__: it would activate the run. The lookup uses nothing of the object.
+        found = MlFlow._get_current_run_id(MlFlow.__new__(MlFlow), experiment, dagster_run_id)
+        return None if found is None else str(found)
+
+    @contextmanager
+    def during(
+        self,
+        context: dg.AssetExecutionContext | dg.OpExecutionContext,
+        *,
+        last: bool = False,
+        tags: Mapping[str, str] | None = None,
+    ) -> Iterator[str]:
+        """The id of the Dagster run's MLflow run, RUNNING for as long as the Dagster run is.
+
+        An error sets FAILED, an interruption KILLED. Success leaves it RUNNING, since other steps may follow, unless
+        `last` (the job's last asset that uses it); `reconcile` has the final word either way.
+        """
+        tracking = self.tracking()
+        run_id = tracking.begin(context.run.run_id, context.run.job_name, tags)
+        try:
+            yield run_id
+        except (DagsterExecutionInterruptedError, KeyboardInterrupt, SystemExit):
+            tracking.end(run_id, "KILLED")
+            raise
+        except Exception:
+            tracking.end(run_id, "FAILED")
+            raise
+        if last:
+            tracking.end(run_id, "FINISHED")
+
+    def reconcile(self, instance: DagsterInstance) -> dict[str, str]:
+        """Gives every open MLflow run its Dagster run's status; returns {MLflow run: new status} of those changed.
+
+        Runs of another Dagster instance (on a shared server) are unknown here and are left alone.
+        """
+        tracking = self.tracking()
+        changed: dict[str, str] = {}
+        for run in tracking.open_runs():
+            dagster_run = instance.get_run_by_id(run.dagster_run_id)
+            if dagster_run is None or not dagster_run.is_finished:
+                continue
+            status = TERMINAL[dagster_run.status]
+            tracking.end(run.run_id, status, settled=True)
+            if run.status != status:
+                changed[run.run_id] = status
+        return changed

@@ -1,0 +1,117 @@
+"""One MLflow run for a Dagster run, with the same status."""
+
+import math
+import threading
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from carsdepo_assets.registry.resources import MlflowTracking
+from carsdepo_assets.registry.tracking import Tracking
+
+
+def test_a_run_is_found_again_and_runs_again(tracking: Tracking) -> None:
+    first = tracking.begin("dagster-1", "train", {"why": "test"})
+    tracking.end(first, "FAILED")
+    assert tracking.status(first) == "FAILED"
+    assert tracking.begin("dagster-1", "train") == first
+    assert tracking.status(first) == "RUNNING"
+    assert tracking.begin("dagster-2", "train") != first
+    assert tracking.find("dagster-1") == first
+    assert tracking.find("dagster-3") is None
+
+
+def test_runs_begun_at_once_are_one(tracking: Tracking) -> None:
+    found: list[str] = []
+    threads = [threading.Thread(target=lambda: found.append(tracking.begin("dagster-1", "train"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert len(set(found)) == 1
+
+
+def test_everything_lies_at_home(tracking: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    run = tracking.begin(None, "own")
+    uri = tracking.log_text(run, "small", "model/where.json")
+    assert uri.startswith((tmp_path / "mlartifacts").as_uri())
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_rows_are_metrics_by_epoch_and_nan_is_left_out(tracking: Tracking) -> None:
+    run = tracking.begin(None, "own")
+    for epoch, loss in [(1, 2.0), (2, math.nan), (3, 1.0)]:
+        tracking.log_row(run, {"loss": loss, "val_map50": 0.1 * epoch}, step=epoch)
+    losses = [(m.step, m.value) for m in tracking.client.get_metric_history(run, "loss")]
+    assert losses == [(1, 2.0), (3, 1.0)]
+    assert len(tracking.client.get_metric_history(run, "val_map50")) == 3
+    tracking.log_row(run, {}, step=4)
+
+
+def test_parameters_may_be_said_again_unchanged(tracking: Tracking) -> None:
+    run = tracking.begin(None, "own")
+    many = {f"p{i}": i for i in range(150)}
+    tracking.log_params(run, many)
+    tracking.log_params(run, many)
+    assert len(tracking.client.get_run(run).data.params) == 150
+
+
+@pytest.mark.parametrize(("fails", "expected"), [(False, "FINISHED"), (True, "FAILED")])
+@pytest.mark.parametrize("last", [True, False])
+def test_mlflow_says_what_dagster_says(fails: bool, expected: str, last: bool, home: Path) -> None:
+    """The second asset fails, after the first has ended its part well."""
+    seen: list[str] = []
+
+    @dg.asset
+    def first(context: dg.AssetExecutionContext, mlflow: MlflowTracking) -> None:
+        with mlflow.during(context) as run_id:
+            seen.append(run_id)
+        assert mlflow.tracking().status(run_id) == "RUNNING"
+
+    @dg.asset(deps=[first])
+    def second(context: dg.AssetExecutionContext, mlflow: MlflowTracking) -> None:
+        with mlflow.during(context, last=last) as run_id:
+            seen.append(run_id)
+            if fails:
+                raise ValueError("on purpose")
+
+    mlflow = MlflowTracking(home=str(home))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([first, second], instance=instance, resources={"mlflow": mlflow}, raise_on_error=False)
+        assert result.success is not fails
+        assert seen[0] == seen[1] == mlflow.find(result.run_id)
+        status = mlflow.tracking().status(seen[0])
+        assert status == expected or (not last and status == "RUNNING")
+        mlflow.reconcile(instance)
+        assert mlflow.tracking().status(seen[0]) == expected
+        assert mlflow.tracking().open_runs() == []
+        assert mlflow.reconcile(instance) == {}
+
+
+def test_a_failure_outside_the_block_is_told_by_reconcile(home: Path) -> None:
+    @dg.asset
+    def model(context: dg.AssetExecutionContext, mlflow: MlflowTracking) -> None:
+        with mlflow.during(context, last=True):
+            pass
+        raise ValueError("after MLflow was told that all is well")
+
+    mlflow = MlflowTracking(home=str(home))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([model], instance=instance, resources={"mlflow": mlflow}, raise_on_error=False)
+        run_id = mlflow.find(result.run_id)
+        assert run_id is not None
+        assert mlflow.reconcile(instance) == {run_id: "FAILED"}
+        assert mlflow.tracking().status(run_id) == "FAILED"
+
+
+def test_runs_of_another_instance_are_left_alone(home: Path) -> None:
+    mlflow = MlflowTracking(home=str(home))
+    run = mlflow.tracking().begin("of-another-instance", "train")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert mlflow.reconcile(instance) == {}
+    assert mlflow.tracking().status(run) == "RUNNING"
