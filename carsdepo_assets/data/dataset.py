@@ -1,0 +1,209 @@
+"""The dataset: an immutable manifest of every labelled photograph, whose version is a digest of its content."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from carsdepo_assets.data.batches import one_writer
+from carsdepo_assets.data.grouping import THUMBNAIL, near_duplicates
+from carsdepo_assets.data.label_revisions import latest_revisions
+from carsdepo_assets.data.splitting import EXCLUDED, assign
+from carsdepo_assets.lake.datasets import LATEST, manifest_key, read_manifest
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.schemas import BOX
+from carsdepo_assets.policy import Policy
+
+GOLDEN = "golden/1.json"  # the test photographs of the first dataset that had any; grows only by a new version of it
+MANIFEST = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("key", pa.string()),
+        ("object_key", pa.string()),
+        ("split", pa.string()),
+        ("group_id", pa.string()),
+        ("revision_id", pa.string()),
+        ("upload_batch", pa.string()),
+        ("label_batch", pa.string()),
+        ("origin", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("processed_width", pa.int32()),
+        ("processed_height", pa.int32()),
+        ("scale", pa.float64()),
+        ("boxes", pa.list_(BOX)),
+    ]
+)
+
+
+class NoLabelledPhotographs(ValueError):
+    """There is nothing to make a dataset of."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """manifest: rows of MANIFEST sorted by image_id. summary: counts, as stored beside it. new: False when it stood."""
+
+    version: str
+    manifest: pa.Table
+    summary: dict[str, Any]
+    new: bool
+
+
+def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
+    """Groups, splits and writes what is labelled and processed; the same input gives the same version, written once.
+
+    Excluded photographs are in the manifest, with that split. Raises NoLabelledPhotographs.
+    """
+    with one_writer(lake, "dataset"):
+        # Copies first: a label whose copy or revision comes later is not counted, so the next dataset is due.
+        processed = {r["image_id"]: r for r in lake.read("processed").to_pylist()}
+        annotations = lake.read("annotations")
+        label_state = sum(image in processed for image in annotations["image_id"].to_pylist())
+        rows = _labelled(lake, annotations, processed)
+        if not rows:
+            raise NoLabelledPhotographs(
+                f"{lake.url} has no photograph with labels: import a folder with labels, or "
+                "drop label files into raw/labels beside the same paths in raw/uploads."
+            )
+        splits = _splits(lake, rows, policy, now)
+        for row in rows:
+            row.update(splits[row["image_id"]])
+        manifest = pa.Table.from_pylist(rows, schema=MANIFEST)
+        version = version_of(rows, policy)
+        new = not lake.exists(manifest_key(version))
+        summary = _summary(version, rows, policy)
+        if new:
+            _write(lake, version, manifest, summary, policy)
+        latest = json.dumps({"version": version, "label_state": label_state}).encode()
+        if not lake.exists(LATEST) or lake.get(LATEST) != latest:
+            lake.put(LATEST, latest)
+    return Dataset(version, manifest if new else read_manifest(lake, version), summary, new)
+
+
+def version_of(rows: list[dict[str, Any]], policy: Policy) -> str:
+    """First 16 hex digits of the sha256 of rows (sorted by image_id) and class map; not of Parquet bytes, which carry
+    the writer's version."""
+    digest = hashlib.sha256(json.dumps(policy.class_map.model_dump(mode="json"), sort_keys=True).encode())
+    for row in sorted(rows, key=lambda r: r["image_id"]):
+        digest.update(json.dumps({k: row[k] for k in MANIFEST.names}, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _labelled(lake: Lake, annotations: pa.Table, processed: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    images = {
+        r["image_id"]: r
+        for r in lake.read(
+            "images", columns=["image_id", "key", "batch_id", "width", "height", "group_hint", "listing", "phash"]
+        ).to_pylist()
+    }
+    rows = []
+    for note in latest_revisions(annotations).to_pylist():
+        image, copy = images.get(note["image_id"]), processed.get(note["image_id"])
+        if image is None or copy is None:
+            continue  # its processed image is on its way; the next dataset has it
+        rows.append(
+            {
+                "image_id": note["image_id"],
+                "key": image["key"],
+                "object_key": copy["object_key"],
+                "revision_id": note["revision_id"],
+                "upload_batch": image["batch_id"],
+                "label_batch": note["batch_id"],
+                "origin": note["origin"],
+                "width": image["width"],
+                "height": image["height"],
+                "processed_width": copy["width"],
+                "processed_height": copy["height"],
+                "scale": copy["scale"],
+                "boxes": note["boxes"],
+                "group_hint": image["group_hint"],
+                "listing": image["listing"],
+                "phash": image["phash"],
+            }
+        )
+    return rows
+
+
+def _splits(lake: Lake, rows: list[dict[str, Any]], policy: Policy, now: datetime) -> dict[str, dict[str, str]]:
+    """{image_id: {split, group_id, reason}}; new photographs' splits and the first golden set are committed.
+
+    Killed in between, the next run finds the splits as they stand and goes on.
+    """
+    standing: dict[str, dict[str, Any]] = {}
+    for row in sorted(lake.read("splits").to_pylist(), key=lambda r: (r["assigned_at"], r["split"])):
+        standing.setdefault(row["image_id"], row)  # without a lock (S3) two builders may have met: the first counts
+    fresh_ids = {r["image_id"] for r in rows} - standing.keys()
+    if fresh_ids:
+        objects = {r["image_id"]: r["object_key"] for r in rows}
+        near = near_duplicates(
+            {r["image_id"]: r["phash"] for r in rows if r["phash"]},
+            fresh_ids,
+            policy.data.duplicate_hamming,
+            lambda image: thumbnail(lake.get(objects[image]), objects[image]),
+        )
+        fresh = assign(rows, near, standing, policy, now, golden=lake.exists(GOLDEN))
+        said = json.dumps([[r["image_id"], r["group_id"], r["split"]] for r in fresh])
+        lake.append("splits", fresh, hashlib.sha256(said.encode()).hexdigest()[:16])
+        standing |= {r["image_id"]: r for r in fresh}
+    golden = sorted(i for i, r in standing.items() if r["split"] == "test")
+    if golden and not lake.exists(GOLDEN):
+        lake.put(GOLDEN, json.dumps({"version": 1, "images": golden}).encode())
+    return {r["image_id"]: {k: standing[r["image_id"]][k] for k in ("split", "group_id", "reason")} for r in rows}
+
+
+def thumbnail(jpeg: bytes, name: str) -> np.ndarray:
+    """THUMBNAIL x THUMBNAIL float luma of a processed image. Raises ValueError with its name when it is damaged."""
+    import cv2
+
+    grey = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE) if jpeg else None
+    if grey is None:
+        raise ValueError(f"{name} cannot be decoded: {len(jpeg)} bytes, and no JPEG.")
+    return cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float64)
+
+
+def _summary(version: str, rows: list[dict[str, Any]], policy: Policy) -> dict[str, Any]:
+    def counts(chosen: list[dict[str, Any]]) -> dict[str, Any]:
+        names = policy.class_map.names
+        boxes = [b["class_id"] for r in chosen for b in r["boxes"]]
+        return {
+            "photographs": len(chosen),
+            "groups": len({r["group_id"] for r in chosen}),
+            "without_damage": sum(not r["boxes"] for r in chosen),
+            "boxes": {name: boxes.count(i) for i, name in enumerate(names)},
+        }
+
+    by_split: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_split.setdefault(row["split"], []).append(row)
+    return {
+        "version": version,
+        "all": counts(rows),
+        "splits": {s: counts(r) for s, r in sorted(by_split.items())},
+        "excluded": {r["image_id"]: r["reason"] for r in by_split.get(EXCLUDED, [])},
+        "upload_batches": sorted({r["upload_batch"] for r in rows}),
+        "label_batches": sorted({r["label_batch"] for r in rows}),
+    }
+
+
+def _write(lake: Lake, version: str, manifest: pa.Table, summary: Mapping[str, Any], policy: Policy) -> None:
+    """The manifest last: where it is, all of the version is."""
+    import yaml
+
+    lake.put(f"datasets/{version}/summary.json", json.dumps(summary, indent=1).encode())
+    lake.put(
+        f"datasets/{version}/data.yaml",
+        yaml.safe_dump({"names": dict(enumerate(policy.class_map.names)), "manifest": "manifest.parquet"}).encode(),
+    )
+    sink = io.BytesIO()
+    pq.write_table(manifest, sink, compression="zstd")
+    lake.put(manifest_key(version), sink.getvalue())

@@ -1,0 +1,279 @@
+"""A user's folder of photographs and labels into the lake's raw/, whole, once, and resumable."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from carsdepo_assets.data.batches import import_record_key, is_photograph, list_batches, plan_batches, read_manifest
+from carsdepo_assets.data.metadata import MANIFEST
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.policy import Policy
+
+Format = Literal["yolo", "coco"]
+# In a folder that anyone filled, only these are taken for photographs; under images/ everything is.
+PHOTOGRAPH_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".avif"}
+_NOT_YOLO = {"classes.txt", "readme.txt", "license.txt", "licence.txt", "train.txt", "val.txt", "test.txt"}
+_WRITERS = 4
+
+
+class ImportRefused(ValueError):
+    """The folder cannot be imported as it is; nothing was copied. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """upload_batches: ids of every batch that holds this import's photographs, this call's and earlier ones'."""
+
+    name: str
+    upload_batches: list[str]
+    photographs: int
+    labels: int
+    copied: int
+    reused: int
+
+    @property
+    def summary(self) -> str:
+        what = f"{self.photographs} photographs, {self.labels} label files"
+        return f"{what} into raw/*/{self.name}: {self.copied} copied, {self.reused} stood already"
+
+
+@dataclass(frozen=True)
+class _Contents:
+    photographs: dict[str, Path]  # path below raw/uploads/NAME -> file
+    sidecars: dict[str, Path]  # the same
+    labels: dict[str, Path]  # path below raw/labels/NAME -> file
+
+
+def import_folder(
+    lake: Lake,
+    folder: Path,
+    format: str,
+    mapping: Mapping[str, str],
+    policy: Policy,
+    now: datetime,
+    origin: str | None = None,
+    name: str | None = None,
+) -> ImportResult:
+    """Copies images/ (or a flat folder), labels/ and manifest.csv, and closes the upload batches.
+
+    `mapping`: the folder's class name or id -> ours. `origin`: kept with the labels, default the format. `name`: the
+    folder below raw/uploads and raw/labels, default the folder's own. A file whose bytes stand already is left alone;
+    a changed label or manifest.csv replaces its forerunner, a changed photograph is refused.
+    Raises ImportRefused before anything is copied.
+    """
+    if format not in ("yolo", "coco"):
+        raise ImportRefused(f"format {format!r} is not known: yolo or coco.")
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ImportRefused(f"{folder} is not a folder.")
+    name = _slug(name or folder.resolve().name)
+    contents = _contents(folder, format)
+    if not contents.photographs:
+        raise ImportRefused(f"{folder}: no photographs, neither below images/ nor in the folder itself.")
+    class_ids = _class_ids(folder, contents, format, mapping, policy)
+    record = {"origin": origin or format, "options": {"import": name, "format": format, "class_ids": class_ids}}
+
+    uploads, labels = f"raw/uploads/{name}/", f"raw/labels/{name}/"
+    standing = {o.key: o.size for prefix in (uploads, labels) for o in lake.list(prefix)}
+    photographs = _missing(lake, standing, uploads, contents.photographs)
+    replaced = [key for key, _ in photographs if key in standing]
+    if replaced:
+        raise ImportRefused(
+            f"{len(replaced)} photographs differ from those imported before under {name!r}, first "
+            f"{replaced[0]}. Photographs in raw/ are never replaced: import with another name."
+        )
+    sidecars = _missing(lake, standing, uploads, contents.sidecars)
+    marks = _missing(lake, standing, labels, contents.labels)
+    # Before the files, so that whoever closes their batch first finds what the labels' class ids mean; sidecars before
+    # photographs, since they are read together; labels last.
+    key, data = import_record_key(name), json.dumps(record, sort_keys=True).encode()
+    if not lake.exists(key) or lake.get(key) != data:
+        lake.put(key, data)
+    for part in (sidecars, photographs, marks):
+        _copy(lake, part)
+    plan_batches(lake, "uploads", policy, now, close_all=True)
+    copied = len(photographs) + len(sidecars) + len(marks)
+    total = len(contents.photographs) + len(contents.sidecars) + len(contents.labels)
+    return ImportResult(
+        name, _holding(lake, uploads), len(contents.photographs), len(contents.labels), copied, total - copied
+    )
+
+
+def _slug(text: str) -> str:
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")
+    if not slug:
+        raise ImportRefused(f"{text!r} gives no name for the import: pass one of letters and digits.")
+    return slug
+
+
+def _contents(folder: Path, format: str) -> _Contents:
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    }
+    has_images = any(_below(file, "images") for file in files)
+    has_labels = any(_below(file, "labels") for file in files)
+
+    def photograph(file: str) -> bool:
+        if has_images:
+            return _below(file, "images") and is_photograph(file)
+        return not _below(file, "labels") and PurePosixPath(file).suffix.lower() in PHOTOGRAPH_SUFFIXES
+
+    photographs = [file for file in files if photograph(file)]
+    stems = {str(PurePosixPath(file).with_suffix("")) for file in photographs}
+    documents = {file for file in files if file.endswith(".json") and format == "coco" and _is_coco(files[file])}
+    sidecars = [
+        file
+        for file in files
+        if PurePosixPath(file).name == MANIFEST
+        or (file.endswith(".json") and file not in documents and file[:-5] in stems)
+    ]
+    if format == "coco":
+        labels = sorted(documents)
+        if not labels:
+            raise ImportRefused(f"{folder}: no COCO file: a .json with images, annotations and categories.")
+    else:
+        labels = [
+            file
+            for file in files
+            if file.endswith(".txt")
+            and PurePosixPath(file).name.lower() not in _NOT_YOLO
+            and (_below(file, "labels") if has_labels else file[:-4] in stems)
+        ]
+    return _Contents(
+        _placed(photographs, files, "images"), _placed(sidecars, files, "images"), _placed(labels, files, "labels")
+    )
+
+
+def _below(file: str, folder: str) -> bool:
+    return folder in PurePosixPath(file).parts[:-1]
+
+
+def _placed(names: Iterable[str], files: Mapping[str, Path], dropped: str) -> dict[str, Path]:
+    """Paths without their first component `dropped`: images/a.jpg and labels/a.txt get the same stem."""
+    placed: dict[str, Path] = {}
+    for file in names:
+        parts = list(PurePosixPath(file).parts)
+        if dropped in parts[:-1]:
+            parts.remove(dropped)
+        target = "/".join(parts)
+        if target in placed:
+            raise ImportRefused(f"{file} and {placed[target]} would both become {target}: rename one.")
+        placed[target] = files[file]
+    return placed
+
+
+def _class_ids(
+    folder: Path, contents: _Contents, format: str, mapping: Mapping[str, str], policy: Policy
+) -> dict[str, int]:
+    """The folder's class id, as text -> ours. Raises ImportRefused with the list of classes that have none."""
+    ours = {name: i for i, name in enumerate(policy.class_map.names)}
+    wrong = sorted(new for new in mapping.values() if new not in ours)
+    if wrong:
+        raise ImportRefused(f"--map leads to {', '.join(wrong)}, and the classes are {', '.join(ours)}.")
+    names, used = _coco_classes(contents) if format == "coco" else _yolo_classes(folder, contents, policy)
+    found: dict[str, int] = {}
+    unknown: list[str] = []
+    for source in sorted({*names, *used}):
+        name = names.get(source, source)
+        target = mapping.get(name, mapping.get(source, name))
+        if target in ours:
+            found[source] = ours[target]
+        elif source in used:
+            unknown.append(f"{name} ({used[source]} boxes)")
+    if unknown:
+        raise ImportRefused(
+            f"{folder}: unknown classes: {', '.join(unknown)}. Ours are {', '.join(ours)}; give --map OLD=NEW for each."
+        )
+    return found
+
+
+def _yolo_classes(folder: Path, contents: _Contents, policy: Policy) -> tuple[dict[str, str], Counter[str]]:
+    """(id -> name by data.yaml or classes.txt, else ours by position; id -> boxes). Other lines are for ingestion."""
+    used: Counter[str] = Counter()
+    for path in contents.labels.values():
+        for line in path.read_text("utf-8", "replace").splitlines():
+            first = line.split()[:1]
+            if first and re.fullmatch(r"\d+(\.0+)?", first[0]):
+                used[str(int(float(first[0])))] += 1
+    return _names(folder) or {str(i): name for i, name in enumerate(policy.class_map.names)}, used
+
+
+def _names(folder: Path) -> dict[str, str]:
+    import yaml
+
+    for path in (folder / "data.yaml", folder / "data.yml", folder / "dataset.yaml"):
+        if not path.is_file():
+            continue
+        try:
+            said = yaml.safe_load(path.read_text("utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ImportRefused(f"{path}: not YAML: {error}") from error
+        names = said.get("names") if isinstance(said, dict) else None
+        if isinstance(names, dict):
+            return {str(i): str(name) for i, name in names.items()}
+        if isinstance(names, list):
+            return {str(i): str(name) for i, name in enumerate(names)}
+    for path in (folder / "classes.txt", folder / "labels" / "classes.txt"):
+        if path.is_file():
+            return {str(i): line.strip() for i, line in enumerate(path.read_text("utf-8").splitlines()) if line.strip()}
+    return {}
+
+
+def _is_coco(path: Path) -> bool:
+    return _document(path) is not None
+
+
+def _document(path: Path) -> dict[str, Any] | None:
+    try:
+        said = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) and {"images", "annotations", "categories"} <= said.keys() else None
+
+
+def _coco_classes(contents: _Contents) -> tuple[dict[str, str], Counter[str]]:
+    names: dict[str, str] = {}
+    used: Counter[str] = Counter()
+    for path in contents.labels.values():
+        document = _document(path) or {}
+        for category in document.get("categories", []):
+            source, name = str(category["id"]), str(category["name"])
+            if names.setdefault(source, name) != name:
+                raise ImportRefused(
+                    f"{path}: category {source} is {name} here and {names[source]} in another file: import them apart."
+                )
+        used.update(str(a["category_id"]) for a in document.get("annotations", []) if "category_id" in a)
+    return names, used
+
+
+def _missing(lake: Lake, standing: Mapping[str, int], prefix: str, files: Mapping[str, Path]) -> list[tuple[str, Path]]:
+    """Keys and files whose bytes are not at their key."""
+
+    def same(key: str, path: Path) -> bool:
+        return standing.get(key) == path.stat().st_size and lake.get(key) == path.read_bytes()
+
+    return [(prefix + file, path) for file, path in files.items() if not same(prefix + file, path)]
+
+
+def _copy(lake: Lake, files: list[tuple[str, Path]]) -> None:
+    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="import") as pool:
+        for written in [pool.submit(lambda k, p: lake.put(k, p.read_bytes()), key, path) for key, path in files]:
+            written.result()
+
+
+def _holding(lake: Lake, prefix: str) -> list[str]:
+    return [
+        batch
+        for batch in list_batches(lake, "uploads")
+        if any(o.key.startswith(prefix) for o in read_manifest(lake, "uploads", batch).objects)
+    ]

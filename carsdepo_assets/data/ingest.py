@@ -1,0 +1,324 @@
+"""From an upload batch to photographs: what each object is, what it shows, and its processed copy.
+
+Every step can be killed anywhere and run again. Bytes are written under names that say what they hold, then the
+quarantine's rows, then the step's own rows in one commit per batch: that commit is what "done" means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from carsdepo_assets.data.batches import BatchError, BatchObject, one_writer, read_manifest
+from carsdepo_assets.data.metadata import MetadataReader
+from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.policy import Policy
+
+if TYPE_CHECKING:
+    from carsdepo_assets.imaging.pipeline import Processed
+
+Row = dict[str, Any]
+_WRITERS = 4  # threads that wait for the disk while others decode
+
+
+@dataclass(frozen=True)
+class UploadsResult:
+    """rows: the batch's rows of UPLOADS, one an object, in the manifest's order of keys."""
+
+    batch_id: str
+    rows: pa.Table
+
+    def count(self, outcome: str) -> int:
+        return int(pc.sum(pc.equal(self.rows["outcome"], outcome)).as_py() or 0)
+
+
+@dataclass(frozen=True)
+class ImagesResult:
+    """rows: the batch's rows of IMAGES. quarantined: all its rows of QUARANTINE, those of the uploads step too."""
+
+    batch_id: str
+    rows: pa.Table
+    quarantined: pa.Table
+
+
+@dataclass(frozen=True)
+class ProcessedResult:
+    """rows: the batch's rows of PROCESSED."""
+
+    batch_id: str
+    rows: pa.Table
+
+
+def object_key(image_id: str) -> str:
+    """Where the processed copy of a photograph lies."""
+    return f"objects/{image_id[:2]}/{image_id}.jpg"
+
+
+def ingest_uploads(lake: Lake, batch_id: str, policy: Policy, now: datetime | None = None) -> UploadsResult:
+    """Says of each of the batch's objects: new, duplicate (same bytes as another), or quarantined (cannot be read).
+
+    Raises BatchError for an unknown batch.
+    """
+    manifest = read_manifest(lake, "uploads", batch_id)
+    if not lake.committed("uploads", batch_id):
+        at = now or datetime.now(UTC)
+        objects = sorted(manifest.objects, key=lambda o: o.key)
+        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="sha256") as pool:
+            read = list(pool.map(lambda o: _digest(lake, o, policy), objects))
+        with one_writer(lake, "uploads"):
+            rows = _outcomes(lake, batch_id, objects, read, at)
+            refused = [
+                _refusal(batch_id, row["key"], row["reason"], "", row["sha256"], at)
+                for row in rows
+                if row["outcome"] == "quarantined"
+            ]
+            lake.append("quarantine", refused, f"{batch_id}:uploads")
+            lake.append("uploads", rows, batch_id)
+    return UploadsResult(batch_id, _of_batch(lake, "uploads", batch_id))
+
+
+def build_images(
+    lake: Lake,
+    batch_id: str,
+    policy: Policy,
+    progress: Callable[[int, int], None] | None = None,
+    now: datetime | None = None,
+) -> ImagesResult:
+    """Decodes and measures the batch's new photographs and stores their processed copies.
+
+    `progress(done, total)` is called after each photograph. Raises BatchError when the uploads step has not run.
+    """
+    if not lake.committed("uploads", batch_id):
+        read_manifest(lake, "uploads", batch_id)
+        raise BatchError(f"batch {batch_id}: materialize `uploads` first; its objects have no outcome yet.")
+    if not (lake.committed("images", batch_id) and lake.committed("quarantine", batch_id)):
+        at = now or datetime.now(UTC)
+        uploads = [row for row in _of_batch(lake, "uploads", batch_id).to_pylist() if row["outcome"] == "new"]
+        rows, refused = _photographs(lake, batch_id, uploads, policy, progress, at)
+        lake.append("quarantine", refused, batch_id)
+        with one_writer(lake, "images"):
+            known = set(lake.read("images", columns=["image_id"])["image_id"].to_pylist())
+            lake.append("images", [row for row in rows if row["image_id"] not in known], batch_id)
+    return ImagesResult(batch_id, _of_batch(lake, "images", batch_id), _of_batch(lake, "quarantine", batch_id))
+
+
+def build_processed(lake: Lake, batch_id: str, policy: Policy) -> ProcessedResult:
+    """Lists the processed copies of the batch's photographs; one that is gone or damaged is made again.
+
+    Raises BatchError when the images step has not run, or when a copy is gone and its original too.
+    """
+    if not lake.committed("images", batch_id):
+        read_manifest(lake, "uploads", batch_id)
+        raise BatchError(f"batch {batch_id}: materialize `images` first; its photographs are not in the lake yet.")
+    if not lake.committed("processed", batch_id):
+        photographs = _of_batch(lake, "images", batch_id).to_pylist()
+        with ThreadPoolExecutor(_cores(), thread_name_prefix="processed") as pool:
+            rows = list(pool.map(lambda row: _processed_row(lake, row, policy), photographs))
+        lake.append("processed", rows, batch_id)
+    return ProcessedResult(batch_id, _of_batch(lake, "processed", batch_id))
+
+
+def _digest(lake: Lake, entry: BatchObject, policy: Policy) -> tuple[str | None, str | None]:
+    """(sha256 of the object's bytes, None), or (None, why it was not read)."""
+    if entry.size == 0:
+        return None, "empty"
+    if entry.size > policy.data.max_bytes:
+        return None, "too_large"
+    try:
+        data = lake.get(entry.key)
+    except LakeError:
+        return None, "missing"
+    if len(data) != entry.size:  # rewritten since: that is a new object, and another batch will list it
+        return None, "changed"
+    return hashlib.sha256(data).hexdigest(), None
+
+
+def _outcomes(
+    lake: Lake, batch_id: str, objects: list[BatchObject], read: list[tuple[str | None, str | None]], at: datetime
+) -> list[Row]:
+    first = _known_bytes(lake)
+    rows = []
+    for entry, (sha256, reason) in zip(objects, read, strict=True):
+        outcome = "quarantined"
+        if sha256 is not None:
+            outcome = "duplicate" if sha256 in first else "new"
+            reason = f"same bytes as {first[sha256]}" if sha256 in first else None
+            first.setdefault(sha256, entry.key)
+        rows.append(
+            {
+                "batch_id": batch_id,
+                "key": entry.key,
+                "bytes": entry.size,
+                "modified_at": entry.modified_at,
+                "sha256": sha256,
+                "outcome": outcome,
+                "reason": reason,
+                "ingested_at": at,
+            }
+        )
+    return rows
+
+
+def _known_bytes(lake: Lake) -> dict[str, str]:
+    """sha256 -> key of the photographs that are in images, and of the new ones of batches still under way.
+
+    What decoding refused is not known: the same bytes uploaded again are tried again and get their own reason.
+    """
+    images = lake.read("images", columns=["image_id", "key"])
+    known = dict(zip(images["image_id"].to_pylist(), images["key"].to_pylist(), strict=True))
+    uploads = lake.read("uploads", columns=["batch_id", "key", "sha256", "outcome"])
+    uploads = uploads.filter(
+        pc.and_(
+            pc.equal(uploads["outcome"], "new"),
+            pc.invert(pc.is_in(uploads["sha256"], images["image_id"].combine_chunks())),
+        )
+    )
+    # What is new and not in images was refused, or its batch is under way; only these few batches are asked.
+    under_way = {b for b in uploads["batch_id"].unique().to_pylist() if not lake.committed("images", b)}
+    for row in uploads.to_pylist():
+        if row["batch_id"] in under_way:
+            known.setdefault(row["sha256"], row["key"])
+    return known
+
+
+def _photographs(
+    lake: Lake,
+    batch_id: str,
+    uploads: list[Row],
+    policy: Policy,
+    progress: Callable[[int, int], None] | None,
+    at: datetime,
+) -> tuple[list[Row], list[Row]]:
+    """Rows for images and for quarantine; every processed copy is on disk when this returns."""
+    from carsdepo_assets.imaging.bad_image import BadImage
+    from carsdepo_assets.imaging.pipeline import process_many
+
+    rows: list[Row] = []
+    refused: list[Row] = []
+    asked: deque[Row] = deque()  # uploads whose bytes are under way, in order
+
+    def files() -> Iterator[bytes]:
+        for upload in uploads:
+            try:
+                data = lake.get(upload["key"])
+            except LakeError as error:
+                refused.append(_refusal(batch_id, upload["key"], "missing", str(error), upload["sha256"], at))
+                continue
+            if hashlib.sha256(data).hexdigest() != upload["sha256"]:
+                refused.append(
+                    _refusal(
+                        batch_id,
+                        upload["key"],
+                        "changed",
+                        "rewritten since its batch was ingested",
+                        upload["sha256"],
+                        at,
+                    )
+                )
+                continue
+            asked.append(upload)
+            yield data
+
+    metadata = MetadataReader(lake)
+    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="objects") as pool:
+        writes: deque[Future[None]] = deque()
+        for made in process_many(files(), policy.data, threads=_cores()):
+            upload = asked.popleft()
+            if isinstance(made, BadImage):
+                refused.append(_refusal(batch_id, upload["key"], made.reason, made.detail, upload["sha256"], at))
+            else:
+                writes.append(pool.submit(lake.put, object_key(made.sha256), made.jpeg))
+                if len(writes) >= 4 * _WRITERS:  # bounds memory, and a full disk is noticed soon
+                    writes.popleft().result()
+                rows.append(_image_row(batch_id, upload, made, metadata, at))
+            if progress is not None:
+                progress(len(rows) + len(refused), len(uploads))
+        for write in writes:
+            write.result()
+    return rows, refused
+
+
+def _image_row(batch_id: str, upload: Row, made: Processed, metadata: MetadataReader, at: datetime) -> Row:
+    facts = made.facts
+    known = metadata.read(upload["key"], {"captured_at": facts.captured_at, "camera": facts.camera})
+    notes = "; ".join(note for note in (facts.notes, *known.problems) if note)
+    return {
+        "image_id": made.sha256,
+        "batch_id": batch_id,
+        "key": upload["key"],
+        "bytes": upload["bytes"],
+        "format": facts.format,
+        "width": facts.width,
+        "height": facts.height,
+        "orientation": facts.orientation,
+        "notes": notes,
+        **made.features,
+        "phash": made.phash,
+        **known.values,
+        "ingested_at": at,
+    }
+
+
+def _refusal(batch_id: str, key: str, reason: str, detail: str, sha256: str | None, at: datetime) -> Row:
+    return {
+        "batch_id": batch_id,
+        "key": key,
+        "kind": "photograph",
+        "reason": reason,
+        "detail": detail or None,
+        "sha256": sha256,
+        "at": at,
+    }
+
+
+def _processed_row(lake: Lake, image: Row, policy: Policy) -> Row:
+    from carsdepo_assets.imaging.bad_image import BadImage
+    from carsdepo_assets.imaging.headers import jpeg_header
+    from carsdepo_assets.imaging.pipeline import process
+
+    key = object_key(image["image_id"])
+    try:
+        jpeg = lake.get(key)
+        header = jpeg_header(jpeg)
+    except (LakeError, BadImage):
+        try:
+            data = lake.get(image["key"])
+        except LakeError as error:
+            raise BatchError(f"{key} is gone and so is its original: {error}") from error
+        if hashlib.sha256(data).hexdigest() != image["image_id"]:
+            raise BatchError(
+                f"{key} is gone and {image['key']} now holds another photograph; put the first back."
+            ) from None
+        jpeg = process(data, policy.data).jpeg
+        lake.put(key, jpeg)
+        header = jpeg_header(jpeg)
+    # The copy is upright already; its scale follows from the longest sides, as imaging.resize.fit_longest defines it.
+    return {
+        "image_id": image["image_id"],
+        "batch_id": image["batch_id"],
+        "object_key": key,
+        "sha256": hashlib.sha256(jpeg).hexdigest(),
+        "bytes": len(jpeg),
+        "width": header.width,
+        "height": header.height,
+        "scale": max(header.width, header.height) / max(image["width"], image["height"]),
+    }
+
+
+def _of_batch(lake: Lake, table: str, batch_id: str) -> pa.Table:
+    rows = lake.read(table)
+    order = "key" if "key" in rows.column_names else "image_id"
+    return rows.filter(pc.equal(rows["batch_id"], batch_id)).sort_by(order)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,238 @@
+"""From a label batch to annotation revisions: append-only, the latest of a photograph counts.
+
+A file with one bad line goes to quarantine whole: half of a photograph's damage would train the detector to overlook
+the other half. The rest of the batch goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from carsdepo_assets.data.batches import BatchManifest, BatchObject, one_writer, read_manifest
+from carsdepo_assets.data.label_formats import coco, format_of, yolo
+from carsdepo_assets.data.label_formats.parsed import Parsed, Problem
+from carsdepo_assets.data.labelled_photographs import Photographs
+from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.policy import Policy
+
+Row = dict[str, Any]
+PROBLEMS_A_FILE = 20  # rows in quarantine; how many more there are is said in the last
+
+
+@dataclass(frozen=True)
+class LabelsResult:
+    """rows: the batch's rows of ANNOTATIONS. quarantined: its rows of QUARANTINE. notes: label key -> what reading did.
+
+    A photograph whose boxes are the same again has no row.
+    """
+
+    batch_id: str
+    rows: pa.Table
+    quarantined: pa.Table
+    notes: dict[str, list[str]] = field(default_factory=dict)
+
+
+def ingest_labels(lake: Lake, batch_id: str, policy: Policy, now: datetime) -> LabelsResult:
+    """Appends the batch's revisions and quarantine rows, once; again, gives the same result.
+
+    A label whose photograph is not in `images` goes to quarantine (`no_photograph`): batches of dropped labels close
+    only when their photographs are in or policy.data.label_wait_s has passed. Raises BatchError for an unknown batch.
+    """
+    manifest = read_manifest(lake, "labels", batch_id)
+    with one_writer(lake, "labels"):  # sequence numbers and "unchanged" are decided against what is in the table
+        if not lake.committed("annotations", batch_id):
+            reading = _Reading(lake, manifest, policy, now)
+            if reading.notes:
+                lake.put(notes_key(batch_id), json.dumps(reading.notes, indent=1).encode())
+            lake.append("quarantine", reading.refused, f"labels:{batch_id}")
+            lake.append("annotations", reading.rows, batch_id)
+    annotations, quarantine = lake.read("annotations"), lake.read("quarantine")
+    notes = json.loads(lake.get(notes_key(batch_id))) if lake.exists(notes_key(batch_id)) else {}
+    return LabelsResult(
+        batch_id,
+        annotations.filter(pc.equal(annotations["batch_id"], batch_id)).sort_by("sequence"),
+        quarantine.filter(pc.and_(pc.equal(quarantine["batch_id"], batch_id), pc.equal(quarantine["kind"], "label"))),
+        notes,
+    )
+
+
+def notes_key(batch_id: str) -> str:
+    """What reading a batch's labels had to do (clipped boxes, repeated ones, polygons), where it had to do anything."""
+    return f"batches/label_notes/{batch_id}.json"
+
+
+def revision_id(image_id: str, boxes: list[Row], class_map_version: int, origin: str) -> str:
+    """16 hex digits naming what was said of which photograph by which kind of source, whatever the boxes' order."""
+    said = json.dumps([image_id, sorted(tuple(b.values()) for b in boxes), class_map_version, origin])
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def latest_revisions(annotations: pa.Table) -> pa.Table:
+    """The row with the highest sequence of each image_id, then the newest; sorted by image_id.
+
+    Two writers without a common lock (S3) may give one sequence number twice; created_at decides then.
+    """
+    if annotations.num_rows == 0:
+        return annotations
+    ordered = annotations.sort_by(
+        [
+            ("image_id", "ascending"),
+            ("sequence", "descending"),
+            ("created_at", "descending"),
+            ("revision_id", "ascending"),
+        ]
+    )
+    ids = ordered["image_id"].to_pylist()
+    return ordered.take([i for i, image in enumerate(ids) if i == 0 or ids[i - 1] != image])
+
+
+class _Reading:
+    """A batch's files against the tables: rows of ANNOTATIONS, rows of QUARANTINE, notes by key."""
+
+    def __init__(self, lake: Lake, manifest: BatchManifest, policy: Policy, now: datetime) -> None:
+        self.rows: list[Row] = []
+        self.refused: list[Row] = []
+        self.notes: dict[str, list[str]] = {}
+        self._manifest, self._policy, self._now = manifest, policy, now
+        self._photographs = Photographs.read(lake)
+        before = lake.read("annotations", columns=["image_id", "sequence", "revision_id", "created_at"])
+        self._sequence = pc.max(before["sequence"]).as_py() or 0
+        self._current = {r["image_id"]: r["revision_id"] for r in latest_revisions(before).to_pylist()}
+        for entry in sorted(manifest.objects, key=lambda o: (o.modified_at, o.key)):
+            data, sha256 = _bytes(lake, entry)
+            for image_id, parsed in self._labels(entry, data):
+                if parsed.notes:
+                    self.notes.setdefault(entry.key, []).extend(map(_text, parsed.notes))
+                self._refuse(entry.key, sha256, parsed.problems)
+                if image_id is not None and not parsed.problems:
+                    self._revise(entry.key, sha256, image_id, parsed)
+
+    def _refuse(self, key: str, sha256: str | None, problems: list[Problem]) -> None:
+        for i, problem in enumerate(problems[:PROBLEMS_A_FILE], 1):
+            more = len(problems) - i if i == PROBLEMS_A_FILE else 0
+            detail = _text(problem.detail) + (f"; and {more} more problems" if more else "")
+            self.refused.append(
+                {
+                    "batch_id": self._manifest.batch_id,
+                    "key": key,
+                    "kind": "label",
+                    "reason": problem.reason,
+                    "detail": detail,
+                    "line": problem.line,
+                    "sha256": sha256,
+                    "at": self._now,
+                }
+            )
+
+    def _revise(self, key: str, sha256: str | None, image_id: str, parsed: Parsed) -> None:
+        version, origin = self._policy.class_map.version, _origin(self._manifest, key)
+        boxes = [
+            {"class_id": class_id, **dict(zip(("x1", "y1", "x2", "y2"), xyxy, strict=True))}
+            for class_id, xyxy in sorted(parsed.boxes)
+        ]
+        revision = revision_id(image_id, boxes, version, origin)
+        if self._current.get(image_id) == revision:
+            return  # the same again says nothing new
+        self._current[image_id] = revision
+        self._sequence += 1
+        self.rows.append(
+            {
+                "revision_id": revision,
+                "image_id": image_id,
+                "batch_id": self._manifest.batch_id,
+                "key": key,
+                "sha256": sha256,
+                "origin": origin,
+                "annotator": self._manifest.options.get("annotator"),
+                "class_map_version": version,
+                "boxes": boxes,
+                "created_at": self._now,
+                "sequence": self._sequence,
+            }
+        )
+
+    def _labels(self, entry: BatchObject, data: bytes | None) -> Iterator[tuple[str | None, Parsed]]:
+        """(image_id, its labels) for each photograph that the file speaks of; image_id None with problems only."""
+        if data is None:
+            yield None, _problem("gone", "the file was removed before it was read")
+            return
+        classes: Mapping[str, int] = self._manifest.options.get("class_ids") or {}
+        path = PurePosixPath(entry.key.removeprefix("raw/labels/"))
+        match format_of(entry.key):
+            case "yolo":
+                yield self._yolo(path, data, classes)
+            case "coco":
+                yield from self._coco(path, data, classes)
+            case None:
+                yield None, _problem("unsupported_format", f"{path.suffix}: labels are YOLO .txt or COCO .json")
+
+    def _yolo(self, path: PurePosixPath, data: bytes, classes: Mapping[str, int]) -> tuple[str | None, Parsed]:
+        found = self._photographs.at(path)
+        if isinstance(found, Problem):
+            return None, Parsed(problems=[found])
+        ours = classes or {str(i): i for i in range(len(self._policy.class_map.names))}
+        return found, yolo.parse(data, *self._photographs.sizes[found], ours)
+
+    def _coco(
+        self, path: PurePosixPath, data: bytes, classes: Mapping[str, int]
+    ) -> Iterator[tuple[str | None, Parsed]]:
+        try:
+            images, stray, names = coco.read(data)
+        except coco.NotCoco as error:
+            yield None, _problem("malformed", str(error))
+            return
+        known = self._policy.class_map.names
+        ours = classes or {key: known.index(name) for key, name in names.items() if name in known}
+        if stray:
+            yield None, Parsed(problems=stray)
+        said: dict[str, Parsed] = {}
+        for image in images:
+            found = self._photographs.named(image.file_name, path.parent)
+            if isinstance(found, Problem):
+                yield None, Parsed(problems=[found])
+                continue
+            parsed = coco.parse(image, *self._photographs.sizes[found], ours)
+            if found not in said:
+                said[found] = parsed
+            elif sorted(said[found].boxes) != sorted(parsed.boxes) or parsed.problems:
+                # One photograph under two names: neither list is known to be whole.
+                said[found].problems.append(
+                    Problem(
+                        "contradiction",
+                        f"{image.file_name}: the file labels this photograph twice, with different boxes",
+                    )
+                )
+        yield from said.items()
+
+
+def _problem(reason: str, detail: str) -> Parsed:
+    return Parsed(problems=[Problem(reason, detail)])
+
+
+def _bytes(lake: Lake, entry: BatchObject) -> tuple[bytes | None, str | None]:
+    """What is at the key now: a file rewritten since is listed by a later batch again, and says nothing new there."""
+    try:
+        data = lake.get(entry.key)
+    except LakeError:
+        return None, None
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def _origin(manifest: BatchManifest, key: str) -> str:
+    if manifest.origin != "drop":
+        return manifest.origin.removeprefix("import:")
+    return format_of(key) or "drop"
+
+
+def _text(said: str) -> str:
+    """JSON may hold half a surrogate pair, which no table takes."""
+    return said.encode("utf-8", "replace").decode()

@@ -1,0 +1,153 @@
+"""What is known of the vehicle on a photograph: sidecar NAME.json, then the nearest manifest.csv, then EXIF.
+
+Field by field, the first source that says something wins. A source that cannot be read costs its values, never the
+photograph: what was wrong is said in `problems`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from carsdepo_assets.lake.lake import Lake
+
+TEXT_FIELDS = ("camera", "listing", "group_hint", "make", "region", "uploader", "light")
+FIELDS = (*TEXT_FIELDS, "year", "captured_at")
+_COLUMNS = {"group": "group_hint", **{name: name for name in FIELDS}}  # as written in the file -> as in IMAGES
+_ABSENT = {"", "nan", "none", "null", "n/a"}
+MANIFEST = "manifest.csv"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Columns of IMAGES (None where nobody says), and what could not be understood."""
+
+    values: dict[str, Any]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass
+class _Sheet:
+    rows: dict[str, dict[str, str]] = field(default_factory=dict)  # relative path -> row
+    problems: tuple[str, ...] = ()
+
+
+class MetadataReader:
+    """Reads each manifest once; make a new one for every batch, since people add rows."""
+
+    def __init__(self, lake: Lake, root: str = "raw/uploads") -> None:
+        self._lake = lake
+        self._root = PurePosixPath(root)
+        self._sheets: dict[PurePosixPath, _Sheet | None] = {}
+
+    def read(self, key: str, exif: Mapping[str, Any]) -> Metadata:
+        """Metadata of the photograph at `key`; `exif` may hold captured_at (datetime or text) and camera."""
+        values: dict[str, Any] = dict.fromkeys(FIELDS)
+        problems: list[str] = []
+        for source, said in (*self._sidecar(key, problems), *self._row(key, problems), ("EXIF", exif)):
+            for name, value in said.items():
+                column = _COLUMNS.get(str(name).strip().lower())
+                if column is None or values[column] is not None:
+                    continue
+                try:
+                    values[column] = _typed(column, value)
+                except ValueError as error:
+                    problems.append(f"{source}: {error}")
+        return Metadata(values, tuple(problems))
+
+    def _sidecar(self, key: str, problems: list[str]) -> list[tuple[str, Mapping[str, Any]]]:
+        sidecar = str(PurePosixPath(key).with_suffix(".json"))
+        if sidecar == key or not self._lake.exists(sidecar):
+            return []
+        name = PurePosixPath(sidecar).name
+        try:
+            said = json.loads(self._lake.get(sidecar))
+        except ValueError as error:  # JSON and UTF-8 errors both
+            problems.append(f"{name}: not JSON: {error}")
+            return []
+        if not isinstance(said, dict):
+            problems.append(f"{name}: not an object of fields")
+            return []
+        return [(name, said)]
+
+    def _row(self, key: str, problems: list[str]) -> list[tuple[str, Mapping[str, Any]]]:
+        path = PurePosixPath(key)
+        for folder in path.parents:
+            sheet = self._sheet(folder)
+            if sheet is not None:
+                problems.extend(sheet.problems)
+                row = sheet.rows.get(str(path.relative_to(folder)), sheet.rows.get(path.name))
+                return [] if row is None else [(MANIFEST, row)]
+            if folder == self._root:
+                break
+        return []
+
+    def _sheet(self, folder: PurePosixPath) -> _Sheet | None:
+        if folder not in self._sheets:
+            key = str(folder / MANIFEST)
+            self._sheets[folder] = _read_sheet(self._lake.get(key)) if self._lake.exists(key) else None
+        return self._sheets[folder]
+
+
+def _read_sheet(data: bytes) -> _Sheet:
+    """Rows by the `file` column: a path relative to the manifest, with or without a leading images/."""
+    try:
+        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        columns = [str(name).strip().lower() for name in reader.fieldnames or ()]
+        rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        return _Sheet(problems=(f"{MANIFEST}: not CSV in UTF-8: {error}",))
+    if "file" not in columns:
+        return _Sheet(problems=(f"{MANIFEST}: no column 'file'",))
+    sheet = _Sheet()
+    for row in rows:
+        named = {str(name).strip().lower(): value for name, value in row.items() if isinstance(value, str)}
+        file = named.get("file", "").strip().replace("\\", "/").removeprefix("./")
+        if file:
+            sheet.rows.setdefault(file.removeprefix("images/"), named)
+    return sheet
+
+
+def _typed(column: str, value: Any) -> Any:
+    """The value as IMAGES holds it, None where it says nothing. Raises ValueError naming what does not fit."""
+    if value is None or str(value).strip().lower() in _ABSENT:
+        return None
+    if column in TEXT_FIELDS:
+        if isinstance(value, (dict, list)):
+            raise ValueError(f"{column} is not text")
+        return str(value).strip()
+    if column == "year":
+        return _year(value)
+    return _moment(value)
+
+
+def _year(value: Any) -> int:
+    try:
+        year = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"year {value!r} is not a year") from None
+    if not (1886 <= year <= 2200 and year == int(year)):  # 1886: the first car
+        raise ValueError(f"year {value!r} is not a year")
+    return int(year)
+
+
+def _moment(value: Any) -> datetime:
+    """UTC. A time without zone is taken as UTC: cameras rarely say theirs."""
+    if isinstance(value, datetime):
+        moment = value
+    else:
+        text = str(value).strip()
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            try:
+                moment = datetime.strptime(text, "%Y:%m:%d %H:%M:%S")  # EXIF's way
+            except ValueError:
+                raise ValueError(f"captured_at {text!r} is not a time") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,73 @@
+"""Sensors that close batches of what arrived in raw/ and start their runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from carsdepo_assets.data.partitions import label_batches, upload_batches
+from carsdepo_assets.resources import LakeResource, PolicyResource
+
+# A run whose process died is reported as failed by settle_runs; the retry finishes its batch.
+_RETRIED = {"dagster/max_retries": "2"}
+ingest_uploads_job = dg.define_asset_job(
+    "ingest_uploads",
+    selection=["uploads", "images", "processed_images"],
+    tags=_RETRIED,
+    description="One upload batch: manifest, distinct photographs, processed images.",
+)
+ingest_labels_job = dg.define_asset_job(
+    "ingest_labels",
+    selection=["labels"],
+    tags=_RETRIED,
+    description="One label batch: annotation revisions.",
+)
+# A tick stays far under its 60 s: a RunRequest costs about 0.4 s.
+REQUESTS_A_TICK = 20
+
+
+def _tick(
+    context: dg.SensorEvaluationContext,
+    kind: str,
+    partitions: dg.DynamicPartitionsDefinition,
+    lake: LakeResource,
+    policy: PolicyResource,
+) -> dg.SensorResult | dg.SkipReason:
+    from carsdepo_assets.data.batches import list_batches, plan_batches
+
+    opened = lake.open()
+    plan_batches(opened, kind, policy.read(), datetime.now(UTC))  # type: ignore[arg-type]
+    # From the manifests, not from this tick's plan: a batch whose manifest was written before a kill is found again.
+    known = set(context.instance.get_dynamic_partitions(partitions.name or ""))
+    waiting = [batch for batch in list_batches(opened, kind) if batch not in known][:REQUESTS_A_TICK]  # type: ignore[arg-type]
+    if not waiting:
+        return dg.SkipReason(f"Nothing new in {opened.url}/raw/{kind} that is due.")
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=f"{kind}:{batch}", partition_key=batch) for batch in waiting],
+        dynamic_partitions_requests=[partitions.build_add_request(waiting)],
+    )
+
+
+@dg.sensor(
+    job=ingest_uploads_job,
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Photographs dropped into raw/uploads become batches and runs.",
+)
+def new_uploads(
+    context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
+) -> dg.SensorResult | dg.SkipReason:
+    return _tick(context, "uploads", upload_batches, lake, policy)
+
+
+@dg.sensor(
+    job=ingest_labels_job,
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Label files dropped into raw/labels become batches and runs, once their photographs are in.",
+)
+def new_labels(
+    context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
+) -> dg.SensorResult | dg.SkipReason:
+    return _tick(context, "labels", label_batches, lake, policy)
