@@ -1,0 +1,141 @@
+"""Step 3 as assets: recipe and dataset become a candidate, its evaluation and a registered model."""
+
+from typing import Any
+
+import dagster as dg
+
+from carsdepo_assets import __version__
+from carsdepo_assets.compute.local import LocalCompute
+from carsdepo_assets.registry.resources import MlflowTracking
+from carsdepo_assets.resources import LakeResource, PolicyResource
+
+
+def picture(png: bytes) -> dg.MarkdownMetadataValue:
+    """A picture as Markdown, the one form in which the UI shows one."""
+    from carsdepo_assets.training.report import data_uri
+
+    return dg.MetadataValue.md(f"![picture]({data_uri(png)})")
+
+
+@dg.asset(
+    group_name="training", deps=["dataset", "recipe"], code_version=__version__, kinds={"pytorch"}, pool="training"
+)
+def candidate_model(
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    policy: PolicyResource,
+    compute: LocalCompute,
+    tracking: MlflowTracking,
+) -> dg.MaterializeResult:
+    """Weights trained by the recipe on the dataset, with their card and `lineage.json`, at `models/<digest>/`.
+
+    A worker process trains and reports every epoch to this run's log and to MLflow. The same dataset and recipe as the
+    last candidate's give that candidate again.
+    """
+    from carsdepo_assets.training import candidates
+    from carsdepo_assets.training.worker import MlflowSpec, TrainingSpec, spec_json
+
+    opened = lake.open()
+    plan = candidates.plan(opened)
+    standing = candidates.standing(opened, plan)
+    if standing is not None:
+        context.log.info(f"Model {standing} was trained on this dataset by this recipe: reused.")
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(standing),
+            metadata={"digest": standing, "reused": True, "dataset_version": plan.dataset},
+        )
+    with tracking.during(context, tags={"dataset_version": plan.dataset}) as mlflow_run:
+        store = tracking.tracking()
+        spec = TrainingSpec(
+            lake=lake.url,
+            dataset_version=plan.dataset,
+            recipe=plan.recipe,
+            work=str(lake.work("training")),
+            mlflow=MlflowSpec(
+                uri=store.uri,
+                experiment=store.experiment,
+                run_id=mlflow_run,
+                artifacts=str(store.artifacts) if store.artifacts else None,
+            ),
+            dagster_run_id=context.run_id,
+            policy_file=policy.file,
+        )
+        result = compute.run(context, "carsdepo_assets.training.worker", spec_json(spec))
+    assert result.metadata is not None
+    digest = result.metadata["digest"]
+    candidates.write(opened, plan, str(getattr(digest, "value", digest)))
+    return result
+
+
+@dg.asset(group_name="training", deps=[candidate_model, "dataset"], code_version=__version__, kinds={"html"})
+def evaluation(
+    context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource, tracking: MlflowTracking
+) -> dg.MaterializeResult:
+    """The candidate on test photographs it never saw: every figure, and a report one can show.
+
+    Precision, recall and F1 at the threshold chosen on val, IoU 0.5; AP as COCO. Original bytes, serving decoder.
+    """
+    from carsdepo_assets.training import candidates
+    from carsdepo_assets.training.judging import judge
+
+    opened = lake.open()
+    judged = judge(opened, candidates.current(opened), policy.read())
+    with tracking.during(context) as mlflow_run:
+        tracking.tracking().log_row(mlflow_run, {f"test_{k}": v for k, v in judged.figures.items()}, step=0)
+    metadata: dict[str, Any] = {
+        **judged.figures,
+        "photographs": judged.photographs,
+        "boxes": judged.boxes,
+        "groups": judged.groups,
+        "verdict": judged.verdict,
+        "report": dg.MetadataValue.path(f"{lake.url}/{judged.report_key}"),
+    }
+    metadata["classes"] = dg.MetadataValue.table([dg.TableRecord(row) for row in judged.per_class])
+    metadata |= {name: picture(png) for name, png in judged.pictures.items()}
+    return dg.MaterializeResult(data_version=dg.DataVersion(judged.data_version), metadata=metadata)
+
+
+@dg.asset(
+    group_name="training",
+    deps=[evaluation],
+    code_version=__version__,
+    kinds={"mlflow"},
+    check_specs=[
+        dg.AssetCheckSpec(
+            "floors_are_met",
+            asset="registered_model",
+            description="policy.evaluation's floors; under them no alias is set.",
+        )
+    ],
+)
+def registered_model(
+    context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource, tracking: MlflowTracking
+) -> dg.MaterializeResult:
+    """The model's version in MLflow's registry; alias `candidate` where the policy's floors are met."""
+    from carsdepo_assets.lake.models import folder
+    from carsdepo_assets.training import candidates
+    from carsdepo_assets.training.registering import register_candidate
+
+    opened = lake.open()
+    candidate = candidates.current(opened)
+    with tracking.during(context, last=True) as mlflow_run:
+        done = register_candidate(opened, tracking.tracking(), candidate, policy.read(), mlflow_run)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(f"{done.version}:{candidate.digest}"),
+        metadata={
+            "version": done.version,
+            "digest": candidate.digest,
+            "alias": done.alias or "none",
+            "verdict": done.verdict,
+            **done.figures,
+            "lineage": dg.MetadataValue.path(f"{lake.url}/{folder(candidate.digest)}/lineage.json"),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="floors_are_met",
+                passed=done.passed,
+                description=done.verdict,
+                severity=dg.AssetCheckSeverity.WARN,
+            )
+        ],
+    )

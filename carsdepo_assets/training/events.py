@@ -1,0 +1,85 @@
+"""What a worker tells: to Dagster by Pipes where it started the worker, to stdout elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from dagster_pipes import PipesContext
+
+
+CHANNEL_VARIABLE = (
+    "CARSDEPO_PIPES_CHANNEL"  # "s3": compute.channel talks through a bucket; the worker imports no Dagster
+)
+
+
+class Events(Protocol):
+    def log(self, line: str) -> None: ...
+
+    def report(self, result: Mapping[str, Any], data_version: str) -> None:
+        """The one materialization: figures, and the training's history as a table."""
+        ...
+
+
+class StdoutEvents:
+    """One line each; the report is one line of JSON."""
+
+    def log(self, line: str) -> None:
+        print(line, flush=True)
+
+    def report(self, result: Mapping[str, Any], data_version: str) -> None:
+        print(json.dumps({"data_version": data_version, **result}), flush=True)
+
+
+class PipesEvents:
+    def __init__(self, context: PipesContext) -> None:
+        self._context = context
+
+    def log(self, line: str) -> None:
+        print(line, flush=True)  # for whoever watches the process: a terminal, or the run's compute log
+        self._context.log.info(line)
+
+    def report(self, result: Mapping[str, Any], data_version: str) -> None:
+        rows = result["history"]
+        figures = {k: v for k, v in result.items() if k != "history" and v is not None}
+        self._context.report_asset_materialization(
+            metadata={**figures, "history": {"type": "table", "raw_value": table(rows)}}, data_version=data_version
+        )
+
+
+def table(rows: list[dict[str, float]]) -> dict[str, Any]:
+    """Rows as Pipes' table metadata. Every row gets every column; numbers are rounded to 4 significant digits."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    records = [{c: _short(row.get(c)) for c in columns} for row in rows]
+    return {"records": records, "schema": [{"name": c, "type": "float"} for c in columns]}
+
+
+@contextmanager
+def open_events() -> Iterator[Events]:
+    from dagster_pipes import PipesEnvVarParamsLoader, open_dagster_pipes
+
+    loader = PipesEnvVarParamsLoader()
+    if not loader.is_dagster_pipes_process():
+        yield StdoutEvents()
+        return
+    if os.environ.get(CHANNEL_VARIABLE) == "s3":
+        import boto3
+        from dagster_pipes import PipesS3ContextLoader, PipesS3MessageWriter
+
+        client = boto3.client("s3")
+        opened = open_dagster_pipes(
+            context_loader=PipesS3ContextLoader(client=client),
+            message_writer=PipesS3MessageWriter(client=client, interval=1),
+        )
+    else:
+        opened = open_dagster_pipes()
+    with opened as context:
+        yield PipesEvents(context)
+
+
+def _short(value: float | None) -> float | str:
+    return "" if value is None else float(f"{value:.4g}")

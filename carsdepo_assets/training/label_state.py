@@ -1,0 +1,38 @@
+"""How many label revisions there are, and how many the last judged model had seen."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from carsdepo_assets.lake.lake import Lake
+
+TRAINED = "training/latest.json"
+
+
+def label_state(lake: Lake) -> int:
+    """Number of annotation revisions of processed photographs: what a dataset built now would see. Never shrinks."""
+    processed = pa.array(lake.read("processed", columns=["image_id"])["image_id"].to_pylist(), pa.string())
+    labelled = lake.read("annotations", columns=["image_id"])["image_id"]
+    return int(pc.sum(pc.is_in(labelled, value_set=processed)).as_py() or 0)
+
+
+def newest_label(lake: Lake) -> datetime | None:
+    """When the newest revision was committed; None without labels."""
+    column = lake.read("annotations", columns=["created_at"])["created_at"]
+    return pc.max(column).as_py()
+
+
+def trained_state(lake: Lake) -> int:
+    """label_state at the dataset of the last model that was judged; 0 before the first."""
+    return int(json.loads(lake.get(TRAINED))["label_state"]) if lake.exists(TRAINED) else 0
+
+
+def mark_trained(lake: Lake, *, digest: str, dataset: str, recipe: str, state: int) -> None:
+    """Points training/latest.json at the judged model."""
+    lake.put(
+        TRAINED, json.dumps({"digest": digest, "dataset": dataset, "recipe": recipe, "label_state": state}).encode()
+    )

@@ -1,0 +1,252 @@
+"""The training job: `python -m carsdepo_assets.training.worker --spec FILE`, on this machine, ECS or SageMaker.
+
+Speaks Dagster Pipes where Dagster started it, plain lines on stdout elsewhere. Killed at any moment, it goes on from
+its work folder when started with the same dataset version and recipe. Knows nothing of Dagster but its Pipes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from carsdepo_assets.detectors.base import Recipe
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.models import ModelCard, digest_of, folder, read_card, weights_path, write_model
+from carsdepo_assets.policy import Policy, load_policy
+from carsdepo_assets.registry.lineage import build_lineage
+from carsdepo_assets.registry.tracking import Tracking
+from carsdepo_assets.training.events import Events, open_events
+from carsdepo_assets.training.fit import Fit, fit
+from carsdepo_assets.training.watchdog import PARENT_VARIABLE, follow_parent
+
+
+class MlflowSpec(BaseModel):
+    """run_id None: the worker opens a run of its own and ends it; given: whoever gave it ends it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uri: str
+    experiment: str = "carsdepo"
+    artifacts: str | None = None
+    run_id: str | None = None
+
+
+class TrainingSpec(BaseModel):
+    """Everything a training needs to know, as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lake: str = Field(description="URL or folder")
+    dataset_version: str
+    recipe: Recipe
+    work: str = Field(description="folder for checkpoints; survives a kill")
+    champion: str | None = Field(None, description="digest of the model that `init: champion` starts from")
+    mlflow: MlflowSpec | None = None
+    dagster_run_id: str | None = None
+    policy: Policy | None = None
+    policy_file: str | None = Field(None, description="carsdepo.toml; `policy` goes before it")
+
+    def key(self) -> str:
+        """Names the work folder: one for each dataset, recipe and starting point."""
+        text = f"{self.dataset_version} {self.recipe.digest()} {self.champion}"
+        return f"{self.dataset_version[:12]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+class SpecError(ValueError):
+    """The spec cannot be read or asks for what is not there."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: trained; 2: the spec is wrong; anything else (an exception) is a failed training."""
+    parser = argparse.ArgumentParser(prog="python -m carsdepo_assets.training.worker", description=__doc__)
+    parser.add_argument("--spec", type=Path, required=True, help="JSON file: see TrainingSpec")
+    options = parser.parse_args(arguments)
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is not None:
+        follow_parent(int(parent))
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        spec = read_spec(options.spec)
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        return 2
+    work = Path(spec.work) / spec.key()
+    with ExitStack() as held:
+        with open_events() as events:
+            held.enter_context(alone(work, events))
+            train(spec, work, events)
+        shutil.rmtree(work)  # only now: until the report is out, a rerun must find it
+    return 0
+
+
+def read_spec(path: Path) -> TrainingSpec:
+    try:
+        return TrainingSpec.model_validate_json(path.read_text())
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror}.") from error
+    except ValidationError as error:
+        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise SpecError(f"{path}: {lines}.") from error
+
+
+def train(spec: TrainingSpec, work: Path, events: Events) -> None:
+    """Trains in `work`, stores the model in the lake and reports it once."""
+    policy = spec.policy or load_policy(Path(spec.policy_file) if spec.policy_file else None)
+    lake = Lake.open(spec.lake)
+    recipe = resolve_init(spec, lake)
+    with tracked(spec) as (tracking, run_id):
+        started = time.monotonic()
+        if work.exists():
+            events.log(f"Going on from the checkpoint in {work.name}.")
+        if tracking is not None and run_id is not None:
+            tracking.log_params(run_id, {"dataset_version": spec.dataset_version, **_flat(spec.recipe)})
+
+        def report(row: dict[str, float]) -> None:
+            epoch = int(row["epoch"])
+            figures = {k: v for k, v in row.items() if k != "epoch"}
+            events.log(f"epoch {epoch}/{recipe.epochs}: " + ", ".join(_said(k, v) for k, v in figures.items()))
+            if tracking is not None and run_id is not None:
+                tracking.log_row(run_id, figures, step=epoch)
+
+        done = fit(lake, spec.dataset_version, recipe, policy, work, report)
+        card, result = store(spec, lake, policy, done, run_id, time.monotonic() - started)
+        if tracking is not None and run_id is not None:
+            tracking.log_row(run_id, {"threshold": card.threshold}, step=len(done.trained.history))
+            tracking.client.set_tag(run_id, "model_digest", card.digest)
+        events.report(result, card.digest)
+
+
+def store(
+    spec: TrainingSpec, lake: Lake, policy: Policy, done: Fit, run_id: str | None, seconds: float
+) -> tuple[ModelCard, dict[str, Any]]:
+    """models/<digest>/ in the lake; lineage.json last."""
+    recipe = spec.recipe.model_dump(mode="json")
+    digest = digest_of(done.weights)
+    card = ModelCard(
+        digest=digest,
+        weights=f"weights{done.trained.weights.suffix}",
+        detector=spec.recipe.detector,
+        class_names=policy.class_map.names,
+        image_size=spec.recipe.image_size,
+        threshold=done.threshold,
+        threshold_from=done.threshold_from,
+        dataset_version=spec.dataset_version,
+        recipe=recipe,
+    )
+    result = {
+        "digest": digest,
+        "detector": spec.recipe.detector,
+        "dataset_version": spec.dataset_version,
+        "epochs": len(done.trained.history),
+        "seconds": round(seconds, 1),
+        "val_map50": done.last("val_map50"),
+        "threshold": done.threshold,
+        "threshold_from": done.threshold_from,
+        "bytes": len(done.weights),
+        "model": f"{lake.url.rstrip('/')}/{folder(digest)}",
+        "mlflow_run_id": run_id,
+        "history": done.trained.history,
+    }
+    lineage = build_lineage(
+        lake,
+        digest=digest,
+        dataset_version=spec.dataset_version,
+        detector=spec.recipe.detector,
+        recipe=recipe,
+        recipe_digest=spec.recipe.digest(),
+        policy_digest=policy.digest(),
+        environment=done.trained.environment,
+        initialised_from=spec.champion,
+        mlflow_run_id=run_id,
+        dagster_run_id=spec.dagster_run_id,
+    )
+    write_model(lake, done.weights, card, result, lineage.model_dump_json(indent=1).encode())
+    return card, result
+
+
+def resolve_init(spec: TrainingSpec, lake: Lake) -> Recipe:
+    """The recipe, `champion` replaced by its weights. Raises SpecError when none is named or it is of another kind."""
+    if spec.recipe.init != "champion":
+        return spec.recipe
+    if spec.champion is None:
+        raise SpecError("the recipe starts from the champion, and the spec names none: give its digest as `champion`.")
+    card = read_card(lake, spec.champion)
+    if card.detector != spec.recipe.detector:
+        raise SpecError(f"champion {card.digest} is a {card.detector}: a {spec.recipe.detector} cannot start from it.")
+    return spec.recipe.model_copy(update={"init": str(weights_path(lake, card))})
+
+
+@contextmanager
+def alone(work: Path, events: Events) -> Iterator[None]:
+    """Waits for another training in the same work folder. The lock goes with its process, killed or not."""
+    work.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(work.with_name(f"{work.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        events.log(f"Another training works in {work.name}: waiting for its end.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def tracked(spec: TrainingSpec) -> Iterator[tuple[Tracking | None, str | None]]:
+    """The MLflow run to log to. One opened here ends here: FINISHED, FAILED, or KILLED when told to stop."""
+    if spec.mlflow is None:
+        yield None, None
+        return
+    artifacts = Path(spec.mlflow.artifacts) if spec.mlflow.artifacts else None
+    tracking = Tracking(spec.mlflow.uri, spec.mlflow.experiment, artifacts)
+    if spec.mlflow.run_id is not None:
+        yield tracking, spec.mlflow.run_id
+        return
+    run_id = tracking.begin(None, f"{spec.recipe.detector} {spec.dataset_version[:12]}")
+    try:
+        yield tracking, run_id
+    except (KeyboardInterrupt, SystemExit):
+        tracking.end(run_id, "KILLED")
+        raise
+    except Exception:
+        tracking.end(run_id, "FAILED")
+        raise
+    tracking.end(run_id, "FINISHED")
+
+
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    said = recipe.model_dump(mode="json")
+    said |= {f"extra.{k}": v for k, v in said.pop("extra").items()}
+    return {f"recipe.{k}": v for k, v in said.items()}
+
+
+def _said(name: str, value: Any) -> str:
+    return f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def spec_json(spec: TrainingSpec) -> Mapping[str, Any]:
+    """For ComputeTarget.run."""
+    return dict(json.loads(spec.model_dump_json()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
