@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class PolicyError(ValueError):
@@ -38,9 +38,12 @@ class DataPolicy(_Section):
     max_bytes: int = Field(64 * 2**20, ge=1, description="bytes: larger files go to quarantine unread")
     max_pixels: int = Field(80_000_000, ge=1, description="pixels: larger headers go to quarantine undecoded")
     min_side_px: int = Field(32, ge=1, description="pixels: smaller photographs go to quarantine")
-    duplicate_hamming: int = Field(4, ge=0, le=64, description="bits of 64: perceptual hashes this near may be one scene")
+    duplicate_hamming: int = Field(
+        4, ge=0, le=64, description="bits of 64: perceptual hashes this near may be one scene"
+    )
     max_group: int = Field(200, ge=1, description="photographs: near-duplicates never chain beyond this")
     max_quarantined_share: float = Field(0.5, ge=0, le=1, description="share: a batch above it blocks what follows")
+    max_black_share: float = Field(0.5, ge=0, le=1, description="share of all-black photographs: above it blocks")
 
 
 class SplitPolicy(_Section):
@@ -50,10 +53,19 @@ class SplitPolicy(_Section):
     val: float = Field(0.15, gt=0, lt=1)
     salt: str = "carsdepo-1"
 
+    @model_validator(mode="after")
+    def _room_for_test(self) -> SplitPolicy:
+        if self.train + self.val >= 1:
+            raise ValueError("train + val must leave a share for test: below 1")
+        return self
+
 
 class TrainingPolicy(_Section):
-    detector: Literal["yolov8n", "faster_rcnn"] = "yolov8n"
-    minutes: float = Field(2.0, gt=0, description="minutes: a training's budget of wall time")
+    detector: Literal["auto", "yolov8n", "faster_rcnn"] = Field(
+        "auto",
+        description="auto: yolov8n on rendered photographs or with its pretrained weights at hand, else faster_rcnn",
+    )
+    minutes: float = Field(3.0, gt=0, description="minutes: a training's budget of wall time")
     debounce_s: float = Field(10.0, ge=0, description="seconds without new labels before a retraining starts")
     min_new_labels: int = Field(1, ge=1, description="label revisions: fewer do not start a retraining")
     max_attempts: int = Field(3, ge=1, description="trainings of one state of the labels before `retrain` gives up")
@@ -63,7 +75,9 @@ class TrainingPolicy(_Section):
 class EvaluationPolicy(_Section):
     iou: float = Field(0.5, gt=0, lt=1)
     max_detections: int = Field(100, ge=1)
-    floor_map50: float = Field(0.02, ge=0, le=1, description="mAP@.5 under which a model is not registered as a candidate")
+    floor_map50: float = Field(
+        0.02, ge=0, le=1, description="mAP@.5 under which a model is not registered as a candidate"
+    )
 
 
 class Policy(_Section):

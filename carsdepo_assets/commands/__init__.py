@@ -1,0 +1,1 @@
+"""What the carsdepo command does, one module a command."""

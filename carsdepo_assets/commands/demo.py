@@ -1,0 +1,172 @@
+"""The whole loop on the sample lake or on a user's own photographs, headless, each step timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
+
+SAMPLE_IMAGES = 700
+SAMPLE_SEED = 7
+
+
+@dataclass
+class Step:
+    name: str
+    outcome: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
+class Loop:
+    """figures: the judged model's; report: where its page is."""
+
+    steps: list[Step] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    report: str = ""
+    fast: bool = False
+
+    @contextmanager
+    def step(self, name: str, say: Callable[[str], None]) -> Iterator[Step]:
+        say(name)
+        step, started = Step(name), time.monotonic()
+        yield step
+        step.seconds = time.monotonic() - started
+        self.steps.append(step)
+
+
+def run(
+    pipeline: Pipeline,
+    folder: Path | None,
+    *,
+    fast: bool,
+    minutes: float | None,
+    detector: str | None,
+    say: Callable[[str], None],
+) -> Loop:
+    """Sample (or `folder`) → batches → images → labels → dataset → recipe → model → evaluation → registry."""
+    loop = Loop(fast=fast)
+    if folder is None:
+        with loop.step("sample lake", say) as step:
+            folder, made = sample(pipeline.settings.home / "sample")
+            step.outcome = f"{SAMPLE_IMAGES} rendered photographs in {folder}" + ("" if made else " (reused)")
+        origin = "sample"
+    else:
+        origin = "yolo"
+    bring_in(pipeline, loop, folder, "yolo", {}, origin, say)
+    train(pipeline, loop, say, fast=fast, minutes=minutes, detector=detector)
+    return loop
+
+
+def sample(folder: Path) -> tuple[Path, bool]:
+    """The rendered sample; True when it was made now, False when it stood already."""
+    from carsdepo_assets.sample.write import write_sample
+
+    done = folder / ".complete"
+    if done.exists():
+        return folder, False
+    write_sample(folder, SAMPLE_IMAGES, SAMPLE_SEED)
+    done.touch()
+    return folder, True
+
+
+def bring_in(
+    pipeline: Pipeline,
+    loop: Loop,
+    folder: Path,
+    form: str,
+    mapping: dict[str, str],
+    origin: str | None,
+    say: Callable[[str], None],
+) -> None:
+    """A folder into raw/, its upload batches, then its label batches."""
+    from carsdepo_assets.data.importing import import_folder
+    from carsdepo_assets.lake.lake import Lake
+
+    settings = pipeline.settings
+    lake = Lake.open(settings.lake)
+    with loop.step("import", say) as step:
+        done = import_folder(lake, folder, form, mapping, settings.policy(), datetime.now(UTC), origin=origin)
+        step.outcome = done.summary
+    for kind, name in (("uploads", "uploads, images, processed_images"), ("labels", "labels")):
+        with loop.step(name, say) as step:
+            batches = pipeline.ingest(kind)  # type: ignore[arg-type]
+            step.outcome = _ingested(lake, kind, batches)
+
+
+def _ingested(lake: Any, kind: str, batches: list[str]) -> str:
+    if not batches:
+        return "nothing new: reused"
+    wanted = ", ".join(f"'{b}'" for b in batches)
+    table = "images" if kind == "uploads" else "annotations"
+    rows = lake.query(f"select count(*) n from {table} where batch_id in ({wanted})")["n"][0].as_py()
+    refused = lake.query(f"select count(*) n from quarantine where batch_id in ({wanted})")["n"][0].as_py()
+    noun = "photographs" if kind == "uploads" else "label revisions"
+    return f"{rows} {noun} in {len(batches)} batch(es), {refused} in quarantine"
+
+
+def train(
+    pipeline: Pipeline,
+    loop: Loop,
+    say: Callable[[str], None],
+    *,
+    fast: bool = False,
+    minutes: float | None = None,
+    detector: str | None = None,
+) -> None:
+    """The `train` job, one step of the loop for each of its assets."""
+    config = {
+        k: v
+        for k, v in (("minutes", minutes), ("detector", detector), ("epochs", 1 if fast else None))
+        if v is not None
+    }
+    say("dataset, recipe, candidate_model, evaluation, registered_model")
+    result = pipeline.run("train", ops={"recipe": {"config": config}} if config else None)
+    times = {e.step_key: e.step_success_data.duration_ms / 1000 for e in result.all_events if e.is_step_success}
+    for name in ("dataset", "recipe", "candidate_model", "evaluation", "registered_model"):
+        events = result.asset_materializations_for_node(name)
+        if not events:
+            raise PipelineError(f"train: {name} left no materialization (run {result.run_id}).")
+        metadata = {k: getattr(v, "value", v) for k, v in events[-1].metadata.items()}
+        loop.steps.append(Step(name, _outcome(name, metadata), times.get(name, 0.0)))
+        if name == "evaluation":
+            loop.figures = {
+                k: metadata[k]
+                for k in (
+                    "map50",
+                    "map75",
+                    "map50_95",
+                    "precision",
+                    "recall",
+                    "f1",
+                    "threshold",
+                    "map50_low",
+                    "map50_high",
+                    "photographs",
+                    "boxes",
+                    "groups",
+                    "verdict",
+                )
+                if k in metadata
+            }
+            loop.report = str(metadata["report"])
+
+
+def _outcome(name: str, m: dict[str, Any]) -> str:
+    if name == "dataset":
+        return f"version {m['version']}, {m['photographs']} photographs"
+    if name == "recipe":
+        return f"{m['detector']}, recipe {m['digest']}"
+    if name == "candidate_model":
+        return f"model {m['digest']}" + (" (reused)" if m.get("reused") else f", {m['epochs']} epochs")
+    if name == "evaluation":
+        return (
+            f"mAP@.5 {m['map50']:.3f} on {m['photographs']} test photographs, {m['boxes']} boxes, {m['groups']} groups"
+        )
+    return f"version {m['version']}, alias {m['alias']}"

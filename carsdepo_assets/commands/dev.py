@@ -1,0 +1,82 @@
+"""`carsdepo dev`: Dagster's and MLflow's UIs over the same lake, one command, one Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from carsdepo_assets.commands.doctor import port_is_free
+from carsdepo_assets.settings import Settings
+
+
+class PortTaken(RuntimeError):
+    """A port that a server needs is in use; the message says which and what to set."""
+
+
+def _commands(settings: Settings) -> dict[str, list[str]]:
+    tools = Path(sys.executable).parent
+    dagster = [str(tools / "dagster"), "dev", "-h", "127.0.0.1", "-p", str(settings.dagster_port)]
+    if not Path("workspace.yaml").exists():  # outside the repository; in it, the same location as plain `dagster dev`
+        dagster += ["-m", "carsdepo_assets.definitions"]
+    mlflow = [str(tools / "mlflow"), "server", "--backend-store-uri", settings.mlflow_uri, "--workers", "1"]
+    mlflow += ["--artifacts-destination", str(settings.home / "mlartifacts")]
+    mlflow += ["--host", "127.0.0.1", "--port", str(settings.mlflow_port)]
+    return {"Dagster": dagster, "MLflow": mlflow}
+
+
+def run(settings: Settings) -> int:
+    """Starts both, waits for Ctrl-C, SIGTERM or the end of either, then ends both with their children.
+
+    Raises PortTaken before anything starts.
+    """
+    for name, port in (("DAGSTER", settings.dagster_port), ("MLFLOW", settings.mlflow_port)):
+        if not port_is_free(port):
+            raise PortTaken(f"Port {port} is in use. End what listens there, or set CARSDEPO_{name}_PORT.")
+    settings.home.mkdir(parents=True, exist_ok=True)
+    # MLflow's background workers for language models would take a core and do nothing here.
+    env = {**os.environ, **settings.variables(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # Sessions of their own: Ctrl-C reaches this process alone, which ends them in order.
+    servers = {
+        name: subprocess.Popen(command, env=env, start_new_session=True)
+        for name, command in _commands(settings).items()
+    }
+    asked: list[int] = []
+    previous = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    print(
+        f"Dagster: http://127.0.0.1:{settings.dagster_port}   MLflow: http://127.0.0.1:{settings.mlflow_port}   "
+        f"lake: {settings.lake}   Ctrl-C ends both.",
+        flush=True,
+    )
+    try:
+        while not asked:
+            ended = [name for name, server in servers.items() if server.poll() is not None]
+            if ended:
+                print(f"{', '.join(ended)} ended; ending the other.", file=sys.stderr)
+                return 1
+            time.sleep(0.3)
+        return 0
+    finally:
+        for server in servers.values():
+            _end(server)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _end(server: subprocess.Popen[bytes], grace_s: float = 20.0) -> None:
+    """SIGINT to the group, as Ctrl-C would; what is left after the grace is killed by pid."""
+    try:
+        tree = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+        os.killpg(server.pid, signal.SIGINT)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return
+    _, alive = psutil.wait_procs(tree, timeout=grace_s)
+    for process in alive:
+        if process.is_running():
+            process.kill()
+    server.wait()

@@ -1,0 +1,110 @@
+"""Is this machine able to run the loop: what is here, what is missing, what to do."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import psutil
+
+from carsdepo_assets.settings import Settings
+
+NEEDED_MEMORY = 4 * 2**30  # bytes: training on 640 px photographs, measured peak with the UI beside it
+NEEDED_DISK = 2 * 2**30  # bytes
+NAMED = (
+    "dagster",
+    "dagster-mlflow",
+    "ultralytics",
+    "torch",
+    "pandas",
+    "great-expectations",
+    "whylogs",
+    "mlflow",
+    "deltalake",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    what: str
+    value: str
+    ok: bool
+    advice: str = ""
+
+
+def port_is_free(port: int) -> bool:
+    """Nothing listens on 127.0.0.1:port."""
+    with socket.socket() as s:
+        s.settimeout(0.5)
+        return s.connect_ex(("127.0.0.1", port)) != 0
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Every check, in the order to read them; ok is False where the loop would fail."""
+    findings = [
+        Finding(
+            "Python",
+            sys.version.split()[0],
+            sys.version_info[:2] == (3, 11),
+            "Install Python 3.11 and run `make setup` again.",
+        )
+    ]
+    for name in NAMED:
+        try:
+            findings.append(Finding(name, version(name), True))
+        except PackageNotFoundError:
+            findings.append(Finding(name, "missing", False, "Run `make setup`."))
+    memory = psutil.virtual_memory()
+    findings.append(
+        Finding(
+            "memory free",
+            f"{memory.available / 2**30:.1f} GiB",
+            memory.available >= NEEDED_MEMORY,
+            f"Training wants {NEEDED_MEMORY / 2**30:.0f} GiB: close other programs.",
+        )
+    )
+    settings.home.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(settings.home).free
+    findings.append(
+        Finding(
+            f"disk free at {settings.home}",
+            f"{free / 2**30:.1f} GiB",
+            free >= NEEDED_DISK,
+            "Free some, or set CARSDEPO_HOME to another disk.",
+        )
+    )
+    for name, port, variable in (
+        ("Dagster", settings.dagster_port, "CARSDEPO_DAGSTER_PORT"),
+        ("MLflow", settings.mlflow_port, "CARSDEPO_MLFLOW_PORT"),
+    ):
+        free_port = port_is_free(port)
+        findings.append(
+            Finding(
+                f"port {port} ({name})",
+                "free" if free_port else "in use",
+                free_port,
+                f"Something listens there; if it is not `make dev`, set {variable}.",
+            )
+        )
+    import torch
+
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none: training runs on the CPU"
+    findings.append(Finding("GPU", gpu, True))
+    try:
+        policy = settings.policy()
+        findings.append(Finding("policy", f"digest {policy.digest()}", True))
+    except ValueError as error:
+        findings.append(Finding("policy", str(error), False, "Correct the file."))
+    weights = settings.home / "weights" / "yolov8n.pt"
+    findings.append(
+        Finding(
+            "pretrained YOLOv8n",
+            str(weights) if weights.exists() else "absent",
+            True,
+            "" if weights.exists() else f"Optional: put yolov8n.pt at {weights}.",
+        )
+    )
+    return findings

@@ -1,0 +1,25 @@
+"""Which resource stands behind each name: the only place that knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from carsdepo_assets.compute.local import LocalCompute
+from carsdepo_assets.registry.resources import MlflowTracking
+from carsdepo_assets.resources import LakeResource, PolicyResource
+from carsdepo_assets.settings import Settings
+
+
+def local(settings: Settings) -> dict[str, Any]:
+    """One machine: a folder (or an S3 URL) as lake, subprocesses, MLflow on SQLite."""
+    return {
+        "lake": LakeResource(url=settings.lake, home=str(settings.home)),
+        "policy": PolicyResource(file=str(settings.policy_file)),
+        "compute": LocalCompute(s3_bucket=settings.pipes_bucket, variables=settings.variables()),
+        "tracking": MlflowTracking(home=str(settings.home), uri=settings.mlflow_server),
+    }
+
+
+def resources(settings: Settings) -> dict[str, Any]:
+    """The resources of settings.environment."""
+    return {"local": local}[settings.environment](settings)

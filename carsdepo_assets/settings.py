@@ -1,0 +1,85 @@
+"""Where this installation keeps its state and which ports it uses: typed, in one place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from carsdepo_assets.policy import Policy, load_policy
+
+
+class Settings(BaseModel):
+    """home: folder of all local state. lake: folder or s3:// URL of bytes and tables."""
+
+    model_config = ConfigDict(frozen=True)
+
+    home: Path
+    lake: str
+    policy_file: Path
+    environment: str = Field("local", pattern="^local$")
+    pipes_bucket: str | None = Field(None, description="S3 bucket for the talk between jobs and workers; None: files")
+    mlflow_server: str | None = Field(None, description="an MLflow server's URI; None: SQLite below home")
+    dagster_port: int = 3000
+    mlflow_port: int = 5000
+
+    @classmethod
+    def read(cls, env: Mapping[str, str] | None = None, home: Path | None = None) -> Settings:
+        """From CARSDEPO_* variables (default: the process's), never at import."""
+        env = os.environ if env is None else env
+        root = (home or Path(env.get("CARSDEPO_HOME", ".carsdepo"))).resolve()
+        return cls(
+            home=root,
+            lake=env.get("CARSDEPO_LAKE") or str(root / "lake"),
+            policy_file=Path(env.get("CARSDEPO_POLICY", "carsdepo.toml")).resolve(),
+            environment=env.get("CARSDEPO_ENVIRONMENT", "local"),
+            mlflow_server=env.get("CARSDEPO_MLFLOW") or None,
+            pipes_bucket=env.get("CARSDEPO_PIPES_BUCKET") or None,
+            dagster_port=int(env.get("CARSDEPO_DAGSTER_PORT", "3000")),
+            mlflow_port=int(env.get("CARSDEPO_MLFLOW_PORT", "5000")),
+        )
+
+    @property
+    def mlflow_uri(self) -> str:
+        """Where MLflow's runs and versions are."""
+        return self.mlflow_server or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    def policy(self) -> Policy:
+        return load_policy(self.policy_file)
+
+    def variables(self) -> dict[str, str]:
+        """The environment of a child process that is to see the same state."""
+        return {
+            "CARSDEPO_HOME": str(self.home),
+            "CARSDEPO_LAKE": self.lake,
+            "CARSDEPO_POLICY": str(self.policy_file),
+            "CARSDEPO_ENVIRONMENT": self.environment,
+            "CARSDEPO_MLFLOW": self.mlflow_server or "",
+            "CARSDEPO_PIPES_BUCKET": self.pipes_bucket or "",
+            "CARSDEPO_DAGSTER_PORT": str(self.dagster_port),
+            "CARSDEPO_MLFLOW_PORT": str(self.mlflow_port),
+            "DAGSTER_HOME": str(self.dagster_home()),
+            "DAGSTER_DISABLE_TELEMETRY": "yes",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_LOGGING_LEVEL": "WARNING",
+            "WHYLOGS_NO_ANALYTICS": "True",
+            # Spinning OpenMP threads that share cores made a training 15 times slower on a busy machine.
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "GOMP_SPINCOUNT": "0",
+        }
+
+    def dagster_home(self) -> Path:
+        """The folder whose dagster.yaml keeps Dagster's storage below `home`; made where it is absent."""
+        folder = self.home / "dagster_home"
+        text = files("carsdepo_assets").joinpath("dagster_template.yaml").read_text()
+        wanted = text.replace("@HOME@", str(self.home))
+        target = folder / "dagster.yaml"
+        if not target.exists() or target.read_text() != wanted:
+            folder.mkdir(parents=True, exist_ok=True)
+            part = folder / f".dagster.yaml.{os.getpid()}"
+            part.write_text(wanted)
+            part.replace(target)
+        return folder

@@ -1,0 +1,24 @@
+"""For every test: real photographs are named by CARSDEPO_REAL_DATA, and the run says how many tests used them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Set but empty fails: a CI that believes it tests real photographs must."""
+    root = os.environ.get("CARSDEPO_REAL_DATA")
+    wanted = any(item.get_closest_marker("real") for item in items)
+    if wanted and root is not None and not any(Path(root).glob("cardamage/images/*.jpg")):
+        raise pytest.UsageError(f"CARSDEPO_REAL_DATA is {root!r}, and there is no cardamage/images/*.jpg below it.")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    passed = [r for r in terminalreporter.getreports("passed") if r.when == "call"]
+    failed = terminalreporter.getreports("failed")
+    ran = [r for r in [*passed, *failed] if "real" in r.keywords]
+    root = os.environ.get("CARSDEPO_REAL_DATA", "not set")
+    terminalreporter.write_line(f"tests on real photographs that ran: {len(ran)} (CARSDEPO_REAL_DATA: {root})")

@@ -1,0 +1,107 @@
+"""The graph as a whole: its snapshot, what loading it imports, and the files that Dagster reads."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from carsdepo_assets.definitions import defs
+from carsdepo_assets.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+BANNED = (
+    "torch",
+    "ultralytics",
+    "cv2",
+    "mlflow",
+    "dagster_mlflow",
+    "whylogs",
+    "great_expectations",
+    "matplotlib",
+    "boto3",
+)
+# asset: (group, partition, upstream), as DESIGN's table has it, as far as built
+GRAPH = {
+    "uploads": ("data", "upload_batch", set()),
+    "images": ("data", "upload_batch", {"uploads"}),
+    "processed_images": ("data", "upload_batch", {"images"}),
+    "labels": ("data", "label_batch", {"images"}),
+    "dataset": ("data", None, {"images", "processed_images", "labels"}),
+    "recipe": ("experiments", None, {"dataset"}),
+    "candidate_model": ("training", None, {"dataset", "recipe"}),
+    "evaluation": ("training", None, {"candidate_model", "dataset"}),
+    "registered_model": ("training", None, {"evaluation"}),
+}
+
+
+def test_graph_snapshot() -> None:
+    graph = defs().resolve_asset_graph()
+    found = {}
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        partitions = (
+            node.partitions_def.name if isinstance(node.partitions_def, dg.DynamicPartitionsDefinition) else None
+        )
+        found[key.to_user_string()] = (node.group_name, partitions, {k.to_user_string() for k in node.parent_keys})
+    assert found == GRAPH
+
+
+def test_every_asset_is_described_and_versioned() -> None:
+    graph = defs().resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description, key
+        assert node.code_version, key
+
+
+def test_sensors_run_by_default() -> None:
+    found = {s.name: s.default_status for s in defs().sensors or []}
+    assert found == dict.fromkeys(
+        ("new_uploads", "new_labels", "retrain", "settle_runs"), dg.DefaultSensorStatus.RUNNING
+    )
+
+
+def test_blocking_checks_stand_where_a_bad_batch_would_poison() -> None:
+    graph = defs().resolve_asset_graph()
+    blocking = {c.name for c in graph.asset_check_keys if graph.get(c).blocking}
+    assert blocking == {"batch_is_sound", "photographs_are_sound", "labels_are_sound"}
+
+
+def test_loading_imports_nothing_heavy() -> None:
+    code = (
+        "import json, sys\nfrom carsdepo_assets.definitions import defs\ndefs()\n"
+        f"print(json.dumps([m for m in {BANNED!r} if m in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize("command", [["dagster", "definitions", "validate"], ["dg", "check", "defs"]])
+def test_dagster_accepts_the_project(command: list[str], tmp_path: Path) -> None:
+    tool = Path(sys.executable).parent / command[0]
+    done = subprocess.run([str(tool), *command[1:]], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_generated_dagster_yaml_is_the_committed_one_elsewhere(tmp_path: Path) -> None:
+    settings = Settings.read({}, home=tmp_path)
+    made = yaml.safe_load((settings.dagster_home() / "dagster.yaml").read_text())
+    kept = yaml.safe_load((ROOT / "dagster.yaml").read_text().replace(".carsdepo/", f"{tmp_path}/"))
+    assert made == kept
+
+
+def test_committed_dagster_yaml_keeps_all_state_below_carsdepo(tmp_path: Path) -> None:
+    config = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    folders = [
+        config["storage"]["sqlite"]["base_dir"],
+        config["local_artifact_storage"]["config"]["base_dir"],
+        config["compute_logs"]["config"]["base_dir"],
+    ]
+    assert all(f.startswith(".carsdepo/") for f in folders)
+    assert config["telemetry"] == {"enabled": False}
