@@ -1,0 +1,50 @@
+# Targets for people: `make demo` and `make test` do their own set-up.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+export DAGSTER_DISABLE_TELEMETRY := yes
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: setup demo dev lint check test test-all bench lock clean
+
+.venv/.installed: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11, or make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Installing $$(grep -cE '^[A-Za-z0-9].*==' requirements.lock) locked packages into .venv: about 3.5 GB to download (torch with CUDA is 3 GB of it) unless pip has them; 8 GB on disk."
+	@start=$$SECONDS; \
+	$(PYTHON) -m venv .venv && \
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock 2> >(grep -v '^WARNING: Location' >&2) && \
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . 2> >(grep -v '^WARNING: Location' >&2) && \
+	touch $@ && echo "Installed in $$((SECONDS - start)) s."
+
+setup: .venv/.installed
+
+demo: setup
+	$(BIN)/carsdepo demo $(if $(DATA),--data "$(DATA)") $(if $(FAST),--fast) $(if $(MINUTES),--minutes $(MINUTES))
+
+dev: setup
+	$(BIN)/carsdepo dev
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+check: setup
+	$(BIN)/mypy carsdepo_assets
+	$(BIN)/dg check defs
+	$(BIN)/dagster definitions validate
+
+test: setup
+	$(BIN)/pytest -m "not slow"
+
+test-all: setup
+	$(BIN)/pytest
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+lock: setup
+	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe --extra dev -o requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv .carsdepo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,62 @@
+"""Runs the benchmarks, prints tables and writes benchmarks/results.json. `python -m benchmarks NAME ...`: some."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+# In the order of minutes: the short ones first.
+NAMES = (
+    "load_time",
+    "evaluator",
+    "image_pipeline",
+    "materialize",
+    "edges_baseline",
+    "training_overhead",
+    "learning_curve",
+    "real_photographs",
+)
+
+
+def main(wanted: list[str]) -> int:
+    unknown = sorted(set(wanted) - set(NAMES))
+    if unknown:
+        print(f"No benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}.", file=sys.stderr)
+        return 2
+    console = Console(width=150)
+    target = Path(__file__).with_name("results.json")
+    kept = json.loads(target.read_text())["results"] if target.exists() else {}
+    for name in wanted or NAMES:
+        console.print(f"{name} …")
+        started = time.monotonic()
+        rows = importlib.import_module(f"benchmarks.{name}").run()
+        kept[name] = {"seconds": round(time.monotonic() - started, 1), "rows": rows}
+        table = Table("name", "value", "unit", "against", "ratio", title=name)
+        for row in rows:
+            table.add_row(
+                row["name"], _said(row["value"]), row.get("unit", ""), row.get("against", ""), _said(row.get("ratio"))
+            )
+        console.print(table)
+        about = {
+            "cpu": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        }
+        target.write_text(json.dumps({"machine": about, "results": kept}, indent=1) + "\n")
+    return 0
+
+
+def _said(value: object) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
