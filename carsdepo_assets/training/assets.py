@@ -57,7 +57,7 @@ def candidate_model(
                 run_id=mlflow_run,
                 artifacts=str(store.artifacts) if store.artifacts else None,
             ),
-            dagster_run_id=context.run_id,
+            dagster_run_id=context.run.run_id,
             policy_file=policy.file,
         )
         result = compute.run(context, "carsdepo_assets.training.worker", spec_json(spec))

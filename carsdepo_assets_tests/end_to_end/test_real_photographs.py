@@ -61,7 +61,8 @@ def test_the_loop_runs_on_real_photographs(
     tested = [row for row in rows if row["split"] == "test"]
     assert loop.figures["photographs"] == len(tested)
     assert loop.figures["boxes"] == sum(len(row["boxes"] or []) for row in tested) >= 100
-    assert loop.figures["groups"] >= 20
+    # A seventh of the folder's 109 groups are test: enough to resample whole groups for the interval.
+    assert loop.figures["groups"] == len({row["group_id"] for row in tested}) >= 10
     assert 0 <= loop.figures["map50_low"] <= loop.figures["map50_high"] <= 1
     with capsys.disabled():
         print(f"\nreal-data: {len(list((photographs / 'images').iterdir()))} photographs")
