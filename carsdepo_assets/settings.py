@@ -67,8 +67,7 @@ class Settings(BaseModel):
             "MLFLOW_LOGGING_LEVEL": "WARNING",
             "WHYLOGS_NO_ANALYTICS": "True",
             # Spinning OpenMP threads that share cores made a training 15 times slower on a busy machine.
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "GOMP_SPINCOUNT": "0",
+            "GOMP_SPINCOUNT": "5000",
         }
 
     def dagster_home(self) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,15 @@ from ultralytics.utils.torch_utils import ModelEMA
 from carsdepo_assets.detectors.base import Report
 from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, DetectorError, Pace, write_torch
 
-# Progress bars of caching, redrawn 30 times a second, fill a run's log; the epochs are reported by us.
-base.TQDM = dataset.TQDM = partial(dataset.TQDM, disable=True)
+
+class _NoBar(dataset.TQDM):
+    """Progress bars of caching, redrawn 30 times a second, fill a run's log; the epochs are reported by us."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "disable": True})
+
+
+base.TQDM = dataset.TQDM = _NoBar
 
 
 class YoloTraining(DetectionTrainer):

@@ -83,8 +83,10 @@ def _curve() -> np.ndarray:
 def tone(linear: np.ndarray, gain: float, warmth: float) -> np.ndarray:
     """Linear radiance -> levels 0..255 float32."""
     balance = np.array([gain * (1 + warmth), gain, gain * (1 - warmth)], np.float32) / 8
-    index = np.sqrt(np.clip(linear * balance, 0, 1)) * 4095
-    return np.take(_curve(), index.astype(np.uint16))
+    height, width = linear.shape[:2]
+    balanced = linear.reshape(height, -1) * np.tile(balance, width)  # a row at a time: long loops are fast
+    index = np.sqrt(np.clip(balanced, 0, 1)) * 4095
+    return np.take(_curve(), index.astype(np.uint16)).reshape(height, width, 3)
 
 
 def develop(levels: np.ndarray, shot: Shot, light: Light) -> np.ndarray:
@@ -96,7 +98,8 @@ def develop(levels: np.ndarray, shot: Shot, light: Light) -> np.ndarray:
         levels = cv2.filter2D(levels, -1, _streak(shot.motion, shot.motion_angle))
     height, width = levels.shape[:2]
     y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)[None]
-    levels = levels * (1 - shot.vignette * (x * x + y * y) / 2)[..., None]
+    shade = 1 - shot.vignette * (x * x + y * y) / 2
+    levels = levels * cv2.merge((shade, shade, shade))
     top, left = rng.integers(0, _GRAIN - height), rng.integers(0, _GRAIN - width)
     grain = _grain()[top : top + height, left : left + width]
     grain = grain[:, ::-1] if rng.random() < 0.5 else grain

@@ -23,13 +23,18 @@ class Overlay:
     radiance: np.ndarray
 
     def over(self, paint: np.ndarray, window: Window = _ALL) -> np.ndarray:
-        return np.asarray(paint * (1 - self.cover[window])[..., None] + self.radiance[window], np.float32)
+        return np.asarray(paint * spread(1 - self.cover[window]) + self.radiance[window], np.float32)
+
+
+def spread(plane: np.ndarray) -> np.ndarray:
+    """(H, W) -> (H, W, 3): many times faster to multiply with than plane[..., None]."""
+    return np.asarray(cv2.merge((plane, plane, plane)), np.float32)
 
 
 class _Stack:
     def __init__(self, made: Panel) -> None:
         self.made, self.rays = made, made.rays
-        self.light = irradiance(made, _ALL, 0.0, 0.05, 1.0)
+        self.light = cv2.merge(irradiance(made, _ALL, 0.0, 0.05, 1.0))
         self.cover = np.zeros(self.rays.u.shape, np.float32)
         self.radiance = np.zeros((*self.rays.u.shape, 3), np.float32)
 
@@ -47,7 +52,7 @@ class _Stack:
         if gloss is not None:
             colour = colour + gloss[part]
         cover += alpha * (1 - cover)
-        radiance += alpha[..., None] * (colour - radiance)
+        radiance += spread(alpha) * (colour - radiance)
 
     def line(
         self, points: tuple[Point, ...] | np.ndarray, width: float, closed: bool = False, shift: Point = (0.0, 0.0)

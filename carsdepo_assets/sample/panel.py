@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from carsdepo_assets.sample import noise
@@ -91,38 +92,46 @@ def shade(
     rx, ry, rz = 2 * facing * nx - vx, 2 * facing * ny - vy, 2 * facing * nz - vz
     sharp, rough = around.reflect(rx, ry, rz)
     light = irradiance(made, window, nx, ny, nz)
-    albedo = np.array(paint.albedo, np.float32)
     flake = made.flake[window]
-    body = albedo * light * (1 - 0.55 * paint.flake)
-    if paint.flake > 0:
-        glint = (1 + 0.10 * paint.flake * flake) * facing ** (2 * paint.flop) * (1.35 * paint.flake)
-        body = body + glint[..., None] * albedo * rough
-        sparkle = np.maximum(flake - 2.2, 0) * (0.5 * paint.flake) * made.sunlit[window]
-        body = body + sparkle[..., None] * around.sun_colour * (0.3 + albedo)
-    coat = paint.gloss + (1 - paint.gloss) * (1 - facing) ** 5
-    lost = None
-    for layer, bare in worn or ():
-        under = np.array(bare, np.float32) * light
-        body = body + layer[..., None] * (under - body)
-        lost = layer if lost is None else np.maximum(lost, layer)
-    if lost is not None:
-        coat = coat * (1 - 0.85 * lost)
-    return np.asarray(body + coat[..., None] * sharp, np.float32)
+    metal = 1.35 * paint.flake * (1 + 0.10 * paint.flake * flake) * facing ** (2 * paint.flop)
+    sparkle = np.maximum(flake - 2.2, 0) * (0.5 * paint.flake) * made.sunlit[window]
+    grazing = (1 - facing) * (1 - facing)
+    coat = paint.gloss + (1 - paint.gloss) * grazing * grazing * (1 - facing)
+    for layer, _ in worn or ():
+        coat = coat * (1 - 0.85 * layer)
+    planes = []  # a colour at a time: numpy is several times slower along an axis of three
+    for i, (shine, glow) in enumerate(zip(cv2.split(sharp), cv2.split(rough), strict=True)):
+        albedo = paint.albedo[i]
+        plane = light[i] * (albedo * (1 - 0.55 * paint.flake))
+        if paint.flake > 0:
+            plane += metal * glow * albedo
+            plane += sparkle * (float(around.sun_colour[i]) * (0.3 + albedo))
+        for layer, bare in worn or ():
+            plane += layer * (bare[i] * light[i] - plane)
+        plane += coat * shine
+        planes.append(plane)
+    return np.asarray(cv2.merge(planes), np.float32)
 
 
 def irradiance(
     made: Panel, window: Window, nx: np.ndarray | float, ny: np.ndarray | float, nz: np.ndarray | float
-) -> np.ndarray:
-    """Light on a surface over pi: what a white one sends out; sky and ground by height of the normal, and the sun."""
+) -> list[np.ndarray]:
+    """Light on a surface over pi, what a white one sends out: red, green, blue, each (H, W) float32.
+
+    Sky and ground by height of the normal, the sun, the flash.
+    """
     around, light = made.around, made.car.light
-    up = np.asarray(0.5 + 0.5 * np.asarray(ny, np.float32))[..., None]
-    total = up * (around.above - around.below) + around.below
-    if light.sun > 0:
-        s = around.sun
-        direct = np.maximum(nx * s[0] + ny * s[1] + nz * s[2], 0) * made.sunlit[window]
-        total = total + direct[..., None] * around.sun_colour
-    if light.flash > 0:
-        vx, vy, vz = (c[window] for c in made.rays.view)
-        total = total + (np.maximum(nx * vx + ny * vy + nz * vz, 0) ** 3 * light.flash * 0.5)[..., None]
-    shape = (*made.sunlit[window].shape, 3)
-    return np.broadcast_to(np.asarray(total, np.float32), shape)
+    shape = made.sunlit[window].shape
+    up = np.broadcast_to(np.asarray(0.5 + 0.5 * np.asarray(ny, np.float32), np.float32), shape)
+    s, (vx, vy, vz) = around.sun, (c[window] for c in made.rays.view)
+    direct = np.maximum(nx * s[0] + ny * s[1] + nz * s[2], 0) * made.sunlit[window] if light.sun > 0 else None
+    flash = (np.maximum(nx * vx + ny * vy + nz * vz, 0) ** 3) * (light.flash * 0.5) if light.flash > 0 else None
+    planes = []
+    for i in range(3):
+        plane = up * (around.above[i] - around.below[i]) + around.below[i]
+        if direct is not None:
+            plane += direct * around.sun_colour[i]
+        if flash is not None:
+            plane += flash
+        planes.append(plane)
+    return planes
