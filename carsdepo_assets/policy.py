@@ -69,6 +69,10 @@ class TrainingPolicy(_Section):
     debounce_s: float = Field(10.0, ge=0, description="seconds without new labels before a retraining starts")
     min_new_labels: int = Field(1, ge=1, description="label revisions: fewer do not start a retraining")
     max_attempts: int = Field(3, ge=1, description="trainings of one state of the labels before `retrain` gives up")
+    from_champion: bool = Field(True, description="start from the model in production where it is of the same detector")
+    retrain_minutes: float | None = Field(
+        None, gt=0, description="minutes: a training that starts from the champion; None: as `minutes`"
+    )
     seed: int = 0
 
 
@@ -80,12 +84,104 @@ class EvaluationPolicy(_Section):
     )
 
 
+class GatePolicy(_Section):
+    """When a challenger may replace the champion; every tolerance is in points of 0..1."""
+
+    mode: Literal["interval", "point"] = Field(
+        "interval",
+        description="interval: the bootstrap interval of the difference decides; point: its middle, for small data",
+    )
+    level: float = Field(0.95, gt=0.5, lt=1, description="of the paired bootstrap's interval")
+    resamples: int = Field(1000, ge=100)
+    map50_tolerance: float = Field(0.02, ge=0, description="champion - tolerance is the bar for overall mAP@.5")
+    recall_tolerance: float = Field(0.03, ge=0, description="the same for the recall of each class")
+    floor_map50: float = Field(0.05, ge=0, le=1, description="mAP@.5 under which nothing goes to production")
+    floor_recall: float = Field(0.02, ge=0, le=1, description="recall of each class under which nothing goes live")
+    slice_min_boxes: int = Field(300, ge=1, description="boxes: smaller slices (light, camera) have no veto")
+    slice_harm: float = Field(0.05, ge=0, description="mAP@.5 that a slice may not lose significantly")
+    latency_p95_ms: float = Field(2000.0, gt=0, description="milliseconds for one photograph over HTTP at staging")
+    parity_share: float = Field(0.98, gt=0, le=1, description="share of boxes that the export must give back")
+
+
+class ReleasePolicy(_Section):
+    approval: Literal["automatic", "person"] = Field("automatic", description="who promotes after the gate")
+    wait_s: float = Field(60.0, gt=0, description="seconds that a release waits for a service to serve the digest")
+    validation_photographs: int = Field(16, ge=1, description="real requests that staging must answer right")
+
+
+class InferencePolicy(_Section):
+    runtime: Literal["auto", "onnxruntime", "openvino", "torch"] = Field(
+        "auto", description="auto: the fastest of those whose export is on par"
+    )
+    max_photographs: int = Field(16, ge=1, description="photographs in one request")
+    max_request_bytes: int = Field(64 * 2**20, ge=1)
+    max_photograph_bytes: int = Field(16 * 2**20, ge=1)
+    max_pixels: int = Field(50_000_000, ge=1)
+    unsure_share: float = Field(
+        0.6, ge=0, le=1, description="a best score from this share of the threshold up to it: a person must look"
+    )
+    keep_photographs: bool = Field(True, description="store what was sent, for labelling; erase with `forget`")
+    segment_lines: int = Field(500, ge=1, description="answers: a capture segment closes at this size")
+    segment_age_s: float = Field(5.0, gt=0, description="seconds: or at this age")
+
+
+class MonitoringPolicy(_Section):
+    """Bands are half open: (0, retrain_below) retrain, [retrain_below, other_world) a person approves, then no more."""
+
+    window_hours: float = Field(24.0, gt=0)
+    min_photographs: int = Field(50, ge=1, description="photographs: fewer are too few to tell")
+    alpha: float = Field(0.01, gt=0, lt=1, description="family-wise: share of windows without drift that may alarm")
+    resamples: int = Field(1000, ge=200)
+    bins: int = Field(10, ge=2, description="bins of a feature at the reference's quantiles")
+    retrain_below: float = Field(0.05, gt=0, lt=1)
+    other_world: float = Field(0.08, gt=0, le=1)
+    queue_size: int = Field(120, ge=1, description="photographs of one labelling queue")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MonitoringPolicy:
+        if self.retrain_below > self.other_world:
+            raise ValueError("retrain_below must not lie above other_world")
+        return self
+
+
+class BusinessPolicy(_Section):
+    """Goals by KPI name: met, missed or unknown in the report. Money in the currency of the tables."""
+
+    goals: dict[str, float] = Field(
+        default_factory=lambda: {
+            "precision": 0.7,
+            "recall": 0.6,
+            "latency_p95_ms": 500.0,
+            "dispute_reduction_pct": 20.0,
+            "speed_improvement_pct": 30.0,
+            "cost_reduction_pct": 30.0,
+            "automation_pct": 60.0,
+            "labelled_pct": 20.0,
+        },
+        description="reach or pass; latency: stay at or under",
+    )
+    baseline_until: str = Field("2026-06-30", description="ISO date: the last day before the platform (old figures)")
+    error_tolerance_points: float = Field(
+        2.0, ge=0, description="points of accuracy that the business tolerates; the gate's tolerance is another number"
+    )
+
+
+class AlertPolicy(_Section):
+    repeat_after_s: float = Field(3600.0, ge=0, description="seconds before the same alert is sent again")
+
+
 class Policy(_Section):
     class_map: ClassMap = ClassMap()
     data: DataPolicy = DataPolicy()
     split: SplitPolicy = SplitPolicy()
     training: TrainingPolicy = TrainingPolicy()
     evaluation: EvaluationPolicy = EvaluationPolicy()
+    gate: GatePolicy = GatePolicy()
+    release: ReleasePolicy = ReleasePolicy()
+    inference: InferencePolicy = InferencePolicy()
+    monitoring: MonitoringPolicy = MonitoringPolicy()
+    business: BusinessPolicy = BusinessPolicy()
+    alerts: AlertPolicy = AlertPolicy()
 
     def digest(self) -> str:
         """First 12 hex digits of the sha256 of the policy as sorted JSON."""

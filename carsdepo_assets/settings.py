@@ -25,6 +25,13 @@ class Settings(BaseModel):
     mlflow_server: str | None = Field(None, description="an MLflow server's URI; None: SQLite below home")
     dagster_port: int = 3000
     mlflow_port: int = 5000
+    production_port: int = 8000
+    staging_port: int = 8001
+    production_url: str | None = Field(None, description="where production answers; None: here")
+    staging_url: str | None = Field(None, description="the same for staging")
+    api_key: str | None = Field(None, description="what clients send as X-API-Key; None: no key is asked for")
+    alert_webhook: str | None = Field(None, description="URL that gets every alert as JSON")
+    alert_urls: tuple[str, ...] = Field((), description="apprise URLs: mail, chat, paging")
 
     @classmethod
     def read(cls, env: Mapping[str, str] | None = None, home: Path | None = None) -> Settings:
@@ -40,12 +47,27 @@ class Settings(BaseModel):
             pipes_bucket=env.get("CARSDEPO_PIPES_BUCKET") or None,
             dagster_port=int(env.get("CARSDEPO_DAGSTER_PORT", "3000")),
             mlflow_port=int(env.get("CARSDEPO_MLFLOW_PORT", "5000")),
+            production_port=int(env.get("CARSDEPO_PRODUCTION_PORT", "8000")),
+            staging_port=int(env.get("CARSDEPO_STAGING_PORT", "8001")),
+            production_url=env.get("CARSDEPO_PRODUCTION_URL") or None,
+            staging_url=env.get("CARSDEPO_STAGING_URL") or None,
+            api_key=env.get("CARSDEPO_API_KEY") or None,
+            alert_webhook=env.get("CARSDEPO_ALERT_WEBHOOK") or None,
+            alert_urls=tuple(env.get("CARSDEPO_ALERT_URLS", "").split()),
         )
 
     @property
     def mlflow_uri(self) -> str:
         """Where MLflow's runs and versions are."""
         return self.mlflow_server or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    def service_url(self, stage: str) -> str:
+        """Where the service of a stage answers."""
+        given, port = {
+            "production": (self.production_url, self.production_port),
+            "staging": (self.staging_url, self.staging_port),
+        }[stage]
+        return (given or f"http://127.0.0.1:{port}").rstrip("/")
 
     def policy(self) -> Policy:
         return load_policy(self.policy_file)
@@ -61,6 +83,13 @@ class Settings(BaseModel):
             "CARSDEPO_PIPES_BUCKET": self.pipes_bucket or "",
             "CARSDEPO_DAGSTER_PORT": str(self.dagster_port),
             "CARSDEPO_MLFLOW_PORT": str(self.mlflow_port),
+            "CARSDEPO_PRODUCTION_PORT": str(self.production_port),
+            "CARSDEPO_STAGING_PORT": str(self.staging_port),
+            "CARSDEPO_PRODUCTION_URL": self.production_url or "",
+            "CARSDEPO_STAGING_URL": self.staging_url or "",
+            "CARSDEPO_API_KEY": self.api_key or "",
+            "CARSDEPO_ALERT_WEBHOOK": self.alert_webhook or "",
+            "CARSDEPO_ALERT_URLS": " ".join(self.alert_urls),
             "DAGSTER_HOME": str(self.dagster_home()),
             "DAGSTER_DISABLE_TELEMETRY": "yes",
             "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -11,15 +11,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.sources import source_for
 from carsdepo_assets.policy import Policy
 
@@ -93,22 +92,6 @@ def list_batches(lake: Lake, kind: Kind) -> list[str]:
     """Ids of every closed batch, oldest first."""
     stems = (PurePosixPath(found.key).stem for found in lake.list(f"batches/{kind}/"))
     return sorted(stem for stem in stems if _BATCH_ID.fullmatch(stem))
-
-
-@contextmanager
-def one_writer(lake: Lake, name: str) -> Iterator[None]:
-    """Decisions that read and then write, one process at a time. The lock dies with its process.
-
-    Only a folder can be locked; on S3 the caller's own queue must keep these apart (a Dagster pool), and what slips
-    through is found again: a photograph in two batches is a duplicate in the later one.
-    """
-    if lake.root is None:
-        yield
-        return
-    folder = lake.root / ".locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{name}.lock"):
-        yield
 
 
 def import_record_key(name: str) -> str:

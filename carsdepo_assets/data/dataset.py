@@ -14,16 +14,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from carsdepo_assets.data.batches import one_writer
 from carsdepo_assets.data.grouping import THUMBNAIL, near_duplicates
 from carsdepo_assets.data.label_revisions import latest_revisions
 from carsdepo_assets.data.splitting import EXCLUDED, assign
+from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.datasets import LATEST, manifest_key, read_manifest
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.schemas import BOX
 from carsdepo_assets.policy import Policy
 
-GOLDEN = "golden/1.json"  # the test photographs of the first dataset that had any; grows only by a new version of it
 MANIFEST = pa.schema(
     [
         ("image_id", pa.string()),
@@ -151,13 +151,13 @@ def _splits(lake: Lake, rows: list[dict[str, Any]], policy: Policy, now: datetim
             policy.data.duplicate_hamming,
             lambda image: thumbnail(lake.get(objects[image]), objects[image]),
         )
-        fresh = assign(rows, near, standing, policy, now, golden=lake.exists(GOLDEN))
+        fresh = assign(rows, near, standing, policy, now, golden=golden.current(lake) is not None)
         said = json.dumps([[r["image_id"], r["group_id"], r["split"]] for r in fresh])
         lake.append("splits", fresh, hashlib.sha256(said.encode()).hexdigest()[:16])
         standing |= {r["image_id"]: r for r in fresh}
-    golden = sorted(i for i, r in standing.items() if r["split"] == "test")
-    if golden and not lake.exists(GOLDEN):
-        lake.put(GOLDEN, json.dumps({"version": 1, "images": golden}).encode())
+    test = tuple(sorted(i for i, r in standing.items() if r["split"] == "test"))
+    if test and golden.current(lake) is None:
+        golden.write(lake, golden.Golden(1, test))
     return {r["image_id"]: {k: standing[r["image_id"]][k] for k in ("split", "group_id", "reason")} for r in rows}
 
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from carsdepo_assets.data.batches import BatchError, BatchObject, one_writer, read_manifest
+from carsdepo_assets.data.batches import BatchError, BatchObject, read_manifest
 from carsdepo_assets.data.metadata import MetadataReader
 from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
 
 if TYPE_CHECKING:

@@ -17,11 +17,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from carsdepo_assets.data.batches import BatchManifest, BatchObject, one_writer, read_manifest
+from carsdepo_assets.data.batches import BatchManifest, BatchObject, read_manifest
 from carsdepo_assets.data.label_formats import coco, format_of, yolo
 from carsdepo_assets.data.label_formats.parsed import Parsed, Problem
 from carsdepo_assets.data.labelled_photographs import Photographs
 from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
 
 Row = dict[str, Any]

@@ -119,6 +119,184 @@ QUARANTINE = pa.schema(
     ]
 )
 
+# The ledger: one row per event of a stage, never changed. What a stage serves is its newest row that names a digest to
+# serve (see registry/ledger.py).
+DEPLOYMENTS = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("sequence", pa.int64()),
+        ("at", _ts),
+        ("stage", pa.string()),  # staging | production
+        ("action", pa.string()),  # deploy | promote | rollback | approve | reject | hold
+        ("digest", pa.string()),  # of the model that the event is about; null: hold
+        ("version", pa.int64()),  # of MLflow's registry
+        ("previous", pa.string()),  # digest that was served before
+        ("actor", pa.string()),
+        ("reason", pa.string()),
+        ("policy_digest", pa.string()),
+        ("dagster_run_id", pa.string()),
+    ]
+)
+
+# One row per verdict of the promotion gate.
+GATES = pa.schema(
+    [
+        ("gate_id", pa.string()),
+        ("at", _ts),
+        ("challenger", pa.string()),
+        ("champion", pa.string()),  # null: the first model
+        ("golden", pa.int32()),  # version of the golden set
+        ("verdict", pa.string()),  # promote | reject | undecided
+        ("mode", pa.string()),  # interval | point
+        ("reasons", pa.list_(pa.string())),
+        ("figures", pa.string()),  # JSON
+        ("policy_digest", pa.string()),
+        ("report_key", pa.string()),
+        ("dagster_run_id", pa.string()),
+    ]
+)
+
+SCORED_BOX = pa.struct([*BOX, pa.field("score", pa.float64())])
+
+# One row per photograph that a service answered, from its capture segments.
+INFERENCES = pa.schema(
+    [
+        ("prediction_id", pa.string()),
+        ("request_id", pa.string()),
+        ("at", _ts),
+        ("stage", pa.string()),
+        ("digest", pa.string()),
+        ("version", pa.int64()),
+        ("runtime", pa.string()),
+        ("image_id", pa.string()),  # sha256 of the bytes that were sent
+        ("file_name", pa.string()),
+        ("photograph_key", pa.string()),  # in the lake; null where the policy keeps none
+        ("bytes", pa.int64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        *[
+            pa.field(name, pa.float64())
+            for name in (
+                "luma_mean", "luma_std", "luma_p95", "sharpness", "saturation",
+                "colour_cast", "aspect", "megapixels", "bits_per_pixel",
+            )
+        ],
+        ("decision", pa.string()),  # clear | damage | needs_person
+        ("threshold", pa.float64()),
+        ("boxes", pa.list_(SCORED_BOX)),  # down to the capture floor, best first
+        ("n_boxes", pa.int32()),  # at the threshold
+        ("max_score", pa.float64()),
+        ("milliseconds", pa.float64()),  # decode to answer, without waiting in the queue
+        ("source", pa.string()),  # web | mobile | ...
+        ("camera", pa.string()),
+        ("uploader", pa.string()),
+        ("region", pa.string()),
+        ("listing", pa.string()),
+        ("segment", pa.string()),
+    ]
+)  # fmt: skip
+
+# One row per drift report.
+DRIFT = pa.schema(
+    [
+        ("report_id", pa.string()),
+        ("at", _ts),
+        ("window_from", _ts),
+        ("window_to", _ts),
+        ("digest", pa.string()),  # the model that answered
+        ("photographs", pa.int64()),
+        ("groups", pa.int64()),
+        ("computed", pa.bool_()),  # false: too few, or no reference; never to be read as "no drift"
+        ("detected", pa.bool_()),
+        ("p_value", pa.float64()),
+        ("drift", pa.float64()),  # 0..1, the worst feature's share of changed traffic; null: not computed
+        ("worst_feature", pa.string()),
+        ("band", pa.string()),  # none | low | middle | high | unknown
+        ("features", pa.string()),  # JSON: every feature's statistic, drift and interval
+        ("sources", pa.string()),  # JSON: sources ranked by their share of the drifted photographs
+        ("report_key", pa.string()),
+        ("dagster_run_id", pa.string()),
+    ]
+)
+
+# One row per day and model whose answers have met labels since; a later row of the same day and model replaces it.
+LIVE_QUALITY = pa.schema(
+    [
+        ("day", pa.string()),  # YYYY-MM-DD, UTC
+        ("at", _ts),
+        ("digest", pa.string()),
+        ("photographs", pa.int64()),  # answered that day and labelled since
+        ("answered", pa.int64()),  # answered that day
+        ("boxes", pa.int64()),
+        ("tp", pa.int64()),
+        ("fp", pa.int64()),
+        ("fn", pa.int64()),
+        ("precision", pa.float64()),
+        ("recall", pa.float64()),
+        ("f1", pa.float64()),
+    ]
+)
+
+# One row per answer of the router to a drift report.
+ROUTES = pa.schema(
+    [
+        ("report_id", pa.string()),
+        ("at", _ts),
+        ("band", pa.string()),
+        ("actions", pa.list_(pa.string())),  # queue | retrain | hold | experiment | alert
+        ("queue_id", pa.string()),
+        ("said", pa.string()),
+    ]
+)
+
+ALERTS = pa.schema(
+    [
+        ("alert_id", pa.string()),
+        ("at", _ts),
+        ("kind", pa.string()),  # drift | run_failed | promotion_refused | approval_wanted | service_down | ledger
+        ("key", pa.string()),  # the same key within policy.alerts.repeat_after_s is one alert
+        ("severity", pa.string()),  # info | warning | critical
+        ("title", pa.string()),
+        ("body", pa.string()),
+        ("sent", pa.list_(pa.string())),  # channels that took it
+        ("failed", pa.list_(pa.string())),  # channels that did not, with the reason
+    ]
+)
+
+# The business's own tables: one row an event, from files in raw/business/.
+INSPECTIONS = pa.schema(
+    [
+        ("inspection_id", pa.string()),
+        ("listing", pa.string()),
+        ("at", _ts),
+        ("images", pa.int32()),
+        ("images_by_ml", pa.int32()),
+        ("minutes", pa.float64()),
+        ("cost", pa.float64()),
+        ("file", pa.string()),
+    ]
+)
+TRANSACTIONS = pa.schema(
+    [
+        ("transaction_id", pa.string()),
+        ("listing", pa.string()),
+        ("listed_at", _ts),
+        ("sold_at", _ts),
+        ("price", pa.float64()),
+        ("file", pa.string()),
+    ]
+)
+DISPUTES = pa.schema(
+    [
+        ("dispute_id", pa.string()),
+        ("transaction_id", pa.string()),
+        ("opened_at", _ts),
+        ("cause", pa.string()),  # damage | price | other
+        ("amount", pa.float64()),
+        ("file", pa.string()),
+    ]
+)
+
 TABLES: dict[str, pa.Schema] = {
     "uploads": UPLOADS,
     "images": IMAGES,
@@ -126,4 +304,14 @@ TABLES: dict[str, pa.Schema] = {
     "annotations": ANNOTATIONS,
     "splits": SPLITS,
     "quarantine": QUARANTINE,
+    "deployments": DEPLOYMENTS,
+    "gates": GATES,
+    "inferences": INFERENCES,
+    "drift": DRIFT,
+    "live_quality": LIVE_QUALITY,
+    "routes": ROUTES,
+    "alerts": ALERTS,
+    "inspections": INSPECTIONS,
+    "transactions": TRANSACTIONS,
+    "disputes": DISPUTES,
 }

@@ -1,61 +1,18 @@
-"""Charts of an evaluation: PNG (at most 900 px wide, under 100 kB, so that the UI carries them) or SVG for the page."""
+"""Charts of an evaluation."""
 
 from __future__ import annotations
 
-import functools
-import io
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from carsdepo_assets.reporting.charts import INK, MUTED, PALETTE, Form, chart, legend_or_note, saved, styled_chart
 from carsdepo_assets.scoring.evaluation import Evaluation
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-Form = Literal["png", "svg"]
-_Arguments = ParamSpec("_Arguments")
-
-INK, MUTED, LINE = "#1f2933", "#6b7785", "#e3e8ee"
-PALETTE = ("#1f6feb", "#d9730d", "#2a9d6f", "#8b5cf6", "#c2255c", "#0b7285")
-_DPI = 130
-_FONTS = "system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
-_STYLE = {
-    "font.size": 10,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": MUTED,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "axes.grid": True,
-    "grid.color": LINE,
-    "grid.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "axes.axisbelow": True,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "carsdepo",
-}
-
-
-def _styled(draw: Callable[_Arguments, bytes]) -> Callable[_Arguments, bytes]:
-    """Draws in our style and leaves matplotlib's own settings as they were."""
-
-    @functools.wraps(draw)
-    def styled(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> bytes:
-        import matplotlib
-
-        with matplotlib.rc_context(_STYLE):
-            return draw(*args, **kwargs)
-
-    return styled
-
-
-@_styled
+@styled_chart
 def pr_curve_png(evaluation: Evaluation, form: Form = "png") -> bytes:
     """Precision over recall, one line a class, at the evaluation's IoU; a dot where the threshold puts the class."""
-    figure, axes = _chart(5.6, 4.0)
+    figure, axes = chart(5.6, 4.0)
     for c, (name, curve) in enumerate(evaluation.curves.items()):
         score = evaluation.per_class[name]
         colour = PALETTE[evaluation.class_names.index(name) % len(PALETTE)]
@@ -75,14 +32,14 @@ def pr_curve_png(evaluation: Evaluation, form: Form = "png") -> bytes:
     axes.set(
         xlim=(0, 1.01), ylim=(0, 1.02), xlabel="Recall: share of damage found", ylabel="Precision: share of boxes right"
     )
-    _legend_or_note(axes, bool(evaluation.curves), "no class has a labelled box")
-    return _saved(figure, form)
+    legend_or_note(axes, bool(evaluation.curves), "no class has a labelled box")
+    return saved(figure, form)
 
 
-@_styled
+@styled_chart
 def sweep_png(evaluation: Evaluation, form: Form = "png") -> bytes:
     """Precision, recall and F1 of all classes over the score threshold; the threshold in use is marked."""
-    figure, axes = _chart(5.6, 4.0)
+    figure, axes = chart(5.6, 4.0)
     at = [p.threshold for p in evaluation.sweep]
     for key, colour in (("precision", PALETTE[0]), ("recall", PALETTE[1]), ("f1", INK)):
         axes.plot(
@@ -104,17 +61,17 @@ def sweep_png(evaluation: Evaluation, form: Form = "png") -> bytes:
         ha="right" if left else "left",
     )
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="Score threshold")
-    _legend_or_note(axes, True, "")
-    return _saved(figure, form)
+    legend_or_note(axes, True, "")
+    return saved(figure, form)
 
 
-@_styled
+@styled_chart
 def confusion_png(evaluation: Evaluation, form: Form = "png") -> bytes:
     """Counts at the threshold: rows what was there, columns what was said; shading is the share of the row."""
     labels = [*evaluation.class_names, "background"]
     n = len(labels)
     side = min(max(1.1 * n, 3.6), 6.4)
-    figure, axes = _chart(side + 1.2, side)
+    figure, axes = chart(side + 1.2, side)
     axes.grid(False)
     shares = []
     for row in evaluation.confusion:
@@ -136,15 +93,15 @@ def confusion_png(evaluation: Evaluation, form: Form = "png") -> bytes:
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    return _saved(figure, form)
+    return saved(figure, form)
 
 
-@_styled
+@styled_chart
 def history_png(history: Sequence[Mapping[str, Any]], form: Form = "png") -> bytes:
     """mAP@.5 on val (left) and loss (right) by epoch, as the training reported them; gaps where it reported none."""
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = _chart(5.6, 4.0)
+    figure, axes = chart(5.6, 4.0)
     epochs = [row["epoch"] for row in history]
     losses = [row.get("loss") for row in history]
     maps = [row.get("val_map50") for row in history]
@@ -173,61 +130,9 @@ def history_png(history: Sequence[Mapping[str, Any]], form: Form = "png") -> byt
         right.set_yticks([])
     axes.set_xlabel("Epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend_or_note(axes, bool(history), "the training reported no epoch", more=right)
-    return _saved(figure, form)
+    legend_or_note(axes, bool(history), "the training reported no epoch", more=right)
+    return saved(figure, form)
 
 
 def _numbers(values: Sequence[float | None]) -> list[float]:
     return [float("nan") if v is None else float(v) for v in values]
-
-
-def _chart(width: float, height: float) -> tuple[Figure, Axes]:
-    """In inches; 900 px are 6.9 of them."""
-    from matplotlib.figure import Figure  # not pyplot: no global state, no display
-
-    figure = Figure(figsize=(min(width, 900 / _DPI), height), dpi=_DPI, layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _legend_or_note(axes: Axes, drawn: bool, note: str, more: Axes | None = None) -> None:
-    """Above the chart, where it covers no line."""
-    if not drawn:
-        axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", va="center", color=MUTED)
-        return
-    lines, labels = axes.get_legend_handles_labels()
-    if more is not None:
-        others, names = more.get_legend_handles_labels()
-        lines, labels = lines + others, labels + names
-    if lines:
-        axes.legend(
-            lines,
-            labels,
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-            ncols=min(len(lines), 3),
-            borderaxespad=0.2,
-            handlelength=1.4,
-            columnspacing=1.4,
-        )
-
-
-def _saved(figure: Figure, form: Form) -> bytes:
-    out = io.BytesIO()
-    figure.savefig(
-        out,
-        format=form,
-        facecolor="white" if form == "png" else "none",
-        metadata={"Date": None} if form == "svg" else None,
-    )
-    if form == "svg":  # the reader's own fonts: narrower than the ones that were measured, so nothing overflows
-        return out.getvalue().decode().replace("'DejaVu Sans'", _FONTS).encode()
-    return _small(out.getvalue())
-
-
-def _small(png: bytes) -> bytes:
-    """256 colours are enough for a chart and a third of the bytes."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
-    return out.getvalue()

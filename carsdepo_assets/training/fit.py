@@ -36,8 +36,8 @@ def fit(lake: Lake, dataset_version: str, recipe: Recipe, policy: Policy, out: P
     Raises TrainingFailed when the loss is no number or no weights were left, EmptyTrainingSet without photographs.
     """
     from carsdepo_assets.detectors.catalogue import get_detector
+    from carsdepo_assets.detectors.evaluating import choose_threshold
     from carsdepo_assets.detectors.training_set import training_set
-    from carsdepo_assets.training.evaluating import choose_threshold
 
     names = policy.class_map.names
     detector = get_detector(recipe.detector)

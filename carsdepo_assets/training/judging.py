@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from carsdepo_assets.detectors.evaluating import decoded, evaluate_model
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.scoring.bootstrap import bootstrap_map50
 from carsdepo_assets.scoring.evaluation import evaluate_slices
 from carsdepo_assets.scoring.mistakes import ranked_mistakes
 from carsdepo_assets.training.candidates import Candidate, NotReady
-from carsdepo_assets.training.evaluating import decoded, evaluate_model
 from carsdepo_assets.training.report import ReportInput, pictures, render_report
 
 SHOWN = 6  # pictures of each kind in the report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from carsdepo_assets.reporting.page import data_uri, render
 from carsdepo_assets.scoring.bootstrap import Interval
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.evaluation import Evaluation, SliceScore
@@ -61,16 +61,6 @@ class ReportInput:
 
 def render_report(context: ReportInput) -> str:
     """The page. Every text in it is escaped. Mistakes whose image is not given are listed without a picture."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"figure": _figure, "percent": _percent}
     e = context.evaluation
     charts = {
         "pr": data_uri(pr_curve_png(e, "svg")),
@@ -78,7 +68,9 @@ def render_report(context: ReportInput) -> str:
         "confusion": data_uri(confusion_png(e, "svg")),
         "history": data_uri(history_png(context.history, "svg")) if context.history else None,
     }
-    return environment.get_template("report.html").render(
+    return render(
+        Path(__file__).parent,
+        "report.html",
         c=context,
         e=e,
         charts=charts,
@@ -111,12 +103,6 @@ def pictures(context: ReportInput) -> dict[str, bytes]:
                 mistakes=shown,
             )
     return made
-
-
-def data_uri(picture: bytes) -> str:
-    """PNG, JPEG or SVG bytes as a data: URI; the type by the first bytes."""
-    kind = "png" if picture.startswith(b"\x89PNG") else "jpeg" if picture.startswith(b"\xff\xd8") else "svg+xml"
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def _shown(context: ReportInput, mistake: Mistake) -> dict[str, str | None]:
@@ -156,11 +142,3 @@ def _wrong_boxes(e: Evaluation) -> str:
         f"{e.fp:,} of {e.tp + e.fp:,} boxes are wrong: {sum(e.confusion[k]):,} lie where no damage is left to "
         f"find, {confused:,} name the wrong class."
     )
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"

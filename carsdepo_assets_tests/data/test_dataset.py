@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from carsdepo_assets.data.dataset import GOLDEN, MANIFEST, NoLabelledPhotographs, thumbnail
+from carsdepo_assets.data.dataset import MANIFEST, NoLabelledPhotographs, thumbnail
 from carsdepo_assets.data.label_revisions import latest_revisions
 from carsdepo_assets.data.splitting import EXCLUDED, POOL, side
 from carsdepo_assets.detectors.training_set import training_set
+from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.datasets import LATEST, latest, read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.data.small_lake import HEIGHT, WIDTH, car, dataset, label, upload
@@ -113,19 +114,19 @@ def test_a_car_is_on_one_side_and_the_first_dataset_fills_all(lake: Lake) -> Non
     assert all(len(sides) == 1 for sides in cars.values())
     after = {r["image_id"]: r for r in lake.read("splits").to_pylist()}
     assert {i: after[i] for i in before} == before
-    golden = json.loads(lake.get(GOLDEN))
-    assert golden["images"] == sorted(r["image_id"] for r in made.values() if r["split"] == "test")
+    closed = json.loads(lake.get(golden.key(1)))
+    assert closed["images"] == sorted(r["image_id"] for r in made.values() if r["split"] == "test")
     assert POOL in {r["split"] for r in made.values()}
 
 
 def test_the_golden_set_waits_for_a_first_test_photograph(lake: Lake) -> None:
     fill(lake, range(2))
     dataset(lake)
-    assert not lake.exists(GOLDEN)
+    assert not lake.exists(golden.key(1))
     fill(lake, range(2, 3))
     made = dataset(lake)
     assert (
-        json.loads(lake.get(GOLDEN))["images"]
+        json.loads(lake.get(golden.key(1)))["images"]
         == [r["image_id"] for r in made.manifest.to_pylist() if r["split"] == "test"]
         != []
     )
@@ -250,7 +251,7 @@ def test_killed_anywhere_the_next_run_finishes(lake: Lake, method: str, when: st
     assert latest(lake) == made.version
     assert read_manifest(lake, made.version) == made.manifest
     assert sorted(lake.read("splits")["image_id"].to_pylist()) == made.manifest["image_id"].to_pylist()
-    assert json.loads(lake.get(GOLDEN))["images"] == [
+    assert json.loads(lake.get(golden.key(1)))["images"] == [
         r["image_id"] for r in made.manifest.to_pylist() if r["split"] == "test"
     ]
     assert len({o.key.split("/")[1] for o in lake.list("datasets/") if o.key != LATEST}) == 1

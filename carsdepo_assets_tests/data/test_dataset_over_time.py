@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from carsdepo_assets.data.batches import plan_batches
-from carsdepo_assets.data.dataset import GOLDEN, Dataset, build_dataset
+from carsdepo_assets.data.dataset import Dataset, build_dataset
 from carsdepo_assets.data.ingest import build_images, build_processed, ingest_uploads
 from carsdepo_assets.data.label_revisions import ingest_labels
+from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.datasets import LATEST, latest
 from carsdepo_assets.lake.datasets import read_manifest as read_dataset
 from carsdepo_assets.lake.lake import Lake
@@ -158,5 +159,5 @@ def test_a_killed_build_is_finished_by_the_next(tmp_path: Path, method: str, whe
     assert stood.items() <= {r["image_id"]: r["split"] for r in rows}.items()
     assert [o.key for o in lake.list("datasets") if not o.key.startswith(f"datasets/{built.version}/")] == [LATEST]
     assert latest(lake) == built.version
-    assert json.loads(lake.get(GOLDEN))["images"] == sorted(r["image_id"] for r in rows if r["split"] == "test")
+    assert json.loads(lake.get(golden.key(1)))["images"] == sorted(r["image_id"] for r in rows if r["split"] == "test")
     assert build(lake, day=2).version == built.version

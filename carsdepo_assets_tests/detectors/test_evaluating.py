@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from carsdepo_assets.detectors import stored
+from carsdepo_assets.detectors.evaluating import NothingToScore, choose_threshold, evaluate_model, predict_split
 from carsdepo_assets.detectors.training_set import EmptyTrainingSet, training_set
 from carsdepo_assets.lake.datasets import latest, read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.models import ModelCard
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.scoring.boxes import Detections
-from carsdepo_assets.training.evaluating import NothingToScore, choose_threshold, evaluate_model, predict_split
 from carsdepo_assets_tests.training.tiny import ORIGINAL, PROCESSED, tiny_dataset
 
 

@@ -1,0 +1,54 @@
+"""The golden test set: golden/<N>.json, the photographs that champion and challenger are both scored on.
+
+Version 1 is the test split of the first dataset; it grows only by a new version. Files never change.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from carsdepo_assets.lake.lake import Lake, LakeError
+
+
+@dataclass(frozen=True)
+class Golden:
+    """images: sorted image ids. added_by, reason: who extended it and why; empty for version 1."""
+
+    version: int
+    images: tuple[str, ...]
+    added_by: str = ""
+    reason: str = ""
+
+
+def key(version: int) -> str:
+    return f"golden/{version}.json"
+
+
+def current(lake: Lake) -> Golden | None:
+    """The newest version; None before the first dataset with test photographs."""
+    version = 0
+    while lake.exists(key(version + 1)):
+        version += 1
+    return read(lake, version) if version else None
+
+
+def read(lake: Lake, version: int) -> Golden:
+    """Raises LakeError for a version that is not there."""
+    said = json.loads(lake.get(key(version)))
+    return Golden(said["version"], tuple(said["images"]), said.get("added_by", ""), said.get("reason", ""))
+
+
+def write(lake: Lake, golden: Golden) -> None:
+    """Raises LakeError when that version stands already or the one before it does not."""
+    if lake.exists(key(golden.version)):
+        raise LakeError(f"golden set {golden.version} stands already: it never changes.")
+    if golden.version > 1 and not lake.exists(key(golden.version - 1)):
+        raise LakeError(f"golden set {golden.version - 1} is not there: versions follow one another.")
+    said = {
+        "version": golden.version,
+        "images": sorted(golden.images),
+        "added_by": golden.added_by,
+        "reason": golden.reason,
+    }
+    lake.put(key(golden.version), json.dumps(said).encode())
