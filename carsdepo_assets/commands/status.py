@@ -11,9 +11,9 @@ def read_status(settings: Settings) -> dict[str, Any]:
     """Counts of the lake's tables, the latest dataset, labels not yet trained on, and every model version."""
     from carsdepo_assets.environments import resources
     from carsdepo_assets.lake.datasets import latest
+    from carsdepo_assets.lake.label_state import label_state, trained_state
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.registry.models import versions
-    from carsdepo_assets.training.label_state import label_state, trained_state
 
     if not settings.lake.startswith("s3://") and not settings.home.exists():
         return {"home": str(settings.home), "state": "nothing here yet: `make demo`, or `carsdepo import FOLDER`"}

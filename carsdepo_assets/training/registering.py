@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from carsdepo_assets.lake.label_state import mark_trained
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.models import CANDIDATE, register
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.training.candidates import Candidate
 from carsdepo_assets.training.judging import read_figures, verdict
-from carsdepo_assets.training.label_state import mark_trained
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ _ACTIVE = [
 def retrain(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
 ) -> dg.RunRequest | dg.SkipReason:
-    from carsdepo_assets.training.label_state import label_state, newest_label, trained_state
+    from carsdepo_assets.lake.label_state import label_state, newest_label, trained_state
 
     rules = policy.read().training
     opened = lake.open()

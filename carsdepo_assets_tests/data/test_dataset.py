@@ -258,7 +258,7 @@ def test_killed_anywhere_the_next_run_finishes(lake: Lake, method: str, when: st
 
 
 def test_a_label_whose_copy_is_not_made_yet_keeps_the_next_dataset_due(lake: Lake) -> None:
-    from carsdepo_assets.training.label_state import label_state
+    from carsdepo_assets.lake.label_state import label_state
 
     fill(lake, range(4))
     dataset(lake)
