@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 
 class PipelineError(RuntimeError):
     """A run failed; the message says which step, why, and where its log is."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """runs: what the sensor asked for, in order; skipped: why it asked for none."""
+
+    runs: list[dg.ExecuteInProcessResult]
+    skipped: str
 
 
 class Pipeline:
@@ -73,8 +82,8 @@ class Pipeline:
         job: str,
         *,
         partition: str | None = None,
-        ops: dict[str, Any] | None = None,
-        tags: dict[str, str] | None = None,
+        ops: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> dg.ExecuteInProcessResult:
         """One run of a job in this process. Raises PipelineError naming the failed step."""
         import dagster as dg
@@ -82,13 +91,40 @@ class Pipeline:
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=partition,
-            tags=tags,
+            tags=dict(tags or {}),
             raise_on_error=False,
-            run_config={"ops": ops or {}, "loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+            run_config={"ops": dict(ops or {}), "loggers": {"console": {"config": {"log_level": "ERROR"}}}},
         )
         if not result.success:
             raise PipelineError(_why(result, job, dg))
         return result
+
+    def tick(self, sensor: str) -> Tick:
+        """One tick of a sensor and the runs that it asks for, here and now: what Dagster's daemon does under `dev`.
+
+        A run key that has had its run is not run again. Raises PipelineError when a run fails.
+        """
+        import dagster as dg
+        from dagster._core.storage.tags import RUN_KEY_TAG, SENSOR_NAME_TAG
+
+        definition = self.definitions.get_sensor_def(sensor)
+        context = dg.build_sensor_context(instance=self.instance, sensor_name=sensor, definitions=self.definitions)
+        said = definition.evaluate_tick(context)
+        for added in said.dynamic_partitions_requests or []:
+            if isinstance(added, dg.AddDynamicPartitionsRequest):
+                self.instance.add_dynamic_partitions(added.partitions_def_name, list(added.partition_keys))
+        results = []
+        for request in said.run_requests or []:
+            tags = dict(request.tags) | {SENSOR_NAME_TAG: sensor}
+            if request.run_key is not None:
+                tags[RUN_KEY_TAG] = request.run_key
+                mine = dg.RunsFilter(tags={SENSOR_NAME_TAG: sensor, RUN_KEY_TAG: request.run_key})
+                if self.instance.get_runs_count(mine):
+                    continue
+            job = str(request.job_name or definition.job_name)
+            ops = dict(request.run_config or {}).get("ops")
+            results.append(self.run(job, partition=request.partition_key, ops=ops, tags=tags))
+        return Tick(results, said.skip_message or "")
 
     def ingest(self, kind: Kind, *, close_all: bool = True) -> list[str]:
         """Closes what is due in raw/ and ingests every batch that has not been ingested; returns the batch ids."""

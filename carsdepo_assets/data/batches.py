@@ -112,6 +112,8 @@ def plan_batches(lake: Lake, kind: Kind, policy: Policy, now: datetime, close_al
         fresh = [o for o in objects if o.fingerprint() not in planned]
         if kind == "labels" and fresh and not close_all:
             fresh = _with_photograph(lake, fresh, policy, now)
+        if kind == "labels":
+            fresh += _photograph_came_later(lake, objects)
         manifests: list[BatchManifest] = []
         for origin, options, group in _by_origin(lake, kind, fresh):
             for part in _due(group, policy, now, close_all):
@@ -171,11 +173,15 @@ _seen: dict[tuple[str, str], frozenset[bytes]] = {}
 def _planned(lake: Lake, kind: Kind) -> set[bytes]:
     planned: set[bytes] = set()
     for batch_id in list_batches(lake, kind):
-        place = (lake.url, manifest_key(kind, batch_id))
-        if place not in _seen:
-            _seen[place] = frozenset(o.fingerprint() for o in read_manifest(lake, kind, batch_id).objects)
-        planned |= _seen[place]
+        planned |= _fingerprints(lake, kind, batch_id)
     return planned
+
+
+def _fingerprints(lake: Lake, kind: Kind, batch_id: str) -> frozenset[bytes]:
+    place = (lake.url, manifest_key(kind, batch_id))
+    if place not in _seen:
+        _seen[place] = frozenset(o.fingerprint() for o in read_manifest(lake, kind, batch_id).objects)
+    return _seen[place]
 
 
 def _with_photograph(lake: Lake, labels: list[BatchObject], policy: Policy, now: datetime) -> list[BatchObject]:
@@ -210,6 +216,33 @@ def _settled_stems(lake: Lake) -> set[str]:
             undecided.append((row["batch_id"], stem))
     built = {batch for batch in {batch for batch, _ in undecided} if lake.committed("images", batch)}
     return settled | {stem for batch, stem in undecided if batch in built}
+
+
+def _photograph_came_later(lake: Lake, labels: list[BatchObject]) -> list[BatchObject]:
+    """Label files (.txt) in quarantine for want of a photograph that is in `images` by now: they get another batch.
+
+    Once only: when a later batch lists the file already, its outcome there is the last word.
+    """
+    rows = lake.read("quarantine", columns=["batch_id", "key", "kind", "reason"]).to_pylist()
+    refused = {r["key"]: r["batch_id"] for r in rows if r["kind"] == "label" and r["reason"] == "no_photograph"}
+    wanted = [o for o in labels if o.key in refused and o.key.lower().endswith(".txt")]
+    if not wanted:
+        return []
+    images = set(lake.read("images", columns=["image_id"])["image_id"].to_pylist())
+    here = {
+        str(PurePosixPath(r["key"].removeprefix("raw/uploads/")).with_suffix(""))
+        for r in lake.read("uploads", columns=["key", "sha256"]).to_pylist()
+        if r["sha256"] in images
+    }
+    batches = list_batches(lake, "labels")
+
+    def last_word(label: BatchObject) -> bool:
+        later = [b for b in batches if b > refused[label.key]]
+        return any(label.fingerprint() in _fingerprints(lake, "labels", b) for b in later)
+
+    found = [o for o in wanted if str(PurePosixPath(o.key.removeprefix("raw/labels/")).with_suffix("")) in here]
+    # A file rewritten since is a new object, which plan_batches lists anyway.
+    return [o for o in found if o.fingerprint() in _fingerprints(lake, "labels", refused[o.key]) and not last_word(o)]
 
 
 def _oldest_open_upload(lake: Lake) -> datetime | None:

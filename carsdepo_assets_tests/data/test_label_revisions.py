@@ -7,12 +7,13 @@ import json
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from carsdepo_assets.data.batches import BatchError
+from carsdepo_assets.data.batches import BatchError, plan_batches
 from carsdepo_assets.data.label_revisions import PROBLEMS_A_FILE, ingest_labels, latest_revisions, revision_id
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.data.photographs import NOW
@@ -295,3 +296,17 @@ def test_killed_anywhere_the_next_run_finishes(lake: Lake, when: str, n: int) ->
     assert ingest_labels(lake, batch, RULES, NOW) == first
     assert sorted(lake.read("annotations")["sequence"].to_pylist()) == [1, 2]
     assert lake.read("quarantine").num_rows == 1
+
+
+def test_a_label_whose_photograph_came_later_gets_another_batch_and_only_one(lake: Lake) -> None:
+    upload(lake, {"x/other.jpg": car(9)})
+    first = label(lake, {"x/a.txt": ONE, "x/never.txt": TWO})
+    assert [r for _, r, _ in problems(first)] == ["no_photograph", "no_photograph"]
+    later = NOW + timedelta(hours=1)
+    assert plan_batches(lake, "labels", RULES, later) == []
+    upload(lake, {"x/a.jpg": car(1)})
+    (batch,) = plan_batches(lake, "labels", RULES, later)
+    assert [o.key for o in batch.objects] == ["raw/labels/x/a.txt"]
+    assert plan_batches(lake, "labels", RULES, later) == []
+    assert owners(ingest_labels(lake, batch.batch_id, RULES, later)) == {"x/a.txt": image_id(car(1))}
+    assert plan_batches(lake, "labels", RULES, later + timedelta(hours=1), close_all=True) == []
