@@ -1,0 +1,118 @@
+"""The inspection services as processes of this machine: those that run already are used, the others are started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from carsdepo_assets.settings import Settings
+
+STAGES = ("staging", "production")
+START_S = 60.0  # seconds that a service may take to answer
+
+
+class ServiceError(RuntimeError):
+    """A service did not come up; the message holds its last lines."""
+
+
+def command(stage: str) -> list[str]:
+    """What starts a stage's service as a process."""
+    return [str(Path(sys.executable).parent / "carsdepo"), "serve", "--stage", stage]
+
+
+def health(url: str) -> dict[str, Any] | None:
+    """What /healthz says; None when nothing of ours answers there."""
+    import httpx
+
+    try:
+        said = httpx.get(f"{url}/healthz", timeout=2.0).json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    return said if isinstance(said, dict) and "stage" in said else None
+
+
+@contextmanager
+def running(settings: Settings, stages: Sequence[str] = STAGES) -> Iterator[Settings]:
+    """Settings whose service_url answers for every stage, for as long as the block lasts.
+
+    A service that already serves this lake is used and left running; one on a port that someone else holds is started
+    on a free one. Raises ServiceError when one does not answer within START_S.
+    """
+    started: list[subprocess.Popen[bytes]] = []
+    logs = settings.home / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    taken: set[int] = set()
+    plan = []
+    for stage in stages:
+        said = health(settings.service_url(stage))
+        if said is not None and said["stage"] == stage and said.get("lake") == settings.lake:
+            continue
+        port = _port(settings.production_port if stage == "production" else settings.staging_port, taken)
+        taken.add(port)
+        settings = settings.model_copy(update={f"{stage}_port": port, f"{stage}_url": None})
+        plan.append(stage)
+    try:
+        for stage in plan:
+            with (logs / f"{stage}.log").open("ab") as log:
+                started.append(
+                    subprocess.Popen(
+                        command(stage),
+                        env={**os.environ, **settings.variables()},
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
+                )
+        for stage, process in zip(plan, started, strict=True):
+            _await(settings.service_url(stage), stage, process, logs / f"{stage}.log")
+        yield settings
+    finally:
+        for process in started:
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes], grace_s: float = 20.0) -> None:
+    """SIGTERM to the service and its children; what is left after the grace is killed, by pid."""
+    try:
+        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        os.killpg(process.pid, signal.SIGTERM)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        process.poll()
+        return
+    _, alive = psutil.wait_procs(tree, timeout=grace_s)
+    for left in alive:
+        if left.is_running():
+            left.kill()
+    process.wait()
+
+
+def _await(url: str, stage: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    limit = time.monotonic() + START_S
+    while health(url) is None:
+        if process.poll() is not None or time.monotonic() > limit:
+            last = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-15:])
+            what = f"ended with code {process.returncode}" if process.poll() is not None else "does not answer"
+            raise ServiceError(f"The {stage} service {what} (`carsdepo serve --stage {stage}`). Its last lines:\n{last}")
+        time.sleep(0.2)
+
+
+def _port(wanted: int, taken: set[int]) -> int:
+    """`wanted`, or a free one where something listens there."""
+    from carsdepo_assets.commands.doctor import port_is_free
+
+    if wanted not in taken and port_is_free(wanted):
+        return wanted
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
