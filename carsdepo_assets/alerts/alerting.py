@@ -1,0 +1,77 @@
+"""Sends an alert once: the table `alerts` remembers what was said, to whom, and who could not be reached."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from carsdepo_assets.alerts.channels import Alert, Channel, ChannelError
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.locks import one_writer
+from carsdepo_assets.policy import Policy
+
+__all__ = ["Alert", "send"]
+
+RETRY_AFTER_S = 60.0  # a channel that failed gets the same alert again no sooner
+logger = logging.getLogger(__name__)
+
+
+def send(
+    lake: Lake, policy: Policy, channels: Sequence[Channel], alert: Alert, now: datetime | None = None
+) -> dict[str, Any] | None:
+    """Delivers to each channel that has not taken this key within policy.alerts.repeat_after_s; the row, or None.
+
+    A channel that fails is named in the row's `failed` with the reason, and the others still get the alert. A process
+    killed between delivery and row tells people twice, never not at all.
+    """
+    moment = now or datetime.now(UTC)
+    digest = hashlib.sha256(alert.key.encode()).hexdigest()
+    # Sixteen locks: one slow webhook does not hold up every other alert.
+    with one_writer(lake, f"alerts-{digest[0]}"):
+        due = _due(lake, channels, alert.key, moment, policy.alerts.repeat_after_s)
+        if not due:
+            return None
+        sent: list[str] = []
+        failed: list[str] = []
+        for channel in due:
+            reason = _deliver(channel, alert)
+            if reason is None:
+                sent.append(channel.name)
+            else:
+                failed.append(f"{channel.name}: {reason}")
+                logger.warning("alert %s did not reach %s: %s", alert.key, channel.name, reason)
+        row: dict[str, Any] = {
+            "alert_id": secrets.token_hex(8),
+            "at": moment,
+            **alert.fields(),
+            "sent": sent,
+            "failed": failed,
+        }
+        lake.append("alerts", [row], row["alert_id"])
+    return row
+
+
+def _deliver(channel: Channel, alert: Alert) -> str | None:
+    """None when it arrived, else why not: also for faults of a plugin that no one foresaw, since the caller goes on."""
+    try:
+        channel.deliver(alert)
+    except ChannelError as error:
+        return str(error)
+    except Exception as error:
+        logger.exception("alert channel %s", channel.name)
+        return f"{type(error).__name__}, see the log"
+    return None
+
+
+def _due(lake: Lake, channels: Sequence[Channel], key: str, now: datetime, repeat_after_s: float) -> list[Channel]:
+    since = now - timedelta(seconds=repeat_after_s)
+    retried = now - timedelta(seconds=min(RETRY_AFTER_S, repeat_after_s))
+    rows = lake.read("alerts", columns=["key", "at", "sent", "failed"]).to_pylist()
+    recent = [r for r in rows if r["key"] == key and r["at"] > since]
+    taken = {name for r in recent for name in r["sent"] or []}
+    refused = [line for r in recent if r["at"] > retried for line in r["failed"] or []]
+    return [c for c in channels if c.name not in taken and not any(r.startswith(f"{c.name}: ") for r in refused)]
