@@ -1,4 +1,4 @@
-"""`carsdepo dev`: Dagster's and MLflow's UIs over the same lake, one command, one Ctrl-C."""
+"""`carsdepo dev`: Dagster, MLflow and both inspection services over the same lake, one command, one Ctrl-C."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from carsdepo_assets.commands.doctor import port_is_free
+from carsdepo_assets.commands.services import STAGES, command
 from carsdepo_assets.settings import Settings
 
 
@@ -27,15 +28,21 @@ def _commands(settings: Settings) -> dict[str, list[str]]:
     mlflow = [str(tools / "mlflow"), "server", "--backend-store-uri", settings.mlflow_uri, "--workers", "1"]
     mlflow += ["--artifacts-destination", str(settings.home / "mlartifacts")]
     mlflow += ["--host", "127.0.0.1", "--port", str(settings.mlflow_port)]
-    return {"Dagster": dagster, "MLflow": mlflow}
+    services = {f"{stage} service": command(stage) for stage in STAGES}
+    return {"Dagster": dagster, "MLflow": mlflow, **services}
 
 
 def run(settings: Settings) -> int:
-    """Starts both, waits for Ctrl-C, SIGTERM or the end of either, then ends both with their children.
+    """Starts all, waits for Ctrl-C, SIGTERM or the end of one, then ends all with their children.
 
     Raises PortTaken before anything starts.
     """
-    for name, port in (("DAGSTER", settings.dagster_port), ("MLFLOW", settings.mlflow_port)):
+    for name, port in (
+        ("DAGSTER", settings.dagster_port),
+        ("MLFLOW", settings.mlflow_port),
+        ("PRODUCTION", settings.production_port),
+        ("STAGING", settings.staging_port),
+    ):
         if not port_is_free(port):
             raise PortTaken(f"Port {port} is in use. End what listens there, or set CARSDEPO_{name}_PORT.")
     settings.home.mkdir(parents=True, exist_ok=True)
@@ -49,15 +56,18 @@ def run(settings: Settings) -> int:
     asked: list[int] = []
     previous = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
     print(
-        f"Dagster: http://127.0.0.1:{settings.dagster_port}   MLflow: http://127.0.0.1:{settings.mlflow_port}   "
-        f"lake: {settings.lake}   Ctrl-C ends both.",
+        f"Dagster:    http://127.0.0.1:{settings.dagster_port}\n"
+        f"MLflow:     http://127.0.0.1:{settings.mlflow_port}\n"
+        f"Production: {settings.service_url('production')}  (the reports are its first page)\n"
+        f"Staging:    {settings.service_url('staging')}\n"
+        f"Lake:       {settings.lake}\nCtrl-C ends all.",
         flush=True,
     )
     try:
         while not asked:
             ended = [name for name, server in servers.items() if server.poll() is not None]
             if ended:
-                print(f"{', '.join(ended)} ended; ending the other.", file=sys.stderr)
+                print(f"{', '.join(ended)} ended; ending the others.", file=sys.stderr)
                 return 1
             time.sleep(0.3)
         return 0

@@ -24,6 +24,9 @@ NAMED = (
     "whylogs",
     "mlflow",
     "deltalake",
+    "fastapi",
+    "onnxruntime",
+    "openvino",
 )
 
 
@@ -79,6 +82,8 @@ def examine(settings: Settings) -> list[Finding]:
     for name, port, variable in (
         ("Dagster", settings.dagster_port, "CARSDEPO_DAGSTER_PORT"),
         ("MLflow", settings.mlflow_port, "CARSDEPO_MLFLOW_PORT"),
+        ("production service", settings.production_port, "CARSDEPO_PRODUCTION_PORT"),
+        ("staging service", settings.staging_port, "CARSDEPO_STAGING_PORT"),
     ):
         free_port = port_is_free(port)
         findings.append(

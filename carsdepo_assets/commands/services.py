@@ -103,7 +103,9 @@ def _await(url: str, stage: str, process: subprocess.Popen[bytes], log: Path) ->
         if process.poll() is not None or time.monotonic() > limit:
             last = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-15:])
             what = f"ended with code {process.returncode}" if process.poll() is not None else "does not answer"
-            raise ServiceError(f"The {stage} service {what} (`carsdepo serve --stage {stage}`). Its last lines:\n{last}")
+            raise ServiceError(
+                f"The {stage} service {what} (`carsdepo serve --stage {stage}`). Its last lines:\n{last}"
+            )
         time.sleep(0.2)
 
 

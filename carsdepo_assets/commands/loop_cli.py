@@ -1,0 +1,122 @@
+"""Commands that run the loop or prepare it: demo, doctor, dev, import, train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from carsdepo_assets.commands.options import AsJson, DetectorName, Home, Minutes, explained, out, print_json, say
+from carsdepo_assets.settings import Settings
+
+
+def _show(loop: Any, settings: Settings) -> None:
+    table = Table("step", "what came out", "seconds", title="The loop")
+    for step in loop.steps:
+        table.add_row(step.name, step.outcome, f"{step.seconds:.1f}")
+    table.add_section()
+    table.add_row("loop", "", f"{sum(s.seconds for s in loop.steps):.1f}")
+    out.print(table)
+    if loop.fast:
+        out.print("[yellow]FAST: one epoch; the figures only show that the loop runs.[/]")
+    figures = Table("figure", "value", title="On test photographs that the model never saw")
+    for name, value in loop.figures.items():
+        figures.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
+    out.print(figures)
+    out.print(
+        f"Report:  {loop.report}\nLake:    {settings.lake}\nUI:      `make dev`, then "
+        f"http://127.0.0.1:{settings.dagster_port} (Dagster) and http://127.0.0.1:{settings.mlflow_port} (MLflow)\n"
+        "Lineage: `.venv/bin/carsdepo lineage --model latest`",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def demo(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", help="Your photographs: images/, labels/ (YOLO), optional manifest.csv with file and group."
+        ),
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="One epoch: shows that the loop runs.")] = False,
+    minutes: Minutes = None,
+    detector: DetectorName = None,
+    home: Home = None,
+) -> None:
+    """Run the loop on the rendered sample, or on your own photographs (kept apart, in a lake of their own)."""
+    from carsdepo_assets.commands import demo as loops
+    from carsdepo_assets.commands.pipeline import Pipeline
+
+    settings = Settings.read(home=home)
+    if data is not None:
+        settings = Settings.read(home=home or settings.home / "data" / data.resolve().name)
+    with explained(), Pipeline.open(settings) as pipeline:
+        _show(loops.run(pipeline, data, fast=fast, minutes=minutes, detector=detector, say=say), settings)
+
+
+def doctor(home: Home = None, as_json: AsJson = False) -> None:
+    """Check this machine: Python, packages, memory, disk, ports, GPU. Exit code 1 when the loop cannot run."""
+    from carsdepo_assets.commands.doctor import examine
+
+    findings = examine(Settings.read(home=home))
+    if as_json:
+        print_json([vars(f) for f in findings])
+    else:
+        table = Table("", "what", "found", "to do")
+        for f in findings:
+            table.add_row(
+                "[green]ok[/]" if f.ok else "[red]no[/]",
+                f.what,
+                f.value,
+                "" if f.ok and f.value != "absent" else f.advice,
+            )
+        out.print(table)
+    raise typer.Exit(0 if all(f.ok for f in findings) else 1)
+
+
+def dev(home: Home = None) -> None:
+    """Dagster's and MLflow's UIs over the lake, with the sensors running, until Ctrl-C."""
+    from carsdepo_assets.commands.dev import run
+
+    with explained():
+        code = run(Settings.read(home=home))
+    raise typer.Exit(code)
+
+
+def import_(
+    folder: Path,
+    form: Annotated[str, typer.Option("--format", help="yolo or coco.")] = "yolo",
+    mapping: Annotated[list[str] | None, typer.Option("--map", help="old=new class name; repeat.")] = None,
+    home: Home = None,
+) -> None:
+    """Bring a folder of photographs and labels into the lake and ingest it."""
+    from carsdepo_assets.commands import demo as loops
+    from carsdepo_assets.commands.pipeline import Pipeline
+
+    pairs = {}
+    for item in mapping or []:
+        old, sep, new = item.partition("=")
+        if not sep or not old or not new:
+            raise typer.BadParameter(f"{item!r} is not old=new", param_hint="--map")
+        pairs[old] = new
+    if form not in ("yolo", "coco"):
+        raise typer.BadParameter(f"{form!r} is neither yolo nor coco", param_hint="--format")
+    loop = loops.Loop()
+    with explained(), Pipeline.open(Settings.read(home=home)) as pipeline:
+        loops.bring_in(pipeline, loop, folder, form, pairs, None, say)
+    for step in loop.steps:
+        out.print(f"{step.name}: {step.outcome} ({step.seconds:.1f} s)", highlight=False)
+
+
+def train(minutes: Minutes = None, detector: DetectorName = None, home: Home = None) -> None:
+    """Dataset, recipe, training, evaluation, registry: the `train` job, from the shell."""
+    from carsdepo_assets.commands import demo as loops
+    from carsdepo_assets.commands.pipeline import Pipeline
+
+    settings, loop = Settings.read(home=home), loops.Loop()
+    with explained(), Pipeline.open(settings) as pipeline:
+        loops.train(pipeline, loop, say, minutes=minutes, detector=detector)
+    _show(loop, settings)

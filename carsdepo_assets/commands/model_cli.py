@@ -1,0 +1,120 @@
+"""Commands about models: predict, evaluate, lineage, status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from carsdepo_assets.commands.options import AsJson, Home, Model, err, explained, out, print_json
+from carsdepo_assets.settings import Settings
+
+
+def predict(
+    folder: Path,
+    file: Annotated[Path, typer.Option("--out", help="COCO results, JSON.")],
+    model: Model = "latest",
+    home: Home = None,
+) -> None:
+    """Run a registered model over a folder of photographs."""
+    from carsdepo_assets.commands.predicting import predict as run
+
+    with explained(), out.status("predicting") as status:
+        done = run(Settings.read(home=home), folder, model, file, lambda i, n: status.update(f"{i} of {n} photographs"))
+    for path, reason in done.refused:
+        err.print(f"refused: {path}: {reason}", highlight=False, soft_wrap=True)
+    out.print(
+        f"{done.boxes} boxes on {done.photographs} photographs by model version {done.version} ({done.digest}): {file}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def evaluate(
+    ground_truth: Annotated[Path, typer.Option("--ground-truth", help="COCO annotations.")],
+    predictions: Annotated[Path, typer.Option("--predictions", help="COCO results, from any system.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold", min=0, max=1, help="Score for precision and recall; default: best F1 on these photographs."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score any system's predictions with this platform's evaluator."""
+    from carsdepo_assets.scoring.coco_files import evaluate_files
+
+    with explained():
+        result = evaluate_files(ground_truth, predictions, threshold=threshold)
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+        return
+    table = Table("class", "boxes", "AP@.5", "AP@.75", "AP@.5:.95", "precision", "recall", "F1")
+
+    def said(value: float | None) -> str:
+        return "–" if value is None else f"{value:.4f}"
+
+    for name, s in result.per_class.items():
+        table.add_row(
+            name,
+            str(s.n_boxes),
+            said(s.ap50),
+            said(s.ap75),
+            said(s.ap50_95),
+            said(s.counts.precision),
+            said(s.counts.recall),
+            said(s.counts.f1),
+        )
+    table.add_row(
+        "all",
+        str(result.n_boxes),
+        said(result.map50),
+        said(result.map75),
+        said(result.map50_95),
+        said(result.precision),
+        said(result.recall),
+        said(result.f1),
+    )
+    out.print(table)
+    out.print(
+        f"{result.n_images} photographs; threshold {result.threshold:.3f} ({result.threshold_source}), IoU {result.iou}"
+    )
+
+
+def lineage(model: Model = "latest", as_json: AsJson = False, home: Home = None) -> None:
+    """Which photographs, labels, code and runs a model came from."""
+    from carsdepo_assets.environments import resources
+    from carsdepo_assets.lake.lake import Lake
+    from carsdepo_assets.registry.lineage import read_lineage
+    from carsdepo_assets.registry.models import get
+
+    settings = Settings.read(home=home)
+    with explained():
+        version = get(resources(settings)["tracking"].tracking(), model)
+        found = read_lineage(Lake.open(settings.lake), version.digest).model_dump(mode="json")
+    found = {"version": version.version, **found}
+    if as_json:
+        print_json(found)
+        return
+    table = Table("what", "value", title=f"Model version {version.version}", show_lines=True)
+    for key, value in found.items():
+        table.add_row(key, json.dumps(value, indent=1) if isinstance(value, dict | list) else str(value))
+    out.print(table)
+
+
+def status(as_json: AsJson = False, home: Home = None) -> None:
+    """What is in the lake, and which models are registered."""
+    from carsdepo_assets.commands.status import read_status
+
+    with explained():
+        found = read_status(Settings.read(home=home))
+    if as_json:
+        print_json(found)
+        return
+    table = Table("what", "value")
+    for key, value in found.items():
+        table.add_row(key, json.dumps(value, indent=1) if isinstance(value, dict | list) else str(value))
+    out.print(table)

@@ -1,0 +1,48 @@
+"""What the commands share: their options, how they speak, how an error ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+out, err = Console(), Console(stderr=True)
+
+Home = Annotated[
+    Path | None, typer.Option("--home", help="Folder of all state; default $CARSDEPO_HOME or ./.carsdepo.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
+Model = Annotated[str, typer.Option("--model", help="A version number, a digest (or its first digits), or latest.")]
+Minutes = Annotated[float | None, typer.Option("--minutes", min=0.05, help="Training's wall time; default: policy.")]
+DetectorName = Annotated[str | None, typer.Option("--detector", help="yolov8n or faster_rcnn; default: policy.")]
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Errors that tell the user what to do end as one line and exit code 1; the rest keep their trace."""
+    from carsdepo_assets.commands.dev import PortTaken
+    from carsdepo_assets.commands.pipeline import PipelineError
+    from carsdepo_assets.commands.services import ServiceError
+
+    try:
+        yield
+    except (PipelineError, PortTaken, ServiceError, LookupError, ValueError, OSError) as error:
+        if isinstance(error, KeyError | IndexError):
+            raise
+        err.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
+
+
+def say(text: str) -> None:
+    out.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {text} …", highlight=False)
