@@ -9,10 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
-
 from carsdepo_assets.commands.doctor import port_is_free
-from carsdepo_assets.commands.services import STAGES, command
+from carsdepo_assets.commands.services import STAGES, command, end
 from carsdepo_assets.settings import Settings
 
 
@@ -50,8 +48,8 @@ def run(settings: Settings) -> int:
     env = {**os.environ, **settings.variables(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     # Sessions of their own: Ctrl-C reaches this process alone, which ends them in order.
     servers = {
-        name: subprocess.Popen(command, env=env, start_new_session=True)
-        for name, command in _commands(settings).items()
+        name: subprocess.Popen(started, env=env, start_new_session=True)
+        for name, started in _commands(settings).items()
     }
     asked: list[int] = []
     previous = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -73,20 +71,6 @@ def run(settings: Settings) -> int:
         return 0
     finally:
         for server in servers.values():
-            _end(server)
+            end(server, signal.SIGINT)
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _end(server: subprocess.Popen[bytes], grace_s: float = 20.0) -> None:
-    """SIGINT to the group, as Ctrl-C would; what is left after the grace is killed by pid."""
-    try:
-        tree = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
-        os.killpg(server.pid, signal.SIGINT)
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        return
-    _, alive = psutil.wait_procs(tree, timeout=grace_s)
-    for process in alive:
-        if process.is_running():
-            process.kill()
-    server.wait()

@@ -82,11 +82,11 @@ def running(settings: Settings, stages: Sequence[str] = STAGES) -> Iterator[Sett
             end(process)
 
 
-def end(process: subprocess.Popen[bytes], grace_s: float = 20.0) -> None:
-    """SIGTERM to the service and its children; what is left after the grace is killed, by pid."""
+def end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM, grace_s: float = 20.0) -> None:
+    """Signals the process's group (a session of its own); what is left of its family after the grace is killed."""
     try:
         tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, number)
     except (psutil.NoSuchProcess, ProcessLookupError):
         process.poll()
         return
