@@ -1,0 +1,213 @@
+"""The promotion gate: may this challenger replace the champion? Pure: scored photographs in, a verdict out.
+
+Non-inferiority on overall mAP@.5 and on the recall of each class, by the paired bootstrap over groups; large slices
+veto on significant harm; floors, latency and export parity are absolute. Any failed check rejects; else any check that
+the data cannot decide leaves the verdict undecided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from carsdepo_assets.detectors.evaluating import Scored
+from carsdepo_assets.policy import GatePolicy, Policy
+from carsdepo_assets.release.criteria import Check, compared, floors, harmed, limits, too_small
+from carsdepo_assets.scoring.evaluation import Evaluation, evaluate
+from carsdepo_assets.scoring.paired import PairedScores, paired_scores
+
+Said = Literal["promote", "reject", "undecided"]
+
+
+class NotComparable(ValueError):
+    """Champion and challenger were not scored on the same photographs with the same labels."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """reasons: sentences with numbers, those that decided first. figures: by name, for the gates table and plots."""
+
+    verdict: Said
+    mode: Literal["interval", "point"]
+    reasons: tuple[str, ...]
+    checks: tuple[Check, ...]
+    figures: Mapping[str, float | None]
+    photographs: int
+    boxes: int
+    groups: int
+    needed: int | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def table(self) -> list[dict[str, Any]]:
+        """The checks as rows of a table."""
+        columns = ("name", "champion", "challenger", "difference", "low", "high", "bar", "passed")
+        return [{k: v for k, v in asdict(c).items() if k in columns} for c in self.checks]
+
+
+def judge(
+    champion: Scored | None,
+    challenger: Scored,
+    class_names: Sequence[str],
+    thresholds: tuple[float | None, float],
+    policy: Policy,
+    *,
+    latency_p95_ms: float | None,
+    parity: float | None,
+    slices: Mapping[str, Sequence[str | None]],
+) -> Verdict:
+    """champion: None for the first model, which needs the floors and limits only.
+
+    thresholds: deployed, of champion and challenger. parity: share of boxes that the export gives back. slices: by
+    dimension (light, camera) one value a photograph. Latency or parity None (not measured) leaves it undecided.
+    Raises NotComparable, and ScoringError on boxes that do not fit.
+    """
+    gate = policy.gate
+    new = _evaluate(challenger, class_names, thresholds[1], policy)
+    checks: list[Check] = []
+    figures: dict[str, float | None] = _figures("challenger", new)
+    if champion is not None:
+        _same_photographs(champion, challenger)
+        if thresholds[0] is None:
+            raise NotComparable("The champion's threshold is not given: its recall cannot be compared.")
+        figures |= _figures("champion", _evaluate(champion, class_names, thresholds[0], policy))
+        pair = _Pair(champion, challenger, class_names, (thresholds[0], thresholds[1]), policy)
+        scores = pair.scores()
+        figures |= {
+            "map50_difference": scores.map50.difference,
+            "map50_difference_low": scores.map50.low,
+            "map50_difference_high": scores.map50.high,
+        }
+        checks.append(compared("mAP@.5", scores.map50, gate.map50_tolerance, gate, new.n_boxes))
+        for name, recall in zip(class_names, scores.recalls, strict=True):
+            checks.append(compared(f"recall of {name}", recall, gate.recall_tolerance, gate, new.n_boxes))
+        checks += pair.slice_checks(slices)
+    checks += floors(new, class_names, gate)
+    checks += limits(latency_p95_ms, parity, gate)
+    figures |= {"latency_p95_ms": latency_p95_ms, "parity": parity}
+    said: Said = "promote"
+    if any(c.passed is False for c in checks):
+        said = "reject"
+    elif any(c.passed is None for c in checks):
+        said = "undecided"
+    asked = [c.needed for c in checks if c.passed is None and c.needed is not None]
+    return Verdict(
+        verdict=said,
+        mode=gate.mode,
+        reasons=_reasons(said, checks, first=champion is None),
+        checks=tuple(checks),
+        figures=figures,
+        photographs=len(challenger.rows),
+        boxes=new.n_boxes,
+        groups=len({r["group_id"] for r in challenger.rows}),
+        needed=max(asked) if said == "undecided" and asked else None,
+        notes=_notes(gate, first=champion is None),
+    )
+
+
+class _Pair:
+    """Champion and challenger on the same photographs."""
+
+    def __init__(
+        self,
+        champion: Scored,
+        challenger: Scored,
+        class_names: Sequence[str],
+        thresholds: tuple[float, float],
+        policy: Policy,
+    ) -> None:
+        self.champion, self.challenger = champion, challenger
+        self.n_classes, self.thresholds, self.policy = len(class_names), thresholds, policy
+
+    def scores(self, masks: Mapping[str, np.ndarray] | None = None, resamples: int | None = None) -> PairedScores:
+        gate, rules = self.policy.gate, self.policy.evaluation
+        return paired_scores(
+            self.challenger.truths,
+            self.champion.detections,
+            self.challenger.detections,
+            self.n_classes,
+            [str(r["group_id"]) for r in self.challenger.rows],
+            thresholds=self.thresholds,
+            slices=masks,
+            iou=rules.iou,
+            max_detections=rules.max_detections,
+            resamples=gate.resamples if resamples is None else resamples,
+            level=gate.level,
+        )
+
+    def slice_checks(self, slices: Mapping[str, Sequence[str | None]]) -> list[Check]:
+        """One check a value of each dimension that divides the photographs; small slices are shown, without a veto."""
+        gate = self.policy.gate
+        n_truths = np.array([len(t) for t in self.challenger.truths])
+        large: dict[str, np.ndarray] = {}
+        small: dict[str, np.ndarray] = {}
+        for dimension, values in slices.items():
+            of = np.array([v or "unknown" for v in values], dtype=str)
+            if of.shape != n_truths.shape:
+                raise NotComparable(f"{len(n_truths)} photographs, but {len(of)} values of {dimension}.")
+            for value in np.unique(of):
+                mask = of == value
+                boxes = int(n_truths[mask].sum())
+                if boxes and not mask.all():
+                    (large if boxes >= gate.slice_min_boxes else small)[f"{dimension} {value}"] = mask
+        checks = [harmed(name, p, gate) for name, p in self.scores(large).slices.items()] if large else []
+        if small:  # their values only: an interval of so few boxes would not be heeded
+            checks += [too_small(name, p, gate) for name, p in self.scores(small, resamples=0).slices.items()]
+        return checks
+
+
+def _reasons(said: Said, checks: Sequence[Check], *, first: bool) -> tuple[str, ...]:
+    deciding = {"promote": True, "reject": False, "undecided": None}[said]
+    chosen = [c.says for c in checks if c.passed is deciding]
+    if said == "promote":
+        chosen = [c.says for c in checks if c.kind != "slice"]
+        chosen += [c.says for c in checks if c.kind == "slice" and c.low is not None]
+    elif said == "reject":
+        chosen += [c.says for c in checks if c.passed is None]
+    opening = ["The first model: floors and limits only"] if first else []
+    return tuple(f"{s}." for s in opening + chosen)
+
+
+def _notes(gate: GatePolicy, *, first: bool) -> tuple[str, ...]:
+    if first:
+        return ("There is no champion yet: the floors, the latency budget and the export's parity decide.",)
+    if gate.mode == "point":
+        return (
+            "Point mode (policy.gate.mode): the middle of each difference decides and its interval does not. Meant "
+            "for little data, where equal models differ by chance; on a grown golden set use interval.",
+        )
+    return (
+        f"Interval mode: a comparison passes when the whole {100 * gate.level:.0f} % interval of the difference lies "
+        "at or above its bar, fails when all of it lies under, and is undecided between.",
+    )
+
+
+def _evaluate(scored: Scored, class_names: Sequence[str], threshold: float, policy: Policy) -> Evaluation:
+    return evaluate(
+        scored.truths,
+        scored.detections,
+        class_names,
+        scored.sizes,
+        iou=policy.evaluation.iou,
+        max_detections=policy.evaluation.max_detections,
+        threshold=threshold,
+    )
+
+
+def _figures(who: str, e: Evaluation) -> dict[str, float | None]:
+    found = {f"{who}_{k}": getattr(e, k) for k in ("map50", "map50_95", "precision", "recall", "f1", "threshold")}
+    return found | {f"{who}_recall_{name}": s.counts.recall for name, s in e.per_class.items()}
+
+
+def _same_photographs(champion: Scored, challenger: Scored) -> None:
+    ids = [[r["image_id"] for r in s.rows] for s in (champion, challenger)]
+    if ids[0] != ids[1]:
+        raise NotComparable(
+            f"The champion was scored on {len(ids[0])} photographs and the challenger on {len(ids[1])}, "
+            "not the same ones in the same order."
+        )
+    for image, a, b in zip(ids[0], champion.truths, challenger.truths, strict=True):
+        if not (np.array_equal(a.xyxy, b.xyxy) and np.array_equal(a.classes, b.classes)):
+            raise NotComparable(f"Photograph {image}: champion and challenger were scored against different labels.")
