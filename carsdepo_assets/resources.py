@@ -1,11 +1,14 @@
-"""The lake and the policy as Dagster resources: what assets ask for by name."""
+"""The lake, the policy and the services as Dagster resources: what assets ask for by name."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import Field
 
 from carsdepo_assets.policy import Policy, load_policy
 
@@ -38,3 +41,69 @@ class PolicyResource(dg.ConfigurableResource):
 
     def read(self) -> Policy:
         return load_policy(Path(self.file))
+
+
+class NoService(RuntimeError):
+    """A stage's service does not answer, or does not serve what it should; the message says what to start or do."""
+
+
+class ServicesResource(dg.ConfigurableResource):
+    """Where the inspection service of each stage answers."""
+
+    production: str = Field(description="URL of production's service, without a path")
+    staging: str = Field(description="the same of staging's")
+    api_key: str | None = Field(default=None, description="sent as X-API-Key; None: the services ask for none")
+
+    def url(self, stage: str) -> str:
+        return {"production": self.production, "staging": self.staging}[stage].rstrip("/")
+
+    def headers(self) -> dict[str, str]:
+        return {"X-API-Key": self.api_key} if self.api_key else {}
+
+    def health(self, stage: str) -> dict[str, Any]:
+        """What the service says on /healthz. Raises NoService when none answers."""
+        import httpx
+
+        try:
+            answer = httpx.get(f"{self.url(stage)}/healthz", headers=self.headers(), timeout=5.0)
+            answer.raise_for_status()
+            said = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise NoService(
+                f"No {stage} service answers at {self.url(stage)}/healthz ({error}). "
+                f"Start it: `carsdepo serve --stage {stage}`."
+            ) from error
+        if not isinstance(said, dict) or said.get("stage") != stage:
+            raise NoService(
+                f"What answers at {self.url(stage)} is not the {stage} service: {str(said)[:200]}. "
+                f"Set CARSDEPO_{stage.upper()}_URL, or start `carsdepo serve --stage {stage}`."
+            )
+        return said
+
+    def wait_for(
+        self,
+        stage: str,
+        digest: str,
+        seconds: float,
+        *,
+        poll_s: float = 0.2,
+        waiting: Callable[[dict[str, Any]], None] = lambda said: None,
+    ) -> dict[str, Any]:
+        """Polls /healthz until the stage serves the digest; what it said then. waiting: called with each other answer.
+
+        Raises NoService at once when no service answers, and after `seconds` with what the service said last.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            said = self.health(stage)
+            if said.get("status") == "serving" and said.get("digest") == digest:
+                return said
+            if time.monotonic() >= deadline:
+                raise NoService(
+                    f"The {stage} service at {self.url(stage)} does not serve model {digest} after {seconds:g} s: it "
+                    f"is {said.get('status')} with {said.get('digest') or 'no model'}"
+                    f"{', error: ' + str(said['error']) if said.get('error') else ''}. See its log; policy.release."
+                    "wait_s is the time it gets."
+                )
+            waiting(said)
+            time.sleep(poll_s)

@@ -8,6 +8,7 @@ and bars the one that was served from automatic promotion; `approve` and `reject
 from __future__ import annotations
 
 import getpass
+import os
 import secrets
 import socket
 from datetime import UTC, datetime
@@ -48,7 +49,11 @@ class Event(BaseModel):
 
 def person() -> str:
     """user@host of this process: the actor where no one has authenticated."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without a name
+        user = f"uid{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 def machine(policy_digest: str) -> str:
@@ -77,8 +82,11 @@ def record(
 ) -> Event:
     """Appends an event. The same event_id again (a retried step) changes nothing and gives the first one back.
 
-    Raises ValueError for an event without a reason or, but for `hold`, without a digest.
+    Raises ValueError for an event without a reason or, but for `hold`, without a digest, and for a person's word on
+    staging: words and holds are about production.
     """
+    if stage != "production" and action in ("approve", "reject", "hold"):
+        raise ValueError(f"{action} is about production, not {stage}.")
     if not reason.strip():
         raise ValueError(f"{action} needs a reason.")
     if digest is None and action != "hold":
@@ -150,14 +158,21 @@ def rollback_target(history: list[Event]) -> Event:
 
 
 def word(history: list[Event], digest: str) -> Event | None:
-    """A person's newest word on a digest: approve or reject; a rollback from it afterwards takes an approval back."""
+    """A person's newest word on a digest, approve or reject, while it stands.
+
+    An approval is good for one promotion: it is used up when production comes to serve the digest, and a rollback from
+    the digest takes it back. A rejection stands until the digest is approved.
+    """
+    used = False
     for event in reversed(history):
         if event.stage != "production":
             continue
-        if event.digest == digest and event.action in ("approve", "reject"):
+        if event.digest == digest and event.action == "reject":
             return event
-        if event.action == "rollback" and event.previous == digest and event.digest != digest:
-            return None
+        if event.digest == digest and event.action == "approve":
+            return None if used else event
+        if event.action in SERVES and digest in (event.digest, event.previous):
+            used = True
     return None
 
 

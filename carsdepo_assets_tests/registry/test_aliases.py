@@ -1,0 +1,83 @@
+"""Aliases are the ledger's projection: repaired when they differ, left alone when they don't."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.registry import aliases, ledger, models
+from carsdepo_assets.registry.tracking import Tracking
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake.open(str(tmp_path / "lake"))
+
+
+def register(tracking: Tracking, digest: str) -> int:
+    return models.register(
+        tracking,
+        digest=digest,
+        lake_url="/lake",
+        dataset_version="d1",
+        detector="yolov8n",
+        figures={"map50": 0.5},
+        run_id=None,
+    ).version
+
+
+def serve(lake: Lake, stage: ledger.Stage, action: ledger.Action, digest: str, version: int | None = None) -> None:
+    ledger.record(lake, stage, action, digest=digest, version=version, actor="ann@desk", reason="test")
+
+
+def placed(tracking: Tracking) -> dict[int, tuple[str, ...]]:
+    return {v.version: v.aliases for v in models.versions(tracking)}
+
+
+def test_nothing_to_do(tracking: Tracking, lake: Lake) -> None:
+    assert aliases.project(tracking, lake) == []
+    register(tracking, "aaaa")
+    assert aliases.project(tracking, lake) == []
+    assert placed(tracking) == {1: ("candidate",)}
+
+
+def test_the_ledger_is_projected_once(tracking: Tracking, lake: Lake) -> None:
+    register(tracking, "aaaa")
+    register(tracking, "bbbb")
+    serve(lake, "staging", "deploy", "bbbb", 2)
+    serve(lake, "production", "promote", "aaaa", 1)
+    found = aliases.project(tracking, lake)
+    assert [(r.alias, r.was, r.now, r.repaired) for r in found] == [
+        ("staging", None, 2, True),
+        ("production", None, 1, True),
+    ]
+    assert placed(tracking) == {1: ("production",), 2: ("candidate", "staging")}
+    assert aliases.project(tracking, lake) == []
+    serve(lake, "production", "promote", "bbbb", 2)
+    serve(lake, "production", "rollback", "aaaa", 1)
+    assert aliases.project(tracking, lake) == []  # back where the alias is
+
+
+def test_what_someone_set_by_hand_is_put_right(tracking: Tracking, lake: Lake) -> None:
+    register(tracking, "aaaa")
+    register(tracking, "bbbb")
+    tracking.client.set_registered_model_alias(models.MODEL_NAME, "staging", "1")
+    tracking.client.set_registered_model_alias(models.MODEL_NAME, "production", "2")
+    serve(lake, "production", "promote", "aaaa")  # an event that names no version is found by its digest
+    staging, production = aliases.project(tracking, lake)
+    assert (staging.was, staging.now) == (1, None)
+    assert (production.was, production.now) == (2, 1)
+    assert "alias production was on version 2, the ledger says version 1" in production.said
+    assert placed(tracking) == {1: ("production",), 2: ("candidate",)}
+
+
+def test_a_model_that_the_registry_lacks_is_said_and_nothing_is_moved(tracking: Tracking, lake: Lake) -> None:
+    register(tracking, "aaaa")
+    tracking.client.set_registered_model_alias(models.MODEL_NAME, "production", "1")
+    serve(lake, "production", "promote", "cccc")
+    [found] = aliases.project(tracking, lake)
+    assert not found.repaired
+    assert "cccc" in found.said
+    assert placed(tracking)[1] == ("candidate", "production")
