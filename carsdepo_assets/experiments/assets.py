@@ -20,9 +20,10 @@ class RecipeConfig(dg.Config):
 def recipe(config: RecipeConfig, lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
     """How the next model is trained: detector, initial weights, image size, epochs, batch, learning rate.
 
-    Chosen by the policy and the dataset's size until a study finds a better one. Stored at `recipes/<digest>.json`.
+    Chosen by the policy and the dataset's size until a study finds a better one; starts from the model in production
+    where that is of the same detector. Stored at `recipes/<digest>.json`.
     """
-    from carsdepo_assets.experiments.recipes import choose_recipe, write_recipe
+    from carsdepo_assets.experiments.recipes import champion_for, choose_recipe, write_recipe
     from carsdepo_assets.lake.datasets import latest, read_manifest
 
     opened = lake.open()
@@ -36,6 +37,7 @@ def recipe(config: RecipeConfig, lake: LakeResource, policy: PolicyResource) -> 
         detector=config.detector,
         minutes=config.minutes,
         epochs=config.epochs,
+        champion=champion_for(opened, version),
     )
     digest = write_recipe(opened, chosen)
     rows = [dg.TableRecord({"setting": k, "value": str(v)}) for k, v in chosen.model_dump().items()]
@@ -46,5 +48,6 @@ def recipe(config: RecipeConfig, lake: LakeResource, policy: PolicyResource) -> 
             "digest": digest,
             "detector": chosen.detector,
             "epochs": chosen.epochs,
+            "starts from": f"champion {chosen.champion}" if chosen.champion else chosen.init,
         },
     )

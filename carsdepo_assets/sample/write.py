@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +61,19 @@ def write_sample(
     lights: Mapping[str, float] | LightName | None = None,
     clean_share: float = CLEAN_SHARE,
     threads: int = 2,
+    day: date | None = None,
 ) -> Written:
     """Writes images/*.jpg, labels/*.txt (YOLO; empty: no damage), manifest.csv and scenes.json under the folder.
 
     lights: one light, or shares by name (None: the usual mix). The same arguments give the same bytes, whatever the
-    number of threads. Raises ValueError on shares or numbers that make no sense.
+    number of threads. day: when they were taken, at a time that fits the light (None: a day of its own for each car).
+    Raises ValueError on shares or numbers that make no sense.
     """
     if n_images < 1 or not 0 <= clean_share <= 1:
         raise ValueError(f"n_images {n_images} must be 1 or more, clean_share {clean_share} within 0..1")
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "labels").mkdir(parents=True, exist_ok=True)
-    planned = list(plan(n_images, seed, lights, clean_share))
+    planned = [(_on(day, car), count) for car, count in plan(n_images, seed, lights, clean_share)]
     rows: list[dict[str, Any]] = []
     scenes: list[dict[str, Any]] = []
     boxes = clean = 0
@@ -89,6 +91,14 @@ def write_sample(
     (folder / "manifest.csv").write_text(sheet.getvalue())
     (folder / "scenes.json").write_text(json.dumps({"seed": seed, "cars": scenes}) + "\n")
     return Written(folder, tuple(r["file"] for r in rows), len(planned), boxes, clean)
+
+
+def _on(day: date | None, car: Car) -> Car:
+    """The car photographed that day, at the same time of day."""
+    if day is None:
+        return car
+    at = datetime.combine(day, datetime.fromisoformat(car.captured_at).timetz())
+    return replace(car, captured_at=at.isoformat())
 
 
 @contextmanager
