@@ -44,6 +44,7 @@ __all__ = ["Queue", "QueueError", "cut", "queue_state"]
 
 _THUMBNAIL, _MIN_CORRELATION = 32, 0.9  # as the data step verifies near-duplicates
 _MONITORED = "production"
+_LIKELY = 0.5  # of a photograph's probability of being of what changed: more likely than not
 
 
 class QueueError(ValueError):
@@ -135,8 +136,8 @@ def _drifted(
     """Image id -> why, the most drifted first: as the report ranks them, else by its worst feature."""
     feature = report["worst_feature"]
     ranked = _ranked_by_report(lake, report)
-    if ranked:
-        return dict.fromkeys(ranked, f"among the report's most drifted photographs ({feature})")
+    if ranked is not None:
+        return {i: f"drifted in {feature}: {100 * p:.0f} % likely of what changed" for i, p in ranked if p >= _LIKELY}
     if feature not in IMAGES.names or feature not in (window[0] if window else {}):
         return {}
     images = lake.read("images", columns=["key", feature]).to_pylist()
@@ -145,15 +146,15 @@ def _drifted(
     return outside(rows, reference, feature, [r[feature] for r in window if r[feature] is not None])
 
 
-def _ranked_by_report(lake: Lake, report: Mapping[str, Any]) -> list[str]:
+def _ranked_by_report(lake: Lake, report: Mapping[str, Any]) -> list[tuple[str, float]] | None:
+    """(image id, probability that it is of what changed), the most drifted first; None where the report ranks none."""
     key = f"reports/drift/{report['report_id']}.json"
-    said = json.loads(lake.get(key)) if lake.exists(key) else {}
-    features = json.loads(report["features"] or "{}")
-    for place in (said, said.get("figures"), features):
-        ranked = place.get("photographs") if isinstance(place, dict) else None
+    for said in (lake.get(key) if lake.exists(key) else b"{}", report["features"] or "{}"):
+        place = json.loads(said)
+        ranked = place.get("drifted") if isinstance(place, dict) else None
         if isinstance(ranked, list):
-            return [str(p["image_id"]) if isinstance(p, dict) else str(p) for p in ranked]
-    return []
+            return [(str(image_id), float(share)) for image_id, share in ranked]
+    return None
 
 
 class _Known:

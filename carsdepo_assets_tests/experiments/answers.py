@@ -7,7 +7,6 @@ import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -28,8 +27,7 @@ def dark(seed: int) -> bytes:
 
 
 def luma(data: bytes) -> float:
-    grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-    return float(grey.mean())
+    return float(np.asarray(Image.open(io.BytesIO(data)).convert("L")).mean())
 
 
 def answer(lake: Lake, data: bytes, **said: Any) -> dict[str, Any]:

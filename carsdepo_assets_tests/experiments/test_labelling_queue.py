@@ -63,9 +63,13 @@ def test_what_drifted_comes_first_and_says_why(drifted: tuple[Lake, list[str], l
 
 
 def test_the_reports_own_ranking_wins(drifted: tuple[Lake, list[str], list[str]]) -> None:
-    lake, bright, _ = drifted
-    report(lake, "r2", features=json.dumps({"photographs": [bright[3], bright[1]]}))
-    assert ids(cut(lake, rules(2), "r2", NOW)) == [bright[3], bright[1]]
+    lake, bright, night = drifted
+    ranking = json.dumps({"drifted": [[bright[3], 0.9], [bright[1], 0.6], [night[0], 0.4]]})
+    lake.put("reports/drift/r1.json", ranking.encode())
+    queue = cut(lake, rules(), "r1", NOW)
+    assert ids(queue)[:2] == [bright[3], bright[1]]
+    assert queue.photographs[0].why == "drifted in luma_mean: 90 % likely of what changed"
+    assert ": 2 drifted, 16 others" in queue.reason  # 0.4 is less likely than not
 
 
 def test_copies_enter_ordinary_intake_with_their_metadata(drifted: tuple[Lake, list[str], list[str]]) -> None:
