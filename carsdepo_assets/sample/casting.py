@@ -13,7 +13,7 @@ from carsdepo_assets.sample.shots import draw_shots
 CLEAN_SHARE = 0.25
 LIGHT_MIX: dict[LightName, float] = {"day": 0.5, "overcast": 0.28, "dusk": 0.14, "night": 0.08}
 # The demo's first intake: what its first model knows. No night, so that night is new to it.
-INTAKE_MIX: dict[LightName, float] = {"day": 0.6, "overcast": 0.34, "dusk": 0.06}
+INTAKE_MIX: dict[str, float] = {"day": 0.6, "overcast": 0.34, "dusk": 0.06}
 
 MAKES = ("Arvo", "Belmar", "Corvid", "Dunlin", "Estrel", "Fjord", "Garnet", "Halden")  # no maker has these names
 CAMERAS = (

@@ -1,0 +1,97 @@
+"""The demo's traffic: three consecutive days of photographs that people send, with the truth about each beside it.
+
+`usual` is light as in the first intake, `evening` has more dusk, `night` is half night. Drift measured on them:
+see docs of WINDOWS.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+from carsdepo_assets.sample.casting import INTAKE_MIX
+from carsdepo_assets.sample.write import write_sample
+
+_DONE = ".complete"
+# Who photographs in the dark stands before the car with a telephone. Share of cars that come by the app, by light.
+_APP_SHARE = {"day": 0.5, "overcast": 0.5, "dusk": 0.8, "night": 0.95}
+
+
+@dataclass(frozen=True)
+class Window:
+    """One day of traffic. lights: shares of cars by light."""
+
+    name: str
+    day: date
+    seed: int
+    lights: Mapping[str, float]
+    photographs: int = 200
+
+    def said(self) -> str:
+        """The definition as JSON: what a written folder was made from."""
+        return json.dumps(asdict(self) | {"day": self.day.isoformat()}, sort_keys=True)
+
+
+WINDOWS: dict[str, Window] = {
+    window.name: window
+    for window in (
+        Window("usual", date(2026, 5, 4), 21, INTAKE_MIX),
+        Window("evening", date(2026, 5, 5), 22, {"day": 0.50, "overcast": 0.28, "dusk": 0.22}),
+        Window("night", date(2026, 5, 6), 23, {"day": 0.30, "overcast": 0.17, "dusk": 0.03, "night": 0.50}),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A photograph as a client sends it. metadata: the service's form fields, source to listing."""
+
+    path: Path
+    metadata: dict[str, str]
+
+
+def write_window(folder: Path, name: str, threads: int = 2) -> list[Sent]:
+    """Renders a window into the folder (as write_sample does, manifest.csv with a column `source`) unless it stands.
+
+    Killed halfway, the next call writes it again; a folder of another definition is replaced. Raises KeyError naming
+    the windows there are for an unknown name.
+    """
+    if name not in WINDOWS:
+        raise KeyError(f"no window {name!r}: {', '.join(WINDOWS)}")
+    window, done = WINDOWS[name], folder / _DONE
+    if not done.exists() or done.read_text() != window.said():
+        done.unlink(missing_ok=True)
+        for part in ("images", "labels"):
+            shutil.rmtree(folder / part, ignore_errors=True)
+        write_sample(folder, window.photographs, window.seed, lights=window.lights, threads=threads, day=window.day)
+        _add_sources(folder / "manifest.csv")
+        done.write_text(window.said())
+    return sent(folder)
+
+
+def sent(folder: Path) -> list[Sent]:
+    """The photographs of a written window in the order in which they were taken."""
+    rows = csv.DictReader(io.StringIO((folder / "manifest.csv").read_text()))
+    ordered = sorted(rows, key=lambda row: (row["captured_at"], row["file"]))
+    fields = ("source", "camera", "uploader", "region", "listing")
+    return [Sent(folder / "images" / row["file"], {name: row[name] for name in fields}) for row in ordered]
+
+
+def _add_sources(manifest: Path) -> None:
+    """web or mobile for each car, by a hash of its listing and the light."""
+    rows = list(csv.DictReader(io.StringIO(manifest.read_text())))
+    for row in rows:
+        place = int.from_bytes(hashlib.sha256(row["listing"].encode()).digest()[:4], "big") / 2**32
+        row["source"] = "mobile" if place < _APP_SHARE[row["light"]] else "web"
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    manifest.write_text(out.getvalue())
