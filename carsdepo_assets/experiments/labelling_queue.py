@@ -43,6 +43,7 @@ from carsdepo_assets.policy import Policy
 __all__ = ["Queue", "QueueError", "cut", "queue_state"]
 
 _THUMBNAIL, _MIN_CORRELATION = 32, 0.9  # as the data step verifies near-duplicates
+_SAME_LIGHT = 16.0  # grey levels of 255 between mean luma: the same scene in other light is something new to learn
 _MONITORED = "production"
 _LIKELY = 0.5  # of a photograph's probability of being of what changed: more likely than not
 
@@ -182,17 +183,19 @@ class _Known:
             return False
         near = np.bitwise_count(np.array(self._hashes, np.uint64) ^ np.uint64(look)) <= self._rules.duplicate_hamming
         for index in np.flatnonzero(near):
-            if self._correlates(thumbnail, self._keys[index]):
+            if self._repeats(thumbnail, self._keys[index]):
                 left_out["near-duplicates"] += 1
                 return False
         self._hashes.append(look)
         self._keys.append(key)
         return True
 
-    def _correlates(self, thumbnail: np.ndarray, key: str) -> bool:
+    def _repeats(self, thumbnail: np.ndarray, key: str) -> bool:
         try:
             other = self._look(key)[1]
         except (BadImage, ObjectMissing):
+            return False
+        if abs(float(thumbnail.mean() - other.mean())) > _SAME_LIGHT:
             return False
         x, y = thumbnail - thumbnail.mean(), other - other.mean()
         norm = float(np.sqrt((x * x).sum() * (y * y).sum()))

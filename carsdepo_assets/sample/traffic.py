@@ -49,15 +49,7 @@ WINDOWS: dict[str, Window] = {
 }
 
 
-@dataclass(frozen=True)
-class Sent:
-    """A photograph as a client sends it. metadata: the service's form fields, source to listing."""
-
-    path: Path
-    metadata: dict[str, str]
-
-
-def write_window(folder: Path, name: str, threads: int = 2) -> list[Sent]:
+def write_window(folder: Path, name: str, threads: int = 2) -> None:
     """Renders a window into the folder (as write_sample does, manifest.csv with a column `source`) unless it stands.
 
     Killed halfway, the next call writes it again; a folder of another definition is replaced. Raises KeyError naming
@@ -73,15 +65,6 @@ def write_window(folder: Path, name: str, threads: int = 2) -> list[Sent]:
         write_sample(folder, window.photographs, window.seed, lights=window.lights, threads=threads, day=window.day)
         _add_sources(folder / "manifest.csv")
         done.write_text(window.said())
-    return sent(folder)
-
-
-def sent(folder: Path) -> list[Sent]:
-    """The photographs of a written window in the order in which they were taken."""
-    rows = csv.DictReader(io.StringIO((folder / "manifest.csv").read_text()))
-    ordered = sorted(rows, key=lambda row: (row["captured_at"], row["file"]))
-    fields = ("source", "camera", "uploader", "region", "listing")
-    return [Sent(folder / "images" / row["file"], {name: row[name] for name in fields}) for row in ordered]
 
 
 def _add_sources(manifest: Path) -> None:

@@ -181,6 +181,13 @@ def test_near_duplicates_of_labelled_or_chosen_ones_are_left_out(lake: Lake) -> 
     assert "2 near-duplicates" in queue.reason
 
 
+def test_a_labelled_scene_in_other_light_is_queued(lake: Lake) -> None:
+    upload(lake, {"a/known.jpg": photograph(1)})
+    label(lake, {"a/known.txt": ""})
+    night = fill(lake, [answer(lake, dark(1))])
+    assert ids(cut(lake, rules(), None, NOW)) == night
+
+
 def test_an_empty_window_gives_no_queue_and_says_so(lake: Lake) -> None:
     fill(lake, [answer(lake, photograph(1), at=NOW - timedelta(days=3))])
     fill(lake, [answer(lake, photograph(2), stage="staging")], "staging")
