@@ -84,9 +84,10 @@ def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
         summary = _summary(version, rows, policy)
         if new:
             _write(lake, version, manifest, summary, policy)
-        latest = json.dumps({"version": version, "label_state": label_state}).encode()
-        if not lake.exists(LATEST) or lake.get(LATEST) != latest:
-            lake.put(LATEST, latest)
+        latest = {"version": version, "label_state": label_state}
+        before = json.loads(lake.get(LATEST)) if lake.exists(LATEST) else {}
+        if {k: before.get(k) for k in latest} != latest:
+            lake.put(LATEST, json.dumps(latest | {"at": now.isoformat()}).encode())
     return Dataset(version, manifest if new else read_manifest(lake, version), summary, new)
 
 

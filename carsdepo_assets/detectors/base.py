@@ -22,6 +22,7 @@ class Recipe(BaseModel):
 
     detector: Literal["yolov8n", "faster_rcnn"] = "yolov8n"
     init: str = Field("scratch", description="scratch | imagenet | champion | yolov8n | a weights file")
+    champion: str | None = Field(None, description="digest of the model that `init: champion` starts from")
     image_size: int = Field(160, ge=64, description="pixels: side of the square the network sees")
     epochs: int = Field(10, ge=1)
     minutes: float | None = Field(None, gt=0, description="stop after the epoch that passes this wall time")

@@ -74,3 +74,12 @@ def default_recipe(detector: str, *, minutes: float, n_train: int, device: str, 
             **values,
         }
     )
+
+
+def retraining_recipe(recipe: Recipe, champion: str) -> Recipe:
+    """The recipe for going on from a model of the same detector, by its digest, on what it knows and what is new."""
+    changes: dict[str, object] = {"init": "champion", "champion": champion, "lr": recipe.lr / 2}
+    if recipe.detector == "yolov8n":
+        # ultralytics warms biases up from 0.1, which would throw away what the champion's know.
+        changes["extra"] = {**recipe.extra, "warmup_bias_lr": 0.0}
+    return recipe.model_copy(update=changes)

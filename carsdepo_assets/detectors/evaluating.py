@@ -23,7 +23,7 @@ _CHUNK = 8  # photographs decoded at a time: originals are large
 
 
 class NothingToScore(ValueError):
-    """The dataset has no photograph in the split that is to be scored."""
+    """There is no photograph to score, or not every one that must be."""
 
 
 @dataclass(frozen=True)
@@ -43,33 +43,17 @@ class Evaluated:
     card: ModelCard
 
 
-def evaluate_model(
-    lake: Lake,
-    dataset_version: str,
-    model_digest: str,
-    policy: Policy,
-    *,
-    split: str = "test",
-    device: str = "cpu",
-    progress: Progress | None = None,
-) -> Evaluated:
-    """Figures over a split at the threshold in the model's card, which was chosen on val and never on this split.
+def evaluated(scored: Scored, card: ModelCard, policy: Policy) -> Evaluated:
+    """Figures at the threshold in the model's card, which was chosen on val and never on what is scored here.
 
-    Raises NothingToScore for an empty split, LakeError where dataset, model or an original is missing.
+    The classes are the policy's: a class map only appends, so an older model simply never names the newer classes.
     """
-    from carsdepo_assets.detectors.stored import load_model
     from carsdepo_assets.scoring.evaluation import evaluate
 
-    predictor, card = load_model(lake, model_digest, device)
-    scored = predict_split(lake, dataset_version, split, predictor, policy, progress=progress)
-    if not scored.rows:
-        raise NothingToScore(
-            f"dataset {dataset_version} has no photograph in split {split}: import labelled photographs of more cars."
-        )
     evaluation = evaluate(
         scored.truths,
         scored.detections,
-        card.class_names,
+        policy.class_map.names,
         scored.sizes,
         iou=policy.evaluation.iou,
         max_detections=policy.evaluation.max_detections,
@@ -106,9 +90,21 @@ def predict_split(
     progress: Progress | None = None,
 ) -> Scored:
     """Detections on the originals of a split. Empty for a split without photographs."""
+    rows = [r for r in read_manifest(lake, dataset_version).to_pylist() if r["split"] == split]
+    return predict_rows(lake, rows, predictor, policy, progress=progress)
+
+
+def predict_rows(
+    lake: Lake,
+    rows: list[dict[str, Any]],
+    predictor: Predictor,
+    policy: Policy,
+    *,
+    progress: Progress | None = None,
+) -> Scored:
+    """Detections on the originals of these rows of a manifest. Raises LakeError where an original is missing."""
     from carsdepo_assets.detectors.training_set import boxes_of
 
-    rows = [r for r in read_manifest(lake, dataset_version).to_pylist() if r["split"] == split]
     scored = Scored(rows, [Truth(*boxes_of(r)) for r in rows], [], [])
     for chunk in _chunks(rows):
         images = [decoded(lake, row, policy) for row in chunk]

@@ -1,4 +1,7 @@
-"""Datasets as they lie in the lake: datasets/<version>/manifest.parquet, and datasets/latest.json naming the newest."""
+"""Datasets as they lie in the lake: datasets/<version>/manifest.parquet, and datasets/latest.json naming the newest.
+
+latest.json: {"version", "label_state": annotation revisions that its build had seen, "at": when it first had}.
+"""
 
 from __future__ import annotations
 

@@ -13,12 +13,13 @@ from carsdepo_assets.lake.lake import Lake, LakeError
 
 @dataclass(frozen=True)
 class Golden:
-    """images: sorted image ids. added_by, reason: who extended it and why; empty for version 1."""
+    """images: sorted image ids. added_by, reason, at (ISO): who extended it, why and when; empty for version 1."""
 
     version: int
     images: tuple[str, ...]
     added_by: str = ""
     reason: str = ""
+    at: str = ""
 
 
 def key(version: int) -> str:
@@ -36,7 +37,8 @@ def current(lake: Lake) -> Golden | None:
 def read(lake: Lake, version: int) -> Golden:
     """Raises LakeError for a version that is not there."""
     said = json.loads(lake.get(key(version)))
-    return Golden(said["version"], tuple(said["images"]), said.get("added_by", ""), said.get("reason", ""))
+    who = {name: said.get(name, "") for name in ("added_by", "reason", "at")}
+    return Golden(said["version"], tuple(said["images"]), **who)
 
 
 def write(lake: Lake, golden: Golden) -> None:
@@ -50,5 +52,6 @@ def write(lake: Lake, golden: Golden) -> None:
         "images": sorted(golden.images),
         "added_by": golden.added_by,
         "reason": golden.reason,
+        "at": golden.at,
     }
     lake.put(key(golden.version), json.dumps(said).encode())

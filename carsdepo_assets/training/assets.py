@@ -71,26 +71,49 @@ def candidate_model(
 def evaluation(
     context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource, tracking: MlflowTracking
 ) -> dg.MaterializeResult:
-    """The candidate on test photographs it never saw: every figure, and a report one can show.
+    """The candidate on the golden set, which no model was trained on: every figure, and a report one can show.
 
-    Precision, recall and F1 at the threshold chosen on val, IoU 0.5; AP as COCO. Original bytes, serving decoder.
+    Precision, recall and F1 at the threshold chosen on val, IoU 0.5; AP as COCO. Original bytes, serving decoder. The
+    model in production is scored beside it on the very same photographs. Materialize again after `extend_golden`.
     """
     from carsdepo_assets.training import candidates
-    from carsdepo_assets.training.judging import judge
+    from carsdepo_assets.training.judging import judge, said
 
     opened = lake.open()
     judged = judge(opened, candidates.current(opened), policy.read())
+    logged = {f"test_{k}": v for k, v in judged.figures.items()} | {"golden_version": float(judged.golden)}
+    if judged.comparison:
+        logged |= {f"champion_{k}": v for k, v in judged.comparison.figures.items()}
     with tracking.during(context) as mlflow_run:
-        tracking.tracking().log_row(mlflow_run, {f"test_{k}": v for k, v in judged.figures.items()}, step=0)
+        tracking.tracking().log_row(mlflow_run, logged, step=0)
     metadata: dict[str, Any] = {
         **judged.figures,
         "photographs": judged.photographs,
         "boxes": judged.boxes,
         "groups": judged.groups,
         "verdict": judged.verdict,
+        "dataset_version": judged.dataset,
+        "golden_version": judged.golden,
         "report": dg.MetadataValue.path(f"{lake.url}/{judged.report_key}"),
     }
     metadata["classes"] = dg.MetadataValue.table([dg.TableRecord(row) for row in judged.per_class])
+    if judged.comparison:
+        metadata["champion"] = judged.comparison.champion
+        metadata["champion and candidate"] = dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {
+                        "what": row.what,
+                        "boxes": row.boxes,
+                        "AP@.5 champion": said(row.champion_ap50),
+                        "AP@.5 candidate": said(row.candidate_ap50),
+                        "recall champion": said(row.champion_recall),
+                        "recall candidate": said(row.candidate_recall),
+                    }
+                )
+                for row in judged.comparison.rows
+            ]
+        )
     metadata |= {name: picture(png) for name, png in judged.pictures.items()}
     return dg.MaterializeResult(data_version=dg.DataVersion(judged.data_version), metadata=metadata)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,13 +21,17 @@ class NotReady(LookupError):
 
 
 class Plan(BaseModel):
-    """What the next training works on. label_state: annotation revisions that the dataset's build had seen."""
+    """What the next training works on. label_state: annotation revisions that the dataset's build had seen, `seen_at`.
+
+    seen_at is None for datasets of a version that did not record it.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     dataset: str
     recipe: Recipe
     label_state: int
+    seen_at: datetime | None = None
 
 
 class Candidate(Plan):
@@ -40,7 +45,9 @@ def plan(lake: Lake) -> Plan:
             raise NotReady(f"{lake.url} has no {key}: materialize `{asset}` first.")
     dataset = json.loads(lake.get(DATASET))
     recipe = Recipe.model_validate_json(lake.get(f"recipes/{json.loads(lake.get(RECIPE))['digest']}.json"))
-    return Plan(dataset=dataset["version"], recipe=recipe, label_state=dataset["label_state"])
+    return Plan(
+        dataset=dataset["version"], recipe=recipe, label_state=dataset["label_state"], seen_at=dataset.get("at")
+    )
 
 
 def standing(lake: Lake, wanted: Plan) -> str | None:
@@ -53,7 +60,7 @@ def standing(lake: Lake, wanted: Plan) -> str | None:
     last = current(lake)
     if (last.dataset, last.recipe) != (wanted.dataset, wanted.recipe) or not is_complete(lake, last.digest):
         return None
-    if last.label_state != wanted.label_state:
+    if (last.label_state, last.seen_at) != (wanted.label_state, wanted.seen_at):
         write(lake, wanted, last.digest)
     return last.digest
 

@@ -45,5 +45,6 @@ def register_candidate(lake: Lake, tracking: Tracking, candidate: Candidate, pol
         dataset=candidate.dataset,
         recipe=candidate.recipe.digest(),
         state=candidate.label_state,
+        seen_at=candidate.seen_at,
     )
     return Registered(version.version, CANDIDATE if passed else None, passed, text, figures)

@@ -15,6 +15,7 @@ from carsdepo_assets.scoring.bootstrap import Interval
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.evaluation import Evaluation, SliceScore
 from carsdepo_assets.scoring.mistakes import Mistakes
+from carsdepo_assets.training.comparing import Comparison
 from carsdepo_assets.training.figures import confusion_png, history_png, pr_curve_png, sweep_png
 from carsdepo_assets.training.mistake_pictures import Mistake, caption, mistake_jpeg, mistakes_png
 
@@ -38,7 +39,8 @@ class ReportInput:
     """What the page says. truths and detections: as they were scored; images: RGB by index, those of the mistakes.
 
     verdict: a sentence with both numbers; facts: what was judged, by name, in order; threshold_from: where the
-    threshold was chosen; slice_by: what the slices divide by.
+    threshold was chosen; slice_by: what the slices divide by; judged_on: whose photographs; no_comparison: why there is
+    no champion to compare with.
     """
 
     evaluation: Evaluation
@@ -54,6 +56,9 @@ class ReportInput:
     history: Sequence[Mapping[str, Any]] = ()
     slices: Sequence[SliceScore] = ()
     slice_by: str = "light"
+    judged_on: str = ""
+    comparison: Comparison | None = None
+    no_comparison: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     title: str = "Damage detection: evaluation"

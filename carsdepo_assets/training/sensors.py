@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from carsdepo_assets.lake.label_state import LABEL_STATE_TAG
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 TRAIN_JOB = "train"
-LABEL_STATE_TAG = "carsdepo/label_state"
+DRIFT_TAG = "carsdepo/drift_report"  # the report that asked for a training
 train_job = dg.define_asset_job(
     TRAIN_JOB,
     selection=["dataset", "recipe", "candidate_model", "evaluation", "registered_model"],
@@ -30,33 +31,38 @@ _ACTIVE = [
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Compares the labels in the lake with those of the last trained model; state, not events, "
-    "so labels that arrive while a model trains are seen afterwards.",
+    "so labels and drift reports that come while a model trains are seen afterwards.",
 )
 def retrain(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
 ) -> dg.RunRequest | dg.SkipReason:
-    from carsdepo_assets.lake.label_state import label_state, newest_label, trained_state
+    from carsdepo_assets.lake.label_state import label_state, newest_label, run_key, trained_at, trained_state
+    from carsdepo_assets.training.retraining import Due, Situation, asked_by, due
 
-    rules = policy.read().training
     opened = lake.open()
-    now, trained = label_state(opened), trained_state(opened)
-    if now - trained < rules.min_new_labels:
-        return dg.SkipReason(f"{now} label revisions in the lake, {trained} when the last model was trained.")
-    if context.instance.get_runs(dg.RunsFilter(job_name=TRAIN_JOB, statuses=_ACTIVE), limit=1):
-        return dg.SkipReason("A training is under way; the newer labels wait for it.")
-    if context.instance.get_runs(dg.RunsFilter(job_name="ingest_labels", statuses=_ACTIVE), limit=1):
-        return dg.SkipReason("Labels are being ingested.")
-    newest = newest_label(opened)
-    if newest and (datetime.now(UTC) - newest).total_seconds() < rules.debounce_s:
-        return dg.SkipReason(f"The newest label is under {rules.debounce_s:g} s old: more may follow.")
-    tags = {LABEL_STATE_TAG: str(now)}
-    attempt = context.instance.get_runs_count(dg.RunsFilter(job_name=TRAIN_JOB, tags=tags)) + 1
-    if attempt > rules.max_attempts:
-        return dg.SkipReason(
-            f"{attempt - 1} trainings at label state {now} did not finish: see their runs; "
-            "new labels or a manual run of `train` start the next."
-        )
-    return dg.RunRequest(run_key=f"labels:{now}:{attempt}", tags=tags)
+    labels, newest = label_state(opened), newest_label(opened)
+    # What the drift router or a person started at this state counts as an attempt too.
+    tags = {LABEL_STATE_TAG: str(labels)}
+    asked = asked_by(opened, trained_at(opened))
+    situation = Situation(
+        labels=labels,
+        trained=trained_state(opened),
+        asked_by=asked,
+        training=_active(context.instance, TRAIN_JOB),
+        ingesting=_active(context.instance, "ingest_labels"),
+        newest_label_s=(datetime.now(UTC) - newest).total_seconds() if newest else None,
+        attempts=context.instance.get_runs_count(dg.RunsFilter(job_name=TRAIN_JOB, tags=tags)),
+    )
+    answer = due(situation, policy.read().training)
+    if not isinstance(answer, Due):
+        return dg.SkipReason(answer)
+    return dg.RunRequest(
+        run_key=run_key(labels, answer.attempt), tags=tags | ({DRIFT_TAG: asked} if asked is not None else {})
+    )
+
+
+def _active(instance: dg.DagsterInstance, job: str) -> bool:
+    return bool(instance.get_runs(dg.RunsFilter(job_name=job, statuses=_ACTIVE), limit=1))
 
 
 @dg.sensor(

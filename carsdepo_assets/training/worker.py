@@ -54,15 +54,14 @@ class TrainingSpec(BaseModel):
     dataset_version: str
     recipe: Recipe
     work: str = Field(description="folder for checkpoints; survives a kill")
-    champion: str | None = Field(None, description="digest of the model that `init: champion` starts from")
     mlflow: MlflowSpec | None = None
     dagster_run_id: str | None = None
     policy: Policy | None = None
     policy_file: str | None = Field(None, description="carsdepo.toml; `policy` goes before it")
 
     def key(self) -> str:
-        """Names the work folder: one for each dataset, recipe and starting point."""
-        text = f"{self.dataset_version} {self.recipe.digest()} {self.champion}"
+        """Names the work folder: one for each dataset and recipe (which names the model that it starts from)."""
+        text = f"{self.dataset_version} {self.recipe.digest()}"
         return f"{self.dataset_version[:12]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -170,7 +169,7 @@ def store(
         recipe_digest=spec.recipe.digest(),
         policy_digest=policy.digest(),
         environment=done.trained.environment,
-        initialised_from=spec.champion,
+        initialised_from=spec.recipe.champion if spec.recipe.init == "champion" else None,
         mlflow_run_id=run_id,
         dagster_run_id=spec.dagster_run_id,
     )
@@ -182,9 +181,9 @@ def resolve_init(spec: TrainingSpec, lake: Lake) -> Recipe:
     """The recipe, `champion` replaced by its weights. Raises SpecError when none is named or it is of another kind."""
     if spec.recipe.init != "champion":
         return spec.recipe
-    if spec.champion is None:
-        raise SpecError("the recipe starts from the champion, and the spec names none: give its digest as `champion`.")
-    card = read_card(lake, spec.champion)
+    if spec.recipe.champion is None:
+        raise SpecError("the recipe starts from the champion and names none: give its digest as `champion`.")
+    card = read_card(lake, spec.recipe.champion)
     if card.detector != spec.recipe.detector:
         raise SpecError(f"champion {card.digest} is a {card.detector}: a {spec.recipe.detector} cannot start from it.")
     return spec.recipe.model_copy(update={"init": str(weights_path(lake, card))})

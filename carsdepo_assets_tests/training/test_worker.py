@@ -12,12 +12,16 @@ import pytest
 
 from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.detectors.base import Recipe
+from carsdepo_assets.detectors.catalogue import retraining_recipe
+from carsdepo_assets.detectors.checkpoints import read_weights, write_weights
+from carsdepo_assets.detectors.yolov8 import build_model
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.models import ModelCard, digest_of, is_complete, read_card, read_result, weights_path
+from carsdepo_assets.lake.models import digest_of, is_complete, read_card, read_result, weights_path
 from carsdepo_assets.registry.lineage import read_lineage
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.training.worker import SpecError, TrainingSpec, alone, read_spec, resolve_init, spec_json
+from carsdepo_assets_tests.detectors.rectangles import made_up_model
 from carsdepo_assets_tests.training.tiny import tiny_dataset
 
 
@@ -166,35 +170,53 @@ def test_work_folders_differ_by_dataset_recipe_and_start() -> None:
     others = [
         base.model_copy(update={"dataset_version": "d2"}),
         base.model_copy(update={"recipe": Recipe(epochs=11)}),
-        base.model_copy(update={"champion": "aaaa"}),
+        base.model_copy(update={"recipe": Recipe(init="champion", champion="aaaa")}),
+        base.model_copy(update={"recipe": Recipe(init="champion", champion="bbbb")}),
     ]
-    assert len({s.key() for s in [base, *others]}) == 4
+    assert len({s.key() for s in [base, *others]}) == 5
     assert base.model_copy(update={"dagster_run_id": "another"}).key() == base.key()
 
 
 def test_init_champion_becomes_its_weights(tmp_path: Path) -> None:
     lake = Lake.open(str(tmp_path))
-    card = ModelCard(
-        digest="aaaa",
-        weights="weights.pt",
-        detector="yolov8n",
-        class_names=("scratch",),
-        image_size=64,
-        threshold=0.5,
-        threshold_from="test",
-        dataset_version="d",
-        recipe={},
-    )
-    lake.put("models/aaaa/weights.pt", b"weights")
-    lake.put("models/aaaa/model.json", card.model_dump_json().encode())
-    recipe = Recipe(init="champion")
-    spec = TrainingSpec(lake=str(tmp_path), dataset_version="d", recipe=recipe, work="w", champion="aaaa")
-    assert Path(resolve_init(spec, lake).init).read_bytes() == b"weights"
+    digest = made_up_model(lake, b"weights")
+
+    def resolved(**changes: Any) -> Recipe:
+        recipe = Recipe.model_validate({"init": "champion", "champion": digest, **changes})
+        return resolve_init(TrainingSpec(lake=lake.url, dataset_version="d", recipe=recipe, work="w"), lake)
+
+    assert Path(resolved().init).read_bytes() == b"weights"
+    assert resolved(init="scratch").init == "scratch"
     with pytest.raises(SpecError, match="names none"):
-        resolve_init(spec.model_copy(update={"champion": None}), lake)
-    other = spec.model_copy(update={"recipe": Recipe(init="champion", detector="faster_rcnn")})
+        resolved(champion=None)
     with pytest.raises(SpecError, match="cannot start from it"):
-        resolve_init(other, lake)
+        resolved(detector="faster_rcnn")
+
+
+@pytest.mark.timeout(240)
+def test_a_retraining_goes_on_from_the_champion_and_says_so(tmp_path: Path) -> None:
+    import torch
+
+    torch.manual_seed(99)
+    weights = tmp_path / "champion.pt"
+    write_weights(weights, "yolov8n", build_model(2).state_dict(), ("scratch", "dent"), 64)
+    lake = Lake.open(str(tmp_path / "lake"))
+    champion = made_up_model(lake, weights.read_bytes())
+    kept = Recipe(detector="yolov8n", image_size=64, epochs=1, batch=4, seed=1)
+    # So small a rate that the weights stay nearly where they were: it can only have started from the champion's.
+    recipe = retraining_recipe(kept, champion).model_copy(update={"lr": 1e-7})
+    _, second = finish(start(spec_for(tmp_path, recipe=recipe), tmp_path))
+    lineage = read_lineage(lake, second["digest"])
+    assert lineage.initialised_from == champion
+    assert (lineage.recipe["init"], lineage.recipe["champion"]) == ("champion", champion)
+    assert second["digest"] != champion
+
+    def convolutions(digest: str) -> dict[str, Any]:
+        state = read_weights(weights_path(lake, read_card(lake, digest)), "yolov8n")["state"]
+        return {k: v for k, v in state.items() if k.endswith("conv.weight") and v.ndim == 4}
+
+    before, after = convolutions(champion), convolutions(second["digest"])
+    assert max(float((after[k] - before[k]).abs().max()) for k in before) < 1e-4
 
 
 def test_two_trainings_of_one_thing_take_turns(tmp_path: Path) -> None:

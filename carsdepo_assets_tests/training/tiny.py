@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +17,11 @@ SPLITS = {"train": 8, "val": 3, "test": 3}
 ORIGINAL, PROCESSED = (200, 120), (100, 60)  # width, height
 
 
-def tiny_dataset(lake: Lake, version: str = "0123456789abcdef") -> str:
+def tiny_dataset(lake: Lake, version: str = "0123456789abcdef", splits: Mapping[str, int] = SPLITS) -> str:
     """Dark rectangles (class 0 or 1) on a bright ground; the last photograph of each split has none."""
     random = np.random.default_rng(0)
     rows = []
-    for split, count in SPLITS.items():
+    for split, count in splits.items():
         for i in range(count):
             name = f"{split}{i}"
             width, height = ORIGINAL

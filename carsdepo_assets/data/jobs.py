@@ -1,0 +1,52 @@
+"""Jobs of this step that someone starts by hand."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+from pydantic import Field
+
+from carsdepo_assets.resources import LakeResource
+
+
+class ExtendGolden(dg.Config):
+    """Who extends the golden set, and why."""
+
+    reason: str = Field(description="why it grows now, for example: night photographs came in since")
+    actor: str | None = Field(None, description="who decides it; default: the user of this process")
+
+
+@dg.op(description="Adds the newest dataset's test pool to the golden set, as a new version.", out=dg.Out(int))
+def extend_golden_set(context: dg.OpExecutionContext, config: ExtendGolden, lake: LakeResource) -> int:
+    """The new version. Evaluations, promotions and comparisons from now on are on it."""
+    from carsdepo_assets.data.golden_extension import extend
+    from carsdepo_assets.lake import golden
+    from carsdepo_assets.registry.ledger import person
+
+    opened = lake.open()
+    try:
+        made = extend(opened, config.actor or person(), config.reason, datetime.now(UTC))
+    except ValueError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    before = golden.read(opened, made.version - 1)
+    context.add_output_metadata(
+        {
+            "version": made.version,
+            "photographs": len(made.images),
+            "added": len(made.images) - len(before.images),
+            "by": made.added_by,
+            "reason": made.reason,
+        }
+    )
+    context.log.info(
+        f"Golden set {made.version}: {len(made.images)} photographs, {len(made.images) - len(before.images)} new. "
+        "Materialize `evaluation` for figures on it."
+    )
+    return made.version
+
+
+@dg.job(
+    name="extend_golden",
+    description="Extends the golden test set by what was held out since; splits never change.",
+)
+def extend_golden_job() -> None:
+    extend_golden_set()
