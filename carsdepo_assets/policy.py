@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 
 class PolicyError(ValueError):
@@ -164,6 +165,22 @@ class BusinessPolicy(_Section):
     error_tolerance_points: float = Field(
         2.0, ge=0, description="points of accuracy that the business tolerates; the gate's tolerance is another number"
     )
+    currency: str = Field("EUR", min_length=3, max_length=3, description="of all money; rows in another are refused")
+    window_days: int = Field(30, ge=1, description="days: what is said of now (automation, latency) looks back so far")
+    dispute_days: int = Field(
+        30, ge=1, description="days after a sale in which a dispute counts; younger sales are left out of the rate"
+    )
+    settle_s: float = Field(10.0, ge=0, description="seconds: a business file is read when it is this old")
+    max_attempts: int = Field(3, ge=1, description="runs over one state of the files before the sensor gives up")
+    max_refused_share: float = Field(0.05, ge=0, le=1, description="share of a table's rows in quarantine that warns")
+
+    @field_validator("baseline_until", mode="before")
+    @classmethod
+    def _a_date(cls, value: object) -> str:  # TOML knows dates without quotes
+        try:
+            return date.fromisoformat(str(value)).isoformat()
+        except ValueError:
+            raise ValueError(f"{value!r} is not an ISO date such as 2026-06-30") from None
 
 
 class AlertPolicy(_Section):

@@ -1,0 +1,175 @@
+"""Charts of KPIs over time, with the model's changes as marks, and of damage types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from carsdepo_assets.business.kpi import Kpi
+from carsdepo_assets.business.model_kpis import DamageType
+from carsdepo_assets.reporting.charts import MUTED, PALETTE, Form, chart, legend_or_note, saved, styled_chart
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_WIDTH, _HEIGHT = 5.6, 3.3
+_BAD = "#b42318"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A change of the model in production, in UTC. bad: production went back to an earlier one."""
+
+    at: datetime
+    label: str
+    bad: bool = False
+
+
+@styled_chart
+def trend_chart(
+    kpis: Sequence[Kpi], marks: Sequence[Mark], baseline_until: str | None = None, form: Form = "svg"
+) -> bytes:
+    """The trends of KPIs of one unit by month, each point in the middle of its month; gaps stay gaps.
+
+    A KPI whose own value is in the trend's unit shows its goal. baseline_until shades what lies before the platform.
+    """
+    figure, axes = chart(_WIDTH, _HEIGHT)
+    share = kpis[0].trend_unit == "share"
+    times: list[datetime] = []
+    drawn = False
+    for i, kpi in enumerate(kpis):
+        at = [_middle(p.label) for p in kpi.trend]
+        values = [float("nan") if p.value is None else p.value * (100 if share else 1) for p in kpi.trend]
+        if any(v == v for v in values):
+            colour = PALETTE[i % len(PALETTE)]
+            label = kpi.trend_title if len(kpis) > 1 else None
+            axes.plot(at, values, color=colour, linewidth=2, marker="o", markersize=5, label=label, zorder=4)  # type: ignore[arg-type]
+            drawn = True
+            times += at
+    first = kpis[0]
+    if drawn and first.goal is not None and first.unit == first.trend_unit:
+        goal = first.goal * (100 if share else 1)
+        axes.axhline(goal, color=PALETTE[2], linewidth=1.2, linestyle=(0, (2, 2)), label=f"goal {goal:g}", zorder=2)
+    if drawn:
+        _time_axis(axes, times, marks, baseline_until)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("%" if share else first.trend_unit)
+    legend_or_note(axes, drawn, "nothing to show yet")
+    return saved(figure, form)
+
+
+@styled_chart
+def drift_chart(reports: pd.DataFrame, bands: tuple[float, float], marks: Sequence[Mark], form: Form = "svg") -> bytes:
+    """Each report's drift in % at the end of its window; not computed: an open ring on the axis. bands: 0..1."""
+    figure, axes = chart(_WIDTH, _HEIGHT)
+    known = reports.assign(at=pd.to_datetime(reports["window_to"], utc=True)).dropna(subset=["at"]).sort_values("at")
+    computed = known["computed"].fillna(False).astype(bool) & known["drift"].notna()
+    done, gaps = known[computed], known[~computed]
+    if len(done):
+        values = 100 * done["drift"].astype(float)
+        axes.plot(list(done["at"]), list(values), color=PALETTE[0], linewidth=1.6, marker="o", markersize=5, zorder=4)
+        for at, colour, words in ((bands[0], PALETTE[1], "a person approves"), (bands[1], _BAD, "another world")):
+            axes.axhline(100 * at, color=colour, linewidth=1.2, linestyle=(0, (2, 2)), label=f"{100 * at:g} %: {words}")
+    if len(gaps):
+        axes.plot(list(gaps["at"]), [0] * len(gaps), "o", markerfacecolor="none", color=MUTED, label="not computed")
+    if len(known):
+        _time_axis(axes, [t.to_pydatetime() for t in known["at"]], marks, None)
+        axes.set_ylim(bottom=-0.4, top=max(12.0, 110 * float(done["drift"].max()) if len(done) else 0))
+        axes.set_ylabel("%")
+    legend_or_note(axes, bool(len(known)), "no drift report yet")
+    return saved(figure, form)
+
+
+@styled_chart
+def model_chart(kpis: Sequence[Kpi], form: Form = "svg") -> bytes:
+    """Figures of each model that production served, in their order."""
+    figure, axes = chart(_WIDTH, _HEIGHT)
+    drawn = False
+    for i, kpi in enumerate(kpis):
+        values = [float("nan") if p.value is None else 100 * p.value for p in kpi.trend]
+        if any(v == v for v in values):
+            axes.plot(
+                range(len(values)), values, color=PALETTE[i], linewidth=2, marker="o", markersize=6, label=kpi.title
+            )
+            drawn = True
+    if drawn:
+        labels = [p.label for p in kpis[0].trend]
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set(xlim=(-0.5, len(labels) - 0.5), ylim=(0, 102), ylabel="%")
+    legend_or_note(axes, drawn, "no model in production was evaluated yet")
+    return saved(figure, form)
+
+
+@styled_chart
+def damage_chart(types: Sequence[DamageType], form: Form = "svg") -> bytes:
+    """Shares of damage types in the labels and in the model's answers, side by side."""
+    figure, axes = chart(_WIDTH, _HEIGHT)
+    drawn = any(t.labelled or t.answered for t in types)
+    if drawn:
+        rows = range(len(types))
+        for shift, shares, counts, colour, label in (
+            (-0.19, [t.labelled_share for t in types], [t.labelled for t in types], PALETTE[0], "in the labels"),
+            (0.19, [t.answered_share for t in types], [t.answered for t in types], PALETTE[1], "in the answers"),
+        ):
+            if sum(counts) == 0:
+                continue
+            values = [100 * (s or 0.0) for s in shares]
+            axes.barh([r + shift for r in rows], values, height=0.34, color=colour, label=label, zorder=3)
+            for row, value, n in zip(rows, values, counts, strict=True):
+                axes.annotate(
+                    f"{value:.0f} % ({n:,})", (value, row + shift), xytext=(4, 0), textcoords="offset points",
+                    va="center", fontsize=9, color=MUTED,
+                )  # fmt: skip
+        axes.set_yticks(list(rows), [t.name for t in types])
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set(xlim=(0, 118), xlabel="% of boxes")
+        axes.set_xticks([0, 25, 50, 75, 100])
+    legend_or_note(axes, drawn, "no box in labels or answers yet")
+    return saved(figure, form)
+
+
+def _middle(month: str) -> datetime:
+    return datetime.fromisoformat(f"{month}-15").replace(tzinfo=UTC)
+
+
+def _time_axis(axes: Axes, times: Sequence[datetime], marks: Sequence[Mark], baseline_until: str | None) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+
+    locator = AutoDateLocator(maxticks=8, minticks=3)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    shown = [m for m in marks if m.at >= min(times) - timedelta(days=16)]
+    pad = max((max(times) - min(times)) * 0.04, timedelta(hours=2))
+    low = min(times) - pad
+    high = max([*times, *(m.at for m in shown)]) + pad
+    axes.set_xlim(date2num(low), date2num(high))
+    if baseline_until is not None:
+        border = datetime.combine(date.fromisoformat(baseline_until) + timedelta(days=1), datetime.min.time(), UTC)
+        if low < border < high:
+            axes.axvspan(date2num(low), date2num(border), color="#f1f4f7", zorder=0, linewidth=0)
+            axes.text(
+                date2num(border), 0.02, "before the platform ", transform=axes.get_xaxis_transform(),
+                ha="right", va="bottom", fontsize=8.5, color=MUTED,
+            )  # fmt: skip
+    # Changes that stand closer than their labels are wide share one label.
+    near = (high - low) / 14
+    groups: list[list[Mark]] = []
+    for mark in sorted(shown, key=lambda m: m.at):
+        axes.axvline(date2num(mark.at), color=_BAD if mark.bad else MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        if groups and mark.at - groups[-1][0].at < near:
+            groups[-1].append(mark)
+        else:
+            groups.append([mark])
+    for group in groups:
+        label = group[0].label if len(group) == 1 else f"{group[0].label} … {group[-1].label}"
+        late = date2num(group[0].at) > date2num(low) + 0.85 * (date2num(high) - date2num(low))
+        axes.annotate(
+            label, (date2num(group[0].at), 1), xycoords=axes.get_xaxis_transform(), xytext=(-3 if late else 3, -2),
+            textcoords="offset points", ha="right" if late else "left", va="top", fontsize=8.5,
+            color=_BAD if group[-1].bad else MUTED,
+        )  # fmt: skip

@@ -1,0 +1,89 @@
+"""All KPIs of one moment, judged by the policy's goals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pandas as pd
+
+from carsdepo_assets.business import kpis, model_kpis
+from carsdepo_assets.business.facts import Facts
+from carsdepo_assets.business.kpi import Kpi, judged
+from carsdepo_assets.business.model_kpis import DamageType
+from carsdepo_assets.policy import Policy
+
+
+@dataclass(frozen=True)
+class Overview:
+    """notes: what the reader must know and no KPI says. orphans: disputes whose sale is not known."""
+
+    kpis: tuple[Kpi, ...]
+    damage_types: tuple[DamageType, ...]
+    orphans: pd.DataFrame
+    notes: tuple[str, ...]
+
+    def count(self, verdict: str) -> int:
+        return Counter(k.verdict for k in self.kpis)[verdict]  # type: ignore[index]
+
+    def named(self, name: str) -> Kpi:
+        return next(k for k in self.kpis if k.name == name)
+
+    def summary(self) -> str:
+        """One sentence: the goals, then what the business asks first, as far as it can be said."""
+        goals = sum(k.goal is not None for k in self.kpis)
+        said = [f"{self.count('met')} of {goals} goals are met, {self.count('missed')} missed"]
+        if self.count("unknown"):
+            said[0] += f", {self.count('unknown')} cannot be told yet"
+        for name, words in (
+            ("dispute_reduction_pct", "pricing disputes"),
+            ("speed_improvement_pct", "days to a sale"),
+            ("cost_reduction_pct", "inspection cost"),
+        ):
+            value = self.named(name).value
+            if value is not None:
+                said.append(f"{words} {'down' if value >= 0 else 'up'} {abs(value):.0f} %")
+        automation = self.named("automation_pct").value
+        if automation is not None:
+            said.append(f"{automation:.0f} % of images inspected by ML")
+        return "; ".join(said) + "."
+
+
+def overview(facts: Facts, policy: Policy) -> Overview:
+    """Pure: the same facts and policy give the same KPIs."""
+    rules, now = policy.business, facts.now
+    accuracy = [*model_kpis.quality(facts.models), *model_kpis.live_quality(facts.live, facts.models)]
+    found = [
+        kpis.dispute_reduction(facts.transactions, facts.disputes, rules, now),
+        kpis.speed_improvement(facts.transactions, rules, now),
+        kpis.cost_reduction(facts.inspections, rules, now),
+        kpis.automation(facts.inspections, rules, now),
+        *accuracy,
+        model_kpis.live_gap(accuracy),
+        *model_kpis.latency(facts.answers, rules, now),
+        model_kpis.throughput(facts.answers, rules, now),
+        model_kpis.automation_of_answers(facts.answers, rules, now),
+        model_kpis.labelled(facts.images, facts.first_labels, now),
+        model_kpis.drift(facts.drift, now),
+    ]
+    goals = {"live_gap_points": rules.error_tolerance_points, **rules.goals}
+    unknown = sorted(set(goals) - {k.name for k in found})
+    notes = []
+    if unknown:
+        notes.append(
+            f"policy.business.goals names {', '.join(unknown)}, which no KPI is called. "
+            f"KPIs: {', '.join(k.name for k in found)}."
+        )
+    if facts.stray:
+        shown = ", ".join(facts.stray[:5]) + (" …" if len(facts.stray) > 5 else "")
+        notes.append(
+            f"{len(facts.stray)} files lie in raw/business/ outside inspections/, transactions/ and disputes/, "
+            f"where nothing reads them: {shown}."
+        )
+    orphans = facts.disputes[~facts.disputes["transaction_id"].isin(facts.transactions["transaction_id"])]
+    return Overview(
+        tuple(judged(k, goals) for k in found),
+        model_kpis.damage_types(facts.label_boxes, facts.answer_boxes, policy.class_map.names),
+        orphans[["dispute_id", "transaction_id", "opened_at", "cause", "file", "line"]],
+        tuple(notes),
+    )

@@ -1,0 +1,67 @@
+"""New business files start the business job; the KPIs are also made anew every morning."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from carsdepo_assets.resources import LakeResource, PolicyResource
+
+BUSINESS_JOB = "business"
+FILES_TAG = "carsdepo/business_files"
+business_job = dg.define_asset_job(
+    BUSINESS_JOB,
+    selection=["inspections", "transactions", "disputes", "kpi_report"],
+    description="New business files into their tables, then the KPIs.",
+)
+kpi_job = dg.define_asset_job("kpis", selection=["kpi_report"], description="The KPIs of now.")
+kpis_every_morning = dg.ScheduleDefinition(
+    name="kpis_every_morning",
+    job=kpi_job,
+    cron_schedule="0 5 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Answers, labels and drift change the KPIs without any business file.",
+)
+_ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dg.sensor(
+    job=business_job,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Compares the files in raw/business with those that are in the tables: state, not events.",
+)
+def new_business_files(
+    context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
+) -> dg.RunRequest | dg.SkipReason:
+    from carsdepo_assets.business.contracts import KINDS
+    from carsdepo_assets.business.ingest import new_files
+
+    opened, rules = lake.open(), policy.read().business
+    files = [entry for kind in KINDS for entry in new_files(opened, kind)]
+    if not files:
+        return dg.SkipReason(f"Nothing new in {opened.url}/raw/business.")
+    if context.instance.get_runs(dg.RunsFilter(job_name=BUSINESS_JOB, statuses=_ACTIVE), limit=1):
+        return dg.SkipReason(f"A run is under way; {len(files)} new files wait for it.")
+    ages = [(datetime.now(UTC) - entry.modified_at).total_seconds() for entry in files]
+    # A file from the future (a clock that is ahead, `touch`) would never settle: it is read as it is.
+    if any(0 <= age < rules.settle_s for age in ages):
+        return dg.SkipReason(f"The newest file is under {rules.settle_s:g} s old: it may be being written.")
+    said = "".join(f"{o.key}\0{o.size}\0{o.modified_at.isoformat()}\n" for o in files)
+    state = hashlib.sha256(said.encode()).hexdigest()[:16]
+    attempt = context.instance.get_runs_count(dg.RunsFilter(job_name=BUSINESS_JOB, tags={FILES_TAG: state})) + 1
+    if attempt > rules.max_attempts:
+        return dg.SkipReason(
+            f"{attempt - 1} runs over these {len(files)} files did not finish: see them; "
+            "a new file or a manual run of `business` starts the next."
+        )
+    return dg.RunRequest(run_key=f"business:{state}:{attempt}", tags={FILES_TAG: state})

@@ -1,0 +1,168 @@
+"""Files into tables: each row once, whatever happens; corrections count; what is refused is in quarantine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carsdepo_assets.business import ingest as module
+from carsdepo_assets.business.ingest import ingest, latest, new_files, stray_files
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.policy import DataPolicy, Policy
+from carsdepo_assets_tests.business.business_rows import NOW, csv, drop
+
+RULES = Policy()
+ONE, TWO = "D1,T1,2026-07-21,damage,310.5,EUR", "D2,T2,2026-07-22,price,,EUR"
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake.open(tmp_path / "lake")
+
+
+def amounts(lake: Lake) -> dict[str, Any]:
+    frame = latest(lake, "disputes")
+    return {r.dispute_id: None if r.amount != r.amount else r.amount for r in frame.itertuples()}
+
+
+def quarantine(lake: Lake) -> list[tuple[str, int | None, str]]:
+    rows = lake.read("quarantine").sort_by([("key", "ascending"), ("line", "ascending")]).to_pylist()
+    assert {r["kind"] for r in rows} <= {"business"}
+    return [(r["key"].rsplit("/", 1)[-1], r["line"], r["reason"]) for r in rows]
+
+
+def test_rows_come_with_file_and_line_and_bad_ones_go_to_quarantine(lake: Lake) -> None:
+    key = drop(lake, "disputes", "a.csv", ONE, "D3,T3,2026-07-21,weather,1,EUR", TWO)
+    done = ingest(lake, "disputes", RULES, NOW)
+    assert [(r["dispute_id"], r["file"], r["line"]) for r in done.rows.to_pylist()] == [("D1", key, 2), ("D2", key, 4)]
+    assert quarantine(lake) == [("a.csv", 3, "unknown_cause")]
+    assert "weather" in lake.read("quarantine")["detail"][0].as_py()
+    assert done.refused_share() == pytest.approx(1 / 3)
+
+
+def test_the_same_file_twice_adds_nothing(lake: Lake) -> None:
+    key = drop(lake, "disputes", "a.csv", ONE, "bad", TWO)
+    ingest(lake, "disputes", RULES, NOW)
+    assert new_files(lake, "disputes") == []
+    lake.put(key, lake.get(key))  # the same bytes at another time
+    assert [o.key for o in new_files(lake, "disputes")] == [key]
+    assert ingest(lake, "disputes", RULES, NOW).files == []
+    assert new_files(lake, "disputes") == []
+    drop(lake, "disputes", "copy.csv", ONE, TWO)  # and under another name
+    again = ingest(lake, "disputes", RULES, NOW)
+    assert (again.rows.num_rows, again.unchanged) == (0, 2)
+    assert lake.read("disputes").num_rows == 2
+    assert len(quarantine(lake)) == 1
+
+
+@pytest.mark.parametrize("dies_at", range(4))
+def test_killed_anywhere_and_run_again_gives_each_row_once(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, dies_at: int
+) -> None:
+    """After the quarantine's commit, after the table's, after the state's, and in the second file."""
+    drop(lake, "disputes", "a.csv", ONE, "bad")
+    drop(lake, "disputes", "b.csv", TWO, "worse")
+    steps = 0
+
+    def dying(real: Any) -> Any:
+        def step(*args: Any, **kwargs: Any) -> Any:
+            nonlocal steps
+            done = real(*args, **kwargs)
+            steps += 1
+            if steps == dies_at + 1:
+                raise KeyboardInterrupt
+            return done
+
+        return step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lake, "append", dying(lake.append))
+        patch.setattr(lake, "put", dying(lake.put))
+        with pytest.raises(KeyboardInterrupt):
+            ingest(lake, "disputes", RULES, NOW)
+    ingest(lake, "disputes", RULES, NOW)
+    assert sorted(lake.read("disputes")["dispute_id"].to_pylist()) == ["D1", "D2"]
+    assert quarantine(lake) == [("a.csv", 3, "columns"), ("b.csv", 3, "columns")]
+    assert new_files(lake, "disputes") == []
+
+
+def test_a_lost_state_repeats_nothing(lake: Lake) -> None:
+    key = drop(lake, "disputes", "a.csv", ONE, "bad")
+    ingest(lake, "disputes", RULES, NOW)
+    lake.put(key, csv("disputes", ONE.replace("310.5", "99"), "bad"))
+    ingest(lake, "disputes", RULES, NOW)
+    lake.delete("batches/business/disputes.json")
+    done = ingest(lake, "disputes", RULES, NOW)
+    assert (done.rows.num_rows, lake.read("disputes").num_rows, amounts(lake)) == (0, 2, {"D1": 99.0})
+    assert len(quarantine(lake)) == 2  # one for each content of the file
+
+
+def test_a_corrected_row_counts_and_a_file_put_back_counts_again(lake: Lake) -> None:
+    key = drop(lake, "disputes", "a.csv", ONE, TWO)
+    first = lake.get(key)
+    ingest(lake, "disputes", RULES, NOW)
+    lake.put(key, csv("disputes", ONE.replace("310.5", "99"), TWO))
+    done = ingest(lake, "disputes", RULES, NOW)
+    assert (done.rows.num_rows, done.unchanged, amounts(lake)) == (1, 1, {"D1": 99.0, "D2": None})
+    lake.put(key, first)
+    ingest(lake, "disputes", RULES, NOW)
+    assert amounts(lake) == {"D1": 310.5, "D2": None}
+    assert lake.read("disputes").num_rows == 4  # append-only: the history stays
+
+
+def test_the_file_that_came_later_counts_whatever_its_name(lake: Lake, tmp_path: Path) -> None:
+    for name, amount, time in (("z.csv", "1", 1_700_000_000), ("a.csv", "2", 1_700_000_100)):
+        key = drop(lake, "disputes", name, ONE.replace("310.5", amount))
+        os.utime(tmp_path / "lake" / key, (time, time))
+    ingest(lake, "disputes", RULES, NOW)
+    assert amounts(lake) == {"D1": 2.0}
+
+
+def test_in_one_file_the_last_line_of_an_id_counts(lake: Lake) -> None:
+    drop(lake, "disputes", "a.csv", ONE, ONE.replace("310.5", "5"), TWO, TWO)
+    ingest(lake, "disputes", RULES, NOW)
+    assert amounts(lake) == {"D1": 5.0, "D2": None}
+    assert quarantine(lake) == [("a.csv", 2, "repeated_id")]  # a mere repetition is no contradiction
+
+
+def test_an_unsold_listing_is_sold_later(lake: Lake) -> None:
+    drop(lake, "transactions", "05.csv", "T1,L1,2026-05-20,,,EUR")
+    ingest(lake, "transactions", RULES, NOW)
+    assert latest(lake, "transactions")["sold_at"].isna().all()
+    drop(lake, "transactions", "06.csv", "T1,L1,2026-05-20,2026-06-04,9900,EUR")
+    ingest(lake, "transactions", RULES, NOW)
+    (row,) = latest(lake, "transactions").to_dict("records")
+    assert (str(row["sold_at"])[:10], row["price"]) == ("2026-06-04", 9900.0)
+
+
+def test_too_large_is_refused_unread(lake: Lake) -> None:
+    drop(lake, "disputes", "a.csv", ONE)
+    done = ingest(lake, "disputes", Policy(data=DataPolicy(max_bytes=10)), NOW)
+    assert (done.rows.num_rows, quarantine(lake), done.refused_share()) == (0, [("a.csv", None, "too_large")], 1.0)
+    assert new_files(lake, "disputes") == []
+
+
+def test_many_bad_rows_say_how_many_more_there_are(lake: Lake) -> None:
+    drop(lake, "disputes", "a.csv", *["bad"] * (module.PROBLEMS_A_FILE + 7))
+    done = ingest(lake, "disputes", RULES, NOW)
+    assert done.quarantined.num_rows == module.PROBLEMS_A_FILE
+    assert done.quarantined["detail"][-1].as_py().endswith("; and 7 more rows")
+    assert done.standing["raw/business/disputes/a.csv"].refused == module.PROBLEMS_A_FILE + 7
+
+
+def test_a_bad_file_warns_until_it_is_mended_or_removed(lake: Lake) -> None:
+    key = drop(lake, "disputes", "a.csv", "bad")
+    assert ingest(lake, "disputes", RULES, NOW).refused_share() == 1.0
+    assert ingest(lake, "disputes", RULES, NOW).refused_share() == 1.0  # nothing new, and still bad
+    lake.put(key, csv("disputes", ONE))
+    assert ingest(lake, "disputes", RULES, NOW).refused_share() == 0.0
+
+
+def test_files_outside_the_three_folders_are_named(lake: Lake) -> None:
+    drop(lake, "disputes", "a.csv", ONE)
+    lake.put("raw/business/inspection/a.csv", b"x")
+    lake.put("raw/business/b.csv", b"x")
+    assert stray_files(lake) == ["raw/business/b.csv", "raw/business/inspection/a.csv"]
