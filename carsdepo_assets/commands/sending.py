@@ -1,0 +1,199 @@
+"""`carsdepo send`: photographs to an inspection service, as the web site and the mobile app send them."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+FIELDS = ("source", "camera", "uploader", "region", "listing")
+MANIFEST = "manifest.csv"
+_TIMEOUT_S = 60.0
+_LEVELS = 3  # folders: images/, one below it, and the one that holds both
+_TRIES = 6  # of a photograph that a busy service sends back
+
+
+class ServiceUnreachable(ConnectionError):
+    """Nothing answers at the URL; the message says what to start."""
+
+
+@dataclass
+class Sent:
+    """failures: (file, why). latencies: milliseconds of the answered, waiting for a busy service included."""
+
+    photographs: int = 0
+    by_decision: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    prediction_ids: list[str] = field(default_factory=list)
+    digests: Counter[str] = field(default_factory=Counter)  # of the models that answered
+    seconds: float = 0.0
+
+    @property
+    def answered(self) -> int:
+        return len(self.prediction_ids)
+
+    @property
+    def per_second(self) -> float:
+        """Answered photographs a second."""
+        return self.answered / self.seconds if self.seconds else 0.0
+
+
+def send_folder(
+    url: str,
+    folder: Path,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    api_key: str | None = None,
+    concurrency: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sent:
+    """`send` of the photographs below folder/images, or below the folder where it has none of that name, by path.
+
+    Raises ValueError where there is none.
+    """
+    root = folder / "images" if (folder / "images").is_dir() else folder
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not files:
+        raise ValueError(f"{folder} has no photographs ({', '.join(SUFFIXES)}).")
+    return send(url, files, metadata, api_key=api_key, concurrency=concurrency, progress=progress)
+
+
+def send(
+    url: str,
+    files: Sequence[Path],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    api_key: str | None = None,
+    concurrency: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sent:
+    """One request a photograph, `concurrency` at a time. A refused photograph is a failure, and the others go on.
+
+    metadata: of FIELDS, for all; what a manifest.csv beside the photographs (or beside their folder) says of one goes
+    before it. A busy service (503) is asked again as it says. Raises ServiceUnreachable when nobody listens.
+    """
+    unknown = sorted(set(metadata or {}) - set(FIELDS))
+    if unknown:
+        raise ValueError(f"no metadata {', '.join(unknown)}: there are {', '.join(FIELDS)}.")
+    said, sent = _Manifests(), Sent()
+    headers = {"X-API-Key": api_key} if api_key else {}
+    limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+    started = time.perf_counter()
+    with (
+        httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S, limits=limits) as client,
+        ThreadPoolExecutor(concurrency, thread_name_prefix="send") as pool,
+    ):
+        _check(client, url)
+        work = ((file, {**(metadata or {}), **said.of(file)}) for file in files)
+        for file, answer, milliseconds in _answers(client, pool, work, concurrency):
+            sent.photographs += 1
+            if isinstance(answer, str):
+                sent.failures.append((str(file), answer))
+            else:
+                photograph = answer["photographs"][0]
+                sent.by_decision[photograph["decision"]] += 1
+                sent.prediction_ids.append(photograph["prediction_id"])
+                sent.digests[answer["model"]["digest"]] += 1
+                sent.latencies.append(milliseconds)
+            if progress is not None:
+                progress(sent.photographs, len(files))
+    sent.seconds = time.perf_counter() - started
+    return sent
+
+
+def _check(client: httpx.Client, url: str) -> None:
+    try:
+        client.get("/healthz")
+    except httpx.TransportError as error:
+        raise ServiceUnreachable(
+            f"{url} does not answer ({error}). Start the service: carsdepo serve --stage production."
+        ) from error
+
+
+def _answers(
+    client: httpx.Client, pool: ThreadPoolExecutor, work: Iterable[tuple[Path, dict[str, str]]], concurrency: int
+) -> Iterator[tuple[Path, dict[str, Any] | str, float]]:
+    """(file, answer or why there is none, milliseconds), in the order in which they end; files are read when due."""
+    pending: set[Future[tuple[Path, dict[str, Any] | str, float]]] = set()
+    for file, said in work:
+        if len(pending) >= 2 * concurrency:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+        pending.add(pool.submit(_one, client, file, said))
+    for future in pending:
+        yield future.result()
+
+
+def _one(client: httpx.Client, file: Path, said: dict[str, str]) -> tuple[Path, dict[str, Any] | str, float]:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        return file, f"cannot be read: {error.strerror}", 0.0
+    started = time.perf_counter()
+    for attempt in range(_TRIES):
+        try:
+            answer = client.post("/v1/inspections", files={"photographs": (file.name, data)}, data=said)
+        except httpx.HTTPError as error:  # it may have been answered and captured: sending again could count it twice
+            return file, f"{type(error).__name__}: {error}", 0.0
+        if answer.status_code != 503 or attempt == _TRIES - 1:
+            break
+        time.sleep(float(answer.headers.get("Retry-After", "1")))
+    milliseconds = 1000 * (time.perf_counter() - started)
+    try:
+        body = answer.json()
+        if answer.status_code == 200:
+            return file, body, milliseconds
+        return file, f"{answer.status_code} {body['error']['reason']}: {body['error']['detail']}", 0.0
+    except (ValueError, KeyError, TypeError):
+        return file, f"{answer.status_code}: not an answer of the inspection service", 0.0
+
+
+class _Manifests:
+    """The nearest manifest.csv that names a photograph: in its folder or a little above."""
+
+    def __init__(self) -> None:
+        self._sheets: dict[Path, dict[str, dict[str, str]]] = {}
+
+    def of(self, file: Path) -> dict[str, str]:
+        """What it says of the photograph; a listing, or in its place the group: one car's photographs belong together.
+
+        Raises ValueError naming a manifest that cannot be read.
+        """
+        for folder in list(file.absolute().parents)[:_LEVELS]:
+            rows = self._rows(folder)
+            path = file.absolute().relative_to(folder).as_posix().removeprefix("images/")
+            row = rows.get(path) or rows.get(file.name)
+            if row is not None:
+                found = {name: row[name] for name in FIELDS if row.get(name)}
+                if "listing" not in found and row.get("group"):
+                    found["listing"] = row["group"]
+                return found
+        return {}
+
+    def _rows(self, folder: Path) -> dict[str, dict[str, str]]:
+        if folder not in self._sheets:
+            path = folder / MANIFEST
+            self._sheets[folder] = _read(path) if path.is_file() else {}
+        return self._sheets[folder]
+
+
+def _read(path: Path) -> dict[str, dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [{str(k).strip().lower(): v.strip() for k, v in row.items() if v} for row in csv.DictReader(file)]
+    except (UnicodeDecodeError, csv.Error, AttributeError) as error:  # AttributeError: more values than columns
+        raise ValueError(f"{path}: not CSV in UTF-8 with a header: {error}") from error
+    if rows and not any("file" in row for row in rows):
+        raise ValueError(f"{path}: no column 'file'.")
+    return {
+        row["file"].replace("\\", "/").removeprefix("./").removeprefix("images/"): row for row in rows if "file" in row
+    }

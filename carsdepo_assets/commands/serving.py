@@ -1,0 +1,72 @@
+"""`carsdepo serve --stage STAGE`: the inspection service as a process, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+from carsdepo_assets.commands.dev import PortTaken
+from carsdepo_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from carsdepo_assets.inference.loading import Load
+    from carsdepo_assets.registry.ledger import Stage
+
+GRACE_S = 30  # seconds for requests under way when the service is asked to end
+
+
+def run(
+    settings: Settings, stage: Stage, host: str = "127.0.0.1", port: int | None = None, *, load: Load | None = None
+) -> int:
+    """Serves; on SIGTERM or SIGINT finishes the requests under way, closes the capture segment and returns 0.
+
+    port: default the stage's own; 0 takes a free one. The first line on stdout has the URL. load: how a model is got
+    from the lake. Raises PortTaken before anything else happens.
+    """
+    listener = _listen(host, getattr(settings, f"{stage}_port") if port is None else port, stage)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+    import uvicorn
+
+    from carsdepo_assets.inference import loading
+    from carsdepo_assets.inference.app import create_app
+
+    app = create_app(settings, stage, load or loading.load)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S, lifespan="on")
+    server = uvicorn.Server(config)
+
+    def end(number: int, frame: object) -> None:
+        server.should_exit = True
+
+    # Before uvicorn's own handlers, and after: it raises a signal again once it has ended well.
+    previous = {s: signal.signal(s, end) for s in (signal.SIGINT, signal.SIGTERM)}
+    shown, number = listener.getsockname()[:2]
+    print(f"{stage}: http://{shown}:{number}   lake: {settings.lake}   Ctrl-C ends it.", flush=True)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        for which, handler in previous.items():
+            signal.signal(which, handler)
+        listener.close()
+    return 0 if server.started else 1
+
+
+def _listen(host: str, port: int, stage: str) -> socket.socket:
+    """A listening socket. Raises PortTaken, also when the address is not this machine's."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # after a crash the port is free at once
+        listener.bind(address)
+        listener.listen(2048)  # now: a port that is only bound could be bound by a second service too
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            name = f"CARSDEPO_{stage.upper()}_PORT"
+            raise PortTaken(f"Port {port} is in use. End what listens there, or set {name}.") from error
+        raise PortTaken(f"{host}:{port} cannot be listened on: {error.strerror}.") from error
+    return listener

@@ -1,0 +1,169 @@
+"""The service's answers as types, with the examples that /docs shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from carsdepo_assets.inference.reconciler import Model, Status
+from carsdepo_assets.inference.records import Decision, Record
+
+_PHOTOGRAPH = "9f1c3b0e5d7a4c2f8b6e1d0c9a8f7e6d5c4b3a2918070f6e5d4c3b2a19080706"
+
+
+class ServedModel(BaseModel):
+    """The model that this answer came from."""
+
+    version: int | None = Field(description="in the registry", examples=[3])
+    digest: str = Field(description="of its weights", examples=["5f0d6c1a9b3e7d24"])
+    runtime: str = Field(description="what computes it", examples=["openvino"])
+    threshold: float = Field(description="score at and above which a box is damage", examples=[0.31])
+    class_names: list[str] = Field(examples=[["scratch", "dent"]])
+
+
+class Box(BaseModel):
+    """One scratch or dent."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    class_id: int = Field(examples=[1])
+    class_name: str = Field(alias="class", examples=["dent"])
+    score: float = Field(description="0..1", examples=[0.87])
+    box: tuple[float, float, float, float] = Field(
+        description="x1, y1, x2, y2 in pixels of the upright photograph (EXIF applied)",
+        examples=[(412.0, 300.5, 498.2, 361.0)],
+    )
+
+
+class Inspected(BaseModel):
+    """One photograph, answered."""
+
+    prediction_id: str = Field(
+        description="under this id the answer is captured", examples=["0c7e4f6a2b9d4e1f8a3c5d7e9f1b2a4c"]
+    )
+    file_name: str = Field(examples=["left_door.jpg"])
+    image_id: str = Field(description="sha256 of the bytes that were sent", examples=[_PHOTOGRAPH])
+    width: int = Field(description="of the upright photograph", examples=[1280])
+    height: int = Field(examples=[960])
+    decision: Decision = Field(
+        description="damage: a box at the threshold. needs_person: the best score lies just under it. clear: neither",
+        examples=["damage"],
+    )
+    boxes: list[Box] = Field(description="at or above the threshold, best first")
+
+
+class Inspection(BaseModel):
+    request_id: str = Field(examples=["b8d7c6a5f4e34d2c9b1a0f9e8d7c6b5a"])
+    model: ServedModel
+    photographs: list[Inspected] = Field(description="in the order in which they were sent")
+
+
+class ErrorBody(BaseModel):
+    reason: str = Field(description="for programs", examples=["truncated"])
+    detail: str = Field(description="for people", examples=["photograph 1 of 1, 'left_door.jpg': the file ends early"])
+
+
+class Refusal(BaseModel):
+    error: ErrorBody
+    request_id: str = Field(examples=["b8d7c6a5f4e34d2c9b1a0f9e8d7c6b5a"])
+
+
+class Health(BaseModel):
+    """What this service serves now; answered with 200 whatever the status."""
+
+    stage: Literal["staging", "production"]
+    status: Status = Field(
+        description="empty: the ledger names no model for this stage. loading: the first one is on its way. "
+        "failed: it cannot be loaded, and is tried again"
+    )
+    digest: str | None = Field(
+        description="of the served model; compare with the ledger's", examples=["5f0d6c1a9b3e7d24"]
+    )
+    version: int | None = Field(examples=[3])
+    runtime: str | None = Field(examples=["openvino"])
+    ledger_sequence: int | None = Field(description="the ledger's event that is carried out", examples=[12])
+    error: str | None = Field(description="why what is served is not what the ledger says last", examples=[None])
+    started_at: str = Field(examples=["2026-11-24T08:00:00+00:00"])
+    lake: str = Field(description="the lake whose ledger is followed", examples=["/srv/carsdepo/lake"])
+
+
+def inspection(request_id: str, model: Model, records: Sequence[Record]) -> Inspection:
+    card = model.loaded.card
+    return Inspection(
+        request_id=request_id,
+        model=ServedModel(
+            version=model.version,
+            digest=model.digest,
+            runtime=model.loaded.runtime,
+            threshold=card.threshold,
+            class_names=list(card.class_names),
+        ),
+        photographs=[_inspected(record, card.class_names) for record in records],
+    )
+
+
+def _inspected(record: Record, class_names: Sequence[str]) -> Inspected:
+    answer = record.answer
+    return Inspected(
+        prediction_id=record.prediction_id,
+        file_name=record.sent.file_name,
+        image_id=record.sent.image_id,
+        width=answer.width,
+        height=answer.height,
+        decision=answer.decision,
+        boxes=[
+            Box(class_id=b.class_id, class_name=class_names[b.class_id], score=b.score, box=(b.x1, b.y1, b.x2, b.y2))
+            for b in answer.boxes[: answer.n_boxes]
+        ],
+    )
+
+
+# What FastAPI cannot derive, since the body is read within limits by hand.
+FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["photographs"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "photographs": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "JPEG, PNG, WebP, BMP or TIFF",
+                        },
+                        "source": {"type": "string", "description": "where they come from", "example": "mobile"},
+                        "camera": {"type": "string", "description": "default: EXIF's", "example": "Pixel 9"},
+                        "uploader": {"type": "string", "example": "dealer-17"},
+                        "region": {"type": "string", "example": "north"},
+                        "listing": {"type": "string", "description": "the car on sale", "example": "L-20481"},
+                        "metadata": {
+                            "type": "string",
+                            "description": "JSON: a list of objects, one a photograph, with the keys above; "
+                            "what it says goes before the fields that apply to all",
+                            "example": '[{"listing": "L-20481", "camera": "Pixel 9"}]',
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
+RAW: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Refusal, "description": "Not a form, or `metadata` is not JSON"},
+    401: {"model": Refusal, "description": "X-API-Key is missing or wrong"},
+    413: {"model": Refusal, "description": "Too many bytes, pixels or photographs"},
+    415: {"model": Refusal, "description": "Not multipart, or not an image that is read here"},
+    422: {"model": Refusal, "description": "An image or field that cannot be used"},
+    503: {"model": Refusal, "description": "No model is loaded, too much work is waiting, or capture fails: try later"},
+}

@@ -1,0 +1,109 @@
+"""The HTTP face of the inspection service: its endpoints and their documentation."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response, Security
+from fastapi.security import APIKeyHeader
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+
+from carsdepo_assets import __version__
+from carsdepo_assets.inference.answers import FORM, RAW, REFUSALS, Health, Inspection
+from carsdepo_assets.inference.loading import Load, load
+from carsdepo_assets.inference.requests import Photograph, Refused, read_form, read_raw
+from carsdepo_assets.inference.service import Service, refusal
+from carsdepo_assets.registry.ledger import Stage
+from carsdepo_assets.settings import Settings
+
+
+def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
+    """The service of a stage over settings.lake; `load` gets a model from the lake.
+
+    A request with one bad photograph among several is refused whole, naming it, and leaves nothing behind.
+    """
+    service = Service(settings, stage, load)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(service.start)
+        yield
+        await asyncio.to_thread(service.stop)
+
+    app = FastAPI(
+        title=f"Carsdepo inspections ({stage})",
+        version=__version__,
+        summary="Finds scratches and dents on photographs of cars.",
+        description="Every answer is captured with its model, photograph and features under its prediction_id "
+        "before it is given. Errors are JSON too: `error.reason` for programs, `error.detail` for people.",
+        lifespan=lifespan,
+    )
+    app.add_exception_handler(HTTPException, _http_error)
+
+    async def one_raw(request: Request) -> list[Photograph]:
+        return [await read_raw(request, service.policy.inference)]
+
+    async def form(request: Request) -> list[Photograph]:
+        return await read_form(request, service.policy.inference)
+
+    # For /docs only: the service checks the key before it reads the body.
+    key = [Security(APIKeyHeader(name="X-API-Key", auto_error=False))]
+    inspect: dict[str, Any] = {
+        "response_model": Inspection,
+        "responses": REFUSALS,
+        "dependencies": key,
+        "tags": ["inspect"],
+    }
+
+    @app.post("/v1/inspections", openapi_extra=FORM, **inspect)
+    async def inspections(request: Request) -> Response:
+        """Inspect photographs of a car. One bad photograph refuses the whole request and names it; nothing is
+        captured then. With a key configured, send it as `X-API-Key`."""
+        return await service.respond(request, form)
+
+    @app.post("/invocations", openapi_extra=RAW, **inspect)
+    async def invocations(request: Request) -> Response:
+        """SageMaker's contract: the body is one photograph's bytes."""
+        return await service.respond(request, one_raw)
+
+    @app.get("/healthz", response_model=Health, tags=["operate"])
+    async def healthz() -> Health:
+        """What is served, and by which event of the ledger; 200 whatever the status."""
+        return service.health()
+
+    @app.get("/ping", responses={503: {"description": "No model is served"}}, tags=["operate"])
+    async def ping() -> Response:
+        """SageMaker's contract: 200 when a model is served."""
+        return Response(status_code=200 if service.reconciler.state.model else 503)
+
+    @app.get("/metrics", response_class=Response, tags=["operate"])
+    def metrics() -> Response:
+        """For Prometheus."""
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    if stage == "production":
+        app.include_router(_site(settings, service))
+    return app
+
+
+def _site(settings: Settings, service: Service) -> APIRouter:
+    """The pages for people; this stage's health comes from this process, the others' over HTTP."""
+    from carsdepo_assets.site.app import pages
+    from carsdepo_assets.site.reading import ask_service
+
+    ask = ask_service(settings)
+    return pages(settings, lambda stage: service.health().model_dump() if stage == service.stage else ask(stage))
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    """No such path or method, in the form of every other error."""
+    assert isinstance(error, HTTPException)
+    reason = {404: "not_found", 405: "wrong_method", 401: "unauthorized"}.get(error.status_code, "refused")
+    response = refusal(Refused(error.status_code, reason, str(error.detail)), uuid.uuid4().hex)
+    response.headers.update(error.headers or {})  # which methods, which kind of authentication
+    return response

@@ -1,0 +1,208 @@
+"""Every answer is written down before it is sent: no answer without its line.
+
+A line is with the operating system when `write` returns, so it survives the death of the process; its segment is
+forced to the disk when it closes, so a power cut costs at most the answers of an open segment. On a folder segments
+are written in the lake itself; on S3 below home/, and closed ones are shipped under the same name.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from carsdepo_assets.inference.records import Record
+from carsdepo_assets.inference.segments import OPEN, ROOT, close_orphans, finish, hour_folder, lock, photograph_key
+from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.policy import InferencePolicy
+
+logger = logging.getLogger(__name__)
+
+
+class CaptureError(OSError):
+    """The answer cannot be written down, so it must not be given."""
+
+
+@dataclass
+class _Open:
+    path: Path
+    descriptor: int
+    folder: str  # of its hour
+    opened_at: datetime
+    size: int = 0
+    lines: int = 0
+
+
+class Capture:
+    """Segments of one service. Safe to call from several threads; `close` ends the background thread."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        stage: str,
+        policy: InferencePolicy,
+        home: Path,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._lake, self._stage, self._policy, self._now = lake, stage, policy, now
+        self._root = lake.root or home
+        self._instance = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+        self._lock = threading.Lock()
+        self._open: _Open | None = None
+        self._retired: deque[_Open] = deque()  # full or old, to be closed
+        self._opened = 0
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.torn_lines = 0  # of dead processes' segments, dropped
+        self._unshipped_since: datetime | None = None
+
+    def start(self) -> None:
+        """Closes what dead processes of this stage left open, then closes aged segments in the background."""
+        count, self.torn_lines = close_orphans(self._root, self._stage)
+        if count:
+            logger.warning(
+                "%d segments of a service that ended without closing them are closed; %d torn lines dropped.",
+                count,
+                self.torn_lines,
+            )
+        self._thread = threading.Thread(target=self._tend, name="capture", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Closes the open segment and ships what is closed."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+        with self._lock:
+            self._retire()
+        self._close_retired()
+        self._ship()
+
+    def keep(self, image_id: str, kind: str, data: bytes) -> str | None:
+        """Stores the photograph once by its content; its key, or None where the policy keeps none.
+
+        Raises CaptureError.
+        """
+        if not self._policy.keep_photographs:
+            return None
+        key = photograph_key(image_id, kind)
+        try:
+            if not self._lake.exists(key):
+                self._lake.put(key, data)
+        except LakeError as error:
+            raise CaptureError(f"the photograph cannot be kept: {error}") from error
+        return key
+
+    def write(self, records: Sequence[Record]) -> datetime:
+        """Appends one line a record in one write; returns the time that the lines carry. Raises CaptureError."""
+        try:
+            with self._lock:
+                # The time is taken under the lock: a segment's lines are of its hour, and in order.
+                at = self._now()
+                data = b"".join(record.line(secrets.token_hex(16), at) for record in records)
+                segment = self._segment(at)
+                self._append(segment, data)
+                segment.lines += len(records)
+                if segment.lines >= self._policy.segment_lines:
+                    self._retire()
+        except OSError as error:
+            raise CaptureError(f"the answer cannot be captured below {self._root}: {error.strerror}") from error
+        finally:
+            self._close_retired()
+        return at
+
+    def lag_seconds(self) -> float:
+        """Age of the oldest answer that ingestion cannot see yet; 0 when all segments are closed and shipped."""
+        with self._lock:
+            waiting = [s.opened_at for s in (self._open, *self._retired) if s]
+            since = [*waiting, *([self._unshipped_since] if self._unshipped_since else [])]
+        return max(0.0, (self._now() - min(since)).total_seconds()) if since else 0.0
+
+    def _segment(self, at: datetime) -> _Open:
+        """The segment of the answer's hour, opened where there is none."""
+        folder = hour_folder(self._stage, at)
+        if self._open is not None and self._open.folder != folder:
+            self._retire()
+        if self._open is None:
+            self._opened += 1
+            directory = self._root / folder
+            directory.mkdir(parents=True, exist_ok=True)
+            name = f"{self._instance}-{self._opened}.jsonl"
+            new = directory / f".{name}.new"  # under this name nobody takes it for an orphan before it is locked
+            descriptor = os.open(new, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
+            try:
+                lock(descriptor)
+                os.replace(new, directory / f"{name}{OPEN}")
+            except OSError:
+                os.close(descriptor)
+                raise
+            self._open = _Open(directory / f"{name}{OPEN}", descriptor, folder, at)
+        return self._open
+
+    def _append(self, segment: _Open, data: bytes) -> None:
+        """One write. What a full disk took of it is taken back, so that the next line starts on a line of its own."""
+        try:
+            written = os.write(segment.descriptor, data)
+            if written < len(data):
+                raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, {written} of {len(data)} bytes were taken")
+        except OSError:
+            try:
+                os.ftruncate(segment.descriptor, segment.size)
+            except OSError:
+                self._retire()  # closing drops the torn line, or leaves that to the next start
+            raise
+        segment.size += written
+
+    def _retire(self) -> None:
+        """Nothing more is written to the open segment; the lock is held."""
+        if self._open is not None:
+            self._retired.append(self._open)
+            self._open = None
+
+    def _close_retired(self) -> None:
+        """Closes them without the lock: no answer waits for the disk. What fails is left for the next start."""
+        while self._retired:
+            try:
+                segment = self._retired.popleft()
+            except IndexError:  # another thread took it
+                return
+            try:
+                finish(segment.path, segment.descriptor)
+            except OSError as error:
+                logger.error("%s: cannot be closed (%s); the next start closes it.", segment.path, error)
+            finally:
+                os.close(segment.descriptor)
+
+    def _tend(self) -> None:
+        while not self._ended.wait(min(1.0, self._policy.segment_age_s / 4)):
+            with self._lock:
+                opened = self._open
+                if opened and (self._now() - opened.opened_at).total_seconds() >= self._policy.segment_age_s:
+                    self._retire()
+            self._close_retired()
+            self._ship()
+
+    def _ship(self) -> None:
+        """Puts closed segments of the spool into the lake, by their name: the same one twice is the same object."""
+        if self._lake.root is not None:
+            return
+        waiting = sorted((self._root / ROOT / self._stage).rglob("*.jsonl"))
+        for path in waiting:
+            try:
+                self._lake.put(path.relative_to(self._root).as_posix(), path.read_bytes())
+                path.unlink()
+            except FileNotFoundError:  # another service that shares this spool was faster
+                continue
+            except LakeError as error:
+                if self._unshipped_since is None:
+                    logger.warning("%s stays in the spool: %s", path, error)
+                self._unshipped_since = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                return
+        self._unshipped_since = None

@@ -1,0 +1,136 @@
+"""Follows the ledger: what a stage is to serve is loaded beside what it serves, warmed up, then swapped in."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from carsdepo_assets.inference.loading import Load, Loaded
+from carsdepo_assets.inference.records import CAPTURE_FLOOR
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.policy import Policy
+from carsdepo_assets.registry import ledger
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.5
+_FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
+_WARM_UP = ((480, 640), (640, 480))  # height, width
+
+Status = Literal["serving", "empty", "loading", "failed"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What requests are answered with. A request keeps the one that it began with."""
+
+    loaded: Loaded
+    digest: str
+    version: int | None
+
+
+@dataclass(frozen=True)
+class State:
+    """What /healthz says. model and ledger_sequence: of what is served; error: why it is not the ledger's newest."""
+
+    status: Status
+    model: Model | None
+    ledger_sequence: int | None
+    error: str | None
+
+
+class Reconciler:
+    """`state` is replaced whole, so readers need no lock. One thread of its own; `stop` ends it."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        stage: ledger.Stage,
+        policy: Policy,
+        load: Load,
+        *,
+        poll_s: float = POLL_S,
+        swapped: Callable[[Model], None] = lambda model: None,
+    ) -> None:
+        self._lake, self._stage, self._policy, self._load = lake, stage, policy, load
+        self._poll_s, self._swapped = poll_s, swapped
+        self.state = State("loading", None, None, None)
+        self._done: int | None = None  # the ledger's version whose word is carried out
+        self._tried: int | None = None  # its version at the last try
+        self._retry_at, self._pause_s = 0.0, _FIRST_RETRY_S
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="reconciler", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def look(self) -> None:
+        """One look at the ledger, and what follows from it. Never raises: what fails is told in `state`."""
+        try:
+            version = self._lake.version("deployments")
+            if version == self._done:
+                if self.state.error is not None:  # the ledger was away and is back
+                    self.state = replace(self.state, error=None)
+                return
+            if version == self._tried and time.monotonic() < self._retry_at:
+                return
+            wanted = ledger.desired(self._lake, self._stage)
+        except Exception as error:  # the lake is away: what is served goes on
+            self._complain(f"the ledger cannot be read: {error}")
+            return
+        if version != self._tried:  # news are tried at once
+            self._tried, self._pause_s = version, _FIRST_RETRY_S
+        if wanted is None or wanted.digest is None:
+            self.state = State("empty", None, None, None)
+        elif self.state.model is not None and self.state.model.digest == wanted.digest:  # under a newer event
+            model = replace(self.state.model, version=wanted.version)
+            self.state = State("serving", model, wanted.sequence, None)
+        elif not self._swap(wanted.digest, wanted):
+            self._retry_at = time.monotonic() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _LAST_RETRY_S)
+            return
+        self._done = version
+
+    def _swap(self, digest: str, wanted: ledger.Event) -> bool:
+        """Loads and warms up the wanted model, then serves it. False when that failed."""
+        started = time.monotonic()
+        if self.state.model is None:
+            self.state = State("loading", None, None, self.state.error)
+        try:
+            loaded = self._load(self._lake, digest, self._policy)
+            for height, width in _WARM_UP:
+                loaded.predictor.predict([np.full((height, width, 3), 114, np.uint8)], CAPTURE_FLOOR)
+        except Exception as error:  # whatever a damaged model raises, what is served goes on
+            self._complain(f"model {digest} (ledger event {wanted.sequence}) cannot be loaded: {error}")
+            return False
+        model = Model(loaded, digest, wanted.version)
+        self.state = State("serving", model, wanted.sequence, None)
+        self._swapped(model)
+        logger.info(
+            "%s serves model %s (version %s, %s) by ledger event %d, loaded in %.1f s.",
+            self._stage, model.digest, model.version, loaded.runtime, wanted.sequence, time.monotonic() - started,
+        )  # fmt: skip
+        return True
+
+    def _complain(self, said: str) -> None:
+        """Into `state`, and into the log once."""
+        if self.state.error != said:
+            logger.error("%s: %s", self._stage, said)
+        self.state = replace(self.state, status="failed" if self.state.model is None else "serving", error=said)
+
+    def _follow(self) -> None:
+        while True:
+            self.look()
+            if self._ended.wait(self._poll_s):
+                return

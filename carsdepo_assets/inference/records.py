@@ -1,0 +1,158 @@
+"""One captured answer: as the service writes it, as a line of a segment, as a row of `inferences`.
+
+A line is SageMaker's data capture: captureData.endpointInput names the photograph (its key and digest, never its
+bytes), captureData.endpointOutput holds the answer as JSON text, eventMetadata the ids and the time.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+CAPTURE_FLOOR = 0.05  # score down to which boxes are captured; the answer holds those at the model's threshold
+EVENT_VERSION = "0"
+
+Decision = Literal["clear", "damage", "needs_person"]
+Finite = Field(allow_inf_nan=False)
+
+
+class MalformedLine(ValueError):
+    """A line of a segment that is not a captured answer; the message says why."""
+
+
+class _Part(BaseModel):
+    # A later release may add fields to its lines: an older one still ingests them.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class CapturedBox(_Part):
+    """Upright original pixels, half-open, clipped to the image."""
+
+    class_id: int = Field(ge=0, lt=2**31)
+    x1: float = Finite
+    y1: float = Finite
+    x2: float = Finite
+    y2: float = Finite
+    score: float = Field(ge=0, le=1)
+
+
+class Sent(_Part):
+    """What came in: one photograph and what the client said of it."""
+
+    image_id: str = Field(min_length=64, max_length=64)  # sha256 of the bytes
+    file_name: str
+    content_type: str
+    bytes: int = Field(gt=0)
+    photograph_key: str | None = None
+    source: str | None = None
+    camera: str | None = None
+    uploader: str | None = None
+    region: str | None = None
+    listing: str | None = None
+
+
+class Features(_Part):
+    """imaging.features of the photograph, as the pipeline measures it."""
+
+    luma_mean: float = Finite
+    luma_std: float = Finite
+    luma_p95: float = Finite
+    sharpness: float = Finite
+    saturation: float = Finite
+    colour_cast: float = Finite
+    aspect: float = Finite
+    megapixels: float = Finite
+    bits_per_pixel: float = Finite
+
+
+class Answer(_Part):
+    """What went out. boxes: down to CAPTURE_FLOOR, best first; n_boxes: at the threshold; max_score: 0 without boxes.
+
+    milliseconds: from the photograph's first decoding to its answer, without the wait for a free worker.
+    """
+
+    request_id: str
+    stage: str
+    digest: str
+    version: int | None
+    runtime: str
+    threshold: float = Field(ge=0, le=1)
+    width: int = Field(gt=0, lt=2**31)
+    height: int = Field(gt=0, lt=2**31)
+    decision: Decision
+    boxes: tuple[CapturedBox, ...]
+    n_boxes: int = Field(ge=0, lt=2**31)
+    max_score: float = Field(ge=0, le=1)
+    milliseconds: float = Field(ge=0, allow_inf_nan=False)
+    features: Features
+
+
+class Record(_Part):
+    """One photograph, answered. prediction_id is also the line's inferenceId."""
+
+    prediction_id: str = Field(min_length=1)
+    sent: Sent
+    answer: Answer
+
+    def line(self, event_id: str, at: datetime) -> bytes:
+        """The line of a segment, with its newline."""
+        event = {
+            "captureData": {
+                "endpointInput": {
+                    "observedContentType": self.sent.content_type,
+                    "mode": "INPUT",
+                    "data": self.sent.model_dump_json(exclude={"content_type"}),
+                    "encoding": "JSON",
+                },
+                "endpointOutput": {
+                    "observedContentType": "application/json",
+                    "mode": "OUTPUT",
+                    "data": self.answer.model_dump_json(),
+                    "encoding": "JSON",
+                },
+            },
+            "eventMetadata": {
+                "eventId": event_id,
+                "inferenceId": self.prediction_id,
+                "inferenceTime": at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            },
+            "eventVersion": EVENT_VERSION,
+        }
+        return json.dumps(event, separators=(",", ":")).encode() + b"\n"
+
+
+def row(line: bytes, segment: str) -> dict[str, Any]:
+    """The row of `inferences` that a line holds. Raises MalformedLine."""
+    try:
+        event = json.loads(line)
+        meta, data = event["eventMetadata"], event["captureData"]
+        if event["eventVersion"] != EVENT_VERSION:
+            raise MalformedLine(f"eventVersion {event['eventVersion']!r}, {EVENT_VERSION!r} is read here")
+        given, out = data["endpointInput"], data["endpointOutput"]
+        at = datetime.fromisoformat(meta["inferenceTime"])
+        if at.tzinfo is None:
+            raise MalformedLine(f"inferenceTime {meta['inferenceTime']!r} has no zone")
+        sent = {**json.loads(given["data"]), "content_type": given["observedContentType"]}
+        record = Record.model_validate(
+            {"prediction_id": meta["inferenceId"], "sent": sent, "answer": json.loads(out["data"])}
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise MalformedLine(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except (KeyError, TypeError) as error:  # a field is missing, or a part is no object
+        raise MalformedLine(f"not a data-capture event: {type(error).__name__} {error}") from error
+    except ValueError as error:  # JSON, UTF-8 and times; MalformedLine passes with its own words
+        raise MalformedLine(str(error)) from error
+    answer = record.answer.model_dump(exclude={"features"})
+    return {
+        "prediction_id": record.prediction_id,
+        "at": at,
+        **record.sent.model_dump(exclude={"content_type"}),
+        **answer,
+        "boxes": list(answer["boxes"]),
+        **record.answer.features.model_dump(),
+        "segment": segment,
+    }

@@ -1,0 +1,158 @@
+"""What a client sent, read within the policy's limits: photographs and what is said of them, or a refusal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from carsdepo_assets.policy import InferencePolicy
+
+FIELDS = ("source", "camera", "uploader", "region", "listing")
+_TEXT_MAX = 200  # characters of one value
+_FORM_BYTES = 2**16  # of one form field: `metadata` of many photographs
+
+
+class Refused(Exception):
+    """A request that is not answered: HTTP status, a reason for programs and a detail for people."""
+
+    def __init__(self, status: int, reason: str, detail: str, retry_after_s: int | None = None) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.status, self.reason, self.detail, self.retry_after_s = status, reason, detail, retry_after_s
+
+
+@dataclass
+class Photograph:
+    """One file of a request; `said` has the keys of FIELDS that the client filled."""
+
+    file_name: str
+    content_type: str
+    upload: UploadFile | bytes
+    said: dict[str, str] = field(default_factory=dict)
+
+    def read(self) -> bytes:
+        """The bytes; blocks where they were spooled to the disk."""
+        return self.upload if isinstance(self.upload, bytes) else self.upload.file.read()
+
+    def close(self) -> None:
+        """Frees the spooled file."""
+        if isinstance(self.upload, UploadFile):
+            self.upload.file.close()
+
+
+async def read_form(request: Request, policy: InferencePolicy) -> list[Photograph]:
+    """The photographs of a multipart request, in their order. Raises Refused; the caller closes their files.
+
+    Files over 1 MiB lie on the disk meanwhile; a body over the limit is left unread from there on.
+    """
+    kind = request.headers.get("content-type", "")
+    if not kind.lower().startswith("multipart/form-data"):
+        raise Refused(415, "not_multipart", f"send multipart/form-data with the field `photographs`, not {kind!r}")
+    parser = MultiPartParser(
+        request.headers,
+        _limited(request, policy.max_request_bytes),
+        max_files=policy.max_photographs,
+        max_fields=len(FIELDS) + 1,
+        max_part_size=_FORM_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            detail = f"at most {policy.max_photographs} photographs in one request"
+            raise Refused(413, "too_many_photographs", detail) from error
+        raise Refused(400, "bad_form", error.message) from error
+    with _closing_on_refusal(form.multi_items()) as items:
+        return _photographs(items, policy)
+
+
+async def read_raw(request: Request, policy: InferencePolicy) -> Photograph:
+    """The body itself as one photograph. Raises Refused."""
+    limit = min(policy.max_request_bytes, policy.max_photograph_bytes)
+    body = b"".join([chunk async for chunk in _limited(request, limit)])
+    return Photograph("", request.headers.get("content-type", "application/octet-stream"), body)
+
+
+async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body's chunks. Raises Refused before the first where the length is announced, else at the one too many."""
+    declared = request.headers.get("content-length", "")
+    size = int(declared) if declared.isdecimal() else 0
+    if size <= limit:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                break
+            yield chunk
+    if size > limit:
+        raise Refused(413, "too_large", f"the request is larger than {limit} bytes")
+
+
+@contextmanager
+def _closing_on_refusal(items: list[tuple[str, Any]]) -> Iterator[list[tuple[str, Any]]]:
+    try:
+        yield items
+    except Refused:
+        for _, value in items:
+            if isinstance(value, UploadFile):
+                value.file.close()
+        raise
+
+
+def _photographs(items: list[tuple[str, Any]], policy: InferencePolicy) -> list[Photograph]:
+    found: list[Photograph] = []
+    texts: dict[str, str] = {}
+    for name, value in items:
+        if name == "photographs":
+            if not isinstance(value, UploadFile):
+                raise Refused(422, "not_a_file", "`photographs` must be files: give each part a filename")
+            if (value.size or 0) > policy.max_photograph_bytes:
+                said = f"photograph {len(found) + 1}, {value.filename!r}: {value.size} bytes"
+                raise Refused(413, "too_large", f"{said}, at most {policy.max_photograph_bytes} are read")
+            kind = value.content_type or "application/octet-stream"
+            found.append(Photograph(_text("filename", value.filename) or "", kind, value))
+        elif name not in (*FIELDS, "metadata") or isinstance(value, UploadFile):
+            known = ", ".join(("photographs (files)", *FIELDS, "metadata"))
+            raise Refused(422, "unknown_field", f"no field {name!r}; the fields are {known}")
+        elif name in texts:
+            raise Refused(422, "field_twice", f"{name!r} comes twice")
+        else:
+            texts[name] = value
+    if not found:
+        raise Refused(422, "no_photographs", "the form has no file in the field `photographs`")
+    metadata = _metadata(texts.pop("metadata", None), len(found))
+    shared = {name: _text(name, value) for name, value in texts.items()}
+    for photograph, own in zip(found, metadata, strict=True):
+        photograph.said = {k: v for k, v in {**shared, **own}.items() if v}
+    return found
+
+
+def _metadata(text: str | None, count: int) -> list[dict[str, str | None]]:
+    """One object a photograph. What it says of its photograph goes before the fields that apply to all."""
+    if text is None:
+        return [{} for _ in range(count)]
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, "bad_metadata", f"`metadata` is not JSON: {error}") from error
+    if not isinstance(rows, list) or len(rows) != count or not all(isinstance(row, dict) for row in rows):
+        raise Refused(422, "bad_metadata", f"`metadata` must be a list of {count} objects, one a photograph")
+    unknown = sorted({str(key) for row in rows for key in row} - set(FIELDS))
+    if unknown:
+        raise Refused(422, "bad_metadata", f"`metadata` knows {', '.join(FIELDS)}, not {', '.join(unknown)}")
+    return [{k: v for k, v in ((k, _text(k, v)) for k, v in row.items()) if v} for row in rows]
+
+
+def _text(name: str, value: object) -> str | None:
+    """Short printable text, None where nothing is said."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > _TEXT_MAX or not all(c.isprintable() for c in value):
+        raise Refused(422, "bad_metadata", f"{name}: text of at most {_TEXT_MAX} printable characters is read")
+    return value.strip() or None

@@ -1,0 +1,185 @@
+"""The inspection service of one stage: photographs in, damage out, every answer captured before it is given."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import os
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import numpy as np
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from carsdepo_assets.imaging.encode import encode_jpeg
+from carsdepo_assets.imaging.pipeline import process
+from carsdepo_assets.inference.answers import Health, Inspection, inspection
+from carsdepo_assets.inference.capture import Capture, CaptureError
+from carsdepo_assets.inference.inspecting import inspect
+from carsdepo_assets.inference.loading import Load
+from carsdepo_assets.inference.metrics import Metrics
+from carsdepo_assets.inference.reconciler import Model, Reconciler
+from carsdepo_assets.inference.records import Record
+from carsdepo_assets.inference.requests import Photograph, Refused
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.registry.ledger import Stage
+from carsdepo_assets.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+READING = 64  # requests whose bodies arrive at a time: up to 1 MiB of memory for each of their files
+WORKING = 32  # requests that are computed or wait for a worker
+BODY_S = 60.0  # seconds that a client may take to send its body
+RETRY_AFTER_S = 1
+
+Read = Callable[[Request], Awaitable[list[Photograph]]]
+
+
+class _Places:
+    """A number of places, taken and given back on the event loop. A full house is refused, never queued."""
+
+    def __init__(self, places: int, what: str) -> None:
+        self._free, self._what = places, what
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        if not self._free:
+            raise Refused(503, "busy", f"too many requests are {self._what}: try again", RETRY_AFTER_S)
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+
+def refusal(refused: Refused, request_id: str) -> JSONResponse:
+    """The error as JSON, with the header that says when to try again."""
+    after = {} if refused.retry_after_s is None else {"Retry-After": str(refused.retry_after_s)}
+    error = {"reason": refused.reason, "detail": refused.detail}
+    return JSONResponse({"error": error, "request_id": request_id}, refused.status, headers=after)
+
+
+class Service:
+    """What the endpoints share. Nothing that waits for a disk or computes runs on the event loop."""
+
+    def __init__(self, settings: Settings, stage: Stage, load: Load) -> None:
+        self.stage, self.settings, self.policy = stage, settings, settings.policy()
+        lake = Lake.open(settings.lake)
+        self.capture = Capture(lake, stage, self.policy.inference, settings.home)
+        self.metrics = Metrics(stage, self.capture.lag_seconds)
+        self.reconciler = Reconciler(lake, stage, self.policy, load, swapped=self.metrics.swapped)
+        self.started_at = datetime.now(UTC)
+        cores = len(os.sched_getaffinity(0))
+        self._workers = ThreadPoolExecutor(cores, thread_name_prefix="inspect")
+        self._beside = ThreadPoolExecutor(2 * cores, thread_name_prefix="beside")
+        self._reading, self._working = _Places(READING, "being read"), _Places(WORKING, "waiting for a worker")
+
+    def start(self) -> None:
+        self.capture.start()
+        self.metrics.torn.labels(self.stage).inc(self.capture.torn_lines)
+        # The first photograph is as fast as the others: decoders and tables are loaded now.
+        blank = encode_jpeg(np.full((self.policy.data.min_side_px,) * 2 + (3,), 128, np.uint8), 90)
+        process(blank, self.policy.data)
+        self.reconciler.start()
+
+    def health(self) -> Health:
+        state = self.reconciler.state
+        model = state.model
+        return Health(
+            stage=self.stage,
+            status=state.status,
+            digest=model.digest if model else None,
+            version=model.version if model else None,
+            runtime=model.loaded.runtime if model else None,
+            ledger_sequence=state.ledger_sequence,
+            error=state.error,
+            started_at=self.started_at.isoformat(),
+            lake=self.settings.lake,
+        )
+
+    def stop(self) -> None:
+        """After the last request: ends the threads and closes the open segment."""
+        self.reconciler.stop()
+        self._workers.shutdown()
+        self._beside.shutdown()
+        self.capture.close()
+
+    def _check_key(self, request: Request) -> None:
+        """Raises Refused unless the request carries the key, where one is configured."""
+        wanted = self.settings.api_key
+        given = request.headers.get("x-api-key", "").encode("latin-1")  # as headers are decoded: the bytes sent
+        if wanted and not hmac.compare_digest(given, wanted.encode()):
+            raise Refused(401, "unauthorized", "the header X-API-Key is missing or wrong")
+
+    async def respond(self, request: Request, read: Read) -> Response:
+        """The inspection as JSON, or what went wrong as JSON."""
+        request_id, path, started = uuid.uuid4().hex, request.url.path, time.perf_counter()
+        self.metrics.in_flight.labels(self.stage).inc()
+        outcome = "failed"
+        try:
+            answer = await self._answer(request, read, request_id)
+            outcome = "ok"
+            return Response(answer.model_dump_json(by_alias=True), 200, media_type="application/json")
+        except Refused as refused:
+            outcome = "unavailable" if refused.status == 503 else "refused"
+            return refusal(refused, request_id)
+        except ClientDisconnect:
+            outcome = "gone"
+            return Response(status_code=400)  # nobody reads it
+        except Exception:
+            logger.exception("request %s failed", request_id)
+            return refusal(Refused(500, "failed", "the service failed; its log says why"), request_id)
+        finally:
+            self.metrics.in_flight.labels(self.stage).dec()
+            self.metrics.requests.labels(self.stage, path, outcome).inc()
+            self.metrics.seconds.labels(self.stage, path).observe(time.perf_counter() - started)
+
+    async def _answer(self, request: Request, read: Read, request_id: str) -> Inspection:
+        """Reads, inspects, captures. Raises Refused."""
+        self._check_key(request)
+        state = self.reconciler.state
+        if state.model is None:
+            said = state.error or {"empty": "no model was deployed to this stage yet"}.get(
+                state.status, "it is loading"
+            )
+            raise Refused(503, "no_model", f"no model is served: {said}", RETRY_AFTER_S)
+        with self._reading.one():
+            try:
+                async with asyncio.timeout(BODY_S):
+                    photographs = await read(request)
+            except TimeoutError as error:
+                raise Refused(408, "too_slow", f"the body did not arrive within {BODY_S:g} s") from error
+        try:
+            with self._working.one():
+                records = await asyncio.get_running_loop().run_in_executor(
+                    self._workers, self._work, photographs, state.model, request_id
+                )
+        finally:
+            for photograph in photographs:
+                photograph.close()
+        for record in records:
+            self.metrics.photographs.labels(self.stage, record.answer.decision).inc()
+        return inspection(request_id, state.model, records)
+
+    def _work(self, photographs: list[Photograph], model: Model, request_id: str) -> list[Record]:
+        try:
+            records = inspect(
+                photographs,
+                model,
+                self.policy,
+                stage=self.stage,
+                request_id=request_id,
+                keep=self.capture.keep,
+                beside=self._beside,
+            )
+            self.capture.write(records)
+        except CaptureError as error:
+            logger.error("request %s: %s", request_id, error)
+            raise Refused(503, "not_captured", "the answer cannot be captured, so it is not given", 10) from error
+        return records
