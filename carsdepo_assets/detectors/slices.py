@@ -8,7 +8,7 @@ from typing import Any
 from carsdepo_assets.lake.lake import Lake
 
 UNSAID_DARK, UNSAID_BRIGHT = "not said, dark", "not said, bright"
-DARK_LUMA = 60.0  # mean luma of 0..255
+DARK_LUMA = 48.0  # mean luma of 0..255: 95 % of rendered night photographs lie under it, 95 % of the others above
 
 
 def lights(lake: Lake, rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -8,20 +8,22 @@ import random
 import signal
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from carsdepo_assets.data.dataset import MANIFEST, NoLabelledPhotographs, thumbnail
+from carsdepo_assets.data.dataset import MANIFEST, NoLabelledPhotographs, build_dataset, thumbnail
 from carsdepo_assets.data.label_revisions import latest_revisions
 from carsdepo_assets.data.splitting import EXCLUDED, POOL, side
 from carsdepo_assets.detectors.training_set import training_set
 from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.datasets import LATEST, latest, read_manifest
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets_tests.data.small_lake import HEIGHT, WIDTH, car, dataset, label, upload
+from carsdepo_assets_tests.data.photographs import NOW
+from carsdepo_assets_tests.data.small_lake import HEIGHT, RULES, WIDTH, car, dataset, label, upload
 
 BOX, OTHER = "0 0.5 0.5 0.25 0.5\n", "1 0.25 0.25 0.25 0.25\n"
 
@@ -274,3 +276,15 @@ def test_a_label_whose_copy_is_not_made_yet_keeps_the_next_dataset_due(lake: Lak
     assert json.loads(lake.get(LATEST))["label_state"] == built
     lake.append("processed", [{"image_id": "f" * 64}], "late")
     assert label_state(lake) == built + 1
+
+
+def test_the_pointer_says_when_its_labels_were_first_seen(lake: Lake) -> None:
+    fill(lake, range(4))
+    build_dataset(lake, RULES, NOW)
+    first = json.loads(lake.get(LATEST))
+    build_dataset(lake, RULES, NOW + timedelta(hours=1))
+    assert json.loads(lake.get(LATEST)) == first  # nothing new: what is asked for since waits for labels
+    assert datetime.fromisoformat(first["at"]) == NOW
+    label(lake, {"c0-0.txt": OTHER})
+    build_dataset(lake, RULES, NOW + timedelta(hours=2))
+    assert datetime.fromisoformat(json.loads(lake.get(LATEST))["at"]) == NOW + timedelta(hours=2)

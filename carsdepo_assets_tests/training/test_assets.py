@@ -1,0 +1,87 @@
+"""The assets as Dagster runs them: what they record, and that they meet in the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from carsdepo_assets.detectors import stored
+from carsdepo_assets.detectors.base import Recipe
+from carsdepo_assets.experiments.assets import recipe
+from carsdepo_assets.lake import golden
+from carsdepo_assets.lake.golden import Golden
+from carsdepo_assets.lake.label_state import trained_at, trained_state
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.models import ModelCard, read_card
+from carsdepo_assets.registry.ledger import record
+from carsdepo_assets.registry.models import CANDIDATE, versions
+from carsdepo_assets.registry.resources import MlflowTracking
+from carsdepo_assets.resources import LakeResource, PolicyResource
+from carsdepo_assets.training import candidates
+from carsdepo_assets.training.assets import evaluation, registered_model
+from carsdepo_assets_tests.detectors.rectangles import DarkestRectangle, made_up_model
+from carsdepo_assets_tests.training.tiny import tiny_dataset
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    def load_model(lake: Lake, digest: str, device: str = "cpu") -> tuple[DarkestRectangle, ModelCard]:
+        return DarkestRectangle(), read_card(lake, digest)
+
+    monkeypatch.setattr(stored, "load_model", load_model)
+    return Lake.open(tmp_path / "lake")
+
+
+def materialize(
+    lake: Lake, tmp_path: Path, assets: Sequence[dg.AssetsDefinition], **config: object
+) -> dg.ExecuteInProcessResult:
+    resources = {
+        "lake": LakeResource(url=lake.url, home=str(tmp_path)),
+        "policy": PolicyResource(file=str(tmp_path / "absent.toml")),
+        "tracking": MlflowTracking(home=str(tmp_path)),
+    }
+    ops = {name: {"config": said} for name, said in config.items()}
+    with dg.DagsterInstance.ephemeral() as instance:
+        return dg.materialize(assets, resources=resources, run_config={"ops": ops}, instance=instance)
+
+
+def recorded(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
+    [made] = result.asset_materializations_for_node(asset)
+    return {name: value.value for name, value in made.metadata.items()}
+
+
+def test_the_recipe_starts_from_what_production_serves(lake: Lake, tmp_path: Path) -> None:
+    tiny_dataset(lake)
+    champion = made_up_model(lake, b"one", dataset="earlier")
+    first = recorded(materialize(lake, tmp_path, [recipe], recipe={"detector": "yolov8n"}), "recipe")
+    assert first["starts from"] == "scratch"
+    record(lake, "production", "promote", digest=champion, version=1, actor="ann", reason="test")
+    second = recorded(materialize(lake, tmp_path, [recipe], recipe={"detector": "yolov8n"}), "recipe")
+    assert second["starts from"] == f"champion {champion}"
+    assert first["digest"] != second["digest"]
+    assert candidates.plan(lake).recipe.champion == champion
+    other = recorded(materialize(lake, tmp_path, [recipe], recipe={"detector": "faster_rcnn"}), "recipe")
+    assert other["starts from"] == "imagenet"
+
+
+@pytest.mark.timeout(120)
+def test_the_golden_figures_reach_the_registry(lake: Lake, tmp_path: Path) -> None:
+    dataset = tiny_dataset(lake)
+    golden.write(lake, Golden(1, ("test0", "test1", "test2")))
+    old, new = (made_up_model(lake, name, dataset=dataset) for name in (b"old", b"new"))
+    record(lake, "production", "promote", digest=old, version=1, actor="ann", reason="test")
+    plan = candidates.Plan(dataset=dataset, recipe=Recipe(), label_state=14, seen_at=datetime(2026, 3, 4, tzinfo=UTC))
+    candidates.write(lake, plan, new)
+    result = materialize(lake, tmp_path, [evaluation, registered_model])
+    said = recorded(result, "evaluation")
+    assert (said["golden_version"], said["dataset_version"], said["champion"]) == (1, dataset, old)
+    assert "champion and candidate" in said
+    [version] = versions(MlflowTracking(home=str(tmp_path)).tracking())
+    assert (version.digest, version.aliases) == (new, (CANDIDATE,))
+    assert version.figures["map50"] == said["map50"] == pytest.approx(1.0)
+    assert trained_state(lake) == 14
+    assert trained_at(lake) == plan.seen_at
