@@ -17,7 +17,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.lake.datasets import read_manifest
-from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.lake import Lake, LakeError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _DISTRIBUTIONS = (
@@ -108,6 +108,21 @@ def build_lineage(
 def read_lineage(lake: Lake, digest: str) -> Lineage:
     """Raises LakeError when the lake has no such model."""
     return Lineage.model_validate_json(lake.get(f"models/{digest}/lineage.json"))
+
+
+def ancestors(lake: Lake, digest: str) -> list[Lineage]:
+    """The models that this one was initialised from, nearest first; ends where the lake has the next one no more."""
+    found: list[Lineage] = []
+    seen = {digest}
+    parent = read_lineage(lake, digest).initialised_from
+    while parent is not None and parent not in seen:
+        seen.add(parent)
+        try:
+            found.append(read_lineage(lake, parent))
+        except LakeError:
+            break
+        parent = found[-1].initialised_from
+    return found
 
 
 def describe_data(version: str, manifest: pa.Table) -> Data:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from carsdepo_assets.alerts.alerting import send
-from carsdepo_assets.alerts.channels import Alert, Log, Webhook
+from carsdepo_assets.alerts.channels import Alert, Channel, Log, Webhook
 from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import AlertPolicy, Policy
@@ -34,7 +34,7 @@ class Faulty:
 
 
 def test_the_same_key_is_one_alert_until_the_policy_repeats_it(lake: Lake, hook: Receiver) -> None:
-    channels = [Log(), Webhook(hook.url())]
+    channels: list[Channel] = [Log(), Webhook(hook.url())]
     first = send(lake, HOURLY, channels, ALERT, NOON)
     again = [send(lake, HOURLY, channels, ALERT, NOON + timedelta(minutes=m)) for m in (0, 30, 59)]
     other = send(lake, HOURLY, channels, replace(ALERT, key="drift:r2"), NOON)
@@ -66,7 +66,7 @@ def test_a_failing_channel_is_recorded_and_hinders_no_other(
 
 def test_a_channel_that_was_down_gets_the_alert_later_and_the_others_do_not(lake: Lake, hook: Receiver) -> None:
     hook.statuses = [410, 200]
-    channels = [Log(), Webhook(hook.url())]
+    channels: list[Channel] = [Log(), Webhook(hook.url())]
     send(lake, HOURLY, channels, ALERT, NOON)
     assert send(lake, HOURLY, channels, ALERT, NOON + timedelta(seconds=30)) is None
     later = send(lake, HOURLY, channels, ALERT, NOON + timedelta(seconds=61))

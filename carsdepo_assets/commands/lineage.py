@@ -1,0 +1,122 @@
+"""`carsdepo lineage`: where a model, a stage's model or a single answer comes from, with a place for every part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from carsdepo_assets.settings import Settings
+
+
+def lineage_of(
+    settings: Settings, *, model: str | None = None, stage: str | None = None, prediction: str | None = None
+) -> dict[str, Any]:
+    """What site.tracing says of the one that is named; of the latest model where none is.
+
+    model: a version number, a digest (or its first digits), or latest. Raises ValueError when two are named, and
+    TraceError or RegistryError (both LookupError), which list what there is.
+    """
+    from carsdepo_assets.lake.lake import Lake
+    from carsdepo_assets.site import tracing
+
+    if sum(v is not None for v in (model, stage, prediction)) > 1:
+        raise ValueError("Name one of --model, --stage and --prediction.")
+    lake, places = Lake.open(settings.lake), tracing.Places.of(settings)
+    tracking = tracing.open_tracking(settings)
+    if prediction is not None:
+        return tracing.prediction_lineage(lake, tracking, prediction, places)
+    if stage is not None:
+        return tracing.production_lineage(lake, tracking, stage, places)
+    return tracing.model_lineage(lake, tracking, _digest(lake, tracking, model or "latest"), places)
+
+
+def _digest(lake: Any, tracking: Any, model: str) -> str:
+    """Without MLflow a whole digest still names a model: its lineage lies in the lake."""
+    from carsdepo_assets.lake.models import is_complete
+    from carsdepo_assets.registry.models import RegistryError, get
+
+    if model != "latest" and "/" not in model and is_complete(lake, model):
+        return model
+    if tracking is None:
+        raise RegistryError("No model is registered yet. `carsdepo train` makes one.")
+    return get(tracking, model).digest
+
+
+def show(found: Mapping[str, Any], console: Console) -> None:
+    """The same as a table a part, for people."""
+    if "prediction" in found:
+        _table(console, "The answer", _answer(found))
+    elif "stage" in found:
+        _table(console, f"What {found['stage']} serves", _deployed(found["event"]))
+    model = found.get("model", found)
+    if "missing" in model:
+        console.print(escape(model["missing"]), highlight=False, soft_wrap=True)
+        return
+    name = f"version {model['version']}" if model["version"] else model["digest"]
+    _table(console, f"Model {name}", _model(model))
+
+
+def _table(console: Console, title: str, rows: Iterator[tuple[str, str]]) -> None:
+    table = Table("what", title=title, title_justify="left", show_header=False)
+    table.add_column("value", overflow="fold")  # URLs and keys stay whole, to be opened from the terminal
+    for name, value in rows:
+        table.add_row(name, escape(value))
+    console.print(table)
+
+
+def _answer(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    answer, photograph, event = found["prediction"], found["photograph"], found["served_by"]
+    yield "prediction", answer["prediction_id"]
+    yield "page", answer["url"]
+    yield "answered", f"{answer['at']} by {answer['stage']}, {answer['runtime']}, {answer['milliseconds'] or 0:.0f} ms"
+    yield "decision", f"{answer['decision']}: {answer['n_boxes']} boxes at threshold {answer['threshold']:.3f}"
+    counted = [b for b in answer["boxes"] if b["score"] >= answer["threshold"]]
+    yield "boxes", "\n".join(f"{b['class']} {b['score']:.3f} {[round(v) for v in b['box']]}" for b in counted) or "none"
+    yield (
+        "photograph",
+        f"{photograph['image_id']}\n{photograph['file_name']}, {photograph['width']} x {photograph['height']}",
+    )
+    yield "kept at", photograph["place"]
+    yield "captured in", answer["captured_in"]
+    yield "put there by", f"{event['actor']}, {event['at']}: {event['reason']}" if event else "no event of the ledger"
+
+
+def _deployed(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "model", event["digest"]
+    yield "since", event["at"]
+    yield event["action"], f"by {event['actor']}: {event['reason']}"
+    yield "Dagster run", event["url"] or "none"
+
+
+def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    data, judged, live = model["dataset"], model["evaluation"], model["approved_by"]
+    yield "digest", f"{model['digest']}  {' '.join(model['aliases'])}".strip()
+    yield "place", model["place"]
+    yield "page", model["url"]
+    yield "trained", f"{model['created_at']}, {model['detector']}"
+    yield "dataset", f"{data['version']}: {_counts(data['splits'])} photographs\n{data['place']}"
+    yield "labels", f"{data['boxes']} boxes; revisions: {_counts(data['revisions_by_origin'])}"
+    yield "upload batches", _counts(data["upload_batches"])
+    yield "label batches", _counts(data["label_batches"])
+    yield "recipe", ", ".join(f"{k} {v}" for k, v in model["recipe"].items() if v is not None)
+    yield "initialised from", " <- ".join(a["digest"] for a in model["initialised_from"]) or "no other model"
+    yield "code", f"{model['code']['version']}, source {model['code']['source_digest']}"
+    yield "policy", model["policy_digest"]
+    yield "MLflow run", model["mlflow"]["url"] or model["mlflow"]["run_id"] or "none"
+    yield "Dagster run", model["dagster"]["url"] or "none"
+    yield "evaluation", f"{judged['verdict']}\n{judged['url']}" if judged else "not yet"
+    for gate in model["gates"]:
+        yield (
+            "gate",
+            f"{gate['verdict']}, {gate['at']}, against {gate['champion'] or 'none'}\n{gate['url'] or ''}".strip(),
+        )
+    yield "to production", f"by {live['actor']}, {live['at']}: {live['reason']}" if live else "never"
+
+
+def _counts(numbers: Mapping[str, int], most: int = 8) -> str:
+    shown = [f"{n:,} {name}" for name, n in list(numbers.items())[:most]]
+    return ", ".join(shown) + (f" and {len(numbers) - most} more" if len(numbers) > most else "") or "none"

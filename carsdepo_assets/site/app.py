@@ -1,0 +1,197 @@
+"""The site: what serves, what was judged, what drifts, what waits for people, and where every answer came from.
+
+Server-rendered pages without scripts or anything from outside. With an API key set, the pages ask for it too: they
+show photographs.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, HTTPException, Query
+from fastapi.responses import HTMLResponse
+
+from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.objects import key_problem
+from carsdepo_assets.lake.queues import queue_state
+from carsdepo_assets.lake.queues import read as read_queue
+from carsdepo_assets.policy import Policy
+from carsdepo_assets.reporting.page import render
+from carsdepo_assets.settings import Settings
+from carsdepo_assets.site import answers, reading, tracing
+from carsdepo_assets.site.graph import lineage_graph
+from carsdepo_assets.site.pictures import picture
+
+_FOLDER = Path(__file__).parent
+# Reports and pages may style themselves and show pictures that they carry; nothing else runs or loads.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "private, no-store",
+}
+_LISTS = {
+    "evaluations": ("evaluation", "Evaluations", "Every judged model, on photographs that it never saw."),
+    "gates": ("gate", "Promotion gate", "Every comparison of a challenger with the model in production."),
+    "drift": ("drift", "Drift", "Every window of answers compared with what the model knows."),
+    "kpis": ("kpi", "KPIs", "What the platform does for the business, against its goals."),
+    "explorations": ("exploration", "Exploration", "What the datasets hold."),
+}
+_SHOWN, _THUMBNAIL, _LARGE = 50, 320, 1280  # answers in the list; longest sides in px
+
+
+def pages(settings: Settings, health: reading.Health | None = None) -> APIRouter:
+    """The site's routes. health: how a stage's service is asked; None: over HTTP, at its URL in the settings."""
+    site = Site(settings, health or reading.ask_service(settings))
+    router = APIRouter(dependencies=[Depends(_guard(settings.api_key))], include_in_schema=False)
+
+    def get(path: str, page: Callable[..., HTMLResponse]) -> None:
+        router.add_api_route(path, page, methods=["GET", "HEAD"], response_class=HTMLResponse)
+
+    get("/", site.index)
+    get("/predictions", site.predictions)
+    get("/predictions/{prediction_id}", site.prediction)
+    get("/models/{digest}", site.model)
+    get("/queues", site.queues)
+    get("/queues/{queue_id}", site.queue)
+    get("/alerts", site.alerts)
+    get("/reports/{path:path}", site.report)
+    for name in _LISTS:
+        get(f"/{name}", site.list_of(name))
+    return router
+
+
+def _guard(api_key: str | None) -> Callable[..., None]:
+    """Lets in who has the key: as password of any user (browsers ask for it), or as X-API-Key."""
+
+    def check(
+        authorization: Annotated[str | None, Header()] = None, x_api_key: Annotated[str | None, Header()] = None
+    ) -> None:
+        if api_key is None:
+            return
+        for said in (_password(authorization or ""), (x_api_key or "").encode("latin-1")):
+            if said and secrets.compare_digest(said, api_key.encode()):
+                return
+        raise HTTPException(
+            401,
+            "The pages show photographs: any user name, the API key as password.",
+            {"WWW-Authenticate": 'Basic realm="Carsdepo", charset="UTF-8"'},
+        )
+
+    return check
+
+
+def _password(authorization: str) -> bytes:
+    """Of HTTP basic, as UTF-8; empty where there is none. FastAPI's own reader refuses what is not ASCII."""
+    scheme, _, text = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return base64.b64decode(text, validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
+
+
+class Site:
+    """The pages. Each reads the lake anew, so it shows what is there now."""
+
+    def __init__(self, settings: Settings, health: reading.Health) -> None:
+        self.settings, self.health = settings, health
+        self.places = tracing.Places.of(settings)
+
+    def index(self) -> HTMLResponse:
+        lake = self._lake()
+        now = reading.overview(lake, tracing.open_tracking(self.settings), self._policy(), self.health)
+        return self._page("index.html", "", now=now, places=self.places, lists=_LISTS)
+
+    def predictions(self, digest: Annotated[str | None, Query(max_length=64)] = None) -> HTMLResponse:
+        lake, limits = self._lake(), self._policy().inference
+        rows = answers.newest(lake, _SHOWN, digest)
+        shown = [(row, picture(lake, row["photograph_key"], _THUMBNAIL, limits)) for row in rows]
+        return self._page("predictions.html", "predictions", shown=shown, digest=digest, most=_SHOWN)
+
+    def prediction(self, prediction_id: str) -> HTMLResponse:
+        lake = self._lake()
+        try:
+            found = tracing.prediction_lineage(lake, self._tracking(), prediction_id, self.places)
+        except tracing.TraceError as error:
+            return self._missing(error)
+        model = found["model"]
+        return self._page(
+            "prediction.html",
+            "predictions",
+            found=found,
+            picture=picture(lake, found["photograph"]["key"], _LARGE, self._policy().inference),
+            model=None if "missing" in model else model,
+            graph=None if "missing" in model else lineage_graph(model, prediction=found),
+        )
+
+    def model(self, digest: str) -> HTMLResponse:
+        lake = self._lake()
+        try:
+            if key_problem(digest) is not None or "/" in digest:
+                raise tracing.TraceError(f"{digest!r} cannot be a model's digest.")
+            found = tracing.model_lineage(lake, self._tracking(), digest, self.places)
+        except tracing.TraceError as error:
+            return self._missing(error)
+        graph = lineage_graph(found, answers=answers.count_by_digest(lake).get(digest, 0))
+        return self._page("model.html", "", model=found, graph=graph)
+
+    def queues(self) -> HTMLResponse:
+        return self._page("queues.html", "queues", queues=queue_state(self._lake()))
+
+    def queue(self, queue_id: str) -> HTMLResponse:
+        lake, limits = self._lake(), self._policy().inference
+        try:
+            queue = read_queue(lake, queue_id)
+        except LakeError as error:
+            return self._missing(error)
+        labelled = set(lake.read("annotations", columns=["image_id"])["image_id"].to_pylist())
+        shown = [
+            (p, p.image_id in labelled, picture(lake, p.photograph_key, _THUMBNAIL, limits)) for p in queue.photographs
+        ]
+        return self._page("queue.html", "queues", queue=queue, shown=shown)
+
+    def alerts(self) -> HTMLResponse:
+        return self._page("alerts.html", "alerts", alerts=reading.alerts(self._lake(), 200))
+
+    def list_of(self, name: str) -> Callable[[], HTMLResponse]:
+        kind, title, about = _LISTS[name]
+
+        def listed() -> HTMLResponse:
+            found = reading.reports(self._lake(), kind)
+            return self._page("reports.html", name, reports=found, heading=title, about=about, kind=kind)
+
+        return listed
+
+    def report(self, path: str) -> HTMLResponse:
+        """A report as it lies in the lake: HTML below reports/, and nothing else."""
+        key = f"reports/{path}"
+        if key_problem(key) is None and key.endswith(".html"):
+            try:
+                return HTMLResponse(self._lake().get(key), headers=_HEADERS)
+            except LakeError:
+                pass
+        return self._missing(LookupError(f"No report {path!r}. The lists above name those there are."))
+
+    def _page(self, template: str, here: str, status: int = 200, **values: Any) -> HTMLResponse:
+        html = render(_FOLDER, template, here=here, parse=datetime.fromisoformat, **values)
+        return HTMLResponse(html, status, _HEADERS)
+
+    def _missing(self, error: Exception) -> HTMLResponse:
+        return self._page("message.html", "", 404, heading="Not here", text=str(error))
+
+    def _lake(self) -> Lake:
+        return Lake.open(self.settings.lake)
+
+    def _policy(self) -> Policy:
+        return self.settings.policy()
+
+    def _tracking(self) -> Any:
+        return tracing.open_tracking(self.settings)

@@ -1,0 +1,161 @@
+"""The sensors in a real Dagster instance, with services that really answer or do not."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from carsdepo_assets.alerts.resources import AlertsResource
+from carsdepo_assets.alerts.sensors import failed_runs, service_health
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.registry import ledger
+from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
+
+
+@dg.op
+def break_down() -> None:
+    try:
+        raise KeyError("no such camera")
+    except KeyError as error:
+        raise RuntimeError("it broke") from error
+
+
+@dg.op
+def refuse() -> None:
+    raise dg.Failure(description="The batch is unsound: half of it is black.")
+
+
+@dg.job
+def breaking() -> None:
+    break_down()
+
+
+@dg.job
+def refusing() -> None:
+    refuse()
+
+
+def resources(lake: Lake, port: int = 1) -> dict[str, Any]:
+    url = f"http://127.0.0.1:{port}"
+    return {
+        "lake": LakeResource(url=lake.url, home=lake.url),
+        "policy": PolicyResource(file="absent.toml"),
+        "services": ServicesResource(production=url, staging=url),
+        "alerts": AlertsResource(dagster_url="http://dagster"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        (breaking, "break_down: KeyError: 'no such camera'"),
+        (refusing, "refuse: The batch is unsound: half of it is black."),
+    ],
+)
+def test_a_failed_run_is_told_of_once(lake: Lake, job: dg.JobDefinition, said: str) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance, raise_on_error=False)
+        context = dg.build_run_status_sensor_context(
+            "failed_runs", result.get_run_failure_event(), instance, result.dagster_run, resources=resources(lake)
+        ).for_run_failure()
+        for _ in range(2):
+            failed_runs(context)
+    (row,) = lake.read("alerts").to_pylist()
+    assert (row["kind"], row["severity"]) == ("run_failed", "warning")
+    assert row["title"] == f"Run of {job.name} failed"
+    assert row["body"] == f"{said}\nhttp://dagster/runs/{result.run_id}"
+
+
+def test_a_run_that_is_tried_again_is_not_told_of(lake: Lake) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = breaking.execute_in_process(
+            instance=instance, raise_on_error=False, tags={"dagster/will_retry": "true"}
+        )
+        context = dg.build_run_status_sensor_context(
+            "failed_runs", result.get_run_failure_event(), instance, result.dagster_run, resources=resources(lake)
+        ).for_run_failure()
+        failed_runs(context)
+    assert lake.read("alerts").num_rows == 0
+
+
+@contextmanager
+def service(health: dict[str, Any]) -> Iterator[int]:
+    """Answers /healthz with `health`, which may be changed meanwhile; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(health).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            return None
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def tick(lake: Lake, cursor: str | None, port: int) -> dg.SensorResult:
+    context = dg.build_sensor_context(cursor=cursor, resources=resources(lake, port))
+    result = service_health(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def older(cursor: str | None, seconds: float) -> str:
+    """The cursor as it would be had its troubles begun earlier."""
+    said = json.loads(cursor or "{}")
+    for trouble in said.values():
+        trouble["since"] = (datetime.fromisoformat(trouble["since"]) - timedelta(seconds=seconds)).isoformat()
+    return json.dumps(said)
+
+
+def test_before_the_first_deployment_nobody_is_asked(lake: Lake) -> None:
+    result = tick(lake, None, 1)
+    assert json.loads(result.cursor or "") == {}
+    assert "nothing to serve" in str(result.skip_reason)
+
+
+def test_silence_another_digest_and_recovery(lake: Lake) -> None:
+    ledger.record(lake, "production", "promote", digest="new", version=1, actor="ada@desk", reason="first")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = free.getsockname()[1]
+    first = tick(lake, None, nobody)
+    assert lake.read("alerts").num_rows == 0
+    second = tick(lake, older(first.cursor, 61), nobody)
+    assert "does not answer" in str(second.skip_reason)
+    (down,) = lake.read("alerts").to_pylist()
+    assert (down["kind"], down["severity"]) == ("service_down", "critical")
+    tick(lake, second.cursor, nobody)
+    assert lake.read("alerts").num_rows == 1
+    said: dict[str, Any] = {"stage": "production", "status": "serving", "digest": "old"}
+    with service(said) as port:
+        third = tick(lake, second.cursor, port)
+        assert sorted(lake.read("alerts")["kind"].to_pylist()) == ["ledger", "service_down"]
+        said["digest"] = "new"
+        fourth = tick(lake, third.cursor, port)
+    assert json.loads(fourth.cursor or "") == {}
+    assert lake.read("alerts")["severity"].to_pylist().count("info") == 1
+
+
+def test_the_sensors_run_by_default() -> None:
+    assert {s.default_status for s in (failed_runs, service_health)} == {dg.DefaultSensorStatus.RUNNING}

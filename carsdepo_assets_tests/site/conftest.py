@@ -1,0 +1,26 @@
+"""One filled installation for the tests that only read it, and empty ones for the others."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from carsdepo_assets_tests.registry.conftest import empty_store
+from carsdepo_assets_tests.site import a_lake
+
+__all__ = ["empty_store"]
+
+
+@pytest.fixture(scope="session")
+def filled(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> a_lake.Filled:
+    home = tmp_path_factory.mktemp("filled")
+    shutil.copy(empty_store, home / "mlflow.db")
+    return a_lake.fill(home, a_lake.shots())
+
+
+@pytest.fixture
+def home(empty_store: Path, tmp_path: Path) -> Path:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return tmp_path

@@ -1,0 +1,139 @@
+"""What the first page and `carsdepo status` know."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.policy import Policy, ReleasePolicy
+from carsdepo_assets.registry import ledger
+from carsdepo_assets.site import reading
+from carsdepo_assets_tests.site import a_lake
+
+PERSON = Policy(release=ReleasePolicy(approval="person"))
+A, B = "a" * 16, "b" * 16
+
+
+def silent(stage: str) -> None:
+    return None
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake.open(tmp_path / "lake")
+
+
+def waiting(lake: Lake, policy: Policy | None = None) -> list[tuple[str, str]]:
+    found = reading.pending(lake, ledger.events(lake), policy or Policy(), [])
+    return [(p.digest, p.why) for p in found]
+
+
+def say(lake: Lake, action: Any, digest: str | None, reason: str = "because") -> None:
+    ledger.record(lake, "production", action, digest=digest, version=None, actor="ada@desk", reason=reason)
+
+
+def test_overview_of_a_filled_lake(filled: a_lake.Filled) -> None:
+    serving = {"status": "serving", "digest": filled.first, "runtime": "openvino"}
+    now = reading.overview(
+        filled.lake, filled.tracking, Policy(), lambda stage: serving if stage == "production" else None
+    )
+    production, staging = now.stages
+    assert (production.stage, production.trouble) == ("production", None)
+    assert "carsdepo serve --stage staging" in (staging.trouble or "")
+    assert [v.version for v in now.models] == [2, 1]
+    assert [(p.digest, p.version, p.verdict) for p in now.pending] == [(filled.second, 2, "undecided")]
+    assert now.drift is not None
+    assert now.drift["band"] == "middle"
+    assert (now.answers, now.photographs, now.labelled, now.labels_waiting, now.queue_length) == (4, 12, 12, 0, 4)
+    assert now.reports["exploration"] is None
+    assert not now.empty
+    said = json.loads(json.dumps(now.to_dict()))
+    assert said["stages"][0]["digest"] == filled.first
+    assert said["kpis"]["summary"] == "6 of 8 goals met."
+    assert said["pending_approvals"][0]["why"] == "the gate could not decide"
+
+
+def test_overview_of_an_empty_lake(lake: Lake) -> None:
+    now = reading.overview(lake, None, Policy(), silent)
+    assert now.empty
+    assert json.dumps(now.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("health", "said"),
+    [
+        (None, "does not answer"),
+        ({"status": "loading"}, "loading"),
+        ({"status": "failed", "error": "no weights"}, "failed: no weights"),
+        ({"status": "serving", "digest": B}, f"serves {B}, the ledger says {A}"),
+    ],
+)
+def test_a_stage_in_trouble_says_so(lake: Lake, health: dict[str, Any] | None, said: str) -> None:
+    say(lake, "promote", A)
+    stage = reading.Serving("production", ledger.desired(lake, "production"), health)
+    assert said in (stage.trouble or "")
+
+
+def test_promote_waits_only_where_a_person_is_asked_for(lake: Lake) -> None:
+    a_lake.gate(lake, A, None, "promote")
+    assert waiting(lake) == []
+    assert waiting(lake, PERSON) == [(A, "the policy asks for a person (release.approval)")]
+    say(lake, "hold", None, "drift of 6 %")
+    assert waiting(lake) == [(A, "a hold stands: drift of 6 %")]
+
+
+def test_undecided_waits_and_reject_does_not(lake: Lake) -> None:
+    a_lake.gate(lake, A, None, "undecided")
+    a_lake.gate(lake, B, None, "reject")
+    assert waiting(lake, PERSON) == [(A, "the gate could not decide")]
+
+
+@pytest.mark.parametrize("action", ["approve", "reject"])
+def test_a_persons_word_settles_it(lake: Lake, action: str) -> None:
+    a_lake.gate(lake, A, None, "undecided")
+    say(lake, action, A)
+    assert waiting(lake) == []
+
+
+def test_what_production_serves_or_overtook_does_not_wait(lake: Lake) -> None:
+    a_lake.gate(lake, A, None, "undecided")
+    a_lake.gate(lake, B, None, "promote")
+    say(lake, "promote", B)
+    assert waiting(lake, PERSON) == []
+
+
+def test_a_newer_verdict_on_the_same_model_counts(lake: Lake) -> None:
+    a_lake.gate(lake, A, None, "undecided", datetime(2026, 1, 1, tzinfo=UTC))
+    a_lake.gate(lake, A, None, "reject", datetime(2026, 1, 2, tzinfo=UTC))
+    assert waiting(lake) == []
+
+
+def test_a_barred_model_that_passes_again_waits(lake: Lake) -> None:
+    say(lake, "promote", B)
+    say(lake, "promote", A)
+    say(lake, "rollback", B, "wrong at night")
+    a_lake.gate(lake, A, B, "promote")
+    ((digest, why),) = waiting(lake)
+    assert digest == A
+    assert "wrong at night" in why
+
+
+def test_reports_are_newest_first_and_damage_is_told(lake: Lake) -> None:
+    a_lake.report(lake, "drift", "good", "Drift", "None.")
+    lake.put("reports/drift/old.json", b'{"title": "Old", "at": "2020-01-01T00:00:00", "summary": "s", "figures": 3}')
+    for name, text in (("cut", b'{"title": '), ("list", b"[]"), ("time", b'{"at": 7}'), ("bytes", b"\xff\xfe")):
+        lake.put(f"reports/drift/{name}.json", text)
+    lake.put("reports/drift/alone.html", b"<p>page without its JSON")
+    lake.put("reports/drift/notes.txt", b"no report")
+    found = {r.id: r for r in reading.reports(lake, "drift")}
+    assert set(found) == {"good", "old", "cut", "list", "time", "bytes", "alone"}
+    assert {r.id for r in found.values() if r.trouble} == {"cut", "list", "time", "bytes", "alone"}
+    assert found["good"].page == "reports/drift/good.html"
+    assert found["old"].page is None
+    assert found["old"].figures == {}
+    assert [r.id for r in reading.reports(lake, "drift")][-1] == "old"

@@ -1,0 +1,148 @@
+"""From an answer back to its photographs, labels, code and people."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.registry import ledger
+from carsdepo_assets.registry.lineage import ancestors
+from carsdepo_assets.site import answers, tracing
+from carsdepo_assets_tests.site import a_lake
+
+PLACES = tracing.Places("http://site", "http://mlflow", "http://dagster")
+
+
+def test_an_answer_is_traced_to_the_photograph_the_labels_and_the_person(filled: a_lake.Filled) -> None:
+    found = tracing.prediction_lineage(filled.lake, filled.tracking, "p0001", PLACES)
+    sent = filled.records[1]
+    assert found["photograph"]["image_id"] == sent.sent.image_id
+    assert filled.lake.get(found["photograph"]["key"]) == a_lake.shots()[1].data
+    assert found["prediction"]["decision"] == "damage"
+    assert found["prediction"]["boxes"][0]["class"] == "dent"
+    assert found["prediction"]["boxes"][0]["score"] == pytest.approx(0.7)
+    assert found["served_by"]["action"] == "promote"
+    assert found["served_by"]["url"] == "http://dagster/runs/dagster-release"
+    model = found["model"]
+    assert (model["digest"], model["version"]) == (filled.first, 1)
+    assert model["dataset"]["version"] == filled.dataset
+    assert model["dataset"]["revisions_by_origin"] == {"yolo": 12}
+    assert model["approved_by"]["actor"] == "auto:0a1b2c3d4e5f"
+    assert [g["verdict"] for g in model["gates"]] == ["promote"]
+    assert model["code"]["version"]
+    experiment = filled.tracking.experiment_id()
+    assert model["mlflow"]["url"] == f"http://mlflow/#/experiments/{experiment}/runs/{model['mlflow']['run_id']}"
+    for url in (model["evaluation"]["url"], model["gates"][0]["url"]):
+        assert filled.lake.exists(url.removeprefix("http://site/"))
+
+
+def test_a_model_names_the_one_it_started_from(filled: a_lake.Filled) -> None:
+    found = tracing.model_lineage(filled.lake, filled.tracking, filled.second, PLACES)
+    assert [a["digest"] for a in found["initialised_from"]] == [filled.first]
+    assert found["approved_by"] is None
+    assert tracing.model_lineage(filled.lake, None, filled.first)["initialised_from"] == []
+
+
+def test_ancestors_end_where_the_lake_has_no_more_and_at_a_circle(filled: a_lake.Filled, home: Path) -> None:
+    lake = Lake.open(home / "lake")
+    text = filled.lake.get(f"models/{filled.second}/lineage.json")
+    for digest, parent in (("a", "b"), ("b", "c"), ("c", "b"), ("d", "gone")):
+        said = text.replace(filled.second.encode(), digest.encode()).replace(filled.first.encode(), parent.encode())
+        lake.put(f"models/{digest}/lineage.json", said)
+    assert [a.digest for a in ancestors(lake, "a")] == ["b", "c"]
+    assert ancestors(lake, "d") == []
+
+
+def test_without_mlflow_the_lineage_is_still_there(filled: a_lake.Filled) -> None:
+    found = tracing.prediction_lineage(filled.lake, None, "p0001")
+    assert found["model"]["version"] is None
+    assert found["model"]["mlflow"]["run_id"]
+    assert found["model"]["mlflow"]["url"] is None
+
+
+def test_answers_not_ingested_yet_are_found_in_open_and_closed_segments(filled: a_lake.Filled, home: Path) -> None:
+    lake = Lake.open(home / "lake")
+    records = a_lake.answered(lake, a_lake.shots(3), "d" * 16, 1, prefix="fresh")
+    key = a_lake.capture(lake, records[:2], torn=b'{"captureData":')
+    a_lake.capture(lake, records[2:], name="i-2.jsonl")
+    assert answers.find(lake, "fresh0001") is not None
+    found = tracing.prediction_lineage(lake, None, "fresh0001")
+    assert found["prediction"]["captured_in"] == key
+    assert found["prediction"]["boxes"][0]["box"] == [10, 12, 40, 50]
+    assert found["served_by"] is None
+    assert "No model" in found["model"]["missing"]
+    assert [r["prediction_id"] for r in answers.newest(lake, 9)][-1] == "fresh0000"
+    assert {r["prediction_id"] for r in answers.newest(lake, 9)} == {"fresh0000", "fresh0001", "fresh0002"}
+
+
+def test_a_segments_line_and_its_row_in_the_table_say_the_same(home: Path) -> None:
+    lake = Lake.open(home / "lake")
+    records = a_lake.answered(lake, a_lake.shots(1), "d" * 16, 7)
+    a_lake.capture(lake, records, name="i.jsonl")
+    waiting = answers.find(lake, "p0000")
+    a_lake.ingest(lake, records)
+    ingested = answers.find(lake, "p0000")
+    assert waiting is not None
+    assert ingested is not None
+    differing = {k for k in ingested if ingested[k] != waiting[k]}
+    assert differing == {"at", "segment"}
+    assert len(answers.newest(lake, 9)) == 1
+
+
+@pytest.mark.parametrize("asked", ["nope", "p0001' OR '1'='1", "", "../p0001", "x" * 500, "p0001\n"])
+def test_an_unknown_answer_says_which_there_are(filled: a_lake.Filled, asked: str) -> None:
+    with pytest.raises(tracing.TraceError, match="The last ones: p0003, p0002"):
+        tracing.prediction_lineage(filled.lake, filled.tracking, asked)
+
+
+def test_unknown_models_and_stages_say_which_there_are(filled: a_lake.Filled, home: Path) -> None:
+    with pytest.raises(tracing.TraceError, match=filled.second):
+        tracing.model_lineage(filled.lake, filled.tracking, "absent")
+    with pytest.raises(tracing.TraceError, match="Stages: staging, production"):
+        tracing.production_lineage(filled.lake, filled.tracking, "canary")
+    with pytest.raises(tracing.TraceError, match="Nothing has been deployed to staging"):
+        tracing.production_lineage(Lake.open(home / "lake"), None, "staging")
+
+
+def test_a_stage_says_what_it_serves_and_its_history(home: Path) -> None:
+    lake = Lake.open(home / "lake")
+    filled = a_lake.fill(home, a_lake.shots(1))
+    ledger.record(
+        lake, "production", "promote", digest=filled.second, version=2, actor="ada@desk", reason="Better at night"
+    )
+    found = tracing.production_lineage(lake, filled.tracking, "production", PLACES)
+    assert found["event"]["actor"] == "ada@desk"
+    assert [e["digest"] for e in found["history"]] == [filled.second, filled.first]
+    assert found["model"]["digest"] == filled.second
+    # Rolled back: an old answer keeps the event under which it was given.
+    ledger.record(lake, "production", "rollback", digest=filled.first, version=1, actor="ada@desk", reason="Worse")
+    old = tracing.prediction_lineage(lake, filled.tracking, "p0000", PLACES)
+    assert old["served_by"]["action"] == "promote"
+    assert old["model"]["approved_by"]["action"] == "rollback"
+
+
+def test_a_hundred_thousand_answers_are_searched_in_little_time(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    count, start = 100_000, datetime(2026, 1, 1, tzinfo=UTC)
+    rows = pa.table(
+        {
+            "prediction_id": [f"p{n}" for n in range(count)],
+            "at": [start + timedelta(seconds=n) for n in range(count)],
+            "digest": ["d"] * count,
+            "image_id": [f"{n:064x}" for n in range(count)],
+            "segment": [f"s{n // 500}" for n in range(count)],
+        }
+    )
+    lake.append("inferences", rows, "many")
+    started = time.monotonic()
+    found = answers.find(lake, "p50000")
+    newest = answers.newest(lake, 50)
+    assert time.monotonic() - started < 2  # 0.2 s measured on two cores
+    assert found is not None
+    assert found["image_id"] == f"{50000:064x}"
+    assert newest[0]["prediction_id"] == f"p{count - 1}"
