@@ -16,6 +16,10 @@ from carsdepo_assets.inference.segments import Segment, closed
 from carsdepo_assets.lake.lake import Lake
 
 STAGES = ("production", "staging")
+_SUMMARIZED = (
+    "prediction_id", "at", "stage", "digest", "version", "runtime", "file_name", "source", "decision", "n_boxes",
+    "max_score", "milliseconds", "segment",
+)  # fmt: skip
 _SHOWN = 500  # characters of a malformed line in quarantine; the segment keeps the whole
 
 
@@ -91,11 +95,11 @@ class Day:
 
 def summary(lake: Lake, day: date, shown: int = 10) -> Day:
     """Figures over all answers of the day that are ingested."""
+    found = lake.read("inferences", columns=_SUMMARIZED)
     answers = lake.query(
-        "SELECT prediction_id, at, stage, digest, version, runtime, file_name, source, decision, n_boxes, max_score, "
-        "milliseconds, segment FROM inferences WHERE CAST(at AS DATE) = day.day ORDER BY at DESC, prediction_id"
-        .replace("day.day", f"DATE '{day.isoformat()}'")
-    )  # fmt: skip
+        f"SELECT * FROM found WHERE CAST(\"at\" AS DATE) = DATE '{day.isoformat()}' ORDER BY \"at\" DESC, prediction_id",
+        found=found,
+    )
     counted = lake.query(
         "SELECT digest, version, runtime, stage, count(*) AS answers FROM answers GROUP BY ALL ORDER BY answers DESC",
         answers=answers,

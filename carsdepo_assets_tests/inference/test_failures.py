@@ -1,0 +1,128 @@
+"""What a client hears when the disk is full, the model breaks, or it is too slow itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from carsdepo_assets.inference import service as service_module
+from carsdepo_assets.inference.app import create_app
+from carsdepo_assets.inference.ingest import waiting
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets_tests.inference.a_service import RedPixels, load_red_pixels, put_model
+from carsdepo_assets_tests.inference.running import deploy, photograph, settings_of
+
+FILES = {"photographs": ("a.jpg", photograph(1), "image/jpeg")}
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake.open(settings_of(tmp_path).lake)
+
+
+class Here:
+    """The service in a thread of this process, so that a test can break what is below it."""
+
+    def __init__(self, app: Any) -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port = listener.getsockname()[1]
+        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
+        self._thread = threading.Thread(target=self._server.run, args=([listener],))
+        self._thread.start()
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}")
+
+    def post(self) -> httpx.Response:
+        return httpx.post(f"http://127.0.0.1:{self.port}/v1/inspections", files=FILES)
+
+    def end(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+
+@pytest.fixture
+def client(tmp_path: Path, lake: Lake) -> Iterator[Here]:
+    deploy(lake, "staging", put_model(lake, "a"))
+    made = Here(create_app(settings_of(tmp_path), "staging", load_red_pixels))
+    try:
+        until(lambda: made.get("/ping").status_code == 200)
+        yield made
+    finally:
+        made.end()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def no_space(*_: Any) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_503_and_never_an_uncaptured_answer(
+    client: Here, lake: Lake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", no_space)
+        answer = client.post()
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "not_captured")
+    assert "Retry-After" in answer.headers
+    assert "No space left" in caplog.text
+    assert 'outcome="unavailable"' in client.get("/metrics").text
+    assert client.post().status_code == 200
+    client.end()  # closes the segment
+    assert len(waiting(lake)) == 1
+    assert len(lake.get(waiting(lake)[0].key).splitlines()) == 1
+
+
+def test_a_photograph_that_cannot_be_kept_is_503_too(client: Here, lake: Lake) -> None:
+    Path(lake.url, "capture").mkdir(exist_ok=True)
+    Path(lake.url, "capture", "photographs").write_text("in the way")
+    answer = client.post()
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "not_captured")
+    assert waiting(lake) == []
+
+
+def test_a_model_that_breaks_is_500_in_json_and_the_next_request_works(
+    client: Here, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("the network went mad")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RedPixels, "_one", broken)
+        answer = client.post()
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (500, "failed")
+    assert "mad" not in answer.text  # insides are for the log
+    assert answer.json()["request_id"] in caplog.text
+    assert client.post().status_code == 200
+
+
+def test_a_client_that_never_ends_its_body_is_sent_away(client: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_module, "BODY_S", 0.1)
+    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as slow:
+        slow.sendall(b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+        assert slow.recv(65536).startswith(b"HTTP/1.1 408")
+    assert client.post().status_code == 200
+
+
+def test_a_client_that_leaves_in_the_middle_is_counted_and_harms_nobody(client: Here, lake: Lake) -> None:
+    with socket.create_connection(("127.0.0.1", client.port)) as gone:
+        gone.sendall(b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhalf")
+    until(lambda: 'outcome="gone",path="/invocations"' in client.get("/metrics").text)
+    assert client.post().status_code == 200
+    assert 'carsdepo_in_flight{stage="staging"} 0.0' in client.get("/metrics").text

@@ -1,0 +1,138 @@
+"""`carsdepo send` against a real service."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from carsdepo_assets.commands.sending import Sent, ServiceUnreachable, send, send_folder
+from carsdepo_assets.inference.ingest import ingest, waiting
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets_tests.inference.a_service import put_model
+from carsdepo_assets_tests.inference.running import Running, deploy, photograph, service, settings_of
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Lake, str]]:
+    settings = settings_of(tmp_path_factory.mktemp("sending"), "[inference]\nsegment_age_s = 0.2\n", api_key="k")
+    lake = Lake.open(settings.lake)
+    digest = put_model(lake, "a")
+    deploy(lake, "production", digest)
+    with service(settings) as running:
+        running.serves(digest)
+        yield running, lake, digest
+
+
+def test_a_folder_is_sent_with_what_its_manifest_says(served: tuple[Running, Lake, str], tmp_path: Path) -> None:
+    running, lake, digest = served
+    images = tmp_path / "images"
+    (images / "deeper").mkdir(parents=True)
+    for number in range(6):
+        (images / f"{number}.jpg").write_bytes(photograph(number, 24 if number % 3 else None))
+    (images / "deeper" / "6.jpg").write_bytes(photograph(6))
+    (images / "7.jpg").write_bytes(b"no photograph")
+    (tmp_path / "manifest.csv").write_text(
+        "File,camera,region,uploader,group,listing,source\n"
+        "images/0.jpg,Pixel 9,north,u1,g1,,\n1.jpg,,,,g1,L1,mobile\ndeeper/6.jpg,A,,,,,\n"
+    )
+    steps: list[tuple[int, int]] = []
+    sent = send_folder(
+        running.url, tmp_path, {"source": "web"}, api_key="k", concurrency=3, progress=lambda *s: steps.append(s)
+    )
+    assert (sent.photographs, sent.answered, sent.by_decision) == (8, 7, Counter(damage=5, clear=2))
+    assert [(Path(f).name, why.split(":")[0]) for f, why in sent.failures] == [("7.jpg", "415 not_an_image")]
+    assert sent.digests == Counter({digest: 7})
+    assert len(sent.latencies) == 7
+    assert min(sent.latencies) > 0
+    assert sent.per_second > 0
+    assert steps == [(n, 8) for n in range(1, 9)]
+    running.wait(lambda _: len(waiting(lake)) > 0 and not any(o.key.endswith(".open") for o in lake.list("capture")))
+    ingest(lake, waiting(lake))
+    rows = {r["file_name"]: r for r in lake.read("inferences").to_pylist()}
+    assert {r["prediction_id"] for r in rows.values()} == set(sent.prediction_ids)
+    said = {
+        n: tuple(rows[f"{n}.jpg"][k] for k in ("source", "camera", "region", "uploader", "listing")) for n in range(7)
+    }
+    assert said[0] == ("web", "Pixel 9", "north", "u1", "g1")
+    assert said[1] == ("mobile", None, None, None, "L1")
+    assert said[2] == ("web", None, None, None, None)
+    assert said[6] == ("web", "A", None, None, None)
+
+
+def test_a_wrong_key_is_a_failure_of_each(served: tuple[Running, Lake, str], tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(photograph(1))
+    sent = send(served[0].url, [tmp_path / "a.jpg", tmp_path / "gone.jpg"], api_key="wrong")
+    assert sorted(why.split(":")[0] for _, why in sent.failures) == ["401 unauthorized", "cannot be read"]
+
+
+def test_what_cannot_be_sent_says_why(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "a.jpg").write_bytes(photograph(1))
+    with pytest.raises(ServiceUnreachable, match="carsdepo serve"):
+        send(f"http://127.0.0.1:{port}", [tmp_path / "a.jpg"])
+    with pytest.raises(ValueError, match="colour"):
+        send(f"http://127.0.0.1:{port}", [], {"colour": "red"})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no photographs"):
+        send_folder(f"http://127.0.0.1:{port}", tmp_path / "empty")
+
+
+@pytest.mark.parametrize("text", ["name,camera\na.jpg,b\n", "file\na.jpg,b,c\n", "file\n\xff"])
+def test_a_manifest_that_cannot_be_read_is_named(served: tuple[Running, Lake, str], tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(photograph(1))
+    (tmp_path / "manifest.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"manifest\.csv"):
+        send(served[0].url, [tmp_path / "a.jpg"], api_key="k")
+
+
+def test_a_busy_service_is_asked_again(tmp_path: Path) -> None:
+    """Sends 503 twice for the first photograph, then an answer; gives up where it stays busy."""
+    asked: list[str] = []
+    (tmp_path / "a.jpg").write_bytes(photograph(1))
+
+    class Busy(BaseHTTPRequestHandler):
+        patience = 2
+
+        def do_GET(self) -> None:
+            self._say(200, b"{}")
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append(self.path)
+            if len(asked) <= self.patience:
+                self._say(503, b'{"error": {"reason": "busy", "detail": "later"}}')
+            else:
+                photographs = b'[{"decision": "clear", "prediction_id": "p"}]'
+                self._say(200, b'{"model": {"digest": "d"}, "photographs": ' + photographs + b"}")
+
+        def _say(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Retry-After", "0")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Busy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        sent = send(url, [tmp_path / "a.jpg"])
+        assert (sent.answered, len(asked)) == (1, 3)
+        Busy.patience = 1000
+        stuck: Sent = send(url, [tmp_path / "a.jpg"])
+        assert (stuck.answered, len(stuck.failures)) == (0, 1)
+        assert "busy" in stuck.failures[0][1]
+    finally:
+        server.shutdown()
+        server.server_close()
