@@ -1,0 +1,191 @@
+"""Served predictors: the same boxes as torch, from many threads at once, without torch in the process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from carsdepo_assets.detectors.base import Predictor
+from carsdepo_assets.detectors.export_card import RUNTIMES, ExportCard, RuntimeName, graph_key
+from carsdepo_assets.detectors.exports import export_model
+from carsdepo_assets.detectors.runtimes import ExportError, OnnxRuntime, OpenVino, load_served, torch_threads
+from carsdepo_assets.detectors.stored import load_model
+from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.policy import InferencePolicy, Policy
+from carsdepo_assets_tests.detectors.families import same
+from carsdepo_assets_tests.detectors.stored_models import NAMES, photographs, store_model
+
+ROOT = Path(__file__).parents[2]
+DETECTORS = ("yolov8n", "faster_rcnn")
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    return Lake.open(tmp_path_factory.mktemp("lake"))
+
+
+@pytest.fixture(scope="module")
+def exported(lake: Lake) -> dict[str, ExportCard]:
+    """By detector."""
+    return {name: export_model(lake, store_model(lake, name), Policy(), photographs()) for name in DETECTORS}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_serves_torchs_boxes(lake: Lake, exported: dict[str, ExportCard], detector: str, runtime: RuntimeName) -> None:
+    digest = exported[detector].digest
+    served = load_served(lake, digest, Policy(), runtime=runtime)
+    assert (served.runtime, served.card.class_names, served.export) == (runtime, NAMES, exported[detector])
+    check_contract(served.predictor)
+    reference, _ = load_model(lake, digest)
+    for rgb in photographs():
+        with torch_threads(1):
+            expected = reference.predict([rgb], 0.05)[0]
+        found = served.predictor.predict([rgb], 0.05)[0]
+        assert len(expected) > 5
+        assert abs(len(expected) - len(found)) <= 1  # one may lie at 0.05 itself
+        n = min(len(expected), len(found))
+        np.testing.assert_allclose(found.scores[:n], expected.scores[:n], atol=1e-3)
+
+
+def check_contract(predictor: Predictor) -> None:
+    """Any size; boxes in the image, best first, at most 100, above the score; the same alone and among others."""
+    rgb = photographs()[2]
+    images = [rgb, rgb[:60, :200], rgb[100:400, 50:90], rgb[:12, :9], np.full((300, 300, 3), 90, np.uint8)]
+    for image, found in zip(images, predictor.predict(images, 0.02), strict=True):
+        height, width = image.shape[:2]
+        assert same(found, predictor.predict([image], 0.02)[0])
+        assert 0 < len(found) <= 100
+        assert (found.xyxy.shape, found.xyxy.dtype) == ((len(found), 4), np.float64)
+        assert (found.xyxy >= 0).all()
+        assert (found.xyxy <= [width, height, width, height]).all()
+        assert (found.xyxy[:, 2:] > found.xyxy[:, :2]).all()
+        assert (np.diff(found.scores) <= 0).all()
+        assert found.scores.min() > 0.02
+        assert set(found.classes.tolist()) <= {0, 1}
+        assert found.classes.dtype == np.int64
+    assert [len(found) for found in predictor.predict(images, 1.0)] == [0] * 5
+    assert predictor.predict([]) == []
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_eight_threads_get_the_answers_of_one(
+    lake: Lake, exported: dict[str, ExportCard], detector: str, runtime: RuntimeName, threads: int
+) -> None:
+    """Of other photographs and other scores at the same time."""
+    predictor = load_served(lake, exported[detector].digest, Policy(), runtime=runtime, threads=threads).predictor
+    questions = [(rgb, score) for rgb in photographs() for score in (0.01, 0.1, 0.85)]
+    alone = [predictor.predict([rgb], score)[0] for rgb, score in questions]
+    assert len({len(found) for found in alone}) > 4
+    order = [int(i) for i in np.random.default_rng(0).permutation(2 * len(questions)) % len(questions)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda i: predictor.predict([questions[i][0]], questions[i][1])[0], order))
+    assert all(same(found, alone[i]) for i, found in zip(order, answers, strict=True))
+
+
+FRESH = """
+import json, sys
+from pathlib import Path
+import cv2
+from carsdepo_assets.detectors.runtimes import load_served
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.policy import Policy
+
+served = load_served(Lake.open(sys.argv[1]), sys.argv[2], Policy(), runtime=sys.argv[3])
+rgb = cv2.imread(sys.argv[4])[:, :, ::-1]
+found = served.predictor.predict([rgb], 0.05)[0]
+heavy = [m for m in ("torch", "torchvision", "ultralytics", "onnx", "matplotlib", "dagster") if m in sys.modules]
+print(json.dumps({"heavy": heavy, "scores": found.scores.tolist()}))
+"""
+
+
+@pytest.mark.parametrize(("detector", "runtime"), [("yolov8n", "onnxruntime"), ("faster_rcnn", "openvino")])
+def test_a_fresh_process_never_imports_torch(
+    lake: Lake, exported: dict[str, ExportCard], tmp_path: Path, detector: str, runtime: RuntimeName
+) -> None:
+    import cv2
+
+    digest, rgb = exported[detector].digest, photographs()[0]
+    cv2.imwrite(str(tmp_path / "photograph.png"), rgb[:, :, ::-1])
+    arguments = [str(lake.root), digest, runtime, str(tmp_path / "photograph.png")]
+    process = subprocess.run(
+        [sys.executable, "-c", FRESH, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert process.returncode == 0, process.stderr
+    said = json.loads(process.stdout)
+    assert said["heavy"] == []
+    here = load_served(lake, digest, Policy(), runtime=runtime).predictor.predict([rgb], 0.05)[0]
+    assert said["scores"] == here.scores.tolist()
+    assert len(here) > 5
+
+
+@pytest.mark.parametrize("runtime", [OnnxRuntime, OpenVino])
+def test_idle_threads_leave_the_cores_alone(
+    lake: Lake, exported: dict[str, ExportCard], runtime: type[OnnxRuntime | OpenVino]
+) -> None:
+    session = runtime(lake.get(graph_key(exported["yolov8n"].digest)), 2)
+    square = np.zeros((1, 96, 96, 3), np.uint8)
+    for _ in range(3):
+        session.run(square)
+    before = time.process_time()
+    time.sleep(0.4)
+    assert time.process_time() - before < 0.1
+
+
+def test_torchs_own_number_of_threads_is_given_back(lake: Lake, exported: dict[str, ExportCard]) -> None:
+    import torch
+
+    seen: list[int] = []
+
+    def watch(*_: object) -> None:
+        seen.append(torch.get_num_threads())
+
+    served = load_served(lake, exported["yolov8n"].digest, Policy(), runtime="torch", threads=2)
+    served.predictor.predictor.model.register_forward_hook(watch)  # type: ignore[attr-defined]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        served.predictor.predict(photographs()[:2])
+        assert seen == [2, 2]
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_without_an_export_torch_serves_and_nothing_else(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path)
+    digest = store_model(lake, "yolov8n")
+    served = load_served(lake, digest, Policy())
+    assert (served.runtime, served.export) == ("torch", None)
+    assert len(served.predictor.predict(photographs()[:1], 0.05)[0]) > 5
+    with pytest.raises(ExportError, match="has no export, which onnxruntime needs"):
+        load_served(lake, digest, Policy(), runtime="onnxruntime")
+    with pytest.raises(ExportError, match="has no export, which openvino needs"):
+        load_served(lake, digest, Policy(inference=InferencePolicy(runtime="openvino")))
+    with pytest.raises(LakeError, match="absent"):
+        load_served(lake, "absent", Policy())
+
+
+def test_a_graph_that_was_changed_is_not_served(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path)
+    digest = store_model(lake, "yolov8n")
+    export_model(lake, digest, Policy(), photographs()[:2])
+    lake.put(graph_key(digest), lake.get(graph_key(digest)) + b"\0")
+    with pytest.raises(ExportError, match="is not the graph that was compared with torch"):
+        load_served(lake, digest, Policy(), runtime="onnxruntime")
+
+
+def test_refuses_what_is_no_photograph(lake: Lake, exported: dict[str, ExportCard]) -> None:
+    predictor = load_served(lake, exported["yolov8n"].digest, Policy(), runtime="onnxruntime").predictor
+    for wrong in (np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)):
+        with pytest.raises(ValueError, match="expected HxWx3 uint8"):
+            predictor.predict([wrong])
