@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from carsdepo_assets.commands import loop_cli, model_cli
+from carsdepo_assets.commands import loop_cli, model_cli, release_cli
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +21,12 @@ app.command()(model_cli.predict)
 app.command()(model_cli.evaluate)
 app.command()(model_cli.lineage)
 app.command()(model_cli.status)
+app.command()(release_cli.serve)
+app.command()(release_cli.send)
+app.command()(release_cli.approve)
+app.command()(release_cli.reject)
+app.command()(release_cli.rollback)
+app.add_typer(release_cli.golden, name="golden")
 
 
 def main() -> None:

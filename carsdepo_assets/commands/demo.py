@@ -1,4 +1,4 @@
-"""The whole loop on the sample lake or on a user's own photographs, headless, each step timed."""
+"""The loop's first half on the sample lake or on a user's own photographs, headless, each step timed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from carsdepo_assets.commands.memo import Memo
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 
 SAMPLE_IMAGES = 700
@@ -18,18 +19,22 @@ SAMPLE_SEED = 7
 
 @dataclass
 class Step:
+    """facts: what a later run of the demo needs of this step, beside its outcome."""
+
     name: str
     outcome: str = ""
     seconds: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class Loop:
-    """figures: the judged model's; report: where its page is."""
+    """figures: the last judged model's; report: where its page is; reports: the other pages, by what they show."""
 
     steps: list[Step] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     report: str = ""
+    reports: dict[str, str] = field(default_factory=dict)
     fast: bool = False
 
     @contextmanager
@@ -40,6 +45,25 @@ class Loop:
         step.seconds = time.monotonic() - started
         self.steps.append(step)
 
+    @contextmanager
+    def remembered(self, memo: Memo, name: str, say: Callable[[str], None]) -> Iterator[Step | None]:
+        """The step, or None when the memo says that it has been done: it is listed as reused then."""
+        kept = memo.get(name)
+        if kept is not None:
+            self.note(name, f"{kept.get('outcome', '')} (reused)".strip())
+            self.reports |= kept.get("reports", {})
+            yield None
+            return
+        before = dict(self.reports)
+        with self.step(name, say) as step:
+            yield step
+        new = {k: v for k, v in self.reports.items() if before.get(k) != v}
+        memo.done(name, outcome=step.outcome, reports=new, **step.facts)
+
+    def note(self, name: str, outcome: str) -> None:
+        """A line for what cost no time."""
+        self.steps.append(Step(name, outcome))
+
 
 def run(
     pipeline: Pipeline,
@@ -49,8 +73,12 @@ def run(
     minutes: float | None,
     detector: str | None,
     say: Callable[[str], None],
+    memo: Memo | None = None,
 ) -> Loop:
-    """Sample (or `folder`) → batches → images → labels → dataset → recipe → model → evaluation → registry."""
+    """Sample (or `folder`) → batches → images → labels → dataset → recipe → model → evaluation → registry.
+
+    memo: what earlier runs of the demo have done; with it, a training that stands is not done again.
+    """
     loop = Loop(fast=fast)
     if folder is None:
         with loop.step("sample lake", say) as step:
@@ -60,18 +88,26 @@ def run(
     else:
         origin = "yolo"
     bring_in(pipeline, loop, folder, "yolo", {}, origin, say)
+    kept = memo.get("training") if memo is not None else None
+    if kept is not None:
+        loop.note("training", f"{kept['outcome']} (reused)")
+        loop.figures, loop.report = kept["figures"], kept["report"]
+        return loop
     train(pipeline, loop, say, fast=fast, minutes=minutes, detector=detector)
+    if memo is not None:
+        memo.done("training", outcome=loop.steps[-1].outcome, figures=loop.figures, report=loop.report)
     return loop
 
 
 def sample(folder: Path) -> tuple[Path, bool]:
     """The rendered sample; True when it was made now, False when it stood already."""
+    from carsdepo_assets.sample.casting import INTAKE_MIX
     from carsdepo_assets.sample.write import write_sample
 
     done = folder / ".complete"
     if done.exists():
         return folder, False
-    write_sample(folder, SAMPLE_IMAGES, SAMPLE_SEED)
+    write_sample(folder, SAMPLE_IMAGES, SAMPLE_SEED, lights=INTAKE_MIX)
     done.touch()
     return folder, True
 
@@ -129,12 +165,13 @@ def train(
     say("dataset, recipe, candidate_model, evaluation, registered_model")
     result = pipeline.run("train", ops={"recipe": {"config": config}} if config else None)
     times = {e.step_key: e.step_success_data.duration_ms / 1000 for e in result.all_events if e.is_step_success}
+    again = "again, " if any(s.name == "candidate_model" for s in loop.steps) else ""
     for name in ("dataset", "recipe", "candidate_model", "evaluation", "registered_model"):
         events = result.asset_materializations_for_node(name)
         if not events:
             raise PipelineError(f"train: {name} left no materialization (run {result.run_id}).")
         metadata = {k: getattr(v, "value", v) for k, v in events[-1].metadata.items()}
-        loop.steps.append(Step(name, _outcome(name, metadata), times.get(name, 0.0)))
+        loop.steps.append(Step(name, again + _outcome(name, metadata), times.get(name, 0.0)))
         if name == "evaluation":
             loop.figures = {
                 k: metadata[k]

@@ -15,20 +15,25 @@ from carsdepo_assets.settings import Settings
 def _show(loop: Any, settings: Settings) -> None:
     table = Table("step", "what came out", "seconds", title="The loop")
     for step in loop.steps:
-        table.add_row(step.name, step.outcome, f"{step.seconds:.1f}")
+        table.add_row(step.name, step.outcome, f"{step.seconds:.1f}" if step.seconds else "")
     table.add_section()
     table.add_row("loop", "", f"{sum(s.seconds for s in loop.steps):.1f}")
     out.print(table)
     if loop.fast:
         out.print("[yellow]FAST: one epoch; the figures only show that the loop runs.[/]")
-    figures = Table("figure", "value", title="On test photographs that the model never saw")
+    figures = Table("figure", "value", title="The newest model, on test photographs that it never saw")
     for name, value in loop.figures.items():
         figures.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
     out.print(figures)
+    reports = {"evaluation": loop.report, **loop.reports}
+    width = max(map(len, reports)) + 1
+    for name, place in reports.items():
+        out.print(f"Report, {name + ':':{width}} {place}", highlight=False, soft_wrap=True)
     out.print(
-        f"Report:  {loop.report}\nLake:    {settings.lake}\nUI:      `make dev`, then "
-        f"http://127.0.0.1:{settings.dagster_port} (Dagster) and http://127.0.0.1:{settings.mlflow_port} (MLflow)\n"
-        "Lineage: `.venv/bin/carsdepo lineage --model latest`",
+        f"Lake:    {settings.lake}\n"
+        f"UI:      `make dev`, then http://127.0.0.1:{settings.production_port} (reports), "
+        f"http://127.0.0.1:{settings.dagster_port} (Dagster), http://127.0.0.1:{settings.mlflow_port} (MLflow)\n"
+        "Lineage: `.venv/bin/carsdepo lineage --stage production`",
         highlight=False,
         soft_wrap=True,
     )
@@ -46,15 +51,17 @@ def demo(
     detector: DetectorName = None,
     home: Home = None,
 ) -> None:
-    """Run the loop on the rendered sample, or on your own photographs (kept apart, in a lake of their own)."""
-    from carsdepo_assets.commands import demo as loops
-    from carsdepo_assets.commands.pipeline import Pipeline
+    """Run the whole loop on the rendered sample, or on your own photographs (kept apart, in a lake of their own)."""
+    from carsdepo_assets.commands import lineage as lineages
+    from carsdepo_assets.commands import whole_loop
 
     settings = Settings.read(home=home)
     if data is not None:
         settings = Settings.read(home=home or settings.home / "data" / data.resolve().name)
-    with explained(), Pipeline.open(settings) as pipeline:
-        _show(loops.run(pipeline, data, fast=fast, minutes=minutes, detector=detector, say=say), settings)
+    with explained():
+        loop = whole_loop.run(settings, data, fast=fast, minutes=minutes, detector=detector, say=say)
+        lineages.show(lineages.lineage_of(settings, stage="production"), out)
+    _show(loop, settings)
 
 
 def doctor(home: Home = None, as_json: AsJson = False) -> None:
@@ -78,7 +85,7 @@ def doctor(home: Home = None, as_json: AsJson = False) -> None:
 
 
 def dev(home: Home = None) -> None:
-    """Dagster's and MLflow's UIs over the lake, with the sensors running, until Ctrl-C."""
+    """Dagster, MLflow and both inspection services over the lake, with the sensors running, until Ctrl-C."""
     from carsdepo_assets.commands.dev import run
 
     with explained():

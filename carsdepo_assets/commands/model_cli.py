@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -84,37 +83,33 @@ def evaluate(
     )
 
 
-def lineage(model: Model = "latest", as_json: AsJson = False, home: Home = None) -> None:
-    """Which photographs, labels, code and runs a model came from."""
-    from carsdepo_assets.environments import resources
-    from carsdepo_assets.lake.lake import Lake
-    from carsdepo_assets.registry.lineage import read_lineage
-    from carsdepo_assets.registry.models import get
+def lineage(
+    model: Annotated[
+        str | None, typer.Option("--model", help="A version number, a digest (or its first digits), or latest.")
+    ] = None,
+    stage: Annotated[Literal["staging", "production"] | None, typer.Option("--stage", help="What it serves.")] = None,
+    prediction: Annotated[str | None, typer.Option("--prediction", help="The id of a single answer.")] = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Which photographs, labels, code, runs and people are behind a model, a stage or a single answer."""
+    from carsdepo_assets.commands import lineage as lineages
 
-    settings = Settings.read(home=home)
     with explained():
-        version = get(resources(settings)["tracking"].tracking(), model)
-        found = read_lineage(Lake.open(settings.lake), version.digest).model_dump(mode="json")
-    found = {"version": version.version, **found}
+        found = lineages.lineage_of(Settings.read(home=home), model=model, stage=stage, prediction=prediction)
     if as_json:
         print_json(found)
-        return
-    table = Table("what", "value", title=f"Model version {version.version}", show_lines=True)
-    for key, value in found.items():
-        table.add_row(key, json.dumps(value, indent=1) if isinstance(value, dict | list) else str(value))
-    out.print(table)
+    else:
+        lineages.show(found, out)
 
 
 def status(as_json: AsJson = False, home: Home = None) -> None:
-    """What is in the lake, and which models are registered."""
-    from carsdepo_assets.commands.status import read_status
+    """What serves where, last drift, pending approvals, the labelling queue, the last KPIs, what is in the lake."""
+    from carsdepo_assets.commands import status as states
 
     with explained():
-        found = read_status(Settings.read(home=home))
+        found = states.read_status(Settings.read(home=home))
     if as_json:
         print_json(found)
-        return
-    table = Table("what", "value")
-    for key, value in found.items():
-        table.add_row(key, json.dumps(value, indent=1) if isinstance(value, dict | list) else str(value))
-    out.print(table)
+    else:
+        states.show(found, out)

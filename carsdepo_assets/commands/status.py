@@ -1,36 +1,79 @@
-"""The state of one installation, read from the lake and the registry; changes nothing."""
+"""The state of one installation, read from lake, ledger, registry and services; changes nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from carsdepo_assets.settings import Settings
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
-    """Counts of the lake's tables, the latest dataset, labels not yet trained on, and every model version."""
-    from carsdepo_assets.environments import resources
-    from carsdepo_assets.lake.datasets import latest
-    from carsdepo_assets.lake.label_state import label_state, trained_state
+    """What serves where, last drift, pending approvals, queue length, last KPIs, and what is in the lake."""
     from carsdepo_assets.lake.lake import Lake
-    from carsdepo_assets.registry.models import versions
+    from carsdepo_assets.site.reading import ask_service, overview
+    from carsdepo_assets.site.tracing import open_tracking
 
     if not settings.lake.startswith("s3://") and not settings.home.exists():
         return {"home": str(settings.home), "state": "nothing here yet: `make demo`, or `carsdepo import FOLDER`"}
     lake = Lake.open(settings.lake)
     reasons = lake.query("select reason, count(*) n from quarantine group by reason order by reason").to_pylist()
-    labels = label_state(lake)
+    found = overview(lake, open_tracking(settings), settings.policy(), ask_service(settings)).to_dict()
     return {
         "home": str(settings.home),
         "lake": settings.lake,
-        "photographs": lake.read("images", columns=["image_id"]).num_rows,
-        "processed": lake.read("processed", columns=["image_id"]).num_rows,
-        "label_revisions": labels,
-        "labels_not_trained_on": labels - trained_state(lake),
+        **found,
         "quarantine": {r["reason"]: r["n"] for r in reasons},
-        "dataset": latest(lake),
-        "models": [
-            {"version": v.version, "digest": v.digest, "aliases": list(v.aliases), "map50": v.figures.get("map50")}
-            for v in versions(resources(settings)["tracking"].tracking())
-        ],
     }
+
+
+def show(found: Mapping[str, Any], console: Console) -> None:
+    """The same for people."""
+    table = Table("what", title="Carsdepo", title_justify="left", show_header=False)
+    table.add_column("value", overflow="fold")
+    for name, value in _rows(found):
+        table.add_row(name, escape(value))
+    console.print(table)
+
+
+def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if "state" in found:
+        return [("home", found["home"]), ("state", found["state"])]
+    rows = [("lake", found["lake"])]
+    for stage in found["stages"]:
+        said = "nothing deployed yet"
+        if stage["digest"]:
+            said = f"version {stage['version']} ({stage['digest']}) since {stage['since'][:16]}, by {stage['actor']}"
+        rows.append((stage["stage"], said + (f"\n{stage['trouble']}" if stage["trouble"] else "")))
+    for asked in found["pending_approvals"]:
+        how = f"`carsdepo approve {asked['version'] or asked['digest']} --reason ...`"
+        rows.append(("approval wanted", f"version {asked['version']} ({asked['digest']}): {asked['why']}; {how}"))
+    drift = found["drift"]
+    if drift is None:
+        rows.append(("drift", "not measured yet"))
+    elif not drift["computed"]:
+        rows.append(("drift", f"{drift['at'][:16]}: could not be told from {drift['photographs']} photographs"))
+    else:
+        share = f"{100 * (drift['drift'] or 0):.1f} %, {drift['worst_feature']}" if drift["drift"] else "none"
+        rows.append(
+            ("drift", f"{drift['at'][:16]}: {share} (band {drift['band']}, {drift['photographs']} photographs)")
+        )
+    kpis = found["kpis"]
+    rows.append(("KPIs", f"{kpis['at'][:16]}: {kpis['summary']}" if kpis else "no report yet"))
+    rows.append(("labelling queue", f"{found['queue_length']} photographs wait for labels"))
+    rows.append(("photographs", f"{found['photographs']:,}, {found['labelled']:,} labelled"))
+    rows.append(("labels not trained on", f"{found['labels_waiting']:,}"))
+    rows.append(("answers", f"{found['answers']:,}"))
+    rows.append(("dataset", found["dataset"] or "none yet"))
+    for model in found["models"]:
+        figure = "" if model["map50"] is None else f", mAP@.5 {model['map50']:.3f}"
+        rows.append((f"model {model['version']}", f"{model['digest']}{figure} {' '.join(model['aliases'])}".strip()))
+    if found["quarantine"]:
+        rows.append(("quarantine", ", ".join(f"{n} {reason}" for reason, n in found["quarantine"].items())))
+    if found["last_alert"]:
+        rows.append(("last alert", f"{found['last_alert']['at'][:16]}: {found['last_alert']['title']}"))
+    return rows

@@ -7,6 +7,10 @@ from pydantic import Field
 
 from carsdepo_assets.resources import LakeResource
 
+dataset_job = dg.define_asset_job(
+    "dataset", selection=["dataset"], description="The newest manifest alone: what a training would see now."
+)
+
 
 class ExtendGolden(dg.Config):
     """Who extends the golden set, and why."""

@@ -1,0 +1,33 @@
+"""What a demo has done already: demo.json in the home folder, one entry a step, written when the step is done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from carsdepo_assets.lake.objects import write_atomic
+
+
+class Memo:
+    """Steps of one set of parameters; other parameters begin a new memory."""
+
+    def __init__(self, path: Path, parameters: dict[str, Any]) -> None:
+        self._path = path
+        self._said: dict[str, Any] = {"parameters": parameters, "steps": {}}
+        if path.exists():
+            try:
+                kept = json.loads(path.read_text())
+            except ValueError:  # edited by hand: the steps find for themselves what stands
+                kept = {}
+            if kept.get("parameters") == parameters:
+                self._said = kept
+
+    def get(self, step: str) -> dict[str, Any] | None:
+        """What `done` said of the step; None where it has not been done."""
+        found = self._said["steps"].get(step)
+        return dict(found) if found is not None else None
+
+    def done(self, step: str, **facts: Any) -> None:
+        self._said["steps"][step] = facts
+        write_atomic(self._path, json.dumps(self._said, indent=1, default=str).encode())

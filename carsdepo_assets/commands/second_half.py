@@ -1,0 +1,189 @@
+"""The loop's second half: release, three windows of traffic, drift, labels, retraining, release again, KPIs.
+
+What a daemon does under `make dev` is done here by ticking the same sensors, one after another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carsdepo_assets.commands.demo import Loop, train
+from carsdepo_assets.commands.memo import Memo
+from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
+from carsdepo_assets.commands.traffic import Traffic
+
+if TYPE_CHECKING:
+    from carsdepo_assets.lake.lake import Lake
+
+Say = Callable[[str], None]
+CAPTURE_WAIT_S = 60.0  # seconds until the last capture segment must have been closed
+CLIENTS = 8  # at once
+RETRAIN_MINUTES = 1.5
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What every step needs."""
+
+    pipeline: Pipeline
+    lake: Lake
+    loop: Loop
+    memo: Memo
+    say: Say
+
+
+def run(
+    pipeline: Pipeline, loop: Loop, memo: Memo, windows: list[Traffic], say: Say, *, fast: bool, minutes: float | None
+) -> None:
+    """Staging to KPI report. Steps that the memo has are not done again; the table says so."""
+    from carsdepo_assets.lake.lake import Lake
+
+    parts = Parts(pipeline, Lake.open(pipeline.settings.lake), loop, memo, say)
+    release(parts, "first release", "the demo's first model")
+    queue_id = None
+    for window in windows:
+        queue_id = traffic(parts, window) or queue_id
+    if queue_id is None:
+        loop.note("labels", "no window drifted far enough to cut a labelling queue")
+    else:
+        learn(parts, queue_id, [w.folder for w in windows], fast=fast, minutes=minutes)
+        release(parts, "second release", None)
+    business(parts)
+
+
+def release(parts: Parts, name: str, approve_as: str | None) -> None:
+    """The newest candidate through staging, validation and gate. approve_as: a first model that the floors refuse is
+    approved by the person who runs the demo, since nothing else could serve; the reason says so."""
+    from carsdepo_assets.commands.releasing import approve
+    from carsdepo_assets.registry.ledger import desired
+
+    with parts.loop.remembered(parts.memo, name, parts.say) as step:
+        if step is None:
+            return
+        parts.pipeline.tick("release_candidate")
+        serving = desired(parts.lake, "production")
+        if serving is None and approve_as is not None:
+            verdict = _last_gate(parts.lake)
+            why = f"{approve_as}; gate said {verdict['verdict']}: {'; '.join(verdict['reasons'])}"
+            approve(parts.pipeline, "latest", why)
+            serving = desired(parts.lake, "production")
+        if serving is None:
+            raise PipelineError("Nothing is in production after the release: see the gate's report.")
+        gate = _last_gate(parts.lake)
+        promoted = gate["challenger"] == serving.digest
+        step.outcome = (
+            f"version {serving.version} ({serving.digest}) in production, by {serving.actor}"
+            if promoted
+            else f"gate: {gate['verdict']}: {'; '.join(gate['reasons'])}; production keeps version {serving.version}"
+        )
+        parts.loop.reports["gate"] = f"{parts.lake.url}/{gate['report_key']}"
+
+
+def traffic(parts: Parts, window: Traffic) -> str | None:
+    """Sends a window, ingests its answers, measures drift and lets the router act; the queue that was cut, if any."""
+    from carsdepo_assets.commands.sending import send_folder
+
+    settings = parts.pipeline.settings
+    name = f"window {window.name}"
+    with parts.loop.remembered(parts.memo, name, parts.say) as step:
+        if step is None:
+            return (parts.memo.get(name) or {}).get("queue_id")
+        began = datetime.now(UTC)
+        sent = send_folder(
+            settings.service_url("production"), window.folder, api_key=settings.api_key, concurrency=CLIENTS
+        )
+        ended = datetime.now(UTC) + timedelta(milliseconds=1)
+        _ingest(parts, began, sent.answered)
+        parts.pipeline.run(
+            "drift", ops={"drift_report": {"config": {"from_time": began.isoformat(), "to_time": ended.isoformat()}}}
+        )
+        parts.pipeline.tick("drift_router")
+        report = parts.lake.read("drift").sort_by([("at", "descending")]).to_pylist()[0]
+        routes = [r for r in parts.lake.read("routes").to_pylist() if r["report_id"] == report["report_id"]]
+        said = routes[-1]["said"] if routes else "not routed"
+        step.outcome = f"{window.title}: {sent.answered} answered at {sent.per_second:.0f}/s; {_drift(report)}; {said}"
+        step.facts["queue_id"] = next((r["queue_id"] for r in routes if r["queue_id"]), None)
+        parts.loop.reports[f"drift, {window.name}"] = f"{parts.lake.url}/{report['report_key']}"
+    return step.facts["queue_id"]
+
+
+def _ingest(parts: Parts, began: datetime, answered: int) -> None:
+    """Until every answer since `began` is in the log: the last segment closes by age."""
+    limit = time.monotonic() + CAPTURE_WAIT_S
+    while True:
+        parts.pipeline.tick("new_inferences")
+        logged = parts.lake.read("inferences", columns=["at", "stage"]).to_pylist()
+        count = sum(r["at"] >= began and r["stage"] == "production" for r in logged)
+        if count >= answered:
+            return
+        if time.monotonic() > limit:
+            raise PipelineError(f"{answered} answers were given, {count} are in the log after {CAPTURE_WAIT_S:.0f} s.")
+        time.sleep(1.0)
+
+
+def learn(parts: Parts, queue_id: str, truth: list[Path], *, fast: bool, minutes: float | None) -> None:
+    """The annotator labels the queue; the golden set takes its share of the new light; a model is trained on."""
+    from carsdepo_assets.lake import golden
+    from carsdepo_assets.sample.annotator import annotate
+
+    with parts.loop.remembered(parts.memo, "labels for the queue", parts.say) as step:
+        if step is not None:
+            done = annotate(parts.lake, queue_id, truth, datetime.now(UTC))
+            parts.pipeline.ingest("uploads")
+            parts.pipeline.ingest("labels")
+            step.outcome = f"queue {queue_id}: {len(done.labelled) + len(done.standing)} labelled by the annotator"
+    with parts.loop.remembered(parts.memo, "golden set", parts.say) as step:
+        if step is not None:
+            parts.pipeline.run("dataset")
+            parts.pipeline.run(
+                "extend_golden", ops={"extend_golden_set": {"config": {"reason": f"labels of queue {queue_id}"}}}
+            )
+            from carsdepo_assets.lake import golden
+
+            now = golden.current(parts.lake)
+            step.outcome = f"version {now.version}, {len(now.images)} photographs" if now else "none"
+    kept = parts.memo.get("retraining")
+    if kept is None:
+        train(parts.pipeline, parts.loop, parts.say, fast=fast, minutes=minutes or RETRAIN_MINUTES)
+        outcome = parts.loop.steps[-1].outcome
+        parts.memo.done("retraining", outcome=outcome, figures=parts.loop.figures, report=parts.loop.report)
+    else:
+        parts.loop.note("retraining", f"{kept['outcome']} (reused)")
+        parts.loop.figures, parts.loop.report = kept["figures"], kept["report"]
+
+
+def business(parts: Parts) -> None:
+    from carsdepo_assets.sample.business import write_business
+
+    with parts.loop.remembered(parts.memo, "KPI report", parts.say) as step:
+        if step is None:
+            return
+        write_business(lambda key, data: parts.lake.put(f"raw/business/{key}", data))
+        parts.pipeline.run("business")
+        parts.loop.reports["KPI"] = step.facts["report"] = _newest(parts.lake, "reports/kpi/")
+        step.outcome = "inspections, transactions, disputes and the platform's own figures"
+
+
+def _drift(report: dict[str, Any]) -> str:
+    if not report["computed"]:
+        return "drift not computed"
+    if not report["detected"]:
+        return "no drift"
+    return f"drift {100 * report['drift']:.1f} % ({report['worst_feature']})"
+
+
+def _last_gate(lake: Lake) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = lake.read("gates").sort_by([("at", "descending")]).to_pylist()
+    if not rows:
+        raise PipelineError("The gate has not judged any model: see the release's run in Dagster.")
+    return rows[0]
+
+
+def _newest(lake: Lake, prefix: str) -> str:
+    pages = [o for o in lake.list(prefix) if o.key.endswith(".html")]
+    return f"{lake.url}/{max(pages, key=lambda o: o.modified_at).key}" if pages else "none"

@@ -1,0 +1,41 @@
+"""`carsdepo demo`: both halves of the loop, with the services that it needs for as long as it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from carsdepo_assets.commands import demo, second_half, traffic
+from carsdepo_assets.commands.demo import Loop
+from carsdepo_assets.commands.memo import Memo
+from carsdepo_assets.commands.pipeline import Pipeline
+from carsdepo_assets.commands.services import running
+from carsdepo_assets.settings import Settings
+
+
+def run(
+    settings: Settings,
+    folder: Path | None,
+    *,
+    fast: bool,
+    minutes: float | None,
+    detector: str | None,
+    say: Callable[[str], None],
+) -> Loop:
+    """Photographs to production, three windows of traffic, drift, labels, a second model, KPIs.
+
+    folder: a user's photographs; None: the rendered sample. What an earlier run with the same arguments has done is
+    reused. Raises PipelineError and ServiceError.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with running(settings) as serving, Pipeline.open(serving) as pipeline:
+        memo = Memo(settings.home / "demo.json", {"fast": fast, "minutes": minutes, "detector": detector})
+        loop = demo.run(pipeline, folder, fast=fast, minutes=minutes, detector=detector, say=say, memo=memo)
+        with loop.step("traffic", say) as step:
+            if folder is None:
+                windows = traffic.rendered(settings.home)
+            else:
+                windows = traffic.darkened(settings.home, folder, settings.policy().data)
+            step.outcome = f"{len(windows)} windows of photographs in {settings.home / 'traffic'}"
+        second_half.run(pipeline, loop, memo, windows, say, fast=fast, minutes=minutes)
+    return loop
