@@ -53,7 +53,7 @@ class Serving:
         if self.health is None:
             return f"does not answer; start it: carsdepo serve --stage {self.stage}"
         if self.health.get("status") != "serving":
-            return f"{self.health.get('status')}: {self.health.get('error') or 'no model yet'}"
+            return f"is {self.health.get('status')}: {self.health.get('error') or 'no model yet'}"
         if self.health.get("digest") != self.event.digest:
             return f"serves {self.health.get('digest')}, the ledger says {self.event.digest}"
         return None
