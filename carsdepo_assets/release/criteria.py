@@ -48,7 +48,9 @@ def boxes_needed(boxes: int, difference: float, bar: float, half_width: float) -
     margin = abs(difference - bar)
     if margin < _ON_THE_BAR:
         return None
-    return max(boxes, math.ceil(round(boxes * (half_width / margin) ** 2, 6)))
+    needed = math.ceil(round(boxes * (half_width / margin) ** 2, 6))
+    unit = int(10 ** max(len(str(needed)) - 2, 0))  # two digits of an extrapolation are enough
+    return max(boxes, unit * math.ceil(needed / unit))
 
 
 def compared(name: str, p: Paired, tolerance: float, gate: GatePolicy, boxes: int) -> Check:
@@ -146,6 +148,4 @@ def points(value: float) -> str:
 def _more(boxes: int, needed: int | None) -> str:
     if needed is None:
         return f". The difference lies on the bar: no number of boxes decides ({boxes:,} now)"
-    digits = 10 ** max(len(str(needed)) - 2, 0)  # two digits of an extrapolation are enough
-    needed = digits * math.ceil(needed / digits)
     return f". About {needed:,} labelled boxes would decide ({boxes:,} now), if the difference stays what it is"

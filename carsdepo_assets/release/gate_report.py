@@ -1,0 +1,124 @@
+"""The gate's verdict as one HTML page that needs nothing beside itself, and as a picture for the UI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carsdepo_assets.release.criteria import Check, points
+from carsdepo_assets.release.gate import Verdict
+from carsdepo_assets.reporting.charts import MUTED, PALETTE, Form, chart, legend_or_note, saved, styled_chart
+from carsdepo_assets.reporting.page import data_uri, render
+
+if TYPE_CHECKING:
+    from carsdepo_assets.release.gating import State
+
+_GOOD, _BAD, _OPEN = PALETTE[2], "#b42318", PALETTE[1]
+_COLOURS = {True: _GOOD, False: _BAD, None: _OPEN}
+_WORDS = {True: "passed", False: "failed", None: "undecided"}
+_HEADINGS = {
+    "promote": "Promote",
+    "reject": "Reject",
+    "undecided": "Undecided: it stays a candidate",
+}
+_SLICES_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Page:
+    """version, champion_version: of the registry, None where it has none. runtime: what served at staging."""
+
+    gate_id: str
+    state: State
+    verdict: Verdict
+    made_at: datetime
+    version: int | None
+    champion_version: int | None
+    runtime: str
+
+
+def render_gate(page: Page) -> str:
+    """The page. Every text in it is escaped."""
+    v = page.verdict
+    compared = [c for c in v.checks if c.kind in ("comparison", "slice")]
+    slices = [c for c in compared if c.kind == "slice"]
+    return render(
+        Path(__file__).parent,
+        "gate.html",
+        p=page,
+        v=v,
+        heading=_HEADINGS[v.verdict],
+        challenger=_name(page.version, page.state.challenger),
+        champion=_name(page.champion_version, page.state.champion),
+        chart=data_uri(differences_png(v, "svg")) if any(c.difference is not None for c in compared) else None,
+        comparisons=[_row(c) for c in compared if c.kind == "comparison"],
+        slices=[_row(c) for c in sorted(slices, key=lambda c: -(c.boxes or 0))[:_SLICES_SHOWN]],
+        slices_left_out=max(0, len(slices) - _SLICES_SHOWN),
+        absolutes=[_absolute(c) for c in v.checks if c.kind in ("floor", "limit")],
+        figures=_figures(v),
+        first=page.state.champion is None,
+    )
+
+
+@styled_chart
+def differences_png(verdict: Verdict, form: Form = "png") -> bytes:
+    """Each difference in points with its interval, and the bar that it must not lie under."""
+    rows = [c for c in verdict.checks if c.difference is not None and (c.kind == "comparison" or c.low is not None)]
+    figure, axes = chart(6.9, 1.0 + 0.42 * max(len(rows), 1))
+    for y, c in enumerate(reversed(rows)):
+        assert c.difference is not None
+        colour = _COLOURS[c.passed]
+        if c.low is not None and c.high is not None:
+            axes.plot([100 * c.low, 100 * c.high], [y, y], color=colour, linewidth=2.4, solid_capstyle="round")
+        axes.plot(100 * c.difference, y, "o", color=colour, markersize=6)
+        axes.plot([100 * c.bar] * 2, [y - 0.34, y + 0.34], color=MUTED, linewidth=1.6)
+    axes.axvline(0, color=MUTED, linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(rows)), [c.name for c in reversed(rows)])
+    axes.set_ylim(-0.7, max(len(rows), 1) - 0.3)
+    axes.set_xlabel("challenger − champion, points")
+    axes.grid(axis="y", visible=False)
+    for passed, colour in _COLOURS.items():
+        if any(c.passed is passed for c in rows):
+            axes.plot([], [], "o-", color=colour, label=_WORDS[passed])
+    axes.plot([], [], color=MUTED, linewidth=1.6, label="bar")
+    legend_or_note(axes, bool(rows), "There is nothing to compare with")
+    return saved(figure, form)
+
+
+def _name(version: int | None, digest: str | None) -> str:
+    if digest is None:
+        return "none"
+    return digest if version is None else f"version {version} ({digest})"
+
+
+def _row(c: Check) -> dict[str, Any]:
+    interval = "–" if c.low is None or c.high is None else f"{points(c.low)} to {points(c.high)}"
+    return {
+        "name": c.name,
+        "boxes": c.boxes,
+        "champion": c.champion,
+        "challenger": c.challenger,
+        "difference": "–" if c.difference is None else points(c.difference),
+        "interval": interval,
+        "bar": points(c.bar),
+        "passed": _WORDS[c.passed],
+        "says": c.says,
+        "needed": c.needed,
+    }
+
+
+def _absolute(c: Check) -> dict[str, str]:
+    form = "{:.0f}" if c.name.startswith("latency") else "{:.3f}"
+    under = "at most" if c.name.startswith("latency") else "at least"
+    value = "not known" if c.challenger is None else form.format(c.challenger)
+    return {"name": c.name, "value": value, "bar": f"{under} {form.format(c.bar)}", "passed": _WORDS[c.passed]}
+
+
+def _figures(v: Verdict) -> Sequence[tuple[str, float | None, float | None]]:
+    """(figure, champion's, challenger's): what the gate does not decide on and people look at all the same."""
+    names = (("mAP@.5:.95", "map50_95"), ("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
+    rows = [(said, v.figures.get(f"champion_{key}"), v.figures.get(f"challenger_{key}")) for said, key in names]
+    return [*rows, ("threshold", v.figures.get("champion_threshold"), v.figures.get("challenger_threshold"))]

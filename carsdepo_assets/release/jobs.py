@@ -1,0 +1,132 @@
+"""Jobs of the release step: the three assets, and a person's word or a rollback from the UI or the shell."""
+
+import dagster as dg
+from pydantic import Field
+
+from carsdepo_assets.registry.resources import MlflowTracking
+from carsdepo_assets.resources import LakeResource, NoService, ServicesResource
+
+RELEASE_JOB, PROMOTE_JOB = "release", "promote"
+ROLLBACK_WAIT_S = 30.0
+
+release_job = dg.define_asset_job(
+    RELEASE_JOB,
+    selection=["staging_deployment", "staging_validation", "production_model"],
+    description="A candidate to staging, found right as served, judged by the gate, and to production.",
+)
+promote_job = dg.define_asset_job(
+    PROMOTE_JOB,
+    selection=["production_model"],
+    description="A model that staging has validated: gate and approval again, then production.",
+)
+
+
+class Word(dg.Config):
+    version: str = Field(description="the version's number, its digest (or first digits) or latest")
+    reason: str = Field(description="why; it is kept with the event")
+    actor: str | None = Field(default=None, description="who says so; None: the user of this process")
+
+
+class Rollback(dg.Config):
+    reason: str = Field(description="why; it is kept with the event")
+    actor: str | None = Field(default=None, description="who says so; None: the user of this process")
+
+
+def _speak(
+    context: dg.OpExecutionContext, action: str, config: Word, lake: LakeResource, tracking: MlflowTracking
+) -> None:
+    from carsdepo_assets.registry import ledger
+    from carsdepo_assets.registry.models import get
+
+    version = get(tracking.tracking(), config.version)
+    event = ledger.record(
+        lake.open(),
+        "production",
+        action,  # type: ignore[arg-type]
+        digest=version.digest,
+        version=version.version,
+        actor=config.actor or ledger.person(),
+        reason=config.reason,
+        dagster_run_id=context.run_id,
+        event_id=f"{action}:{context.run_id}",
+    )
+    context.log.info(
+        f"Ledger event {event.sequence}: {event.actor} {action}s version {version.version}: {event.reason}"
+    )
+    context.add_output_metadata({"version": version.version, "digest": version.digest, "sequence": event.sequence})
+
+
+@dg.op(description="Enters a person's approval in the ledger. It is good for one promotion, over any verdict.")
+def approve(context: dg.OpExecutionContext, config: Word, lake: LakeResource, tracking: MlflowTracking) -> None:
+    _speak(context, "approve", config, lake, tracking)
+
+
+@dg.op(description="Enters a person's rejection in the ledger: no machine promotes that model until it is approved.")
+def reject(context: dg.OpExecutionContext, config: Word, lake: LakeResource, tracking: MlflowTracking) -> None:
+    _speak(context, "reject", config, lake, tracking)
+
+
+@dg.op(description="Production serves the model before the present one, which is barred from automatic promotion.")
+def rollback(
+    context: dg.OpExecutionContext,
+    config: Rollback,
+    lake: LakeResource,
+    services: ServicesResource,
+    tracking: MlflowTracking,
+) -> None:
+    """The ledger first: it holds also when no service is up. Fails when the service does not follow in time."""
+    from carsdepo_assets.registry import ledger
+    from carsdepo_assets.registry.aliases import project
+    from carsdepo_assets.release.promoting import roll_back
+
+    opened = lake.open()
+    event = roll_back(
+        opened,
+        actor=config.actor or ledger.person(),
+        reason=config.reason,
+        event_id=f"rollback:{context.run_id}",
+        dagster_run_id=context.run_id,
+    )
+    assert event.digest is not None
+    project(tracking.tracking(), opened)
+    failure: NoService | None = None
+    try:
+        services.wait_for("production", event.digest, ROLLBACK_WAIT_S)
+    except NoService as error:
+        failure = error
+    context.log_event(
+        dg.AssetMaterialization(
+            "production_model",
+            description=f"Rolled back by {event.actor}: {event.reason}",
+            metadata={
+                "action": "rollback",
+                "version": dg.MetadataValue.int(event.version) if event.version is not None else "unknown",
+                "digest": event.digest,
+                "previous": event.previous or "none",
+                "decided_by": event.actor,
+                "reason": event.reason,
+                "ledger_sequence": event.sequence,
+                "served": failure is None,
+            },
+            tags={"dagster/data_version": event.digest},
+        )
+    )
+    if failure is not None:
+        raise dg.Failure(
+            f"The ledger has production serve model {event.digest} again, and the service has not followed: {failure}"
+        )
+
+
+@dg.job(description="A person approves a version: config version, reason. Then run `promote`.")
+def approve_model() -> None:
+    approve()
+
+
+@dg.job(description="A person rejects a version: config version, reason.")
+def reject_model() -> None:
+    reject()
+
+
+@dg.job(description="Production back to the model before: config reason.")
+def rollback_production() -> None:
+    rollback()

@@ -1,0 +1,19 @@
+"""A world a test, with MLflow's tables from the registry's template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from carsdepo_assets_tests.registry.conftest import empty_store, home
+from carsdepo_assets_tests.release.world import World, world_in
+
+__all__ = ["empty_store", "home", "world"]
+
+
+@pytest.fixture
+def world(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    with world_in(home, monkeypatch) as made:
+        yield made
