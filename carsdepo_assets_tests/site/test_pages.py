@@ -77,7 +77,7 @@ def test_the_first_page_says_what_goes_on(browser: TestClient, filled: a_lake.Fi
     text = browser.get("/").text
     for said in ("Production is not as it should be", "6.4 %", "version 2", "KPIs of November", "6 of 8 goals met."):
         assert said in text
-    assert "carsdepo approve --model 2" in text
+    assert "carsdepo approve 2 --reason" in text
     assert "auto:0a1b2c3d4e5f" in browser.get(f"/models/{filled.first}").text
 
 
