@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _WIDTH, _HEIGHT = 5.6, 3.3
+_MODELS = 12  # changes of the model in one chart
 _BAD = "#b42318"
 
 
@@ -53,10 +54,17 @@ def trend_chart(
     first = kpis[0]
     if drawn and first.goal is not None and first.unit == first.trend_unit:
         goal = first.goal * (100 if share else 1)
-        axes.axhline(goal, color=PALETTE[2], linewidth=1.2, linestyle=(0, (2, 2)), label=f"goal {goal:g}", zorder=2)
+        axes.axhline(
+            goal,
+            color=PALETTE[2],
+            linewidth=1.2,
+            linestyle=(0, (2, 2)),
+            label=f"goal {goal:g} {first.trend_unit if not share else '%'}",
+            zorder=2,
+        )
     if drawn:
         _time_axis(axes, times, marks, baseline_until)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.14 * max(axes.get_ylim()[1], 1e-9))  # room for the marks' labels
         axes.set_ylabel("%" if share else first.trend_unit)
     legend_or_note(axes, drawn, "nothing to show yet")
     return saved(figure, form)
@@ -78,7 +86,7 @@ def drift_chart(reports: pd.DataFrame, bands: tuple[float, float], marks: Sequen
         axes.plot(list(gaps["at"]), [0] * len(gaps), "o", markerfacecolor="none", color=MUTED, label="not computed")
     if len(known):
         _time_axis(axes, [t.to_pydatetime() for t in known["at"]], marks, None)
-        axes.set_ylim(bottom=-0.4, top=max(12.0, 110 * float(done["drift"].max()) if len(done) else 0))
+        axes.set_ylim(bottom=-0.4, top=max(12.0, 118 * float(done["drift"].max()) if len(done) else 0))
         axes.set_ylabel("%")
     legend_or_note(axes, bool(len(known)), "no drift report yet")
     return saved(figure, form)
@@ -86,18 +94,18 @@ def drift_chart(reports: pd.DataFrame, bands: tuple[float, float], marks: Sequen
 
 @styled_chart
 def model_chart(kpis: Sequence[Kpi], form: Form = "svg") -> bytes:
-    """Figures of each model that production served, in their order."""
+    """Figures of the last models that production served, in the order of its changes."""
     figure, axes = chart(_WIDTH, _HEIGHT)
     drawn = False
     for i, kpi in enumerate(kpis):
-        values = [float("nan") if p.value is None else 100 * p.value for p in kpi.trend]
+        values = [float("nan") if p.value is None else 100 * p.value for p in kpi.trend[-_MODELS:]]
         if any(v == v for v in values):
             axes.plot(
                 range(len(values)), values, color=PALETTE[i], linewidth=2, marker="o", markersize=6, label=kpi.title
             )
             drawn = True
     if drawn:
-        labels = [p.label for p in kpis[0].trend]
+        labels = [p.label for p in kpis[0].trend[-_MODELS:]]
         axes.set_xticks(range(len(labels)), labels)
         axes.set(xlim=(-0.5, len(labels) - 0.5), ylim=(0, 102), ylabel="%")
     legend_or_note(axes, drawn, "no model in production was evaluated yet")
@@ -143,33 +151,36 @@ def _time_axis(axes: Axes, times: Sequence[datetime], marks: Sequence[Mark], bas
     locator = AutoDateLocator(maxticks=8, minticks=3)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    shown = [m for m in marks if m.at >= min(times) - timedelta(days=16)]
-    pad = max((max(times) - min(times)) * 0.04, timedelta(hours=2))
-    low = min(times) - pad
-    high = max([*times, *(m.at for m in shown)]) + pad
+    # The points stand in the middle of their months: a change up to then belongs to the first of them.
+    shown = sorted((m for m in marks if m.at >= min(times) - timedelta(days=16)), key=lambda m: m.at)
+    ends = [*times, *(m.at for m in shown)]
+    span = max(max(ends) - min(ends), timedelta(hours=12))
+    low, high = min(ends) - 0.04 * span, max(ends) + 0.04 * span
+    # Changes that stand closer than a label is wide share one label; the last of them needs its room at the right.
+    groups: list[list[Mark]] = []
+    for mark in shown:
+        if groups and mark.at - groups[-1][0].at < 0.2 * span:
+            groups[-1].append(mark)
+        else:
+            groups.append([mark])
+    if groups:
+        high = max(high, groups[-1][0].at + 0.2 * span)
     axes.set_xlim(date2num(low), date2num(high))
     if baseline_until is not None:
         border = datetime.combine(date.fromisoformat(baseline_until) + timedelta(days=1), datetime.min.time(), UTC)
         if low < border < high:
             axes.axvspan(date2num(low), date2num(border), color="#f1f4f7", zorder=0, linewidth=0)
-            axes.text(
-                date2num(border), 0.02, "before the platform ", transform=axes.get_xaxis_transform(),
-                ha="right", va="bottom", fontsize=8.5, color=MUTED,
-            )  # fmt: skip
-    # Changes that stand closer than their labels are wide share one label.
-    near = (high - low) / 14
-    groups: list[list[Mark]] = []
-    for mark in sorted(shown, key=lambda m: m.at):
+            if border - low > 0.3 * span:
+                axes.text(
+                    date2num(border), 0.02, "before the platform ", transform=axes.get_xaxis_transform(),
+                    ha="right", va="bottom", fontsize=8.5, color=MUTED,
+                )  # fmt: skip
+    for mark in shown:
         axes.axvline(date2num(mark.at), color=_BAD if mark.bad else MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        if groups and mark.at - groups[-1][0].at < near:
-            groups[-1].append(mark)
-        else:
-            groups.append([mark])
     for group in groups:
         label = group[0].label if len(group) == 1 else f"{group[0].label} … {group[-1].label}"
-        late = date2num(group[0].at) > date2num(low) + 0.85 * (date2num(high) - date2num(low))
         axes.annotate(
-            label, (date2num(group[0].at), 1), xycoords=axes.get_xaxis_transform(), xytext=(-3 if late else 3, -2),
-            textcoords="offset points", ha="right" if late else "left", va="top", fontsize=8.5,
-            color=_BAD if group[-1].bad else MUTED,
+            label, (date2num(group[0].at), 1), xycoords=axes.get_xaxis_transform(), xytext=(3, -2),
+            textcoords="offset points", ha="left", va="top", fontsize=8.5, color=_BAD if group[-1].bad else MUTED,
+            bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 0.8}, zorder=5,
         )  # fmt: skip

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePosixPath
 
 import pandas as pd
 import pyarrow as pa
@@ -14,8 +15,7 @@ import pyarrow.compute as pc
 from carsdepo_assets.business.ingest import latest, stray_files
 from carsdepo_assets.business.model_kpis import Evaluated
 from carsdepo_assets.business.periods import last_days, past
-from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.lake.models import read_card
+from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import SERVES, Event, events
 
@@ -24,7 +24,7 @@ from carsdepo_assets.registry.ledger import SERVES, Event, events
 class Facts:
     """Frames of the tables' columns; times in UTC. answers: those of production, without boxes.
 
-    models: what production served, in order, the present one last. changes: the ledger's events that made it so.
+    models: what production served, change by change, the present one last. changes: the ledger's events.
     label_boxes, answer_boxes: boxes by class id, of the label revisions that count and of the answers of the last
     window_days at their threshold. stray: files in raw/business/ that nothing reads.
     """
@@ -71,23 +71,28 @@ def gather(lake: Lake, policy: Policy, now: datetime) -> Facts:
 
 
 def served_models(lake: Lake, changes: tuple[Event, ...]) -> tuple[Evaluated, ...]:
-    """Each model that production served, once, in the order of its last promotion."""
-    order: dict[str, Event] = {}
+    """What production served, a step each change: a model that it went back to comes again."""
+    reports: dict[str, list[str]] = {}
+    for found in lake.list("reports/evaluation"):
+        name = PurePosixPath(found.key)
+        if name.suffix == ".json":
+            reports.setdefault(name.stem.split("-")[0], []).append(found.key)
+    read: dict[str, Evaluated] = {}
     for event in changes:
-        if event.digest is not None:
-            order.pop(event.digest, None)
-            order[event.digest] = event
-    return tuple(_evaluated(lake, digest, event) for digest, event in order.items())
+        if event.digest is not None and event.digest not in read:
+            read[event.digest] = _evaluated(lake, event.digest, event, reports.get(event.digest, []))
+    return tuple(read[event.digest] for event in changes if event.digest is not None)
 
 
-def _evaluated(lake: Lake, digest: str, event: Event) -> Evaluated:
-    """The evaluation on the dataset that the model's card names: its own test photographs."""
+def _evaluated(lake: Lake, digest: str, event: Event, reports: list[str]) -> Evaluated:
+    """The evaluation on the newest golden set; of several on it, the last one made."""
     label = digest[:8] if event.version is None else f"v{event.version}"
-    try:
-        key = f"reports/evaluation/{digest}-{read_card(lake, digest).dataset_version}.json"
-        return Evaluated(digest, label, json.loads(lake.get(key))["evaluation"])
-    except LakeError as error:
-        return Evaluated(digest, label, None, f"Model {label} has no evaluation: {error} Materialize `evaluation`.")
+    said = [json.loads(lake.get(key)) for key in reports]
+    if not said:
+        why = f"Model {label} has no evaluation: reports/evaluation holds none of {digest}. Materialize `evaluation`."
+        return Evaluated(digest, label, None, gap=why)
+    best = max(said, key=lambda one: (one.get("golden", 0), one.get("at", "")))
+    return Evaluated(digest, label, best["evaluation"], golden=best.get("golden", 0))
 
 
 def _label_boxes(lake: Lake, annotations: pa.Table) -> dict[int, int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -22,13 +23,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from carsdepo_assets.business.contracts import CONTRACTS, KINDS, Contract, Kind
 from carsdepo_assets.business.reading import Read, Refusal, Row, read
-from carsdepo_assets.business.rules import broken
+from carsdepo_assets.business.rules import Rule, broken
 from carsdepo_assets.lake.lake import Lake, LakeError, ObjectInfo, ObjectMissing
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.sources import source_for
 from carsdepo_assets.policy import Policy
 
 PROBLEMS_A_FILE = 200  # rows in quarantine; how many more there are is said in the last
+ROWS_AT_ONCE = 200_000  # read before they are validated and committed, at least one file
 
 
 class FileState(BaseModel):
@@ -89,33 +91,30 @@ def ingest(lake: Lake, kind: Kind, policy: Policy, now: datetime | None = None) 
     now = now or datetime.now(UTC)
     with one_writer(lake, f"business-{kind}"):
         listed, state = _listed(lake, kind), _state(lake, kind)
-        done: list[str] = []
+        # The state may be lost or a commit behind the table: numbers go on from both.
         before = max((s.sequence for s in state.files.values()), default=0)
-        # The state may be lost or a commit ahead of it: numbers go on from the table's too.
-        sequence = max(before, pc.max(lake.read(kind, columns=["sequence"])["sequence"]).as_py() or 0)
-        first, unchanged = sequence + 1, 0
-        for entry in _new(listed, state):
-            try:
-                data = lake.get(entry.key) if entry.size <= policy.data.max_bytes else None
-            except ObjectMissing:
-                continue  # removed since it was listed
-            previous = state.files.get(entry.key)
-            sha256 = None if data is None else hashlib.sha256(data).hexdigest()
-            if previous is not None and sha256 is not None and previous.sha256 == sha256:
-                fresh = previous.model_copy(update={"size": entry.size, "modified_at": entry.modified_at})
-            else:
-                sequence += 1
-                fresh, same = _one(lake, kind, entry, data, sha256, sequence, previous, policy, now)
-                unchanged += same
-                done.append(entry.key)
-            state.files[entry.key] = fresh
-            lake.put(_state_key(kind), state.model_dump_json(indent=1).encode())
+        before = max(before, pc.max(lake.read(kind, columns=["sequence"])["sequence"]).as_py() or 0)
+        sequence, unchanged, done = before, 0, []
+        for group in _groups(lake, kind, _new(listed, state), state, policy):
+            for file, rules in zip(group, _broken(kind, group, policy, now), strict=True):
+                if file.found is None:
+                    assert file.previous is not None
+                    fresh = file.previous.model_copy(
+                        update={"size": file.entry.size, "modified_at": file.entry.modified_at}
+                    )
+                else:
+                    sequence += 1
+                    fresh, same = _commit(lake, kind, file, file.found, rules, sequence, now)
+                    unchanged += same
+                    done.append(file.entry.key)
+                state.files[file.entry.key] = fresh
+                lake.put(_state_key(kind), state.model_dump_json(indent=1).encode())
         rows, refused = lake.read(kind), lake.read("quarantine")
-        here = pa.array([_batch(kind, n) for n in range(first, sequence + 1)], pa.string())
+        here = pa.array([_batch(kind, n) for n in range(before + 1, sequence + 1)], pa.string())
         present = {entry.key for entry in listed}
         return Ingested(
             kind,
-            rows.filter(pc.greater_equal(rows["sequence"], first)).sort_by(
+            rows.filter(pc.greater(rows["sequence"], before)).sort_by(
                 [("sequence", "ascending"), ("line", "ascending")]
             ),
             refused.filter(pc.is_in(refused["batch_id"], here)).sort_by([("key", "ascending"), ("line", "ascending")]),
@@ -139,49 +138,80 @@ def _latest_sql(kind: Kind) -> str:
     )
 
 
-def _one(
-    lake: Lake,
-    kind: Kind,
-    entry: ObjectInfo,
-    data: bytes | None,
-    sha256: str | None,
-    sequence: int,
-    previous: FileState | None,
-    policy: Policy,
-    now: datetime,
+@dataclass(frozen=True)
+class _File:
+    """found: None where the bytes are those of `previous`."""
+
+    entry: ObjectInfo
+    sha256: str | None
+    previous: FileState | None
+    found: Read | None
+
+
+def _groups(
+    lake: Lake, kind: Kind, entries: list[ObjectInfo], state: TableState, policy: Policy
+) -> Iterator[list[_File]]:
+    """The files, read, some ROWS_AT_ONCE rows together: Great Expectations takes a second whatever the rows."""
+    group: list[_File] = []
+    rows = 0
+    for entry in entries:
+        try:
+            data = lake.get(entry.key) if entry.size <= policy.data.max_bytes else None
+        except ObjectMissing:
+            continue  # removed since it was listed
+        previous = state.files.get(entry.key)
+        sha256 = None if data is None else hashlib.sha256(data).hexdigest()
+        found = None
+        if data is None:
+            detail = f"{entry.size:,} bytes, at most {policy.data.max_bytes:,} are read: split the file"
+            found = Read(refused=[Refusal(None, "too_large", detail)])
+        elif previous is None or previous.sha256 != sha256:
+            found = read(CONTRACTS[kind], entry.key, data, policy)
+        group.append(_File(entry, sha256, previous, found))
+        rows += found.seen if found else 0
+        if rows >= ROWS_AT_ONCE:
+            yield group
+            group, rows = [], 0
+    if group:
+        yield group
+
+
+def _broken(kind: Kind, group: list[_File], policy: Policy, now: datetime) -> list[dict[int, Rule]]:
+    """For each file {position among its rows: the rule that it breaks}, from one look at all of them."""
+    counts = [len(file.found.rows) if file.found else 0 for file in group]
+    starts = [sum(counts[:i]) for i in range(len(group))]
+    rules = broken(kind, [row for file in group if file.found for row in file.found.rows], policy, now)
+    return [
+        {at - start: rule for at, rule in rules.items() if start <= at < start + count}
+        for start, count in zip(starts, counts, strict=True)
+    ]
+
+
+def _commit(
+    lake: Lake, kind: Kind, file: _File, found: Read, rules: dict[int, Rule], sequence: int, now: datetime
 ) -> tuple[FileState, int]:
     """Commits one file; also gives the number of its rows that stand already."""
-    contract = CONTRACTS[kind]
-    if data is None:
-        detail = f"{entry.size:,} bytes, at most {policy.data.max_bytes:,} are read: split the file"
-        found = Read(refused=[Refusal(None, "too_large", detail)])
-    else:
-        found = read(contract, entry.key, data, policy)
-    rules = broken(kind, found.rows, policy, now)
+    contract, key = CONTRACTS[kind], file.entry.key
     good = [row for i, row in enumerate(found.rows) if i not in rules]
+    refused = list(found.refused)
     for i, rule in rules.items():
         said = {k: str(v) for k, v in found.rows[i].items() if k != "line" and v is not None}
-        found.refused.append(
-            Refusal(found.rows[i]["line"], rule.reason, f"not kept: {rule.says}; row: {json.dumps(said)}")
-        )
+        detail = f"not kept: {rule.says}; row: {json.dumps(said)}"
+        refused.append(Refusal(found.rows[i]["line"], rule.reason, detail))
     good, repeated = _last_of_each(contract, good)
-    found.refused.extend(repeated)
+    refused.extend(repeated)
     added = _changed(lake, contract, good)
-    unit = f"{entry.key}:{sha256 or entry.size}:{previous.sequence if previous else 0}"
-    stamp = {"file": entry.key, "sequence": sequence, "ingested_at": now}
-    lake.append(
-        "quarantine",
-        _refusals(kind, entry.key, sha256, sequence, found.refused, now),
-        f"business:{entry.key}:{sha256 or entry.size}",
-    )
-    lake.append(kind, [row | stamp for row in added], unit)
+    content = f"{key}:{file.sha256 or file.entry.size}"
+    stamp = {"file": key, "sequence": sequence, "ingested_at": now}
+    lake.append("quarantine", _refusals(kind, key, file.sha256, sequence, refused, now), f"business:{content}")
+    lake.append(kind, [row | stamp for row in added], f"{content}:{file.previous.sequence if file.previous else 0}")
     state = FileState(
-        size=entry.size,
-        modified_at=entry.modified_at,
-        sha256=sha256,
+        size=file.entry.size,
+        modified_at=file.entry.modified_at,
+        sha256=file.sha256,
         sequence=sequence,
         seen=found.seen,
-        refused=len(found.refused),
+        refused=len(refused),
     )
     return state, len(good) - len(added)
 

@@ -42,7 +42,8 @@ class Kpi:
     def goal_said(self) -> str:
         if self.goal is None:
             return "no goal"
-        return f"{'at least' if self.better == 'up' else 'at most'} {spoken(self.goal, self.unit)}"
+        said = spoken(self.goal, self.unit).replace(".0 ", " ")
+        return f"{'at least' if self.better == 'up' else 'at most'} {said}"
 
 
 def spoken(value: float | None, unit: str) -> str:
@@ -57,7 +58,7 @@ def spoken(value: float | None, unit: str) -> str:
         case "ms":
             return f"{value:,.0f} ms" if value >= 10 else f"{value:.1f} ms"
         case "1/s":
-            return f"{value:.2f} per second"
+            return f"{value:.2f} / s"
         case "points":
             return f"{value:.1f} points"
         case _:

@@ -1,6 +1,6 @@
 """KPIs of the model in production: accuracy, speed of its answers, what it decides alone, labels, drift.
 
-An evaluation is what `reports/evaluation/<digest>-<dataset>.json` says under "evaluation".
+An evaluation is what a `reports/evaluation/<digest>-*.json` says under "evaluation".
 """
 
 from __future__ import annotations
@@ -29,18 +29,22 @@ _LIVE = ("precision", "recall", "f1")
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A model that is or was in production. evaluation: None where it has none, and `gap` says so."""
+    """A model that is or was in production. evaluation: None where it has none, and `gap` says so.
+
+    golden: version of the golden set that it was scored on; 0: the test split of its dataset.
+    """
 
     digest: str
     label: str  # v3
     evaluation: Mapping[str, Any] | None
     gap: str = ""
+    golden: int = 0
 
 
 def quality(models: Sequence[Evaluated]) -> list[Kpi]:
     """Precision, recall, F1, mAP on test photographs: of the last of the models, which production serves now.
 
-    n: tp + fp for precision, else the labelled boxes. trend: a step each model, in the order of their promotions.
+    n: tp + fp for precision, else the labelled boxes. trend: a step each change of the model.
     """
     now = models[-1] if models else None
     found = now.evaluation if now else None
@@ -54,7 +58,8 @@ def quality(models: Sequence[Evaluated]) -> list[Kpi]:
         elif value is None:
             said = f"The evaluation of {now.label} has no {n_of} to compute it from."
         else:
-            said = f"Model {now.label} on {found['n_images']:,} test photographs that its training never saw."
+            where = f", golden set {now.golden}" if now.golden else ""
+            said = f"Model {now.label} on {found['n_images']:,} test photographs that its training never saw{where}."
         n = 0 if found is None else found["tp"] + found["fp"] if name == "precision" else found["n_boxes"]
         trend = tuple(
             Point(m.label, _figure(m.evaluation, name), int((m.evaluation or {}).get("n_boxes", 0))) for m in models
@@ -155,7 +160,7 @@ def latency(answers: pd.DataFrame, policy: BusinessPolicy, now: datetime) -> lis
                 f"{window.said()}." if value is not None else _no_answers(answers),
                 better="down",
                 trend=monthly(done, "at", percentile),
-                trend_title=f"Time of an answer, p{p}",
+                trend_title=f"p{p}",
                 trend_unit="ms",
             )
         )

@@ -29,12 +29,18 @@ class Overview:
     def named(self, name: str) -> Kpi:
         return next(k for k in self.kpis if k.name == name)
 
-    def summary(self) -> str:
-        """One sentence: the goals, then what the business asks first, as far as it can be said."""
+    def goals_said(self) -> str:
         goals = sum(k.goal is not None for k in self.kpis)
-        said = [f"{self.count('met')} of {goals} goals are met, {self.count('missed')} missed"]
+        said = [f"{self.count('met')} of {goals} goals are met"]
+        if self.count("missed"):
+            said.append(f"{self.count('missed')} missed")
         if self.count("unknown"):
-            said[0] += f", {self.count('unknown')} cannot be told yet"
+            said.append(f"{self.count('unknown')} cannot be told yet")
+        return ", ".join(said)
+
+    def gains_said(self) -> str:
+        """What the business asks first, as far as it can be said."""
+        said = []
         for name, words in (
             ("dispute_reduction_pct", "pricing disputes"),
             ("speed_improvement_pct", "days to a sale"),
@@ -46,7 +52,11 @@ class Overview:
         automation = self.named("automation_pct").value
         if automation is not None:
             said.append(f"{automation:.0f} % of images inspected by ML")
-        return "; ".join(said) + "."
+        return "; ".join(said)
+
+    def summary(self) -> str:
+        """One sentence."""
+        return "; ".join(filter(None, [self.goals_said(), self.gains_said()])) + "."
 
 
 def overview(facts: Facts, policy: Policy) -> Overview:

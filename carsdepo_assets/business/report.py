@@ -76,9 +76,9 @@ def render_report(facts: Facts, found: Overview, policy: Policy) -> str:
     def trends(*names: str, old: bool = True) -> str:
         return data_uri(trend_chart([found.named(n) for n in names], marks, until if old else None))
 
-    def one(name: str) -> tuple[str, str, str]:
+    def one(name: str, old: bool = True) -> tuple[str, str, str]:
         kpi = found.named(name)
-        return kpi.trend_title, trends(name), kpi.explanation
+        return kpi.trend_title, trends(name, old=old), kpi.explanation
 
     charts: list[tuple[str, str, str]] = [
         one("dispute_reduction_pct"),
@@ -88,7 +88,7 @@ def render_report(facts: Facts, found: Overview, policy: Policy) -> str:
         (
             "Accuracy of each model in production",
             data_uri(model_chart([found.named(n) for n in ("map50", "precision", "recall")])),
-            "On test photographs that the training never saw.",
+            _judged_on(facts),
         ),
         (
             "Damage by type",
@@ -108,14 +108,14 @@ def render_report(facts: Facts, found: Overview, policy: Policy) -> str:
         picture = trends("latency_p50_ms", "latency_p95_ms", "latency_p99_ms", old=False)
         charts.append(("Time of an answer", picture, found.named("latency_p95_ms").explanation))
     if found.named("labelled_pct").trend:
-        charts.append(one("labelled_pct"))
+        charts.append(one("labelled_pct", old=False))
     return render(
         Path(__file__).parent,
         "report.html",
         title=TITLE,
         now=facts.now,
         found=found,
-        summary=found.summary(),
+        gains=found.gains_said(),
         goals=_goals(found),
         headlines=[found.named(n) for n in _HEADLINES],
         charts=charts,
@@ -139,6 +139,13 @@ def _version(event: Event) -> str:
 def _change(event: Event) -> dict[str, Any]:
     what = "back to" if event.action == "rollback" else "promoted"
     return {"at": event.at, "what": f"{what} {_version(event)}", "actor": event.actor, "reason": event.reason}
+
+
+def _judged_on(facts: Facts) -> str:
+    golden = sorted({m.golden for m in facts.models if m.evaluation is not None})
+    if len(golden) > 1:
+        return "On test photographs; the golden set grew meanwhile, so models on different versions compare roughly."
+    return "On test photographs that the training never saw."
 
 
 def _goals(found: Overview) -> dict[str, list[Kpi]]:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from carsdepo_assets.business import ingest as module
@@ -24,8 +25,8 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def amounts(lake: Lake) -> dict[str, Any]:
-    frame = latest(lake, "disputes")
-    return {r.dispute_id: None if r.amount != r.amount else r.amount for r in frame.itertuples()}
+    rows = latest(lake, "disputes").astype({"amount": object}).to_dict("records")
+    return {r["dispute_id"]: None if pd.isna(r["amount"]) else r["amount"] for r in rows}
 
 
 def quarantine(lake: Lake) -> list[tuple[str, int | None, str]]:
@@ -159,6 +160,23 @@ def test_a_bad_file_warns_until_it_is_mended_or_removed(lake: Lake) -> None:
     assert ingest(lake, "disputes", RULES, NOW).refused_share() == 1.0  # nothing new, and still bad
     lake.put(key, csv("disputes", ONE))
     assert ingest(lake, "disputes", RULES, NOW).refused_share() == 0.0
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_however_many_files_are_validated_together_each_keeps_its_own(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", at_once)
+    bad = "D9,T3,2026-07-21,weather,1,EUR"
+    drop(lake, "disputes", "a.csv", ONE, bad)
+    drop(lake, "disputes", "b.csv", "one cell")
+    drop(lake, "disputes", "c.csv", bad, TWO, bad.replace("D9", "D8"))
+    ingest(lake, "disputes", RULES, NOW)
+    assert quarantine(lake) == [
+        ("a.csv", 3, "unknown_cause"), ("b.csv", 2, "columns"), ("c.csv", 2, "unknown_cause"),
+        ("c.csv", 4, "unknown_cause"),
+    ]  # fmt: skip
+    assert sorted(amounts(lake)) == ["D1", "D2"]
 
 
 def test_files_outside_the_three_folders_are_named(lake: Lake) -> None:

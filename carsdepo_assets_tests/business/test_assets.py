@@ -1,0 +1,146 @@
+"""The assets, the job's sensor and the schedule as Dagster runs them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from carsdepo_assets.business import assets, sensors
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.resources import LakeResource, PolicyResource
+from carsdepo_assets_tests.business.business_rows import drop
+
+DROPPED = {
+    "inspections": (
+        "I1,L1,2026-05-01,8,0,30,30,EUR",
+        "I2,L2,2026-07-01,8,9,30,30,EUR",
+        "I3,L3,2026-07-02,8,6,9,15,EUR",
+    ),
+    "transactions": ("T1,L1,2026-05-02,2026-05-30,9900,EUR", "T2,L3,2026-07-03,2026-07-17,9900,EUR"),
+    "disputes": ("D1,T9,2026-07-20,damage,100,EUR",),
+}
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake.open(tmp_path / "lake")
+
+
+@pytest.fixture
+def resources(tmp_path: Path) -> dict[str, dg.ConfigurableResource]:
+    return {
+        "lake": LakeResource(url=str(tmp_path / "lake"), home=str(tmp_path)),
+        "policy": PolicyResource(file=str(tmp_path / "carsdepo.toml")),
+    }
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def dropped(lake: Lake) -> None:
+    for kind, lines in DROPPED.items():
+        drop(lake, kind, "a.csv", *lines)  # type: ignore[arg-type]
+
+
+def definitions(resources: dict[str, dg.ConfigurableResource]) -> dg.Definitions:
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules([assets]),
+        jobs=[sensors.business_job, sensors.kpi_job],
+        sensors=[sensors.new_business_files],
+        schedules=[sensors.kpis_every_morning],
+        resources=resources,
+        executor=dg.in_process_executor,
+    )
+
+
+def test_the_job_takes_files_to_a_report(lake: Lake, resources: dict[str, dg.ConfigurableResource]) -> None:
+    dropped(lake)
+    result = definitions(resources).resolve_job_def("business").execute_in_process()
+    assert result.success
+    found = {e.asset_key.to_user_string(): e for e in result.get_asset_materialization_events() if e.asset_key}
+    assert set(found) == {*DROPPED, "kpi_report"}
+    said = {k: e.materialization.metadata for k, e in found.items()}
+    assert said["inspections"]["rows"].value == 2
+    assert said["inspections"]["quarantined"].value == 1
+    assert said["kpi_report"]["cost_reduction_pct"].value == pytest.approx(50.0)
+    assert said["kpi_report"]["speed_improvement_pct"].value == pytest.approx(50.0)
+    assert Path(str(said["kpi_report"]["report"].value)).is_file()
+    checks = {(c.asset_key.to_user_string(), c.check_name): c for c in result.get_asset_check_evaluations()}
+    assert {k: c.passed for k, c in checks.items()} == {
+        ("inspections", "rows_are_sound"): False,  # one of three rows
+        ("transactions", "rows_are_sound"): True,
+        ("disputes", "rows_are_sound"): True,
+        ("kpi_report", "goals_are_met"): True,
+        ("kpi_report", "disputes_name_known_sales"): False,
+    }
+    assert all(c.severity == dg.AssetCheckSeverity.WARN for c in checks.values())
+
+
+def test_a_missed_goal_warns(lake: Lake, resources: dict[str, dg.ConfigurableResource], tmp_path: Path) -> None:
+    dropped(lake)
+    (tmp_path / "carsdepo.toml").write_text("[business.goals]\ncost_reduction_pct = 60\n")
+    result = definitions(resources).resolve_job_def("business").execute_in_process()
+    (check,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "goals_are_met"]
+    assert not check.passed
+    assert "50.0 %, wanted at least 60 %" in str(check.description)
+
+
+def tick(resources: dict[str, dg.ConfigurableResource], instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
+    context = dg.build_sensor_context(instance=instance, resources=resources)
+    return sensors.new_business_files(context)  # type: ignore[return-value]
+
+
+def test_the_sensor_compares_states(
+    lake: Lake, resources: dict[str, dg.ConfigurableResource], instance: dg.DagsterInstance
+) -> None:
+    assert "Nothing new" in str(tick(resources, instance))
+    key = drop(lake, "disputes", "a.csv", "D1,T1,2026-07-20,damage,100,EUR")
+    assert "being written" in str(tick(resources, instance))
+    assert lake.root is not None
+    old = time.time() - 60
+    os.utime(lake.root / key, (old, old))
+    first = tick(resources, instance)
+    assert isinstance(first, dg.RunRequest)
+    assert first.run_key == tick(resources, instance).run_key  # type: ignore[union-attr]
+    definitions(resources).resolve_job_def("business").execute_in_process(instance=instance, tags=first.tags)
+    assert "Nothing new" in str(tick(resources, instance))
+
+
+def test_a_run_that_fails_is_tried_again_and_then_given_up(
+    lake: Lake, resources: dict[str, dg.ConfigurableResource], instance: dg.DagsterInstance
+) -> None:
+    key = drop(lake, "disputes", "a.csv", "D1,T1,2026-07-20,damage,100,EUR")
+    assert lake.root is not None
+    old = time.time() - 60
+    os.utime(lake.root / key, (old, old))
+    keys = []
+    for _ in range(3):
+        request = tick(resources, instance)
+        assert isinstance(request, dg.RunRequest)
+        keys.append(request.run_key)
+        instance.create_run_for_job(
+            definitions(resources).resolve_job_def("business"), status=dg.DagsterRunStatus.FAILURE, tags=request.tags
+        )
+    assert len(set(keys)) == 3
+    assert "did not finish" in str(tick(resources, instance))
+
+
+def test_the_sensor_waits_for_the_run_under_way(
+    lake: Lake, resources: dict[str, dg.ConfigurableResource], instance: dg.DagsterInstance
+) -> None:
+    drop(lake, "disputes", "a.csv", "D1,T1,2026-07-20,damage,100,EUR")
+    instance.create_run_for_job(definitions(resources).resolve_job_def("business"), status=dg.DagsterRunStatus.STARTED)
+    assert "under way" in str(tick(resources, instance))
+
+
+def test_schedule_and_sensor_run_by_default() -> None:
+    assert sensors.new_business_files.default_status == dg.DefaultSensorStatus.RUNNING
+    assert sensors.kpis_every_morning.default_status == dg.DefaultScheduleStatus.RUNNING
