@@ -1,0 +1,116 @@
+"""What is compared: a photograph's look, what the model said of it, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from carsdepo_assets.monitoring.sample import Sample
+
+# Columns of `images` and `inferences`, measured by imaging.features in both.
+IMAGE = (
+    "luma_p95",
+    "luma_std",
+    "luma_mean",
+    "sharpness",
+    "saturation",
+    "colour_cast",
+    "megapixels",
+    "aspect",
+    "bits_per_pixel",
+)
+# One model's answers: boxes at the threshold; best score down to FLOOR, else 0; whether it was unsure; its classes.
+MODEL = ("n_boxes", "max_score", "unsure", "classes")
+# Compared where both samples state them. Not the uploader: new people come every day.
+SAID = ("source", "camera", "region")
+SOURCES = ("source", "camera", "uploader", "region")
+FLOOR = 0.05  # score down to which the service captures boxes
+NAMES = {
+    "luma_p95": "brightness of the light parts",
+    "luma_std": "contrast",
+    "luma_mean": "mean brightness",
+    "sharpness": "sharpness",
+    "saturation": "saturation",
+    "colour_cast": "colour cast",
+    "megapixels": "resolution",
+    "aspect": "aspect ratio",
+    "bits_per_pixel": "bits per pixel",
+    "n_boxes": "damages found per photograph",
+    "max_score": "the model's best score",
+    "unsure": "share of unsure answers",
+    "classes": "mix of damage classes",
+    "source": "source",
+    "camera": "camera",
+    "region": "region",
+}
+
+
+def answered(table: pa.Table, class_names: Sequence[str], unsure_share: float) -> dict[str, np.ndarray]:
+    """MODEL features of rows with threshold, max_score and boxes (structs with class_id and score, as in INFERENCES).
+
+    unsure: 1 where the best score lies in [unsure_share x threshold, threshold), the service's `needs_person`.
+    classes: names found at the threshold, joined by +, or "none".
+    """
+    n = table.num_rows
+    threshold = table["threshold"].to_numpy(zero_copy_only=False).astype(float)
+    best = pc.fill_null(table["max_score"], 0.0).to_numpy(zero_copy_only=False).astype(float)
+    column = table["boxes"].combine_chunks()
+    photograph = pc.list_parent_indices(column).to_numpy(zero_copy_only=False).astype(np.int64)
+    flat = pc.list_flatten(column)
+    score = pc.struct_field(flat, "score").to_numpy(zero_copy_only=False).astype(float)
+    kind = pc.struct_field(flat, "class_id").to_numpy(zero_copy_only=False).astype(np.int64)
+    counted = score >= threshold[photograph]
+    mask = np.zeros(n, np.int64)
+    np.bitwise_or.at(mask, photograph[counted], 1 << np.minimum(kind[counted], 62))
+    names = {m: _mix(int(m), class_names) for m in np.unique(mask)}
+    return {
+        "n_boxes": np.bincount(photograph[counted], minlength=n).astype(float),
+        "max_score": np.where(best >= FLOOR, best, 0.0),
+        "unsure": ((best < threshold) & (best >= unsure_share * threshold) & (best >= FLOOR)).astype(float),
+        "classes": np.array([names[m] for m in mask], dtype=object),
+    }
+
+
+def sample_of(
+    table: pa.Table,
+    model: Mapping[str, np.ndarray],
+    groups: Sequence[str],
+    *,
+    weights: np.ndarray | None = None,
+) -> Sample:
+    """A sample of rows with image_id, IMAGE columns and, where they have them, SOURCES. model: MODEL features, each
+    (n,), NaN or None on photographs that the model was not asked."""
+    features: dict[str, np.ndarray] = {name: _numbers(table, name) for name in IMAGE}
+    # Cameras of one kind differ by a pixel or two; that is no other format.
+    features["aspect"] = np.round(features["aspect"], 2)
+    features["megapixels"] = _two_digits(features["megapixels"])
+    features |= {name: model[name] for name in MODEL}
+    sources = {name: _texts(table, name) for name in SOURCES}
+    features |= {name: sources[name] for name in SAID}
+    partial = frozenset(name for name in MODEL if name != "classes")
+    return Sample(table["image_id"].to_pylist(), features, list(groups), partial, weights, sources)
+
+
+def _mix(mask: int, class_names: Sequence[str]) -> str:
+    found = [name for i, name in enumerate(class_names) if mask >> i & 1]
+    return "+".join(found) if found else "none"
+
+
+def _numbers(table: pa.Table, name: str) -> np.ndarray:
+    return np.array(table[name].cast(pa.float64()).to_numpy(zero_copy_only=False), float)
+
+
+def _texts(table: pa.Table, name: str) -> np.ndarray:
+    """None where not said: null or blank."""
+    if name not in table.column_names:
+        return np.full(table.num_rows, None, dtype=object)
+    return np.array([v if v and v.strip() else None for v in table[name].to_pylist()] or [], dtype=object)
+
+
+def _two_digits(values: np.ndarray) -> np.ndarray:
+    there = np.where(np.isfinite(values) & (values > 0), values, 1.0)
+    scale = 10.0 ** (np.floor(np.log10(there)) - 1)
+    return np.where(np.isfinite(values), np.round(values / scale) * scale, np.nan)

@@ -1,0 +1,50 @@
+"""whylogs profiles of what a model knows and of a day's answers: mergeable, and readable by other tools."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from carsdepo_assets.lake import profiles
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.monitoring.features import IMAGE, SOURCES
+from carsdepo_assets.monitoring.window import STAGE
+
+ANSWER = ("n_boxes", "max_score", "milliseconds", "decision")
+COLUMNS = (*IMAGE, *SOURCES, *ANSWER)
+
+
+def profile_of(frame: pd.DataFrame) -> bytes:
+    """Of those COLUMNS that the frame has."""
+    return profiles.profile(frame, COLUMNS)
+
+
+def day_of(lake: Lake, day: date) -> pa.Table:
+    """The answers of production on a UTC day: COLUMNS and ids, in order of time."""
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    names = ["prediction_id", "image_id", "at", "stage", "digest", *COLUMNS]
+    table = lake.read("inferences", columns=names)
+    inside = pc.and_(
+        pc.greater_equal(table["at"], pa.scalar(start)),
+        pc.less(table["at"], pa.scalar(start + timedelta(days=1))),
+    )
+    table = table.filter(pc.and_(inside, pc.equal(table["stage"], STAGE)))
+    return table.sort_by([("at", "ascending"), ("prediction_id", "ascending")])
+
+
+def write_day(lake: Lake, day: date, answers: pa.Table) -> str:
+    """Stores the day's profile; its key. The same answers again replace it by the same."""
+    key = f"{profiles.INFERENCE}/{day.isoformat()}.bin"
+    lake.put(key, profile_of(answers.to_pandas()))
+    return key
+
+
+def days(lake: Lake, start: date, end: date) -> bytes | None:
+    """The profile of the days start..end (both in), merged; None where none of them has one."""
+    span = [start + timedelta(days=n) for n in range((end - start).days + 1)]
+    keys = [f"{profiles.INFERENCE}/{day.isoformat()}.bin" for day in span]
+    found = [lake.get(key) for key in keys if lake.exists(key)]
+    return profiles.merge(found) if found else None

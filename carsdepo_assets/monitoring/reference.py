@@ -1,0 +1,229 @@
+"""What a model knows: photographs of its dataset and what it says of those that it was not trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from carsdepo_assets.lake import profiles, queues
+from carsdepo_assets.lake.datasets import read_manifest
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.models import ModelCard, read_card
+from carsdepo_assets.lake.schemas import SCORED_BOX
+from carsdepo_assets.monitoring.features import FLOOR, IMAGE, MODEL, SOURCES, answered, sample_of
+from carsdepo_assets.monitoring.profiles import profile_of
+from carsdepo_assets.monitoring.sample import Sample
+from carsdepo_assets.policy import Policy
+
+# A model is surer of photographs that it was trained on than it will ever be again: their scores would make every
+# ordinary window look like drift. It has seen neither val nor test.
+UNSEEN = ("val", "test", "test_pool")
+_CHUNK = 8  # photographs decoded at a time
+REFERENCE = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("group_id", pa.string()),
+        ("split", pa.string()),
+        ("key", pa.string()),
+        ("object_key", pa.string()),
+        ("weight", pa.float64()),
+        *[pa.field(name, pa.float64()) for name in IMAGE],
+        ("camera", pa.string()),
+        ("region", pa.string()),
+        ("uploader", pa.string()),
+        ("asked", pa.bool_()),  # the model's own answer follows
+        ("threshold", pa.float64()),
+        ("boxes", pa.list_(SCORED_BOX)),
+        ("n_boxes", pa.int32()),
+        ("max_score", pa.float64()),
+    ]
+)
+
+
+class NoReference(LookupError):
+    """A model's reference cannot be made; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """rows: of REFERENCE, by image_id. left_out: {why: photographs} of the dataset that are not in it."""
+
+    digest: str
+    rows: pa.Table
+    class_names: tuple[str, ...]
+    left_out: Mapping[str, int]
+
+    @property
+    def asked(self) -> int:
+        return int(np.sum(self.rows["asked"].to_numpy(zero_copy_only=False)))
+
+    def sample(self, unsure_share: float) -> Sample:
+        there = self.rows["asked"].to_numpy(zero_copy_only=False).astype(bool)
+        found = answered(self.rows.filter(pa.array(there)), self.class_names, unsure_share)
+        model: dict[str, np.ndarray] = {}
+        for name in MODEL:
+            text = found[name].dtype == object
+            model[name] = np.full(len(there), None if text else np.nan, dtype=object if text else float)
+            model[name][there] = found[name]
+        weights = self.rows["weight"].to_numpy(zero_copy_only=False)
+        even = np.all(weights == 1)
+        return sample_of(self.rows, model, self.rows["group_id"].to_pylist(), weights=None if even else weights)
+
+
+def reference_key(digest: str) -> str:
+    return f"references/{digest}.parquet"
+
+
+def read_reference(lake: Lake, digest: str) -> Reference | None:
+    """None before build_reference."""
+    if not lake.exists(reference_key(digest)):
+        return None
+    rows = pq.read_table(io.BytesIO(lake.get(reference_key(digest))))
+    return Reference(digest, rows, tuple(read_card(lake, digest).class_names), {})
+
+
+def build_reference(
+    lake: Lake,
+    digest: str,
+    policy: Policy,
+    predict: Callable[[list[dict[str, Any]]], list[list[dict[str, Any]]]] | None = None,
+) -> Reference:
+    """Makes and stores references/<digest>.parquet and its profile; the same model and policy give the same again.
+
+    predict: manifest rows -> scored boxes of each (None: the model itself, as served). Raises NoReference where the
+    model or its dataset is not there or nothing of it can be used.
+    """
+    if not lake.exists(f"models/{digest}/model.json"):
+        raise NoReference(f"models/{digest} is not in {lake.url}: production serves a model that is not in this lake.")
+    card = read_card(lake, digest)
+    manifest = read_manifest(lake, card.dataset_version).to_pylist()
+    rows, left_out = _ordinary(lake, manifest, policy)
+    if not rows:
+        raise NoReference(f"dataset {card.dataset_version} of model {digest} has no photograph of ordinary intake.")
+    chosen = _asked(rows, policy.monitoring.reference_answers)
+    answers = (predict or _predictor(lake, digest, policy))(chosen)
+    said = {row["image_id"]: boxes for row, boxes in zip(chosen, answers, strict=True)}
+    for row in rows:
+        boxes = said.get(row["image_id"])
+        row["asked"] = boxes is not None
+        row["threshold"] = card.threshold
+        row["boxes"] = boxes
+        row["n_boxes"] = None if boxes is None else sum(b["score"] >= card.threshold for b in boxes)
+        row["max_score"] = None if boxes is None else max((b["score"] for b in boxes), default=0.0)
+    table = pa.table(
+        {field.name: pa.array([r[field.name] for r in rows], field.type) for field in REFERENCE}, schema=REFERENCE
+    )
+    lake.put(f"{profiles.REFERENCE}/{digest}.bin", profile_of(table.to_pandas()))
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    lake.put(reference_key(digest), sink.getvalue())
+    return Reference(digest, table, tuple(card.class_names), left_out)
+
+
+def _ordinary(
+    lake: Lake, manifest: list[dict[str, Any]], policy: Policy
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Rows of ordinary intake with their features and weights, by image_id, and how many are left out, and why."""
+    images = {
+        r["image_id"]: r for r in lake.read("images", columns=["image_id", *IMAGE, *_stored_sources()]).to_pylist()
+    }
+    weights = _queue_weights(lake, manifest) if policy.monitoring.queue_in_reference == "weighted" else {}
+    rows: list[dict[str, Any]] = []
+    left_out: dict[str, int] = {}
+    for row in sorted(manifest, key=lambda r: r["image_id"]):
+        weight = weights.get(_queue_of(row["key"]), 0.0) if _queue_of(row["key"]) else 1.0
+        known = images.get(row["image_id"])
+        why = (
+            "excluded from the dataset's splits"
+            if row["split"] == "excluded"
+            else "selected by a labelling queue"
+            if weight <= 0
+            else "without features"
+            if known is None or any(known[name] is None for name in IMAGE)
+            else None
+        )
+        if why is None and known is not None:
+            kept = {name: row[name] for name in ("group_id", "split", "key", "object_key")}
+            rows.append({**known, **kept, "weight": weight})
+        elif why is not None:
+            left_out[why] = left_out.get(why, 0) + 1
+    return rows, left_out
+
+
+def _stored_sources() -> list[str]:
+    return [name for name in SOURCES if name != "source"]  # intake does not know by which way a photograph came
+
+
+def _queue_of(key: str) -> str | None:
+    """The queue that selected the photograph, None for ordinary intake."""
+    prefix = f"{queues.UPLOADS}/"
+    return key.removeprefix(prefix).split("/")[0] if key.startswith(prefix) else None
+
+
+def _queue_weights(lake: Lake, manifest: list[dict[str, Any]]) -> dict[str | None, float]:
+    """{queue_id: weight of one of its photographs}: together they weigh d / (1 - d) of ordinary intake, d the drift of
+    the report that cut the queue, so that the reference is the traffic which that report met. 0 without such a report.
+    """
+    chosen: dict[str, int] = {}
+    for row in manifest:
+        queue = _queue_of(row["key"])
+        if queue is not None and row["split"] != "excluded":
+            chosen[queue] = chosen.get(queue, 0) + 1
+    ordinary = sum(_queue_of(r["key"]) is None and r["split"] != "excluded" for r in manifest)
+    drift = {r["report_id"]: r["drift"] for r in lake.read("drift", columns=["report_id", "drift"]).to_pylist()}
+    reports = {queue.queue_id: queue.report_id for queue, _ in queues.every(lake)}
+    weights: dict[str | None, float] = {}
+    for queue_id, count in chosen.items():
+        share = min(float(drift.get(reports.get(queue_id)) or 0.0), 0.95)
+        weights[queue_id] = share / (1 - share) * ordinary / count
+    return weights
+
+
+def _asked(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """Photographs that the model was not trained on, whole groups, at most `most` of them; the same ones every time."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["split"] in UNSEEN:
+            groups.setdefault(row["group_id"], []).append(row)
+    chosen: list[dict[str, Any]] = []
+    for name in sorted(groups, key=lambda g: hashlib.sha256(g.encode()).hexdigest()):
+        if len(chosen) + len(groups[name]) <= most:
+            chosen += groups[name]
+    return chosen
+
+
+def _predictor(lake: Lake, digest: str, policy: Policy) -> Callable[[list[dict[str, Any]]], list[list[dict[str, Any]]]]:
+    """Original bytes through the serving decoder into the model, boxes down to FLOOR, best first."""
+
+    def predict(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+        from carsdepo_assets.detectors.evaluating import decoded
+        from carsdepo_assets.detectors.stored import load_model
+
+        predictor, _ = load_model(lake, digest)
+        found: list[list[dict[str, Any]]] = []
+        for start in range(0, len(rows), _CHUNK):
+            images = [decoded(lake, row, policy) for row in rows[start : start + _CHUNK]]
+            for said in predictor.predict(images, min_score=FLOOR):
+                found.append(
+                    [
+                        {"class_id": int(c), "score": float(s), **dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))}
+                        for box, s, c in zip(
+                            said.xyxy.tolist(), said.scores.tolist(), said.classes.tolist(), strict=True
+                        )
+                    ]
+                )
+        return found
+
+    return predict
+
+
+def card_of(lake: Lake, digest: str) -> ModelCard | None:
+    """None where the lake does not have the model."""
+    return read_card(lake, digest) if lake.exists(f"models/{digest}/model.json") else None

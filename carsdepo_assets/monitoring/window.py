@@ -1,0 +1,62 @@
+"""The answers of a window of time: those of production, by the model that gave them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.monitoring.features import IMAGE, SOURCES, answered, sample_of
+from carsdepo_assets.monitoring.sample import Sample
+
+STAGE = "production"
+COLUMNS = (
+    "prediction_id", "at", "stage", "digest", "version", "image_id", "photograph_key", "threshold", "boxes",
+    "max_score", "listing", *IMAGE, *SOURCES,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Window:
+    """Answers in [start, end) of the model that answered last. rows: COLUMNS of INFERENCES, oldest first.
+
+    digest: None where production answered nothing. others: {digest: answers} of other models in the window.
+    """
+
+    start: datetime
+    end: datetime
+    digest: str | None
+    rows: pa.Table
+    others: Mapping[str, int]
+
+    def sample(self, class_names: tuple[str, ...], unsure_share: float) -> Sample:
+        """As the drift measure takes it: a listing is a car, a photograph without one stands for itself."""
+        groups = [
+            listing if listing and listing.strip() else image
+            for listing, image in zip(self.rows["listing"].to_pylist(), self.rows["image_id"].to_pylist(), strict=True)
+        ]
+        return sample_of(self.rows, answered(self.rows, class_names, unsure_share), groups)
+
+    def keys(self) -> dict[str, str | None]:
+        """{image_id: key of the photograph in the lake, None where none is kept}."""
+        return dict(zip(self.rows["image_id"].to_pylist(), self.rows["photograph_key"].to_pylist(), strict=True))
+
+
+def read_window(lake: Lake, start: datetime, end: datetime) -> Window:
+    """Raises ValueError where end is not after start. Two models in a window (a promotion) are two worlds: each has its
+    own reference, and the report is about the one that answers now."""
+    if end <= start:
+        raise ValueError(f"The window ends at {end.isoformat()}, not after its start at {start.isoformat()}.")
+    table = lake.read("inferences", columns=list(COLUMNS))
+    inside = pc.and_(pc.greater_equal(table["at"], pa.scalar(start)), pc.less(table["at"], pa.scalar(end)))
+    table = table.filter(pc.and_(inside, pc.equal(table["stage"], STAGE)))
+    table = table.sort_by([("at", "ascending"), ("prediction_id", "ascending")])
+    counts = Counter(table["digest"].to_pylist())
+    digest = table["digest"][-1].as_py() if table.num_rows else None
+    others = {d: n for d, n in counts.most_common() if d != digest}
+    return Window(start, end, digest, table.filter(pc.equal(table["digest"], digest)) if digest else table, others)
