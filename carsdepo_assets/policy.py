@@ -131,12 +131,22 @@ class MonitoringPolicy(_Section):
 
     window_hours: float = Field(24.0, gt=0)
     min_photographs: int = Field(50, ge=1, description="photographs: fewer are too few to tell")
+    min_groups: int = Field(10, ge=2, description="cars: photographs of fewer are too few to tell")
     alpha: float = Field(0.01, gt=0, lt=1, description="family-wise: share of windows without drift that may alarm")
     resamples: int = Field(1000, ge=200)
     bins: int = Field(10, ge=2, description="bins of a feature at the reference's quantiles")
     retrain_below: float = Field(0.05, gt=0, lt=1)
     other_world: float = Field(0.08, gt=0, le=1)
     queue_size: int = Field(120, ge=1, description="photographs of one labelling queue")
+    measure_every_s: float = Field(3600.0, ge=0, description="seconds between two drift reports that nobody asked for")
+    reference_answers: int = Field(
+        2000, ge=50, description="photographs on which a model's own answers are taken for its reference"
+    )
+    queue_in_reference: Literal["excluded", "weighted"] = Field(
+        "excluded",
+        description="photographs that a drift report's queue selected: not in the reference, or with the weight of "
+        "the share of traffic that the report measured",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> MonitoringPolicy:
