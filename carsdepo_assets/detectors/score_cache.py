@@ -3,7 +3,7 @@
 A detection follows from the weights, the photograph's bytes and the way from one to the other, so its place is named by
 all three: the model's digest, the image_id (a sha256 of the bytes) and `settings`, a digest of what decodes and
 predicts (policy's limits, the network's size, this package's source and its libraries' versions). Nothing in the cache
-can go stale; what changes is looked for elsewhere.
+can go stale; what changes is looked for elsewhere. The folder may be deleted at any time.
 """
 
 from __future__ import annotations
