@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import logging
 import signal
 import socket
@@ -14,6 +15,8 @@ from carsdepo_assets.settings import Settings
 if TYPE_CHECKING:
     from carsdepo_assets.inference.loading import Load
     from carsdepo_assets.registry.ledger import Stage
+
+logger = logging.getLogger(__name__)
 
 GRACE_S = 30  # seconds for requests under way when the service is asked to end
 
@@ -29,6 +32,9 @@ def run(
     listener = _listen(host, getattr(settings, f"{stage}_port") if port is None else port, stage)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+    if not settings.api_key and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
+        logger.warning("Anyone who reaches %s may send photographs: set CARSDEPO_API_KEY.", host)
 
     import uvicorn
 

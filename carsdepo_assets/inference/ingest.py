@@ -97,7 +97,7 @@ def summary(lake: Lake, day: date, shown: int = 10) -> Day:
     """Figures over all answers of the day that are ingested."""
     found = lake.read("inferences", columns=_SUMMARIZED)
     answers = lake.query(
-        f"SELECT * FROM found WHERE CAST(\"at\" AS DATE) = DATE '{day.isoformat()}' ORDER BY \"at\" DESC, prediction_id",
+        f'SELECT * FROM found WHERE CAST("at" AS DATE) = DATE \'{day.isoformat()}\' ORDER BY "at" DESC, prediction_id',
         found=found,
     )
     counted = lake.query(

@@ -66,7 +66,10 @@ def refusal(refused: Refused, request_id: str) -> JSONResponse:
 
 
 class Service:
-    """What the endpoints share. Nothing that waits for a disk or computes runs on the event loop."""
+    """What the endpoints share. Nothing that waits for a disk or computes runs on the event loop.
+
+    The policy is read once: a change counts from the next start.
+    """
 
     def __init__(self, settings: Settings, stage: Stage, load: Load) -> None:
         self.stage, self.settings, self.policy = stage, settings, settings.policy()

@@ -24,6 +24,8 @@ from carsdepo_assets.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 30.0
+# One for all: making one costs more than a request. Services come and go, so no connection is kept.
+CLIENT = httpx.Client(timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
 
 
 def photograph(seed: int, damage: int | None = 24, size: tuple[int, int] = (160, 120), kind: str = "JPEG") -> bytes:
@@ -56,7 +58,7 @@ class Running:
     log: Path
 
     def health(self) -> dict[str, Any]:
-        said: dict[str, Any] = httpx.get(f"{self.url}/healthz", timeout=10).json()
+        said: dict[str, Any] = CLIENT.get(f"{self.url}/healthz").json()
         return said
 
     def wait(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -71,7 +73,7 @@ class Running:
 
     def send(self, *files: bytes, **form: Any) -> httpx.Response:
         parts = [("photographs", (f"{n}.jpg", data, "image/jpeg")) for n, data in enumerate(files)]
-        return httpx.post(f"{self.url}/v1/inspections", files=parts, data=form, timeout=30)
+        return CLIENT.post(f"{self.url}/v1/inspections", files=parts, data=form)
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)

@@ -20,7 +20,7 @@ from carsdepo_assets.inference.app import create_app
 from carsdepo_assets.inference.ingest import waiting
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.inference.a_service import RedPixels, load_red_pixels, put_model
-from carsdepo_assets_tests.inference.running import deploy, photograph, settings_of
+from carsdepo_assets_tests.inference.running import CLIENT, deploy, photograph, settings_of
 
 FILES = {"photographs": ("a.jpg", photograph(1), "image/jpeg")}
 
@@ -41,10 +41,10 @@ class Here:
         self._thread.start()
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}")
+        return CLIENT.get(f"http://127.0.0.1:{self.port}{path}")
 
     def post(self) -> httpx.Response:
-        return httpx.post(f"http://127.0.0.1:{self.port}/v1/inspections", files=FILES)
+        return CLIENT.post(f"http://127.0.0.1:{self.port}/v1/inspections", files=FILES)
 
     def end(self) -> None:
         self._server.should_exit = True

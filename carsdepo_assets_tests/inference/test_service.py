@@ -16,7 +16,7 @@ from carsdepo_assets.inference.segments import closed
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.imaging.files import animated, jpeg_claiming
 from carsdepo_assets_tests.inference.a_service import put_model
-from carsdepo_assets_tests.inference.running import ROOT, Running, deploy, photograph, service, settings_of
+from carsdepo_assets_tests.inference.running import CLIENT, ROOT, Running, deploy, photograph, service, settings_of
 
 POLICY = """
 [inference]
@@ -112,11 +112,11 @@ def test_decision_by_best_score(served: tuple[Running, Lake, str], share: float,
 
 def test_invocations_takes_one_photograph_as_the_body(served: tuple[Running, Lake, str]) -> None:
     running, _, digest = served
-    answer = httpx.post(f"{running.url}/invocations", content=photograph(3), headers={"Content-Type": "image/jpeg"})
+    answer = CLIENT.post(f"{running.url}/invocations", content=photograph(3), headers={"Content-Type": "image/jpeg"})
     assert answer.status_code == 200
     assert answer.json()["model"]["digest"] == digest
     assert [p["decision"] for p in answer.json()["photographs"]] == ["damage"]
-    assert httpx.get(f"{running.url}/ping").status_code == 200
+    assert CLIENT.get(f"{running.url}/ping").status_code == 200
 
 
 def captured(lake: Lake) -> set[str]:
@@ -167,7 +167,7 @@ def test_bad_requests_are_refused_with_a_reason_and_leave_nothing(served: tuple[
     running, lake, _ = served
     before = captured(lake)
     request, status, reason = BAD[case]
-    answer = httpx.post(f"{running.url}/v1/inspections", **request)
+    answer = CLIENT.post(f"{running.url}/v1/inspections", **request)
     assert (answer.status_code, answer.json()["error"]["reason"]) == (status, reason), answer.text
     assert answer.json()["error"]["detail"]
     assert len(answer.json()["request_id"]) == 32
@@ -188,7 +188,7 @@ def test_a_body_without_length_is_cut_off_at_the_limit(served: tuple[Running, La
             yield b"\xff" * 65536
 
     try:
-        answer = httpx.post(f"{running.url}/invocations", content=endless(), timeout=30)
+        answer = CLIENT.post(f"{running.url}/invocations", content=endless())
         assert (answer.status_code, answer.json()["error"]["reason"]) == (413, "too_large")
     except httpx.WriteError:
         assert len(given) < 10_000
@@ -197,7 +197,7 @@ def test_a_body_without_length_is_cut_off_at_the_limit(served: tuple[Running, La
 
 @pytest.mark.parametrize(("path", "status"), [("/v2/inspections", 404), ("/v1/inspections", 405)])
 def test_errors_of_the_router_are_json_too(served: tuple[Running, Lake, str], path: str, status: int) -> None:
-    answer = httpx.get(f"{served[0].url}{path}")
+    answer = CLIENT.get(f"{served[0].url}{path}")
     assert answer.status_code == status
     assert set(answer.json()) == {"error", "request_id"}
 
@@ -206,7 +206,7 @@ def test_metrics_count_what_happened(served: tuple[Running, Lake, str]) -> None:
     running, _, digest = served
 
     def value(line: str) -> float:
-        lines = httpx.get(f"{running.url}/metrics").text.splitlines()
+        lines = CLIENT.get(f"{running.url}/metrics").text.splitlines()
         return sum(float(text.rpartition(" ")[2]) for text in lines if text.startswith(line))
 
     def outcome(name: str) -> float:
@@ -227,14 +227,20 @@ def test_documentation_has_the_examples(served: tuple[Running, Lake, str]) -> No
     from carsdepo_assets.inference.answers import Inspection
 
     running, _, _ = served
-    said = httpx.get(f"{running.url}/openapi.json").json()
+    said = CLIENT.get(f"{running.url}/openapi.json").json()
     assert {"/v1/inspections", "/healthz", "/ping", "/invocations", "/metrics"} <= set(said["paths"])
     post = said["paths"]["/v1/inspections"]["post"]
     assert {"200", "400", "401", "413", "415", "422", "503"} <= set(post["responses"])
     form = post["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert set(form["properties"]) == {"photographs", "source", "camera", "uploader", "region", "listing", "metadata"}
     Inspection.model_validate(running.send(photograph(9)).json())  # the documented type is what is answered
-    assert httpx.get(f"{running.url}/docs").status_code == 200
+    assert CLIENT.get(f"{running.url}/docs").status_code == 200
+
+
+def test_production_has_the_pages_too(served: tuple[Running, Lake, str]) -> None:
+    page = CLIENT.get(f"{served[0].url}/alerts")
+    assert page.status_code == 200
+    assert page.headers["Content-Type"].startswith("text/html")
 
 
 def test_key_is_asked_for_and_a_second_service_cannot_take_the_port(
@@ -248,17 +254,18 @@ def test_key_is_asked_for_and_a_second_service_cannot_take_the_port(
         running.serves(digest)
         for headers in ({}, {"X-API-Key": "wrong"}):
             for path in ("/v1/inspections", "/invocations"):
-                answer = httpx.post(f"{running.url}{path}", files=[GOOD], headers=headers)
+                answer = CLIENT.post(f"{running.url}{path}", files=[GOOD], headers=headers)
                 assert (answer.status_code, answer.json()["error"]["reason"]) == (401, "unauthorized")
+        assert CLIENT.get(f"{running.url}/alerts").status_code == 404  # the pages are production's
         right = [(b"X-API-Key", KEY["X-API-Key"])]
-        assert httpx.post(f"{running.url}/v1/inspections", files=[GOOD], headers=right).status_code == 200
+        assert CLIENT.post(f"{running.url}/v1/inspections", files=[GOOD], headers=right).status_code == 200
         code = (
             "import sys\nfrom carsdepo_assets.commands.dev import PortTaken\n"
             "from carsdepo_assets.commands.serving import run\nfrom carsdepo_assets.settings import Settings\n"
             f"try: run(Settings.read(), 'staging', port={running.url.rpartition(':')[2]})\n"
             "except PortTaken as error: sys.exit(str(error))"
         )
-        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=30)
+        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
         assert second.returncode == 1
         assert "CARSDEPO_STAGING_PORT" in second.stderr
         assert running.end() == 0  # SIGTERM is no failure

@@ -20,7 +20,7 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, write_model
 from carsdepo_assets.registry import ledger
 from carsdepo_assets_tests.inference.a_service import put_model
-from carsdepo_assets_tests.inference.running import Running, deploy, photograph, service, settings_of
+from carsdepo_assets_tests.inference.running import CLIENT, Running, deploy, photograph, service, settings_of
 
 CLIENTS = 8
 PHOTOGRAPHS = [photograph(seed, 24 if seed % 2 else None) for seed in range(16)]
@@ -133,7 +133,7 @@ def test_no_acknowledged_answer_is_lost_to_kill_9(tmp_path: Path) -> None:
     with service(settings) as again:
         again.serves(digest)
         assert "1 torn lines" in again.log.read_text()
-        assert "carsdepo_capture_torn_lines_total" in httpx.get(f"{again.url}/metrics").text
+        assert "carsdepo_capture_torn_lines_total" in CLIENT.get(f"{again.url}/metrics").text
         counts = logged(lake)
         assert [counts[i] for i in acknowledged] == [1] * len(acknowledged)
         assert set(counts.values()) == {1}
@@ -166,7 +166,7 @@ def test_health_tells_every_state(tmp_path: Path) -> None:
     with service(settings) as running:
 
         def status() -> tuple[int, int]:
-            return httpx.get(f"{running.url}/ping").status_code, running.send(photograph(1)).status_code
+            return CLIENT.get(f"{running.url}/ping").status_code, running.send(photograph(1)).status_code
 
         said = running.wait(lambda s: s["status"] == "empty")
         assert (said["digest"], said["error"], status()) == (None, None, (503, 503))
