@@ -117,6 +117,7 @@ def staging_validation(
         health=health,
     )
     latency = [dg.TableRecord({"of": of, "value": round(value, 1)}) for of, value in done.latency.items()]
+    columns = dg.TableSchema([dg.TableColumn("of", "string"), dg.TableColumn("value", "float")])  # also without a row
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"{done.digest}:{done.at.isoformat()}"),
         metadata={
@@ -125,7 +126,7 @@ def staging_validation(
             "runtime": done.runtime,
             "photographs": done.photographs,
             "boxes": done.boxes,
-            "latency": dg.MetadataValue.table(latency),
+            "latency": dg.MetadataValue.table(latency, schema=columns),
             **{f"latency_{of}_ms": value for of, value in done.latency.items() if of != "requests"},
             "record": dg.MetadataValue.path(f"{lake.url}/{validation_key(done.digest)}"),
         },

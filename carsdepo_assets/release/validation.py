@@ -24,7 +24,6 @@ from carsdepo_assets.release.probing import Answer
 TOLERANCE = 1e-3  # pixels and score: how far an answer may lie from the model's own
 TIMED_REQUESTS = 32  # at least: the p95 of fewer is their maximum
 CAPTURE_GRACE_S = 10.0  # beyond the age at which a segment closes
-SCORE_FLOOR = 0.05  # asked of the model, as the service does
 # name: (blocks, what it is). Latency does not block here: the gate judges it, and a verdict is kept.
 CHECKS: dict[str, tuple[bool, str]] = {
     "digest_is_registered": (True, "The service, its answers, the ledger and the registry name one model."),
@@ -156,7 +155,7 @@ def _digests(good: Sequence[Answer], event: Event, registered: str | None, healt
 
 
 def _equal(answers: Sequence[Answer], photographs: Sequence[Photograph], predictor: Predictor) -> CheckOutcome:
-    offline = {p.image_id: predictor.predict([p.rgb], SCORE_FLOOR)[0] for p in photographs}
+    offline = {p.image_id: predictor.predict([p.rgb])[0] for p in photographs}
     found = [
         (float("inf"), a.problem) if a.problem else probing.disagreement(a, offline[a.photograph.image_id], TOLERANCE)
         for a in answers

@@ -10,6 +10,7 @@ import pytest
 
 from carsdepo_assets.registry import aliases, ledger
 from carsdepo_assets.release.promoting import promote
+from carsdepo_assets.release.validation import CHECKS, read_validation
 from carsdepo_assets_tests.release.world import World
 
 KEY = dg.AssetKey("production_model")
@@ -300,3 +301,17 @@ def test_two_promotions_at_once(world: World) -> None:
             assert row["champion"] == champion.digest
     events = ledger.events(world.lake, "production")
     assert [e.previous for e in events] == [None, *(e.digest for e in events[:-1])]
+
+
+def test_a_service_that_answers_no_inspection_fails_the_checks_not_the_asset(world: World) -> None:
+    """/healthz is right, and every inspection is an error: each check says so, and the record is kept."""
+    first = world.model("one", 0.8, validated=False)
+    result = world.run("release")
+    assert not result.success
+    checks = {c.check_name: c.passed for c in result.get_asset_check_evaluations()}
+    assert checks == dict.fromkeys(CHECKS, False)
+    kept = read_validation(world.lake, first.digest)
+    assert kept is not None
+    assert not kept.passed
+    assert kept.latency == {}
+    assert world.production() is None

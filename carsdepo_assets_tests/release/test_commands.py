@@ -1,0 +1,73 @@
+"""`carsdepo approve`, `reject`, `rollback`: what they say is what then is."""
+
+from __future__ import annotations
+
+import pytest
+
+from carsdepo_assets.commands import releasing
+from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
+from carsdepo_assets.registry import ledger
+from carsdepo_assets.registry.models import RegistryError
+from carsdepo_assets_tests.release.world import World
+
+
+@pytest.fixture
+def pipeline(world: World) -> Pipeline:
+    """The real one, over this world's graph."""
+    made = Pipeline.__new__(Pipeline)
+    made.settings, made.instance, made.definitions = world.settings, world.instance, world.definitions()
+    return made
+
+
+def test_approve_promotes_at_once(world: World, pipeline: Pipeline) -> None:
+    first, worse = world.model("one", 0.9), world.model("two", 0.4)
+    world.promote(first)
+    world.promote(worse)
+    assert world.production() == first.digest
+    said = releasing.approve(pipeline, "latest", "the old one is too slow")
+    assert said == f"Version 2 ({worse.digest}) is approved, and production serves it."
+    assert world.production() == worse.digest
+    approval = ledger.events(world.lake)[-2]
+    assert (approval.action, approval.actor, approval.reason) == (
+        "approve",
+        ledger.person(),
+        "the old one is too slow",
+    )
+
+
+def test_approve_before_staging_says_what_is_missing(world: World, pipeline: Pipeline) -> None:
+    first = world.model("one", 0.9, validated=False)
+    assert "not been found right at staging" in releasing.approve(pipeline, first.digest[:8], "soon")
+    assert world.production() is None
+
+
+def test_reject_and_rollback(world: World, pipeline: Pipeline) -> None:
+    first, second = world.model("one", 0.5), world.model("two", 0.9)
+    world.promote(first)
+    world.promote(second)
+    assert "Production still serves it" in releasing.reject(pipeline, "2", "false alarms")
+    said = releasing.rollback(pipeline, "false alarms")
+    assert said == (
+        f"Production serves version 1 ({first.digest}) again; {second.digest} is barred until a person approves it."
+    )
+    assert world.production() == first.digest
+    assert "Production still" not in releasing.reject(pipeline, "2", "again")
+
+
+def test_mistakes_write_nothing(world: World, pipeline: Pipeline) -> None:
+    world.model("one", 0.9)
+    with pytest.raises(ValueError, match="Say why"):
+        releasing.approve(pipeline, "1", "  ")
+    with pytest.raises(RegistryError, match="Registered: 1"):
+        releasing.reject(pipeline, "7", "no such")
+    with pytest.raises(PipelineError, match="nothing to roll back"):
+        releasing.rollback(pipeline, "a test")
+    assert ledger.events(world.lake) == []
+
+
+def test_a_service_that_is_down_is_named(world: World, pipeline: Pipeline) -> None:
+    world.model("one", 0.9)
+    world.stages["production"].end()
+    with pytest.raises(PipelineError, match="carsdepo serve --stage production"):
+        releasing.approve(pipeline, "1", "go")
+    assert [e.action for e in ledger.events(world.lake)] == ["approve"]

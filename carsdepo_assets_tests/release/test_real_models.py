@@ -1,0 +1,51 @@
+"""Exported models in the real service, on the runtime that the export chose: equal to the same model run here."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from carsdepo_assets.detectors.exports import export_model
+from carsdepo_assets.detectors.runtimes import load_served
+from carsdepo_assets.imaging.encode import encode_jpeg
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.registry import ledger
+from carsdepo_assets.release.gating import served_parity
+from carsdepo_assets.release.golden_photographs import Photograph, as_served
+from carsdepo_assets.release.validation import validate
+from carsdepo_assets_tests.detectors.stored_models import photographs, store_model
+from carsdepo_assets_tests.inference.running import service, settings_of
+
+
+@pytest.mark.parametrize("detector", ["yolov8n", "faster_rcnn"])
+def test_served_equals_offline(detector: str, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, "[inference]\nsegment_age_s = 1.0\n[gate]\nparity_share = 0.9\n")
+    lake, policy = Lake.open(settings.lake), settings.policy()
+    digest = store_model(lake, detector)
+    sent = []
+    for n, rgb in enumerate(photographs()):
+        data = encode_jpeg(rgb, 92)
+        sent.append(Photograph(hashlib.sha256(data).hexdigest(), f"{n}.jpg", data, as_served(data, policy)))
+    card = export_model(lake, digest, policy, [p.rgb for p in sent])
+    event = ledger.record(lake, "staging", "deploy", digest=digest, version=1, actor="test", reason="a test")
+    with service(settings, "staging") as running:
+        health = running.serves(digest)
+        assert health["runtime"] == card.chosen
+        done = validate(
+            lake,
+            policy,
+            sent,
+            load_served(lake, digest, policy, runtime=health["runtime"]).predictor,
+            url=running.url,
+            headers={},
+            event=event,
+            registered=digest,
+            health=health,
+        )
+    assert [o.said for o in done.outcomes if not o.passed] == []
+    assert done.boxes > 0
+    parity = served_parity(card, done.runtime)
+    assert parity is not None
+    assert parity >= 0.9

@@ -1,0 +1,169 @@
+"""What the release step does by itself: once a state, never while it is at work, never what is barred."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from carsdepo_assets.lake import golden
+from carsdepo_assets.registry import ledger, models
+from carsdepo_assets.release import sensors
+from carsdepo_assets.resources import NoService
+from carsdepo_assets_tests.release.world import World
+
+
+def tick(world: World, sensor: dg.SensorDefinition = sensors.release_candidate) -> dg.RunRequest | dg.SkipReason:
+    context = dg.build_sensor_context(
+        instance=world.instance,
+        resources={k: v for k, v in world.resources().items() if k in sensor.required_resource_keys},
+        repository_def=world.definitions().get_repository_def(),
+    )
+    said: Any = sensor(context)
+    return said
+
+
+def skipped(said: dg.RunRequest | dg.SkipReason) -> str:
+    assert isinstance(said, dg.SkipReason), said
+    return said.skip_message or ""
+
+
+def requested(said: dg.RunRequest | dg.SkipReason) -> tuple[str, str]:
+    """(job, version)"""
+    assert isinstance(said, dg.RunRequest), said
+    return str(said.job_name), said.run_config["ops"]["production_model"]["config"]["version"]
+
+
+def carry_out(world: World, said: dg.RunRequest | dg.SkipReason, status: str | None = None) -> None:
+    """The run that was asked for; status: only its record, with this end."""
+    assert isinstance(said, dg.RunRequest)
+    if status is not None:
+        run = world.instance.create_run_for_job(
+            world.definitions().resolve_job_def(str(said.job_name)), tags=said.tags, status=dg.DagsterRunStatus[status]
+        )
+        assert run.run_id
+        return
+    done = (
+        world.definitions()
+        .resolve_job_def(str(said.job_name))
+        .execute_in_process(instance=world.instance, run_config=said.run_config, tags=said.tags, raise_on_error=False)
+    )
+    assert done.success
+
+
+def test_nothing_to_release(world: World) -> None:
+    assert "candidate" in skipped(tick(world))
+
+
+def test_a_candidate_goes_through_staging_once(world: World) -> None:
+    first = world.model("one", 0.8, validated=False)
+    said = tick(world)
+    assert requested(said) == ("release", "1")
+    assert isinstance(said, dg.RunRequest)
+    assert said.run_config["ops"]["staging_deployment"]["config"] == {"version": "1"}
+    world.validate(first)  # staging found it right, and the run was cut off before the gate
+    said = tick(world)
+    assert requested(said) == ("promote", "1")
+    carry_out(world, said)
+    assert world.production() == first.digest
+    assert "Production serves the newest candidate" in skipped(tick(world))
+
+
+def test_another_policy_is_validated_anew(world: World) -> None:
+    world.model("one", 0.8)
+    world.rule('[gate]\nmode = "point"\n[inference]\nruntime = "torch"\n')
+    assert requested(tick(world)) == ("release", "1")
+
+
+def test_a_verdict_against_it_stands_until_something_changes(world: World) -> None:
+    first, worse = world.model("one", 0.9), world.model("two", 0.4)
+    world.promote(first)
+    carry_out(world, tick(world))
+    assert world.production() == first.digest
+    assert "The gate says reject of version 2" in skipped(tick(world))
+    current = golden.current(world.lake)
+    assert current is not None
+    golden.write(world.lake, golden.Golden(2, current.images[:-1], "ann", "less"))
+    assert requested(tick(world)) == ("promote", "2")
+    carry_out(world, tick(world))
+    assert "reject" in skipped(tick(world))
+    world.say("approve", worse)
+    said = tick(world)
+    assert requested(said) == ("promote", "2")
+    carry_out(world, said)
+    assert world.production() == worse.digest
+
+
+def test_it_waits_for_the_person_whom_the_policy_or_a_hold_asks_for(world: World) -> None:
+    first = world.model("one", 0.8)
+    ledger.record(world.lake, "production", "hold", digest=None, version=None, actor="auto:x", reason="drift 6 %")
+    carry_out(world, tick(world))
+    assert "waits for a person's approval" in skipped(tick(world))
+    world.say("approve", first)
+    carry_out(world, tick(world))
+    assert world.production() == first.digest
+
+
+def test_barred_models_are_left_alone(world: World) -> None:
+    first, second = world.model("one", 0.5), world.model("two", 0.9)
+    world.promote(first)
+    world.promote(second)
+    world.back("broken")
+    assert "rolled back by ann@desk: broken" in skipped(tick(world))
+    third = world.model("three", 0.95)
+    world.say("reject", third)
+    assert "rejected" in skipped(tick(world))
+
+
+def test_never_beside_a_release_that_runs(world: World) -> None:
+    world.model("one", 0.8)
+    for job in ("release", "promote", "rollback_production"):
+        run = world.instance.create_run_for_job(
+            world.definitions().resolve_job_def(job),
+            run_config={"ops": {"rollback": {"config": {"reason": "a test"}}}} if job.startswith("rollback") else {},
+            status=dg.DagsterRunStatus.STARTED,
+        )
+        assert f"A run of {job} is under way" in skipped(tick(world))
+        world.instance.delete_run(run.run_id)
+    assert requested(tick(world)) == ("promote", "1")
+
+
+def test_a_state_is_tried_three_times(world: World) -> None:
+    first = world.model("one", 0.8)
+    keys = set()
+    for _ in range(sensors.MAX_ATTEMPTS):
+        said = tick(world)
+        assert isinstance(said, dg.RunRequest)
+        keys.add(said.run_key)
+        carry_out(world, said, "FAILURE")
+    assert len(keys) == 3
+    assert "did not come to a verdict" in skipped(tick(world))
+    world.say("approve", first)  # another state
+    assert requested(tick(world)) == ("promote", "1")
+
+
+def test_a_service_that_is_down_fails_the_tick_and_uses_no_attempt(world: World) -> None:
+    world.model("one", 0.8)
+    world.stages["production"].end()
+    with pytest.raises(NoService, match="carsdepo serve --stage production"):
+        tick(world)
+
+
+def test_the_ledger_is_projected_and_old_disagreements_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = world.model("one", 0.6), world.model("two", 0.9)
+    assert "empty" in skipped(tick(world, sensors.ledger_projection))
+    world.promote(first)
+    assert "as the ledger has them" in skipped(tick(world, sensors.ledger_projection))
+    world.tracking.client.set_registered_model_alias(models.MODEL_NAME, "production", str(second.version))
+    # Young: a run that promotes sets the alias itself a moment later. Mended all the same, and nobody is woken.
+    assert "set" in skipped(tick(world, sensors.ledger_projection))
+    assert world.aliases(first) == {"production"}
+    assert world.alerts() == []
+    monkeypatch.setattr(sensors, "SETTLED", timedelta(0))
+    world.tracking.client.set_registered_model_alias(models.MODEL_NAME, "production", str(second.version))
+    tick(world, sensors.ledger_projection)
+    [(kind, body)] = world.alerts()
+    assert kind == "ledger"
+    assert "alias production was on version 2, the ledger says version 1" in body
