@@ -1,0 +1,55 @@
+"""The services resource: who answers, what it is, and what to start where none does."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from carsdepo_assets.registry import ledger
+from carsdepo_assets.resources import NoService, ServicesResource
+from carsdepo_assets_tests.release.world import World
+
+
+def test_it_waits_until_the_stage_serves_the_digest(world: World) -> None:
+    ledger.record(world.lake, "staging", "deploy", digest="aaaa", version=7, actor="t", reason="t")
+    world.stages["staging"].stuck = "before"
+    seen: list[Any] = []
+
+    def waiting(said: dict[str, Any]) -> None:
+        seen.append(said["digest"])
+        world.stages["staging"].stuck = None
+
+    said = world.services.wait_for("staging", "aaaa", 10, poll_s=0.01, waiting=waiting)
+    assert (said["digest"], said["version"]) == ("aaaa", 7)
+    assert seen == ["before"]
+
+
+def test_after_its_time_it_says_what_is_served_instead(world: World) -> None:
+    world.stages["staging"].stuck = "before"
+    started = time.monotonic()
+    with pytest.raises(NoService, match=r"does not serve model aaaa after 0\.3 s: it is serving with before"):
+        world.services.wait_for("staging", "aaaa", 0.3)
+    assert time.monotonic() - started < 5
+
+
+def test_no_service_is_said_at_once(world: World) -> None:
+    world.stages["production"].end()
+    started = time.monotonic()
+    with pytest.raises(NoService, match="Start it: `carsdepo serve --stage production`"):
+        world.services.wait_for("production", "aaaa", 30)
+    assert time.monotonic() - started < 5
+
+
+def test_the_other_stages_service_is_not_this_ones(world: World) -> None:
+    crossed = ServicesResource(production=world.stages["staging"].url, staging=world.stages["production"].url)
+    with pytest.raises(NoService, match=r"is not the production service.*CARSDEPO_PRODUCTION_URL"):
+        crossed.health("production")
+
+
+def test_the_key_is_sent_where_there_is_one() -> None:
+    with_key = ServicesResource(production="http://a/", staging="http://b", api_key="k")
+    assert with_key.headers() == {"X-API-Key": "k"}
+    assert (with_key.url("production"), with_key.url("staging")) == ("http://a", "http://b")
+    assert ServicesResource(production="http://a", staging="http://b").headers() == {}
