@@ -35,7 +35,7 @@ def reject(pipeline: Pipeline, version: str, reason: str) -> str:
     served = ledger.desired(_lake(pipeline), "production")
     more = ""
     if served is not None and served.digest == found.digest:
-        more = ' Production still serves it: `carsdepo rollback --reason "..."` goes back.'
+        more = ' Production still serves it: `carsdepo rollback --stage production --reason "..."` goes back.'
     return f"Version {found.version} ({found.digest}) is rejected: no machine promotes it.{more}"
 
 

@@ -212,7 +212,7 @@ def _say_no(
     lines += [r for r in reasons if r.rstrip(".") not in done.approval.reason]
     if done.gated:
         lines.append(f"Report: {lake_url}/{done.gated.report_key}")
-    lines.append(f'To promote it all the same: carsdepo approve --version {version.version} --reason "..."')
+    lines.append(f'To promote it all the same: carsdepo approve {version.version} --reason "..."')
     state = done.gated.gate_id if done.gated else done.approval.reason
     alerts.send(
         lake,

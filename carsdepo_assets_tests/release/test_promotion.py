@@ -76,7 +76,7 @@ def test_a_better_model_replaces_the_champion_and_a_worse_one_does_not(world: Wo
     [(kind, body)] = world.alerts()
     assert kind == "promotion_refused"
     assert "mAP@.5" in body
-    assert "carsdepo approve --version 3" in body
+    assert "carsdepo approve 3" in body
     # The same again: the verdict stands, no second row, no second alert.
     assert world.promote(worse).success
     assert world.verdicts() == ["promote", "promote", "reject"]
