@@ -150,12 +150,8 @@ def _drifted(
 def _ranked_by_report(lake: Lake, report: Mapping[str, Any]) -> list[tuple[str, float]] | None:
     """(image id, probability that it is of what changed), the most drifted first; None where the report ranks none."""
     key = f"reports/drift/{report['report_id']}.json"
-    for said in (lake.get(key) if lake.exists(key) else b"{}", report["features"] or "{}"):
-        place = json.loads(said)
-        ranked = place.get("drifted") if isinstance(place, dict) else None
-        if isinstance(ranked, list):
-            return [(str(image_id), float(share)) for image_id, share in ranked]
-    return None
+    ranked = json.loads(lake.get(key)).get("drifted") if lake.exists(key) else None
+    return None if ranked is None else [(str(image_id), float(share)) for image_id, share in ranked]
 
 
 class _Known:

@@ -69,7 +69,7 @@ def report(lake: Lake, report_id: str, **said: Any) -> None:
         "drift": 0.3,
         "worst_feature": "luma_mean",
         "band": "high",
-        "features": '{"luma_mean": {"drift": 0.3}}',
+        "features": '[{"name": "luma_mean", "drift": 0.3}]',
         "sources": "[]",
         "report_key": f"reports/drift/{report_id}.html",
         **said,

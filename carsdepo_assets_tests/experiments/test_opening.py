@@ -45,7 +45,7 @@ def test_the_file_and_the_run_say_what_drifted_and_what_to_answer(lake: Lake, tr
     assert "luma_mean" in said["question"]
     assert said["queue"] == {"queue_id": "drift-r1", "key": "queues/drift-r1/queue.json"}
     assert said["champion"] == {"answered": DIGEST, "serves_now": "e" * 12}
-    assert said["drifted"]["features"] == {"luma_mean": {"drift": 0.3}}
+    assert said["drifted"]["features"] == [{"name": "luma_mean", "drift": 0.3}]
     run = tracking.client.get_run(said["mlflow"]["run_id"])
     assert run.info.run_name == "experiment: drift r1"
     assert run.info.status == "FINISHED"
