@@ -234,7 +234,8 @@ def _explained(found: Drift, compared: Comparison, reference: Sample, window: Sa
         worst=worst.name,
         features=tuple(replace(f, shared=shared(f.name)) for f in found.features),
         sources=_sources(reference, window, share),
-        drifted=tuple((window.ids[i], round(float(share[i]), 4)) for i in order if share[i] > 0),
+        # Sent twice, a photograph is named once.
+        drifted=tuple({window.ids[i]: round(float(share[i]), 4) for i in order[::-1] if share[i] > 0}.items())[::-1],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from carsdepo_assets.policy import Policy
 # ordinary window look like drift. It has seen neither val nor test.
 UNSEEN = ("val", "test", "test_pool")
 _CHUNK = 8  # photographs decoded at a time
+_META = b"carsdepo"  # key of the Parquet file's metadata: what it was made by
 REFERENCE = pa.schema(
     [
         ("image_id", pa.string()),
@@ -86,7 +88,20 @@ def read_reference(lake: Lake, digest: str) -> Reference | None:
     if not lake.exists(reference_key(digest)):
         return None
     rows = pq.read_table(io.BytesIO(lake.get(reference_key(digest))))
-    return Reference(digest, rows, tuple(read_card(lake, digest).class_names), {})
+    said = json.loads(rows.schema.metadata[_META])
+    return Reference(digest, rows, tuple(read_card(lake, digest).class_names), said["left_out"])
+
+
+def is_current(lake: Lake, digest: str, policy: Policy) -> bool:
+    """Whether the reference is there and was made by today's policy."""
+    if not lake.exists(reference_key(digest)):
+        return False
+    schema = pq.read_schema(io.BytesIO(lake.get(reference_key(digest))))
+    return bool(json.loads(schema.metadata[_META])["policy"] == _settings(policy))
+
+
+def _settings(policy: Policy) -> dict[str, Any]:
+    return {"answers": policy.monitoring.reference_answers, "queue": policy.monitoring.queue_in_reference}
 
 
 def build_reference(
@@ -120,6 +135,7 @@ def build_reference(
     table = pa.table(
         {field.name: pa.array([r[field.name] for r in rows], field.type) for field in REFERENCE}, schema=REFERENCE
     )
+    table = table.replace_schema_metadata({_META: json.dumps({"policy": _settings(policy), "left_out": left_out})})
     lake.put(f"{profiles.REFERENCE}/{digest}.bin", profile_of(table.to_pandas()))
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")

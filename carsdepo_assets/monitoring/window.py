@@ -60,3 +60,10 @@ def read_window(lake: Lake, start: datetime, end: datetime) -> Window:
     digest = table["digest"][-1].as_py() if table.num_rows else None
     others = {d: n for d, n in counts.most_common() if d != digest}
     return Window(start, end, digest, table.filter(pc.equal(table["digest"], digest)) if digest else table, others)
+
+
+def answering(lake: Lake) -> str | None:
+    """The digest of the model that answered last in production; None before the first answer."""
+    table = lake.read("inferences", columns=["at", "stage", "digest"])
+    table = table.filter(pc.equal(table["stage"], STAGE)).sort_by("at")
+    return str(table["digest"][-1].as_py()) if table.num_rows else None

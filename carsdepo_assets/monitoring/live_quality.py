@@ -1,0 +1,134 @@
+"""How good the answers of a day were, now that people have labelled some of their photographs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.monitoring.profiles import day_of
+from carsdepo_assets.policy import Policy
+from carsdepo_assets.scoring.boxes import Detections, Truth
+from carsdepo_assets.scoring.matching import flatten, match
+from carsdepo_assets.scoring.thresholds import Counts, counts
+
+_XYXY = ("x1", "y1", "x2", "y2")
+
+
+@dataclass(frozen=True)
+class LiveQuality:
+    """One model's answers of a day. answered: photographs; photographs: those of them with labels now, on which the
+    figures are; boxes: labelled damages on them."""
+
+    day: date
+    digest: str
+    answered: int
+    photographs: int
+    boxes: int
+    counts: Counts
+    unit: str
+
+    def row(self, at: datetime) -> dict[str, Any]:
+        """Of LIVE_QUALITY."""
+        figures = self.counts.model_dump()
+        return {
+            "day": self.day.isoformat(),
+            "at": at,
+            "digest": self.digest,
+            "photographs": self.photographs,
+            "answered": self.answered,
+            "boxes": self.boxes,
+            **figures,
+        }
+
+
+def measure_day(lake: Lake, day: date, policy: Policy) -> list[LiveQuality]:
+    """One entry for each model that answered on the day, those without any label too; most answers first.
+
+    The last answer on a photograph counts, and the latest revision of its labels; boxes at the threshold at which they
+    were served, IoU policy.evaluation.iou.
+    """
+    ids = day_of(lake, day)["prediction_id"].to_pylist()
+    if not ids:
+        return []
+    answers = _answers(lake, set(ids))
+    labels = _latest_labels(lake, {row["image_id"] for row in answers})
+    by_model: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in answers:
+        by_model.setdefault(row["digest"], {})[row["image_id"]] = row
+    made = [_scored(day, digest, list(rows.values()), labels, policy) for digest, rows in by_model.items()]
+    return sorted(made, key=lambda q: (-q.answered, q.digest))
+
+
+def store(lake: Lake, found: Sequence[LiveQuality], at: datetime) -> int:
+    """Appends the days' rows that have labels and say something new; how many."""
+    return sum(lake.append("live_quality", [q.row(at)], q.unit) for q in found if q.photographs)
+
+
+def labelled_days(lake: Lake, since: date) -> dict[date, str]:
+    """{UTC day: state of the labels of production's answers}, from `since` on; days without any label are left out.
+
+    The state changes when an answered photograph gets another revision, or a labelled one another answer.
+    """
+    rows = lake.query(
+        "SELECT CAST(i.at AS DATE) AS day, count(*) AS n, max(a.sequence) AS newest FROM answers i "
+        "JOIN labels a ON a.image_id = i.image_id WHERE i.stage = 'production' "
+        f"AND i.at >= TIMESTAMPTZ '{since.isoformat()} 00:00:00+00' GROUP BY ALL ORDER BY 1",
+        answers=lake.read("inferences", columns=["image_id", "at", "stage"]),
+        labels=lake.read("annotations", columns=["image_id", "sequence"]),
+    ).to_pylist()
+    return {r["day"]: f"{r['n']}-{r['newest']}" for r in rows}
+
+
+def _answers(lake: Lake, ids: set[str]) -> list[dict[str, Any]]:
+    """Oldest first, so that of two answers on a photograph the later stays."""
+    table = lake.read("inferences", columns=["prediction_id", "at", "digest", "image_id", "threshold", "boxes"])
+    rows = table.sort_by([("at", "ascending"), ("prediction_id", "ascending")]).to_pylist()
+    return [row for row in rows if row["prediction_id"] in ids]
+
+
+def _latest_labels(lake: Lake, wanted: set[str]) -> dict[str, dict[str, Any]]:
+    table = lake.read("annotations", columns=["image_id", "revision_id", "boxes", "sequence", "created_at"])
+    rows = table.sort_by([("sequence", "ascending"), ("created_at", "ascending"), ("revision_id", "descending")])
+    return {row["image_id"]: row for row in rows.to_pylist() if row["image_id"] in wanted}
+
+
+def _scored(
+    day: date,
+    digest: str,
+    rows: Sequence[Mapping[str, Any]],
+    labels: Mapping[str, Mapping[str, Any]],
+    policy: Policy,
+) -> LiveQuality:
+    known = sorted((r for r in rows if r["image_id"] in labels), key=lambda r: r["image_id"])
+    truths = [_truth(labels[r["image_id"]]["boxes"] or []) for r in known]
+    found = [_served(r) for r in known]
+    kinds = np.concatenate([np.zeros(1, np.int64), *(t.classes for t in truths), *(f.classes for f in found)])
+    flat = flatten(truths, found, int(kinds.max()) + 1, policy.evaluation.max_detections)
+    said = [(r["prediction_id"], labels[r["image_id"]]["revision_id"]) for r in known]
+    content = hashlib.sha256(repr((len(rows), said, policy.evaluation.iou)).encode()).hexdigest()[:16]
+    return LiveQuality(
+        day=day,
+        digest=digest,
+        answered=len(rows),
+        photographs=len(known),
+        boxes=len(flat.truth_class),
+        counts=counts(flat, match(flat, policy.evaluation.iou), 0.0),
+        unit=f"{day.isoformat()}:{digest}:{content}",
+    )
+
+
+def _truth(boxes: Sequence[Mapping[str, Any]]) -> Truth:
+    xyxy = np.array([[b[k] for k in _XYXY] for b in boxes], float).reshape(-1, 4)
+    return Truth(xyxy, np.array([b["class_id"] for b in boxes], np.int64))
+
+
+def _served(row: Mapping[str, Any]) -> Detections:
+    boxes = [b for b in row["boxes"] or [] if b["score"] >= row["threshold"]]
+    truth = _truth(boxes)
+    return Detections(truth.xyxy, np.array([b["score"] for b in boxes], float), truth.classes)

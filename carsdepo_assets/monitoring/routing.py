@@ -1,0 +1,114 @@
+"""Carries out what the router decides: hold and alert first, then the row in `routes`, so that a kill repeats both
+without doing either twice, and a route that stands is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from carsdepo_assets.lake import label_state, queues
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.monitoring.router import Route, decide, name_of
+from carsdepo_assets.policy import Policy
+from carsdepo_assets.registry import ledger
+
+Alert = Callable[[str, str, str, str], object]  # key, severity, title, body
+_BANDS = ("low", "middle", "high")
+QUEUE_ASKED_FOR = timedelta(days=7)  # a queue that could not be cut for so long is not asked for any more
+
+
+def waiting(lake: Lake) -> list[dict[str, Any]]:
+    """Drift reports without a route, oldest first."""
+    routed = set(lake.read("routes", columns=["report_id"])["report_id"].to_pylist())
+    rows = lake.read("drift").sort_by([("at", "ascending"), ("report_id", "ascending")]).to_pylist()
+    return [row for row in rows if row["report_id"] not in routed]
+
+
+def route(lake: Lake, report: Mapping[str, Any], policy: Policy, alert: Alert, now: datetime) -> Route:
+    """Decides, holds, tells, and records the route; again for the same report, the same again and no second row."""
+    decided = decide(
+        report,
+        max(0, label_state.label_state(lake) - label_state.trained_state(lake)),
+        policy.monitoring,
+        open_queue=open_queue(lake, report, now),
+        band_before=_band_before(lake, report),
+    )
+    report_id = report["report_id"]
+    if "hold" in decided.actions and ledger.standing_hold(ledger.events(lake)) is None:
+        ledger.record(
+            lake,
+            "production",
+            "hold",
+            digest=None,
+            version=None,
+            actor=ledger.machine(policy.digest()),
+            reason=f"Drift report {report_id}: {decided.said}",
+            policy_digest=policy.digest(),
+            event_id=f"hold-{report_id}",
+        )
+    if "alert" in decided.actions:
+        known = report["band"] == "high"
+        alert(
+            f"drift:{report['band']}:{report['digest']}:{report['worst_feature']}",
+            "critical" if known else "warning",
+            f"Drift of {100 * report['drift']:.1f} % in {name_of(report['worst_feature'])}"
+            if known
+            else "Drift is not known",
+            f"{decided.said} Report: {report['report_key']}",
+        )
+    row = {
+        "report_id": report_id,
+        "at": now,
+        "band": report["band"],
+        "actions": list(decided.actions),
+        "queue_id": queues.queue_id_of(report_id) if "queue" in decided.actions else None,
+        "said": decided.said,
+    }
+    lake.append("routes", [row], report_id)
+    return decided
+
+
+def open_queue(lake: Lake, report: Mapping[str, Any], now: datetime) -> str | None:
+    """An earlier queue for this model, the same feature and no lower a band, of which less than half is labelled.
+
+    One that was asked for in the last QUEUE_ASKED_FOR and is not cut yet counts too. None where there is none.
+    """
+    if report["band"] not in _BANDS:
+        return None
+    same = {
+        r["report_id"]: r["band"]
+        for r in lake.read("drift", columns=["report_id", "digest", "worst_feature", "band"]).to_pylist()
+        if r["digest"] == report["digest"]
+        and r["worst_feature"] == report["worst_feature"]
+        and r["band"] in _BANDS
+        and _BANDS.index(r["band"]) >= _BANDS.index(report["band"])
+        and r["report_id"] != report["report_id"]
+    }
+    states = {state.report_id: state for state in queues.queue_state(lake, now)}
+    for row in lake.read("routes", columns=["report_id", "at", "queue_id"]).sort_by("at").to_pylist():
+        if row["report_id"] not in same or row["queue_id"] is None:
+            continue
+        state = states.get(row["report_id"])
+        if state is None and now - row["at"] < QUEUE_ASKED_FOR:
+            return str(row["queue_id"])
+        if state is not None and 2 * state.labelled < state.photographs:
+            return state.queue_id
+    return None
+
+
+def queues_asked_for(lake: Lake, now: datetime) -> list[str]:
+    """Report ids whose routes of the last QUEUE_ASKED_FOR asked for a queue that is not there yet, oldest first."""
+    there = {queue.report_id for queue, complete in queues.every(lake) if complete}
+    rows = lake.read("routes", columns=["report_id", "at", "actions"]).sort_by("at").to_pylist()
+    return [
+        r["report_id"]
+        for r in rows
+        if "queue" in (r["actions"] or []) and now - r["at"] < QUEUE_ASKED_FOR and r["report_id"] not in there
+    ]
+
+
+def _band_before(lake: Lake, report: Mapping[str, Any]) -> str | None:
+    rows = lake.read("drift", columns=["report_id", "at", "band"]).to_pylist()
+    earlier = [r for r in rows if (r["at"], r["report_id"]) < (report["at"], report["report_id"])]
+    return str(max(earlier, key=lambda r: (r["at"], r["report_id"]))["band"]) if earlier else None
