@@ -32,7 +32,7 @@ def store_model(lake: Lake, detector: str, size: int = 96, *, blind: bool = Fals
 
     torch.manual_seed(0)
     with torch_threads(1):
-        model = _yolo(blind) if detector == "yolov8n" else _faster_rcnn(size)
+        model = _yolo(size, blind) if detector == "yolov8n" else _faster_rcnn(size)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.pt"
         write_weights(path, detector, model.state_dict(), NAMES, size)
@@ -52,7 +52,7 @@ def store_model(lake: Lake, detector: str, size: int = 96, *, blind: bool = Fals
     return card.digest
 
 
-def _yolo(blind: bool) -> Any:
+def _yolo(size: int, blind: bool) -> Any:
     """Batch norms get the statistics of photographs, else the signal dies on its way to the head."""
     import torch
 
@@ -60,7 +60,7 @@ def _yolo(blind: bool) -> Any:
     from carsdepo_assets.imaging.resize import letterbox
 
     model = build_model(len(NAMES))
-    squares = np.stack([letterbox(rgb, 160)[0] for rgb in photographs()])
+    squares = np.stack([letterbox(rgb, max(size, 160))[0] for rgb in photographs()])
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
