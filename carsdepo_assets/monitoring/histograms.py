@@ -87,7 +87,7 @@ def ordered_bins(
     else:
         gap = float(np.diff(levels).min()) if len(levels) > 1 else max(abs(float(levels[0])) * 0.02, 1e-6)
         coarse = np.concatenate(([levels[0] - gap / 2], (levels[1:] + levels[:-1]) / 2, [levels[-1] + gap / 2]))
-        labels = (f"< {levels[0]:.4g}", *(f"{v:.4g}" for v in levels), f"> {levels[-1]:.4g}")
+        labels = (f"< {levels[0]:.3g}", *(f"{v:.3g}" for v in levels), f"> {levels[-1]:.3g}")
     cuts = np.union1d(coarse, cells)
     starts = (0, *(np.searchsorted(cuts, coarse) + 1).tolist())
     return Bins(name, labels, starts, cuts, np.searchsorted(cuts, cells))
@@ -131,5 +131,5 @@ def _quantiles(values: np.ndarray, at: np.ndarray, weights: np.ndarray | None) -
 
 
 def _between(cuts: np.ndarray) -> tuple[str, ...]:
-    text = [f"{c:.4g}" for c in cuts]
+    text = [f"{c:.3g}" for c in cuts]
     return (f"< {text[0]}", *(f"{a} to {b}" for a, b in pairwise(text)), f"≥ {text[-1]}")

@@ -12,7 +12,6 @@ from typing import Any
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring import report
 from carsdepo_assets.monitoring.drift import Drift, band, measure
-from carsdepo_assets.monitoring.features import NAMES
 from carsdepo_assets.monitoring.photographs import one_a_group, thumbnail, typical
 from carsdepo_assets.monitoring.reference import Reference, card_of, read_reference
 from carsdepo_assets.monitoring.sample import Sample
@@ -176,8 +175,8 @@ def _text(sample: Sample, attribute: str, i: int) -> str | None:
 
 
 def _caption(feature: str, value: Any, source: str | None) -> str:
-    said = value if isinstance(value, str) else f"{value:.4g}" if value is not None else "not measured"
-    return f"{NAMES.get(feature, feature)} {said}{f'; {source}' if source else ''}"
+    said = value if isinstance(value, str) else f"{value:.3g}" if value is not None else "not measured"
+    return f"{said}{f'; {source}' if source else ''}"
 
 
 def _facts(report_id: str, window: Window, known: Reference | None, policy: Policy) -> Mapping[str, str]:

@@ -90,6 +90,7 @@ def render_drift(page: ReportInput) -> str:
         heading=heading(page.band),
         action=ACTIONS[page.band],
         summary=summary(found),
+        worst=NAMES.get(found.worst or "", found.worst),
         scale=_scale(page),
         charts=[
             {"name": NAMES.get(f.name, f.name), "svg": data_uri(distribution_chart(f)), "said": said_of(f)}
@@ -125,12 +126,11 @@ def summary(found: Drift) -> str:
             f"(p = {found.p_value:.3f})."
         )
     worst = found.features[0]
+    word, figures = _change(worst)
     text = (
         f"At least {100 * found.drift:.1f} % of the traffic ({100 * found.low:.1f} to {100 * found.high:.1f} %) "
-        f"is not like what the model knows: {NAMES.get(worst.name, worst.name)}"
+        f"differs from what the model knows: {word} ({NAMES.get(worst.name, worst.name)}: {figures})."
     )
-    change = said_of(worst)
-    text += f", {change}." if change else "."
     top = found.sources[0] if found.sources else None
     if top is not None and top.excess > 0.05:
         text += (
@@ -144,12 +144,17 @@ def said_of(f: FeatureDrift) -> str:
     """What changed, in words; empty where nothing did."""
     if not f.significant:
         return ""
+    word, figures = _change(f)
+    return f"{word}: {figures}"
+
+
+def _change(f: FeatureDrift) -> tuple[str, str]:
+    """In a word, and in figures."""
     if f.ordered and f.reference_median is not None and f.window_median is not None:
         less, more = _WORDS.get(f.name, ("less", "more"))
-        moved = _lean(f)
-        return f"{less if moved < 0 else more} (median {f.window_median:.4g}, before {f.reference_median:.4g})"
+        return less if _lean(f) < 0 else more, f"median {f.window_median:.3g}, before {f.reference_median:.3g}"
     grown = max(zip(f.window, f.reference, f.labels, strict=True), key=lambda s: s[0] - s[1])
-    return f"more of {grown[2]} ({100 * grown[0]:.0f} %, before {100 * grown[1]:.0f} %)"
+    return f"more of {grown[2]}", f"{100 * grown[0]:.0f} %, before {100 * grown[1]:.0f} %"
 
 
 def shown(found: Drift) -> list[FeatureDrift]:

@@ -72,7 +72,7 @@ def boxes_of(rng: np.random.Generator, n: int) -> list[Rows]:
 
 
 def image_id(name: str) -> str:
-    return name.ljust(64, "0")
+    return name.ljust(64, "-")
 
 
 def photographs(prefix: str, n: int, seed: int, night: float = 0.0) -> Rows:

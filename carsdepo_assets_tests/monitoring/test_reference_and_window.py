@@ -1,0 +1,218 @@
+"""What a model is compared with, what it met, and the profiles of both."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from carsdepo_assets.lake import profiles as lake_profiles
+from carsdepo_assets.lake import queues
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.schemas import INFERENCES
+from carsdepo_assets.monitoring import profiles
+from carsdepo_assets.monitoring.due import due, situation
+from carsdepo_assets.monitoring.features import IMAGE, answered
+from carsdepo_assets.monitoring.reference import NoReference, build_reference, is_current, read_reference
+from carsdepo_assets.monitoring.window import answering, read_window
+from carsdepo_assets.policy import MonitoringPolicy
+from carsdepo_assets_tests.monitoring import a_lake
+from carsdepo_assets_tests.monitoring.a_lake import CLASSES, NOW, RULES, drawn_answers, photographs
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake.open(tmp_path / "lake")
+
+
+@pytest.fixture
+def digest(lake: Lake) -> str:
+    return a_lake.put_model(lake)
+
+
+def test_a_reference_is_ordinary_intake_and_answers_on_unseen_photographs(lake: Lake, digest: str) -> None:
+    rows = photographs("r", 120, 1)
+    chosen = {r["image_id"]: "drift-x" for r in rows[:7]}
+    a_lake.put_dataset(lake, rows, chosen)
+    made = build_reference(lake, digest, RULES, drawn_answers)
+    found = made.rows.to_pylist()
+    assert len(found) == 113
+    assert made.left_out == {"selected by a labelling queue": 7}
+    assert not chosen.keys() & {r["image_id"] for r in found}
+    for row in found:
+        assert row["asked"] == (row["split"] in ("val", "test"))
+        assert (row["boxes"] is not None) == row["asked"]
+    sample = made.sample(0.6)
+    asked = np.array([r["asked"] for r in found])
+    assert 0 < made.asked == asked.sum() < 113
+    np.testing.assert_array_equal(np.isnan(sample.features["max_score"]), ~asked)
+    assert [v is None for v in sample.features["classes"]] == (~asked).tolist()
+    assert list(sample.groups) == [r["group_id"] for r in found]
+    assert sample.problem("reference") is None
+    again = read_reference(lake, digest)
+    assert again is not None
+    assert again.rows.equals(made.rows)
+    assert again.left_out == made.left_out
+
+
+def test_a_reference_is_made_anew_when_the_policy_changes(lake: Lake, digest: str) -> None:
+    assert not is_current(lake, digest, RULES)
+    a_lake.put_dataset(lake, photographs("r", 120, 1))
+    build_reference(lake, digest, RULES, drawn_answers)
+    assert is_current(lake, digest, RULES)
+    other = RULES.model_copy(update={"monitoring": MonitoringPolicy(reference_answers=60)})
+    assert not is_current(lake, digest, other)
+
+
+def test_answers_are_asked_of_whole_cars_up_to_the_limit(lake: Lake, digest: str) -> None:
+    a_lake.put_dataset(lake, photographs("r", 600, 1))
+    rules = RULES.model_copy(update={"monitoring": MonitoringPolicy(reference_answers=60)})
+    rows = build_reference(lake, digest, rules, drawn_answers).rows.to_pylist()
+    asked = [r for r in rows if r["asked"]]
+    assert 50 < len(asked) <= 60
+    cars = {r["group_id"] for r in asked}
+    assert all(r["asked"] for r in rows if r["group_id"] in cars)
+
+
+def test_a_queue_may_weigh_what_its_report_measured(lake: Lake, digest: str) -> None:
+    """A fifth of the traffic had drifted; ten photographs of its queue then stand for a fifth of the reference."""
+    rows = photographs("r", 210, 1)
+    a_lake.put_dataset(lake, rows, {r["image_id"]: "drift-x" for r in rows[:10]})
+    lake.append("drift", [{"report_id": "x", "at": NOW, "drift": 0.2}], "x")
+    lake.put(queues.queue_key("drift-x"), queues.Queue("drift-x", NOW, "x", "", ()).to_json())
+    rules = RULES.model_copy(update={"monitoring": MonitoringPolicy(queue_in_reference="weighted")})
+    found = build_reference(lake, digest, rules, drawn_answers).rows.to_pylist()
+    weights = {r["image_id"]: r["weight"] for r in found}
+    queued = sum(weights[r["image_id"]] for r in rows[:10])
+    assert queued / sum(weights.values()) == pytest.approx(0.2)
+    assert all(weights[r["image_id"]] == 1 for r in rows[10:])
+
+
+def test_a_model_that_is_not_there_has_no_reference(lake: Lake) -> None:
+    with pytest.raises(NoReference, match="not in"):
+        build_reference(lake, "0" * 16, RULES, drawn_answers)
+    assert read_reference(lake, "0" * 16) is None
+
+
+def test_a_window_is_half_open_and_of_production(lake: Lake) -> None:
+    rows = photographs("w", 30, 2)
+    a_lake.put_answers(lake, "d1", rows, start=NOW)
+    a_lake.put_answers(lake, "d1", photographs("s", 9, 3), unit="staging", start=NOW, stage="staging")
+    window = read_window(lake, NOW, NOW + timedelta(seconds=100))
+    assert window.rows.num_rows == 10
+    assert window.rows["image_id"].to_pylist() == [r["image_id"] for r in rows[:10]]
+    assert window.digest == "d1"
+    assert window.others == {}
+    assert read_window(lake, NOW - DAY, NOW).digest is None
+    with pytest.raises(ValueError, match="not after"):
+        read_window(lake, NOW, NOW)
+
+
+def test_of_two_models_the_newest_is_reported_and_the_other_named(lake: Lake) -> None:
+    a_lake.put_answers(lake, "old", photographs("a", 40, 2), unit="old", start=NOW - timedelta(hours=3))
+    a_lake.put_answers(lake, "new", photographs("b", 12, 3), unit="new", start=NOW - timedelta(hours=1))
+    window = read_window(lake, NOW - DAY, NOW)
+    assert (window.digest, window.rows.num_rows, window.others) == ("new", 12, {"old": 40})
+    assert answering(lake) == "new"
+
+
+def test_a_listing_is_a_car_and_a_photograph_without_one_stands_alone(lake: Lake) -> None:
+    rows = photographs("w", 4, 2)
+    for row, listing in zip(rows, ("L1", "L1", None, " "), strict=True):
+        row["listing"] = listing
+    a_lake.put_answers(lake, "d1", rows, start=NOW - timedelta(hours=1))
+    sample = read_window(lake, NOW - DAY, NOW).sample(CLASSES, 0.6)
+    assert sample.groups == ["L1", "L1", rows[2]["image_id"], rows[3]["image_id"]]
+
+
+def test_answers_as_features() -> None:
+    def box(class_id: int, score: float) -> dict[str, float]:
+        return {"class_id": class_id, "x1": 0.0, "y1": 0.0, "x2": 1.0, "y2": 1.0, "score": score}
+
+    boxes = [[], [box(0, 0.9), box(1, 0.5), box(0, 0.1)], [box(1, 0.39)], [box(1, 0.2)], None]
+    best = [0.0, 0.9, 0.39, 0.2, None]
+    table = pa.table(
+        {
+            "threshold": [0.4] * 5,
+            "max_score": pa.array(best, pa.float64()),
+            "boxes": pa.array(boxes, INFERENCES.field("boxes").type),
+        }
+    )
+    found = answered(table, CLASSES, 0.6)
+    assert found["n_boxes"].tolist() == [0, 2, 0, 0, 0]
+    assert found["max_score"].tolist() == [0.0, 0.9, 0.39, 0.2, 0.0]
+    assert found["unsure"].tolist() == [0, 0, 1, 0, 0]  # 0.24 .. 0.4
+    assert found["classes"].tolist() == ["none", "scratch+dent", "none", "none", "none"]
+
+
+def test_a_pixel_more_is_no_other_format(lake: Lake) -> None:
+    rows = photographs("w", 3, 2)
+    for row, (aspect, size) in zip(rows, ((4 / 3, 12.192768), (1.3336, 12.0), (0.75, 1.23)), strict=True):
+        row["aspect"], row["megapixels"] = aspect, size
+    a_lake.put_answers(lake, "d1", rows, start=NOW - timedelta(hours=1))
+    features = read_window(lake, NOW - DAY, NOW).sample(CLASSES, 0.6).features
+    assert features["aspect"].tolist() == [1.33, 1.33, 0.75]
+    np.testing.assert_allclose(features["megapixels"], [12, 12, 1.2])
+
+
+def test_profiles_of_days_merge_as_if_they_were_one(lake: Lake) -> None:
+    first, second = NOW - DAY, NOW
+    a_lake.put_answers(lake, "d1", photographs("a", 40, 2), unit="a", start=first)
+    a_lake.put_answers(lake, "d1", photographs("b", 70, 3), unit="b", start=second)
+    for at in (first, second):
+        answers = profiles.day_of(lake, at.date())
+        profiles.write_day(lake, at.date(), answers)
+    merged = profiles.days(lake, first.date(), second.date())
+    assert merged is not None
+    both = read_window(lake, NOW - 2 * DAY, NOW + DAY).rows.to_pandas()
+    figures = lake_profiles.merged([merged])
+    assert figures.loc["luma_p95", "count"] == 110
+    for name in IMAGE:
+        assert figures.loc[name, "mean"] == pytest.approx(both[name].mean())
+        assert figures.loc[name, "max"] == pytest.approx(both[name].max())
+    assert profiles.days(lake, NOW.date() + 5 * DAY, NOW.date() + 6 * DAY) is None
+
+
+def test_the_profile_of_a_reference_is_stored(lake: Lake, digest: str) -> None:
+    a_lake.put_dataset(lake, photographs("r", 120, 1))
+    build_reference(lake, digest, RULES, drawn_answers)
+    figures = lake_profiles.merged([lake.get(f"{lake_profiles.REFERENCE}/{digest}.bin")])
+    assert figures.loc["sharpness", "count"] == 120
+
+
+def test_when_a_report_is_due(lake: Lake) -> None:
+    rules = MonitoringPolicy()
+    assert isinstance(due(situation(lake, rules, NOW), rules), str)
+    a_lake.put_answers(lake, "d1", photographs("a", 30, 2), unit="a", start=NOW - timedelta(hours=2))
+    found = situation(lake, rules, NOW)
+    assert (found.new, found.in_window, found.days) == (30, 30, ((NOW.date(), 30),))
+    assert "50 are needed" in str(due(found, rules))
+    # The window closes with too few: it is measured, and will say that it is unknown.
+    late = NOW + timedelta(hours=23)
+    assert due(situation(lake, rules, late), rules) == (NOW - timedelta(hours=2), NOW + timedelta(hours=22))
+    a_lake.put_answers(lake, "d1", photographs("b", 30, 3), unit="b", start=NOW - timedelta(hours=1))
+    assert due(situation(lake, rules, NOW), rules) == (NOW - DAY, NOW)
+
+
+def test_no_report_before_its_time_nor_without_anything_new(lake: Lake) -> None:
+    rules = MonitoringPolicy()
+    a_lake.put_answers(lake, "d1", photographs("a", 60, 2), unit="a", start=NOW - timedelta(hours=2))
+    lake.append("drift", [{"report_id": "x", "at": NOW, "window_to": NOW}], "x")
+    assert "nothing since" in str(due(situation(lake, rules, NOW + timedelta(minutes=10)), rules))
+    a_lake.put_answers(lake, "d1", photographs("b", 5, 3), unit="b", start=NOW + timedelta(minutes=1))
+    soon = NOW + timedelta(minutes=10)
+    assert "600 s old" in str(due(situation(lake, rules, soon), rules))
+    hour = NOW + timedelta(hours=1)
+    assert due(situation(lake, rules, hour), rules) == (hour - DAY, hour)
+
+
+def test_answers_of_a_replaced_model_do_not_fill_the_window(lake: Lake) -> None:
+    rules = MonitoringPolicy()
+    a_lake.put_answers(lake, "old", photographs("a", 80, 2), unit="a", start=NOW - timedelta(hours=2))
+    a_lake.put_answers(lake, "new", photographs("b", 10, 3), unit="b", start=NOW - timedelta(hours=1))
+    assert "10 answers" in str(due(situation(lake, rules, NOW), rules))
