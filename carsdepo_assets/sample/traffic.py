@@ -1,7 +1,18 @@
 """The demo's traffic: three consecutive days of photographs that people send, with the truth about each beside it.
 
-`usual` is light as in the first intake, `evening` has more dusk, `night` is half night. Drift measured on them:
-see docs of WINDOWS.
+`usual` is light as in the first intake, in `evening` some photographs are taken after dark, `night` is half night.
+
+Drift of the image features against the intake (700 photographs, 228 cars), of windows of 200 made at random from other
+cars, 50 a row, 100 for evening; without the model's answers:
+
+    usual     0 of 50 detected
+    evening   70 of 100 detected, reading 0 to 10 %, median 2.5 %; 63 of them under 8 %
+    night     50 of 50 detected, reading 18 to 57 %, median 36 %
+
+The ten seeds 22 to 31 of `evening` itself: all detected; 0.0, 0.7, 2.5, 4.5, 4.7, 5.5, 5.8, 5.8, 9.2 and 15.5 %.
+Seed 24 (4.5 %) is just below the middle of them. `usual` with seed 21: not detected, p = 0.07. `night` with seed 33:
+33 %. More dusk alone makes no mild drift: at 22 % of the cars it is found in 6 of 50 windows, at 30 % in 24 of 50, and
+of these 30 windows 29 read 8 % and more.
 """
 
 from __future__ import annotations
@@ -43,8 +54,8 @@ WINDOWS: dict[str, Window] = {
     window.name: window
     for window in (
         Window("usual", date(2026, 5, 4), 21, INTAKE_MIX),
-        Window("evening", date(2026, 5, 5), 22, {"day": 0.50, "overcast": 0.28, "dusk": 0.22}),
-        Window("night", date(2026, 5, 6), 23, {"day": 0.30, "overcast": 0.17, "dusk": 0.03, "night": 0.50}),
+        Window("evening", date(2026, 5, 5), 24, {"day": 0.53, "overcast": 0.35, "night": 0.12}),
+        Window("night", date(2026, 5, 6), 33, {"day": 0.30, "overcast": 0.17, "dusk": 0.03, "night": 0.50}),
     )
 }
 

@@ -51,9 +51,11 @@ def test_lights_are_in_their_shares(name: str) -> None:
         assert abs(found - share) < 3 * np.sqrt(share * (1 - share) / len(cars))
 
 
-def test_only_the_last_window_holds_night() -> None:
+def test_night_is_new_to_the_intake_and_grows() -> None:
     assert INTAKE_MIX.get("night", 0) == 0
-    assert [window.lights.get("night", 0) for window in WINDOWS.values()] == [0, 0, 0.5]
+    night = [window.lights.get("night", 0) for window in WINDOWS.values()]
+    assert night == sorted(night)
+    assert (night[0], night[-1]) == (0, 0.5)
 
 
 def test_days_follow_the_intake_and_one_another() -> None:
