@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +23,15 @@ from carsdepo_assets.monitoring.profiles import profile_of
 from carsdepo_assets.monitoring.sample import Sample
 from carsdepo_assets.policy import Policy
 
+if TYPE_CHECKING:
+    from carsdepo_assets.detectors.base import Predictor
+
 # A model is surer of photographs that it was trained on than it will ever be again: their scores would make every
 # ordinary window look like drift. It has seen neither val nor test.
 UNSEEN = ("val", "test", "test_pool")
 _CHUNK = 8  # photographs decoded at a time
+Rows = list[dict[str, Any]]
+Answers = Callable[[Rows], list[Rows]]
 _META = b"carsdepo"  # key of the Parquet file's metadata: what it was made by
 REFERENCE = pa.schema(
     [
@@ -108,12 +113,12 @@ def build_reference(
     lake: Lake,
     digest: str,
     policy: Policy,
-    predict: Callable[[list[dict[str, Any]]], list[list[dict[str, Any]]]] | None = None,
+    answers: Answers | None = None,
 ) -> Reference:
     """Makes and stores references/<digest>.parquet and its profile; the same model and policy give the same again.
 
-    predict: manifest rows -> scored boxes of each (None: the model itself, as served). Raises NoReference where the
-    model or its dataset is not there or nothing of it can be used.
+    answers: manifest rows -> scored boxes of each (None: the model's own). Raises NoReference where the model is not
+    there or nothing of its dataset can be used.
     """
     if not lake.exists(f"models/{digest}/model.json"):
         raise NoReference(f"models/{digest} is not in {lake.url}: production serves a model that is not in this lake.")
@@ -123,8 +128,8 @@ def build_reference(
     if not rows:
         raise NoReference(f"dataset {card.dataset_version} of model {digest} has no photograph of ordinary intake.")
     chosen = _asked(rows, policy.monitoring.reference_answers)
-    answers = (predict or _predictor(lake, digest, policy))(chosen)
-    said = {row["image_id"]: boxes for row, boxes in zip(chosen, answers, strict=True)}
+    found = (answers or _own_answers(lake, digest, policy))(chosen)
+    said = {row["image_id"]: boxes for row, boxes in zip(chosen, found, strict=True)}
     for row in rows:
         boxes = said.get(row["image_id"])
         row["asked"] = boxes is not None
@@ -143,15 +148,13 @@ def build_reference(
     return Reference(digest, table, tuple(card.class_names), left_out)
 
 
-def _ordinary(
-    lake: Lake, manifest: list[dict[str, Any]], policy: Policy
-) -> tuple[list[dict[str, Any]], dict[str, int]]:
+def _ordinary(lake: Lake, manifest: Rows, policy: Policy) -> tuple[Rows, dict[str, int]]:
     """Rows of ordinary intake with their features and weights, by image_id, and how many are left out, and why."""
     images = {
         r["image_id"]: r for r in lake.read("images", columns=["image_id", *IMAGE, *_stored_sources()]).to_pylist()
     }
     weights = _queue_weights(lake, manifest) if policy.monitoring.queue_in_reference == "weighted" else {}
-    rows: list[dict[str, Any]] = []
+    rows: Rows = []
     left_out: dict[str, int] = {}
     for row in sorted(manifest, key=lambda r: r["image_id"]):
         weight = weights.get(_queue_of(row["key"]), 0.0) if _queue_of(row["key"]) else 1.0
@@ -183,7 +186,7 @@ def _queue_of(key: str) -> str | None:
     return key.removeprefix(prefix).split("/")[0] if key.startswith(prefix) else None
 
 
-def _queue_weights(lake: Lake, manifest: list[dict[str, Any]]) -> dict[str | None, float]:
+def _queue_weights(lake: Lake, manifest: Rows) -> dict[str | None, float]:
     """{queue_id: weight of one of its photographs}: together they weigh d / (1 - d) of ordinary intake, d the drift of
     the report that cut the queue, so that the reference is the traffic which that report met. 0 without such a report.
     """
@@ -202,42 +205,44 @@ def _queue_weights(lake: Lake, manifest: list[dict[str, Any]]) -> dict[str | Non
     return weights
 
 
-def _asked(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+def _asked(rows: Rows, most: int) -> Rows:
     """Photographs that the model was not trained on, whole groups, at most `most` of them; the same ones every time."""
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, Rows] = {}
     for row in rows:
         if row["split"] in UNSEEN:
             groups.setdefault(row["group_id"], []).append(row)
-    chosen: list[dict[str, Any]] = []
+    chosen: Rows = []
     for name in sorted(groups, key=lambda g: hashlib.sha256(g.encode()).hexdigest()):
         if len(chosen) + len(groups[name]) <= most:
             chosen += groups[name]
     return chosen
 
 
-def _predictor(lake: Lake, digest: str, policy: Policy) -> Callable[[list[dict[str, Any]]], list[list[dict[str, Any]]]]:
-    """Original bytes through the serving decoder into the model, boxes down to FLOOR, best first."""
+def answers_of(lake: Lake, rows: Rows, predictor: Predictor, policy: Policy) -> list[Rows]:
+    """Scored boxes of each row's original, as the service captures them: serving decoder, down to FLOOR, best first."""
+    from carsdepo_assets.detectors.evaluating import decoded
 
-    def predict(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-        from carsdepo_assets.detectors.evaluating import decoded
+    found: list[Rows] = []
+    for start in range(0, len(rows), _CHUNK):
+        images = [decoded(lake, row, policy) for row in rows[start : start + _CHUNK]]
+        for said in predictor.predict(images, min_score=FLOOR):
+            corners = said.xyxy.tolist()
+            found.append(
+                [
+                    {"class_id": int(c), "score": float(s), **dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))}
+                    for box, s, c in zip(corners, said.scores.tolist(), said.classes.tolist(), strict=True)
+                ]
+            )
+    return found
+
+
+def _own_answers(lake: Lake, digest: str, policy: Policy) -> Answers:
+    def answers(rows: Rows) -> list[Rows]:
         from carsdepo_assets.detectors.stored import load_model
 
-        predictor, _ = load_model(lake, digest)
-        found: list[list[dict[str, Any]]] = []
-        for start in range(0, len(rows), _CHUNK):
-            images = [decoded(lake, row, policy) for row in rows[start : start + _CHUNK]]
-            for said in predictor.predict(images, min_score=FLOOR):
-                found.append(
-                    [
-                        {"class_id": int(c), "score": float(s), **dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))}
-                        for box, s, c in zip(
-                            said.xyxy.tolist(), said.scores.tolist(), said.classes.tolist(), strict=True
-                        )
-                    ]
-                )
-        return found
+        return answers_of(lake, rows, load_model(lake, digest)[0], policy)
 
-    return predict
+    return answers
 
 
 def card_of(lake: Lake, digest: str) -> ModelCard | None:

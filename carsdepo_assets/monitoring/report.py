@@ -131,6 +131,10 @@ def summary(found: Drift) -> str:
         f"At least {100 * found.drift:.1f} % of the traffic ({100 * found.low:.1f} to {100 * found.high:.1f} %) "
         f"differs from what the model knows: {word} ({NAMES.get(worst.name, worst.name)}: {figures})."
     )
+    others = dict.fromkeys(_change(f)[0] for f in found.features[1:] if f.significant)
+    others.pop(word, None)
+    if others:
+        text += f" Also {_listed(list(others)[:3])}."
     top = found.sources[0] if found.sources else None
     if top is not None and top.excess > 0.05:
         text += (
@@ -138,6 +142,10 @@ def summary(found: Drift) -> str:
             f"which sends {100 * top.window:.0f} % of all."
         )
     return text
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def said_of(f: FeatureDrift) -> str:

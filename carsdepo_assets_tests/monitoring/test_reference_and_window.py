@@ -11,16 +11,26 @@ import pytest
 
 from carsdepo_assets.lake import profiles as lake_profiles
 from carsdepo_assets.lake import queues
+from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.schemas import INFERENCES
 from carsdepo_assets.monitoring import profiles
 from carsdepo_assets.monitoring.due import due, situation
 from carsdepo_assets.monitoring.features import IMAGE, answered
-from carsdepo_assets.monitoring.reference import NoReference, build_reference, is_current, read_reference
+from carsdepo_assets.monitoring.reference import (
+    UNSEEN,
+    NoReference,
+    answers_of,
+    build_reference,
+    is_current,
+    read_reference,
+)
 from carsdepo_assets.monitoring.window import answering, read_window
 from carsdepo_assets.policy import MonitoringPolicy
+from carsdepo_assets_tests.detectors.rectangles import DarkestRectangle
 from carsdepo_assets_tests.monitoring import a_lake
 from carsdepo_assets_tests.monitoring.a_lake import CLASSES, NOW, RULES, drawn_answers, photographs
+from carsdepo_assets_tests.training.tiny import tiny_dataset
 
 DAY = timedelta(days=1)
 
@@ -91,6 +101,16 @@ def test_a_queue_may_weigh_what_its_report_measured(lake: Lake, digest: str) -> 
     queued = sum(weights[r["image_id"]] for r in rows[:10])
     assert queued / sum(weights.values()) == pytest.approx(0.2)
     assert all(weights[r["image_id"]] == 1 for r in rows[10:])
+
+
+def test_a_models_answers_are_boxes_on_originals(lake: Lake) -> None:
+    rows = [r for r in read_manifest(lake, tiny_dataset(lake)).to_pylist() if r["split"] in UNSEEN]
+    found = answers_of(lake, rows, DarkestRectangle(score=0.8), RULES)
+    assert [len(boxes) for boxes in found] == [len(r["boxes"]) for r in rows]
+    for row, boxes in zip(rows, found, strict=True):
+        for said, true in zip(boxes, row["boxes"], strict=True):
+            assert said["score"] == pytest.approx(0.8)
+            assert [said[k] for k in ("x1", "x2")] == pytest.approx([true[k] for k in ("x1", "x2")], abs=1)
 
 
 def test_a_model_that_is_not_there_has_no_reference(lake: Lake) -> None:

@@ -1,0 +1,215 @@
+"""The step as Dagster runs it: reports and profiles materialize, and each report is acted on once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from carsdepo_assets.alerts.resources import AlertsResource
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.monitoring import assets, sensors
+from carsdepo_assets.monitoring.reference import build_reference
+from carsdepo_assets.resources import LakeResource, PolicyResource
+from carsdepo_assets_tests.monitoring import a_lake
+from carsdepo_assets_tests.monitoring.a_lake import RULES, drawn_answers, photographs
+
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+@dg.asset
+def labelling_queue() -> None:
+    """Stands for step 1's asset."""
+
+
+cut_queue_job = dg.define_asset_job("cut_queue", selection=["labelling_queue"])
+
+
+class House:
+    """A lake, its resources, and an instance that remembers runs."""
+
+    def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
+        self.lake = Lake.open(folder / "lake")
+        self.instance = instance
+        self.policy_file = folder / "carsdepo.toml"
+        self.policy_file.write_text("[monitoring]\nresamples = 400\n")
+        self.resources: dict[str, Any] = {
+            "lake": LakeResource(url=str(folder / "lake"), home=str(folder)),
+            "policy": PolicyResource(file=str(self.policy_file)),
+            "alerts": AlertsResource(),
+        }
+        self.definitions = dg.Definitions(
+            assets=[*dg.load_assets_from_modules([assets]), labelling_queue],
+            jobs=[sensors.drift_job, sensors.profile_job, sensors.quality_job, cut_queue_job],
+            sensors=[sensors.measure_drift, sensors.drift_router, sensors.measure_quality],
+            resources=self.resources,
+        )
+
+    def materialize(
+        self, *chosen: dg.AssetsDefinition, partition: str | None = None, **config: Any
+    ) -> dg.ExecuteInProcessResult:
+        return dg.materialize(
+            list(chosen),
+            resources=self.resources,
+            instance=self.instance,
+            partition_key=partition,
+            run_config={"ops": {k: {"config": v} for k, v in config.items()}},
+        )
+
+    def tick(self, name: str, cursor: str | None = None) -> dg.SensorExecutionData:
+        repository = self.definitions.get_repository_def()
+        sensor = repository.get_sensor_def(name)
+        context = dg.build_sensor_context(
+            instance=self.instance, repository_def=repository, resources=self.resources, cursor=cursor
+        )
+        return sensor.evaluate_tick(context)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield House(tmp_path, instance)
+
+
+@pytest.fixture
+def digest(house: House) -> str:
+    digest = a_lake.put_model(house.lake)
+    a_lake.promote(house.lake, digest)
+    a_lake.put_dataset(house.lake, photographs("r", 400, 1))
+    rules = house.resources["policy"].read()
+    assert rules.monitoring == RULES.monitoring
+    build_reference(house.lake, digest, rules, drawn_answers)
+    return digest
+
+
+def traffic(house: House, digest: str, night: float, unit: str = "w", n: int = 200) -> None:
+    a_lake.put_answers(
+        house.lake, digest, photographs(unit, n, 2, night), unit=unit, start=datetime.now(UTC) - timedelta(hours=1)
+    )
+
+
+def metadata(result: dg.ExecuteInProcessResult, key: str) -> dict[str, Any]:
+    (event,) = result.asset_materializations_for_node(key)
+    return {k: v.value for k, v in event.metadata.items()}
+
+
+def test_a_report_materializes_with_what_people_want_to_see(house: House, digest: str) -> None:
+    traffic(house, digest, 0.3)
+    now = datetime.now(UTC)
+    times = {"from_time": (now - timedelta(hours=24)).isoformat(), "to_time": now.isoformat()}
+    result = house.materialize(assets.reference_profile, assets.drift_report, drift_report=times)
+    reference, report = metadata(result, "reference_profile"), metadata(result, "drift_report")
+    assert reference["reused"] is True
+    assert reference["photographs"] == 400
+    assert report["band"] == "high"
+    assert "darker" in report["said"]  # as the first or beside it
+    assert report["drift"] == house.lake.read("drift").to_pylist()[0]["drift"]
+    assert Path(report["report"]).is_file()
+    assert report["distributions"].startswith("![picture](data:image/png")
+    assert {r.data["source"] for r in report["sources"].records} >= {"source", "camera"}
+
+
+def test_the_last_day_is_measured_where_no_time_is_given(house: House, digest: str) -> None:
+    traffic(house, digest, 0.0)
+    house.materialize(assets.drift_report)
+    (row,) = house.lake.read("drift").to_pylist()
+    assert row["window_to"] - row["window_from"] == timedelta(hours=24)
+    assert row["photographs"] == 200
+    assert row["band"] == "none"
+
+
+def test_a_time_that_is_none_is_refused(house: House, digest: str) -> None:
+    with pytest.raises(dg.Failure, match="not an ISO time"):
+        house.materialize(assets.drift_report, drift_report={"from_time": "yesterday"})
+
+
+def test_without_a_model_in_production_the_reference_says_what_to_do(house: House) -> None:
+    with pytest.raises(dg.Failure, match="Production serves nothing yet"):
+        house.materialize(assets.reference_profile)
+
+
+def test_a_day_has_its_profile(house: House, digest: str) -> None:
+    a_lake.put_answers(house.lake, digest, photographs("w", 60, 2), start=TODAY)
+    result = house.materialize(assets.inference_profile, partition=TODAY.date().isoformat())
+    said = metadata(result, "inference_profile")
+    assert said["answers"] == 60
+    assert Path(said["profile"]).is_file()
+    empty = house.materialize(assets.inference_profile, partition="2026-01-02")
+    assert metadata(empty, "inference_profile") == {"answers": 0}
+
+
+def test_quality_is_asked_for_once_for_each_state_of_the_labels(house: House, digest: str) -> None:
+    a_lake.put_answers(house.lake, digest, photographs("w", 3, 2), start=TODAY)
+    assert not house.tick("measure_quality").run_requests
+    image = house.lake.read("inferences").to_pylist()[0]["image_id"]
+    house.lake.append("annotations", [{"revision_id": "l1", "image_id": image, "boxes": [], "sequence": 1}], "l1")
+    first = house.tick("measure_quality")
+    (request,) = first.run_requests or []
+    assert request.partition_key == TODAY.date().isoformat()
+    assert not house.tick("measure_quality", first.cursor).run_requests
+    done = house.materialize(assets.live_quality, partition=request.partition_key)
+    assert metadata(done, "live_quality")["labelled since"] == 1
+    house.lake.append("annotations", [{"revision_id": "l2", "image_id": image, "boxes": [], "sequence": 2}], "l2")
+    assert house.tick("measure_quality", first.cursor).run_requests
+
+
+def test_enough_answers_ask_for_a_report_and_the_days_profile(house: House, digest: str) -> None:
+    assert "nothing" in str(house.tick("measure_drift").skip_message)
+    traffic(house, digest, 0.0, n=40)
+    assert "50 are needed" in str(house.tick("measure_drift").skip_message)
+    traffic(house, digest, 0.0, "more", n=40)
+    requests = house.tick("measure_drift").run_requests or []
+    by_job = {r.job_name: r for r in requests}
+    assert set(by_job) == {"drift", "profile_answers"}
+    config = by_job["drift"].run_config["ops"]["drift_report"]["config"]
+    house.materialize(assets.drift_report, drift_report=config)
+    assert house.lake.read("drift").to_pylist()[0]["photographs"] == 80
+    assert not house.tick("measure_drift").run_requests
+
+
+def test_failing_reports_do_not_start_a_run_every_tick(house: House, digest: str) -> None:
+    traffic(house, digest, 0.0)
+    job = house.definitions.resolve_job_def("drift")
+    for _ in range(sensors.FAILURES):
+        wrong = {"ops": {"drift_report": {"config": {"from_time": "never"}}}}
+        job.execute_in_process(instance=house.instance, run_config=wrong, raise_on_error=False)
+    assert "failed" in str(house.tick("measure_drift").skip_message)
+
+
+def test_high_drift_asks_for_its_queue_once_and_tells_people_once(house: House, digest: str) -> None:
+    traffic(house, digest, 0.3)
+    house.materialize(assets.drift_report)
+    (request,) = house.tick("drift_router").run_requests or []
+    (route,) = house.lake.read("routes").to_pylist()
+    report_id = route["report_id"]
+    assert request.run_config["ops"]["labelling_queue"]["config"] == {"report_id": report_id}
+    assert request.run_key == f"queue:{report_id}"
+    assert request.tags[sensors.DRIFT_TAG] == report_id
+    assert route["actions"] == ["queue", "experiment", "alert"]
+    # The tick died before its run was launched: the next one asks again, under the same key.
+    (again,) = house.tick("drift_router").run_requests or []
+    assert again.run_key == request.run_key
+    house.definitions.resolve_job_def("cut_queue").execute_in_process(instance=house.instance, tags=dict(request.tags))
+    assert not house.tick("drift_router").run_requests
+    assert house.lake.read("routes").num_rows == 1
+    (alert,) = house.lake.read("alerts").to_pylist()
+    assert (alert["kind"], alert["severity"]) == ("drift", "critical")
+
+
+def test_no_drift_is_routed_to_nothing(house: House, digest: str) -> None:
+    traffic(house, digest, 0.0)
+    house.materialize(assets.drift_report)
+    tick = house.tick("drift_router")
+    assert not tick.run_requests
+    assert "No drift" in str(tick.skip_message)
+    assert house.lake.read("routes").to_pylist()[0]["actions"] == []
+    assert house.lake.read("alerts").num_rows == 0
+
+
+def test_sensors_run_by_default() -> None:
+    for sensor in (sensors.measure_drift, sensors.drift_router, sensors.measure_quality):
+        assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
