@@ -25,6 +25,12 @@ BANNED = (
     "great_expectations",
     "matplotlib",
     "boto3",
+    "fastapi",
+    "uvicorn",
+    "httpx",
+    "onnxruntime",
+    "openvino",
+    "apprise",
 )
 # asset: (group, partition, upstream), as DESIGN's table has it, as far as built
 GRAPH = {
@@ -37,6 +43,57 @@ GRAPH = {
     "candidate_model": ("training", None, {"dataset", "recipe"}),
     "evaluation": ("training", None, {"candidate_model", "dataset"}),
     "registered_model": ("training", None, {"evaluation"}),
+    "labelling_queue": ("experiments", None, {"images", "labels", "drift_report"}),
+    "staging_deployment": ("release", None, {"registered_model"}),
+    "staging_validation": ("release", None, {"staging_deployment"}),
+    "production_model": ("release", None, {"staging_validation"}),
+    "inference_log": ("inference", "day", set()),
+    "reference_profile": ("monitoring", None, {"production_model", "dataset"}),
+    "inference_profile": ("monitoring", "day", {"inference_log"}),
+    "drift_report": ("monitoring", None, {"reference_profile", "inference_profile"}),
+    "live_quality": ("monitoring", "day", {"inference_log", "labels"}),
+    "inspections": ("business", None, set()),
+    "transactions": ("business", None, set()),
+    "disputes": ("business", None, set()),
+    "kpi_report": (
+        "business",
+        None,
+        {
+            "inspections",
+            "transactions",
+            "disputes",
+            "inference_log",
+            "evaluation",
+            "drift_report",
+            "live_quality",
+            "production_model",
+            "labels",
+        },
+    ),
+}
+SENSORS = (
+    "new_uploads",
+    "new_labels",
+    "retrain",
+    "settle_runs",
+    "release_candidate",
+    "ledger_projection",
+    "new_inferences",
+    "measure_drift",
+    "drift_router",
+    "measure_quality",
+    "new_business_files",
+    "failed_runs",
+    "service_health",
+)
+BLOCKING = {
+    "batch_is_sound",
+    "photographs_are_sound",
+    "labels_are_sound",
+    "digest_is_registered",
+    "answers_equal_offline",
+    "bad_input_is_refused",
+    "capture_arrives",
 }
 
 
@@ -45,9 +102,11 @@ def test_graph_snapshot() -> None:
     found = {}
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
-        partitions = (
-            node.partitions_def.name if isinstance(node.partitions_def, dg.DynamicPartitionsDefinition) else None
-        )
+        partitions = None
+        if isinstance(node.partitions_def, dg.DynamicPartitionsDefinition):
+            partitions = node.partitions_def.name
+        elif isinstance(node.partitions_def, dg.DailyPartitionsDefinition):
+            partitions = "day"
         found[key.to_user_string()] = (node.group_name, partitions, {k.to_user_string() for k in node.parent_keys})
     assert found == GRAPH
 
@@ -62,15 +121,13 @@ def test_every_asset_is_described_and_versioned() -> None:
 
 def test_sensors_run_by_default() -> None:
     found = {s.name: s.default_status for s in defs().sensors or []}
-    assert found == dict.fromkeys(
-        ("new_uploads", "new_labels", "retrain", "settle_runs"), dg.DefaultSensorStatus.RUNNING
-    )
+    assert found == dict.fromkeys(SENSORS, dg.DefaultSensorStatus.RUNNING)
 
 
 def test_blocking_checks_stand_where_a_bad_batch_would_poison() -> None:
     graph = defs().resolve_asset_graph()
     blocking = {c.name for c in graph.asset_check_keys if graph.get(c).blocking}
-    assert blocking == {"batch_is_sound", "photographs_are_sound", "labels_are_sound"}
+    assert blocking == BLOCKING
 
 
 def test_loading_imports_nothing_heavy() -> None:

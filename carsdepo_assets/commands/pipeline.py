@@ -107,9 +107,16 @@ class Pipeline:
         import dagster as dg
         from dagster._core.storage.tags import RUN_KEY_TAG, SENSOR_NAME_TAG
 
-        definition = self.definitions.get_sensor_def(sensor)
-        context = dg.build_sensor_context(instance=self.instance, sensor_name=sensor, definitions=self.definitions)
-        said = definition.evaluate_tick(context)
+        from carsdepo_assets.environments import resources
+
+        definition = self.definitions.resolve_sensor_def(sensor)
+        with dg.build_sensor_context(
+            instance=self.instance,
+            sensor_name=sensor,
+            definitions=self.definitions,
+            resources=resources(self.settings),
+        ) as context:
+            said = definition.evaluate_tick(context)
         for added in said.dynamic_partitions_requests or []:
             if isinstance(added, dg.AddDynamicPartitionsRequest):
                 self.instance.add_dynamic_partitions(added.partitions_def_name, list(added.partition_keys))

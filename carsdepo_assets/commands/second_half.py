@@ -19,6 +19,7 @@ from carsdepo_assets.commands.traffic import Traffic
 
 if TYPE_CHECKING:
     from carsdepo_assets.lake.lake import Lake
+    from carsdepo_assets.registry.ledger import Event
 
 Say = Callable[[str], None]
 CAPTURE_WAIT_S = 60.0  # seconds until the last capture segment must have been closed
@@ -44,7 +45,7 @@ def run(
     from carsdepo_assets.lake.lake import Lake
 
     parts = Parts(pipeline, Lake.open(pipeline.settings.lake), loop, memo, say)
-    release(parts, "first release", "the demo's first model")
+    release(parts, "first release", first=True)
     queue_id = None
     for window in windows:
         queue_id = traffic(parts, window) or queue_id
@@ -52,26 +53,22 @@ def run(
         loop.note("labels", "no window drifted far enough to cut a labelling queue")
     else:
         learn(parts, queue_id, [w.folder for w in windows], fast=fast, minutes=minutes)
-        release(parts, "second release", None)
+        release(parts, "second release", first=False)
     business(parts)
 
 
-def release(parts: Parts, name: str, approve_as: str | None) -> None:
-    """The newest candidate through staging, validation and gate. approve_as: a first model that the floors refuse is
-    approved by the person who runs the demo, since nothing else could serve; the reason says so."""
-    from carsdepo_assets.commands.releasing import approve
+def release(parts: Parts, name: str, *, first: bool) -> None:
+    """The newest candidate through staging, validation and gate. first: where the floors refuse it, the person who
+    runs the demo approves it, since nothing else could serve; the ledger's reason says so."""
     from carsdepo_assets.registry.ledger import desired
 
     with parts.loop.remembered(parts.memo, name, parts.say) as step:
         if step is None:
             return
-        parts.pipeline.tick("release_candidate")
+        tick = parts.pipeline.tick("release_candidate")
         serving = desired(parts.lake, "production")
-        if serving is None and approve_as is not None:
-            verdict = _last_gate(parts.lake)
-            why = f"{approve_as}; gate said {verdict['verdict']}: {'; '.join(verdict['reasons'])}"
-            approve(parts.pipeline, "latest", why)
-            serving = desired(parts.lake, "production")
+        if serving is None and first:
+            serving = _by_a_person(parts, tick.skipped)
         if serving is None:
             raise PipelineError("Nothing is in production after the release: see the gate's report.")
         gate = _last_gate(parts.lake)
@@ -82,6 +79,22 @@ def release(parts: Parts, name: str, approve_as: str | None) -> None:
             else f"gate: {gate['verdict']}: {'; '.join(gate['reasons'])}; production keeps version {serving.version}"
         )
         parts.loop.reports["gate"] = f"{parts.lake.url}/{gate['report_key']}"
+
+
+def _by_a_person(parts: Parts, skipped: str) -> Event | None:
+    from carsdepo_assets.commands.releasing import approve
+    from carsdepo_assets.registry.ledger import desired
+
+    gates = parts.lake.read("gates").num_rows
+    why = "; ".join(_last_gate(parts.lake)["reasons"]) if gates else skipped
+    approve(parts.pipeline, "latest", f"the demo's first model, so that the loop can be seen whole. It was held: {why}")
+    serving = desired(parts.lake, "production")
+    if serving is None:  # no candidate, so staging has not seen it yet
+        which = {"config": {"version": "latest"}}
+        names = ("staging_deployment", "staging_validation", "production_model")
+        parts.pipeline.run("release", ops=dict.fromkeys(names, which))
+        serving = desired(parts.lake, "production")
+    return serving
 
 
 def traffic(parts: Parts, window: Traffic) -> str | None:
@@ -139,7 +152,7 @@ def learn(parts: Parts, queue_id: str, truth: list[Path], *, fast: bool, minutes
             step.outcome = f"queue {queue_id}: {len(done.labelled) + len(done.standing)} labelled by the annotator"
     with parts.loop.remembered(parts.memo, "golden set", parts.say) as step:
         if step is not None:
-            parts.pipeline.run("dataset")
+            parts.pipeline.run("build_dataset")
             parts.pipeline.run(
                 "extend_golden", ops={"extend_golden_set": {"config": {"reason": f"labels of queue {queue_id}"}}}
             )

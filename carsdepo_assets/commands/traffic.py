@@ -25,7 +25,7 @@ def rendered(home: Path) -> list[Traffic]:
     """The windows of the sample; those that stand are not rendered again."""
     from carsdepo_assets.sample.traffic import WINDOWS, write_window
 
-    titles = {"usual": "as by day", "evening": "more dusk", "night": "half of it night"}
+    titles = {"usual": "as by day", "evening": "some of it after dark", "night": "half of it night"}
     made = []
     for name in WINDOWS:
         folder = home / "traffic" / name

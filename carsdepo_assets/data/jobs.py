@@ -8,7 +8,7 @@ from pydantic import Field
 from carsdepo_assets.resources import LakeResource
 
 dataset_job = dg.define_asset_job(
-    "dataset", selection=["dataset"], description="The newest manifest alone: what a training would see now."
+    "build_dataset", selection=["dataset"], description="The newest manifest alone: what a training would see now."
 )
 
 

@@ -14,6 +14,7 @@ from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import desired
 
 LATEST = "recipes/latest.json"
+RENDERED = {"sample", "annotator"}  # origins of labels that the renderer and the annotator who knows its world give
 
 
 def choose_recipe(
@@ -34,7 +35,7 @@ def choose_recipe(
     """
     from carsdepo_assets.detectors.catalogue import best_device, default_recipe, retraining_recipe
 
-    real = set(manifest["origin"].to_pylist()) != {"sample"}
+    real = not set(manifest["origin"].to_pylist()) <= RENDERED
     pretrained = weights / "yolov8n.pt"
     wanted = detector or policy.training.detector
     if wanted == "auto":

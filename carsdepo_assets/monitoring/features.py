@@ -27,7 +27,7 @@ MODEL = ("n_boxes", "max_score", "unsure", "classes")
 # Compared where both samples state them. Not the uploader: new people come every day.
 SAID = ("source", "camera", "region")
 SOURCES = ("source", "camera", "uploader", "region")
-FLOOR = 0.05  # score down to which the service captures boxes
+FLOOR = 0.05  # score down to which the service captures boxes; lower where the model's own bounds are lower
 NAMES = {
     "luma_p95": "brightness of the light parts",
     "luma_std": "contrast",
@@ -66,12 +66,21 @@ def answered(table: pa.Table, class_names: Sequence[str], unsure_share: float) -
     mask = np.zeros(n, np.int64)
     np.bitwise_or.at(mask, photograph[counted], 1 << np.minimum(kind[counted], 62))
     names = {m: _mix(int(m), class_names) for m in np.unique(mask)}
+    floor = capture_floor(threshold, unsure_share)
     return {
         "n_boxes": np.bincount(photograph[counted], minlength=n).astype(float),
-        "max_score": np.where(best >= FLOOR, best, 0.0),
-        "unsure": ((best < threshold) & (best >= unsure_share * threshold) & (best >= FLOOR)).astype(float),
+        "max_score": np.where(best >= floor, best, 0.0),
+        "unsure": ((best < threshold) & (best >= unsure_share * threshold)).astype(float),
         "classes": np.array([names[m] for m in mask], dtype=object),
     }
+
+
+def capture_floor(threshold: np.ndarray | float, unsure_share: float) -> np.ndarray:
+    """The score down to which a model's boxes are captured: a model that is never sure has its answers below FLOOR.
+
+    As inference.inspecting does it; reference and window must be cut at the same score.
+    """
+    return np.minimum(FLOOR, unsure_share * np.asarray(threshold, dtype=float))
 
 
 def sample_of(

@@ -18,7 +18,7 @@ from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, read_card
 from carsdepo_assets.lake.schemas import SCORED_BOX
-from carsdepo_assets.monitoring.features import FLOOR, IMAGE, MODEL, SOURCES, answered, sample_of
+from carsdepo_assets.monitoring.features import IMAGE, MODEL, SOURCES, answered, capture_floor, sample_of
 from carsdepo_assets.monitoring.profiles import profile_of
 from carsdepo_assets.monitoring.sample import Sample
 from carsdepo_assets.policy import Policy
@@ -218,14 +218,15 @@ def _asked(rows: Rows, most: int) -> Rows:
     return chosen
 
 
-def answers_of(lake: Lake, rows: Rows, predictor: Predictor, policy: Policy) -> list[Rows]:
-    """Scored boxes of each row's original, as the service captures them: serving decoder, down to FLOOR, best first."""
+def answers_of(lake: Lake, rows: Rows, predictor: Predictor, threshold: float, policy: Policy) -> list[Rows]:
+    """Scored boxes of each row's original as the service captures them: serving decoder, to its floor, best first."""
     from carsdepo_assets.detectors.evaluating import decoded
 
+    floor = float(capture_floor(threshold, policy.inference.unsure_share))
     found: list[Rows] = []
     for start in range(0, len(rows), _CHUNK):
         images = [decoded(lake, row, policy) for row in rows[start : start + _CHUNK]]
-        for said in predictor.predict(images, min_score=FLOOR):
+        for said in predictor.predict(images, min_score=floor):
             corners = said.xyxy.tolist()
             found.append(
                 [
@@ -240,7 +241,8 @@ def _own_answers(lake: Lake, digest: str, policy: Policy) -> Answers:
     def answers(rows: Rows) -> list[Rows]:
         from carsdepo_assets.detectors.stored import load_model
 
-        return answers_of(lake, rows, load_model(lake, digest)[0], policy)
+        predictor, card = load_model(lake, digest)
+        return answers_of(lake, rows, predictor, card.threshold, policy)
 
     return answers
 

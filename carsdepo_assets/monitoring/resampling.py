@@ -143,14 +143,20 @@ class _Groups:
         bootstrap, Cameron, Gelbach & Miller 2008). G / (G - 1): deviations from a mean of G are too small by that."""
         groups = len(self.mass)
         deviations = ((self.counts - self.mass[:, None] * self.share) / self.mass.sum()).astype(np.float32)
-        sums = np.zeros((resamples, deviations.shape[1]))
-        step = max(1, _CELLS_AT_ONCE // resamples)
-        for start in range(0, groups, step):
-            chunk = deviations[start : start + step]
-            bits = np.unpackbits(np.frombuffer(rng.bytes(-(-resamples * len(chunk) // 8)), np.uint8))
-            signs = bits[: resamples * len(chunk)].reshape(resamples, len(chunk)).astype(np.float32) * 2 - 1
-            sums += signs @ chunk
+        if groups >= _MANY:
+            sums = _normal(deviations, 1.0, resamples, rng)
+        else:
+            signs = rng.integers(0, 2, (resamples, groups), dtype=np.int8).astype(np.float32) * 2 - 1
+            sums = (signs @ deviations).astype(np.float64)
         return sums * np.sqrt(groups / max(groups - 1, 1))
+
+
+def _normal(rows: np.ndarray, scale: float, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """(resamples, B): normal draws with mean 0 and covariance scale * sum of v v' over the rows v."""
+    values, vectors = np.linalg.eigh((rows.T @ rows).astype(np.float64))
+    return np.asarray(
+        rng.standard_normal((resamples, len(values))) @ (vectors * np.sqrt(np.clip(values, 0, None) * scale)).T
+    )
 
 
 def _shuffled(known: _Groups, met: _Groups, resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -165,10 +171,9 @@ def _shuffled(known: _Groups, met: _Groups, resamples: int, rng: np.random.Gener
     v = (counts - mass[:, None] * share).astype(np.float32)
     total, many, few = float(mass.sum()), len(mass), len(met.mass)
     if min(few, many - few) >= _MANY:  # sampling without replacement: covariance k (G - k) / (G (G - 1)) sum v v'
-        values, vectors = np.linalg.eigh(v.T.astype(np.float64) @ v)
-        scale = vectors * np.sqrt(np.clip(values, 0, None) * few * (many - few) / (many * (many - 1)))
         usual = total * few / many
-        return rng.standard_normal((resamples, len(values))) @ scale.T * (1 / usual + 1 / (total - usual))
+        scale = few * (many - few) / (many * (many - 1))
+        return _normal(v, scale, resamples, rng) * (1 / usual + 1 / (total - usual))
     made = []
     step = max(1, _CELLS_AT_ONCE // many)
     for start in range(0, resamples, step):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -105,7 +106,7 @@ def test_a_queue_may_weigh_what_its_report_measured(lake: Lake, digest: str) -> 
 
 def test_a_models_answers_are_boxes_on_originals(lake: Lake) -> None:
     rows = [r for r in read_manifest(lake, tiny_dataset(lake)).to_pylist() if r["split"] in UNSEEN]
-    found = answers_of(lake, rows, DarkestRectangle(score=0.8), RULES)
+    found = answers_of(lake, rows, DarkestRectangle(score=0.8), 0.5, RULES)
     assert [len(boxes) for boxes in found] == [len(r["boxes"]) for r in rows]
     for row, boxes in zip(rows, found, strict=True):
         for said, true in zip(boxes, row["boxes"], strict=True):
@@ -236,3 +237,17 @@ def test_answers_of_a_replaced_model_do_not_fill_the_window(lake: Lake) -> None:
     a_lake.put_answers(lake, "old", photographs("a", 80, 2), unit="a", start=NOW - timedelta(hours=2))
     a_lake.put_answers(lake, "new", photographs("b", 10, 3), unit="b", start=NOW - timedelta(hours=1))
     assert "10 answers" in str(due(situation(lake, rules, NOW), rules))
+
+
+def test_a_model_that_is_never_sure_has_its_answers_below_the_usual_floor(lake: Lake) -> None:
+    rows = read_manifest(lake, tiny_dataset(lake)).to_pylist()[:1]
+    asked = []
+
+    class Asked(DarkestRectangle):
+        def predict(self, images: Any, min_score: float = 0.001) -> Any:
+            asked.append(min_score)
+            return super().predict(images, min_score)
+
+    for threshold in (0.5, 0.01):
+        answers_of(lake, rows, Asked(score=0.8), threshold, RULES)
+    assert asked == pytest.approx([0.05, 0.01 * RULES.inference.unsure_share])
