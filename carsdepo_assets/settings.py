@@ -41,7 +41,7 @@ class Settings(BaseModel):
         return cls(
             home=root,
             lake=env.get("CARSDEPO_LAKE") or str(root / "lake"),
-            policy_file=Path(env.get("CARSDEPO_POLICY", "carsdepo.toml")).resolve(),
+            policy_file=_policy_file(env.get("CARSDEPO_POLICY"), root),
             environment=env.get("CARSDEPO_ENVIRONMENT", "local"),
             mlflow_server=env.get("CARSDEPO_MLFLOW") or None,
             pipes_bucket=env.get("CARSDEPO_PIPES_BUCKET") or None,
@@ -111,3 +111,11 @@ class Settings(BaseModel):
             part.write_text(wanted)
             part.replace(target)
         return folder
+
+
+def _policy_file(given: str | None, home: Path) -> Path:
+    """The one that is named; else carsdepo.toml in the working folder; else the installation's own, below home."""
+    if given:
+        return Path(given).resolve()
+    here = Path("carsdepo.toml").resolve()
+    return here if here.exists() else home / "carsdepo.toml"

@@ -10,7 +10,15 @@ from carsdepo_assets.commands.demo import Loop
 from carsdepo_assets.commands.memo import Memo
 from carsdepo_assets.commands.pipeline import Pipeline
 from carsdepo_assets.commands.services import running
+from carsdepo_assets.lake.objects import write_atomic
 from carsdepo_assets.settings import Settings
+
+DEMO_POLICY = """\
+# Written by `carsdepo demo`; the keys are those of carsdepo_assets/policy.py.
+[gate]
+# A hundred test photographs cannot decide by interval: the middle of the difference decides, and the gate says so.
+mode = "point"
+"""
 
 
 def run(
@@ -28,6 +36,9 @@ def run(
     reused. Raises PipelineError and ServiceError.
     """
     settings.home.mkdir(parents=True, exist_ok=True)
+    if not settings.policy_file.exists():
+        write_atomic(settings.policy_file, DEMO_POLICY.encode())
+        say(f"policy for few photographs written to {settings.policy_file}")
     with running(settings) as serving, Pipeline.open(serving) as pipeline:
         memo = Memo(settings.home / "demo.json", {"fast": fast, "minutes": minutes, "detector": detector})
         loop = demo.run(pipeline, folder, fast=fast, minutes=minutes, detector=detector, say=say, memo=memo)

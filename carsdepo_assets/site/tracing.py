@@ -173,7 +173,7 @@ def model_lineage(lake: Lake, tracking: Tracking | None, digest: str, places: Pl
         "initialised_from": [_ancestor(a, places) for a in ancestors(lake, digest)],
         "started_from": found.initialised_from,
         "environment": found.environment,
-        "evaluation": _evaluation(lake, digest, found.data.version, places),
+        "evaluation": _evaluation(lake, digest, places),
         "gates": gates,
         "approved_by": _event(went_live[-1], places) if went_live else None,
         "events": [_event(e, places) for e in reversed(about)],
@@ -229,14 +229,22 @@ def _mlflow(tracking: Tracking | None, run_id: str | None, places: Places) -> di
     return {"run_id": run_id, "url": f"{places.mlflow}/#/experiments/{experiment}/runs/{run_id}"}
 
 
-def _evaluation(lake: Lake, digest: str, dataset: str, places: Places) -> dict[str, Any] | None:
-    """None before the evaluation."""
-    base = f"reports/evaluation/{digest}-{dataset}"
-    try:
-        said = json.loads(lake.get(f"{base}.json"))
-    except (LakeError, ValueError):
+def _evaluation(lake: Lake, digest: str, places: Places) -> dict[str, Any] | None:
+    """The newest one of the model, on whichever dataset and golden set; None before the first."""
+    found: list[tuple[str, str, dict[str, Any]]] = []
+    for info in lake.list("reports/evaluation"):
+        if not info.key.startswith(f"reports/evaluation/{digest}-") or not info.key.endswith(".json"):
+            continue
+        try:
+            said = json.loads(lake.get(info.key))
+        except (LakeError, ValueError):
+            continue
+        if isinstance(said, dict):
+            found.append((str(said.get("at", "")), info.key.removesuffix(".json"), said))
+    if not found:
         return None
-    kept = {k: said[k] for k in ("figures", "photographs", "boxes", "groups", "verdict") if k in said}
+    _, base, said = max(found, key=lambda f: f[:2])
+    kept = {k: said[k] for k in ("figures", "photographs", "boxes", "groups", "verdict", "golden") if k in said}
     return {**kept, "report_key": f"{base}.html", "url": places.page(f"{base}.html")}
 
 
