@@ -74,7 +74,6 @@ def gate(
     One caller at a time (release's lock). Raises NoGoldenSet, NotComparable, and what golden_scores raises.
     """
     from carsdepo_assets.detectors.golden_scores import golden_scores
-from carsdepo_assets.detectors.slices import lights
     from carsdepo_assets.release.gate_report import Page, render_gate
 
     golden, dataset = golden_versions(lake)
@@ -126,6 +125,8 @@ def served_parity(export: ExportCard | None, runtime: str) -> float | None:
 
 def _slices(lake: Lake, scored: Scored) -> dict[str, Sequence[str | None]]:
     """Light (as the evaluation slices by it) and camera of each golden photograph."""
+    from carsdepo_assets.detectors.slices import lights
+
     columns = ["image_id", "camera"]
     cameras = {r["image_id"]: r["camera"] for r in lake.read("images", columns=columns).to_pylist()}
     return {"light": lights(lake, scored.rows), "camera": [cameras.get(r["image_id"]) for r in scored.rows]}
