@@ -244,7 +244,8 @@ def _evaluation(lake: Lake, digest: str, places: Places) -> dict[str, Any] | Non
     if not found:
         return None
     _, base, said = max(found, key=lambda f: f[:2])
-    kept = {k: said[k] for k in ("figures", "photographs", "boxes", "groups", "verdict", "golden") if k in said}
+    names = ("figures", "photographs", "boxes", "groups", "verdict", "golden")
+    kept: dict[str, Any] = {k: said[k] for k in names if k in said}
     return {**kept, "report_key": f"{base}.html", "url": places.page(f"{base}.html")}
 
 
