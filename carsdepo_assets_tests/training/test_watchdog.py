@@ -14,6 +14,12 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print(os.getpid(), child.pid, flush=True)
 time.sleep(600)
 """
+ALONE = """
+import sys, time
+from carsdepo_assets.training.watchdog import follow_parent
+follow_parent(int(sys.argv[1]), poll_s=0.05)
+time.sleep(600)
+"""
 PARENT = """
 import os, subprocess, sys, time
 subprocess.Popen([sys.executable, "-c", sys.argv[1], str(os.getpid())], start_new_session=True)
@@ -34,6 +40,7 @@ def test_a_killed_parent_takes_the_worker_and_its_children_along() -> None:
 
 
 def test_a_parent_that_is_gone_before_the_first_look_counts() -> None:
-    done = subprocess.run([sys.executable, "-c", WORKER, "1"], capture_output=True, text=True, timeout=60)
+    # Without a child: one forked between the look and the end would outlive the worker and hold its pipes open.
+    done = subprocess.run([sys.executable, "-c", ALONE, "1"], capture_output=True, text=True, timeout=60)
     assert done.returncode == EXIT_CODE
     assert "process 1, which started this one, is gone" in done.stderr
