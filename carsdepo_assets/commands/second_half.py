@@ -141,7 +141,6 @@ def _ingest(parts: Parts, began: datetime, answered: int) -> None:
 
 def learn(parts: Parts, queue_id: str, truth: list[Path], *, fast: bool, minutes: float | None) -> None:
     """The annotator labels the queue; the golden set takes its share of the new light; a model is trained on."""
-    from carsdepo_assets.lake import golden
     from carsdepo_assets.sample.annotator import annotate
 
     with parts.loop.remembered(parts.memo, "labels for the queue", parts.say) as step:
@@ -152,14 +151,7 @@ def learn(parts: Parts, queue_id: str, truth: list[Path], *, fast: bool, minutes
             step.outcome = f"queue {queue_id}: {len(done.labelled) + len(done.standing)} labelled by the annotator"
     with parts.loop.remembered(parts.memo, "golden set", parts.say) as step:
         if step is not None:
-            parts.pipeline.run("build_dataset")
-            parts.pipeline.run(
-                "extend_golden", ops={"extend_golden_set": {"config": {"reason": f"labels of queue {queue_id}"}}}
-            )
-            from carsdepo_assets.lake import golden
-
-            now = golden.current(parts.lake)
-            step.outcome = f"version {now.version}, {len(now.images)} photographs" if now else "none"
+            step.outcome = _extend_golden(parts, f"labels of queue {queue_id}")
     kept = parts.memo.get("retraining")
     if kept is None:
         train(parts.pipeline, parts.loop, parts.say, fast=fast, minutes=minutes or RETRAIN_MINUTES)
@@ -168,6 +160,24 @@ def learn(parts: Parts, queue_id: str, truth: list[Path], *, fast: bool, minutes
     else:
         parts.loop.note("retraining", f"{kept['outcome']} (reused)")
         parts.loop.figures, parts.loop.report = kept["figures"], kept["report"]
+
+
+def _extend_golden(parts: Parts, reason: str) -> str:
+    """What came of it in words; a queue whose cars all went to train and val leaves the golden set as it is."""
+    from carsdepo_assets.data.golden_extension import NothingToAdd, additions
+    from carsdepo_assets.lake import golden
+
+    parts.pipeline.run("build_dataset")
+    before = golden.current(parts.lake)
+    if before is None or before.reason != reason:  # a demo that was killed here has extended it already
+        try:
+            additions(parts.lake)
+        except NothingToAdd as nothing:
+            return f"as it was: {nothing}"
+        parts.pipeline.run("extend_golden", ops={"extend_golden_set": {"config": {"reason": reason}}})
+    now = golden.current(parts.lake)
+    assert now is not None
+    return f"version {now.version}, {len(now.images)} photographs"
 
 
 def business(parts: Parts) -> None:

@@ -26,18 +26,7 @@ def extend(lake: Lake, actor: str, reason: str, now: datetime) -> Golden:
     if not reason.strip() or not actor.strip():
         raise ValueError("A golden set is extended by someone, for a reason: give both.")
     with one_writer(lake, "golden"):
-        current, version = golden.current(lake), latest(lake)
-        if current is None or version is None:
-            raise NothingToAdd(
-                f"{lake.url} has no golden set yet: the first dataset with test photographs makes version 1."
-            )
-        pool = {r["image_id"] for r in read_manifest(lake, version).to_pylist() if r["split"] == POOL}
-        added = pool - set(current.images)
-        if not added:
-            raise NothingToAdd(
-                f"Golden set {current.version} has all {len(pool)} test-pool photographs of dataset {version}: nothing "
-                "to add. Label photographs of more cars and materialize `dataset` first."
-            )
+        current, added = additions(lake)
         made = Golden(
             current.version + 1,
             tuple(sorted({*current.images, *added})),
@@ -47,3 +36,20 @@ def extend(lake: Lake, actor: str, reason: str, now: datetime) -> Golden:
         )
         golden.write(lake, made)
     return made
+
+
+def additions(lake: Lake) -> tuple[Golden, set[str]]:
+    """The current version, and the photographs that would join it. Raises NothingToAdd where there is none of either."""
+    current, version = golden.current(lake), latest(lake)
+    if current is None or version is None:
+        raise NothingToAdd(
+            f"{lake.url} has no golden set yet: the first dataset with test photographs makes version 1."
+        )
+    pool = {r["image_id"] for r in read_manifest(lake, version).to_pylist() if r["split"] == POOL}
+    added = pool - set(current.images)
+    if not added:
+        raise NothingToAdd(
+            f"Golden set {current.version} has all {len(pool)} test-pool photographs of dataset {version}: nothing "
+            "to add. Label photographs of more cars and materialize `dataset` first."
+        )
+    return current, added

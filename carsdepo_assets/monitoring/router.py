@@ -55,7 +55,7 @@ def decide(
     return Route(
         (*queue, *hold),
         f"{size}: retraining has nothing new to learn, no label is newer than the last training. "
-        f"{_CUT if queue else _STANDING.format(open_queue)}; the training starts when its labels come.{approve}",
+        f"{_CUT if queue else _STANDING.format(open_queue)}; the new-labels rule trains when its labels come.{approve}",
     )
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from carsdepo_assets.detectors.export_card import ExportCard, read_export
+from carsdepo_assets.lake import golden as sets
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import read_card
 from carsdepo_assets.policy import Policy
@@ -86,9 +87,10 @@ def gate(
     for digest, card in cards.items():
         if tuple(names[: len(card.class_names)]) != card.class_names:
             raise NotComparable(f"Model {digest} knows the classes {card.class_names}, the policy {names}.")
-    scored = golden_scores(lake, challenger, dataset, policy)
+    chosen = sets.read(lake, golden)  # once: it may be extended meanwhile
+    scored = golden_scores(lake, challenger, dataset, policy, of=chosen)
     verdict = judge(
-        None if champion is None else golden_scores(lake, champion, dataset, policy),
+        None if champion is None else golden_scores(lake, champion, dataset, policy, of=chosen),
         scored,
         names,
         (None if champion is None else cards[champion].threshold, cards[challenger].threshold),
