@@ -39,7 +39,7 @@ def extend(lake: Lake, actor: str, reason: str, now: datetime) -> Golden:
 
 
 def additions(lake: Lake) -> tuple[Golden, set[str]]:
-    """The current version, and the photographs that would join it. Raises NothingToAdd where there is none of either."""
+    """The current version, and the photographs that would join it. Raises NothingToAdd where either is missing."""
     current, version = golden.current(lake), latest(lake)
     if current is None or version is None:
         raise NothingToAdd(
