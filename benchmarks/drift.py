@@ -1,6 +1,6 @@
 """Drift: seconds for a day of 100,000 answers, false alarms without drift, and finds of a fifth of a night.
 
-The photographs are rendered once, 600 by day, overcast and dusk and 200 by night, and measured as the service does;
+The photographs are rendered once, 600 by day, overcast and dusk and 120 by night, and measured as the service does;
 windows are drawn from them in whole cars. Where there is no drift, window and reference are a random cut of the same
 600; where there is, 40 of the window's 200 photographs are night. Against: the usual test of single photographs,
 scipy's two-sample Kolmogorov-Smirnov for each feature with Bonferroni's correction at the same alpha.
@@ -29,7 +29,7 @@ from carsdepo_assets.sample.render import photographs
 from carsdepo_assets.sample.write import encode, plan
 
 DAY = {name: share for name, share in LIGHT_MIX.items() if name != "night"}
-DAY_PHOTOGRAPHS, NIGHT_PHOTOGRAPHS = 600, 200
+DAY_PHOTOGRAPHS, NIGHT_PHOTOGRAPHS = 600, 120
 WINDOW, NIGHT_SHARE = 200, 0.2
 QUIET_WINDOWS, NIGHT_WINDOWS = 1000, 200
 ANSWERS, REFERENCE = 100_000, 10_000

@@ -42,8 +42,8 @@ ACTIONS = {
     "none": "Nothing to do.",
     "low": "Retrain on new labels; the gate decides by itself whether the new model goes live.",
     "middle": "Retrain on new labels, but a person must approve the next promotion.",
-    "high": "No retraining: what came is too different from what the labels show. Label the photographs of the queue "
-    "that was cut from this window, try recipes on them, then decide.",
+    "high": "No retraining: what came is too different from what the labels show. Label the queue that is cut "
+    "from this window, try recipes on it, then decide.",
     "unknown": "Find out why it cannot be told. This is not the same as no drift.",
 }
 
