@@ -35,7 +35,7 @@ check: setup
 	$(BIN)/dagster definitions validate
 
 test: setup
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n auto --dist loadfile
 
 test-all: setup
 	$(BIN)/pytest
