@@ -35,7 +35,7 @@ class Settings(BaseModel):
 
     @classmethod
     def read(cls, env: Mapping[str, str] | None = None, home: Path | None = None) -> Settings:
-        """From CARSDEPO_* variables (default: the process's), never at import."""
+        """From CARSDEPO_* variables (default: the process's), never at import. Raises ValueError for a bad port."""
         env = os.environ if env is None else env
         root = (home or Path(env.get("CARSDEPO_HOME", ".carsdepo"))).resolve()
         return cls(
@@ -45,10 +45,10 @@ class Settings(BaseModel):
             environment=env.get("CARSDEPO_ENVIRONMENT", "local"),
             mlflow_server=env.get("CARSDEPO_MLFLOW") or None,
             pipes_bucket=env.get("CARSDEPO_PIPES_BUCKET") or None,
-            dagster_port=int(env.get("CARSDEPO_DAGSTER_PORT", "3000")),
-            mlflow_port=int(env.get("CARSDEPO_MLFLOW_PORT", "5000")),
-            production_port=int(env.get("CARSDEPO_PRODUCTION_PORT", "8000")),
-            staging_port=int(env.get("CARSDEPO_STAGING_PORT", "8001")),
+            dagster_port=_port(env, "CARSDEPO_DAGSTER_PORT", 3000),
+            mlflow_port=_port(env, "CARSDEPO_MLFLOW_PORT", 5000),
+            production_port=_port(env, "CARSDEPO_PRODUCTION_PORT", 8000),
+            staging_port=_port(env, "CARSDEPO_STAGING_PORT", 8001),
             production_url=env.get("CARSDEPO_PRODUCTION_URL") or None,
             staging_url=env.get("CARSDEPO_STAGING_URL") or None,
             api_key=env.get("CARSDEPO_API_KEY") or None,
@@ -111,6 +111,14 @@ class Settings(BaseModel):
             part.write_text(wanted)
             part.replace(target)
         return folder
+
+
+def _port(env: Mapping[str, str], name: str, default: int) -> int:
+    """Raises ValueError naming the variable."""
+    given = env.get(name) or str(default)
+    if not (given.isascii() and given.isdecimal() and 0 < int(given) < 2**16):
+        raise ValueError(f"{name}={given!r} is no port: set a number from 1 to 65535.")
+    return int(given)
 
 
 def _policy_file(given: str | None, home: Path) -> Path:

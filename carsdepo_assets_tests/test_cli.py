@@ -100,3 +100,21 @@ def test_an_invalid_policy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     result = runner.invoke(app, ["train", "--home", str(tmp_path / "home")])
     assert result.exit_code == 1
     assert "batch_max_imagez" in result.stderr
+
+
+@pytest.mark.parametrize("lake", ["s3://", "ftp://host/lake", "/dev/null/lake"])
+def test_a_lake_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lake: str) -> None:
+    monkeypatch.setenv("CARSDEPO_LAKE", lake)
+    (tmp_path / "home").mkdir()
+    result = runner.invoke(app, ["status", "--home", str(tmp_path / "home")])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error:")
+    assert lake in result.stderr
+
+
+@pytest.mark.parametrize("call", [["status"], ["send", "x"], ["demo"], ["golden", "extend", "--reason", "r"]])
+def test_a_port_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: list[str]) -> None:
+    monkeypatch.setenv("CARSDEPO_STAGING_PORT", "80O1")
+    result = runner.invoke(app, [*call, "--home", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "CARSDEPO_STAGING_PORT='80O1'" in result.stderr

@@ -36,3 +36,10 @@ def test_errors_name_file_and_key(tmp_path: Path, text: str, words: str) -> None
         load_policy(file)
     assert words in str(error.value)
     assert str(file) in str(error.value)
+
+
+def test_a_policy_that_is_not_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "carsdepo.toml"
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(PolicyError, match="not TOML"):
+        load_policy(file)

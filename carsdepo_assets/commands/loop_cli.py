@@ -8,7 +8,17 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from carsdepo_assets.commands.options import AsJson, DetectorName, Home, Minutes, explained, out, print_json, say
+from carsdepo_assets.commands.options import (
+    AsJson,
+    DetectorName,
+    Home,
+    Minutes,
+    explained,
+    out,
+    print_json,
+    read_settings,
+    say,
+)
 from carsdepo_assets.settings import Settings
 
 
@@ -55,9 +65,9 @@ def demo(
     from carsdepo_assets.commands import lineage as lineages
     from carsdepo_assets.commands import whole_loop
 
-    settings = Settings.read(home=home)
+    settings = read_settings(home)
     if data is not None:
-        settings = Settings.read(home=home or settings.home / "data" / data.resolve().name)
+        settings = read_settings(home or settings.home / "data" / data.resolve().name)
     with explained():
         loop = whole_loop.run(settings, data, fast=fast, minutes=minutes, detector=detector, say=say)
         lineages.show(lineages.lineage_of(settings, stage="production"), out)
@@ -68,7 +78,7 @@ def doctor(home: Home = None, as_json: AsJson = False) -> None:
     """Check this machine: Python, packages, memory, disk, ports, GPU. Exit code 1 when the loop cannot run."""
     from carsdepo_assets.commands.doctor import examine
 
-    findings = examine(Settings.read(home=home))
+    findings = examine(read_settings(home))
     if as_json:
         print_json([vars(f) for f in findings])
     else:
@@ -123,7 +133,7 @@ def train(minutes: Minutes = None, detector: DetectorName = None, home: Home = N
     from carsdepo_assets.commands import demo as loops
     from carsdepo_assets.commands.pipeline import Pipeline
 
-    settings, loop = Settings.read(home=home), loops.Loop()
+    settings, loop = read_settings(home), loops.Loop()
     with explained(), Pipeline.open(settings) as pipeline:
         loops.train(pipeline, loop, say, minutes=minutes, detector=detector)
     _show(loop, settings)

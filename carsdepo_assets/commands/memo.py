@@ -18,9 +18,9 @@ class Memo:
         if path.exists():
             try:
                 kept = json.loads(path.read_text())
-            except ValueError:  # edited by hand: the steps find for themselves what stands
-                kept = {}
-            if kept.get("parameters") == parameters:
+            except ValueError:  # damaged, or edited by hand: the steps find for themselves what stands
+                kept = None
+            if _whole(kept) and kept["parameters"] == parameters:
                 self._said = kept
 
     def get(self, step: str) -> dict[str, Any] | None:
@@ -31,3 +31,11 @@ class Memo:
     def done(self, step: str, **facts: Any) -> None:
         self._said["steps"][step] = facts
         write_atomic(self._path, json.dumps(self._said, indent=1, default=str).encode())
+
+
+def _whole(said: Any) -> bool:
+    """Whether it has the form that `done` writes."""
+    if not isinstance(said, dict) or not {"parameters", "steps"} <= said.keys():
+        return False
+    steps = said["steps"]
+    return isinstance(steps, dict) and all(isinstance(facts, dict) for facts in steps.values())

@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from carsdepo_assets.settings import Settings
+
 out, err = Console(), Console(stderr=True)
 
 Home = Annotated[
@@ -30,14 +32,21 @@ def explained() -> Iterator[None]:
     from carsdepo_assets.commands.dev import PortTaken
     from carsdepo_assets.commands.pipeline import PipelineError
     from carsdepo_assets.commands.services import ServiceError
+    from carsdepo_assets.lake.lake import LakeError
 
     try:
         yield
-    except (PipelineError, PortTaken, ServiceError, LookupError, ValueError, OSError) as error:
-        if isinstance(error, KeyError | IndexError):
+    except (PipelineError, PortTaken, ServiceError, LakeError, LookupError, ValueError, OSError) as error:
+        if isinstance(error, KeyError | IndexError) and not isinstance(error, LakeError):
             raise
         err.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
+
+
+def read_settings(home: Path | None) -> Settings:
+    """The installation's settings; a variable that does not fit ends the command with its name."""
+    with explained():
+        return Settings.read(home=home)
 
 
 def print_json(value: Any) -> None:

@@ -102,12 +102,14 @@ class Pipeline:
     def tick(self, sensor: str) -> Tick:
         """One tick of a sensor and the runs that it asks for, here and now: what Dagster's daemon does under `dev`.
 
-        A run key that has had its run is not run again. Raises PipelineError when a run fails.
+        A run key that has had its run is not run again. Raises PipelineError when a run fails, and when the sensor
+        asks a service that does not answer.
         """
         import dagster as dg
         from dagster._core.storage.tags import RUN_KEY_TAG, SENSOR_NAME_TAG
 
         from carsdepo_assets.environments import resources
+        from carsdepo_assets.resources import NoService
 
         definition = self.definitions.resolve_sensor_def(sensor)
         with dg.build_sensor_context(
@@ -116,7 +118,10 @@ class Pipeline:
             definitions=self.definitions,
             resources=resources(self.settings),
         ) as context:
-            said = definition.evaluate_tick(context)
+            try:
+                said = definition.evaluate_tick(context)
+            except NoService as error:
+                raise PipelineError(f"{sensor}: {error}") from error
         for added in said.dynamic_partitions_requests or []:
             if isinstance(added, dg.AddDynamicPartitionsRequest):
                 self.instance.add_dynamic_partitions(added.partitions_def_name, list(added.partition_keys))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from carsdepo_assets.commands.options import AsJson, Home, err, explained, out, print_json
+from carsdepo_assets.commands.options import AsJson, Home, err, explained, out, print_json, read_settings
 from carsdepo_assets.settings import Settings
 
 golden = typer.Typer(no_args_is_help=True, help="The golden test set, on which champion and challenger are compared.")
@@ -43,7 +43,7 @@ def send(
     """Post a folder's photographs as a client would; its manifest.csv gives camera, region, uploader, listing."""
     from carsdepo_assets.commands.sending import send_folder
 
-    settings = Settings.read(home=home)
+    settings = read_settings(home)
     with explained(), err.status("sending") as status:
         done = send_folder(
             url or settings.service_url(stage),
@@ -97,7 +97,7 @@ def extend(reason: Reason, home: Home = None) -> None:
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.registry.ledger import person
 
-    settings = Settings.read(home=home)
+    settings = read_settings(home)
     with explained(), Pipeline.open(settings) as pipeline:
         pipeline.run("extend_golden", ops={"extend_golden_set": {"config": {"reason": reason, "actor": person()}}})
         now = sets.current(Lake.open(settings.lake))

@@ -40,7 +40,9 @@ def run(
         write_atomic(settings.policy_file, DEMO_POLICY.encode())
         say(f"policy for few photographs written to {settings.policy_file}")
     with running(settings) as serving, Pipeline.open(serving) as pipeline:
-        memo = Memo(settings.home / "demo.json", {"fast": fast, "minutes": minutes, "detector": detector})
+        # With the lake: what was done in another one is not done in this.
+        asked = {"fast": fast, "minutes": minutes, "detector": detector, "lake": settings.lake}
+        memo = Memo(settings.home / "demo.json", asked)
         loop = demo.run(pipeline, folder, fast=fast, minutes=minutes, detector=detector, say=say, memo=memo)
         with loop.step("traffic", say) as step:
             if folder is None:

@@ -63,6 +63,7 @@ class Reconciler:
         self.state = State("loading", None, None, None)
         self._done: int | None = None  # the ledger's version whose word is carried out
         self._tried: int | None = None  # its version at the last try
+        self._seen = False  # whether there was a ledger
         self._retry_at, self._pause_s = 0.0, _FIRST_RETRY_S
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="reconciler", daemon=True)
@@ -79,6 +80,10 @@ class Reconciler:
         """One look at the ledger, and what follows from it. Never raises: what fails is told in `state`."""
         try:
             version = self._lake.version("deployments")
+            if version < 0 and self._seen:  # it is append-only: this is not the lake, and answers must not go there
+                self._gone()
+                return
+            self._seen = version >= 0
             if version == self._done:
                 if self.state.error is not None:  # the ledger was away and is back
                     self.state = replace(self.state, error=None)
@@ -122,6 +127,13 @@ class Reconciler:
             self._stage, model.digest, model.version, loaded.runtime, wanted.sequence, time.monotonic() - started,
         )  # fmt: skip
         return True
+
+    def _gone(self) -> None:
+        self._done = self._tried = None
+        self.state = State("failed", None, None, self.state.error)
+        self._complain(
+            f"the ledger is gone from {self._lake.url}: is the lake mounted? Nothing is served until a ledger is there"
+        )
 
     def _complain(self, said: str) -> None:
         """Into `state`, and into the log once."""

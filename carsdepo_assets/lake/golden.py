@@ -35,10 +35,17 @@ def current(lake: Lake) -> Golden | None:
 
 
 def read(lake: Lake, version: int) -> Golden:
-    """Raises LakeError for a version that is not there."""
-    said = json.loads(lake.get(key(version)))
-    who = {name: said.get(name, "") for name in ("added_by", "reason", "at")}
-    return Golden(said["version"], tuple(said["images"]), **who)
+    """Raises LakeError for a version that is not there, or is damaged."""
+    data = lake.get(key(version))
+    try:
+        said = json.loads(data)
+        who = {name: said.get(name, "") for name in ("added_by", "reason", "at")}
+        return Golden(said["version"], tuple(said["images"]), **who)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise LakeError(
+            f"{key(version)} in {lake.url} is damaged ({error}): put it back from a copy. Without it "
+            "models would be judged on the version before."
+        ) from error
 
 
 def write(lake: Lake, golden: Golden) -> None:

@@ -95,25 +95,37 @@ def plan_key(queue_id: str) -> str:
 
 
 def read(lake: Lake, queue_id: str) -> Queue:
-    """Raises LakeError naming the queues there are when there is no such queue."""
+    """Raises LakeError for a damaged queue, and naming the queues there are when there is no such queue."""
     key = queue_key(queue_id)
     if not lake.exists(key):
         known = ", ".join(q.queue_id for q, complete in every(lake) if complete) or "none yet"
         raise LakeError(f"no labelling queue {queue_id!r} in {lake.url}. Queues: {known}.")
-    return Queue.from_json(lake.get(key))
+    return _parsed(lake, key)
 
 
 def every(lake: Lake) -> Iterator[tuple[Queue, bool]]:
-    """Every queue and whether its cut is complete, in order of id."""
+    """Every queue and whether its cut is complete, in order of id. Raises LakeError naming a damaged one."""
     found: dict[str, set[str]] = {}
     for entry in lake.list(f"{FOLDER}/"):
         path = PurePosixPath(entry.key)
         found.setdefault(path.parent.name, set()).add(path.name)
     for queue_id, names in sorted(found.items()):
         if "queue.json" in names:
-            yield Queue.from_json(lake.get(queue_key(queue_id))), True
+            yield _parsed(lake, queue_key(queue_id)), True
         elif "plan.json" in names:
-            yield Queue.from_json(lake.get(plan_key(queue_id))), False
+            yield _parsed(lake, plan_key(queue_id)), False
+
+
+def _parsed(lake: Lake, key: str) -> Queue:
+    try:
+        return Queue.from_json(lake.get(key))
+    except (ValueError, TypeError, KeyError) as error:
+        if isinstance(error, LakeError):
+            raise
+        raise LakeError(
+            f"{key} in {lake.url} is damaged ({error}): put it back from a copy, or delete it and have the queue cut "
+            "again."
+        ) from error
 
 
 def queue_state(lake: Lake, now: datetime | None = None) -> list[QueueState]:

@@ -204,6 +204,25 @@ def test_health_tells_every_state(tmp_path: Path) -> None:
         running.wait(lambda s: s["error"] is None)
 
 
+def test_without_its_lake_a_service_gives_no_answers_and_says_so(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    lake = Lake.open(settings.lake)
+    assert lake.root is not None
+    model = put_model(lake, "m")
+    deploy(lake, "production", model)
+    with service(settings) as running:
+        running.serves(model)
+        lake.root.rename(tmp_path / "unmounted")
+        said = running.wait(lambda s: s["status"] == "failed")
+        assert "is the lake mounted" in said["error"]
+        answer = running.send(photograph(1))
+        assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "no_model")
+        assert not lake.root.exists()  # nothing was written where the lake is not
+        (tmp_path / "unmounted").rename(lake.root)
+        assert running.serves(model)["error"] is None
+        assert running.send(photograph(1)).status_code == 200
+
+
 def test_a_model_that_appears_later_is_loaded_by_a_retry(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     lake = Lake.open(settings.lake)

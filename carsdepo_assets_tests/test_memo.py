@@ -1,0 +1,28 @@
+"""The demo's memory of what is done: kept for the same parameters, given up when it is damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from carsdepo_assets.commands.memo import Memo
+
+
+def test_steps_are_remembered_for_the_same_parameters_only(tmp_path: Path) -> None:
+    path = tmp_path / "demo.json"
+    Memo(path, {"fast": True}).done("training", outcome="version 1")
+    assert Memo(path, {"fast": True}).get("training") == {"outcome": "version 1"}
+    assert Memo(path, {"fast": False}).get("training") is None
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"[]", b"null", b'{"parameters": {}}', b'{"parameters": {}, "steps": {"a": 3}}', b"\xff\xfe", b'{"pa']
+)
+def test_a_damaged_memory_is_forgotten_and_written_anew(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "demo.json"
+    path.write_bytes(text)
+    memo = Memo(path, {})
+    assert memo.get("a") is None
+    memo.done("a", outcome="again")
+    assert Memo(path, {}).get("a") == {"outcome": "again"}
