@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from carsdepo_assets.detectors.checkpoints import DetectorError
 from carsdepo_assets.detectors.parity import Parity
@@ -62,9 +62,20 @@ def graph_key(digest: str) -> str:
 
 
 def read_export(lake: Lake, digest: str) -> ExportCard | None:
-    """None where the model was not exported, or not to the end. Raises pydantic.ValidationError on a foreign file."""
+    """None where the model was not exported, or not to the end. Raises ExportError for a damaged or foreign file."""
     key = card_key(digest)
-    return ExportCard.model_validate_json(lake.get(key)) if lake.exists(key) else None
+    if not lake.exists(key):
+        return None
+    try:
+        return ExportCard.model_validate_json(lake.get(key))
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise ExportError(f"{key} is damaged ({said}): {again(digest)}.") from error
+
+
+def again(digest: str) -> str:
+    """What makes a model's export anew."""
+    return f"materialize `staging_deployment` with version {digest}, which exports it again"
 
 
 def obstacle(name: RuntimeName, figures: RuntimeFigures, bar: float) -> str | None:

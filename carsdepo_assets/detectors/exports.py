@@ -67,7 +67,10 @@ def export_model(
 
 def _standing(lake: Lake, digest: str, threads: int) -> ExportCard | None:
     """The card of an export that is whole and was measured under the same conditions."""
-    card = read_export(lake, digest)
+    try:
+        card = read_export(lake, digest)
+    except ExportError:  # damaged: made again
+        return None
     if card is None or card.graph_sha256 is None or card.threads != threads:
         return None  # what could not be exported is tried again
     if any(card.runtimes[name].version != _version(name) for name in RUNTIMES):

@@ -23,6 +23,7 @@ from carsdepo_assets.detectors.export_card import (
     ExportCard,
     ExportError,
     RuntimeName,
+    again,
     choose,
     graph_key,
     obstacle,
@@ -93,7 +94,7 @@ def _wanted(export: ExportCard | None, digest: str, policy: Policy, runtime: Run
     if export is None:
         asked = runtime or policy.inference.runtime
         if asked not in ("auto", "torch"):
-            raise ExportError(f"model {digest} has no export, which {asked} needs: materialize candidate_model again.")
+            raise ExportError(f"model {digest} has no export, which {asked} needs: {again(digest)}.")
         return "torch"
     if runtime is None:
         return choose(export.runtimes, policy)[0]
@@ -109,8 +110,7 @@ def _graph(lake: Lake, export: ExportCard) -> bytes:
     graph = lake.get(graph_key(export.digest))
     if hashlib.sha256(graph).hexdigest() != export.graph_sha256:
         raise ExportError(
-            f"{graph_key(export.digest)} is not the graph that was compared with torch: delete "
-            f"models/{export.digest}/exports and export the model again."
+            f"{graph_key(export.digest)} is not the graph that was compared with torch: {again(export.digest)}."
         )
     return graph
 

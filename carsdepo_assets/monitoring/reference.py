@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from carsdepo_assets.lake import profiles, queues
 from carsdepo_assets.lake.datasets import read_manifest
-from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.models import ModelCard, read_card
 from carsdepo_assets.lake.schemas import SCORED_BOX
 from carsdepo_assets.monitoring.features import IMAGE, MODEL, SOURCES, answered, capture_floor, sample_of
@@ -33,6 +33,7 @@ _CHUNK = 8  # photographs decoded at a time
 Rows = list[dict[str, Any]]
 Answers = Callable[[Rows], list[Rows]]
 _META = b"carsdepo"  # key of the Parquet file's metadata: what it was made by
+_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)  # of a truncated or foreign file
 REFERENCE = pa.schema(
     [
         ("image_id", pa.string()),
@@ -89,20 +90,27 @@ def reference_key(digest: str) -> str:
 
 
 def read_reference(lake: Lake, digest: str) -> Reference | None:
-    """None before build_reference."""
-    if not lake.exists(reference_key(digest)):
+    """None before build_reference. Raises LakeError for a damaged one."""
+    key = reference_key(digest)
+    if not lake.exists(key):
         return None
-    rows = pq.read_table(io.BytesIO(lake.get(reference_key(digest))))
-    said = json.loads(rows.schema.metadata[_META])
+    try:
+        rows = pq.read_table(io.BytesIO(lake.get(key)))
+        said = json.loads(rows.schema.metadata[_META])
+    except _DAMAGE as error:
+        raise LakeError(f"{key} is damaged ({error}): materialize `reference_profile`, which makes it anew.") from error
     return Reference(digest, rows, tuple(read_card(lake, digest).class_names), said["left_out"])
 
 
 def is_current(lake: Lake, digest: str, policy: Policy) -> bool:
-    """Whether the reference is there and was made by today's policy."""
+    """Whether the reference is there, whole, and was made by today's policy."""
     if not lake.exists(reference_key(digest)):
         return False
-    schema = pq.read_schema(io.BytesIO(lake.get(reference_key(digest))))
-    return bool(json.loads(schema.metadata[_META])["policy"] == _settings(policy))
+    try:
+        rows = pq.read_table(io.BytesIO(lake.get(reference_key(digest))))
+        return bool(json.loads(rows.schema.metadata[_META])["policy"] == _settings(policy))
+    except _DAMAGE:
+        return False
 
 
 def _settings(policy: Policy) -> dict[str, Any]:

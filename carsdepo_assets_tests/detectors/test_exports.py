@@ -76,12 +76,16 @@ def test_what_stands_is_not_made_again(lake: Lake, digest: str, monkeypatch: pyt
     assert read_export(lake, digest) == named
 
 
-@pytest.mark.parametrize("change", ["graph", "threads", "version"])
+@pytest.mark.parametrize("change", ["graph", "threads", "version", "card"])
 def test_what_has_changed_is_measured_again(lake: Lake, digest: str, change: str) -> None:
     old = read_export(lake, digest)
     assert old is not None
     if change == "graph":
         lake.put(graph_key(digest), lake.get(graph_key(digest))[:-1] + b"x")
+    if change == "card":
+        lake.put(card_key(digest), lake.get(card_key(digest))[:200])
+        with pytest.raises(ExportError, match=r"export\.json is damaged .* materialize `staging_deployment`"):
+            load_served(lake, digest, Policy())
     if change == "version":
         torch = old.runtimes["torch"].model_copy(update={"version": "1.0"})
         foreign = old.model_copy(update={"runtimes": {**old.runtimes, "torch": torch}})

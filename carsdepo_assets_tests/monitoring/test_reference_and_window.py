@@ -13,7 +13,7 @@ import pytest
 from carsdepo_assets.lake import profiles as lake_profiles
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.datasets import read_manifest
-from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.schemas import INFERENCES
 from carsdepo_assets.monitoring import profiles
 from carsdepo_assets.monitoring.due import due, situation
@@ -25,6 +25,7 @@ from carsdepo_assets.monitoring.reference import (
     build_reference,
     is_current,
     read_reference,
+    reference_key,
 )
 from carsdepo_assets.monitoring.window import answering, read_window
 from carsdepo_assets.policy import MonitoringPolicy
@@ -78,6 +79,20 @@ def test_a_reference_is_made_anew_when_the_policy_changes(lake: Lake, digest: st
     assert is_current(lake, digest, RULES)
     other = RULES.model_copy(update={"monitoring": MonitoringPolicy(reference_answers=60)})
     assert not is_current(lake, digest, other)
+
+
+@pytest.mark.parametrize("kept", [0, 3000, -30])
+def test_a_truncated_reference_is_made_anew(lake: Lake, digest: str, kept: int) -> None:
+    a_lake.put_dataset(lake, photographs("r", 120, 1))
+    made = build_reference(lake, digest, RULES, drawn_answers)
+    lake.put(reference_key(digest), lake.get(reference_key(digest))[:kept])
+    assert not is_current(lake, digest, RULES)
+    with pytest.raises(LakeError, match=r"is damaged .* materialize `reference_profile`"):
+        read_reference(lake, digest)
+    build_reference(lake, digest, RULES, drawn_answers)
+    again = read_reference(lake, digest)
+    assert again is not None
+    assert again.rows.equals(made.rows)
 
 
 def test_answers_are_asked_of_whole_cars_up_to_the_limit(lake: Lake, digest: str) -> None:
