@@ -65,6 +65,7 @@ def release(parts: Parts, name: str, *, first: bool) -> None:
     with parts.loop.remembered(parts.memo, name, parts.say) as step:
         if step is None:
             return
+        judged = parts.lake.read("gates").num_rows
         tick = parts.pipeline.tick("release_candidate")
         serving = desired(parts.lake, "production")
         if serving is None and first:
@@ -72,12 +73,13 @@ def release(parts: Parts, name: str, *, first: bool) -> None:
         if serving is None:
             raise PipelineError("Nothing is in production after the release: see the gate's report.")
         gate = _last_gate(parts.lake)
-        promoted = gate["challenger"] == serving.digest
-        step.outcome = (
-            f"version {serving.version} ({serving.digest}) in production, by {serving.actor}"
-            if promoted
-            else f"gate: {gate['verdict']}: {'; '.join(gate['reasons'])}; production keeps version {serving.version}"
-        )
+        if parts.lake.read("gates").num_rows == judged and not first:
+            step.outcome = f"not released: {tick.skipped} Production keeps version {serving.version}"
+        elif gate["challenger"] == serving.digest:
+            step.outcome = f"version {serving.version} ({serving.digest}) in production, by {serving.actor}"
+        else:
+            why = "; ".join(gate["reasons"])
+            step.outcome = f"gate: {gate['verdict']}: {why}; production keeps version {serving.version}"
         parts.loop.reports["gate"] = f"{parts.lake.url}/{gate['report_key']}"
 
 
@@ -116,6 +118,8 @@ def traffic(parts: Parts, window: Traffic) -> str | None:
             "drift", ops={"drift_report": {"config": {"from_time": began.isoformat(), "to_time": ended.isoformat()}}}
         )
         parts.pipeline.tick("drift_router")
+        for day in sorted({began.date(), ended.date()}):
+            parts.pipeline.run("profile_answers", partition=day.isoformat())
         report = parts.lake.read("drift").sort_by([("at", "descending")]).to_pylist()[0]
         routes = [r for r in parts.lake.read("routes").to_pylist() if r["report_id"] == report["report_id"]]
         said = routes[-1]["said"] if routes else "not routed"
@@ -148,6 +152,7 @@ def learn(parts: Parts, queue_id: str, truth: list[Path], *, fast: bool, minutes
             done = annotate(parts.lake, queue_id, truth, datetime.now(UTC))
             parts.pipeline.ingest("uploads")
             parts.pipeline.ingest("labels")
+            parts.pipeline.tick("measure_quality")
             step.outcome = f"queue {queue_id}: {len(done.labelled) + len(done.standing)} labelled by the annotator"
     with parts.loop.remembered(parts.memo, "golden set", parts.say) as step:
         if step is not None:
