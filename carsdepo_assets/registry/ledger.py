@@ -93,27 +93,29 @@ def record(
         raise ValueError(f"{action} needs the digest of a model.")
     event_id = event_id or secrets.token_hex(8)
     with one_writer(lake, "deployments"):
-        before = events(lake)
-        for event in before:
-            if event.event_id == event_id:
-                return event
-        current = served(before, stage)
-        made = Event(
-            event_id=event_id,
-            sequence=1 + max((e.sequence for e in before), default=0),
-            at=datetime.now(UTC),
-            stage=stage,
-            action=action,
-            digest=digest,
-            version=version,
-            previous=current.digest if current else None,
-            actor=actor,
-            reason=reason.strip(),
-            policy_digest=policy_digest,
-            dagster_run_id=dagster_run_id,
-        )
-        lake.append("deployments", [made.model_dump()], event_id)
-    return made
+        while True:
+            before = events(lake)
+            for event in before:
+                if event.event_id == event_id:
+                    return event
+            current = served(before, stage)
+            made = Event(
+                event_id=event_id,
+                sequence=1 + max((e.sequence for e in before), default=0),
+                at=datetime.now(UTC),
+                stage=stage,
+                action=action,
+                digest=digest,
+                version=version,
+                previous=current.digest if current else None,
+                actor=actor,
+                reason=reason.strip(),
+                policy_digest=policy_digest,
+                dagster_run_id=dagster_run_id,
+            )
+            # No lock holds on S3: there the sequence is the unit, and who loses the race for it looks again.
+            if lake.append("deployments", [made.model_dump()], f"sequence:{made.sequence}"):
+                return made
 
 
 def served(history: list[Event], stage: Stage) -> Event | None:

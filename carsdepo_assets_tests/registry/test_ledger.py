@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import getpass
 import multiprocessing
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -180,6 +183,22 @@ def test_two_writers_leave_one_order(lake: Lake) -> None:
     events = ledger.events(lake)
     assert [e.sequence for e in events] == [1, 2, 3, 4, 5, 6]
     assert [e.previous for e in events] == [None, *(e.digest for e in events[:-1])]
+
+
+def test_without_a_lock_every_event_has_a_sequence_of_its_own(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "one_writer", lambda *_: nullcontext())  # as on S3
+    together = threading.Barrier(4)
+
+    def speak(number: int) -> ledger.Event:
+        together.wait()
+        return write(Lake.open(lake.url), "promote", f"m{number % 3}", event_id=f"e{number % 3}")
+
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(speak, range(4)))
+    found = ledger.events(lake)
+    assert [e.sequence for e in found] == [1, 2, 3]
+    assert said[0] == said[3]  # the same event, twice at once
+    assert [e.previous for e in found] == [None, *(e.digest for e in found[:-1])]
 
 
 def test_people_and_machines_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
