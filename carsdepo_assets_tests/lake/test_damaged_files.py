@@ -24,6 +24,8 @@ def test_a_damaged_golden_set_is_not_replaced_by_the_one_before(lake: Lake) -> N
     damaged(lake, golden.key(2))
     with pytest.raises(LakeError, match=r"golden/2\.json .* is damaged"):
         golden.current(lake)
+    golden.write(lake, Golden(2, ("b", "a"), "someone", "the same photographs again"))
+    assert golden.read(lake, 2).reason == ""
     with pytest.raises(LakeError, match="stands already"):
         golden.write(lake, Golden(2, ("a",)))
 
