@@ -6,23 +6,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from carsdepo_assets import __version__
+from carsdepo_assets.metadata import ROWS_SHOWN, table
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from carsdepo_assets.business.contracts import Kind
-
-ROWS_SHOWN = 10
-
-
-def table(frame: "pd.DataFrame", rows: int = ROWS_SHOWN) -> dg.TableMetadataValue:
-    """The first rows of a frame as a Dagster table; values as text."""
-    records = [
-        dg.TableRecord({str(k): "" if v is None else str(v) for k, v in row.items()})
-        for row in frame.head(rows).to_dict("records")
-    ]
-    return dg.MetadataValue.table(records, schema=dg.TableSchema([dg.TableColumn(str(c)) for c in frame.columns]))
 
 
 def rows_are_sound(kind: "Kind") -> dg.AssetCheckSpec:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from carsdepo_assets.compute.run_states import under_way
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 BUSINESS_JOB = "business"
@@ -25,13 +26,6 @@ kpis_every_morning = dg.ScheduleDefinition(
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Answers, labels and drift change the KPIs without any business file.",
 )
-_ACTIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dg.sensor(
@@ -50,7 +44,7 @@ def new_business_files(
     files = [entry for kind in KINDS for entry in new_files(opened, kind)]
     if not files:
         return dg.SkipReason(f"Nothing new in {opened.url}/raw/business.")
-    if context.instance.get_runs(dg.RunsFilter(job_name=BUSINESS_JOB, statuses=_ACTIVE), limit=1):
+    if under_way(context.instance, BUSINESS_JOB):
         return dg.SkipReason(f"A run is under way; {len(files)} new files wait for it.")
     ages = [(datetime.now(UTC) - entry.modified_at).total_seconds() for entry in files]
     # A file from the future (a clock that is ahead, `touch`) would never settle: it is read as it is.

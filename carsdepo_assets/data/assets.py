@@ -7,24 +7,11 @@ import dagster as dg
 
 from carsdepo_assets import __version__
 from carsdepo_assets.data.partitions import label_batches, upload_batches
+from carsdepo_assets.metadata import table
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from carsdepo_assets.data.expectations import CheckOutcome
-
-ROWS_SHOWN = 10
-
-
-def table(frame: "pd.DataFrame", rows: int = ROWS_SHOWN) -> dg.TableMetadataValue:
-    """The first rows of a frame as a Dagster table; values as text."""
-    records = [
-        dg.TableRecord({str(k): "" if v is None else str(v) for k, v in row.items()})
-        for row in frame.head(rows).to_dict("records")
-    ]
-    columns = [dg.TableColumn(str(c)) for c in frame.columns]
-    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
 
 
 def check_result(name: str, outcome: "CheckOutcome") -> dg.AssetCheckResult:

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
+from carsdepo_assets.compute.run_states import under_way
 from carsdepo_assets.resources import LakeResource
 
 INGEST_JOB = "ingest_inferences"
@@ -24,13 +25,6 @@ FULL_LOOK_S = 600.0
 # So many failed runs of a day in a row, and the next one waits: new segments must not start one every tick.
 FAILURES, REST_S = 3, 300.0
 REQUESTS_A_TICK = 20
-_ACTIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dg.sensor(
@@ -63,7 +57,7 @@ def new_inferences(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
 def _request(instance: dg.DagsterInstance, day: date, keys: list[str], now: datetime) -> dg.RunRequest | str:
     """A run for the day, or why there is none now."""
     partition = {DAY_TAG: day.isoformat()}
-    if instance.get_runs(dg.RunsFilter(job_name=INGEST_JOB, tags=partition, statuses=_ACTIVE), limit=1):
+    if under_way(instance, INGEST_JOB, partition):
         return f"{day} is being ingested."
     last = instance.get_run_records(dg.RunsFilter(job_name=INGEST_JOB, tags=partition), limit=FAILURES)
     failed = [r for r in last if r.dagster_run.status == dg.DagsterRunStatus.FAILURE]

@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from carsdepo_assets import __version__
+from carsdepo_assets.metadata import picture
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
@@ -16,13 +17,6 @@ if TYPE_CHECKING:
 # The days of inference_log: with today's partition, which is written all day long.
 days = dg.DailyPartitionsDefinition(start_date="2026-01-01", timezone="UTC", end_offset=1)
 _ROWS = 12
-
-
-def picture(png: bytes) -> dg.MarkdownMetadataValue:
-    """A picture as Markdown, the one form in which the UI shows one."""
-    from carsdepo_assets.reporting.page import data_uri
-
-    return dg.MetadataValue.md(f"![picture]({data_uri(png)})")
 
 
 def table(rows: Sequence[Mapping[Any, Any]]) -> dg.TableMetadataValue:

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from carsdepo_assets.alerts.resources import AlertsResource
+from carsdepo_assets.compute.run_states import under_way
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 DRIFT_JOB, PROFILE_JOB, QUALITY_JOB, CUT_QUEUE_JOB = "drift", "profile_answers", "score_answers", "cut_queue"
@@ -31,13 +32,6 @@ quality_job = dg.define_asset_job(
 FAILURES, REST_S = 3, 600.0
 QUALITY_DAYS = 60  # how far back labels are looked for
 REQUESTS_A_TICK = 20
-_ACTIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dg.sensor(
@@ -57,7 +51,7 @@ def measure_drift(
     answer = due(found, rules)
     if isinstance(answer, str):
         return dg.SkipReason(answer)
-    if _active(context.instance, DRIFT_JOB):
+    if under_way(context.instance, DRIFT_JOB):
         return dg.SkipReason("A drift report is being made.")
     resting = _resting(context.instance, DRIFT_JOB)
     if resting:
@@ -120,7 +114,7 @@ def drift_router(
 def measure_quality(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
     from carsdepo_assets.monitoring.live_quality import labelled_days
 
-    if _active(context.instance, QUALITY_JOB):
+    if under_way(context.instance, QUALITY_JOB):
         return dg.SkipReason("Answers are being scored.")
     found = labelled_days(lake.open(), (datetime.now(UTC) - timedelta(days=QUALITY_DAYS)).date())
     known = _state(context.cursor)
@@ -144,10 +138,6 @@ def _state(cursor: str | None) -> dict[str, str]:
 
 def _text(state: dict[str, str]) -> str:
     return json.dumps(state, sort_keys=True)
-
-
-def _active(instance: dg.DagsterInstance, job: str) -> bool:
-    return bool(instance.get_runs(dg.RunsFilter(job_name=job, statuses=_ACTIVE), limit=1))
 
 
 def _resting(instance: dg.DagsterInstance, job: str) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from carsdepo_assets.alerts.resources import AlertsResource
+from carsdepo_assets.compute.run_states import under_way
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.release.jobs import PROMOTE_JOB, RELEASE_JOB, promote_job, release_job
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
@@ -18,13 +19,6 @@ MAX_ATTEMPTS = 3  # runs for one state
 # A run that promotes has written the ledger and sets the alias seconds later: no disagreement yet.
 SETTLED = timedelta(minutes=2)
 _JOBS = (RELEASE_JOB, PROMOTE_JOB, "rollback_production")
-_ACTIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dg.sensor(
@@ -47,7 +41,7 @@ def release_candidate(
     if wanted.job is None:
         return dg.SkipReason(wanted.said)
     for job in _JOBS:
-        if context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=_ACTIVE), limit=1):
+        if under_way(context.instance, job):
             return dg.SkipReason(f"A run of {job} is under way.")
     tags = {STATE_TAG: hashlib.sha256(wanted.state.encode()).hexdigest()[:16]}
     attempt = context.instance.get_runs_count(dg.RunsFilter(tags=tags)) + 1

@@ -6,15 +6,9 @@ import dagster as dg
 
 from carsdepo_assets import __version__
 from carsdepo_assets.compute.local import LocalCompute
+from carsdepo_assets.metadata import picture
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
-
-
-def picture(png: bytes) -> dg.MarkdownMetadataValue:
-    """A picture as Markdown, the one form in which the UI shows one."""
-    from carsdepo_assets.training.report import data_uri
-
-    return dg.MetadataValue.md(f"![picture]({data_uri(png)})")
 
 
 @dg.asset(

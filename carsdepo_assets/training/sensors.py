@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from carsdepo_assets.compute.run_states import under_way
 from carsdepo_assets.lake.label_state import LABEL_STATE_TAG
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
@@ -17,13 +18,6 @@ train_job = dg.define_asset_job(
     selection=["dataset", "recipe", "candidate_model", "evaluation", "registered_model"],
     description="Labels to a judged, registered model: dataset, recipe, training, evaluation, registry.",
 )
-_ACTIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dg.sensor(
@@ -48,8 +42,8 @@ def retrain(
         labels=labels,
         trained=trained_state(opened),
         asked_by=asked,
-        training=_active(context.instance, TRAIN_JOB),
-        ingesting=_active(context.instance, "ingest_labels"),
+        training=under_way(context.instance, TRAIN_JOB),
+        ingesting=under_way(context.instance, "ingest_labels"),
         newest_label_s=(datetime.now(UTC) - newest).total_seconds() if newest else None,
         attempts=context.instance.get_runs_count(dg.RunsFilter(job_name=TRAIN_JOB, tags=tags)),
     )
@@ -59,10 +53,6 @@ def retrain(
     return dg.RunRequest(
         run_key=run_key(labels, answer.attempt), tags=tags | ({DRIFT_TAG: asked} if asked is not None else {})
     )
-
-
-def _active(instance: dg.DagsterInstance, job: str) -> bool:
-    return bool(instance.get_runs(dg.RunsFilter(job_name=job, statuses=_ACTIVE), limit=1))
 
 
 @dg.sensor(
