@@ -30,6 +30,7 @@ def recipe(**values: object) -> Recipe:
     return Recipe.model_validate({**base, **values})
 
 
+@pytest.mark.slow
 def test_learns_eight_images_by_heart(tmp_path: Path) -> None:
     data = scenes(tmp_path / "images", 8, 0)
     rows: list[dict[str, float]] = []

@@ -28,6 +28,7 @@ def repeated(data: TrainingSet, times: int) -> TrainingSet:
     return TrainingSet(data.class_names, images)
 
 
+@pytest.mark.slow
 def test_learns_eight_images_by_heart_and_says_so_everywhere(tmp_path: Path, empty_cwd: Path) -> None:
     data = scenes(tmp_path / "images", 8, 0)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "images").iterdir()}
