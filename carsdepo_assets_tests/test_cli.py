@@ -70,9 +70,19 @@ def test_import_refuses_unknown_classes_with_their_list(tmp_path: Path) -> None:
     assert "--map" in result.stderr
 
 
-@pytest.mark.parametrize("call", [["import", "x", "--map", "rust"], ["import", "x", "--format", "voc"]])
-def test_wrong_calls_end_with_2(call: list[str]) -> None:
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["import", "x", "--map", "rust"],
+        ["import", "x", "--format", "voc"],
+        ["train", "--detector", "resnet"],
+        ["demo", "--data", "nowhere"],
+    ],
+)
+def test_wrong_calls_end_with_2(call: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARSDEPO_HOME", str(tmp_path / "home"))
     assert runner.invoke(app, call).exit_code == 2
+    assert not (tmp_path / "home").exists()
 
 
 def test_lineage_without_a_model_says_what_to_do(tmp_path: Path) -> None:
@@ -85,6 +95,8 @@ def test_train_without_labels_says_what_to_do(tmp_path: Path) -> None:
     result = runner.invoke(app, ["train", "--home", str(tmp_path)])
     assert result.exit_code == 1
     assert "raw/labels" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "carsdepo_assets." not in result.stderr
 
 
 def test_status_of_an_empty_home(tmp_path: Path) -> None:

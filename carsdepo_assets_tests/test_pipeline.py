@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
+from carsdepo_assets.registry.ledger import LedgerError
 from carsdepo_assets.resources import NoService
 from carsdepo_assets.settings import Settings
 
@@ -22,3 +23,28 @@ def test_a_sensor_that_misses_a_service_names_it(tmp_path: Path) -> None:
         pipeline.definitions = dg.Definitions(sensors=[asks], jobs=[dg.GraphDefinition(name="none").to_job()])
         with pytest.raises(PipelineError, match="asks: No staging service answers"):
             pipeline.tick("asks")
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "traced"),
+    [(LedgerError("approve one first"), "fails failed: approve one first", False), (ZeroDivisionError(), "", True)],
+)
+def test_our_own_errors_are_a_line_and_others_have_their_trace(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], error: Exception, said: str, traced: bool
+) -> None:
+    @dg.op
+    def fails() -> None:
+        raise error
+
+    @dg.job
+    def broken() -> None:
+        fails()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        pipeline = Pipeline(Settings.read({}, home=tmp_path), instance)
+        pipeline.definitions = dg.Definitions(jobs=[broken])
+        with pytest.raises(PipelineError) as caught:
+            pipeline.run("broken")
+    assert said in str(caught.value)
+    assert ("raise error" in str(caught.value)) is traced
+    assert "Stack Trace" not in capfd.readouterr().err

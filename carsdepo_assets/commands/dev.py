@@ -20,7 +20,9 @@ class PortTaken(RuntimeError):
 
 def _commands(settings: Settings) -> dict[str, list[str]]:
     tools = Path(sys.executable).parent
-    dagster = [str(tools / "dagster"), "dev", "-h", "127.0.0.1", "-p", str(settings.dagster_port)]
+    # Every sensor's every tick is in the UI; here it would hide what matters.
+    dagster = [str(tools / "dagster"), "dev", "--log-level", "warning"]
+    dagster += ["-h", "127.0.0.1", "-p", str(settings.dagster_port)]
     if not Path("workspace.yaml").exists():  # outside the repository; in it, the same location as plain `dagster dev`
         dagster += ["-m", "carsdepo_assets.definitions"]
     mlflow = [str(tools / "mlflow"), "server", "--backend-store-uri", settings.mlflow_uri, "--workers", "1"]
@@ -46,13 +48,14 @@ def run(settings: Settings) -> int:
     settings.home.mkdir(parents=True, exist_ok=True)
     # MLflow's background workers for language models would take a core and do nothing here.
     env = {**os.environ, **settings.variables(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    asked: list[int] = []
+    # Before the servers start: from a shell that ignores SIGINT (a job in the background) they would inherit that.
+    previous = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
     # Sessions of their own: Ctrl-C reaches this process alone, which ends them in order.
     servers = {
         name: subprocess.Popen(started, env=env, start_new_session=True)
         for name, started in _commands(settings).items()
     }
-    asked: list[int] = []
-    previous = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
     print(
         f"Dagster:    http://127.0.0.1:{settings.dagster_port}\n"
         f"MLflow:     http://127.0.0.1:{settings.mlflow_port}\n"
@@ -68,6 +71,7 @@ def run(settings: Settings) -> int:
                 print(f"{', '.join(ended)} ended; ending the others.", file=sys.stderr)
                 return 1
             time.sleep(0.3)
+        print("Ending all; this takes about 10 seconds.", flush=True)
         return 0
     finally:
         for server in servers.values():

@@ -73,7 +73,7 @@ def _answer(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "prediction", answer["prediction_id"]
     yield "page", answer["url"]
     yield "answered", f"{answer['at']} by {answer['stage']}, {answer['runtime']}, {answer['milliseconds'] or 0:.0f} ms"
-    yield "decision", f"{answer['decision']}: {answer['n_boxes']} boxes at threshold {answer['threshold']:.3f}"
+    yield "decision", f"{answer['decision']}: {_boxes(answer['n_boxes'])} at threshold {answer['threshold']:.3f}"
     counted = [b for b in answer["boxes"] if b["score"] >= answer["threshold"]]
     yield "boxes", "\n".join(f"{b['class']} {b['score']:.3f} {[round(v) for v in b['box']]}" for b in counted) or "none"
     yield (
@@ -115,6 +115,10 @@ def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"{gate['verdict']}, {gate['at']}, against {gate['champion'] or 'none'}\n{gate['url'] or ''}".strip(),
         )
     yield "to production", f"by {live['actor']}, {live['at']}: {live['reason']}" if live else "never"
+
+
+def _boxes(n: int) -> str:
+    return f"{n} box" if n == 1 else f"{n} boxes"
 
 
 def _counts(numbers: Mapping[str, int], most: int = 8) -> str:

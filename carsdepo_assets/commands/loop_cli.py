@@ -67,6 +67,8 @@ def demo(
 
     settings = read_settings(home)
     if data is not None:
+        if not data.is_dir():
+            raise typer.BadParameter(f"{data} is not a folder", param_hint="--data")
         settings = read_settings(home or settings.home / "data" / data.resolve().name)
     with explained():
         loop = whole_loop.run(settings, data, fast=fast, minutes=minutes, detector=detector, say=say)
@@ -82,7 +84,8 @@ def doctor(home: Home = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json([vars(f) for f in findings])
     else:
-        table = Table("", "what", "found", "to do")
+        table = Table("", "what", "found")
+        table.add_column("to do", overflow="fold")
         for f in findings:
             table.add_row(
                 "[green]ok[/]" if f.ok else "[red]no[/]",
@@ -105,7 +108,7 @@ def dev(home: Home = None) -> None:
 
 def import_(
     folder: Path,
-    form: Annotated[str, typer.Option("--format", help="yolo or coco.")] = "yolo",
+    form: Annotated[str, typer.Option("--format", help="yolo: labels/*.txt. coco: a .json in the folder.")] = "yolo",
     mapping: Annotated[list[str] | None, typer.Option("--map", help="old=new class name; repeat.")] = None,
     home: Home = None,
 ) -> None:

@@ -14,7 +14,7 @@ from carsdepo_assets.settings import Settings
 
 def predict(
     folder: Path,
-    file: Annotated[Path, typer.Option("--out", help="COCO results, JSON.")],
+    file: Annotated[Path, typer.Option("--out", help="COCO results, JSON; category_id 0 is scratch, 1 is dent.")],
     model: Model = "latest",
     home: Home = None,
 ) -> None:
@@ -26,7 +26,8 @@ def predict(
     for path, reason in done.refused:
         err.print(f"refused: {path}: {reason}", highlight=False, soft_wrap=True)
     out.print(
-        f"{done.boxes} boxes on {done.photographs} photographs by model version {done.version} ({done.digest}): {file}",
+        f"{done.boxes} boxes, the faint ones too, on {done.photographs} photographs by model version {done.version} "
+        f"({done.digest}): {file}",
         highlight=False,
         soft_wrap=True,
     )

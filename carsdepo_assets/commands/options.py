@@ -23,7 +23,20 @@ Home = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 Model = Annotated[str, typer.Option("--model", help="A version number, a digest (or its first digits), or latest.")]
 Minutes = Annotated[float | None, typer.Option("--minutes", min=0.05, help="Training's wall time; default: policy.")]
-DetectorName = Annotated[str | None, typer.Option("--detector", help="yolov8n or faster_rcnn; default: policy.")]
+
+
+def _known_detector(name: str | None) -> str | None:
+    from carsdepo_assets.detectors.catalogue import NAMES
+
+    if name is not None and name not in NAMES:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(NAMES)}")
+    return name
+
+
+DetectorName = Annotated[
+    str | None,
+    typer.Option("--detector", help="yolov8n or faster_rcnn; default: policy.", callback=_known_detector),
+]
 
 
 @contextmanager

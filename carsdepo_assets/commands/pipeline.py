@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from carsdepo_assets.data.batches import Kind
+
+
+_OUR_ERROR = re.compile(r"^carsdepo_assets(\.\w+)+: ")
 
 
 class PipelineError(RuntimeError):
@@ -93,7 +97,8 @@ class Pipeline:
             partition_key=partition,
             tags=dict(tags or {}),
             raise_on_error=False,
-            run_config={"ops": dict(ops or {}), "loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+            # What failed is said once, by PipelineError; the whole log is in the instance.
+            run_config={"ops": dict(ops or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
         if not result.success:
             raise PipelineError(_why(result, job, dg))
@@ -164,5 +169,8 @@ def _why(result: dg.ExecuteInProcessResult, job: str, dg: Any) -> str:
             return f"{job}: step {event.step_key} failed: {data.user_failure_data.description} (run {result.run_id})"
         if data.error:
             root = data.error.cause or data.error
-            return f"{job}: step {event.step_key} failed: {root.message.strip()} (run {result.run_id})"
+            # Our own errors say what to do; of any other the trace is wanted.
+            said, ours = _OUR_ERROR.subn("", root.message.strip())
+            trace = "" if ours else "\n" + "".join(root.stack)
+            return f"{job}: step {event.step_key} failed: {said} (run {result.run_id}){trace}"
     return f"{job}: run {result.run_id} failed; `carsdepo dev` shows its log."

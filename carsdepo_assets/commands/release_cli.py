@@ -59,6 +59,12 @@ def send(
         for decision, count in sorted(done.by_decision.items()):
             table.add_row(decision, str(count))
         out.print(table)
+        if done.prediction_ids:
+            out.print(
+                f"The last one: `carsdepo lineage --prediction {done.prediction_ids[-1]}`; --json lists every id.",
+                highlight=False,
+                soft_wrap=True,
+            )
         for file, why in done.failures[:_KEPT_FAILURES]:
             err.print(f"not answered: {file}: {why}", highlight=False, soft_wrap=True)
         if done.failures[_KEPT_FAILURES:]:

@@ -60,6 +60,8 @@ def send_folder(
 
     Raises ValueError where there is none.
     """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder.")
     root = folder / "images" if (folder / "images").is_dir() else folder
     files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:

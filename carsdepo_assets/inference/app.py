@@ -104,6 +104,11 @@ async def _http_error(_: Request, error: Exception) -> Response:
     """No such path or method, in the form of every other error."""
     assert isinstance(error, HTTPException)
     reason = {404: "not_found", 405: "wrong_method", 401: "unauthorized"}.get(error.status_code, "refused")
-    response = refusal(Refused(error.status_code, reason, str(error.detail)), uuid.uuid4().hex)
+    detail = str(error.detail)
+    if error.status_code == 404:
+        detail += ": /openapi.json lists what there is"
+    elif error.status_code == 405:
+        detail += f": send {(error.headers or {}).get('Allow', 'another')}"
+    response = refusal(Refused(error.status_code, reason, detail), uuid.uuid4().hex)
     response.headers.update(error.headers or {})  # which methods, which kind of authentication
     return response

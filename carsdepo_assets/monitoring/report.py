@@ -160,7 +160,10 @@ def _change(f: FeatureDrift) -> tuple[str, str]:
     """In a word, and in figures."""
     if f.ordered and f.reference_median is not None and f.window_median is not None:
         less, more = _WORDS.get(f.name, ("less", "more"))
-        return less if _lean(f) < 0 else more, f"median {f.window_median:.3g}, before {f.reference_median:.3g}"
+        lean, moved = _lean(f), f.window_median - f.reference_median
+        figures = f"median {f.window_median:.3g}, before {f.reference_median:.3g}"
+        # A part may darken while the middle stands: then the medians alone would contradict the word.
+        return less if lean < 0 else more, figures if lean * moved > 0 else f"a part only, {figures}"
     grown = max(zip(f.window, f.reference, f.labels, strict=True), key=lambda s: s[0] - s[1])
     return f"more of {grown[2]}", f"{100 * grown[0]:.0f} %, before {100 * grown[1]:.0f} %"
 

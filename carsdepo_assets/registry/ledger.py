@@ -156,7 +156,10 @@ def rollback_target(history: list[Event]) -> Event:
         serves = event.stage == "production" and event.action in SERVES
         if serves and event.sequence < now.sequence and event.digest != now.digest and event.digest not in out:
             return event
-    raise LedgerError(f"Production served nothing before {now.digest} that is not barred: no model to roll back to.")
+    raise LedgerError(
+        f"Production served nothing before {now.digest} that is not barred: no model to roll back to. "
+        "`carsdepo approve VERSION` lifts a bar and promotes that model, where staging has found it right."
+    )
 
 
 def word(history: list[Event], digest: str) -> Event | None:

@@ -261,7 +261,10 @@ def _row(
             f"({some} ...). Use its image ids."
         )
     if type(category) is not int or category not in class_of:
-        raise CocoFileError(f"{where}: category_id {category!r} is not among the categories {list(class_of)}.")
+        raise CocoFileError(
+            f"{where}: category_id {category!r} is not among the categories {list(class_of)}. "
+            "Ground truth and predictions must number the classes alike."
+        )
     box = _field(row, "bbox", where)
     if not isinstance(box, list) or len(box) != 4:
         raise CocoFileError(f"{where}: bbox {box!r:.60} is not [x, y, width, height].")

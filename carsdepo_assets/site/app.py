@@ -41,7 +41,6 @@ _LISTS = {
     "gates": ("gate", "Promotion gate", "Every comparison of a challenger with the model in production."),
     "drift": ("drift", "Drift", "Every window of answers compared with what the model knows."),
     "kpis": ("kpi", "KPIs", "What the platform does for the business, against its goals."),
-    "explorations": ("exploration", "Exploration", "What the datasets hold."),
 }
 _SHOWN, _THUMBNAIL, _LARGE = 50, 320, 1280  # answers in the list; longest sides in px
 

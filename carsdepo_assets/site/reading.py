@@ -19,7 +19,7 @@ from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.site.tracing import known_versions
 
-KINDS = ("evaluation", "gate", "drift", "kpi", "exploration")
+KINDS = ("evaluation", "gate", "drift", "kpi")
 Health = Callable[[str], Mapping[str, Any] | None]
 
 

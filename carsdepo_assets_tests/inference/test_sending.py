@@ -83,6 +83,8 @@ def test_what_cannot_be_sent_says_why(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no photographs"):
         send_folder(f"http://127.0.0.1:{port}", tmp_path / "empty")
+    with pytest.raises(ValueError, match="not a folder"):
+        send_folder(f"http://127.0.0.1:{port}", tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("text", ["name,camera\na.jpg,b\n", "file\na.jpg,b,c\n", "file\n\xff"])

@@ -195,11 +195,16 @@ def test_a_body_without_length_is_cut_off_at_the_limit(served: tuple[Running, La
     assert running.send(photograph(4)).status_code == 200
 
 
-@pytest.mark.parametrize(("path", "status"), [("/v2/inspections", 404), ("/v1/inspections", 405)])
-def test_errors_of_the_router_are_json_too(served: tuple[Running, Lake, str], path: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("path", "status", "words"), [("/v2/inspections", 404, "/openapi.json"), ("/v1/inspections", 405, "send POST")]
+)
+def test_errors_of_the_router_are_json_too(
+    served: tuple[Running, Lake, str], path: str, status: int, words: str
+) -> None:
     answer = CLIENT.get(f"{served[0].url}{path}")
     assert answer.status_code == status
     assert set(answer.json()) == {"error", "request_id"}
+    assert words in answer.json()["error"]["detail"]
 
 
 def test_metrics_count_what_happened(served: tuple[Running, Lake, str]) -> None:

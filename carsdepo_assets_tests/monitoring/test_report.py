@@ -15,12 +15,28 @@ import pytest
 from PIL import Image
 
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.monitoring.drift import FeatureDrift
 from carsdepo_assets.monitoring.measuring import Measured, measure_window
 from carsdepo_assets.monitoring.reference import build_reference
+from carsdepo_assets.monitoring.report import said_of
 from carsdepo_assets_tests.monitoring import a_lake
 from carsdepo_assets_tests.monitoring.a_lake import NOW, RULES, drawn_answers, photographs
 
 HOURS = timedelta(hours=24)
+
+
+def brightness(window: tuple[float, ...], median: float) -> FeatureDrift:
+    """Of a reference spread over five bins, with median 93."""
+    return FeatureDrift(
+        name="luma_mean", ordered=True, statistic=9.0, p_value=0.001, significant=True, tv=0.1, drift=0.1, low=0.05,
+        high=0.2, labels=("a", "b", "c", "d", "e"), reference=(0.2,) * 5, window=window, reference_median=93.0,
+        window_median=median,
+    )  # fmt: skip
+
+
+def test_a_median_that_contradicts_the_word_is_explained() -> None:
+    assert said_of(brightness((0.5, 0.2, 0.1, 0.1, 0.1), 70.0)) == "darker: median 70, before 93"
+    assert said_of(brightness((0.3, 0.1, 0.2, 0.2, 0.2), 94.0)) == "darker: a part only, median 94, before 93"
 
 
 class _Page(HTMLParser):

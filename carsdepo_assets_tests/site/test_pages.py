@@ -18,7 +18,7 @@ from carsdepo_assets.site.app import pages
 from carsdepo_assets_tests.site import a_lake
 
 EVIL = '<script>alert("x")</script>'
-LISTS = ("/predictions", "/evaluations", "/gates", "/drift", "/kpis", "/explorations", "/queues", "/alerts")
+LISTS = ("/predictions", "/evaluations", "/gates", "/drift", "/kpis", "/queues", "/alerts")
 
 
 def client(home: Path, **variables: str) -> TestClient:

@@ -50,7 +50,6 @@ def test_overview_of_a_filled_lake(filled: a_lake.Filled) -> None:
     assert now.drift is not None
     assert now.drift["band"] == "middle"
     assert (now.answers, now.photographs, now.labelled, now.labels_waiting, now.queue_length) == (4, 12, 12, 0, 4)
-    assert now.reports["exploration"] is None
     assert not now.empty
     said = json.loads(json.dumps(now.to_dict()))
     assert said["stages"][0]["digest"] == filled.first
