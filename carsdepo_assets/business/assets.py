@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from carsdepo_assets import __version__
-from carsdepo_assets.metadata import ROWS_SHOWN, table
+from carsdepo_assets.compute.metadata import ROWS_SHOWN, table
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:

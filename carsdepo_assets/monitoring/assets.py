@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from carsdepo_assets import __version__
-from carsdepo_assets.metadata import picture
+from carsdepo_assets.compute.metadata import picture
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import dagster as dg
 
 from carsdepo_assets import __version__
 from carsdepo_assets.compute.local import LocalCompute
-from carsdepo_assets.metadata import picture
+from carsdepo_assets.compute.metadata import picture
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
 

@@ -1,4 +1,4 @@
-"""Tables and pictures as Dagster's UI shows them."""
+"""What a run leaves for people, as Dagster's UI shows it: tables and pictures."""
 
 from typing import TYPE_CHECKING
 
