@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 
 .venv/.installed: requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11, or make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Installing $$(grep -cE '^[A-Za-z0-9].*==' requirements.lock) locked packages into .venv: about 3.5 GB to download (torch with CUDA is 3 GB of it) unless pip has them; 8 GB on disk."
+	@echo "Installing $$(grep -cE '^[A-Za-z0-9].*==' requirements.lock) locked packages into .venv: about 3.7 GB to download (torch with CUDA is 3 GB of it) unless pip has them; 9 GB on disk."
 	@start=$$SECONDS; \
 	$(PYTHON) -m venv .venv && \
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock 2> >(grep -v '^WARNING: Location' >&2) && \

@@ -13,7 +13,10 @@ def test_steps_are_remembered_for_the_same_parameters_only(tmp_path: Path) -> No
     path = tmp_path / "demo.json"
     Memo(path, {"fast": True}).done("training", outcome="version 1")
     assert Memo(path, {"fast": True}).get("training") == {"outcome": "version 1"}
-    assert Memo(path, {"fast": False}).get("training") is None
+    other = Memo(path, {"fast": False})
+    assert other.get("training") is None
+    assert other.forgot
+    assert not Memo(path, {"fast": True}).forgot
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ great_expectations is imported inside functions: it takes two seconds.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from carsdepo_assets.business.contracts import CAUSES, MOST_IMAGES, Kind
+from carsdepo_assets.lake.validation import broken_rules, expectations
 from carsdepo_assets.policy import Policy
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -38,7 +38,7 @@ def broken(kind: Kind, rows: Sequence[Row], policy: Policy, now: datetime) -> di
     if not rows:
         return {}
     columns, rules = _PREPARED[kind](rows, now)
-    gxe = _expectations()
+    gxe = expectations()
     currency = gxe.ExpectColumnValuesToBeInSet(column="currency", value_set=[policy.business.currency])
     rules.append(Rule("other_currency", f"money in {policy.business.currency}", currency))
     columns["currency"] = [row["currency"] for row in rows]
@@ -70,7 +70,7 @@ def _transactions(rows: Sequence[Row], now: datetime) -> tuple[Columns, list[Rul
         "sold_without_price": [float(r["sold_at"] is not None and r["price"] is None) for r in rows],
     }
     columns["seconds"] = [float("nan") if v is None else v for v in columns["seconds"]]
-    price = _expectations().ExpectColumnValuesToBeBetween(column="price", min_value=0, strict_min=True, max_value=_BIG)
+    price = expectations().ExpectColumnValuesToBeBetween(column="price", min_value=0, strict_min=True, max_value=_BIG)
     return columns, [
         *_time_rules("listed_at"),
         *_time_rules("sold_at"),
@@ -86,7 +86,7 @@ def _disputes(rows: Sequence[Row], now: datetime) -> tuple[Columns, list[Rule]]:
         "amount": _numbers(rows, "amount"),
         "cause": [row["cause"] for row in rows],
     }
-    causes = _expectations().ExpectColumnValuesToBeInSet(column="cause", value_set=list(CAUSES))
+    causes = expectations().ExpectColumnValuesToBeInSet(column="cause", value_set=list(CAUSES))
     return columns, [
         *_time_rules("opened_at"),
         Rule("unknown_cause", f"cause one of {', '.join(CAUSES)}", causes),
@@ -123,32 +123,12 @@ def _time_rules(name: str) -> list[Rule]:
 
 
 def _between(column: str, low: float | None, high: float | None) -> Any:
-    return _expectations().ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high)
-
-
-def _expectations() -> Any:
-    os.environ["GX_ANALYTICS_ENABLED"] = "False"  # read at import; it would report to its makers otherwise
-    from great_expectations import expectations
-
-    return expectations
+    return expectations().ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high)
 
 
 def _validate(name: str, frame: pd.DataFrame, rules: Sequence[Rule]) -> dict[int, Rule]:
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    definition = (
-        context.data_sources.add_pandas(name).add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
-    )
-    batch = definition.get_batch({"dataframe": frame})
     found: dict[int, Rule] = {}
-    for rule in rules:
-        result = batch.validate(rule.expectation, result_format="COMPLETE")
-        if result.exception_info and result.exception_info.get("raised_exception", True):
-            raise RuntimeError(f"{name}: rule {rule.says!r} could not be checked: {result.exception_info}")
-        if not result.success:
-            for position in result.result["unexpected_index_list"]:
-                found.setdefault(int(position), rule)
+    for number, result in broken_rules(name, frame, [(rule.says, rule.expectation) for rule in rules]):
+        for position in result["unexpected_index_list"]:
+            found.setdefault(int(position), rules[number])
     return found

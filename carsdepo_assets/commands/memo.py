@@ -10,11 +10,12 @@ from carsdepo_assets.lake.objects import write_atomic
 
 
 class Memo:
-    """Steps of one set of parameters; other parameters begin a new memory."""
+    """Steps of one set of parameters; other parameters begin a new memory. forgot: an earlier one is left behind."""
 
     def __init__(self, path: Path, parameters: dict[str, Any]) -> None:
         self._path = path
         self._said: dict[str, Any] = {"parameters": parameters, "steps": {}}
+        self.forgot = False
         if path.exists():
             try:
                 kept = json.loads(path.read_text())
@@ -22,6 +23,8 @@ class Memo:
                 kept = None
             if _whole(kept) and kept["parameters"] == parameters:
                 self._said = kept
+            else:
+                self.forgot = True
 
     def get(self, step: str) -> dict[str, Any] | None:
         """What `done` said of the step; None where it has not been done."""

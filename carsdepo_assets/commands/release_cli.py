@@ -15,7 +15,7 @@ golden = typer.Typer(no_args_is_help=True, help="The golden test set, on which c
 Reason = Annotated[str, typer.Option("--reason", help="Kept in the ledger.")]
 Version = Annotated[str, typer.Argument(help="A version number, a digest (or its first digits), or latest.")]
 Stage = Literal["staging", "production"]
-_KEPT_FAILURES = 10  # shown; the rest is counted
+_SHOWN_FAILURES = 10  # shown; the rest is counted
 
 
 def serve(
@@ -65,10 +65,10 @@ def send(
                 highlight=False,
                 soft_wrap=True,
             )
-        for file, why in done.failures[:_KEPT_FAILURES]:
+        for file, why in done.failures[:_SHOWN_FAILURES]:
             err.print(f"not answered: {file}: {why}", highlight=False, soft_wrap=True)
-        if done.failures[_KEPT_FAILURES:]:
-            err.print(f"… and {len(done.failures) - _KEPT_FAILURES} more")
+        if done.failures[_SHOWN_FAILURES:]:
+            err.print(f"… and {len(done.failures) - _SHOWN_FAILURES} more")
     raise typer.Exit(1 if done.failures else 0)
 
 

@@ -43,6 +43,8 @@ def run(
         # With the lake: what was done in another one is not done in this.
         asked = {"fast": fast, "minutes": minutes, "detector": detector, "lake": settings.lake}
         memo = Memo(settings.home / "demo.json", asked)
+        if memo.forgot:
+            say("other arguments than the last demo's: what is in the lake is used, the rest is done anew")
         loop = demo.run(pipeline, folder, fast=fast, minutes=minutes, detector=detector, say=say, memo=memo)
         with loop.step("traffic", say) as step:
             if folder is None:

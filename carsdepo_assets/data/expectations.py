@@ -6,7 +6,6 @@ it takes two seconds.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from carsdepo_assets.lake.validation import broken_rules, expectations
 from carsdepo_assets.policy import Policy
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class _Rule:
 
 def validate_uploads(frame: pd.DataFrame, policy: Policy) -> CheckOutcome:
     """`frame`: the batch's rows of UPLOADS."""
-    gxe = _expectations()
+    gxe = expectations()
     refused = frame["outcome"] == "quarantined"
     checked = frame.assign(
         quarantined=refused.astype(float),
@@ -76,7 +76,7 @@ def validate_uploads(frame: pd.DataFrame, policy: Policy) -> CheckOutcome:
 
 def validate_images(frame: pd.DataFrame, quarantined: int, policy: Policy) -> CheckOutcome:
     """`frame`: the batch's rows of IMAGES; `quarantined`: how many of its photographs were refused."""
-    gxe = _expectations()
+    gxe = expectations()
     data = policy.data
     outcomes = pd.DataFrame({"quarantined": [0.0] * len(frame) + [1.0] * quarantined})
     checked = frame.assign(
@@ -127,7 +127,7 @@ def validate_labels(frame: pd.DataFrame, policy: Policy, images: pd.DataFrame | 
 
     Without `images` the right and lower edges are not checked.
     """
-    gxe = _expectations()
+    gxe = expectations()
     boxes = _box_rows(frame, images)
     rules = [
         _Rule("revision ids exist", gxe.ExpectColumnValuesToNotBeNull(column="revision_id")),
@@ -194,13 +194,6 @@ def _box_rows(frame: pd.DataFrame, images: pd.DataFrame | None) -> pd.DataFrame:
     return table.astype(dict.fromkeys(names[3:], float))
 
 
-def _expectations() -> Any:
-    os.environ["GX_ANALYTICS_ENABLED"] = "False"  # read at import; it would report to its makers otherwise
-    from great_expectations import expectations
-
-    return expectations
-
-
 def _share_rule(gxe: Any, column: str, name: str, limit: float) -> _Rule:
     return _Rule(f"{name} at most {limit:.0%}", gxe.ExpectColumnMeanToBeBetween(column=column, max_value=limit))
 
@@ -215,31 +208,18 @@ class _Run:
 
 def _run(name: str, frame: pd.DataFrame, rules: Sequence[_Rule]) -> _Run:
     """Raises RuntimeError where a rule could not be computed: not computed is not passed."""
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
     if not rules:
         return _Run(0, {}, frozenset(), pd.DataFrame())
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     frame = frame.reset_index(drop=True)
-    definition = (
-        context.data_sources.add_pandas(name).add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
-    )
-    batch = definition.get_batch({"dataframe": frame})
     failed: dict[str, Any] = {}
     severities: set[Severity] = set()
     rows: list[pd.DataFrame] = []
-    for rule in rules:
-        result = batch.validate(rule.expectation, result_format="COMPLETE")
-        if result.exception_info and result.exception_info.get("raised_exception", True):
-            raise RuntimeError(f"{name}: rule {rule.name!r} could not be checked: {result.exception_info}")
-        if result.success:
-            continue
+    for position, result in broken_rules(name, frame, [(rule.name, rule.expectation) for rule in rules]):
+        rule = rules[position]
         severities.add(rule.severity)
-        index = result.result.get("unexpected_index_list")
+        index = result.get("unexpected_index_list")
         if index is None:
-            failed[rule.name] = result.result.get("observed_value")
+            failed[rule.name] = result.get("observed_value")
         else:
             failed[rule.name] = max(len(index), failed.get(rule.name, 0))
             rows.append(frame.loc[sorted(index)].assign(rule=rule.name))

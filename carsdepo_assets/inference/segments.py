@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 
 from carsdepo_assets.lake.lake import Lake
@@ -96,10 +96,6 @@ def close_orphans(root: Path, stage: str) -> tuple[int, int]:
         finally:
             os.close(descriptor)
     return count, torn
-
-
-def today() -> date:
-    return datetime.now(UTC).date()
 
 
 def _whole_bytes(descriptor: int) -> int:
