@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from carsdepo_assets.data.grouping import THUMBNAIL, near_duplicates
+from carsdepo_assets.data.grouping import near_duplicates
 from carsdepo_assets.data.label_revisions import latest_revisions
 from carsdepo_assets.data.splitting import EXCLUDED, assign
 from carsdepo_assets.lake import golden
@@ -163,13 +163,15 @@ def _splits(lake: Lake, rows: list[dict[str, Any]], policy: Policy, now: datetim
 
 
 def thumbnail(jpeg: bytes, name: str) -> np.ndarray:
-    """THUMBNAIL x THUMBNAIL float luma of a processed image. Raises ValueError with its name when it is damaged."""
+    """imaging.perceptual's, of a processed image. Raises ValueError with its name when it is damaged."""
     import cv2
+
+    from carsdepo_assets.imaging import perceptual
 
     grey = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE) if jpeg else None
     if grey is None:
         raise ValueError(f"{name} cannot be decoded: {len(jpeg)} bytes, and no JPEG.")
-    return cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float64)
+    return perceptual.thumbnail(grey)
 
 
 def _summary(version: str, rows: list[dict[str, Any]], policy: Policy) -> dict[str, Any]:

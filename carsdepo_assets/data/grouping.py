@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-THUMBNAIL = 32  # pixels: side of the luma thumbnail that verifies a near-duplicate
-# Measured on 134 real photographs: copies resized, recompressed, brightened or cropped by 2 % that keep a near hash
-# correlate by 0.89 to 1.0. Of 142,000 pairs of different cars two pass 0.9, and their hashes differ in over 12 bits.
-MIN_CORRELATION = 0.9
+from carsdepo_assets.imaging.perceptual import MIN_CORRELATION, correlation
+
 _SAME_HASH = 64  # photographs of one hash that others are compared with: plain pictures share a hash by the thousand
 _BLOCK = 1024
 
@@ -70,7 +68,7 @@ def near_duplicates(
 ) -> list[tuple[str, str]]:
     """Sorted pairs of ids, one at least of `fresh`, whose hashes are near and whose thumbnails correlate.
 
-    hashes: id -> 16 hex digits. thumbnail(id): THUMBNAIL x THUMBNAIL luma, asked once an id and only for near hashes.
+    hashes: id -> 16 hex digits. thumbnail(id): see imaging.perceptual, asked once an id and only for near hashes.
     """
     seen: dict[str, np.ndarray] = {}
     found = []
@@ -129,13 +127,3 @@ def _near_values(values: np.ndarray, new: np.ndarray, bits: int) -> set[tuple[in
                     u, v = int(left[row]), int(values[bucket[column]])
                     found.add((min(u, v), max(u, v)))
     return found
-
-
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's, of two arrays of one shape; 1.0 for two flat ones of the same value, 0.0 when only one is flat."""
-    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    x, y = x - x.mean(), y - y.mean()
-    norm = float(np.sqrt((x @ x) * (y @ y)))
-    if norm == 0:
-        return float(np.array_equal(a, b))
-    return float(x @ y) / norm

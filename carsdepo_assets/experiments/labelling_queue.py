@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow.compute as pc
 
@@ -31,7 +30,7 @@ from carsdepo_assets.experiments.queue_sheet import contact_sheet, sheet_csv
 from carsdepo_assets.imaging.bad_image import BadImage
 from carsdepo_assets.imaging.decode import decode
 from carsdepo_assets.imaging.features import FEATURE_PX
-from carsdepo_assets.imaging.perceptual import phash
+from carsdepo_assets.imaging.perceptual import MIN_CORRELATION, correlation, phash, thumbnail
 from carsdepo_assets.imaging.resize import fit_longest
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.lake import Lake, ObjectMissing
@@ -42,7 +41,6 @@ from carsdepo_assets.policy import Policy
 
 __all__ = ["Queue", "QueueError", "cut", "queue_state"]
 
-_THUMBNAIL, _MIN_CORRELATION = 32, 0.9  # as the data step verifies near-duplicates
 _SAME_LIGHT = 16.0  # grey levels of 255 between mean luma: the same scene in other light is something new to learn
 _MONITORED = "production"
 _LIKELY = 0.5  # of a photograph's probability of being of what changed: more likely than not
@@ -173,29 +171,27 @@ class _Known:
         """Whether nothing like it is known; from then on it is."""
         key = candidate.row["photograph_key"]
         try:
-            look, thumbnail = self._look(key)
+            look, mine = self._look(key)
         except (BadImage, ObjectMissing):
             left_out["cannot be read"] += 1
             return False
         near = np.bitwise_count(np.array(self._hashes, np.uint64) ^ np.uint64(look)) <= self._rules.duplicate_hamming
         for index in np.flatnonzero(near):
-            if self._repeats(thumbnail, self._keys[index]):
+            if self._repeats(mine, self._keys[index]):
                 left_out["near-duplicates"] += 1
                 return False
         self._hashes.append(look)
         self._keys.append(key)
         return True
 
-    def _repeats(self, thumbnail: np.ndarray, key: str) -> bool:
+    def _repeats(self, mine: np.ndarray, key: str) -> bool:
         try:
             other = self._look(key)[1]
         except (BadImage, ObjectMissing):
             return False
-        if abs(float(thumbnail.mean() - other.mean())) > _SAME_LIGHT:
+        if abs(float(mine.mean() - other.mean())) > _SAME_LIGHT:
             return False
-        x, y = thumbnail - thumbnail.mean(), other - other.mean()
-        norm = float(np.sqrt((x * x).sum() * (y * y).sum()))
-        return float((x * y).sum()) / norm >= _MIN_CORRELATION if norm else bool(np.array_equal(thumbnail, other))
+        return correlation(mine, other) >= MIN_CORRELATION
 
     def _look(self, key: str) -> tuple[int, np.ndarray]:
         """The 64-bit hash, and the luma at 32 x 32."""
@@ -209,9 +205,7 @@ class _Known:
                 at_least=FEATURE_PX,
             )
             small, _ = fit_longest(found.rgb, FEATURE_PX)
-            grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-            thumbnail = cv2.resize(grey, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA)
-            self._looks[key] = int(phash(small), 16), thumbnail.astype(np.float64)
+            self._looks[key] = int(phash(small), 16), thumbnail(small)
         return self._looks[key]
 
 

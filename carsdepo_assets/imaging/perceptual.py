@@ -1,11 +1,16 @@
-"""A 64-bit hash that survives resizing and recompression: near duplicates differ in few bits."""
+"""Whether two photographs show nearly the same: a 64-bit hash that survives resizing and recompression finds those that
+may, the correlation of small thumbnails verifies them."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-_SIDE, _KEPT = 32, 8
+SIDE = 32  # pixels: both look at this much
+_KEPT = 8
+# Measured on 134 real photographs: copies resized, recompressed, brightened or cropped by 2 % that keep a near hash
+# correlate by 0.89 to 1.0. Of 142,000 pairs of different cars two pass 0.9, and their hashes differ in over 12 bits.
+MIN_CORRELATION = 0.9
 # Coefficients this close to the median count as equal. On a plain picture they are rounding noise, of standard
 # deviation up to 0.5; in photographs they are tens to thousands.
 _DEAD_ZONE = 2.0
@@ -17,7 +22,7 @@ def phash(rgb: np.ndarray) -> str:
     32 x 32 luma, the 8 x 8 lowest frequencies of its DCT-II, one bit each: above their median (Zauner 2010).
     """
     grey = rgb if rgb.ndim == 2 else cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    grey = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    grey = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     low = cv2.dct(grey.astype(np.float32))[:_KEPT, :_KEPT].ravel()
     bits = low > np.median(low[1:]) + _DEAD_ZONE
     return np.packbits(bits).tobytes().hex()
@@ -28,3 +33,19 @@ def hamming(a: str, b: str) -> int:
     if len(a) != 16 or len(b) != 16:
         raise ValueError(f"a perceptual hash has 16 hex digits: {a!r}, {b!r}")
     return (int(a, 16) ^ int(b, 16)).bit_count()
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """32 x 32 float64 luma of HxWx3 RGB (or HxW grey) uint8."""
+    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.float64)
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's, of two arrays of one shape; 1.0 for two flat ones of the same value, 0.0 when only one is flat."""
+    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    x, y = x - x.mean(), y - y.mean()
+    norm = float(np.sqrt((x @ x) * (y @ y)))
+    if norm == 0:
+        return float(np.array_equal(a, b))
+    return float(x @ y) / norm

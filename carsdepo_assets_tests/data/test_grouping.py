@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from carsdepo_assets.data.grouping import (
-    MIN_CORRELATION,
-    THUMBNAIL,
     DisjointSets,
     cars,
-    correlation,
     near_duplicates,
     near_pairs,
 )
+from carsdepo_assets.imaging.perceptual import MIN_CORRELATION, SIDE, correlation
 
 
 def row(image: str, hint: str | None = None, listing: str | None = None) -> dict[str, str | None]:
@@ -72,8 +70,8 @@ def test_a_thousand_plain_photographs_are_linked_without_a_million_pairs() -> No
 
 def test_near_hashes_of_different_pictures_are_not_duplicates() -> None:
     random = np.random.default_rng(1)
-    pictures = {i: random.uniform(0, 255, (THUMBNAIL, THUMBNAIL)) for i in "ac"}
-    pictures["b"] = np.clip(pictures["a"] * 0.8 + random.normal(0, 4, (THUMBNAIL, THUMBNAIL)), 0, 255)
+    pictures = {i: random.uniform(0, 255, (SIDE, SIDE)) for i in "ac"}
+    pictures["b"] = np.clip(pictures["a"] * 0.8 + random.normal(0, 4, (SIDE, SIDE)), 0, 255)
     asked: list[str] = []
 
     def thumbnail(image: str) -> np.ndarray:
