@@ -1,8 +1,12 @@
-"""`images` + `processed_images` as Dagster materializes them on a batch of 2,000, against the bare pipeline."""
+"""`images` + `processed_images` as Dagster materializes them on batches of 2,000, against the bare pipeline.
+
+The first batch pays for what its process imports (Great Expectations and whylogs above all), as every run under
+`dagster dev` does; the second, in the same process, does not. The bare pipeline keeps nothing: no read-back, no file
+written and synced, no table, no validation.
+"""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -14,14 +18,10 @@ BATCH = 2000
 DISTINCT = 100  # rendered scenes; each file differs by a trailing comment, so that all are distinct photographs
 
 
-def _photographs(folder: Path) -> list[Path]:
-    from carsdepo_assets.sample.write import write_sample
-
-    write_sample(folder / "source", DISTINCT, 11)
-    sources = sorted((folder / "source" / "images").glob("*.jpg"))
-    target = folder / "batch" / "images"
+def _photographs(sources: list[Path], target: Path, first: int) -> list[Path]:
+    """A batch in `target`, its photographs numbered from `first`."""
     target.mkdir(parents=True)
-    for number in range(BATCH):
+    for number in range(first, first + BATCH):
         data = sources[number % len(sources)].read_bytes()
         note = f"{number:08d}".encode()
         (target / f"{number:05d}.jpg").write_bytes(
@@ -33,23 +33,32 @@ def _photographs(folder: Path) -> list[Path]:
 def run() -> list[dict[str, Any]]:
     from carsdepo_assets.commands.pipeline import Pipeline
     from carsdepo_assets.imaging.pipeline import process_many
+    from carsdepo_assets.sample.write import write_sample
 
     with tempfile.TemporaryDirectory(prefix="carsdepo-bench-") as name, temporary_home() as settings:
-        files = _photographs(Path(name))
+        write_sample(Path(name), DISTINCT, 11)
+        sources = sorted(Path(name, "images").glob("*.jpg"))
+        uploads = Path(settings.lake, "raw", "uploads")
+        files = _photographs(sources, uploads / "first", 0)
         started = time.perf_counter()
         done = sum(1 for _ in process_many((p.read_bytes() for p in files), settings.policy().data, threads=2))
         bare = time.perf_counter() - started
-        shutil.copytree(Path(name) / "batch" / "images", Path(settings.lake, "raw", "uploads", "bench"))
+        rows = []
         with Pipeline.open(settings) as pipeline:
-            started = time.perf_counter()
-            batches = pipeline.ingest("uploads")
-            whole = time.perf_counter() - started
-    return [
-        {
-            "name": f"uploads + images + processed_images, {done} photographs of 640 x 480, {len(batches)} run(s)",
-            "value": done / whole,
-            "unit": "images/s",
-            "against": f"bare pipeline, {done / bare:.0f} images/s",
-            "ratio": bare / whole,
-        }
-    ]
+            for said in ("imports included", "the next batch of the same process"):
+                started = time.perf_counter()
+                batches = pipeline.ingest("uploads")
+                whole = time.perf_counter() - started
+                rows.append(
+                    {
+                        "name": f"uploads + images + processed_images, {done} photographs of 640 x 480, "
+                        f"{len(batches)} run(s), {said}",
+                        "value": done / whole,
+                        "unit": "images/s",
+                        "against": f"bare pipeline, {done / bare:.0f} images/s",
+                        "ratio": bare / whole,
+                    }
+                )
+                if len(rows) == 1:
+                    _photographs(sources, uploads / "second", BATCH)
+    return rows

@@ -19,6 +19,8 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from carsdepo_assets.detectors.frozen_trunk import fused
+
 PYRAMID = 96
 # Index of the last block of strides 8, 16 and 32, and its channels.
 TAPS = {4: 40, 10: 112, 15: 320}
@@ -38,14 +40,15 @@ class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
             net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         self.stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6(inplace=True))
         self.blocks = net._blocks
+        self._trunk: list[nn.Module] = []  # a list: the copies are no part of the state
         self.fpn = FeaturePyramidNetwork(list(TAPS.values()), PYRAMID, extra_blocks=LastLevelMaxPool())
         self.out_channels = PYRAMID
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        x = self.stem(x)
+        leading = self._trunk if self.training else []
         taken: OrderedDict[str, torch.Tensor] = OrderedDict()
-        for number, block in enumerate(self.blocks):
-            x = block(x)
+        for number, layer in enumerate([*leading, *[self.stem, *self.blocks][len(leading) :]], -1):
+            x = layer(x)
             if number in TAPS:
                 taken[str(len(taken))] = x
         maps: dict[str, torch.Tensor] = self.fpn(taken)
@@ -53,15 +56,19 @@ class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
 
     def set_frozen(self, batch_norms: bool, leading_blocks: int) -> None:
         """batch_norms: keep all statistics and scales (a batch of 4 is too small to estimate them);
-        leading_blocks: also keep the stem and this many of the 16 blocks."""
+        leading_blocks: also keep the stem and this many of the 16 blocks. Call it when the weights are in: training
+        runs the frozen layers on a fused copy of them."""
         self.frozen_norms = batch_norms
         kept = [self.stem, *self.blocks[:leading_blocks]] if leading_blocks else []
         for part in kept:
             part.requires_grad_(False)
+        self._trunk = []
         if batch_norms:
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.requires_grad_(False)
+            if kept:
+                self._trunk = fused(kept[0], kept[1:])
         self.train(self.training)
 
     def train(self, mode: bool = True) -> LiteBackbone:
