@@ -14,6 +14,7 @@ from carsdepo_assets.commands.memo import Memo
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 
 SAMPLE_IMAGES = 700
+FAST_IMAGES = 150  # of a demo that only shows that the first half runs
 SAMPLE_SEED = 7
 
 
@@ -77,13 +78,15 @@ def run(
 ) -> Loop:
     """Sample (or `folder`) → batches → images → labels → dataset → recipe → model → evaluation → registry.
 
-    memo: what earlier runs of the demo have done; with it, a training that stands is not done again.
+    fast: one epoch, and a smaller sample. memo: what earlier runs of the demo have done; with it, a training that
+    stands is not done again.
     """
     loop = Loop(fast=fast)
     if folder is None:
         with loop.step("sample lake", say) as step:
-            folder, made = sample(pipeline.settings.home / "sample")
-            step.outcome = f"{SAMPLE_IMAGES} rendered photographs in {folder}" + ("" if made else " (reused)")
+            n_images = FAST_IMAGES if fast else SAMPLE_IMAGES
+            folder, made = sample(pipeline.settings.home / "sample", n_images)
+            step.outcome = f"{n_images} rendered photographs in {folder}" + ("" if made else " (reused)")
         origin = "sample"
     else:
         origin = "yolo"
@@ -99,7 +102,7 @@ def run(
     return loop
 
 
-def sample(folder: Path) -> tuple[Path, bool]:
+def sample(folder: Path, n_images: int) -> tuple[Path, bool]:
     """The rendered sample; True when it was made now, False when it stood already."""
     from carsdepo_assets.sample.casting import INTAKE_MIX
     from carsdepo_assets.sample.write import write_sample
@@ -107,7 +110,7 @@ def sample(folder: Path) -> tuple[Path, bool]:
     done = folder / ".complete"
     if done.exists():
         return folder, False
-    write_sample(folder, SAMPLE_IMAGES, SAMPLE_SEED, lights=INTAKE_MIX)
+    write_sample(folder, n_images, SAMPLE_SEED, lights=INTAKE_MIX)
     done.touch()
     return folder, True
 

@@ -30,7 +30,10 @@ def _show(loop: Any, settings: Settings) -> None:
     table.add_row("loop", "", f"{sum(s.seconds for s in loop.steps):.1f}")
     out.print(table)
     if loop.fast:
-        out.print("[yellow]FAST: one epoch; the figures only show that the loop runs.[/]")
+        out.print(
+            "[yellow]FAST: one epoch on few photographs, the first half of the loop. The figures only show that it "
+            "runs; `make demo` goes all the way round.[/]"
+        )
     figures = Table("figure", "value", title="The newest model, on test photographs that it never saw")
     for name, value in loop.figures.items():
         figures.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
@@ -39,11 +42,15 @@ def _show(loop: Any, settings: Settings) -> None:
     width = max(map(len, reports)) + 1
     for name, place in reports.items():
         out.print(f"Report, {name + ':':{width}} {place}", highlight=False, soft_wrap=True)
+    elsewhere = "" if settings.home == Path(".carsdepo").absolute() else f" --home {settings.home}"
+    dev = f"`.venv/bin/carsdepo dev{elsewhere}`" if elsewhere else "`make dev`"
+    released = any(step.name == "first release" for step in loop.steps)
+    which = "--stage production" if released else "--model latest"
     out.print(
         f"Lake:    {settings.lake}\n"
-        f"UI:      `make dev`, then http://127.0.0.1:{settings.production_port} (reports), "
+        f"UI:      {dev}, then http://127.0.0.1:{settings.production_port} (reports), "
         f"http://127.0.0.1:{settings.dagster_port} (Dagster), http://127.0.0.1:{settings.mlflow_port} (MLflow)\n"
-        "Lineage: `.venv/bin/carsdepo lineage --stage production`",
+        f"Lineage: `.venv/bin/carsdepo lineage {which}{elsewhere}`",
         highlight=False,
         soft_wrap=True,
     )
@@ -56,14 +63,18 @@ def demo(
             "--data", help="Your photographs: images/, labels/ (YOLO), optional manifest.csv with file and group."
         ),
     ] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="One epoch: shows that the loop runs.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="One epoch, the first half only, in a lake of its own: shows that it runs.")
+    ] = False,
     minutes: Minutes = None,
     detector: DetectorName = None,
     home: Home = None,
 ) -> None:
     """Run the whole loop on the rendered sample, or on your own photographs (kept apart, in a lake of their own)."""
+    from carsdepo_assets.commands import demo as loops
     from carsdepo_assets.commands import lineage as lineages
     from carsdepo_assets.commands import whole_loop
+    from carsdepo_assets.commands.pipeline import Pipeline
 
     settings = read_settings(home)
     if data is not None:
@@ -71,8 +82,14 @@ def demo(
             raise typer.BadParameter(f"{data} is not a folder", param_hint="--data")
         settings = read_settings(home or settings.home / "data" / data.resolve().name)
     with explained():
-        loop = whole_loop.run(settings, data, fast=fast, minutes=minutes, detector=detector, say=say)
-        lineages.show(lineages.lineage_of(settings, stage="production"), out)
+        if fast:  # its model and few photographs stay out of the lake that the whole loop works on
+            settings = read_settings(settings.home / "fast")
+            with Pipeline.open(settings) as pipeline:
+                loop = loops.run(pipeline, data, fast=True, minutes=minutes, detector=detector, say=say)
+            lineages.show(lineages.lineage_of(settings, model="latest"), out)
+        else:
+            loop = whole_loop.run(settings, data, minutes=minutes, detector=detector, say=say)
+            lineages.show(lineages.lineage_of(settings, stage="production"), out)
     _show(loop, settings)
 
 

@@ -38,9 +38,7 @@ class Parts:
     say: Say
 
 
-def run(
-    pipeline: Pipeline, loop: Loop, memo: Memo, windows: list[Traffic], say: Say, *, fast: bool, minutes: float | None
-) -> None:
+def run(pipeline: Pipeline, loop: Loop, memo: Memo, windows: list[Traffic], say: Say, *, minutes: float | None) -> None:
     """Staging to KPI report. Steps that the memo has are not done again; the table says so."""
     from carsdepo_assets.lake.lake import Lake
 
@@ -52,7 +50,7 @@ def run(
     if queue_id is None:
         loop.note("labels", "no window drifted far enough to cut a labelling queue")
     else:
-        learn(parts, queue_id, [w.folder for w in windows], fast=fast, minutes=minutes)
+        learn(parts, queue_id, [w.folder for w in windows], minutes=minutes)
         release(parts, "second release", first=False)
     business(parts)
 
@@ -141,7 +139,7 @@ def _ingest(parts: Parts, began: datetime, answered: int) -> None:
         time.sleep(1.0)
 
 
-def learn(parts: Parts, queue_id: str, truth: list[Path], *, fast: bool, minutes: float | None) -> None:
+def learn(parts: Parts, queue_id: str, truth: list[Path], *, minutes: float | None) -> None:
     """The annotator labels the queue; the golden set takes its share of the new light; a model is trained on."""
     from carsdepo_assets.sample.annotator import annotate
 
@@ -157,7 +155,7 @@ def learn(parts: Parts, queue_id: str, truth: list[Path], *, fast: bool, minutes
             step.outcome = _extend_golden(parts, f"labels of queue {queue_id}")
     kept = parts.memo.get("retraining")
     if kept is None:
-        train(parts.pipeline, parts.loop, parts.say, fast=fast, minutes=minutes or RETRAIN_MINUTES)
+        train(parts.pipeline, parts.loop, parts.say, minutes=minutes or RETRAIN_MINUTES)
         outcome = parts.loop.steps[-1].outcome
         parts.memo.done("retraining", outcome=outcome, figures=parts.loop.figures, report=parts.loop.report)
     else:

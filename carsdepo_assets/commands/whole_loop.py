@@ -25,7 +25,6 @@ def run(
     settings: Settings,
     folder: Path | None,
     *,
-    fast: bool,
     minutes: float | None,
     detector: str | None,
     say: Callable[[str], None],
@@ -41,16 +40,16 @@ def run(
         say(f"policy for few photographs written to {settings.policy_file}")
     with running(settings) as serving, Pipeline.open(serving) as pipeline:
         # With the lake: what was done in another one is not done in this.
-        asked = {"fast": fast, "minutes": minutes, "detector": detector, "lake": settings.lake}
+        asked = {"minutes": minutes, "detector": detector, "lake": settings.lake}
         memo = Memo(settings.home / "demo.json", asked)
         if memo.forgot:
             say("other arguments than the last demo's: what is in the lake is used, the rest is done anew")
-        loop = demo.run(pipeline, folder, fast=fast, minutes=minutes, detector=detector, say=say, memo=memo)
+        loop = demo.run(pipeline, folder, fast=False, minutes=minutes, detector=detector, say=say, memo=memo)
         with loop.step("traffic", say) as step:
             if folder is None:
                 windows = traffic.rendered(settings.home)
             else:
                 windows = traffic.darkened(settings.home, folder, settings.policy().data)
             step.outcome = f"{len(windows)} windows of photographs in {settings.home / 'traffic'}"
-        second_half.run(pipeline, loop, memo, windows, say, fast=fast, minutes=minutes)
+        second_half.run(pipeline, loop, memo, windows, say, minutes=minutes)
     return loop
