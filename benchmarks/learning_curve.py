@@ -45,7 +45,7 @@ def run() -> list[dict[str, Any]]:
     rows = []
     with temporary_home() as settings, Pipeline.open(settings) as pipeline:
         lake, policy = Lake.open(settings.lake), settings.policy()
-        demo.run(pipeline, None, fast=False, minutes=short, detector="yolov8n", say=_say)
+        demo.run(pipeline, None, minutes=short, detector="yolov8n", say=_say)
         unseen = _render(settings.home / "unseen", settings.home / "sample")
         rows += _figures(lake, policy, unseen, f"{short:g} min", WANTED, "at least")
         if long > 0:

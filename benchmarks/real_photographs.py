@@ -34,7 +34,6 @@ def run() -> list[dict[str, Any]]:
             loop = demo.run(
                 pipeline,
                 folder,
-                fast=False,
                 minutes=minutes,
                 detector=family,
                 say=lambda text: print(f"  {text}", flush=True),

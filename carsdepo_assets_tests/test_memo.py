@@ -11,12 +11,12 @@ from carsdepo_assets.commands.memo import Memo
 
 def test_steps_are_remembered_for_the_same_parameters_only(tmp_path: Path) -> None:
     path = tmp_path / "demo.json"
-    Memo(path, {"fast": True}).done("training", outcome="version 1")
-    assert Memo(path, {"fast": True}).get("training") == {"outcome": "version 1"}
-    other = Memo(path, {"fast": False})
+    Memo(path, {"minutes": 1}).done("training", outcome="version 1")
+    assert Memo(path, {"minutes": 1}).get("training") == {"outcome": "version 1"}
+    other = Memo(path, {"minutes": 2})
     assert other.get("training") is None
     assert other.forgot
-    assert not Memo(path, {"fast": True}).forgot
+    assert not Memo(path, {"minutes": 1}).forgot
 
 
 @pytest.mark.parametrize(

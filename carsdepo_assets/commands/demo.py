@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from carsdepo_assets.commands.memo import Memo
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
+
+if TYPE_CHECKING:
+    from carsdepo_assets.data.batches import Kind
 
 SAMPLE_IMAGES = 700
 FAST_IMAGES = 150  # of a demo that only shows that the first half runs
@@ -70,7 +73,7 @@ def run(
     pipeline: Pipeline,
     folder: Path | None,
     *,
-    fast: bool,
+    fast: bool = False,
     minutes: float | None,
     detector: str | None,
     say: Callable[[str], None],
@@ -133,9 +136,10 @@ def bring_in(
     with loop.step("import", say) as step:
         done = import_folder(lake, folder, form, mapping, settings.policy(), datetime.now(UTC), origin=origin)
         step.outcome = done.summary
-    for kind, name in (("uploads", "uploads, images, processed_images"), ("labels", "labels")):
+    kinds: tuple[tuple[Kind, str], ...] = (("uploads", "uploads, images, processed_images"), ("labels", "labels"))
+    for kind, name in kinds:
         with loop.step(name, say) as step:
-            batches = pipeline.ingest(kind)  # type: ignore[arg-type]
+            batches = pipeline.ingest(kind)
             step.outcome = _ingested(lake, kind, batches)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,15 +43,16 @@ def _show(loop: Any, settings: Settings) -> None:
     width = max(map(len, reports)) + 1
     for name, place in reports.items():
         out.print(f"Report, {name + ':':{width}} {place}", highlight=False, soft_wrap=True)
-    elsewhere = "" if settings.home == Path(".carsdepo").absolute() else f" --home {settings.home}"
-    dev = f"`.venv/bin/carsdepo dev{elsewhere}`" if elsewhere else "`make dev`"
+    usual = settings.home == Path(".carsdepo").resolve()
+    home = "" if usual else f" --home {shlex.quote(str(settings.home))}"
+    dev = "`make dev`" if usual else f"`.venv/bin/carsdepo dev{home}`"
     released = any(step.name == "first release" for step in loop.steps)
     which = "--stage production" if released else "--model latest"
     out.print(
         f"Lake:    {settings.lake}\n"
         f"UI:      {dev}, then http://127.0.0.1:{settings.production_port} (reports), "
         f"http://127.0.0.1:{settings.dagster_port} (Dagster), http://127.0.0.1:{settings.mlflow_port} (MLflow)\n"
-        f"Lineage: `.venv/bin/carsdepo lineage {which}{elsewhere}`",
+        f"Lineage: `.venv/bin/carsdepo lineage {which}{home}`",
         highlight=False,
         soft_wrap=True,
     )

@@ -44,7 +44,7 @@ def run(
         memo = Memo(settings.home / "demo.json", asked)
         if memo.forgot:
             say("other arguments than the last demo's: what is in the lake is used, the rest is done anew")
-        loop = demo.run(pipeline, folder, fast=False, minutes=minutes, detector=detector, say=say, memo=memo)
+        loop = demo.run(pipeline, folder, minutes=minutes, detector=detector, say=say, memo=memo)
         with loop.step("traffic", say) as step:
             if folder is None:
                 windows = traffic.rendered(settings.home)

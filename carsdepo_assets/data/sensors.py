@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from carsdepo_assets.data.partitions import label_batches, upload_batches
 from carsdepo_assets.resources import LakeResource, PolicyResource
+
+if TYPE_CHECKING:
+    from carsdepo_assets.data.batches import Kind
 
 # A run whose process died is reported as failed by settle_runs; the retry finishes its batch.
 _RETRIED = {"dagster/max_retries": "2"}
@@ -29,7 +33,7 @@ REQUESTS_A_TICK = 20
 
 def _tick(
     context: dg.SensorEvaluationContext,
-    kind: str,
+    kind: Kind,
     partitions: dg.DynamicPartitionsDefinition,
     lake: LakeResource,
     policy: PolicyResource,
@@ -37,10 +41,10 @@ def _tick(
     from carsdepo_assets.data.batches import list_batches, plan_batches
 
     opened = lake.open()
-    plan_batches(opened, kind, policy.read(), datetime.now(UTC))  # type: ignore[arg-type]
+    plan_batches(opened, kind, policy.read(), datetime.now(UTC))
     # From the manifests, not from this tick's plan: a batch whose manifest was written before a kill is found again.
     known = set(context.instance.get_dynamic_partitions(partitions.name or ""))
-    waiting = [batch for batch in list_batches(opened, kind) if batch not in known][:REQUESTS_A_TICK]  # type: ignore[arg-type]
+    waiting = [batch for batch in list_batches(opened, kind) if batch not in known][:REQUESTS_A_TICK]
     if not waiting:
         return dg.SkipReason(f"Nothing new in {opened.url}/raw/{kind} that is due.")
     return dg.SensorResult(

@@ -40,14 +40,17 @@ class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
             net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         self.stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6(inplace=True))
         self.blocks = net._blocks
+        self._frozen_norms, self._frozen_blocks = False, 0
         self._trunk: list[nn.Module] = []  # a list: the copies are no part of the state
         self.fpn = FeaturePyramidNetwork(list(TAPS.values()), PYRAMID, extra_blocks=LastLevelMaxPool())
         self.out_channels = PYRAMID
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        leading = self._trunk if self.training else []
+        layers = [self.stem, *self.blocks]
+        if self.training:
+            layers[: len(self._trunk)] = self._trunk
         taken: OrderedDict[str, torch.Tensor] = OrderedDict()
-        for number, layer in enumerate([*leading, *[self.stem, *self.blocks][len(leading) :]], -1):
+        for number, layer in enumerate(layers, -1):  # the stem, then block 0
             x = layer(x)
             if number in TAPS:
                 taken[str(len(taken))] = x
@@ -55,25 +58,27 @@ class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
         return maps
 
     def set_frozen(self, batch_norms: bool, leading_blocks: int) -> None:
-        """batch_norms: keep all statistics and scales (a batch of 4 is too small to estimate them);
-        leading_blocks: also keep the stem and this many of the 16 blocks. Call it when the weights are in: training
-        runs the frozen layers on a fused copy of them."""
-        self.frozen_norms = batch_norms
+        """batch_norms: keep all statistics and scales (a batch of a few is too small to estimate them);
+        leading_blocks: also keep the stem and this many of the 16 blocks."""
+        self._frozen_norms, self._frozen_blocks, self._trunk = batch_norms, leading_blocks, []
         kept = [self.stem, *self.blocks[:leading_blocks]] if leading_blocks else []
         for part in kept:
             part.requires_grad_(False)
-        self._trunk = []
         if batch_norms:
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.requires_grad_(False)
-            if kept:
-                self._trunk = fused(kept[0], kept[1:])
         self.train(self.training)
+
+    def fuse_frozen(self) -> None:
+        """Training runs the frozen layers on fused copies from here on: call it when the weights are in. Layers
+        whose norms still move stay as they are."""
+        if self._frozen_norms and self._frozen_blocks:
+            self._trunk = fused(self.stem, self.blocks[: self._frozen_blocks])
 
     def train(self, mode: bool = True) -> LiteBackbone:
         super().train(mode)
-        if getattr(self, "frozen_norms", False):
+        if self._frozen_norms:
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()

@@ -118,6 +118,7 @@ class Training:
 
     def run(self) -> None:
         """Epochs until the plan is done; after each: plan, report, checkpoint."""
+        self.model.backbone.fuse_frozen()
         while self.epoch < self.planned:
             loss = self._epoch()
             self.epoch += 1

@@ -15,6 +15,9 @@ def backbone(leading_blocks: int, batch_norms: bool = True) -> Any:
     torch.manual_seed(0)
     built = LiteBackbone(imagenet=True)
     built.set_frozen(batch_norms, leading_blocks)
+    # As a resumed training does: weights of another origin come in after the layers were frozen.
+    built.load_state_dict({k: v * 1.01 if v.is_floating_point() else v for k, v in built.state_dict().items()})
+    built.fuse_frozen()
     return built
 
 

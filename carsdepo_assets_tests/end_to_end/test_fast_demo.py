@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,7 @@ def test_one_epoch_ends_with_a_registered_model_and_is_named_as_what_it_is(tmp_p
     lake = Lake.open(str(home / "fast" / "lake"))
     assert lake.read("images").num_rows == FAST_IMAGES
     assert lake.read("deployments").num_rows == 0
+    assert re.search(r"model [0-9a-f]{16}, 1 epochs", first), first
     again = demo(home)
-    assert "(reused)" in again
+    assert re.search(r"model [0-9a-f]{16} \(reused\)", again), again
     assert lake.read("images").num_rows == FAST_IMAGES

@@ -40,7 +40,7 @@ def test_the_loop_runs_on_real_photographs(
     for name, value in settings.variables().items():
         monkeypatch.setenv(name, value)  # Pipeline.open sets them too; this puts them back
     with Pipeline.open(settings) as pipeline:
-        loop = demo.run(pipeline, photographs, fast=False, minutes=0.5, detector="faster_rcnn", say=lambda text: None)
+        loop = demo.run(pipeline, photographs, minutes=0.5, detector="faster_rcnn", say=lambda text: None)
 
     [version] = versions(resources(settings)["tracking"].tracking())
     lake = Lake.open(settings.lake)
