@@ -56,6 +56,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[list[str], dict[str, Any]]:
     return out.splitlines(), report
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_without_dagster_it_leaves_a_whole_model(tmp_path: Path) -> None:
     spec = spec_for(tmp_path, mlflow={"uri": f"sqlite:///{tmp_path}/mlflow.db", "artifacts": str(tmp_path / "art")})
@@ -193,6 +194,7 @@ def test_init_champion_becomes_its_weights(tmp_path: Path) -> None:
         resolved(detector="faster_rcnn")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_retraining_goes_on_from_the_champion_and_says_so(tmp_path: Path) -> None:
     import torch
