@@ -66,6 +66,9 @@ class TrainingPolicy(_Section):
         "auto",
         description="auto: yolov8n on rendered photographs or with its pretrained weights at hand, else faster_rcnn",
     )
+    steps: int | None = Field(
+        None, ge=1, description="optimizer steps of a training; None: as many as fit into `minutes`"
+    )
     minutes: float = Field(2.5, gt=0, description="minutes: a training's budget of wall time")
     debounce_s: float = Field(10.0, ge=0, description="seconds without new labels before a retraining starts")
     min_new_labels: int = Field(1, ge=1, description="label revisions: fewer do not start a retraining")

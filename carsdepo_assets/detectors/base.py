@@ -25,7 +25,10 @@ class Recipe(BaseModel):
     champion: str | None = Field(None, description="digest of the model that `init: champion` starts from")
     image_size: int = Field(160, ge=64, description="pixels: side of the square the network sees")
     epochs: int = Field(10, ge=1)
-    minutes: float | None = Field(None, gt=0, description="stop after the epoch that passes this wall time")
+    steps: int | None = Field(
+        None, ge=1, description="optimizer steps after which training ends; None: the epochs decide"
+    )
+    minutes: float | None = Field(None, gt=0, description="wall time after which training stops, whatever is left")
     batch: int = Field(8, ge=1)
     lr: float = Field(0.001, gt=0)
     weight_decay: float = Field(0.0005, ge=0)
