@@ -71,12 +71,18 @@ def uploads(context: dg.AssetExecutionContext, lake: LakeResource, policy: Polic
             asset="images",
             blocking=True,
             description="Great Expectations on the batch: digests, sizes, features, share in quarantine.",
-        )
+        ),
+        dg.AssetCheckSpec(
+            "cars_are_known",
+            asset="images",
+            description="Warns where most photographs of the batch have neither group nor listing: each then counts as "
+            "a car of its own.",
+        ),
     ],
 )
 def images(context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
     """Distinct photographs: size, EXIF, quality features, perceptual hash and vehicle metadata, one row each."""
-    from carsdepo_assets.data.expectations import validate_images
+    from carsdepo_assets.data.expectations import validate_groups, validate_images
     from carsdepo_assets.data.ingest import build_images
     from carsdepo_assets.data.profiling import merged, profile
 
@@ -95,7 +101,10 @@ def images(context: dg.AssetExecutionContext, lake: LakeResource, policy: Policy
     return dg.MaterializeResult(
         data_version=dg.DataVersion(context.partition_key),
         metadata=metadata,
-        check_results=[check_result("photographs_are_sound", validate_images(frame, len(refused), rules))],
+        check_results=[
+            check_result("photographs_are_sound", validate_images(frame, len(refused), rules)),
+            check_result("cars_are_known", validate_groups(frame)),
+        ],
     )
 
 

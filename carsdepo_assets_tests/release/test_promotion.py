@@ -8,8 +8,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.registry import aliases, ledger
-from carsdepo_assets.release.promoting import promote
+from carsdepo_assets.release import promoting
+from carsdepo_assets.release.promoting import GATE_LOCK, promote, roll_back
 from carsdepo_assets.release.validation import CHECKS, read_validation
 from carsdepo_assets_tests.release.world import World
 
@@ -315,3 +317,30 @@ def test_a_service_that_answers_no_inspection_fails_the_checks_not_the_asset(wor
     assert not kept.passed
     assert kept.latency == {}
     assert world.production() is None
+
+
+def test_a_rollback_waits_for_no_gate(world: World) -> None:
+    first, second = world.model("one", 0.5), world.model("two", 0.9)
+    world.promote(first)
+    world.promote(second)
+    with one_writer(world.lake, GATE_LOCK):
+        event = roll_back(world.lake, actor="ada", reason="false alarms", event_id="r1", dagster_run_id=None)
+    assert event.digest == first.digest
+
+
+def test_what_a_person_decides_while_the_gate_works_counts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = world.model("one", 0.5), world.model("two", 0.9)
+    world.promote(first)
+    judged = promoting.gate
+
+    def rejected_meanwhile(*args: Any, **options: Any) -> Any:
+        result = judged(*args, **options)
+        ledger.record(
+            world.lake, "production", "reject", digest=second.digest, version=2, actor="ada", reason="no", event_id="x"
+        )
+        return result
+
+    monkeypatch.setattr(promoting, "gate", rejected_meanwhile)
+    outcome = promote(world.lake, second, world.policy, dagster_run_id=None, reachable=lambda: None)
+    assert outcome.outcome == "refused"
+    assert world.production() == first.digest
