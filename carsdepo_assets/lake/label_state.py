@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from carsdepo_assets.lake.lake import Lake
@@ -16,7 +15,7 @@ LABEL_STATE_TAG = "carsdepo/label_state"  # of a training's run: the label state
 
 def label_state(lake: Lake) -> int:
     """Number of annotation revisions of processed photographs: what a dataset built now would see. Never shrinks."""
-    processed = pa.array(lake.read("processed", columns=["image_id"])["image_id"].to_pylist(), pa.string())
+    processed = lake.read("processed", columns=["image_id"])["image_id"].combine_chunks()
     labelled = lake.read("annotations", columns=["image_id"])["image_id"]
     return int(pc.sum(pc.is_in(labelled, value_set=processed)).as_py() or 0)
 

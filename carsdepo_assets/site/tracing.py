@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 from carsdepo_assets.lake.datasets import manifest_key
@@ -16,6 +17,7 @@ from carsdepo_assets.lake.models import ModelCard, folder, read_card
 from carsdepo_assets.registry import models
 from carsdepo_assets.registry.ledger import SERVES, Event, Stage, events, served
 from carsdepo_assets.registry.lineage import Lineage, ancestors, read_lineage
+from carsdepo_assets.registry.stored_versions import stored_versions
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.site import answers
@@ -62,6 +64,10 @@ def known_versions(tracking: Tracking | None) -> list[models.ModelVersion]:
     """All registered versions, oldest first; none where MLflow cannot be reached: lineage does not rest on it."""
     if tracking is None:
         return []
+    if tracking.uri.startswith("sqlite:///"):
+        stored = stored_versions(Path(tracking.uri.removeprefix("sqlite:///")))
+        if stored is not None:
+            return stored
     from mlflow.exceptions import MlflowException
 
     try:
