@@ -62,6 +62,7 @@ def defs() -> dg.Definitions:
             monitoring_sensors.measure_quality,
             business_sensors.new_business_files,
             alert_sensors.failed_runs,
+            alert_sensors.release_news,
             alert_sensors.service_health,
         ],
         schedules=[business_sensors.kpis_every_morning],

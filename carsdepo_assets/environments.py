@@ -14,7 +14,7 @@ from carsdepo_assets.settings import Settings
 def local(settings: Settings) -> dict[str, Any]:
     """One machine: a folder (or an S3 URL) as lake, subprocesses, MLflow on SQLite, services beside it."""
     return {
-        "lake": LakeResource(url=settings.lake, home=str(settings.home)),
+        "lake": LakeResource(url=settings.lake, home=str(settings.home), site=settings.service_url("production")),
         "policy": PolicyResource(file=str(settings.policy_file)),
         "compute": LocalCompute(s3_bucket=settings.pipes_bucket, variables=settings.variables()),
         "tracking": MlflowTracking(home=str(settings.home), uri=settings.mlflow_server),

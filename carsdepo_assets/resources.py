@@ -21,6 +21,18 @@ class LakeResource(dg.ConfigurableResource):
 
     url: str
     home: str
+    site: str = Field(default="", description="URL of the site of reports, which production's service shows")
+
+    def link(self, key: str) -> dg.UrlMetadataValue | dg.PathMetadataValue:
+        """For people: the site's page on what lies at the key; where no page shows it, its place in the lake."""
+        from carsdepo_assets.reporting.addresses import page_url
+
+        page = page_url(self.site, key) if self.site else None
+        return dg.MetadataValue.path(f"{self.url}/{key}") if page is None else dg.MetadataValue.url(page)
+
+    def address(self, key: str) -> str:
+        """The same as text, for messages."""
+        return str(self.link(key).value)
 
     def open(self) -> Lake:
         from carsdepo_assets.lake.lake import Lake

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from carsdepo_assets import __version__
-from carsdepo_assets.compute.metadata import table
+from carsdepo_assets.compute.metadata import short, table
 from carsdepo_assets.data.partitions import label_batches, upload_batches
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
@@ -95,7 +95,7 @@ def images(context: dg.AssetExecutionContext, lake: LakeResource, policy: Policy
         opened.put(f"profiles/images/{context.partition_key}.bin", profiled)
         metadata["features (whylogs profile)"] = table(merged([profiled]).reset_index(), 20)
         metadata["light"] = dg.MetadataValue.json(frame["light"].fillna("unknown").value_counts().to_dict())
-        metadata["mean luma"] = float(frame["luma_mean"].mean())
+        metadata["mean luma"] = short(float(frame["luma_mean"].mean()))
     if len(refused):
         metadata["quarantine"] = table(refused[["key", "reason", "detail"]])
     return dg.MaterializeResult(
@@ -190,6 +190,6 @@ def dataset(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
             "photographs": len(frame),
             "splits": table(counts),
             "summary": dg.MetadataValue.json(built.summary),
-            "manifest": dg.MetadataValue.path(f"{lake.url}/datasets/{built.version}/manifest.parquet"),
+            "manifest": lake.link(f"datasets/{built.version}/manifest.parquet"),
         },
     )

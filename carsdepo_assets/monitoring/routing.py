@@ -25,8 +25,18 @@ def waiting(lake: Lake) -> list[dict[str, Any]]:
     return [row for row in rows if row["report_id"] not in routed]
 
 
-def route(lake: Lake, report: Mapping[str, Any], policy: Policy, alert: Alert, now: datetime) -> Route:
-    """Decides, holds, tells, and records the route; again for the same report, the same again and no second row."""
+def route(
+    lake: Lake,
+    report: Mapping[str, Any],
+    policy: Policy,
+    alert: Alert,
+    now: datetime,
+    address: Callable[[str], str] = str,
+) -> Route:
+    """Decides, holds, tells, and records the route; again for the same report, the same again and no second row.
+
+    address: where people open what lies at a key of the lake, for the alert's link; without it the key itself is said.
+    """
     decided = decide(
         report,
         max(0, label_state.label_state(lake) - label_state.trained_state(lake)),
@@ -55,7 +65,7 @@ def route(lake: Lake, report: Mapping[str, Any], policy: Policy, alert: Alert, n
             f"Drift of {100 * report['drift']:.1f} % in {name_of(report['worst_feature'])}"
             if known
             else "Drift is not known",
-            f"{decided.said} Report: {report['report_key']}",
+            f"{decided.said} Report: {address(report['report_key'])}",
         )
     row = {
         "report_id": report_id,

@@ -174,10 +174,17 @@ class Site:
         key = f"reports/{path}"
         if key_problem(key) is None and key.endswith(".html"):
             try:
-                return HTMLResponse(self._lake().get(key), headers=_HEADERS)
+                return HTMLResponse(self._with_navigation(self._lake().get(key), path), headers=_HEADERS)
             except LakeError:
                 pass
         return self._missing(LookupError(f"No report {path!r}. The lists above name those there are."))
+
+    def _with_navigation(self, report: bytes, path: str) -> bytes:
+        """The stored report, which stands alone when it is sent to someone, with the site's links above it."""
+        here = next((name for name, (kind, *_) in _LISTS.items() if path.startswith(f"{kind}/")), "")
+        links = render(_FOLDER, "navigation.html", here=here).encode()
+        before, body, after = report.partition(b"<body>")
+        return before + body + b"\n" + links + after if body else links + report
 
     def _page(self, template: str, here: str, status: int = 200, **values: Any) -> HTMLResponse:
         html = render(_FOLDER, template, here=here, parse=datetime.fromisoformat, **values)

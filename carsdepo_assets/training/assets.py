@@ -6,7 +6,7 @@ import dagster as dg
 
 from carsdepo_assets import __version__
 from carsdepo_assets.compute.local import LocalCompute
-from carsdepo_assets.compute.metadata import picture
+from carsdepo_assets.compute.metadata import picture, rounded
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
@@ -81,14 +81,14 @@ def evaluation(
     with tracking.during(context) as mlflow_run:
         tracking.tracking().log_row(mlflow_run, logged, step=0)
     metadata: dict[str, Any] = {
-        **judged.figures,
+        **rounded(judged.figures),
         "photographs": judged.photographs,
         "boxes": judged.boxes,
         "groups": judged.groups,
         "verdict": judged.verdict,
         "dataset_version": judged.dataset,
         "golden_version": judged.golden,
-        "report": dg.MetadataValue.path(f"{lake.url}/{judged.report_key}"),
+        "report": lake.link(judged.report_key),
     }
     metadata["classes"] = dg.MetadataValue.table([dg.TableRecord(row) for row in judged.per_class])
     if judged.comparison:
@@ -144,8 +144,8 @@ def registered_model(
             "digest": candidate.digest,
             "alias": done.alias or "none",
             "verdict": done.verdict,
-            **done.figures,
-            "lineage": dg.MetadataValue.path(f"{lake.url}/{folder(candidate.digest)}/lineage.json"),
+            **rounded(done.figures),
+            "lineage": lake.link(f"{folder(candidate.digest)}/lineage.json"),
         },
         check_results=[
             dg.AssetCheckResult(
