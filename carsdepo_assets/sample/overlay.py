@@ -239,7 +239,7 @@ def _windows(stack: _Stack) -> None:
     facing = np.clip((vz + ny * vy) / np.sqrt(1 + ny * ny), 0.05, 1)
     n = 1 / np.sqrt(1 + ny * ny)
     sharp, _ = made.around.reflect(-vx, 2 * facing * ny * n - vy, 2 * facing * n - vz)
-    shine = sharp * (0.09 + 0.8 * (1 - facing) ** 5)[..., None]
+    shine = sharp[..., :3] * (0.09 + 0.8 * (1 - facing) ** 5)[..., None]
     stack.lay(glass, (0.018, 0.022, 0.022), shine)
     seal = _soft(np.abs(rays.v - edge) - 0.009, stack) * (rays.u > u1 - 0.02) * (rays.u < u2)
     stack.lay(seal, (0.015, 0.015, 0.015))

@@ -100,7 +100,7 @@ def shade(
     for layer, _ in worn or ():
         coat = coat * (1 - 0.85 * layer)
     planes = []  # a colour at a time: numpy is several times slower along an axis of three
-    for i, (shine, glow) in enumerate(zip(cv2.split(sharp), cv2.split(rough), strict=True)):
+    for i, (shine, glow) in enumerate(zip(cv2.split(sharp)[:3], cv2.split(rough)[:3], strict=True)):
         albedo = paint.albedo[i]
         plane = light[i] * (albedo * (1 - 0.55 * paint.flake))
         if paint.flake > 0:
