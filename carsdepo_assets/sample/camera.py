@@ -11,6 +11,8 @@ import numpy as np
 from carsdepo_assets.sample.scene import Light, Shot
 
 LONG, SHORT = 640, 480
+Window = tuple[slice, slice]  # rows, columns
+HalfPlane = tuple[float, float, float]  # a, b, c: where a u + b v + c >= 0, metres on the car
 _GRAIN = 1024
 
 
@@ -30,6 +32,41 @@ class Rays:
         q = np.column_stack([p, np.ones(len(p))]) @ self.matrix.T
         depth = np.maximum(q[:, 2:], 0.05)  # what lies behind the camera goes far out of the picture
         return np.asarray(np.clip(q[:, :2] / depth, -20_000, 20_000), np.float64)
+
+    def where(self, *half_planes: HalfPlane) -> Window | None:
+        """The smallest part of the picture with all pixels that look at what lies in every half plane; None: none do.
+
+        Two pixels are added on each side, since what is drawn there fades out over a pixel.
+        """
+        height, width = self.u.shape
+        to_plane = np.linalg.inv(self.matrix)
+        corners = [(0.0, 0.0), (width - 1.0, 0.0), (width - 1.0, height - 1.0), (0.0, height - 1.0)]
+        if min(float(to_plane[2] @ (x, y, 1.0)) for x, y in corners) <= 0:
+            return slice(0, height), slice(0, width)  # a corner looks past the horizon: the algebra below fails there
+        for half_plane in half_planes:
+            a, b, c = (float(q) for q in np.asarray(half_plane) @ to_plane)
+            corners = _clip(corners, a, b, c)
+            if not corners:
+                return None
+        x1, x2 = min(x for x, _ in corners), max(x for x, _ in corners)
+        y1, y2 = min(y for _, y in corners), max(y for _, y in corners)
+        return (
+            slice(max(int(np.floor(y1)) - 2, 0), min(int(np.ceil(y2)) + 3, height)),
+            slice(max(int(np.floor(x1)) - 2, 0), min(int(np.ceil(x2)) + 3, width)),
+        )
+
+
+def _clip(polygon: list[tuple[float, float]], a: float, b: float, c: float) -> list[tuple[float, float]]:
+    """The part of a convex polygon where a x + b y + c >= 0 (Sutherland and Hodgman, 1974)."""
+    kept = []
+    for (x1, y1), (x2, y2) in zip(polygon, polygon[1:] + polygon[:1], strict=True):
+        d1, d2 = a * x1 + b * y1 + c, a * x2 + b * y2 + c
+        if d1 >= 0:
+            kept.append((x1, y1))
+        if (d1 >= 0) != (d2 >= 0):
+            t = d1 / (d1 - d2)
+            kept.append((x1 + t * (x2 - x1), y1 + t * (y2 - y1)))
+    return kept
 
 
 def size(shot: Shot) -> tuple[int, int]:
@@ -65,9 +102,10 @@ def aim(shot: Shot) -> Rays:
     return Rays(u, v, (dx / length, dy / length, dz / length), matrix, shot.width_m / LONG)
 
 
-def exposure(linear: np.ndarray, shot: Shot, light: Light) -> float:
+def exposure(linear: list[np.ndarray], shot: Shot, light: Light) -> float:
     """Gain of an automatic exposure that gives in to the scene by half, as phones do."""
-    mean = float(np.minimum(linear[::8, ::8], 3.0).mean()) + 1e-4
+    thinned = np.stack([plane[::8, ::8] for plane in linear], axis=-1)
+    mean = float(np.minimum(thinned, 3.0).mean()) + 1e-4
     wanted: float = light.target * (mean / 0.25) ** 0.35
     return wanted / mean * 2.0**shot.exposure
 
@@ -80,18 +118,23 @@ def _curve() -> np.ndarray:
     return (np.clip(y, 0, 1) ** (1 / 2.2) * 255).astype(np.float32)
 
 
-def tone(linear: np.ndarray, gain: float, warmth: float) -> np.ndarray:
-    """Linear radiance -> levels 0..255 float32."""
+def tone(linear: list[np.ndarray], gain: float, warmth: float) -> list[np.ndarray]:
+    """Linear radiance -> levels 0..255 float32; red, green and blue, (H, W) each."""
     balance = np.array([gain * (1 + warmth), gain, gain * (1 - warmth)], np.float32) / 8
-    height, width = linear.shape[:2]
-    balanced = linear.reshape(height, -1) * np.tile(balance, width)  # a row at a time: long loops are fast
-    index = np.sqrt(np.clip(balanced, 0, 1)) * 4095
-    return np.take(_curve(), index.astype(np.uint16)).reshape(height, width, 3)
+    return [_tone(plane * factor) for plane, factor in zip(linear, balance, strict=True)]
 
 
-def develop(levels: np.ndarray, shot: Shot, light: Light) -> np.ndarray:
-    """Blur, vignette, noise: (H, W, 3) levels -> uint8."""
+def _tone(balanced: np.ndarray) -> np.ndarray:
+    np.clip(balanced, 0, 1, out=balanced)
+    np.sqrt(balanced, out=balanced)
+    balanced *= 4095
+    return np.take(_curve(), balanced.astype(np.uint16), out=balanced, mode="clip")
+
+
+def develop(planes: list[np.ndarray], shot: Shot, light: Light) -> np.ndarray:
+    """Blur, vignette, noise: three (H, W) of levels -> (H, W, 3) uint8."""
     rng = np.random.default_rng(shot.seed)
+    levels = cv2.merge(planes)
     if shot.blur > 0.25:
         levels = cv2.GaussianBlur(levels, (0, 0), shot.blur)
     if shot.motion > 1:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from carsdepo_assets.sample import noise
-from carsdepo_assets.sample.camera import Rays
-from carsdepo_assets.sample.damage import Window, window_of
+from carsdepo_assets.sample.camera import Rays, Window
+from carsdepo_assets.sample.damage import window_of
 from carsdepo_assets.sample.light import Surroundings
 from carsdepo_assets.sample.scene import Car, Colour
 
@@ -77,8 +76,8 @@ def shade(
     hu: np.ndarray | None = None,
     hv: np.ndarray | None = None,
     worn: list[tuple[np.ndarray, Colour]] | None = None,
-) -> np.ndarray:
-    """Linear radiance (H, W, 3) float32 of the paint in a window, with slopes added and layers worn through it.
+) -> list[np.ndarray]:
+    """Linear radiance, red, green and blue (H, W) float32, of the paint in a window, with slopes added and layers worn through it.
 
     worn: (share of the paint lost (H, W), albedo of what shows).
     """
@@ -100,7 +99,8 @@ def shade(
     for layer, _ in worn or ():
         coat = coat * (1 - 0.85 * layer)
     planes = []  # a colour at a time: numpy is several times slower along an axis of three
-    for i, (shine, glow) in enumerate(zip(cv2.split(sharp)[:3], cv2.split(rough)[:3], strict=True)):
+    for i in range(3):
+        shine, glow = sharp[..., i], rough[..., i]
         albedo = paint.albedo[i]
         plane = light[i] * (albedo * (1 - 0.55 * paint.flake))
         if paint.flake > 0:
@@ -110,7 +110,7 @@ def shade(
             plane += layer * (bare[i] * light[i] - plane)
         plane += coat * shine
         planes.append(plane)
-    return np.asarray(cv2.merge(planes), np.float32)
+    return planes
 
 
 def irradiance(

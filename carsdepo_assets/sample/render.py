@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from carsdepo_assets.sample import camera, damage
+from carsdepo_assets.sample.camera import Window
 from carsdepo_assets.sample.casting import draw_car
-from carsdepo_assets.sample.damage import Window
 from carsdepo_assets.sample.light import Surroundings, surroundings
 from carsdepo_assets.sample.overlay import Overlay, overlay
 from carsdepo_assets.sample.panel import Panel, panel, shade
@@ -89,11 +89,11 @@ def render_shot(car: Car, shot: Shot, around: Surroundings) -> tuple[np.ndarray,
     boxes: list[Box] = []
     seen: list[dict[str, Any]] = []
     changes = list(_changes(car, rays))
-    result = levels.copy()
+    result = [plane.copy() for plane in levels]
     for change in changes:
         alone = camera.tone(_shaded(made, over, change.window, [change]), gain, shot.warmth)
         visible = max(VISIBLE, OVER_NOISE * car.light.noise)
-        box, contrast = _measure(alone, levels[change.window], change.window, visible)
+        box, contrast = _measure(alone, [plane[change.window] for plane in levels], change.window, visible)
         if change.inside < INSIDE:
             box = None
         seen.append(
@@ -107,9 +107,10 @@ def render_shot(car: Car, shot: Shot, around: Surroundings) -> tuple[np.ndarray,
         if box is not None:
             boxes.append((change.class_id, *box))
         near = [c for c in changes if _meet(c.window, change.window)]
-        result[change.window] = (
-            alone if len(near) == 1 else camera.tone(_shaded(made, over, change.window, near), gain, shot.warmth)
-        )
+        if len(near) > 1:
+            alone = camera.tone(_shaded(made, over, change.window, near), gain, shot.warmth)
+        for plane, changed in zip(result, alone, strict=True):
+            plane[change.window] = changed
     return camera.develop(result, shot, car.light), boxes, seen
 
 
@@ -139,8 +140,8 @@ def _changes(car: Car, rays: camera.Rays) -> Iterator[_Change]:
             yield _Change(SCRATCH, index - len(car.dents), window, inside, None, layer)
 
 
-def _shaded(made: Panel, over: Overlay, window: Window, changes: list[_Change]) -> np.ndarray:
-    """Radiance of a window with all of the changes that fall into it."""
+def _shaded(made: Panel, over: Overlay, window: Window, changes: list[_Change]) -> list[np.ndarray]:
+    """Radiance, three (H, W), of a window with all of the changes that fall into it."""
     rows, cols = window
     shape = (rows.stop - rows.start, cols.stop - cols.start)
     hu, hv = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
@@ -164,10 +165,11 @@ def _shaded(made: Panel, over: Overlay, window: Window, changes: list[_Change]) 
 
 
 def _measure(
-    changed: np.ndarray, clean: np.ndarray, window: Window, visible: float
+    changed: list[np.ndarray], clean: list[np.ndarray], window: Window, visible: float
 ) -> tuple[tuple[float, float, float, float] | None, float]:
     """The box of what the damage changes (None when nobody would see it), and its contrast in levels."""
-    change = cv2.GaussianBlur(np.abs(changed - clean).max(axis=2), (0, 0), 1.0)
+    red, green, blue = (np.abs(a - b) for a, b in zip(changed, clean, strict=True))
+    change = cv2.GaussianBlur(np.maximum(np.maximum(red, green), blue), (0, 0), 1.0)
     strongest = float(np.partition(change.ravel(), -12)[-12]) if change.size > 12 else 0.0
     if strongest < visible:
         return None, strongest
