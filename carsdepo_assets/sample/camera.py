@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +15,7 @@ LONG, SHORT = 640, 480
 Window = tuple[slice, slice]  # rows, columns
 HalfPlane = tuple[float, float, float]  # a, b, c: where a u + b v + c >= 0, metres on the car
 _GRAIN = 1024
+_NUMBERS_AT_ONCE = 25_000  # of a plane: 100 KB of float32; measured, 5,000 and a whole picture are 15 to 20 % slower
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,9 @@ class Rays:
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """(N, 2) metres -> (N, 2) pixels, pixel centres at whole numbers."""
-        p = np.asarray(points, np.float64)
-        q = np.column_stack([p, np.ones(len(p))]) @ self.matrix.T
+        q = np.asarray(points, np.float64) @ self.matrix[:, :2].T + self.matrix[:, 2]
         depth = np.maximum(q[:, 2:], 0.05)  # what lies behind the camera goes far out of the picture
-        return np.asarray(np.clip(q[:, :2] / depth, -20_000, 20_000), np.float64)
+        return np.asarray(np.minimum(np.maximum(q[:, :2] / depth, -20_000), 20_000), np.float64)
 
     def where(self, *half_planes: HalfPlane) -> Window | None:
         """The smallest part of the picture with all pixels that look at what lies in every half plane; None: none do.
@@ -90,7 +91,7 @@ def aim(shot: Shot) -> Rays:
         [right / focal, -up / focal, forward - right * (width - 1) / 2 / focal + up * (height - 1) / 2 / focal]
     )
     to_plane = np.vstack([eye[0] * to_ray[2] - eye[2] * to_ray[0], eye[1] * to_ray[2] - eye[2] * to_ray[1], to_ray[2]])
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    x, y = np.arange(width, dtype=np.float32)[None], np.arange(height, dtype=np.float32)[:, None]
     m = to_plane.astype(np.float32)
     w = m[2, 0] * x + m[2, 1] * y + m[2, 2]
     u = (m[0, 0] * x + m[0, 1] * y + m[0, 2]) / w
@@ -141,13 +142,29 @@ def develop(planes: list[np.ndarray], shot: Shot, light: Light) -> np.ndarray:
         levels = cv2.filter2D(levels, -1, _streak(shot.motion, shot.motion_angle))
     height, width = levels.shape[:2]
     y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)[None]
-    shade = 1 - shot.vignette * (x * x + y * y) / 2
-    levels = levels * cv2.merge((shade, shade, shade))
-    top, left = rng.integers(0, _GRAIN - height), rng.integers(0, _GRAIN - width)
+    top, left = int(rng.integers(0, _GRAIN - height)), int(rng.integers(0, _GRAIN - width))
     grain = _grain()[top : top + height, left : left + width]
     grain = grain[:, ::-1] if rng.random() < 0.5 else grain
-    strength = light.noise * (0.55 + 0.45 * np.sqrt(levels * (1 / 128)))
-    return np.clip(levels + grain * strength + 0.5, 0, 255).astype(np.uint8)
+    rgb = np.empty(levels.shape, np.uint8)
+    for rows in bands(height, 3 * width):
+        shade = 1 - shot.vignette * (x * x + y[rows] * y[rows]) / 2
+        lit = levels[rows] * cv2.merge((shade, shade, shade))
+        strength = np.sqrt(lit * (1 / 128))
+        strength *= 0.45
+        strength += 0.55
+        strength *= light.noise
+        strength *= grain[rows]
+        lit += strength
+        lit += 0.5
+        rgb[rows] = np.clip(lit, 0, 255, out=lit)
+    return rgb
+
+
+def bands(height: int, width: int) -> Iterator[slice]:
+    """All rows of a picture, a few at a time: what is computed on the way then stays in the processor's cache."""
+    step = max(1, _NUMBERS_AT_ONCE // width)
+    for top in range(0, height, step):
+        yield slice(top, min(top + step, height))
 
 
 @lru_cache(maxsize=1)

@@ -50,7 +50,11 @@ def share_in_picture(rays: Rays, points: np.ndarray) -> float:
 
 def window_of(rays: Rays, points: np.ndarray, margin: int) -> Window | None:
     """The part of the picture that (N, 2) points on the car span, with a margin in pixels; None when outside."""
-    p = rays.project(points)
+    return window_around(rays.project(points), rays, margin)
+
+
+def window_around(p: np.ndarray, rays: Rays, margin: int) -> Window | None:
+    """The same of points in pixels."""
     height, width = rays.u.shape
     (left, top), (right, bottom) = p.min(axis=0).tolist(), p.max(axis=0).tolist()
     x1, y1 = max(math.floor(left) - margin, 0), max(math.floor(top) - margin, 0)

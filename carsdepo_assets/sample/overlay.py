@@ -10,7 +10,7 @@ import numpy as np
 
 from carsdepo_assets.sample import noise
 from carsdepo_assets.sample.camera import Rays, Window
-from carsdepo_assets.sample.damage import window_of
+from carsdepo_assets.sample.damage import window_around, window_of
 from carsdepo_assets.sample.panel import HANDLE, Panel, irradiance
 from carsdepo_assets.sample.scene import Car, Point
 
@@ -85,12 +85,13 @@ class _Stack:
     ) -> tuple[np.ndarray, Window] | None:
         """Coverage of a line of a width in metres, soft over a pixel."""
         p = np.asarray(points, np.float64) + shift
-        window = window_of(self.rays, p, 6)
+        pixels = self.rays.project(p)
+        window = window_around(pixels, self.rays, 6)
         if window is None:
             return None
         rows, cols = window
         mask = np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.uint8)
-        pixels = self.rays.project(p) - (cols.start, rows.start)
+        pixels -= (cols.start, rows.start)
         breadth = width / self.rays.metres_per_pixel
         cv2.polylines(
             mask, [np.round(pixels * 16).astype(np.int32)], closed, 255, max(1, round(breadth)), cv2.LINE_AA, 4
@@ -99,12 +100,13 @@ class _Stack:
 
     def area(self, points: np.ndarray) -> tuple[np.ndarray, Window] | None:
         """Coverage of a polygon, soft over a pixel."""
-        window = window_of(self.rays, points, 3)
+        pixels = self.rays.project(points)
+        window = window_around(pixels, self.rays, 3)
         if window is None:
             return None
         rows, cols = window
         mask = np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.uint8)
-        pixels = self.rays.project(points) - (cols.start, rows.start)
+        pixels -= (cols.start, rows.start)
         cv2.fillPoly(mask, [np.round(pixels * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
         return mask * np.float32(1 / 255), window
 
@@ -137,7 +139,11 @@ def _dirt(stack: _Stack) -> None:
         film = noise.sample(1.1, rays.u * 300 + oy, rays.v * 300 + ox) * 0.5
         grit = noise.sample(0.5, rays.u * 500 + ox, rays.v * 500 + oy)
         low = np.clip(1.3 - rays.v / (car.body.middle + 0.1), 0, 1)
-        behind = sum(np.exp(-((rays.u - a - 0.45) ** 2) * 9) for a in car.body.wheels)
+        behind = np.zeros_like(rays.u)
+        for axle in car.body.wheels:
+            near = rays.where((1, 0, 1.5 - axle - 0.45), (-1, 0, 1.5 + axle + 0.45))  # further off, it is nothing
+            if near is not None:
+                behind[near] += np.exp(-((rays.u[near] - axle - 0.45) ** 2) * 9)
         amount = c.dirt * np.clip(0.10 + 0.9 * low * (1 + behind) + 0.35 * film, 0, 1.3)
         amount = amount + c.dirt * 0.5 * np.clip(grit - 1.8 + low, 0, 1)
         stack.lay(np.clip(amount, 0, 0.85).astype(np.float32), c.dirt_colour)
@@ -304,24 +310,34 @@ def _wheels(stack: _Stack) -> None:
     rays, body = stack.rays, stack.made.car.body
     radius = body.wheel_radius
     for axle in body.wheels:
-        reach = radius * 1.2 + rays.metres_per_pixel
-        window = rays.where(
-            (1, 0, reach - axle), (-1, 0, reach + axle), (0, 1, reach - radius), (0, -1, reach + radius)
-        )
-        if window is None:
+        around = _disc(rays, (axle, radius), radius * 1.2)
+        if around is None:
             continue
-        du, dv = rays.u[window] - axle, rays.v[window] - radius
-        r = np.sqrt(du * du + dv * dv)
-        angle = np.arctan2(dv, du)
+        window, r, _ = around
         stack.lay(_soft(r - radius * 1.2, stack), (0.006, 0.006, 0.006), window=window)
         stack.lay(_soft(r - radius, stack), [0.02 + 0.006 * np.cos(r * 700)] * 3, window=window)
         rim = radius * 0.68
+        around = _disc(rays, (axle, radius), rim + 0.012)
+        if around is None:
+            continue
+        window, r, (du, dv) = around
         stack.lay(_soft(r - rim, stack), (0.02, 0.02, 0.02), window=window)
+        angle = np.arctan2(dv, du)
         spoke = np.clip((np.cos(angle * body.spokes + axle) - 0.2) * 6, 0, 1) * _soft(r - rim * 0.95, stack)
         ring = _soft(np.abs(r - rim * 0.95) - 0.012, stack)
         metal = np.maximum(np.maximum(spoke, ring), _soft(r - rim * 0.2, stack)).astype(np.float32)
         shine = tint(0.12 + 0.1 * np.sin(angle + 1), stack.made.around.above)
         stack.lay(metal, (0.33, 0.33, 0.34), shine, window)
+
+
+def _disc(rays: Rays, centre: Point, radius: float) -> tuple[Window, np.ndarray, tuple[np.ndarray, np.ndarray]] | None:
+    """The part of the picture with a disc on the car; in it, metres from the centre, and along u and v. None: none."""
+    (u, v), reach = centre, radius + rays.metres_per_pixel
+    window = rays.where((1, 0, reach - u), (-1, 0, reach + u), (0, 1, reach - v), (0, -1, reach + v))
+    if window is None:
+        return None
+    du, dv = rays.u[window] - u, rays.v[window] - v
+    return window, np.sqrt(du * du + dv * dv), (du, dv)
 
 
 def _street(stack: _Stack) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from carsdepo_assets.sample import noise
@@ -43,10 +44,18 @@ def _slopes(car: Car, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
     body, u, v = car.body, rays.u, rays.v
     hv = -body.barrel * (v - body.middle)
     middle = body.length / 2
-    hu = -0.035 * (u - middle) - 0.9 * np.sign(u - middle) * np.maximum(np.abs(u - middle) - 0.42 * body.length, 0)
+    hu = -0.035 * (u - middle)
+    straight = 0.42 * body.length  # the ends bow inwards
+    for side in (-1, 1):
+        part = rays.where((side, 0, -side * middle - straight))
+        if part is not None:
+            hu[part] -= 0.9 * side * np.maximum(side * (u[part] - middle) - straight, 0)
     for height, rise, tilt, width in body.creases:
-        d = (v - height - rise * (u - middle)) / width
-        hv = hv + tilt * np.exp(-0.5 * d * d) * (0.4 - d)
+        reach, base = 6 * width, height - rise * middle  # further off, it is nothing
+        part = rays.where((-rise, 1, reach - base), (rise, -1, reach + base))
+        if part is not None:
+            d = (v[part] - height - rise * (u[part] - middle)) / width
+            hv[part] += tilt * np.exp(-0.5 * d * d) * (0.4 - d)
     for axle in body.wheels:  # the flared lip of the arch
         part = _around(rays, axle, body.wheel_radius, body.wheel_radius * 1.3 + 0.12)
         if part is not None:
@@ -77,9 +86,9 @@ def shade(
     hv: np.ndarray | None = None,
     worn: list[tuple[np.ndarray, Colour]] | None = None,
 ) -> list[np.ndarray]:
-    """Linear radiance, red, green and blue (H, W) float32, of the paint in a window, with slopes added and layers worn through it.
+    """Linear radiance of the paint in a window: red, green and blue, (H, W) float32 each.
 
-    worn: (share of the paint lost (H, W), albedo of what shows).
+    hu, hv: slopes added to the panel's. worn: share of the paint lost (H, W), and albedo of what shows, of each layer.
     """
     paint, around = made.car.paint, made.around
     vx, vy, vz = (c[window] for c in made.rays.view)
@@ -92,7 +101,7 @@ def shade(
     sharp, rough = around.reflect(rx, ry, rz)
     light = irradiance(made, window, nx, ny, nz)
     flake = made.flake[window]
-    metal = 1.35 * paint.flake * (1 + 0.10 * paint.flake * flake) * facing ** (2 * paint.flop)
+    metal = 1.35 * paint.flake * (1 + 0.10 * paint.flake * flake) * cv2.pow(facing, 2 * paint.flop)
     sparkle = np.maximum(flake - 2.2, 0) * (0.5 * paint.flake) * made.sunlit[window]
     grazing = (1 - facing) * (1 - facing)
     coat = paint.gloss + (1 - paint.gloss) * grazing * grazing * (1 - facing)
@@ -125,7 +134,10 @@ def irradiance(
     up = np.broadcast_to(np.asarray(0.5 + 0.5 * np.asarray(ny, np.float32), np.float32), shape)
     s, (vx, vy, vz) = around.sun, (c[window] for c in made.rays.view)
     direct = np.maximum(nx * s[0] + ny * s[1] + nz * s[2], 0) * made.sunlit[window] if light.sun > 0 else None
-    flash = (np.maximum(nx * vx + ny * vy + nz * vz, 0) ** 3) * (light.flash * 0.5) if light.flash > 0 else None
+    flash = None
+    if light.flash > 0:
+        towards = np.maximum(nx * vx + ny * vy + nz * vz, 0)
+        flash = towards * towards * towards * (light.flash * 0.5)
     planes = []
     for i in range(3):
         plane = up * (around.above[i] - around.below[i]) + around.below[i]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from carsdepo_assets.sample.casting import draw_car
 from carsdepo_assets.sample.light import Surroundings, surroundings
 from carsdepo_assets.sample.overlay import Overlay, overlay
 from carsdepo_assets.sample.panel import Panel, panel, shade
-from carsdepo_assets.sample.scene import DENT, SCRATCH, Car, Dent, LightName, Scratch, Shot
+from carsdepo_assets.sample.scene import DENT, SCRATCH, Car, Colour, Dent, LightName, Scratch, Shot
 
 Box = tuple[int, float, float, float, float]  # class id, x1, y1, x2, y2: pixels of the upright picture, half-open
 
@@ -25,7 +25,6 @@ OVER_NOISE = 1.4  # nor would anybody see what changes less than this many stand
 EDGE = 0.22  # share of the strongest change that is still damage, as is all twice as strong as one can see
 SMALLEST = 12  # px: a label's smallest side
 INSIDE = 0.4  # a damage of which less lies in the picture goes unlabelled, as nobody could tell what it is
-_FULL: Window = (slice(None), slice(None))
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def render_shot(car: Car, shot: Shot, around: Surroundings) -> tuple[np.ndarray,
     rays = camera.aim(shot)
     made = panel(car, around, rays, _sunlit(car, rays))
     over = overlay(made)
-    clean = over.over(shade(made, _FULL))
+    clean = _radiance(made, over, (slice(0, rays.u.shape[0]), slice(0, rays.u.shape[1])))
     gain = camera.exposure(clean, shot, car.light)
     levels = camera.tone(clean, gain, shot.warmth)
     boxes: list[Box] = []
@@ -161,7 +160,28 @@ def _shaded(made: Panel, over: Overlay, window: Window, changes: list[_Change]) 
             layer = np.zeros(shape, np.float32)
             layer[here] = change.layer[there]
             worn.append((layer, made.car.scratches[change.index].albedo))
-    return over.over(shade(made, window, hu, hv, worn), window)
+    return _radiance(made, over, window, hu, hv, worn)
+
+
+def _radiance(
+    made: Panel,
+    over: Overlay,
+    window: Window,
+    hu: np.ndarray | None = None,
+    hv: np.ndarray | None = None,
+    worn: Sequence[tuple[np.ndarray, Colour]] = (),
+) -> list[np.ndarray]:
+    """What the camera sees in a window, three (H, W) float32; slopes and wear as `shade` takes them."""
+    rows, cols = window
+    height, width = rows.stop - rows.start, cols.stop - cols.start
+    planes = [np.empty((height, width), np.float32) for _ in range(3)]
+    for here in camera.bands(height, width):
+        part = (slice(rows.start + here.start, rows.start + here.stop), cols)
+        slopes = [None if slope is None else slope[here] for slope in (hu, hv)]
+        paint = shade(made, part, *slopes, [(layer[here], albedo) for layer, albedo in worn])
+        for plane, seen in zip(planes, over.over(paint, part), strict=True):
+            plane[here] = seen
+    return planes
 
 
 def _measure(
