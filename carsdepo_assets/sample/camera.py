@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
+from carsdepo_assets.sample.bands import bands
 from carsdepo_assets.sample.scene import Light, Shot
 
 LONG, SHORT = 640, 480
+Window = tuple[slice, slice]  # rows, columns
+HalfPlane = tuple[float, float, float]  # a, b, c: where a u + b v + c >= 0, metres on the car
+_GRAIN = 1024
 Window = tuple[slice, slice]  # rows, columns
 HalfPlane = tuple[float, float, float]  # a, b, c: where a u + b v + c >= 0, metres on the car
 _GRAIN = 1024
@@ -122,14 +125,15 @@ def _curve() -> np.ndarray:
 def tone(linear: list[np.ndarray], gain: float, warmth: float) -> list[np.ndarray]:
     """Linear radiance -> levels 0..255 float32; red, green and blue, (H, W) each."""
     balance = np.array([gain * (1 + warmth), gain, gain * (1 - warmth)], np.float32) / 8
-    return [_tone(plane * factor) for plane, factor in zip(linear, balance, strict=True)]
-
-
-def _tone(balanced: np.ndarray) -> np.ndarray:
-    np.clip(balanced, 0, 1, out=balanced)
-    np.sqrt(balanced, out=balanced)
-    balanced *= 4095
-    return np.take(_curve(), balanced.astype(np.uint16), out=balanced, mode="clip")
+    levels = [np.empty_like(plane) for plane in linear]
+    for rows in bands(*linear[0].shape):
+        for plane, factor, level in zip(linear, balance, levels, strict=True):
+            balanced = plane[rows] * factor
+            np.clip(balanced, 0, 1, out=balanced)
+            np.sqrt(balanced, out=balanced)
+            balanced *= 4095
+            np.take(_curve(), balanced.astype(np.uint16), out=level[rows], mode="clip")
+    return levels
 
 
 def develop(planes: list[np.ndarray], shot: Shot, light: Light) -> np.ndarray:
@@ -144,7 +148,7 @@ def develop(planes: list[np.ndarray], shot: Shot, light: Light) -> np.ndarray:
     y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)[None]
     top, left = int(rng.integers(0, _GRAIN - height)), int(rng.integers(0, _GRAIN - width))
     grain = _grain()[top : top + height, left : left + width]
-    grain = grain[:, ::-1] if rng.random() < 0.5 else grain
+    grain = cv2.flip(grain, 1) if rng.random() < 0.5 else grain
     rgb = np.empty(levels.shape, np.uint8)
     for rows in bands(height, 3 * width):
         shade = 1 - shot.vignette * (x * x + y[rows] * y[rows]) / 2
@@ -158,13 +162,6 @@ def develop(planes: list[np.ndarray], shot: Shot, light: Light) -> np.ndarray:
         lit += 0.5
         rgb[rows] = np.clip(lit, 0, 255, out=lit)
     return rgb
-
-
-def bands(height: int, width: int) -> Iterator[slice]:
-    """All rows of a picture, a few at a time: what is computed on the way then stays in the processor's cache."""
-    step = max(1, _NUMBERS_AT_ONCE // width)
-    for top in range(0, height, step):
-        yield slice(top, min(top + step, height))
 
 
 @lru_cache(maxsize=1)

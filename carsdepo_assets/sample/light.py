@@ -167,7 +167,7 @@ def _glow(
 
 def _sky(light: Light, sphere: _Sphere, shift: np.ndarray) -> list[np.ndarray]:
     """Red, green and blue of sky and clouds."""
-    clouds = noise.sample(1.6, sphere.azimuth * 90 + float(shift[0]), sphere.elevation * 180 + float(shift[1]))
+    clouds = noise.sample(1.6, sphere.azimuth, sphere.elevation, (90, 180), (shift[0], shift[1]))
     cover = np.clip(clouds * 0.6 + 0.2, 0, 1) * light.cloud * 0.8
     top, low = np.array(light.sky_top, np.float32), np.array(light.sky_low, np.float32)
     white = (low + top).mean() * 0.65 + 0.1 * low
@@ -180,8 +180,8 @@ def _sky(light: Light, sphere: _Sphere, shift: np.ndarray) -> list[np.ndarray]:
 
 def _ground(light: Light, planes: list[np.ndarray], sphere: _Sphere, shift: np.ndarray) -> None:
     rows = slice(int(np.flatnonzero(sphere.ground.any(axis=1))[0]), SIZE)
-    at = sphere.azimuth[rows] * 150 + float(shift[1]), sphere.elevation[rows] * 500 + float(shift[0])
-    surface = 1 + 0.10 * noise.sample(1.0, *at) + sphere.haze[rows] + sphere.kerb[rows] * 0.9
+    grain = noise.sample(1.0, sphere.azimuth[rows], sphere.elevation[rows], (150, 500), (shift[1], shift[0]))
+    surface = 1 + 0.10 * grain + sphere.haze[rows] + sphere.kerb[rows] * 0.9
     _mix([p[rows] for p in planes], sphere.ground[rows], [surface * np.float32(c) for c in light.ground])
 
 
@@ -200,15 +200,15 @@ def _skyline(light: Light, planes: list[np.ndarray], sphere: _Sphere, rng: np.ra
         cell_x, cell_y = (azimuth[part] - at + half) * across, elevation[part] * up
         pane = ((cell_x % 1 > 0.4) & (cell_y % 1 > 0.45)).astype(np.float32)
         if light.name == "night":
-            lit = noise.sample(0.0, np.floor(cell_x) + 31, np.floor(cell_y) + 57) > 0.7
+            lit = noise.sample(0.0, np.floor(cell_x), np.floor(cell_y), shift=(31, 57)) > 0.7
             tones = [tone[i] + pane * lit * np.float32(c) for i, c in enumerate((0.5, 0.4, 0.22))]
         else:
             tones = [c * (1 - pane * 0.55) for c in tone]
         _mix([p[part] for p in planes], wall[part], tones)
     if light.trees > 0:
-        edge = light.trees * (0.6 + 0.35 * noise.sample(1.2, azimuth * 200, np.full_like(azimuth, 40.0)))
+        edge = light.trees * (0.6 + 0.35 * noise.sample(1.2, azimuth, np.zeros_like(azimuth), (200, 1), (0, 40)))
         leaf = _inside(elevation - edge, 0.0, 0.03) * above
-        mottled = np.maximum(0.16 + 0.06 * noise.sample(0.6, azimuth * 200, elevation * 200), 0.03)
+        mottled = np.maximum(0.16 + 0.06 * noise.sample(0.6, azimuth, elevation, (200, 200)), 0.03)
         tree = low * np.array([0.8, 1.0, 0.6], np.float32)
         _mix(planes, leaf, [mottled * c for c in tree])
 

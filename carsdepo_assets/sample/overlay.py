@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from carsdepo_assets.sample import noise
+from carsdepo_assets.sample.bands import bands
 from carsdepo_assets.sample.camera import Rays, Window
 from carsdepo_assets.sample.damage import window_around, window_of
 from carsdepo_assets.sample.panel import HANDLE, Panel, irradiance
@@ -40,9 +41,11 @@ def tint(plane: np.ndarray, colour: Sequence[float] | np.ndarray) -> list[np.nda
 class _Stack:
     def __init__(self, made: Panel) -> None:
         self.made, self.rays = made, made.rays
-        self.light = irradiance(made, _ALL, 0.0, 0.05, 1.0)
         self.cover = np.zeros(self.rays.u.shape, np.float32)
         self.radiance = np.zeros((3, *self.rays.u.shape), np.float32)
+        self.light = np.empty_like(self.radiance)
+        for window in _strips(self.rays):
+            self.light[:, *window] = irradiance(made, window, 0.0, 0.05, 1.0)
 
     def lay(self, alpha: np.ndarray, albedo: Tone, gloss: Tone | None = None, window: Window = _ALL) -> None:
         """A layer of an albedo (and radiance on top of it, if any) over what is there; alpha (H, W) of the window."""
@@ -111,6 +114,13 @@ class _Stack:
         return mask * np.float32(1 / 255), window
 
 
+def _strips(rays: Rays) -> Iterator[Window]:
+    """The whole picture, a few rows at a time."""
+    height, width = rays.u.shape
+    for rows in bands(height, width):
+        yield rows, slice(0, width)
+
+
 def _plain(tone: float | np.ndarray) -> np.float32 | np.ndarray:
     return np.float32(tone) if np.ndim(tone) == 0 else np.asarray(tone)
 
@@ -136,17 +146,19 @@ def _dirt(stack: _Stack) -> None:
     car, rays = stack.made.car, stack.rays
     c, (ox, oy) = car.clutter, car.clutter.noise_offset
     if c.dirt > 0.02:
-        film = noise.sample(1.1, rays.u * 300 + oy, rays.v * 300 + ox) * 0.5
-        grit = noise.sample(0.5, rays.u * 500 + ox, rays.v * 500 + oy)
-        low = np.clip(1.3 - rays.v / (car.body.middle + 0.1), 0, 1)
         behind = np.zeros_like(rays.u)
         for axle in car.body.wheels:
             near = rays.where((1, 0, 1.5 - axle - 0.45), (-1, 0, 1.5 + axle + 0.45))  # further off, it is nothing
             if near is not None:
                 behind[near] += np.exp(-((rays.u[near] - axle - 0.45) ** 2) * 9)
-        amount = c.dirt * np.clip(0.10 + 0.9 * low * (1 + behind) + 0.35 * film, 0, 1.3)
-        amount = amount + c.dirt * 0.5 * np.clip(grit - 1.8 + low, 0, 1)
-        stack.lay(np.clip(amount, 0, 0.85).astype(np.float32), c.dirt_colour)
+        for part in _strips(rays):
+            u, v = rays.u[part], rays.v[part]
+            film = noise.sample(1.1, u, v, (300, 300), (oy, ox)) * 0.5
+            grit = noise.sample(0.5, u, v, (500, 500), (ox, oy))
+            low = np.clip(1.3 - v / (car.body.middle + 0.1), 0, 1)
+            amount = c.dirt * np.clip(0.10 + 0.9 * low * (1 + behind[part]) + 0.35 * film, 0, 1.3)
+            amount += c.dirt * 0.5 * np.clip(grit - 1.8 + low, 0, 1)
+            stack.lay(np.clip(amount, 0, 0.85), c.dirt_colour, window=part)
     for u, top, length, width, opacity in c.streaks:
         t = np.linspace(0, 1, 9)
         points = np.column_stack([u + 0.004 * np.sin(5 * t + 40 * u), top - length * t])
@@ -355,7 +367,7 @@ def _street(stack: _Stack) -> None:
     top = np.minimum(belt(car, u) + 0.05 + np.maximum(cabin, 0), body.roof)
     outside = np.maximum(ends, _soft(top - v, stack)) * (1 - under[window])
     if outside.any():
-        blot = noise.sample(1.6, u * 60 + ox, v * 60 + oy)
+        blot = noise.sample(1.6, u, v, (60, 60), (ox, oy))
         stack.lay(outside, tint(1 + 0.18 * blot, (0.30, 0.29, 0.27)), window=window)
 
 
@@ -373,7 +385,7 @@ def _under(stack: _Stack) -> np.ndarray:
         here *= 1 - _soft(np.sqrt(du * du + dv * dv) - body.wheel_radius, stack)
     if here.any():
         ox, oy = stack.made.car.clutter.noise_offset
-        grain = 1 + 0.15 * noise.sample(0.4, u * 250 + ox, v * 900 + oy)
+        grain = 1 + 0.15 * noise.sample(0.4, u, v, (250, 900), (ox, oy))
         depth = np.clip((body.sill - v) / 0.14, 0.02, 1) ** 2  # the car's own shadow
         stack.lay(here, tint(0.14 * grain * depth, (1.0, 0.98, 0.95)), window=window)
     under[window] = here

@@ -32,7 +32,7 @@ class Panel:
 def panel(car: Car, around: Surroundings, rays: Rays, sunlit: np.ndarray) -> Panel:
     hu, hv = _slopes(car, rays)
     ox, oy = car.clutter.noise_offset
-    flake = noise.sample(0.0, rays.u * 900 + ox, rays.v * 900 + oy)
+    flake = noise.sample(0.0, rays.u, rays.v, (900, 900), (ox, oy))
     return Panel(car, around, rays, hu, hv, sunlit, flake)
 
 
@@ -74,8 +74,8 @@ def _slopes(car: Car, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
             hv[part] += 1.1 * q * rest
     ox, oy = car.clutter.noise_offset
     peel = car.paint.peel
-    hu += peel * noise.sample(1.3, u * 260 + ox, v * 260 + oy)
-    hv += peel * noise.sample(1.3, u * 260 + oy + 99, v * 260 + ox)
+    hu += peel * noise.sample(1.3, u, v, (260, 260), (ox, oy))
+    hv += peel * noise.sample(1.3, u, v, (260, 260), (oy + 99, ox))
     return hu, hv
 
 

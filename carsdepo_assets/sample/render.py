@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from carsdepo_assets.sample import camera, damage
+from carsdepo_assets.sample.bands import bands
 from carsdepo_assets.sample.camera import Window
 from carsdepo_assets.sample.casting import draw_car
 from carsdepo_assets.sample.light import Surroundings, surroundings
@@ -175,7 +176,7 @@ def _radiance(
     rows, cols = window
     height, width = rows.stop - rows.start, cols.stop - cols.start
     planes = [np.empty((height, width), np.float32) for _ in range(3)]
-    for here in camera.bands(height, width):
+    for here in bands(height, width):
         part = (slice(rows.start + here.start, rows.start + here.stop), cols)
         slopes = [None if slope is None else slope[here] for slope in (hu, hv)]
         paint = shade(made, part, *slopes, [(layer[here], albedo) for layer, albedo in worn])
