@@ -16,7 +16,8 @@ from carsdepo_assets.sample.panel import HANDLE, Panel, irradiance
 from carsdepo_assets.sample.scene import Car, Point
 
 _ALL: Window = (slice(None), slice(None))
-_FEW = 0.25  # a layer that covers less of its window than this share is laid pixel by pixel
+_SMALL = 4_096  # pixels
+_FEW = 0.25  # a layer that covers less of a window that is not small is laid on the pixels that it covers
 Tone = Sequence[float] | Sequence[np.ndarray] | np.ndarray  # red, green, blue: numbers, or (H, W) of a layer's window
 
 
@@ -38,6 +39,15 @@ def tint(plane: np.ndarray, colour: Sequence[float] | np.ndarray) -> list[np.nda
     return [plane * np.float32(c) for c in colour]
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """mask: (H, W) uint8 of the window; times unit it is the coverage, 0..1."""
+
+    mask: np.ndarray
+    unit: float
+    window: Window
+
+
 class _Stack:
     def __init__(self, made: Panel) -> None:
         self.made, self.rays = made, made.rays
@@ -47,24 +57,45 @@ class _Stack:
         for window in _strips(self.rays):
             self.light[:, *window] = irradiance(made, window, 0.0, 0.05, 1.0)
 
-    def lay(self, alpha: np.ndarray, albedo: Tone, gloss: Tone | None = None, window: Window = _ALL) -> None:
-        """A layer of an albedo (and radiance on top of it, if any) over what is there; alpha (H, W) of the window."""
-        alpha = alpha.astype(np.float32, copy=False)
-        covered = np.flatnonzero(alpha != 0)
-        if len(covered) == 0:
-            return
-        if len(covered) > _FEW * alpha.size:
-            self._mix(self._planes(window), alpha, albedo, gloss)
-            return
-        rows, cols = window[0].start or 0, window[1].start or 0
+    def lay(
+        self,
+        alpha: np.ndarray,
+        albedo: Tone,
+        gloss: Tone | None = None,
+        window: Window = _ALL,
+        share: float = 1.0,
+    ) -> None:
+        """A layer of an albedo (and radiance on top of it, if any) over what is there.
+
+        alpha: (H, W) of the window; times share it is the layer's opacity, 0..1.
+        """
+        if alpha.size > _SMALL:
+            covered = np.flatnonzero(alpha)
+            if len(covered) == 0:
+                return
+            if len(covered) < _FEW * alpha.size:
+                self._lay_on(covered, alpha, albedo, gloss, window, share)
+                return
+        self._mix(self._planes(window), alpha * np.float32(share), albedo, gloss)
+
+    def _lay_on(
+        self,
+        covered: np.ndarray,
+        alpha: np.ndarray,
+        albedo: Tone,
+        gloss: Tone | None,
+        window: Window,
+        share: float,
+    ) -> None:
+        """The same on some of the window's pixels, by their places in it."""
         y, x = np.divmod(covered, alpha.shape[1])
-        there = (y + rows) * self.cover.shape[1] + (x + cols)
+        there = (y + (window[0].start or 0)) * self.cover.shape[1] + (x + (window[1].start or 0))
         picked = [plane.reshape(-1)[there] for plane in self._planes(_ALL)]
-        few = [None if t is None else [_pick(c, covered) for c in t] for t in (albedo, gloss)]
-        self._mix(picked, alpha.reshape(-1)[covered], few[0] or (), few[1])
-        self.cover.reshape(-1)[there] = picked[0]
-        for i in range(3):
-            self.radiance[i].reshape(-1)[there] = picked[1 + i]
+        albedo = [_pick(c, covered) for c in albedo]
+        gloss = None if gloss is None else [_pick(c, covered) for c in gloss]
+        self._mix(picked, alpha.reshape(-1)[covered] * np.float32(share), albedo, gloss)
+        for plane, changed in zip((self.cover, *self.radiance), picked, strict=False):
+            plane.reshape(-1)[there] = changed
 
     def _planes(self, window: Window) -> list[np.ndarray]:
         """Cover, the three of radiance, the three of light."""
@@ -83,10 +114,15 @@ class _Stack:
             colour *= alpha
             radiance += colour
 
+    def draw(self, drawn: _Drawn | None, albedo: Tone, gloss: Tone | None = None, share: float = 1.0) -> None:
+        """Lays what line() or area() has drawn, if any of it is in the picture."""
+        if drawn is not None:
+            self.lay(drawn.mask, albedo, gloss, drawn.window, drawn.unit * share)
+
     def line(
         self, points: tuple[Point, ...] | np.ndarray, width: float, closed: bool = False, shift: Point = (0.0, 0.0)
-    ) -> tuple[np.ndarray, Window] | None:
-        """Coverage of a line of a width in metres, soft over a pixel."""
+    ) -> _Drawn | None:
+        """A line of a width in metres, soft over a pixel."""
         p = np.asarray(points, np.float64) + shift
         pixels = self.rays.project(p)
         window = window_around(pixels, self.rays, 6)
@@ -99,10 +135,10 @@ class _Stack:
         cv2.polylines(
             mask, [np.round(pixels * 16).astype(np.int32)], closed, 255, max(1, round(breadth)), cv2.LINE_AA, 4
         )
-        return mask * np.float32(min(breadth, 1.0) / 255), window
+        return _Drawn(mask, min(breadth, 1.0) / 255, window)
 
-    def area(self, points: np.ndarray) -> tuple[np.ndarray, Window] | None:
-        """Coverage of a polygon, soft over a pixel."""
+    def area(self, points: np.ndarray) -> _Drawn | None:
+        """A polygon, soft over a pixel."""
         pixels = self.rays.project(points)
         window = window_around(pixels, self.rays, 3)
         if window is None:
@@ -111,7 +147,7 @@ class _Stack:
         mask = np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.uint8)
         pixels -= (cols.start, rows.start)
         cv2.fillPoly(mask, [np.round(pixels * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-        return mask * np.float32(1 / 255), window
+        return _Drawn(mask, 1 / 255, window)
 
 
 def _strips(rays: Rays) -> Iterator[Window]:
@@ -164,9 +200,9 @@ def _dirt(stack: _Stack) -> None:
         points = np.column_stack([u + 0.004 * np.sin(5 * t + 40 * u), top - length * t])
         drawn = stack.line(points, width)
         if drawn is not None:
-            mask, window = drawn
-            fade = np.clip((rays.v[window] - top + length) / length, 0, 1)
-            stack.lay(cv2.GaussianBlur(mask, (0, 0), 1.2) * fade * opacity, c.dirt_colour, window=window)
+            fade = np.clip((rays.v[drawn.window] - top + length) / length, 0, 1)
+            soft = cv2.GaussianBlur(drawn.mask * np.float32(drawn.unit), (0, 0), 1.2)
+            stack.lay(soft * fade, c.dirt_colour, window=drawn.window, share=opacity)
 
 
 def _gaps(stack: _Stack) -> None:
@@ -176,12 +212,9 @@ def _gaps(stack: _Stack) -> None:
             (0.010, (0.0, 0.0), (0.02, 0.02, 0.02), 0.45),
             (0.0045, (0.0, 0.0), (0.004, 0.004, 0.004), 1.0),
         ):
-            drawn = stack.line(gap, width, closed, shift)
-            if drawn is not None:
-                stack.lay(drawn[0] * alpha, albedo, window=drawn[1])
-        drawn = stack.line(gap, 0.003, closed, (0.005, -0.003))  # the edge that catches the light
-        if drawn is not None:
-            stack.lay(drawn[0] * 0.35, stack.made.car.paint.albedo, 0.35 * stack.made.around.above, drawn[1])
+            stack.draw(stack.line(gap, width, closed, shift), albedo, share=alpha)
+        edge = stack.line(gap, 0.003, closed, (0.005, -0.003))  # it catches the light
+        stack.draw(edge, stack.made.car.paint.albedo, 0.35 * stack.made.around.above, 0.35)
 
 
 def _fittings(stack: _Stack) -> None:
@@ -216,9 +249,7 @@ def _fittings(stack: _Stack) -> None:
             (0.026, (0.0, 0.0), paint, 0.05, 1.0),
             (0.007, (0.0, 0.006), paint, 0.35, 0.8),
         ):
-            drawn = stack.line(bar, breadth, shift=shift)
-            if drawn is not None:
-                stack.lay(drawn[0] * share, colour, glow * around.above, drawn[1])
+            stack.draw(stack.line(bar, breadth, shift=shift), colour, glow * around.above, share)
     if body.badge is not None:
         _badge(stack, *body.badge)
 
@@ -236,7 +267,7 @@ def _badge(stack: _Stack, text: str, u: float, v: float, height: float) -> None:
     to = (stack.rays.project(corners) - (cols.start, rows.start)).astype(np.float32)
     matrix = cv2.getPerspectiveTransform(np.array([(0, 0), (w, 0), (w, h), (0, h)], np.float32), to)
     mask = cv2.warpPerspective(sheet, matrix, (cols.stop - cols.start, rows.stop - rows.start), flags=cv2.INTER_AREA)
-    stack.lay(mask.astype(np.float32) / 255, (0.2, 0.2, 0.2), 0.5 * stack.made.around.above, window)
+    stack.draw(_Drawn(mask, 1 / 255, window), (0.2, 0.2, 0.2), 0.5 * stack.made.around.above)
 
 
 def _stickers(stack: _Stack) -> None:
@@ -244,16 +275,12 @@ def _stickers(stack: _Stack) -> None:
         c, s = np.cos(angle), np.sin(angle)
         turn = np.array([[c, s], [-s, c]])
         corner = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (width / 2, height / 2)
-        drawn = stack.area(corner @ turn + (u, v))
-        if drawn is not None:
-            stack.lay(drawn[0], colour, window=drawn[1])
+        stack.draw(stack.area(corner @ turn + (u, v)), colour)
         ink = np.array([0.03 if x > 0.3 else 0.7 for x in colour], np.float32)
         for i in range(bars):
             at = height * (0.5 - (i + 1) / (bars + 1))
             ends = np.array([(-width * 0.38, at), (width * (0.38 - 0.17 * (i % 3)), at)]) @ turn + (u, v)
-            line = stack.line(ends, height * 0.35 / bars)
-            if line is not None:
-                stack.lay(line[0] * 0.9, ink, window=line[1])
+            stack.draw(stack.line(ends, height * 0.35 / bars), ink, share=0.9)
 
 
 def _drops(stack: _Stack) -> None:
@@ -263,9 +290,8 @@ def _drops(stack: _Stack) -> None:
     ring = np.column_stack([np.cos(t), 1.15 * np.sin(t)])
     for u, v, radius in drops[_near_the_picture(stack.rays, drops)].tolist():
         for scale, shift, tone, alpha in ((1.0, 0.25, 0.03, 0.35), (0.8, -0.35, 0.3, 0.4), (0.35, 0.3, 1.2, 0.8)):
-            drawn = stack.area(ring * (radius * scale) + (u, v + radius * shift))
-            if drawn is not None:
-                stack.lay(drawn[0] * alpha, stack.made.car.paint.albedo, tone * around.above, drawn[1])
+            drop = stack.area(ring * (radius * scale) + (u, v + radius * shift))
+            stack.draw(drop, stack.made.car.paint.albedo, tone * around.above, alpha)
 
 
 def _near_the_picture(rays: Rays, drops: np.ndarray) -> np.ndarray:
