@@ -97,12 +97,28 @@ class GatePolicy(_Section):
     )
     level: float = Field(0.95, gt=0.5, lt=1, description="of the paired bootstrap's interval")
     resamples: int = Field(1000, ge=100)
-    map50_tolerance: float = Field(0.02, ge=0, description="champion - tolerance is the bar for overall mAP@.5")
-    recall_tolerance: float = Field(0.03, ge=0, description="the same for the recall of each class")
+    map50_tolerance: float = Field(
+        0.02, ge=0, description="of 1: not worse means overall mAP@.5 at or above the champion's less this"
+    )
+    recall_tolerance: float = Field(
+        0.03, ge=0, description="of 1: recall that a class may not lose significantly, at equal false alarms"
+    )
+    precision_tolerance: float = Field(
+        0.05, ge=0, description="of 1: precision that a class may not lose significantly, at equal false alarms"
+    )
+    footing_false_alarms: float = Field(
+        0.125,
+        gt=0,
+        description="false alarms a photograph at which recall and precision of the classes are compared at least; "
+        "more where both models give more at their own thresholds",
+    )
     floor_map50: float = Field(0.05, ge=0, le=1, description="mAP@.5 under which nothing goes to production")
     floor_recall: float = Field(0.02, ge=0, le=1, description="recall of each class under which nothing goes live")
     slice_min_boxes: int = Field(300, ge=1, description="boxes: smaller slices (light, camera) have no veto")
-    slice_harm: float = Field(0.05, ge=0, description="mAP@.5 that a slice may not lose significantly")
+    slice_harm: float = Field(0.05, ge=0, description="of 1: mAP@.5 that a slice may not lose significantly")
+    veto_min_groups: int = Field(
+        10, ge=2, description="cars: a class or slice whose boxes are of fewer has no veto, as chance would decide"
+    )
     latency_p95_ms: float = Field(2000.0, gt=0, description="milliseconds for one photograph over HTTP at staging")
     parity_share: float = Field(0.98, gt=0, le=1, description="share of boxes that the export must give back")
 
