@@ -48,12 +48,16 @@ class Pipeline:
     @classmethod
     @contextmanager
     def open(cls, settings: Settings) -> Iterator[Pipeline]:
-        """Opens the instance of settings.home. Raises PipelineError when another command is at work on it."""
+        """Opens the instance of settings.home.
+
+        Raises PolicyError where the policy cannot be read, PipelineError when another command is at work on the home.
+        """
+        settings.policy()
         import warnings
 
         import dagster as dg
 
-        os.environ.update(settings.variables())
+        os.environ.update(settings.variables() | settings.secrets())
         # Dagster's own Pipes session warns that Dagster's own reader is in preview.
         warnings.filterwarnings("ignore", message=".*PipesMessageReader.expected_writer_count")
         settings.home.mkdir(parents=True, exist_ok=True)
