@@ -147,7 +147,7 @@ def test_a_named_file_that_is_missing_is_an_error_everywhere(
         settings.policy()
     with pytest.raises(PolicyError, match=said):
         resources(settings)["policy"].read()
-    for call in (["policy", "show"], ["train"], ["demo"], ["dev"], ["serve", "--stage", "production", "--port", "0"]):
+    for call in (["policy", "show"], ["demo"], ["dev"], ["serve", "--stage", "production", "--port", "0"]):
         result = CliRunner().invoke(app, [*call, "--home", str(places[0])])
         assert result.exit_code == 1, call
         assert said in result.stderr.replace("\n", " "), call

@@ -30,7 +30,12 @@ def _commands(settings: Settings) -> dict[str, list[str]]:
     mlflow += ["--artifacts-destination", str(settings.home / "mlartifacts")]
     mlflow += ["--host", "127.0.0.1", "--port", str(settings.mlflow_port)]
     services = {f"{stage} service": command(stage) for stage in STAGES}
-    return {"Dagster": dagster, "MLflow": mlflow, **services}
+    return {"Dagster": dagster, **({} if _mlflow_elsewhere(settings) else {"MLflow": mlflow}), **services}
+
+
+def _mlflow_elsewhere(settings: Settings) -> bool:
+    """CARSDEPO_MLFLOW names a server: there is none to start."""
+    return settings.mlflow_uri.startswith(("http://", "https://"))
 
 
 def _environments(settings: Settings) -> dict[str, dict[str, str]]:
@@ -58,6 +63,8 @@ def run(settings: Settings) -> int:
             raise PortTaken(f"Port {port} is in use. End what listens there, or set CARSDEPO_{name}_PORT.")
     settings.home.mkdir(parents=True, exist_ok=True)
     environments = _environments(settings)
+    local = f"http://127.0.0.1:{settings.mlflow_port}"
+    mlflow = redaction.without_credentials(settings.mlflow_uri) if _mlflow_elsewhere(settings) else local
     asked: list[int] = []
     # Before the servers start: from a shell that ignores SIGINT (a job in the background) they would inherit that.
     previous = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -68,7 +75,7 @@ def run(settings: Settings) -> int:
     }
     print(
         f"Dagster:    http://127.0.0.1:{settings.dagster_port}\n"
-        f"MLflow:     http://127.0.0.1:{settings.mlflow_port}\n"
+        f"MLflow:     {mlflow}\n"
         f"Production: {settings.service_url('production')}  (the reports are its first page)\n"
         f"Staging:    {settings.service_url('staging')}\n"
         f"Lake:       {settings.lake}\nCtrl-C ends all.",

@@ -48,11 +48,7 @@ class Pipeline:
     @classmethod
     @contextmanager
     def open(cls, settings: Settings) -> Iterator[Pipeline]:
-        """Opens the instance of settings.home.
-
-        Raises PolicyError where the policy cannot be read, PipelineError when another command is at work on the home.
-        """
-        settings.policy()
+        """Opens the instance of settings.home. Raises PipelineError when another command is at work on it."""
         import warnings
 
         import dagster as dg
