@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from carsdepo_assets.redaction import redact
+from carsdepo_assets.redaction import redact, scrub
 
 if TYPE_CHECKING:
     from dagster_pipes import PipesContext
@@ -81,7 +81,11 @@ def open_events() -> Iterator[Events]:
     else:
         opened = open_dagster_pipes()
     with opened as context:
-        yield PipesEvents(context)
+        try:
+            yield PipesEvents(context)
+        except Exception as error:
+            scrub(error)  # the channel reports it; errors of HTTP and database libraries quote whole URLs
+            raise
 
 
 def _short(value: float | None) -> float | str:

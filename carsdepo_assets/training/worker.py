@@ -27,7 +27,7 @@ from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, folder, read_card, weights_path, write_model
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.redaction import install, scrub
+from carsdepo_assets.redaction import install
 from carsdepo_assets.registry.lineage import build_lineage
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.training.events import Events, open_events
@@ -88,11 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as held:
         with open_events() as events:
             held.enter_context(alone(work, events))
-            try:
-                train(spec, work, events)
-            except Exception as error:
-                scrub(error)  # the channel reports it; errors of HTTP and database libraries quote whole URLs
-                raise
+            train(spec, work, events)
         shutil.rmtree(work)  # only now: until the report is out, a rerun must find it
     return 0
 

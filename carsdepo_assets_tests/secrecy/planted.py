@@ -16,21 +16,21 @@ MLFLOW_PASSWORD = "mp-Oy2Jr7Tn4"
 AWS_SECRET, AWS_TOKEN = "as/Vw8Bq3Kd6Zx1Lp5Hc9Nf2", "at/Rg4Mt7Ya1Ju6Ew3Qs8Ib5"
 ENDPOINT_PASSWORD = "ep-Fn9Xk4Ps2"
 
-_SPELLED = (
+SPELLED = (
     KEY, WEBHOOK_USER, WEBHOOK_PASSWORD, WEBHOOK_PATH, WEBHOOK_QUERY, ALERT_PASSWORD, ALERT_PATH, MLFLOW_PASSWORD,
     AWS_SECRET, AWS_TOKEN, ENDPOINT_PASSWORD,
 )  # fmt: skip
 
 
-def _basic(user: str, password: str) -> str:
+def basic(user: str, password: str) -> str:
     """As the Authorization header has it."""
     return base64.b64encode(f"{user}:{password}".encode()).decode().rstrip("=")
 
 
 SECRETS = frozenset(
-    {*_SPELLED, *map(unquote, _SPELLED)}
-    | {_basic(WEBHOOK_USER, unquote(WEBHOOK_PASSWORD)), _basic("robot", ALERT_PASSWORD)}
-    | {_basic("tracker", MLFLOW_PASSWORD)}
+    {*SPELLED, *map(unquote, SPELLED)}
+    | {basic(WEBHOOK_USER, unquote(WEBHOOK_PASSWORD)), basic("robot", ALERT_PASSWORD)}
+    | {basic("tracker", MLFLOW_PASSWORD)}
 )
 
 

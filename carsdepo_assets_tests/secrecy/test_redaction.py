@@ -27,7 +27,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.mark.parametrize("secret", sorted(planted._SPELLED))
+@pytest.mark.parametrize("secret", sorted(planted.SPELLED))
 def test_each_secret_is_hidden_wherever_it_stands(environment: None, secret: str) -> None:
     said = redaction.redact(f"before{secret}after")
     assert not seen(said)
