@@ -5,6 +5,7 @@ import dagster as dg
 from carsdepo_assets.alerts import sensors as alert_sensors
 from carsdepo_assets.business import assets as business
 from carsdepo_assets.business import sensors as business_sensors
+from carsdepo_assets.compute import redacted_errors
 from carsdepo_assets.data import assets as data
 from carsdepo_assets.data import jobs as data_jobs
 from carsdepo_assets.data import sensors as data_sensors
@@ -28,6 +29,7 @@ STEPS = (data, experiments, queue_assets, training, release, inference, monitori
 
 @dg.definitions
 def defs() -> dg.Definitions:
+    redacted_errors.install()
     return dg.Definitions(
         assets=dg.load_assets_from_modules(STEPS),
         jobs=[

@@ -1,18 +1,13 @@
-"""Every threshold that the business sets, typed, with its unit; `carsdepo.toml` overrides.
-
-`load_policy(path)` reads the overrides; nothing here reads the environment.
-"""
+"""Every threshold that the business sets, typed, with its unit; policy_layers.py puts `carsdepo.toml` files over it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from datetime import date
-from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class PolicyError(ValueError):
@@ -26,8 +21,8 @@ class _Section(BaseModel):
 class ClassMap(_Section):
     """Class ids by position. A new version appends; it never renumbers."""
 
-    version: int = 1
-    names: tuple[str, ...] = ("scratch", "dent")
+    version: int = Field(1, description="of the list below")
+    names: tuple[str, ...] = Field(("scratch", "dent"), description="of the classes, by their ids")
 
 
 class DataPolicy(_Section):
@@ -35,7 +30,7 @@ class DataPolicy(_Section):
     batch_max_age_s: float = Field(20.0, ge=0, description="seconds: a batch closes when its newest file is this old")
     label_wait_s: float = Field(3600.0, ge=0, description="seconds a label waits for its photograph")
     longest_side_px: int = Field(1280, ge=64, description="pixels: longest side of a processed image")
-    jpeg_quality: int = Field(90, ge=50, le=100)
+    jpeg_quality: int = Field(90, ge=50, le=100, description="of processed images, as JPEG counts it")
     max_bytes: int = Field(64 * 2**20, ge=1, description="bytes: larger files go to quarantine unread")
     max_pixels: int = Field(80_000_000, ge=1, description="pixels: larger headers go to quarantine undecoded")
     min_side_px: int = Field(32, ge=1, description="pixels: smaller photographs go to quarantine")
@@ -50,9 +45,9 @@ class DataPolicy(_Section):
 class SplitPolicy(_Section):
     """Shares of groups; a group is hashed once and stays."""
 
-    train: float = Field(0.7, gt=0, lt=1)
-    val: float = Field(0.15, gt=0, lt=1)
-    salt: str = "carsdepo-1"
+    train: float = Field(0.7, gt=0, lt=1, description="share of groups that models are trained on")
+    val: float = Field(0.15, gt=0, lt=1, description="share of groups by which a training chooses; the rest is test")
+    salt: str = Field("carsdepo-1", description="hashed with the group's name; another one makes other splits")
 
     @model_validator(mode="after")
     def _room_for_test(self) -> SplitPolicy:
@@ -77,12 +72,12 @@ class TrainingPolicy(_Section):
     retrain_minutes: float | None = Field(
         None, gt=0, description="minutes: a training that starts from the champion; None: as `minutes`"
     )
-    seed: int = 0
+    seed: int = Field(0, description="of the weights, the order of photographs and their augmentation")
 
 
 class EvaluationPolicy(_Section):
-    iou: float = Field(0.5, gt=0, lt=1)
-    max_detections: int = Field(100, ge=1)
+    iou: float = Field(0.5, gt=0, lt=1, description="overlap from which a detection counts as the labelled damage")
+    max_detections: int = Field(100, ge=1, description="detections of one photograph that count, the best ones")
     floor_map50: float = Field(
         0.02, ge=0, le=1, description="mAP@.5 under which a model is not registered as a candidate"
     )
@@ -96,7 +91,7 @@ class GatePolicy(_Section):
         description="interval: the bootstrap interval of the difference decides; point: its middle, for small data",
     )
     level: float = Field(0.95, gt=0.5, lt=1, description="of the paired bootstrap's interval")
-    resamples: int = Field(1000, ge=100)
+    resamples: int = Field(1000, ge=100, description="bootstrap samples of groups")
     map50_tolerance: float = Field(
         0.02, ge=0, description="of 1: not worse means overall mAP@.5 at or above the champion's less this"
     )
@@ -134,9 +129,9 @@ class InferencePolicy(_Section):
         "auto", description="auto: the fastest of those whose export is on par"
     )
     max_photographs: int = Field(16, ge=1, description="photographs in one request")
-    max_request_bytes: int = Field(64 * 2**20, ge=1)
-    max_photograph_bytes: int = Field(16 * 2**20, ge=1)
-    max_pixels: int = Field(50_000_000, ge=1)
+    max_request_bytes: int = Field(64 * 2**20, ge=1, description="bytes: larger requests are refused")
+    max_photograph_bytes: int = Field(16 * 2**20, ge=1, description="bytes: larger photographs are refused")
+    max_pixels: int = Field(50_000_000, ge=1, description="pixels: larger photographs are refused")
     unsure_share: float = Field(
         0.6, ge=0, le=1, description="a best score from this share of the threshold up to it: a person must look"
     )
@@ -148,14 +143,14 @@ class InferencePolicy(_Section):
 class MonitoringPolicy(_Section):
     """Bands are half open: (0, retrain_below) retrain, [retrain_below, other_world) a person approves, then no more."""
 
-    window_hours: float = Field(24.0, gt=0)
+    window_hours: float = Field(24.0, gt=0, description="hours of answers that one drift report looks at")
     min_photographs: int = Field(50, ge=1, description="photographs: fewer are too few to tell")
     min_groups: int = Field(10, ge=2, description="cars: photographs of fewer are too few to tell")
     alpha: float = Field(0.01, gt=0, lt=1, description="family-wise: share of windows without drift that may alarm")
-    resamples: int = Field(1000, ge=200)
+    resamples: int = Field(1000, ge=200, description="samples of groups for the null and the intervals")
     bins: int = Field(10, ge=2, description="bins of a feature at the reference's quantiles")
-    retrain_below: float = Field(0.05, gt=0, lt=1)
-    other_world: float = Field(0.08, gt=0, le=1)
+    retrain_below: float = Field(0.05, gt=0, lt=1, description="share of the traffic: less drift retrains by itself")
+    other_world: float = Field(0.08, gt=0, le=1, description="share of the traffic: from here on no retraining")
     queue_size: int = Field(120, ge=1, description="photographs of one labelling queue")
     measure_every_s: float = Field(3600.0, ge=0, description="seconds between two drift reports that nobody asked for")
     reference_answers: int = Field(
@@ -188,7 +183,7 @@ class BusinessPolicy(_Section):
             "automation_pct": 60.0,
             "labelled_pct": 20.0,
         },
-        description="reach or pass; latency: stay at or under",
+        description="of the KPI of that name: reach or pass; latency in ms: stay at or under. false: no goal",
     )
     baseline_until: str = Field("2026-06-30", description="ISO date: the last day before the platform (old figures)")
     error_tolerance_points: float = Field(
@@ -233,19 +228,3 @@ class Policy(_Section):
         """First 12 hex digits of the sha256 of the policy as sorted JSON."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def load_policy(path: Path | None = None) -> Policy:
-    """The policy with the overrides of a TOML file, where one exists.
-
-    Raises PolicyError naming the file and the key when a value does not fit.
-    """
-    if path is None or not path.exists():
-        return Policy()
-    try:
-        return Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{path}: not TOML: {error}. Correct the line it names.") from error
-    except ValidationError as error:
-        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise PolicyError(f"{path}: {lines}. The keys are those of carsdepo_assets/policy.py.") from error

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from carsdepo_assets.redaction import redact
 from carsdepo_assets.settings import Settings
 
 out, err = Console(), Console(stderr=True)
@@ -52,7 +53,7 @@ def explained() -> Iterator[None]:
     except (PipelineError, PortTaken, ServiceError, LakeError, LookupError, ValueError, OSError) as error:
         if isinstance(error, KeyError | IndexError) and not isinstance(error, LakeError):
             raise
-        err.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]Error:[/] {redact(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 

@@ -58,7 +58,7 @@ class Pipeline:
 
         import dagster as dg
 
-        os.environ.update(settings.variables())
+        os.environ.update(settings.variables() | settings.secrets())
         # Dagster's own Pipes session warns that Dagster's own reader is in preview.
         warnings.filterwarnings("ignore", message=".*PipesMessageReader.expected_writer_count")
         settings.home.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from carsdepo_assets.commands.options import AsJson, Home, err, explained, out, print_json, read_settings
-from carsdepo_assets.settings import Settings
+from carsdepo_assets.settings import Settings, plain
 
 golden = typer.Typer(no_args_is_help=True, help="The golden test set, on which champion and challenger are compared.")
 Reason = Annotated[str, typer.Option("--reason", help="Kept in the ledger.")]
@@ -48,7 +48,7 @@ def send(
         done = send_folder(
             url or settings.service_url(stage),
             folder,
-            api_key=settings.api_key,
+            api_key=plain(settings.api_key),
             concurrency=clients,
             progress=lambda i, n: status.update(f"{i} of {n} photographs"),
         )

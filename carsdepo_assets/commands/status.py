@@ -51,6 +51,8 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         if stage["digest"]:
             said = f"version {stage['version']} ({stage['digest']}) since {stage['since'][:16]}, by {stage['actor']}"
         rows.append((stage["stage"], said + (f"\n{stage['trouble']}" if stage["trouble"] else "")))
+        if stage["policy_note"]:
+            rows.append((f"{stage['stage']} policy", stage["policy_note"]))
     for asked in found["pending_approvals"]:
         how = f"`carsdepo approve {asked['version'] or asked['digest']} --reason ...`"
         rows.append(("approval wanted", f"version {asked['version']} ({asked['digest']}): {asked['why']}; {how}"))

@@ -29,13 +29,17 @@ class MlflowTracking(dg.ConfigurableResource):
     """Where MLflow keeps runs and model versions: a server's URI, or SQLite under the home folder."""
 
     home: str = Field(description="CARSDEPO_HOME: mlflow.db and mlartifacts/ lie there")
-    uri: str | None = Field(default=None, description="an MLflow server's; None: SQLite in home")
+    uri: str | None = Field(
+        default=None, description="an MLflow server's, as EnvVar: it may hold a password; None: SQLite in home"
+    )
     experiment: str = "carsdepo"
 
     def tracking(self) -> Tracking:
         """The same, for code that knows no Dagster."""
-        if self.uri is not None:
-            return Tracking(self.uri, self.experiment)
+        # Used outside Dagster (the commands do), a resource's EnvVar is not resolved.
+        uri = self.uri.get_value() if isinstance(self.uri, dg.EnvVar) else self.uri
+        if uri is not None:
+            return Tracking(uri, self.experiment)
         return Tracking.at_home(Path(self.home), self.experiment)
 
     def find(self, dagster_run_id: str) -> str | None:

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,12 +34,13 @@ class OpenRun:
 
 @dataclass(frozen=True)
 class Tracking:
-    """uri: MLflow's tracking store. artifacts: where a store without a server keeps files (None: the server knows).
+    """uri: MLflow's tracking store; it may hold a password, so no repr has it. artifacts: where a store without a
+    server keeps files (None: the server knows).
 
     Raises mlflow.exceptions.MlflowException when the store cannot be reached.
     """
 
-    uri: str
+    uri: str = field(repr=False)
     experiment: str = "carsdepo"
     artifacts: Path | None = None
 

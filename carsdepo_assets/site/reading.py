@@ -58,6 +58,11 @@ class Serving:
             return f"serves {self.health.get('digest')}, the ledger says {self.event.digest}"
         return None
 
+    @property
+    def policy_note(self) -> str | None:
+        """Why the service goes by another policy than the one on disk; None where it does not, or does not answer."""
+        return self.health.get("policy_note") if self.health else None
+
 
 @dataclass(frozen=True)
 class Pending:
@@ -115,6 +120,7 @@ class Overview:
                 "reason": s.event.reason if s.event else None,
                 "service": dict(s.health) if s.health else None,
                 "trouble": s.trouble,
+                "policy_note": s.policy_note,
             }
             for s in self.stages
         ]

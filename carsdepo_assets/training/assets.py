@@ -46,13 +46,13 @@ def candidate_model(
             recipe=plan.recipe,
             work=str(lake.work("training")),
             mlflow=MlflowSpec(
-                uri=store.uri,
+                uri=store.uri if tracking.uri is None else None,
                 experiment=store.experiment,
                 run_id=mlflow_run,
                 artifacts=str(store.artifacts) if store.artifacts else None,
             ),
             dagster_run_id=context.run.run_id,
-            policy_file=policy.file,
+            policy=policy.read(),
         )
         result = compute.run(context, "carsdepo_assets.training.worker", spec_json(spec))
     assert result.metadata is not None

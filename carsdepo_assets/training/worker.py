@@ -26,7 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, folder, read_card, weights_path, write_model
-from carsdepo_assets.policy import Policy, load_policy
+from carsdepo_assets.policy import Policy
+from carsdepo_assets.redaction import install
 from carsdepo_assets.registry.lineage import build_lineage
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.training.events import Events, open_events
@@ -39,7 +40,7 @@ class MlflowSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    uri: str
+    uri: str | None = Field(None, description="None: the server that CARSDEPO_MLFLOW names, password and all")
     experiment: str = "carsdepo"
     artifacts: str | None = None
     run_id: str | None = None
@@ -56,8 +57,7 @@ class TrainingSpec(BaseModel):
     work: str = Field(description="folder for checkpoints; survives a kill")
     mlflow: MlflowSpec | None = None
     dagster_run_id: str | None = None
-    policy: Policy | None = None
-    policy_file: str | None = Field(None, description="carsdepo.toml; `policy` goes before it")
+    policy: Policy = Policy()
 
     def key(self) -> str:
         """Names the work folder: one for each dataset and recipe (which names the model that it starts from)."""
@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m carsdepo_assets.training.worker", description=__doc__)
     parser.add_argument("--spec", type=Path, required=True, help="JSON file: see TrainingSpec")
     options = parser.parse_args(arguments)
+    install()
     parent = os.environ.get(PARENT_VARIABLE)
     if parent is not None:
         follow_parent(int(parent))
@@ -104,8 +105,7 @@ def read_spec(path: Path) -> TrainingSpec:
 
 def train(spec: TrainingSpec, work: Path, events: Events) -> None:
     """Trains in `work`, stores the model in the lake and reports it once."""
-    policy = spec.policy or load_policy(Path(spec.policy_file) if spec.policy_file else None)
-    lake = Lake.open(spec.lake)
+    policy, lake = spec.policy, Lake.open(spec.lake)
     recipe = resolve_init(spec, lake)
     with tracked(spec) as (tracking, run_id):
         started = time.monotonic()
@@ -212,7 +212,10 @@ def tracked(spec: TrainingSpec) -> Iterator[tuple[Tracking | None, str | None]]:
         yield None, None
         return
     artifacts = Path(spec.mlflow.artifacts) if spec.mlflow.artifacts else None
-    tracking = Tracking(spec.mlflow.uri, spec.mlflow.experiment, artifacts)
+    uri = spec.mlflow.uri or os.environ.get("CARSDEPO_MLFLOW")
+    if not uri:
+        raise SpecError("the spec names no MLflow store, so that CARSDEPO_MLFLOW must: it is unset.")
+    tracking = Tracking(uri, spec.mlflow.experiment, artifacts)
     if spec.mlflow.run_id is not None:
         yield tracking, spec.mlflow.run_id
         return

@@ -35,7 +35,7 @@ def lake(tmp_path: Path) -> Lake:
 def resources(tmp_path: Path) -> dict[str, dg.ConfigurableResource]:
     return {
         "lake": LakeResource(url=str(tmp_path / "lake"), home=str(tmp_path)),
-        "policy": PolicyResource(file=str(tmp_path / "carsdepo.toml")),
+        "policy": PolicyResource(files=[str(tmp_path / "carsdepo.toml")]),
     }
 
 

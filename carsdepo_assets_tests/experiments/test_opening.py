@@ -88,7 +88,7 @@ def _materialize(home: Path, report_id: str | None) -> dg.ExecuteInProcessResult
     upstream = [dg.AssetSpec(key) for key in ("images", "labels", "drift_report")]
     resources = {
         "lake": LakeResource(url=str(home / "lake"), home=str(home)),
-        "policy": PolicyResource(file=str(home / "carsdepo.toml")),
+        "policy": PolicyResource(files=[str(home / "carsdepo.toml")]),
         "tracking": MlflowTracking(home=str(home)),
     }
     defs = dg.Definitions(assets=[labelling_queue, *upstream], jobs=[cut_queue_job], resources=resources)

@@ -32,7 +32,7 @@ from carsdepo_assets.lake.datasets import LATEST, manifest_key
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path, write_model
 from carsdepo_assets.lake.schemas import BOX
-from carsdepo_assets.policy import Policy, load_policy
+from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger, models
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.registry.tracking import Tracking
@@ -137,7 +137,7 @@ class World:
 
     @property
     def policy(self) -> Policy:
-        return load_policy(self.settings.policy_file)
+        return self.settings.policy()
 
     def model(self, name: str, skill: float, *, dice: str = "", validated: bool = True) -> models.ModelVersion:
         """A registered candidate; validated: with a record that staging found it right."""
@@ -200,7 +200,7 @@ class World:
     def resources(self) -> dict[str, Any]:
         return {
             "lake": LakeResource(url=self.lake.url, home=str(self.settings.home)),
-            "policy": PolicyResource(file=str(self.settings.policy_file)),
+            "policy": PolicyResource(files=[str(self.settings.policy_file)]),
             "services": self.services,
             "tracking": MlflowTracking(home=str(self.settings.home)),
             "alerts": AlertsResource(),

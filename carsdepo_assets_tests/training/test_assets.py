@@ -42,7 +42,7 @@ def materialize(
 ) -> dg.ExecuteInProcessResult:
     resources = {
         "lake": LakeResource(url=lake.url, home=str(tmp_path)),
-        "policy": PolicyResource(file=str(tmp_path / "absent.toml")),
+        "policy": PolicyResource(files=[str(tmp_path / "absent.toml")]),
         "tracking": MlflowTracking(home=str(tmp_path)),
     }
     ops = {name: {"config": said} for name, said in config.items()}

@@ -85,7 +85,7 @@ def tick(lake: Lake, instance: dg.DagsterInstance, tmp_path: Path, **rules: floa
         instance=instance,
         resources={
             "lake": LakeResource(url=lake.url, home=str(tmp_path)),
-            "policy": PolicyResource(file=str(tmp_path / "carsdepo.toml")),
+            "policy": PolicyResource(files=[str(tmp_path / "carsdepo.toml")]),
         },
     )
     answer = retrain(context)
