@@ -32,6 +32,9 @@ class DataPolicy(_Section):
     longest_side_px: int = Field(1280, ge=64, description="pixels: longest side of a processed image")
     jpeg_quality: int = Field(90, ge=50, le=100, description="of processed images, as JPEG counts it")
     max_bytes: int = Field(64 * 2**20, ge=1, description="bytes: larger files go to quarantine unread")
+    recheck_bytes: int = Field(
+        2**30, ge=1, description="bytes: files whose time alone changed that a tick hashes again; the rest waits for it"
+    )
     max_pixels: int = Field(80_000_000, ge=1, description="pixels: larger headers go to quarantine undecoded")
     min_side_px: int = Field(32, ge=1, description="pixels: smaller photographs go to quarantine")
     duplicate_hamming: int = Field(

@@ -28,8 +28,11 @@ class DetectorError(ValueError):
 
 
 def fingerprint(data: TrainingSet, recipe: Recipe) -> str:
-    """16 hex digits over recipe, classes, images, splits and boxes: a checkpoint of another training is not resumed."""
-    digest = hashlib.sha256(recipe.digest().encode())
+    """16 hex digits over recipe, classes, images, splits and boxes: a checkpoint of another training is not resumed.
+
+    Of initial weights in a file the name counts and not the folder: a training goes on where its home was moved to.
+    """
+    digest = hashlib.sha256(recipe.model_copy(update={"init": Path(recipe.init).name}).digest().encode())
     digest.update(json.dumps(list(data.class_names)).encode())
     for image in sorted(data.images, key=lambda i: i.image_id):
         digest.update(f"\n{image.image_id} {image.split} {image.width} {image.height}".encode())

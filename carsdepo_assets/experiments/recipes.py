@@ -29,9 +29,9 @@ def choose_recipe(
 ) -> Recipe:
     """The recipe for a dataset's manifest within `minutes` (policy.training where None).
 
-    weights: a folder that may hold `yolov8n.pt`, put there by the user. champion: the model to start from where it is
-    of the same detector and the policy wants it; one of another detector changes nothing. Raises DetectorError for an
-    unknown detector.
+    weights: the folder of the home that may hold `yolov8n.pt`, put there by the user. champion: the model to start
+    from where it is of the same detector and the policy wants it; one of another detector changes nothing. Raises
+    DetectorError for an unknown detector.
     """
     from carsdepo_assets.detectors.catalogue import best_device, default_recipe, retraining_recipe
 
@@ -49,7 +49,7 @@ def choose_recipe(
         # It never saw a photograph of the golden set: no photograph changes sides, so no dataset ever had one to train.
         recipe = retraining_recipe(recipe, champion.digest)
     elif wanted == "yolov8n" and pretrained.exists():
-        changes["init"] = str(pretrained)
+        changes["init"] = f"{weights.name}/{pretrained.name}"  # below the home, wherever that lies
     if epochs is not None:
         changes["epochs"] = epochs
     return recipe.model_copy(update=changes)

@@ -45,6 +45,7 @@ def candidate_model(
             dataset_version=plan.dataset,
             recipe=plan.recipe,
             work=str(lake.work("training")),
+            home=lake.home,
             mlflow=MlflowSpec(
                 uri=store.uri if tracking.uri is None else None,
                 experiment=store.experiment,

@@ -55,6 +55,9 @@ class TrainingSpec(BaseModel):
     dataset_version: str
     recipe: Recipe
     work: str = Field(description="folder for checkpoints; survives a kill")
+    home: str | None = Field(
+        None, description="what a relative path in recipe.init starts from; None: the working folder"
+    )
     mlflow: MlflowSpec | None = None
     dagster_run_id: str | None = None
     policy: Policy = Policy()
@@ -156,7 +159,7 @@ def store(
         "threshold": done.threshold,
         "threshold_from": done.threshold_from,
         "bytes": len(done.weights),
-        "model": f"{lake.url.rstrip('/')}/{folder(digest)}",
+        "model": folder(digest),
         "mlflow_run_id": run_id,
         "history": done.trained.history,
     }
@@ -178,7 +181,12 @@ def store(
 
 
 def resolve_init(spec: TrainingSpec, lake: Lake) -> Recipe:
-    """The recipe, `champion` replaced by its weights. Raises SpecError when none is named or it is of another kind."""
+    """The recipe, `champion` or a file below the home replaced by the path of the weights.
+
+    Raises SpecError when no champion is named or it is of another kind.
+    """
+    if spec.home is not None and "/" in spec.recipe.init:
+        return spec.recipe.model_copy(update={"init": str(Path(spec.home, spec.recipe.init))})
     if spec.recipe.init != "champion":
         return spec.recipe
     if spec.recipe.champion is None:

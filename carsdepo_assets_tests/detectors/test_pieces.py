@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from carsdepo_assets.detectors import ultralytics_settings
 from carsdepo_assets.detectors.augmentation import Augmentation, augment, to_square, visible_boxes
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.catalogue import NAMES, default_recipe, get_detector
@@ -107,6 +109,9 @@ def test_a_checkpoint_belongs_to_one_training(tmp_path: Path) -> None:
     ]
     assert len({mark, *others}) == 4
     assert fingerprint(dataclasses.replace(data, images=data.images[::-1]), recipe) == mark
+    # Where the file of initial weights lies is no part of it: the home may have been moved.
+    starts = [recipe.model_copy(update={"init": f"{home}/weights/{file}.pt"}) for file in "ab" for home in ("/x", "/y")]
+    assert len({fingerprint(data, start) for start in starts}) == 2
     path = tmp_path / "checkpoint.pt"
     assert read_checkpoint(path, mark) is None
     write_torch(path, {"format": "carsdepo-checkpoint-1", "fingerprint": mark, "epoch": 3})
@@ -114,6 +119,25 @@ def test_a_checkpoint_belongs_to_one_training(tmp_path: Path) -> None:
     found = read_checkpoint(path, mark)
     assert found is not None
     assert found["epoch"] == 3
+
+
+def test_settings_of_ultralytics_name_the_home_where_it_lies_now(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    ultralytics_settings._prepare(old)
+    assert str(old / "weights") in (old / "Ultralytics/settings.json").read_text()
+    old.rename(new)
+    ultralytics_settings._prepare(new)
+    file = new / "Ultralytics/settings.json"
+    said = json.loads(file.read_text())
+    assert [said[f"{name}_dir"] for name in ("datasets", "weights", "runs")] == [
+        str(new / name) for name in ("datasets", "weights", "runs")
+    ]
+    assert str(old) not in file.read_text()
+    assert said["sync"] is False
+    written = file.stat().st_mtime_ns
+    ultralytics_settings._prepare(new)
+    assert file.stat().st_mtime_ns == written
+    assert not old.exists()
 
 
 def test_weights_say_whose_they_are(tmp_path: Path) -> None:

@@ -49,6 +49,16 @@ def chosen(champion: ModelCard | None, *, training: dict[str, Any] | None = None
     return choose_recipe(rules, MANIFEST, Path("/nowhere"), champion=champion, **asked)
 
 
+def test_pretrained_weights_of_the_home_are_the_same_recipe_wherever_it_lies(tmp_path: Path) -> None:
+    recipes = []
+    for home in (tmp_path / "old", tmp_path / "new"):
+        (home / "weights").mkdir(parents=True)
+        (home / "weights/yolov8n.pt").touch()
+        recipes.append(choose_recipe(Policy(), MANIFEST, home / "weights"))
+    assert recipes[0].init == "weights/yolov8n.pt"
+    assert recipes[0].digest() == recipes[1].digest()
+
+
 def test_it_goes_on_from_a_champion_of_the_same_detector(lake: Lake) -> None:
     scratch = chosen(None)
     assert (scratch.init, scratch.champion) == ("scratch", None)

@@ -39,7 +39,8 @@ def test_everything_lies_at_home(tracking: Tracking, tmp_path: Path, monkeypatch
     monkeypatch.chdir(elsewhere)
     run = tracking.begin(None, "own")
     uri = tracking.log_text(run, "small", "model/where.json")
-    assert uri.startswith((tmp_path / "mlartifacts").as_uri())
+    assert uri == f"mlflow-artifacts:/{run}/artifacts/model/where.json"
+    assert (tmp_path / "mlartifacts" / run / "artifacts/model/where.json").read_text() == "small"
     assert list(elsewhere.iterdir()) == []
 
 

@@ -178,6 +178,20 @@ def test_work_folders_differ_by_dataset_recipe_and_start() -> None:
     assert base.model_copy(update={"dagster_run_id": "another"}).key() == base.key()
 
 
+def test_weights_of_the_home_are_found_where_it_lies_now(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    recipe = Recipe(init="weights/yolov8n.pt")
+    specs = [
+        TrainingSpec(lake=lake.url, dataset_version="d", recipe=recipe, work="w", home=home) for home in ("/a", "/b")
+    ]
+    assert [resolve_init(spec, lake).init for spec in specs] == ["/a/weights/yolov8n.pt", "/b/weights/yolov8n.pt"]
+    assert specs[0].key() == specs[1].key()
+    absolute = specs[0].model_copy(update={"recipe": Recipe(init="/c/mine.pt")})
+    assert resolve_init(absolute, lake).init == "/c/mine.pt"
+    scratch = specs[0].model_copy(update={"recipe": Recipe(init="scratch")})
+    assert resolve_init(scratch, lake).init == "scratch"
+
+
 def test_init_champion_becomes_its_weights(tmp_path: Path) -> None:
     lake = Lake.open(str(tmp_path))
     digest = made_up_model(lake, b"weights")
