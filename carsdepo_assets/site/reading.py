@@ -98,9 +98,8 @@ class Overview:
     @property
     def empty(self) -> bool:
         """Nothing has happened here yet."""
-        return not (
-            self.photographs or self.models or self.training or self.answers or any(s.event for s in self.stages)
-        )
+        happened = self.photographs or self.models or self.training or self.answers
+        return not (happened or any(s.event for s in self.stages))
 
     @property
     def queue_length(self) -> int:

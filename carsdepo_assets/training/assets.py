@@ -23,8 +23,8 @@ def candidate_model(
 ) -> dg.MaterializeResult:
     """Weights trained by the recipe on the dataset, with their card and `lineage.json`, at `models/<digest>/`.
 
-    A worker process trains and reports to this run's log, to MLflow and to `training/progress.json` while it does. The same dataset and recipe as the
-    last candidate's give that candidate again.
+    A worker process trains and reports to this run's log, to MLflow and to `training/progress.json` while it does.
+    The same dataset and recipe as the last candidate's give that candidate again.
     """
     from carsdepo_assets.training import candidates
     from carsdepo_assets.training.naming import run_name
