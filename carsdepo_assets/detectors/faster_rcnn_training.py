@@ -156,6 +156,7 @@ class Training:
                 self._tell(validating=True)
                 with self.pace.validating():
                     row["val_map50"] = self.val_map50()
+                row["seconds"] = self.pace.spent()
             self.finished = by_plan or self.pace.over()
             self.batches, self.sums = 0, {}
             self.report(row)

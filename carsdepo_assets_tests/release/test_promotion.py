@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
@@ -315,3 +316,21 @@ def test_a_service_that_answers_no_inspection_fails_the_checks_not_the_asset(wor
     assert not kept.passed
     assert kept.latency == {}
     assert world.production() is None
+
+
+def test_the_gates_difference_is_a_metric_of_the_models_training(world: World) -> None:
+    runs = {name: world.tracking.begin(None, name) for name in ("one", "two")}
+    first, better = world.model("one", 0.6, run_id=runs["one"]), world.model("two", 0.9, run_id=runs["two"])
+    for version in (first, better, better):
+        assert world.promote(version).success
+
+    def logged(name: str, metric: str) -> list[float]:
+        return [m.value for m in world.tracking.client.get_metric_history(runs[name], metric)]
+
+    assert logged("one", "gate_map50_difference") == []  # there was nothing to compare it with
+    assert len(logged("one", "gate_challenger_map50")) == 1
+    [difference] = logged("two", "gate_map50_difference")  # once, though the promotion was repeated
+    assert difference > 0
+    compared = {r["challenger"]: json.loads(r["figures"]) for r in world.lake.read("gates").to_pylist()}
+    assert difference == compared[better.digest]["map50_difference"]
+    assert logged("two", "gate_map50_difference_low") == [compared[better.digest]["map50_difference_low"]]

@@ -15,6 +15,9 @@ from carsdepo_assets.lake.training_progress import TrainingProgress, read_progre
 from carsdepo_assets.policy import TrainingPolicy
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.training.watching import Watching, first_progress
+from carsdepo_assets_tests.registry.conftest import empty_store, home, tracking
+
+__all__ = ["empty_store", "home", "tracking"]
 
 OFTEN = TrainingPolicy(progress_every_s=0.02, log_every_s=1e-9)
 
@@ -122,8 +125,7 @@ def test_the_log_gets_a_rounded_line_now_and_then_and_every_epoch(lake: Lake) ->
     assert lines == ["step 12 of 40 (epoch 2), loss 3.14; 24 s spent, about 56 s left"]
 
 
-def test_mlflow_gets_losses_and_figures_by_step(lake: Lake, tmp_path: Path) -> None:
-    tracking = Tracking.at_home(tmp_path)
+def test_mlflow_gets_losses_and_figures_by_step(lake: Lake, tracking: Tracking) -> None:
     seen, _ = watching(lake, tracking=tracking)
     trained = Trained(Path("weights.pt"), [], 20, 40)
     with seen:
