@@ -48,7 +48,7 @@ class PipesEvents:
 
     def report(self, result: Mapping[str, Any], data_version: str) -> None:
         rows = result["history"]
-        figures = {k: v for k, v in result.items() if k != "history" and v is not None}
+        figures = {k: _shown(v) for k, v in result.items() if k != "history" and v is not None}
         self._context.report_asset_materialization(
             metadata={**figures, "history": {"type": "table", "raw_value": table(rows)}}, data_version=data_version
         )
@@ -86,6 +86,10 @@ def open_events() -> Iterator[Events]:
         except Exception as error:
             scrub(error)  # the channel reports it; errors of HTTP and database libraries quote whole URLs
             raise
+
+
+def _shown(value: Any) -> Any:
+    return _short(value) if isinstance(value, float) else value
 
 
 def _short(value: float | None) -> float | str:

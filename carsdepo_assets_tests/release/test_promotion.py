@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
@@ -344,3 +345,21 @@ def test_what_a_person_decides_while_the_gate_works_counts(world: World, monkeyp
     outcome = promote(world.lake, second, world.policy, dagster_run_id=None, reachable=lambda: None)
     assert outcome.outcome == "refused"
     assert world.production() == first.digest
+
+
+def test_the_gates_difference_is_a_metric_of_the_models_training(world: World) -> None:
+    runs = {name: world.tracking.begin(None, name) for name in ("one", "two")}
+    first, better = world.model("one", 0.6, run_id=runs["one"]), world.model("two", 0.9, run_id=runs["two"])
+    for version in (first, better, better):
+        assert world.promote(version).success
+
+    def logged(name: str, metric: str) -> list[float]:
+        return [m.value for m in world.tracking.client.get_metric_history(runs[name], metric)]
+
+    assert logged("one", "gate_map50_difference") == []  # there was nothing to compare it with
+    assert len(logged("one", "gate_challenger_map50")) == 1
+    [difference] = logged("two", "gate_map50_difference")  # once, though the promotion was repeated
+    assert difference > 0
+    compared = {r["challenger"]: json.loads(r["figures"]) for r in world.lake.read("gates").to_pylist()}
+    assert difference == compared[better.digest]["map50_difference"]
+    assert logged("two", "gate_map50_difference_low") == [compared[better.digest]["map50_difference_low"]]

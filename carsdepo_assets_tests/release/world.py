@@ -139,8 +139,10 @@ class World:
     def policy(self) -> Policy:
         return self.settings.policy()
 
-    def model(self, name: str, skill: float, *, dice: str = "", validated: bool = True) -> models.ModelVersion:
-        """A registered candidate; validated: with a record that staging found it right."""
+    def model(
+        self, name: str, skill: float, *, dice: str = "", validated: bool = True, run_id: str | None = None
+    ) -> models.ModelVersion:
+        """A registered candidate; validated: with a record that staging found it right. run_id: its training's."""
         weights = json.dumps({"name": name, "skill": skill, "dice": dice}).encode()
         card = ModelCard(
             digest=digest_of(weights),
@@ -161,7 +163,7 @@ class World:
             dataset_version=DATASET,
             detector="squares",
             figures={"map50": skill},
-            run_id=None,
+            run_id=run_id,
         )
         if validated:
             self.validate(version)
