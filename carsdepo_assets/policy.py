@@ -126,6 +126,11 @@ class TrainingPolicy(_Section):
         None, ge=1, description="optimizer steps of a training; None: as many as fit into `minutes`"
     )
     minutes: float = Field(2.5, gt=0, description="minutes: a training's budget of wall time")
+    cap_minutes: float = Field(
+        120.0,
+        gt=0,
+        description="minutes: wall time after which a training planned in steps is stopped, where the run names none",
+    )
     debounce_s: float = Field(10.0, ge=0, description="seconds without new labels before a retraining starts")
     min_new_labels: int = Field(1, ge=1, description="label revisions: fewer do not start a retraining")
     max_attempts: int = Field(

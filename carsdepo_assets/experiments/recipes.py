@@ -80,9 +80,11 @@ def choose_recipe(
     own = champion if follows else None
     start = own.start if own is not None and rules.from_champion and own.fits(policy.class_map.names) else None
     n_train = manifest["split"].to_pylist().count("train")
+    ends = steps if steps is not None else rules.steps if epochs is None and minutes is None else None
+    usual = (rules.retrain_minutes if start is not None else None) or rules.minutes
     recipe = default_recipe(
         wanted,
-        minutes=minutes or (rules.retrain_minutes if start is not None else None) or rules.minutes,
+        minutes=minutes or (rules.cap_minutes if ends is not None else usual),
         n_train=n_train,
         device=best_device(),
         real=mix.is_real(policy),
@@ -94,7 +96,6 @@ def choose_recipe(
         recipe = retraining_recipe(recipe, start.digest)
     else:
         changes["init"] = _start_of(own, wanted, policy, weights)
-    ends = steps if steps is not None else rules.steps if epochs is None and minutes is None else None
     if ends is not None:
         changes |= {"steps": ends, "epochs": epochs_for(ends, n_train, recipe.batch)}
     if epochs is not None:

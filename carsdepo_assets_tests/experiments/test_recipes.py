@@ -205,6 +205,7 @@ def test_pretrained_weights_that_come_later_change_no_champions_successor(lake: 
 def test_steps_of_the_policy_and_of_the_run(training: dict[str, Any], asked: dict[str, Any], steps: int | None) -> None:
     found = chosen(None, training=training, manifest=mix(45, 0), **asked)
     assert found.steps == steps
+    assert found.minutes == asked.get("minutes", 2.5 if steps is None else 120)  # a far cap
     if steps is not None:
         assert found.epochs >= steps / (45 // found.batch)  # the epochs are no bound before the steps
 

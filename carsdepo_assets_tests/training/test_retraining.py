@@ -10,11 +10,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.lake.label_state import LABEL_STATE_TAG, mark_trained, trained_at
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.policy import TrainingPolicy
+from carsdepo_assets.policy import Fallback, TrainingPolicy
 from carsdepo_assets.resources import LakeResource, PolicyResource
-from carsdepo_assets.training.retraining import Due, Situation, asked_by, due
+from carsdepo_assets.training.retraining import Due, GivenUp, PersonAsked, Situation, asked_by, due
 from carsdepo_assets.training.sensors import DRIFT_TAG, retrain
 
 RULES = TrainingPolicy(min_new_labels=5, debounce_s=10, max_attempts=2)
@@ -41,17 +42,48 @@ NOW = datetime.now(UTC)
         ({"newest_label_s": None}, Due(1)),
         ({"asked_by": "r1", "newest_label_s": 1.0}, "under 10 s old"),
         ({"attempts": 1}, Due(2)),
-        ({"attempts": 2}, "2 trainings at label state 30 did not finish"),
-        ({"attempts": 2, "asked_by": "r1"}, "did not finish"),
+        ({"next": "longer-3"}, Due(1, "longer-3")),
+        ({"next": "longer-3", "labels": 21}, Due(1, "longer-3")),  # the training that it follows was due already
+        ({"next": "longer-3", "attempts": 1}, Due(2, "longer-3")),
+        ({"next": "longer-3", "training": True}, "under way"),
+        ({"next": "longer-3", "ingesting": True}, "being ingested"),
+        ({"next": "longer-3", "newest_label_s": 9.9}, "under 10 s old"),
+        ({"next": "longer-3", "labels": 20}, "20 label revisions in the lake"),
+        ({"next": "longer-3", "settled": "ann approved it."}, "nothing more is tried. ann approved it."),
+        ({"next": "start-afresh"}, GivenUp("start-afresh", "Not tried: it is what it was.", impossible=True)),
+        ({"next": "start-afresh", "attempts": 2}, GivenUp("start-afresh", "Not tried: it is what it was.", True)),
+        ({"next": None}, PersonAsked("Every training at label state 30 was under the floor or could not be tried.")),
+        ({"next": None, "settled": "ann trained."}, "nothing more is tried. ann trained."),
     ],
 )
-def test_due(changes: dict[str, object], answer: Due | str) -> None:
-    found = due(replace(USUAL, **changes), RULES)  # type: ignore[arg-type]
-    if isinstance(answer, Due):
-        assert found == answer
-    else:
+def test_due(changes: dict[str, object], answer: Due | GivenUp | PersonAsked | str) -> None:
+    def impossible(change: Fallback) -> str | None:
+        return "it is what it was" if change.name == "start-afresh" else None
+
+    found = due(replace(USUAL, **changes), RULES, impossible)  # type: ignore[arg-type]
+    if isinstance(answer, str):
         assert isinstance(found, str)
         assert answer in found
+    else:
+        assert found == answer
+
+
+@pytest.mark.parametrize(
+    ("next", "fallback", "said"),
+    [
+        ("recipe", None, "2 trainings at label state 30 did not finish: see their runs; new labels or a manual run"),
+        ("longer-3", "longer-3", "2 trainings did not finish: see their runs."),
+    ],
+)
+@pytest.mark.parametrize("asked", [None, "r1"])
+def test_runs_without_a_model_are_not_repeated_for_ever(
+    next: str, fallback: str | None, said: str, asked: str | None
+) -> None:
+    """They crashed or were killed: another matter than a model under the floor."""
+    found = due(replace(USUAL, next=next, attempts=2, asked_by=asked), RULES)
+    assert isinstance(found, GivenUp)
+    assert (found.fallback, found.impossible) == (fallback, False)
+    assert said in found.reason
 
 
 @pytest.fixture
@@ -86,6 +118,7 @@ def tick(lake: Lake, instance: dg.DagsterInstance, tmp_path: Path, **rules: floa
         resources={
             "lake": LakeResource(url=lake.url, home=str(tmp_path)),
             "policy": PolicyResource(file=str(tmp_path / "carsdepo.toml")),
+            "alerts": AlertsResource(),
         },
     )
     answer = retrain(context)
