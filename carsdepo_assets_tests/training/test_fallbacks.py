@@ -6,6 +6,7 @@ two seams at which a training is decided by the test.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import CANDIDATE, ModelVersion, versions
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.training import registering
+from carsdepo_assets_tests.registry.conftest import empty_store
 from carsdepo_assets_tests.training.made_up import Becomes, MadeUpTrainings, panel
 
+__all__ = ["empty_store"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 FIRST = range(30)
 
@@ -75,11 +78,12 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., House]]:
+def house(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., House]]:
     settings = Settings.read({}, home=tmp_path / "home")
     for name, value in settings.variables().items():
         monkeypatch.setenv(name, value)
     settings.home.mkdir(exist_ok=True)
+    shutil.copy(empty_store, settings.home / "mlflow.db")
 
     with dg.DagsterInstance.ephemeral() as instance:
 
