@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -59,10 +59,66 @@ class SplitPolicy(_Section):
         return self
 
 
+class Longer(_Section):
+    """The same training for longer: steps, minutes and epochs, whichever the recipe sets, times `factor`."""
+
+    change: Literal["longer"] = "longer"
+    factor: float = Field(3.0, gt=1, description="times as long")
+
+    @property
+    def name(self) -> str:
+        return f"longer-{self.factor:g}"
+
+
+class OtherStart(_Section):
+    """The same training from other initial weights."""
+
+    change: Literal["start"] = "start"
+    init: Literal["afresh", "scratch", "imagenet", "yolov8n"] = Field(
+        "afresh",
+        description="afresh: as a first model of the family starts, not from the champion; scratch: random weights; "
+        "imagenet: faster_rcnn's packaged backbone; yolov8n: the file weights/yolov8n.pt",
+    )
+
+    @property
+    def name(self) -> str:
+        return f"start-{self.init}"
+
+
+class OtherDetector(_Section):
+    """A training of another family, started as a first model of it."""
+
+    change: Literal["detector"] = "detector"
+    detector: Literal["yolov8n", "faster_rcnn"]
+
+    @property
+    def name(self) -> str:
+        return f"detector-{self.detector}"
+
+
+# What a training under the floor is followed by; `name` is unique for what the change says.
+Fallback = Annotated[Longer | OtherStart | OtherDetector, Field(discriminator="change")]
+
+
 class TrainingPolicy(_Section):
+    """auto, fallbacks: `experiments/recipes.py` and `training/retraining.py` say how they are applied."""
+
     detector: Literal["auto", "yolov8n", "faster_rcnn"] = Field(
         "auto",
-        description="auto: yolov8n on rendered photographs or with its pretrained weights at hand, else faster_rcnn",
+        description="auto: the family of the champion; for a first model faster_rcnn where the mix is real and "
+        "weights/yolov8n.pt is not there, else yolov8n",
+    )
+    auto_real_share: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="share of the training photographs whose labels are no renderer's: above it the mix is real",
+    )
+    fallbacks: tuple[Fallback, ...] = Field(
+        (Longer(), OtherStart(), OtherDetector(detector="faster_rcnn"), OtherDetector(detector="yolov8n")),
+        description="changes of the recipe, in this order, after a training whose model is under "
+        "evaluation.floor_map50; each once for a state of the labels, those that change nothing are skipped; "
+        "then a person is asked",
     )
     steps: int | None = Field(
         None, ge=1, description="optimizer steps of a training; None: as many as fit into `minutes`"
@@ -84,12 +140,29 @@ class TrainingPolicy(_Section):
     )
     debounce_s: float = Field(10.0, ge=0, description="seconds without new labels before a retraining starts")
     min_new_labels: int = Field(1, ge=1, description="label revisions: fewer do not start a retraining")
-    max_attempts: int = Field(3, ge=1, description="trainings of one state of the labels before `retrain` gives up")
-    from_champion: bool = Field(True, description="start from the model in production where it is of the same detector")
+    max_attempts: int = Field(
+        3,
+        ge=1,
+        description="runs that end without a judged model, for one recipe and one state of the labels, before "
+        "`retrain` gives that recipe up; models under the floor are no such runs: see fallbacks",
+    )
+    from_champion: bool = Field(
+        True,
+        description="start from the weights of the model in production; false: its family and input size alone follow",
+    )
     retrain_minutes: float | None = Field(
         None, gt=0, description="minutes: a training that starts from the champion; None: as `minutes`"
     )
     seed: int = Field(0, description="of the weights, the order of photographs and their augmentation")
+
+    @field_validator("fallbacks")
+    @classmethod
+    def _each_once(cls, value: tuple[Fallback, ...]) -> tuple[Fallback, ...]:
+        names = [change.name for change in value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} comes twice: each change is tried once for a state of the labels")
+        return value
 
 
 class EvaluationPolicy(_Section):

@@ -17,8 +17,8 @@ def lineage_of(
 ) -> dict[str, Any]:
     """What site.tracing says of the one that is named; of the latest model where none is.
 
-    model: a version number, a digest (or its first digits), or latest. Raises ValueError when two are named, and
-    TraceError or RegistryError (both LookupError), which list what there is.
+    model: a version number, a digest (or its first digits), or latest: the newest registered one.
+    Raises ValueError when two are named, and TraceError or RegistryError (both LookupError), which list what there is.
     """
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.site import tracing

@@ -22,7 +22,14 @@ Home = Annotated[
     Path | None, typer.Option("--home", help="Folder of all state; default $CARSDEPO_HOME or ./.carsdepo.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
-Model = Annotated[str, typer.Option("--model", help="A version number, a digest (or its first digits), or latest.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="A version number, a digest (or its first digits), or latest: production's model, and where it serves "
+        "none the newest candidate that met the floor.",
+    ),
+]
 Minutes = Annotated[float | None, typer.Option("--minutes", min=0.05, help="Training's wall time; default: policy.")]
 Steps = Annotated[
     int | None, typer.Option("--steps", min=1, help="Training's optimizer steps; --minutes only caps them then.")

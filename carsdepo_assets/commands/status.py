@@ -73,6 +73,7 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows.append(("labels not trained on", f"{found['labels_waiting']:,}"))
     if found["training"]:
         rows.append(("training", found["training"]["text"]))
+    rows += _training_trouble(found["training_trouble"])
     rows.append(("answers", f"{found['answers']:,}"))
     rows.append(("dataset", found["dataset"] or "none yet"))
     for model in found["models"]:
@@ -83,3 +84,11 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     if found["last_alert"]:
         rows.append(("last alert", f"{found['last_alert']['at'][:16]}: {found['last_alert']['title']}"))
     return rows
+
+
+def _training_trouble(trouble: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Trainings that came to nothing and that no one has settled; no row where there are none."""
+    if trouble is None:
+        return []
+    lines = [trouble["said"], *(f"{t['fallback'] or 'the usual training'}: {t['reason']}" for t in trouble["tries"])]
+    return [("a person is asked" if trouble["needs_person"] else "labels not learnt yet", "\n".join(lines))]

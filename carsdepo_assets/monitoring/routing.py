@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from carsdepo_assets.lake import label_state, queues
+from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring.router import Route, decide, name_of
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
+from carsdepo_assets.registry.learning import learning
 
 Alert = Callable[[str, str, str, str], object]  # key, severity, title, body
 _BANDS = ("low", "middle", "high")
@@ -37,10 +38,12 @@ def route(
 
     address: where people open what lies at a key of the lake, for the alert's link; without it the key itself is said.
     """
+    labels = learning(lake, policy)
     decided = decide(
         report,
-        max(0, label_state.label_state(lake) - label_state.trained_state(lake)),
+        labels.trainable,
         policy.monitoring,
+        stuck=labels.unlearnt - labels.trainable,
         open_queue=open_queue(lake, report, now),
         band_before=_band_before(lake, report),
     )

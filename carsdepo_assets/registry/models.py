@@ -91,7 +91,8 @@ def register(
 
 
 def get(tracking: Tracking, version: int | str | Literal["latest"]) -> ModelVersion:
-    """A version by its number, by its digest (or its first digits) or `latest`. RegistryError lists those there are."""
+    """A version by its number, by its digest (or its first digits) or `latest`: the newest registered, whatever its
+    figures (in_use.model_in_use chooses one to predict with). RegistryError lists those there are."""
     if version == "latest":
         newest = latest(tracking)
         if newest is None:

@@ -5,8 +5,10 @@ from typing import Any
 import dagster as dg
 
 from carsdepo_assets import __version__
+from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.compute.metadata import picture, rounded
+from carsdepo_assets.lake.trainings import Outcome
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
@@ -24,7 +26,7 @@ def candidate_model(
     """Weights trained by the recipe on the dataset, with their card and `lineage.json`, at `models/<digest>/`.
 
     A worker process trains and reports to this run's log, to MLflow and to `training/progress.json` while it does.
-    The same dataset and recipe as the last candidate's give that candidate again.
+    The same dataset and recipe as a judged model's give that model again.
     """
     from carsdepo_assets.training import candidates
     from carsdepo_assets.training.naming import run_name
@@ -129,17 +131,29 @@ def evaluation(
     ],
 )
 def registered_model(
-    context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource, tracking: MlflowTracking
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    policy: PolicyResource,
+    tracking: MlflowTracking,
+    alerts: AlertsResource,
 ) -> dg.MaterializeResult:
-    """The model's version in MLflow's registry; alias `candidate` where the policy's floors are met."""
+    """The model's version in MLflow's registry; alias `candidate` where the policy's floor is met.
+
+    Under it people are told, and the labels do not count as learnt: `retrain` tries the policy's fallbacks.
+    """
     from carsdepo_assets.lake.models import folder
     from carsdepo_assets.training import candidates
     from carsdepo_assets.training.registering import register_candidate
+    from carsdepo_assets.training.telling import under_floor
 
-    opened = lake.open()
+    opened, rules = lake.open(), policy.read()
     candidate = candidates.current(opened)
+
+    def tell(outcome: Outcome) -> None:
+        alerts.send(opened, rules, **under_floor(outcome, candidate, alerts.run_url(context.run.run_id)))
+
     with tracking.during(context, last=True) as mlflow_run:
-        done = register_candidate(opened, tracking.tracking(), candidate, policy.read(), mlflow_run)
+        done = register_candidate(opened, tracking.tracking(), candidate, rules, mlflow_run, tell)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"{done.version}:{candidate.digest}"),
         metadata={

@@ -20,7 +20,7 @@ def tell(lake: Lake, **others: Any) -> list[dict[str, Any]]:
     """One tick; the alerts there are then, oldest first."""
     resources = {
         "lake": LakeResource(url=lake.url, home=lake.url, site="http://site"),
-        "policy": PolicyResource(file="absent.toml"),
+        "policy": PolicyResource(files=["absent.toml"]),
         "alerts": AlertsResource(dagster_url="http://dagster"),
     }
     with dg.DagsterInstance.ephemeral() as instance:
