@@ -85,6 +85,7 @@ SENSORS = (
     "new_business_files",
     "failed_runs",
     "service_health",
+    "waiting_runs",
 )
 BLOCKING = {
     "batch_is_sound",

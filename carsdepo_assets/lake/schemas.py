@@ -253,7 +253,10 @@ ALERTS = pa.schema(
     [
         ("alert_id", pa.string()),
         ("at", _ts),
-        ("kind", pa.string()),  # drift | run_failed | promotion_refused | approval_wanted | service_down | ledger
+        (
+            "kind",
+            pa.string(),
+        ),  # drift | run_failed | run_waiting | promotion_refused | approval_wanted | service_down | ledger
         ("key", pa.string()),  # the same key within policy.alerts.repeat_after_s is one alert
         ("severity", pa.string()),  # info | warning | critical
         ("title", pa.string()),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from carsdepo_assets.compute.run_states import under_way
+from carsdepo_assets.compute.run_states import attempts, under_way
 from carsdepo_assets.lake.label_state import LABEL_STATE_TAG
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
@@ -33,10 +33,11 @@ def retrain(
     from carsdepo_assets.lake.label_state import label_state, newest_label, run_key, trained_at, trained_state
     from carsdepo_assets.training.retraining import Due, Situation, asked_by, due
 
-    opened = lake.open()
+    opened, rules = lake.open(), policy.read()
     labels, newest = label_state(opened), newest_label(opened)
-    # What the drift router or a person started at this state counts as an attempt too.
+    # What the drift router or a person started at this state counts as an attempt too; what a kill ended does not.
     tags = {LABEL_STATE_TAG: str(labels)}
+    tried = attempts(context.instance, TRAIN_JOB, tags)
     asked = asked_by(opened, trained_at(opened))
     situation = Situation(
         labels=labels,
@@ -45,24 +46,31 @@ def retrain(
         training=under_way(context.instance, TRAIN_JOB),
         ingesting=under_way(context.instance, "ingest_labels"),
         newest_label_s=(datetime.now(UTC) - newest).total_seconds() if newest else None,
-        attempts=context.instance.get_runs_count(dg.RunsFilter(job_name=TRAIN_JOB, tags=tags)),
+        attempts=tried.counted(rules.runs.max_interruptions),
     )
-    answer = due(situation, policy.read().training)
+    answer = due(situation, rules.training)
     if not isinstance(answer, Due):
         return dg.SkipReason(answer)
     return dg.RunRequest(
-        run_key=run_key(labels, answer.attempt), tags=tags | ({DRIFT_TAG: asked} if asked is not None else {})
+        run_key=run_key(labels, tried.runs + 1), tags=tags | ({DRIFT_TAG: asked} if asked is not None else {})
     )
 
 
 @dg.sensor(
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reports runs whose process died, and gives each MLflow run its Dagster run's status.",
+    description="Reports runs whose process died, frees the pool slots that they held, and gives each MLflow run its "
+    "Dagster run's status.",
 )
 def settle_runs(context: dg.SensorEvaluationContext, tracking: MlflowTracking) -> dg.SkipReason:
-    from carsdepo_assets.compute.orphans import fail_orphaned_runs
+    import psutil
 
-    failed = fail_orphaned_runs(context.instance)
-    settled = tracking.reconcile(context.instance)
-    return dg.SkipReason(f"{len(failed)} dead runs reported as failed, {len(settled)} MLflow runs settled.")
+    from carsdepo_assets.compute.orphans import settle_dead_runs
+
+    # Sensors are evaluated by the code server, which is also what starts the processes of runs.
+    settled = settle_dead_runs(context.instance, served_since=psutil.Process().create_time())
+    in_mlflow = tracking.reconcile(context.instance)
+    return dg.SkipReason(
+        f"{len(settled.failed)} dead runs reported as failed, pool slots of {len(settled.freed)} runs freed, "
+        f"{len(in_mlflow)} MLflow runs settled."
+    )
