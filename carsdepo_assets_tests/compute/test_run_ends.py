@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._core.utils import make_new_run_id
 
 from carsdepo_assets.compute.orphans import fail_orphaned_runs, settle_dead_runs
 from carsdepo_assets.compute.run_processes import HOST_TAG, run_processes, run_worker
 from carsdepo_assets.compute.run_states import INTERRUPTED_TAG, attempts
 from carsdepo_assets.registry.resources import MlflowTracking
-from carsdepo_assets_tests.compute.a_run import DOES, FOLDER, POOL, instance_in, make_job
+from carsdepo_assets_tests.compute.a_run import DOES, FOLDER, POOL, instance_in
 from carsdepo_assets_tests.compute.test_local import gone, until
 
 
@@ -98,7 +98,9 @@ def test_an_interrupted_run_ends_its_worker(
 
 
 @pytest.mark.timeout(180)
-def test_a_sigkilled_run_leaves_no_worker_is_reported_and_gives_back_its_slot(run: Run, instance: DagsterInstance) -> None:
+def test_a_sigkilled_run_leaves_no_worker_is_reported_and_gives_back_its_slot(
+    run: Run, instance: DagsterInstance
+) -> None:
     pids = run.worker_and_child()
     assert fail_orphaned_runs(instance) == []  # it lives
     named = run_worker(instance, run.id)
@@ -106,7 +108,7 @@ def test_a_sigkilled_run_leaves_no_worker_is_reported_and_gives_back_its_slot(ru
     assert named.pid == run.process.pid
     assert pids[0] in [p.pid for p in run_processes(instance, run.id) if p.step is not None]
     storage = instance.event_log_storage
-    instance.create_run_for_job(make_job(), run_id="the next run")
+    instance.add_run(DagsterRun("train", "the next run", status=DagsterRunStatus.STARTED))
     assert not storage.claim_concurrency_slot(POOL, "the next run", "model").is_claimed
     assert settle_dead_runs(instance).freed == []
     assert holders(instance) == {run.id}
