@@ -26,7 +26,8 @@ POLICY = """
 [data]
 batch_max_age_s = 1
 [training]
-minutes = 1.5
+steps = 80
+minutes = 2.5
 debounce_s = 1
 max_attempts = 1
 [evaluation]
