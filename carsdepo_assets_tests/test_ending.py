@@ -1,4 +1,4 @@
-"""Ending several servers: all are asked together, what does not end is killed with its children, hurry cuts it short."""
+"""Ending several servers: all are asked together; what does not end is killed with its children; it can be hurried."""
 
 from __future__ import annotations
 

@@ -117,6 +117,7 @@ def end_all(
             member.kill()
     for process in processes:
         process.wait()
+    psutil.wait_procs(list(left.values()), timeout=10)  # a killed process is gone once the kernel says so
     return len(left)
 
 
