@@ -26,7 +26,7 @@ POLICY = """
 [data]
 batch_max_age_s = 1
 [training]
-steps = 80
+steps = 30
 minutes = 2.5
 debounce_s = 1
 max_attempts = 1
