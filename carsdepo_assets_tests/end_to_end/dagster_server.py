@@ -98,7 +98,7 @@ def dagster_dev(settings: Settings, log: Path) -> Iterator[Server]:
         )
     server = Server(settings, log, process.pid)
     try:
-        server.wait("dagster dev answering", lambda: server.ask("{version}"), 90)
+        server.wait("dagster dev answering", lambda: server.ask("{version}"), 400)  # a busy machine takes minutes
         yield server
     finally:
         tree = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
