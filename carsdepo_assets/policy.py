@@ -299,6 +299,18 @@ class BusinessPolicy(_Section):
 
 class AlertPolicy(_Section):
     repeat_after_s: float = Field(3600.0, ge=0, description="seconds before the same alert is sent again")
+    run_waiting_s: float = Field(
+        900.0, gt=0, description="seconds that a run may wait, for its turn or for a pool, before people are told"
+    )
+
+
+class RunsPolicy(_Section):
+    max_interruptions: int = Field(
+        10,
+        ge=0,
+        description="runs for one piece of work (a label state, a batch, a candidate) that were killed and are not "
+        "counted as attempts; more count, so that work which brings the machine down is given up",
+    )
 
 
 class Policy(_Section):
@@ -313,6 +325,7 @@ class Policy(_Section):
     monitoring: MonitoringPolicy = MonitoringPolicy()
     business: BusinessPolicy = BusinessPolicy()
     alerts: AlertPolicy = AlertPolicy()
+    runs: RunsPolicy = RunsPolicy()
 
     def digest(self) -> str:
         """First 12 hex digits of the sha256 of the policy as sorted JSON."""

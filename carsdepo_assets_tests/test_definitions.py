@@ -86,6 +86,7 @@ SENSORS = (
     "failed_runs",
     "release_news",
     "service_health",
+    "waiting_runs",
 )
 BLOCKING = {
     "batch_is_sound",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from carsdepo_assets.compute.run_states import under_way
+from carsdepo_assets.compute.run_states import attempts, under_way
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 BUSINESS_JOB = "business"
@@ -55,10 +55,11 @@ def new_business_files(
         return dg.SkipReason(f"Nothing new in {opened.url}/raw/business: files have another time, but the same bytes.")
     said = "".join(f"{o.key}\0{o.size}\0{o.modified_at.isoformat()}\n" for o in files)
     state = hashlib.sha256(said.encode()).hexdigest()[:16]
-    attempt = context.instance.get_runs_count(dg.RunsFilter(job_name=BUSINESS_JOB, tags={FILES_TAG: state})) + 1
-    if attempt > rules.business.max_attempts:
+    tried = attempts(context.instance, BUSINESS_JOB, {FILES_TAG: state})
+    counted = tried.counted(rules.runs.max_interruptions)
+    if counted >= rules.business.max_attempts:
         return dg.SkipReason(
-            f"{attempt - 1} runs over these {len(files)} files did not finish: see them; "
+            f"{counted} runs over these {len(files)} files did not finish: see them; "
             "a new file or a manual run of `business` starts the next."
         )
-    return dg.RunRequest(run_key=f"business:{state}:{attempt}", tags={FILES_TAG: state})
+    return dg.RunRequest(run_key=f"business:{state}:{tried.runs + 1}", tags={FILES_TAG: state})

@@ -71,11 +71,11 @@ class Pipeline:
                 yield pipeline
 
     def settle(self) -> None:
-        """Reports runs whose process died, and gives their MLflow runs the same end."""
-        from carsdepo_assets.compute.orphans import fail_orphaned_runs
+        """Reports runs whose process died, frees what they held, and gives their MLflow runs the same end."""
+        from carsdepo_assets.compute.orphans import settle_dead_runs
         from carsdepo_assets.environments import resources
 
-        fail_orphaned_runs(self.instance)
+        settle_dead_runs(self.instance, commands_locked=True)
         resources(self.settings)["tracking"].reconcile(self.instance)
 
     def run(

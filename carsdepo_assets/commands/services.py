@@ -8,8 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,17 +84,56 @@ def running(settings: Settings, stages: Sequence[str] = STAGES) -> Iterator[Sett
 
 def end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM, grace_s: float = 20.0) -> None:
     """Signals the process's group (a session of its own); what is left of its family after the grace is killed."""
+    end_all([process], number, grace_s)
+
+
+def end_all(
+    processes: Sequence[subprocess.Popen[bytes]],
+    number: int,
+    grace_s: float,
+    hurry: Callable[[], bool] = lambda: False,
+) -> int:
+    """Signals the groups of all (sessions of their own) together, so that they end at the same time.
+
+    What is left of their families after grace_s seconds, or once hurry() says so, is killed. Returns how many were.
+    """
+    tree = [member for process in processes for member in _family(process)]
+    for process in processes:
+        with suppress(ProcessLookupError):
+            if process.poll() is None:
+                os.killpg(process.pid, number)
+    limit = time.monotonic() + grace_s
+    alive = [p for p in tree if _lives(p)]
+    while alive and time.monotonic() < limit and not hurry():
+        time.sleep(0.1)
+        for process in processes:
+            process.poll()  # reaps it
+        alive = [p for p in alive if _lives(p)]
+    # What was started since the first look: a run's process whose parent had been asked to end, say.
+    late = [p for process in processes if process.poll() is None for p in _family(process)]
+    left = {p.pid: p for p in [*alive, *late] if _lives(p)}
+    for member in left.values():
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    for process in processes:
+        process.wait()
+    psutil.wait_procs(list(left.values()), timeout=10)  # a killed process is gone once the kernel says so
+    return len(left)
+
+
+def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     try:
-        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        os.killpg(process.pid, number)
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        process.poll()
-        return
-    _, alive = psutil.wait_procs(tree, timeout=grace_s)
-    for left in alive:
-        if left.is_running():
-            left.kill()
-    process.wait()
+        root = psutil.Process(process.pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _await(url: str, stage: str, process: subprocess.Popen[bytes], log: Path) -> None:

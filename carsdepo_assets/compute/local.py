@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,8 +22,9 @@ import dagster as dg
 from pydantic import Field
 
 from carsdepo_assets.compute.channel import channel
-from carsdepo_assets.compute.orphans import RunProcess, mark_host, run_worker
 from carsdepo_assets.compute.process_tree import end_group, end_tree
+from carsdepo_assets.compute.run_processes import RunProcess, mark_host, name_process, run_worker
+from carsdepo_assets.compute.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.redaction import AWS, environment, redact
 
 PARENT_VARIABLE = "CARSDEPO_PARENT_PID"  # the worker ends when this process is no longer its parent
@@ -75,7 +77,9 @@ class LocalCompute(dg.ConfigurableResource):
                 errors="replace",
                 start_new_session=True,  # Ctrl-C reaches the step alone, which then ends the worker in order
             )
-            context.log.info(f"{module} runs as process {process.pid}.")
+            name_process(
+                context.instance, context.run, context.get_step_execution_context().step.key, process.pid, module
+            )
             assert process.stdout is not None
             relay = threading.Thread(target=_relay, args=(process.stdout, last), daemon=True)
             relay.start()
@@ -90,6 +94,8 @@ class LocalCompute(dg.ConfigurableResource):
         trouble = []
         if process.returncode != 0:
             trouble.append(_ended(process.returncode))
+            if process.returncode == -signal.SIGKILL:  # not by us: what we end raises above
+                context.instance.add_run_tags(context.run.run_id, {INTERRUPTED_TAG: INTERRUPTED})
         if not session.message_handler.received_closed_message:
             trouble.append("it did not close its channel")
         if not materializations:

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
+from carsdepo_assets.compute.run_states import next_run
 from carsdepo_assets.data.partitions import label_batches, upload_batches
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
@@ -27,6 +29,7 @@ ingest_labels_job = dg.define_asset_job(
     tags=_RETRIED,
     description="One label batch: annotation revisions.",
 )
+_LAST_ASSET = {"uploads": "processed_images", "labels": "labels"}  # materialized: the batch is ingested
 # A tick stays far under its 60 s: a RunRequest costs about 0.4 s.
 REQUESTS_A_TICK = 20
 
@@ -40,16 +43,26 @@ def _tick(
 ) -> dg.SensorResult | dg.SkipReason:
     from carsdepo_assets.data.batches import list_batches, plan_batches
 
-    opened = lake.open()
-    plan_batches(opened, kind, policy.read(), datetime.now(UTC))
+    opened, rules, instance = lake.open(), policy.read(), context.instance
+    plan_batches(opened, kind, rules, datetime.now(UTC))
     # From the manifests, not from this tick's plan: a batch whose manifest was written before a kill is found again.
-    known = set(context.instance.get_dynamic_partitions(partitions.name or ""))
-    waiting = [batch for batch in list_batches(opened, kind) if batch not in known][:REQUESTS_A_TICK]
+    # From the runs, not from the partitions: Dagster adds a partition before the run that the same tick asks for.
+    ingested = instance.get_materialized_partitions(dg.AssetKey(_LAST_ASSET[kind]))
+    numbered = (
+        (batch, next_run(instance, f"ingest_{kind}", {PARTITION_NAME_TAG: batch}, rules.runs.max_interruptions))
+        for batch in list_batches(opened, kind)
+        if batch not in ingested
+    )
+    waiting = {batch: number for batch, number in numbered if number is not None}
     if not waiting:
         return dg.SkipReason(f"Nothing new in {opened.url}/raw/{kind} that is due.")
+    chosen = dict(list(waiting.items())[:REQUESTS_A_TICK])
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=f"{kind}:{batch}", partition_key=batch) for batch in waiting],
-        dynamic_partitions_requests=[partitions.build_add_request(waiting)],
+        run_requests=[
+            dg.RunRequest(run_key=f"{kind}:{batch}" if number == 1 else f"{kind}:{batch}:{number}", partition_key=batch)
+            for batch, number in chosen.items()
+        ],
+        dynamic_partitions_requests=[partitions.build_add_request(list(chosen))],
     )
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from carsdepo_assets.compute.run_states import under_way
+from carsdepo_assets.compute.run_states import failed_by_itself, under_way
 from carsdepo_assets.resources import LakeResource
 
 INGEST_JOB = "ingest_inferences"
@@ -60,7 +60,7 @@ def _request(instance: dg.DagsterInstance, day: date, keys: list[str], now: date
     if under_way(instance, INGEST_JOB, partition):
         return f"{day} is being ingested."
     last = instance.get_run_records(dg.RunsFilter(job_name=INGEST_JOB, tags=partition), limit=FAILURES)
-    failed = [r for r in last if r.dagster_run.status == dg.DagsterRunStatus.FAILURE]
+    failed = [r for r in last if failed_by_itself(r.dagster_run)]
     if len(failed) == FAILURES and (now - failed[0].create_timestamp).total_seconds() < REST_S:
         return f"{day}: the last {FAILURES} runs failed with {len(keys)} segments waiting; the next comes later."
     state = hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:16]

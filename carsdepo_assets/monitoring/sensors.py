@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.compute.run_states import under_way
+from carsdepo_assets.compute.run_states import failed_by_itself, next_run, under_way
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 DRIFT_JOB, PROFILE_JOB, QUALITY_JOB, CUT_QUEUE_JOB = "drift", "profile_answers", "score_answers", "cut_queue"
@@ -20,7 +20,10 @@ drift_job = dg.define_asset_job(
     description="The reference of the model that serves, where it is missing, and a drift report.",
 )
 profile_job = dg.define_asset_job(
-    PROFILE_JOB, selection=["inference_profile"], description="The whylogs profile of a day's answers."
+    PROFILE_JOB,
+    selection=["inference_profile"],
+    tags={"dagster/max_retries": "2"},
+    description="The whylogs profile of a day's answers.",
 )
 quality_job = dg.define_asset_job(
     QUALITY_JOB,
@@ -89,16 +92,20 @@ def drift_router(
     ]
     for line in said:
         context.log.info(line)
-    # From the routes that stand, not from this tick's: what a kill left undone is asked for again. A key has one run;
-    # its own retries finish a cut that failed.
+    # From the routes that stand, not from this tick's: what a kill left undone is asked for again. A cut that failed is
+    # finished by its own retries.
+    numbered = (
+        (report_id, next_run(context.instance, CUT_QUEUE_JOB, {DRIFT_TAG: report_id}, rules.runs.max_interruptions))
+        for report_id in routing.queues_asked_for(opened, now)
+    )
     requests = [
         dg.RunRequest(
-            run_key=f"queue:{report_id}",
+            run_key=f"queue:{report_id}" if number == 1 else f"queue:{report_id}:{number}",
             run_config={"ops": {"labelling_queue": {"config": {"report_id": report_id}}}},
             tags={DRIFT_TAG: report_id},
         )
-        for report_id in routing.queues_asked_for(opened, now)
-        if not context.instance.get_runs_count(dg.RunsFilter(job_name=CUT_QUEUE_JOB, tags={DRIFT_TAG: report_id}))
+        for report_id, number in numbered
+        if number is not None
     ][:REQUESTS_A_TICK]
     if requests:
         return dg.SensorResult(run_requests=requests)
@@ -143,7 +150,7 @@ def _text(state: dict[str, str]) -> str:
 def _resting(instance: dg.DagsterInstance, job: str) -> str | None:
     """Why no run is started now: the last ones failed; a broken report must not start a run every tick."""
     last = instance.get_run_records(dg.RunsFilter(job_name=job), limit=FAILURES)
-    failed = [r for r in last if r.dagster_run.status == dg.DagsterRunStatus.FAILURE]
+    failed = [r for r in last if failed_by_itself(r.dagster_run)]
     if len(failed) < FAILURES:
         return None
     age = (datetime.now(UTC) - failed[0].create_timestamp).total_seconds()

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.compute.run_states import under_way
+from carsdepo_assets.compute.run_states import attempts, under_way
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.release.jobs import PROMOTE_JOB, RELEASE_JOB, promote_job, release_job
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
@@ -37,17 +37,19 @@ def release_candidate(
 ) -> dg.RunRequest | dg.SkipReason:
     from carsdepo_assets.release.due import due
 
-    wanted = due(lake.open(), tracking.tracking(), policy.read())
+    rules = policy.read()
+    wanted = due(lake.open(), tracking.tracking(), rules)
     if wanted.job is None:
         return dg.SkipReason(wanted.said)
     for job in _JOBS:
         if under_way(context.instance, job):
             return dg.SkipReason(f"A run of {job} is under way.")
     tags = {STATE_TAG: hashlib.sha256(wanted.state.encode()).hexdigest()[:16]}
-    attempt = context.instance.get_runs_count(dg.RunsFilter(tags=tags)) + 1
-    if attempt > MAX_ATTEMPTS:
+    tried = attempts(context.instance, None, tags)
+    counted = tried.counted(rules.runs.max_interruptions)
+    if counted >= MAX_ATTEMPTS:
         return dg.SkipReason(
-            f"{attempt - 1} runs for {wanted.said} did not come to a verdict: see them; a manual run of "
+            f"{counted} runs for {wanted.said} did not come to a verdict: see them; a manual run of "
             f"{wanted.job} or a change of the state starts the next."
         )
     # A service that is down fails the tick, with what to start, and uses up no attempt.
@@ -56,7 +58,7 @@ def release_candidate(
     config: dict[str, Any] = {"config": {"version": str(wanted.version)}}
     assets = ("production_model",) if wanted.job == PROMOTE_JOB else ("staging_deployment", "production_model")
     return dg.RunRequest(
-        run_key=f"release:{tags[STATE_TAG]}:{attempt}",
+        run_key=f"release:{tags[STATE_TAG]}:{tried.runs + 1}",
         job_name=wanted.job,
         run_config={"ops": dict.fromkeys(assets, config)},
         tags=tags,

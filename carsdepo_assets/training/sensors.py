@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.compute.run_states import under_way
+from carsdepo_assets.compute.run_states import Attempts, attempts_by, under_way
 from carsdepo_assets.lake.label_state import FALLBACK_TAG, LABEL_STATE_TAG
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
@@ -55,10 +53,20 @@ def retrain(
         "ingesting": under_way(context.instance, "ingest_labels"),
         "newest_label_s": (datetime.now(UTC) - newest).total_seconds() if newest else None,
     }
-    runs = _runs(context.instance, tags)
+    # What the drift router or a person started at this state counts as an attempt too; what a kill ended does not.
+    runs = attempts_by(context.instance, TRAIN_JOB, tags, FALLBACK_TAG)
+
+    def tried_runs(fallback: str | None) -> Attempts:
+        return runs.get(fallback, Attempts(0, 0))
+
     while True:
         impossible = partial(fallbacks.impossible, opened, now, weights)
-        answer = due(situation(now, attempts=runs[now.next or ""], **facts), rules.training, impossible)
+        answer = due(
+        counted = tried_runs(_fallback_of(now.next)).counted(rules.runs.max_interruptions)
+        answer = due(situation(now, attempts=counted, **facts), rules.training, impossible)
+            rules.training,
+            impossible,
+        )
         if not isinstance(answer, GivenUp):
             break
         context.log.warning(f"{answer.fallback or 'The training'}: {answer.reason}")
@@ -78,26 +86,34 @@ def retrain(
         tried = {"fallback": answer.fallback, "label_state": now.label_state}
         config = {"ops": {"recipe": {"config": tried}}}
     return dg.RunRequest(
-        run_key=run_key(now.label_state, answer.attempt, answer.fallback), run_config=config, tags=tags
+        run_key=run_key(now.label_state, tried_runs(answer.fallback).runs + 1, answer.fallback),
+        run_config=config,
+        tags=tags,
     )
 
 
-def _runs(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> Counter[str]:
-    """Runs of the job with these tags, whoever started them, by the fallback that they tried, `recipe` without one."""
+def _fallback_of(tried: str | None) -> str | None:
+    """The fallback that a name of learning().next stands for; None for the usual recipe and where nothing is next."""
     from carsdepo_assets.lake.trainings import RECIPE_ITSELF
 
-    runs = instance.get_runs(dg.RunsFilter(job_name=TRAIN_JOB, tags=dict(tags)))
-    return Counter(run.tags.get(FALLBACK_TAG, RECIPE_ITSELF) for run in runs)
+    return None if tried in (None, RECIPE_ITSELF) else tried
 
 
 @dg.sensor(
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reports runs whose process died, and gives each MLflow run its Dagster run's status.",
+    description="Reports runs whose process died, frees the pool slots that they held, and gives each MLflow run its "
+    "Dagster run's status.",
 )
 def settle_runs(context: dg.SensorEvaluationContext, tracking: MlflowTracking) -> dg.SkipReason:
-    from carsdepo_assets.compute.orphans import fail_orphaned_runs
+    import psutil
 
-    failed = fail_orphaned_runs(context.instance)
-    settled = tracking.reconcile(context.instance)
-    return dg.SkipReason(f"{len(failed)} dead runs reported as failed, {len(settled)} MLflow runs settled.")
+    from carsdepo_assets.compute.orphans import settle_dead_runs
+
+    # Sensors are evaluated by the code server, which is also what starts the processes of runs.
+    settled = settle_dead_runs(context.instance, served_since=psutil.Process().create_time())
+    in_mlflow = tracking.reconcile(context.instance)
+    return dg.SkipReason(
+        f"{len(settled.failed)} dead runs reported as failed, pool slots of {len(settled.freed)} runs freed, "
+        f"{len(in_mlflow)} MLflow runs settled."
+    )

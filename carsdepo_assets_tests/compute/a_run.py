@@ -12,9 +12,10 @@ from carsdepo_assets.registry.resources import MlflowTracking
 WORKER = "carsdepo_assets_tests.compute.pretend_worker"
 FOLDER = "CARSDEPO_TEST_FOLDER"
 DOES = "CARSDEPO_TEST_DOES"
+POOL = "training"
 
 
-@dg.asset
+@dg.asset(pool=POOL)
 def model(context: dg.AssetExecutionContext, compute: LocalCompute, mlflow: MlflowTracking) -> dg.MaterializeResult:
     with mlflow.during(context) as run_id:
         spec = {"does": os.environ[DOES], "pids": f"{os.environ[FOLDER]}/pids", "run": run_id}
@@ -22,9 +23,12 @@ def model(context: dg.AssetExecutionContext, compute: LocalCompute, mlflow: Mlfl
 
 
 def instance_in(folder: Path) -> dg.DagsterInstance:
-    """SQLite in the folder, telemetry off."""
+    """SQLite in the folder, telemetry off, pools of one slot."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    (folder / "dagster.yaml").write_text(
+        "telemetry:\n  enabled: false\nrun_retries:\n  enabled: true\n  max_retries: 0\n"
+        "concurrency:\n  pools:\n    granularity: op\n    default_limit: 1\n"
+    )
     return dg.DagsterInstance.local_temp(str(folder))
 
 

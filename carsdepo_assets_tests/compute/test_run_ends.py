@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._core.utils import make_new_run_id
 
-from carsdepo_assets.compute.orphans import HOST_TAG, fail_orphaned_runs, run_worker
+from carsdepo_assets.compute.orphans import fail_orphaned_runs, settle_dead_runs
+from carsdepo_assets.compute.run_processes import HOST_TAG, run_processes, run_worker
+from carsdepo_assets.compute.run_states import INTERRUPTED_TAG, attempts
 from carsdepo_assets.registry.resources import MlflowTracking
-from carsdepo_assets_tests.compute.a_run import DOES, FOLDER, instance_in
+from carsdepo_assets_tests.compute.a_run import DOES, FOLDER, POOL, instance_in
 from carsdepo_assets_tests.compute.test_local import gone, until
 
 
@@ -31,7 +33,7 @@ class Run:
         )
 
     def worker_and_child(self) -> list[int]:
-        until(lambda: self.pids.exists() or self.process.poll() is not None, 90)
+        until(lambda: self.pids.exists() or self.process.poll() is not None, 300)
         assert self.process.poll() is None, Path(self.log.name).read_text()
         return [int(p) for p in self.pids.read_text().split()]
 
@@ -64,7 +66,11 @@ def status(instance: DagsterInstance, run: Run) -> DagsterRunStatus:
     return found.status
 
 
-@pytest.mark.timeout(180)
+def holders(instance: DagsterInstance) -> set[str]:
+    return instance.event_log_storage.get_concurrency_info(POOL).active_run_ids
+
+
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize(
     ("asked", "dagster", "mlflow"),
     [(True, DagsterRunStatus.CANCELED, "KILLED"), (False, DagsterRunStatus.FAILURE, "FAILED")],
@@ -85,15 +91,27 @@ def test_an_interrupted_run_ends_its_worker(
     assert status(instance, run) == dagster
     run.mlflow.reconcile(instance)
     assert run.mlflow_status() == mlflow
+    settle_dead_runs(instance)
+    assert holders(instance) == set()
+    # Ended by no one who asked for it (Ctrl-C of `dagster dev` while it trains): the training did not fail.
+    assert attempts(instance, "train", {}).counted(10) == (1 if asked else 0)
 
 
-@pytest.mark.timeout(180)
-def test_a_sigkilled_run_leaves_no_worker_and_is_reported(run: Run, instance: DagsterInstance) -> None:
+@pytest.mark.timeout(500)
+def test_a_sigkilled_run_leaves_no_worker_is_reported_and_gives_back_its_slot(
+    run: Run, instance: DagsterInstance
+) -> None:
     pids = run.worker_and_child()
     assert fail_orphaned_runs(instance) == []  # it lives
     named = run_worker(instance, run.id)
     assert named is not None
     assert named.pid == run.process.pid
+    assert pids[0] in [p.pid for p in run_processes(instance, run.id) if p.step is not None]
+    storage = instance.event_log_storage
+    instance.add_run(DagsterRun("train", "the next run", status=DagsterRunStatus.STARTED))
+    assert not storage.claim_concurrency_slot(POOL, "the next run", "model").is_claimed
+    assert settle_dead_runs(instance).freed == []
+    assert holders(instance) == {run.id}
     run.process.kill()
     run.process.wait()
     until(lambda: all(map(gone, pids)))
@@ -106,7 +124,23 @@ def test_a_sigkilled_run_leaves_no_worker_and_is_reported(run: Run, instance: Da
 
     assert fail_orphaned_runs(instance) == [run.id]
     assert fail_orphaned_runs(instance) == []
+    assert holders(instance) == {run.id}  # killed now, this part is done again by the next look
+    assert settle_dead_runs(instance).freed == [run.id]
+    assert storage.claim_concurrency_slot(POOL, "the next run", "model").is_claimed
+    assert attempts(instance, "train", {}).counted(10) == 1  # the next run alone
     run.mlflow.reconcile(instance)
     assert status(instance, run) == DagsterRunStatus.FAILURE
     assert run.mlflow_status() == "FAILED"
     assert run.mlflow.reconcile(instance) == {}
+
+
+@pytest.mark.timeout(500)
+def test_a_killed_worker_fails_its_run_which_is_no_attempt(run: Run, instance: DagsterInstance) -> None:
+    """As the machine's out-of-memory killer does it."""
+    os.kill(run.worker_and_child()[0], signal.SIGKILL)
+    run.process.wait(timeout=60)
+    assert status(instance, run) == DagsterRunStatus.FAILURE
+    found = instance.get_run_by_id(run.id)
+    assert found is not None
+    assert INTERRUPTED_TAG in found.tags
+    assert holders(instance) == set()

@@ -30,7 +30,8 @@ def free_port() -> int:
 
 
 class Server:
-    def __init__(self, settings: Settings, log: Path) -> None:
+    def __init__(self, settings: Settings, log: Path, pid: int = 0) -> None:
+        self.pid = pid
         self.settings = settings
         self.log = log
         self.url = f"http://127.0.0.1:{settings.dagster_port}/graphql"
@@ -95,9 +96,9 @@ def dagster_dev(settings: Settings, log: Path) -> Iterator[Server]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    server = Server(settings, log)
+    server = Server(settings, log, process.pid)
     try:
-        server.wait("dagster dev answering", lambda: server.ask("{version}"), 90)
+        server.wait("dagster dev answering", lambda: server.ask("{version}"), 400)  # a busy machine takes minutes
         yield server
     finally:
         tree = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []

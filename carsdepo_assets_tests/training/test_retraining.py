@@ -11,12 +11,13 @@ import dagster as dg
 import pytest
 
 from carsdepo_assets.alerts.resources import AlertsResource
+from carsdepo_assets.compute.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.recipe_changes import recipe_key
 from carsdepo_assets.lake.label_state import FALLBACK_TAG, LABEL_STATE_TAG, mark_trained, trained_at
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trainings import Outcome, outcomes, record_outcome
-from carsdepo_assets.policy import Fallback, TrainingPolicy
+from carsdepo_assets.policy import Fallback, Policy, TrainingPolicy
 from carsdepo_assets.resources import LakeResource, PolicyResource
 from carsdepo_assets.training.retraining import Due, GivenUp, PersonAsked, Situation, asked_by, due
 from carsdepo_assets.training.sensors import DRIFT_TAG, retrain
@@ -325,3 +326,27 @@ def test_drift_still_asks_after_a_training_under_the_floor(
     found = tick(lake, instance, tmp_path, min_new_labels=50)
     assert isinstance(found, dg.RunRequest)
     assert found.tags[DRIFT_TAG] == "r1"
+
+
+def test_a_killed_training_is_no_attempt_but_the_next_is_another_run(
+    lake: Lake, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """A crash of the machine must not use up the attempts; a run key that was used would start nothing."""
+    label(lake, "a", "b")
+    for killed in range(5):
+        answer = tick(lake, instance, tmp_path, max_attempts=1)
+        assert isinstance(answer, dg.RunRequest)
+        assert answer.run_key == f"labels:2:{killed + 1}"
+        run(instance, dg.DagsterRunStatus.FAILURE, 2, **{INTERRUPTED_TAG: INTERRUPTED})
+    run(instance, dg.DagsterRunStatus.FAILURE, 2)
+    assert "1 trainings at label state 2 did not finish" in said(tick(lake, instance, tmp_path, max_attempts=1))
+
+
+def test_a_training_that_is_killed_every_time_is_given_up(
+    lake: Lake, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    label(lake, "a", "b")
+    for _ in range(Policy().runs.max_interruptions + 1):
+        assert isinstance(tick(lake, instance, tmp_path, max_attempts=1), dg.RunRequest)
+        run(instance, dg.DagsterRunStatus.FAILURE, 2, **{INTERRUPTED_TAG: INTERRUPTED})
+    assert "did not finish" in said(tick(lake, instance, tmp_path, max_attempts=1))

@@ -1,0 +1,115 @@
+"""The platform's processes by kind: who is there, who is killed, how much memory each kind takes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import statistics
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+# What each kind's command line holds, in the order in which it is looked for.
+KINDS = {
+    "trainer": ("carsdepo_assets.training.worker",),
+    "daemon": ("dagster._daemon", "run"),
+    "webserver": ("dagster_webserver",),
+    "proxy": ("code-server", "start"),
+    "code server": ("api", "grpc"),
+    "staging": ("serve", "staging"),
+    "production": ("serve", "production"),
+    "run worker": ("spawn_main",),
+}
+TARGETS = ("daemon", "webserver", "code server", "run worker", "trainer", "staging", "production")
+HOME_VARIABLE = "CARSDEPO_HOME"
+
+
+def mine(home: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """(kind, process) of every living process of this machine that works on the home, whoever its parent is now."""
+    for process in psutil.process_iter():
+        try:
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if process.environ().get(HOME_VARIABLE) != str(home):
+                continue
+            yield kind_of(process), process
+        except psutil.Error:
+            continue
+
+
+def kind_of(process: psutil.Process) -> str:
+    """The kind of a process of the platform, by its command line; `other` where it is none of KINDS."""
+    line = process.cmdline()
+    for kind, words in KINDS.items():
+        if all(any(word == part or (len(words) == 1 and word in part) for part in line) for word in words):
+            return kind
+    return "other"
+
+
+@dataclass
+class Killer:
+    """Kills one process a time, by a seeded choice of the kind; what there is none of at the moment is passed over."""
+
+    home: Path
+    seed: int
+    kills: list[tuple[float, str]] = field(default_factory=list)  # (seconds since the start, kind)
+    _started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._choice = random.Random(self.seed)
+
+    def kill_one(self) -> str | None:
+        """The kind that was killed; None when nothing was there."""
+        order = self._choice.sample(TARGETS, len(TARGETS))
+        there = defaultdict(list)
+        for kind, process in mine(self.home):
+            there[kind].append(process)
+        for kind in order:
+            for process in sorted(there[kind], key=lambda p: p.pid, reverse=True):
+                try:
+                    os.kill(process.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+                self.kills.append((round(time.monotonic() - self._started, 1), kind))
+                return kind
+        return None
+
+    def by_kind(self) -> dict[str, int]:
+        return dict(Counter(kind for _, kind in self.kills))
+
+
+@dataclass
+class Memory:
+    """Resident memory of each kind over time."""
+
+    home: Path
+    samples: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))  # (second, MB)
+
+    def sample(self, at: float) -> None:
+        """at: seconds since the start."""
+        for kind, process in mine(self.home):
+            try:
+                self.samples[kind].append((at, process.memory_info().rss / 1e6))
+            except psutil.Error:
+                continue
+
+    def thirds(self, kind: str, seconds: float) -> tuple[float | None, float | None]:
+        """Medians in MB of the middle and of the last third of a run of so many seconds; None under FEWEST samples."""
+        middle = [mb for at, mb in self.samples[kind] if seconds / 3 <= at < 2 * seconds / 3]
+        last = [mb for at, mb in self.samples[kind] if at >= 2 * seconds / 3]
+        return tuple(statistics.median(part) if len(part) >= FEWEST else None for part in (middle, last))  # type: ignore[return-value]
+
+
+FEWEST = 5  # samples under which a median says nothing
+# The last third's median may lie this far above the middle third's: models and tables grow a little while it runs.
+GROWTH, SLACK_MB = 1.25, 40.0
+
+
+def grown(middle: float | None, last: float | None) -> bool:
+    """Whether a kind's memory grew beyond the bound: GROWTH times and SLACK_MB more."""
+    return middle is not None and last is not None and last > GROWTH * middle + SLACK_MB

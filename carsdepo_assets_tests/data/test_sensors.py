@@ -1,0 +1,101 @@
+"""The batch sensors: every batch gets its run, and one only, whatever was killed before it was ingested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster import DagsterInstance, DagsterRunStatus
+
+from carsdepo_assets.compute.run_states import INTERRUPTED, INTERRUPTED_TAG
+from carsdepo_assets.data.sensors import new_labels, new_uploads
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.policy import Policy
+from carsdepo_assets.resources import LakeResource, PolicyResource
+from carsdepo_assets_tests.data.photographs import photograph
+
+KILLED = {INTERRUPTED_TAG: INTERRUPTED, "dagster/will_retry": "false"}
+
+
+@pytest.fixture
+def instance() -> Iterator[DagsterInstance]:
+    with DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    lake = Lake.open(tmp_path / "lake")
+    lake.put("raw/uploads/web/a.jpg", photograph(1))
+    (tmp_path / "carsdepo.toml").write_text("[data]\nbatch_max_age_s = 0\n")
+    return lake
+
+
+def tick(lake: Lake, instance: DagsterInstance, sensor: dg.SensorDefinition = new_uploads) -> list[dg.RunRequest]:
+    resources = {
+        "lake": LakeResource(url=lake.url, home=lake.url),
+        "policy": PolicyResource(file=str(Path(lake.url).with_name("carsdepo.toml"))),
+    }
+    return sensor.evaluate_tick(dg.build_sensor_context(instance=instance, resources=resources))
+
+
+def keys(said: dg.SensorExecutionData) -> list[str]:
+    return [str(r.run_key) for r in said.run_requests or []]
+
+
+def batch_of(said: dg.SensorExecutionData) -> str:
+    [request] = said.run_requests or []
+    return str(request.partition_key)
+
+
+def ran(
+    instance: DagsterInstance, batch: str, status: DagsterRunStatus, job: str = "ingest_uploads", **tags: str
+) -> None:
+    instance.add_run(dg.DagsterRun(job, status=status, tags={"dagster/partition": batch, **tags}))
+
+
+def test_a_batch_whose_partition_was_added_before_a_kill_gets_its_run(lake: Lake, instance: DagsterInstance) -> None:
+    """Dagster's daemon adds a tick's partitions first and writes down its runs afterwards."""
+    batch = batch_of(tick(lake, instance))
+    instance.add_dynamic_partitions("upload_batch", [batch])
+    assert keys(tick(lake, instance)) == [f"uploads:{batch}"]
+    ran(instance, batch, DagsterRunStatus.STARTED)
+    assert keys(tick(lake, instance)) == []
+
+
+def test_a_batch_that_was_killed_too_often_for_dagsters_retries_is_asked_for_again(
+    lake: Lake, instance: DagsterInstance
+) -> None:
+    batch = batch_of(tick(lake, instance))
+    instance.add_dynamic_partitions("upload_batch", [batch])
+    for _ in range(3):
+        ran(instance, batch, DagsterRunStatus.FAILURE, **KILLED)
+    assert keys(tick(lake, instance)) == [f"uploads:{batch}:4"]
+    for _ in range(Policy().runs.max_interruptions):
+        ran(instance, batch, DagsterRunStatus.FAILURE, **KILLED)
+    assert keys(tick(lake, instance)) == []  # it brings the machine down: no more
+
+
+def test_a_batch_that_failed_by_itself_or_is_ingested_is_not_asked_for_again(
+    lake: Lake, instance: DagsterInstance
+) -> None:
+    batch = batch_of(tick(lake, instance))
+    ran(instance, batch, DagsterRunStatus.FAILURE)
+    assert keys(tick(lake, instance)) == []
+    ran(instance, batch, DagsterRunStatus.FAILURE, **KILLED)
+    assert keys(tick(lake, instance)) == [f"uploads:{batch}:3"]
+    instance.report_runless_asset_event(dg.AssetMaterialization("processed_images", partition=batch))
+    assert keys(tick(lake, instance)) == []
+
+
+def test_labels_do_the_same(lake: Lake, instance: DagsterInstance) -> None:
+    lake.put("raw/labels/web/a.json", b"{}")
+    Path(lake.url).with_name("carsdepo.toml").write_text("[data]\nbatch_max_age_s = 0\nlabel_wait_s = 0\n")
+    batch = batch_of(tick(lake, instance, new_labels))
+    instance.add_dynamic_partitions("label_batch", [batch])
+    ran(instance, batch, DagsterRunStatus.FAILURE, "ingest_labels", **KILLED)
+    assert keys(tick(lake, instance, new_labels)) == [f"labels:{batch}:2"]
+    instance.report_runless_asset_event(dg.AssetMaterialization("labels", partition=batch))
+    assert keys(tick(lake, instance, new_labels)) == []
