@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -143,8 +143,13 @@ class Pipeline:
             results.append(self.run(job, partition=request.partition_key, ops=ops, tags=tags))
         return Tick(results, said.skip_message or "")
 
-    def ingest(self, kind: Kind, *, close_all: bool = True) -> list[str]:
-        """Closes what is due in raw/ and ingests every batch that has not been ingested; returns the batch ids."""
+    def ingest(
+        self, kind: Kind, *, close_all: bool = True, progress: Callable[[int, int], None] | None = None
+    ) -> list[str]:
+        """Closes what is due in raw/ and ingests every batch that has not been ingested; returns the batch ids.
+
+        progress: called with the batches ingested and all of them, where there is more than one.
+        """
         from carsdepo_assets.data.batches import list_batches, plan_batches
         from carsdepo_assets.lake.lake import Lake
 
@@ -155,7 +160,9 @@ class Pipeline:
 
         done = self.instance.get_materialized_partitions(dg.AssetKey(asset))
         waiting = [batch for batch in list_batches(lake, kind) if batch not in done]
-        for batch in waiting:
+        for number, batch in enumerate(waiting):
+            if progress is not None and len(waiting) > 1:
+                progress(number, len(waiting))
             self.instance.add_dynamic_partitions(partitions, [batch])
             self.run(f"ingest_{kind}", partition=batch)
         return waiting

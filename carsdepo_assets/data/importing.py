@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -30,7 +30,10 @@ class ImportRefused(ValueError):
 
 @dataclass(frozen=True)
 class ImportResult:
-    """upload_batches: ids of every batch that holds this import's photographs, this call's and earlier ones'."""
+    """upload_batches: ids of every batch that holds this import's photographs, this call's and earlier ones'.
+
+    class_ids: the folder's class id, as text -> ours.
+    """
 
     name: str
     upload_batches: list[str]
@@ -38,6 +41,7 @@ class ImportResult:
     labels: int
     copied: int
     reused: int
+    class_ids: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -103,7 +107,13 @@ def import_folder(
     copied = len(photographs) + len(sidecars) + len(marks)
     total = len(contents.photographs) + len(contents.sidecars) + len(contents.labels)
     return ImportResult(
-        name, _holding(lake, uploads), len(contents.photographs), len(contents.labels), copied, total - copied
+        name,
+        _holding(lake, uploads),
+        len(contents.photographs),
+        len(contents.labels),
+        copied,
+        total - copied,
+        class_ids,
     )
 
 
