@@ -70,6 +70,20 @@ class TrainingPolicy(_Section):
         None, ge=1, description="optimizer steps of a training; None: as many as fit into `minutes`"
     )
     minutes: float = Field(2.5, gt=0, description="minutes: a training's budget of wall time")
+    cap_minutes: float = Field(
+        120.0,
+        gt=0,
+        description="minutes: wall time after which a training planned in steps is stopped, where the run names none",
+    )
+    progress_every_s: float = Field(
+        3.0, gt=0, description="seconds between two writings of a running training's progress to the lake"
+    )
+    log_every_s: float = Field(
+        15.0, gt=0, description="seconds between two lines on a running training in its run's log, and MLflow points"
+    )
+    silent_after_s: float = Field(
+        60.0, gt=0, description="seconds without a sign of life after which a training is taken for gone"
+    )
     debounce_s: float = Field(10.0, ge=0, description="seconds without new labels before a retraining starts")
     min_new_labels: int = Field(1, ge=1, description="label revisions: fewer do not start a retraining")
     max_attempts: int = Field(3, ge=1, description="trainings of one state of the labels before `retrain` gives up")

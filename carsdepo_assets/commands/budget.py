@@ -9,13 +9,15 @@ from carsdepo_assets.policy import TrainingPolicy
 
 # Optimizer steps of the first training on the sample, and of the one that goes on from its model.
 SAMPLE_STEPS = {"yolov8n": (550, 330), "faster_rcnn": (1250, 750)}
-FAR_CAP_MINUTES = 240.0  # of wall time: a training in steps that takes longer hangs
 RETRAIN_MINUTES = 1.5  # of wall time, on photographs of the user's own
 
 
 @dataclass(frozen=True)
 class Budget:
-    """steps: optimizer steps; minutes: of wall time, which only caps where there are steps. None: the policy's."""
+    """steps: optimizer steps, with policy.training.cap_minutes as a far cap; minutes: of wall time. None: the policy's.
+
+    Where both are given the minutes are the cap.
+    """
 
     steps: int | None
     minutes: float | None
@@ -43,6 +45,6 @@ def budget(
     if rendered:
         wanted = detector or policy.detector
         steps = SAMPLE_STEPS["yolov8n" if wanted == "auto" else wanted][again]
-        return Budget(steps, FAR_CAP_MINUTES), f"{steps} optimizer steps, however long they take"
+        return Budget(steps, None), f"{steps} optimizer steps, however long they take"
     spent = RETRAIN_MINUTES if again else policy.minutes
     return Budget(None, spent if again else None), f"{spent:g} minutes of wall time; --minutes gives it more"

@@ -14,6 +14,8 @@ from carsdepo_assets.commands.budget import POLICY_DECIDES, Budget, budget
 from carsdepo_assets.commands.memo import Memo
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 from carsdepo_assets.commands.progress import Advance, Watch, unwatched
+from carsdepo_assets.commands.training_bar import training_bar
+from carsdepo_assets.lake.lake import Lake
 
 if TYPE_CHECKING:
     from carsdepo_assets.data.batches import Kind
@@ -147,7 +149,6 @@ def bring_in(
 ) -> None:
     """A folder into raw/, its upload batches, then its label batches."""
     from carsdepo_assets.data.importing import import_folder
-    from carsdepo_assets.lake.lake import Lake
 
     settings = pipeline.settings
     lake = Lake.open(settings.lake)
@@ -190,7 +191,8 @@ def train(
     if fast:
         config["epochs"] = 1
     say("dataset, recipe, candidate_model, evaluation, registered_model")
-    result = pipeline.run("train", ops={"recipe": {"config": config}} if config else None)
+    with training_bar(Lake.open(pipeline.settings.lake), watch):
+        result = pipeline.run("train", ops={"recipe": {"config": config}} if config else None)
     times = {e.step_key: e.step_success_data.duration_ms / 1000 for e in result.all_events if e.is_step_success}
     again = "again, " if any(s.name == "candidate_model" for s in loop.steps) else ""
     for name in ("dataset", "recipe", "candidate_model", "evaluation", "registered_model"):

@@ -100,7 +100,10 @@ def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "digest", f"{model['digest']}  {' '.join(model['aliases'])}".strip()
     yield "place", model["place"]
     yield "page", model["url"]
-    yield "trained", f"{model['created_at']}, {model['detector']}"
+    yield (
+        "trained",
+        f"{model['created_at']}, {model['detector']}" + (f": {model['training']}" if model["training"] else ""),
+    )
     yield "dataset", f"{data['version']}: {_counts(data['splits'])} photographs\n{data['place']}"
     yield "labels", f"{data['boxes']} boxes; revisions: {_counts(data['revisions_by_origin'])}"
     yield "upload batches", _counts(data["upload_batches"])

@@ -26,7 +26,9 @@ Home = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 Model = Annotated[str, typer.Option("--model", help="A version number, a digest (or its first digits), or latest.")]
 Minutes = Annotated[float | None, typer.Option("--minutes", min=0.05, help="Training's wall time; default: policy.")]
-Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Training's optimizer steps; default: policy.")]
+Steps = Annotated[
+    int | None, typer.Option("--steps", min=1, help="Training's optimizer steps; --minutes only caps them then.")
+]
 Mapping = Annotated[
     list[str] | None,
     typer.Option("--map", metavar="OLD=NEW", help="A class of the folder and ours that it is; repeat for each."),

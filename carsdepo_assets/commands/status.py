@@ -67,6 +67,8 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows.append(("labelling queue", f"{found['queue_length']} photographs wait for labels"))
     rows.append(("photographs", f"{found['photographs']:,}, {found['labelled']:,} labelled"))
     rows.append(("labels not trained on", f"{found['labels_waiting']:,}"))
+    if found["training"]:
+        rows.append(("training", found["training"]["text"]))
     rows.append(("answers", f"{found['answers']:,}"))
     rows.append(("dataset", found["dataset"] or "none yet"))
     for model in found["models"]:

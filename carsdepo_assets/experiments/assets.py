@@ -14,6 +14,7 @@ class RecipeConfig(dg.Config):
     detector: str | None = None
     minutes: float | None = None
     epochs: int | None = None
+    steps: int | None = None
 
 
 @dg.asset(group_name="experiments", deps=["dataset"], code_version=__version__, kinds={"json"})
@@ -37,6 +38,7 @@ def recipe(config: RecipeConfig, lake: LakeResource, policy: PolicyResource) -> 
         detector=config.detector,
         minutes=config.minutes,
         epochs=config.epochs,
+        steps=config.steps,
         champion=champion_for(opened, version),
     )
     digest = write_recipe(opened, chosen)

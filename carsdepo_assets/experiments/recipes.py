@@ -25,9 +25,12 @@ def choose_recipe(
     detector: str | None = None,
     minutes: float | None = None,
     epochs: int | None = None,
+    steps: int | None = None,
     champion: ModelCard | None = None,
 ) -> Recipe:
-    """The recipe for a dataset's manifest within `minutes` (policy.training where None).
+    """The recipe for a dataset's manifest: so many steps, or what fits into `minutes` (policy.training where None).
+
+    A run that asks for minutes or epochs is not ended by the policy's steps.
 
     weights: a folder that may hold `yolov8n.pt`, put there by the user. champion: the model to start from where it is
     of the same detector and the policy wants it; one of another detector changes nothing. Raises DetectorError for an
@@ -42,7 +45,9 @@ def choose_recipe(
         wanted = "yolov8n" if not real or pretrained.exists() else "faster_rcnn"
     n_train = manifest["split"].to_pylist().count("train")
     goes_on = champion is not None and champion.detector == wanted and policy.training.from_champion
-    budget = minutes or (policy.training.retrain_minutes if goes_on else None) or policy.training.minutes
+    ends = steps if steps is not None else policy.training.steps if epochs is None and minutes is None else None
+    usual = (policy.training.retrain_minutes if goes_on else None) or policy.training.minutes
+    budget = minutes or (policy.training.cap_minutes if ends is not None else usual)
     recipe = default_recipe(wanted, minutes=budget, n_train=n_train, device=best_device(), real=real)
     changes: dict[str, object] = {"seed": policy.training.seed}
     if goes_on and champion is not None:
@@ -50,6 +55,8 @@ def choose_recipe(
         recipe = retraining_recipe(recipe, champion.digest)
     elif wanted == "yolov8n" and pretrained.exists():
         changes["init"] = str(pretrained)
+    if ends is not None:
+        changes |= {"steps": ends, "epochs": -(-ends // -(-max(1, n_train) // recipe.batch))}
     if epochs is not None:
         changes["epochs"] = epochs
     return recipe.model_copy(update=changes)

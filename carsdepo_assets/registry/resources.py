@@ -59,14 +59,17 @@ class MlflowTracking(dg.ConfigurableResource):
         *,
         last: bool = False,
         tags: Mapping[str, str] | None = None,
+        name: str | None = None,
     ) -> Iterator[str]:
         """The id of the Dagster run's MLflow run, RUNNING for as long as the Dagster run is.
 
         An error sets FAILED, an interruption KILLED. Success leaves it RUNNING, since other steps may follow, unless
-        `last` (the job's last asset that uses it); `reconcile` has the final word either way.
+        `last` (the job's last asset that uses it); `reconcile` has the final word either way. name: what the run is,
+        for people; None: the name that it has, the job's at first.
         """
         tracking = self.tracking()
-        run_id = tracking.begin(context.run.run_id, context.run.job_name, tags)
+        tags = {"dagster_job": context.run.job_name, **(tags or {})}
+        run_id = tracking.begin(context.run.run_id, name or context.run.job_name, tags, rename=name is not None)
         try:
             yield run_id
         except (DagsterExecutionInterruptedError, KeyboardInterrupt, SystemExit):

@@ -92,8 +92,13 @@ class Tracking:
         )
         return str(runs[0].info.run_id) if runs else None
 
-    def begin(self, dagster_run_id: str | None, name: str, tags: Mapping[str, str] | None = None) -> str:
-        """The run, RUNNING: the Dagster run's own where it has one already (a retry, a second step), else a new one."""
+    def begin(
+        self, dagster_run_id: str | None, name: str, tags: Mapping[str, str] | None = None, *, rename: bool = False
+    ) -> str:
+        """The run, RUNNING: the Dagster run's own where it has one already (a retry, a second step), else a new one.
+
+        rename: the name goes before one that the run has already.
+        """
         experiment = self.experiment_id()
         tags = dict(tags or {})
         if dagster_run_id is None:
@@ -103,7 +108,7 @@ class Tracking:
             found = self.find(dagster_run_id)
             if found is None:
                 return str(self.client.create_run(experiment, tags=tags, run_name=name).info.run_id)
-        self.client.update_run(found, status="RUNNING")
+        self.client.update_run(found, status="RUNNING", name=name if rename else None)
         for key, value in tags.items():
             self.client.set_tag(found, key, value)
         return found

@@ -1,6 +1,6 @@
 """Step 4 as assets: a registered model is served at staging, found right as served, and goes to production."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.policy import Policy
     from carsdepo_assets.registry.models import ModelVersion
+    from carsdepo_assets.registry.tracking import Tracking
     from carsdepo_assets.release.promoting import Promotion
 
 PRODUCTION = dg.AssetKey("production_model")
@@ -170,6 +171,8 @@ def production_model(
     done = promote(
         opened, version, rules, dagster_run_id=context.run.run_id, reachable=lambda: services.health("production")
     )
+    if done.gated is not None and not done.gated.reused:
+        _log_gate(context, store, version, done.gated.verdict.figures)
     if done.outcome in ("wanted", "refused"):
         _say_no(context, done, version, opened, rules, lake.url, alerts)
         return
@@ -189,6 +192,22 @@ def production_model(
             "service": dg.MetadataValue.url(services.url("production")),
         },
     )
+
+
+def _log_gate(
+    context: dg.AssetExecutionContext, store: "Tracking", version: "ModelVersion", figures: Mapping[str, float | None]
+) -> None:
+    """The gate's difference as metrics of the version's training. The verdict stands without them: trouble is told."""
+    from mlflow.exceptions import MlflowException
+
+    shown = ("map50_difference", "map50_difference_low", "map50_difference_high", "challenger_map50", "champion_map50")
+    row = {f"gate_{name}": value for name in shown if (value := figures.get(name)) is not None}
+    if version.run_id is None or not row:
+        return
+    try:
+        store.log_row(version.run_id, row, step=0)
+    except MlflowException as error:
+        context.log.warning(f"The gate's figures were not logged to MLflow run {version.run_id}: {error}")
 
 
 def _say_no(

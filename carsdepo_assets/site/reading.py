@@ -12,6 +12,7 @@ from carsdepo_assets.lake.datasets import latest
 from carsdepo_assets.lake.label_state import label_state, trained_state
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.queues import QueueState, queue_state
+from carsdepo_assets.lake.training_progress import Look, look
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import Event, Stage, barred, events, served, standing_hold, word
 from carsdepo_assets.registry.models import ModelVersion
@@ -76,7 +77,7 @@ class Pending:
 class Overview:
     """drift: the last row of the table. labels_waiting: label revisions that no trained model has seen.
 
-    photographs: in the store; answers: of the table `inferences`.
+    photographs: in the store; answers: of the table `inferences`. training: that which runs or ran last.
     """
 
     at: datetime
@@ -92,11 +93,13 @@ class Overview:
     labels_waiting: int
     answers: int
     dataset: str | None
+    training: Look | None = None
 
     @property
     def empty(self) -> bool:
         """Nothing has happened here yet."""
-        return not (self.photographs or self.models or self.answers or any(s.event for s in self.stages))
+        happened = self.photographs or self.models or self.training or self.answers
+        return not (happened or any(s.event for s in self.stages))
 
     @property
     def queue_length(self) -> int:
@@ -131,6 +134,7 @@ class Overview:
             "labelled": self.labelled,
             "answers": self.answers,
             "dataset": self.dataset,
+            "training": self.training.to_dict() if self.training else None,
             "models": [
                 {"version": v.version, "digest": v.digest, "aliases": list(v.aliases), "map50": v.figures.get("map50")}
                 for v in self.models
@@ -176,6 +180,7 @@ def overview(lake: Lake, tracking: Tracking | None, policy: Policy, health: Heal
         labels_waiting=max(0, label_state(lake) - trained_state(lake)),
         answers=lake.read("inferences", columns=["prediction_id"]).num_rows,
         dataset=latest(lake),
+        training=look(lake, policy.training.silent_after_s),
     )
 
 

@@ -161,6 +161,7 @@ def model_lineage(lake: Lake, tracking: Tracking | None, digest: str, places: Pl
         "aliases": list(version.aliases) if version else [],
         "created_at": found.created_at.isoformat(),
         "detector": found.detector,
+        "training": found.training,
         "place": _place(lake, folder(digest)),
         "url": places.page(f"models/{digest}"),
         "card": _card(card),

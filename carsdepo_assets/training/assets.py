@@ -23,10 +23,11 @@ def candidate_model(
 ) -> dg.MaterializeResult:
     """Weights trained by the recipe on the dataset, with their card and `lineage.json`, at `models/<digest>/`.
 
-    A worker process trains and reports every epoch to this run's log and to MLflow. The same dataset and recipe as the
-    last candidate's give that candidate again.
+    A worker process trains and reports to this run's log, to MLflow and to `training/progress.json` while it does.
+    The same dataset and recipe as the last candidate's give that candidate again.
     """
     from carsdepo_assets.training import candidates
+    from carsdepo_assets.training.naming import run_name
     from carsdepo_assets.training.worker import MlflowSpec, TrainingSpec, spec_json
 
     opened = lake.open()
@@ -38,7 +39,8 @@ def candidate_model(
             data_version=dg.DataVersion(standing),
             metadata={"digest": standing, "reused": True, "dataset_version": plan.dataset},
         )
-    with tracking.during(context, tags={"dataset_version": plan.dataset}) as mlflow_run:
+    name = run_name(opened, plan.dataset, plan.recipe)
+    with tracking.during(context, tags={"dataset_version": plan.dataset}, name=name) as mlflow_run:
         store = tracking.tracking()
         spec = TrainingSpec(
             lake=lake.url,

@@ -45,7 +45,7 @@ class PipesEvents:
 
     def report(self, result: Mapping[str, Any], data_version: str) -> None:
         rows = result["history"]
-        figures = {k: v for k, v in result.items() if k != "history" and v is not None}
+        figures = {k: _shown(v) for k, v in result.items() if k != "history" and v is not None}
         self._context.report_asset_materialization(
             metadata={**figures, "history": {"type": "table", "raw_value": table(rows)}}, data_version=data_version
         )
@@ -79,6 +79,10 @@ def open_events() -> Iterator[Events]:
         opened = open_dagster_pipes()
     with opened as context:
         yield PipesEvents(context)
+
+
+def _shown(value: Any) -> Any:
+    return _short(value) if isinstance(value, float) else value
 
 
 def _short(value: float | None) -> float | str:

@@ -31,7 +31,9 @@ from carsdepo_assets.registry.lineage import build_lineage
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.training.events import Events, open_events
 from carsdepo_assets.training.fit import Fit, fit
+from carsdepo_assets.training.naming import run_name
 from carsdepo_assets.training.watchdog import PARENT_VARIABLE, follow_parent
+from carsdepo_assets.training.watching import Watching, first_progress
 
 
 class MlflowSpec(BaseModel):
@@ -114,18 +116,23 @@ def train(spec: TrainingSpec, work: Path, events: Events) -> None:
         if tracking is not None and run_id is not None:
             tracking.log_params(run_id, {"dataset_version": spec.dataset_version, **_flat(spec.recipe)})
 
-        def report(row: dict[str, float]) -> None:
-            epoch = int(row["epoch"])
-            figures = {k: v for k, v in row.items() if k != "epoch"}
-            events.log(f"epoch {epoch}/{recipe.epochs}: " + ", ".join(_said(k, v) for k, v in figures.items()))
-            if tracking is not None and run_id is not None:
-                tracking.log_row(run_id, figures, step=epoch)
-
-        done = fit(lake, spec.dataset_version, recipe, policy, work, report)
-        card, result = store(spec, lake, policy, done, run_id, time.monotonic() - started)
+        first = first_progress(spec.dagster_run_id, spec.recipe.detector, spec.dataset_version, spec.recipe.digest())
+        with Watching(lake, events, policy.training, first, tracking, run_id) as watching:
+            done = fit(
+                lake,
+                spec.dataset_version,
+                recipe,
+                policy,
+                work,
+                watching.report,
+                watch=watching.watch,
+                trained=watching.trained,
+            )
+            card, result = store(spec, lake, policy, done, run_id, time.monotonic() - started)
+            watching.stored(done.trained, {"threshold": card.threshold})
         if tracking is not None and run_id is not None:
-            tracking.log_row(run_id, {"threshold": card.threshold}, step=len(done.trained.history))
             tracking.client.set_tag(run_id, "model_digest", card.digest)
+            tracking.client.set_tag(run_id, "training", done.trained.ended)
         events.report(result, card.digest)
 
 
@@ -145,12 +152,17 @@ def store(
         threshold_from=done.threshold_from,
         dataset_version=spec.dataset_version,
         recipe=recipe,
+        training=done.trained.ended,
     )
     result = {
         "digest": digest,
         "detector": spec.recipe.detector,
         "dataset_version": spec.dataset_version,
         "epochs": len(done.trained.history),
+        "steps": done.trained.steps,
+        "planned_steps": done.trained.planned_steps,
+        "stopped_by_time": done.trained.stopped_by_time,
+        "training": done.trained.ended,
         "seconds": round(seconds, 1),
         "val_map50": done.last("val_map50"),
         "threshold": done.threshold,
@@ -169,6 +181,7 @@ def store(
         recipe_digest=spec.recipe.digest(),
         policy_digest=policy.digest(),
         environment=done.trained.environment,
+        training=done.trained.ended,
         initialised_from=spec.recipe.champion if spec.recipe.init == "champion" else None,
         mlflow_run_id=run_id,
         dagster_run_id=spec.dagster_run_id,
@@ -216,7 +229,7 @@ def tracked(spec: TrainingSpec) -> Iterator[tuple[Tracking | None, str | None]]:
     if spec.mlflow.run_id is not None:
         yield tracking, spec.mlflow.run_id
         return
-    run_id = tracking.begin(None, f"{spec.recipe.detector} {spec.dataset_version[:12]}")
+    run_id = tracking.begin(None, run_name(Lake.open(spec.lake), spec.dataset_version, spec.recipe))
     try:
         yield tracking, run_id
     except (KeyboardInterrupt, SystemExit):
@@ -232,10 +245,6 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
     said = recipe.model_dump(mode="json")
     said |= {f"extra.{k}": v for k, v in said.pop("extra").items()}
     return {f"recipe.{k}": v for k, v in said.items()}
-
-
-def _said(name: str, value: Any) -> str:
-    return f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

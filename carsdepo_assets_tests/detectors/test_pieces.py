@@ -12,8 +12,8 @@ from carsdepo_assets.detectors.augmentation import Augmentation, augment, to_squ
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.catalogue import NAMES, default_recipe, get_detector
 from carsdepo_assets.detectors.checkpoints import (
+    CHECKPOINT_FORMAT,
     DetectorError,
-    Pace,
     fingerprint,
     read_checkpoint,
     read_weights,
@@ -21,6 +21,7 @@ from carsdepo_assets.detectors.checkpoints import (
     write_weights,
 )
 from carsdepo_assets.detectors.frames import check_image, to_image_frame
+from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.yolo_folder import label_lines, write_yolo_folder
 from carsdepo_assets_tests.detectors.scenes import scenes
 
@@ -109,7 +110,7 @@ def test_a_checkpoint_belongs_to_one_training(tmp_path: Path) -> None:
     assert fingerprint(dataclasses.replace(data, images=data.images[::-1]), recipe) == mark
     path = tmp_path / "checkpoint.pt"
     assert read_checkpoint(path, mark) is None
-    write_torch(path, {"format": "carsdepo-checkpoint-1", "fingerprint": mark, "epoch": 3})
+    write_torch(path, {"format": CHECKPOINT_FORMAT, "fingerprint": mark, "epoch": 3})
     assert read_checkpoint(path, others[0]) is None
     found = read_checkpoint(path, mark)
     assert found is not None
