@@ -230,7 +230,7 @@ def _outcome(name: str, m: dict[str, Any]) -> str:
     if name == "recipe":
         return f"{m['detector']}, recipe {m['digest']}"
     if name == "candidate_model":
-        return f"model {m['digest']}" + (" (reused)" if m.get("reused") else f", {m['epochs']} epochs")
+        return f"model {m['digest']}" + (" (reused)" if m.get("reused") else f", {m['training']}")
     if name == "evaluation":
         return (
             f"mAP@.5 {m['map50']:.3f} on {m['photographs']} test photographs, {m['boxes']} boxes, {m['groups']} groups"

@@ -109,7 +109,7 @@ def demo(
     watch = watch_on(out)
     with explained(), quietly(log_of(settings, "demo"), out):
         if fast:
-            with Pipeline.open(settings) as pipeline:
+            with Pipeline.open(settings, "INFO") as pipeline:
                 loop = loops.run(
                     pipeline,
                     data,
@@ -174,7 +174,7 @@ def import_(
     if form not in ("yolo", "coco"):
         raise typer.BadParameter(f"{form!r} is neither yolo nor coco", param_hint="--format")
     settings, loop = read_settings(home), loops.Loop()
-    with explained(), quietly(log_of(settings, "import"), out), Pipeline.open(settings) as pipeline:
+    with explained(), quietly(log_of(settings, "import"), out), Pipeline.open(settings, "INFO") as pipeline:
         loops.bring_in(pipeline, loop, folder, form, pairs, None, say, watch_on(out))
     for step in loop.steps:
         out.print(f"{step.name}: {step.outcome} ({step.seconds:.1f} s)", highlight=False, markup=False, soft_wrap=True)
@@ -187,6 +187,6 @@ def train(minutes: Minutes = None, steps: Steps = None, detector: DetectorName =
 
     settings, loop = read_settings(home), loops.Loop()
     length = Budget(steps, minutes)
-    with explained(), quietly(log_of(settings, "train"), out), Pipeline.open(settings) as pipeline:
+    with explained(), quietly(log_of(settings, "train"), out), Pipeline.open(settings, "INFO") as pipeline:
         loops.train(pipeline, loop, say, watch=watch_on(out), length=length, detector=detector)
     _show(loop, settings)

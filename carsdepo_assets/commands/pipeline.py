@@ -36,18 +36,22 @@ class Tick:
 
 
 class Pipeline:
-    """The graph over one installation's state. Use as `with Pipeline.open(settings) as pipeline`."""
+    """The graph over one installation's state. Use as `with Pipeline.open(settings) as pipeline`.
 
-    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+    console: the least level of Dagster's own lines on stderr. What fails is said once, by PipelineError, and the
+    whole log is in the instance.
+    """
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance, console: str = "CRITICAL") -> None:
         from carsdepo_assets.definitions import defs
 
-        self.settings = settings
+        self.settings, self.console = settings, console
         self.instance = instance
         self.definitions = defs()
 
     @classmethod
     @contextmanager
-    def open(cls, settings: Settings) -> Iterator[Pipeline]:
+    def open(cls, settings: Settings, console: str = "CRITICAL") -> Iterator[Pipeline]:
         """Opens the instance of settings.home. Raises PipelineError when another command is at work on it."""
         import warnings
 
@@ -67,7 +71,7 @@ class Pipeline:
             ) from None
         try:
             with dg.DagsterInstance.from_config(str(settings.dagster_home())) as instance:
-                pipeline = cls(settings, instance)
+                pipeline = cls(settings, instance, console)
                 pipeline.settle()
                 yield pipeline
         finally:
@@ -97,8 +101,7 @@ class Pipeline:
             partition_key=partition,
             tags=dict(tags or {}),
             raise_on_error=False,
-            # What failed is said once, by PipelineError; the whole log is in the instance.
-            run_config={"ops": dict(ops or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_config={"ops": dict(ops or {}), "loggers": {"console": {"config": {"log_level": self.console}}}},
         )
         if not result.success:
             raise PipelineError(_why(result, job, dg))

@@ -47,11 +47,12 @@ def run(
     """Photographs to production, three windows of traffic, drift, labels, a second model, KPIs.
 
     folder: a user's photographs; None: the rendered sample. mapping: the folder's class names -> ours. What an earlier
-    run with the same arguments has done is reused. Raises PipelineError and ServiceError.
+    run with the same arguments has done is reused. Dagster's lines go to stderr, which the caller keeps in a log.
+    Raises PipelineError and ServiceError.
     """
     settings.home.mkdir(parents=True, exist_ok=True)
     _write_policy(settings, say)
-    with running(settings) as serving, Pipeline.open(serving) as pipeline:
+    with running(settings) as serving, Pipeline.open(serving, "INFO") as pipeline:
         # With the lake: what was done in another one is not done in this.
         asked = {"minutes": minutes, "detector": detector, "lake": settings.lake, "map": dict(mapping or {}) or None}
         memo = Memo(settings.home / "demo.json", asked)
