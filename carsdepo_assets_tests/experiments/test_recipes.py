@@ -97,6 +97,28 @@ def test_minutes_of_a_retraining(lake: Lake, training: dict[str, Any], minutes: 
     assert usual == (minutes or training.get("minutes", 2.5))  # retrain_minutes is for retraining only
 
 
+@pytest.mark.parametrize(
+    ("training", "asked", "steps", "minutes"),
+    [
+        ({}, {}, None, 2.5),
+        ({"steps": 300}, {}, 300, 120.0),
+        ({"steps": 300, "cap_minutes": 20}, {}, 300, 20.0),
+        ({}, {"steps": 50}, 50, 120.0),
+        ({"steps": 300}, {"steps": 50, "minutes": 9}, 50, 9.0),
+        ({"steps": 300}, {"minutes": 9}, None, 9.0),
+        ({"steps": 300}, {"epochs": 2}, None, 2.5),
+    ],
+)
+def test_a_training_is_planned_in_steps_with_time_as_a_far_cap(
+    lake: Lake, training: dict[str, Any], asked: dict[str, Any], steps: int | None, minutes: float
+) -> None:
+    for champion in (None, model(lake, "a", "d1", chosen(None))):
+        found = chosen(champion, training=training, **asked)
+        assert (found.steps, found.minutes) == (steps, minutes)
+        if steps is not None:
+            assert found.epochs == -(-steps // 5)  # 40 photographs in batches of 8
+
+
 def test_only_what_production_serves_is_a_champion(lake: Lake) -> None:
     assert champion_for(lake, "d2") is None
     first = model(lake, "a", "d1", chosen(None))

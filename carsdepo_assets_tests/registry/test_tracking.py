@@ -18,6 +18,11 @@ def test_a_run_is_found_again_and_runs_again(tracking: Tracking) -> None:
     assert tracking.begin("dagster-1", "train") == first
     assert tracking.status(first) == "RUNNING"
     assert tracking.begin("dagster-2", "train") != first
+    assert tracking.client.get_run(first).info.run_name == "train"
+    assert tracking.begin("dagster-1", "yolov8n, 700 photographs", rename=True) == first
+    assert tracking.client.get_run(first).info.run_name == "yolov8n, 700 photographs"
+    tracking.begin("dagster-1", "train")  # a later step, which does not know what the run is
+    assert tracking.client.get_run(first).info.run_name == "yolov8n, 700 photographs"
     assert tracking.find("dagster-1") == first
     assert tracking.find("dagster-3") is None
 
