@@ -153,7 +153,10 @@ def bring_in(
     settings = pipeline.settings
     lake = Lake.open(settings.lake)
     with loop.step("import", say) as step:
-        done = import_folder(lake, folder, form, mapping, settings.policy(), datetime.now(UTC), origin=origin)
+        with watch("copying", "files") as advance:
+            done = import_folder(
+                lake, folder, form, mapping, settings.policy(), datetime.now(UTC), origin=origin, progress=advance
+            )
         step.outcome, loop.class_ids = done.summary, done.class_ids
     kinds: tuple[tuple[Kind, str], ...] = (("uploads", "uploads, images, processed_images"), ("labels", "labels"))
     for kind, name in kinds:
