@@ -112,10 +112,10 @@ def run(
         loop.note("training", f"{kept['outcome']} (reused)")
         loop.figures, loop.report = kept["figures"], kept["report"]
         return loop
-    if fast:
-        length = Budget(None, minutes)
+    rules = pipeline.settings.policy().training
+    if fast:  # its one epoch ends it, and no clock before
+        length = Budget(None, minutes or rules.cap_minutes)
     else:
-        rules = pipeline.settings.policy().training
         length, why = budget(rules, rendered=rendered, again=False, minutes=minutes, detector=detector)
         say(f"first training: {why}")
     train(pipeline, loop, say, watch=watch, fast=fast, length=length, detector=detector)
