@@ -226,15 +226,21 @@ def _extend_golden(parts: Parts, reason: str) -> str:
 
 
 def business(parts: Parts) -> None:
-    from carsdepo_assets.sample.business import write_business
+    from carsdepo_assets.registry.ledger import events
+    from carsdepo_assets.sample.business_of_demo import business_before, business_of_answers
 
     with parts.loop.remembered(parts.memo, "KPI report", parts.say) as step:
         if step is None:
             return
-        write_business(lambda key, data: parts.lake.put(f"raw/business/{key}", data))
+        # The invented year ends where the first model went live: no gain comes before one.
+        first_live = next(e.at for e in events(parts.lake, "production") if e.action == "promote")
+        answers = parts.lake.read("inferences", columns=["listing", "at", "decision", "stage"]).to_pylist()
+        files = business_before(first_live) | business_of_answers([a for a in answers if a["stage"] == "production"])
+        for key, data in files.items():
+            parts.lake.put(f"raw/business/{key}", data)
         parts.pipeline.run("business")
         parts.loop.reports["KPI"] = step.facts["report"] = _newest(parts.lake, "reports/kpi/")
-        step.outcome = "inspections, transactions, disputes and the platform's own figures"
+        step.outcome = "invented inspections, transactions and disputes, and the platform's own figures"
 
 
 def _drift(report: dict[str, Any]) -> str:
