@@ -61,12 +61,8 @@ def retrain(
 
     while True:
         impossible = partial(fallbacks.impossible, opened, now, weights)
-        answer = due(
         counted = tried_runs(_fallback_of(now.next)).counted(rules.runs.max_interruptions)
         answer = due(situation(now, attempts=counted, **facts), rules.training, impossible)
-            rules.training,
-            impossible,
-        )
         if not isinstance(answer, GivenUp):
             break
         context.log.warning(f"{answer.fallback or 'The training'}: {answer.reason}")
