@@ -114,6 +114,8 @@ def _ports_are_free(settings: Settings) -> None:
         ("PRODUCTION", settings.production_port),
         ("STAGING", settings.staging_port),
     ):
+        if name == "MLFLOW" and _mlflow_elsewhere(settings):
+            continue
         if not port_is_free(port):
             raise PortTaken(f"Port {port} is in use. End what listens there, or set CARSDEPO_{name}_PORT.")
 

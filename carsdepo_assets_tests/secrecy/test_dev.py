@@ -40,6 +40,7 @@ DETAILS = """
 query($s: RepositorySelector!) {allTopLevelResourceDetailsOrError(repositorySelector: $s) {... on ResourceDetailsList
   {results {name configuredValues {key value type}}}}}
 """
+CAP_S = 400.0  # seconds that anything may take, on however busy a machine
 LOCATION = {"repositoryLocationName": "carsdepo", "repositoryName": "__repository__"}
 
 
@@ -80,7 +81,7 @@ def process(command: list[str], env: dict[str, str], log: Path) -> Iterator[subp
         if started.poll() is None:
             tree = psutil.Process(started.pid).children(recursive=True)
             started.send_signal(signal.SIGINT)
-            _, alive = psutil.wait_procs([psutil.Process(started.pid), *tree], timeout=60)
+            _, alive = psutil.wait_procs([psutil.Process(started.pid), *tree], timeout=CAP_S)
             for left in alive:
                 left.kill()
             started.wait()
@@ -97,15 +98,20 @@ def family(pid: int) -> list[tuple[list[str], dict[str, str]]]:
     return [f for f in found if f[0]]
 
 
+def ended(ticks: str) -> int:
+    return ticks.count("'SUCCESS'") + ticks.count("'SKIPPED'")
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 def test_a_running_dev_shows_and_leaves_none(tmp_path: Path) -> None:
     home, ports = tmp_path / "home", {name: free_port() for name in ("DAGSTER", "PRODUCTION", "STAGING", "MLFLOW")}
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("CARSDEPO_", "DAGSTER_", "AWS_", "MLFLOW_"))}
     store = f"sqlite:///{tmp_path / 'elsewhere.db'}"
     mlflow = [str(TOOLS / "mlflow"), "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(ports["MLFLOW"])]
     mlflow += ["--backend-store-uri", store, "--artifacts-destination", str(tmp_path / "artifacts")]
-    with receiver() as hook, process(mlflow, clean | {"PYTHONPATH": str(ROOT)}, tmp_path / "mlflow.log"):
+    quiet = clean | {"PYTHONPATH": str(ROOT), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with receiver() as hook, process(mlflow, quiet, tmp_path / "mlflow.log"):
         plant = Planted(hook.port, ports["MLFLOW"])
         env = clean | plant.environment() | {f"CARSDEPO_{k}_PORT": str(v) for k, v in ports.items()}
         env |= {"CARSDEPO_HOME": str(home), "PYTHONPATH": str(ROOT)}
@@ -125,9 +131,9 @@ def test_a_running_dev_shows_and_leaves_none(tmp_path: Path) -> None:
                 return False
 
         server.log.touch()
-        server.wait("MLflow answering", lambda: up(f"http://127.0.0.1:{ports['MLFLOW']}/health"), 120)
+        server.wait("MLflow answering", lambda: up(f"http://127.0.0.1:{ports['MLFLOW']}/health"), CAP_S)
         with process([str(TOOLS / "carsdepo"), "dev"], env, server.log) as running:
-            server.wait("the code location", lambda: asked(DETAILS, s=LOCATION), 120)
+            server.wait("the code location", lambda: asked(DETAILS, s=LOCATION), CAP_S)
             details = asked(DETAILS, s=LOCATION)["allTopLevelResourceDetailsOrError"]["results"]
             assert {r["name"] for r in details} >= {"alerts", "compute", "services", "tracking"}
             config = {"ops": {"approve": {"config": {"version": "99", "reason": "a test", "actor": "ann@desk"}}}}
@@ -137,15 +143,15 @@ def test_a_running_dev_shows_and_leaves_none(tmp_path: Path) -> None:
             launched = asked(LAUNCH, p=parameters)["launchRun"]
             assert launched["__typename"] == "LaunchRunSuccess", launched
             run = launched["run"]["runId"]
-            server.wait("the run's end", lambda: asked(EVENTS, r=run)["runOrError"]["status"] == "FAILURE", 180)
-            server.wait("the alert of it", lambda: len(hook.bodies) >= 2, 120)
-            server.wait("production answering", lambda: up(f"{production}/healthz"), 120)
+            server.wait("the run's end", lambda: asked(EVENTS, r=run)["runOrError"]["status"] == "FAILURE", CAP_S)
+            server.wait("the alert of it", lambda: len(hook.bodies) >= 2, CAP_S)
+            server.wait("production answering", lambda: up(f"{production}/healthz"), CAP_S)
             processes = family(running.pid)
             key = {"X-API-Key": planted.KEY}
             for page in ("/", "/alerts", "/healthz"):
                 texts.append(httpx.get(f"{production}{page}", headers=key, timeout=30).text)
             assert "approve_model" in texts[-2]
-            server.wait("ticks", lambda: sum(map(str(asked(TICKS, s=LOCATION)).count, ("SUCCESS", "SKIPPED"))) > 3, 120)
+            server.wait("ticks", lambda: ended(str(asked(TICKS, s=LOCATION))) > 3, CAP_S)
         assert hook.asked[0][0] != hook.asked[1][0]
         assert {planted.WEBHOOK_PATH, planted.WEBHOOK_QUERY, planted.ALERT_PATH} <= seen(str(hook.asked))
         assert not seen("".join(texts))
