@@ -121,7 +121,7 @@ def paired_scores(
     n = len(names)
     rng = np.random.default_rng(seed)
     once = np.ones(len(truths))
-    values = [f(once) for f in figures]
+    values = [f(once).tolist() for f in figures]  # numpy's own booleans of a comparison would be neither True nor False
     drawn = np.full((resamples if n > 1 else 0, len(values[0])), np.nan)
     for row in drawn:
         weights = np.bincount(rng.integers(0, n, n), minlength=n)[group].astype(float)

@@ -52,5 +52,41 @@ def scored(
     return Scored(rows, truths, detections, [(SIDE, SIDE)] * len(truths))
 
 
+def with_threshold(
+    truths: list[Truth],
+    groups: list[str],
+    threshold: float,
+    *,
+    seed: int,
+    recalls: tuple[float, float],
+    false_alarms: float,
+    surer: tuple[float, float],
+    below: float,
+) -> Scored:
+    """A model of which `recalls` (by class) and `false_alarms` (a photograph) hold at its own threshold.
+
+    Scores above it fall off as Beta(1, b), b of right and wrong boxes in `surer`: the smaller, the surer. Below it lie
+    half as many false alarms again, and the share `below` of the boxes that were missed.
+    """
+    rng = np.random.default_rng(seed)
+    detections = []
+    for truth in truths:
+        kind = int(truth.classes[0])
+        rows = []
+        if rng.random() < recalls[kind]:
+            rows.append((*truth.xyxy[0], threshold + 0.6 * rng.beta(1, surer[0]), kind))
+        elif rng.random() < below:
+            rows.append((*truth.xyxy[0], threshold * rng.random(), kind))
+        for above, number in ((True, rng.poisson(false_alarms)), (False, rng.poisson(false_alarms / 2))):
+            for x, y in rng.uniform(0, SIDE - 12, (number, 2)):
+                score = threshold + 0.6 * rng.beta(1, surer[1]) if above else threshold * rng.random()
+                rows.append((x, y, x + 12, y + 12, score, int(rng.integers(0, 2))))
+        table = np.array(rows, float).reshape(-1, 6)
+        table = table[np.argsort(-table[:, 4], kind="stable")]
+        detections.append(Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64)))
+    rows_of = [{"image_id": f"i{n:05d}", "group_id": g} for n, g in enumerate(groups)]
+    return Scored(rows_of, truths, detections, [(SIDE, SIDE)] * len(truths))
+
+
 def hash_of(text: str) -> int:
     return int.from_bytes(text.encode()[-4:], "big")

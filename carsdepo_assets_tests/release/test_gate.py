@@ -72,32 +72,28 @@ def test_little_data_do_not_decide() -> None:
 
 
 def test_the_middle_decides_in_point_mode_and_says_so() -> None:
-    first, second = scored(*SMALL, 0.7, seed=1), scored(*SMALL, 0.8, seed=3)
+    first, second = scored(*SMALL, 0.7, seed=1), scored(*SMALL, 0.8, seed=6)
     assert decide(first, second).verdict == "undecided"
     verdict = decide(first, second, rules(mode="point"))
     assert (verdict.verdict, verdict.mode) == ("promote", "point")
     assert "by the middle alone" in verdict.reasons[0]
     assert "Point mode" in verdict.notes[0]
-    assert decide(second, first, rules(mode="point")).verdict == "reject"
+    worse = decide(second, first, rules(mode="point"))
+    assert worse.verdict == "reject"
+    assert "worse, by the middle alone" in worse.reasons[0]
 
 
 def test_one_class_may_not_pay_for_the_other(champion: Scored) -> None:
-    """Dents found less, scratches more: overall as good, and still rejected."""
-    verdict = decide(champion, scored(*LARGE, 0.85, seed=2, misses={1: 0.58}))
-    assert row(verdict, "mAP@.5").passed
-    assert row(verdict, "recall of scratch").passed
-    assert row(verdict, "recall of dent").passed is False
-    assert verdict.verdict == "reject"
-    assert "recall of dent" in verdict.reasons[0]
-
-
-def test_the_threshold_is_each_models_own(champion: Scored) -> None:
-    """The same detections behind a threshold that hides half of them: recall falls, mAP does not."""
-    said: dict[str, Any] = {"latency_p95_ms": 1.0, "parity": 1.0, "slices": {}}
-    verdict = judge(champion, champion, NAMES, (0.4, 0.8), rules(), **said)
-    assert row(verdict, "mAP@.5").difference == 0
-    assert row(verdict, "recall of dent").passed is False
-    assert verdict.verdict == "reject"
+    """Dents found less, scratches more: overall as good, and still rejected, in point mode too."""
+    challenger = scored(*LARGE, 0.9, seed=2, misses={1: 0.55})
+    for mode in ("interval", "point"):
+        verdict = decide(champion, challenger, rules(mode=mode))
+        assert row(verdict, "mAP@.5").passed
+        assert row(verdict, "recall of scratch").passed
+        assert row(verdict, "recall of dent").passed is False
+        assert verdict.verdict == "reject"
+        assert "recall of dent" in verdict.reasons[0]
+        assert "harm" in verdict.reasons[0]
 
 
 def test_a_large_slice_vetoes_on_significant_harm(champion: Scored) -> None:
@@ -189,30 +185,30 @@ def test_boxes_needed() -> None:
 
 
 def test_the_boxes_it_asks_for_decide() -> None:
-    """Of 30 undecided pairs of a clearly better model, grown to the boxes asked for, most are decided."""
+    """Of 15 pairs of a clearly better model, grown to the boxes asked for, most are decided."""
     decided = asked = 0
-    for seed in range(30):
+    for seed in range(15):
         truths, groups = golden(60, 60, seed)
         pair = [scored(truths, groups, s, seed=100 * seed + n) for n, s in enumerate((0.6, 0.75))]
-        verdict = decide(*pair, rules(resamples=100, recall_tolerance=1.0))
+        verdict = decide(*pair, rules(resamples=100))
         if verdict.verdict != "undecided" or verdict.needed is None or verdict.needed > 2000:
             continue
         asked += 1
         more = golden(verdict.needed, verdict.needed, seed)
         grown = [scored(*more, s, seed=100 * seed + n) for n, s in enumerate((0.6, 0.75))]
-        decided += decide(*grown, rules(resamples=100, recall_tolerance=1.0)).verdict != "undecided"
+        decided += decide(*grown, rules(resamples=100)).verdict != "undecided"
     assert asked >= 5
     assert decided >= 0.6 * asked
 
 
 def test_equal_models_are_rarely_promoted_on_few_boxes() -> None:
-    """57 boxes in 22 groups: DESIGN measured 18 % on mAP@.5 alone; the class recalls only make it stricter."""
+    """57 boxes in 22 groups do not show that a model is at most 2 points worse."""
     promoted = 0
-    for seed in range(40):
+    for seed in range(20):
         truths, groups = golden(57, 22, seed)
         pair = [scored(truths, groups, 0.75, seed=100 * seed + n) for n in range(2)]
         promoted += decide(*pair).verdict == "promote"
-    assert promoted <= 10
+    assert promoted <= 5
 
 
 def test_on_many_boxes_a_worse_model_never_passes_and_an_equal_one_is_not_rejected() -> None:
