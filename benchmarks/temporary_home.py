@@ -18,7 +18,7 @@ def temporary_home() -> Iterator[Settings]:
     with tempfile.TemporaryDirectory(prefix="carsdepo-bench-") as folder:
         home = Path(folder) / "home"
         try:
-            yield Settings.read({"CARSDEPO_POLICY": str(Path(folder) / "none.toml")}, home=home)
+            yield Settings.read({"CARSDEPO_POLICY_FOLDER": folder}, home=home)
         finally:
             os.environ.clear()
             os.environ.update(before)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from carsdepo_assets.commands import loop_cli, model_cli, release_cli
+from carsdepo_assets import redaction
+from carsdepo_assets.commands import loop_cli, model_cli, policy_cli, release_cli
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,8 +28,10 @@ app.command()(release_cli.approve)
 app.command()(release_cli.reject)
 app.command()(release_cli.rollback)
 app.add_typer(release_cli.golden, name="golden")
+app.add_typer(policy_cli.policy, name="policy")
 
 
 def main() -> None:
     """The entry point of the `carsdepo` script."""
+    redaction.install()
     app()

@@ -6,6 +6,7 @@ from carsdepo_assets.alerts import sensors as alert_sensors
 from carsdepo_assets.alerts import waiting_sensor
 from carsdepo_assets.business import assets as business
 from carsdepo_assets.business import sensors as business_sensors
+from carsdepo_assets.compute import redacted_errors
 from carsdepo_assets.data import assets as data
 from carsdepo_assets.data import jobs as data_jobs
 from carsdepo_assets.data import sensors as data_sensors
@@ -29,6 +30,7 @@ STEPS = (data, experiments, queue_assets, training, release, inference, monitori
 
 @dg.definitions
 def defs() -> dg.Definitions:
+    redacted_errors.install()
     return dg.Definitions(
         assets=dg.load_assets_from_modules(STEPS),
         jobs=[
@@ -63,6 +65,7 @@ def defs() -> dg.Definitions:
             monitoring_sensors.measure_quality,
             business_sensors.new_business_files,
             alert_sensors.failed_runs,
+            alert_sensors.release_news,
             alert_sensors.service_health,
             waiting_sensor.waiting_runs,
         ],

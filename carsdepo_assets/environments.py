@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import dagster as dg
+
 from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.registry.resources import MlflowTracking
@@ -12,23 +14,37 @@ from carsdepo_assets.settings import Settings
 
 
 def local(settings: Settings) -> dict[str, Any]:
-    """One machine: a folder (or an S3 URL) as lake, subprocesses, MLflow on SQLite, services beside it."""
+    """One machine: a folder (or an S3 URL) as lake, subprocesses, MLflow on SQLite, services beside it.
+
+    What is secret is named, not given: Dagster shows every value that a resource is configured with.
+    """
+    home, named = str(settings.home), settings.policy_named
     return {
-        "lake": LakeResource(url=settings.lake, home=str(settings.home)),
-        "policy": PolicyResource(file=str(settings.policy_file)),
-        "compute": LocalCompute(s3_bucket=settings.pipes_bucket, variables=settings.variables()),
-        "tracking": MlflowTracking(home=str(settings.home), uri=settings.mlflow_server),
+        "lake": LakeResource(url=settings.lake, home=home, site=settings.service_url("production")),
+        "policy": PolicyResource(
+            files=[str(layer.path) for layer in settings.policy_files if not layer.required],
+            file=str(named) if named else None,
+        ),
+        "compute": LocalCompute(
+            s3_bucket=settings.pipes_bucket, variables=settings.variables(), secrets=list(settings.worker_secrets())
+        ),
+        "tracking": MlflowTracking(home=home, uri=_named("CARSDEPO_MLFLOW", settings.mlflow_server)),
         "services": ServicesResource(
             production=settings.service_url("production"),
             staging=settings.service_url("staging"),
-            api_key=settings.api_key,
+            api_key=_named("CARSDEPO_API_KEY", settings.api_key),
         ),
         "alerts": AlertsResource(
-            webhook=settings.alert_webhook,
-            urls=list(settings.alert_urls),
+            webhook=_named("CARSDEPO_ALERT_WEBHOOK", settings.alert_webhook),
+            urls=[dg.EnvVar("CARSDEPO_ALERT_URLS")] if settings.alert_urls else [],
             dagster_url=f"http://127.0.0.1:{settings.dagster_port}",
         ),
     }
+
+
+def _named(variable: str, secret: object) -> dg.EnvVar | None:
+    """The variable that Dagster reads when a resource is used; none where it is unset, which would be an error."""
+    return None if secret is None else dg.EnvVar(variable)
 
 
 def resources(settings: Settings) -> dict[str, Any]:

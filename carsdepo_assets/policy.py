@@ -1,18 +1,13 @@
-"""Every threshold that the business sets, typed, with its unit; `carsdepo.toml` overrides.
-
-`load_policy(path)` reads the overrides; nothing here reads the environment.
-"""
+"""Every threshold that the business sets, typed, with its unit; policy_layers.py puts `carsdepo.toml` files over it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from datetime import date
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class PolicyError(ValueError):
@@ -26,8 +21,8 @@ class _Section(BaseModel):
 class ClassMap(_Section):
     """Class ids by position. A new version appends; it never renumbers."""
 
-    version: int = 1
-    names: tuple[str, ...] = ("scratch", "dent")
+    version: int = Field(1, description="of the list below")
+    names: tuple[str, ...] = Field(("scratch", "dent"), description="of the classes, by their ids")
 
 
 class DataPolicy(_Section):
@@ -35,8 +30,11 @@ class DataPolicy(_Section):
     batch_max_age_s: float = Field(20.0, ge=0, description="seconds: a batch closes when its newest file is this old")
     label_wait_s: float = Field(3600.0, ge=0, description="seconds a label waits for its photograph")
     longest_side_px: int = Field(1280, ge=64, description="pixels: longest side of a processed image")
-    jpeg_quality: int = Field(90, ge=50, le=100)
+    jpeg_quality: int = Field(90, ge=50, le=100, description="of processed images, as JPEG counts it")
     max_bytes: int = Field(64 * 2**20, ge=1, description="bytes: larger files go to quarantine unread")
+    recheck_bytes: int = Field(
+        2**30, ge=1, description="bytes: files whose time alone changed that a tick hashes again; the rest waits for it"
+    )
     max_pixels: int = Field(80_000_000, ge=1, description="pixels: larger headers go to quarantine undecoded")
     min_side_px: int = Field(32, ge=1, description="pixels: smaller photographs go to quarantine")
     duplicate_hamming: int = Field(
@@ -50,9 +48,9 @@ class DataPolicy(_Section):
 class SplitPolicy(_Section):
     """Shares of groups; a group is hashed once and stays."""
 
-    train: float = Field(0.7, gt=0, lt=1)
-    val: float = Field(0.15, gt=0, lt=1)
-    salt: str = "carsdepo-1"
+    train: float = Field(0.7, gt=0, lt=1, description="share of groups that models are trained on")
+    val: float = Field(0.15, gt=0, lt=1, description="share of groups by which a training chooses; the rest is test")
+    salt: str = Field("carsdepo-1", description="hashed with the group's name; another one makes other splits")
 
     @model_validator(mode="after")
     def _room_for_test(self) -> SplitPolicy:
@@ -61,28 +59,115 @@ class SplitPolicy(_Section):
         return self
 
 
+class Longer(_Section):
+    """The same training for longer: steps, minutes and epochs, whichever the recipe sets, times `factor`."""
+
+    change: Literal["longer"] = "longer"
+    factor: float = Field(3.0, gt=1, description="times as long")
+
+    @property
+    def name(self) -> str:
+        return f"longer-{self.factor:g}"
+
+
+class OtherStart(_Section):
+    """The same training from other initial weights."""
+
+    change: Literal["start"] = "start"
+    init: Literal["afresh", "scratch", "imagenet", "yolov8n"] = Field(
+        "afresh",
+        description="afresh: as a first model of the family starts, not from the champion; scratch: random weights; "
+        "imagenet: faster_rcnn's packaged backbone; yolov8n: the file weights/yolov8n.pt",
+    )
+
+    @property
+    def name(self) -> str:
+        return f"start-{self.init}"
+
+
+class OtherDetector(_Section):
+    """A training of another family, started as a first model of it."""
+
+    change: Literal["detector"] = "detector"
+    detector: Literal["yolov8n", "faster_rcnn"]
+
+    @property
+    def name(self) -> str:
+        return f"detector-{self.detector}"
+
+
+# What a training under the floor is followed by; `name` is unique for what the change says.
+Fallback = Annotated[Longer | OtherStart | OtherDetector, Field(discriminator="change")]
+
+
 class TrainingPolicy(_Section):
+    """auto, fallbacks: `experiments/recipes.py` and `training/retraining.py` say how they are applied."""
+
     detector: Literal["auto", "yolov8n", "faster_rcnn"] = Field(
         "auto",
-        description="auto: yolov8n on rendered photographs or with its pretrained weights at hand, else faster_rcnn",
+        description="auto: the family of the champion; for a first model faster_rcnn where the mix is real and "
+        "weights/yolov8n.pt is not there, else yolov8n",
+    )
+    auto_real_share: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="share of the training photographs whose labels are no renderer's: above it the mix is real",
+    )
+    fallbacks: tuple[Fallback, ...] = Field(
+        (Longer(), OtherStart(), OtherDetector(detector="faster_rcnn"), OtherDetector(detector="yolov8n")),
+        description="changes of the recipe, in this order, after a training whose model is under "
+        "evaluation.floor_map50; each once for a state of the labels, those that change nothing are skipped; "
+        "then a person is asked",
     )
     steps: int | None = Field(
         None, ge=1, description="optimizer steps of a training; None: as many as fit into `minutes`"
     )
     minutes: float = Field(2.5, gt=0, description="minutes: a training's budget of wall time")
+    cap_minutes: float = Field(
+        120.0,
+        gt=0,
+        description="minutes: wall time after which a training planned in steps is stopped, where the run names none",
+    )
+    progress_every_s: float = Field(
+        3.0, gt=0, description="seconds between two writings of a running training's progress to the lake"
+    )
+    log_every_s: float = Field(
+        15.0, gt=0, description="seconds between two lines on a running training in its run's log, and MLflow points"
+    )
+    silent_after_s: float = Field(
+        60.0, gt=0, description="seconds without a sign of life after which a training is taken for gone"
+    )
     debounce_s: float = Field(10.0, ge=0, description="seconds without new labels before a retraining starts")
     min_new_labels: int = Field(1, ge=1, description="label revisions: fewer do not start a retraining")
-    max_attempts: int = Field(3, ge=1, description="trainings of one state of the labels before `retrain` gives up")
-    from_champion: bool = Field(True, description="start from the model in production where it is of the same detector")
+    max_attempts: int = Field(
+        3,
+        ge=1,
+        description="runs that end without a judged model, for one recipe and one state of the labels, before "
+        "`retrain` gives that recipe up; models under the floor are no such runs: see fallbacks",
+    )
+    from_champion: bool = Field(
+        True,
+        description="start from the weights of the model in production; false: its family and input size alone follow",
+    )
     retrain_minutes: float | None = Field(
         None, gt=0, description="minutes: a training that starts from the champion; None: as `minutes`"
     )
-    seed: int = 0
+    seed: int = Field(0, description="of the weights, the order of photographs and their augmentation")
+
+    @field_validator("fallbacks")
+    @classmethod
+    def _each_once(cls, value: tuple[Fallback, ...]) -> tuple[Fallback, ...]:
+        names = [change.name for change in value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} comes twice: each change is tried once for a state of the labels")
+        return value
 
 
 class EvaluationPolicy(_Section):
-    iou: float = Field(0.5, gt=0, lt=1)
-    max_detections: int = Field(100, ge=1)
+    iou: float = Field(0.5, gt=0, lt=1, description="overlap from which a detection counts as the labelled damage")
+    max_detections: int = Field(100, ge=1, description="detections of one photograph that count, the best ones")
     floor_map50: float = Field(
         0.02, ge=0, le=1, description="mAP@.5 under which a model is not registered as a candidate"
     )
@@ -96,13 +181,29 @@ class GatePolicy(_Section):
         description="interval: the bootstrap interval of the difference decides; point: its middle, for small data",
     )
     level: float = Field(0.95, gt=0.5, lt=1, description="of the paired bootstrap's interval")
-    resamples: int = Field(1000, ge=100)
-    map50_tolerance: float = Field(0.02, ge=0, description="champion - tolerance is the bar for overall mAP@.5")
-    recall_tolerance: float = Field(0.03, ge=0, description="the same for the recall of each class")
+    resamples: int = Field(1000, ge=100, description="bootstrap samples of groups")
+    map50_tolerance: float = Field(
+        0.02, ge=0, description="of 1: not worse means overall mAP@.5 at or above the champion's less this"
+    )
+    recall_tolerance: float = Field(
+        0.03, ge=0, description="of 1: recall that a class may not lose significantly, at equal false alarms"
+    )
+    precision_tolerance: float = Field(
+        0.05, ge=0, description="of 1: precision that a class may not lose significantly, at equal false alarms"
+    )
+    footing_false_alarms: float = Field(
+        0.125,
+        gt=0,
+        description="false alarms a photograph at which recall and precision of the classes are compared at least; "
+        "more where both models give more at their own thresholds",
+    )
     floor_map50: float = Field(0.05, ge=0, le=1, description="mAP@.5 under which nothing goes to production")
     floor_recall: float = Field(0.02, ge=0, le=1, description="recall of each class under which nothing goes live")
     slice_min_boxes: int = Field(300, ge=1, description="boxes: smaller slices (light, camera) have no veto")
-    slice_harm: float = Field(0.05, ge=0, description="mAP@.5 that a slice may not lose significantly")
+    slice_harm: float = Field(0.05, ge=0, description="of 1: mAP@.5 that a slice may not lose significantly")
+    veto_min_groups: int = Field(
+        10, ge=2, description="cars: a class or slice whose boxes are of fewer has no veto, as chance would decide"
+    )
     latency_p95_ms: float = Field(2000.0, gt=0, description="milliseconds for one photograph over HTTP at staging")
     parity_share: float = Field(0.98, gt=0, le=1, description="share of boxes that the export must give back")
 
@@ -118,9 +219,9 @@ class InferencePolicy(_Section):
         "auto", description="auto: the fastest of those whose export is on par"
     )
     max_photographs: int = Field(16, ge=1, description="photographs in one request")
-    max_request_bytes: int = Field(64 * 2**20, ge=1)
-    max_photograph_bytes: int = Field(16 * 2**20, ge=1)
-    max_pixels: int = Field(50_000_000, ge=1)
+    max_request_bytes: int = Field(64 * 2**20, ge=1, description="bytes: larger requests are refused")
+    max_photograph_bytes: int = Field(16 * 2**20, ge=1, description="bytes: larger photographs are refused")
+    max_pixels: int = Field(50_000_000, ge=1, description="pixels: larger photographs are refused")
     unsure_share: float = Field(
         0.6, ge=0, le=1, description="a best score from this share of the threshold up to it: a person must look"
     )
@@ -132,14 +233,14 @@ class InferencePolicy(_Section):
 class MonitoringPolicy(_Section):
     """Bands are half open: (0, retrain_below) retrain, [retrain_below, other_world) a person approves, then no more."""
 
-    window_hours: float = Field(24.0, gt=0)
+    window_hours: float = Field(24.0, gt=0, description="hours of answers that one drift report looks at")
     min_photographs: int = Field(50, ge=1, description="photographs: fewer are too few to tell")
     min_groups: int = Field(10, ge=2, description="cars: photographs of fewer are too few to tell")
     alpha: float = Field(0.01, gt=0, lt=1, description="family-wise: share of windows without drift that may alarm")
-    resamples: int = Field(1000, ge=200)
+    resamples: int = Field(1000, ge=200, description="samples of groups for the null and the intervals")
     bins: int = Field(10, ge=2, description="bins of a feature at the reference's quantiles")
-    retrain_below: float = Field(0.05, gt=0, lt=1)
-    other_world: float = Field(0.08, gt=0, le=1)
+    retrain_below: float = Field(0.05, gt=0, lt=1, description="share of the traffic: less drift retrains by itself")
+    other_world: float = Field(0.08, gt=0, le=1, description="share of the traffic: from here on no retraining")
     queue_size: int = Field(120, ge=1, description="photographs of one labelling queue")
     measure_every_s: float = Field(3600.0, ge=0, description="seconds between two drift reports that nobody asked for")
     reference_answers: int = Field(
@@ -172,7 +273,7 @@ class BusinessPolicy(_Section):
             "automation_pct": 60.0,
             "labelled_pct": 20.0,
         },
-        description="reach or pass; latency: stay at or under",
+        description="of the KPI of that name: reach or pass; latency in ms: stay at or under. false: no goal",
     )
     baseline_until: str = Field("2026-06-30", description="ISO date: the last day before the platform (old figures)")
     error_tolerance_points: float = Field(
@@ -230,19 +331,3 @@ class Policy(_Section):
         """First 12 hex digits of the sha256 of the policy as sorted JSON."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def load_policy(path: Path | None = None) -> Policy:
-    """The policy with the overrides of a TOML file, where one exists.
-
-    Raises PolicyError naming the file and the key when a value does not fit.
-    """
-    if path is None or not path.exists():
-        return Policy()
-    try:
-        return Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{path}: not TOML: {error}. Correct the line it names.") from error
-    except ValidationError as error:
-        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise PolicyError(f"{path}: {lines}. The keys are those of carsdepo_assets/policy.py.") from error

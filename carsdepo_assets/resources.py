@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from carsdepo_assets.policy import Policy, load_policy
+from carsdepo_assets.policy import Policy
+from carsdepo_assets.policy_layers import Layer, load_policy
+from carsdepo_assets.redaction import redact
 
 if TYPE_CHECKING:
     from carsdepo_assets.lake.lake import Lake
@@ -21,6 +23,18 @@ class LakeResource(dg.ConfigurableResource):
 
     url: str
     home: str
+    site: str = Field(default="", description="URL of the site of reports, which production's service shows")
+
+    def link(self, key: str) -> dg.UrlMetadataValue | dg.PathMetadataValue:
+        """For people: the site's page on what lies at the key; where no page shows it, its place in the lake."""
+        from carsdepo_assets.reporting.addresses import page_url
+
+        page = page_url(self.site, key) if self.site else None
+        return dg.MetadataValue.path(f"{self.url}/{key}") if page is None else dg.MetadataValue.url(page)
+
+    def address(self, key: str) -> str:
+        """The same as text, for messages."""
+        return str(self.link(key).value)
 
     def open(self) -> Lake:
         from carsdepo_assets.lake.lake import Lake
@@ -35,12 +49,21 @@ class LakeResource(dg.ConfigurableResource):
 
 
 class PolicyResource(dg.ConfigurableResource):
-    """file: carsdepo.toml; the built-in policy holds where it is absent. Read at use: an edit counts at once."""
+    """The policy in force, read at use: an edit counts at once. Without files the built-in policy holds."""
 
-    file: str
+    files: list[str] = Field(
+        default_factory=list, description="TOML files that may be absent; later ones go before earlier ones"
+    )
+    file: str | None = Field(default=None, description="the file that CARSDEPO_POLICY names: goes before `files`")
 
     def read(self) -> Policy:
-        return load_policy(Path(self.file))
+        """Raises PolicyError naming file and key, or the named file that is missing."""
+        return load_policy(
+            [
+                *(Layer(Path(file)) for file in self.files),
+                *([Layer(Path(self.file), required=True)] if self.file is not None else []),
+            ]
+        )
 
 
 class NoService(RuntimeError):
@@ -70,7 +93,7 @@ class ServicesResource(dg.ConfigurableResource):
             said = answer.json()
         except (httpx.HTTPError, ValueError) as error:
             raise NoService(
-                f"No {stage} service answers at {self.url(stage)}/healthz ({error}). "
+                f"No {stage} service answers at {self.url(stage)}/healthz ({redact(str(error))}). "
                 f"Start it: `carsdepo serve --stage {stage}`."
             ) from error
         if not isinstance(said, dict) or said.get("stage") != stage:

@@ -84,6 +84,7 @@ SENSORS = (
     "measure_quality",
     "new_business_files",
     "failed_runs",
+    "release_news",
     "service_health",
     "waiting_runs",
 )

@@ -19,6 +19,26 @@ def test_steps_are_remembered_for_the_same_parameters_only(tmp_path: Path) -> No
     assert not Memo(path, {"minutes": 1}).forgot
 
 
+def test_a_home_that_was_moved_has_done_what_it_did(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for home, other in ((old, tmp_path / "other/lake"), (new, old / "lake")):
+        parameters = {"minutes": None, "lake": str(home / "lake")}
+        if home == old:
+            report = f"{home}/lake/reports/a.html"
+            Memo(home / "demo.json", parameters).done(
+                "training", report=report, reports={"gate": report}, n=[report, 1]
+            )
+            assert str(tmp_path) not in (home / "demo.json").read_text()
+            Memo(home / "demo.json", parameters).done("second")  # written again from what was read
+            home.rename(new)
+            continue
+        memo = Memo(home / "demo.json", parameters)
+        assert not memo.forgot
+        report = f"{home}/lake/reports/a.html"
+        assert memo.get("training") == {"report": report, "reports": {"gate": report}, "n": [report, 1]}
+        assert Memo(home / "demo.json", parameters | {"lake": str(other)}).forgot
+
+
 @pytest.mark.parametrize(
     "text", [b"", b"[]", b"null", b'{"parameters": {}}', b'{"parameters": {}, "steps": {"a": 3}}', b"\xff\xfe", b'{"pa']
 )

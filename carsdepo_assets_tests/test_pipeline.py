@@ -6,7 +6,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from typer.testing import CliRunner
 
+from carsdepo_assets.cli import app
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 from carsdepo_assets.registry.ledger import LedgerError
 from carsdepo_assets.resources import NoService
@@ -48,3 +50,16 @@ def test_our_own_errors_are_a_line_and_others_have_their_trace(
     assert said in str(caught.value)
     assert ("raise error" in str(caught.value)) is traced
     assert "Stack Trace" not in capfd.readouterr().err
+
+
+def test_a_person_waits_for_no_import(tmp_path: Path) -> None:
+    """`approve`, `reject`, `rollback` and `golden extend` open the home although a long command is at work on it."""
+    settings = Settings.read({}, home=tmp_path)
+    with Pipeline.open(settings):
+        with pytest.raises(PipelineError, match="Another carsdepo command"), Pipeline.open(settings):
+            pytest.fail("two commands that must be alone were let in")
+        for call in (["rollback", "--stage", "production"], ["approve", "1"], ["reject", "1"], ["golden", "extend"]):
+            result = CliRunner().invoke(app, [*call, "--reason", "a test", "--home", str(tmp_path)])
+            assert result.exit_code == 1, result.output
+            assert "Another carsdepo command" not in result.stderr
+            assert "nothing to roll back" in result.stderr or "No " in result.stderr or "no " in result.stderr

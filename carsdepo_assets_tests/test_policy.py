@@ -1,45 +1,270 @@
-"""The policy file: overrides, and errors that name file and key."""
+"""The policy's files: merged key by key, each value with its source, and errors that name file and key."""
 
+from __future__ import annotations
+
+import json
 from pathlib import Path
 
+import dagster as dg
 import pytest
+from typer.testing import CliRunner
 
-from carsdepo_assets.policy import Policy, PolicyError, load_policy
+from carsdepo_assets.cli import app
+from carsdepo_assets.environments import resources
+from carsdepo_assets.policy import Policy, PolicyError
+from carsdepo_assets.policy_layers import Layer, OnDisk, entries, layers, load_policy, read_layers
+from carsdepo_assets.resources import PolicyResource
+from carsdepo_assets.settings import Settings
+
+GOALS = Policy().business.goals
 
 
-def test_without_a_file_the_built_in_policy_holds(tmp_path: Path) -> None:
-    assert load_policy(tmp_path / "none.toml") == Policy() == load_policy(None)
+def file(folder: Path, text: str, name: str = "carsdepo.toml") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return folder / name
 
 
-def test_a_file_overrides_only_what_it_names(tmp_path: Path) -> None:
-    file = tmp_path / "carsdepo.toml"
-    file.write_text("[evaluation]\nfloor_map50 = 0.3\n")
-    policy = load_policy(file)
-    assert policy.evaluation.floor_map50 == 0.3
+def one(folder: Path, text: str) -> Policy:
+    return load_policy([Layer(file(folder, text))])
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """(home, working folder); the process works in the second."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    for name in ("CARSDEPO_POLICY", "CARSDEPO_POLICY_FOLDER", "CARSDEPO_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "home", work
+
+
+def test_without_files_the_built_in_policy_holds(tmp_path: Path) -> None:
+    assert load_policy([Layer(tmp_path / "none.toml")]) == Policy() == load_policy([]) == PolicyResource().read()
+
+
+def test_the_layers_merge_key_by_key(places: tuple[Path, Path], tmp_path: Path) -> None:
+    home, work = places
+    file(home, '[gate]\nmode = "point"\nresamples = 200\nlevel = 0.9\n[release]\nwait_s = 7\n')
+    file(work, "[gate]\nresamples = 300\nlevel = 0.8\n[training]\nminutes = 4\n")
+    named = file(tmp_path, "[gate]\nlevel = 0.7\n", "named.toml")
+    without = Settings.read({}, home=home).policy()
+    assert (without.gate.mode, without.gate.resamples, without.gate.level) == ("point", 300, 0.8)
+    policy = Settings.read({"CARSDEPO_POLICY": str(named)}, home=home).policy()
+    assert (policy.gate.mode, policy.gate.resamples, policy.gate.level) == ("point", 300, 0.7)
+    assert (policy.release.wait_s, policy.training.minutes) == (7, 4)
     assert policy.data == Policy().data
-    assert policy.digest() != Policy().digest()
+    assert policy.digest() not in (without.digest(), Policy().digest())
+
+
+def test_goals_merge_by_name_and_false_takes_one_away(places: tuple[Path, Path]) -> None:
+    home, work = places
+    file(home, "[business.goals]\nrecall = 0.8\nprecision = false\nreturns_pct = 3\n")
+    file(work, "[business.goals]\nreturns_pct = 2.5\nlabelled_pct = false\n")
+    left = {k: v for k, v in GOALS.items() if k not in ("precision", "labelled_pct")}
+    assert Settings.read({}, home=home).policy().business.goals == {**left, "recall": 0.8, "returns_pct": 2.5}
+    assert len(left) == len(GOALS) - 2
+
+
+def test_a_later_layer_gives_a_goal_back(places: tuple[Path, Path]) -> None:
+    home, work = places
+    file(home, "[business.goals]\nprecision = false\n")
+    file(work, "[business.goals]\nprecision = 0.9\n")
+    assert Settings.read({}, home=home).policy().business.goals["precision"] == 0.9
+
+
+def test_false_takes_away_what_a_lower_layer_set_and_may_be_absent(places: tuple[Path, Path]) -> None:
+    home, work = places
+    file(home, "[training]\nsteps = 100\nfrom_champion = true\n")
+    file(work, "[training]\nsteps = false\nfrom_champion = false\n")
+    policy = Settings.read({}, home=home).policy()
+    assert (policy.training.steps, policy.training.from_champion) == (None, False)
+
+
+def test_an_array_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    first = file(tmp_path, '[class_map]\nnames = ["scratch", "dent", "rust"]\n', "a.toml")
+    second = file(tmp_path, '[class_map]\nnames = ["scratch"]\n', "b.toml")
+    assert load_policy([Layer(first), Layer(second)]).class_map.names == ("scratch",)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("[evaluation]\nfloor_map50 = 3\n", "evaluation.floor_map50"),
-        ("[evaluation]\nflor = 0.3\n", "evaluation.flor"),
+        ("[evaluation]\nfloor_map5 = 0.3\n", "there is no such key; evaluation.floor_map50 is one"),
         ("[evaluation\n", "not TOML"),
         ("[training]\ndetector = 'yolov9'\n", "training.detector"),
+        ("[evaluation]\nfloor_map50 = true\n", "evaluation.floor_map50: Input should be a valid number, not true"),
+        ("[gate]\nresamples = false\n", "gate.resamples: Input should be a valid integer, not false"),
+        ("[gate]\nresamples = 200.5\n", "gate.resamples"),
+        ('[evaluation]\nfloor_map50 = "0.3"\n', 'evaluation.floor_map50: Input should be a valid number, not "0.3"'),
+        ("[business.goals]\nrecall = true\n", "business.goals.recall: Input should be a valid number, not true"),
+        ("[business.goals]\nrecal = false\n", "business.goals.recal: false takes a value away, and there is none"),
+        ("[business.goals]\nrecall = nan\n", "business.goals.recall: nan is no number to decide by"),
+        ("[business]\ngoals = 3\n", "business.goals: Input should be"),
+        ("gate = 3\n", "gate: Input should be"),
+        ("[gates]\nmode = 'point'\n", "gates: there is no such key"),
+        ("[split]\ntrain = 0.9\n", "split: train + val must leave a share for test"),
+        ("[business]\nbaseline_until = 2026-13-01\n", "not TOML"),
     ],
 )
 def test_errors_name_file_and_key(tmp_path: Path, text: str, words: str) -> None:
-    file = tmp_path / "carsdepo.toml"
-    file.write_text(text)
+    well = file(tmp_path / "well", "[release]\nwait_s = 7\n")
+    wrong = file(tmp_path / "wrong", text)
     with pytest.raises(PolicyError) as error:
-        load_policy(file)
+        load_policy([Layer(well), Layer(wrong)])
     assert words in str(error.value)
-    assert str(file) in str(error.value)
+    assert str(error.value).startswith(f"{wrong}: ")
+    assert str(well) not in str(error.value)
+
+
+def test_an_error_of_two_values_together_names_both_files(tmp_path: Path) -> None:
+    first = file(tmp_path, "[monitoring]\nretrain_below = 0.2\n", "a.toml")
+    second = file(tmp_path, "[monitoring]\nother_world = 0.1\n", "b.toml")
+    with pytest.raises(PolicyError, match=r"a\.toml, .*b\.toml: monitoring: retrain_below must not lie above"):
+        load_policy([Layer(first), Layer(second)])
+
+
+def test_a_date_may_be_written_without_quotes(tmp_path: Path) -> None:
+    assert one(tmp_path, "[business]\nbaseline_until = 2025-01-31\n").business.baseline_until == "2025-01-31"
 
 
 def test_a_policy_that_is_not_text_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "carsdepo.toml"
-    file.write_bytes(b"\xff\xfe")
+    (tmp_path / "carsdepo.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(PolicyError, match="not TOML"):
-        load_policy(file)
+        load_policy([Layer(tmp_path / "carsdepo.toml")])
+
+
+def test_a_named_file_that_is_missing_is_an_error_everywhere(
+    places: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = tmp_path / "forgotten.toml"
+    monkeypatch.setenv("CARSDEPO_POLICY", str(missing))
+    settings = Settings.read(home=places[0])
+    said = f"CARSDEPO_POLICY names {missing}, and there is no such file"
+    with pytest.raises(PolicyError, match=said):
+        settings.policy()
+    with pytest.raises(PolicyError, match=said):
+        resources(settings)["policy"].read()
+    for call in (["policy", "show"], ["demo"], ["dev"], ["serve", "--stage", "production", "--port", "0"]):
+        result = CliRunner().invoke(app, [*call, "--home", str(places[0])])
+        assert result.exit_code == 1, call
+        assert said in result.stderr.replace("\n", " "), call
+
+
+def test_a_sensors_tick_says_which_file_is_broken(places: tuple[Path, Path]) -> None:
+    @dg.sensor(job_name="none")
+    def asks(context: dg.SensorEvaluationContext, policy: PolicyResource) -> dg.SkipReason:
+        return dg.SkipReason(policy.read().digest())
+
+    broken = file(places[1], "[gate]\nmode = 'both'\n")
+    settings = Settings.read({}, home=places[0])
+    context = dg.build_sensor_context(resources={"policy": resources(settings)["policy"]})
+    with pytest.raises(PolicyError, match=f"{broken}: gate.mode"):
+        asks(context)
+    broken.write_text("[gate]\nmode = 'point'\n")
+    assert asks(context) == dg.SkipReason(settings.policy().digest())
+
+
+def test_a_child_in_another_folder_has_the_same_policy(places: tuple[Path, Path], tmp_path: Path) -> None:
+    home, work = places
+    file(home, "[gate]\nresamples = 200\n")
+    file(work, "[release]\nwait_s = 7\n")
+    file(tmp_path / "elsewhere", "[release]\nwait_s = 9\n")
+    settings = Settings.read({"CARSDEPO_POLICY": str(file(tmp_path, "[data]\nmax_group = 9\n", "n.toml"))}, home=home)
+    before = settings.policy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path / "elsewhere")
+        child = Settings.read(settings.variables())
+        assert child.policy() == before
+        assert resources(child)["policy"].read() == before
+    assert (before.gate.resamples, before.release.wait_s, before.data.max_group) == (200, 7, 9)
+
+
+def test_a_home_without_a_file_is_no_error_for_a_child(places: tuple[Path, Path]) -> None:
+    settings = Settings.read({}, home=places[0])
+    assert Settings.read(settings.variables()).policy() == Policy()
+
+
+def test_a_file_that_is_meant_twice_counts_once_where_it_is_last(tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path
+    assert [layer.path for layer in layers(home, home, None)] == [home / "carsdepo.toml"]
+    found = layers(home, folder, home / "carsdepo.toml")
+    assert found == (Layer(folder / "carsdepo.toml"), Layer(home / "carsdepo.toml", required=True))
+
+
+def test_every_value_has_a_source_a_default_and_a_meaning(tmp_path: Path) -> None:
+    first = file(tmp_path, "[gate]\nresamples = 200\n[business.goals]\nprecision = false\n", "a.toml")
+    second = file(tmp_path, "[gate]\nresamples = 300\n", "b.toml")
+    found = {e.key: e for e in entries(read_layers([Layer(first), Layer(second)]))}
+    assert (found["gate.resamples"].value, found["gate.resamples"].default) == (300, 1000)
+    assert found["gate.resamples"].source == str(second)
+    assert (found["business.goals.precision"].value, found["business.goals.precision"].default) == (None, 0.7)
+    assert found["business.goals.precision"].source == str(first)
+    assert {e.source for e in found.values()} == {"built-in", str(first), str(second)}
+    assert [key for key, entry in found.items() if not entry.description] == []
+    leaves = sum(
+        len(values) if isinstance(values := getattr(section, name), dict) else 1
+        for section in vars(Policy()).values()
+        for name in type(section).model_fields
+    )
+    assert len(found) == leaves
+
+
+def test_policy_show_prints_each_value_with_its_source(
+    places: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    home, work = places
+    file(home, "[gate]\nresamples = 200\n")
+    here = file(work, "[evaluation]\nfloor_map50 = 0.3\n[business.goals]\nprecision = false\n")
+    result = CliRunner().invoke(app, ["policy", "show", "--json", "--home", str(home)])
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.output)
+    assert said["digest"] == Settings.read({}, home=home).policy().digest()
+    assert said["files"] == [{"file": str(home / "carsdepo.toml"), "there": True}, {"file": str(here), "there": True}]
+    values = {v["key"]: v for v in said["values"]}
+    assert values["gate.resamples"]["source"] == str(home / "carsdepo.toml")
+    assert (values["evaluation.floor_map50"]["value"], values["evaluation.floor_map50"]["default"]) == (0.3, 0.02)
+    assert values["release.wait_s"] == {
+        "key": "release.wait_s",
+        "value": 60.0,
+        "default": 60.0,
+        "source": "built-in",
+        "description": "seconds that a release waits for a service to serve the digest",
+    }
+    shown = CliRunner().invoke(app, ["policy", "show", "--home", str(home)]).output
+    (line,) = [li for li in shown.splitlines() if "evaluation.floor_map50" in li]
+    assert [cell.strip() for cell in line.split("│")[2:5]] == ["0.3", "0.02", "carsdepo.toml"]
+    (line,) = [li for li in shown.splitlines() if "goals.precision" in li]
+    assert [cell.strip() for cell in line.split("│")[2:5]] == ["none", "0.7", "carsdepo.toml"]
+
+
+def test_policy_show_names_a_file_that_is_broken(places: tuple[Path, Path]) -> None:
+    broken = file(places[1], "[gate]\nmod = 'point'\n")
+    result = CliRunner().invoke(app, ["policy", "show", "--home", str(places[0])])
+    assert result.exit_code == 1
+    assert f"{broken}: gate.mod: there is no such key; gate.mode is one" in result.stderr.replace("\n", " ")
+
+
+def test_an_edit_that_is_not_in_force_is_said(tmp_path: Path) -> None:
+    path = file(tmp_path, "[gate]\nresamples = 200\n")
+    files = [Layer(path)]
+    in_use = load_policy(files)
+    disk = OnDisk(files, in_use)
+    assert disk.look() == (in_use.digest(), None)
+    path.write_text("[gate]\nresamples = 300\n")
+    now = load_policy(files).digest()
+    digest, note = disk.look()
+    assert digest == now != in_use.digest()
+    assert note is not None
+    assert now in note
+    assert in_use.digest() in note
+    assert "Restart" in note
+    path.write_text("[gate\n")
+    digest, note = disk.look()
+    assert digest is None
+    assert str(path) in str(note)
+    path.write_text("# as before, in other words\ngate.resamples = 200\n")
+    assert disk.look() == (in_use.digest(), None)

@@ -13,6 +13,7 @@ from carsdepo_assets.alerts.channels import Alert, Channel, ChannelError
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
+from carsdepo_assets.redaction import redact
 
 __all__ = ["Alert", "send"]
 
@@ -60,7 +61,7 @@ def _deliver(channel: Channel, alert: Alert) -> str | None:
     try:
         channel.deliver(alert)
     except ChannelError as error:
-        return str(error)
+        return redact(str(error))
     except Exception as error:
         logger.exception("alert channel %s", channel.name)
         return f"{type(error).__name__}, see the log"

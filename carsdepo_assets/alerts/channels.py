@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -63,7 +63,7 @@ class Webhook:
     Tried three times where nothing answers or the answer is 429 or 5xx; any other refusal is final.
     """
 
-    url: str
+    url: str = field(repr=False)
     timeout_s: float = _TIMEOUT_S
     pause_s: float = 0.3
 
@@ -98,7 +98,7 @@ class Webhook:
 class Apprise:
     """Any apprise URL: mailto://, slack://, pagerduty://, json:// …"""
 
-    url: str
+    url: str = field(repr=False)
 
     @property
     def name(self) -> str:

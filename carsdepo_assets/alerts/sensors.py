@@ -49,6 +49,28 @@ def failures(context: dg.RunFailureSensorContext) -> list[tuple[str | None, str]
 
 
 @dg.sensor(
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Tells people of each event of the deployment ledger once: deployment to staging, promotion, rollback, "
+    "approval, rejection, hold.",
+)
+def release_news(
+    context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource, alerts: AlertsResource
+) -> dg.SensorResult | dg.SkipReason:
+    from carsdepo_assets.alerts.announcements import announcement, unannounced
+    from carsdepo_assets.registry.ledger import events
+
+    opened, current = lake.open(), policy.read()
+    fresh = unannounced(opened, events(opened), datetime.now(UTC))
+    titles = []
+    for event in fresh:
+        alert = announcement(event, lake.address)
+        alerts.send(opened, current, **alert.fields())  # type: ignore[arg-type]
+        titles.append(alert.title)
+    return dg.SkipReason("; ".join(titles) or "Every event of the last day was told.")
+
+
+@dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Asks each stage's service whether it serves the digest that the ledger names; tells people after a "

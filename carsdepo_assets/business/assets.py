@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from carsdepo_assets import __version__
-from carsdepo_assets.compute.metadata import ROWS_SHOWN, table
+from carsdepo_assets.compute.metadata import ROWS_SHOWN, rounded, table
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def ingested(lake: LakeResource, policy: PolicyResource, kind: "Kind") -> dg.Mat
         "quarantined": done.quarantined.num_rows,
         "files read": len(done.files),
         "contract": table(columns.set_axis(["column", "type", "unit", "meaning"], axis=1), len(columns)),
-        "folder": dg.MetadataValue.path(f"{lake.url}/{folder(kind)}"),
+        "folder": lake.link(folder(kind)),
     }
     if done.rows.num_rows:
         metadata["first rows"] = table(done.rows.slice(0, ROWS_SHOWN).to_pandas()[[*contract.names, "file", "line"]])
@@ -153,8 +153,8 @@ def kpi_report(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResu
     metadata: dict[str, Any] = {
         "summary": found.summary(),
         "figures": table(shown, len(shown)),
-        "report": dg.MetadataValue.path(f"{lake.url}/{written.html_key}"),
-        **{k.name: k.value for k in found.kpis if k.value is not None},  # numbers get a plot over time
+        "report": lake.link(written.html_key),
+        **rounded({k.name: k.value for k in found.kpis if k.value is not None}),  # numbers get a plot over time
         **{name: dg.MetadataValue.md(f"![{name}]({data_uri(png)})") for name, png in written.pictures.items()},
     }
     missed = [k for k in found.kpis if k.verdict == "missed"]

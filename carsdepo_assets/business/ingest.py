@@ -80,6 +80,39 @@ def new_files(lake: Lake, kind: Kind) -> list[ObjectInfo]:
     return _new(_listed(lake, kind), _state(lake, kind))
 
 
+def changed_files(lake: Lake, kind: Kind, policy: Policy) -> list[ObjectInfo]:
+    """Files whose bytes have not been read, oldest first.
+
+    A file whose time alone changed (a copied home, `touch`) is hashed once: its new time is kept with its state. Waits
+    for a run that is reading the kind's files.
+    """
+    if not new_files(lake, kind):
+        return []
+    with one_writer(lake, f"business-{kind}"):
+        state = _state(lake, kind)
+        changed, retimed = [], {}
+        for entry in _new(_listed(lake, kind), state):
+            last = state.files.get(entry.key)
+            if last is not None and last.size == entry.size and last.sha256 == _sha256(lake, entry, policy):
+                retimed[entry.key] = last.model_copy(update={"modified_at": entry.modified_at})
+            else:
+                changed.append(entry)
+        if retimed:
+            state.files |= retimed
+            lake.put(_state_key(kind), state.model_dump_json(indent=1).encode())
+    return changed
+
+
+def _sha256(lake: Lake, entry: ObjectInfo, policy: Policy) -> str | None:
+    """None for a file that is too large to be read, and for one that was removed since it was listed."""
+    if entry.size > policy.data.max_bytes:
+        return None
+    try:
+        return hashlib.sha256(lake.get(entry.key)).hexdigest()
+    except ObjectMissing:
+        return None
+
+
 def stray_files(lake: Lake) -> list[str]:
     """Keys in raw/business/ outside the three folders, which nothing reads."""
     found, _ = source_for(lake, "raw/business/").poll(None)

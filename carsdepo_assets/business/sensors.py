@@ -38,10 +38,9 @@ def new_business_files(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
 ) -> dg.RunRequest | dg.SkipReason:
     from carsdepo_assets.business.contracts import KINDS
-    from carsdepo_assets.business.ingest import new_files
+    from carsdepo_assets.business.ingest import changed_files, new_files
 
-    opened, every = lake.open(), policy.read()
-    rules = every.business
+    opened, rules = lake.open(), policy.read()
     files = [entry for kind in KINDS for entry in new_files(opened, kind)]
     if not files:
         return dg.SkipReason(f"Nothing new in {opened.url}/raw/business.")
@@ -49,13 +48,16 @@ def new_business_files(
         return dg.SkipReason(f"A run is under way; {len(files)} new files wait for it.")
     ages = [(datetime.now(UTC) - entry.modified_at).total_seconds() for entry in files]
     # A file from the future (a clock that is ahead, `touch`) would never settle: it is read as it is.
-    if any(0 <= age < rules.settle_s for age in ages):
-        return dg.SkipReason(f"The newest file is under {rules.settle_s:g} s old: it may be being written.")
+    if any(0 <= age < rules.business.settle_s for age in ages):
+        return dg.SkipReason(f"The newest file is under {rules.business.settle_s:g} s old: it may be being written.")
+    files = [entry for kind in KINDS for entry in changed_files(opened, kind, rules)]
+    if not files:
+        return dg.SkipReason(f"Nothing new in {opened.url}/raw/business: files have another time, but the same bytes.")
     said = "".join(f"{o.key}\0{o.size}\0{o.modified_at.isoformat()}\n" for o in files)
     state = hashlib.sha256(said.encode()).hexdigest()[:16]
     tried = attempts(context.instance, BUSINESS_JOB, {FILES_TAG: state})
-    counted = tried.counted(every.runs.max_interruptions)
-    if counted >= rules.max_attempts:
+    counted = tried.counted(rules.runs.max_interruptions)
+    if counted >= rules.business.max_attempts:
         return dg.SkipReason(
             f"{counted} runs over these {len(files)} files did not finish: see them; "
             "a new file or a manual run of `business` starts the next."

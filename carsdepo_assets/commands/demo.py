@@ -161,12 +161,13 @@ def train(
     *,
     fast: bool = False,
     minutes: float | None = None,
+    steps: int | None = None,
     detector: str | None = None,
 ) -> None:
     """The `train` job, one step of the loop for each of its assets."""
     config = {
         k: v
-        for k, v in (("minutes", minutes), ("detector", detector), ("epochs", 1 if fast else None))
+        for k, v in (("minutes", minutes), ("steps", steps), ("detector", detector), ("epochs", 1 if fast else None))
         if v is not None
     }
     say("dataset, recipe, candidate_model, evaluation, registered_model")

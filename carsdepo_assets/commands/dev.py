@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from carsdepo_assets import redaction
 from carsdepo_assets.commands.code_servers import restart_dead_code_servers
 from carsdepo_assets.commands.doctor import port_is_free
 from carsdepo_assets.commands.services import STAGES, command, end_all
@@ -59,11 +60,26 @@ def _commands(settings: Settings) -> dict[str, list[str]]:
     dagster += ["-h", "127.0.0.1", "-p", str(settings.dagster_port)]
     if not Path("workspace.yaml").exists():  # outside the repository; in it, the same location as plain `dagster dev`
         dagster += ["-m", "carsdepo_assets.definitions"]
-    mlflow = [str(tools / "mlflow"), "server", "--backend-store-uri", settings.mlflow_uri, "--workers", "1"]
+    # Where its runs are, MLflow learns from its environment: the URI may hold a password, and `ps` shows arguments.
+    mlflow = [str(tools / "mlflow"), "server", "--workers", "1"]
     mlflow += ["--artifacts-destination", str(settings.home / "mlartifacts")]
     mlflow += ["--host", "127.0.0.1", "--port", str(settings.mlflow_port)]
     services = {f"{stage} service": command(stage) for stage in STAGES}
-    return {"Dagster": dagster, "MLflow": mlflow, **services}
+    return {"Dagster": dagster, **({} if _mlflow_elsewhere(settings) else {"MLflow": mlflow}), **services}
+
+
+def _mlflow_elsewhere(settings: Settings) -> bool:
+    """CARSDEPO_MLFLOW names a server: there is none to start."""
+    return settings.mlflow_uri.startswith(("http://", "https://"))
+
+
+def _environments(settings: Settings) -> dict[str, dict[str, str]]:
+    """Of each server: no secret that it does not need."""
+    mlflow = settings.child_environment(*redaction.MLFLOW, *redaction.AWS)
+    # Its background workers for language models would take a core and do nothing here.
+    mlflow |= {"MLFLOW_BACKEND_STORE_URI": settings.mlflow_uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    services = {f"{stage} service": settings.child_environment(*settings.service_secrets()) for stage in STAGES}
+    return {"Dagster": settings.child_environment(*redaction.SECRETS), "MLflow": mlflow, **services}
 
 
 def run(settings: Settings) -> int:
@@ -71,8 +87,9 @@ def run(settings: Settings) -> int:
 
     Returns 0 when it was asked to end, 1 when one of the servers ended by itself, 130 when it was asked twice, which
     kills all at once. What has not ended after END_S is killed too; the next start goes on from there.
-    Raises PortTaken before anything starts.
+    Raises PortTaken, or PolicyError where the policy cannot be read, before anything starts.
     """
+    settings.policy()
     asked: list[int] = []
     # Before the servers start: from a shell that ignores SIGINT (a job in the background) they would inherit that.
     previous = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -102,22 +119,28 @@ def _ports_are_free(settings: Settings) -> None:
 
 
 def _start(settings: Settings, servers: dict[str, subprocess.Popen[bytes]], log: _Log, asked: list[int]) -> None:
-    # MLflow's background workers for language models would take a core and do nothing here.
-    env = {**os.environ, **settings.variables(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environments = _environments(settings)
     for name, started in _commands(settings).items():
         if asked:
             return
         with log.writer() as out:
             # Sessions of their own: Ctrl-C reaches this process alone, which ends them in order.
             servers[name] = subprocess.Popen(
-                started, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                started,
+                env=environments[name],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
 
 
 def _where(settings: Settings) -> str:
+    local = f"http://127.0.0.1:{settings.mlflow_port}"
+    mlflow = redaction.without_credentials(settings.mlflow_uri) if _mlflow_elsewhere(settings) else local
     return (
         f"Dagster:    http://127.0.0.1:{settings.dagster_port}\n"
-        f"MLflow:     http://127.0.0.1:{settings.mlflow_port}\n"
+        f"MLflow:     {mlflow}\n"
         f"Production: {settings.service_url('production')}  (the reports are its first page)\n"
         f"Staging:    {settings.service_url('staging')}\n"
         f"Lake:       {settings.lake}\n"

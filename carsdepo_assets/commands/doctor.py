@@ -45,6 +45,35 @@ def port_is_free(port: int) -> bool:
         return s.connect_ex(("127.0.0.1", port)) != 0
 
 
+def holder(port: int) -> psutil.Process | None:
+    """The process of this user that listens on the port; None where none does or the system does not tell."""
+    for process in psutil.process_iter():
+        try:
+            connections = process.net_connections(kind="tcp")
+        except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+        if any(c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port for c in connections):
+            return process
+    return None
+
+
+def _port(name: str, port: int, variable: str, settings: Settings) -> Finding:
+    what = f"port {port} ({name})"
+    if port_is_free(port):
+        return Finding(what, "free", True)
+    process = holder(port)
+    if process is None:
+        return Finding(what, "in use", False, f"Another program listens there: end it, or set {variable}.")
+    try:
+        own = process.environ().get("CARSDEPO_HOME") == str(settings.home)
+        label = f"process {process.pid} ({process.name()})"
+    except (psutil.AccessDenied, psutil.NoSuchProcess):
+        own, label = False, f"process {process.pid}"
+    if own:
+        return Finding(what, f"in use by this installation, {label}", True)
+    return Finding(what, f"in use by {label}", False, f"It belongs to no `carsdepo` of this home: set {variable}.")
+
+
 def examine(settings: Settings) -> list[Finding]:
     """Every check, in the order to read them; ok is False where the loop would fail."""
     findings = [
@@ -85,15 +114,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("production service", settings.production_port, "CARSDEPO_PRODUCTION_PORT"),
         ("staging service", settings.staging_port, "CARSDEPO_STAGING_PORT"),
     ):
-        free_port = port_is_free(port)
-        findings.append(
-            Finding(
-                f"port {port} ({name})",
-                "free" if free_port else "in use",
-                free_port,
-                f"Something listens there; if it is not `make dev`, set {variable}.",
-            )
-        )
+        findings.append(_port(name, port, variable, settings))
     import torch
 
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none: training runs on the CPU"

@@ -17,8 +17,8 @@ def lineage_of(
 ) -> dict[str, Any]:
     """What site.tracing says of the one that is named; of the latest model where none is.
 
-    model: a version number, a digest (or its first digits), or latest. Raises ValueError when two are named, and
-    TraceError or RegistryError (both LookupError), which list what there is.
+    model: a version number, a digest (or its first digits), or latest: the newest registered one.
+    Raises ValueError when two are named, and TraceError or RegistryError (both LookupError), which list what there is.
     """
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.site import tracing
@@ -97,7 +97,10 @@ def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "digest", f"{model['digest']}  {' '.join(model['aliases'])}".strip()
     yield "place", model["place"]
     yield "page", model["url"]
-    yield "trained", f"{model['created_at']}, {model['detector']}"
+    yield (
+        "trained",
+        f"{model['created_at']}, {model['detector']}" + (f": {model['training']}" if model["training"] else ""),
+    )
     yield "dataset", f"{data['version']}: {_counts(data['splits'])} photographs\n{data['place']}"
     yield "labels", f"{data['boxes']} boxes; revisions: {_counts(data['revisions_by_origin'])}"
     yield "upload batches", _counts(data["upload_batches"])

@@ -14,6 +14,7 @@ from carsdepo_assets.commands.options import (
     DetectorName,
     Home,
     Minutes,
+    Steps,
     explained,
     out,
     print_json,
@@ -150,12 +151,12 @@ def import_(
         out.print(f"{step.name}: {step.outcome} ({step.seconds:.1f} s)", highlight=False)
 
 
-def train(minutes: Minutes = None, detector: DetectorName = None, home: Home = None) -> None:
+def train(minutes: Minutes = None, steps: Steps = None, detector: DetectorName = None, home: Home = None) -> None:
     """Dataset, recipe, training, evaluation, registry: the `train` job, from the shell."""
     from carsdepo_assets.commands import demo as loops
     from carsdepo_assets.commands.pipeline import Pipeline
 
     settings, loop = read_settings(home), loops.Loop()
     with explained(), Pipeline.open(settings) as pipeline:
-        loops.train(pipeline, loop, say, minutes=minutes, detector=detector)
+        loops.train(pipeline, loop, say, minutes=minutes, steps=steps, detector=detector)
     _show(loop, settings)

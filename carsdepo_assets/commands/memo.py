@@ -1,4 +1,7 @@
-"""What a demo has done already: demo.json in the home folder, one entry a step, written when the step is done."""
+"""What a demo has done already: demo.json in the home folder, one entry a step, written when the step is done.
+
+Places below the home are kept relative to it: what a home has done holds where it is moved or copied to.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ from typing import Any
 
 from carsdepo_assets.lake.objects import write_atomic
 
+_HOME = "@home"  # stands for the folder of demo.json
+
 
 class Memo:
     """Steps of one set of parameters; other parameters begin a new memory. forgot: an earlier one is left behind."""
 
     def __init__(self, path: Path, parameters: dict[str, Any]) -> None:
         self._path = path
+        parameters = self._relative(parameters)
         self._said: dict[str, Any] = {"parameters": parameters, "steps": {}}
         self.forgot = False
         if path.exists():
@@ -21,7 +27,7 @@ class Memo:
                 kept = json.loads(path.read_text())
             except ValueError:  # damaged, or edited by hand: the steps find for themselves what stands
                 kept = None
-            if _whole(kept) and kept["parameters"] == parameters:
+            if _whole(kept) and self._relative(kept["parameters"]) == parameters:
                 self._said = kept
             else:
                 self.forgot = True
@@ -29,11 +35,26 @@ class Memo:
     def get(self, step: str) -> dict[str, Any] | None:
         """What `done` said of the step; None where it has not been done."""
         found = self._said["steps"].get(step)
-        return dict(found) if found is not None else None
+        return dict(_replaced(found, _HOME, str(self._path.parent))) if found is not None else None
 
     def done(self, step: str, **facts: Any) -> None:
         self._said["steps"][step] = facts
-        write_atomic(self._path, json.dumps(self._said, indent=1, default=str).encode())
+        said = self._relative(json.loads(json.dumps(self._said, default=str)))
+        write_atomic(self._path, json.dumps(said, indent=1).encode())
+
+    def _relative(self, said: Any) -> Any:
+        return _replaced(said, str(self._path.parent), _HOME)
+
+
+def _replaced(said: Any, old: str, new: str) -> Any:
+    """The same with texts that are the place `old`, or a place below it, put below `new`."""
+    if isinstance(said, dict):
+        return {k: _replaced(v, old, new) for k, v in said.items()}
+    if isinstance(said, list):
+        return [_replaced(v, old, new) for v in said]
+    if isinstance(said, str) and (said == old or said.startswith(f"{old}/")):
+        return new + said[len(old) :]
+    return said
 
 
 def _whole(said: Any) -> bool:

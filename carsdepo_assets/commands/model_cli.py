@@ -25,9 +25,10 @@ def predict(
         done = run(Settings.read(home=home), folder, model, file, lambda i, n: status.update(f"{i} of {n} photographs"))
     for path, reason in done.refused:
         err.print(f"refused: {path}: {reason}", highlight=False, soft_wrap=True)
+    named = f"version {done.version} ({done.digest})" if done.version is not None else done.digest
     out.print(
-        f"{done.boxes} boxes, the faint ones too, on {done.photographs} photographs by model version {done.version} "
-        f"({done.digest}): {file}",
+        f"{done.boxes} boxes, the faint ones too, on {done.photographs} photographs by model {named}, {done.why}: "
+        f"{file}",
         highlight=False,
         soft_wrap=True,
     )
@@ -86,7 +87,10 @@ def evaluate(
 
 def lineage(
     model: Annotated[
-        str | None, typer.Option("--model", help="A version number, a digest (or its first digits), or latest.")
+        str | None,
+        typer.Option(
+            "--model", help="A version number, a digest (or its first digits), or latest: the newest registered."
+        ),
     ] = None,
     stage: Annotated[Literal["staging", "production"] | None, typer.Option("--stage", help="What it serves.")] = None,
     prediction: Annotated[str | None, typer.Option("--prediction", help="The id of a single answer.")] = None,

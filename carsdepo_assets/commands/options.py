@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from carsdepo_assets.redaction import redact
 from carsdepo_assets.settings import Settings
 
 out, err = Console(), Console(stderr=True)
@@ -21,8 +22,18 @@ Home = Annotated[
     Path | None, typer.Option("--home", help="Folder of all state; default $CARSDEPO_HOME or ./.carsdepo.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
-Model = Annotated[str, typer.Option("--model", help="A version number, a digest (or its first digits), or latest.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="A version number, a digest (or its first digits), or latest: production's model, and where it serves "
+        "none the newest candidate that met the floor.",
+    ),
+]
 Minutes = Annotated[float | None, typer.Option("--minutes", min=0.05, help="Training's wall time; default: policy.")]
+Steps = Annotated[
+    int | None, typer.Option("--steps", min=1, help="Training's optimizer steps; --minutes only caps them then.")
+]
 
 
 def _known_detector(name: str | None) -> str | None:
@@ -52,7 +63,7 @@ def explained() -> Iterator[None]:
     except (PipelineError, PortTaken, ServiceError, LakeError, LookupError, ValueError, OSError) as error:
         if isinstance(error, KeyError | IndexError) and not isinstance(error, LakeError):
             raise
-        err.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]Error:[/] {redact(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -47,31 +48,27 @@ class Pipeline:
 
     @classmethod
     @contextmanager
-    def open(cls, settings: Settings) -> Iterator[Pipeline]:
-        """Opens the instance of settings.home. Raises PipelineError when another command is at work on it."""
+    def open(cls, settings: Settings, *, alone: bool = True) -> Iterator[Pipeline]:
+        """Opens the instance of settings.home. alone: raises PipelineError when another such command is at work on it.
+
+        A person's decision (approve, reject, rollback, a larger golden set) is not `alone`: it waits for no import or
+        training, since what it writes is guarded by the ledger's own lock.
+        """
         import warnings
 
         import dagster as dg
 
-        os.environ.update(settings.variables())
+        os.environ.update(settings.variables() | settings.secrets())
         # Dagster's own Pipes session warns that Dagster's own reader is in preview.
         warnings.filterwarnings("ignore", message=".*PipesMessageReader.expected_writer_count")
         settings.home.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(settings.home / ".command.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise PipelineError(
-                f"Another carsdepo command is at work on {settings.home}: wait for it, or use "
-                "another folder with --home."
-            ) from None
-        try:
+        with ExitStack() as held:
+            if alone:
+                held.enter_context(_only_command(settings.home))
             with dg.DagsterInstance.from_config(str(settings.dagster_home())) as instance:
                 pipeline = cls(settings, instance)
                 pipeline.settle()
                 yield pipeline
-        finally:
-            lock.release()
 
     def settle(self) -> None:
         """Reports runs whose process died, frees what they held, and gives their MLflow runs the same end."""
@@ -159,6 +156,22 @@ class Pipeline:
             self.instance.add_dynamic_partitions(partitions, [batch])
             self.run(f"ingest_{kind}", partition=batch)
         return waiting
+
+
+@contextmanager
+def _only_command(home: Path) -> Iterator[None]:
+    """Raises PipelineError when another command that must be alone is at work on this home."""
+    lock = FileLock(home / ".command.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise PipelineError(
+            f"Another carsdepo command is at work on {home}: wait for it, or use another folder with --home."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _why(result: dg.ExecuteInProcessResult, job: str, dg: Any) -> str:

@@ -13,16 +13,21 @@ if TYPE_CHECKING:
     from carsdepo_assets.scoring.boxes import Detections
 
 CHUNK = 8  # photographs decoded at a time
+LATEST = "latest"
 
 
 @dataclass
 class Predicted:
-    """refused: (file, reason) of photographs that could not be decoded."""
+    """version: None where the registry numbers none. why: what the model was chosen for, in words.
+
+    refused: (file, reason) of photographs that could not be decoded.
+    """
 
     photographs: int = 0
     boxes: int = 0
-    version: int = 0
+    version: int | None = None
     digest: str = ""
+    why: str = ""
     refused: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -35,14 +40,16 @@ def predict(
 ) -> Predicted:
     """Writes `out` whole or not at all: COCO results, one row a box, with file_name and image_id (1-based, by name).
 
-    Rows carry every box down to score 0.001, which AP needs; the model's threshold is for people. Raises
-    RegistryError for an unknown model, NothingToPredict for a folder without photographs.
+    model: a version number, a digest (or its first digits), or `latest`: production's, else the newest candidate that
+    met the floor. Rows carry every box down to score 0.001, which AP needs; the model's threshold is for people.
+    Raises RegistryError for an unknown model, NothingToPredict for a folder without photographs.
     """
     from carsdepo_assets.detectors.stored import load_model
     from carsdepo_assets.environments import resources
     from carsdepo_assets.imaging.bad_image import BadImage
     from carsdepo_assets.imaging.decode import decode
     from carsdepo_assets.lake.lake import Lake
+    from carsdepo_assets.registry.in_use import InUse, model_in_use
     from carsdepo_assets.registry.models import get
     from carsdepo_assets.scoring.coco_files import save_results
 
@@ -55,10 +62,15 @@ def predict(
     )
     if not files:
         raise NothingToPredict(f"{folder} has no photographs (.jpg, .png, .webp, .bmp, .tif).")
-    version = get(resources(settings)["tracking"].tracking(), model)
-    predictor, card = load_model(Lake.open(settings.lake), version.digest)
-    limits = settings.policy().data
-    done = Predicted(version=version.version, digest=version.digest)
+    lake, policy, tracking = Lake.open(settings.lake), settings.policy(), resources(settings)["tracking"].tracking()
+    if model == LATEST:
+        used = model_in_use(lake, tracking, policy)
+    else:
+        asked = get(tracking, model)
+        used = InUse(asked.digest, asked.version, "as asked")
+    predictor, card = load_model(lake, used.digest)
+    limits = policy.data
+    done = Predicted(version=used.version, digest=used.digest, why=used.why)
     numbers: list[int] = []
     found: list[Detections] = []
     for start in range(0, len(files), CHUNK):

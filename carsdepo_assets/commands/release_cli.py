@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from carsdepo_assets.commands.options import AsJson, Home, err, explained, out, print_json, read_settings
-from carsdepo_assets.settings import Settings
+from carsdepo_assets.settings import Settings, plain
 
 golden = typer.Typer(no_args_is_help=True, help="The golden test set, on which champion and challenger are compared.")
 Reason = Annotated[str, typer.Option("--reason", help="Kept in the ledger.")]
@@ -48,7 +48,7 @@ def send(
         done = send_folder(
             url or settings.service_url(stage),
             folder,
-            api_key=settings.api_key,
+            api_key=plain(settings.api_key),
             concurrency=clients,
             progress=lambda i, n: status.update(f"{i} of {n} photographs"),
         )
@@ -91,7 +91,7 @@ def rollback(
     from carsdepo_assets.commands import releasing
     from carsdepo_assets.commands.pipeline import Pipeline
 
-    with explained(), Pipeline.open(Settings.read(home=home)) as pipeline:
+    with explained(), Pipeline.open(Settings.read(home=home), alone=False) as pipeline:
         out.print(releasing.rollback(pipeline, reason), highlight=False, soft_wrap=True)
 
 
@@ -104,7 +104,7 @@ def extend(reason: Reason, home: Home = None) -> None:
     from carsdepo_assets.registry.ledger import person
 
     settings = read_settings(home)
-    with explained(), Pipeline.open(settings) as pipeline:
+    with explained(), Pipeline.open(settings, alone=False) as pipeline:
         pipeline.run("extend_golden", ops={"extend_golden_set": {"config": {"reason": reason, "actor": person()}}})
         now = sets.current(Lake.open(settings.lake))
     assert now is not None
@@ -115,6 +115,6 @@ def _word(action: str, version: str, reason: str, home: Path | None) -> None:
     from carsdepo_assets.commands import releasing
     from carsdepo_assets.commands.pipeline import Pipeline
 
-    with explained(), Pipeline.open(Settings.read(home=home)) as pipeline:
+    with explained(), Pipeline.open(Settings.read(home=home), alone=False) as pipeline:
         said = getattr(releasing, action)(pipeline, version, reason)
     out.print(said, highlight=False, soft_wrap=True)

@@ -16,6 +16,7 @@ from carsdepo_assets.commands.demo import Loop, train
 from carsdepo_assets.commands.memo import Memo
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 from carsdepo_assets.commands.traffic import Traffic
+from carsdepo_assets.settings import plain
 
 if TYPE_CHECKING:
     from carsdepo_assets.lake.lake import Lake
@@ -106,7 +107,7 @@ def traffic(parts: Parts, window: Traffic) -> str | None:
             return (parts.memo.get(name) or {}).get("queue_id")
         began = datetime.now(UTC)
         sent = send_folder(
-            settings.service_url("production"), window.folder, api_key=settings.api_key, concurrency=CLIENTS
+            settings.service_url("production"), window.folder, api_key=plain(settings.api_key), concurrency=CLIENTS
         )
         ended = datetime.now(UTC) + timedelta(milliseconds=1)
         _ingest(parts, began, sent.answered)

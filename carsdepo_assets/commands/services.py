@@ -67,7 +67,7 @@ def running(settings: Settings, stages: Sequence[str] = STAGES) -> Iterator[Sett
                 started.append(
                     subprocess.Popen(
                         command(stage),
-                        env={**os.environ, **settings.variables()},
+                        env=settings.child_environment(*settings.service_secrets()),
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=subprocess.STDOUT,

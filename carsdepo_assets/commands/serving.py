@@ -9,6 +9,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
+from carsdepo_assets import redaction
 from carsdepo_assets.commands.dev import PortTaken
 from carsdepo_assets.settings import Settings
 
@@ -30,10 +31,11 @@ def run(
     from the lake. Raises PortTaken before anything else happens.
     """
     listener = _listen(host, getattr(settings, f"{stage}_port") if port is None else port, stage)
+    redaction.install()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
-    if not settings.api_key and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
+    if settings.api_key is None and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
         logger.warning("Anyone who reaches %s may send photographs: set CARSDEPO_API_KEY.", host)
 
     import uvicorn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,13 +22,14 @@ def read_status(settings: Settings) -> dict[str, Any]:
     if not settings.lake.startswith("s3://") and not settings.home.exists():
         return {"home": str(settings.home), "state": "nothing here yet: `make demo`, or `carsdepo import FOLDER`"}
     lake = Lake.open(settings.lake)
-    reasons = lake.query("select reason, count(*) n from quarantine group by reason order by reason").to_pylist()
+    # Counted here: a query would import DuckDB and pandas, a second of every call.
+    reasons = Counter(lake.read("quarantine", columns=["reason"])["reason"].to_pylist())
     found = overview(lake, open_tracking(settings), settings.policy(), ask_service(settings)).to_dict()
     return {
         "home": str(settings.home),
         "lake": settings.lake,
         **found,
-        "quarantine": {r["reason"]: r["n"] for r in reasons},
+        "quarantine": dict(sorted(reasons.items())),
     }
 
 
@@ -49,6 +51,8 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         if stage["digest"]:
             said = f"version {stage['version']} ({stage['digest']}) since {stage['since'][:16]}, by {stage['actor']}"
         rows.append((stage["stage"], said + (f"\n{stage['trouble']}" if stage["trouble"] else "")))
+        if stage["policy_note"]:
+            rows.append((f"{stage['stage']} policy", stage["policy_note"]))
     for asked in found["pending_approvals"]:
         how = f"`carsdepo approve {asked['version'] or asked['digest']} --reason ...`"
         rows.append(("approval wanted", f"version {asked['version']} ({asked['digest']}): {asked['why']}; {how}"))
@@ -67,6 +71,9 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows.append(("labelling queue", f"{found['queue_length']} photographs wait for labels"))
     rows.append(("photographs", f"{found['photographs']:,}, {found['labelled']:,} labelled"))
     rows.append(("labels not trained on", f"{found['labels_waiting']:,}"))
+    if found["training"]:
+        rows.append(("training", found["training"]["text"]))
+    rows += _training_trouble(found["training_trouble"])
     rows.append(("answers", f"{found['answers']:,}"))
     rows.append(("dataset", found["dataset"] or "none yet"))
     for model in found["models"]:
@@ -77,3 +84,11 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     if found["last_alert"]:
         rows.append(("last alert", f"{found['last_alert']['at'][:16]}: {found['last_alert']['title']}"))
     return rows
+
+
+def _training_trouble(trouble: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Trainings that came to nothing and that no one has settled; no row where there are none."""
+    if trouble is None:
+        return []
+    lines = [trouble["said"], *(f"{t['fallback'] or 'the usual training'}: {t['reason']}" for t in trouble["tries"])]
+    return [("a person is asked" if trouble["needs_person"] else "labels not learnt yet", "\n".join(lines))]

@@ -11,6 +11,7 @@ from carsdepo_assets.commands.memo import Memo
 from carsdepo_assets.commands.pipeline import Pipeline
 from carsdepo_assets.commands.services import running
 from carsdepo_assets.lake.objects import write_atomic
+from carsdepo_assets.policy_layers import FILE_NAME
 from carsdepo_assets.settings import Settings
 
 DEMO_POLICY = """\
@@ -32,12 +33,14 @@ def run(
     """Photographs to production, three windows of traffic, drift, labels, a second model, KPIs.
 
     folder: a user's photographs; None: the rendered sample. What an earlier run with the same arguments has done is
-    reused. Raises PipelineError and ServiceError.
+    reused. Raises PipelineError and ServiceError, and PolicyError before anything is started.
     """
+    settings.policy()
     settings.home.mkdir(parents=True, exist_ok=True)
-    if not settings.policy_file.exists():
-        write_atomic(settings.policy_file, DEMO_POLICY.encode())
-        say(f"policy for few photographs written to {settings.policy_file}")
+    policy_file = settings.home / FILE_NAME  # what stands in other layers of the policy goes before it
+    if not policy_file.exists():
+        write_atomic(policy_file, DEMO_POLICY.encode())
+        say(f"policy for few photographs written to {policy_file}")
     with running(settings) as serving, Pipeline.open(serving) as pipeline:
         # With the lake: what was done in another one is not done in this.
         asked = {"minutes": minutes, "detector": detector, "lake": settings.lake}

@@ -25,6 +25,7 @@ from carsdepo_assets.compute.channel import channel
 from carsdepo_assets.compute.process_tree import end_group, end_tree
 from carsdepo_assets.compute.run_processes import RunProcess, mark_host, name_process, run_worker
 from carsdepo_assets.compute.run_states import INTERRUPTED, INTERRUPTED_TAG
+from carsdepo_assets.redaction import AWS, environment, redact
 
 PARENT_VARIABLE = "CARSDEPO_PARENT_PID"  # the worker ends when this process is no longer its parent
 _LAST_LINES = 40
@@ -36,7 +37,12 @@ class LocalCompute(dg.ConfigurableResource):
     grace_s: float = Field(default=10.0, ge=0, description="seconds between asking a worker to end and ending it")
     poll_s: float = Field(default=0.2, gt=0, description="seconds between looks at the worker")
     s3_bucket: str | None = Field(default=None, description="talk through this bucket, as workers on AWS do")
-    variables: dict[str, str] = Field(default_factory=dict, description="environment variables for the worker")
+    variables: dict[str, str] = Field(
+        default_factory=dict, description="environment variables for the worker; none that is secret: this is shown"
+    )
+    secrets: list[str] = Field(
+        default_factory=list, description="names of the secret variables that the worker gets from this environment"
+    )
 
     def run(
         self, context: dg.AssetExecutionContext | dg.OpExecutionContext, module: str, spec: Mapping[str, Any]
@@ -58,7 +64,7 @@ class LocalCompute(dg.ConfigurableResource):
             process = subprocess.Popen(
                 [sys.executable, "-u", "-m", module, "--spec", str(path)],
                 env={
-                    **os.environ,
+                    **environment(os.environ, (*self.secrets, *(AWS if self.s3_bucket else ()))),
                     **self.variables,
                     **session.get_bootstrap_env_vars(),
                     **said,
@@ -118,8 +124,8 @@ class LocalCompute(dg.ConfigurableResource):
 
 
 def _relay(stream: TextIO, last: deque[str]) -> None:
-    """The worker's output, into the step's own (Dagster's compute log) and into `last`."""
-    for line in stream:
+    """The worker's output without secrets, into the step's own (Dagster's compute log) and into `last`."""
+    for line in map(redact, stream):
         last.append(line)
         sys.stdout.write(line)
         sys.stdout.flush()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from carsdepo_assets import __version__
-from carsdepo_assets.compute.metadata import table
+from carsdepo_assets.compute.metadata import short, table
 from carsdepo_assets.data.partitions import label_batches, upload_batches
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
@@ -71,12 +71,18 @@ def uploads(context: dg.AssetExecutionContext, lake: LakeResource, policy: Polic
             asset="images",
             blocking=True,
             description="Great Expectations on the batch: digests, sizes, features, share in quarantine.",
-        )
+        ),
+        dg.AssetCheckSpec(
+            "cars_are_known",
+            asset="images",
+            description="Warns where most photographs of the batch have neither group nor listing: each then counts as "
+            "a car of its own.",
+        ),
     ],
 )
 def images(context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
     """Distinct photographs: size, EXIF, quality features, perceptual hash and vehicle metadata, one row each."""
-    from carsdepo_assets.data.expectations import validate_images
+    from carsdepo_assets.data.expectations import validate_groups, validate_images
     from carsdepo_assets.data.ingest import build_images
     from carsdepo_assets.data.profiling import merged, profile
 
@@ -89,13 +95,16 @@ def images(context: dg.AssetExecutionContext, lake: LakeResource, policy: Policy
         opened.put(f"profiles/images/{context.partition_key}.bin", profiled)
         metadata["features (whylogs profile)"] = table(merged([profiled]).reset_index(), 20)
         metadata["light"] = dg.MetadataValue.json(frame["light"].fillna("unknown").value_counts().to_dict())
-        metadata["mean luma"] = float(frame["luma_mean"].mean())
+        metadata["mean luma"] = short(float(frame["luma_mean"].mean()))
     if len(refused):
         metadata["quarantine"] = table(refused[["key", "reason", "detail"]])
     return dg.MaterializeResult(
         data_version=dg.DataVersion(context.partition_key),
         metadata=metadata,
-        check_results=[check_result("photographs_are_sound", validate_images(frame, len(refused), rules))],
+        check_results=[
+            check_result("photographs_are_sound", validate_images(frame, len(refused), rules)),
+            check_result("cars_are_known", validate_groups(frame)),
+        ],
     )
 
 
@@ -181,6 +190,6 @@ def dataset(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
             "photographs": len(frame),
             "splits": table(counts),
             "summary": dg.MetadataValue.json(built.summary),
-            "manifest": dg.MetadataValue.path(f"{lake.url}/datasets/{built.version}/manifest.parquet"),
+            "manifest": lake.link(f"datasets/{built.version}/manifest.parquet"),
         },
     )

@@ -7,7 +7,7 @@ it takes two seconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,6 +23,12 @@ Severity = Literal["ERROR", "WARN"]
 SHA256 = "^[0-9a-f]{64}$"
 BLACK_LUMA = 4.0  # of 255: a photograph whose 95th percentile is no brighter shows nothing
 MIN_KNOWN_SHARE = 0.5  # share of photographs with a group or a listing below which splits may leak
+
+HOW_TO_GROUP = (
+    "Each of them counts as a car of its own, so figures may flatter. To say which photographs show one car, put a "
+    "manifest.csv with the columns file and group (or listing) into their folder below raw/uploads, or NAME.json with "
+    '{"group": "..."} beside NAME.jpg, before the photographs.'
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,6 @@ def validate_images(frame: pd.DataFrame, quarantined: int, policy: Policy) -> Ch
     checked = frame.assign(
         pixels=frame["width"].astype(float) * frame["height"].astype(float),
         black=(frame["luma_p95"].astype(float) <= BLACK_LUMA).astype(float),
-        known=frame["group_hint"].where(frame["group_hint"].notna(), frame["listing"]),
     )
     rules = [
         _Rule("image ids are unique", gxe.ExpectColumnValuesToBeUnique(column="image_id")),
@@ -109,17 +114,30 @@ def validate_images(frame: pd.DataFrame, quarantined: int, policy: Policy) -> Ch
     ]
     if len(frame):
         rules.append(_share_rule(gxe, "black", "share of black photographs", data.max_black_share))
-        rules.append(
-            _Rule(
-                "group or listing is known",
-                gxe.ExpectColumnValuesToNotBeNull(column="known", mostly=MIN_KNOWN_SHARE),
-                "WARN",
-            )
-        )
     share = [_share_rule(gxe, "quarantined", "share in quarantine", data.max_quarantined_share)]
     return _merged(
         "images", _run("images", checked, rules), _run("outcomes", outcomes, share if len(outcomes) else []), len(frame)
     )
+
+
+def validate_groups(frame: pd.DataFrame) -> CheckOutcome:
+    """Whether enough photographs say which car they show. `frame`: the batch's rows of IMAGES.
+
+    A photograph without group and listing is sound, and counts as a car of its own: several photographs of one car may
+    then stand on both sides of a split. The failing rows are those photographs.
+    """
+    if not len(frame):
+        return _validate("groups", frame, [])
+    checked = frame.assign(car=frame["group_hint"].where(frame["group_hint"].notna(), frame["listing"]))
+    rule = _Rule(
+        "group or listing is known",
+        expectations().ExpectColumnValuesToNotBeNull(column="car", mostly=MIN_KNOWN_SHARE),
+        "WARN",
+    )
+    outcome = _validate("groups", checked, [rule])
+    if outcome.passed:
+        return outcome
+    return replace(outcome, summary=f"{outcome.summary}. {HOW_TO_GROUP}")
 
 
 def validate_labels(frame: pd.DataFrame, policy: Policy, images: pd.DataFrame | None = None) -> CheckOutcome:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from pydantic import Field
 
+from carsdepo_assets.compute.launchpad import Reason, example
 from carsdepo_assets.resources import LakeResource
 
 dataset_job = dg.define_asset_job(
@@ -15,7 +16,7 @@ dataset_job = dg.define_asset_job(
 class ExtendGolden(dg.Config):
     """Who extends the golden set, and why."""
 
-    reason: str = Field(description="why it grows now, for example: night photographs came in since")
+    reason: Reason = Field(description="why it grows now, for example: night photographs came in since")
     actor: str | None = Field(None, description="who decides it; default: the user of this process")
 
 
@@ -50,6 +51,7 @@ def extend_golden_set(context: dg.OpExecutionContext, config: ExtendGolden, lake
 
 @dg.job(
     name="extend_golden",
+    config=example("extend_golden_set"),
     description="Extends the golden test set by what was held out since; splits never change.",
 )
 def extend_golden_job() -> None:

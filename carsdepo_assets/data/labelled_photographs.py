@@ -30,9 +30,9 @@ class Photographs:
             r["image_id"]: (r["width"], r["height"])
             for r in lake.read("images", columns=["image_id", "width", "height"]).to_pylist()
         }
-        uploads = lake.read("uploads", columns=["key", "sha256", "modified_at", "ingested_at"])
+        uploads = lake.read("uploads", columns=["batch_id", "key", "sha256"])
         newest: dict[str, str] = {}  # a key that was overwritten means the photograph that it holds now
-        for row in uploads.sort_by([("modified_at", "ascending"), ("ingested_at", "ascending")]).to_pylist():
+        for row in uploads.sort_by("batch_id").to_pylist():
             if row["sha256"] in sizes:
                 newest[row["key"]] = row["sha256"]
         by_stem: dict[str, set[str]] = {}

@@ -26,7 +26,9 @@ class Recipe(BaseModel):
     image_size: int = Field(160, ge=64, description="pixels: side of the square the network sees")
     epochs: int = Field(10, ge=1)
     steps: int | None = Field(
-        None, ge=1, description="optimizer steps after which training ends; None: the epochs decide"
+        None,
+        ge=1,
+        description="optimizer steps after which training ends, whatever `epochs` says; None: the epochs decide",
     )
     minutes: float | None = Field(None, gt=0, description="wall time after which training stops, whatever is left")
     batch: int = Field(8, ge=1)
@@ -66,14 +68,52 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class Trained:
-    """weights: the file to keep. history: one row an epoch, the numbers that were reported."""
+    """weights: the file to keep. history: one row an epoch, the numbers that were reported; the last epoch may be part
+    of one. steps of planned_steps: optimizer steps taken and planned.
+    """
 
     weights: Path
     history: list[dict[str, float]]
+    steps: int
+    planned_steps: int
     environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def stopped_by_time(self) -> bool:
+        """Whether the minutes ended it before its plan was done."""
+        return self.steps < self.planned_steps
+
+    @property
+    def ended(self) -> str:
+        """How it ended, in words."""
+        if self.stopped_by_time:
+            return f"stopped by time after {self.steps:,} of {self.planned_steps:,} steps"
+        return f"all {self.steps:,} planned steps"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A running training. epoch: the one under way, from 1. loss: its mean so far; None before a step of it.
+
+    seconds: wall time so far, over all attempts; seconds_left: None where it cannot be told yet. validating: whether
+    it measures what was learnt till now.
+    """
+
+    epoch: int
+    steps: int
+    planned_steps: int
+    seconds: float
+    seconds_left: float | None
+    loss: float | None
+    validating: bool = False
 
 
 Report = Callable[[dict[str, float]], None]
+Watch = Callable[[Progress], None]
+
+
+def unwatched(progress: Progress) -> None:
+    """Nobody looks."""
 
 
 class Predictor(Protocol):
@@ -85,10 +125,22 @@ class Predictor(Protocol):
 class Detector(Protocol):
     name: str
 
-    def train(self, data: TrainingSet, recipe: Recipe, out: Path, report: Report) -> Trained:
-        """Trains in `out`, resuming from the checkpoint it finds there; calls report(row) after every epoch.
+    def train(
+        self,
+        data: TrainingSet,
+        recipe: Recipe,
+        out: Path,
+        report: Report,
+        *,
+        watch: Watch = unwatched,
+        spent_s: float = 0.0,
+    ) -> Trained:
+        """Trains in `out`, resuming from the checkpoint it finds there; calls report(row) after every epoch and
+        watch(progress) about once a second.
 
-        A row has at least epoch, seconds, loss and, when val is not empty, val_map50.
+        A row has at least epoch, steps, planned_steps, seconds, loss and, when val is not empty, val_map50. The
+        recipe's minutes are looked at after every optimizer step; spent_s of them are gone already. When they are
+        over in the middle of an epoch, that epoch ends there: its weights are validated, reported and kept.
         """
         ...
 

@@ -37,20 +37,22 @@ def best_device() -> str:
     return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
-def default_recipe(detector: str, *, minutes: float, n_train: int, device: str, real: bool) -> Recipe:
+def default_recipe(
+    detector: str, *, minutes: float, n_train: int, device: str, real: bool, image_size: int | None = None
+) -> Recipe:
     """A recipe for this many minutes and training images. real: photographs, with small damage on large images;
-    else the rendered sample, where 160 pixels do."""
+    else the rendered sample, where 160 pixels do. image_size: a side in pixels that goes before both."""
     if detector not in NAMES:
         raise DetectorError(f"no detector named {detector!r}: there are {', '.join(NAMES)}.")
     name = cast(Literal["yolov8n", "faster_rcnn"], detector)
     gpu = device != "cpu"
     values: dict[str, object]
     if name == "yolov8n":
-        size = 640 if gpu and real else 320 if real else 160
+        size = image_size or (640 if gpu and real else 320 if real else 160)
         values = {"image_size": size, "batch": 16 if gpu else 8, "lr": 0.001, "weight_decay": 0.0005}
         step = _STEP_SECONDS[name] * (size / 160) ** 2
     else:
-        size = 640 if gpu else 384 if real else 256
+        size = image_size or (640 if gpu else 384 if real else 256)
         values = {
             "init": "imagenet",
             "image_size": size,

@@ -10,17 +10,15 @@ import hashlib
 import json
 import os
 import pickle
-import time
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from carsdepo_assets.detectors.base import Recipe, TrainingSet
 
 WEIGHTS_FORMAT = "carsdepo-weights-1"
-CHECKPOINT_FORMAT = "carsdepo-checkpoint-1"
+CHECKPOINT_FORMAT = "carsdepo-checkpoint-2"
 
 
 class DetectorError(ValueError):
@@ -28,8 +26,11 @@ class DetectorError(ValueError):
 
 
 def fingerprint(data: TrainingSet, recipe: Recipe) -> str:
-    """16 hex digits over recipe, classes, images, splits and boxes: a checkpoint of another training is not resumed."""
-    digest = hashlib.sha256(recipe.digest().encode())
+    """16 hex digits over recipe, classes, images, splits and boxes: a checkpoint of another training is not resumed.
+
+    Of initial weights in a file the name counts and not the folder: a training goes on where its home was moved to.
+    """
+    digest = hashlib.sha256(recipe.model_copy(update={"init": Path(recipe.init).name}).digest().encode())
     digest.update(json.dumps(list(data.class_names)).encode())
     for image in sorted(data.images, key=lambda i: i.image_id):
         digest.update(f"\n{image.image_id} {image.split} {image.width} {image.height}".encode())
@@ -126,31 +127,6 @@ def read_checkpoint(path: Path, expected: str) -> dict[str, Any] | None:
         return None
     content = read_torch(path, CHECKPOINT_FORMAT)
     return content if content["fingerprint"] == expected else None
-
-
-@dataclass
-class Pace:
-    """Wall time of one training over all its attempts, and the number of epochs that fits into the minutes."""
-
-    minutes: float | None
-    epochs: int
-    spent_before: float = 0.0  # seconds, by earlier attempts
-    started: float = field(default_factory=time.monotonic)
-
-    def spent(self) -> float:
-        """Seconds of training, of this attempt and those before it."""
-        return self.spent_before + time.monotonic() - self.started
-
-    def planned(self, done: int) -> int:
-        """Epochs in all, judged after `done` >= 1 of them: the end nearest to the budget, never under `done`."""
-        if self.minutes is None:
-            return self.epochs
-        return max(done, min(self.epochs, round(self.minutes * 60 * done / max(self.spent(), 1e-9))))
-
-    def progress(self, epochs_done: float) -> float:
-        """Share of the training behind it, 0..1: the larger of its epochs' and its minutes' share."""
-        by_time = 0.0 if self.minutes is None else self.spent() / (self.minutes * 60)
-        return min(1.0, max(epochs_done / self.epochs, by_time))
 
 
 def threads(asked: int | None = None) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from carsdepo_assets.detectors.base import Recipe, Report, Trained, TrainingSet
+from carsdepo_assets.detectors.base import Recipe, Report, Trained, TrainingSet, Watch, unwatched
 from carsdepo_assets.detectors.checkpoints import (
     DetectorError,
     fingerprint,
@@ -18,6 +18,7 @@ from carsdepo_assets.detectors.checkpoints import (
     write_weights,
 )
 from carsdepo_assets.detectors.frames import MAX_BOXES, check_image, to_image_frame
+from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.scoring.boxes import Detections
 
 INITS = "scratch, imagenet, champion or a weights file"
@@ -28,9 +29,19 @@ class FasterRcnn:
 
     name = "faster_rcnn"
 
-    def train(self, data: TrainingSet, recipe: Recipe, out: Path, report: Report) -> Trained:
+    def train(
+        self,
+        data: TrainingSet,
+        recipe: Recipe,
+        out: Path,
+        report: Report,
+        *,
+        watch: Watch = unwatched,
+        spent_s: float = 0.0,
+    ) -> Trained:
         """See Detector.train. Reports an epoch before its checkpoint is written: an epoch killed in between is trained
         and reported again under the same number. The weights kept are the averaged ones of the last epoch."""
+        pace = Pace(recipe.minutes, recipe.epochs, spent_s, recipe.steps)
         if not data.split("train"):
             raise DetectorError("the training set has no image in split 'train'.")
         import torch
@@ -44,7 +55,7 @@ class FasterRcnn:
         torch.manual_seed(recipe.seed)
         model = self._initial_model(recipe, data.class_names)
         training = Training(
-            model, data, recipe, out / "checkpoint.pt", mark, report, frozen_norms=recipe.init != "scratch"
+            model, data, recipe, out / "checkpoint.pt", mark, pace, report, watch, recipe.init != "scratch"
         )
         if checkpoint:
             training.restore(checkpoint)
@@ -56,7 +67,7 @@ class FasterRcnn:
             "torch": str(torch.__version__),
             "python": platform.python_version(),
         }
-        return Trained(weights, training.history, environment)
+        return Trained(weights, training.history, pace.taken, training.planned_steps(), environment)
 
     def _initial_model(self, recipe: Recipe, class_names: Sequence[str]) -> Any:
         """Raises DetectorError for an init that this detector does not have."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from carsdepo_assets.detectors.augmentation import Augmentation, augment, to_square
-from carsdepo_assets.detectors.base import Recipe, TrainingImage, TrainingSet
-from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, DetectorError, Pace, threads, write_torch
+from carsdepo_assets.detectors.base import Progress, Recipe, Report, TrainingImage, TrainingSet, Watch
+from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, DetectorError, threads, write_torch
+from carsdepo_assets.detectors.pace import CHECKPOINT_EVERY_S, CHECKPOINT_SHARE, TELL_EVERY_S, Every, Pace
 from carsdepo_assets.scoring.average_precision import coco_ap
 from carsdepo_assets.scoring.boxes import Truth
 from carsdepo_assets.scoring.matching import flatten
@@ -77,11 +77,13 @@ class Training:
         recipe: Recipe,
         checkpoint: Path,
         mark: str,
-        report: Callable[[dict[str, float]], None],
+        pace: Pace,
+        report: Report,
+        watch: Watch,
         frozen_norms: bool,
     ) -> None:
         self.options = options(recipe)
-        self.recipe, self.checkpoint, self.mark, self.report = recipe, checkpoint, mark, report
+        self.recipe, self.checkpoint, self.mark, self.report, self.watch = recipe, checkpoint, mark, report, watch
         self.train_images = sorted(data.split("train"), key=lambda i: i.image_id)
         self.val_images = sorted(data.split("val"), key=lambda i: i.image_id)
         self.n_classes = len(data.class_names)
@@ -103,28 +105,47 @@ class Training:
         )
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.history: list[dict[str, float]] = []
-        self.epoch = self.step = 0
-        self.pace, self.planned = Pace(recipe.minutes, recipe.epochs), recipe.epochs
+        self.n_batches = math.ceil(len(self.train_images) / recipe.batch)
+        self.pace = pace
+        self.planned = recipe.epochs if recipe.steps is None else math.ceil(recipe.steps / self.n_batches)
+        self.warmup = min(WARMUP_STEPS, max(1, pace.planned_steps(self.planned, self.n_batches) // 10))
+        self.finished = False
+        # Of the epoch under way: its number from 0, batches behind, and the losses' sums over them.
+        self.epoch, self.batches = 0, 0
+        self.sums: dict[str, float] = {}
+        self.telling = Every(TELL_EVERY_S, at_once=True)
+        self.saving = Every(CHECKPOINT_EVERY_S, CHECKPOINT_SHARE)
         self.augmentation = Augmentation(flip=self.options.flip, crop=self.options.crop, gain=self.options.gain)
 
     def restore(self, found: dict[str, Any]) -> None:
-        """Continues after the checkpoint's epoch."""
+        """Continues after the checkpoint's last step."""
         self.model.load_state_dict(found["model"])
         self.optimizer.load_state_dict(found["optimizer"])
         self.average = {k: v.to(self.device) for k, v in found["average"].items()}
-        self.history, self.epoch, self.step = list(found["history"]), found["epoch"], found["step"]
-        self.pace, self.planned = Pace(self.recipe.minutes, self.recipe.epochs, found["seconds"]), found["planned"]
+        self.history, self.epoch, self.batches = list(found["history"]), found["epoch"], found["batches"]
+        self.sums, self.finished, self.planned = dict(found["sums"]), found["finished"], found["planned"]
+        self.pace.taken = found["steps"]
+        self.pace.spent_before += found["seconds"]
         torch.set_rng_state(found["torch_random"])
 
+    def planned_steps(self) -> int:
+        return self.pace.planned_steps(self.planned, self.n_batches)
+
     def run(self) -> None:
-        """Epochs until the plan is done; after each: plan, report, checkpoint."""
+        """Epochs until the plan is done or the minutes are over; after each: plan, report, checkpoint."""
         self.model.backbone.fuse_frozen()
-        while self.epoch < self.planned:
-            loss = self._epoch()
+        while not self.finished:
+            self._epoch()
+            ended = self.batches == self.n_batches  # by itself, not by the clock
+            loss = {k: v / self.batches for k, v in self.sums.items()}
             self.epoch += 1
-            self.planned = self.pace.planned(self.epoch)
+            if ended:
+                self.planned = self.pace.planned(self.epoch)
+            by_plan = ended and self.epoch >= self.planned if self.pace.steps is None else self.pace.complete()
             row = {
                 "epoch": float(self.epoch),
+                "steps": float(self.pace.taken),
+                "planned_steps": float(self.planned_steps()),
                 "seconds": self.pace.spent(),
                 "loss": loss["total"],
                 **{k: v for k, v in loss.items() if k != "total"},
@@ -132,30 +153,50 @@ class Training:
                 "epochs_planned": float(self.planned),
             }
             if self.val_images:
-                row["val_map50"] = self.val_map50()
+                self._tell(validating=True)
+                with self.pace.validating():
+                    row["val_map50"] = self.val_map50()
+                row["seconds"] = self.pace.spent()
+            self.finished = by_plan or self.pace.over()
+            self.batches, self.sums = 0, {}
             self.report(row)
             self.history.append(row)
-            write_torch(
-                self.checkpoint,
-                {
-                    "format": CHECKPOINT_FORMAT,
-                    "fingerprint": self.mark,
-                    "epoch": self.epoch,
-                    "step": self.step,
-                    "planned": self.planned,
-                    "seconds": self.pace.spent(),
-                    "history": self.history,
-                    "model": self.model.state_dict(),
-                    "average": self.average,
-                    "optimizer": self.optimizer.state_dict(),
-                    "torch_random": torch.get_rng_state(),
-                },
-            )
+            with self.saving.timed():
+                self._checkpoint()
 
-    def _batches(self) -> Iterator[list[TrainingImage]]:
+    def _checkpoint(self) -> None:
+        write_torch(
+            self.checkpoint,
+            {
+                "format": CHECKPOINT_FORMAT,
+                "fingerprint": self.mark,
+                "epoch": self.epoch,
+                "batches": self.batches,
+                "sums": self.sums,
+                "steps": self.pace.taken,
+                "planned": self.planned,
+                "finished": self.finished,
+                "seconds": self.pace.spent(),
+                "history": self.history,
+                "model": self.model.state_dict(),
+                "average": self.average,
+                "optimizer": self.optimizer.state_dict(),
+                "torch_random": torch.get_rng_state(),
+            },
+        )
+
+    def _tell(self, validating: bool = False) -> None:
+        planned = self.planned_steps()
+        loss = self.sums["total"] / self.batches if self.batches else None
+        epoch = self.epoch if validating else self.epoch + 1
+        left = self.pace.seconds_left(planned)
+        self.watch(Progress(epoch, self.pace.taken, planned, self.pace.spent(), left, loss, validating))
+
+    def _batch(self, number: int) -> list[TrainingImage]:
+        """Images of the epoch's batch `number`."""
         order = np.random.default_rng([self.recipe.seed, self.epoch]).permutation(len(self.train_images))
-        for start in range(0, len(order), self.recipe.batch):
-            yield [self.train_images[i] for i in order[start : start + self.recipe.batch]]
+        chosen = order[number * self.recipe.batch : (number + 1) * self.recipe.batch]
+        return [self.train_images[i] for i in chosen]
 
     def _sample(
         self, image: TrainingImage, random: np.random.Generator
@@ -171,37 +212,48 @@ class Training:
             "labels": torch.as_tensor(classes[wide] + 1, dtype=torch.int64, device=self.device),
         }
 
-    def _epoch(self) -> dict[str, float]:
-        """One pass over train; the losses' means."""
+    def _epoch(self) -> None:
+        """Steps to the end of the epoch, or to the training's."""
         self.model.train()
-        random = np.random.default_rng([self.recipe.seed, self.epoch, 1])
-        sums: dict[str, float] = {}
-        n_batches = math.ceil(len(self.train_images) / self.recipe.batch)
-        warmup = min(WARMUP_STEPS, max(1, self.recipe.epochs * n_batches // 10))
-        for number, images in enumerate(self._batches()):
-            share = learning_rate(self.pace.progress(self.epoch + number / n_batches), self.step, warmup)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.recipe.lr * share * group["share"]
-            samples = [self._sample(image, random) for image in images]
-            losses = self.model([s[0] for s in samples], [s[1] for s in samples])
-            total = sum(losses.values(), torch.zeros((), device=self.device))
-            if not bool(torch.isfinite(total)):
-                raise DetectorError(
-                    f"training diverged in epoch {self.epoch + 1}: the loss is {total.item()}. Lower the lr."
-                )
-            self.optimizer.zero_grad()
-            total.backward()
-            torch.nn.utils.clip_grad_norm_((p for g in self.optimizer.param_groups for p in g["params"]), MAX_GRADIENT)
-            self.optimizer.step()
-            self._update_average()
-            for name, value in {**losses, "total": total}.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach()) / n_batches
-        return sums
+        while self.batches < self.n_batches:
+            last = self._step()
+            self.batches += 1
+            if self.telling.due():
+                self._tell()
+            if last:
+                return
+            if self.batches < self.n_batches and self.saving.due():
+                with self.saving.timed():
+                    self._checkpoint()
+
+    def _step(self) -> bool:
+        """One optimizer step; whether it was the last. Its chance is of the seed, the epoch and the batch alone."""
+        random = np.random.default_rng([self.recipe.seed, self.epoch, 1, self.batches])
+        progress = self.pace.progress(self.epoch + self.batches / self.n_batches)
+        share = learning_rate(progress, self.pace.taken, self.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.lr * share * group["share"]
+        samples = [self._sample(image, random) for image in self._batch(self.batches)]
+        losses = self.model([s[0] for s in samples], [s[1] for s in samples])
+        total = sum(losses.values(), torch.zeros((), device=self.device))
+        if not bool(torch.isfinite(total)):
+            raise DetectorError(
+                f"training diverged in epoch {self.epoch + 1}: the loss is {total.item()}. Lower the lr."
+            )
+        self.optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_((p for g in self.optimizer.param_groups for p in g["params"]), MAX_GRADIENT)
+        self.optimizer.step()
+        last = self.pace.step()
+        self._update_average()
+        for name, value in {**losses, "total": total}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+        return last
 
     def _update_average(self) -> None:
         """Exponential moving average, its decay rising to the option's so that early weights are forgotten."""
-        self.step += 1
-        decay = min(self.options.ema, self.step / (self.step + 10)) if self.options.ema else 0.0
+        steps = self.pace.taken
+        decay = min(self.options.ema, steps / (steps + 10)) if self.options.ema else 0.0
         for name, value in self.model.state_dict().items():  # detached tensors: no gradient is recorded
             if value.is_floating_point():
                 self.average[name].lerp_(value, 1 - decay)

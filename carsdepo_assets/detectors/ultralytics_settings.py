@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 # Integrations and events of ultralytics' settings file that a training here never uses.
 SWITCHED_OFF = (
@@ -49,20 +49,28 @@ def _prepare(folder: Path) -> None:
         shutil.copyfile(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", part)
         os.replace(part, font)
     settings = home / "settings.json"
-    if not settings.exists():
-        content = {
-            "settings_version": SETTINGS_VERSION,
-            "datasets_dir": str(folder / "datasets"),
-            "weights_dir": str(folder / "weights"),
-            "runs_dir": str(folder / "runs"),
-            "uuid": "",
-            "api_key": "",
-            "openai_api_key": "",
-            **dict.fromkeys(SWITCHED_OFF, False),
-        }
+    places = {f"{name}_dir": str(folder / name) for name in ("datasets", "weights", "runs")}
+    content = {
+        "settings_version": SETTINGS_VERSION,
+        **places,
+        "uuid": "",
+        "api_key": "",
+        "openai_api_key": "",
+        **dict.fromkeys(SWITCHED_OFF, False),
+    }
+    if not places.items() <= _settings(settings).items():  # there are none, or they are of another home, moved here
         part = settings.with_name(f"settings.{os.getpid()}.part")
         part.write_text(json.dumps(content, indent=2))
         os.replace(part, settings)
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """What the file says; nothing where it is absent or damaged."""
+    try:
+        said = json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def ultralytics() -> ModuleType:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from carsdepo_assets.detectors.base import Recipe, Report, Trained, TrainingSet
+from carsdepo_assets.detectors.base import Recipe, Report, Trained, TrainingSet, Watch, unwatched
 from carsdepo_assets.detectors.checkpoints import (
     DetectorError,
-    Pace,
     fingerprint,
     is_foreign,
     read_checkpoint,
@@ -22,6 +21,7 @@ from carsdepo_assets.detectors.checkpoints import (
     write_weights,
 )
 from carsdepo_assets.detectors.frames import MAX_BOXES, check_image, to_image_frame
+from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.ultralytics_settings import config_folder, online, ultralytics
 from carsdepo_assets.detectors.yolo_folder import write_yolo_folder
 from carsdepo_assets.scoring.boxes import Detections
@@ -77,10 +77,20 @@ class YoloV8:
 
     name = "yolov8n"
 
-    def train(self, data: TrainingSet, recipe: Recipe, out: Path, report: Report) -> Trained:
+    def train(
+        self,
+        data: TrainingSet,
+        recipe: Recipe,
+        out: Path,
+        report: Report,
+        *,
+        watch: Watch = unwatched,
+        spent_s: float = 0.0,
+    ) -> Trained:
         """See Detector.train. Reports an epoch before its checkpoint is written: an epoch killed in between is trained
         and reported again under the same number. The weights kept are the averaged (EMA) ones of the last epoch:
         choosing the best epoch on a small val set chooses noise."""
+        pace = Pace(recipe.minutes, recipe.epochs, spent_s, recipe.steps)
         if not data.split("train"):
             raise DetectorError("the training set has no image in split 'train'.")
         clash = sorted(RESERVED & recipe.extra.keys())
@@ -114,7 +124,7 @@ class YoloV8:
             "val": bool(data.split("val")),
             "verbose": False,
         }
-        pace = Pace(recipe.minutes, recipe.epochs, checkpoint["seconds"] if checkpoint else 0.0)
+        pace.spent_before += checkpoint["seconds"] if checkpoint else 0.0
         training = YoloTraining(
             arguments,
             out=out,
@@ -123,6 +133,7 @@ class YoloV8:
             checkpoint=checkpoint,
             pace=pace,
             report=report,
+            watch=watch,
             has_val=bool(data.split("val")),
             threads=threads(recipe.extra.get("threads")),
         )
@@ -137,7 +148,7 @@ class YoloV8:
             "torch": str(torch.__version__),
             "python": platform.python_version(),
         }
-        return Trained(weights, training.history, environment)
+        return Trained(weights, training.history, *training.steps(), environment=environment)
 
     def _initial_state(self, recipe: Recipe, class_names: Sequence[str]) -> dict[str, torch.Tensor] | None:
         """None: random weights from the recipe's seed. Raises DetectorError for an init that YOLOv8n does not have."""

@@ -95,9 +95,11 @@ def _recipes(lake: Lake, policy: Policy) -> list[dict[str, Any]]:
     """Configurations of the job `train`, as its launchpad takes them."""
     version = latest(lake)
     n_train = 0 if version is None else read_manifest(lake, version)["split"].to_pylist().count("train")
+    rules = policy.training
+    longer = {"minutes": 3 * rules.minutes} if rules.steps is None else {"steps": 3 * rules.steps}
     tries: tuple[tuple[str, dict[str, Any]], ...] = (
         (f"As now, with the queue's labels beside the {n_train} training photographs there are", {}),
-        ("Three times as long: a wider variety of light takes more steps", {"minutes": 3 * policy.training.minutes}),
+        ("Three times as long: a wider variety of light takes more steps", longer),
         ("The other detector, whose ImageNet backbone has seen more kinds of light", {"detector": "faster_rcnn"}),
     )
     return [{"why": why, "train": {"ops": {"recipe": {"config": config}}}} for why, config in tries]

@@ -54,7 +54,7 @@ def labelling_queue(
             "queue": queue.queue_id,
             "first photographs": dg.MetadataValue.table(shown),
             "contact sheet": dg.MetadataValue.md(f"![contact sheet]({sheet})"),
-            "list": dg.MetadataValue.path(f"{lake.url}/{folder}/queue.csv"),
+            "list": lake.link(f"{folder}/queue.csv"),
             "photographs to label": dg.MetadataValue.path(f"{lake.url}/{queues.UPLOADS}/{queue.queue_id}"),
             "labels belong in": dg.MetadataValue.path(f"{lake.url}/{queues.LABELS}/{queue.queue_id}"),
         }

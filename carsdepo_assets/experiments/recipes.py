@@ -1,20 +1,57 @@
-"""Which recipe to train with, until an experiment finds a better one."""
+"""Which recipe to train with, and why, until an experiment finds a better one."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from carsdepo_assets.detectors.base import Recipe
+from carsdepo_assets.detectors.recipe_changes import PRETRAINED, changed, epochs_for, first_start, recipe_key
+from carsdepo_assets.experiments.champions import Champion
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.models import ModelCard, read_card
-from carsdepo_assets.policy import Policy
-from carsdepo_assets.registry.ledger import desired
+from carsdepo_assets.policy import Fallback, Policy
 
 LATEST = "recipes/latest.json"
 RENDERED = {"sample", "annotator"}  # origins of labels that the renderer and the annotator who knows its world give
+
+
+@dataclass(frozen=True)
+class Choice:
+    """why: whole sentences on family, start and length. new_family: the champion's, where the recipe has another.
+
+    fallback: name of the policy's fallback that made the recipe; None: the recipe itself.
+    """
+
+    recipe: Recipe
+    why: tuple[str, ...]
+    new_family: str | None = None
+    fallback: str | None = None
+
+
+@dataclass(frozen=True)
+class Mix:
+    """The training photographs of a dataset (all of it, where it has none to train on), and those with real labels."""
+
+    photographs: int
+    real: int
+
+    @property
+    def real_share(self) -> float:
+        return self.real / self.photographs if self.photographs else 0.0
+
+    def is_real(self, policy: Policy) -> bool:
+        return self.real_share > policy.training.auto_real_share
+
+
+def mix_of(manifest: pa.Table) -> Mix:
+    """manifest: a dataset's, of any size. A label of unknown origin counts as real."""
+    rows = list(zip(manifest["split"].to_pylist(), manifest["origin"].to_pylist(), strict=True))
+    chosen = [origin for split, origin in rows if split == "train"] or [origin for _, origin in rows]
+    return Mix(len(chosen), sum(origin not in RENDERED for origin in chosen))
 
 
 def choose_recipe(
@@ -25,55 +62,141 @@ def choose_recipe(
     detector: str | None = None,
     minutes: float | None = None,
     epochs: int | None = None,
-    champion: ModelCard | None = None,
-) -> Recipe:
-    """The recipe for a dataset's manifest within `minutes` (policy.training where None).
+    steps: int | None = None,
+    champion: Champion | None = None,
+) -> Choice:
+    """The recipe for a dataset's manifest; detector, minutes, epochs and steps as this run asks, else the policy's.
 
-    weights: a folder that may hold `yolov8n.pt`, put there by the user. champion: the model to start from where it is
-    of the same detector and the policy wants it; one of another detector changes nothing. Raises DetectorError for an
-    unknown detector.
+    With a champion, family, input size and start are the champion's; another family is only what the run or
+    policy.training.detector names. Without one, `auto` decides by the mix of the training photographs. A run that asks
+    for minutes or epochs is not ended by the policy's steps. weights: a folder that may hold `yolov8n.pt`, put there
+    by the user. Raises DetectorError for an unknown detector.
     """
     from carsdepo_assets.detectors.catalogue import best_device, default_recipe, retraining_recipe
 
-    real = not set(manifest["origin"].to_pylist()) <= RENDERED
-    pretrained = weights / "yolov8n.pt"
-    wanted = detector or policy.training.detector
-    if wanted == "auto":
-        wanted = "yolov8n" if not real or pretrained.exists() else "faster_rcnn"
+    rules, mix = policy.training, mix_of(manifest)
+    wanted, why = _family(policy, mix, weights, detector, champion)
+    follows = champion is not None and champion.card.detector == wanted
+    own = champion if follows else None
+    start = own.start if own is not None and rules.from_champion and own.fits(policy.class_map.names) else None
     n_train = manifest["split"].to_pylist().count("train")
-    goes_on = champion is not None and champion.detector == wanted and policy.training.from_champion
-    budget = minutes or (policy.training.retrain_minutes if goes_on else None) or policy.training.minutes
-    recipe = default_recipe(wanted, minutes=budget, n_train=n_train, device=best_device(), real=real)
-    changes: dict[str, object] = {"seed": policy.training.seed}
-    if goes_on and champion is not None:
+    ends = steps if steps is not None else rules.steps if epochs is None and minutes is None else None
+    usual = (rules.retrain_minutes if start is not None else None) or rules.minutes
+    recipe = default_recipe(
+        wanted,
+        minutes=minutes or (rules.cap_minutes if ends is not None else usual),
+        n_train=n_train,
+        device=best_device(),
+        real=mix.is_real(policy),
+        image_size=own.card.image_size if own is not None else None,
+    )
+    changes: dict[str, object] = {"seed": rules.seed}
+    if start is not None:
         # It never saw a photograph of the golden set: no photograph changes sides, so no dataset ever had one to train.
-        recipe = retraining_recipe(recipe, champion.digest)
-    elif wanted == "yolov8n" and pretrained.exists():
-        changes["init"] = str(pretrained)
+        recipe = retraining_recipe(recipe, start.digest)
+    else:
+        changes["init"] = _start_of(own, wanted, policy, weights)
+    if ends is not None:
+        changes |= {"steps": ends, "epochs": epochs_for(ends, n_train, recipe.batch)}
     if epochs is not None:
         changes["epochs"] = epochs
-    return recipe.model_copy(update=changes)
+    recipe = recipe.model_copy(update=changes)
+    why = (*why, _why_start(recipe, own, policy))
+    return Choice(recipe, why, champion.card.detector if champion is not None and not follows else None)
 
 
-def champion_for(lake: Lake, dataset_version: str) -> ModelCard | None:
-    """The model that a training on this dataset goes on from: the one in production; None where it serves none.
+def fallback_recipe(
+    change: Fallback, base: Recipe, policy: Policy, manifest: pa.Table, weights: Path, champion: Champion | None
+) -> Choice:
+    """The recipe `base`, whose model was under the floor, with one change. Raises ImpossibleChange, saying why."""
+    recipe = changed(
+        change,
+        base,
+        n_train=manifest["split"].to_pylist().count("train"),
+        real=mix_of(manifest).is_real(policy),
+        weights=weights,
+    )
+    family = champion.card.detector if champion is not None else base.detector
+    why = [
+        f"Fallback {change.name} of policy.training.fallbacks: the model of recipe {base.digest()} was under the floor."
+    ]
+    if recipe.detector != family:
+        why.append(f"The family changes from {family} to {recipe.detector}.")
+    return Choice(recipe, tuple(why), family if recipe.detector != family else None, change.name)
 
-    One that was trained on this very dataset has nothing new to learn from it. Then it is the model which that one
-    started from: the recipe comes out as its own again, and its candidate stands.
+
+def _family(
+    policy: Policy, mix: Mix, weights: Path, asked: str | None, champion: Champion | None
+) -> tuple[str, tuple[str, ...]]:
+    """The detector, and why."""
+    explicit = asked or (policy.training.detector if policy.training.detector != "auto" else None)
+    if explicit is not None:
+        source = "this run asks for it" if asked else "policy.training.detector names it"
+        if champion is None or champion.card.detector == explicit:
+            return explicit, (f"{explicit}, since {source}.",)
+        changes = (
+            f"The family changes from {champion.card.detector}, which is the champion's "
+            f"({champion.card.digest}), to {explicit}, since {source}."
+        )
+        return explicit, (changes,)
+    if champion is not None:
+        card = champion.card
+        return card.detector, (f"{card.detector} at {card.image_size} px: the champion {card.digest} is followed.",)
+    shares = (
+        f"{mix.real} of {mix.photographs} training photographs ({100 * mix.real_share:.1f} %) have labels that no "
+        f"renderer gave, {'more than' if mix.is_real(policy) else 'no more than'} the "
+        f"{100 * policy.training.auto_real_share:g} % of policy.training.auto_real_share"
+    )
+    if not mix.is_real(policy):
+        return "yolov8n", (f"A first model, detector auto: {shares}, so yolov8n is taken, as for the sample.",)
+    if (weights / PRETRAINED).exists():
+        return "yolov8n", (
+            f"A first model, detector auto: {shares}, so yolov8n is taken, whose pretrained weights are at hand.",
+        )
+    return "faster_rcnn", (
+        f"A first model, detector auto: {shares}, so faster_rcnn is taken, whose backbone knows real photographs "
+        f"(weights/{PRETRAINED} is not there).",
+    )
+
+
+def _start_of(own: Champion | None, detector: str, policy: Policy, weights: Path) -> str:
+    """`init` without a model to go on from: as the champion's line started on this very dataset, else as a first."""
+    init = own.init if own is not None and policy.training.from_champion else None
+    usable = init in ("scratch", "imagenet") or (init is not None and (weights.parent / init).is_file())
+    return init if init is not None and usable else first_start(detector, weights)
+
+
+def _why_start(recipe: Recipe, own: Champion | None, policy: Policy) -> str:
+    if recipe.champion is not None:
+        assert own is not None
+        if recipe.champion == own.card.digest:
+            return f"Goes on from the weights of the champion {recipe.champion}."
+        return (
+            f"Goes on from {recipe.champion}, which the champion {own.card.digest} descends from: that one was trained "
+            "on this very dataset, or is barred."
+        )
+    start = f"Starts from {'random weights' if recipe.init == 'scratch' else recipe.init}"
+    if own is None:
+        return f"{start}."
+    if not policy.training.from_champion:
+        return f"{start}: policy.training.from_champion is false."
+    if not own.fits(policy.class_map.names):
+        return f"{start}: the champion's classes {list(own.card.class_names)} are not the first of the class map's."
+    return f"{start}: the champion {own.card.digest} passes on no weights here (trained on this dataset, or barred)."
+
+
+def write_recipe(lake: Lake, choice: Choice, asked_by: str) -> str:
+    """Stores recipes/<digest>.json and points recipes/latest.json at it, with the reasons; returns the digest.
+
+    asked_by: "retrain" or "person".
     """
-    event = desired(lake, "production")
-    digest = event.digest if event else None
-    while digest is not None:
-        card = read_card(lake, digest)
-        if card.dataset_version != dataset_version:
-            return card
-        digest = card.recipe.get("champion")
-    return None
-
-
-def write_recipe(lake: Lake, recipe: Recipe) -> str:
-    """Stores recipes/<digest>.json and points recipes/latest.json at it; returns the digest."""
-    digest = recipe.digest()
-    lake.put(f"recipes/{digest}.json", recipe.model_dump_json(indent=1).encode())
-    lake.put(LATEST, json.dumps({"digest": digest}).encode())
+    digest = choice.recipe.digest()
+    lake.put(recipe_key(digest), choice.recipe.model_dump_json(indent=1).encode())
+    pointer: dict[str, str | Sequence[str] | None] = {
+        "digest": digest,
+        "why": list(choice.why),
+        "fallback": choice.fallback,
+        "asked_by": asked_by,
+    }
+    lake.put(LATEST, json.dumps(pointer, indent=1).encode())
     return digest

@@ -87,6 +87,14 @@ class Health(BaseModel):
     error: str | None = Field(description="why what is served is not what the ledger says last", examples=[None])
     started_at: str = Field(examples=["2026-11-24T08:00:00+00:00"])
     lake: str = Field(description="the lake whose ledger is followed", examples=["/srv/carsdepo/lake"])
+    policy: str = Field(description="digest of the policy in use, read at the start", examples=["0a1b2c3d4e5f"])
+    policy_on_disk: str | None = Field(
+        description="digest of the policy that its files hold now; null where they cannot be read",
+        examples=["0a1b2c3d4e5f"],
+    )
+    policy_note: str | None = Field(
+        description="why the policy in use is not the one on disk, and what to do", examples=[None]
+    )
 
 
 def inspection(request_id: str, model: Model, records: Sequence[Record]) -> Inspection:

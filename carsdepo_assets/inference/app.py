@@ -73,8 +73,8 @@ def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
 
     @app.get("/healthz", response_model=Health, tags=["operate"])
     async def healthz() -> Health:
-        """What is served, and by which event of the ledger; 200 whatever the status."""
-        return service.health()
+        """What is served, by which event of the ledger and under which policy; 200 whatever the status."""
+        return await asyncio.to_thread(service.health)
 
     @app.get("/ping", responses={503: {"description": "No model is served"}}, tags=["operate"])
     async def ping() -> Response:

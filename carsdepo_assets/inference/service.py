@@ -28,8 +28,9 @@ from carsdepo_assets.inference.reconciler import Model, Reconciler
 from carsdepo_assets.inference.records import Record
 from carsdepo_assets.inference.requests import Photograph, Refused
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.policy_layers import OnDisk
 from carsdepo_assets.registry.ledger import Stage
-from carsdepo_assets.settings import Settings
+from carsdepo_assets.settings import Settings, plain
 
 logger = logging.getLogger(__name__)
 
@@ -68,11 +69,12 @@ def refusal(refused: Refused, request_id: str) -> JSONResponse:
 class Service:
     """What the endpoints share. Nothing that waits for a disk or computes runs on the event loop.
 
-    The policy is read once: a change counts from the next start.
+    The policy is read once: a change counts from the next start, and `health` says that it waits for one.
     """
 
     def __init__(self, settings: Settings, stage: Stage, load: Load) -> None:
         self.stage, self.settings, self.policy = stage, settings, settings.policy()
+        self._policy_files = OnDisk(settings.policy_files, self.policy)
         lake = Lake.open(settings.lake)
         self.capture = Capture(lake, stage, self.policy.inference, settings.home)
         self.metrics = Metrics(stage, self.capture.lag_seconds)
@@ -92,7 +94,9 @@ class Service:
         self.reconciler.start()
 
     def health(self) -> Health:
+        """Reads the policy's files: not for the event loop."""
         state = self.reconciler.state
+        on_disk, note = self._policy_files.look()
         model = state.model
         return Health(
             stage=self.stage,
@@ -104,6 +108,9 @@ class Service:
             error=state.error,
             started_at=self.started_at.isoformat(),
             lake=self.settings.lake,
+            policy=self.policy.digest(),
+            policy_on_disk=on_disk,
+            policy_note=note,
         )
 
     def stop(self) -> None:
@@ -115,7 +122,7 @@ class Service:
 
     def _check_key(self, request: Request) -> None:
         """Raises Refused unless the request carries the key, where one is configured."""
-        wanted = self.settings.api_key
+        wanted = plain(self.settings.api_key)
         given = request.headers.get("x-api-key", "").encode("latin-1")  # as headers are decoded: the bytes sent
         if wanted and not hmac.compare_digest(given, wanted.encode()):
             raise Refused(401, "unauthorized", "the header X-API-Key is missing or wrong")

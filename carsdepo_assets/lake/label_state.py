@@ -1,22 +1,25 @@
-"""How many label revisions there are, and how many the last judged model had seen, and when."""
+"""How many label revisions there are, and how many the last model that met the floor had seen, and when.
+
+A model under policy.evaluation.floor_map50 has learnt nothing: what came of it is in the table `trainings`.
+"""
 
 from __future__ import annotations
 
 import json
 from datetime import datetime
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from carsdepo_assets.lake.lake import Lake
 
 TRAINED = "training/latest.json"
 LABEL_STATE_TAG = "carsdepo/label_state"  # of a training's run: the label state that asked for it
+FALLBACK_TAG = "carsdepo/fallback"  # of a training's run: the fallback that it tries; without it, the recipe itself
 
 
 def label_state(lake: Lake) -> int:
     """Number of annotation revisions of processed photographs: what a dataset built now would see. Never shrinks."""
-    processed = pa.array(lake.read("processed", columns=["image_id"])["image_id"].to_pylist(), pa.string())
+    processed = lake.read("processed", columns=["image_id"])["image_id"].combine_chunks()
     labelled = lake.read("annotations", columns=["image_id"])["image_id"]
     return int(pc.sum(pc.is_in(labelled, value_set=processed)).as_py() or 0)
 
@@ -28,12 +31,12 @@ def newest_label(lake: Lake) -> datetime | None:
 
 
 def trained_state(lake: Lake) -> int:
-    """label_state at the dataset of the last model that was judged; 0 before the first."""
+    """label_state at the dataset of the last model that met the floor; 0 before the first."""
     return int(json.loads(lake.get(TRAINED))["label_state"]) if lake.exists(TRAINED) else 0
 
 
 def trained_at(lake: Lake) -> datetime | None:
-    """When the last judged model's dataset looked at the labels, which is before its training; None: not known.
+    """When the dataset of the last model that met the floor looked at the labels, before its training; None: unknown.
 
     What is asked for later, a training under way does not answer.
     """
@@ -41,15 +44,15 @@ def trained_at(lake: Lake) -> datetime | None:
     return datetime.fromisoformat(said) if said else None
 
 
-def run_key(state: int, attempt: int) -> str:
-    """Of the attempt-th training (from 1) at a label state, whoever asks for it."""
-    return f"labels:{state}:{attempt}"
+def run_key(state: int, attempt: int, fallback: str | None = None) -> str:
+    """Of the attempt-th run (from 1) of a recipe, the usual one or a fallback's, at a label state."""
+    return f"labels:{state}:{attempt}" if fallback is None else f"labels:{state}:{fallback}:{attempt}"
 
 
 def mark_trained(
     lake: Lake, *, digest: str, dataset: str, recipe: str, state: int, seen_at: datetime | None = None
 ) -> None:
-    """Points training/latest.json at the judged model. seen_at: see trained_at."""
+    """Points training/latest.json at a model that met the floor: its labels are learnt. seen_at: see trained_at."""
     said = {
         "digest": digest,
         "dataset": dataset,

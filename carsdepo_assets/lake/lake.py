@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from carsdepo_assets.lake.objects import FolderObjects, LakeError, ObjectInfo, ObjectMissing, Objects, S3Objects
 from carsdepo_assets.lake.tables import Tables
+from carsdepo_assets.redaction import has_credentials
 
 __all__ = ["Lake", "LakeError", "ObjectInfo", "ObjectMissing"]
 
@@ -41,6 +42,11 @@ class Lake:
         """
         text = str(url_or_path)
         parts = urlsplit(text)
+        if isinstance(url_or_path, str) and has_credentials(text):
+            raise LakeError(
+                "The lake's URL holds a user or a password, and pages show it. Write s3://bucket/prefix; the AWS_* "
+                "variables hold the keys."
+            )
         if isinstance(url_or_path, str) and parts.scheme == "s3":
             bucket, _, prefix = text.removeprefix("s3://").rstrip("/").partition("/")
             if not bucket:

@@ -30,6 +30,7 @@ class ModelCard(BaseModel):
     threshold_from: str  # what chose it
     dataset_version: str
     recipe: dict[str, Any]
+    training: str | None = None  # how it ended, in words; None: a model of before this was recorded
 
 
 def folder(digest: str) -> str:

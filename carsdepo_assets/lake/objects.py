@@ -19,6 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+from carsdepo_assets.redaction import redact
+
 logger = logging.getLogger(__name__)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,7 +29,13 @@ TEMPORARY_SUFFIX = ".tmp"
 
 
 class LakeError(Exception):
-    """The lake cannot do what was asked; the message says which key or table, and what to do."""
+    """The lake cannot do what was asked; the message says which key or table, and what to do.
+
+    It may quote what a storage library said, which quotes the endpoint's URL: secrets of the environment are taken out.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
 
 
 class ObjectMissing(LakeError, KeyError):

@@ -249,14 +249,31 @@ ROUTES = pa.schema(
     ]
 )
 
+# What came of the trainings of one state of the labels: one row a judged model, and one a fallback that was not tried.
+TRAININGS = pa.schema(
+    [
+        ("label_state", pa.int64()),  # annotation revisions that the dataset's build had seen
+        ("at", _ts),
+        ("asked_by", pa.string()),  # retrain (the sensor) | person
+        ("fallback", pa.string()),  # name of the policy's fallback; null: the recipe itself
+        ("outcome", pa.string()),  # met | under_floor | skipped | did_not_finish
+        ("dataset", pa.string()),
+        ("recipe", pa.string()),
+        ("digest", pa.string()),  # of the model; null where none was judged
+        ("version", pa.int32()),
+        ("map50", pa.float64()),
+        ("floor", pa.float64()),  # policy.evaluation.floor_map50 then
+        ("reason", pa.string()),
+    ]
+)
+
 ALERTS = pa.schema(
     [
         ("alert_id", pa.string()),
         ("at", _ts),
-        (
-            "kind",
-            pa.string(),
-        ),  # drift | run_failed | run_waiting | promotion_refused | approval_wanted | service_down | ledger
+        # drift | run_failed | run_waiting | promotion_refused | approval_wanted | service_down | ledger | release |
+        # training_under_floor | training_needs_person
+        ("kind", pa.string()),
         ("key", pa.string()),  # the same key within policy.alerts.repeat_after_s is one alert
         ("severity", pa.string()),  # info | warning | critical
         ("title", pa.string()),
@@ -323,6 +340,7 @@ TABLES: dict[str, pa.Schema] = {
     "drift": DRIFT,
     "live_quality": LIVE_QUALITY,
     "routes": ROUTES,
+    "trainings": TRAININGS,
     "alerts": ALERTS,
     "inspections": INSPECTIONS,
     "transactions": TRANSACTIONS,

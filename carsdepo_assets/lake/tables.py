@@ -140,14 +140,15 @@ class Tables:
             schema = pa.schema([schema.field(name) for name in columns])
         delta = self.open(table)
         if delta is None:
-            return schema.empty_table()
+            return pa.Table.from_batches([], schema=schema)  # empty_table() would import pandas
         # DataFusion's reader and not to_pyarrow_dataset: that one reads through a Python file system in Arrow's own
         # threads, which aborts one process in seven when it ends soon after reading from S3.
         there = {field.name for field in delta.schema().fields}
         wanted = [name for name in schema.names if name in there] or sorted(there)[:1]  # one at least, to count rows
         columns_sql = ", ".join(f'"{name}"' for name in wanted)
         try:
-            stored = pa.table(QueryBuilder().register("t", delta).execute(f"SELECT {columns_sql} FROM t"))
+            stream = QueryBuilder().register("t", delta).execute(f"SELECT {columns_sql} FROM t")
+            stored = pa.RecordBatchReader.from_stream(stream).read_all()  # pa.table() would import pandas
         except (DeltaError, OSError, pa.ArrowException) as error:
             raise LakeError(f"{table}: cannot be read: {error}") from error
         arrays = [

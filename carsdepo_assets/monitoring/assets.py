@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from carsdepo_assets import __version__
-from carsdepo_assets.compute.metadata import picture
+from carsdepo_assets.compute.metadata import picture, rounded
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def reference_profile(
         "photographs": made.rows.num_rows,
         "answers on unseen photographs": made.asked,
         "features (whylogs profile)": table(figures.to_dict("records")),
-        "reference": dg.MetadataValue.path(f"{lake.url}/{reference_key(digest)}"),
+        "reference": lake.link(reference_key(digest)),
     }
     if made.left_out:
         metadata["left out"] = dg.MetadataValue.json(dict(made.left_out))
@@ -89,7 +89,7 @@ def inference_profile(context: dg.AssetExecutionContext, lake: LakeResource) -> 
     if answers.num_rows:
         key = write_day(opened, day, answers)
         metadata["features (whylogs profile)"] = table(merged([opened.get(key)]).reset_index().to_dict("records"))
-        metadata["profile"] = dg.MetadataValue.path(f"{lake.url}/{key}")
+        metadata["profile"] = lake.link(key)
     return dg.MaterializeResult(data_version=dg.DataVersion(f"{day}:{answers.num_rows}"), metadata=metadata)
 
 
@@ -129,10 +129,10 @@ def drift_report(
         "cars": found.groups,
         "model": row["digest"] or "none",
         "window": f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
-        "report": dg.MetadataValue.path(f"{lake.url}/{row['report_key']}"),
+        "report": lake.link(row["report_key"]),
     }
     if found.computed:
-        metadata |= {"drift": found.drift, "p-value": found.p_value, "features": table(_features(found))}
+        metadata |= {**rounded({"drift": found.drift, "p-value": found.p_value}), "features": table(_features(found))}
     if found.sources:
         metadata["sources"] = table(_sources(found))
     metadata |= {name: picture(png) for name, png in done.pictures.items()}
@@ -165,7 +165,9 @@ def live_quality(context: dg.AssetExecutionContext, lake: LakeResource, policy: 
     if labelled:
         metadata["quality"] = table([q.row(now) for q in found])
         best = found[0].counts
-        metadata |= {k: v for k, v in (("precision", best.precision), ("recall", best.recall)) if v is not None}
+        metadata |= rounded(
+            {k: v for k, v in (("precision", best.precision), ("recall", best.recall)) if v is not None}
+        )
     version = ",".join(q.unit for q in found) or f"{day}:none"
     return dg.MaterializeResult(data_version=dg.DataVersion(version[:200]), metadata=metadata)
 

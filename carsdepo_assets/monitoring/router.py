@@ -25,10 +25,13 @@ def decide(
     labels_waiting: int,
     policy: MonitoringPolicy,
     *,
+    stuck: int = 0,
     open_queue: str | None = None,
     band_before: str | None = None,
 ) -> Route:
-    """report: a row of DRIFT. labels_waiting: label revisions that no trained model has seen.
+    """report: a row of DRIFT. labels_waiting: label revisions that a training will still take up.
+
+    stuck: those that none will, since every training on them was under the floor and a person is asked.
 
     open_queue: an earlier queue for the same drift of this model that is mostly unlabelled.
     band_before: of the report before this one, None for the first: what is unknown again is not said again.
@@ -52,9 +55,14 @@ def decide(
             f"{size}: a model is trained on {labels_waiting} new label revisions and the gate decides.{approve}",
         )
     queue: tuple[Action, ...] = ("queue",) if open_queue is None else ()
+    nothing_new = (
+        f"the {stuck} label revisions that are not learnt were tried, and their models stayed under the floor"
+        if stuck
+        else "no label is newer than the last training"
+    )
     return Route(
         (*queue, *hold),
-        f"{size}: retraining has nothing new to learn, no label is newer than the last training. "
+        f"{size}: retraining has nothing new to learn, {nothing_new}. "
         f"{_CUT if queue else _STANDING.format(open_queue)}; the new-labels rule trains when its labels come.{approve}",
     )
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from carsdepo_assets.lake import label_state, queues
+from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring.router import Route, decide, name_of
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
+from carsdepo_assets.registry.learning import learning
 
 Alert = Callable[[str, str, str, str], object]  # key, severity, title, body
 _BANDS = ("low", "middle", "high")
@@ -25,12 +26,24 @@ def waiting(lake: Lake) -> list[dict[str, Any]]:
     return [row for row in rows if row["report_id"] not in routed]
 
 
-def route(lake: Lake, report: Mapping[str, Any], policy: Policy, alert: Alert, now: datetime) -> Route:
-    """Decides, holds, tells, and records the route; again for the same report, the same again and no second row."""
+def route(
+    lake: Lake,
+    report: Mapping[str, Any],
+    policy: Policy,
+    alert: Alert,
+    now: datetime,
+    address: Callable[[str], str] = str,
+) -> Route:
+    """Decides, holds, tells, and records the route; again for the same report, the same again and no second row.
+
+    address: where people open what lies at a key of the lake, for the alert's link; without it the key itself is said.
+    """
+    labels = learning(lake, policy)
     decided = decide(
         report,
-        max(0, label_state.label_state(lake) - label_state.trained_state(lake)),
+        labels.trainable,
         policy.monitoring,
+        stuck=labels.unlearnt - labels.trainable,
         open_queue=open_queue(lake, report, now),
         band_before=_band_before(lake, report),
     )
@@ -55,7 +68,7 @@ def route(lake: Lake, report: Mapping[str, Any], policy: Policy, alert: Alert, n
             f"Drift of {100 * report['drift']:.1f} % in {name_of(report['worst_feature'])}"
             if known
             else "Drift is not known",
-            f"{decided.said} Report: {report['report_key']}",
+            f"{decided.said} Report: {address(report['report_key'])}",
         )
     row = {
         "report_id": report_id,

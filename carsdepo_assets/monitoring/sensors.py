@@ -87,7 +87,7 @@ def drift_router(
         return alerts.send(opened, rules, kind="drift", key=key, severity=severity, title=title, body=body)  # type: ignore[arg-type]
 
     said = [
-        f"{report['report_id']}: {routing.route(opened, report, rules, alert, now).said}"
+        f"{report['report_id']}: {routing.route(opened, report, rules, alert, now, lake.address).said}"
         for report in routing.waiting(opened)[:REQUESTS_A_TICK]
     ]
     for line in said:

@@ -72,6 +72,7 @@ class Lineage(_Part):
     environment: dict[str, str]
     mlflow_run_id: str | None
     dagster_run_id: str | None
+    training: str | None = None  # how it ended, in words; None: a model of before this was recorded
 
 
 def build_lineage(
@@ -84,6 +85,7 @@ def build_lineage(
     recipe_digest: str,
     policy_digest: str,
     environment: Mapping[str, str],
+    training: str | None = None,
     initialised_from: str | None = None,
     mlflow_run_id: str | None = None,
     dagster_run_id: str | None = None,
@@ -102,6 +104,7 @@ def build_lineage(
         environment={**this_environment(), **environment},
         mlflow_run_id=mlflow_run_id,
         dagster_run_id=dagster_run_id,
+        training=training,
     )
 
 

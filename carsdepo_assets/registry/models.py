@@ -22,7 +22,10 @@ class RegistryError(LookupError):
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """figures: test figures by name (map50, precision ...). lake_uri: the folder of weights, card and lineage."""
+    """figures: test figures by name (map50, precision ...). lake_uri: the folder of weights, card and lineage.
+
+    lake_uri and lineage_uri are keys of the lake where that is a folder, which may be moved, else whole URLs.
+    """
 
     version: int
     digest: str
@@ -52,7 +55,9 @@ def register(
     from mlflow.exceptions import MlflowException
 
     client = tracking.client
-    lake_uri = f"{lake_url.rstrip('/')}/models/{digest}"
+    lake_uri = f"models/{digest}"
+    if lake_url.startswith("s3://"):
+        lake_uri = f"{lake_url.rstrip('/')}/{lake_uri}"
     tags = {
         "digest": digest,
         "lake_uri": lake_uri,
@@ -86,7 +91,8 @@ def register(
 
 
 def get(tracking: Tracking, version: int | str | Literal["latest"]) -> ModelVersion:
-    """A version by its number, by its digest (or its first digits) or `latest`. RegistryError lists those there are."""
+    """A version by its number, by its digest (or its first digits) or `latest`: the newest registered, whatever its
+    figures (in_use.model_in_use chooses one to predict with). RegistryError lists those there are."""
     if version == "latest":
         newest = latest(tracking)
         if newest is None:

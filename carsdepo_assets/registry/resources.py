@@ -29,13 +29,17 @@ class MlflowTracking(dg.ConfigurableResource):
     """Where MLflow keeps runs and model versions: a server's URI, or SQLite under the home folder."""
 
     home: str = Field(description="CARSDEPO_HOME: mlflow.db and mlartifacts/ lie there")
-    uri: str | None = Field(default=None, description="an MLflow server's; None: SQLite in home")
+    uri: str | None = Field(
+        default=None, description="an MLflow server's, as EnvVar: it may hold a password; None: SQLite in home"
+    )
     experiment: str = "carsdepo"
 
     def tracking(self) -> Tracking:
         """The same, for code that knows no Dagster."""
-        if self.uri is not None:
-            return Tracking(self.uri, self.experiment)
+        # Used outside Dagster (the commands do), a resource's EnvVar is not resolved.
+        uri = self.uri.get_value() if isinstance(self.uri, dg.EnvVar) else self.uri
+        if uri is not None:
+            return Tracking(uri, self.experiment)
         return Tracking.at_home(Path(self.home), self.experiment)
 
     def find(self, dagster_run_id: str) -> str | None:
@@ -59,14 +63,17 @@ class MlflowTracking(dg.ConfigurableResource):
         *,
         last: bool = False,
         tags: Mapping[str, str] | None = None,
+        name: str | None = None,
     ) -> Iterator[str]:
         """The id of the Dagster run's MLflow run, RUNNING for as long as the Dagster run is.
 
         An error sets FAILED, an interruption KILLED. Success leaves it RUNNING, since other steps may follow, unless
-        `last` (the job's last asset that uses it); `reconcile` has the final word either way.
+        `last` (the job's last asset that uses it); `reconcile` has the final word either way. name: what the run is,
+        for people; None: the name that it has, the job's at first.
         """
         tracking = self.tracking()
-        run_id = tracking.begin(context.run.run_id, context.run.job_name, tags)
+        tags = {"dagster_job": context.run.job_name, **(tags or {})}
+        run_id = tracking.begin(context.run.run_id, name or context.run.job_name, tags, rename=name is not None)
         try:
             yield run_id
         except (DagsterExecutionInterruptedError, KeyboardInterrupt, SystemExit):

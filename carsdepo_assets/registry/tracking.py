@@ -10,12 +10,15 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock
+
+from carsdepo_assets.lake.objects import write_atomic
+from carsdepo_assets.registry import artifact_places
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,12 +37,13 @@ class OpenRun:
 
 @dataclass(frozen=True)
 class Tracking:
-    """uri: MLflow's tracking store. artifacts: where a store without a server keeps files (None: the server knows).
+    """uri: MLflow's tracking store; it may hold a password, so no repr has it. artifacts: where a store without a
+    server beside its SQLite file keeps files (None: a server knows).
 
     Raises mlflow.exceptions.MlflowException when the store cannot be reached.
     """
 
-    uri: str
+    uri: str = field(repr=False)
     experiment: str = "carsdepo"
     artifacts: Path | None = None
 
@@ -48,7 +52,7 @@ class Tracking:
         """The SQLite store under CARSDEPO_HOME."""
         home = home.resolve()
         home.mkdir(parents=True, exist_ok=True)
-        return cls(f"sqlite:///{home / 'mlflow.db'}", experiment, home / "mlartifacts")
+        return cls(f"sqlite:///{home / 'mlflow.db'}", experiment, home / artifact_places.FOLDER)
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -58,6 +62,8 @@ class Tracking:
         with self.lock():  # two first uses at once would both create the tables
             client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             client.get_experiment_by_name(self.experiment)
+            if self.artifacts is not None:
+                artifact_places.make_relative(Path(self.uri.removeprefix("sqlite:///")))
         return client
 
     @contextmanager
@@ -78,7 +84,7 @@ class Tracking:
             with self.lock():
                 found = client.get_experiment_by_name(self.experiment)
                 if found is None:
-                    location = self.artifacts.as_uri() if self.artifacts else None
+                    location = artifact_places.ROOT if self.artifacts else None
                     return str(client.create_experiment(self.experiment, artifact_location=location))
         return str(found.experiment_id)
 
@@ -92,8 +98,13 @@ class Tracking:
         )
         return str(runs[0].info.run_id) if runs else None
 
-    def begin(self, dagster_run_id: str | None, name: str, tags: Mapping[str, str] | None = None) -> str:
-        """The run, RUNNING: the Dagster run's own where it has one already (a retry, a second step), else a new one."""
+    def begin(
+        self, dagster_run_id: str | None, name: str, tags: Mapping[str, str] | None = None, *, rename: bool = False
+    ) -> str:
+        """The run, RUNNING: the Dagster run's own where it has one already (a retry, a second step), else a new one.
+
+        rename: the name goes before one that the run has already.
+        """
         experiment = self.experiment_id()
         tags = dict(tags or {})
         if dagster_run_id is None:
@@ -103,7 +114,7 @@ class Tracking:
             found = self.find(dagster_run_id)
             if found is None:
                 return str(self.client.create_run(experiment, tags=tags, run_name=name).info.run_id)
-        self.client.update_run(found, status="RUNNING")
+        self.client.update_run(found, status="RUNNING", name=name if rename else None)
         for key, value in tags.items():
             self.client.set_tag(found, key, value)
         return found
@@ -127,8 +138,13 @@ class Tracking:
 
     def log_text(self, run_id: str, text: str, file: str) -> str:
         """A small file in the run's artifacts; returns its URI."""
-        self.client.log_text(run_id, text, file)
-        return f"{self.client.get_run(run_id).info.artifact_uri}/{file}"
+        uri = f"{self.client.get_run(run_id).info.artifact_uri}/{file}"
+        path = artifact_places.path_below(self.artifacts, uri) if self.artifacts else None
+        if path is not None:
+            write_atomic(path, text.encode())
+        else:
+            self.client.log_text(run_id, text, file)
+        return uri
 
     def status(self, run_id: str) -> str:
         return str(self.client.get_run(run_id).info.status)

@@ -1,6 +1,6 @@
 """Step 4 as assets: a registered model is served at staging, found right as served, and goes to production."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -8,6 +8,7 @@ from pydantic import Field
 
 from carsdepo_assets import __version__
 from carsdepo_assets.alerts.resources import AlertsResource
+from carsdepo_assets.compute.metadata import rounded
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.release.validation import CHECKS
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.policy import Policy
     from carsdepo_assets.registry.models import ModelVersion
+    from carsdepo_assets.registry.tracking import Tracking
     from carsdepo_assets.release.promoting import Promotion
 
 PRODUCTION = dg.AssetKey("production_model")
@@ -127,8 +129,8 @@ def staging_validation(
             "photographs": done.photographs,
             "boxes": done.boxes,
             "latency": dg.MetadataValue.table(latency, schema=columns),
-            **{f"latency_{of}_ms": value for of, value in done.latency.items() if of != "requests"},
-            "record": dg.MetadataValue.path(f"{lake.url}/{validation_key(done.digest)}"),
+            **rounded({f"latency_{of}_ms": value for of, value in done.latency.items() if of != "requests"}),
+            "record": lake.link(validation_key(done.digest)),
         },
         check_results=[
             dg.AssetCheckResult(
@@ -170,8 +172,10 @@ def production_model(
     done = promote(
         opened, version, rules, dagster_run_id=context.run.run_id, reachable=lambda: services.health("production")
     )
+    if done.gated is not None and not done.gated.reused:
+        _log_gate(context, store, version, done.gated.verdict.figures)
     if done.outcome in ("wanted", "refused"):
-        _say_no(context, done, version, opened, rules, lake.url, alerts)
+        _say_no(context, done, version, opened, rules, lake, alerts)
         return
     said = services.wait_for("production", version.digest, rules.release.wait_s)
     project(store, opened)
@@ -182,7 +186,7 @@ def production_model(
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(version.digest),
         metadata={
-            **_metadata(done, version, lake.url),
+            **_metadata(done, version, lake),
             "ledger_sequence": done.event.sequence,
             "previous": done.event.previous or "none",
             "runtime": said["runtime"],
@@ -191,13 +195,29 @@ def production_model(
     )
 
 
+def _log_gate(
+    context: dg.AssetExecutionContext, store: "Tracking", version: "ModelVersion", figures: Mapping[str, float | None]
+) -> None:
+    """The gate's difference as metrics of the version's training. The verdict stands without them: trouble is told."""
+    from mlflow.exceptions import MlflowException
+
+    shown = ("map50_difference", "map50_difference_low", "map50_difference_high", "challenger_map50", "champion_map50")
+    row = {f"gate_{name}": value for name in shown if (value := figures.get(name)) is not None}
+    if version.run_id is None or not row:
+        return
+    try:
+        store.log_row(version.run_id, row, step=0)
+    except MlflowException as error:
+        context.log.warning(f"The gate's figures were not logged to MLflow run {version.run_id}: {error}")
+
+
 def _say_no(
     context: dg.AssetExecutionContext,
     done: "Promotion",
     version: "ModelVersion",
-    lake: "Lake",
+    opened: "Lake",
     policy: "Policy",
-    lake_url: str,
+    lake: LakeResource,
     alerts: AlertsResource,
 ) -> None:
     """Log, observation and alert: what was decided, why, and what a person can do."""
@@ -205,17 +225,15 @@ def _say_no(
     title = f"Version {version.version} {'waits for approval' if wanted else 'is not promoted'}"
     reasons = list(done.gated.verdict.reasons) if done.gated else []
     context.log.warning(f"{title}: {done.approval.reason}")
-    context.log_event(
-        dg.AssetObservation(PRODUCTION, metadata={**_metadata(done, version, lake_url), "promoted": False})
-    )
+    context.log_event(dg.AssetObservation(PRODUCTION, metadata={**_metadata(done, version, lake), "promoted": False}))
     lines = [f"{done.approval.reason}."]
     lines += [r for r in reasons if r.rstrip(".") not in done.approval.reason]
     if done.gated:
-        lines.append(f"Report: {lake_url}/{done.gated.report_key}")
+        lines.append(f"Report: {lake.address(done.gated.report_key)}")
     lines.append(f'To promote it all the same: carsdepo approve {version.version} --reason "..."')
     state = done.gated.gate_id if done.gated else done.approval.reason
     alerts.send(
-        lake,
+        opened,
         policy,
         kind="approval_wanted" if wanted else "promotion_refused",
         key=f"release:{version.digest}:{done.outcome}:{state}",
@@ -225,7 +243,7 @@ def _say_no(
     )
 
 
-def _metadata(done: "Promotion", version: "ModelVersion", lake_url: str) -> dict[str, Any]:
+def _metadata(done: "Promotion", version: "ModelVersion", lake: LakeResource) -> dict[str, Any]:
     """What a promotion and a refusal both show."""
     from carsdepo_assets.lake.models import folder
 
@@ -234,7 +252,7 @@ def _metadata(done: "Promotion", version: "ModelVersion", lake_url: str) -> dict
         "digest": version.digest,
         "decided_by": done.approval.actor,
         "reason": done.approval.reason,
-        "lineage": dg.MetadataValue.path(f"{lake_url}/{folder(version.digest)}/lineage.json"),
+        "lineage": lake.link(f"{folder(version.digest)}/lineage.json"),
     }
     if done.gated is None:
         return found
@@ -246,8 +264,14 @@ def _metadata(done: "Promotion", version: "ModelVersion", lake_url: str) -> dict
     found |= {
         "verdict": verdict.verdict,
         "checks": dg.MetadataValue.table([dg.TableRecord({"says": c.says, **_row(c)}) for c in verdict.checks]),
-        "report": dg.MetadataValue.path(f"{lake_url}/{done.gated.report_key}"),
-        **{k: v for k, v in figures.items() if k in ("challenger_map50", "champion_map50", "latency_p95_ms", "parity")},
+        "report": lake.link(done.gated.report_key),
+        **rounded(
+            {
+                k: v
+                for k, v in figures.items()
+                if k in ("challenger_map50", "champion_map50", "latency_p95_ms", "parity")
+            }
+        ),
     }
     if done.gated.state.champion is not None:
         found["differences"] = dg.MetadataValue.md(f"![picture]({data_uri(differences_png(verdict))})")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from carsdepo_assets.policy import GatePolicy
 from carsdepo_assets.scoring.evaluation import Evaluation
 from carsdepo_assets.scoring.paired import Paired
 
-Kind = Literal["comparison", "slice", "floor", "limit"]
+Kind = Literal["comparison", "class", "slice", "floor", "limit"]
 _ON_THE_BAR = 1e-4  # of 1: a difference this near to its bar is decided by no number of boxes
 _WORDS = {True: "not worse", False: "worse", None: "undecided"}
 _ROUNDING = 1e-12  # of 1: 0.48 - 0.5 is not below -0.02
@@ -21,9 +21,10 @@ _ROUNDING = 1e-12  # of 1: 0.48 - 0.5 is not below -0.02
 class Check:
     """One row of the verdict's table. passed is None where the data do not decide.
 
-    comparison and slice: values 0..1, bar on the difference. floor: bar under the value. limit: latency in ms with
-    the bar above it, parity as a share with the bar under it. boxes: labelled boxes it rests on; needed: those (of
-    the whole golden set) that would decide it.
+    comparison, class and slice: values 0..1, bar on the difference; class: at the footing (scoring/paired.py). floor:
+    bar under the value. limit: latency in ms with the bar above it, parity as a share with the bar under it. boxes:
+    labelled boxes it rests on; needed: those (of the whole golden set) that would decide it. vetoes: False where the
+    figures are shown and decide nothing, and says gives the reason.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Check:
     high: float | None = None
     boxes: int | None = None
     needed: int | None = None
+    vetoes: bool = True
 
 
 def boxes_needed(boxes: int, difference: float, bar: float, half_width: float) -> int | None:
@@ -77,21 +79,63 @@ def compared(name: str, p: Paired, tolerance: float, gate: GatePolicy, boxes: in
     )
 
 
-def harmed(name: str, p: Paired, gate: GatePolicy) -> Check:
-    """Significant harm only, whatever the mode: the whole interval under -slice_harm."""
-    bar = -gate.slice_harm
-    passed = not (p.high is not None and p.high < bar - _ROUNDING)
-    says = f"{_values(f'mAP@.5 of {name}', p, gate)}; bar {points(bar)}: {'no significant harm' if passed else 'harm'}"
+def slice_harmed(name: str, p: Paired, gate: GatePolicy) -> Check:
+    """Significant harm to mAP@.5 of a slice of at least gate.slice_min_boxes boxes."""
+    if p.n_boxes < gate.slice_min_boxes:
+        says = f"mAP@.5 of {name}: {p.n_boxes:,} boxes, under {gate.slice_min_boxes:,}: no veto"
+        return _shown(f"mAP@.5 of {name}", "slice", p, gate.slice_harm, says)
+    return _harmed(f"mAP@.5 of {name}", "slice", p, gate.slice_harm, gate)
+
+
+def class_harmed(name: str, recall: Paired, precision: Paired, gate: GatePolicy) -> list[Check]:
+    """Significant harm to a class at the footing: fewer of its boxes found, or more of what is drawn of it wrong.
+
+    Where significantly more of its boxes are found, a lower precision is the price of them and has no veto: along one
+    and the same curve precision falls as recall rises.
+    """
+    fewer = _harmed(f"recall of {name}", "class", recall, gate.recall_tolerance, gate)
+    worse = _harmed(f"precision of {name}", "class", precision, gate.precision_tolerance, gate)
+    if worse.passed is False and recall.low is not None and recall.low > 0:
+        says = f"{_values(worse.name, precision, gate)}: no veto, since significantly more of them are found"
+        worse = _shown(worse.name, "class", precision, gate.precision_tolerance, says)
+    return [fewer, worse]
+
+
+def _harmed(name: str, kind: Kind, p: Paired, tolerance: float, gate: GatePolicy) -> Check:
+    """Significant harm only, whatever the mode: the whole interval under -tolerance."""
+    bar = -tolerance
+    if p.difference is None:
+        return _shown(name, kind, p, tolerance, f"{name}: one of the models has nothing to compare here: no veto")
+    if p.low is None or p.high is None or p.n_groups < gate.veto_min_groups:
+        says = f"{_values(name, p, gate)}: {p.n_groups} group(s), under {gate.veto_min_groups}: no veto"
+        return _shown(name, kind, p, tolerance, says)
+    passed = p.high >= bar - _ROUNDING
+    says = f"{_values(name, p, gate)}; bar {points(bar)}: {'no significant harm' if passed else 'harm'}"
+    return Check(name, kind, p.second, bar, passed, says, p.first, p.difference, p.low, p.high, p.n_boxes)
+
+
+def _shown(name: str, kind: Kind, p: Paired, tolerance: float, says: str) -> Check:
     return Check(
-        f"mAP@.5 of {name}", "slice", p.second, bar, passed, says, p.first, p.difference, p.low, p.high, p.n_boxes
+        name, kind, p.second, -tolerance, True, says, p.first, p.difference, p.low, p.high, p.n_boxes, vetoes=False
     )
 
 
-def too_small(name: str, p: Paired, gate: GatePolicy) -> Check:
-    says = f"mAP@.5 of {name}: {p.n_boxes:,} boxes, under {gate.slice_min_boxes:,}: no veto"
-    return Check(
-        f"mAP@.5 of {name}", "slice", p.second, -gate.slice_harm, True, says, p.first, p.difference, boxes=p.n_boxes
-    )
+def without_veto(check: Check) -> Check:
+    """The same figures of a comparison with a champion that is under the floors: shown, and deciding nothing."""
+    says = check.says if not check.vetoes else f"{check.says}; the champion has no veto"
+    return replace(check, passed=True, vetoes=False, needed=None, says=says)
+
+
+def under_the_floors(old: Evaluation, class_names: Sequence[str], gate: GatePolicy) -> list[str]:
+    """What of a champion lies under the floors that every model must meet, as sentences; empty where nothing does.
+
+    class_names: the classes that it was taught. One without a labelled box says nothing.
+    """
+    checks = [_floor("mAP@.5", old.map50, gate.floor_map50, old.n_boxes, unknown=None)]
+    for name in class_names:
+        score = old.per_class[name]
+        checks.append(_floor(f"recall of {name}", score.counts.recall, gate.floor_recall, score.n_boxes, unknown=None))
+    return [c.says for c in checks if c.passed is False]
 
 
 def floors(new: Evaluation, class_names: Sequence[str], gate: GatePolicy) -> list[Check]:

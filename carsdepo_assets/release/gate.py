@@ -1,8 +1,9 @@
 """The promotion gate: may this challenger replace the champion? Pure: scored photographs in, a verdict out.
 
-Non-inferiority on overall mAP@.5 and on the recall of each class, by the paired bootstrap over groups; large slices
-veto on significant harm; floors, latency and export parity are absolute. Any failed check rejects; else any check that
-the data cannot decide leaves the verdict undecided.
+Non-inferiority on overall mAP@.5 alone, by the paired bootstrap over groups. Recall and precision of each class, at
+equal false alarms a photograph (scoring/paired.py), and the large slices veto on significant harm only. A champion that
+is itself under the floors has no veto at all. Floors, latency and export parity are absolute. Any failed check rejects;
+else any check that the data cannot decide leaves the verdict undecided.
 """
 
 from __future__ import annotations
@@ -15,9 +16,18 @@ import numpy as np
 
 from carsdepo_assets.detectors.evaluating import Scored
 from carsdepo_assets.policy import GatePolicy, Policy
-from carsdepo_assets.release.criteria import Check, compared, floors, harmed, limits, too_small
+from carsdepo_assets.release.criteria import (
+    Check,
+    class_harmed,
+    compared,
+    floors,
+    limits,
+    slice_harmed,
+    under_the_floors,
+    without_veto,
+)
 from carsdepo_assets.scoring.evaluation import Evaluation, evaluate
-from carsdepo_assets.scoring.paired import PairedScores, paired_scores
+from carsdepo_assets.scoring.paired import Footing, PairedScores, paired_scores
 
 Said = Literal["promote", "reject", "undecided"]
 
@@ -28,7 +38,10 @@ class NotComparable(ValueError):
 
 @dataclass(frozen=True)
 class Verdict:
-    """reasons: sentences with numbers, those that decided first. figures: by name, for the gates table and plots."""
+    """reasons: sentences with numbers, those that decided first. figures: by name, for the gates table and plots.
+
+    footing: where the classes' recall and precision were compared; None for a first model.
+    """
 
     verdict: Said
     mode: Literal["interval", "point"]
@@ -40,6 +53,7 @@ class Verdict:
     groups: int
     needed: int | None = None
     notes: tuple[str, ...] = field(default=())
+    footing: Footing | None = None
 
     def table(self) -> list[dict[str, Any]]:
         """The checks as rows of a table."""
@@ -57,53 +71,58 @@ def judge(
     latency_p95_ms: float | None,
     parity: float | None,
     slices: Mapping[str, Sequence[str | None]],
+    champion_classes: Sequence[str] | None = None,
 ) -> Verdict:
     """champion: None for the first model, which needs the floors and limits only.
 
     thresholds: deployed, of champion and challenger. parity: share of boxes that the export gives back. slices: by
     dimension (light, camera) one value a photograph. Latency or parity None (not measured) leaves it undecided.
-    Raises NotComparable, and ScoringError on boxes that do not fit.
+    champion_classes: those that it was taught, None for all; a newer class is none of its faults. Raises NotComparable,
+    and ScoringError on boxes that do not fit.
     """
     gate = policy.gate
     new = _evaluate(challenger, class_names, thresholds[1], policy)
     checks: list[Check] = []
+    faults: list[str] = []
     figures: dict[str, float | None] = _figures("challenger", new)
+    footing = None
     if champion is not None:
         _same_photographs(champion, challenger)
         if thresholds[0] is None:
             raise NotComparable("The champion's threshold is not given: its recall cannot be compared.")
-        figures |= _figures("champion", _evaluate(champion, class_names, thresholds[0], policy))
+        old = _evaluate(champion, class_names, thresholds[0], policy)
         pair = _Pair(champion, challenger, class_names, (thresholds[0], thresholds[1]), policy)
         scores = pair.scores()
-        figures |= {
-            "map50_difference": scores.map50.difference,
-            "map50_difference_low": scores.map50.low,
-            "map50_difference_high": scores.map50.high,
-        }
+        footing = scores.footing
+        figures |= _figures("champion", old) | _compared_figures(scores)
         checks.append(compared("mAP@.5", scores.map50, gate.map50_tolerance, gate, new.n_boxes))
-        for name, recall in zip(class_names, scores.recalls, strict=True):
-            checks.append(compared(f"recall of {name}", recall, gate.recall_tolerance, gate, new.n_boxes))
+        for name, recall, precision in zip(class_names, scores.recalls, scores.precisions, strict=True):
+            checks += class_harmed(name, recall, precision, gate)
         checks += pair.slice_checks(slices)
+        faults = under_the_floors(old, champion_classes or class_names, gate)
+        if faults:
+            checks = [without_veto(c) for c in checks]
     checks += floors(new, class_names, gate)
     checks += limits(latency_p95_ms, parity, gate)
     figures |= {"latency_p95_ms": latency_p95_ms, "parity": parity}
-    said: Said = "promote"
+    verdict: Said = "promote"
     if any(c.passed is False for c in checks):
-        said = "reject"
+        verdict = "reject"
     elif any(c.passed is None for c in checks):
-        said = "undecided"
+        verdict = "undecided"
     asked = [c.needed for c in checks if c.passed is None and c.needed is not None]
     return Verdict(
-        verdict=said,
+        verdict=verdict,
         mode=gate.mode,
-        reasons=_reasons(said, checks, first=champion is None),
+        reasons=_reasons(verdict, checks, first=champion is None, faults=faults),
         checks=tuple(checks),
         figures=figures,
         photographs=len(challenger.rows),
         boxes=new.n_boxes,
         groups=len({r["group_id"] for r in challenger.rows}),
-        needed=max(asked) if said == "undecided" and asked else None,
-        notes=_notes(gate, first=champion is None),
+        needed=max(asked) if verdict == "undecided" and asked else None,
+        notes=_notes(gate, footing, faults),
+        footing=footing,
     )
 
 
@@ -130,6 +149,7 @@ class _Pair:
             self.n_classes,
             [str(r["group_id"]) for r in self.challenger.rows],
             thresholds=self.thresholds,
+            least_false_alarms=gate.footing_false_alarms,
             slices=masks,
             iou=rules.iou,
             max_detections=rules.max_detections,
@@ -152,36 +172,49 @@ class _Pair:
                 boxes = int(n_truths[mask].sum())
                 if boxes and not mask.all():
                     (large if boxes >= gate.slice_min_boxes else small)[f"{dimension} {value}"] = mask
-        checks = [harmed(name, p, gate) for name, p in self.scores(large).slices.items()] if large else []
+        checks = [slice_harmed(name, p, gate) for name, p in self.scores(large).slices.items()] if large else []
         if small:  # their values only: an interval of so few boxes would not be heeded
-            checks += [too_small(name, p, gate) for name, p in self.scores(small, resamples=0).slices.items()]
+            checks += [slice_harmed(name, p, gate) for name, p in self.scores(small, resamples=0).slices.items()]
         return checks
 
 
-def _reasons(said: Said, checks: Sequence[Check], *, first: bool) -> tuple[str, ...]:
-    deciding = {"promote": True, "reject": False, "undecided": None}[said]
-    chosen = [c.says for c in checks if c.passed is deciding]
-    if said == "promote":
+def _reasons(verdict: Said, checks: Sequence[Check], *, first: bool, faults: Sequence[str]) -> tuple[str, ...]:
+    deciding = {"promote": True, "reject": False, "undecided": None}[verdict]
+    chosen = [c.says for c in checks if c.passed is deciding and c.vetoes]
+    if verdict == "promote":
         chosen = [c.says for c in checks if c.kind != "slice"]
         chosen += [c.says for c in checks if c.kind == "slice" and c.low is not None]
-    elif said == "reject":
+    elif verdict == "reject":
         chosen += [c.says for c in checks if c.passed is None]
     opening = ["The first model: floors and limits only"] if first else []
-    return tuple(f"{s}." for s in opening + chosen)
+    if faults:
+        opening.append(f"The champion is under the floors itself and has no veto ({'; '.join(faults)})")
+    # A refused model's own faults come first: the champion's are beside the point there.
+    return tuple(f"{s}." for s in (opening + chosen if verdict == "promote" else chosen + opening))
 
 
-def _notes(gate: GatePolicy, *, first: bool) -> tuple[str, ...]:
-    if first:
+def _notes(gate: GatePolicy, footing: Footing | None, faults: Sequence[str]) -> tuple[str, ...]:
+    if footing is None:
         return ("There is no champion yet: the floors, the latency budget and the export's parity decide.",)
-    if gate.mode == "point":
-        return (
-            "Point mode (policy.gate.mode): the middle of each difference decides and its interval does not. Meant "
-            "for little data, where equal models differ by chance; on a grown golden set use interval.",
-        )
-    return (
-        f"Interval mode: a comparison passes when the whole {100 * gate.level:.0f} % interval of the difference lies "
-        "at or above its bar, fails when all of it lies under, and is undecided between.",
+    own = [f"{side.deployed_false_alarms:.2f}" for side in (footing.first, footing.second)]
+    common = (
+        f"Recall and precision of the classes are compared at {footing.false_alarms:.2f} false alarms a photograph, "
+        f"the same for both: the smaller of what they give at their own thresholds ({own[0]} and {own[1]}), and at "
+        f"least {gate.footing_false_alarms:g}."
     )
+    if faults:
+        return ("The comparisons are shown and decide nothing: the floors, the latency and the parity do.", common)
+    if gate.mode == "point":
+        mode = (
+            "Point mode (policy.gate.mode): the middle of mAP@.5's difference decides and its interval does not. Meant "
+            "for little data, where equal models differ by chance; on a grown golden set use interval."
+        )
+    else:
+        mode = (
+            f"Interval mode: mAP@.5 passes when the whole {100 * gate.level:.0f} % interval of the difference lies at "
+            "or above its bar, fails when all of it lies under, and is undecided between."
+        )
+    return (mode, "Classes and slices refuse a model where the whole interval lies under the bar.", common)
 
 
 def _evaluate(scored: Scored, class_names: Sequence[str], threshold: float, policy: Policy) -> Evaluation:
@@ -197,8 +230,24 @@ def _evaluate(scored: Scored, class_names: Sequence[str], threshold: float, poli
 
 
 def _figures(who: str, e: Evaluation) -> dict[str, float | None]:
-    found = {f"{who}_{k}": getattr(e, k) for k in ("map50", "map50_95", "precision", "recall", "f1", "threshold")}
-    return found | {f"{who}_recall_{name}": s.counts.recall for name, s in e.per_class.items()}
+    overall = {f"{who}_{k}": getattr(e, k) for k in ("map50", "map50_95", "precision", "recall", "f1", "threshold")}
+    return overall | {f"{who}_recall_{name}": s.counts.recall for name, s in e.per_class.items()}
+
+
+def _compared_figures(scores: PairedScores) -> dict[str, float | None]:
+    footing = scores.footing
+    return {
+        "map50_difference": scores.map50.difference,
+        "map50_difference_low": scores.map50.low,
+        "map50_difference_high": scores.map50.high,
+        "footing_false_alarms": footing.false_alarms,
+        "champion_footing_threshold": footing.first.threshold,
+        "challenger_footing_threshold": footing.second.threshold,
+        "champion_footing_recall": scores.recall.first,
+        "challenger_footing_recall": scores.recall.second,
+        "champion_footing_precision": scores.precision.first,
+        "challenger_footing_precision": scores.precision.second,
+    }
 
 
 def _same_photographs(champion: Scored, challenger: Scored) -> None:

@@ -17,6 +17,7 @@ from carsdepo_assets.release.criteria import Check
 from carsdepo_assets.release.gate import NotComparable, Said, Verdict, judge
 from carsdepo_assets.release.golden_photographs import golden_versions
 from carsdepo_assets.release.validation import Validation
+from carsdepo_assets.scoring.paired import AtFooting, Footing
 
 if TYPE_CHECKING:
     from carsdepo_assets.detectors.evaluating import Scored
@@ -98,6 +99,7 @@ def gate(
         latency_p95_ms=validation.latency.get("p95"),
         parity=served_parity(read_export(lake, challenger), validation.runtime),
         slices=_slices(lake, scored),
+        champion_classes=None if champion is None else cards[champion].class_names,
     )
     count = sum(r["challenger"] == challenger and r["golden"] == golden for r in lake.read("gates").to_pylist())
     gate_id = f"{challenger}-{golden}-{count + 1}"
@@ -171,8 +173,16 @@ def _kept(row: Mapping[str, Any]) -> Gated:
         groups=kept["groups"],
         needed=kept["needed"],
         notes=tuple(kept["notes"]),
+        footing=_footing(kept.get("footing")),  # None in rows of before there was one
     )
     state = State(
         row["challenger"], row["champion"], row["golden"], kept["dataset"], row["policy_digest"], kept["validated_at"]
     )
     return Gated(row["gate_id"], state, verdict, row["report_key"], True)
+
+
+def _footing(kept: Mapping[str, Any] | None) -> Footing | None:
+    if kept is None:
+        return None
+    first, second = (AtFooting(**{**side, "curve": tuple(side["curve"])}) for side in (kept["first"], kept["second"]))
+    return Footing(kept["false_alarms"], first, second)

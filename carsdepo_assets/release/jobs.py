@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from carsdepo_assets.compute.launchpad import Reason, example
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, NoService, ServicesResource
 
@@ -23,12 +24,12 @@ promote_job = dg.define_asset_job(
 
 class Word(dg.Config):
     version: str = Field(description="the version's number, its digest (or first digits) or latest")
-    reason: str = Field(description="why; it is kept with the event")
+    reason: Reason = Field(description="why; it is kept with the event")
     actor: str | None = Field(default=None, description="who says so; None: the user of this process")
 
 
 class Rollback(dg.Config):
-    reason: str = Field(description="why; it is kept with the event")
+    reason: Reason = Field(description="why; it is kept with the event")
     actor: str | None = Field(default=None, description="who says so; None: the user of this process")
 
 
@@ -117,16 +118,19 @@ def rollback(
         )
 
 
-@dg.job(description="A person approves a version: config version, reason. Then run `promote`.")
+@dg.job(
+    description="A person approves a version: config version, reason. Then run `promote`.",
+    config=example("approve", version="latest"),
+)
 def approve_model() -> None:
     approve()
 
 
-@dg.job(description="A person rejects a version: config version, reason.")
+@dg.job(description="A person rejects a version: config version, reason.", config=example("reject", version="latest"))
 def reject_model() -> None:
     reject()
 
 
-@dg.job(description="Production back to the model before: config reason.")
+@dg.job(description="Production back to the model before: config reason.", config=example("rollback"))
 def rollback_production() -> None:
     rollback()

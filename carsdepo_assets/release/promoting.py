@@ -15,7 +15,10 @@ from carsdepo_assets.release.approval import Approval, after_the_gate, before_th
 from carsdepo_assets.release.gating import Gated, gate, newest
 from carsdepo_assets.release.validation import Validation, read_validation
 
-LOCK = "release"  # verdicts, promotions and rollbacks, one at a time
+LOCK = "release"  # promotions and rollbacks enter the ledger one at a time
+# Verdicts, one at a time. They have a lock of their own because scoring two models takes long: a person's rollback
+# must not wait for it.
+GATE_LOCK = "gate"
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def promote(
     again changes nothing. Raises what gate() raises.
     """
     digest = version.digest
-    with one_writer(lake, LOCK):
+    while True:
         history = ledger.events(lake)
         champion = ledger.served(history, "production")
         if champion is not None and champion.digest == digest:
@@ -57,35 +60,40 @@ def promote(
         if stopped is not None:
             return Promotion(_outcome(stopped), stopped, None, champion, validation)
         assert validation is not None  # _unproved stopped otherwise
-        gated = gate(
-            lake,
-            digest,
-            champion.digest if champion else None,
-            policy,
-            validation,
-            version=version.version,
-            champion_version=champion.version if champion else None,
-            dagster_run_id=dagster_run_id,
-        )
+        with one_writer(lake, GATE_LOCK):
+            gated = gate(
+                lake,
+                digest,
+                champion.digest if champion else None,
+                policy,
+                validation,
+                version=version.version,
+                champion_version=champion.version if champion else None,
+                dagster_run_id=dagster_run_id,
+            )
         because = gated.verdict.reasons[0] if gated.verdict.reasons else gated.verdict.verdict
         approval = after_the_gate(history, digest, gated.verdict.verdict, because, policy)
-        if approval.outcome != "promote":
-            return Promotion(_outcome(approval), approval, gated, champion, validation)
-        reachable()
-        event = ledger.record(
-            lake,
-            "production",
-            "promote",
-            digest=digest,
-            version=version.version,
-            actor=approval.actor,
-            reason=approval.reason,
-            policy_digest=policy.digest(),
-            dagster_run_id=dagster_run_id,
-            # One promotion from one champion's event, also where no lock keeps two runs apart.
-            event_id=f"promote:{digest}:{champion.sequence if champion else 0}",
-        )
-    return Promotion("promoted", approval, gated, event, validation)
+        if approval.outcome == "promote":
+            reachable()
+        with one_writer(lake, LOCK):
+            if ledger.events(lake) != history:
+                continue  # someone decided while the gate was at work: all is looked at again
+            if approval.outcome != "promote":
+                return Promotion(_outcome(approval), approval, gated, champion, validation)
+            event = ledger.record(
+                lake,
+                "production",
+                "promote",
+                digest=digest,
+                version=version.version,
+                actor=approval.actor,
+                reason=approval.reason,
+                policy_digest=policy.digest(),
+                dagster_run_id=dagster_run_id,
+                # One promotion from one champion's event, also where no lock keeps two runs apart.
+                event_id=f"promote:{digest}:{champion.sequence if champion else 0}",
+            )
+        return Promotion("promoted", approval, gated, event, validation)
 
 
 def roll_back(lake: Lake, *, actor: str, reason: str, event_id: str, dagster_run_id: str | None) -> ledger.Event:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
-from carsdepo_assets.sample.camera import Rays
+from carsdepo_assets.sample.camera import Rays, Window
 from carsdepo_assets.sample.scene import Dent, Scratch
 
-Window = tuple[slice, slice]  # rows, columns
 _FINER = 3  # strokes are drawn on a grid this much finer than the picture
 _STEEPEST = 16 / (3 * np.sqrt(3)) / 2  # of (1 - r^2)^2, at r = 1 / sqrt(3)
 
@@ -49,11 +50,16 @@ def share_in_picture(rays: Rays, points: np.ndarray) -> float:
 
 def window_of(rays: Rays, points: np.ndarray, margin: int) -> Window | None:
     """The part of the picture that (N, 2) points on the car span, with a margin in pixels; None when outside."""
-    p = rays.project(points)
+    return window_around(rays.project(points), rays, margin)
+
+
+def window_around(p: np.ndarray, rays: Rays, margin: int) -> Window | None:
+    """The same of points in pixels."""
     height, width = rays.u.shape
-    x1, y1 = np.maximum(np.floor(p.min(axis=0)).astype(int) - margin, 0)
-    x2, y2 = np.minimum(np.ceil(p.max(axis=0)).astype(int) + margin + 1, (width, height))
-    return (slice(int(y1), int(y2)), slice(int(x1), int(x2))) if x2 - x1 > 2 and y2 - y1 > 2 else None
+    (left, top), (right, bottom) = p.min(axis=0).tolist(), p.max(axis=0).tolist()
+    x1, y1 = max(math.floor(left) - margin, 0), max(math.floor(top) - margin, 0)
+    x2, y2 = min(math.ceil(right) + margin + 1, width), min(math.ceil(bottom) + margin + 1, height)
+    return (slice(y1, y2), slice(x1, x2)) if x2 - x1 > 2 and y2 - y1 > 2 else None
 
 
 def scratch_layer(scratch: Scratch, rays: Rays, window: Window) -> np.ndarray:
@@ -63,14 +69,13 @@ def scratch_layer(scratch: Scratch, rays: Rays, window: Window) -> np.ndarray:
     canvas = np.zeros((height * _FINER, width * _FINER), np.float32)
     for stroke, breadth, opacity in zip(scratch.strokes, scratch.widths, scratch.opacity, strict=True):
         pixels = (rays.project(np.array(stroke)) - (cols.start, rows.start) + 0.5) * _FINER - 0.5
-        fine = breadth / rays.metres_per_pixel * _FINER
-        n = len(pixels) - 1
-        for i in range(n):
-            taper = min(1.0, 0.6 + 2.2 * np.sin(np.pi * (i + 0.5) / n))
-            wide = fine * taper
-            a, b = (tuple(int(c) for c in np.round(pixels[j] * 16)) for j in (i, i + 1))
-            strength = opacity * min(1.0, wide) * (0.75 + 0.25 * np.cos(7.0 * i + 50 * breadth * 1e3))
-            cv2.line(canvas, a, b, float(strength), max(1, round(wide)), cv2.LINE_8, 4)
+        points = np.round(pixels * 16).astype(int).tolist()
+        i = np.arange(len(points) - 1)
+        taper = np.minimum(1.0, 0.6 + 2.2 * np.sin(np.pi * (i + 0.5) / len(i)))
+        wide = breadth / rays.metres_per_pixel * _FINER * taper
+        strength = opacity * np.minimum(1.0, wide) * (0.75 + 0.25 * np.cos(7.0 * i + 50 * breadth * 1e3))
+        for a, b, thick, strong in zip(points, points[1:], wide.tolist(), strength.tolist(), strict=False):
+            cv2.line(canvas, a, b, strong, max(1, round(thick)), cv2.LINE_8, 4)
     layer = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
     if scratch.haze > 0:
         layer = np.maximum(layer, np.minimum(cv2.GaussianBlur(layer, (0, 0), 3) * 1.5, 1) * scratch.haze)

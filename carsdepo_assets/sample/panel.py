@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from carsdepo_assets.sample import noise
-from carsdepo_assets.sample.camera import Rays
-from carsdepo_assets.sample.damage import Window, window_of
+from carsdepo_assets.sample.camera import Rays, Window
+from carsdepo_assets.sample.damage import window_of
 from carsdepo_assets.sample.light import Surroundings
 from carsdepo_assets.sample.scene import Car, Colour
 
@@ -32,7 +32,7 @@ class Panel:
 def panel(car: Car, around: Surroundings, rays: Rays, sunlit: np.ndarray) -> Panel:
     hu, hv = _slopes(car, rays)
     ox, oy = car.clutter.noise_offset
-    flake = noise.sample(0.0, rays.u * 900 + ox, rays.v * 900 + oy)
+    flake = noise.sample(0.0, rays.u, rays.v, (900, 900), (ox, oy))
     return Panel(car, around, rays, hu, hv, sunlit, flake)
 
 
@@ -44,10 +44,18 @@ def _slopes(car: Car, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
     body, u, v = car.body, rays.u, rays.v
     hv = -body.barrel * (v - body.middle)
     middle = body.length / 2
-    hu = -0.035 * (u - middle) - 0.9 * np.sign(u - middle) * np.maximum(np.abs(u - middle) - 0.42 * body.length, 0)
+    hu = -0.035 * (u - middle)
+    straight = 0.42 * body.length  # the ends bow inwards
+    for side in (-1, 1):
+        part = rays.where((side, 0, -side * middle - straight))
+        if part is not None:
+            hu[part] -= 0.9 * side * np.maximum(side * (u[part] - middle) - straight, 0)
     for height, rise, tilt, width in body.creases:
-        d = (v - height - rise * (u - middle)) / width
-        hv = hv + tilt * np.exp(-0.5 * d * d) * (0.4 - d)
+        reach, base = 6 * width, height - rise * middle  # further off, it is nothing
+        part = rays.where((-rise, 1, reach - base), (rise, -1, reach + base))
+        if part is not None:
+            d = (v[part] - height - rise * (u[part] - middle)) / width
+            hv[part] += tilt * np.exp(-0.5 * d * d) * (0.4 - d)
     for axle in body.wheels:  # the flared lip of the arch
         part = _around(rays, axle, body.wheel_radius, body.wheel_radius * 1.3 + 0.12)
         if part is not None:
@@ -66,8 +74,8 @@ def _slopes(car: Car, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
             hv[part] += 1.1 * q * rest
     ox, oy = car.clutter.noise_offset
     peel = car.paint.peel
-    hu += peel * noise.sample(1.3, u * 260 + ox, v * 260 + oy)
-    hv += peel * noise.sample(1.3, u * 260 + oy + 99, v * 260 + ox)
+    hu += peel * noise.sample(1.3, u, v, (260, 260), (ox, oy))
+    hv += peel * noise.sample(1.3, u, v, (260, 260), (oy + 99, ox))
     return hu, hv
 
 
@@ -77,10 +85,10 @@ def shade(
     hu: np.ndarray | None = None,
     hv: np.ndarray | None = None,
     worn: list[tuple[np.ndarray, Colour]] | None = None,
-) -> np.ndarray:
-    """Linear radiance (H, W, 3) float32 of the paint in a window, with slopes added and layers worn through it.
+) -> list[np.ndarray]:
+    """Linear radiance of the paint in a window: red, green and blue, (H, W) float32 each.
 
-    worn: (share of the paint lost (H, W), albedo of what shows).
+    hu, hv: slopes added to the panel's. worn: share of the paint lost (H, W), and albedo of what shows, of each layer.
     """
     paint, around = made.car.paint, made.around
     vx, vy, vz = (c[window] for c in made.rays.view)
@@ -93,14 +101,15 @@ def shade(
     sharp, rough = around.reflect(rx, ry, rz)
     light = irradiance(made, window, nx, ny, nz)
     flake = made.flake[window]
-    metal = 1.35 * paint.flake * (1 + 0.10 * paint.flake * flake) * facing ** (2 * paint.flop)
+    metal = 1.35 * paint.flake * (1 + 0.10 * paint.flake * flake) * cv2.pow(facing, 2 * paint.flop)
     sparkle = np.maximum(flake - 2.2, 0) * (0.5 * paint.flake) * made.sunlit[window]
     grazing = (1 - facing) * (1 - facing)
     coat = paint.gloss + (1 - paint.gloss) * grazing * grazing * (1 - facing)
     for layer, _ in worn or ():
         coat = coat * (1 - 0.85 * layer)
     planes = []  # a colour at a time: numpy is several times slower along an axis of three
-    for i, (shine, glow) in enumerate(zip(cv2.split(sharp), cv2.split(rough), strict=True)):
+    for i in range(3):
+        shine, glow = sharp[..., i], rough[..., i]
         albedo = paint.albedo[i]
         plane = light[i] * (albedo * (1 - 0.55 * paint.flake))
         if paint.flake > 0:
@@ -110,7 +119,7 @@ def shade(
             plane += layer * (bare[i] * light[i] - plane)
         plane += coat * shine
         planes.append(plane)
-    return np.asarray(cv2.merge(planes), np.float32)
+    return planes
 
 
 def irradiance(
@@ -125,7 +134,10 @@ def irradiance(
     up = np.broadcast_to(np.asarray(0.5 + 0.5 * np.asarray(ny, np.float32), np.float32), shape)
     s, (vx, vy, vz) = around.sun, (c[window] for c in made.rays.view)
     direct = np.maximum(nx * s[0] + ny * s[1] + nz * s[2], 0) * made.sunlit[window] if light.sun > 0 else None
-    flash = (np.maximum(nx * vx + ny * vy + nz * vz, 0) ** 3) * (light.flash * 0.5) if light.flash > 0 else None
+    flash = None
+    if light.flash > 0:
+        towards = np.maximum(nx * vx + ny * vy + nz * vz, 0)
+        flash = towards * towards * towards * (light.flash * 0.5)
     planes = []
     for i in range(3):
         plane = up * (around.above[i] - around.below[i]) + around.below[i]

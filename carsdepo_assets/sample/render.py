@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 
 from carsdepo_assets.sample import camera, damage
+from carsdepo_assets.sample.bands import bands
+from carsdepo_assets.sample.camera import Window
 from carsdepo_assets.sample.casting import draw_car
-from carsdepo_assets.sample.damage import Window
 from carsdepo_assets.sample.light import Surroundings, surroundings
 from carsdepo_assets.sample.overlay import Overlay, overlay
 from carsdepo_assets.sample.panel import Panel, panel, shade
-from carsdepo_assets.sample.scene import DENT, SCRATCH, Car, Dent, LightName, Scratch, Shot
+from carsdepo_assets.sample.scene import DENT, SCRATCH, Car, Colour, Dent, LightName, Scratch, Shot
 
 Box = tuple[int, float, float, float, float]  # class id, x1, y1, x2, y2: pixels of the upright picture, half-open
 
@@ -25,7 +26,6 @@ OVER_NOISE = 1.4  # nor would anybody see what changes less than this many stand
 EDGE = 0.22  # share of the strongest change that is still damage, as is all twice as strong as one can see
 SMALLEST = 12  # px: a label's smallest side
 INSIDE = 0.4  # a damage of which less lies in the picture goes unlabelled, as nobody could tell what it is
-_FULL: Window = (slice(None), slice(None))
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,17 @@ def render_shot(car: Car, shot: Shot, around: Surroundings) -> tuple[np.ndarray,
     rays = camera.aim(shot)
     made = panel(car, around, rays, _sunlit(car, rays))
     over = overlay(made)
-    clean = over.over(shade(made, _FULL))
+    clean = _radiance(made, over, (slice(0, rays.u.shape[0]), slice(0, rays.u.shape[1])))
     gain = camera.exposure(clean, shot, car.light)
     levels = camera.tone(clean, gain, shot.warmth)
     boxes: list[Box] = []
     seen: list[dict[str, Any]] = []
     changes = list(_changes(car, rays))
-    result = levels.copy()
+    result = [plane.copy() for plane in levels]
     for change in changes:
         alone = camera.tone(_shaded(made, over, change.window, [change]), gain, shot.warmth)
         visible = max(VISIBLE, OVER_NOISE * car.light.noise)
-        box, contrast = _measure(alone, levels[change.window], change.window, visible)
+        box, contrast = _measure(alone, [plane[change.window] for plane in levels], change.window, visible)
         if change.inside < INSIDE:
             box = None
         seen.append(
@@ -107,9 +107,10 @@ def render_shot(car: Car, shot: Shot, around: Surroundings) -> tuple[np.ndarray,
         if box is not None:
             boxes.append((change.class_id, *box))
         near = [c for c in changes if _meet(c.window, change.window)]
-        result[change.window] = (
-            alone if len(near) == 1 else camera.tone(_shaded(made, over, change.window, near), gain, shot.warmth)
-        )
+        if len(near) > 1:
+            alone = camera.tone(_shaded(made, over, change.window, near), gain, shot.warmth)
+        for plane, changed in zip(result, alone, strict=True):
+            plane[change.window] = changed
     return camera.develop(result, shot, car.light), boxes, seen
 
 
@@ -139,8 +140,8 @@ def _changes(car: Car, rays: camera.Rays) -> Iterator[_Change]:
             yield _Change(SCRATCH, index - len(car.dents), window, inside, None, layer)
 
 
-def _shaded(made: Panel, over: Overlay, window: Window, changes: list[_Change]) -> np.ndarray:
-    """Radiance of a window with all of the changes that fall into it."""
+def _shaded(made: Panel, over: Overlay, window: Window, changes: list[_Change]) -> list[np.ndarray]:
+    """Radiance, three (H, W), of a window with all of the changes that fall into it."""
     rows, cols = window
     shape = (rows.stop - rows.start, cols.stop - cols.start)
     hu, hv = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
@@ -160,14 +161,36 @@ def _shaded(made: Panel, over: Overlay, window: Window, changes: list[_Change]) 
             layer = np.zeros(shape, np.float32)
             layer[here] = change.layer[there]
             worn.append((layer, made.car.scratches[change.index].albedo))
-    return over.over(shade(made, window, hu, hv, worn), window)
+    return _radiance(made, over, window, hu, hv, worn)
+
+
+def _radiance(
+    made: Panel,
+    over: Overlay,
+    window: Window,
+    hu: np.ndarray | None = None,
+    hv: np.ndarray | None = None,
+    worn: Sequence[tuple[np.ndarray, Colour]] = (),
+) -> list[np.ndarray]:
+    """What the camera sees in a window, three (H, W) float32; slopes and wear as `shade` takes them."""
+    rows, cols = window
+    height, width = rows.stop - rows.start, cols.stop - cols.start
+    planes = [np.empty((height, width), np.float32) for _ in range(3)]
+    for here in bands(height, width):
+        part = (slice(rows.start + here.start, rows.start + here.stop), cols)
+        slopes = [None if slope is None else slope[here] for slope in (hu, hv)]
+        paint = shade(made, part, *slopes, [(layer[here], albedo) for layer, albedo in worn])
+        for plane, seen in zip(planes, over.over(paint, part), strict=True):
+            plane[here] = seen
+    return planes
 
 
 def _measure(
-    changed: np.ndarray, clean: np.ndarray, window: Window, visible: float
+    changed: list[np.ndarray], clean: list[np.ndarray], window: Window, visible: float
 ) -> tuple[tuple[float, float, float, float] | None, float]:
     """The box of what the damage changes (None when nobody would see it), and its contrast in levels."""
-    change = cv2.GaussianBlur(np.abs(changed - clean).max(axis=2), (0, 0), 1.0)
+    red, green, blue = (np.abs(a - b) for a, b in zip(changed, clean, strict=True))
+    change = cv2.GaussianBlur(np.maximum(np.maximum(red, green), blue), (0, 0), 1.0)
     strongest = float(np.partition(change.ravel(), -12)[-12]) if change.size > 12 else 0.0
     if strongest < visible:
         return None, strongest

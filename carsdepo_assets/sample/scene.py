@@ -5,7 +5,7 @@ The side of the car is the plane z = 0: u runs from nose to tail, v upwards from
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
 LightName = Literal["day", "overcast", "dusk", "night"]
@@ -143,15 +143,15 @@ class Car:
 
     def parameters(self) -> dict[str, Any]:
         """The car as JSON can hold it, floats rounded to 1e-5."""
-        rounded: dict[str, Any] = _rounded(asdict(self))
+        rounded: dict[str, Any] = _rounded(self)
         return rounded
 
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 5)
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
+    if is_dataclass(value):
+        return {field.name: _rounded(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, (list, tuple)):
         return [_rounded(v) for v in value]
     return value

@@ -91,9 +91,8 @@ def _stroke(
     t = np.linspace(-0.5, 0.5, 13)
     tremble = np.cumsum(rng.normal(0, 1, 13)) * length * 0.004
     p, q = t * length + along, bend * length * (t * t - 0.08) + across + tremble
-    return tuple(
-        (float(centre[0] + x * c - y * s), float(centre[1] + x * s + y * c)) for x, y in zip(p, q, strict=True)
-    )
+    x, y = centre[0] + p * c - q * s, centre[1] + p * s + q * c
+    return tuple(zip(x.tolist(), y.tolist(), strict=True))
 
 
 def _bare(rng: np.random.Generator, paint: Paint, kind: str) -> Colour:

@@ -2,6 +2,11 @@
 
 The images' difficulty is common to both models and leaves with the difference, so its interval is narrower than the
 two models' own. Boxes are matched once; a draw only changes how often each image counts (as in bootstrap.py).
+
+Recall and precision are compared at a common footing: a number of false alarms a photograph that is the same for both
+models and in every draw, the smaller of what the two give at their deployed thresholds, and never under a least one.
+Either model reaches it by raising its threshold, so neither is held to scores that it would not show; a model with
+fewer false alarms than the least lowers its threshold until it gives them, or counts with all that it has.
 """
 
 from __future__ import annotations
@@ -13,17 +18,20 @@ import numpy as np
 
 from carsdepo_assets.scoring.average_precision import interpolated
 from carsdepo_assets.scoring.boxes import Detections, Truth
+from carsdepo_assets.scoring.free_response import FreeResponse
 from carsdepo_assets.scoring.matching import Flat, ScoringError, flatten, match
 
 _Statistic = Callable[[np.ndarray], float]  # weights (n_images,), how often each image counts; NaN: nothing to score
+_CURVE_POINTS = 80
 
 
 @dataclass(frozen=True)
 class Paired:
     """One statistic of two models, 0..1; difference is second - first, low and high its percentile interval.
 
-    None: no truth to score on; low and high also with fewer than 2 groups. resamples: draws that held a truth.
-    n_boxes, n_groups: truths, and groups that hold them.
+    None: nothing to score on; low and high also with fewer than 2 groups. resamples: draws that could be scored.
+    n_boxes, n_groups: truths, and groups that hold them; of a precision, groups with a detection at the footing, of
+    the model that has fewer.
     """
 
     first: float | None
@@ -37,11 +45,42 @@ class Paired:
 
 
 @dataclass(frozen=True)
+class AtFooting:
+    """One model. deployed: its threshold in service, deployed_false_alarms what it gives there.
+
+    threshold: the lowest score of which every detection counts at the footing, None where none does. false_alarms: at
+    it, less than the footing where the model has no more. curve: (false alarms a photograph, recall of all classes).
+    """
+
+    deployed: float
+    deployed_false_alarms: float
+    threshold: float | None
+    false_alarms: float
+    curve: tuple[list[float], list[float]]
+
+
+@dataclass(frozen=True)
+class Footing:
+    """false_alarms: a photograph, of all classes together, at which recall and precision are compared."""
+
+    false_alarms: float
+    first: AtFooting
+    second: AtFooting
+
+
+@dataclass(frozen=True)
 class PairedScores:
-    """recalls: by class id, at each model's own threshold. slices: mAP@IoU of the images that a mask selects."""
+    """recalls, precisions: by class id at the footing; recall, precision: of all classes there.
+
+    slices: mAP@IoU of the images that a mask selects.
+    """
 
     map50: Paired
     recalls: tuple[Paired, ...]
+    precisions: tuple[Paired, ...]
+    recall: Paired
+    precision: Paired
+    footing: Footing
     slices: Mapping[str, Paired] = field(default_factory=dict)
 
 
@@ -53,6 +92,7 @@ def paired_scores(
     groups: Sequence[str],
     *,
     thresholds: tuple[float, float],
+    least_false_alarms: float = 0.125,
     slices: Mapping[str, np.ndarray] | None = None,
     iou: float = 0.5,
     max_detections: int = 100,
@@ -60,10 +100,11 @@ def paired_scores(
     level: float = 0.95,
     seed: int = 0,
 ) -> PairedScores:
-    """groups: one name an image; slices: a mask (n_images,) each; thresholds: of first and of second.
+    """groups: one name an image; slices: a mask (n_images,) each; thresholds: deployed, of first and of second.
 
-    Percentile bootstrap of the difference (Efron & Tibshirani 1993, ch. 13), clusters drawn whole. Raises
-    ScoringError on input that does not fit together.
+    least_false_alarms: a photograph; the footing lies nowhere under it, since a recall at the one or two surest false
+    alarms is chance. Percentile bootstrap of the difference (Efron & Tibshirani 1993, ch. 13), clusters drawn whole.
+    Raises ScoringError on input that does not fit together.
     """
     if len(groups) != len(truths):
         raise ScoringError(f"{len(truths)} images, but {len(groups)} group names: give one for each.")
@@ -72,31 +113,46 @@ def paired_scores(
     for name, mask in masks.items():
         if mask.shape != (len(truths),):
             raise ScoringError(f"slice {name}: a mask of shape {mask.shape} for {len(truths)} images.")
-    everywhere = np.ones(len(truths), bool)
-    pairs: list[tuple[_Statistic, _Statistic]] = [(models[0].map50(everywhere), models[1].map50(everywhere))]
-    for c in range(n_classes):
-        pairs.append((models[0].recall(c, thresholds[0]), models[1].recall(c, thresholds[1])))
-    pairs += [(models[0].map50(mask), models[1].map50(mask)) for mask in masks.values()]
-
     names, group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    deployed = [m.froc.false_alarms_at(t) for m, t in zip(models, thresholds, strict=True)]
+    footing = max(least_false_alarms, min(deployed))
+    figures = [m.figures(footing, [np.ones(len(truths), bool), *masks.values()]) for m in models]
+
     n = len(names)
     rng = np.random.default_rng(seed)
-    drawn = np.full((len(pairs), resamples if n > 1 else 0), np.nan)
-    for r in range(drawn.shape[1]):
+    once = np.ones(len(truths))
+    values = [f(once) for f in figures]
+    drawn = np.full((resamples if n > 1 else 0, len(values[0])), np.nan)
+    for row in drawn:
         weights = np.bincount(rng.integers(0, n, n), minlength=n)[group].astype(float)
-        drawn[:, r] = [b(weights) - a(weights) for a, b in pairs]
+        row[:] = figures[1](weights) - figures[0](weights)
 
     flat = models[0].flat
-    held = [np.ones(len(flat.truth_image), bool)]
-    held += [flat.truth_class == c for c in range(n_classes)]
-    held += [mask[flat.truth_image] for mask in masks.values()]
-    once = np.ones(len(truths))
+    points = [m.froc.at(footing) for m in models]
+    held = [np.ones(len(flat.truth_image), bool), *(mask[flat.truth_image] for mask in masks.values())]
+    held += [flat.truth_class == c for c in range(n_classes)] + held[:1]
+    boxes = [int(h.sum()) for h in held]
+    in_groups = [len(np.unique(group[flat.truth_image[h]])) for h in held]
+    with_detections = [m.froc.groups_at(p.threshold, group) for m, p in zip(models, points, strict=True)]
+    boxes += boxes[-n_classes - 1 :]
+    in_groups += np.minimum(*with_detections).tolist()
     results = [
-        _paired(a(once), b(once), drawn[i], level, int(held[i].sum()), len(np.unique(group[flat.truth_image[held[i]]])))
-        for i, (a, b) in enumerate(pairs)
+        _paired(a, b, drawn[:, i], level, boxes[i], in_groups[i]) for i, (a, b) in enumerate(zip(*values, strict=True))
     ]
-    by_slice = dict(zip(masks, results[1 + n_classes :], strict=True))
-    return PairedScores(results[0], tuple(results[1 : 1 + n_classes]), by_slice)
+    recalls, precisions = results[-2 * n_classes - 2 : -n_classes - 1], results[-n_classes - 1 :]
+    sides = [
+        AtFooting(t, f, p.threshold, p.false_alarms, m.froc.curve(_CURVE_POINTS))
+        for m, t, f, p in zip(models, thresholds, deployed, points, strict=True)
+    ]
+    return PairedScores(
+        map50=results[0],
+        recalls=tuple(recalls[:-1]),
+        precisions=tuple(precisions[:-1]),
+        recall=recalls[-1],
+        precision=precisions[-1],
+        footing=Footing(footing, sides[0], sides[1]),
+        slices=dict(zip(masks, results[1:], strict=False)),
+    )
 
 
 def _paired(first: float, second: float, drawn: np.ndarray, level: float, n_boxes: int, n_groups: int) -> Paired:
@@ -123,6 +179,7 @@ class _Model:
     ) -> None:
         self.flat: Flat = flatten(truths, detections, n_classes, max_detections)
         self._hit = match(self.flat, iou).det_truth >= 0
+        self.froc = FreeResponse(self.flat, self._hit)
 
     def map50(self, mask: np.ndarray) -> _Statistic:
         """Mean over classes with a truth of AP on the images in the mask."""
@@ -144,15 +201,12 @@ class _Model:
 
         return value
 
-    def recall(self, class_id: int, threshold: float) -> _Statistic:
-        """Truths of a class that a detection at or above the threshold found, of all."""
-        flat, n = self.flat, self.flat.n_images
-        kept = self._hit & (flat.det_class == class_id) & (flat.det_score >= threshold)
-        found = np.bincount(flat.det_image[kept], minlength=n)
-        there = np.bincount(flat.truth_image[flat.truth_class == class_id], minlength=n)
+    def figures(self, false_alarms: float, masks: Sequence[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        """mAP@IoU of each mask, then recall and precision at so many false alarms: by class, then of all classes."""
+        maps = [self.map50(mask) for mask in masks]
 
-        def value(weights: np.ndarray) -> float:
-            n_truth = weights @ there
-            return float(weights @ found / n_truth) if n_truth else float("nan")
+        def values(weights: np.ndarray) -> np.ndarray:
+            point = self.froc.at(false_alarms, weights)
+            return np.r_[[value(weights) for value in maps], point.recalls(), point.precisions()]
 
-        return value
+        return values

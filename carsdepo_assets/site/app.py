@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,9 +21,9 @@ from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.objects import key_problem
 from carsdepo_assets.lake.queues import queue_state
 from carsdepo_assets.lake.queues import read as read_queue
-from carsdepo_assets.policy import Policy
+from carsdepo_assets.policy import Policy, PolicyError
 from carsdepo_assets.reporting.page import render
-from carsdepo_assets.settings import Settings
+from carsdepo_assets.settings import Settings, plain
 from carsdepo_assets.site import answers, reading, tracing
 from carsdepo_assets.site.graph import lineage_graph
 from carsdepo_assets.site.pictures import picture
@@ -48,7 +49,7 @@ _SHOWN, _THUMBNAIL, _LARGE = 50, 320, 1280  # answers in the list; longest sides
 def pages(settings: Settings, health: reading.Health | None = None) -> APIRouter:
     """The site's routes. health: how a stage's service is asked; None: over HTTP, at its URL in the settings."""
     site = Site(settings, health or reading.ask_service(settings))
-    router = APIRouter(dependencies=[Depends(_guard(settings.api_key))], include_in_schema=False)
+    router = APIRouter(dependencies=[Depends(_guard(plain(settings.api_key)))], include_in_schema=False)
 
     def get(path: str, page: Callable[..., HTMLResponse]) -> None:
         router.add_api_route(path, page, methods=["GET", "HEAD"], response_class=HTMLResponse)
@@ -101,7 +102,7 @@ class Site:
     """The pages. Each reads the lake anew, so it shows what is there now."""
 
     def __init__(self, settings: Settings, health: reading.Health) -> None:
-        self.settings, self.health = settings, health
+        self.settings, self.health, self._last_policy = settings, health, settings.policy()
         self.places = tracing.Places.of(settings)
 
     def index(self) -> HTMLResponse:
@@ -174,10 +175,17 @@ class Site:
         key = f"reports/{path}"
         if key_problem(key) is None and key.endswith(".html"):
             try:
-                return HTMLResponse(self._lake().get(key), headers=_HEADERS)
+                return HTMLResponse(self._with_navigation(self._lake().get(key), path), headers=_HEADERS)
             except LakeError:
                 pass
         return self._missing(LookupError(f"No report {path!r}. The lists above name those there are."))
+
+    def _with_navigation(self, report: bytes, path: str) -> bytes:
+        """The stored report, which stands alone when it is sent to someone, with the site's links above it."""
+        here = next((name for name, (kind, *_) in _LISTS.items() if path.startswith(f"{kind}/")), "")
+        links = render(_FOLDER, "navigation.html", here=here).encode()
+        before, body, after = report.partition(b"<body>")
+        return before + body + b"\n" + links + after if body else links + report
 
     def _page(self, template: str, here: str, status: int = 200, **values: Any) -> HTMLResponse:
         html = render(_FOLDER, template, here=here, parse=datetime.fromisoformat, **values)
@@ -190,7 +198,10 @@ class Site:
         return Lake.open(self.settings.lake)
 
     def _policy(self) -> Policy:
-        return self.settings.policy()
+        """What the files hold now; the last that could be read where a file is broken: /healthz says so."""
+        with suppress(PolicyError):
+            self._last_policy = self.settings.policy()
+        return self._last_policy
 
     def _tracking(self) -> Any:
         return tracing.open_tracking(self.settings)

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Any, get_args
 
 from carsdepo_assets.lake.datasets import latest
-from carsdepo_assets.lake.label_state import label_state, trained_state
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.queues import QueueState, queue_state
+from carsdepo_assets.lake.training_progress import Look, look
 from carsdepo_assets.policy import Policy
+from carsdepo_assets.registry.learning import Learning, learning
 from carsdepo_assets.registry.ledger import Event, Stage, barred, events, served, standing_hold, word
 from carsdepo_assets.registry.models import ModelVersion
 from carsdepo_assets.registry.tracking import Tracking
@@ -58,6 +59,11 @@ class Serving:
             return f"serves {self.health.get('digest')}, the ledger says {self.event.digest}"
         return None
 
+    @property
+    def policy_note(self) -> str | None:
+        """Why the service goes by another policy than the one on disk; None where it does not, or does not answer."""
+        return self.health.get("policy_note") if self.health else None
+
 
 @dataclass(frozen=True)
 class Pending:
@@ -74,9 +80,9 @@ class Pending:
 
 @dataclass(frozen=True)
 class Overview:
-    """drift: the last row of the table. labels_waiting: label revisions that no trained model has seen.
+    """drift: the last row of the table. labels: how far the labels are learnt, and what was tried.
 
-    photographs: in the store; answers: of the table `inferences`.
+    photographs: in the store; answers: of the table `inferences`. training: that which runs or ran last.
     """
 
     at: datetime
@@ -89,14 +95,21 @@ class Overview:
     alerts: tuple[Mapping[str, Any], ...]
     photographs: int
     labelled: int
-    labels_waiting: int
+    labels: Learning
     answers: int
     dataset: str | None
+    training: Look | None = None
+
+    @property
+    def labels_waiting(self) -> int:
+        """Label revisions that no model which met the floor has seen."""
+        return self.labels.unlearnt
 
     @property
     def empty(self) -> bool:
         """Nothing has happened here yet."""
-        return not (self.photographs or self.models or self.answers or any(s.event for s in self.stages))
+        happened = self.photographs or self.models or self.training or self.answers
+        return not (happened or any(s.event for s in self.stages))
 
     @property
     def queue_length(self) -> int:
@@ -115,6 +128,7 @@ class Overview:
                 "reason": s.event.reason if s.event else None,
                 "service": dict(s.health) if s.health else None,
                 "trouble": s.trouble,
+                "policy_note": s.policy_note,
             }
             for s in self.stages
         ]
@@ -127,10 +141,12 @@ class Overview:
             "kpis": {"at": kpi.at, "summary": kpi.summary, **kpi.figures} if kpi else None,
             "queue_length": self.queue_length,
             "labels_waiting": self.labels_waiting,
+            "training_trouble": self.labels.to_dict() if self.labels.in_trouble else None,
             "photographs": self.photographs,
             "labelled": self.labelled,
             "answers": self.answers,
             "dataset": self.dataset,
+            "training": self.training.to_dict() if self.training else None,
             "models": [
                 {"version": v.version, "digest": v.digest, "aliases": list(v.aliases), "map50": v.figures.get("map50")}
                 for v in self.models
@@ -173,9 +189,10 @@ def overview(lake: Lake, tracking: Tracking | None, policy: Policy, health: Heal
         alerts=tuple(alerts(lake, 5)),
         photographs=lake.read("images", columns=["image_id"]).num_rows,
         labelled=len(lake.read("annotations", columns=["image_id"])["image_id"].unique()),
-        labels_waiting=max(0, label_state(lake) - trained_state(lake)),
+        labels=learning(lake, policy, history),
         answers=lake.read("inferences", columns=["prediction_id"]).num_rows,
         dataset=latest(lake),
+        training=look(lake, policy.training.silent_after_s),
     )
 
 

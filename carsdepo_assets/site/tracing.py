@@ -8,16 +8,19 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 from carsdepo_assets.lake.datasets import manifest_key
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.models import ModelCard, folder, read_card
+from carsdepo_assets.redaction import redact, without_credentials
 from carsdepo_assets.registry import models
 from carsdepo_assets.registry.ledger import SERVES, Event, Stage, events, served
 from carsdepo_assets.registry.lineage import Lineage, ancestors, read_lineage
+from carsdepo_assets.registry.stored_versions import stored_versions
 from carsdepo_assets.registry.tracking import Tracking
-from carsdepo_assets.settings import Settings
+from carsdepo_assets.settings import Settings, plain
 from carsdepo_assets.site import answers
 
 logger = logging.getLogger(__name__)
@@ -37,7 +40,7 @@ class Places:
 
     @classmethod
     def of(cls, settings: Settings) -> Places:
-        server = settings.mlflow_server or ""
+        server = without_credentials(plain(settings.mlflow_server) or "")
         return cls(
             settings.service_url("production"),
             server.rstrip("/") if server.startswith("http") else f"http://127.0.0.1:{settings.mlflow_port}",
@@ -54,7 +57,7 @@ class Places:
 def open_tracking(settings: Settings) -> Tracking | None:
     """MLflow's store; None where there is none yet: reading must not make one."""
     if settings.mlflow_server is not None:
-        return Tracking(settings.mlflow_server)
+        return Tracking(settings.mlflow_uri)
     return Tracking.at_home(settings.home) if (settings.home / "mlflow.db").exists() else None
 
 
@@ -62,12 +65,16 @@ def known_versions(tracking: Tracking | None) -> list[models.ModelVersion]:
     """All registered versions, oldest first; none where MLflow cannot be reached: lineage does not rest on it."""
     if tracking is None:
         return []
+    if tracking.uri.startswith("sqlite:///"):
+        stored = stored_versions(Path(tracking.uri.removeprefix("sqlite:///")))
+        if stored is not None:
+            return stored
     from mlflow.exceptions import MlflowException
 
     try:
         return models.versions(tracking)
     except MlflowException as error:
-        logger.warning("MLflow at %s: %s", tracking.uri, error)
+        logger.warning("MLflow at %s: %s", without_credentials(tracking.uri), redact(str(error)))
         return []
 
 
@@ -161,6 +168,7 @@ def model_lineage(lake: Lake, tracking: Tracking | None, digest: str, places: Pl
         "aliases": list(version.aliases) if version else [],
         "created_at": found.created_at.isoformat(),
         "detector": found.detector,
+        "training": found.training,
         "place": _place(lake, folder(digest)),
         "url": places.page(f"models/{digest}"),
         "card": _card(card),

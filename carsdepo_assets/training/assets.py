@@ -5,8 +5,10 @@ from typing import Any
 import dagster as dg
 
 from carsdepo_assets import __version__
+from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.compute.local import LocalCompute
-from carsdepo_assets.compute.metadata import picture
+from carsdepo_assets.compute.metadata import picture, rounded
+from carsdepo_assets.lake.trainings import Outcome
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
@@ -23,10 +25,11 @@ def candidate_model(
 ) -> dg.MaterializeResult:
     """Weights trained by the recipe on the dataset, with their card and `lineage.json`, at `models/<digest>/`.
 
-    A worker process trains and reports every epoch to this run's log and to MLflow. The same dataset and recipe as the
-    last candidate's give that candidate again.
+    A worker process trains and reports to this run's log, to MLflow and to `training/progress.json` while it does.
+    The same dataset and recipe as a judged model's give that model again.
     """
     from carsdepo_assets.training import candidates
+    from carsdepo_assets.training.naming import run_name
     from carsdepo_assets.training.worker import MlflowSpec, TrainingSpec, spec_json
 
     opened = lake.open()
@@ -38,21 +41,23 @@ def candidate_model(
             data_version=dg.DataVersion(standing),
             metadata={"digest": standing, "reused": True, "dataset_version": plan.dataset},
         )
-    with tracking.during(context, tags={"dataset_version": plan.dataset}) as mlflow_run:
+    name = run_name(opened, plan.dataset, plan.recipe)
+    with tracking.during(context, tags={"dataset_version": plan.dataset}, name=name) as mlflow_run:
         store = tracking.tracking()
         spec = TrainingSpec(
             lake=lake.url,
             dataset_version=plan.dataset,
             recipe=plan.recipe,
             work=str(lake.work("training")),
+            home=lake.home,
             mlflow=MlflowSpec(
-                uri=store.uri,
+                uri=store.uri if tracking.uri is None else None,
                 experiment=store.experiment,
                 run_id=mlflow_run,
                 artifacts=str(store.artifacts) if store.artifacts else None,
             ),
             dagster_run_id=context.run.run_id,
-            policy_file=policy.file,
+            policy=policy.read(),
         )
         result = compute.run(context, "carsdepo_assets.training.worker", spec_json(spec))
     assert result.metadata is not None
@@ -81,14 +86,14 @@ def evaluation(
     with tracking.during(context) as mlflow_run:
         tracking.tracking().log_row(mlflow_run, logged, step=0)
     metadata: dict[str, Any] = {
-        **judged.figures,
+        **rounded(judged.figures),
         "photographs": judged.photographs,
         "boxes": judged.boxes,
         "groups": judged.groups,
         "verdict": judged.verdict,
         "dataset_version": judged.dataset,
         "golden_version": judged.golden,
-        "report": dg.MetadataValue.path(f"{lake.url}/{judged.report_key}"),
+        "report": lake.link(judged.report_key),
     }
     metadata["classes"] = dg.MetadataValue.table([dg.TableRecord(row) for row in judged.per_class])
     if judged.comparison:
@@ -126,17 +131,29 @@ def evaluation(
     ],
 )
 def registered_model(
-    context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource, tracking: MlflowTracking
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    policy: PolicyResource,
+    tracking: MlflowTracking,
+    alerts: AlertsResource,
 ) -> dg.MaterializeResult:
-    """The model's version in MLflow's registry; alias `candidate` where the policy's floors are met."""
+    """The model's version in MLflow's registry; alias `candidate` where the policy's floor is met.
+
+    Under it people are told, and the labels do not count as learnt: `retrain` tries the policy's fallbacks.
+    """
     from carsdepo_assets.lake.models import folder
     from carsdepo_assets.training import candidates
     from carsdepo_assets.training.registering import register_candidate
+    from carsdepo_assets.training.telling import under_floor
 
-    opened = lake.open()
+    opened, rules = lake.open(), policy.read()
     candidate = candidates.current(opened)
+
+    def tell(outcome: Outcome) -> None:
+        alerts.send(opened, rules, **under_floor(outcome, candidate, alerts.run_url(context.run.run_id)))
+
     with tracking.during(context, last=True) as mlflow_run:
-        done = register_candidate(opened, tracking.tracking(), candidate, policy.read(), mlflow_run)
+        done = register_candidate(opened, tracking.tracking(), candidate, rules, mlflow_run, tell)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"{done.version}:{candidate.digest}"),
         metadata={
@@ -144,8 +161,8 @@ def registered_model(
             "digest": candidate.digest,
             "alias": done.alias or "none",
             "verdict": done.verdict,
-            **done.figures,
-            "lineage": dg.MetadataValue.path(f"{lake.url}/{folder(candidate.digest)}/lineage.json"),
+            **rounded(done.figures),
+            "lineage": lake.link(f"{folder(candidate.digest)}/lineage.json"),
         },
         check_results=[
             dg.AssetCheckResult(

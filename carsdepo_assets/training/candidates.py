@@ -8,9 +8,11 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.detectors.base import Recipe
+from carsdepo_assets.detectors.recipe_changes import read_recipe
 from carsdepo_assets.lake.datasets import LATEST as DATASET
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import is_complete
+from carsdepo_assets.lake.trainings import AskedBy, trained_before
 
 RECIPE = "recipes/latest.json"
 CANDIDATE = "training/candidate.json"
@@ -23,7 +25,8 @@ class NotReady(LookupError):
 class Plan(BaseModel):
     """What the next training works on. label_state: annotation revisions that the dataset's build had seen, `seen_at`.
 
-    seen_at is None for datasets of a version that did not record it.
+    seen_at is None for datasets of a version that did not record it. why: of the recipe, in sentences. fallback: the
+    policy's fallback that made the recipe; None: the recipe itself. asked_by: who asked for the recipe.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -32,6 +35,9 @@ class Plan(BaseModel):
     recipe: Recipe
     label_state: int
     seen_at: datetime | None = None
+    why: tuple[str, ...] = ()
+    fallback: str | None = None
+    asked_by: AskedBy = "person"
 
 
 class Candidate(Plan):
@@ -43,26 +49,32 @@ def plan(lake: Lake) -> Plan:
     for key, asset in ((DATASET, "dataset"), (RECIPE, "recipe")):
         if not lake.exists(key):
             raise NotReady(f"{lake.url} has no {key}: materialize `{asset}` first.")
-    dataset = json.loads(lake.get(DATASET))
-    recipe = Recipe.model_validate_json(lake.get(f"recipes/{json.loads(lake.get(RECIPE))['digest']}.json"))
+    dataset, pointer = json.loads(lake.get(DATASET)), json.loads(lake.get(RECIPE))
     return Plan(
-        dataset=dataset["version"], recipe=recipe, label_state=dataset["label_state"], seen_at=dataset.get("at")
+        dataset=dataset["version"],
+        recipe=read_recipe(lake, pointer["digest"]),
+        label_state=dataset["label_state"],
+        seen_at=dataset.get("at"),
+        why=tuple(pointer.get("why", ())),
+        fallback=pointer.get("fallback"),
+        asked_by=pointer.get("asked_by", "person"),
     )
 
 
 def standing(lake: Lake, wanted: Plan) -> str | None:
-    """The digest of the candidate when it was trained on just this dataset by just this recipe; else None.
+    """The digest of a model that was trained on just this dataset by just this recipe; None where there is none.
 
-    Newer labels that change nothing (the same boxes again) leave the candidate standing, at the newer label state.
+    It becomes the candidate for what is wanted now: newer labels that change nothing (the same boxes again) leave it
+    standing, at the newer label state.
     """
-    if not lake.exists(CANDIDATE):
-        return None
-    last = current(lake)
-    if (last.dataset, last.recipe) != (wanted.dataset, wanted.recipe) or not is_complete(lake, last.digest):
-        return None
-    if (last.label_state, last.seen_at) != (wanted.label_state, wanted.seen_at):
-        write(lake, wanted, last.digest)
-    return last.digest
+    last = current(lake) if lake.exists(CANDIDATE) else None
+    same = [last.digest] if last and (last.dataset, last.recipe) == (wanted.dataset, wanted.recipe) else []
+    for digest in [*same, *trained_before(lake, wanted.dataset, wanted.recipe.digest())]:
+        if is_complete(lake, digest):
+            if last is None or last.digest != digest or Plan.model_validate(last.model_dump()) != wanted:
+                write(lake, wanted, digest)
+            return digest
+    return None
 
 
 def write(lake: Lake, done: Plan, digest: str) -> None:

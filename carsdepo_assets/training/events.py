@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from carsdepo_assets.redaction import redact, scrub
+
 if TYPE_CHECKING:
     from dagster_pipes import PipesContext
 
@@ -40,12 +42,13 @@ class PipesEvents:
         self._context = context
 
     def log(self, line: str) -> None:
+        line = redact(line)
         print(line, flush=True)  # for whoever watches the process: a terminal, or the run's compute log
         self._context.log.info(line)
 
     def report(self, result: Mapping[str, Any], data_version: str) -> None:
         rows = result["history"]
-        figures = {k: v for k, v in result.items() if k != "history" and v is not None}
+        figures = {k: _shown(v) for k, v in result.items() if k != "history" and v is not None}
         self._context.report_asset_materialization(
             metadata={**figures, "history": {"type": "table", "raw_value": table(rows)}}, data_version=data_version
         )
@@ -78,7 +81,15 @@ def open_events() -> Iterator[Events]:
     else:
         opened = open_dagster_pipes()
     with opened as context:
-        yield PipesEvents(context)
+        try:
+            yield PipesEvents(context)
+        except Exception as error:
+            scrub(error)  # the channel reports it; errors of HTTP and database libraries quote whole URLs
+            raise
+
+
+def _shown(value: Any) -> Any:
+    return _short(value) if isinstance(value, float) else value
 
 
 def _short(value: float | None) -> float | str:

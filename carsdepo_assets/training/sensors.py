@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
-from carsdepo_assets.compute.run_states import attempts, under_way
-from carsdepo_assets.lake.label_state import LABEL_STATE_TAG
+from carsdepo_assets.alerts.resources import AlertsResource
+from carsdepo_assets.compute.run_states import Attempts, count, under_way
+from carsdepo_assets.lake.label_state import FALLBACK_TAG, LABEL_STATE_TAG
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
@@ -24,36 +30,68 @@ train_job = dg.define_asset_job(
     job=train_job,
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Compares the labels in the lake with those of the last trained model; state, not events, "
-    "so labels and drift reports that come while a model trains are seen afterwards.",
+    description="Compares the labels in the lake with those of the last model that met the floor; state, not events, "
+    "so labels and drift reports that come while a model trains are seen afterwards. After a model under the floor the "
+    "policy's fallbacks follow, each once for a state of the labels; then a person is asked.",
 )
 def retrain(
-    context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
+    context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource, alerts: AlertsResource
 ) -> dg.RunRequest | dg.SkipReason:
-    from carsdepo_assets.lake.label_state import label_state, newest_label, run_key, trained_at, trained_state
-    from carsdepo_assets.training.retraining import Due, Situation, asked_by, due
+    from carsdepo_assets.lake.label_state import newest_label, run_key, trained_at
+    from carsdepo_assets.registry.learning import learning
+    from carsdepo_assets.training import fallbacks
+    from carsdepo_assets.training.retraining import Due, GivenUp, PersonAsked, asked_by, due, situation
+    from carsdepo_assets.training.telling import needs_person
 
-    opened, rules = lake.open(), policy.read()
-    labels, newest = label_state(opened), newest_label(opened)
-    # What the drift router or a person started at this state counts as an attempt too; what a kill ended does not.
-    tags = {LABEL_STATE_TAG: str(labels)}
-    tried = attempts(context.instance, TRAIN_JOB, tags)
-    asked = asked_by(opened, trained_at(opened))
-    situation = Situation(
-        labels=labels,
-        trained=trained_state(opened),
-        asked_by=asked,
-        training=under_way(context.instance, TRAIN_JOB),
-        ingesting=under_way(context.instance, "ingest_labels"),
-        newest_label_s=(datetime.now(UTC) - newest).total_seconds() if newest else None,
-        attempts=tried.counted(rules.runs.max_interruptions),
-    )
-    answer = due(situation, rules.training)
+    opened, rules, weights = lake.open(), policy.read(), Path(lake.home, "weights")
+    # Before what came of the trainings is read: of a run that has ended, the outcome is stored by then.
+    training = under_way(context.instance, TRAIN_JOB)
+    newest, asked = newest_label(opened), asked_by(opened, trained_at(opened))
+    now = learning(opened, rules)
+    tags = {LABEL_STATE_TAG: str(now.label_state)}
+    facts: dict[str, object] = {
+        "asked_by": asked,
+        "training": training,
+        "ingesting": under_way(context.instance, "ingest_labels"),
+        "newest_label_s": (datetime.now(UTC) - newest).total_seconds() if newest else None,
+    }
+    runs = _runs(context.instance, tags)
+    while True:
+        impossible = partial(fallbacks.impossible, opened, now, weights)
+        tried = runs[now.next or ""]
+        counted = tried.counted(rules.runs.max_interruptions)
+        answer = due(situation(now, attempts=counted, **facts), rules.training, impossible)
+        if not isinstance(answer, GivenUp):
+            break
+        context.log.warning(f"{answer.fallback or 'The training'}: {answer.reason}")
+        fallbacks.give_up(opened, now, answer)
+        before, now = now, learning(opened, rules)  # decided on what is stored, so that a kill repeats nothing
+        if now.label_state != before.label_state:
+            return dg.SkipReason("Newer labels came: the next tick looks at them.")
+    if isinstance(answer, PersonAsked):
+        alerts.send(opened, rules, **needs_person(now))
+        return dg.SkipReason(now.said)
     if not isinstance(answer, Due):
         return dg.SkipReason(answer)
+    tags |= {DRIFT_TAG: asked} if asked is not None else {}
+    config: dict[str, Any] = {}
+    if answer.fallback is not None:
+        tags[FALLBACK_TAG] = answer.fallback
+        change = {"fallback": answer.fallback, "label_state": now.label_state}
+        config = {"ops": {"recipe": {"config": change}}}
     return dg.RunRequest(
-        run_key=run_key(labels, tried.runs + 1), tags=tags | ({DRIFT_TAG: asked} if asked is not None else {})
+        run_key=run_key(now.label_state, tried.runs + 1, answer.fallback), run_config=config, tags=tags
     )
+
+
+def _runs(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> defaultdict[str, Attempts]:
+    """Runs of the job with these tags, whoever started them, by the fallback that they tried, `recipe` without one."""
+    from carsdepo_assets.lake.trainings import RECIPE_ITSELF
+
+    found: defaultdict[str, list[dg.DagsterRun]] = defaultdict(list)
+    for run in instance.get_runs(dg.RunsFilter(job_name=TRAIN_JOB, tags=dict(tags))):
+        found[run.tags.get(FALLBACK_TAG, RECIPE_ITSELF)].append(run)
+    return defaultdict(lambda: Attempts(0, 0), {what: count(runs) for what, runs in found.items()})
 
 
 @dg.sensor(

@@ -26,12 +26,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, folder, read_card, weights_path, write_model
-from carsdepo_assets.policy import Policy, load_policy
+from carsdepo_assets.policy import Policy
+from carsdepo_assets.redaction import install
 from carsdepo_assets.registry.lineage import build_lineage
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.training.events import Events, open_events
 from carsdepo_assets.training.fit import Fit, fit
+from carsdepo_assets.training.naming import run_name
 from carsdepo_assets.training.watchdog import PARENT_VARIABLE, follow_parent
+from carsdepo_assets.training.watching import Watching, first_progress
 
 
 class MlflowSpec(BaseModel):
@@ -39,7 +42,7 @@ class MlflowSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    uri: str
+    uri: str | None = Field(None, description="None: the server that CARSDEPO_MLFLOW names, password and all")
     experiment: str = "carsdepo"
     artifacts: str | None = None
     run_id: str | None = None
@@ -54,10 +57,12 @@ class TrainingSpec(BaseModel):
     dataset_version: str
     recipe: Recipe
     work: str = Field(description="folder for checkpoints; survives a kill")
+    home: str | None = Field(
+        None, description="what a relative path in recipe.init starts from; None: the working folder"
+    )
     mlflow: MlflowSpec | None = None
     dagster_run_id: str | None = None
-    policy: Policy | None = None
-    policy_file: str | None = Field(None, description="carsdepo.toml; `policy` goes before it")
+    policy: Policy = Policy()
 
     def key(self) -> str:
         """Names the work folder: one for each dataset and recipe (which names the model that it starts from)."""
@@ -74,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m carsdepo_assets.training.worker", description=__doc__)
     parser.add_argument("--spec", type=Path, required=True, help="JSON file: see TrainingSpec")
     options = parser.parse_args(arguments)
+    install()
     parent = os.environ.get(PARENT_VARIABLE)
     if parent is not None:
         follow_parent(int(parent))
@@ -104,8 +110,7 @@ def read_spec(path: Path) -> TrainingSpec:
 
 def train(spec: TrainingSpec, work: Path, events: Events) -> None:
     """Trains in `work`, stores the model in the lake and reports it once."""
-    policy = spec.policy or load_policy(Path(spec.policy_file) if spec.policy_file else None)
-    lake = Lake.open(spec.lake)
+    policy, lake = spec.policy, Lake.open(spec.lake)
     recipe = resolve_init(spec, lake)
     with tracked(spec) as (tracking, run_id):
         started = time.monotonic()
@@ -114,18 +119,23 @@ def train(spec: TrainingSpec, work: Path, events: Events) -> None:
         if tracking is not None and run_id is not None:
             tracking.log_params(run_id, {"dataset_version": spec.dataset_version, **_flat(spec.recipe)})
 
-        def report(row: dict[str, float]) -> None:
-            epoch = int(row["epoch"])
-            figures = {k: v for k, v in row.items() if k != "epoch"}
-            events.log(f"epoch {epoch}/{recipe.epochs}: " + ", ".join(_said(k, v) for k, v in figures.items()))
-            if tracking is not None and run_id is not None:
-                tracking.log_row(run_id, figures, step=epoch)
-
-        done = fit(lake, spec.dataset_version, recipe, policy, work, report)
-        card, result = store(spec, lake, policy, done, run_id, time.monotonic() - started)
+        first = first_progress(spec.dagster_run_id, spec.recipe.detector, spec.dataset_version, spec.recipe.digest())
+        with Watching(lake, events, policy.training, first, tracking, run_id) as watching:
+            done = fit(
+                lake,
+                spec.dataset_version,
+                recipe,
+                policy,
+                work,
+                watching.report,
+                watch=watching.watch,
+                trained=watching.trained,
+            )
+            card, result = store(spec, lake, policy, done, run_id, time.monotonic() - started)
+            watching.stored(done.trained, {"threshold": card.threshold})
         if tracking is not None and run_id is not None:
-            tracking.log_row(run_id, {"threshold": card.threshold}, step=len(done.trained.history))
             tracking.client.set_tag(run_id, "model_digest", card.digest)
+            tracking.client.set_tag(run_id, "training", done.trained.ended)
         events.report(result, card.digest)
 
 
@@ -145,18 +155,23 @@ def store(
         threshold_from=done.threshold_from,
         dataset_version=spec.dataset_version,
         recipe=recipe,
+        training=done.trained.ended,
     )
     result = {
         "digest": digest,
         "detector": spec.recipe.detector,
         "dataset_version": spec.dataset_version,
         "epochs": len(done.trained.history),
+        "steps": done.trained.steps,
+        "planned_steps": done.trained.planned_steps,
+        "stopped_by_time": done.trained.stopped_by_time,
+        "training": done.trained.ended,
         "seconds": round(seconds, 1),
         "val_map50": done.last("val_map50"),
         "threshold": done.threshold,
         "threshold_from": done.threshold_from,
         "bytes": len(done.weights),
-        "model": f"{lake.url.rstrip('/')}/{folder(digest)}",
+        "model": folder(digest),
         "mlflow_run_id": run_id,
         "history": done.trained.history,
     }
@@ -169,6 +184,7 @@ def store(
         recipe_digest=spec.recipe.digest(),
         policy_digest=policy.digest(),
         environment=done.trained.environment,
+        training=done.trained.ended,
         initialised_from=spec.recipe.champion if spec.recipe.init == "champion" else None,
         mlflow_run_id=run_id,
         dagster_run_id=spec.dagster_run_id,
@@ -178,7 +194,12 @@ def store(
 
 
 def resolve_init(spec: TrainingSpec, lake: Lake) -> Recipe:
-    """The recipe, `champion` replaced by its weights. Raises SpecError when none is named or it is of another kind."""
+    """The recipe, `champion` or a file below the home replaced by the path of the weights.
+
+    Raises SpecError when no champion is named or it is of another kind.
+    """
+    if spec.home is not None and "/" in spec.recipe.init:
+        return spec.recipe.model_copy(update={"init": str(Path(spec.home, spec.recipe.init))})
     if spec.recipe.init != "champion":
         return spec.recipe
     if spec.recipe.champion is None:
@@ -212,11 +233,14 @@ def tracked(spec: TrainingSpec) -> Iterator[tuple[Tracking | None, str | None]]:
         yield None, None
         return
     artifacts = Path(spec.mlflow.artifacts) if spec.mlflow.artifacts else None
-    tracking = Tracking(spec.mlflow.uri, spec.mlflow.experiment, artifacts)
+    uri = spec.mlflow.uri or os.environ.get("CARSDEPO_MLFLOW")
+    if not uri:
+        raise SpecError("the spec names no MLflow store, so that CARSDEPO_MLFLOW must: it is unset.")
+    tracking = Tracking(uri, spec.mlflow.experiment, artifacts)
     if spec.mlflow.run_id is not None:
         yield tracking, spec.mlflow.run_id
         return
-    run_id = tracking.begin(None, f"{spec.recipe.detector} {spec.dataset_version[:12]}")
+    run_id = tracking.begin(None, run_name(Lake.open(spec.lake), spec.dataset_version, spec.recipe))
     try:
         yield tracking, run_id
     except (KeyboardInterrupt, SystemExit):
@@ -232,10 +256,6 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
     said = recipe.model_dump(mode="json")
     said |= {f"extra.{k}": v for k, v in said.pop("extra").items()}
     return {f"recipe.{k}": v for k, v in said.items()}
-
-
-def _said(name: str, value: Any) -> str:
-    return f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

@@ -14,12 +14,16 @@ from typing import Any
 
 @dataclass
 class Receiver:
-    """statuses: of the next answers, the last one for ever. wait_s: before each answer. bodies: what came, as JSON."""
+    """statuses: of the next answers, the last one for ever. wait_s: before each answer. bodies: what came, as JSON.
+
+    asked: for each of them, the path with its query and the Authorization header.
+    """
 
     port: int = 0
     statuses: list[int] = field(default_factory=lambda: [200])
     wait_s: float = 0.0
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[tuple[str, str]] = field(default_factory=list)
 
     def url(self, scheme: str = "http") -> str:
         return f"{scheme}://127.0.0.1:{self.port}/hook"
@@ -31,6 +35,7 @@ def receiver() -> Iterator[Receiver]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            state.asked.append((self.path, self.headers.get("Authorization", "")))
             state.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             time.sleep(state.wait_s)
             self.send_response(state.statuses.pop(0) if len(state.statuses) > 1 else state.statuses[0])

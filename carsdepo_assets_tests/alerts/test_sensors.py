@@ -48,7 +48,7 @@ def resources(lake: Lake, port: int = 1) -> dict[str, Any]:
     url = f"http://127.0.0.1:{port}"
     return {
         "lake": LakeResource(url=lake.url, home=lake.url),
-        "policy": PolicyResource(file="absent.toml"),
+        "policy": PolicyResource(files=["absent.toml"]),
         "services": ServicesResource(production=url, staging=url),
         "alerts": AlertsResource(dagster_url="http://dagster"),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from carsdepo_assets.business import assets, sensors
+from carsdepo_assets.business import assets, ingest, sensors
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.resources import LakeResource, PolicyResource
 from carsdepo_assets_tests.business.business_rows import drop
@@ -35,7 +35,7 @@ def lake(tmp_path: Path) -> Lake:
 def resources(tmp_path: Path) -> dict[str, dg.ConfigurableResource]:
     return {
         "lake": LakeResource(url=str(tmp_path / "lake"), home=str(tmp_path)),
-        "policy": PolicyResource(file=str(tmp_path / "carsdepo.toml")),
+        "policy": PolicyResource(files=[str(tmp_path / "carsdepo.toml")]),
     }
 
 
@@ -114,6 +114,33 @@ def test_the_sensor_compares_states(
     assert "Nothing new" in str(tick(resources, instance))
 
 
+def test_a_file_whose_time_alone_changed_starts_no_run_and_is_hashed_once(
+    lake: Lake,
+    resources: dict[str, dg.ConfigurableResource],
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = drop(lake, "disputes", "a.csv", "D1,T1,2026-07-20,damage,100,EUR")
+    assert lake.root is not None
+    now = time.time()
+    os.utime(lake.root / key, (now - 900, now - 900))
+    definitions(resources).resolve_job_def("business").execute_in_process(instance=instance)
+    rows = lake.read("disputes").num_rows, lake.read("quarantine").num_rows
+    read: list[str] = []
+    real = ingest._sha256
+    monkeypatch.setattr(
+        ingest, "_sha256", lambda lake, entry, policy: read.append(entry.key) or real(lake, entry, policy)
+    )
+    os.utime(lake.root / key, (now - 600, now - 600))
+    for _ in range(3):
+        assert "Nothing new" in str(tick(resources, instance))
+    assert read == [key]
+    assert (lake.read("disputes").num_rows, lake.read("quarantine").num_rows) == rows
+    drop(lake, "disputes", "a.csv", "D1,T1,2026-07-20,damage,101,EUR")  # as long as before
+    os.utime(lake.root / key, (now - 300, now - 300))
+    assert isinstance(tick(resources, instance), dg.RunRequest)
+
+
 def test_a_run_that_fails_is_tried_again_and_then_given_up(
     lake: Lake, resources: dict[str, dg.ConfigurableResource], instance: dg.DagsterInstance
 ) -> None:
@@ -127,7 +154,9 @@ def test_a_run_that_fails_is_tried_again_and_then_given_up(
         assert isinstance(request, dg.RunRequest)
         keys.append(request.run_key)
         instance.create_run_for_job(
-            definitions(resources).resolve_job_def("business"), status=dg.DagsterRunStatus.FAILURE, tags=request.tags
+            definitions(resources).resolve_job_def("business"),
+            status=dg.DagsterRunStatus.FAILURE,
+            tags={**request.tags, "dagster/failure_reason": "STEP_FAILURE"},
         )
     assert len(set(keys)) == 3
     assert "did not finish" in str(tick(resources, instance))

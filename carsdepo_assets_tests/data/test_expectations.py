@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from carsdepo_assets.data.expectations import validate_images, validate_labels, validate_uploads
+from carsdepo_assets.data.expectations import validate_groups, validate_images, validate_labels, validate_uploads
 from carsdepo_assets.policy import Policy
 
 RULES = Policy()
@@ -92,8 +92,7 @@ def test_uploads(frame: pd.DataFrame, broken: list[str], rows: int) -> None:
         (images({}, {"luma_mean": None}), 0, ["luma_mean is known"], "ERROR", 1),
         (images({}, {"luma_p95": 1.0}), 0, [], "ERROR", 0),
         (images({"luma_p95": 1.0}, {"luma_p95": 1.0}, {}), 0, ["share of black photographs at most 50%"], "ERROR", 0),
-        (images({"group_hint": None, "listing": "L1"}), 0, [], "ERROR", 0),
-        (images({"group_hint": None}, {"group_hint": None}, {}), 0, ["group or listing is known"], "WARN", 2),
+        (images({"group_hint": None}, {"group_hint": None}), 0, [], "ERROR", 0),
     ],
 )
 def test_images(frame: pd.DataFrame, refused: int, broken: list[str], severity: str, rows: int) -> None:
@@ -101,6 +100,24 @@ def test_images(frame: pd.DataFrame, refused: int, broken: list[str], severity: 
     assert (found.passed, found.severity, list(found.statistics["failed"])) == (not broken, severity, broken)
     assert len(found.failing_rows) == rows
     assert all(rule in found.summary for rule in broken)
+
+
+@pytest.mark.parametrize(
+    ("frame", "passed", "rows"),
+    [
+        (images(), True, 0),
+        (images({}), True, 0),
+        (images({"group_hint": None, "listing": "L1"}), True, 0),
+        (images({"group_hint": None}, {}), True, 0),
+        (images({"group_hint": None}, {"group_hint": None}, {}), False, 2),
+    ],
+)
+def test_photographs_of_unknown_cars_warn_and_say_what_to_do(frame: pd.DataFrame, passed: bool, rows: int) -> None:
+    outcome = validate_groups(frame)
+    assert (outcome.passed, len(outcome.failing_rows)) == (passed, rows)
+    if not passed:
+        assert outcome.severity == "WARN"
+        assert "manifest.csv with the columns file and group" in outcome.summary
 
 
 SIZES = pd.DataFrame({"image_id": [sha(0)], "width": [100], "height": [50]})

@@ -51,7 +51,8 @@ def batch_of(requests: list[dg.RunRequest]) -> str:
 def ran(
     instance: DagsterInstance, batch: str, status: DagsterRunStatus, job: str = "ingest_uploads", **tags: str
 ) -> None:
-    instance.add_run(dg.DagsterRun(job, status=status, tags={"dagster/partition": batch, **tags}))
+    said = {"dagster/partition": batch, "dagster/failure_reason": "STEP_FAILURE", **tags}
+    instance.add_run(dg.DagsterRun(job, status=status, tags=said))
 
 
 def test_a_batch_whose_partition_was_added_before_a_kill_gets_its_run(lake: Lake, instance: DagsterInstance) -> None:

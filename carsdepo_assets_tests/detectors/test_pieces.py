@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from carsdepo_assets.detectors import ultralytics_settings
 from carsdepo_assets.detectors.augmentation import Augmentation, augment, to_square, visible_boxes
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.catalogue import NAMES, default_recipe, get_detector
 from carsdepo_assets.detectors.checkpoints import (
+    CHECKPOINT_FORMAT,
     DetectorError,
-    Pace,
     fingerprint,
     read_checkpoint,
     read_weights,
@@ -21,6 +23,7 @@ from carsdepo_assets.detectors.checkpoints import (
     write_weights,
 )
 from carsdepo_assets.detectors.frames import check_image, to_image_frame
+from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.yolo_folder import label_lines, write_yolo_folder
 from carsdepo_assets_tests.detectors.scenes import scenes
 
@@ -107,13 +110,35 @@ def test_a_checkpoint_belongs_to_one_training(tmp_path: Path) -> None:
     ]
     assert len({mark, *others}) == 4
     assert fingerprint(dataclasses.replace(data, images=data.images[::-1]), recipe) == mark
+    # Where the file of initial weights lies is no part of it: the home may have been moved.
+    starts = [recipe.model_copy(update={"init": f"{home}/weights/{file}.pt"}) for file in "ab" for home in ("/x", "/y")]
+    assert len({fingerprint(data, start) for start in starts}) == 2
     path = tmp_path / "checkpoint.pt"
     assert read_checkpoint(path, mark) is None
-    write_torch(path, {"format": "carsdepo-checkpoint-1", "fingerprint": mark, "epoch": 3})
+    write_torch(path, {"format": CHECKPOINT_FORMAT, "fingerprint": mark, "epoch": 3})
     assert read_checkpoint(path, others[0]) is None
     found = read_checkpoint(path, mark)
     assert found is not None
     assert found["epoch"] == 3
+
+
+def test_settings_of_ultralytics_name_the_home_where_it_lies_now(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    ultralytics_settings._prepare(old)
+    assert str(old / "weights") in (old / "Ultralytics/settings.json").read_text()
+    old.rename(new)
+    ultralytics_settings._prepare(new)
+    file = new / "Ultralytics/settings.json"
+    said = json.loads(file.read_text())
+    assert [said[f"{name}_dir"] for name in ("datasets", "weights", "runs")] == [
+        str(new / name) for name in ("datasets", "weights", "runs")
+    ]
+    assert str(old) not in file.read_text()
+    assert said["sync"] is False
+    written = file.stat().st_mtime_ns
+    ultralytics_settings._prepare(new)
+    assert file.stat().st_mtime_ns == written
+    assert not old.exists()
 
 
 def test_weights_say_whose_they_are(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def photographs() -> Path:
 def test_the_loop_runs_on_real_photographs(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = Settings.read({"CARSDEPO_POLICY": str(tmp_path / "none.toml")}, home=tmp_path / "home")
+    settings = Settings.read({"CARSDEPO_POLICY_FOLDER": str(tmp_path)}, home=tmp_path / "home")
     for name, value in settings.variables().items():
         monkeypatch.setenv(name, value)  # Pipeline.open sets them too; this puts them back
     with Pipeline.open(settings) as pipeline:

@@ -71,7 +71,7 @@ def test_the_suggested_recipes_are_configurations_that_training_takes(lake: Lake
     report(lake, "r1")
     said = open_experiment(lake, tracking, "r1", "dark", None, now=NOW)
     configs = [r["train"]["ops"]["recipe"]["config"] for r in said["recipes"]]
-    made = [choose_recipe(Policy(), manifest, Path("none"), **config) for config in configs]
+    made = [choose_recipe(Policy(), manifest, Path("none"), **config).recipe for config in configs]
     assert len({recipe.digest() for recipe in made}) > 1
     assert f"{manifest['split'].to_pylist().count('train')} training photographs" in said["recipes"][0]["why"]
 
@@ -88,7 +88,7 @@ def _materialize(home: Path, report_id: str | None) -> dg.ExecuteInProcessResult
     upstream = [dg.AssetSpec(key) for key in ("images", "labels", "drift_report")]
     resources = {
         "lake": LakeResource(url=str(home / "lake"), home=str(home)),
-        "policy": PolicyResource(file=str(home / "carsdepo.toml")),
+        "policy": PolicyResource(files=[str(home / "carsdepo.toml")]),
         "tracking": MlflowTracking(home=str(home)),
     }
     defs = dg.Definitions(assets=[labelling_queue, *upstream], jobs=[cut_queue_job], resources=resources)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 import subprocess
 import sys
@@ -43,7 +42,8 @@ def settings_of(folder: Path, policy: str = "", **changes: Any) -> Settings:
     """Settings below `folder`, with the policy's TOML."""
     file = folder / "carsdepo.toml"
     file.write_text(policy)
-    return Settings.read({"CARSDEPO_POLICY": str(file)}, home=folder / "home").model_copy(update=changes)
+    settings = Settings.read({"CARSDEPO_POLICY": str(file)}, home=folder / "home")
+    return Settings(**dict(settings) | changes)
 
 
 def deploy(lake: Lake, stage: ledger.Stage, digest: str, version: int = 1) -> ledger.Event:
@@ -89,7 +89,7 @@ def service(
     with log.open("w") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-m", module, stage],
-            env={**os.environ, **settings.variables()},
+            env=settings.child_environment(*settings.service_secrets()),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=stderr,

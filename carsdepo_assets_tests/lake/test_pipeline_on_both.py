@@ -78,6 +78,19 @@ def test_the_whole_way_and_again(lake: Lake) -> None:
     check(lake, version)
 
 
+def test_put_again_as_it_was_nothing_is_new(lake: Lake) -> None:
+    run(lake, *plan(lake))
+    files = {o.key: lake.get(o.key) for o in lake.list("raw")}
+    time.sleep(1.1)  # S3 knows seconds
+    for key, data in files.items():
+        lake.put(key, data)
+    assert plan_batches(lake, "uploads", RULES, NOW, close_all=True) == []
+    assert plan_batches(lake, "labels", RULES, NOW, close_all=True) == []
+    lake.put("raw/labels/1.txt", b"0 0.5 0.5 0.26 0.25\n")
+    (labels,) = plan_batches(lake, "labels", RULES, NOW, close_all=True)
+    assert [o.key for o in labels.objects] == ["raw/labels/1.txt"]
+
+
 def test_the_same_batches_by_two_processes_at_once(lake: Lake) -> None:
     batches = plan(lake)
     start = str(time.time() + 3)

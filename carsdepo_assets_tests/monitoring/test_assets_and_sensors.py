@@ -39,7 +39,7 @@ class House:
         self.policy_file.write_text("[monitoring]\nresamples = 400\n")
         self.resources: dict[str, Any] = {
             "lake": LakeResource(url=str(folder / "lake"), home=str(folder)),
-            "policy": PolicyResource(file=str(self.policy_file)),
+            "policy": PolicyResource(files=[str(self.policy_file)]),
             "alerts": AlertsResource(),
         }
         self.definitions = dg.Definitions(

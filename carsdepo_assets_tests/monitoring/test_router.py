@@ -10,9 +10,10 @@ import pytest
 
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.trainings import Outcome, record_outcome
 from carsdepo_assets.monitoring import routing
 from carsdepo_assets.monitoring.router import decide
-from carsdepo_assets.policy import MonitoringPolicy, Policy
+from carsdepo_assets.policy import Longer, MonitoringPolicy, Policy, TrainingPolicy
 from carsdepo_assets.registry import ledger
 from carsdepo_assets_tests.monitoring.a_lake import NOW, image_id, promote
 
@@ -188,6 +189,25 @@ def test_new_labels_are_counted_against_the_last_training(lake: Lake) -> None:
     lake.put("training/latest.json", b'{"label_state": 2}')
     later = put(lake, report("low", 0.03, report_id="r2", at=NOW + timedelta(hours=1)))
     assert routing.route(lake, later, Policy(), Told(), NOW).actions == ("queue",)
+
+
+def test_labels_that_no_training_could_learn_are_nothing_to_retrain_on(lake: Lake) -> None:
+    """While fallbacks are left a training still takes them up; after that a person is asked, and more labels are."""
+    lake.append("processed", [{"image_id": "i1"}], "p")
+    lake.append("annotations", [{"revision_id": "a", "image_id": "i1"}], "l")
+    policy = Policy(training=TrainingPolicy(fallbacks=(Longer(),)))
+
+    def under_floor(fallback: str | None) -> None:
+        made = Outcome(label_state=1, at=NOW, asked_by="retrain", fallback=fallback, outcome="under_floor", digest="m")
+        record_outcome(lake, made)
+
+    under_floor(None)
+    assert routing.route(lake, put(lake, report("low", 0.03)), policy, Told(), NOW).actions == ("retrain",)
+    under_floor("longer-3")
+    later = put(lake, report("low", 0.03, report_id="r2", at=NOW + timedelta(hours=1)))
+    route = routing.route(lake, later, policy, Told(), NOW)
+    assert route.actions == ("queue",)
+    assert "the 1 label revisions that are not learnt were tried, and their models stayed under the floor" in route.said
 
 
 def test_unknown_is_told_with_its_own_key(lake: Lake) -> None:

@@ -6,11 +6,13 @@ from carsdepo_assets.registry import models
 from carsdepo_assets.registry.tracking import Tracking
 
 
-def register(tracking: Tracking, digest: str, map50: float = 0.5, run_id: str | None = None) -> models.ModelVersion:
+def register(
+    tracking: Tracking, digest: str, map50: float = 0.5, run_id: str | None = None, lake_url: str = "/home/lake"
+) -> models.ModelVersion:
     return models.register(
         tracking,
         digest=digest,
-        lake_url="file:///lake/",
+        lake_url=lake_url,
         dataset_version="d1",
         detector="yolov8n",
         figures={"map50": map50},
@@ -32,8 +34,8 @@ def test_a_digest_is_registered_once(tracking: Tracking) -> None:
         1,
         "aaaa1111",
         "d1",
-        "file:///lake/models/aaaa1111",
-        "file:///lake/models/aaaa1111/lineage.json",
+        "models/aaaa1111",
+        "models/aaaa1111/lineage.json",
         {"map50": 0.5},
         run,
         ("candidate",),
@@ -69,7 +71,7 @@ def test_an_ambiguous_digest_is_refused(tracking: Tracking) -> None:
 
 def test_the_source_is_the_runs_own_artifact(tracking: Tracking) -> None:
     run = tracking.begin("dagster-1", "train")
-    register(tracking, "aaaa1111", run_id=run)
+    register(tracking, "aaaa1111", run_id=run, lake_url="s3://bucket/lake/")
     [found] = tracking.client.search_model_versions("name = 'carsdepo'")
     assert found.source == tracking.client.get_run(run).info.artifact_uri + "/model"
-    assert found.tags["lake_uri"] == "file:///lake/models/aaaa1111"
+    assert found.tags["lake_uri"] == "s3://bucket/lake/models/aaaa1111"

@@ -18,6 +18,11 @@ def test_a_run_is_found_again_and_runs_again(tracking: Tracking) -> None:
     assert tracking.begin("dagster-1", "train") == first
     assert tracking.status(first) == "RUNNING"
     assert tracking.begin("dagster-2", "train") != first
+    assert tracking.client.get_run(first).info.run_name == "train"
+    assert tracking.begin("dagster-1", "yolov8n, 700 photographs", rename=True) == first
+    assert tracking.client.get_run(first).info.run_name == "yolov8n, 700 photographs"
+    tracking.begin("dagster-1", "train")  # a later step, which does not know what the run is
+    assert tracking.client.get_run(first).info.run_name == "yolov8n, 700 photographs"
     assert tracking.find("dagster-1") == first
     assert tracking.find("dagster-3") is None
 
@@ -39,7 +44,8 @@ def test_everything_lies_at_home(tracking: Tracking, tmp_path: Path, monkeypatch
     monkeypatch.chdir(elsewhere)
     run = tracking.begin(None, "own")
     uri = tracking.log_text(run, "small", "model/where.json")
-    assert uri.startswith((tmp_path / "mlartifacts").as_uri())
+    assert uri == f"mlflow-artifacts:/{run}/artifacts/model/where.json"
+    assert (tmp_path / "mlartifacts" / run / "artifacts/model/where.json").read_text() == "small"
     assert list(elsewhere.iterdir()) == []
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.registry import aliases, ledger
-from carsdepo_assets.release.promoting import promote
+from carsdepo_assets.release import promoting
+from carsdepo_assets.release.promoting import GATE_LOCK, promote, roll_back
 from carsdepo_assets.release.validation import CHECKS, read_validation
 from carsdepo_assets_tests.release.world import World
 
@@ -315,3 +318,48 @@ def test_a_service_that_answers_no_inspection_fails_the_checks_not_the_asset(wor
     assert not kept.passed
     assert kept.latency == {}
     assert world.production() is None
+
+
+def test_a_rollback_waits_for_no_gate(world: World) -> None:
+    first, second = world.model("one", 0.5), world.model("two", 0.9)
+    world.promote(first)
+    world.promote(second)
+    with one_writer(world.lake, GATE_LOCK):
+        event = roll_back(world.lake, actor="ada", reason="false alarms", event_id="r1", dagster_run_id=None)
+    assert event.digest == first.digest
+
+
+def test_what_a_person_decides_while_the_gate_works_counts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = world.model("one", 0.5), world.model("two", 0.9)
+    world.promote(first)
+    judged = promoting.gate
+
+    def rejected_meanwhile(*args: Any, **options: Any) -> Any:
+        result = judged(*args, **options)
+        ledger.record(
+            world.lake, "production", "reject", digest=second.digest, version=2, actor="ada", reason="no", event_id="x"
+        )
+        return result
+
+    monkeypatch.setattr(promoting, "gate", rejected_meanwhile)
+    outcome = promote(world.lake, second, world.policy, dagster_run_id=None, reachable=lambda: None)
+    assert outcome.outcome == "refused"
+    assert world.production() == first.digest
+
+
+def test_the_gates_difference_is_a_metric_of_the_models_training(world: World) -> None:
+    runs = {name: world.tracking.begin(None, name) for name in ("one", "two")}
+    first, better = world.model("one", 0.6, run_id=runs["one"]), world.model("two", 0.9, run_id=runs["two"])
+    for version in (first, better, better):
+        assert world.promote(version).success
+
+    def logged(name: str, metric: str) -> list[float]:
+        return [m.value for m in world.tracking.client.get_metric_history(runs[name], metric)]
+
+    assert logged("one", "gate_map50_difference") == []  # there was nothing to compare it with
+    assert len(logged("one", "gate_challenger_map50")) == 1
+    [difference] = logged("two", "gate_map50_difference")  # once, though the promotion was repeated
+    assert difference > 0
+    compared = {r["challenger"]: json.loads(r["figures"]) for r in world.lake.read("gates").to_pylist()}
+    assert difference == compared[better.digest]["map50_difference"]
+    assert logged("two", "gate_map50_difference_low") == [compared[better.digest]["map50_difference_low"]]

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from pydantic import SecretStr
 
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.release import validation
@@ -31,7 +32,7 @@ def staged(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
     with pytest.MonkeyPatch.context() as patch, world_in(folder, patch) as world:
         world.rule("[inference]\nsegment_age_s = 1.0\n[release]\nvalidation_photographs = 6\nwait_s = 20\n")
-        settings = world.settings.model_copy(update={"api_key": "a key"})
+        settings = world.settings.model_copy(update={"api_key": SecretStr("a key")})
         with service(settings, "staging", "carsdepo_assets_tests.release.world") as running:
             world.services = ServicesResource(
                 production=world.stages["production"].url, staging=running.url, api_key="a key"

@@ -32,7 +32,7 @@ from carsdepo_assets.lake.datasets import LATEST, manifest_key
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path, write_model
 from carsdepo_assets.lake.schemas import BOX
-from carsdepo_assets.policy import Policy, load_policy
+from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger, models
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.registry.tracking import Tracking
@@ -137,10 +137,12 @@ class World:
 
     @property
     def policy(self) -> Policy:
-        return load_policy(self.settings.policy_file)
+        return self.settings.policy()
 
-    def model(self, name: str, skill: float, *, dice: str = "", validated: bool = True) -> models.ModelVersion:
-        """A registered candidate; validated: with a record that staging found it right."""
+    def model(
+        self, name: str, skill: float, *, dice: str = "", validated: bool = True, run_id: str | None = None
+    ) -> models.ModelVersion:
+        """A registered candidate; validated: with a record that staging found it right. run_id: its training's."""
         weights = json.dumps({"name": name, "skill": skill, "dice": dice}).encode()
         card = ModelCard(
             digest=digest_of(weights),
@@ -161,7 +163,7 @@ class World:
             dataset_version=DATASET,
             detector="squares",
             figures={"map50": skill},
-            run_id=None,
+            run_id=run_id,
         )
         if validated:
             self.validate(version)
@@ -200,7 +202,7 @@ class World:
     def resources(self) -> dict[str, Any]:
         return {
             "lake": LakeResource(url=self.lake.url, home=str(self.settings.home)),
-            "policy": PolicyResource(file=str(self.settings.policy_file)),
+            "policy": PolicyResource(files=[str(self.settings.policy_file)]),
             "services": self.services,
             "tracking": MlflowTracking(home=str(self.settings.home)),
             "alerts": AlertsResource(),

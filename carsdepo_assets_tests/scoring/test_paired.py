@@ -7,8 +7,9 @@ import pytest
 
 from carsdepo_assets.scoring.boxes import Detections
 from carsdepo_assets.scoring.evaluation import evaluate
-from carsdepo_assets.scoring.matching import ScoringError
-from carsdepo_assets.scoring.paired import paired_scores
+from carsdepo_assets.scoring.matching import ScoringError, flatten, match
+from carsdepo_assets.scoring.paired import Footing, paired_scores
+from carsdepo_assets.scoring.thresholds import counts
 from carsdepo_assets_tests.scoring.cases import found, random_images, truth
 
 
@@ -21,6 +22,27 @@ def _pick(items: list, indices: list[int]) -> list:
     return [items[i] for i in indices]
 
 
+def _at_footing(truths: list, detections: list, false_alarms: float) -> list[float]:
+    """Recall, then precision by class and of both, the slow way: every score as a threshold, a line between two."""
+    flat = flatten(truths, detections, 2)
+    matches = match(flat, 0.5)
+    points = []
+    for threshold in [2.0, *sorted({float(s) for s in flat.det_score}, reverse=True)]:
+        at = [counts(flat, matches, threshold, c) for c in (0, 1)]
+        points.append(np.array([*(c.tp for c in at), *(c.fp for c in at)], float))
+    budget = false_alarms * len(truths) + 1e-9
+    last = max(i for i, p in enumerate(points) if p[2:].sum() <= budget)
+    point = points[last]
+    if last + 1 < len(points):
+        step = points[last + 1] - point
+        point = point + step * (budget - 1e-9 - point[2:].sum()) / step[2:].sum()
+    there = np.array([(flat.truth_class == c).sum() for c in (0, 1)], float)
+    tp, fp = np.r_[point[:2], point[:2].sum()], np.r_[point[2:], point[2:].sum()]
+    there = np.r_[there, there.sum()]
+    with np.errstate(invalid="ignore"):
+        return [*(tp / there), *(tp / (tp + fp))]
+
+
 def test_against_the_long_way_round() -> None:
     """The images of the drawn groups copied out and both models evaluated anew, on the same draws."""
     truths, first = random_images(3, 24)
@@ -30,24 +52,21 @@ def test_against_the_long_way_round() -> None:
     mask = np.arange(24) % 2 == 0
     fast = paired_scores(
         truths, first, second, 2, [str(g) for g in groups],
-        thresholds=(0.3, 0.6), slices={"even": mask}, resamples=25, seed=5,
+        thresholds=(0.7, 0.6), slices={"even": mask}, resamples=25, seed=5,
     )  # fmt: skip
     rng = np.random.default_rng(5)
     differences = []
     for _ in range(25):
         images = [int(i) for g in rng.integers(0, 6, 6) for i in np.flatnonzero(groups == g)]
         even = [i for i in images if mask[i]]
-        row = []
-        for subset, name in ((images, "map50"), (images, "a"), (images, "b"), (even, "map50")):
-            figures = []
-            for detections, threshold in ((first, 0.3), (second, 0.6)):
-                result = evaluate(_pick(truths, subset), _pick(detections, subset), ["a", "b"], threshold=threshold)
-                value = result.map50 if name == "map50" else result.per_class[name].counts.recall
-                figures.append(np.nan if value is None else value)  # a draw without this class says nothing of it
-            row.append(figures[1] - figures[0])
-        differences.append(row)
+        figures = []
+        for detections in (first, second):
+            maps = [evaluate(_pick(truths, s), _pick(detections, s), ["a", "b"]).map50 for s in (images, even)]
+            footing = _at_footing(_pick(truths, images), _pick(detections, images), fast.footing.false_alarms)
+            figures.append(np.array([*(np.nan if m is None else m for m in maps), *footing]))
+        differences.append(figures[1] - figures[0])
     expected = np.nanquantile(np.array(differences), [0.025, 0.975], axis=0).T
-    got = [fast.map50, *fast.recalls, fast.slices["even"]]
+    got = [fast.map50, fast.slices["even"], *fast.recalls, fast.recall, *fast.precisions, fast.precision]
     np.testing.assert_allclose([[p.low, p.high] for p in got], expected, atol=1e-9)
 
 
@@ -55,12 +74,54 @@ def test_the_values_are_the_evaluators() -> None:
     truths, first = random_images(1, 40)
     _, second = random_images(1, 40, noise_up_to=3)
     got = paired_scores(truths, first, second, 2, [str(i // 4) for i in range(40)], thresholds=(0.4, 0.7), resamples=9)
-    for which, detections, threshold in (("first", first, 0.4), ("second", second, 0.7)):
-        result = evaluate(truths, detections, ["a", "b"], threshold=threshold)
+    for which, detections in (("first", first), ("second", second)):
+        result = evaluate(truths, detections, ["a", "b"], threshold=0.5)
         assert getattr(got.map50, which) == pytest.approx(result.map50, abs=1e-12)
-        recalls = [result.per_class[c].counts.recall for c in ("a", "b")]
-        assert [getattr(p, which) for p in got.recalls] == pytest.approx(recalls)
+        slow = _at_footing(truths, detections, got.footing.false_alarms)
+        footing = [getattr(p, which) for p in (*got.recalls, got.recall, *got.precisions, got.precision)]
+        assert footing == pytest.approx(slow)
     assert got.map50.n_boxes == sum(p.n_boxes for p in got.recalls) == sum(len(t) for t in truths)
+
+
+def test_the_footing_is_the_smaller_of_both_and_the_least_one() -> None:
+    """Ten photographs: the first model gives 4 false alarms at its threshold and 8 in all, the second 6."""
+    truths = [truth((10, 10, 50, 50, 0)) for _ in range(10)]
+    hit, wrong = (10, 10, 50, 50, 0), (200, 200, 240, 240, 0)
+    first = [found((*hit, 0.9), *([(*wrong, 0.8 if i < 4 else 0.2)] if i < 8 else [])) for i in range(10)]
+    second = [found((*hit, 0.3), *([(*wrong, 0.2)] if i < 6 else [])) for i in range(10)]
+    groups = [str(i) for i in range(10)]
+
+    def footing(thresholds: tuple[float, float], least: float = 0.125) -> Footing:
+        return paired_scores(
+            truths, first, second, 1, groups, thresholds=thresholds, least_false_alarms=least, resamples=5
+        ).footing
+
+    both = footing((0.5, 0.1))
+    assert (both.false_alarms, both.first.deployed_false_alarms, both.second.deployed_false_alarms) == (0.4, 0.4, 0.6)
+    assert (both.first.threshold, both.first.false_alarms) == (0.8, 0.4)
+    assert (both.second.threshold, both.second.false_alarms) == (0.3, pytest.approx(0.4))
+    assert footing((0.1, 0.1)).false_alarms == 0.6
+    assert footing((0.95, 0.1)).false_alarms == 0.125  # the first gives none at its own
+    more_than_there_is = footing((0.5, 0.1), least=0.7)
+    assert more_than_there_is.second.false_alarms == 0.6
+    assert more_than_there_is.first.false_alarms == pytest.approx(0.7)
+
+
+def test_a_threshold_of_ones_own_changes_no_recall_at_the_footing() -> None:
+    """Scores of a third, and a threshold that nobody chose well: the very same boxes, so no difference."""
+    truths, first = random_images(8, 60)
+    second = [Detections(d.xyxy, d.scores / 3, d.classes) for d in first]
+    got = paired_scores(truths, first, second, 2, [str(i // 3) for i in range(60)], thresholds=(0.6, 0.1), resamples=40)
+    for p in (*got.recalls, *got.precisions, got.recall, got.precision):
+        assert (p.difference, p.low, p.high) == pytest.approx((0, 0, 0), abs=1e-12)
+
+
+def test_a_precision_rests_on_the_groups_where_the_model_with_fewer_draws_a_box() -> None:
+    truths = [truth((10, 10, 50, 50, 0)) for _ in range(12)]
+    hit, few = found((10, 10, 50, 50, 0, 0.9)), [0, 1, 2]
+    first = [hit if i in few else found() for i in range(12)]
+    got = paired_scores(truths, first, [hit] * 12, 1, [str(i) for i in range(12)], thresholds=(0.5, 0.5), resamples=20)
+    assert (got.recalls[0].n_groups, got.precisions[0].n_groups) == (12, 3)
 
 
 def test_the_same_model_twice_has_no_difference() -> None:

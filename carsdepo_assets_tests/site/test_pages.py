@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.reporting.page import BASE, render
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.site.app import pages
 from carsdepo_assets_tests.site import a_lake
@@ -221,3 +222,23 @@ def test_with_a_key_set_every_page_asks_for_it(filled: a_lake.Filled, path: str)
     basic = base64.b64encode("anyone:s3crét".encode()).decode()
     assert site.get(path, headers={"Authorization": f"Basic {basic}"}).status_code == expected
     assert site.get(path, headers={"X-API-Key": "s3crét".encode()}).status_code == expected
+
+
+def test_a_report_has_the_sites_navigation_and_the_stored_one_stands_alone(home: Path) -> None:
+    lake = Lake.open(home / "lake")
+    stored = render(BASE, "base.html")
+    lake.put("reports/drift/r9.html", stored.encode())
+    browser = client(home)
+    served = browser.get("/reports/drift/r9.html").text
+    assert served.count('<nav class="site"') == 1
+    assert '<a href="/drift" class="on" aria-current="page">Drift</a>' in served
+    assert served.index("<body>") < served.index('<nav class="site"') < served.index("<main>")
+    assert "<nav" not in stored
+    assert browser.get("/drift").text.count('<nav class="site"') == 1
+
+
+def test_a_report_of_another_form_keeps_every_byte(home: Path) -> None:
+    Lake.open(home / "lake").put("reports/gate/odd.html", b"<p>no body tag</p>")
+    text = client(home).get("/reports/gate/odd.html").text
+    assert text.endswith("<p>no body tag</p>")
+    assert '<a href="/gates" class="on"' in text

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
+from carsdepo_assets.commands import status
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.training_progress import TrainingProgress, write_progress
 from carsdepo_assets.policy import Policy, ReleasePolicy
 from carsdepo_assets.registry import ledger
+from carsdepo_assets.settings import Settings
 from carsdepo_assets.site import reading
+from carsdepo_assets.site.app import pages
 from carsdepo_assets_tests.site import a_lake
 
 PERSON = Policy(release=ReleasePolicy(approval="person"))
@@ -55,6 +61,35 @@ def test_overview_of_a_filled_lake(filled: a_lake.Filled) -> None:
     assert said["stages"][0]["digest"] == filled.first
     assert said["kpis"]["summary"] == "6 of 8 goals met."
     assert said["pending_approvals"][0]["why"] == "the gate could not decide"
+
+
+def test_a_running_training_is_seen(lake: Lake, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    write_progress(
+        lake,
+        TrainingProgress(
+            run_id="run-7", detector="yolov8n", dataset="1a2b3c4d5e", recipe="r", epoch=2, steps=120, planned_steps=500,
+            seconds=45, seconds_left=80, figures={"loss": 3.21456}, started_at=now, updated_at=now,
+        ),
+    )  # fmt: skip
+    text = "trains: step 120 of 500 (epoch 2), loss 3.21; 45 s spent, about 1 min 20 s left"
+    overview = reading.overview(lake, None, Policy(), silent)
+    assert not overview.empty
+    told = overview.to_dict()["training"]
+    assert (told["steps"], told["planned_steps"], told["seconds_left"], told["silent"]) == (120, 500, 80, False)
+    assert text in told["text"]
+    rows = dict(status._rows({"lake": "l", "quarantine": {}, **overview.to_dict()}))
+    assert text in rows["training"]
+    settings = Settings.read({}, home=tmp_path)
+    page = TestClient(app_of(settings)).get("/").text
+    assert text in page
+    assert "/runs/run-7" in page
+
+
+def app_of(settings: Settings) -> FastAPI:
+    app = FastAPI()
+    app.include_router(pages(settings, health=silent))
+    return app
 
 
 def test_overview_of_an_empty_lake(lake: Lake) -> None:

@@ -10,12 +10,16 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.compute.run_states import INTERRUPTED, INTERRUPTED_TAG
-from carsdepo_assets.lake.label_state import LABEL_STATE_TAG, mark_trained, trained_at
+from carsdepo_assets.detectors.base import Recipe
+from carsdepo_assets.detectors.recipe_changes import recipe_key
+from carsdepo_assets.lake.label_state import FALLBACK_TAG, LABEL_STATE_TAG, mark_trained, trained_at
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.policy import Policy, TrainingPolicy
+from carsdepo_assets.lake.trainings import Outcome, outcomes, record_outcome
+from carsdepo_assets.policy import Fallback, Policy, TrainingPolicy
 from carsdepo_assets.resources import LakeResource, PolicyResource
-from carsdepo_assets.training.retraining import Due, Situation, asked_by, due
+from carsdepo_assets.training.retraining import Due, GivenUp, PersonAsked, Situation, asked_by, due
 from carsdepo_assets.training.sensors import DRIFT_TAG, retrain
 
 RULES = TrainingPolicy(min_new_labels=5, debounce_s=10, max_attempts=2)
@@ -42,17 +46,48 @@ NOW = datetime.now(UTC)
         ({"newest_label_s": None}, Due(1)),
         ({"asked_by": "r1", "newest_label_s": 1.0}, "under 10 s old"),
         ({"attempts": 1}, Due(2)),
-        ({"attempts": 2}, "2 trainings at label state 30 did not finish"),
-        ({"attempts": 2, "asked_by": "r1"}, "did not finish"),
+        ({"next": "longer-3"}, Due(1, "longer-3")),
+        ({"next": "longer-3", "labels": 21}, Due(1, "longer-3")),  # the training that it follows was due already
+        ({"next": "longer-3", "attempts": 1}, Due(2, "longer-3")),
+        ({"next": "longer-3", "training": True}, "under way"),
+        ({"next": "longer-3", "ingesting": True}, "being ingested"),
+        ({"next": "longer-3", "newest_label_s": 9.9}, "under 10 s old"),
+        ({"next": "longer-3", "labels": 20}, "20 label revisions in the lake"),
+        ({"next": "longer-3", "settled": "ann approved it."}, "nothing more is tried. ann approved it."),
+        ({"next": "start-afresh"}, GivenUp("start-afresh", "Not tried: it is what it was.", impossible=True)),
+        ({"next": "start-afresh", "attempts": 2}, GivenUp("start-afresh", "Not tried: it is what it was.", True)),
+        ({"next": None}, PersonAsked("Every training at label state 30 was under the floor or could not be tried.")),
+        ({"next": None, "settled": "ann trained."}, "nothing more is tried. ann trained."),
     ],
 )
-def test_due(changes: dict[str, object], answer: Due | str) -> None:
-    found = due(replace(USUAL, **changes), RULES)  # type: ignore[arg-type]
-    if isinstance(answer, Due):
-        assert found == answer
-    else:
+def test_due(changes: dict[str, object], answer: Due | GivenUp | PersonAsked | str) -> None:
+    def impossible(change: Fallback) -> str | None:
+        return "it is what it was" if change.name == "start-afresh" else None
+
+    found = due(replace(USUAL, **changes), RULES, impossible)  # type: ignore[arg-type]
+    if isinstance(answer, str):
         assert isinstance(found, str)
         assert answer in found
+    else:
+        assert found == answer
+
+
+@pytest.mark.parametrize(
+    ("next", "fallback", "said"),
+    [
+        ("recipe", None, "2 trainings at label state 30 did not finish: see their runs; new labels or a manual run"),
+        ("longer-3", "longer-3", "2 trainings did not finish: see their runs."),
+    ],
+)
+@pytest.mark.parametrize("asked", [None, "r1"])
+def test_runs_without_a_model_are_not_repeated_for_ever(
+    next: str, fallback: str | None, said: str, asked: str | None
+) -> None:
+    """They crashed or were killed: another matter than a model under the floor."""
+    found = due(replace(USUAL, next=next, attempts=2, asked_by=asked), RULES)
+    assert isinstance(found, GivenUp)
+    assert (found.fallback, found.impossible) == (fallback, False)
+    assert said in found.reason
 
 
 @pytest.fixture
@@ -80,13 +115,14 @@ def trained(lake: Lake, state: int, seen_at: datetime | None) -> None:
     mark_trained(lake, digest="aaaa", dataset="d", recipe="r", state=state, seen_at=seen_at)
 
 
-def tick(lake: Lake, instance: dg.DagsterInstance, tmp_path: Path, **rules: float) -> dg.RunRequest | dg.SkipReason:
+def tick(lake: Lake, instance: dg.DagsterInstance, tmp_path: Path, **rules: object) -> dg.RunRequest | dg.SkipReason:
     (tmp_path / "carsdepo.toml").write_text("[training]\n" + "\n".join(f"{k} = {v}" for k, v in rules.items()))
     context = dg.build_sensor_context(
         instance=instance,
         resources={
             "lake": LakeResource(url=lake.url, home=str(tmp_path)),
-            "policy": PolicyResource(file=str(tmp_path / "carsdepo.toml")),
+            "policy": PolicyResource(files=[str(tmp_path / "carsdepo.toml")]),
+            "alerts": AlertsResource(),
         },
     )
     answer = retrain(context)
@@ -100,7 +136,8 @@ def said(answer: dg.RunRequest | dg.SkipReason) -> str:
 
 
 def run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, state: int, **tags: str) -> None:
-    said = {LABEL_STATE_TAG: str(state), **tags}
+    """A run's record; one that failed, failed by itself unless the tags tell of an interruption."""
+    said = {LABEL_STATE_TAG: str(state), "dagster/failure_reason": "STEP_FAILURE", **tags}
     instance.add_run(dg.DagsterRun(job_name="train", status=status, tags=said))
 
 
@@ -174,6 +211,122 @@ def test_a_model_of_an_earlier_version_has_no_time(lake: Lake) -> None:
     assert trained_at(lake) is None
     trained(lake, 2, seen_at=NOW)
     assert trained_at(lake) == NOW
+
+
+YOLO = Recipe(detector="yolov8n", minutes=2.0)
+
+
+def judged(lake: Lake, state: int, fallback: str | None = None, **more: object) -> Outcome:
+    """A model under the floor; its recipe is in the lake."""
+    lake.put(recipe_key(YOLO.digest()), YOLO.model_dump_json().encode())
+    fields = {
+        "label_state": state,
+        "at": datetime.now(UTC),
+        "asked_by": "retrain",
+        "fallback": fallback,
+        "outcome": "under_floor",
+        "dataset": "d",
+        "recipe": YOLO.digest(),
+        "digest": f"{fallback or 'usual'}-{state}",
+        "version": 1,
+        "map50": 0.001,
+        "floor": 0.02,
+        "reason": "mAP@.5 0.001 is under the floor of 0.020.",
+    }
+    made = Outcome.model_validate(fields | more)
+    record_outcome(lake, made)
+    return made
+
+
+def told(lake: Lake) -> list[str]:
+    return [f"{r['kind']} {r['key']}" for r in lake.read("alerts").to_pylist()]
+
+
+def test_a_model_under_the_floor_is_followed_by_the_next_fallback(
+    lake: Lake, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    label(lake, "a", "b")
+    judged(lake, 2)
+    found = tick(lake, instance, tmp_path)
+    assert isinstance(found, dg.RunRequest)
+    assert found.run_key == "labels:2:longer-3:1"
+    assert found.tags == {LABEL_STATE_TAG: "2", FALLBACK_TAG: "longer-3"}
+    assert found.run_config == {"ops": {"recipe": {"config": {"fallback": "longer-3", "label_state": 2}}}}
+    # Killed before it was judged: the same fallback again, under a key of its own; the usual recipe's runs count apart.
+    run(instance, dg.DagsterRunStatus.FAILURE, 2)
+    run(instance, dg.DagsterRunStatus.FAILURE, 2, **{FALLBACK_TAG: "longer-3"})
+    again = tick(lake, instance, tmp_path)
+    assert isinstance(again, dg.RunRequest)
+    assert again.run_key == "labels:2:longer-3:2"
+    judged(lake, 2, "longer-3")
+    # Random weights it had: the other start is passed over, once, and what follows has its turn in the same tick.
+    for _ in range(2):
+        third = tick(lake, instance, tmp_path)
+        assert isinstance(third, dg.RunRequest)
+        assert third.run_key == "labels:2:detector-faster_rcnn:1"
+    assert [(o.tried, o.outcome) for o in outcomes(lake, 2)] == [
+        ("recipe", "under_floor"),
+        ("longer-3", "under_floor"),
+        ("start-afresh", "skipped"),
+    ]
+    assert told(lake) == []  # the models' own alerts come from their runs
+
+
+def test_after_the_last_fallback_a_person_is_asked(lake: Lake, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    label(lake, "a", "b")
+    for fallback in (None, "longer-3", "detector-faster_rcnn"):
+        judged(lake, 2, fallback)
+    for _ in range(3):
+        assert "a person is asked" in said(tick(lake, instance, tmp_path))
+    assert told(lake) == ["training_needs_person training_needs_person:2"]
+    (alert,) = lake.read("alerts").to_pylist()
+    assert "- start-afresh: Not tried: it started from random weights already." in alert["body"]
+    assert "- detector-yolov8n: Not tried: it was a yolov8n already." in alert["body"]
+    label(lake, "c")  # a new state of the labels
+    fresh = tick(lake, instance, tmp_path)
+    assert isinstance(fresh, dg.RunRequest)
+    assert (fresh.run_key, fresh.run_config) == ("labels:3:1", {})
+
+
+def test_without_fallbacks_a_person_is_asked_at_once(lake: Lake, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    label(lake, "a")
+    judged(lake, 1)
+    assert "a person is asked" in said(tick(lake, instance, tmp_path, fallbacks="[]"))
+
+
+def test_runs_that_never_came_to_a_model_ask_a_person_and_start_no_fallback(
+    lake: Lake, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    label(lake, "a")
+    for _ in range(3):
+        run(instance, dg.DagsterRunStatus.FAILURE, 1)
+    assert "3 trainings at label state 1 did not finish" in said(tick(lake, instance, tmp_path))
+    assert told(lake) == ["training_needs_person training_needs_person:1"]
+    assert [(o.tried, o.outcome) for o in outcomes(lake, 1)] == [("recipe", "did_not_finish")]
+
+
+def test_a_fallback_that_never_finishes_is_passed_over(
+    lake: Lake, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    label(lake, "a")
+    judged(lake, 1)
+    for _ in range(2):
+        run(instance, dg.DagsterRunStatus.FAILURE, 1, **{FALLBACK_TAG: "longer-3"})
+    found = tick(lake, instance, tmp_path, max_attempts=2)
+    assert isinstance(found, dg.RunRequest)
+    assert found.run_key == "labels:1:detector-faster_rcnn:1"
+    assert ("longer-3", "did_not_finish") in [(o.tried, o.outcome) for o in outcomes(lake, 1)]
+
+
+def test_drift_still_asks_after_a_training_under_the_floor(
+    lake: Lake, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    label(lake, "a")
+    route(lake, "r1", NOW - timedelta(minutes=30), "retrain")
+    judged(lake, 1)  # looked at the labels after the route, and learnt nothing of them
+    found = tick(lake, instance, tmp_path, min_new_labels=50)
+    assert isinstance(found, dg.RunRequest)
+    assert found.tags[DRIFT_TAG] == "r1"
 
 
 def test_a_killed_training_is_no_attempt_but_the_next_is_another_run(

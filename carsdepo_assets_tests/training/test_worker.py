@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from carsdepo_assets.detectors.checkpoints import read_weights, write_weights
 from carsdepo_assets.detectors.yolov8 import build_model
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import digest_of, is_complete, read_card, read_result, weights_path
+from carsdepo_assets.lake.training_progress import look, read_progress
 from carsdepo_assets.registry.lineage import read_lineage
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.registry.tracking import Tracking
@@ -80,7 +82,13 @@ def test_without_dagster_it_leaves_a_whole_model(tmp_path: Path) -> None:
     run_id = report["mlflow_run_id"]
     assert lineage.mlflow_run_id == run_id
     assert tracking.status(run_id) == "FINISHED"
-    assert [m.step for m in tracking.client.get_metric_history(run_id, "loss")] == [1, 2]
+    assert [m.step for m in tracking.client.get_metric_history(run_id, "loss")] == [2, 4]  # optimizer steps
+    name = tracking.client.get_run(run_id).info.run_name
+    assert name == "yolov8n, 14 photographs, dataset 0123, from scratch"
+    progress = read_progress(lake)
+    assert progress is not None
+    assert (progress.state, progress.steps, progress.detail) == ("finished", 4, "all 4 planned steps")
+    assert card.training == lineage.training == "all 4 planned steps"
 
 
 @pytest.mark.timeout(300)
@@ -94,7 +102,14 @@ def test_killed_while_it_trains_it_goes_on(tmp_path: Path) -> None:
     first.kill()
     first.communicate()
     assert first.returncode == -9
-    assert list(Lake.open(spec.lake).list("models/")) == []
+    lake = Lake.open(spec.lake)
+    assert list(lake.list("models/")) == []
+    killed = read_progress(lake)
+    assert killed is not None
+    assert killed.state == "running" or killed.state == "evaluating"  # it could not say that it was killed
+    seen = look(lake, 60.0, killed.updated_at + timedelta(seconds=61))
+    assert seen is not None
+    assert "no sign of life since" in seen.text
 
     lines, report = finish(start(spec, tmp_path))
     assert any("Going on from the checkpoint" in line for line in lines)
@@ -102,6 +117,11 @@ def test_killed_while_it_trains_it_goes_on(tmp_path: Path) -> None:
     assert epochs[-1] == 4
     assert epochs[0] in (2, 3)  # epoch 2 may have been said before its checkpoint was written
     assert [int(row["epoch"]) for row in report["history"]] == [1, 2, 3, 4]
+    assert (report["steps"], report["planned_steps"], report["stopped_by_time"]) == (8, 8, False)
+    after = read_progress(lake)
+    assert after is not None
+    assert (after.state, after.steps) == ("finished", 8)
+    assert after.seconds > killed.seconds
 
 
 @pytest.mark.timeout(60)
@@ -139,7 +159,8 @@ def test_with_dagster_it_reports_its_history_once(tmp_path: Path) -> None:
     def model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with mlflow.during(context, last=True) as run_id:
             told = {"uri": tracking.uri, "artifacts": str(tracking.artifacts), "run_id": run_id}
-            spec = spec_for(tmp_path, epochs=1, mlflow=told, dagster_run_id=context.run.run_id)
+            recipe = Recipe(detector="yolov8n", image_size=64, epochs=1, batch=4, seed=1, minutes=0.0001)
+            spec = spec_for(tmp_path, recipe=recipe, mlflow=told, dagster_run_id=context.run.run_id)
             return LocalCompute(grace_s=2).run(context, "carsdepo_assets.training.worker", spec_json(spec))
 
     with dg.DagsterInstance.ephemeral() as instance:
@@ -157,6 +178,17 @@ def test_with_dagster_it_reports_its_history_once(tmp_path: Path) -> None:
     assert (lineage.dagster_run_id, lineage.mlflow_run_id) == (result.run_id, mlflow.find(result.run_id))
     assert tracking.status(str(lineage.mlflow_run_id)) == "FINISHED"
     assert tracking.client.get_run(str(lineage.mlflow_run_id)).data.tags["model_digest"] == digest
+
+    # Its minutes were over before it began: one step, measured and kept, and everyone is told.
+    ended = "stopped by time after 1 of 2 steps"
+    assert f"The training ended: {ended}." in logged
+    told = {name: made.metadata[name].value for name in ("training", "steps", "planned_steps", "stopped_by_time")}
+    assert told == {"training": ended, "steps": 1, "planned_steps": 2, "stopped_by_time": True}
+    lake = Lake.open(str(tmp_path / "lake"))
+    assert lineage.training == read_card(lake, digest).training == read_result(lake, digest)["training"] == ended
+    progress = read_progress(lake)
+    assert progress is not None
+    assert (progress.run_id, progress.state, progress.detail) == (result.run_id, "stopped_by_time", ended)
 
 
 def test_no_spec_is_exit_code_2(tmp_path: Path) -> None:
@@ -176,6 +208,20 @@ def test_work_folders_differ_by_dataset_recipe_and_start() -> None:
     ]
     assert len({s.key() for s in [base, *others]}) == 5
     assert base.model_copy(update={"dagster_run_id": "another"}).key() == base.key()
+
+
+def test_weights_of_the_home_are_found_where_it_lies_now(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    recipe = Recipe(init="weights/yolov8n.pt")
+    specs = [
+        TrainingSpec(lake=lake.url, dataset_version="d", recipe=recipe, work="w", home=home) for home in ("/a", "/b")
+    ]
+    assert [resolve_init(spec, lake).init for spec in specs] == ["/a/weights/yolov8n.pt", "/b/weights/yolov8n.pt"]
+    assert specs[0].key() == specs[1].key()
+    absolute = specs[0].model_copy(update={"recipe": Recipe(init="/c/mine.pt")})
+    assert resolve_init(absolute, lake).init == "/c/mine.pt"
+    scratch = specs[0].model_copy(update={"recipe": Recipe(init="scratch")})
+    assert resolve_init(scratch, lake).init == "scratch"
 
 
 def test_init_champion_becomes_its_weights(tmp_path: Path) -> None:

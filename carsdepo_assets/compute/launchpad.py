@@ -1,0 +1,24 @@
+"""What the launchpad shows for a job that needs a person's words: a filled example instead of an error."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+REASON_EXAMPLE = "Replace this text by your reason. It is kept in the ledger."
+
+
+def _stated(reason: str) -> str:
+    """Raises ValueError for the launchpad's example and for an empty text: others read the reason later."""
+    if not reason.strip() or reason.strip() == REASON_EXAMPLE:
+        raise ValueError("`reason` is empty or still the launchpad's example: write why, it is kept for others.")
+    return reason
+
+
+Reason = Annotated[str, AfterValidator(_stated)]
+
+
+def example(op: str, **fields: str) -> dict[str, Any]:
+    """Default run config of a job of one op: Dagster takes it, `Reason` refuses it until a reason is written."""
+    return {"ops": {op: {"config": {**fields, "reason": REASON_EXAMPLE}}}}

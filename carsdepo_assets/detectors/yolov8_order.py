@@ -1,0 +1,51 @@
+"""The order in which YOLOv8's training meets its images: of the seed and the epoch alone, so that it can be resumed.
+
+ultralytics draws each epoch's order from one generator, which a new process starts from the beginning again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class EpochOrder(torch.utils.data.Sampler[int]):
+    """Indices of an epoch, permuted; each pass over it is the next epoch's. skip: indices left out of the first."""
+
+    def __init__(self, n: int, seed: int, epoch: int, skip: int) -> None:
+        self.n, self.seed, self.epoch, self.skip = n, seed, epoch, skip
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)[self.skip :]
+        self.epoch, self.skip = self.epoch + 1, 0
+        return iter(order.tolist())
+
+
+class ResumableLoader:
+    """ultralytics' loader in the order of the seed, from batch `skip` of `epoch` on.
+
+    len() stays that of a whole epoch; the first pass is shorter by what was skipped.
+    """
+
+    def __init__(self, loader: Any, seed: int, epoch: int, skip: int) -> None:
+        batches = loader.batch_sampler.sampler  # ultralytics repeats torch's BatchSampler for ever
+        batches.sampler = EpochOrder(len(batches.sampler), seed, epoch, skip * batches.batch_size)
+        self.loader, self.skip = loader, skip
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        left = len(self) - self.skip
+        self.skip = 0
+        yield from islice(self.loader, left)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)

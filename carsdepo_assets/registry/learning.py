@@ -1,0 +1,123 @@
+"""Whether the newest labels are learnt, and if not, what was tried and what comes next. From lake and ledger alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from carsdepo_assets.lake.label_state import label_state, trained_state
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.trainings import RECIPE_ITSELF, Outcome, outcomes
+from carsdepo_assets.policy import Policy
+from carsdepo_assets.registry.ledger import Event, events
+
+
+@dataclass(frozen=True)
+class Learning:
+    """label_state: revisions there are. unlearnt: those that no model which met the floor has seen.
+
+    tries: what came of the trainings at this state of the labels, oldest first. next: `recipe` for the training that
+    new labels start, or the fallback whose turn it is; None: nothing more is tried by itself. settled: what a person
+    did about it; None: nothing yet.
+    """
+
+    label_state: int
+    unlearnt: int
+    tries: tuple[Outcome, ...] = ()
+    next: str | None = None
+    settled: str | None = None
+
+    @property
+    def base_recipe(self) -> str | None:
+        """Digest of the recipe that the fallbacks change: the usual one of this state, whose model was under the floor;
+        None before that was judged."""
+        return base_recipe(self.tries)
+
+    @property
+    def trainable(self) -> int:
+        """Label revisions that a training will still take up by itself."""
+        return self.unlearnt if self.next is not None and self.settled is None else 0
+
+    @property
+    def needs_person(self) -> bool:
+        return self.unlearnt > 0 and self.next is None and self.settled is None
+
+    @property
+    def in_trouble(self) -> bool:
+        """Trainings on these labels came to nothing so far, and no one has settled it."""
+        return self.unlearnt > 0 and bool(self.tries) and self.settled is None
+
+    @property
+    def said(self) -> str:
+        """Where it stands, in a sentence or two; for people."""
+        judged = [o for o in self.tries if o.outcome == "under_floor" and o.map50 is not None]
+        begin = f"{self.unlearnt} label revisions are not learnt"
+        if judged:
+            best = max(judged, key=lambda o: o.map50 or 0.0)
+            begin += (
+                f": {_count(len({o.digest for o in judged}), 'model')} under the floor, the best with mAP@.5 "
+                f"{best.map50:.3f} of {best.floor:.3f}"
+            )
+        elif self.tries:
+            begin += f": {self.tries[-1].reason}"
+        if self.settled is not None:
+            return f"{begin}. {self.settled}"
+        if self.next is not None:
+            what = "the usual training" if self.next == RECIPE_ITSELF else f"fallback {self.next}"
+            return f"{begin}. Next: {what}."
+        return f"{begin}. Nothing more is tried by itself: a person is asked."
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "label_state": self.label_state,
+            "unlearnt": self.unlearnt,
+            "said": self.said,
+            "needs_person": self.needs_person,
+            "next": self.next,
+            "tries": [o.model_dump(mode="json") for o in self.tries],
+        }
+
+
+def learning(lake: Lake, policy: Policy, history: Sequence[Event] | None = None) -> Learning:
+    """history: the ledger's events, where they are read already."""
+    state = label_state(lake)
+    unlearnt = max(0, state - trained_state(lake))
+    if not unlearnt:
+        return Learning(state, 0)
+    tries = outcomes(lake, state)
+    coming = _next(tries, policy)
+    settled = _settled(tries, coming, history if history is not None else events(lake))
+    return Learning(state, unlearnt, tuple(tries), coming, settled)
+
+
+def base_recipe(tries: Sequence[Outcome]) -> str | None:
+    """See Learning.base_recipe."""
+    own = (o for o in tries if o.asked_by == "retrain" and o.fallback is None and o.outcome == "under_floor")
+    return next((o.recipe for o in own), None)
+
+
+def _next(tries: Sequence[Outcome], policy: Policy) -> str | None:
+    """What the sensor tries next; a person's trainings are not its own."""
+    own = {o.tried: o.outcome for o in tries if o.asked_by == "retrain"}
+    if own.get(RECIPE_ITSELF) != "under_floor":
+        return None if own.get(RECIPE_ITSELF) == "did_not_finish" else RECIPE_ITSELF
+    return next((change.name for change in policy.training.fallbacks if change.name not in own), None)
+
+
+def _settled(tries: Sequence[Outcome], coming: str | None, history: Sequence[Event]) -> str | None:
+    """A person's approval of one of the models, or a person's training after the sensor had tried all it has."""
+    digests = {o.digest for o in tries if o.digest is not None}
+    for event in reversed(history):
+        if event.action == "approve" and event.digest in digests:
+            return f"{event.actor} approved model {event.digest} all the same: {event.reason}"
+    tried = [o.at for o in tries if o.asked_by == "retrain"]
+    later = [o for o in tries if o.asked_by == "person" and (not tried or o.at > max(tried))]
+    if coming is None and later:
+        return f"A person trained model {later[-1].digest} since: {later[-1].reason}"
+    return None
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -1,0 +1,38 @@
+"""The policy's fallbacks at one state of the labels: what they change, and the record of those that are passed over."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from carsdepo_assets.detectors import recipe_changes
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.trainings import Outcome, record_outcome
+from carsdepo_assets.policy import Fallback
+from carsdepo_assets.registry.learning import Learning
+from carsdepo_assets.training.retraining import GivenUp
+
+
+def impossible(lake: Lake, now: Learning, weights: Path, change: Fallback) -> str | None:
+    """Why the change is none, against the recipe whose model was under the floor; None where it can be tried.
+
+    weights: a folder that may hold yolov8n.pt. Raises LakeError where that recipe is not in the lake.
+    """
+    base = now.base_recipe
+    assert base is not None  # a fallback is next only after the recipe itself was judged
+    return recipe_changes.impossible(change, recipe_changes.read_recipe(lake, base), weights)
+
+
+def give_up(lake: Lake, now: Learning, what: GivenUp) -> None:
+    """Records it, once for a state of the labels."""
+    record_outcome(
+        lake,
+        Outcome(
+            label_state=now.label_state,
+            at=datetime.now(UTC),
+            asked_by="retrain",
+            fallback=what.fallback,
+            outcome="skipped" if what.impossible else "did_not_finish",
+            reason=what.reason,
+        ),
+    )

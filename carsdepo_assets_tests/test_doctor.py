@@ -1,0 +1,60 @@
+"""commands/doctor.py: whose process holds a port decides whether that is a fault."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from carsdepo_assets.commands.doctor import Finding, examine
+from carsdepo_assets.settings import Settings
+
+LISTEN = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+
+
+@contextmanager
+def listening(home: Path | None) -> Iterator[tuple[int, int]]:
+    """(port, process id) of a process that listens there for the installation at home; None: for none."""
+    environment = {k: v for k, v in os.environ.items() if k != "CARSDEPO_HOME"}
+    environment |= {"CARSDEPO_HOME": str(home)} if home else {}
+    process = subprocess.Popen(
+        [sys.executable, "-c", LISTEN], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline()), process.pid
+    finally:
+        process.communicate("\n")
+
+
+def dagster_port(home: Path, port: int) -> Finding:
+    settings = Settings.read({"CARSDEPO_DAGSTER_PORT": str(port)}, home=home)
+    return next(f for f in examine(settings) if f.what == f"port {port} (Dagster)")
+
+
+def test_the_ports_of_ones_own_dev_are_no_fault(tmp_path: Path) -> None:
+    with listening(tmp_path) as (port, pid):
+        finding = dagster_port(tmp_path, port)
+    assert finding.ok
+    assert finding.value.startswith(f"in use by this installation, process {pid}")
+
+
+@pytest.mark.parametrize("other", [None, "another"])
+def test_a_port_of_somebody_else_is_named(tmp_path: Path, other: str | None) -> None:
+    with listening(tmp_path / other if other else None) as (port, pid):
+        finding = dagster_port(tmp_path, port)
+    assert not finding.ok
+    assert f"process {pid}" in finding.value
+    assert "CARSDEPO_DAGSTER_PORT" in finding.advice
+
+
+def test_a_free_port_is_free(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        port = s.getsockname()[1]
+    assert dagster_port(tmp_path, port) == Finding(f"port {port} (Dagster)", "free", True)
