@@ -19,7 +19,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 setup: .venv/.installed
 
 demo: setup
-	$(BIN)/carsdepo demo $(if $(DATA),--data "$(DATA)") $(if $(FAST),--fast) $(if $(MINUTES),--minutes $(MINUTES))
+	$(BIN)/carsdepo demo $(if $(DATA),--data "$(DATA)") $(if $(FAST),--fast) $(if $(MINUTES),--minutes $(MINUTES)) $(foreach pair,$(MAP),--map "$(pair)")
 
 dev: setup
 	$(BIN)/carsdepo dev

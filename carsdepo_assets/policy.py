@@ -242,6 +242,9 @@ class MonitoringPolicy(_Section):
     retrain_below: float = Field(0.05, gt=0, lt=1, description="share of the traffic: less drift retrains by itself")
     other_world: float = Field(0.08, gt=0, le=1, description="share of the traffic: from here on no retraining")
     queue_size: int = Field(120, ge=1, description="photographs of one labelling queue")
+    missing_rise: float = Field(
+        0.1, ge=0, le=1, description="share of photographs by which a missing camera, region, source or time must rise"
+    )
     measure_every_s: float = Field(3600.0, ge=0, description="seconds between two drift reports that nobody asked for")
     reference_answers: int = Field(
         2000, ge=50, description="photographs on which a model's own answers are taken for its reference"
@@ -275,7 +278,11 @@ class BusinessPolicy(_Section):
         },
         description="of the KPI of that name: reach or pass; latency in ms: stay at or under. false: no goal",
     )
-    baseline_until: str = Field("2026-06-30", description="ISO date: the last day before the platform (old figures)")
+    baseline_until: str | None = Field(
+        None,
+        description="ISO date: the last day before the platform (old figures); None: the day before production's "
+        "first model",
+    )
     error_tolerance_points: float = Field(
         2.0, ge=0, description="points of accuracy that the business tolerates; the gate's tolerance is another number"
     )
@@ -290,7 +297,9 @@ class BusinessPolicy(_Section):
 
     @field_validator("baseline_until", mode="before")
     @classmethod
-    def _a_date(cls, value: object) -> str:  # TOML knows dates without quotes
+    def _a_date(cls, value: object) -> str | None:  # TOML knows dates without quotes
+        if value is None:
+            return None
         try:
             return date.fromisoformat(str(value)).isoformat()
         except ValueError:

@@ -70,6 +70,14 @@ class NoService(RuntimeError):
     """A stage's service does not answer, or does not serve what it should; the message says what to start or do."""
 
 
+class SilentService(NoService):
+    """It takes the request and does not answer in time: busy, not gone."""
+
+
+# Seconds. Who listens takes a connection at once, however busy; its answer may wait for the machine.
+_CONNECT_S, _ANSWER_S = 5.0, 20.0
+
+
 class ServicesResource(dg.ConfigurableResource):
     """Where the inspection service of each stage answers."""
 
@@ -84,13 +92,19 @@ class ServicesResource(dg.ConfigurableResource):
         return {"X-API-Key": self.api_key} if self.api_key else {}
 
     def health(self, stage: str) -> dict[str, Any]:
-        """What the service says on /healthz. Raises NoService when none answers."""
+        """What the service says on /healthz. Raises NoService when none answers, SilentService when it is slow."""
         import httpx
 
         try:
-            answer = httpx.get(f"{self.url(stage)}/healthz", headers=self.headers(), timeout=5.0)
+            limits = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S)
+            answer = httpx.get(f"{self.url(stage)}/healthz", headers=self.headers(), timeout=limits)
             answer.raise_for_status()
             said = answer.json()
+        except httpx.ReadTimeout as error:
+            raise SilentService(
+                f"The {stage} service at {self.url(stage)} takes requests and did not answer within {_ANSWER_S:g} s: "
+                "the machine is busy, or the service hangs; see its log."
+            ) from error
         except (httpx.HTTPError, ValueError) as error:
             raise NoService(
                 f"No {stage} service answers at {self.url(stage)}/healthz ({redact(str(error))}). "
@@ -114,11 +128,16 @@ class ServicesResource(dg.ConfigurableResource):
     ) -> dict[str, Any]:
         """Polls /healthz until the stage serves the digest; what it said then. waiting: called with each other answer.
 
-        Raises NoService at once when no service answers, and after `seconds` with what the service said last.
+        Raises NoService at once when no service listens, and after `seconds` with what the service said last.
         """
         deadline = time.monotonic() + seconds
         while True:
-            said = self.health(stage)
+            try:
+                said = self.health(stage)
+            except SilentService:
+                if time.monotonic() >= deadline:
+                    raise
+                continue
             if said.get("status") == "serving" and said.get("digest") == digest:
                 return said
             if time.monotonic() >= deadline:

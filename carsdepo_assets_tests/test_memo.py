@@ -15,8 +15,12 @@ def test_steps_are_remembered_for_the_same_parameters_only(tmp_path: Path) -> No
     assert Memo(path, {"minutes": 1}).get("training") == {"outcome": "version 1"}
     other = Memo(path, {"minutes": 2})
     assert other.get("training") is None
-    assert other.forgot
-    assert not Memo(path, {"minutes": 1}).forgot
+    assert other.forgot == "the last demo here was run with minutes 1; this one with minutes 2"
+    assert Memo(path, {"minutes": 1}).forgot is None
+    assert Memo(path, {"minutes": None, "map": {"rust": "dent"}}).forgot == (
+        "the last demo here was run with minutes 1, map by default; "
+        "this one with minutes by default, map {'rust': 'dent'}"
+    )
 
 
 def test_a_home_that_was_moved_has_done_what_it_did(tmp_path: Path) -> None:
@@ -47,5 +51,7 @@ def test_a_damaged_memory_is_forgotten_and_written_anew(tmp_path: Path, text: by
     path.write_bytes(text)
     memo = Memo(path, {})
     assert memo.get("a") is None
+    assert memo.forgot is not None
+    assert "minutes" not in memo.forgot  # it does not speak of other arguments
     memo.done("a", outcome="again")
     assert Memo(path, {}).get("a") == {"outcome": "again"}

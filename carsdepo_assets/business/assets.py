@@ -126,6 +126,11 @@ def disputes(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult
             "goals_are_met", asset="kpi_report", description="policy.business.goals: no goal is missed. Warns."
         ),
         dg.AssetCheckSpec(
+            "automation_is_accurate",
+            asset="kpi_report",
+            description="What is decided without a person meets the goals of precision and recall. Warns.",
+        ),
+        dg.AssetCheckSpec(
             "disputes_name_known_sales",
             asset="kpi_report",
             description="transaction_id of each dispute is a known transaction; others count nowhere. Warns.",
@@ -170,6 +175,12 @@ def kpi_report(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResu
                 severity=dg.AssetCheckSeverity.WARN,
                 description=said,
                 metadata={v: found.count(v) for v in ("met", "missed", "unknown")},
+            ),
+            dg.AssetCheckResult(
+                check_name="automation_is_accurate",
+                passed=not found.warnings,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=" ".join(found.warnings) or "No goal of precision or recall is missed.",
             ),
             dg.AssetCheckResult(
                 check_name="disputes_name_known_sales",

@@ -1,7 +1,7 @@
 """The business's KPIs from its own tables: disputes, speed, cost, automation.
 
-Rows are frames of the tables' columns, one an id, times in UTC. "Before" is until policy.baseline_until, its last day
-included. What is dated after now is left out.
+Rows are frames of the tables' columns, one an id, times in UTC. "Before" is until
+`baseline_until` (ISO date), its last day included. What is dated after now is left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from carsdepo_assets.policy import BusinessPolicy
 PRICING_CAUSES = ("damage", "price")  # what photographs could have settled
 
 
-def dispute_reduction(transactions: pd.DataFrame, disputes: pd.DataFrame, policy: BusinessPolicy, now: datetime) -> Kpi:
+def dispute_reduction(
+    transactions: pd.DataFrame, disputes: pd.DataFrame, policy: BusinessPolicy, now: datetime, baseline_until: str
+) -> Kpi:
     """rate = disputes of cause damage or price within dispute_days of the sale / sales × 100; (old − new) / old × 100.
 
     A sale belongs to the period of its sold_at. Sales younger than dispute_days are left out of both, since their
@@ -59,15 +61,15 @@ def dispute_reduction(transactions: pd.DataFrame, disputes: pd.DataFrame, policy
             trend=monthly(ripe, "sold_at", rate),
             trend_title="Pricing disputes per 100 sales",
         ),
-        *(rate(part) for part in split(ripe, "sold_at", policy.baseline_until)),
+        *(rate(part) for part in split(ripe, "sold_at", baseline_until)),
         what="sales that are old enough",
         figure="pricing disputes per 100 sales",
-        policy=policy,
+        baseline_until=baseline_until,
         notes=notes,
     )
 
 
-def speed_improvement(transactions: pd.DataFrame, policy: BusinessPolicy, now: datetime) -> Kpi:
+def speed_improvement(transactions: pd.DataFrame, policy: BusinessPolicy, now: datetime, baseline_until: str) -> Kpi:
     """median of (sold_at − listed_at) in days; (old − new) / old × 100. A sale belongs to the period of its sold_at.
 
     By the sale and not by the listing: of the newest listings only the quickest are sold yet.
@@ -94,15 +96,15 @@ def speed_improvement(transactions: pd.DataFrame, policy: BusinessPolicy, now: d
             trend_title="Median days from listing to sale",
             trend_unit="days",
         ),
-        *(median(part) for part in split(sold, "sold_at", policy.baseline_until)),
+        *(median(part) for part in split(sold, "sold_at", baseline_until)),
         what="sales",
         figure="days from listing to sale",
-        policy=policy,
+        baseline_until=baseline_until,
         notes=[_future(transactions, "sold_at", now, "sales")],
     )
 
 
-def cost_reduction(inspections: pd.DataFrame, policy: BusinessPolicy, now: datetime) -> Kpi:
+def cost_reduction(inspections: pd.DataFrame, policy: BusinessPolicy, now: datetime, baseline_until: str) -> Kpi:
     """mean cost of an inspection, in policy.currency; (old − new) / old × 100."""
     done = past(inspections, "at", now)
     known = done[done["cost"].notna() & (done["currency"] == policy.currency)]
@@ -128,10 +130,10 @@ def cost_reduction(inspections: pd.DataFrame, policy: BusinessPolicy, now: datet
             trend_title="Cost of an inspection",
             trend_unit=policy.currency,
         ),
-        *(mean(part) for part in split(known, "at", policy.baseline_until)),
+        *(mean(part) for part in split(known, "at", baseline_until)),
         what="inspections with a cost",
         figure=f"{policy.currency} for an inspection",
-        policy=policy,
+        baseline_until=baseline_until,
         notes=notes,
     )
 
@@ -181,13 +183,13 @@ def _compared(
     *,
     what: str,
     figure: str,
-    policy: BusinessPolicy,
+    baseline_until: str,
     notes: list[str],
 ) -> Kpi:
     """The KPI with its value and its explanation: both figures, or why there is nothing to compare."""
     (before, n_before), (after, n_after) = old, new
     value = improvement_pct(before, after)
-    until = f"{date.fromisoformat(policy.baseline_until):%d %b %Y}"
+    until = f"{date.fromisoformat(baseline_until):%d %b %Y}"
     if value is not None:
         said = (
             f"{before:,.1f} {figure} until {until} (n = {n_before:,}), {after:,.1f} since (n = {n_after:,})"

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pandas as pd
 
-from carsdepo_assets.business import kpis, model_kpis
+from carsdepo_assets.business import honesty, kpis, model_kpis
 from carsdepo_assets.business.facts import Facts
 from carsdepo_assets.business.kpi import Kpi, judged
 from carsdepo_assets.business.model_kpis import DamageType
-from carsdepo_assets.policy import Policy
+from carsdepo_assets.policy import BusinessPolicy, Policy
 
 
 @dataclass(frozen=True)
 class Overview:
-    """notes: what the reader must know and no KPI says. orphans: disputes whose sale is not known."""
+    """notes: what the reader must know and no KPI says. warnings: figures that mislead when they are read alone.
+
+    orphans: disputes whose sale is not known. baseline_until: ISO date, the last day before the platform.
+    """
 
     kpis: tuple[Kpi, ...]
     damage_types: tuple[DamageType, ...]
     orphans: pd.DataFrame
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    baseline_until: str
 
     def count(self, verdict: str) -> int:
         return Counter(k.verdict for k in self.kpis)[verdict]  # type: ignore[index]
@@ -55,18 +61,19 @@ class Overview:
         return "; ".join(said)
 
     def summary(self) -> str:
-        """One sentence."""
-        return "; ".join(filter(None, [self.goals_said(), self.gains_said()])) + "."
+        """One sentence, and the warnings."""
+        return " ".join(["; ".join(filter(None, [self.goals_said(), self.gains_said()])) + ".", *self.warnings])
 
 
 def overview(facts: Facts, policy: Policy) -> Overview:
     """Pure: the same facts and policy give the same KPIs."""
     rules, now = policy.business, facts.now
+    baseline = baseline_until(facts, rules)
     accuracy = [*model_kpis.quality(facts.models), *model_kpis.live_quality(facts.live, facts.models)]
     found = [
-        kpis.dispute_reduction(facts.transactions, facts.disputes, rules, now),
-        kpis.speed_improvement(facts.transactions, rules, now),
-        kpis.cost_reduction(facts.inspections, rules, now),
+        kpis.dispute_reduction(facts.transactions, facts.disputes, rules, now, baseline),
+        kpis.speed_improvement(facts.transactions, rules, now, baseline),
+        kpis.cost_reduction(facts.inspections, rules, now, baseline),
         kpis.automation(facts.inspections, rules, now),
         *accuracy,
         model_kpis.live_gap(accuracy),
@@ -90,10 +97,24 @@ def overview(facts: Facts, policy: Policy) -> Overview:
             f"{len(facts.stray)} files lie in raw/business/ outside inspections/, transactions/ and disputes/, "
             f"where nothing reads them: {shown}."
         )
+    notes += honesty.invented(facts)
+    notes += honesty.gains_without_a_model(facts, baseline)
     orphans = facts.disputes[~facts.disputes["transaction_id"].isin(facts.transactions["transaction_id"])]
+    kpis_judged = tuple(judged(k, goals) for k in found)
     return Overview(
-        tuple(judged(k, goals) for k in found),
+        kpis_judged,
         model_kpis.damage_types(facts.label_boxes, facts.answer_boxes, policy.class_map.names),
         orphans[["dispute_id", "transaction_id", "opened_at", "cause", "file", "line"]],
         tuple(notes),
+        tuple(honesty.automation_without_accuracy(kpis_judged, goals)),
+        baseline,
     )
+
+
+def baseline_until(facts: Facts, policy: BusinessPolicy) -> str:
+    """The policy's day; else the day before production served its first model, since no earlier gain can be its own;
+    before the first model everything lies before the platform."""
+    if policy.baseline_until is not None:
+        return policy.baseline_until
+    first = facts.changes[0].at.date() - timedelta(days=1) if facts.changes else facts.now.date()
+    return first.isoformat()

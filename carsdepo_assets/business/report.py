@@ -55,11 +55,12 @@ def write_report(lake: Lake, facts: Facts, found: Overview, policy: Policy) -> W
         "kpis": [asdict(k) for k in found.kpis],
         "damage_types": [asdict(t) for t in found.damage_types],
         "notes": list(found.notes),
+        "warnings": list(found.warnings),
         "policy_digest": policy.digest(),
     }
     lake.put(f"{base}.json", json.dumps(said, indent=1, allow_nan=False).encode())
     marks = marks_of(facts.changes)
-    until = policy.business.baseline_until
+    until = found.baseline_until
     pictures = {
         "disputes": trend_chart([found.named("dispute_reduction_pct")], marks, until, "png"),
         "days_to_sale": trend_chart([found.named("speed_improvement_pct")], marks, until, "png"),
@@ -70,7 +71,7 @@ def write_report(lake: Lake, facts: Facts, found: Overview, policy: Policy) -> W
 
 def render_report(facts: Facts, found: Overview, policy: Policy) -> str:
     """The page. Every text in it is escaped."""
-    marks, until = marks_of(facts.changes), policy.business.baseline_until
+    marks, until = marks_of(facts.changes), found.baseline_until
     drift = policy.monitoring
 
     def trends(*names: str, old: bool = True) -> str:

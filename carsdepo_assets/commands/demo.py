@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from carsdepo_assets.commands.budget import POLICY_DECIDES, Budget, budget
 from carsdepo_assets.commands.memo import Memo
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
+from carsdepo_assets.commands.progress import Advance, Watch, unwatched
+from carsdepo_assets.commands.training_bar import training_bar
+from carsdepo_assets.lake.lake import Lake
 
 if TYPE_CHECKING:
     from carsdepo_assets.data.batches import Kind
@@ -33,13 +37,17 @@ class Step:
 
 @dataclass
 class Loop:
-    """figures: the last judged model's; report: where its page is; reports: the other pages, by what they show."""
+    """figures: the last judged model's; report: where its page is; reports: the other pages, by what they show.
+
+    class_ids: of the imported labels, as text -> ours.
+    """
 
     steps: list[Step] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     report: str = ""
     reports: dict[str, str] = field(default_factory=dict)
     fast: bool = False
+    class_ids: Mapping[str, int] = field(default_factory=dict)
 
     @contextmanager
     def step(self, name: str, say: Callable[[str], None]) -> Iterator[Step]:
@@ -77,35 +85,46 @@ def run(
     minutes: float | None,
     detector: str | None,
     say: Callable[[str], None],
+    watch: Watch = unwatched,
+    mapping: Mapping[str, str] | None = None,
     memo: Memo | None = None,
 ) -> Loop:
     """Sample (or `folder`) → batches → images → labels → dataset → recipe → model → evaluation → registry.
 
-    fast: one epoch, and a smaller sample. memo: what earlier runs of the demo have done; with it, a training that
-    stands is not done again.
+    fast: one epoch, and a smaller sample. minutes: of the training's wall time; None: see budget.py. mapping: the
+    folder's class names -> ours. memo: what earlier runs of the demo have done; with it, a training that stands is
+    not done again.
     """
     loop = Loop(fast=fast)
+    rendered = folder is None
     if folder is None:
         with loop.step("sample lake", say) as step:
             n_images = FAST_IMAGES if fast else SAMPLE_IMAGES
-            folder, made = sample(pipeline.settings.home / "sample", n_images)
-            step.outcome = f"{n_images} rendered photographs in {folder}" + ("" if made else " (reused)")
+            with watch("rendering", "photographs") as advance:
+                folder, made = sample(pipeline.settings.home / "sample", n_images, advance)
+            step.outcome = f"{n_images} rendered photographs" + ("" if made else " (reused)")
         origin = "sample"
     else:
         origin = "yolo"
-    bring_in(pipeline, loop, folder, "yolo", {}, origin, say)
+    bring_in(pipeline, loop, folder, "yolo", mapping or {}, origin, say, watch)
     kept = memo.get("training") if memo is not None else None
     if kept is not None:
         loop.note("training", f"{kept['outcome']} (reused)")
         loop.figures, loop.report = kept["figures"], kept["report"]
         return loop
-    train(pipeline, loop, say, fast=fast, minutes=minutes, detector=detector)
+    rules = pipeline.settings.policy().training
+    if fast:  # its one epoch ends it, and no clock before
+        length = Budget(None, minutes or rules.cap_minutes)
+    else:
+        length, why = budget(rules, rendered=rendered, again=False, minutes=minutes, detector=detector)
+        say(f"first training: {why}")
+    train(pipeline, loop, say, watch=watch, fast=fast, length=length, detector=detector)
     if memo is not None:
         memo.done("training", outcome=loop.steps[-1].outcome, figures=loop.figures, report=loop.report)
     return loop
 
 
-def sample(folder: Path, n_images: int) -> tuple[Path, bool]:
+def sample(folder: Path, n_images: int, progress: Advance | None = None) -> tuple[Path, bool]:
     """The rendered sample; True when it was made now, False when it stood already."""
     from carsdepo_assets.sample.casting import INTAKE_MIX
     from carsdepo_assets.sample.write import write_sample
@@ -113,7 +132,7 @@ def sample(folder: Path, n_images: int) -> tuple[Path, bool]:
     done = folder / ".complete"
     if done.exists():
         return folder, False
-    write_sample(folder, n_images, SAMPLE_SEED, lights=INTAKE_MIX)
+    write_sample(folder, n_images, SAMPLE_SEED, lights=INTAKE_MIX, progress=progress)
     done.touch()
     return folder, True
 
@@ -123,23 +142,27 @@ def bring_in(
     loop: Loop,
     folder: Path,
     form: str,
-    mapping: dict[str, str],
+    mapping: Mapping[str, str],
     origin: str | None,
     say: Callable[[str], None],
+    watch: Watch = unwatched,
 ) -> None:
     """A folder into raw/, its upload batches, then its label batches."""
     from carsdepo_assets.data.importing import import_folder
-    from carsdepo_assets.lake.lake import Lake
 
     settings = pipeline.settings
     lake = Lake.open(settings.lake)
     with loop.step("import", say) as step:
-        done = import_folder(lake, folder, form, mapping, settings.policy(), datetime.now(UTC), origin=origin)
-        step.outcome = done.summary
+        with watch("copying", "files") as advance:
+            done = import_folder(
+                lake, folder, form, mapping, settings.policy(), datetime.now(UTC), origin=origin, progress=advance
+            )
+        step.outcome, loop.class_ids = done.summary, done.class_ids
     kinds: tuple[tuple[Kind, str], ...] = (("uploads", "uploads, images, processed_images"), ("labels", "labels"))
     for kind, name in kinds:
         with loop.step(name, say) as step:
-            batches = pipeline.ingest(kind)
+            with watch("ingesting", "batches") as advance:
+                batches = pipeline.ingest(kind, progress=advance)
             step.outcome = _ingested(lake, kind, batches)
 
 
@@ -159,19 +182,20 @@ def train(
     loop: Loop,
     say: Callable[[str], None],
     *,
+    watch: Watch = unwatched,
     fast: bool = False,
-    minutes: float | None = None,
-    steps: int | None = None,
+    length: Budget = POLICY_DECIDES,
     detector: str | None = None,
 ) -> None:
-    """The `train` job, one step of the loop for each of its assets."""
-    config = {
-        k: v
-        for k, v in (("minutes", minutes), ("steps", steps), ("detector", detector), ("epochs", 1 if fast else None))
-        if v is not None
-    }
+    """The `train` job, one step of the loop for each of its assets. fast: one epoch."""
+    config: dict[str, Any] = length.config()
+    if detector is not None:
+        config["detector"] = detector
+    if fast:
+        config["epochs"] = 1
     say("dataset, recipe, candidate_model, evaluation, registered_model")
-    result = pipeline.run("train", ops={"recipe": {"config": config}} if config else None)
+    with training_bar(Lake.open(pipeline.settings.lake), watch):
+        result = pipeline.run("train", ops={"recipe": {"config": config}} if config else None)
     times = {e.step_key: e.step_success_data.duration_ms / 1000 for e in result.all_events if e.is_step_success}
     again = "again, " if any(s.name == "candidate_model" for s in loop.steps) else ""
     for name in ("dataset", "recipe", "candidate_model", "evaluation", "registered_model"):
@@ -209,7 +233,7 @@ def _outcome(name: str, m: dict[str, Any]) -> str:
     if name == "recipe":
         return f"{m['detector']}, recipe {m['digest']}"
     if name == "candidate_model":
-        return f"model {m['digest']}" + (" (reused)" if m.get("reused") else f", {m['epochs']} epochs")
+        return f"model {m['digest']}" + (" (reused)" if m.get("reused") else f", {m['training']}")
     if name == "evaluation":
         return (
             f"mAP@.5 {m['map50']:.3f} on {m['photographs']} test photographs, {m['boxes']} boxes, {m['groups']} groups"

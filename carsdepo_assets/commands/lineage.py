@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from carsdepo_assets.settings import Settings
 
@@ -47,25 +46,29 @@ def _digest(lake: Any, tracking: Any, model: str) -> str:
 
 
 def show(found: Mapping[str, Any], console: Console) -> None:
-    """The same as a table a part, for people."""
+    """The same for people, a part after the other."""
     if "prediction" in found:
-        _table(console, "The answer", _answer(found))
+        _part(console, "The answer", _answer(found))
     elif "stage" in found:
-        _table(console, f"What {found['stage']} serves", _deployed(found["event"]))
+        _part(console, f"What {found['stage']} serves", _deployed(found["event"]))
     model = found.get("model", found)
     if "missing" in model:
         console.print(escape(model["missing"]), highlight=False, soft_wrap=True)
         return
     name = f"version {model['version']}" if model["version"] else model["digest"]
-    _table(console, f"Model {name}", _model(model))
+    _part(console, f"Model {name}", _model(model))
 
 
-def _table(console: Console, title: str, rows: Iterator[tuple[str, str]]) -> None:
-    table = Table("what", title=title, title_justify="left", show_header=False)
-    table.add_column("value", overflow="fold")  # URLs and keys stay whole, to be opened from the terminal
-    for name, value in rows:
-        table.add_row(name, escape(value))
-    console.print(table)
+def _part(console: Console, title: str, rows: Iterator[tuple[str, str]]) -> None:
+    """Name and value a line, no frame: keys, paths and URLs stay whole, to be opened or copied from the terminal."""
+    console.print(f"[italic]{escape(title)}[/]", highlight=False)
+    shown = list(rows)
+    width = max(len(name) for name, _ in shown) + 2
+    for name, value in shown:
+        lines = value.splitlines() or [""]
+        for first, line in zip([name, *[""] * (len(lines) - 1)], lines, strict=True):
+            console.print(f"  {first:{width}}{line}", highlight=False, markup=False, soft_wrap=True)
+    console.print()
 
 
 def _answer(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

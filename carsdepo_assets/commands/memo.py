@@ -15,13 +15,16 @@ _HOME = "@home"  # stands for the folder of demo.json
 
 
 class Memo:
-    """Steps of one set of parameters; other parameters begin a new memory. forgot: an earlier one is left behind."""
+    """Steps of one set of parameters; other parameters begin a new memory.
+
+    forgot: what the memory that is left behind was of, in words; None where none is.
+    """
 
     def __init__(self, path: Path, parameters: dict[str, Any]) -> None:
         self._path = path
         parameters = self._relative(parameters)
         self._said: dict[str, Any] = {"parameters": parameters, "steps": {}}
-        self.forgot = False
+        self.forgot: str | None = None
         if path.exists():
             try:
                 kept = json.loads(path.read_text())
@@ -29,8 +32,10 @@ class Memo:
                 kept = None
             if _whole(kept) and self._relative(kept["parameters"]) == parameters:
                 self._said = kept
+            elif _whole(kept):
+                self.forgot = f"the last demo here was run with {_words(kept['parameters'], parameters)}"
             else:
-                self.forgot = True
+                self.forgot = f"{path} is damaged"
 
     def get(self, step: str) -> dict[str, Any] | None:
         """What `done` said of the step; None where it has not been done."""
@@ -55,6 +60,17 @@ def _replaced(said: Any, old: str, new: str) -> Any:
     if isinstance(said, str) and (said == old or said.startswith(f"{old}/")):
         return new + said[len(old) :]
     return said
+
+
+def _words(were: Any, are: dict[str, Any]) -> str:
+    """The parameters that differ: what they were, and what they are."""
+    former = were if isinstance(were, dict) else {}
+    names = [name for name in {**former, **are} if former.get(name) != are.get(name)]
+
+    def said(of: dict[str, Any]) -> str:
+        return ", ".join(f"{name} {'by default' if of.get(name) is None else of[name]}" for name in names)
+
+    return f"{said(former)}; this one with {said(are)}"
 
 
 def _whole(said: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -12,11 +13,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from carsdepo_assets.redaction import redact
 from carsdepo_assets.settings import Settings
 
 out, err = Console(), Console(stderr=True)
+LAKE_VARIABLE = "CARSDEPO_LAKE"
 
 Home = Annotated[
     Path | None, typer.Option("--home", help="Folder of all state; default $CARSDEPO_HOME or ./.carsdepo.")
@@ -34,6 +37,23 @@ Minutes = Annotated[float | None, typer.Option("--minutes", min=0.05, help="Trai
 Steps = Annotated[
     int | None, typer.Option("--steps", min=1, help="Training's optimizer steps; --minutes only caps them then.")
 ]
+Mapping = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="OLD=NEW", help="A class of the folder and ours that it is; repeat for each."),
+]
+
+
+def class_mapping(pairs: list[str] | None) -> dict[str, str]:
+    """What --map says: the folder's class names -> ours. Raises typer.BadParameter."""
+    mapping: dict[str, str] = {}
+    for item in pairs or []:
+        old, sep, new = (part.strip() for part in item.partition("="))
+        if not sep or not old or not new:
+            raise typer.BadParameter(f"{item!r} is not old=new", param_hint="--map")
+        if mapping.get(old, new) != new:
+            raise typer.BadParameter(f"{old!r} cannot be both {mapping[old]} and {new}", param_hint="--map")
+        mapping[old] = new
+    return mapping
 
 
 def _known_detector(name: str | None) -> str | None:
@@ -63,14 +83,24 @@ def explained() -> Iterator[None]:
     except (PipelineError, PortTaken, ServiceError, LakeError, LookupError, ValueError, OSError) as error:
         if isinstance(error, KeyError | IndexError) and not isinstance(error, LakeError):
             raise
-        err.print(f"[bold red]Error:[/] {redact(str(error))}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]Error:[/] {escape(redact(str(error)))}", highlight=False, soft_wrap=True)
+        for note in getattr(error, "__notes__", ()):
+            err.print(escape(redact(note)), highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 
-def read_settings(home: Path | None) -> Settings:
-    """The installation's settings; a variable that does not fit ends the command with its name."""
+def read_settings(home: Path | None, *, own_lake: bool = False) -> Settings:
+    """The installation's settings; a variable that does not fit ends the command with its name.
+
+    own_lake: the lake below home, whatever CARSDEPO_LAKE says; that it is not used is said.
+    """
+    variables = dict(os.environ)
+    given = variables.pop(LAKE_VARIABLE, "") if own_lake else ""
     with explained():
-        return Settings.read(home=home)
+        settings = Settings.read(variables, home=home)
+    if given:
+        say(f"{LAKE_VARIABLE} names {given}: this demo leaves it alone and works in {settings.lake}")
+    return settings
 
 
 def print_json(value: Any) -> None:
@@ -78,4 +108,5 @@ def print_json(value: Any) -> None:
 
 
 def say(text: str) -> None:
-    out.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {text} …", highlight=False)
+    """A line with the time, for what begins now."""
+    out.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {escape(text)} …", highlight=False, soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,22 +37,27 @@ class Tick:
 
 
 class Pipeline:
-    """The graph over one installation's state. Use as `with Pipeline.open(settings) as pipeline`."""
+    """The graph over one installation's state. Use as `with Pipeline.open(settings) as pipeline`.
 
-    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+    console: the least level of Dagster's own lines on stderr. What fails is said once, by PipelineError, and the
+    whole log is in the instance.
+    """
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance, console: str = "CRITICAL") -> None:
         from carsdepo_assets.definitions import defs
 
-        self.settings = settings
+        self.settings, self.console = settings, console
         self.instance = instance
         self.definitions = defs()
 
     @classmethod
     @contextmanager
-    def open(cls, settings: Settings, *, alone: bool = True) -> Iterator[Pipeline]:
+    def open(cls, settings: Settings, console: str = "CRITICAL", *, alone: bool = True) -> Iterator[Pipeline]:
         """Opens the instance of settings.home. alone: raises PipelineError when another such command is at work on it.
 
         A person's decision (approve, reject, rollback, a larger golden set) is not `alone`: it waits for no import or
-        training, since what it writes is guarded by the ledger's own lock.
+        training, since what it writes is guarded by the ledger's own lock. console: level of Dagster's lines that go
+        to stderr.
         """
         import warnings
 
@@ -66,7 +71,7 @@ class Pipeline:
             if alone:
                 held.enter_context(_only_command(settings.home))
             with dg.DagsterInstance.from_config(str(settings.dagster_home())) as instance:
-                pipeline = cls(settings, instance)
+                pipeline = cls(settings, instance, console)
                 pipeline.settle()
                 yield pipeline
 
@@ -94,8 +99,7 @@ class Pipeline:
             partition_key=partition,
             tags=dict(tags or {}),
             raise_on_error=False,
-            # What failed is said once, by PipelineError; the whole log is in the instance.
-            run_config={"ops": dict(ops or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_config={"ops": dict(ops or {}), "loggers": {"console": {"config": {"log_level": self.console}}}},
         )
         if not result.success:
             raise PipelineError(_why(result, job, dg))
@@ -140,8 +144,13 @@ class Pipeline:
             results.append(self.run(job, partition=request.partition_key, ops=ops, tags=tags))
         return Tick(results, said.skip_message or "")
 
-    def ingest(self, kind: Kind, *, close_all: bool = True) -> list[str]:
-        """Closes what is due in raw/ and ingests every batch that has not been ingested; returns the batch ids."""
+    def ingest(
+        self, kind: Kind, *, close_all: bool = True, progress: Callable[[int, int], None] | None = None
+    ) -> list[str]:
+        """Closes what is due in raw/ and ingests every batch that has not been ingested; returns the batch ids.
+
+        progress: called with the batches ingested and all of them, where there is more than one.
+        """
         from carsdepo_assets.data.batches import list_batches, plan_batches
         from carsdepo_assets.lake.lake import Lake
 
@@ -152,7 +161,9 @@ class Pipeline:
 
         done = self.instance.get_materialized_partitions(dg.AssetKey(asset))
         waiting = [batch for batch in list_batches(lake, kind) if batch not in done]
-        for batch in waiting:
+        for number, batch in enumerate(waiting):
+            if progress is not None and len(waiting) > 1:
+                progress(number, len(waiting))
             self.instance.add_dynamic_partitions(partitions, [batch])
             self.run(f"ingest_{kind}", partition=batch)
         return waiting

@@ -16,9 +16,8 @@ import httpx
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 FIELDS = ("source", "camera", "uploader", "region", "listing")
 MANIFEST = "manifest.csv"
-_TIMEOUT_S = 60.0
+PATIENCE_S = 60.0  # seconds for a photograph's answer, a busy service's "try again" included
 _LEVELS = 3  # folders: images/, one below it, and the one that holds both
-_TRIES = 6  # of a photograph that a busy service sends back
 
 
 class ServiceUnreachable(ConnectionError):
@@ -54,6 +53,7 @@ def send_folder(
     *,
     api_key: str | None = None,
     concurrency: int = 4,
+    patience_s: float = PATIENCE_S,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sent:
     """`send` of the photographs below folder/images, or below the folder where it has none of that name, by path.
@@ -66,7 +66,9 @@ def send_folder(
     files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
         raise ValueError(f"{folder} has no photographs ({', '.join(SUFFIXES)}).")
-    return send(url, files, metadata, api_key=api_key, concurrency=concurrency, progress=progress)
+    return send(
+        url, files, metadata, api_key=api_key, concurrency=concurrency, patience_s=patience_s, progress=progress
+    )
 
 
 def send(
@@ -76,12 +78,14 @@ def send(
     *,
     api_key: str | None = None,
     concurrency: int = 4,
+    patience_s: float = PATIENCE_S,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sent:
     """One request a photograph, `concurrency` at a time. A refused photograph is a failure, and the others go on.
 
     metadata: of FIELDS, for all; what a manifest.csv beside the photographs (or beside their folder) says of one goes
-    before it. A busy service (503) is asked again as it says. Raises ServiceUnreachable when nobody listens.
+    before it. A busy service (503) is asked again as it says, for patience_s seconds a photograph. Raises
+    ServiceUnreachable when nobody listens.
     """
     unknown = sorted(set(metadata or {}) - set(FIELDS))
     if unknown:
@@ -91,12 +95,12 @@ def send(
     limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
     started = time.perf_counter()
     with (
-        httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S, limits=limits) as client,
+        httpx.Client(base_url=url, headers=headers, timeout=patience_s, limits=limits) as client,
         ThreadPoolExecutor(concurrency, thread_name_prefix="send") as pool,
     ):
         _check(client, url)
         work = ((file, {**(metadata or {}), **said.of(file)}) for file in files)
-        for file, answer, milliseconds in _answers(client, pool, work, concurrency):
+        for file, answer, milliseconds in _answers(client, pool, work, concurrency, patience_s):
             sent.photographs += 1
             if isinstance(answer, str):
                 sent.failures.append((str(file), answer))
@@ -122,7 +126,11 @@ def _check(client: httpx.Client, url: str) -> None:
 
 
 def _answers(
-    client: httpx.Client, pool: ThreadPoolExecutor, work: Iterable[tuple[Path, dict[str, str]]], concurrency: int
+    client: httpx.Client,
+    pool: ThreadPoolExecutor,
+    work: Iterable[tuple[Path, dict[str, str]]],
+    concurrency: int,
+    patience_s: float,
 ) -> Iterator[tuple[Path, dict[str, Any] | str, float]]:
     """(file, answer or why there is none, milliseconds), in the order in which they end; files are read when due."""
     pending: set[Future[tuple[Path, dict[str, Any] | str, float]]] = set()
@@ -130,25 +138,28 @@ def _answers(
         if len(pending) >= 2 * concurrency:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
-        pending.add(pool.submit(_one, client, file, said))
+        pending.add(pool.submit(_one, client, file, said, patience_s))
     for future in pending:
         yield future.result()
 
 
-def _one(client: httpx.Client, file: Path, said: dict[str, str]) -> tuple[Path, dict[str, Any] | str, float]:
+def _one(
+    client: httpx.Client, file: Path, said: dict[str, str], patience_s: float
+) -> tuple[Path, dict[str, Any] | str, float]:
     try:
         data = file.read_bytes()
     except OSError as error:
         return file, f"cannot be read: {error.strerror}", 0.0
     started = time.perf_counter()
-    for attempt in range(_TRIES):
+    while True:
         try:
             answer = client.post("/v1/inspections", files={"photographs": (file.name, data)}, data=said)
         except httpx.HTTPError as error:  # it may have been answered and captured: sending again could count it twice
             return file, f"{type(error).__name__}: {error}", 0.0
-        if answer.status_code != 503 or attempt == _TRIES - 1:
+        pause = float(answer.headers.get("Retry-After", "1"))
+        if answer.status_code != 503 or time.perf_counter() + pause - started >= patience_s:
             break
-        time.sleep(float(answer.headers.get("Retry-After", "1")))
+        time.sleep(pause)
     milliseconds = 1000 * (time.perf_counter() - started)
     try:
         body = answer.json()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from carsdepo_assets.commands.progress import Advance
 from carsdepo_assets.policy import DataPolicy
 
 STOPS = {"evening": 1.6, "night": 4.0}  # halvings of the light, for a user's own photographs
@@ -14,40 +16,50 @@ PHOTOGRAPHS = 200
 
 @dataclass(frozen=True)
 class Traffic:
-    """folder: images/, labels/, manifest.csv. title: what the window is, for people."""
+    """folder: images/, labels/, manifest.csv, once `write` has filled it. title: what the window is, for people.
+
+    write: tells how many of its photographs are written; False for a window that stood already.
+    """
 
     name: str
     title: str
     folder: Path
+    write: Callable[[Advance], bool]
 
 
 def rendered(home: Path) -> list[Traffic]:
-    """The windows of the sample; those that stand are not rendered again."""
+    """The windows of the sample."""
     from carsdepo_assets.sample.traffic import WINDOWS, write_window
 
     titles = {"usual": "as by day", "evening": "some of it after dark", "night": "half of it night"}
-    made = []
-    for name in WINDOWS:
+
+    def window(name: str) -> Traffic:
         folder = home / "traffic" / name
-        write_window(folder, name)
-        made.append(Traffic(name, titles[name], folder))
-    return made
+        return Traffic(name, titles[name], folder, lambda advance: write_window(folder, name, progress=advance))
+
+    return [window(name) for name in WINDOWS]
 
 
-def darkened(home: Path, source: Path, policy: DataPolicy) -> list[Traffic]:
-    """The same three out of the user's photographs: as they are, a quarter at dusk, half at night (both simulated)."""
-    from carsdepo_assets.sample.dimming import write_window
+def darkened(home: Path, source: Path, policy: DataPolicy, class_ids: Mapping[str, int]) -> list[Traffic]:
+    """The same three out of the user's photographs: as they are, a quarter at dusk, half at night (both simulated).
 
+    class_ids: of the user's labels -> ours; the windows' labels have ours.
+    """
     titles = {
         "usual": "your photographs as they are",
         "evening": "a quarter darkened (simulated dusk)",
         "night": "half darkened (simulated night)",
     }
-    made = []
-    for number, (name, title) in enumerate(titles.items()):
+
+    def window(number: int, name: str) -> Traffic:
         folder = home / "traffic" / name
-        done = folder / ".complete"
-        if not done.exists():
+
+        def write(advance: Advance) -> bool:
+            from carsdepo_assets.sample.dimming import write_window
+
+            mark, content = folder / ".complete", repr(sorted(class_ids.items()))
+            if mark.exists() and mark.read_text() == content:
+                return False
             write_window(
                 source,
                 folder,
@@ -56,7 +68,12 @@ def darkened(home: Path, source: Path, policy: DataPolicy) -> list[Traffic]:
                 stops=STOPS.get(name, 0.0),
                 seed=31 + number,
                 policy=policy,
+                class_ids=class_ids,
+                progress=advance,
             )
-            done.touch()
-        made.append(Traffic(name, title, folder))
-    return made
+            mark.write_text(content)
+            return True
+
+        return Traffic(name, titles[name], folder, write)
+
+    return [window(number, name) for number, name in enumerate(titles)]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from carsdepo_assets.commands import demo, second_half, traffic
 from carsdepo_assets.commands.demo import Loop
 from carsdepo_assets.commands.memo import Memo
 from carsdepo_assets.commands.pipeline import Pipeline
+from carsdepo_assets.commands.progress import Watch, unwatched
 from carsdepo_assets.commands.services import running
+from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.objects import write_atomic
 from carsdepo_assets.policy_layers import FILE_NAME
 from carsdepo_assets.settings import Settings
@@ -19,6 +21,17 @@ DEMO_POLICY = """\
 [gate]
 # A hundred test photographs cannot decide by interval: the middle of the difference decides, and the gate says so.
 mode = "point"
+# A latency measured while other work runs says more of the machine than of the model: a minute of it refuses nothing
+# that answers. Take this line away to have the gate judge by the policy's own budget.
+latency_p95_ms = 60000.0
+
+[release]
+# A far cap: on a busy machine a service takes long to load a model.
+wait_s = 900.0
+
+[inference]
+# The demo waits for the answers of each of its windows: they come sooner.
+segment_age_s = 1.0
 """
 
 
@@ -29,30 +42,42 @@ def run(
     minutes: float | None,
     detector: str | None,
     say: Callable[[str], None],
+    watch: Watch = unwatched,
+    mapping: Mapping[str, str] | None = None,
 ) -> Loop:
     """Photographs to production, three windows of traffic, drift, labels, a second model, KPIs.
 
-    folder: a user's photographs; None: the rendered sample. What an earlier run with the same arguments has done is
-    reused. Raises PipelineError and ServiceError, and PolicyError before anything is started.
+    folder: a user's photographs; None: the rendered sample. mapping: the folder's class names -> ours. What an earlier
+    run with the same arguments has done is reused. Dagster's lines go to stderr, which the caller keeps in a log.
+    Raises PipelineError and ServiceError, and PolicyError before anything is started.
     """
     settings.policy()
     settings.home.mkdir(parents=True, exist_ok=True)
-    policy_file = settings.home / FILE_NAME  # what stands in other layers of the policy goes before it
-    if not policy_file.exists():
-        write_atomic(policy_file, DEMO_POLICY.encode())
-        say(f"policy for few photographs written to {policy_file}")
-    with running(settings) as serving, Pipeline.open(serving) as pipeline:
+    _write_policy(settings, say)
+    with running(settings) as serving, Pipeline.open(serving, "INFO") as pipeline:
         # With the lake: what was done in another one is not done in this.
-        asked = {"minutes": minutes, "detector": detector, "lake": settings.lake}
+        asked = {"minutes": minutes, "detector": detector, "lake": settings.lake, "map": dict(mapping or {}) or None}
         memo = Memo(settings.home / "demo.json", asked)
         if memo.forgot:
-            say("other arguments than the last demo's: what is in the lake is used, the rest is done anew")
-        loop = demo.run(pipeline, folder, minutes=minutes, detector=detector, say=say, memo=memo)
-        with loop.step("traffic", say) as step:
-            if folder is None:
-                windows = traffic.rendered(settings.home)
-            else:
-                windows = traffic.darkened(settings.home, folder, settings.policy().data)
-            step.outcome = f"{len(windows)} windows of photographs in {settings.home / 'traffic'}"
-        second_half.run(pipeline, loop, memo, windows, say, minutes=minutes)
+            say(f"{memo.forgot}: what is in the lake is used; trainings, releases and windows of traffic are done anew")
+        loop = demo.run(
+            pipeline, folder, minutes=minutes, detector=detector, say=say, watch=watch, mapping=mapping, memo=memo
+        )
+        if folder is None:
+            windows = traffic.rendered(settings.home)
+        else:
+            windows = traffic.darkened(settings.home, folder, settings.policy().data, loop.class_ids)
+        parts = second_half.Parts(pipeline, Lake.open(settings.lake), loop, memo, say, watch, rendered=folder is None)
+        second_half.run(parts, windows, minutes=minutes, detector=detector)
     return loop
+
+
+def _write_policy(settings: Settings, say: Callable[[str], None]) -> None:
+    """The demo's own policy, as the home's layer; what other layers say goes before it, and is named."""
+    own = settings.home / FILE_NAME
+    if not own.exists():
+        write_atomic(own, DEMO_POLICY.encode())
+        say(f"policy for few photographs and a busy machine written to {own}")
+    before = [str(layer.path) for layer in settings.policy_files if layer.path != own and layer.path.exists()]
+    if before:
+        say(f"{', '.join(before)} goes before the demo's own settings in {own}")

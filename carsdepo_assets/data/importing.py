@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -30,7 +30,10 @@ class ImportRefused(ValueError):
 
 @dataclass(frozen=True)
 class ImportResult:
-    """upload_batches: ids of every batch that holds this import's photographs, this call's and earlier ones'."""
+    """upload_batches: ids of every batch that holds this import's photographs, this call's and earlier ones'.
+
+    class_ids: the folder's class id, as text -> ours.
+    """
 
     name: str
     upload_batches: list[str]
@@ -38,6 +41,7 @@ class ImportResult:
     labels: int
     copied: int
     reused: int
+    class_ids: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -61,12 +65,14 @@ def import_folder(
     now: datetime,
     origin: str | None = None,
     name: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ImportResult:
     """Copies images/ (or a flat folder), labels/ and manifest.csv, and closes the upload batches.
 
     `mapping`: the folder's class name or id -> ours. `origin`: kept with the labels, default the format. `name`: the
     folder below raw/uploads and raw/labels, default the folder's own. A file whose bytes stand already is left alone;
-    a changed label or manifest.csv replaces its forerunner, a changed photograph is refused.
+    a changed label or manifest.csv replaces its forerunner, a changed photograph is refused. progress: called with the
+    files copied and all that are to be.
     Raises ImportRefused before anything is copied.
     """
     if format not in ("yolo", "coco"):
@@ -97,13 +103,22 @@ def import_folder(
     key, data = import_record_key(name), json.dumps(record, sort_keys=True).encode()
     if not lake.exists(key) or lake.get(key) != data:
         lake.put(key, data)
+    behind, copied = 0, len(photographs) + len(sidecars) + len(marks)
     for part in (sidecars, photographs, marks):
-        _copy(lake, part)
+        for _ in _copy(lake, part):
+            behind += 1
+            if progress is not None:
+                progress(behind, copied)
     plan_batches(lake, "uploads", policy, now, close_all=True)
-    copied = len(photographs) + len(sidecars) + len(marks)
     total = len(contents.photographs) + len(contents.sidecars) + len(contents.labels)
     return ImportResult(
-        name, _holding(lake, uploads), len(contents.photographs), len(contents.labels), copied, total - copied
+        name,
+        _holding(lake, uploads),
+        len(contents.photographs),
+        len(contents.labels),
+        copied,
+        total - copied,
+        class_ids,
     )
 
 
@@ -265,10 +280,12 @@ def _missing(lake: Lake, standing: Mapping[str, int], prefix: str, files: Mappin
     return [(prefix + file, path) for file, path in files.items() if not same(prefix + file, path)]
 
 
-def _copy(lake: Lake, files: list[tuple[str, Path]]) -> None:
+def _copy(lake: Lake, files: list[tuple[str, Path]]) -> Iterator[None]:
+    """Yields after each file."""
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="import") as pool:
         for written in [pool.submit(lambda k, p: lake.put(k, p.read_bytes()), key, path) for key, path in files]:
             written.result()
+            yield
 
 
 def _holding(lake: Lake, prefix: str) -> list[str]:

@@ -216,6 +216,7 @@ DRIFT = pa.schema(
         ("sources", pa.string()),  # JSON: sources ranked by their share of the drifted photographs
         ("report_key", pa.string()),
         ("dagster_run_id", pa.string()),
+        ("missing", pa.string()),  # JSON: inputs that answers and photographs lack, by share, now and before
     ]
 )
 

@@ -13,6 +13,7 @@ from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
     from carsdepo_assets.monitoring.drift import Drift
+    from carsdepo_assets.monitoring.missing_inputs import MissingInput
 
 # The days of inference_log: with today's partition, which is written all day long.
 days = dg.DailyPartitionsDefinition(start_date="2026-01-01", timezone="UTC", end_offset=1)
@@ -133,6 +134,8 @@ def drift_report(
     }
     if found.computed:
         metadata |= {**rounded({"drift": found.drift, "p-value": found.p_value}), "features": table(_features(found))}
+    if any(m.photographs for m in done.missing):
+        metadata["missing inputs"] = table(_missing(done.missing))
     if found.sources:
         metadata["sources"] = table(_sources(found))
     metadata |= {name: picture(png) for name, png in done.pictures.items()}
@@ -193,6 +196,20 @@ def _features(found: "Drift") -> list[dict[str, Any]]:
             "reference": "" if f.reference_median is None else f"{f.reference_median:.4g}",
         }
         for f in found.features
+    ]
+
+
+def _missing(inputs: Sequence["MissingInput"]) -> list[dict[str, Any]]:
+    return [
+        {
+            "of": m.what,
+            "input": m.name,
+            "missing %": "" if m.share is None else f"{100 * m.share:.0f}",
+            "before %": "" if m.share_before is None else f"{100 * m.share_before:.0f}",
+            "risen": "yes" if m.risen else "no" if m.p_value is not None else "too few cars to tell",
+        }
+        for m in inputs
+        if m.photographs
     ]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring import report
 from carsdepo_assets.monitoring.drift import Drift, band, measure
+from carsdepo_assets.monitoring.missing_inputs import MissingInput, missing_inputs
 from carsdepo_assets.monitoring.photographs import one_a_group, thumbnail, typical
 from carsdepo_assets.monitoring.reference import Reference, card_of, read_reference
 from carsdepo_assets.monitoring.sample import Sample
@@ -30,6 +31,7 @@ class Measured:
     said: str
     action: str
     pictures: dict[str, bytes]
+    missing: list[MissingInput]
 
 
 def measure_window(
@@ -67,6 +69,8 @@ def measure_window(
         facts=_facts(report_id, window, known, policy),
         notes=_notes(window),
     )
+    missing = missing_inputs(lake, start, end, policy.monitoring)
+    page = replace(page, missing=missing)
     base = f"reports/drift/{report_id}"
     lake.put(f"{base}.html", report.render_drift(page).encode())
     lake.put(f"{base}.json", json.dumps(_described(page), indent=1, default=str).encode())
@@ -88,9 +92,10 @@ def measure_window(
         "sources": json.dumps([asdict(s) | {"excess": s.excess} for s in found.sources]),
         "report_key": f"{base}.html",
         "dagster_run_id": run_id,
+        "missing": json.dumps([asdict(m) for m in missing]),
     }
     lake.append("drift", [row], report_id)
-    return Measured(row, found, report.summary(found), report.ACTIONS[verdict], report.pictures(found))
+    return Measured(row, found, report.summary(found), report.ACTIONS[verdict], report.pictures(found), missing)
 
 
 def _report_id(window: Window, known: Reference | None, policy: Policy) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from carsdepo_assets.monitoring.charts import band_chart, distribution_chart, sheet_png
 from carsdepo_assets.monitoring.drift import LEVEL, Drift, FeatureDrift
 from carsdepo_assets.monitoring.features import NAMES
+from carsdepo_assets.monitoring.missing_inputs import MissingInput
 from carsdepo_assets.policy import MonitoringPolicy
 from carsdepo_assets.reporting.page import data_uri, render
 
@@ -76,6 +77,7 @@ class ReportInput:
     typical: Sequence[Picture] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    missing: Sequence[MissingInput] = ()
 
 
 def render_drift(page: ReportInput) -> str:

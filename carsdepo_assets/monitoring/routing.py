@@ -3,12 +3,14 @@ without doing either twice, and a route that stands is whole."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.monitoring.missing_inputs import MissingInput, sentence
 from carsdepo_assets.monitoring.router import Route, decide, name_of
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
@@ -69,6 +71,14 @@ def route(
             if known
             else "Drift is not known",
             f"{decided.said} Report: {address(report['report_key'])}",
+        )
+    risen = [MissingInput(**m) for m in json.loads(report.get("missing") or "[]") if m["risen"]]
+    if risen:
+        alert(
+            f"missing_inputs:{report['digest']}:{','.join(sorted(f'{m.what}.{m.name}' for m in risen))}",
+            "warning",
+            "Inputs are missing more often than before",
+            f"{sentence(risen)} Report: {address(report['report_key'])}",
         )
     row = {
         "report_id": report_id,

@@ -38,6 +38,7 @@ STORY = (
     Month(0.28, 0.066, 26), Month(0.51, 0.050, 21), Month(0.66, 0.040, 18),
     Month(0.37, 0.079, 23), Month(0.76, 0.032, 16),
 )  # fmt: skip
+PLATFORM_STARTS = 7  # months of STORY in which people look at every photograph
 FIRST_YEAR, FIRST_MONTH = 2025, 12
 _OTHER_DISPUTES = 0.016  # of a sale: delivery, papers
 _WAGE = 0.62  # EUR a minute of an inspector
@@ -50,6 +51,7 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "disputes": ("dispute_id", "transaction_id", "opened_at", "cause", "amount", "currency"),
 }
 Row = dict[str, Any]
+Story = Callable[[datetime], Month]
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def business_sample(seed: int = 4, *, until: date = UNTIL, listings_a_day: float
             f"and listings_a_day {listings_a_day} be over 0"
         )
     rng = np.random.default_rng([0xB5, seed])
-    inspections, transactions, disputes = _events(rng, start, end, listings_a_day)
+    inspections, transactions, disputes = events_of(rng, start, end, listings_a_day, _story)
     files: dict[str, bytes] = {}
     dirty = 0
     if end > _ORPHAN["opened_at"]:
@@ -103,7 +105,7 @@ def business_sample(seed: int = 4, *, until: date = UNTIL, listings_a_day: float
         by_kind: dict[str, list[Row]] = {
             "inspections": [r for r in inspections if begin <= r["at"] < finish],
             "transactions": [
-                _known_at(r, finish)
+                known_at(r, finish)
                 for r in transactions
                 if begin <= r["listed_at"] < finish or begin <= r["sold_at"] < finish
             ],
@@ -112,15 +114,15 @@ def business_sample(seed: int = 4, *, until: date = UNTIL, listings_a_day: float
         for kind, rows in by_kind.items():
             bad = _DIRTY.get((kind, n), [])
             dirty += len(bad)
-            files[f"{kind}/{label}.csv"] = _csv(kind, rows, bad)
+            files[f"{kind}/{label}.csv"] = rows_as_csv(kind, rows, bad)
     # Cars listed before the story and sold after its end are in no file.
     known = [r for r in transactions if r["listed_at"] >= start or r["sold_at"] < end]
     counts = {"inspections": len(inspections), "transactions": len(known), "disputes": len(disputes)}
     return BusinessSample(files, counts, dirty)
 
 
-def _events(
-    rng: np.random.Generator, start: datetime, end: datetime, a_day: float
+def events_of(
+    rng: np.random.Generator, start: datetime, end: datetime, a_day: float, story: Story
 ) -> tuple[list[Row], list[Row], list[Row]]:
     """Inspections, transactions (sold_at may lie after `end`) and disputes up to `end`, each in order of time."""
     inspections: list[Row] = []
@@ -132,14 +134,14 @@ def _events(
         busy = a_day * (0.55 if day.weekday() >= 5 else 1.18)
         for _ in range(int(rng.poisson(busy))):
             listed = day + timedelta(seconds=float(rng.uniform(7 * 3600, 20 * 3600)))
-            sale = _sale(rng, listed)
+            sale = _sale(rng, listed, story)
             if sale["sold_at"] < start or listed >= end:
                 continue
             transactions.append(sale)
-            inspection = _inspection(rng, sale)
+            inspection = _inspection(rng, sale, story)
             if start <= inspection["at"] < end:
                 inspections.append(inspection)
-            dispute = _dispute(rng, sale)
+            dispute = _dispute(rng, sale, story)
             if dispute is not None and dispute["opened_at"] < end:
                 disputes.append(dispute)
         day += timedelta(days=1)
@@ -156,9 +158,9 @@ def _events(
     return inspections, transactions, disputes
 
 
-def _sale(rng: np.random.Generator, listed: datetime) -> Row:
+def _sale(rng: np.random.Generator, listed: datetime, story: Story) -> Row:
     # What the buyer meets is the month around the sale, so the wait is drawn from the month after the listing.
-    month = _story(listed + timedelta(days=14))
+    month = story(listed + timedelta(days=14))
     days = month.days * float(np.exp(rng.normal(0, 0.55)))
     price = float(np.exp(rng.normal(9.55, 0.5)))
     return {
@@ -170,25 +172,28 @@ def _sale(rng: np.random.Generator, listed: datetime) -> Row:
     }
 
 
-def _inspection(rng: np.random.Generator, sale: Row) -> Row:
+def _inspection(rng: np.random.Generator, sale: Row, story: Story) -> Row:
     at = sale["listed_at"] - timedelta(hours=float(rng.uniform(1, 30)))
     images = int(np.clip(rng.normal(9, 2.5), 4, 18))
-    by_ml = int(rng.binomial(images, _story(at).automation))
-    minutes = max(3.0, 5 + _MINUTES_AN_IMAGE * (images - by_ml) + 0.15 * by_ml + float(rng.normal(0, 3)))
-    cost = _TRIP + _WAGE * minutes + _ML_IMAGE * by_ml
+    by_ml = int(rng.binomial(images, story(at).automation))
     return {
         "listing": sale["listing"],
         "at": at,
         "images": images,
         "images_by_ml": by_ml,
-        "minutes": round(minutes, 1),
-        "cost": round(cost, 2),
-        "currency": "EUR",
+        **effort(images, by_ml, float(rng.normal(0, 3))),
     }
 
 
-def _dispute(rng: np.random.Generator, sale: Row) -> Row | None:
-    pricing = _story(sale["sold_at"]).disputes
+def effort(images: int, by_ml: int, luck: float = 0.0) -> Row:
+    """Minutes of an inspector and the cost of one inspection; luck: minutes more or less."""
+    minutes = max(3.0, 5 + _MINUTES_AN_IMAGE * (images - by_ml) + 0.15 * by_ml + luck)
+    cost = _TRIP + _WAGE * minutes + _ML_IMAGE * by_ml
+    return {"minutes": round(minutes, 1), "cost": round(cost, 2), "currency": "EUR"}
+
+
+def _dispute(rng: np.random.Generator, sale: Row, story: Story) -> Row | None:
+    pricing = story(sale["sold_at"]).disputes
     draw = float(rng.random())
     if draw >= pricing + _OTHER_DISPUTES:
         return None
@@ -202,7 +207,7 @@ def _dispute(rng: np.random.Generator, sale: Row) -> Row | None:
     }
 
 
-def _known_at(sale: Row, moment: datetime) -> Row:
+def known_at(sale: Row, moment: datetime) -> Row:
     return sale if sale["sold_at"] < moment else sale | {"sold_at": None, "price": None}
 
 
@@ -219,7 +224,7 @@ def _story(moment: datetime) -> Month:
     return STORY[min(max(_month_of(moment), 0), len(STORY) - 1)]
 
 
-def _csv(kind: str, rows: list[Row], bad: list[tuple[int, tuple[str, ...]]]) -> bytes:
+def rows_as_csv(kind: str, rows: list[Row], bad: list[tuple[int, tuple[str, ...]]]) -> bytes:
     """bad: (position, cells) that go between the rows."""
     lines = [tuple(_text(row[c]) for c in _COLUMNS[kind]) for row in rows]
     for position, cells in bad:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,12 +45,22 @@ def darken(rgb: np.ndarray, stops: float, rng: np.random.Generator) -> np.ndarra
 
 
 def write_window(
-    source: Path, target: Path, *, photographs: int, dark_share: float, stops: float, seed: int, policy: DataPolicy
+    source: Path,
+    target: Path,
+    *,
+    photographs: int,
+    dark_share: float,
+    stops: float,
+    seed: int,
+    policy: DataPolicy,
+    class_ids: Mapping[str, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Window:
     """Writes at most `photographs` of source/images, whole groups in seeded order, `dark_share` of the groups darkened.
 
     Those left as they are keep their bytes. Labels are copied where there are any. Files that cannot be decoded are
-    left out. Raises ValueError for a folder without photographs.
+    left out. class_ids: the source's class id, as text -> the one in the copied labels; None: the same. progress:
+    called with the photographs written and all that may be. Raises ValueError for a folder without photographs.
     """
     import cv2
 
@@ -92,10 +104,23 @@ def write_window(
             (target / "images" / name).write_bytes(data)
             label = source / "labels" / file.relative_to(images).with_suffix(".txt")
             if label.is_file():
-                (target / "labels" / Path(name).with_suffix(".txt")).write_bytes(label.read_bytes())
+                copy = (target / "labels" / name).with_suffix(".txt")
+                copy.write_bytes(label.read_bytes() if class_ids is None else _translated(label, class_ids))
             writer.writerow((name, group, "simulated dark" if turn else ""))
+            if progress is not None:
+                progress(count, min(photographs, len(files)))
     (target / "manifest.csv").write_text(sheet.getvalue())
     return Window(target, count, dark)
+
+
+def _translated(label: Path, class_ids: Mapping[str, int]) -> bytes:
+    """The lines of a YOLO file with the class ids translated; a line whose class is not among them stays as it is."""
+
+    def line(match: re.Match[bytes]) -> bytes:
+        to = class_ids.get(str(int(float(match[2]))))
+        return match[0] if to is None else match[1] + str(to).encode()
+
+    return re.sub(rb"((?:\A(?:\xef\xbb\xbf)?|(?<=[\r\n]))[ \t]*)(\d{1,9}(?:\.0+)?)(?=[ \t])", line, label.read_bytes())
 
 
 def _groups(source: Path, images: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -60,8 +60,9 @@ WINDOWS: dict[str, Window] = {
 }
 
 
-def write_window(folder: Path, name: str, threads: int = 2) -> None:
+def write_window(folder: Path, name: str, threads: int = 2, progress: Callable[[int, int], None] | None = None) -> bool:
     """Renders a window into the folder (as write_sample does, manifest.csv with a column `source`) unless it stands.
+    True when it was rendered now.
 
     Killed halfway, the next call writes it again; a folder of another definition is replaced. Raises KeyError naming
     the windows there are for an unknown name.
@@ -69,13 +70,23 @@ def write_window(folder: Path, name: str, threads: int = 2) -> None:
     if name not in WINDOWS:
         raise KeyError(f"no window {name!r}: {', '.join(WINDOWS)}")
     window, done = WINDOWS[name], folder / _DONE
-    if not done.exists() or done.read_text() != window.said():
-        done.unlink(missing_ok=True)
-        for part in ("images", "labels"):
-            shutil.rmtree(folder / part, ignore_errors=True)
-        write_sample(folder, window.photographs, window.seed, lights=window.lights, threads=threads, day=window.day)
-        _add_sources(folder / "manifest.csv")
-        done.write_text(window.said())
+    if done.exists() and done.read_text() == window.said():
+        return False
+    done.unlink(missing_ok=True)
+    for part in ("images", "labels"):
+        shutil.rmtree(folder / part, ignore_errors=True)
+    write_sample(
+        folder,
+        window.photographs,
+        window.seed,
+        lights=window.lights,
+        threads=threads,
+        day=window.day,
+        progress=progress,
+    )
+    _add_sources(folder / "manifest.csv")
+    done.write_text(window.said())
+    return True
 
 
 def _add_sources(manifest: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -62,11 +62,13 @@ def write_sample(
     clean_share: float = CLEAN_SHARE,
     threads: int = 2,
     day: date | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Written:
     """Writes images/*.jpg, labels/*.txt (YOLO; empty: no damage), manifest.csv and scenes.json under the folder.
 
     lights: one light, or shares by name (None: the usual mix). The same arguments give the same bytes, whatever the
     number of threads. day: when they were taken, at a time that fits the light (None: a day of its own for each car).
+    progress: called with the photographs written and all of them, after each car.
     Raises ValueError on shares or numbers that make no sense.
     """
     if n_images < 1 or not 0 <= clean_share <= 1:
@@ -84,6 +86,8 @@ def write_sample(
                 rows.append(row)
                 boxes += count
                 clean += count == 0
+            if progress is not None:
+                progress(len(rows), n_images)
     sheet = io.StringIO(newline="")
     writer = csv.DictWriter(sheet, COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.compute.run_states import Attempts, count, under_way
+from carsdepo_assets.compute.run_states import Attempts, attempts_by, under_way
 from carsdepo_assets.lake.label_state import FALLBACK_TAG, LABEL_STATE_TAG
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
@@ -55,11 +53,15 @@ def retrain(
         "ingesting": under_way(context.instance, "ingest_labels"),
         "newest_label_s": (datetime.now(UTC) - newest).total_seconds() if newest else None,
     }
-    runs = _runs(context.instance, tags)
+    # What the drift router or a person started at this state counts as an attempt too; what a kill ended does not.
+    runs = attempts_by(context.instance, TRAIN_JOB, tags, FALLBACK_TAG)
+
+    def tried_runs(fallback: str | None) -> Attempts:
+        return runs.get(fallback, Attempts(0, 0))
+
     while True:
         impossible = partial(fallbacks.impossible, opened, now, weights)
-        tried = runs[now.next or ""]
-        counted = tried.counted(rules.runs.max_interruptions)
+        counted = tried_runs(_fallback_of(now.next)).counted(rules.runs.max_interruptions)
         answer = due(situation(now, attempts=counted, **facts), rules.training, impossible)
         if not isinstance(answer, GivenUp):
             break
@@ -77,21 +79,20 @@ def retrain(
     config: dict[str, Any] = {}
     if answer.fallback is not None:
         tags[FALLBACK_TAG] = answer.fallback
-        change = {"fallback": answer.fallback, "label_state": now.label_state}
-        config = {"ops": {"recipe": {"config": change}}}
+        tried = {"fallback": answer.fallback, "label_state": now.label_state}
+        config = {"ops": {"recipe": {"config": tried}}}
     return dg.RunRequest(
-        run_key=run_key(now.label_state, tried.runs + 1, answer.fallback), run_config=config, tags=tags
+        run_key=run_key(now.label_state, tried_runs(answer.fallback).runs + 1, answer.fallback),
+        run_config=config,
+        tags=tags,
     )
 
 
-def _runs(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> defaultdict[str, Attempts]:
-    """Runs of the job with these tags, whoever started them, by the fallback that they tried, `recipe` without one."""
+def _fallback_of(tried: str | None) -> str | None:
+    """The fallback that a name of learning().next stands for; None for the usual recipe and where nothing is next."""
     from carsdepo_assets.lake.trainings import RECIPE_ITSELF
 
-    found: defaultdict[str, list[dg.DagsterRun]] = defaultdict(list)
-    for run in instance.get_runs(dg.RunsFilter(job_name=TRAIN_JOB, tags=dict(tags))):
-        found[run.tags.get(FALLBACK_TAG, RECIPE_ITSELF)].append(run)
-    return defaultdict(lambda: Attempts(0, 0), {what: count(runs) for what, runs in found.items()})
+    return None if tried in (None, RECIPE_ITSELF) else tried
 
 
 @dg.sensor(

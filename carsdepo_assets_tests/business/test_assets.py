@@ -61,8 +61,11 @@ def definitions(resources: dict[str, dg.ConfigurableResource]) -> dg.Definitions
     )
 
 
-def test_the_job_takes_files_to_a_report(lake: Lake, resources: dict[str, dg.ConfigurableResource]) -> None:
+def test_the_job_takes_files_to_a_report(
+    lake: Lake, resources: dict[str, dg.ConfigurableResource], tmp_path: Path
+) -> None:
     dropped(lake)
+    (tmp_path / "carsdepo.toml").write_text('[business]\nbaseline_until = "2026-06-30"\n')
     result = definitions(resources).resolve_job_def("business").execute_in_process()
     assert result.success
     found = {e.asset_key.to_user_string(): e for e in result.get_asset_materialization_events() if e.asset_key}
@@ -79,6 +82,7 @@ def test_the_job_takes_files_to_a_report(lake: Lake, resources: dict[str, dg.Con
         ("transactions", "rows_are_sound"): True,
         ("disputes", "rows_are_sound"): True,
         ("kpi_report", "goals_are_met"): True,
+        ("kpi_report", "automation_is_accurate"): True,
         ("kpi_report", "disputes_name_known_sales"): False,
     }
     assert all(c.severity == dg.AssetCheckSeverity.WARN for c in checks.values())
@@ -86,7 +90,9 @@ def test_the_job_takes_files_to_a_report(lake: Lake, resources: dict[str, dg.Con
 
 def test_a_missed_goal_warns(lake: Lake, resources: dict[str, dg.ConfigurableResource], tmp_path: Path) -> None:
     dropped(lake)
-    (tmp_path / "carsdepo.toml").write_text("[business.goals]\ncost_reduction_pct = 60\n")
+    (tmp_path / "carsdepo.toml").write_text(
+        '[business]\nbaseline_until = "2026-06-30"\n[business.goals]\ncost_reduction_pct = 60\n'
+    )
     result = definitions(resources).resolve_job_def("business").execute_in_process()
     (check,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "goals_are_met"]
     assert not check.passed

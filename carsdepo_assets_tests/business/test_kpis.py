@@ -13,7 +13,8 @@ from carsdepo_assets.business.periods import last_days, monthly, past, split
 from carsdepo_assets.policy import BusinessPolicy
 from carsdepo_assets_tests.business.business_rows import NOW, complaints, sales, visits
 
-RULES = BusinessPolicy()  # baseline_until 2026-06-30, 30 days
+RULES = BusinessPolicy()  # 30 days
+BASELINE = "2026-06-30"
 NONE = complaints()
 
 
@@ -33,7 +34,7 @@ def test_dispute_reduction_by_hand() -> None:
         ("2026-05-3", "2026-07-21", "damage"),  # 67 days after the sale: outside dispute_days
         ("2026-08-0", "2026-09-14", "price"),  # day 30: inside
     )
-    kpi = dispute_reduction(sold, opened, RULES, NOW)
+    kpi = dispute_reduction(sold, opened, RULES, NOW, BASELINE)
     assert (kpi.value, kpi.n) == (pytest.approx(75.0), 30)
     assert [(p.label, p.value, p.n) for p in kpi.trend] == [
         ("2026-05", 20.0, 10), ("2026-06", None, 0), ("2026-07", None, 0), ("2026-08", 5.0, 20),
@@ -43,7 +44,7 @@ def test_dispute_reduction_by_hand() -> None:
 
 def test_two_disputes_of_one_sale_are_two() -> None:
     opened = complaints(("2026-05-0", "2026-05-20", "damage"), ("2026-05-0", "2026-05-22", "price"))
-    kpi = dispute_reduction(sales(*many("2026-05", 10), *many("2026-08", 10)), opened, RULES, NOW)
+    kpi = dispute_reduction(sales(*many("2026-05", 10), *many("2026-08", 10)), opened, RULES, NOW, BASELINE)
     assert kpi.trend[0].value == 20.0
     assert kpi.value == 100.0
 
@@ -52,7 +53,7 @@ def test_sales_whose_disputes_may_be_still_to_come_are_left_out() -> None:
     """Counted, November's undisputed sales would flatter the platform: 100 % of nothing."""
     old = many("2026-05", 10)
     opened = complaints(("2026-05-0", "2026-05-20", "damage"))
-    kpi = dispute_reduction(sales(*old, *many("2026-11", 50)), opened, RULES, NOW)
+    kpi = dispute_reduction(sales(*old, *many("2026-11", 50)), opened, RULES, NOW, BASELINE)
     assert (kpi.value, kpi.n) == (None, 10)
     assert "no sales that are old enough after 30 Jun 2026" in kpi.explanation
     assert "may be still to come: 50" in kpi.explanation
@@ -60,7 +61,7 @@ def test_sales_whose_disputes_may_be_still_to_come_are_left_out() -> None:
 
 def test_a_dispute_of_an_unknown_sale_counts_nowhere_and_is_said() -> None:
     opened = complaints(("2026-05-0", "2026-05-20", "damage"), ("T?", "2026-08-20", "damage"))
-    kpi = dispute_reduction(sales(*many("2026-05", 10), *many("2026-08", 10)), opened, RULES, NOW)
+    kpi = dispute_reduction(sales(*many("2026-05", 10), *many("2026-08", 10)), opened, RULES, NOW, BASELINE)
     assert kpi.value == 100.0
     assert "Disputes of a sale that is not known: 1" in kpi.explanation
 
@@ -72,7 +73,7 @@ def test_more_disputes_than_before_is_below_zero() -> None:
         ("2026-08-0", "2026-08-20", "damage"),
         ("2026-08-1", "2026-08-20", "price"),
     )
-    kpi = dispute_reduction(sales(*many("2026-05", 10), *many("2026-08", 10)), opened, RULES, NOW)
+    kpi = dispute_reduction(sales(*many("2026-05", 10), *many("2026-08", 10)), opened, RULES, NOW, BASELINE)
     assert kpi.value == pytest.approx(-100.0)
     assert "it got worse" in kpi.explanation
     assert judged(kpi, RULES.goals).verdict == "missed"
@@ -88,7 +89,7 @@ def test_more_disputes_than_before_is_below_zero() -> None:
     ],
 )
 def test_one_sided_periods_are_explained_gaps(sold: pd.DataFrame, opened: pd.DataFrame, why: str) -> None:
-    kpi = judged(dispute_reduction(sold, opened, RULES, NOW), RULES.goals)
+    kpi = judged(dispute_reduction(sold, opened, RULES, NOW, BASELINE), RULES.goals)
     assert (kpi.value, kpi.verdict) == (None, "unknown")
     assert why in kpi.explanation
 
@@ -99,15 +100,15 @@ def test_speed_by_hand() -> None:
         ("a", "2026-05-01", "2026-05-11"), ("b", "2026-05-01", "2026-05-21"), ("c", "2026-04-01", "2026-05-31"),
         ("d", "2026-06-25", "2026-07-05"), ("e", "2026-07-01", "2026-07-21"), ("f", "2026-11-20", None),
     )  # fmt: skip
-    kpi = speed_improvement(sold, RULES, NOW)
+    kpi = speed_improvement(sold, RULES, NOW, BASELINE)
     assert (kpi.value, kpi.n, kpi.trend_unit) == (pytest.approx(25.0), 5, "days")
     assert [(p.label, p.value) for p in kpi.trend] == [("2026-05", 20.0), ("2026-06", None), ("2026-07", 15.0)]
-    assert speed_improvement(sales(("f", "2026-11-20", None)), RULES, NOW).value is None
+    assert speed_improvement(sales(("f", "2026-11-20", None)), RULES, NOW, BASELINE).value is None
 
 
 def test_sales_at_once_before_the_platform_give_no_percentage() -> None:
     sold = sales(("a", "2026-05-01", "2026-05-01"), ("b", "2026-07-01", "2026-07-03"))
-    kpi = speed_improvement(sold, RULES, NOW)
+    kpi = speed_improvement(sold, RULES, NOW, BASELINE)
     assert kpi.value is None
     assert "It was 0 days" in kpi.explanation
 
@@ -117,7 +118,7 @@ def test_what_is_dated_after_now_or_sold_before_it_was_listed_does_not_count() -
         ("a", "2026-05-01", "2026-05-21"), ("b", "2026-07-01", "2026-07-11"),
         ("future", "2026-11-01", "2026-11-25"), ("wrong", "2026-07-20", "2026-07-01"),
     )  # fmt: skip
-    kpi = speed_improvement(sold, RULES, NOW)
+    kpi = speed_improvement(sold, RULES, NOW, BASELINE)
     assert (kpi.value, kpi.n) == (pytest.approx(50.0), 2)
     assert "Dated after 24 Nov 2026: 1 sales" in kpi.explanation
 
@@ -128,15 +129,15 @@ def test_cost_by_hand() -> None:
         ("2026-05-01", 8, 0, 20), ("2026-06-30T23:59:59", 8, 0, 30), ("2026-07-01", 8, 8, 15), ("2026-08-01", 8, 8, 25),
         ("2026-08-02", 8, 8, None),
     )  # fmt: skip
-    kpi = cost_reduction(rows, RULES, NOW)
+    kpi = cost_reduction(rows, RULES, NOW, BASELINE)
     assert (kpi.value, kpi.n, kpi.trend_unit) == (pytest.approx(20.0), 4, "EUR")
     assert "Inspections without a cost in EUR: 1" in kpi.explanation
     dollars = visits(("2026-08-03", 8, 8, 9000), currency="USD")
-    assert cost_reduction(pd.concat([rows, dollars]), RULES, NOW).value == pytest.approx(20.0)
+    assert cost_reduction(pd.concat([rows, dollars]), RULES, NOW, BASELINE).value == pytest.approx(20.0)
 
 
 def test_free_before_the_platform_gives_no_percentage() -> None:
-    kpi = cost_reduction(visits(("2026-05-01", 8, 0, 0), ("2026-07-01", 8, 8, 5)), RULES, NOW)
+    kpi = cost_reduction(visits(("2026-05-01", 8, 0, 0), ("2026-07-01", 8, 8, 5)), RULES, NOW, BASELINE)
     assert kpi.value is None
     assert "It was 0 EUR" in kpi.explanation
 

@@ -17,7 +17,7 @@ from carsdepo_assets.policy import BusinessPolicy, Policy
 from carsdepo_assets_tests.business.business_rows import NOW, at, drop
 from carsdepo_assets_tests.business.platform import D1, D2, answered, box, changed, evaluated, platform
 
-RULES = Policy()
+RULES = Policy(business=BusinessPolicy(baseline_until="2026-06-30"))
 
 
 @pytest.fixture

@@ -250,3 +250,14 @@ def test_the_real_photographs(lake: Lake) -> None:
     images = build_images(lake, batch, RULES)
     assert (len(images.rows), len(images.quarantined)) == (534, 0)
     assert len(set(images.rows["group_hint"].to_pylist())) == 109
+
+
+def test_it_tells_how_far_it_is_and_what_the_classes_became(lake: Lake, tmp_path: Path) -> None:
+    folder = cars(tmp_path / "cars", **{"data.yaml": "names: [rust, scratch]\n"})
+    steps: list[tuple[int, int]] = []
+    done = import_folder(lake, folder, "yolo", {"rust": "dent"}, RULES, NOW, progress=lambda *step: steps.append(step))
+    assert steps == [(n, 5) for n in range(1, 6)]
+    assert done.class_ids == {"0": 1, "1": 0}
+    steps.clear()
+    again = import_folder(lake, folder, "yolo", {"rust": "dent"}, RULES, NOW, progress=lambda *step: steps.append(step))
+    assert (again.copied, steps) == (0, [])

@@ -131,8 +131,8 @@ def test_a_busy_service_is_asked_again(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{server.server_port}"
         sent = send(url, [tmp_path / "a.jpg"])
         assert (sent.answered, len(asked)) == (1, 3)
-        Busy.patience = 1000
-        stuck: Sent = send(url, [tmp_path / "a.jpg"])
+        Busy.patience = 1_000_000
+        stuck: Sent = send(url, [tmp_path / "a.jpg"], patience_s=0.5)
         assert (stuck.answered, len(stuck.failures)) == (0, 1)
         assert "busy" in stuck.failures[0][1]
     finally:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from carsdepo_assets import resources
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.resources import NoService, ServicesResource
 from carsdepo_assets_tests.release.world import World
@@ -53,3 +57,38 @@ def test_the_key_is_sent_where_there_is_one() -> None:
     assert with_key.headers() == {"X-API-Key": "k"}
     assert (with_key.url("production"), with_key.url("staging")) == ("http://a", "http://b")
     assert ServicesResource(production="http://a", staging="http://b").headers() == {}
+
+
+def test_a_busy_service_is_waited_for_and_a_silent_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the connection and answers later than a single request waits: that is not a service that is gone."""
+    monkeypatch.setattr(resources, "_ANSWER_S", 0.3)
+    free = threading.Event()
+    asked: list[str] = []
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            if len(asked) <= 2:
+                free.wait(30)
+            body = b'{"stage": "staging", "status": "serving", "digest": "aaaa"}'
+            with contextlib.suppress(OSError):  # who asked has gone
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Busy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        services = ServicesResource(production="http://127.0.0.1:9", staging=f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(NoService, match="takes requests and did not answer"):
+            services.health("staging")
+        assert services.wait_for("staging", "aaaa", 60)["digest"] == "aaaa"
+        assert len(asked) == 3
+    finally:
+        free.set()
+        server.shutdown()
+        server.server_close()

@@ -14,10 +14,11 @@ from carsdepo_assets.business.facts import gather
 from carsdepo_assets.business.ingest import ingest
 from carsdepo_assets.business.overview import Overview, overview
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.policy import Policy
+from carsdepo_assets.policy import BusinessPolicy, Policy
 from carsdepo_assets.sample.business import BusinessSample, business_sample, write_business
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+RULES = Policy(business=BusinessPolicy(baseline_until="2026-06-30"))
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, BusinessSample
     sample = write_business(lambda key, data: lake.put(f"raw/business/{key}", data))
     for kind in KINDS:
         ingest(lake, kind, Policy(), NOW)
-    return lake, sample, overview(gather(lake, Policy(), NOW), Policy())
+    return lake, sample, overview(gather(lake, RULES, NOW), RULES)
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:

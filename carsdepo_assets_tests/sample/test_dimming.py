@@ -61,3 +61,31 @@ def test_as_they_are_means_their_bytes(source: Path, tmp_path: Path) -> None:
 def test_an_empty_folder_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no photographs"):
         write_window(tmp_path, tmp_path / "w", photographs=5, dark_share=0.5, stops=3.0, seed=2, policy=RULES)
+
+
+def test_labels_are_translated_to_our_classes(tmp_path: Path) -> None:
+    """The annotator hands them on as ours: a folder whose class 0 is our dent must not teach scratches."""
+    own = tmp_path / "own"
+    write_sample(own, 2, 3, "day")
+    for number, file in enumerate(sorted((own / "labels").iterdir())):
+        file.write_bytes(
+            [b"\xef\xbb\xbf0 .5 .5 .1 .1\r\n1.0 .4 .4 .1 .1\n\n 2 .1 .1 .2 .1 .2 .2\n7 .5 .5 .1 .1\n", b""][number]
+        )
+    steps: list[tuple[int, int]] = []
+    write_window(
+        own,
+        tmp_path / "w",
+        photographs=9,
+        dark_share=0.5,
+        stops=1.0,
+        seed=2,
+        policy=RULES,
+        class_ids={"0": 1, "1": 0, "2": 1},
+        progress=lambda *step: steps.append(step),
+    )
+    texts = {file.read_bytes() for file in (tmp_path / "w" / "labels").iterdir()}
+    assert texts == {
+        b"",
+        b"\xef\xbb\xbf1 .5 .5 .1 .1\r\n0 .4 .4 .1 .1\n\n 1 .1 .1 .2 .1 .2 .2\n7 .5 .5 .1 .1\n",
+    }
+    assert steps == [(1, 2), (2, 2)]

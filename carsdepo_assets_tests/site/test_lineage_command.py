@@ -1,4 +1,4 @@
-"""`carsdepo lineage` as data and as tables."""
+"""`carsdepo lineage` as data and as text on a narrow terminal."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def settings(filled: a_lake.Filled) -> Settings:
 
 def shown(found: dict[str, object]) -> str:
     out = io.StringIO()
-    show(found, Console(file=out, width=70))
-    return "".join(c for c in out.getvalue() if c not in "│\n ")
+    show(found, Console(file=out, width=40))
+    return out.getvalue()
 
 
 def test_a_model_by_version_digest_or_latest(settings: Settings, filled: a_lake.Filled) -> None:
@@ -36,7 +36,7 @@ def test_all_three_are_json_and_show_places_whole(settings: Settings, filled: a_
     key = filled.records[0].sent.photograph_key or ""
     for found, said in (
         (lineage_of(settings, prediction="p0000"), f"{filled.lake.url}/{key}"),
-        (lineage_of(settings, stage="production"), "Thegatesayspromote"),
+        (lineage_of(settings, stage="production"), "The gate says promote"),
         (lineage_of(settings, model="2"), f"{filled.lake.url}/models/{filled.second}"),
     ):
         assert json.loads(json.dumps(found)) == found
@@ -59,4 +59,4 @@ def test_an_answer_by_a_model_that_is_gone_is_shown(settings: Settings, home: Pa
     lake = a_lake.Lake.open(here.lake)
     a_lake.ingest(lake, a_lake.answered(lake, a_lake.shots(1), "[red]gone", 1))
     found = lineage_of(here, prediction="p0000")
-    assert "Nomodel'[red]gone'" in shown(found)
+    assert "No model '[red]gone'" in shown(found)

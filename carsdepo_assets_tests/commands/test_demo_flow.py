@@ -1,0 +1,169 @@
+"""The demo's flow: what comes before what, who has the last word on its first model, whose labels are learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from carsdepo_assets.commands import demo, releasing, second_half, traffic, whole_loop
+from carsdepo_assets.commands.demo import Loop
+from carsdepo_assets.commands.memo import Memo
+from carsdepo_assets.commands.pipeline import Pipeline, PipelineError, Tick
+from carsdepo_assets.commands.progress import Advance, unwatched
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.policy import DataPolicy, load_policy
+from carsdepo_assets.registry import ledger
+from carsdepo_assets.sample import traffic as sample_traffic
+from carsdepo_assets.sample.write import write_sample
+from carsdepo_assets.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.read({}, home=tmp_path / "home")
+
+
+def test_the_training_and_the_release_come_before_any_traffic_is_rendered(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And each window is rendered when its turn comes, after the one before it was sent."""
+    order: list[str] = []
+
+    @contextmanager
+    def services(given: Settings) -> Iterator[Settings]:
+        yield given
+
+    @contextmanager
+    def pipeline(given: Settings, *_: object) -> Iterator[Any]:
+        yield SimpleNamespace(settings=given)
+
+    def window(folder: Path, name: str, progress: Advance) -> bool:
+        (folder / "images").mkdir(parents=True)
+        order.append(f"render {name}")
+        return True
+
+    def sent(parts: second_half.Parts, window: traffic.Traffic) -> None:
+        second_half.prepare(parts, window)
+        order.append(f"send {window.name}")
+
+    monkeypatch.setattr(whole_loop, "running", services)
+    monkeypatch.setattr(Pipeline, "open", pipeline)
+    monkeypatch.setattr(demo, "sample", lambda folder, n, advance: order.append("render sample") or (folder, True))
+    monkeypatch.setattr(demo, "bring_in", lambda *_: order.append("import"))
+
+    def train(pipeline: Any, loop: Loop, say: Any, **options: Any) -> None:
+        order.append(f"train {options['length'].config()}")
+        loop.note("registered_model", "version 1")
+
+    monkeypatch.setattr(demo, "train", train)
+    monkeypatch.setattr(second_half, "release", lambda parts, name, first: order.append(name))
+    monkeypatch.setattr(second_half, "traffic", sent)
+    monkeypatch.setattr(second_half, "business", lambda parts: None)
+    monkeypatch.setattr(sample_traffic, "write_window", window)
+    whole_loop.run(settings, None, minutes=None, detector=None, say=lambda text: None)
+    assert order == [
+        "render sample",
+        "import",
+        "train {'steps': 549}",
+        "first release",
+        *(f"{what} {name}" for name in ("usual", "evening", "night") for what in ("render", "send")),
+    ]
+
+
+def test_its_policy_hangs_on_no_clock_and_one_of_the_users_is_left_alone(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.home.mkdir()
+    whole_loop._write_policy(settings, print)
+    policy = load_policy(settings.policy_file)
+    assert policy.gate.mode == "point"
+    assert policy.gate.latency_p95_ms >= 60_000  # milliseconds
+    assert policy.release.wait_s >= 600
+    assert str(settings.policy_file) in capsys.readouterr().out
+    named = settings.model_copy(update={"policy_file": tmp_path / "mine.toml"})
+    whole_loop._write_policy(named, print)
+    assert f"the policy is {tmp_path / 'mine.toml'}" in capsys.readouterr().out
+    assert not named.policy_file.exists()
+
+
+class Refusing:
+    """A pipeline whose gate refuses the first model."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lake = Lake.open(settings.lake)
+
+    def tick(self, sensor: str) -> Tick:
+        gate = {
+            "gate_id": "g",
+            "at": datetime.now(UTC),
+            "challenger": "d1",
+            "champion": None,
+            "golden": 1,
+            "verdict": "reject",
+            "mode": "point",
+            "reasons": ["mAP@.5 0.041 is under the floor of 0.050."],
+            "figures": "{}",
+            "policy_digest": "p",
+            "report_key": "reports/gate/g.html",
+            "dagster_run_id": None,
+        }
+        self.lake.append("gates", [gate], "g")
+        return Tick([], "")
+
+    def parts(self, *, rendered: bool) -> second_half.Parts:
+        memo = Memo(self.settings.home / "demo.json", {})
+        pipeline: Any = self
+        return second_half.Parts(pipeline, self.lake, Loop(), memo, lambda text: None, unwatched, rendered)
+
+
+def test_on_the_sample_the_demo_does_not_overrule_its_own_gate(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releasing, "approve", lambda *_: pytest.fail("it approved what the gate refused"))
+    refusing = Refusing(settings)
+    with pytest.raises(PipelineError, match=r"does not overrule the gate.*0\.041 is under the floor") as caught:
+        second_half.release(refusing.parts(rendered=True), "first release", first=True)
+    assert f"{settings.lake}/reports/gate/g.html" in str(caught.value)
+    assert ledger.desired(refusing.lake, "production") is None
+
+
+def test_a_first_model_of_real_photographs_is_approved_in_the_users_name(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = Refusing(settings)
+
+    def approve(pipeline: Any, version: str, reason: str) -> str:
+        ledger.record(
+            refusing.lake, "production", "deploy", digest="d1", version=1, actor=ledger.person(), reason=reason
+        )
+        return ""
+
+    monkeypatch.setattr(releasing, "approve", approve)
+    parts = refusing.parts(rendered=False)
+    second_half.release(parts, "first release", first=True)
+    event = ledger.desired(refusing.lake, "production")
+    assert event is not None
+    assert "the gate says reject: mAP@.5 0.041 is under the floor" in event.reason
+    assert ledger.person() in parts.loop.steps[-1].outcome
+
+
+def test_a_users_windows_have_our_classes_and_follow_a_changed_map(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    write_sample(own, 6, 5, "day", clean_share=0.0)
+
+    def classes(class_ids: dict[str, int]) -> tuple[bool, set[str]]:
+        usual = traffic.darkened(tmp_path / "home", own, DataPolicy(), class_ids)[0]
+        written = usual.write(lambda behind, total: None)
+        texts = [file.read_text() for file in (usual.folder / "labels").iterdir()]
+        return written, {line.split()[0] for text in texts for line in text.splitlines()}
+
+    assert classes({"0": 1, "1": 1}) == (True, {"1"})
+    assert classes({"0": 1, "1": 1}) == (False, {"1"})
+    assert classes({"0": 0, "1": 0}) == (True, {"0"})
