@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -17,7 +17,7 @@ ACTIVE = [
     dg.DagsterRunStatus.CANCELING,
 ]
 # Of a run that ended because something else did: it, or its worker, was killed, or Dagster was ended around it. The
-# work itself did not fail, so that it is no attempt.
+# work itself did not fail, so that it is no attempt. Dagster's own reason says as much, except of a killed worker.
 INTERRUPTED_TAG = "carsdepo/interrupted"
 INTERRUPTED = "true"
 _OWN_FAULTS = {
@@ -47,22 +47,21 @@ def under_way(instance: dg.DagsterInstance, job: str, tags: Mapping[str, str] | 
 
 def attempts(instance: dg.DagsterInstance, job: str | None, tags: Mapping[str, str]) -> Attempts:
     """The runs of the job (None: of any) with these tags. A run key that is to be new rests on `runs`."""
-    interrupted = {**tags, INTERRUPTED_TAG: INTERRUPTED}
-    return Attempts(
-        instance.get_runs_count(dg.RunsFilter(job_name=job, tags=dict(tags))),
-        instance.get_runs_count(dg.RunsFilter(job_name=job, tags=interrupted)),
-    )
+    return count(instance.get_runs(dg.RunsFilter(job_name=job, tags=dict(tags))))
+
+
+def count(runs: Sequence[dg.DagsterRun]) -> Attempts:
+    return Attempts(len(runs), sum(was_interrupted(run) for run in runs))
 
 
 def attempts_by(
     instance: dg.DagsterInstance, job: str, tags: Mapping[str, str], tag: str
 ) -> dict[str | None, Attempts]:
     """The runs of the job with these tags, by the value of another tag; None: those without it."""
-    counts: dict[str | None, Attempts] = {}
+    found: dict[str | None, list[dg.DagsterRun]] = {}
     for run in instance.get_runs(dg.RunsFilter(job_name=job, tags=dict(tags))):
-        before = counts.get(run.tags.get(tag), Attempts(0, 0))
-        counts[run.tags.get(tag)] = Attempts(before.runs + 1, before.interrupted + (INTERRUPTED_TAG in run.tags))
-    return counts
+        found.setdefault(run.tags.get(tag), []).append(run)
+    return {value: count(runs) for value, runs in found.items()}
 
 
 def next_run(instance: dg.DagsterInstance, job: str, tags: Mapping[str, str], max_interruptions: int) -> int | None:
@@ -74,19 +73,21 @@ def next_run(instance: dg.DagsterInstance, job: str, tags: Mapping[str, str], ma
     runs = instance.get_runs(dg.RunsFilter(job_name=job, tags=dict(tags)))  # newest first
     if not runs:
         return 1
-    interrupted = sum(INTERRUPTED_TAG in run.tags for run in runs)
     newest = runs[0]
-    over = newest.status == dg.DagsterRunStatus.FAILURE and newest.tags.get(WILL_RETRY_TAG) != "true"
-    if over and INTERRUPTED_TAG in newest.tags and interrupted <= max_interruptions:
-        return len(runs) + 1
-    return None
+    again = was_interrupted(newest) and newest.tags.get(WILL_RETRY_TAG) != "true"
+    return len(runs) + 1 if again and count(runs).interrupted <= max_interruptions else None
 
 
 def was_interrupted(run: dg.DagsterRun) -> bool:
-    """Whether a failed run was ended from outside: Dagster then gives no fault of the run's own as the reason."""
-    return run.status == dg.DagsterRunStatus.FAILURE and run.tags.get(RUN_FAILURE_REASON_TAG) not in _OWN_FAULTS
+    """Whether a failed run was ended from outside: it is marked so, or Dagster gives no fault of its own as the reason.
+
+    A run that a person canceled is none of these.
+    """
+    if run.status != dg.DagsterRunStatus.FAILURE:
+        return False
+    return INTERRUPTED_TAG in run.tags or run.tags.get(RUN_FAILURE_REASON_TAG) not in _OWN_FAULTS
 
 
 def failed_by_itself(run: dg.DagsterRun) -> bool:
-    """Whether a run failed and was not known to be ended from outside."""
-    return run.status == dg.DagsterRunStatus.FAILURE and INTERRUPTED_TAG not in run.tags
+    """Whether a run failed, and not because it was ended from outside."""
+    return run.status == dg.DagsterRunStatus.FAILURE and not was_interrupted(run)

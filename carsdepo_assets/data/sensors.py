@@ -14,6 +14,8 @@ from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
     from carsdepo_assets.data.batches import Kind
+    from carsdepo_assets.lake.lake import Lake
+    from carsdepo_assets.policy import Policy
 
 # A run whose process died is reported as failed by settle_runs; the retry finishes its batch.
 _RETRIED = {"dagster/max_retries": "2"}
@@ -41,29 +43,35 @@ def _tick(
     lake: LakeResource,
     policy: PolicyResource,
 ) -> dg.SensorResult | dg.SkipReason:
-    from carsdepo_assets.data.batches import list_batches, plan_batches
+    from carsdepo_assets.data.batches import plan_batches
 
-    opened, rules, instance = lake.open(), policy.read(), context.instance
+    opened, rules = lake.open(), policy.read()
     plan_batches(opened, kind, rules, datetime.now(UTC))
-    # From the manifests, not from this tick's plan: a batch whose manifest was written before a kill is found again.
-    # From the runs, not from the partitions: Dagster adds a partition before the run that the same tick asks for.
-    ingested = instance.get_materialized_partitions(dg.AssetKey(_LAST_ASSET[kind]))
-    numbered = (
-        (batch, next_run(instance, f"ingest_{kind}", {PARTITION_NAME_TAG: batch}, rules.runs.max_interruptions))
-        for batch in list_batches(opened, kind)
-        if batch not in ingested
-    )
-    waiting = {batch: number for batch, number in numbered if number is not None}
-    if not waiting:
+    requests = requests_due(context.instance, opened, kind, rules)[:REQUESTS_A_TICK]
+    if not requests:
         return dg.SkipReason(f"Nothing new in {opened.url}/raw/{kind} that is due.")
-    chosen = dict(list(waiting.items())[:REQUESTS_A_TICK])
-    return dg.SensorResult(
-        run_requests=[
-            dg.RunRequest(run_key=f"{kind}:{batch}" if number == 1 else f"{kind}:{batch}:{number}", partition_key=batch)
-            for batch, number in chosen.items()
-        ],
-        dynamic_partitions_requests=[partitions.build_add_request(list(chosen))],
-    )
+    batches = [str(request.partition_key) for request in requests]
+    return dg.SensorResult(run_requests=requests, dynamic_partitions_requests=[partitions.build_add_request(batches)])
+
+
+def requests_due(instance: dg.DagsterInstance, lake: Lake, kind: Kind, rules: Policy) -> list[dg.RunRequest]:
+    """A run for each batch that is not ingested, oldest first, but for those that have one or failed by themselves.
+
+    From the manifests: a batch whose manifest was written before a kill is found again. From the runs and not from the
+    partitions: Dagster's daemon adds a tick's partitions before it writes down the runs that the tick asks for.
+    """
+    from carsdepo_assets.data.batches import list_batches
+
+    ingested = instance.get_materialized_partitions(dg.AssetKey(_LAST_ASSET[kind]))
+    found = []
+    for batch in list_batches(lake, kind):
+        if batch in ingested:
+            continue
+        number = next_run(instance, f"ingest_{kind}", {PARTITION_NAME_TAG: batch}, rules.runs.max_interruptions)
+        if number is not None:
+            key = f"{kind}:{batch}" if number == 1 else f"{kind}:{batch}:{number}"
+            found.append(dg.RunRequest(run_key=key, partition_key=batch))
+    return found
 
 
 @dg.sensor(

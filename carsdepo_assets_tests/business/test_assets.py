@@ -160,7 +160,9 @@ def test_a_run_that_fails_is_tried_again_and_then_given_up(
         assert isinstance(request, dg.RunRequest)
         keys.append(request.run_key)
         instance.create_run_for_job(
-            definitions(resources).resolve_job_def("business"), status=dg.DagsterRunStatus.FAILURE, tags=request.tags
+            definitions(resources).resolve_job_def("business"),
+            status=dg.DagsterRunStatus.FAILURE,
+            tags={**request.tags, "dagster/failure_reason": "STEP_FAILURE"},
         )
     assert len(set(keys)) == 3
     assert "did not finish" in str(tick(resources, instance))

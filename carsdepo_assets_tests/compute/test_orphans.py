@@ -17,6 +17,8 @@ from carsdepo_assets.compute.orphans import RESUME_S, fail_orphaned_runs, settle
 from carsdepo_assets.compute.run_states import INTERRUPTED, INTERRUPTED_TAG, attempts, next_run
 from carsdepo_assets_tests.compute.a_run import POOL, instance_in
 
+OWN_FAULT = {"dagster/failure_reason": "STEP_FAILURE"}
+
 
 @pytest.fixture(scope="module")
 def one_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstance]:
@@ -157,7 +159,7 @@ def test_only_what_failed_by_itself_is_an_attempt(
 def test_interruptions_are_not_forgiven_for_ever(instance: DagsterInstance) -> None:
     for _ in range(5):
         add(instance, DagsterRunStatus.FAILURE, state="7", **{INTERRUPTED_TAG: INTERRUPTED})
-    add(instance, DagsterRunStatus.FAILURE, state="7")
+    add(instance, DagsterRunStatus.FAILURE, state="7", **OWN_FAULT)
     tried = attempts(instance, "train", {"state": "7"})
     assert [tried.counted(n) for n in (10, 5, 3, 0)] == [1, 1, 3, 6]
 
@@ -176,6 +178,6 @@ def test_the_next_run_of_a_piece_of_work(instance: DagsterInstance) -> None:
     add(instance, DagsterRunStatus.FAILURE, batch="a", **killed)
     assert number() == 3
     assert number(limit=1) is None  # killed too often
-    add(instance, DagsterRunStatus.FAILURE, batch="a")
+    add(instance, DagsterRunStatus.FAILURE, batch="a", **OWN_FAULT)
     assert number() is None  # failed by itself: people were told
     assert next_run(instance, "train", {"batch": "b"}, 2) == 1

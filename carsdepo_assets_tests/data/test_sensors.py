@@ -10,12 +10,13 @@ import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
 from carsdepo_assets.compute.run_states import INTERRUPTED, INTERRUPTED_TAG
-from carsdepo_assets.data.sensors import new_labels, new_uploads
+from carsdepo_assets.data.batches import Kind, plan_batches
+from carsdepo_assets.data.sensors import requests_due
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.policy import Policy
-from carsdepo_assets.resources import LakeResource, PolicyResource
-from carsdepo_assets_tests.data.photographs import photograph
+from carsdepo_assets.policy import DataPolicy, Policy
+from carsdepo_assets_tests.data.photographs import NOW, photograph
 
+RULES = Policy(data=DataPolicy(batch_max_age_s=0, label_wait_s=0))
 KILLED = {INTERRUPTED_TAG: INTERRUPTED, "dagster/will_retry": "false"}
 
 
@@ -29,31 +30,29 @@ def instance() -> Iterator[DagsterInstance]:
 def lake(tmp_path: Path) -> Lake:
     lake = Lake.open(tmp_path / "lake")
     lake.put("raw/uploads/web/a.jpg", photograph(1))
-    (tmp_path / "carsdepo.toml").write_text("[data]\nbatch_max_age_s = 0\n")
     return lake
 
 
-def tick(lake: Lake, instance: DagsterInstance, sensor: dg.SensorDefinition = new_uploads) -> list[dg.RunRequest]:
-    resources = {
-        "lake": LakeResource(url=lake.url, home=lake.url),
-        "policy": PolicyResource(file=str(Path(lake.url).with_name("carsdepo.toml"))),
-    }
-    return sensor.evaluate_tick(dg.build_sensor_context(instance=instance, resources=resources))
+def tick(lake: Lake, instance: DagsterInstance, kind: Kind = "uploads") -> list[dg.RunRequest]:
+    """What a tick asks for."""
+    plan_batches(lake, kind, RULES, NOW)
+    return requests_due(instance, lake, kind, RULES)
 
 
-def keys(said: dg.SensorExecutionData) -> list[str]:
-    return [str(r.run_key) for r in said.run_requests or []]
+def keys(requests: list[dg.RunRequest]) -> list[str]:
+    return [str(request.run_key) for request in requests]
 
 
-def batch_of(said: dg.SensorExecutionData) -> str:
-    [request] = said.run_requests or []
+def batch_of(requests: list[dg.RunRequest]) -> str:
+    [request] = requests
     return str(request.partition_key)
 
 
 def ran(
     instance: DagsterInstance, batch: str, status: DagsterRunStatus, job: str = "ingest_uploads", **tags: str
 ) -> None:
-    instance.add_run(dg.DagsterRun(job, status=status, tags={"dagster/partition": batch, **tags}))
+    said = {"dagster/partition": batch, "dagster/failure_reason": "STEP_FAILURE", **tags}
+    instance.add_run(dg.DagsterRun(job, status=status, tags=said))
 
 
 def test_a_batch_whose_partition_was_added_before_a_kill_gets_its_run(lake: Lake, instance: DagsterInstance) -> None:
@@ -92,10 +91,9 @@ def test_a_batch_that_failed_by_itself_or_is_ingested_is_not_asked_for_again(
 
 def test_labels_do_the_same(lake: Lake, instance: DagsterInstance) -> None:
     lake.put("raw/labels/web/a.json", b"{}")
-    Path(lake.url).with_name("carsdepo.toml").write_text("[data]\nbatch_max_age_s = 0\nlabel_wait_s = 0\n")
-    batch = batch_of(tick(lake, instance, new_labels))
+    batch = batch_of(tick(lake, instance, "labels"))
     instance.add_dynamic_partitions("label_batch", [batch])
     ran(instance, batch, DagsterRunStatus.FAILURE, "ingest_labels", **KILLED)
-    assert keys(tick(lake, instance, new_labels)) == [f"labels:{batch}:2"]
+    assert keys(tick(lake, instance, "labels")) == [f"labels:{batch}:2"]
     instance.report_runless_asset_event(dg.AssetMaterialization("labels", partition=batch))
-    assert keys(tick(lake, instance, new_labels)) == []
+    assert keys(tick(lake, instance, "labels")) == []

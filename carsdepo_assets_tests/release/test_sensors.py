@@ -41,7 +41,9 @@ def carry_out(world: World, said: dg.RunRequest | dg.SkipReason, status: str | N
     assert isinstance(said, dg.RunRequest)
     if status is not None:
         run = world.instance.create_run_for_job(
-            world.definitions().resolve_job_def(str(said.job_name)), tags=said.tags, status=dg.DagsterRunStatus[status]
+            world.definitions().resolve_job_def(str(said.job_name)),
+            tags={**said.tags, "dagster/failure_reason": "STEP_FAILURE"},
+            status=dg.DagsterRunStatus[status],
         )
         assert run.run_id
         return

@@ -136,7 +136,8 @@ def said(answer: dg.RunRequest | dg.SkipReason) -> str:
 
 
 def run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, state: int, **tags: str) -> None:
-    said = {LABEL_STATE_TAG: str(state), **tags}
+    """A run's record; one that failed, failed by itself unless the tags tell of an interruption."""
+    said = {LABEL_STATE_TAG: str(state), "dagster/failure_reason": "STEP_FAILURE", **tags}
     instance.add_run(dg.DagsterRun(job_name="train", status=status, tags=said))
 
 
