@@ -54,6 +54,16 @@ def count(runs: Sequence[dg.DagsterRun]) -> Attempts:
     return Attempts(len(runs), sum(was_interrupted(run) for run in runs))
 
 
+def attempts_by(
+    instance: dg.DagsterInstance, job: str, tags: Mapping[str, str], tag: str
+) -> dict[str | None, Attempts]:
+    """The runs of the job with these tags, by the value of another tag; None: those without it."""
+    found: dict[str | None, list[dg.DagsterRun]] = {}
+    for run in instance.get_runs(dg.RunsFilter(job_name=job, tags=dict(tags))):
+        found.setdefault(run.tags.get(tag), []).append(run)
+    return {value: count(runs) for value, runs in found.items()}
+
+
 def next_run(instance: dg.DagsterInstance, job: str, tags: Mapping[str, str], max_interruptions: int) -> int | None:
     """The number, from 1, of the run to start for work that has these tags; None when it is not to be started.
 

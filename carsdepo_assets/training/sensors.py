@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.compute.run_states import under_way
+from carsdepo_assets.compute.run_states import Attempts, attempts_by, under_way
 from carsdepo_assets.lake.label_state import FALLBACK_TAG, LABEL_STATE_TAG
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
@@ -54,7 +54,11 @@ def retrain(
         "newest_label_s": (datetime.now(UTC) - newest).total_seconds() if newest else None,
     }
     # What the drift router or a person started at this state counts as an attempt too; what a kill ended does not.
-    runs = _runs(context.instance, tags)
+    runs = attempts_by(context.instance, TRAIN_JOB, tags, FALLBACK_TAG)
+
+    def tried_runs(fallback: str | None) -> Attempts:
+        return runs.get(fallback, Attempts(0, 0))
+
     while True:
         impossible = partial(fallbacks.impossible, opened, now, weights)
         counted = tried_runs(_fallback_of(now.next)).counted(rules.runs.max_interruptions)
