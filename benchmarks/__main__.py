@@ -21,6 +21,7 @@ NAMES = (
     "serving_runtime",
     "http_service",
     "drift",
+    "gate_power",
     "frozen_layers",
     "materialize",
     "edges_baseline",

@@ -8,10 +8,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from carsdepo_assets.release.criteria import Check, points
 from carsdepo_assets.release.gate import Verdict
 from carsdepo_assets.reporting.charts import MUTED, PALETTE, Form, chart, legend_or_note, saved, styled_chart
 from carsdepo_assets.reporting.page import data_uri, render
+from carsdepo_assets.scoring.paired import Footing
 
 if TYPE_CHECKING:
     from carsdepo_assets.release.gating import State
@@ -43,7 +46,7 @@ class Page:
 def render_gate(page: Page) -> str:
     """The page. Every text in it is escaped."""
     v = page.verdict
-    compared = [c for c in v.checks if c.kind in ("comparison", "slice")]
+    compared = [c for c in v.checks if c.kind in ("comparison", "class", "slice")]
     slices = [c for c in compared if c.kind == "slice"]
     return render(
         Path(__file__).parent,
@@ -55,6 +58,9 @@ def render_gate(page: Page) -> str:
         champion=_name(page.champion_version, page.state.champion),
         chart=data_uri(differences_png(v, "svg")) if any(c.difference is not None for c in compared) else None,
         comparisons=[_row(c) for c in compared if c.kind == "comparison"],
+        footing=_footing(v) if v.footing else None,
+        classes=[_row(c) for c in compared if c.kind == "class"],
+        curves=data_uri(froc_png(v.footing, "svg")) if v.footing else None,
         slices=[_row(c) for c in sorted(slices, key=lambda c: -(c.boxes or 0))[:_SLICES_SHOWN]],
         slices_left_out=max(0, len(slices) - _SLICES_SHOWN),
         absolutes=[_absolute(c) for c in v.checks if c.kind in ("floor", "limit")],
@@ -66,11 +72,11 @@ def render_gate(page: Page) -> str:
 @styled_chart
 def differences_png(verdict: Verdict, form: Form = "png") -> bytes:
     """Each difference in points with its interval, and the bar that it must not lie under."""
-    rows = [c for c in verdict.checks if c.difference is not None and (c.kind == "comparison" or c.low is not None)]
+    rows = [c for c in verdict.checks if c.difference is not None and (c.kind != "slice" or c.low is not None)]
     figure, axes = chart(6.9, 1.0 + 0.42 * max(len(rows), 1))
     for y, c in enumerate(reversed(rows)):
         assert c.difference is not None
-        colour = _COLOURS[c.passed]
+        colour = _colour(c)
         if c.low is not None and c.high is not None:
             axes.plot([100 * c.low, 100 * c.high], [y, y], color=colour, linewidth=2.4, solid_capstyle="round")
         axes.plot(100 * c.difference, y, "o", color=colour, markersize=6)
@@ -80,12 +86,66 @@ def differences_png(verdict: Verdict, form: Form = "png") -> bytes:
     axes.set_ylim(-0.7, max(len(rows), 1) - 0.3)
     axes.set_xlabel("challenger − champion, points")
     axes.grid(axis="y", visible=False)
-    for passed, colour in _COLOURS.items():
-        if any(c.passed is passed for c in rows):
-            axes.plot([], [], "o-", color=colour, label=_WORDS[passed])
+    for word, colour in {word(c): _colour(c) for c in rows}.items():
+        axes.plot([], [], "o-", color=colour, label=word)
     axes.plot([], [], color=MUTED, linewidth=1.6, label="bar")
     legend_or_note(axes, bool(rows), "There is nothing to compare with")
     return saved(figure, form)
+
+
+@styled_chart
+def froc_png(footing: Footing, form: Form = "png") -> bytes:
+    """Recall of all classes over false alarms a photograph, of both models, with their own thresholds and the footing.
+
+    False alarms are drawn on a scale of square roots: few of them are where models differ, and 0 has a place.
+    """
+    figure, axes = chart(6.9, 3.9)
+    sides = (("champion", footing.first, PALETTE[1]), ("challenger", footing.second, PALETTE[0]))
+    for name, side, colour in sides:
+        false_alarms, recall = side.curve
+        axes.plot(false_alarms, recall, color=colour, linewidth=2.0, label=name)
+        at_own = float(np.interp(side.deployed_false_alarms, false_alarms, recall)) if false_alarms else 0.0
+        axes.plot(side.deployed_false_alarms, at_own, "o", color=colour, markersize=7, markerfacecolor="white")
+    axes.axvline(footing.false_alarms, color=MUTED, linewidth=1.6, label=f"footing: {footing.false_alarms:.2f}")
+    axes.plot([], [], "o", color=MUTED, markerfacecolor="white", label="own threshold")
+    # Far beyond both thresholds nobody looks, and a detector that draws everything would press the rest together.
+    furthest = 3 * max(footing.false_alarms, *(side.deployed_false_alarms for _, side, _ in sides))
+    axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
+    axes.set_xlim(0, furthest)
+    ticks = [t for t in (0, 0.125, 0.5, 1, 2, 4, 8, 16, 32, 64) if t <= furthest]
+    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("false alarms a photograph")
+    axes.set_ylabel("recall, all classes")
+    legend_or_note(axes, True, "")
+    return saved(figure, form)
+
+
+def word(check: Check) -> str:
+    """What came of a check, for tables and legends."""
+    return _WORDS[check.passed] if check.vetoes else "no veto"
+
+
+def _colour(check: Check) -> str:
+    return _COLOURS[check.passed] if check.vetoes else MUTED
+
+
+def _footing(v: Verdict) -> dict[str, Any]:
+    """Both models at their own thresholds and at the footing."""
+    footing = v.footing
+    assert footing is not None
+    rows = []
+    for who, side in (("champion", footing.first), ("challenger", footing.second)):
+        own = [v.figures.get(f"{who}_{name}") for name in ("recall", "precision")]
+        there = [v.figures.get(f"{who}_footing_{name}") for name in ("recall", "precision")]
+        rows.append((who, "its own threshold", side.deployed, side.deployed_false_alarms, *own))
+        rows.append((who, "the footing", side.threshold, side.false_alarms, *there))
+    short = [
+        who
+        for who, side in (("champion", footing.first), ("challenger", footing.second))
+        if side.false_alarms < footing.false_alarms - 1e-6
+    ]
+    return {"false_alarms": footing.false_alarms, "rows": rows, "short": " and ".join(short)}
 
 
 def _name(version: int | None, digest: str | None) -> str:
@@ -104,7 +164,7 @@ def _row(c: Check) -> dict[str, Any]:
         "difference": "–" if c.difference is None else points(c.difference),
         "interval": interval,
         "bar": points(c.bar),
-        "passed": _WORDS[c.passed],
+        "passed": word(c),
         "says": c.says,
         "needed": c.needed,
     }
@@ -114,7 +174,7 @@ def _absolute(c: Check) -> dict[str, str]:
     form = "{:.0f}" if c.name.startswith("latency") else "{:.3f}"
     under = "at most" if c.name.startswith("latency") else "at least"
     value = "not known" if c.challenger is None else form.format(c.challenger)
-    return {"name": c.name, "value": value, "bar": f"{under} {form.format(c.bar)}", "passed": _WORDS[c.passed]}
+    return {"name": c.name, "value": value, "bar": f"{under} {form.format(c.bar)}", "passed": word(c)}
 
 
 def _figures(v: Verdict) -> Sequence[tuple[str, float | None, float | None]]:

@@ -46,7 +46,7 @@ def row(verdict: Verdict, name: str) -> Check:
 def bad() -> Scored:
     """mAP@.5 0.04, precision 3 % and recall 31 % at its threshold: it cries out everywhere."""
     return with_threshold(
-        *PLACE, OLD, seed=1, recalls=(0.42, 0.18), false_alarms=9.2, surer=(3.8, 4.0), below=0.5
+        *PLACE, OLD, seed=4, recalls=(0.42, 0.18), false_alarms=9.2, surer=(3.4, 4.0), below=0.5
     )  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def test_a_bad_champion_holds_off_no_better_model(bad: Scored, better: Scored, m
     difference = row(verdict, "recall of scratch").difference
     assert difference is not None
     assert difference > 0
-    opening = "The champion is under the floors itself and has no veto (mAP@.5 0.038 is under the floor of 0.050)."
+    opening = "The champion is under the floors itself and has no veto (mAP@.5 0.039 is under the floor of 0.050)."
     assert (verdict.reasons[0] == opening) == (floor == 0.05)
 
 

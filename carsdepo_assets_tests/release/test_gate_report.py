@@ -8,12 +8,16 @@ from datetime import UTC, datetime
 import pytest
 
 from carsdepo_assets.policy import GatePolicy, Policy
+from carsdepo_assets.release.criteria import points
 from carsdepo_assets.release.gate import Verdict, judge
-from carsdepo_assets.release.gate_report import Page, differences_png, render_gate
+from carsdepo_assets.release.gate_report import Page, differences_png, froc_png, render_gate
 from carsdepo_assets.release.gating import State
+from carsdepo_assets.reporting.charts import Form
+from carsdepo_assets.scoring.paired import AtFooting, Footing
 from carsdepo_assets_tests.release.scored import golden, scored
 
 STATE = State("91ad2b7c03aa41fe", "77c0b1a2d3e4f506", 2, "0123456789abcdef", "9f8e7d6c5b4a", "2026-11-25T00:03:23")
+AT = ("its own threshold", "the footing")
 MOMENT = datetime(2026, 11, 25, tzinfo=UTC)
 
 
@@ -38,7 +42,7 @@ def page(said: Verdict, state: State = STATE) -> str:
 
 @pytest.mark.parametrize(
     ("skills", "heading"),
-    [((0.6, 0.95), "Promote"), ((0.9, 0.5), "Reject"), ((0.75, 0.79), "Undecided")],
+    [((0.6, 0.95), "Promote"), ((0.9, 0.5), "Reject"), ((0.75, 0.76), "Undecided")],
 )
 def test_verdict_reasons_and_figures_are_there(skills: tuple[float, float], heading: str) -> None:
     said = verdict(1200, skills)
@@ -46,7 +50,7 @@ def test_verdict_reasons_and_figures_are_there(skills: tuple[float, float], head
     assert said.verdict == heading.lower()
     assert f"<strong>{heading}" in html
     assert said.reasons[0] in html
-    assert html.count("data:image/svg+xml") == 1
+    assert html.count("data:image/svg+xml") == 2
     assert f"{said.figures['challenger_map50']:.3f}" in html
     assert ("carsdepo golden extend" in html) == (said.needed is not None)
     assert "http://" not in html.replace("http://www.w3.org", "")
@@ -58,12 +62,64 @@ def test_the_first_model_has_no_comparison() -> None:
     assert "no champion: the first model" in html
     assert "data:image" not in html
     assert "Not worse than the champion" not in html
+    assert "At equal false alarms" not in html
 
 
 def test_what_people_typed_is_escaped() -> None:
     html = page(verdict(400, (0.7, 0.7), camera="<script>x</script>"))
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
+
+
+def test_both_models_are_shown_at_the_footing() -> None:
+    """Each at its own threshold and where it gives as many false alarms as the other."""
+    said = verdict(1200, (0.7, 0.75))
+    html = page(said)
+    assert said.footing is not None
+    assert "At equal false alarms" in html
+    old, new = said.footing.first, said.footing.second
+    assert old.false_alarms == pytest.approx(new.false_alarms)
+    cells = [html.split(f"<td>{who}</td><td>{at}</td>") for who in ("champion", "challenger") for at in AT]
+    assert [len(c) for c in cells] == [2, 2, 2, 2]
+    rows = [c[1].split("</tr>")[0] for c in cells]
+    for row, side in zip(rows, (old, old, new, new), strict=True):
+        own = row in (rows[0], rows[2])
+        threshold, alarms = (side.deployed, side.deployed_false_alarms) if own else (side.threshold, side.false_alarms)
+        assert f"<td>{threshold:.3f}</td><td>{alarms:.2f}</td>" in row
+    assert f"<td>{100 * said.figures['challenger_footing_recall']:.1f} %</td>" in rows[3]
+    assert f"<td>{100 * said.figures['champion_precision']:.1f} %</td>" in rows[0]
+    for name in ("recall of scratch", "precision of scratch", "recall of dent", "precision of dent"):
+        [check] = [c for c in said.checks if c.name == name]
+        assert f"<td>{points(check.low)} to {points(check.high)}</td>" in html.split(f"<td>{name}</td>")[1]
+
+
+def test_what_has_no_veto_is_not_called_passed() -> None:
+    """A champion under the floors: its comparisons are shown, the floors decide."""
+    said = verdict(1200, (0.01, 0.6))
+    html = page(said)
+    assert said.verdict == "promote"
+    assert "has no veto" in said.reasons[0]
+    row = html.split("<td>mAP@.5</td>")[1].split("</tr>")[0]
+    assert '<td class="state no veto">no veto</td>' in row
+
+
+def test_a_model_with_fewer_false_alarms_than_the_footing_is_named() -> None:
+    truths, groups = golden(400, 100, seed=4)
+    said = judge(
+        scored(truths, groups, 0.7, seed=1), scored(truths, groups, 0.7, seed=2, false_alarms=0.0),
+        ("scratch", "dent"), (0.4, 0.4), Policy(gate=GatePolicy(resamples=100)),
+        latency_p95_ms=1.0, parity=1.0, slices={},
+    )  # fmt: skip
+    assert "The challenger gives no more false alarms than that: all of its boxes count." in page(said)
+
+
+@pytest.mark.parametrize("form", ["png", "svg"])
+def test_the_curve_is_drawn_for_any_footing(form: Form) -> None:
+    few = AtFooting(0.4, 0.0, None, 0.0, ([], []))
+    many = AtFooting(0.051, 9.2, 0.2, 1.1, ([0.0, 1.1, 9.2, 30.0], [0.0, 0.1, 0.3, 0.6]))
+    drawn = froc_png(Footing(1.1, many, few), form)
+    assert drawn.startswith(b"\x89PNG" if form == "png" else b"<?xml")
+    assert len(drawn) < 100_000
 
 
 def test_the_picture_fits_the_ui() -> None:
