@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.soak.feeding import FIRST, Feeding
-from benchmarks.soak.processes import Killer, Memory
+from benchmarks.soak.processes import Killer, Memory, mine
 from benchmarks.soak.supervisor import Platform
 from benchmarks.soak.verdict import breaches, outstanding, runs
 from carsdepo_assets.environments import resources
@@ -101,7 +101,7 @@ def soak(folder: Path, minutes: float, seed: int) -> dict[str, Any]:
             return outstanding(feeding.lake, instance, tracking, settings.policy(), feeding.acknowledged)
 
         feeding.drop(FIRST)
-        first = _until(lambda: ledger.desired(feeding.lake, "production") is not None, instance, feeding)
+        first = _until(lambda: ledger.desired(feeding.lake, "production") is not None, feeding)
         _say(started, "The first model is in production." if first else "No first model came.")
         killer, memory = Killer(settings.home, seed), Memory(settings.home)
         killing = time.monotonic()
@@ -121,6 +121,9 @@ def soak(folder: Path, minutes: float, seed: int) -> dict[str, Any]:
         reasons = breaches(feeding.lake, instance, settings.home, feeding.acknowledged, memory, seconds, rest)
         reasons += feeding.errors if first else ["the first model never came into production"]
         rows = runs(instance)
+    outlived = [f"{kind} {process.pid}" for kind, process in mine(settings.home)]
+    if outlived:
+        reasons.append(f"processes that outlived the platform: {', '.join(outlived)}")
     return {
         "minutes": minutes,
         "seed": seed,
@@ -156,22 +159,24 @@ def _free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def _state(instance: dg.DagsterInstance, feeding: Feeding) -> tuple[Any, ...]:
-    """What changes as long as anything happens: events, answers, and the checkpoints of trainings."""
-    checkpoints = tuple(
-        sorted((p.name, p.stat().st_mtime_ns) for p in feeding.settings.home.glob("work/training/*/*") if p.is_file())
-    )
-    return instance.event_log_storage.get_maximum_record_id(), checkpoints, feeding.lake.version("inferences")
+def _state(feeding: Feeding) -> dict[str, int]:
+    """When what changes as long as anything happens last did: logs of runs, checkpoints of trainings, tables."""
+    home = feeding.settings.home
+    places = ("dagster/history/runs/*-*.db*", "work/training/*/*", "lake/tables/*/_delta_log/*")
+    changed = {}
+    for place in places:
+        for path in home.glob(place):
+            with suppress(OSError):  # replaced while it was looked at
+                changed[str(path)] = path.stat().st_mtime_ns
+    return changed
 
 
-def _until(ready: Callable[[], bool], instance: dg.DagsterInstance, feeding: Feeding) -> bool:
+def _until(ready: Callable[[], bool], feeding: Feeding) -> bool:
     """Whether it became ready; given up when nothing at all has changed for STILL_S."""
-    state, since = _state(instance, feeding), time.monotonic()
+    state, since = _state(feeding), time.monotonic()
     while not ready():
         time.sleep(POLL_S)
-        now = state
-        with suppress(OSError):  # a checkpoint was replaced while it was looked at
-            now = _state(instance, feeding)
+        now = _state(feeding)
         if now != state:
             state, since = now, time.monotonic()
         elif time.monotonic() - since > STILL_S:
@@ -182,18 +187,21 @@ def _until(ready: Callable[[], bool], instance: dg.DagsterInstance, feeding: Fee
 def _rest(left: Callable[[], list[str]], instance: dg.DagsterInstance, feeding: Feeding, started: float) -> list[str]:
     """What is left once nothing is, or once nothing moves any more, or runs follow each other without an end."""
     looks: list[list[str]] = []
-    begun, said = instance.get_runs_count(), time.monotonic()
+    begun, printed = instance.get_runs_count(), time.monotonic()
 
     def ready() -> bool:
-        nonlocal said
-        feeding.label_queues()
-        looks.append(left())
-        if looks[-1] and time.monotonic() - said > 30:
-            said = time.monotonic()
+        nonlocal printed
+        try:
+            feeding.label_queues()
+            looks.append(left())
+        except Exception as error:  # a table or the database was being written: the next look tells
+            looks.append([f"the state could not be read: {type(error).__name__}: {error}"])
+        if looks[-1] and time.monotonic() - printed > 30:
+            printed = time.monotonic()
             _say(started, "Still to do: " + "; ".join(looks[-1]))
         return (not any(looks[-RESTS:]) and len(looks) >= RESTS) or instance.get_runs_count() - begun > MOST_RUNS
 
-    _until(ready, instance, feeding)
+    _until(ready, feeding)
     return looks[-1]
 
 

@@ -98,13 +98,17 @@ class Feeding:
                 self._send_one(client, file)
 
     def _send_one(self, client: httpx.Client, file: Path) -> None:
-        said = {"source": "web", "camera": "soak", "region": "north", "uploader": "soak", "listing": file.stem[:-2]}
+        metadata = {"source": "web", "camera": "soak", "region": "north", "uploader": "soak", "listing": file.stem[:-2]}
         try:
-            answer = client.post("/v1/inspections", files={"photographs": (file.name, file.read_bytes())}, data=said)
-            found = [str(p["prediction_id"]) for p in answer.json()["photographs"]] if answer.status_code == 200 else []
+            answer = client.post(
+                "/v1/inspections", files={"photographs": (file.name, file.read_bytes())}, data=metadata
+            )
+            answered = (
+                [str(p["prediction_id"]) for p in answer.json()["photographs"]] if answer.status_code == 200 else []
+            )
         except (httpx.HTTPError, ValueError):
             # The service was killed under way: whether it had captured its answer, the client cannot tell.
             self.answers["no answer"] += 1
             return
-        self.acknowledged += found
-        self.answers["acknowledged" if found else f"refused, {answer.status_code}"] += 1
+        self.acknowledged += answered
+        self.answers["acknowledged" if answered else f"refused, {answer.status_code}"] += 1

@@ -46,12 +46,12 @@ def outstanding(
 
 def held(instance: dg.DagsterInstance) -> dict[str, str]:
     """{pool: what is claimed of it, or waits for it}; pools that are free are left out."""
-    storage, found = instance.event_log_storage, {}
+    storage, pools = instance.event_log_storage, {}
     for pool in sorted(storage.get_concurrency_keys()):
         info = storage.get_concurrency_info(pool)
         if info.claimed_slots or info.pending_steps:
-            found[pool] = f"{len(info.claimed_slots)} slots held, {len(info.pending_steps)} steps wait"
-    return found
+            pools[pool] = f"{len(info.claimed_slots)} slots held, {len(info.pending_steps)} steps wait"
+    return pools
 
 
 def unaccounted(lake: Lake) -> list[str]:
@@ -87,22 +87,22 @@ def breaches(
     left: Sequence[str],
 ) -> list[str]:
     """Why the soak failed; empty when it held. left: what was outstanding when it came to rest or stopped moving."""
-    found = [f"never done: {line}" for line in left]
+    reasons = [f"never done: {line}" for line in left]
     _, repeated = answers(lake, acknowledged)
     if repeated:
-        found.append(f"{repeated} answers are in `inferences` more than once")
+        reasons.append(f"{repeated} answers are in `inferences` more than once")
     if not acknowledged:
-        found.append("no answer was acknowledged: nothing was tested of the service")
+        reasons.append("no answer was acknowledged: nothing was tested of the service")
     for kind in memory.samples:
         middle, last = memory.thirds(kind, seconds)
         if grown(middle, last):
-            found.append(
+            reasons.append(
                 f"memory of {kind} grew: median {middle:.0f} MB in the middle third, {last:.0f} MB in the last"
             )
     trainers = [process.pid for kind, process in mine(home) if kind == "trainer"]
     if trainers:
-        found.append(f"trainers without a run: processes {trainers}")
-    return found
+        reasons.append(f"trainers without a run: processes {trainers}")
+    return reasons
 
 
 def runs(instance: dg.DagsterInstance) -> list[dict[str, Any]]:

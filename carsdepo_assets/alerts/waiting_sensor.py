@@ -24,13 +24,13 @@ _IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.Da
 def waiting_runs(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource, alerts: AlertsResource
 ) -> dg.SkipReason:
-    opened, rules, now = lake.open(), policy.read(), datetime.now(UTC)
+    store, limits, now = lake.open(), policy.read(), datetime.now(UTC)
     waiting = list(waiting_now(context.instance))
-    late = [a for run in waiting if (a := alert_of(run, now, rules.alerts.run_waiting_s, alerts.run_url)) is not None]
+    late = [a for run in waiting if (a := alert_of(run, now, limits.alerts.run_waiting_s, alerts.run_url)) is not None]
     for alert in late:
-        alerts.send(opened, rules, **alert.fields())  # type: ignore[arg-type]
+        alerts.send(store, limits, **alert.fields())  # type: ignore[arg-type]
     return dg.SkipReason(
-        f"{len(waiting)} runs wait, {len(late)} of them longer than {rules.alerts.run_waiting_s:g} seconds."
+        f"{len(waiting)} runs wait, {len(late)} of them longer than {limits.alerts.run_waiting_s:g} seconds."
     )
 
 
@@ -74,8 +74,8 @@ def _full_root_pool(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[s
 
 
 def _holders(instance: dg.DagsterInstance, run_ids: Set[str]) -> tuple[Holder, ...]:
-    found = []
+    holders = []
     for run_id in sorted(run_ids):
         run = instance.get_run_by_id(run_id)
-        found.append(Holder(run_id, run.job_name if run else None, run.status.value if run else None))
-    return tuple(found)
+        holders.append(Holder(run_id, run.job_name if run else None, run.status.value if run else None))
+    return tuple(holders)

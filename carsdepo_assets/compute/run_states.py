@@ -58,10 +58,10 @@ def attempts_by(
     instance: dg.DagsterInstance, job: str, tags: Mapping[str, str], tag: str
 ) -> dict[str | None, Attempts]:
     """The runs of the job with these tags, by the value of another tag; None: those without it."""
-    found: dict[str | None, list[dg.DagsterRun]] = {}
+    groups: dict[str | None, list[dg.DagsterRun]] = {}
     for run in instance.get_runs(dg.RunsFilter(job_name=job, tags=dict(tags))):
-        found.setdefault(run.tags.get(tag), []).append(run)
-    return {value: count(runs) for value, runs in found.items()}
+        groups.setdefault(run.tags.get(tag), []).append(run)
+    return {value: count(runs) for value, runs in groups.items()}
 
 
 def next_run(instance: dg.DagsterInstance, job: str, tags: Mapping[str, str], max_interruptions: int) -> int | None:

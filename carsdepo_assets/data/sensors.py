@@ -54,7 +54,7 @@ def _tick(
     return dg.SensorResult(run_requests=requests, dynamic_partitions_requests=[partitions.build_add_request(batches)])
 
 
-def requests_due(instance: dg.DagsterInstance, lake: Lake, kind: Kind, rules: Policy) -> list[dg.RunRequest]:
+def requests_due(instance: dg.DagsterInstance, lake: Lake, kind: Kind, policy: Policy) -> list[dg.RunRequest]:
     """A run for each batch that is not ingested, oldest first, but for those that have one or failed by themselves.
 
     From the manifests: a batch whose manifest was written before a kill is found again. From the runs and not from the
@@ -63,15 +63,15 @@ def requests_due(instance: dg.DagsterInstance, lake: Lake, kind: Kind, rules: Po
     from carsdepo_assets.data.batches import list_batches
 
     ingested = instance.get_materialized_partitions(dg.AssetKey(_LAST_ASSET[kind]))
-    found = []
+    requests = []
     for batch in list_batches(lake, kind):
         if batch in ingested:
             continue
-        number = next_run(instance, f"ingest_{kind}", {PARTITION_NAME_TAG: batch}, rules.runs.max_interruptions)
+        number = next_run(instance, f"ingest_{kind}", {PARTITION_NAME_TAG: batch}, policy.runs.max_interruptions)
         if number is not None:
             key = f"{kind}:{batch}" if number == 1 else f"{kind}:{batch}:{number}"
-            found.append(dg.RunRequest(run_key=key, partition_key=batch))
-    return found
+            requests.append(dg.RunRequest(run_key=key, partition_key=batch))
+    return requests
 
 
 @dg.sensor(

@@ -21,7 +21,7 @@ NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 HOLDER = Holder("dead", "train", "STARTED")
 
 
-def said(run: WaitingRun, limit_s: float = 60) -> str | None:
+def body_of(run: WaitingRun, limit_s: float = 60) -> str | None:
     alert = alert_of(run, NOW, limit_s, lambda run_id: f"http://dagster/runs/{run_id}")
     if alert is None:
         return None
@@ -54,7 +54,7 @@ def said(run: WaitingRun, limit_s: float = 60) -> str | None:
     ],
 )
 def test_the_alert_names_what_is_waited_for(run: WaitingRun, words: list[str]) -> None:
-    body = said(run)
+    body = body_of(run)
     assert body is not None
     for word in words:
         assert word in body
@@ -62,14 +62,14 @@ def test_the_alert_names_what_is_waited_for(run: WaitingRun, words: list[str]) -
 
 def test_a_wait_within_the_limit_is_none() -> None:
     run = WaitingRun("a", "train", NOW - timedelta(seconds=60), "training")
-    assert said(run, 60) is None
-    assert said(run, 59.9) is not None
+    assert body_of(run, 60) is None
+    assert body_of(run, 59.9) is not None
 
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
-    with instance_in(tmp_path / "dagster") as made:
-        yield made
+    with instance_in(tmp_path / "dagster") as instance:
+        yield instance
 
 
 def test_the_sensor_tells_once_of_a_step_that_waits_for_a_pool(lake: Lake, instance: DagsterInstance) -> None:

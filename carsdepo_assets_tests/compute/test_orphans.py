@@ -22,8 +22,8 @@ OWN_FAULT = {"dagster/failure_reason": "STEP_FAILURE"}
 
 @pytest.fixture(scope="module")
 def one_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstance]:
-    with instance_in(tmp_path_factory.mktemp("dagster")) as made:
-        yield made
+    with instance_in(tmp_path_factory.mktemp("dagster")) as instance:
+        yield instance
 
 
 @pytest.fixture

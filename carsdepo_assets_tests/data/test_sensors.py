@@ -22,8 +22,8 @@ KILLED = {INTERRUPTED_TAG: INTERRUPTED, "dagster/will_retry": "false"}
 
 @pytest.fixture
 def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.ephemeral() as made:
-        yield made
+    with DagsterInstance.ephemeral() as instance:
+        yield instance
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def batch_of(requests: list[dg.RunRequest]) -> str:
 def ran(
     instance: DagsterInstance, batch: str, status: DagsterRunStatus, job: str = "ingest_uploads", **tags: str
 ) -> None:
-    said = {"dagster/partition": batch, "dagster/failure_reason": "STEP_FAILURE", **tags}
-    instance.add_run(dg.DagsterRun(job, status=status, tags=said))
+    every = {"dagster/partition": batch, "dagster/failure_reason": "STEP_FAILURE", **tags}
+    instance.add_run(dg.DagsterRun(job, status=status, tags=every))
 
 
 def test_a_batch_whose_partition_was_added_before_a_kill_gets_its_run(lake: Lake, instance: DagsterInstance) -> None:
