@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,16 @@ def test_a_home_that_was_moved_has_done_what_it_did(tmp_path: Path) -> None:
         report = f"{home}/lake/reports/a.html"
         assert memo.get("training") == {"report": report, "reports": {"gate": report}, "n": [report, 1]}
         assert Memo(home / "demo.json", parameters | {"lake": str(other)}).forgot
+
+
+def test_a_memory_of_the_version_before_holds_where_it_was_written(tmp_path: Path) -> None:
+    """Its places are absolute."""
+    parameters = {"lake": str(tmp_path / "lake")}
+    steps = {"training": {"report": f"{tmp_path}/lake/a.html"}}
+    (tmp_path / "demo.json").write_text(json.dumps({"parameters": parameters, "steps": steps}))
+    memo = Memo(tmp_path / "demo.json", parameters)
+    assert not memo.forgot
+    assert memo.get("training") == steps["training"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from carsdepo_assets.lake.schemas import INFERENCES
 from carsdepo_assets.lake.tables import conform
 
 STAGES = ("production", "staging")
-_SEGMENT = re.compile(r"capture/[a-z]+/\d{4}/\d\d/\d\d/\d\d/[^/]+\.jsonl(\.open)?")
+_SEGMENT = re.compile(r"capture/[a-z]+/(\d{4}/\d\d/\d\d/\d\d)/[^/]+\.jsonl(\.open)?")
 _NAMES = frozenset(INFERENCES.names)
 _ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _WAITING_SEGMENTS = 40  # read for the newest answers; `find` looks into all
@@ -77,15 +77,14 @@ def _select(lake: Lake, rest: str) -> list[dict[str, Any]]:
 
 
 def _waiting(lake: Lake) -> list[str]:
-    """Keys of segments, open or closed, that are not in the table; newest first."""
+    """Keys of segments, open or closed, that are not in the table; newest first.
+
+    By the hour in the key, then by time: in a lake that was copied all times are those of the copy.
+    """
     ingested = set(lake.read("inferences", columns=["segment"])["segment"].unique().to_pylist())
-    found = [
-        info
-        for stage in STAGES
-        for info in lake.list(f"capture/{stage}")
-        if _SEGMENT.fullmatch(info.key) and info.key not in ingested
-    ]
-    return [info.key for info in sorted(found, key=lambda i: (i.modified_at, i.key), reverse=True)]
+    listed = (info for stage in STAGES for info in lake.list(f"capture/{stage}") if info.key not in ingested)
+    found = [(named[1], info.modified_at, info.key) for info in listed if (named := _SEGMENT.fullmatch(info.key))]
+    return [key for _, _, key in sorted(found, reverse=True)]
 
 
 def _lines(lake: Lake, key: str) -> Sequence[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -78,6 +79,17 @@ def test_answers_not_ingested_yet_are_found_in_open_and_closed_segments(filled: 
     assert "No model" in found["model"]["missing"]
     assert [r["prediction_id"] for r in answers.newest(lake, 9)][-1] == "fresh0000"
     assert {r["prediction_id"] for r in answers.newest(lake, 9)} == {"fresh0000", "fresh0001", "fresh0002"}
+
+
+def test_the_newest_answers_of_a_copied_lake_are_those_of_the_last_hour(home: Path) -> None:
+    """Times of files are those of the copy there: the hour in a segment's name counts first."""
+    lake = Lake.open(home / "lake")
+    records = a_lake.answered(lake, a_lake.shots(1), "d" * 16, 1)
+    newest = Path(lake.root or "", a_lake.capture(lake, records))
+    for n in range(answers._WAITING_SEGMENTS):
+        lake.put(f"capture/production/2020/01/01/00/i-{n}.jsonl", b"")
+    os.utime(newest, (0, 0))
+    assert [r["prediction_id"] for r in answers.newest(lake, 9)] == ["p0000"]
 
 
 def test_a_segments_line_and_its_row_in_the_table_say_the_same(home: Path) -> None:
