@@ -268,3 +268,15 @@ def test_an_edit_that_is_not_in_force_is_said(tmp_path: Path) -> None:
     assert str(path) in str(note)
     path.write_text("# as before, in other words\ngate.resamples = 200\n")
     assert disk.look() == (in_use.digest(), None)
+
+
+def test_a_training_is_given_the_policy_itself(tmp_path: Path) -> None:
+    from carsdepo_assets.detectors.base import Recipe
+    from carsdepo_assets.training.worker import TrainingSpec, spec_json
+
+    policy = one(tmp_path, "[business.goals]\nprecision = false\n[training]\nsteps = 40\n[gate]\nmode = 'point'\n")
+    spec = TrainingSpec(lake="lake", dataset_version="d", recipe=Recipe(), work="work", policy=policy)
+    (tmp_path / "carsdepo.toml").unlink()  # what the file says later is another training's
+    read = TrainingSpec.model_validate_json(json.dumps(spec_json(spec)))
+    assert read.policy == policy
+    assert read.policy.digest() == policy.digest() != Policy().digest()
