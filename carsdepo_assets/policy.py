@@ -280,7 +280,7 @@ class BusinessPolicy(_Section):
     )
     baseline_until: str | None = Field(
         None,
-        description="ISO date: the last day before the platform (old figures); None: the day before production's "
+        description="ISO date: the last day before the platform (old figures); None: the day of production's "
         "first model",
     )
     error_tolerance_points: float = Field(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import timedelta
 
 import pandas as pd
 
@@ -112,9 +111,9 @@ def overview(facts: Facts, policy: Policy) -> Overview:
 
 
 def baseline_until(facts: Facts, policy: BusinessPolicy) -> str:
-    """The policy's day; else the day before production served its first model, since no earlier gain can be its own;
-    before the first model everything lies before the platform."""
+    """The policy's day; else the day on which production served its first model, since no earlier gain can be its own
+    and the sales of that day were made before it. Without a model everything lies before the platform."""
     if policy.baseline_until is not None:
         return policy.baseline_until
-    first = facts.changes[0].at.date() - timedelta(days=1) if facts.changes else facts.now.date()
+    first = (facts.changes[0].at if facts.changes else facts.now).date()
     return first.isoformat()

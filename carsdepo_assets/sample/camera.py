@@ -15,9 +15,6 @@ LONG, SHORT = 640, 480
 Window = tuple[slice, slice]  # rows, columns
 HalfPlane = tuple[float, float, float]  # a, b, c: where a u + b v + c >= 0, metres on the car
 _GRAIN = 1024
-Window = tuple[slice, slice]  # rows, columns
-HalfPlane = tuple[float, float, float]  # a, b, c: where a u + b v + c >= 0, metres on the car
-_GRAIN = 1024
 _NUMBERS_AT_ONCE = 25_000  # of a plane: 100 KB of float32; measured, 5,000 and a whole picture are 15 to 20 % slower
 
 

@@ -18,7 +18,7 @@ from carsdepo_assets.sample.scene import Car, Point
 _ALL: Window = (slice(None), slice(None))
 _SMALL = 4_096  # pixels
 _FEW = 0.25  # a layer that covers less of a window that is not small is laid on the pixels that it covers
-Tone = Sequence[float] | Sequence[np.ndarray] | np.ndarray  # red, green, blue: numbers, or (H, W) of a layer's window
+Tone = Sequence[float | np.ndarray] | np.ndarray  # red, green, blue: numbers, or (H, W) of a layer's window
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ class _Stack:
         share: float,
     ) -> None:
         """The same on some of the window's pixels, by their places in it."""
-        y, x = np.divmod(covered, alpha.shape[1])
+        y, x = np.unravel_index(covered, alpha.shape)
         there = (y + (window[0].start or 0)) * self.cover.shape[1] + (x + (window[1].start or 0))
         picked = [plane.reshape(-1)[there] for plane in self._planes(_ALL)]
-        albedo = [_pick(c, covered) for c in albedo]
-        gloss = None if gloss is None else [_pick(c, covered) for c in gloss]
-        self._mix(picked, alpha.reshape(-1)[covered] * np.float32(share), albedo, gloss)
+        there_albedo = [_pick(c, covered) for c in albedo]
+        there_gloss = None if gloss is None else [_pick(c, covered) for c in gloss]
+        self._mix(picked, alpha.reshape(-1)[covered] * np.float32(share), there_albedo, there_gloss)
         for plane, changed in zip((self.cover, *self.radiance), picked, strict=False):
             plane.reshape(-1)[there] = changed
 

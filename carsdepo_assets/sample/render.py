@@ -178,8 +178,8 @@ def _radiance(
     planes = [np.empty((height, width), np.float32) for _ in range(3)]
     for here in bands(height, width):
         part = (slice(rows.start + here.start, rows.start + here.stop), cols)
-        slopes = [None if slope is None else slope[here] for slope in (hu, hv)]
-        paint = shade(made, part, *slopes, [(layer[here], albedo) for layer, albedo in worn])
+        along, across = (None if slope is None else slope[here] for slope in (hu, hv))
+        paint = shade(made, part, along, across, [(layer[here], albedo) for layer, albedo in worn])
         for plane, seen in zip(planes, over.over(paint, part), strict=True):
             plane[here] = seen
     return planes

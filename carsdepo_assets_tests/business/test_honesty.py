@@ -62,7 +62,7 @@ def test_the_demos_year_has_no_gain_before_its_first_model(lake: Lake, monkeypat
         ingest(lake, kind, Policy(), NOW)
     assert lake.read("quarantine").num_rows == 0
     result, page = read(lake)
-    assert result.baseline_until == "2026-11-23"
+    assert result.baseline_until == "2026-11-24"
     by_ml = lake.read("inspections", ["at", "images_by_ml", "images"]).to_pylist()
     assert sum(r["images_by_ml"] for r in by_ml if r["at"] < NOW) == 0
     assert [(r["images_by_ml"], r["images"]) for r in by_ml if r["at"] == NOW] == [(1, 2)]

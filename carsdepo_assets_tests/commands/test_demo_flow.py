@@ -17,7 +17,8 @@ from carsdepo_assets.commands.memo import Memo
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError, Tick
 from carsdepo_assets.commands.progress import Advance, unwatched
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.policy import DataPolicy, load_policy
+from carsdepo_assets.policy import DataPolicy
+from carsdepo_assets.policy_layers import Layer, load_policy
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.sample import traffic as sample_traffic
 from carsdepo_assets.sample.write import write_sample
@@ -93,15 +94,18 @@ def test_its_policy_hangs_on_no_clock_and_one_of_the_users_is_left_alone(
 ) -> None:
     settings.home.mkdir()
     whole_loop._write_policy(settings, print)
-    policy = load_policy(settings.policy_file)
+    policy = load_policy([Layer(settings.home / "carsdepo.toml")])
     assert policy.gate.mode == "point"
     assert policy.gate.latency_p95_ms >= 60_000  # milliseconds
     assert policy.release.wait_s >= 600
-    assert str(settings.policy_file) in capsys.readouterr().out
-    named = settings.model_copy(update={"policy_file": tmp_path / "mine.toml"})
-    whole_loop._write_policy(named, print)
-    assert f"the policy is {tmp_path / 'mine.toml'}" in capsys.readouterr().out
-    assert not named.policy_file.exists()
+    own = settings.home / "carsdepo.toml"
+    assert f"written to {own}" in capsys.readouterr().out
+    mine = tmp_path / "mine.toml"
+    mine.write_text("[gate]\nresamples = 500\n")
+    own.write_text("# changed by the user\n")
+    whole_loop._write_policy(settings.model_copy(update={"policy_named": mine}), print)
+    assert f"{mine} goes before the demo's own settings" in capsys.readouterr().out
+    assert own.read_text() == "# changed by the user\n"
 
 
 class Refusing:

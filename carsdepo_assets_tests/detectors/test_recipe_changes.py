@@ -110,13 +110,13 @@ def test_a_fallback_that_means_nothing_is_refused(given: list[dict[str, Any]], t
 
 
 def test_fallbacks_are_an_array_of_tables_in_toml(tmp_path: Path) -> None:
-    from carsdepo_assets.policy import load_policy
+    from carsdepo_assets.policy_layers import Layer, load_policy
 
     file = tmp_path / "carsdepo.toml"
     file.write_text(
         '[[training.fallbacks]]\nchange = "longer"\nfactor = 4\n'
         '[[training.fallbacks]]\nchange = "detector"\ndetector = "faster_rcnn"\n'
     )
-    assert [c.name for c in load_policy(file).training.fallbacks] == ["longer-4", "detector-faster_rcnn"]
+    assert [c.name for c in load_policy([Layer(file)]).training.fallbacks] == ["longer-4", "detector-faster_rcnn"]
     file.write_text("[training]\nfallbacks = []\n")
-    assert load_policy(file).training.fallbacks == ()
+    assert load_policy([Layer(file)]).training.fallbacks == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,7 +61,8 @@ def test_fishers_test_equals_scipys(table: tuple[int, int, int, int]) -> None:
     assert fisher_greater(*table) == pytest.approx(expected)
 
 
-def test_answers_and_photographs_are_read_from_the_lake(lake: Lake) -> None:
+def test_answers_and_photographs_are_read_from_the_lake(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
     rows = []
     for i in range(80):
         old = i < 40

@@ -16,6 +16,7 @@ def pipeline(world: World) -> Pipeline:
     """The real one, over this world's graph."""
     made = Pipeline.__new__(Pipeline)
     made.settings, made.instance, made.definitions = world.settings, world.instance, world.definitions()
+    made.console = "CRITICAL"
     return made
 
 
