@@ -33,7 +33,11 @@ def show(as_json: AsJson = False, home: Home = None) -> None:
         values = [vars(entry) for entry in entries(layered)]
         print_json({"digest": layered.policy.digest(), "files": files, "values": values})
         return
-    table = Table("key", "value", "default", "source", title=f"Policy {layered.policy.digest()}", title_justify="left")
+    table = Table(title=f"Policy {layered.policy.digest()}", title_justify="left")
+    table.add_column("key", no_wrap=True)  # a key that is cut cannot be copied into a file
+    table.add_column("value", overflow="fold", max_width=24)
+    for name in ("default", "source"):
+        table.add_column(name, no_wrap=True)
     table.add_column("meaning", overflow="fold")
     for entry in entries(layered):
         changed = entry.source != BUILT_IN

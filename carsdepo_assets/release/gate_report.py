@@ -86,8 +86,8 @@ def differences_png(verdict: Verdict, form: Form = "png") -> bytes:
     axes.set_ylim(-0.7, max(len(rows), 1) - 0.3)
     axes.set_xlabel("challenger − champion, points")
     axes.grid(axis="y", visible=False)
-    for word, colour in {word(c): _colour(c) for c in rows}.items():
-        axes.plot([], [], "o-", color=colour, label=word)
+    for label, colour in {word(c): _colour(c) for c in rows}.items():
+        axes.plot([], [], "o-", color=colour, label=label)
     axes.plot([], [], color=MUTED, linewidth=1.6, label="bar")
     legend_or_note(axes, bool(rows), "There is nothing to compare with")
     return saved(figure, form)

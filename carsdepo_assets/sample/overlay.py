@@ -88,7 +88,8 @@ class _Stack:
         share: float,
     ) -> None:
         """The same on some of the window's pixels, by their places in it."""
-        y, x = np.unravel_index(covered, alpha.shape)
+        columns = int(alpha.shape[-1])
+        y, x = np.divmod(covered, columns)
         there = (y + (window[0].start or 0)) * self.cover.shape[1] + (x + (window[1].start or 0))
         picked = [plane.reshape(-1)[there] for plane in self._planes(_ALL)]
         there_albedo = [_pick(c, covered) for c in albedo]
@@ -195,9 +196,9 @@ def _dirt(stack: _Stack) -> None:
             amount = c.dirt * np.clip(0.10 + 0.9 * low * (1 + behind[part]) + 0.35 * film, 0, 1.3)
             amount += c.dirt * 0.5 * np.clip(grit - 1.8 + low, 0, 1)
             stack.lay(np.clip(amount, 0, 0.85), c.dirt_colour, window=part)
-    for u, top, length, width, opacity in c.streaks:
+    for at, top, length, width, opacity in c.streaks:
         t = np.linspace(0, 1, 9)
-        points = np.column_stack([u + 0.004 * np.sin(5 * t + 40 * u), top - length * t])
+        points = np.column_stack([at + 0.004 * np.sin(5 * t + 40 * at), top - length * t])
         drawn = stack.line(points, width)
         if drawn is not None:
             fade = np.clip((rays.v[drawn.window] - top + length) / length, 0, 1)
