@@ -16,7 +16,7 @@ from carsdepo_assets.sample.annotator import annotate
 from carsdepo_assets.sample.write import write_sample
 from carsdepo_assets.settings import Settings
 
-FIRST, BATCH = 40, 6  # labelled photographs before the first model, and of each later drop
+FIRST, BATCH, TRAFFIC = 40, 6, 30  # labelled photographs before the first model, of each later drop; sent ones
 DROP_S, SEND_S = 40.0, 0.7
 # A label that no reader accepts: it must end in quarantine, with its reason.
 UNREADABLE = "0 0.5 0.5 wide 0.1\n"
@@ -33,6 +33,7 @@ class Feeding:
         self.dropped = 0
         self.errors: list[str] = []
         self._truth: list[Path] = []
+        self._traffic = folder / "traffic"
         self._labelled: set[str] = set()
         self._stop = threading.Event()
         self._threads = [
@@ -52,12 +53,17 @@ class Feeding:
         spoiled = sample / "labels" / f"{first.stem}.txt"
         if number % 3 == 2:
             spoiled.write_text(UNREADABLE)
-        shutil.copytree(sample / "images", raw / "uploads" / name)
+        # First: a batch may be closed while its photographs are still being copied, and the manifest has their groups.
+        (raw / "uploads" / name).mkdir(parents=True)
         shutil.copy(sample / "manifest.csv", raw / "uploads" / name / "manifest.csv")
+        shutil.copytree(sample / "images", raw / "uploads" / name, dirs_exist_ok=True)
         shutil.copytree(sample / "labels", raw / "labels" / name)
         self.dropped += 1
 
     def start(self) -> None:
+        """Renders the traffic, which no one has labelled (so that drift has something to ask for), and begins."""
+        write_sample(self._traffic, TRAFFIC, self.seed * 10_000 + 9_999, lights={"day": 0.4, "night": 0.6})
+        self._truth.append(self._traffic)
         for thread in self._threads:
             thread.start()
 
@@ -90,22 +96,19 @@ class Feeding:
     def _send(self) -> None:
         url = self.settings.service_url("production")
         with httpx.Client(base_url=url, timeout=60.0) as client:
+            photographs = sorted((self._traffic / "images").iterdir())
             number = 0
             while not self._stop.wait(SEND_S):
-                photographs = [p for folder in list(self._truth) for p in sorted((folder / "images").iterdir())]
-                file = photographs[number % len(photographs)]
+                self._send_one(client, photographs[number % len(photographs)])
                 number += 1
-                self._send_one(client, file)
 
     def _send_one(self, client: httpx.Client, file: Path) -> None:
         metadata = {"source": "web", "camera": "soak", "region": "north", "uploader": "soak", "listing": file.stem[:-2]}
         try:
-            answer = client.post(
-                "/v1/inspections", files={"photographs": (file.name, file.read_bytes())}, data=metadata
-            )
-            answered = (
-                [str(p["prediction_id"]) for p in answer.json()["photographs"]] if answer.status_code == 200 else []
-            )
+            sent = {"photographs": (file.name, file.read_bytes())}
+            answer = client.post("/v1/inspections", files=sent, data=metadata)
+            photographs = answer.json()["photographs"] if answer.status_code == 200 else []
+            answered = [str(photograph["prediction_id"]) for photograph in photographs]
         except (httpx.HTTPError, ValueError):
             # The service was killed under way: whether it had captured its answer, the client cannot tell.
             self.answers["no answer"] += 1
