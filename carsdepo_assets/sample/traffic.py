@@ -28,7 +28,7 @@ from datetime import date
 from pathlib import Path
 
 from carsdepo_assets.sample.casting import INTAKE_MIX
-from carsdepo_assets.sample.write import write_sample
+from carsdepo_assets.sample.write import Progress, write_sample
 
 _DONE = ".complete"
 # Who photographs in the dark stands before the car with a telephone. Share of cars that come by the app, by light.
@@ -60,11 +60,12 @@ WINDOWS: dict[str, Window] = {
 }
 
 
-def write_window(folder: Path, name: str, threads: int = 2) -> None:
+def write_window(folder: Path, name: str, threads: int = 2, progress: Progress | None = None) -> None:
     """Renders a window into the folder (as write_sample does, manifest.csv with a column `source`) unless it stands.
 
-    Killed halfway, the next call writes it again; a folder of another definition is replaced. Raises KeyError naming
-    the windows there are for an unknown name.
+    Killed halfway, the next call writes it again; a folder of another definition is replaced. progress: as write_sample
+    calls it; once, with all of them rendered, for a window that stands. Raises KeyError naming the windows there are
+    for an unknown name.
     """
     if name not in WINDOWS:
         raise KeyError(f"no window {name!r}: {', '.join(WINDOWS)}")
@@ -73,9 +74,19 @@ def write_window(folder: Path, name: str, threads: int = 2) -> None:
         done.unlink(missing_ok=True)
         for part in ("images", "labels"):
             shutil.rmtree(folder / part, ignore_errors=True)
-        write_sample(folder, window.photographs, window.seed, lights=window.lights, threads=threads, day=window.day)
+        write_sample(
+            folder,
+            window.photographs,
+            window.seed,
+            lights=window.lights,
+            threads=threads,
+            day=window.day,
+            progress=progress,
+        )
         _add_sources(folder / "manifest.csv")
         done.write_text(window.said())
+    elif progress is not None:
+        progress(window.photographs, window.photographs)
 
 
 def _add_sources(manifest: Path) -> None:
