@@ -18,6 +18,7 @@ NAMES = (
     "load_time",
     "evaluator",
     "image_pipeline",
+    "rendering",
     "serving_runtime",
     "http_service",
     "drift",

@@ -15,9 +15,10 @@ from carsdepo_assets.sample.bands import bands
 from carsdepo_assets.sample.camera import Window
 from carsdepo_assets.sample.casting import draw_car
 from carsdepo_assets.sample.light import Surroundings, surroundings
-from carsdepo_assets.sample.overlay import Overlay, overlay
+from carsdepo_assets.sample.overlay import overlay
 from carsdepo_assets.sample.panel import Panel, panel, shade
 from carsdepo_assets.sample.scene import DENT, SCRATCH, Car, Colour, Dent, LightName, Scratch, Shot
+from carsdepo_assets.sample.stack import Overlay
 
 Box = tuple[int, float, float, float, float]  # class id, x1, y1, x2, y2: pixels of the upright picture, half-open
 
@@ -178,8 +179,8 @@ def _radiance(
     planes = [np.empty((height, width), np.float32) for _ in range(3)]
     for here in bands(height, width):
         part = (slice(rows.start + here.start, rows.start + here.stop), cols)
-        along, across = (None if slope is None else slope[here] for slope in (hu, hv))
-        paint = shade(made, part, along, across, [(layer[here], albedo) for layer, albedo in worn])
+        steeper, tilted = (None if slope is None else slope[here] for slope in (hu, hv))
+        paint = shade(made, part, steeper, tilted, [(layer[here], albedo) for layer, albedo in worn])
         for plane, seen in zip(planes, over.over(paint, part), strict=True):
             plane[here] = seen
     return planes

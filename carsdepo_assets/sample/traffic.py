@@ -22,13 +22,13 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
 from carsdepo_assets.sample.casting import INTAKE_MIX
-from carsdepo_assets.sample.write import write_sample
+from carsdepo_assets.sample.write import Progress, write_sample
 
 _DONE = ".complete"
 # Who photographs in the dark stands before the car with a telephone. Share of cars that come by the app, by light.
@@ -60,17 +60,20 @@ WINDOWS: dict[str, Window] = {
 }
 
 
-def write_window(folder: Path, name: str, threads: int = 2, progress: Callable[[int, int], None] | None = None) -> bool:
+def write_window(folder: Path, name: str, threads: int = 2, progress: Progress | None = None) -> bool:
     """Renders a window into the folder (as write_sample does, manifest.csv with a column `source`) unless it stands.
     True when it was rendered now.
 
-    Killed halfway, the next call writes it again; a folder of another definition is replaced. Raises KeyError naming
-    the windows there are for an unknown name.
+    Killed halfway, the next call writes it again; a folder of another definition is replaced. progress: as write_sample
+    calls it; once, with all of them rendered, for a window that stands. Raises KeyError naming the windows there are
+    for an unknown name.
     """
     if name not in WINDOWS:
         raise KeyError(f"no window {name!r}: {', '.join(WINDOWS)}")
     window, done = WINDOWS[name], folder / _DONE
     if done.exists() and done.read_text() == window.said():
+        if progress is not None:
+            progress(window.photographs, window.photographs)
         return False
     done.unlink(missing_ok=True)
     for part in ("images", "labels"):

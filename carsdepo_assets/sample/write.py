@@ -21,6 +21,8 @@ from carsdepo_assets.sample.casting import CLEAN_SHARE, LIGHT_MIX, draw_car
 from carsdepo_assets.sample.render import RenderedPhoto, photographs
 from carsdepo_assets.sample.scene import LIGHTS, Car, LightName
 
+Progress = Callable[[int, int], None]  # photographs rendered so far, and in all
+
 COLUMNS = ("file", "group", "listing", "make", "year", "camera", "region", "uploader", "light", "captured_at")
 _TURN_BACK = {1: 0, 3: 2, 6: 1, 8: 3}  # quarter turns to the left that EXIF's orientation undoes
 _MAKE, _MODEL, _ORIENTATION, _DATETIME, _EXIF_IFD = 0x010F, 0x0110, 0x0112, 0x0132, 0x8769
@@ -62,13 +64,14 @@ def write_sample(
     clean_share: float = CLEAN_SHARE,
     threads: int = 2,
     day: date | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Written:
     """Writes images/*.jpg, labels/*.txt (YOLO; empty: no damage), manifest.csv and scenes.json under the folder.
 
     lights: one light, or shares by name (None: the usual mix). The same arguments give the same bytes, whatever the
     number of threads. day: when they were taken, at a time that fits the light (None: a day of its own for each car).
-    progress: called with the photographs written and all of them, after each car.
+    progress is called in the caller's thread, before the first photograph and after each car. What it raises, or a
+    keyboard interrupt, ends the rendering: cars that are not begun are not rendered, and manifest.csv is not written.
     Raises ValueError on shares or numbers that make no sense.
     """
     if n_images < 1 or not 0 <= clean_share <= 1:
@@ -79,15 +82,16 @@ def write_sample(
     rows: list[dict[str, Any]] = []
     scenes: list[dict[str, Any]] = []
     boxes = clean = 0
-    with _one_thread_a_call(), ThreadPoolExecutor(max(1, threads)) as pool:
+    tell: Progress = progress or _silent
+    tell(0, n_images)
+    with _one_thread_a_call(), _pool(threads) as pool:
         for (car, _), made in zip(planned, pool.map(lambda p: _write_car(folder, *p), planned), strict=True):
             scenes.append({"car": car.parameters(), "photographs": [scene for _, scene, _ in made]})
             for row, _, count in made:
                 rows.append(row)
                 boxes += count
                 clean += count == 0
-            if progress is not None:
-                progress(len(rows), n_images)
+            tell(len(rows), n_images)
     sheet = io.StringIO(newline="")
     writer = csv.DictWriter(sheet, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -103,6 +107,20 @@ def _on(day: date | None, car: Car) -> Car:
         return car
     at = datetime.combine(day, datetime.fromisoformat(car.captured_at).timetz())
     return replace(car, captured_at=at.isoformat())
+
+
+def _silent(_rendered: int, _total: int) -> None:
+    """Nobody watches."""
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that, when the block fails, finish what they have begun and leave the rest."""
+    pool = ThreadPoolExecutor(max(1, threads))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

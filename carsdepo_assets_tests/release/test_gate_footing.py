@@ -85,8 +85,7 @@ def test_a_bad_champion_holds_off_no_better_model(bad: Scored, better: Scored, m
     assert difference > 0
     figure = verdict.figures["champion_map50"]
     opening = (
-        "The champion is under the floors itself and has no veto "
-        f"(mAP@.5 {figure:.3f} is under the floor of 0.050)."
+        f"The champion is under the floors itself and has no veto (mAP@.5 {figure:.3f} is under the floor of 0.050)."
     )
     assert (verdict.reasons[0] == opening) == (floor == 0.05)
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from carsdepo_assets.sample import camera, damage
+from carsdepo_assets.imaging.features import features
+from carsdepo_assets.sample import bands, camera, damage
 from carsdepo_assets.sample.casting import draw_car
 from carsdepo_assets.sample.light import surroundings
 from carsdepo_assets.sample.render import SMALLEST, render_car, render_shot
-from carsdepo_assets.sample.scene import DENT, SCRATCH, Car, Dent
+from carsdepo_assets.sample.scene import DENT, SCRATCH, Car, Dent, LightName
 
 SEEDS = (3, 5, 8)
 
@@ -94,3 +95,66 @@ def test_camera_projects_where_its_rays_look() -> None:
     rays = camera.aim(draw_car(4, "day").shots[0])
     for y, x in ((0, 0), (200, 300), (rays.u.shape[0] - 1, rays.u.shape[1] - 1)):
         assert rays.project(np.array([[rays.u[y, x], rays.v[y, x]]]))[0] == pytest.approx((x, y), abs=0.05)
+
+
+# What the renderer showed when the demo's windows were chosen by how far their features drift (sample/traffic.py).
+_CHOSEN_WITH = {
+    (70, "day"): ([(0, 280, 158, 490, 470), (0, 485, 165, 640, 315)], (121.733, 51.084, 55.125, 25.194, 2.256)),
+    (72, "dusk"): (
+        [(1, 229, 193, 382, 342), (0, 29, 10, 327, 185), (0, 263, 0, 441, 122)],
+        (48.47, 28.754, 34.345, 125.766, 22.681),
+    ),
+    (74, "overcast"): ([(0, 169, 100, 497, 413)], (76.878, 38.144, 19.002, 16.558, 1.576)),
+    (76, "night"): (
+        [(1, 541, 131, 640, 253), (1, 0, 168, 49, 238), (1, 193, 100, 313, 236)],
+        (16.689, 7.625, 23.486, 133.098, 7.17),
+    ),
+}
+
+
+@pytest.mark.parametrize(("seed", "light"), list(_CHOSEN_WITH))
+def test_pictures_look_as_they_did_when_the_windows_were_chosen(seed: int, light: LightName) -> None:
+    boxes, figures = _CHOSEN_WITH[seed, light]
+    photo = render_car(seed, light, clean=False)[0]
+    assert photo.boxes == boxes
+    shown = features(photo.rgb, n_bytes=1)
+    names = ("luma_mean", "luma_std", "sharpness", "saturation", "colour_cast")
+    assert [shown[name] for name in names] == pytest.approx(figures, rel=0.002)
+
+
+def test_pictures_do_not_hang_on_how_many_rows_are_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    car = draw_car(72, "dusk", clean=False)
+    whole = _first(car)
+    for numbers in (2_000, 10**9):
+        monkeypatch.setattr(bands, "_NUMBERS_AT_ONCE", numbers)
+        rgb, boxes = _first(car)
+        assert np.array_equal(rgb, whole[0])
+        assert boxes == whole[1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_part_of_a_picture_that_looks_into_half_planes(seed: int) -> None:
+    """No pixel of it is missed, and it is at most three pixels larger than what looks within two pixels of it."""
+    rng = np.random.default_rng(seed)
+    car = draw_car(seed, "day")
+    rays = camera.aim(car.shots[0])
+    (u, v), width = car.shots[0].look, car.shots[0].width_m
+    planes = []
+    for _ in range(3):
+        angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(-0.4, 0.2) * width
+        a, b = float(np.cos(angle)), float(np.sin(angle))
+        planes.append((a, b, -a * u - b * v - float(away)))
+    inside = np.all([a * rays.u + b * rays.v + c >= 0 for a, b, c in planes], axis=0)
+    part = rays.where(*planes)
+    if part is None:
+        assert not inside.any()
+        return
+    shown = np.zeros_like(inside)
+    shown[part] = True
+    assert not (inside & ~shown).any()
+    slack = -2 * rays.metres_per_pixel
+    near = np.all([a * rays.u + b * rays.v + c >= slack for a, b, c in planes], axis=0)
+    for axis, pixels in enumerate(part):
+        seen = np.flatnonzero(near.any(axis=1 - axis))
+        assert seen[0] - pixels.start <= 3
+        assert pixels.stop - 1 - seen[-1] <= 3

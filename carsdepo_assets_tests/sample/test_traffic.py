@@ -85,6 +85,16 @@ def test_a_window_that_stands_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_progress_of_a_window_and_of_one_that_stands(tmp_path: Path) -> None:
+    first: list[tuple[int, int]] = []
+    again: list[tuple[int, int]] = []
+    write_window(tmp_path, "usual", progress=lambda *at: first.append(at))
+    write_window(tmp_path, "usual", progress=lambda *at: again.append(at))
+    assert (first[0], first[-1]) == ((0, 8), (8, 8))
+    assert again == [(8, 8)]
+
+
+@pytest.mark.usefixtures("small")
 def test_a_killed_rendering_is_done_again(tmp_path: Path) -> None:
     write_window(tmp_path / "whole", "evening")
     with pytest.MonkeyPatch.context() as patch:

@@ -6,6 +6,8 @@ import csv
 import hashlib
 import io
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -13,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from carsdepo_assets.sample.casting import draw_car
+from carsdepo_assets.sample import write
+from carsdepo_assets.sample.casting import CLEAN_SHARE, draw_car
 from carsdepo_assets.sample.render import RenderedPhoto
-from carsdepo_assets.sample.scene import DENT, LIGHTS, SCRATCH
+from carsdepo_assets.sample.scene import DENT, LIGHTS, SCRATCH, Car
 from carsdepo_assets.sample.write import COLUMNS, encode, plan, write_sample, yolo_lines
 
 
@@ -50,6 +53,54 @@ def _digests(folder: Path) -> dict[str, str]:
 def test_same_arguments_same_bytes_whatever_the_threads(sample: Path, tmp_path: Path) -> None:
     write_sample(tmp_path, 8, seed=4, threads=1)
     assert _digests(tmp_path) == _digests(sample)
+
+
+def test_progress_counts_photographs_in_the_callers_thread(sample: Path, tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    threads: set[int] = set()
+
+    def progress(rendered: int, total: int) -> None:
+        calls.append((rendered, total))
+        threads.add(threading.get_ident())
+
+    write_sample(tmp_path, 8, seed=4, progress=progress)
+    assert threads == {threading.get_ident()}
+    assert (calls[0], calls[-1]) == ((0, 8), (8, 8))
+    rendered = [n for n, _ in calls]
+    assert rendered == sorted(set(rendered))
+    assert {total for _, total in calls} == {8}
+    assert len(calls) == 1 + len(list(plan(8, 4, None, CLEAN_SHARE)))
+    assert _digests(tmp_path) == _digests(sample), "watching changes nothing"
+
+
+def test_what_stops_a_rendering_leaves_the_cars_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second car waits, busy or not, until the pool is told to shut down: no later one may then begin."""
+    begun: list[str] = []
+    shutting_down = threading.Event()
+
+    def write_car(folder: Path, car: Car, count: int) -> list[tuple[dict[str, str], dict[str, str], int]]:
+        begun.append(car.listing)
+        if len(begun) > 1:
+            assert shutting_down.wait(60)
+        return [({"file": car.listing}, {}, 1)] * count
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            shutting_down.set()
+            super().shutdown(wait=wait)
+
+    def interrupt(rendered: int, _: int) -> None:
+        if rendered:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(write, "_write_car", write_car)
+    monkeypatch.setattr(write, "ThreadPoolExecutor", Pool)
+    cars = len(list(plan(40, 4, None, CLEAN_SHARE)))
+    with pytest.raises(KeyboardInterrupt):
+        write_sample(tmp_path, 40, seed=4, threads=1, progress=interrupt)
+    assert len(begun) <= 2 < cars
+    assert not (tmp_path / "manifest.csv").exists()
 
 
 def test_every_photograph_has_a_label_file_a_row_and_a_scene(sample: Path) -> None:
