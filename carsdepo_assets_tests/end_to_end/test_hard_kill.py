@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -15,6 +14,7 @@ import pytest
 
 from carsdepo_assets.commands import dev
 from carsdepo_assets.compute.run_states import INTERRUPTED_TAG
+from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, read_torch
 from carsdepo_assets.environments import resources
 from carsdepo_assets.registry.models import versions
 from carsdepo_assets.sample.write import write_sample
@@ -44,13 +44,11 @@ def drop(sample: Path, settings: Settings) -> None:
     shutil.copy(sample / "manifest.csv", Path(settings.lake, "raw", "uploads", "web", "manifest.csv"))
 
 
-def checkpoints(settings: Settings) -> dict[str, int]:
-    """{training's folder: time of its checkpoint}"""
-    return {p.parent.name: p.stat().st_mtime_ns for p in settings.home.glob("work/training/*/checkpoint.pt")}
-
-
-def newer(settings: Settings, than: dict[str, int]) -> Callable[[], bool]:
-    return lambda: any(at > than.get(name, 0) for name, at in checkpoints(settings).items())
+def steps_kept(settings: Settings) -> int:
+    """Optimizer steps that the training's checkpoint holds; 0 before there is one."""
+    files = list(settings.home.glob("work/training/*/checkpoint.pt"))
+    assert len(files) <= 1, files  # of one dataset and recipe: nothing was trained beside it
+    return int(read_torch(files[0], CHECKPOINT_FORMAT)["steps"]) if files else 0
 
 
 def log_of(instance: dg.DagsterInstance, run_id: str) -> str:
@@ -69,16 +67,16 @@ def test_training_goes_on_after_ctrl_c_and_after_a_crash(tmp_path: Path) -> None
 
     started = CarsdepoDev(settings, tmp_path / "terminal.log")
     try:
-        Server(settings, settings.home / "logs" / "dev.log").wait("a checkpoint", newer(settings, {}), 600)
+        Server(settings, settings.home / "logs" / "dev.log").wait("a checkpoint", lambda: steps_kept(settings) > 0, 600)
         code, left = started.interrupt()
     finally:
         started.end()
     assert (code, left) == (dev.OK, [])
     assert "Traceback" not in started.shown()
 
-    before = checkpoints(settings)
+    after_ctrl_c = steps_kept(settings)
     with dagster_dev(settings, tmp_path / "first.log") as server:
-        server.wait("the next checkpoint", newer(settings, before), 600)
+        server.wait("the next checkpoint", lambda: steps_kept(settings) > after_ctrl_c, 600)
         assert any(TRAINER in " ".join(p.cmdline()) for p in tree(server.pid) if lives(p))
         killed = kill_everything(server.pid)
         assert not any(lives(p) for p in killed)
@@ -86,8 +84,7 @@ def test_training_goes_on_after_ctrl_c_and_after_a_crash(tmp_path: Path) -> None
         dead = instance.get_runs(dg.RunsFilter(job_name="train"))[0]
         assert dead.status == dg.DagsterRunStatus.STARTED  # no one was left to say otherwise
         assert instance.event_log_storage.get_concurrency_info("training").active_run_ids == {dead.run_id}
-    before = checkpoints(settings)
-    assert len(before) == 1
+    after_crash = steps_kept(settings)
 
     with dagster_dev(settings, tmp_path / "second.log") as server:
         server.wait("the dead run reported", lambda: server.runs("train")[0]["runId"] != dead.run_id, 300)
@@ -98,11 +95,12 @@ def test_training_goes_on_after_ctrl_c_and_after_a_crash(tmp_path: Path) -> None
         assert [INTERRUPTED_TAG in r.tags for r in runs] == [True, True, False]  # max_attempts is 1
         first, second, third = (log_of(instance, r.run_id) for r in runs)
         assert "Going on from the checkpoint" not in first
-        reached = []
-        for text in (second, third):
+        for text, kept in ((second, after_ctrl_c), (third, after_crash)):
             assert "Going on from the checkpoint" in text
-            reached.append(int(re.findall(r"epoch (\d+)", text)[0]))
-        assert 1 < reached[0] < reached[1]
+            # The first step that a training reports; one that is begun anew reports its first.
+            reported = re.search(r"step (\d+) of", text)
+            assert reported is not None
+            assert int(reported[1]) > kept >= 1
         assert not instance.event_log_storage.get_concurrency_info("training").claimed_slots
         tracking = resources(settings)["tracking"].tracking()
         assert tracking.status(tracking.find(dead.run_id)) == "FAILED"
