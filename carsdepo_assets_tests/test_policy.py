@@ -235,9 +235,9 @@ def test_policy_show_prints_each_value_with_its_source(
         "description": "seconds that a release waits for a service to serve the digest",
     }
     shown = CliRunner().invoke(app, ["policy", "show", "--home", str(home)]).output
-    (line,) = [li for li in shown.splitlines() if "evaluation.floor_map50" in li]
+    (line,) = [li for li in shown.splitlines() if li.startswith("│ evaluation.floor_map50 ")]
     assert [cell.strip() for cell in line.split("│")[2:5]] == ["0.3", "0.02", "carsdepo.toml"]
-    (line,) = [li for li in shown.splitlines() if "goals.precision" in li]
+    (line,) = [li for li in shown.splitlines() if li.startswith("│ business.goals.precision ")]
     assert [cell.strip() for cell in line.split("│")[2:5]] == ["none", "0.7", "carsdepo.toml"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ AT = ("its own threshold", "the footing")
 MOMENT = datetime(2026, 11, 25, tzinfo=UTC)
 
 
-def verdict(boxes: int, skills: tuple[float | None, float], camera: str = "Pixel 8") -> Verdict:
+def verdict(boxes: int, skills: tuple[float | None, float], camera: str = "Pixel 8", **gate: Any) -> Verdict:
     truths, groups = golden(boxes, boxes // 4, seed=4)
     old, new = skills
     return judge(
@@ -29,7 +30,7 @@ def verdict(boxes: int, skills: tuple[float | None, float], camera: str = "Pixel
         scored(truths, groups, new, seed=2),
         ("scratch", "dent"),
         (None if old is None else 0.4, 0.45),
-        Policy(gate=GatePolicy(resamples=100, slice_min_boxes=100)),
+        Policy(gate=GatePolicy(resamples=100, slice_min_boxes=100, **gate)),
         latency_p95_ms=61.2,
         parity=0.9985,
         slices={"camera": [camera if i % 3 else None for i in range(boxes)]},
@@ -42,7 +43,7 @@ def page(said: Verdict, state: State = STATE) -> str:
 
 @pytest.mark.parametrize(
     ("skills", "heading"),
-    [((0.6, 0.95), "Promote"), ((0.9, 0.5), "Reject"), ((0.75, 0.76), "Undecided")],
+    [((0.6, 0.95), "Promote"), ((0.9, 0.5), "Reject"), ((0.75, 0.77), "Undecided")],
 )
 def test_verdict_reasons_and_figures_are_there(skills: tuple[float, float], heading: str) -> None:
     said = verdict(1200, skills)
@@ -95,7 +96,7 @@ def test_both_models_are_shown_at_the_footing() -> None:
 
 def test_what_has_no_veto_is_not_called_passed() -> None:
     """A champion under the floors: its comparisons are shown, the floors decide."""
-    said = verdict(1200, (0.01, 0.6))
+    said = verdict(1200, (0.01, 0.6), floor_map50=0.1)
     html = page(said)
     assert said.verdict == "promote"
     assert "has no veto" in said.reasons[0]
