@@ -224,7 +224,9 @@ def train(
                 )
                 if k in metadata
             }
-            loop.report = str(metadata["report"])
+            # The UI links to the site, whose service ends with the demo: on the terminal its place in the lake stands.
+            site, lake = pipeline.settings.service_url("production"), pipeline.settings.lake
+            loop.report = str(metadata["report"]).replace(f"{site}/", f"{lake}/", 1)
 
 
 def _outcome(name: str, m: dict[str, Any]) -> str:

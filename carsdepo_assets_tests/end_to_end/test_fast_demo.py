@@ -63,7 +63,7 @@ def test_one_epoch_ends_with_a_registered_model_and_is_named_as_what_it_is(tmp_p
     lake = Lake.open(str(home / "fast" / "lake"))
     assert lake.read("images").num_rows == FAST_IMAGES
     assert lake.read("deployments").num_rows == 0
-    assert re.search(r"model [0-9a-f]{16}, all \d+ planned steps", first), first
+    assert re.search(r"yolov8n: all \d+ planned steps", first), first
 
     # The lake that the environment names is left alone, and that is said before anything is done.
     assert not elsewhere.exists()
