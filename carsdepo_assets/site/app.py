@@ -21,7 +21,7 @@ from carsdepo_assets.lake.objects import key_problem
 from carsdepo_assets.lake.queues import queue_state
 from carsdepo_assets.lake.queues import read as read_queue
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.reporting.page import render
+from carsdepo_assets.reporting.page import GATE_SLOT, render
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.site import answers, reading, tracing
 from carsdepo_assets.site.graph import lineage_graph
@@ -174,10 +174,23 @@ class Site:
         key = f"reports/{path}"
         if key_problem(key) is None and key.endswith(".html"):
             try:
-                return HTMLResponse(self._lake().get(key), headers=_HEADERS)
+                lake = self._lake()
+                html = lake.get(key).decode("utf-8", "replace")
+                if path.startswith("evaluation/"):
+                    html = html.replace(GATE_SLOT, self._gate_note(lake, path))
+                return HTMLResponse(html, headers=_HEADERS)
             except LakeError:
                 pass
         return self._missing(LookupError(f"No report {path!r}. The lists above name those there are."))
+
+    def _gate_note(self, lake: Lake, path: str) -> str:
+        """What the gate says by now of the model of an evaluation (<digest>-<dataset>-golden<n>), else the empty slot.
+
+        The page was written before the gate looked, and stands in the lake as it was.
+        """
+        digest = path.removeprefix("evaluation/").partition("-")[0]
+        row = reading.newest_verdict(lake, digest)
+        return GATE_SLOT if row is None else render(_FOLDER, "gate_note.html", said=row)
 
     def _page(self, template: str, here: str, status: int = 200, **values: Any) -> HTMLResponse:
         html = render(_FOLDER, template, here=here, parse=datetime.fromisoformat, **values)

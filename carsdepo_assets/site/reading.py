@@ -76,7 +76,8 @@ class Pending:
 class Overview:
     """drift: the last row of the table. labels_waiting: label revisions that no trained model has seen.
 
-    photographs: in the store; answers: of the table `inferences`.
+    photographs: in the store; answers: of the table `inferences`. production_verdict: the gate's newest on what
+    production is to serve, None where it was never asked.
     """
 
     at: datetime
@@ -92,6 +93,7 @@ class Overview:
     labels_waiting: int
     answers: int
     dataset: str | None
+    production_verdict: Mapping[str, Any] | None = None
 
     @property
     def empty(self) -> bool:
@@ -162,6 +164,7 @@ def overview(lake: Lake, tracking: Tracking | None, policy: Policy, health: Heal
     """Reads everything anew; nothing is changed. health: as ask_service gives it."""
     history, known = events(lake), known_versions(tracking)
     stages: tuple[Stage, ...] = get_args(Stage)
+    live = served(history, "production")
     return Overview(
         at=datetime.now(UTC),
         stages=tuple(Serving(s, served(history, s), health(s)) for s in reversed(stages)),
@@ -176,6 +179,7 @@ def overview(lake: Lake, tracking: Tracking | None, policy: Policy, health: Heal
         labels_waiting=max(0, label_state(lake) - trained_state(lake)),
         answers=lake.read("inferences", columns=["prediction_id"]).num_rows,
         dataset=latest(lake),
+        production_verdict=newest_verdict(lake, live.digest) if live and live.digest else None,
     )
 
 
@@ -211,6 +215,13 @@ def pending(lake: Lake, history: Sequence[Event], policy: Policy, known: Sequenc
         reasons = tuple(row["reasons"] or ())
         found.append(Pending(digest, versions.get(digest), row["verdict"], why, row["at"], reasons, row["report_key"]))
     return sorted(found, key=lambda p: p.asked_at, reverse=True)
+
+
+def newest_verdict(lake: Lake, digest: str) -> dict[str, Any] | None:
+    """The gate's newest word on a model: verdict, at, champion, reasons, report_key; None where it was never asked."""
+    columns = ["challenger", "at", "verdict", "champion", "reasons", "report_key"]
+    rows = [r for r in lake.read("gates", columns=columns).to_pylist() if r["challenger"] == digest]
+    return max(rows, key=lambda r: r["at"]) if rows else None
 
 
 def reports(lake: Lake, kind: str) -> list[Report]:
