@@ -115,7 +115,7 @@ def gate(
         "figures": {k: v for k, v in verdict.figures.items() if v is not None},
     }
     lake.put(f"{base}.json", json.dumps(summary, indent=1).encode())
-    lake.append("gates", [_row(gate_id, state, verdict, now, f"{base}.html", dagster_run_id)], gate_id)
+    lake.append("gates", [gate_row(gate_id, state, verdict, now, f"{base}.html", dagster_run_id)], gate_id)
     return Gated(gate_id, state, verdict, f"{base}.html", False)
 
 
@@ -136,9 +136,10 @@ def _slices(lake: Lake, scored: Scored) -> dict[str, Sequence[str | None]]:
     return {"light": lights(lake, scored.rows), "camera": [cameras.get(r["image_id"]) for r in scored.rows]}
 
 
-def _row(
+def gate_row(
     gate_id: str, state: State, verdict: Verdict, at: datetime, report_key: str, run_id: str | None
 ) -> dict[str, Any]:
+    """A verdict as a row of `gates`; newest() reads it back."""
     columns = ("verdict", "mode", "reasons", "figures")  # of the table; figures: flat, for people and plots
     kept = {k: v for k, v in asdict(verdict).items() if k not in columns}
     kept |= {"dataset": state.dataset, "validated_at": state.validated_at}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 BASE = Path(__file__).parent
+GATE_SLOT = "<!-- the verdict of the promotion gate -->"  # of an evaluation: the site writes what is known by now
 
 
 def render(folder: Path, template: str, **values: Any) -> str:

@@ -22,7 +22,7 @@ from carsdepo_assets.lake.objects import key_problem
 from carsdepo_assets.lake.queues import queue_state
 from carsdepo_assets.lake.queues import read as read_queue
 from carsdepo_assets.policy import Policy, PolicyError
-from carsdepo_assets.reporting.page import render
+from carsdepo_assets.reporting.page import GATE_SLOT, render
 from carsdepo_assets.settings import Settings, plain
 from carsdepo_assets.site import answers, reading, tracing
 from carsdepo_assets.site.graph import lineage_graph
@@ -175,7 +175,11 @@ class Site:
         key = f"reports/{path}"
         if key_problem(key) is None and key.endswith(".html"):
             try:
-                return HTMLResponse(self._with_navigation(self._lake().get(key), path), headers=_HEADERS)
+                lake = self._lake()
+                html = lake.get(key)
+                if path.startswith("evaluation/"):
+                    html = html.replace(GATE_SLOT.encode(), self._gate_note(lake, path).encode())
+                return HTMLResponse(self._with_navigation(html, path), headers=_HEADERS)
             except LakeError:
                 pass
         return self._missing(LookupError(f"No report {path!r}. The lists above name those there are."))
@@ -186,6 +190,15 @@ class Site:
         links = render(_FOLDER, "navigation.html", here=here).encode()
         before, body, after = report.partition(b"<body>")
         return before + body + b"\n" + links + after if body else links + report
+
+    def _gate_note(self, lake: Lake, path: str) -> str:
+        """What the gate says by now of the model of an evaluation (<digest>-<dataset>-golden<n>), else the empty slot.
+
+        The page was written before the gate looked, and stands in the lake as it was.
+        """
+        digest = path.removeprefix("evaluation/").partition("-")[0]
+        row = reading.newest_verdict(lake, digest)
+        return GATE_SLOT if row is None else render(_FOLDER, "gate_note.html", said=row)
 
     def _page(self, template: str, here: str, status: int = 200, **values: Any) -> HTMLResponse:
         html = render(_FOLDER, template, here=here, parse=datetime.fromisoformat, **values)

@@ -83,6 +83,7 @@ class Overview:
     """drift: the last row of the table. labels: how far the labels are learnt, and what was tried.
 
     photographs: in the store; answers: of the table `inferences`. training: that which runs or ran last.
+    production_verdict: the gate's newest on what production is to serve, None where it was never asked.
     """
 
     at: datetime
@@ -99,6 +100,7 @@ class Overview:
     answers: int
     dataset: str | None
     training: Look | None = None
+    production_verdict: Mapping[str, Any] | None = None
 
     @property
     def labels_waiting(self) -> int:
@@ -178,6 +180,7 @@ def overview(lake: Lake, tracking: Tracking | None, policy: Policy, health: Heal
     """Reads everything anew; nothing is changed. health: as ask_service gives it."""
     history, known = events(lake), known_versions(tracking)
     stages: tuple[Stage, ...] = get_args(Stage)
+    live = served(history, "production")
     return Overview(
         at=datetime.now(UTC),
         stages=tuple(Serving(s, served(history, s), health(s)) for s in reversed(stages)),
@@ -193,6 +196,7 @@ def overview(lake: Lake, tracking: Tracking | None, policy: Policy, health: Heal
         answers=lake.read("inferences", columns=["prediction_id"]).num_rows,
         dataset=latest(lake),
         training=look(lake, policy.training.silent_after_s),
+        production_verdict=newest_verdict(lake, live.digest) if live and live.digest else None,
     )
 
 
@@ -228,6 +232,13 @@ def pending(lake: Lake, history: Sequence[Event], policy: Policy, known: Sequenc
         reasons = tuple(row["reasons"] or ())
         found.append(Pending(digest, versions.get(digest), row["verdict"], why, row["at"], reasons, row["report_key"]))
     return sorted(found, key=lambda p: p.asked_at, reverse=True)
+
+
+def newest_verdict(lake: Lake, digest: str) -> dict[str, Any] | None:
+    """The gate's newest word on a model: verdict, at, champion, reasons, report_key; None where it was never asked."""
+    columns = ["challenger", "at", "verdict", "champion", "reasons", "report_key"]
+    rows = [r for r in lake.read("gates", columns=columns).to_pylist() if r["challenger"] == digest]
+    return max(rows, key=lambda r: r["at"]) if rows else None
 
 
 def reports(lake: Lake, kind: str) -> list[Report]:

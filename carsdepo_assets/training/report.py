@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from carsdepo_assets.reporting.page import data_uri, render
+from carsdepo_assets.reporting.page import GATE_SLOT, data_uri, render
 from carsdepo_assets.scoring.bootstrap import Interval
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.evaluation import Evaluation, SliceScore
@@ -79,6 +79,7 @@ def render_report(context: ReportInput) -> str:
         c=context,
         e=e,
         charts=charts,
+        gate_slot=GATE_SLOT,
         summary=_summary(e),
         wrong_boxes=_wrong_boxes(e),
         misses=[_shown(context, m) for m in context.mistakes.misses],

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import GatePolicy, Policy
 from carsdepo_assets.release.criteria import points
 from carsdepo_assets.release.gate import Verdict, judge
 from carsdepo_assets.release.gate_report import Page, differences_png, froc_png, render_gate
-from carsdepo_assets.release.gating import State
+from carsdepo_assets.release.gating import State, gate_row, newest
 from carsdepo_assets.reporting.charts import Form
 from carsdepo_assets.scoring.paired import AtFooting, Footing
 from carsdepo_assets_tests.release.scored import golden, scored
@@ -127,3 +130,38 @@ def test_the_picture_fits_the_ui() -> None:
     png = differences_png(verdict(600, (0.7, 0.75)))
     assert png.startswith(b"\x89PNG")
     assert len(png) < 100_000
+
+
+def test_a_verdict_of_before_there_was_a_footing_is_still_read(tmp_path: Path) -> None:
+    """A row as version 0.7 wrote it: no footing, and checks that do not say whether they may veto."""
+    check = {
+        "name": "recall of dent", "kind": "comparison", "challenger": 0.5, "bar": -0.03, "passed": False,
+        "says": "recall of dent 0.500 against 0.600", "champion": 0.6, "difference": -0.1, "low": -0.2, "high": -0.05,
+        "boxes": 90, "needed": None,
+    }  # fmt: skip
+    detail = {
+        "checks": [check], "photographs": 100, "boxes": 171, "groups": 22, "needed": None, "notes": ["Point mode."],
+        "dataset": STATE.dataset, "validated_at": STATE.validated_at,
+    }  # fmt: skip
+    row = {
+        "gate_id": "g-1", "at": MOMENT, "challenger": STATE.challenger, "champion": STATE.champion, "golden": 2,
+        "verdict": "reject", "mode": "point", "reasons": [check["says"]],
+        "figures": json.dumps({"challenger_map50": 0.122, "detail": detail}), "policy_digest": STATE.policy_digest,
+        "report_key": "reports/gate/g-1.html", "dagster_run_id": None,
+    }  # fmt: skip
+    lake = Lake.open(tmp_path)
+    lake.append("gates", [row], "g-1")
+    kept = newest(lake, STATE.challenger, STATE.champion)
+    assert kept is not None
+    assert (kept.verdict.verdict, kept.verdict.footing, kept.verdict.checks[0].vetoes) == ("reject", None, True)
+    assert "At equal false alarms" not in page(kept.verdict)
+    assert differences_png(kept.verdict).startswith(b"\x89PNG")
+
+
+def test_a_verdict_comes_back_from_the_table_as_it_was(tmp_path: Path) -> None:
+    said = verdict(400, (0.7, 0.75))
+    lake = Lake.open(tmp_path)
+    lake.append("gates", [gate_row("g-1", STATE, said, MOMENT, "reports/gate/g-1.html", None)], "g-1")
+    kept = newest(lake, STATE.challenger, STATE.champion)
+    assert kept is not None
+    assert kept.verdict == said

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from carsdepo_assets.reporting.page import GATE_SLOT
 from carsdepo_assets.scoring.bootstrap import bootstrap_map50
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.evaluation import evaluate, evaluate_slices
@@ -93,7 +94,7 @@ def test_it_says_what_it_was_given(usual: report.ReportInput) -> None:
     assert e.map50 is not None
     assert e.recall is not None
     expected = [
-        "Meets the floors",
+        "Meets the floor for registration",
         usual.verdict,
         "04 March 2026, 05:06 UTC",
         f"{e.map50:.3f}",
@@ -116,8 +117,18 @@ def test_it_says_what_it_was_given(usual: report.ReportInput) -> None:
 def test_a_failed_verdict_is_said(usual: report.ReportInput) -> None:
     html = report.render_report(replace(usual, passed=False, verdict="mAP@.5 0.010 is under the floor of 0.020"))
     text = _Page(html).text
-    assert "Below the floors mAP@.5 0.010 is under the floor of 0.020." in text
-    assert "Meets the floors" not in text
+    assert "Below the floor for registration mAP@.5 0.010 is under the floor of 0.020." in text
+    assert "Meets the floor" not in text
+    assert '<div class="verdict failed">' in html
+
+
+def test_the_floor_for_registration_is_no_verdict_on_a_release(usual: report.ReportInput) -> None:
+    """The page is written before the gate looks: nothing green, and a place for what the gate says later."""
+    html = report.render_report(usual)
+    assert '<div class="verdict neutral">' in html
+    assert '<div class="verdict">' not in html
+    assert "decided by the promotion gate, whose verdict this page does not know" in _Page(html).text
+    assert html.count(GATE_SLOT) == 1
     assert 'class="verdict failed"' in html
 
 

@@ -1,0 +1,76 @@
+"""A green banner stands only over a model that the gate let through: first page and evaluations as they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.registry import ledger
+from carsdepo_assets.reporting.page import GATE_SLOT
+from carsdepo_assets.settings import Settings
+from carsdepo_assets.site.app import pages
+from carsdepo_assets_tests.site import a_lake
+
+DIGEST = "d" * 16
+GREEN, NEUTRAL = '<div class="verdict">', '<div class="verdict neutral">'
+
+
+def browser(home: Path, health: Mapping[str, Any] | None = None) -> TestClient:
+    app = FastAPI()
+    app.include_router(pages(Settings.read({}, home=home), health=lambda stage: health))
+    return TestClient(app)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "banner", "words"),
+    [
+        ("promote", GREEN, "Production serves model 3</strong>"),
+        ("reject", NEUTRAL, "Production serves model 3, which the gate refused</strong>"),
+        ("undecided", NEUTRAL, "Production serves model 3, which the gate left undecided</strong>"),
+        (None, NEUTRAL, "Production serves model 3</strong>"),
+    ],
+)
+def test_the_first_page_is_green_over_what_the_gate_let_through(
+    home: Path, verdict: str | None, banner: str, words: str
+) -> None:
+    lake = Lake.open(home / "lake")
+    if verdict is not None:
+        a_lake.gate(lake, DIGEST, None, verdict)
+    ledger.record(lake, "production", "promote", digest=DIGEST, version=3, actor="ann@desk", reason="legal asks for it")
+    text = browser(home, {"status": "serving", "digest": DIGEST}).get("/").text
+    assert words in text
+    assert banner in text
+    assert (GREEN in text) == (verdict == "promote")
+    assert ("The gate's page" in text) == (verdict is not None)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "banner", "words"),
+    [
+        ("promote", '<div class="verdict ">', "The gate let it through"),
+        ("reject", '<div class="verdict failed">', "The gate refused it"),
+        ("undecided", NEUTRAL, "The gate could not decide"),
+    ],
+)
+def test_an_evaluation_is_shown_with_what_the_gate_says_by_now(
+    home: Path, verdict: str, banner: str, words: str
+) -> None:
+    lake = Lake.open(home / "lake")
+    key = f"reports/evaluation/{DIGEST}-0123456789abcdef-golden1.html"
+    lake.put(key, f"<p>before</p>{GATE_SLOT}<p>after</p>".encode())
+    site = browser(home)
+    assert site.get(f"/{key}").text == f"<p>before</p>{GATE_SLOT}<p>after</p>"  # nobody asked the gate yet
+    a_lake.gate(lake, "e" * 16, None, "promote")  # of another model
+    a_lake.gate(lake, DIGEST, "e" * 16, verdict)
+    text = site.get(f"/{key}").text
+    assert banner in text
+    assert words in text
+    assert f'href="/reports/gate/{DIGEST}-{verdict}.html"' in text
+    assert text.startswith("<p>before</p>")
+    assert lake.get(key).decode() == f"<p>before</p>{GATE_SLOT}<p>after</p>"  # as it was written
