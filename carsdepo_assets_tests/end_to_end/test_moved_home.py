@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from carsdepo_assets.commands.dev import _commands
+from carsdepo_assets.commands.dev import _commands, _environments
 from carsdepo_assets.commands.sending import send_folder
 from carsdepo_assets.commands.services import end, running
 from carsdepo_assets.lake.lake import Lake
@@ -125,7 +125,7 @@ def artifacts_are_shown(settings: Settings, log: Path) -> None:
     with log.open("wb") as out:
         server = subprocess.Popen(
             _commands(settings)["MLflow"],
-            env={**os.environ, **settings.variables(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            env=_environments(settings)["MLflow"],
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -65,12 +65,12 @@ def test_an_evaluation_is_shown_with_what_the_gate_says_by_now(
     key = f"reports/evaluation/{DIGEST}-0123456789abcdef-golden1.html"
     lake.put(key, f"<p>before</p>{GATE_SLOT}<p>after</p>".encode())
     site = browser(home)
-    assert site.get(f"/{key}").text == f"<p>before</p>{GATE_SLOT}<p>after</p>"  # nobody asked the gate yet
+    assert site.get(f"/{key}").text.endswith(f"<p>before</p>{GATE_SLOT}<p>after</p>")  # nobody asked the gate yet
     a_lake.gate(lake, "e" * 16, None, "promote")  # of another model
     a_lake.gate(lake, DIGEST, "e" * 16, verdict)
     text = site.get(f"/{key}").text
     assert banner in text
     assert words in text
     assert f'href="/reports/gate/{DIGEST}-{verdict}.html"' in text
-    assert text.startswith("<p>before</p>")
+    assert "<p>before</p>" in text
     assert lake.get(key).decode() == f"<p>before</p>{GATE_SLOT}<p>after</p>"  # as it was written
