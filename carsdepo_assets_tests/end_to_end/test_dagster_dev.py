@@ -35,6 +35,7 @@ def _drop(sample: Path, settings: Settings, names: list[str], kind: str) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_dropped_photographs_and_labels_become_candidates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sample = tmp_path / "sample"

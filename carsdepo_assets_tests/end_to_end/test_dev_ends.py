@@ -45,6 +45,7 @@ def until(ready: Callable[[], object], running: CarsdepoDev, seconds: float = 30
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("times", "code"), [(1, dev.OK), (2, dev.KILLED)])
 @pytest.mark.parametrize("when", ["while it starts", "when it serves"])
@@ -64,6 +65,7 @@ def test_ctrl_c_ends_all(when: str, times: int, code: int, settings: Settings, r
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_code_server_that_was_killed_comes_back(settings: Settings, running: CarsdepoDev) -> None:
     """`dagster dev` alone does not notice: no sensor would tick and no run would start until someone pressed Reload."""

@@ -56,6 +56,7 @@ def log_of(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_training_goes_on_after_ctrl_c_and_after_a_crash(tmp_path: Path) -> None:
     sample = tmp_path / "sample"

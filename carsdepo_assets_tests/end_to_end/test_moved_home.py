@@ -154,6 +154,7 @@ def serves(settings: Settings, folder: Path, digest: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3600)  # 6 commands, 2 trainings, 2 servers: 4 minutes of processor time
 def test_a_home_is_copied_and_moved_and_used_on(tmp_path: Path) -> None:
     folder, made = tmp_path / "cars", tmp_path / "a place" / "home"

@@ -115,6 +115,7 @@ class World:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_poor_light_goes_round_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("DAGSTER", "STAGING", "PRODUCTION")

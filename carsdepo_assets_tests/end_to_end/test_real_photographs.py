@@ -31,6 +31,7 @@ def photographs() -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.real
 @pytest.mark.timeout(1200)
 def test_the_loop_runs_on_real_photographs(

@@ -103,6 +103,7 @@ def ended(ticks: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(2400)
 def test_a_running_dev_shows_and_leaves_none(tmp_path: Path) -> None:
     home, ports = tmp_path / "home", {name: free_port() for name in ("DAGSTER", "PRODUCTION", "STAGING", "MLFLOW")}
