@@ -3,8 +3,8 @@
 The floor is what every picture of this size needs that looks as if a camera had taken it: a blur, sensor noise, JPEG.
 CPU time of this process, with one thread, taken in turns: other work on the machine matters less than to a clock.
 
-The implementation before (1.0; the same pictures, all but a few in a million values the same to the last bit) needed
-PREVIOUS times the CPU time of this one.
+The implementation before this one (commit db9a517) took 2.3 times the CPU time: 210 against 90 ms a photograph,
+medians of three runs over 60 photographs, car by car in turns.
 """
 
 from __future__ import annotations
