@@ -5,7 +5,7 @@ BIN := .venv/bin
 export DAGSTER_DISABLE_TELEMETRY := yes
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: setup demo dev lint check test test-all bench soak lock clean
+.PHONY: setup demo dev lint check test test-slow test-all bench soak lock clean
 
 .venv/.installed: requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11, or make PYTHON=/path/to/python3.11"; exit 1; }
@@ -34,8 +34,12 @@ check: setup
 	$(BIN)/dg check defs
 	$(BIN)/dagster definitions validate
 
+# One thread for each of pytest's processes: they share the cores.
 test: setup
-	$(BIN)/pytest -m "not slow" -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n auto --dist loadfile
+
+test-slow: setup
+	$(BIN)/pytest -m "slow and not long" -n auto --dist loadfile
 
 test-all: setup
 	$(BIN)/pytest

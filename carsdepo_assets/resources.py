@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +80,14 @@ class SilentService(NoService):
 _CONNECT_S, _ANSWER_S = 5.0, 20.0
 
 
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """Read once: a health check waits longer for the reading of all certificates than for its answer."""
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
 class ServicesResource(dg.ConfigurableResource):
     """Where the inspection service of each stage answers."""
 
@@ -97,7 +107,8 @@ class ServicesResource(dg.ConfigurableResource):
 
         try:
             limits = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S)
-            answer = httpx.get(f"{self.url(stage)}/healthz", headers=self.headers(), timeout=limits)
+            url = f"{self.url(stage)}/healthz"
+            answer = httpx.get(url, headers=self.headers(), timeout=limits, verify=_certificates())
             answer.raise_for_status()
             said = answer.json()
         except httpx.ReadTimeout as error:

@@ -141,6 +141,7 @@ def test_loading_imports_nothing_heavy() -> None:
     assert json.loads(done.stdout) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["dagster", "definitions", "validate"], ["dg", "check", "defs"]])
 def test_dagster_accepts_the_project(command: list[str], tmp_path: Path) -> None:
     tool = Path(sys.executable).parent / command[0]

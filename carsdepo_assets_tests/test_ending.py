@@ -41,6 +41,7 @@ def test_what_obeys_is_not_killed(tmp_path: Path) -> None:
     assert [p.returncode for p in processes] == [0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("grace_s", "hurried"), [(0.5, False), (600, True)])
 def test_what_does_not_end_is_killed_with_its_children(tmp_path: Path, grace_s: float, hurried: bool) -> None:
     processes = start(tmp_path, STUBBORN, OBEDIENT)

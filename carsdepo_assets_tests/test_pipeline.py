@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import dagster as dg
@@ -25,6 +26,20 @@ def test_a_sensor_that_misses_a_service_names_it(tmp_path: Path) -> None:
         pipeline.definitions = dg.Definitions(sensors=[asks], jobs=[dg.GraphDefinition(name="none").to_job()])
         with pytest.raises(PipelineError, match="asks: No staging service answers"):
             pipeline.tick("asks")
+
+
+def test_the_environment_is_the_graphs_only_while_it_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARSDEPO_LAKE", "before")
+    monkeypatch.delenv("CARSDEPO_HOME", raising=False)
+    settings = Settings.read({"CARSDEPO_API_KEY": "k3y"}, home=tmp_path)
+    given = settings.variables() | settings.secrets()
+    before = {name: os.environ.get(name) for name in given}
+    with Pipeline.open(settings):
+        assert (os.environ["CARSDEPO_LAKE"], os.environ["CARSDEPO_API_KEY"]) == (settings.lake, "k3y")
+    assert {name: os.environ.get(name) for name in given} == before
+    with pytest.raises(ZeroDivisionError), Pipeline.open(settings):
+        raise ZeroDivisionError
+    assert {name: os.environ.get(name) for name in given} == before
 
 
 @pytest.mark.parametrize(

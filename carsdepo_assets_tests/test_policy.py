@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from carsdepo_assets.cli import app
+from carsdepo_assets.commands.options import out
 from carsdepo_assets.environments import resources
 from carsdepo_assets.policy import Policy, PolicyError
 from carsdepo_assets.policy_layers import Layer, OnDisk, entries, layers, load_policy, read_layers
@@ -215,7 +216,7 @@ def test_every_value_has_a_source_a_default_and_a_meaning(tmp_path: Path) -> Non
 def test_policy_show_prints_each_value_with_its_source(
     places: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(out, "width", 400)
     home, work = places
     file(home, "[gate]\nresamples = 200\n")
     here = file(work, "[evaluation]\nfloor_map50 = 0.3\n[business.goals]\nprecision = false\n")
@@ -239,6 +240,19 @@ def test_policy_show_prints_each_value_with_its_source(
     assert [cell.strip() for cell in line.split("│")[2:5]] == ["0.3", "0.02", "carsdepo.toml"]
     (line,) = [li for li in shown.splitlines() if li.startswith("│ business.goals.precision ")]
     assert [cell.strip() for cell in line.split("│")[2:5]] == ["none", "0.7", "carsdepo.toml"]
+
+
+def test_policy_show_cuts_no_key_and_no_path(
+    places: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(out, "width", 120)
+    home = tmp_path / ("deep" * 40) / "home"
+    path = file(home, "[gate]\nresamples = 200\n")
+    shown = CliRunner().invoke(app, ["policy", "show", "--home", str(home)]).output
+    assert "│ gate.resamples " in shown
+    assert "…" not in shown
+    table = [li.split("│") for li in shown.splitlines() if li.startswith("│")]
+    assert str(path) in "".join(cells[4].strip() for cells in table)
 
 
 def test_policy_show_names_a_file_that_is_broken(places: tuple[Path, Path]) -> None:

@@ -63,11 +63,11 @@ class Pipeline:
 
         import dagster as dg
 
-        os.environ.update(settings.variables() | settings.secrets())
         # Dagster's own Pipes session warns that Dagster's own reader is in preview.
         warnings.filterwarnings("ignore", message=".*PipesMessageReader.expected_writer_count")
         settings.home.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
+            held.enter_context(_environment(settings.variables() | settings.secrets()))
             if alone:
                 held.enter_context(_only_command(settings.home))
             with dg.DagsterInstance.from_config(str(settings.dagster_home())) as instance:
@@ -167,6 +167,21 @@ class Pipeline:
             self.instance.add_dynamic_partitions(partitions, [batch])
             self.run(f"ingest_{kind}", partition=batch)
         return waiting
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """These variables while the graph runs, for its `EnvVar`s and child processes, and what there was, afterwards."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -34,10 +34,11 @@ def show(as_json: AsJson = False, home: Home = None) -> None:
         print_json({"digest": layered.policy.digest(), "files": files, "values": values})
         return
     table = Table(title=f"Policy {layered.policy.digest()}", title_justify="left")
-    table.add_column("key", no_wrap=True)  # a key that is cut cannot be copied into a file
+    # A key or a path that is cut cannot be copied: keys keep their width, all else is folded on a narrow terminal.
+    table.add_column("key", no_wrap=True, min_width=max(len(entry.key) for entry in entries(layered)))
     table.add_column("value", overflow="fold", max_width=24)
     for name in ("default", "source"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")
     table.add_column("meaning", overflow="fold")
     for entry in entries(layered):
         changed = entry.source != BUILT_IN

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from carsdepo_assets.detectors.catalogue import NAMES
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.datasets import latest, read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
+from carsdepo_assets.lake.models import is_complete, read_card
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.tracking import Tracking
@@ -91,6 +93,12 @@ def _champion(lake: Lake) -> str | None:
     return None if serving is None else serving.digest
 
 
+def _family(lake: Lake) -> str | None:
+    """The family of production's model; None where production serves none, or one that is not in this lake."""
+    digest = _champion(lake)
+    return read_card(lake, digest).detector if digest is not None and is_complete(lake, digest) else None
+
+
 def _recipes(lake: Lake, policy: Policy) -> list[dict[str, Any]]:
     """Configurations of the job `train`, as its launchpad takes them."""
     version = latest(lake)
@@ -100,7 +108,11 @@ def _recipes(lake: Lake, policy: Policy) -> list[dict[str, Any]]:
     tries: tuple[tuple[str, dict[str, Any]], ...] = (
         (f"As now, with the queue's labels beside the {n_train} training photographs there are", {}),
         ("Three times as long: a wider variety of light takes more steps", longer),
-        ("The other detector, whose ImageNet backbone has seen more kinds of light", {"detector": "faster_rcnn"}),
+        *(
+            (f"Another family of detector, {name}: judged on the same photographs, in both lights", {"detector": name})
+            for name in NAMES
+            if name != _family(lake)
+        ),
     )
     return [{"why": why, "train": {"ops": {"recipe": {"config": config}}}} for why, config in tries]
 

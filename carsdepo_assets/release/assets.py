@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from carsdepo_assets.policy import Policy
     from carsdepo_assets.registry.models import ModelVersion
     from carsdepo_assets.registry.tracking import Tracking
+    from carsdepo_assets.release.criteria import Check
     from carsdepo_assets.release.promoting import Promotion
 
 PRODUCTION = dg.AssetKey("production_model")
@@ -278,13 +279,14 @@ def _metadata(done: "Promotion", version: "ModelVersion", lake: LakeResource) ->
     return found
 
 
-def _row(check: Any) -> dict[str, Any]:
+def _row(check: "Check") -> dict[str, Any]:
+    from carsdepo_assets.release.gate_report import word
+
     def said(value: float | None) -> str:
         return "" if value is None else f"{value:.3f}"
 
-    passed = {True: "passed", False: "failed", None: "undecided"}[check.passed]
     figures = {k: said(getattr(check, k)) for k in ("champion", "challenger", "difference", "low", "high", "bar")}
-    return {"result": passed, **figures}
+    return {"result": word(check), **figures}
 
 
 def _shown(instance: dg.DagsterInstance) -> tuple[str, int] | None:

@@ -47,6 +47,7 @@ def promoted(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         ledger.record(lake, "production", "promote", digest="d1", version=1, actor="ada", reason="better")
 
 
+@pytest.mark.slow
 def test_the_demos_year_has_no_gain_before_its_first_model(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     promoted(lake, monkeypatch)
     files = business_before(NOW, listings_a_day=3.0) | business_of_answers(

@@ -113,6 +113,7 @@ def test_disputes_of_unknown_sales_are_listed(lake: Lake) -> None:
     assert found(lake).orphans["dispute_id"].tolist() == ["D2"]
 
 
+@pytest.mark.slow
 def test_page_and_json_say_the_same_and_need_nothing_beside(lake: Lake) -> None:
     platform(lake)
     facts = gather(lake, RULES, NOW)

@@ -30,6 +30,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["files", "s3"])
 def test_a_report_comes_through(kind: str, request: pytest.FixtureRequest) -> None:
     name = request.getfixturevalue("bucket") if kind == "s3" else None

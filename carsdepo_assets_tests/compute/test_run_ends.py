@@ -18,6 +18,8 @@ from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets_tests.compute.a_run import DOES, FOLDER, POOL, instance_in
 from carsdepo_assets_tests.compute.test_local import gone, until
 
+pytestmark = pytest.mark.slow
+
 
 class Run:
     def __init__(self, folder: Path) -> None:

@@ -68,6 +68,7 @@ def weights(trained: Trained) -> dict[str, Any]:
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", NAMES)
 def test_minutes_that_end_inside_a_long_epoch_end_the_training_there(detector: str, tmp_path: Path) -> None:
     rows: list[dict[str, float]] = []
@@ -87,6 +88,7 @@ def test_minutes_that_end_inside_a_long_epoch_end_the_training_there(detector: s
     assert (again.steps, again.planned_steps, len(rows)) == (4, 30, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", NAMES)
 def test_a_training_planned_in_steps_does_not_hang_on_the_machine(detector: str, tmp_path: Path) -> None:
     """A machine 200 times as slow takes the same steps at the same rates to the same weights."""
@@ -111,6 +113,7 @@ def test_a_training_planned_in_steps_does_not_hang_on_the_machine(detector: str,
     assert all(torch.allclose(states[0][k], states[1][k], atol=1e-6) for k in states[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", NAMES)
 def test_minutes_are_a_far_cap_of_planned_steps(detector: str, tmp_path: Path) -> None:
     with on_clock(step=10.0):
@@ -124,6 +127,7 @@ class Killed(BaseException):
     """Ends a training where it stands, as a kill would: nothing catches it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", NAMES)
 def test_killed_inside_an_epoch_it_goes_on_there_to_the_same_weights(
     detector: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

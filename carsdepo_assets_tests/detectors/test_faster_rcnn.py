@@ -51,6 +51,7 @@ def test_learns_eight_images_by_heart(tmp_path: Path) -> None:
     assert same(again.predict([rgb(data.images[0])])[0], predictor.predict([rgb(data.images[0])])[0])
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
     import torch
 
@@ -64,6 +65,7 @@ def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(tmp_path: P
     assert [round(r["loss"], 4) for r in whole.history] == [round(r["loss"], 4) for r in history]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", ["scratch", "imagenet"])
 def test_empty_images_and_minutes(tmp_path: Path, init: str) -> None:
     data = scenes(tmp_path / "images", 2, 1, n_empty=2, width=128, height=64)
@@ -72,6 +74,7 @@ def test_empty_images_and_minutes(tmp_path: Path, init: str) -> None:
     assert np.isfinite(trained.history[0]["loss"])
 
 
+@pytest.mark.slow
 def test_frozen_layers_and_norms_stay_and_a_file_is_a_start(tmp_path: Path) -> None:
     import torch
 

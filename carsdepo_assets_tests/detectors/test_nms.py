@@ -45,6 +45,7 @@ def random_head(random: np.random.Generator, anchors: int, classes: int, side: f
     return np.concatenate((centres, sizes, scores)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_random_heads() -> None:
     random = np.random.default_rng(1)
     counts = [
@@ -103,6 +104,7 @@ def test_nothing_above_the_score_and_extreme_values() -> None:
     assert check(head[:, :0].reshape(6, 0), 0.001) == 0
 
 
+@pytest.mark.slow
 def test_more_candidates_than_are_looked_at() -> None:
     head = random_head(np.random.default_rng(5), 16_000, 2)
     head[4:] = np.random.default_rng(6).permutation(32_000).reshape(2, -1) / 32_000

@@ -22,6 +22,8 @@ from carsdepo_assets.policy import InferencePolicy, Policy
 from carsdepo_assets_tests.detectors.families import same
 from carsdepo_assets_tests.detectors.stored_models import NAMES, photographs, store_model
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DETECTORS = ("yolov8n", "faster_rcnn")
 

@@ -48,6 +48,7 @@ def test_learns_eight_images_by_heart_and_says_so_everywhere(tmp_path: Path, emp
     assert same(again.predict([rgb(data.images[0])])[0], predictor.predict([rgb(data.images[0])])[0])
 
 
+@pytest.mark.slow
 def test_resumes_after_a_kill_and_finishes_once(tmp_path: Path) -> None:
     rows, history, data, weights = kill_and_resume(YoloV8(), tmp_path)
     assert [r["epoch"] for r in rows] == [2, 3]
@@ -64,6 +65,7 @@ def test_resumes_after_a_kill_and_finishes_once(tmp_path: Path) -> None:
     assert trained.history == history
 
 
+@pytest.mark.slow
 def test_empty_images_minutes_and_starting_from_a_file(tmp_path: Path) -> None:
     data = scenes(tmp_path / "images", 2, 1, n_empty=2, width=128, height=64)
     first = YoloV8().train(data, recipe(epochs=9, minutes=0.0001), tmp_path / "a", lambda row: None)
@@ -77,6 +79,7 @@ def test_empty_images_minutes_and_starting_from_a_file(tmp_path: Path) -> None:
     assert not torch.equal(states[0][key], YoloV8().load(first.weights, NAMES, 96).model.state_dict()[key])  # fused
 
 
+@pytest.mark.slow
 def test_only_empty_images_still_train(tmp_path: Path) -> None:
     trained = YoloV8().train(scenes(tmp_path / "images", 0, 0, n_empty=4), recipe(), tmp_path / "out", lambda row: None)
     assert np.isfinite(trained.history[0]["loss"])

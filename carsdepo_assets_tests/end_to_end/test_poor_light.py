@@ -44,6 +44,7 @@ floor_map50 = 0.0
 floor_recall = 0.0
 map50_tolerance = 1.0
 recall_tolerance = 1.0
+precision_tolerance = 1.0
 latency_p95_ms = 60000.0
 [inference]
 segment_age_s = 1.0

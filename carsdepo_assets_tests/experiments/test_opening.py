@@ -16,6 +16,7 @@ from carsdepo_assets.experiments.recipes import choose_recipe
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.models import digest_of, write_model
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.resources import MlflowTracking
@@ -23,6 +24,7 @@ from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
 from carsdepo_assets_tests.data.photographs import photograph
 from carsdepo_assets_tests.data.small_lake import dataset, label, upload
+from carsdepo_assets_tests.detectors.rectangles import card
 from carsdepo_assets_tests.experiments.answers import DIGEST, NOW, answer, dark, report
 
 
@@ -74,6 +76,19 @@ def test_the_suggested_recipes_are_configurations_that_training_takes(lake: Lake
     made = [choose_recipe(Policy(), manifest, Path("none"), **config).recipe for config in configs]
     assert len({recipe.digest() for recipe in made}) > 1
     assert f"{manifest['split'].to_pylist().count('train')} training photographs" in said["recipes"][0]["why"]
+
+
+@pytest.mark.parametrize(("serves", "proposed"), [("yolov8n", ["faster_rcnn"]), ("faster_rcnn", ["yolov8n"])])
+def test_another_family_than_productions_is_proposed(
+    lake: Lake, tracking: Tracking, serves: str, proposed: list[str]
+) -> None:
+    champion = card(digest_of(b"champion")).model_copy(update={"detector": serves})
+    write_model(lake, b"champion", champion, {"history": []}, b"{}")
+    ledger.record(lake, "production", "promote", digest=champion.digest, version=1, actor="a", reason="b")
+    report(lake, "r1")
+    said = open_experiment(lake, tracking, "r1", "dark", None, now=NOW)
+    configs = [r["train"]["ops"]["recipe"]["config"] for r in said["recipes"]]
+    assert [c["detector"] for c in configs if "detector" in c] == proposed
 
 
 @pytest.mark.parametrize("report_id", ["r9", "../r1", "a'b"])

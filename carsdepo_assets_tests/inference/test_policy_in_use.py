@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from carsdepo_assets.commands.status import read_status, show
@@ -13,6 +14,8 @@ from carsdepo_assets.policy import Policy
 from carsdepo_assets.settings import Settings
 from carsdepo_assets_tests.inference.a_service import put_model
 from carsdepo_assets_tests.inference.running import CLIENT, deploy, photograph, service, settings_of
+
+pytestmark = pytest.mark.slow
 
 TWO = "[inference]\nmax_photographs = 2\nsegment_age_s = 0.2\n"
 

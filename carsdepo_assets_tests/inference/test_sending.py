@@ -29,6 +29,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, 
         yield running, lake, digest
 
 
+@pytest.mark.slow
 def test_a_folder_is_sent_with_what_its_manifest_says(served: tuple[Running, Lake, str], tmp_path: Path) -> None:
     running, lake, digest = served
     images = tmp_path / "images"

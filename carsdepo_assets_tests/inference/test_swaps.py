@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from carsdepo_assets.inference.ingest import ingest, waiting
 from carsdepo_assets.lake.lake import Lake
@@ -21,6 +22,8 @@ from carsdepo_assets.lake.models import ModelCard, digest_of, write_model
 from carsdepo_assets.registry import ledger
 from carsdepo_assets_tests.inference.a_service import put_model
 from carsdepo_assets_tests.inference.running import CLIENT, Running, deploy, photograph, service, settings_of
+
+pytestmark = pytest.mark.slow
 
 CLIENTS = 8
 PHOTOGRAPHS = [photograph(seed, 24 if seed % 2 else None) for seed in range(16)]

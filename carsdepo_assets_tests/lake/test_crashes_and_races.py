@@ -10,6 +10,8 @@ import pytest
 
 from carsdepo_assets.lake.lake import Lake
 
+pytestmark = pytest.mark.slow
+
 ROWS = 300_000
 
 APPEND = f"""

@@ -26,6 +26,7 @@ def age(folder: Path, days: float) -> None:
             os.utime(path, (time.time() - days * 86400,) * 2)
 
 
+@pytest.mark.slow
 def test_compacting_keeps_rows_and_units(lake: Lake) -> None:
     names = fill(lake, 9)
     (done,) = compact(lake)

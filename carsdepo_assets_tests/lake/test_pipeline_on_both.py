@@ -19,6 +19,8 @@ from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.policy import Policy
 from carsdepo_assets_tests.imaging.files import saved, scene
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 RULES = Policy()
 COUNT = 6

@@ -22,6 +22,8 @@ from carsdepo_assets.monitoring.report import said_of
 from carsdepo_assets_tests.monitoring import a_lake
 from carsdepo_assets_tests.monitoring.a_lake import NOW, RULES, drawn_answers, photographs
 
+pytestmark = pytest.mark.slow
+
 HOURS = timedelta(hours=24)
 
 

@@ -25,6 +25,7 @@ def add(tracking: Tracking, digest: str, alias: str | None) -> None:
     )
 
 
+@pytest.mark.slow
 def test_it_equals_mlflow(tmp_path: Path) -> None:
     tracking = Tracking.at_home(tmp_path)
     database = tmp_path / "mlflow.db"

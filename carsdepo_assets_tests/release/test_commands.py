@@ -42,6 +42,7 @@ def test_approve_before_staging_says_what_is_missing(world: World, pipeline: Pip
     assert world.production() is None
 
 
+@pytest.mark.slow
 def test_reject_and_rollback(world: World, pipeline: Pipeline) -> None:
     first, second = world.model("one", 0.5), world.model("two", 0.9)
     world.promote(first)

@@ -201,6 +201,7 @@ def test_the_boxes_it_asks_for_decide() -> None:
     assert decided >= 0.6 * asked
 
 
+@pytest.mark.slow
 def test_equal_models_are_rarely_promoted_on_few_boxes() -> None:
     """57 boxes in 22 groups do not show that a model is at most 2 points worse."""
     promoted = 0
@@ -211,6 +212,7 @@ def test_equal_models_are_rarely_promoted_on_few_boxes() -> None:
     assert promoted <= 5
 
 
+@pytest.mark.slow
 def test_on_many_boxes_a_worse_model_never_passes_and_an_equal_one_is_not_rejected() -> None:
     for seed in range(4):
         truths, groups = golden(4000, 1000, seed)

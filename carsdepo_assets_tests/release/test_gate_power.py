@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.gate_power import SKILL, WANTED, share, skill_with
+
+pytestmark = pytest.mark.slow
 
 TRIES, RESAMPLES = 20, 200
 

@@ -20,6 +20,8 @@ from carsdepo_assets.reporting.charts import Form
 from carsdepo_assets.scoring.paired import AtFooting, Footing
 from carsdepo_assets_tests.release.scored import golden, scored
 
+pytestmark = pytest.mark.slow
+
 STATE = State("91ad2b7c03aa41fe", "77c0b1a2d3e4f506", 2, "0123456789abcdef", "9f8e7d6c5b4a", "2026-11-25T00:03:23")
 AT = ("its own threshold", "the footing")
 MOMENT = datetime(2026, 11, 25, tzinfo=UTC)

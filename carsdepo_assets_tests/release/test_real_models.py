@@ -18,6 +18,8 @@ from carsdepo_assets.release.validation import validate
 from carsdepo_assets_tests.detectors.stored_models import photographs, store_model
 from carsdepo_assets_tests.inference.running import service, settings_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("detector", ["yolov8n", "faster_rcnn"])
 def test_served_equals_offline(detector: str, tmp_path: Path) -> None:

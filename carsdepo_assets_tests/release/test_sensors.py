@@ -79,6 +79,7 @@ def test_another_policy_is_validated_anew(world: World) -> None:
     assert requested(tick(world)) == ("release", "1")
 
 
+@pytest.mark.slow
 def test_a_verdict_against_it_stands_until_something_changes(world: World) -> None:
     first, worse = world.model("one", 0.9), world.model("two", 0.4)
     world.promote(first)
@@ -108,6 +109,7 @@ def test_it_waits_for_the_person_whom_the_policy_or_a_hold_asks_for(world: World
     assert world.production() == first.digest
 
 
+@pytest.mark.slow
 def test_barred_models_are_left_alone(world: World) -> None:
     first, second = world.model("one", 0.5), world.model("two", 0.9)
     world.promote(first)
@@ -132,6 +134,7 @@ def test_never_beside_a_release_that_runs(world: World) -> None:
     assert requested(tick(world)) == ("promote", "1")
 
 
+@pytest.mark.slow
 def test_a_state_is_tried_three_times(world: World) -> None:
     first = world.model("one", 0.8)
     keys = set()

@@ -22,6 +22,8 @@ from carsdepo_assets_tests.registry.conftest import empty_store
 from carsdepo_assets_tests.release.tampering import Spoil, before
 from carsdepo_assets_tests.release.world import World, load_squares, world_in
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["empty_store"]
 
 

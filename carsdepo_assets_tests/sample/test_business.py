@@ -46,6 +46,7 @@ def test_twelve_months_of_each_in_the_contracts_columns() -> None:
         assert header == CONTRACTS[key.split("/")[0]].names  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_sound_rows_come_in_and_dirty_ones_do_not(made: tuple[Lake, BusinessSample, Overview]) -> None:
     lake, sample, found = made
     for kind in KINDS:
@@ -57,6 +58,7 @@ def test_sound_rows_come_in_and_dirty_ones_do_not(made: tuple[Lake, BusinessSamp
     assert found.orphans["transaction_id"].tolist() == ["T990001"]
 
 
+@pytest.mark.slow
 def test_the_story_shows_in_the_kpis(made: tuple[Lake, BusinessSample, Overview]) -> None:
     """Better since July, worse in October, best in November; one goal is missed."""
     _, _, found = made

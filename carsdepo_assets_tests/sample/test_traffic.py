@@ -19,6 +19,8 @@ from carsdepo_assets.sample.casting import CLEAN_SHARE, INTAKE_MIX
 from carsdepo_assets.sample.traffic import WINDOWS, write_window
 from carsdepo_assets.sample.write import plan
 
+pytestmark = pytest.mark.slow
+
 INTAKE = (700, 7)  # photographs and seed of the demo's first intake
 
 
@@ -33,6 +35,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((folder / "images").iterdir())}
 
 
+@pytest.mark.slow
 def test_no_window_shares_a_car_with_another_or_with_the_intake() -> None:
     seen: Counter[str] = Counter(car.listing for car, _ in plan(*INTAKE, INTAKE_MIX, CLEAN_SHARE))
     for window in WINDOWS.values():

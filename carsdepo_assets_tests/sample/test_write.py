@@ -140,6 +140,7 @@ def test_yolo_lines(boxes: list[tuple[int, float, float, float, float]], text: s
     assert yolo_lines(_photo(boxes=boxes)) == text
 
 
+@pytest.mark.slow
 def test_classes_lights_and_clean_cars_come_as_asked() -> None:
     cars = [car for car, _ in plan(600, 1, None, 0.25)]
     dents, scratches = sum(len(c.dents) for c in cars), sum(len(c.scratches) for c in cars)

@@ -25,6 +25,7 @@ def shown(found: dict[str, object]) -> str:
     return out.getvalue()
 
 
+@pytest.mark.slow
 def test_a_model_by_version_digest_or_latest(settings: Settings, filled: a_lake.Filled) -> None:
     for asked in ("1", filled.first, filled.first[:6]):
         assert lineage_of(settings, model=asked)["digest"] == filled.first

@@ -80,6 +80,7 @@ def test_the_recipe_starts_from_what_production_serves(lake: Lake, tmp_path: Pat
     assert "since this run asks for it" in str(other["why"])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_golden_figures_reach_the_registry(lake: Lake, tmp_path: Path) -> None:
     dataset = tiny_dataset(lake)

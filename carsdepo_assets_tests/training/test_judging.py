@@ -75,6 +75,7 @@ def written(lake: Lake, key: str) -> dict[str, Any]:
     return dict(json.loads(lake.get(key.replace(".html", ".json"))))
 
 
+@pytest.mark.slow
 def test_without_a_champion_it_says_so(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
     dataset, (blind, _) = tiny_dataset(lake, splits=SPLITS), models
     judged = judge(lake, candidate(blind, dataset), Policy())
@@ -118,6 +119,7 @@ def test_champion_and_challenger_on_the_same_photographs(lake: Lake, models: dic
     assert "+1.000" in page
 
 
+@pytest.mark.slow
 def test_a_longer_golden_set_gives_new_figures_of_both(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
     dataset, (blind, exact) = tiny_dataset(lake, splits=SPLITS), models
     promote(lake, blind)

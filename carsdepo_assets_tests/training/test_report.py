@@ -22,6 +22,8 @@ from carsdepo_assets.training import report
 from carsdepo_assets.training.mistake_pictures import FALSE, MAX_PNG_BYTES, MAX_PNG_WIDTH, MISSED, caption
 from carsdepo_assets_tests.scoring.cases import found, random_images, truth
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["scratch", "dent"]
 HISTORY = [{"epoch": k, "loss": 3 / k, "val_map50": 0.1 * k, "seconds": 1.0} for k in range(1, 6)]
 
@@ -129,7 +131,6 @@ def test_the_floor_for_registration_is_no_verdict_on_a_release(usual: report.Rep
     assert '<div class="verdict">' not in html
     assert "decided by the promotion gate, whose verdict this page does not know" in _Page(html).text
     assert html.count(GATE_SLOT) == 1
-    assert 'class="verdict failed"' in html
 
 
 def test_foreign_text_is_escaped(usual: report.ReportInput) -> None:

@@ -91,6 +91,7 @@ def test_without_dagster_it_leaves_a_whole_model(tmp_path: Path) -> None:
     assert card.training == lineage.training == "all 4 planned steps"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_killed_while_it_trains_it_goes_on(tmp_path: Path) -> None:
     spec = spec_for(tmp_path, epochs=4)
@@ -150,6 +151,7 @@ def test_the_worker_knows_nothing_of_dagster_but_its_pipes() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_with_dagster_it_reports_its_history_once(tmp_path: Path) -> None:
     mlflow = MlflowTracking(home=str(tmp_path))
