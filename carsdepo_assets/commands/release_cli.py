@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from carsdepo_assets.commands.options import AsJson, Home, err, explained, out, print_json, read_settings
+from carsdepo_assets.commands.terminal import log_of, quietly
 from carsdepo_assets.settings import Settings, plain
 
 golden = typer.Typer(no_args_is_help=True, help="The golden test set, on which champion and challenger are compared.")
@@ -91,7 +92,8 @@ def rollback(
     from carsdepo_assets.commands import releasing
     from carsdepo_assets.commands.pipeline import Pipeline
 
-    with explained(), Pipeline.open(Settings.read(home=home), alone=False) as pipeline:
+    settings = read_settings(home)
+    with explained(), quietly(log_of(settings, "release"), out), Pipeline.open(settings, alone=False) as pipeline:
         out.print(releasing.rollback(pipeline, reason), highlight=False, soft_wrap=True)
 
 
@@ -104,7 +106,7 @@ def extend(reason: Reason, home: Home = None) -> None:
     from carsdepo_assets.registry.ledger import person
 
     settings = read_settings(home)
-    with explained(), Pipeline.open(settings, alone=False) as pipeline:
+    with explained(), quietly(log_of(settings, "release"), out), Pipeline.open(settings, alone=False) as pipeline:
         pipeline.run("extend_golden", ops={"extend_golden_set": {"config": {"reason": reason, "actor": person()}}})
         now = sets.current(Lake.open(settings.lake))
     assert now is not None
@@ -115,6 +117,7 @@ def _word(action: str, version: str, reason: str, home: Path | None) -> None:
     from carsdepo_assets.commands import releasing
     from carsdepo_assets.commands.pipeline import Pipeline
 
-    with explained(), Pipeline.open(Settings.read(home=home), alone=False) as pipeline:
+    settings = read_settings(home)
+    with explained(), quietly(log_of(settings, "release"), out), Pipeline.open(settings, alone=False) as pipeline:
         said = getattr(releasing, action)(pipeline, version, reason)
     out.print(said, highlight=False, soft_wrap=True)

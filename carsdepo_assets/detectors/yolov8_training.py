@@ -71,12 +71,13 @@ class YoloTraining(DetectionTrainer):
         return -(-int(self.args.imgsz) // 32) * 32
 
     def final_state(self) -> dict[str, torch.Tensor]:
-        """The averaged weights after the last epoch."""
+        """The averaged weights after the last epoch, each laid out as torch lays out by default."""
         if self.ema is None:
             assert self.from_checkpoint is not None
             state: dict[str, torch.Tensor] = self.from_checkpoint["ema"]
-            return state
-        return dict(self.ema.ema.state_dict())
+        else:
+            state = self.ema.ema.state_dict()
+        return {name: value.contiguous() for name, value in state.items()}
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = False) -> DetectionModel:
         """YOLOv8n; of the initial weights those whose shapes fit (a head of other classes starts at random)."""
@@ -88,7 +89,8 @@ class YoloTraining(DetectionTrainer):
             if not fitting:
                 raise DetectorError("none of the initial weights fits YOLOv8n.")
             model.load_state_dict(fitting, strict=False)
-        return model
+        # A CPU convolves faster where a pixel's channels lie together (`python -m benchmarks training_overhead`).
+        return model.to(memory_format=torch.channels_last) if self.device.type == "cpu" else model
 
     def steps(self) -> tuple[int, int]:
         """(optimizer steps taken, planned)."""

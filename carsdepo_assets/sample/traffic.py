@@ -60,7 +60,7 @@ WINDOWS: dict[str, Window] = {
 }
 
 
-def write_window(folder: Path, name: str, threads: int = 2, progress: Progress | None = None) -> bool:
+def write_window(folder: Path, name: str, workers: int = 2, progress: Progress | None = None) -> bool:
     """Renders a window into the folder (as write_sample does, manifest.csv with a column `source`) unless it stands.
     True when it was rendered now.
 
@@ -83,7 +83,7 @@ def write_window(folder: Path, name: str, threads: int = 2, progress: Progress |
         window.photographs,
         window.seed,
         lights=window.lights,
-        threads=threads,
+        workers=workers,
         day=window.day,
         progress=progress,
     )

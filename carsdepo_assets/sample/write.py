@@ -5,11 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +27,7 @@ from carsdepo_assets.sample.render import RenderedPhoto, photographs
 from carsdepo_assets.sample.scene import LIGHTS, Car, LightName
 
 Progress = Callable[[int, int], None]  # photographs rendered so far, and in all
+MANY = 100  # photographs, from which on processes save more than the two seconds that they take to start
 
 COLUMNS = ("file", "group", "listing", "make", "year", "camera", "region", "uploader", "light", "captured_at")
 _TURN_BACK = {1: 0, 3: 2, 6: 1, 8: 3}  # quarter turns to the left that EXIF's orientation undoes
@@ -62,16 +68,17 @@ def write_sample(
     seed: int,
     lights: Mapping[str, float] | LightName | None = None,
     clean_share: float = CLEAN_SHARE,
-    threads: int = 2,
+    workers: int = 2,
     day: date | None = None,
     progress: Progress | None = None,
 ) -> Written:
     """Writes images/*.jpg, labels/*.txt (YOLO; empty: no damage), manifest.csv and scenes.json under the folder.
 
-    lights: one light, or shares by name (None: the usual mix). The same arguments give the same bytes, whatever the
-    number of threads. day: when they were taken, at a time that fits the light (None: a day of its own for each car).
-    progress is called in the caller's thread, before the first photograph and after each car. What it raises, or a
-    keyboard interrupt, ends the rendering: cars that are not begun are not rendered, and manifest.csv is not written.
+    lights: one light, or shares by name (None: the usual mix). workers: how many cars are rendered at a time, by
+    processes from MANY photographs on, else by threads; the same arguments give the same bytes, whatever it is.
+    day: when they were taken, at a time that fits the light (None: a day of its own for each car). progress is called
+    in the caller's thread, before the first photograph and after each car. What it raises, or a keyboard interrupt,
+    ends the rendering: cars that are not begun are not rendered, and manifest.csv is not written.
     Raises ValueError on shares or numbers that make no sense.
     """
     if n_images < 1 or not 0 <= clean_share <= 1:
@@ -84,8 +91,9 @@ def write_sample(
     boxes = clean = 0
     tell: Progress = progress or _silent
     tell(0, n_images)
-    with _one_thread_a_call(), _pool(threads) as pool:
-        for (car, _), made in zip(planned, pool.map(lambda p: _write_car(folder, *p), planned), strict=True):
+    cars, counts = zip(*planned, strict=True)
+    with _one_thread_a_call(), _pool(workers, n_images) as pool:
+        for car, made in zip(cars, pool.map(partial(_write_car, folder), cars, counts), strict=True):
             scenes.append({"car": car.parameters(), "photographs": [scene for _, scene, _ in made]})
             for row, _, count in made:
                 rows.append(row)
@@ -114,13 +122,36 @@ def _silent(_rendered: int, _total: int) -> None:
 
 
 @contextmanager
-def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that, when the block fails, finish what they have begun and leave the rest."""
-    pool = ThreadPoolExecutor(max(1, threads))
+def _pool(workers: int, n_images: int) -> Iterator[Executor]:
+    """Workers that, when the block fails, finish what they have begun and leave the rest.
+
+    Threads wait for each other half of the time: rendering is many short NumPy calls, which hold the interpreter's
+    lock between them. Processes are spawned, since a fork of a process with threads may stand still.
+    """
+    pool: Executor
+    if workers > 1 and n_images >= MANY:
+        spawn = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_process)
+    else:
+        pool = ThreadPoolExecutor(max(1, workers))
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin_process() -> None:
+    """In a worker process: one thread, no trace of its own after Ctrl-C, and no life after its parent's."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends the pool
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
 
 
 @contextmanager

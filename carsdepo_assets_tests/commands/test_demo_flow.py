@@ -71,7 +71,7 @@ def test_the_training_and_the_release_come_before_any_traffic_is_rendered(
     assert order == [
         "render sample",
         "import",
-        "train {'steps': 549}",
+        "train {'steps': 366}",
         "first release",
         *(f"{what} {name}" for name in ("usual", "evening", "night") for what in ("render", "send")),
     ]

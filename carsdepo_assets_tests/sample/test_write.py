@@ -6,12 +6,18 @@ import csv
 import hashlib
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image, ImageOps
 
@@ -50,9 +56,37 @@ def _digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_same_arguments_same_bytes_whatever_the_threads(sample: Path, tmp_path: Path) -> None:
-    write_sample(tmp_path, 8, seed=4, threads=1)
+@pytest.mark.parametrize(("workers", "many"), [(1, 100), (2, 8)], ids=["one thread", "two processes"])
+def test_same_arguments_same_bytes_whatever_renders(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, many: int
+) -> None:
+    monkeypatch.setattr(write, "MANY", many)
+    write_sample(tmp_path, 8, seed=4, workers=workers)
     assert _digests(tmp_path) == _digests(sample)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_processes_end_with_what_started_them(tmp_path: Path, how: signal.Signals) -> None:
+    """SIGINT goes to the process group, as a terminal's Ctrl-C does."""
+    code = "import sys, pathlib, carsdepo_assets.sample.write as w; w.write_sample(pathlib.Path(sys.argv[1]), 400, 4)"
+    renderer = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    with renderer:
+        while not list(tmp_path.glob("images/*.jpg")):
+            assert renderer.poll() is None
+            time.sleep(0.05)
+        workers = psutil.Process(renderer.pid).children(recursive=True)
+        if how is signal.SIGINT:
+            os.killpg(renderer.pid, how)
+        else:
+            renderer.send_signal(how)
+        said = renderer.communicate()[1]
+    assert len(workers) >= 2
+    assert psutil.wait_procs(workers, timeout=60)[1] == []
+    assert said.count("Traceback") <= 1, "of the renderer alone"
+    assert not (tmp_path / "manifest.csv").exists()
 
 
 def test_progress_counts_photographs_in_the_callers_thread(sample: Path, tmp_path: Path) -> None:
@@ -98,7 +132,7 @@ def test_what_stops_a_rendering_leaves_the_cars_not_begun(tmp_path: Path, monkey
     monkeypatch.setattr(write, "ThreadPoolExecutor", Pool)
     cars = len(list(plan(40, 4, None, CLEAN_SHARE)))
     with pytest.raises(KeyboardInterrupt):
-        write_sample(tmp_path, 40, seed=4, threads=1, progress=interrupt)
+        write_sample(tmp_path, 40, seed=4, workers=1, progress=interrupt)
     assert len(begun) <= 2 < cars
     assert not (tmp_path / "manifest.csv").exists()
 
