@@ -87,6 +87,7 @@ def release(parts: Parts, name: str, *, first: bool) -> None:
             why = "; ".join(gate["reasons"])
             step.outcome = f"gate: {gate['verdict']}: {why}; production keeps version {serving.version}"
         parts.loop.reports["gate"] = f"{parts.lake.url}/{gate['report_key']}"
+        parts.pipeline.tick("release_news")  # people are told now, not when `dev` runs the sensors
 
 
 def _refused(lake: Lake, skipped: str) -> str:

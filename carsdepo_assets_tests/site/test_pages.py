@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,20 @@ def test_all_that_comes_from_outside_is_escaped(home: Path) -> None:
         text = site.get(path).text
         assert Page(text).runs == [], path
         assert "&lt;script" in text, path
+
+
+def test_what_an_alert_names_can_be_opened(home: Path) -> None:
+    lake = Lake.open(home / "lake")
+    at = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    body = "Report: http://127.0.0.1:8000/reports/drift/r1.html\nNot javascript:alert(1) http://<script>"
+    lake.append(
+        "alerts",
+        [{"alert_id": "1", "at": at, "severity": "info", "title": "t", "body": body, "sent": [], "failed": []}],
+        "1",
+    )
+    text = client(home).get("/alerts").text
+    assert Page(text).runs == []
+    assert re.findall(r'href="(http[^"]*|javascript[^"]*)"', text) == ["http://127.0.0.1:8000/reports/drift/r1.html"]
 
 
 def test_a_damaged_report_does_not_take_the_page_with_it(home: Path) -> None:
