@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from carsdepo_assets.imaging.features import features
-from carsdepo_assets.sample import bands, camera, damage
+from carsdepo_assets.sample import bands, camera, damage, outside
 from carsdepo_assets.sample.casting import draw_car
 from carsdepo_assets.sample.light import surroundings
 from carsdepo_assets.sample.render import SMALLEST, render_car, render_shot
@@ -158,3 +158,21 @@ def test_the_part_of_a_picture_that_looks_into_half_planes(seed: int) -> None:
         seen = np.flatnonzero(near.any(axis=1 - axis))
         assert seen[0] - pixels.start <= 3
         assert pixels.stop - 1 - seen[-1] <= 3
+
+
+def test_wheels_are_drawn_wherever_they_are_seen() -> None:
+    """Also in a corner, as in the first of these pictures: its part of the picture was once taken for empty."""
+    shots = [(draw_car(seed, "day"), None) for seed in range(12)]
+    seen_at_all = 0
+    for car, number in [(draw_car(997771920084, "day"), 3), *shots]:
+        for shot in car.shots if number is None else [car.shots[number]]:
+            rays, reach = camera.aim(shot), 1.2 * car.body.wheel_radius
+            for axle in car.body.wheels:
+                seen = np.hypot(rays.u - axle, rays.v - car.body.wheel_radius) < reach
+                disc = outside._disc(rays, (axle, car.body.wheel_radius), reach)
+                if seen.any():
+                    assert disc is not None
+                    seen[disc[0]] = False
+                    assert not seen.any()
+                    seen_at_all += 1
+    assert seen_at_all > 5
