@@ -11,6 +11,7 @@ import pandas as pd
 
 from carsdepo_assets.business.kpi import Kpi
 from carsdepo_assets.business.model_kpis import DamageType
+from carsdepo_assets.business.periods import Point
 from carsdepo_assets.reporting.charts import MUTED, PALETTE, Form, chart, legend_or_note, saved, styled_chart
 
 if TYPE_CHECKING:
@@ -34,16 +35,17 @@ class Mark:
 def trend_chart(
     kpis: Sequence[Kpi], marks: Sequence[Mark], baseline_until: str | None = None, form: Form = "svg"
 ) -> bytes:
-    """The trends of KPIs of one unit by month, each point in the middle of its month; gaps stay gaps.
+    """The trends of KPIs of one unit by month, each point in the middle of its month, or where the point says.
 
-    A KPI whose own value is in the trend's unit shows its goal. baseline_until shades what lies before the platform.
+    Gaps stay gaps. A KPI whose own value is in the trend's unit shows its goal. baseline_until shades what lies before
+    the platform.
     """
     figure, axes = chart(_WIDTH, _HEIGHT)
     share = kpis[0].trend_unit == "share"
     times: list[datetime] = []
     drawn = False
     for i, kpi in enumerate(kpis):
-        at = [_middle(p.label) for p in kpi.trend]
+        at = [_time(p) for p in kpi.trend]
         values = [float("nan") if p.value is None else p.value * (100 if share else 1) for p in kpi.trend]
         if any(v == v for v in values):
             colour = PALETTE[i % len(PALETTE)]
@@ -141,8 +143,10 @@ def damage_chart(types: Sequence[DamageType], form: Form = "svg") -> bytes:
     return saved(figure, form)
 
 
-def _middle(month: str) -> datetime:
-    return datetime.fromisoformat(f"{month}-15").replace(tzinfo=UTC)
+def _time(point: Point) -> datetime:
+    if point.at:
+        return datetime.fromisoformat(point.at)
+    return datetime.fromisoformat(f"{point.label}-15").replace(tzinfo=UTC)
 
 
 def _time_axis(axes: Axes, times: Sequence[datetime], marks: Sequence[Mark], baseline_until: str | None) -> None:

@@ -1,7 +1,8 @@
 """The business's KPIs from its own tables: disputes, speed, cost, automation.
 
 Rows are frames of the tables' columns, one an id, times in UTC. "Before" is until
-`baseline_until` (ISO date), its last day included. What is dated after now is left out.
+`baseline_until` (ISO date), its last day included. What is dated after now is left out. live_since: when production
+served its first model, which parts the trends' month.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ PRICING_CAUSES = ("damage", "price")  # what photographs could have settled
 
 
 def dispute_reduction(
-    transactions: pd.DataFrame, disputes: pd.DataFrame, policy: BusinessPolicy, now: datetime, baseline_until: str
+    transactions: pd.DataFrame,
+    disputes: pd.DataFrame,
+    policy: BusinessPolicy,
+    now: datetime,
+    baseline_until: str,
+    live_since: datetime | None = None,
 ) -> Kpi:
     """rate = disputes of cause damage or price within dispute_days of the sale / sales × 100; (old − new) / old × 100.
 
@@ -58,7 +64,7 @@ def dispute_reduction(
             "rate = disputes of cause damage or price within "
             f"{policy.dispute_days} days of the sale / sales × 100; (old rate − new rate) / old rate × 100",
             "",
-            trend=monthly(ripe, "sold_at", rate),
+            trend=monthly(ripe, "sold_at", rate, live_since),
             trend_title="Pricing disputes per 100 sales",
         ),
         *(rate(part) for part in split(ripe, "sold_at", baseline_until)),
@@ -69,7 +75,13 @@ def dispute_reduction(
     )
 
 
-def speed_improvement(transactions: pd.DataFrame, policy: BusinessPolicy, now: datetime, baseline_until: str) -> Kpi:
+def speed_improvement(
+    transactions: pd.DataFrame,
+    policy: BusinessPolicy,
+    now: datetime,
+    baseline_until: str,
+    live_since: datetime | None = None,
+) -> Kpi:
     """median of (sold_at − listed_at) in days; (old − new) / old × 100. A sale belongs to the period of its sold_at.
 
     By the sale and not by the listing: of the newest listings only the quickest are sold yet.
@@ -92,7 +104,7 @@ def speed_improvement(transactions: pd.DataFrame, policy: BusinessPolicy, now: d
             "sales",
             "days = median(sold_at − listed_at); (old days − new days) / old days × 100",
             "",
-            trend=monthly(sold, "sold_at", median),
+            trend=monthly(sold, "sold_at", median, live_since),
             trend_title="Median days from listing to sale",
             trend_unit="days",
         ),
@@ -104,7 +116,13 @@ def speed_improvement(transactions: pd.DataFrame, policy: BusinessPolicy, now: d
     )
 
 
-def cost_reduction(inspections: pd.DataFrame, policy: BusinessPolicy, now: datetime, baseline_until: str) -> Kpi:
+def cost_reduction(
+    inspections: pd.DataFrame,
+    policy: BusinessPolicy,
+    now: datetime,
+    baseline_until: str,
+    live_since: datetime | None = None,
+) -> Kpi:
     """mean cost of an inspection, in policy.currency; (old − new) / old × 100."""
     done = past(inspections, "at", now)
     known = done[done["cost"].notna() & (done["currency"] == policy.currency)]
@@ -126,7 +144,7 @@ def cost_reduction(inspections: pd.DataFrame, policy: BusinessPolicy, now: datet
             "inspections",
             "cost = mean cost of an inspection; (old cost − new cost) / old cost × 100",
             "",
-            trend=monthly(known, "at", mean),
+            trend=monthly(known, "at", mean, live_since),
             trend_title="Cost of an inspection",
             trend_unit=policy.currency,
         ),
@@ -138,7 +156,9 @@ def cost_reduction(inspections: pd.DataFrame, policy: BusinessPolicy, now: datet
     )
 
 
-def automation(inspections: pd.DataFrame, policy: BusinessPolicy, now: datetime) -> Kpi:
+def automation(
+    inspections: pd.DataFrame, policy: BusinessPolicy, now: datetime, live_since: datetime | None = None
+) -> Kpi:
     """images_by_ml / images × 100, over the last window_days up to the newest inspection."""
     done = past(inspections, "at", now)
     done = done[done["images"].notna() & done["images_by_ml"].notna()]
@@ -165,7 +185,7 @@ def automation(inspections: pd.DataFrame, policy: BusinessPolicy, now: datetime)
         "images",
         "images that ML decided without a person / all images × 100, by the inspections table",
         " ".join(filter(None, [said, _future(inspections, "at", now, "inspections")])),
-        trend=monthly(done, "at", share),
+        trend=monthly(done, "at", share, live_since),
         trend_title="Images inspected by ML",
         trend_unit="%",
     )

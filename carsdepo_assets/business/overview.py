@@ -68,12 +68,13 @@ def overview(facts: Facts, policy: Policy) -> Overview:
     """Pure: the same facts and policy give the same KPIs."""
     rules, now = policy.business, facts.now
     baseline = baseline_until(facts, rules)
+    live_since = facts.changes[0].at if facts.changes else None
     accuracy = [*model_kpis.quality(facts.models), *model_kpis.live_quality(facts.live, facts.models)]
     found = [
-        kpis.dispute_reduction(facts.transactions, facts.disputes, rules, now, baseline),
-        kpis.speed_improvement(facts.transactions, rules, now, baseline),
-        kpis.cost_reduction(facts.inspections, rules, now, baseline),
-        kpis.automation(facts.inspections, rules, now),
+        kpis.dispute_reduction(facts.transactions, facts.disputes, rules, now, baseline, live_since),
+        kpis.speed_improvement(facts.transactions, rules, now, baseline, live_since),
+        kpis.cost_reduction(facts.inspections, rules, now, baseline, live_since),
+        kpis.automation(facts.inspections, rules, now, live_since),
         *accuracy,
         model_kpis.live_gap(accuracy),
         *model_kpis.latency(facts.answers, rules, now),

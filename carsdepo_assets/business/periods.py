@@ -11,11 +11,15 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Point:
-    """One step of a trend. label: a month YYYY-MM, or what the step is; value None: nothing to compute it from."""
+    """One step of a trend. label: a month YYYY-MM, or what the step is; value None: nothing to compute it from.
+
+    at: ISO time at which a chart shows it; empty: the middle of the month.
+    """
 
     label: str
     value: float | None
     n: int
+    at: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,35 @@ def last_days(rows: pd.DataFrame, column: str, days: int) -> Window:
 
 
 def monthly(
-    rows: pd.DataFrame, column: str, figure: Callable[[pd.DataFrame], tuple[float | None, int]]
+    rows: pd.DataFrame,
+    column: str,
+    figure: Callable[[pd.DataFrame], tuple[float | None, int]],
+    live_since: datetime | None = None,
 ) -> tuple[Point, ...]:
-    """figure (value, n) of each month, from the first with rows to the last; None for one between without rows."""
+    """figure (value, n) of each month, from the first with rows to the last; None for one between without rows.
+
+    live_since: when production served its first model. Its month is two points where it has rows on both sides: in one
+    point the days with a model would show as a change before it.
+    """
     if rows.empty:
         return ()
     months = rows[column].dt.strftime("%Y-%m")
     # Periods know no zone; the months are already those of UTC.
     between = pd.period_range(months.min(), months.max(), freq="M").strftime("%Y-%m")
-    by_month = {str(month): part for month, part in rows.groupby(months)}
-    return tuple(Point(m, *(figure(by_month[m]) if m in by_month else (None, 0))) for m in between)
+    points: list[Point] = []
+    for month in between:
+        part = rows[months == month]
+        begins = pd.Timestamp(f"{month}-01", tz="UTC")
+        live = None if live_since is None else pd.Timestamp(live_since)
+        is_old = part[column] < (begins if live is None else live)
+        if live is not None and is_old.any() and not is_old.all():
+            old, new = part[is_old], part[~is_old]
+            points.append(Point(f"{month}, before", *figure(old), _between(begins, live)))
+            points.append(Point(f"{month}, since", *figure(new), _between(live, new[column].max())))
+        else:
+            points.append(Point(month, *(figure(part) if len(part) else (None, 0))))
+    return tuple(points)
+
+
+def _between(a: pd.Timestamp, b: pd.Timestamp) -> str:
+    return str((a + (b - a) / 2).isoformat())

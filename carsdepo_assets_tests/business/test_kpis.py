@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
@@ -236,3 +236,17 @@ def test_verdicts(value: float | None, better: str, verdict: str) -> None:
 
 def test_without_a_goal_there_is_no_verdict() -> None:
     assert judged(kpi(20), {"other": 1.0}).verdict is None
+
+
+def test_the_month_of_the_first_model_is_two_points() -> None:
+    """One point would stand before the model, with the model's days in it."""
+    live = datetime(2026, 11, 10, 12, tzinfo=UTC)
+    rows = visits(("2026-10-05", 10, 0, 1), ("2026-11-02", 10, 0, 1), ("2026-11-12", 10, 8, 1))
+    trend = automation(rows, RULES, NOW, live).trend
+    assert [(p.label, p.value) for p in trend] == [("2026-10", 0.0), ("2026-11, before", 0.0), ("2026-11, since", 80.0)]
+    assert trend[0].at == ""
+    assert datetime.fromisoformat(trend[1].at) < live < datetime.fromisoformat(trend[2].at)
+    whole = automation(visits(("2026-11-12", 10, 8, 1)), RULES, NOW, live).trend
+    assert [(p.label, p.value) for p in whole] == [("2026-11", 80.0)]
+    month_before = automation(visits(("2026-10-05", 10, 0, 1), ("2026-11-12", 10, 8, 1)), RULES, NOW, live).trend
+    assert [p.label for p in month_before] == ["2026-10", "2026-11"]

@@ -67,11 +67,14 @@ class Server:
         return list(said["runsOrError"]["results"])
 
     def ticks(self, sensor: str) -> list[str]:
+        """The newest 50. Raises ConnectionError while the code location is not loaded, which `wait` waits out."""
         said = self.ask(
             "query($s: SensorSelector!) {sensorOrError(sensorSelector: $s) {... on Sensor "
             "{sensorState {ticks(limit: 50) {status}}}}}",
             s={"repositoryLocationName": "carsdepo", "repositoryName": "__repository__", "sensorName": sensor},
         )
+        if "sensorState" not in said["sensorOrError"]:
+            raise ConnectionError(f"the code location does not answer for the sensor {sensor}")
         return [t["status"] for t in said["sensorOrError"]["sensorState"]["ticks"]]
 
     def materializations(self, asset: str) -> list[dict[str, Any]]:

@@ -82,6 +82,6 @@ def test_a_code_server_that_was_killed_comes_back(settings: Settings, running: C
     [killed] = servers()
     killed.kill()
     server.wait("another code server", lambda: [s.pid for s in servers() if s.pid != killed.pid], 300)
-    before = ticks()
+    before = server.wait("the code location", ticks, 300)
     server.wait("a tick of it", lambda: ticks() > before, 300)
     assert "code server died; it is started anew" in running.shown()
