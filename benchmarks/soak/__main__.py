@@ -22,6 +22,7 @@ from benchmarks.soak.feeding import FIRST, Feeding
 from benchmarks.soak.processes import Killer, Memory, mine
 from benchmarks.soak.supervisor import Platform
 from benchmarks.soak.verdict import breaches, outstanding, runs
+from carsdepo_assets.commands.pipeline import dagster_instance
 from carsdepo_assets.environments import resources
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.settings import Settings
@@ -95,7 +96,7 @@ def soak(folder: Path, minutes: float, seed: int) -> dict[str, Any]:
     feeding = Feeding(settings, folder, seed)
     tracking = resources(settings)["tracking"].tracking()
     started = time.monotonic()
-    with Platform(settings) as platform, dg.DagsterInstance.from_config(str(settings.dagster_home())) as instance:
+    with dagster_instance(settings) as instance, Platform(settings) as platform:
 
         def left() -> list[str]:
             return outstanding(feeding.lake, instance, tracking, settings.policy(), feeding.acknowledged)

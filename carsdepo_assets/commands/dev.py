@@ -13,6 +13,7 @@ from typing import BinaryIO
 from carsdepo_assets import redaction
 from carsdepo_assets.commands.code_servers import restart_dead_code_servers
 from carsdepo_assets.commands.doctor import port_is_free
+from carsdepo_assets.commands.pipeline import make_databases
 from carsdepo_assets.commands.services import STAGES, command, end_all
 from carsdepo_assets.settings import Settings
 
@@ -98,6 +99,8 @@ def run(settings: Settings) -> int:
         _ports_are_free(settings)
         settings.home.mkdir(parents=True, exist_ok=True)
         log = _Log(settings.home / "logs" / "dev.log")
+        if not (settings.home / "dagster" / "history" / "runs.db").exists():
+            make_databases(settings)  # another command at the same moment waits for it, or is waited for
         _start(settings, servers, log, asked)
         if not asked:
             print(_where(settings), flush=True)

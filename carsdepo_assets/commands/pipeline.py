@@ -61,8 +61,6 @@ class Pipeline:
         """
         import warnings
 
-        import dagster as dg
-
         # Dagster's own Pipes session warns that Dagster's own reader is in preview.
         warnings.filterwarnings("ignore", message=".*PipesMessageReader.expected_writer_count")
         settings.home.mkdir(parents=True, exist_ok=True)
@@ -70,17 +68,21 @@ class Pipeline:
             held.enter_context(_environment(settings.variables() | settings.secrets()))
             if alone:
                 held.enter_context(_only_command(settings.home))
-            with dg.DagsterInstance.from_config(str(settings.dagster_home())) as instance:
+            with dagster_instance(settings) as instance:
                 pipeline = cls(settings, instance, console)
-                pipeline.settle()
+                pipeline.settle(alone=alone)
                 yield pipeline
 
-    def settle(self) -> None:
-        """Reports runs whose process died, frees what they held, and gives their MLflow runs the same end."""
+    def settle(self, *, alone: bool) -> None:
+        """Reports runs whose process died, frees what they held, and gives their MLflow runs the same end.
+
+        alone: whether this command holds the lock of commands. Without it, a command's run that has no process yet is
+        left alone: another command may be about to start it.
+        """
         from carsdepo_assets.compute.orphans import settle_dead_runs
         from carsdepo_assets.environments import resources
 
-        settle_dead_runs(self.instance, commands_locked=True)
+        settle_dead_runs(self.instance, commands_locked=alone)
         resources(self.settings)["tracking"].reconcile(self.instance)
 
     def run(
@@ -167,6 +169,24 @@ class Pipeline:
             self.instance.add_dynamic_partitions(partitions, [batch])
             self.run(f"ingest_{kind}", partition=batch)
         return waiting
+
+
+@contextmanager
+def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The instance of settings.home. One process at a time makes its databases: of two, one would fail."""
+    import dagster as dg
+
+    folder = str(settings.dagster_home())
+    with FileLock(settings.home / ".dagster.lock"):
+        opened = dg.DagsterInstance.from_config(folder)
+    with opened as instance:
+        yield instance
+
+
+def make_databases(settings: Settings) -> None:
+    """Makes the instance's databases where there are none, so that servers that start together find them."""
+    with dagster_instance(settings) as instance:
+        instance.get_runs_count()
 
 
 @contextmanager
