@@ -22,7 +22,14 @@ class ClassMap(_Section):
     """Class ids by position. A new version appends; it never renumbers."""
 
     version: int = Field(1, description="of the list below")
-    names: tuple[str, ...] = Field(("scratch", "dent"), description="of the classes, by their ids")
+    names: tuple[str, ...] = Field(("scratch", "dent"), min_length=1, description="of the classes, by their ids")
+
+    @field_validator("names")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names) or not all(name.strip() for name in names):
+            raise ValueError("each class has a name of its own")
+        return names
 
 
 class DataPolicy(_Section):

@@ -113,18 +113,28 @@ class OnDisk:
 
 
 def _toml(layer: Layer) -> dict[str, Any]:
+    path = layer.path
+    named = f" {FILE_VARIABLE} names it." if layer.required else ""
     try:
-        return tomllib.loads(layer.path.read_text(encoding="utf-8"))
+        if path.is_symlink() and not path.exists():  # not as if it were absent: its thresholds would be gone unsaid
+            raise PolicyError(
+                f"{path}: a link to {path.readlink()}, which is not there. Mend or remove the link.{named}"
+            )
+        if path.exists() and not path.is_file():
+            raise PolicyError(f"{path}: no regular file. Put a file of TOML there, or nothing.{named}")
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' Notepad begins files with a mark
     except (FileNotFoundError, NotADirectoryError):
         if layer.required:
             raise PolicyError(
-                f"{FILE_VARIABLE} names {layer.path}, and there is no such file. Correct the variable, or unset it."
+                f"{FILE_VARIABLE} names {path}, and there is no such file. Correct the variable, or unset it."
             ) from None
         return {}
     except OSError as error:
-        raise PolicyError(f"{layer.path}: cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{layer.path}: not TOML: {error}. Correct the line it names.") from error
+        raise PolicyError(f"{path}: cannot be read: {error.strerror}.{named}") from error
+    except RecursionError:
+        raise PolicyError(f"{path}: not a policy: its values are nested too deeply.") from None
+    except ValueError as error:  # of TOML, of UTF-8, of a number with thousands of digits
+        raise PolicyError(f"{path}: not TOML: {error}. Correct the line it names.") from error
 
 
 def _merge(

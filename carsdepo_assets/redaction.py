@@ -6,6 +6,7 @@ not show them, whoever wrote the message: errors of HTTP and database libraries 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -36,7 +37,9 @@ _READ = (*_WHOLE, *_TOKEN_URLS, *_URLS)
 
 HIDDEN = "***"
 SHORTEST = 6  # characters: what is shorter stands in texts by chance, and is not looked for
-_USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
+# A password with a raw / ? or # is no valid URL and is met all the same: all up to the last @ is taken for it.
+_USERINFO = re.compile(r"(?<=://)\S*@")
+_WRITTEN = re.compile(r"(?P<scheme>[A-Za-z][\w.+-]*)://(?P<user>\S*)@")
 
 
 def environment(env: Mapping[str, str], needed: tuple[str, ...] = ()) -> dict[str, str]:
@@ -49,7 +52,7 @@ def has_credentials(url: str) -> bool:
     parts = urlsplit(url)
     if parts.scheme == "s3":
         return ":" in parts.netloc or "@" in parts.netloc
-    return bool(parts.scheme) and "@" in parts.netloc
+    return bool(parts.scheme) and _WRITTEN.match(url) is not None
 
 
 def without_credentials(url: str) -> str:
@@ -136,7 +139,7 @@ def _pieces(values: tuple[str, ...]) -> tuple[str, ...]:
     found: set[str] = set()
     for name, value in zip(_READ, values, strict=True):
         if name in _WHOLE:
-            found |= {value, value.strip(), quote(value, safe=""), quote(value)}
+            found |= {value.strip(), quote(value), *_spellings(value)}
         else:
             for url in value.split():
                 found.update(_of_url(url, tokens=name in _TOKEN_URLS))
@@ -153,12 +156,14 @@ def _of_url(url: str, *, tokens: bool) -> Iterator[str]:
     if not parts.scheme:
         return
     user, _, address = parts.netloc.rpartition("@")
-    name, _, password = user.partition(":")
-    yield from _spellings(password)
-    if user:
-        yield from (url, f"{user}@")
-        if not password or tokens:
-            yield from _spellings(name)
+    written = _WRITTEN.match(url)
+    for one in {user, written["user"]} if written is not None else {user}:
+        name, _, password = one.partition(":")
+        yield from _spellings(password)
+        if one:
+            yield from (url, f"{one}@")
+            if not password or tokens:
+                yield from _spellings(name)
     values = [v for _, v in parse_qsl(parts.query, keep_blank_values=True)]
     if tokens:
         yield url
@@ -175,7 +180,10 @@ def _of_url(url: str, *, tokens: bool) -> Iterator[str]:
 
 
 def _spellings(value: str) -> set[str]:
-    return {value, unquote(value), quote(unquote(value), safe="")}
+    """As it is, in a URL, in JSON and as Python shows a text and its bytes."""
+    plain = {value, unquote(value)}
+    shown = {f(v)[1:-1] for v in plain for f in (json.dumps, repr)} | {repr(v.encode())[2:-1] for v in plain}
+    return plain | shown | {quote(v, safe="") for v in plain}
 
 
 def _like_a_token(value: str) -> bool:

@@ -130,3 +130,14 @@ def test_a_port_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     result = runner.invoke(app, [*call, "--home", str(tmp_path)])
     assert result.exit_code == 1
     assert "CARSDEPO_STAGING_PORT='80O1'" in result.stderr
+
+
+def test_an_mlflow_that_does_not_answer_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("CARSDEPO_MLFLOW", "http://user:secret-word@127.0.0.1:1")
+    result = runner.invoke(app, ["lineage", "--model", "latest", "--home", str(tmp_path)])
+    said = " ".join((result.output + result.stderr).split())
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert "CARSDEPO_MLFLOW" in said
+    assert "secret-word" not in said

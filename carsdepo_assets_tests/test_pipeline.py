@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
 from typer.testing import CliRunner
 
 from carsdepo_assets.cli import app
@@ -78,3 +79,32 @@ def test_a_person_waits_for_no_import(tmp_path: Path) -> None:
             assert result.exit_code == 1, result.output
             assert "Another carsdepo command" not in result.stderr
             assert "nothing to roll back" in result.stderr or "No " in result.stderr or "no " in result.stderr
+
+
+def test_an_interruption_is_a_line(tmp_path: Path) -> None:
+    @dg.op
+    def waits() -> None:
+        raise DagsterExecutionInterruptedError
+
+    @dg.job
+    def interrupted() -> None:
+        waits()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        pipeline = Pipeline(Settings.read({}, home=tmp_path), instance)
+        pipeline.definitions = dg.Definitions(jobs=[interrupted])
+        with pytest.raises(PipelineError) as caught:
+            pipeline.run("interrupted")
+    assert "interrupted in step waits" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_decision_leaves_the_run_alone_that_another_command_is_about_to_start(tmp_path: Path) -> None:
+    """It was reported as dead between its record and its first event."""
+    settings = Settings.read({}, home=tmp_path)
+    with Pipeline.open(settings) as first:
+        run = first.instance.create_run_for_job(first.definitions.resolve_job_def("train"))
+        with Pipeline.open(settings, alone=False):
+            assert first.instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.NOT_STARTED
+    with Pipeline.open(settings) as next_command:  # no other can be at work now: it was killed
+        assert next_command.instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.FAILURE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import dagster as dg
@@ -108,6 +109,10 @@ def test_an_array_is_replaced_as_a_whole(tmp_path: Path) -> None:
         ("[gates]\nmode = 'point'\n", "gates: there is no such key"),
         ("[split]\ntrain = 0.9\n", "split: train + val must leave a share for test"),
         ("[business]\nbaseline_until = 2026-13-01\n", "not TOML"),
+        ("[gate]\nresamples = " + "[" * 3000, "nested too deeply"),
+        ("[gate]\nresamples = " + "9" * 5000, "not TOML"),
+        ("[class_map]\nnames = []\n", "class_map.names"),
+        ('[class_map]\nnames = ["scratch", "scratch"]\n', "each class has a name of its own"),
     ],
 )
 def test_errors_name_file_and_key(tmp_path: Path, text: str, words: str) -> None:
@@ -118,6 +123,25 @@ def test_errors_name_file_and_key(tmp_path: Path, text: str, words: str) -> None
     assert words in str(error.value)
     assert str(error.value).startswith(f"{wrong}: ")
     assert str(well) not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [("folder", "no regular file"), ("pipe", "no regular file"), ("dangling link", "which is not there")],
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_what_is_no_file_is_said_and_never_waited_for(tmp_path: Path, what: str, words: str, named: bool) -> None:
+    path = tmp_path / "carsdepo.toml"
+    {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "dangling link": lambda: path.symlink_to("gone")}[what]()
+    with pytest.raises(PolicyError, match=words) as error:
+        load_policy([Layer(path, required=named)])
+    assert str(error.value).startswith(f"{path}: ")
+    assert ("CARSDEPO_POLICY" in str(error.value)) == named
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "carsdepo.toml").write_bytes(b"\xef\xbb\xbf[release]\r\nwait_s = 7\r\n")
+    assert load_policy([Layer(tmp_path / "carsdepo.toml")]).release.wait_s == 7
 
 
 def test_an_error_of_two_values_together_names_both_files(tmp_path: Path) -> None:

@@ -87,6 +87,17 @@ def explained() -> Iterator[None]:
         for note in getattr(error, "__notes__", ()):
             err.print(escape(redact(note)), highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
+    except _of_mlflow() as error:
+        said = redact(str(error)).partition("\n")[0]
+        advice = "Look whether what CARSDEPO_MLFLOW names is up and lets you in."
+        err.print(f"[bold red]Error:[/] MLflow: {escape(said)} {advice}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+def _of_mlflow() -> tuple[type[Exception], ...]:
+    """MLflow's errors, where this process has imported it: that takes seconds, which `status` does without."""
+    errors = sys.modules.get("mlflow.exceptions")
+    return () if errors is None else (errors.MlflowException,)
 
 
 def read_settings(home: Path | None, *, own_lake: bool = False) -> Settings:

@@ -226,6 +226,8 @@ def _why(result: dg.ExecuteInProcessResult, job: str, dg: Any) -> str:
         data = event.step_failure_data
         if data.user_failure_data and data.user_failure_data.description:
             return f"{job}: step {event.step_key} failed: {data.user_failure_data.description} (run {result.run_id})"
+        if data.error and data.error.cls_name == "DagsterExecutionInterruptedError":
+            return f"{job}: interrupted in step {event.step_key} (run {result.run_id}). The same command goes on."
         if data.error:
             root = data.error.cause or data.error
             # Our own errors say what to do; of any other the trace is wanted.

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from carsdepo_assets.data.batches import import_record_key, is_photograph, list_batches, plan_batches, read_manifest
 from carsdepo_assets.data.metadata import MANIFEST
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.objects import key_problem
 from carsdepo_assets.policy import Policy
 
 Format = Literal["yolo", "coco"]
@@ -84,6 +85,10 @@ def import_folder(
     contents = _contents(folder, format)
     if not contents.photographs:
         raise ImportRefused(f"{folder}: no photographs, neither below images/ nor in the folder itself.")
+    for files in (contents.photographs, contents.sidecars, contents.labels):
+        for file, path in files.items():
+            if problem := key_problem(f"raw/uploads/{name}/{file}"):
+                raise ImportRefused(f"{str(path)!r} cannot be kept under its name: {problem}. Rename it.")
     class_ids = _class_ids(folder, contents, format, mapping, policy)
     record = {"origin": origin or format, "options": {"import": name, "format": format, "class_ids": class_ids}}
 
@@ -240,7 +245,11 @@ def _names(folder: Path) -> dict[str, str]:
             return {str(i): str(name) for i, name in enumerate(names)}
     for path in (folder / "classes.txt", folder / "labels" / "classes.txt"):
         if path.is_file():
-            return {str(i): line.strip() for i, line in enumerate(path.read_text("utf-8").splitlines()) if line.strip()}
+            try:
+                lines = path.read_text("utf-8-sig").splitlines()
+            except UnicodeDecodeError as error:
+                raise ImportRefused(f"{path}: not UTF-8: {error}. Save it as UTF-8.") from error
+            return {str(i): line.strip() for i, line in enumerate(lines) if line.strip()}
     return {}
 
 
@@ -260,14 +269,22 @@ def _coco_classes(contents: _Contents) -> tuple[dict[str, str], Counter[str]]:
     names: dict[str, str] = {}
     used: Counter[str] = Counter()
     for path in contents.labels.values():
-        document = _document(path) or {}
-        for category in document.get("categories", []):
+        document = _document(path)
+        if document is None:  # changed since it was found
+            continue
+        for part, needed in (("categories", {"id", "name"}), ("annotations", set()), ("images", set())):
+            if not isinstance(document[part], list) or not all(
+                isinstance(one, dict) and needed <= one.keys() for one in document[part]
+            ):
+                what = f"objects with {' and '.join(sorted(needed))}" if needed else "objects"
+                raise ImportRefused(f"{path}: {part} must be a list of {what}, as COCO has it.")
+        for category in document["categories"]:
             source, name = str(category["id"]), str(category["name"])
             if names.setdefault(source, name) != name:
                 raise ImportRefused(
                     f"{path}: category {source} is {name} here and {names[source]} in another file: import them apart."
                 )
-        used.update(str(a["category_id"]) for a in document.get("annotations", []) if "category_id" in a)
+        used.update(str(a["category_id"]) for a in document["annotations"] if "category_id" in a)
     return names, used
 
 

@@ -6,8 +6,10 @@ unknown origin runs no code.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import logging
 import os
 import pickle
 import zipfile
@@ -19,6 +21,12 @@ from carsdepo_assets.detectors.base import Recipe, TrainingSet
 
 WEIGHTS_FORMAT = "carsdepo-weights-1"
 CHECKPOINT_FORMAT = "carsdepo-checkpoint-2"
+
+
+logger = logging.getLogger(__name__)
+
+# What torch raises of bytes that it cannot read as tensors.
+_TORN = (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, UnicodeDecodeError, ValueError, KeyError)
 
 
 class DetectorError(ValueError):
@@ -58,16 +66,13 @@ def read_torch(path: Path, expected_format: str) -> dict[str, Any]:
         raise DetectorError(f"{path}: no such file.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        EOFError,
-        zipfile.BadZipFile,
-        UnicodeDecodeError,
-        ValueError,
-    ) as error:
-        reason = str(error).partition("\n")[0]
-        raise DetectorError(f"{path}: not a file of tensors as Carsdepo writes it ({reason}).") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # the disk's word; EINVAL is torch's of an archive that was cut short
+            raise
+        raise DetectorError(f"{path}: not a whole file of tensors: it was cut short.") from error
+    except _TORN as error:
+        # torch's own words advise to unpickle the file, which would run what it holds.
+        raise DetectorError(f"{path}: not a file of tensors as Carsdepo writes it.") from error
     if not isinstance(content, dict) or content.get("format") != expected_format:
         raise DetectorError(f"{path}: not a {expected_format} file.")
     return content
@@ -81,7 +86,7 @@ def is_foreign(path: Path) -> bool:
         torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         return zipfile.is_zipfile(path)
-    except (RuntimeError, EOFError, zipfile.BadZipFile, UnicodeDecodeError, ValueError):
+    except (OSError, *_TORN):
         return False  # torn, or no archive at all: read_torch says so
     return False
 
@@ -122,11 +127,21 @@ def read_weights(path: Path, detector: str, class_names: Sequence[str] | None = 
 
 
 def read_checkpoint(path: Path, expected: str) -> dict[str, Any] | None:
-    """The checkpoint of the same training (`fingerprint`), None where there is none or it is another's."""
+    """The checkpoint of the same training (`fingerprint`), None where there is none or it is another's.
+
+    One that cannot be read (damaged, or another release's) is set aside as `NAME.unreadable`, so that the training
+    begins anew instead of failing at every attempt.
+    """
     if not path.exists():
         return None
-    content = read_torch(path, CHECKPOINT_FORMAT)
-    return content if content["fingerprint"] == expected else None
+    try:
+        content = read_torch(path, CHECKPOINT_FORMAT)
+    except DetectorError as error:
+        aside = path.with_name(f"{path.name}.unreadable")
+        os.replace(path, aside)
+        logger.warning("%s It is set aside as %s, and the training begins anew.", error, aside.name)
+        return None
+    return content if content.get("fingerprint") == expected else None
 
 
 def threads(asked: int | None = None) -> int:

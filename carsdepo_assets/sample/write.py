@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -79,7 +80,7 @@ def write_sample(
     day: when they were taken, at a time that fits the light (None: a day of its own for each car). progress is called
     in the caller's thread, before the first photograph and after each car. What it raises, or a keyboard interrupt,
     ends the rendering: cars that are not begun are not rendered, and manifest.csv is not written.
-    Raises ValueError on shares or numbers that make no sense.
+    Raises ValueError on shares or numbers that make no sense, OSError when a worker process was killed.
     """
     if n_images < 1 or not 0 <= clean_share <= 1:
         raise ValueError(f"n_images {n_images} must be 1 or more, clean_share {clean_share} within 0..1")
@@ -92,7 +93,7 @@ def write_sample(
     tell: Progress = progress or _silent
     tell(0, n_images)
     cars, counts = zip(*planned, strict=True)
-    with _one_thread_a_call(), _pool(workers, n_images) as pool:
+    with _killed_workers_said(), _one_thread_a_call(), _pool(workers, n_images) as pool:
         for car, made in zip(cars, pool.map(partial(_write_car, folder), cars, counts), strict=True):
             scenes.append({"car": car.parameters(), "photographs": [scene for _, scene, _ in made]})
             for row, _, count in made:
@@ -138,6 +139,17 @@ def _pool(workers: int, n_images: int) -> Iterator[Executor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _killed_workers_said() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise OSError(
+            "A process that rendered photographs was killed, as a machine short of memory does. "
+            "Run the same command again: it renders these photographs anew."
+        ) from error
 
 
 def _begin_process() -> None:

@@ -261,3 +261,41 @@ def test_it_tells_how_far_it_is_and_what_the_classes_became(lake: Lake, tmp_path
     steps.clear()
     again = import_folder(lake, folder, "yolo", {"rust": "dent"}, RULES, NOW, progress=lambda *step: steps.append(step))
     assert (again.copied, steps) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"categories": ["scratch", "dent"]}, "categories must be a list of objects with id and name"),
+        ({"categories": [{"name": "scratch"}]}, "categories must be a list of objects with id and name"),
+        ({"categories": None}, "categories must be a list"),
+        ({"annotations": 3}, "annotations must be a list of objects"),
+        ({"annotations": [3]}, "annotations must be a list of objects"),
+        ({"images": {}}, "images must be a list of objects"),
+    ],
+)
+def test_coco_of_another_shape_is_refused(lake: Lake, tmp_path: Path, wrong: dict[str, object], words: str) -> None:
+    document = {**json.loads(coco({0: "scratch"}, [0])), **wrong}
+    folder = write(tmp_path / "cars", {"images/a.jpg": photograph(1), "x.json": json.dumps(document)})
+    with pytest.raises(ImportRefused, match=words) as error:
+        import_folder(lake, folder, "coco", {}, RULES, NOW)
+    assert "x.json" in str(error.value)
+    assert raw(lake) == []
+
+
+@pytest.mark.parametrize("place", ["images/a\nb.jpg", "labels/a\tb.txt", "images/a\x7f.jpg"])
+def test_a_name_that_cannot_be_a_key_is_refused_before_anything_is_copied(
+    lake: Lake, tmp_path: Path, place: str
+) -> None:
+    folder = write(cars(tmp_path / "cars"), {place: photograph(3) if place.endswith("jpg") else ""})
+    with pytest.raises(ImportRefused, match=r"control character\. Rename it") as error:
+        import_folder(lake, folder, "yolo", {}, RULES, NOW)
+    assert repr(str(folder / place)) in str(error.value)
+    assert raw(lake) == []
+    assert list(lake.list("batches/")) == []
+
+
+def test_class_names_in_another_encoding_are_named(lake: Lake, tmp_path: Path) -> None:
+    folder = cars(tmp_path / "cars", **{"classes.txt": "kratzer\nbeule-ä\n".encode("latin-1")})
+    with pytest.raises(ImportRefused, match=r"classes\.txt: not UTF-8"):
+        import_folder(lake, folder, "yolo", {"0": "scratch"}, RULES, NOW)

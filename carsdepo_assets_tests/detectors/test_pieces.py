@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from carsdepo_assets.detectors import ultralytics_settings
 from carsdepo_assets.detectors.augmentation import Augmentation, augment, to_square, visible_boxes
@@ -120,6 +121,29 @@ def test_a_checkpoint_belongs_to_one_training(tmp_path: Path) -> None:
     found = read_checkpoint(path, mark)
     assert found is not None
     assert found["epoch"] == 3
+
+
+@pytest.mark.parametrize("what", ["garbage", "empty", "truncated", "another format", "no fingerprint"])
+def test_a_checkpoint_that_cannot_be_read_is_set_aside(
+    tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would fail every attempt of its training."""
+    path = tmp_path / "checkpoint.pt"
+    write_torch(path, {"format": CHECKPOINT_FORMAT, "fingerprint": "f", "weights": torch.zeros(1000)})
+    whole = path.read_bytes()
+    if what == "another format":
+        write_torch(path, {"format": "carsdepo-checkpoint-1", "fingerprint": "f"})
+    elif what == "no fingerprint":
+        write_torch(path, {"format": CHECKPOINT_FORMAT})
+    else:
+        path.write_bytes({"garbage": bytes(range(256)) * 20, "empty": b"", "truncated": whole[:-500]}[what])
+    assert read_checkpoint(path, "f") is None
+    if what != "no fingerprint":
+        assert not path.exists()
+        assert (tmp_path / "checkpoint.pt.unreadable").exists()
+        assert "begins anew" in caplog.text
+        assert "weights_only" not in caplog.text
+    assert read_checkpoint(path, "f") is None
 
 
 def test_settings_of_ultralytics_name_the_home_where_it_lies_now(tmp_path: Path) -> None:

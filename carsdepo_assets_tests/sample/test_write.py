@@ -66,6 +66,21 @@ def test_same_arguments_same_bytes_whatever_renders(
 
 
 @pytest.mark.slow
+def test_a_killed_worker_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[int] = []
+
+    def kill_one(rendered: int, _: int) -> None:
+        if rendered and not killed:
+            killed.extend(p.pid for p in psutil.Process().children(recursive=True) if "spawn_main" in str(p.cmdline()))
+            os.kill(killed[0], signal.SIGKILL)
+
+    monkeypatch.setattr(write, "MANY", 8)
+    with pytest.raises(OSError, match="Run the same command again"):
+        write_sample(tmp_path, 60, seed=4, progress=kill_one)
+    assert not (tmp_path / "manifest.csv").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_processes_end_with_what_started_them(tmp_path: Path, how: signal.Signals) -> None:
     """SIGINT goes to the process group, as a terminal's Ctrl-C does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import subprocess
 import sys
@@ -39,6 +40,31 @@ def test_each_secret_is_hidden_wherever_it_stands(environment: None, secret: str
 def test_urls_are_hidden_whole_and_in_parts(environment: None, url: str) -> None:
     parts = url.partition("@")[2]
     assert not seen(redaction.redact(f"POST {url} failed; url: /{parts.partition('/')[2]}"))
+
+
+@pytest.mark.parametrize("mark", ["#", "/", "?", "@", ":", "%23"])
+def test_a_password_is_hidden_whatever_it_is_made_of(mark: str) -> None:
+    """A raw # / ? ends the host by the rules of URLs: the password then stands in the path."""
+    url = f"postgres://user:pa{mark}Sss3cr3t@127.0.0.1:1/db"
+    environment = {"CARSDEPO_MLFLOW": url}
+    assert redaction.has_credentials(url)
+    for text in (url, url.removeprefix("postgres://"), f"host user:pa{mark}Sss3cr3t@127.0.0.1", f"/Sss3cr3t{url}"):
+        assert f"pa{mark}Sss3cr3t" not in redaction.redact(text, environment)
+    assert "Sss3cr3t" not in redaction.without_credentials(url)
+
+
+@pytest.mark.parametrize("key", ['quo"ted-key', "back\\slash-key", "schlüssel-key", "it's-a-key"])
+def test_a_key_is_hidden_as_json_and_python_write_it(key: str) -> None:
+    for text in (json.dumps({"key": key}), repr([key]), repr(key.encode()), f"key={key}"):
+        said = redaction.redact(text, {"CARSDEPO_API_KEY": key})
+        assert redaction.HIDDEN in said
+        assert "-key" not in said
+
+
+def test_an_address_in_the_query_does_not_hide_the_password() -> None:
+    url = "mailtos://user:hunter22@mail.example?to=ann@cars.example"
+    said = redaction.redact(f"hunter22 and {url}", {"CARSDEPO_ALERT_URLS": url})
+    assert "hunter22" not in said
 
 
 def test_what_is_no_secret_stays(environment: None) -> None:
