@@ -145,6 +145,8 @@ class Settings(BaseModel):
             "CARSDEPO_STAGING_URL": self.staging_url or "",
             "DAGSTER_HOME": str(self.dagster_home()),
             "DAGSTER_DISABLE_TELEMETRY": "yes",
+            # Dagster's 60 s end a run that a busy machine is slow to start, as "failed from outside".
+            "DAGSTER_GRPC_TIMEOUT_SECONDS": "300",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_LOGGING_LEVEL": "WARNING",
             "WHYLOGS_NO_ANALYTICS": "True",

@@ -62,7 +62,10 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     elif not drift["computed"]:
         rows.append(("drift", f"{drift['at'][:16]}: could not be told from {drift['photographs']} photographs"))
     else:
-        share = f"{100 * (drift['drift'] or 0):.1f} %, {drift['worst_feature']}" if drift["drift"] else "none"
+        from carsdepo_assets.monitoring.features import NAMES
+
+        worst = NAMES.get(drift["worst_feature"], drift["worst_feature"])
+        share = f"{100 * (drift['drift'] or 0):.1f} %, {worst}" if drift["drift"] else "none"
         rows.append(
             ("drift", f"{drift['at'][:16]}: {share} (band {drift['band']}, {drift['photographs']} photographs)")
         )
@@ -74,11 +77,14 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     if found["training"]:
         rows.append(("training", found["training"]["text"]))
     rows += _training_trouble(found["training_trouble"])
-    rows.append(("answers", f"{found['answers']:,}"))
+    rows.append(("answers", f"{found['answers']:,}, beside {found['checks_at_staging']:,} checks at staging"))
     rows.append(("dataset", found["dataset"] or "none yet"))
     for model in found["models"]:
         figure = "" if model["map50"] is None else f", mAP@.5 {model['map50']:.3f}"
-        rows.append((f"model {model['version']}", f"{model['digest']}{figure} {' '.join(model['aliases'])}".strip()))
+        line = f"{model['digest']}{figure} {' '.join(model['aliases'])}".strip()
+        if model["barred"]:
+            line += f"; barred ({model['barred']}): `carsdepo approve {model['version']} --reason ...` lifts it"
+        rows.append((f"model {model['version']}", line))
     if found["quarantine"]:
         rows.append(("quarantine", ", ".join(f"{n} {reason}" for reason, n in found["quarantine"].items())))
     if found["last_alert"]:
@@ -86,9 +92,14 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def _tried(one: Mapping[str, Any]) -> str:
+    usual = "the usual training" if one["asked_by"] == "retrain" else "a training that a person started"
+    return f"fallback {one['fallback']}" if one["fallback"] else usual
+
+
 def _training_trouble(trouble: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """Trainings that came to nothing and that no one has settled; no row where there are none."""
     if trouble is None:
         return []
-    lines = [trouble["said"], *(f"{t['fallback'] or 'the usual training'}: {t['reason']}" for t in trouble["tries"])]
+    lines = [trouble["said"], *(f"{_tried(t)}: {t['reason']}" for t in trouble["tries"])]
     return [("a person is asked" if trouble["needs_person"] else "labels not learnt yet", "\n".join(lines))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -57,6 +59,8 @@ def run(
     with running(settings) as serving, Pipeline.open(serving, "INFO") as pipeline:
         # With the lake: what was done in another one is not done in this.
         asked = {"minutes": minutes, "detector": detector, "lake": settings.lake, "map": dict(mapping or {}) or None}
+        if folder is not None:
+            asked["files"] = _listing(folder)
         memo = Memo(settings.home / "demo.json", asked)
         if memo.forgot:
             say(f"{memo.forgot}: what is in the lake is used; trainings, releases and windows of traffic are done anew")
@@ -70,6 +74,15 @@ def run(
         parts = second_half.Parts(pipeline, Lake.open(settings.lake), loop, memo, say, watch, rendered=folder is None)
         second_half.run(parts, windows, minutes=minutes, detector=detector)
     return loop
+
+
+def _listing(folder: Path) -> str:
+    """How many files a folder has, and a digest of their names and sizes: with other files it is another demo."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(os.fsencode(path.relative_to(folder)) + b"\0" + str(path.stat().st_size).encode() + b"\n")
+    return f"{len(files)} files ({digest.hexdigest()[:12]})"
 
 
 def _write_policy(settings: Settings, say: Callable[[str], None]) -> None:

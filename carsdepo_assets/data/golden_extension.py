@@ -49,7 +49,7 @@ def additions(lake: Lake) -> tuple[Golden, set[str]]:
     added = pool - set(current.images)
     if not added:
         raise NothingToAdd(
-            f"Golden set {current.version} has all {len(pool)} test-pool photographs of dataset {version}: nothing "
-            "to add. Label photographs of more cars and materialize `dataset` first."
+            f"Nothing to add: golden set {current.version} has every photograph that dataset {version} holds out for "
+            "testing. Label photographs of more cars and materialize `dataset` first."
         )
     return current, added

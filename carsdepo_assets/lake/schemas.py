@@ -119,6 +119,8 @@ QUARANTINE = pa.schema(
     ]
 )
 
+CHECKS_SOURCE = "validation"  # source of the requests by which the platform checks a model at staging
+
 # The ledger: one row per event of a stage, never changed. What a stage serves is its newest row that names a digest to
 # serve (see registry/ledger.py).
 DEPLOYMENTS = pa.schema(

@@ -119,7 +119,8 @@ def rollback(
 
 
 @dg.job(
-    description="A person approves a version: config version, reason. Then run `promote`.",
+    description="A person approves a version: config version, reason. The sensor `release_candidate` promotes it "
+    "next, or run `promote`; `carsdepo approve` does both.",
     config=example("approve", version="latest"),
 )
 def approve_model() -> None:

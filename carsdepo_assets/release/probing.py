@@ -12,6 +12,7 @@ import numpy as np
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.objects import ObjectMissing
+from carsdepo_assets.lake.schemas import CHECKS_SOURCE
 from carsdepo_assets.release.golden_photographs import Photograph
 from carsdepo_assets.scoring.boxes import Detections
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import httpx
 
 PATH = "/v1/inspections"
-FORM = {"source": "validation"}  # tells these requests from people's in the captured answers
+FORM = {"source": CHECKS_SOURCE}  # tells these requests from people's in the captured answers
 
 
 @dataclass(frozen=True)

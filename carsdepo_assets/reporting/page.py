@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
 BASE = Path(__file__).parent
+_URL = re.compile(r"(https?://[^\s<>\"']*[^\s<>\"'.,;:!?)])")
+_OWN_PAGE = re.compile(r"https?://[^/]+(/(?:reports|models|predictions|queues)/.*)")
 GATE_SLOT = "<!-- the verdict of the promotion gate -->"  # of an evaluation: the site writes what is known by now
 
 
@@ -14,7 +17,7 @@ def render(folder: Path, template: str, **values: Any) -> str:
     """A template of `folder` (it may extend `base.html`). Every text is escaped; a missing value is an error.
 
     Filters: figure (three decimals), percent (of 0..1, one decimal), count (thousands), moment (UTC, to the minute);
-    None becomes an en dash.
+    None becomes an en dash; linked (URLs of a text as links).
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -25,7 +28,7 @@ def render(folder: Path, template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": figure, "percent": percent, "count": count, "moment": moment}
+    environment.filters |= {"figure": figure, "percent": percent, "count": count, "moment": moment, "linked": linked}
     return environment.get_template(template).render(**values)
 
 
@@ -49,3 +52,17 @@ def count(value: int | None) -> str:
 
 def moment(value: Any) -> str:
     return "–" if value is None else f"{value:%d %b %Y, %H:%M}"
+
+
+def linked(text: str) -> str:
+    """HTML of a text with its URLs as links, escaped.
+
+    A page of this site is linked without its host: what was written down once may name a port that is no longer used.
+    """
+    from markupsafe import Markup, escape
+
+    parts = _URL.split(text)
+    for i in range(1, len(parts), 2):
+        own = _OWN_PAGE.fullmatch(parts[i])
+        parts[i] = Markup('<a href="{}">{}</a>').format(own[1] if own else parts[i], parts[i])
+    return Markup("").join(part if isinstance(part, Markup) else escape(part) for part in parts)

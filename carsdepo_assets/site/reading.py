@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, get_args
 
 from carsdepo_assets.lake.datasets import latest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.queues import QueueState, queue_state
+from carsdepo_assets.lake.schemas import CHECKS_SOURCE
 from carsdepo_assets.lake.training_progress import Look, look
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.learning import Learning, learning
@@ -82,7 +83,8 @@ class Pending:
 class Overview:
     """drift: the last row of the table. labels: how far the labels are learnt, and what was tried.
 
-    photographs: in the store; answers: of the table `inferences`. training: that which runs or ran last.
+    photographs: in the store; answers: of the table `inferences`, but the platform's own checks of a model at staging,
+    which `checks` counts. barred: digests that no machine promotes, and why. training: that which runs or ran last.
     production_verdict: the gate's newest on what production is to serve, None where it was never asked.
     """
 
@@ -101,6 +103,8 @@ class Overview:
     dataset: str | None
     training: Look | None = None
     production_verdict: Mapping[str, Any] | None = None
+    checks: int = 0
+    barred: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def labels_waiting(self) -> int:
@@ -147,10 +151,17 @@ class Overview:
             "photographs": self.photographs,
             "labelled": self.labelled,
             "answers": self.answers,
+            "checks_at_staging": self.checks,
             "dataset": self.dataset,
             "training": self.training.to_dict() if self.training else None,
             "models": [
-                {"version": v.version, "digest": v.digest, "aliases": list(v.aliases), "map50": v.figures.get("map50")}
+                {
+                    "version": v.version,
+                    "digest": v.digest,
+                    "aliases": list(v.aliases),
+                    "map50": v.figures.get("map50"),
+                    "barred": self.barred.get(v.digest),
+                }
                 for v in self.models
             ],
             "last_alert": dict(self.alerts[0]) if self.alerts else None,
@@ -181,6 +192,9 @@ def overview(lake: Lake, tracking: Tracking | None, policy: Policy, health: Heal
     history, known = events(lake), known_versions(tracking)
     stages: tuple[Stage, ...] = get_args(Stage)
     live = served(history, "production")
+    answered = lake.read("inferences", columns=["stage", "source"]).to_pydict()
+    pairs = zip(answered["stage"], answered["source"], strict=True)
+    checks = sum(stage == "staging" and source == CHECKS_SOURCE for stage, source in pairs)
     return Overview(
         at=datetime.now(UTC),
         stages=tuple(Serving(s, served(history, s), health(s)) for s in reversed(stages)),
@@ -193,7 +207,9 @@ def overview(lake: Lake, tracking: Tracking | None, policy: Policy, health: Heal
         photographs=lake.read("images", columns=["image_id"]).num_rows,
         labelled=len(lake.read("annotations", columns=["image_id"])["image_id"].unique()),
         labels=learning(lake, policy, history),
-        answers=lake.read("inferences", columns=["prediction_id"]).num_rows,
+        answers=len(answered["stage"]) - checks,
+        checks=checks,
+        barred=barred(history),
         dataset=latest(lake),
         training=look(lake, policy.training.silent_after_s),
         production_verdict=newest_verdict(lake, live.digest) if live and live.digest else None,

@@ -13,6 +13,7 @@ import pytest
 
 from carsdepo_assets.commands import demo, releasing, second_half, traffic, whole_loop
 from carsdepo_assets.commands.demo import Loop
+from carsdepo_assets.commands.loop_cli import home_name
 from carsdepo_assets.commands.memo import Memo
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError, Tick
 from carsdepo_assets.commands.progress import Advance, unwatched
@@ -183,3 +184,20 @@ def test_a_users_windows_have_our_classes_and_follow_a_changed_map(tmp_path: Pat
     assert classes({"0": 1, "1": 1}) == (True, {"1"})
     assert classes({"0": 1, "1": 1}) == (False, {"1"})
     assert classes({"0": 0, "1": 0}) == (True, {"0"})
+
+
+def test_folders_of_one_name_and_folders_that_changed_are_demos_of_their_own(tmp_path: Path) -> None:
+    """The second folder's demo showed the first one's model as reused."""
+    one, two = tmp_path / "a" / "photos", tmp_path / "b" / "photos"
+    for folder in (one, two):
+        folder.mkdir(parents=True)
+    assert home_name(one) != home_name(two)
+    assert home_name(one).startswith("photos-")
+    assert home_name(one) == home_name(tmp_path / "a" / "." / "photos")
+    seen = []
+    for name, data in (("a.jpg", b"1"), ("b.jpg", b"2"), ("b.jpg", b"22")):
+        (one / name).write_bytes(data)
+        seen.append(whole_loop._listing(one))
+    assert len(set(seen)) == 3
+    assert whole_loop._listing(one) == seen[-1]
+    assert seen[0].startswith("1 files (")

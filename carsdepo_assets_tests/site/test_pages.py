@@ -186,7 +186,10 @@ def test_all_that_comes_from_outside_is_escaped(home: Path) -> None:
 def test_what_an_alert_names_can_be_opened(home: Path) -> None:
     lake = Lake.open(home / "lake")
     at = datetime(2026, 3, 2, 12, tzinfo=UTC)
-    body = "Report: http://127.0.0.1:8000/reports/drift/r1.html\nNot javascript:alert(1) http://<script>"
+    body = (
+        "Report: http://127.0.0.1:8000/reports/drift/r1.html.\nRun: http://127.0.0.1:3000/runs/r?a=1&b=2\n"
+        'Not javascript:alert(1) http://<script> http://x"onmouseover=alert(1)'
+    )
     lake.append(
         "alerts",
         [{"alert_id": "1", "at": at, "severity": "info", "title": "t", "body": body, "sent": [], "failed": []}],
@@ -194,7 +197,10 @@ def test_what_an_alert_names_can_be_opened(home: Path) -> None:
     )
     text = client(home).get("/alerts").text
     assert Page(text).runs == []
-    assert re.findall(r'href="(http[^"]*|javascript[^"]*)"', text) == ["http://127.0.0.1:8000/reports/drift/r1.html"]
+    cell = text[text.index("Report: ") : text.index("</td>", text.index("Report: "))]
+    assert re.findall(r'href="([^"]*)"', cell) == [
+        "/reports/drift/r1.html", "http://127.0.0.1:3000/runs/r?a=1&amp;b=2", "http://x",
+    ]  # fmt: skip
 
 
 def test_a_damaged_report_does_not_take_the_page_with_it(home: Path) -> None:

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from carsdepo_assets.commands import status
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.schemas import CHECKS_SOURCE
 from carsdepo_assets.lake.training_progress import TrainingProgress, write_progress
 from carsdepo_assets.policy import Policy, ReleasePolicy
 from carsdepo_assets.registry import ledger
@@ -61,6 +62,27 @@ def test_overview_of_a_filled_lake(filled: a_lake.Filled) -> None:
     assert said["stages"][0]["digest"] == filled.first
     assert said["kpis"]["summary"] == "6 of 8 goals met."
     assert said["pending_approvals"][0]["why"] == "the gate could not decide"
+
+
+def test_checks_at_staging_are_no_answers_and_a_barred_model_is_named(
+    filled: a_lake.Filled,
+) -> None:
+    lake = filled.lake
+    row = lake.read("inferences").to_pylist()[0]
+    probe = row | {"prediction_id": "probe", "stage": "staging", "source": CHECKS_SOURCE}
+    person = row | {"prediction_id": "person", "stage": "staging", "source": "web"}
+    before = reading.overview(lake, filled.tracking, Policy(), lambda stage: None).answers
+    lake.append("inferences", [probe, person], "probes")
+    say(lake, "reject", filled.second, "false alarms")
+    now = reading.overview(lake, filled.tracking, Policy(), lambda stage: None)
+    assert (now.answers, now.checks) == (before + 1, 1)
+    models = {m["version"]: m["barred"] for m in now.to_dict()["models"]}
+    assert models[1] is None
+    assert "false alarms" in models[2]
+    rows = dict(status._rows(now.to_dict() | {"lake": "l", "quarantine": {}}))
+    assert "barred" in rows["model 2"]
+    assert "carsdepo approve 2" in rows["model 2"]
+    assert "1 checks at staging" in rows["answers"]
 
 
 def test_a_running_training_is_seen(lake: Lake, tmp_path: Path) -> None:
