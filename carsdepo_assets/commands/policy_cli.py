@@ -8,7 +8,6 @@ from typing import Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from carsdepo_assets.commands.options import AsJson, Home, explained, out, print_json, read_settings
 
@@ -33,26 +32,29 @@ def show(as_json: AsJson = False, home: Home = None) -> None:
         values = [vars(entry) for entry in entries(layered)]
         print_json({"digest": layered.policy.digest(), "files": files, "values": values})
         return
-    table = Table(title=f"Policy {layered.policy.digest()}", title_justify="left")
-    # A key or a path that is cut cannot be copied: keys keep their width, all else is folded on a narrow terminal.
-    table.add_column("key", no_wrap=True, min_width=max(len(entry.key) for entry in entries(layered)))
-    table.add_column("value", overflow="fold", max_width=24)
-    for name in ("default", "source"):
-        table.add_column(name, overflow="fold")
-    table.add_column("meaning", overflow="fold")
-    for entry in entries(layered):
-        changed = entry.source != BUILT_IN
-        table.add_row(
-            escape(entry.key),
-            f"[bold]{_words(entry.value)}[/]" if changed else _words(entry.value),
-            _words(entry.default) if changed else "",
-            escape(_near(entry.source)) if changed else BUILT_IN,
-            escape(entry.description),
-        )
-    out.print(table)
-    out.print("Built-in values, and over them, later files going before earlier ones:", highlight=False)
+    found = entries(layered)
+    changed = [entry for entry in found if entry.source != BUILT_IN]
+    _print(f"Policy {layered.policy.digest()}: {len(changed)} of {len(found)} values are set by a file.")
+    for title, part in (("Set by a file", changed), ("Built in", [e for e in found if e.source == BUILT_IN])):
+        if part:
+            _print(f"\n[bold]{title}[/]")
+        for entry in part:
+            value = f"{escape(entry.key)} = {_words(entry.value)}"
+            if entry.source == BUILT_IN:
+                _print(value)
+            else:
+                _print(f"[bold]{value}[/]  ({escape(_near(entry.source))}; built in: {_words(entry.default)})")
+            _print(f"    [dim]{escape(entry.description)}[/]")
+    _print("\nBuilt-in values, and over them, later files going before earlier ones:")
     for file in files:
-        out.print(f"  {file['file']}{'' if file['there'] else '  (absent)'}", highlight=False, soft_wrap=True)
+        _print(f"  {escape(str(file['file']))}{'' if file['there'] else '  (absent)'}")
+    if settings.policy_named is None:
+        _print("  CARSDEPO_POLICY names no file")
+
+
+def _print(line: str) -> None:
+    """Never cut: what is longer than the terminal is wide goes on in its next line."""
+    out.print(line, highlight=False, soft_wrap=True)
 
 
 def _words(value: Any) -> str:

@@ -77,7 +77,7 @@ class Pace:
         if self._first is not None and self.taken - self._first[1] > 1:
             seconds, steps = self._first
             left = max(0, planned_steps - self.taken) * (self.spent() - seconds) / (self.taken - steps - 1)
-        if self.minutes is not None:
+        if self.minutes is not None and (left is not None or self.steps is None):  # beside steps they are a far cap
             budget = max(0.0, self.minutes * 60 - self.spent())
             left = budget if left is None else min(left, budget)
         return left

@@ -28,7 +28,8 @@ def render(folder: Path, template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": figure, "percent": percent, "count": count, "moment": moment, "linked": linked}
+    filters: dict[str, Any] = {"figure": figure, "percent": percent, "count": count, "moment": moment, "linked": linked}
+    environment.filters |= filters
     return environment.get_template(template).render(**values)
 
 

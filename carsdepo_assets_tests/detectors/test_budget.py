@@ -194,6 +194,7 @@ def test_what_is_left_is_told_by_the_steps_and_the_minutes() -> None:
             pace.step()
         assert pace.seconds_left(100) == pytest.approx(180.0)
         assert Pace(minutes=None, epochs=1, steps=100).seconds_left(100) is None
+        assert Pace(minutes=120.0, epochs=1, steps=100).seconds_left(100) is None, "a far cap is no forecast"
 
 
 def test_a_slow_checkpoint_is_written_less_often() -> None:
