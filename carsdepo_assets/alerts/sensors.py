@@ -45,7 +45,17 @@ def failures(context: dg.RunFailureSensorContext) -> list[tuple[str | None, str]
             error = error.cause
         said = data.user_failure_data.description if data.user_failure_data else None
         found.append((event.step_key, said or (error.message.strip() if error else "no message")))
-    return found or [(None, context.failure_event.message or "no message")]
+    return found or [(None, _why_it_never_ran(context) or context.failure_event.message or "no message")]
+
+
+def _why_it_never_ran(context: dg.RunFailureSensorContext) -> str | None:
+    """What Dagster's own engine noted last of such a run: its last event only says that someone else ended it."""
+    noted = context.instance.all_logs(context.dagster_run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    for entry in reversed(noted):
+        event = entry.dagster_event
+        if event is not None and (error := event.engine_event_data.error) is not None:
+            return f"{event.message or ''} {error.message}".strip()
+    return None
 
 
 @dg.sensor(

@@ -13,6 +13,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.events import EngineEventData
+from dagster._utils.error import SerializableErrorInfo
 
 from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.alerts.sensors import failed_runs, service_health
@@ -85,6 +87,23 @@ def test_a_run_that_is_tried_again_is_not_told_of(lake: Lake) -> None:
         ).for_run_failure()
         failed_runs(context)
     assert lake.read("alerts").num_rows == 0
+
+
+def test_a_run_that_never_began_is_told_of_with_the_reason(lake: Lake) -> None:
+    """Its last event says only "marked as failed from outside"."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(breaking)
+        error = SerializableErrorInfo("the code server took longer than 300 s\n", [], "Timeout")
+        instance.report_engine_event("Could not start the run.", run, EngineEventData(error=error))
+        instance.report_engine_event("Noted afterwards.", run, EngineEventData())
+        instance.report_run_failed(run)
+        failure = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)[-1].dagster_event
+        context = dg.build_run_status_sensor_context(
+            "failed_runs", failure, instance, instance.get_run_by_id(run.run_id), resources=resources(lake)
+        ).for_run_failure()
+        failed_runs(context)
+    (row,) = lake.read("alerts").to_pylist()
+    assert row["body"].startswith("run: Could not start the run. the code server took longer than 300 s\n")
 
 
 @contextmanager
