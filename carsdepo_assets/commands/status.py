@@ -73,7 +73,7 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows.append(("KPIs", f"{kpis['at'][:16]}: {kpis['summary']}" if kpis else "no report yet"))
     rows.append(("labelling queue", f"{found['queue_length']} photographs wait for labels"))
     rows.append(("photographs", f"{found['photographs']:,}, {found['labelled']:,} labelled"))
-    rows.append(("labels not trained on", f"{found['labels_waiting']:,}"))
+    rows.append(("labels not trained on", found["labels_said"] or f"{found['labels_waiting']:,}"))
     if found["training"]:
         rows.append(("training", found["training"]["text"]))
     rows += _training_trouble(found["training_trouble"])

@@ -64,7 +64,11 @@ class Learning:
         if self.settled is not None:
             return f"{begin}. {self.settled}"
         if self.next is not None:
-            what = "the usual training, by itself" if self.next == RECIPE_ITSELF else f"fallback {self.next}"
+            what = (
+                "the usual training, which `carsdepo dev` starts by itself"
+                if self.next == RECIPE_ITSELF
+                else f"fallback {self.next}"
+            )
             return f"{begin}. Next: {what}."
         return f"{begin}. Nothing more is tried by itself: a person is asked."
 

@@ -147,6 +147,7 @@ class Overview:
             "kpis": {"at": kpi.at, "summary": kpi.summary, **kpi.figures} if kpi else None,
             "queue_length": self.queue_length,
             "labels_waiting": self.labels_waiting,
+            "labels_said": self.labels.said if self.labels_waiting and not self.labels.in_trouble else None,
             "training_trouble": self.labels.to_dict() if self.labels.in_trouble else None,
             "photographs": self.photographs,
             "labelled": self.labelled,
