@@ -20,6 +20,8 @@ ACTIVE = [
 # work itself did not fail, so that it is no attempt. Dagster's own reason says as much, except of a killed worker.
 INTERRUPTED_TAG = "carsdepo/interrupted"
 INTERRUPTED = "true"
+# How far Dagster's daemon has come among failed runs: its own key, which a test compares.
+RETRY_CURSOR = f"EVENT_LOG_CONSUMER_CURSOR-{dg.DagsterEventType.RUN_FAILURE.value}"
 _OWN_FAULTS = {
     RunFailureReason.STEP_FAILURE.value,
     RunFailureReason.RUN_EXCEPTION.value,
@@ -67,15 +69,32 @@ def attempts_by(
 def next_run(instance: dg.DagsterInstance, job: str, tags: Mapping[str, str], max_interruptions: int) -> int | None:
     """The number, from 1, of the run to start for work that has these tags; None when it is not to be started.
 
-    One is started when there was none, and after one that was interrupted and that Dagster does not retry; not while
+    One is started when there was none, and after one that was interrupted and that Dagster will not retry; not while
     one is under way, nor after one that succeeded, was canceled by a person or failed by itself.
     """
     runs = instance.get_runs(dg.RunsFilter(job_name=job, tags=dict(tags)))  # newest first
     if not runs:
         return 1
     newest = runs[0]
-    again = was_interrupted(newest) and newest.tags.get(WILL_RETRY_TAG) != "true"
+    again = was_interrupted(newest) and not _dagster_retries(instance, newest)
     return len(runs) + 1 if again and count(runs).interrupted <= max_interruptions else None
+
+
+def _dagster_retries(instance: dg.DagsterInstance, failed: dg.DagsterRun) -> bool:
+    """Whether Dagster is still to retry a failed run that has no retry yet.
+
+    Its daemon looks once at each failure, and passes it by for ever where it cannot reach the code server at that
+    moment; only then does it write down how far in the event log it has come.
+    """
+    if failed.tags.get(WILL_RETRY_TAG) != "true":
+        return False
+    looked_at = instance.daemon_cursor_storage.get_cursor_values({RETRY_CURSOR}).get(RETRY_CURSOR)
+    if looked_at is None:  # its daemon has not run yet
+        return True
+    to_come = instance.event_log_storage.get_logs_for_all_runs_by_log_id(
+        after_cursor=int(looked_at), dagster_event_type={dg.DagsterEventType.RUN_FAILURE}
+    )
+    return any(entry.run_id == failed.run_id for entry in to_come.values())
 
 
 def was_interrupted(run: dg.DagsterRun) -> bool:

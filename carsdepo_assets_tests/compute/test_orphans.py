@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster._core.utils import make_new_run_id
 
 from carsdepo_assets.compute.orphans import RESUME_S, fail_orphaned_runs, settle_dead_runs
-from carsdepo_assets.compute.run_states import INTERRUPTED, INTERRUPTED_TAG, attempts, next_run
+from carsdepo_assets.compute.run_states import INTERRUPTED, INTERRUPTED_TAG, RETRY_CURSOR, attempts, next_run
 from carsdepo_assets_tests.compute.a_run import POOL, instance_in
 
 OWN_FAULT = {"dagster/failure_reason": "STEP_FAILURE"}
@@ -181,3 +181,25 @@ def test_the_next_run_of_a_piece_of_work(instance: DagsterInstance) -> None:
     add(instance, DagsterRunStatus.FAILURE, batch="a", **OWN_FAULT)
     assert number() is None  # failed by itself: people were told
     assert next_run(instance, "train", {"batch": "b"}, 2) == 1
+
+
+def test_a_retry_that_dagster_lost_is_asked_for_again(instance: DagsterInstance) -> None:
+    """Its daemon passes a failure by when it cannot reach the code server, which someone had killed."""
+    from dagster._daemon.auto_run_reexecution.event_log_consumer import _create_cursor_key
+
+    assert _create_cursor_key(DagsterEventType.RUN_FAILURE) == RETRY_CURSOR
+    run = add(instance, DagsterRunStatus.STARTED, batch="a", **{"dagster/max_retries": "2"})
+    instance.report_run_failed(instance.get_run_by_id(run))
+    failed = instance.get_run_by_id(run)
+    assert failed.tags["dagster/will_retry"] == "true"
+    assert next_run(instance, "train", {"batch": "a"}, 2) is None  # its daemon has not looked yet
+    entries = instance.event_log_storage.get_logs_for_all_runs_by_log_id(
+        dagster_event_type={DagsterEventType.RUN_FAILURE}
+    )
+    at = next(log_id for log_id, entry in entries.items() if entry.run_id == run)
+    instance.daemon_cursor_storage.set_cursor_values({RETRY_CURSOR: str(at - 1)})
+    assert next_run(instance, "train", {"batch": "a"}, 2) is None
+    instance.daemon_cursor_storage.set_cursor_values({RETRY_CURSOR: str(at)})
+    assert next_run(instance, "train", {"batch": "a"}, 2) == 2  # it looked, and there is no retry
+    add(instance, DagsterRunStatus.QUEUED, batch="a")
+    assert next_run(instance, "train", {"batch": "a"}, 2) is None
