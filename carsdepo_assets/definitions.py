@@ -3,7 +3,6 @@
 import dagster as dg
 
 from carsdepo_assets.alerts import sensors as alert_sensors
-from carsdepo_assets.alerts import waiting_sensor
 from carsdepo_assets.business import assets as business
 from carsdepo_assets.business import sensors as business_sensors
 from carsdepo_assets.compute import redacted_errors
@@ -67,7 +66,7 @@ def defs() -> dg.Definitions:
             alert_sensors.failed_runs,
             alert_sensors.release_news,
             alert_sensors.service_health,
-            waiting_sensor.waiting_runs,
+            alert_sensors.waiting_runs,
         ],
         schedules=[business_sensors.kpis_every_morning],
         resources=resources(Settings.read()),

@@ -117,12 +117,11 @@ def _toml(layer: Layer) -> dict[str, Any]:
     named = f" {FILE_VARIABLE} names it." if layer.required else ""
     try:
         if path.is_symlink() and not path.exists():  # not as if it were absent: its thresholds would be gone unsaid
-            raise PolicyError(
-                f"{path}: a link to {path.readlink()}, which is not there. Mend or remove the link.{named}"
-            )
-        if path.exists() and not path.is_file():
-            raise PolicyError(f"{path}: no regular file. Put a file of TOML there, or nothing.{named}")
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' Notepad begins files with a mark
+            problem = f"a link to {path.readlink()}, which is not there. Mend or remove the link."
+        elif path.exists() and not path.is_file():
+            problem = "no regular file. Put a file of TOML there, or nothing."
+        else:
+            return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' Notepad begins files with a mark
     except (FileNotFoundError, NotADirectoryError):
         if layer.required:
             raise PolicyError(
@@ -130,11 +129,12 @@ def _toml(layer: Layer) -> dict[str, Any]:
             ) from None
         return {}
     except OSError as error:
-        raise PolicyError(f"{path}: cannot be read: {error.strerror}.{named}") from error
+        problem = f"cannot be read: {error.strerror}."
     except RecursionError:
-        raise PolicyError(f"{path}: not a policy: its values are nested too deeply.") from None
+        problem = "not a policy: its values are nested too deeply."
     except ValueError as error:  # of TOML, of UTF-8, of a number with thousands of digits
-        raise PolicyError(f"{path}: not TOML: {error}. Correct the line it names.") from error
+        problem = f"not TOML: {error}. Correct the line it names."
+    raise PolicyError(f"{path}: {problem}{named}")
 
 
 def _merge(

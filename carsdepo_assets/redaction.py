@@ -38,8 +38,7 @@ _READ = (*_WHOLE, *_TOKEN_URLS, *_URLS)
 HIDDEN = "***"
 SHORTEST = 6  # characters: what is shorter stands in texts by chance, and is not looked for
 # A password with a raw / ? or # is no valid URL and is met all the same: all up to the last @ is taken for it.
-_USERINFO = re.compile(r"(?<=://)\S*@")
-_WRITTEN = re.compile(r"(?P<scheme>[A-Za-z][\w.+-]*)://(?P<user>\S*)@")
+_USERINFO = re.compile(r"(?<=://)\S*(?=@)")
 
 
 def environment(env: Mapping[str, str], needed: tuple[str, ...] = ()) -> dict[str, str]:
@@ -52,12 +51,12 @@ def has_credentials(url: str) -> bool:
     parts = urlsplit(url)
     if parts.scheme == "s3":
         return ":" in parts.netloc or "@" in parts.netloc
-    return bool(parts.scheme) and _WRITTEN.match(url) is not None
+    return bool(parts.scheme) and _USERINFO.search(url) is not None
 
 
 def without_credentials(url: str) -> str:
     """The URL for people: its user and password hidden."""
-    return _USERINFO.sub(f"{HIDDEN}@", url)
+    return _USERINFO.sub(HIDDEN, url)
 
 
 def redact(text: str, env: Mapping[str, str] | None = None) -> str:
@@ -156,8 +155,8 @@ def _of_url(url: str, *, tokens: bool) -> Iterator[str]:
     if not parts.scheme:
         return
     user, _, address = parts.netloc.rpartition("@")
-    written = _WRITTEN.match(url)
-    for one in {user, written["user"]} if written is not None else {user}:
+    written = _USERINFO.search(url)
+    for one in {user, written[0]} if written is not None else {user}:
         name, _, password = one.partition(":")
         yield from _spellings(password)
         if one:

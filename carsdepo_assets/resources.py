@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
+from carsdepo_assets.certificates import trusted
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.policy_layers import Layer, load_policy
 from carsdepo_assets.redaction import redact
@@ -80,14 +79,6 @@ class SilentService(NoService):
 _CONNECT_S, _ANSWER_S = 5.0, 20.0
 
 
-@functools.cache
-def _certificates() -> ssl.SSLContext:
-    """Read once: a health check waits longer for the reading of all certificates than for its answer."""
-    import httpx
-
-    return httpx.create_ssl_context()
-
-
 class ServicesResource(dg.ConfigurableResource):
     """Where the inspection service of each stage answers."""
 
@@ -108,7 +99,7 @@ class ServicesResource(dg.ConfigurableResource):
         try:
             limits = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S)
             url = f"{self.url(stage)}/healthz"
-            answer = httpx.get(url, headers=self.headers(), timeout=limits, verify=_certificates())
+            answer = httpx.get(url, headers=self.headers(), timeout=limits, verify=trusted())
             answer.raise_for_status()
             said = answer.json()
         except httpx.ReadTimeout as error:

@@ -132,6 +132,7 @@ def test_a_port_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "CARSDEPO_STAGING_PORT='80O1'" in result.stderr
 
 
+@pytest.mark.slow
 def test_an_mlflow_that_does_not_answer_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("CARSDEPO_MLFLOW", "http://user:secret-word@127.0.0.1:1")

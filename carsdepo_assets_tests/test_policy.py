@@ -127,15 +127,19 @@ def test_errors_name_file_and_key(tmp_path: Path, text: str, words: str) -> None
 
 @pytest.mark.parametrize(
     ("what", "words"),
-    [("folder", "no regular file"), ("pipe", "no regular file"), ("dangling link", "which is not there")],
+    [
+        ("folder", "no regular file."),
+        ("pipe", "no regular file."),
+        ("dangling link", "a link to gone, which is not there."),
+    ],
 )
 @pytest.mark.parametrize("named", [False, True])
 def test_what_is_no_file_is_said_and_never_waited_for(tmp_path: Path, what: str, words: str, named: bool) -> None:
     path = tmp_path / "carsdepo.toml"
     {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "dangling link": lambda: path.symlink_to("gone")}[what]()
-    with pytest.raises(PolicyError, match=words) as error:
+    with pytest.raises(PolicyError) as error:
         load_policy([Layer(path, required=named)])
-    assert str(error.value).startswith(f"{path}: ")
+    assert str(error.value).startswith(f"{path}: {words}")
     assert ("CARSDEPO_POLICY" in str(error.value)) == named
 
 

@@ -22,7 +22,7 @@ from benchmarks.soak.feeding import FIRST, Feeding
 from benchmarks.soak.processes import Killer, Memory, mine
 from benchmarks.soak.supervisor import Platform
 from benchmarks.soak.verdict import breaches, outstanding, runs
-from carsdepo_assets.commands.pipeline import dagster_instance
+from carsdepo_assets.commands.instances import dagster_instance
 from carsdepo_assets.environments import resources
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.settings import Settings

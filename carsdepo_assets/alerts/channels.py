@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
+from carsdepo_assets.certificates import trusted
+
 Severity = Literal["info", "warning", "critical"]
 LOGGER = "carsdepo.alerts"
 _TIMEOUT_S = 5.0
@@ -80,7 +82,7 @@ class Webhook:
             if attempt:
                 time.sleep(self.pause_s * attempt)
             try:
-                answer = httpx.post(self.url, json=body, timeout=self.timeout_s)
+                answer = httpx.post(self.url, json=body, timeout=self.timeout_s, verify=trusted())
             except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
                 raise ChannelError("not an http(s) URL; see CARSDEPO_ALERT_WEBHOOK") from error
             except httpx.TransportError as error:

@@ -77,18 +77,22 @@ def monthly(
     months = rows[column].dt.strftime("%Y-%m")
     # Periods know no zone; the months are already those of UTC.
     between = pd.period_range(months.min(), months.max(), freq="M").strftime("%Y-%m")
+    by_month = {str(month): part for month, part in rows.groupby(months)}
     points: list[Point] = []
     for month in between:
-        part = rows[months == month]
-        begins = pd.Timestamp(f"{month}-01", tz="UTC")
+        if month not in by_month:
+            points.append(Point(month, None, 0))
+            continue
+        part = by_month[month]
         live = None if live_since is None else pd.Timestamp(live_since)
-        is_old = part[column] < (begins if live is None else live)
-        if live is not None and is_old.any() and not is_old.all():
-            old, new = part[is_old], part[~is_old]
-            points.append(Point(f"{month}, before", *figure(old), _between(begins, live)))
-            points.append(Point(f"{month}, since", *figure(new), _between(live, new[column].max())))
+        if live is None or not part[column].min() < live <= part[column].max():
+            points.append(Point(month, *figure(part)))
         else:
-            points.append(Point(month, *(figure(part) if len(part) else (None, 0))))
+            old, new = part[part[column] < live], part[part[column] >= live]
+            points.append(
+                Point(f"{month}, before", *figure(old), _between(pd.Timestamp(f"{month}-01", tz="UTC"), live))
+            )
+            points.append(Point(f"{month}, since", *figure(new), _between(live, new[column].max())))
     return tuple(points)
 
 

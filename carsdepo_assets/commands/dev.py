@@ -13,7 +13,7 @@ from typing import BinaryIO
 from carsdepo_assets import redaction
 from carsdepo_assets.commands.code_servers import restart_dead_code_servers
 from carsdepo_assets.commands.doctor import port_is_free
-from carsdepo_assets.commands.pipeline import make_databases
+from carsdepo_assets.commands.instances import make_databases
 from carsdepo_assets.commands.services import STAGES, command, end_all
 from carsdepo_assets.settings import Settings
 

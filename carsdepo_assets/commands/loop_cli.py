@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 from pathlib import Path
@@ -31,6 +30,15 @@ from carsdepo_assets.commands.options import (
 from carsdepo_assets.commands.progress import watch_on
 from carsdepo_assets.commands.terminal import log_of, quietly
 from carsdepo_assets.settings import Settings
+
+_FIGURES = {
+    "map50": "mAP@.5",
+    "map75": "mAP@.75",
+    "map50_95": "mAP@.5:.95",
+    "f1": "F1",
+    "map50_low": "mAP@.5, 95 % interval from",
+    "map50_high": "mAP@.5, 95 % interval to",
+}
 
 
 def _show(loop: Any, settings: Settings, *, own_lake: bool = False) -> None:
@@ -103,7 +111,7 @@ def demo(
     if data is not None:
         if not data.is_dir():
             raise typer.BadParameter(f"{data} is not a folder", param_hint="--data")
-        place = home or read_settings(None).home / "data" / home_name(data)
+        place = home or read_settings(None).home / "data" / whole_loop.home_name(data)
     if fast:  # its model and few photographs stay out of the lake that the whole loop works on
         place = read_settings(place).home / "fast"
     settings = read_settings(place, own_lake=apart)
@@ -179,22 +187,6 @@ def import_(
         loops.bring_in(pipeline, loop, folder, form, pairs, None, say, watch_on(out))
     for step in loop.steps:
         out.print(f"{step.name}: {step.outcome} ({step.seconds:.1f} s)", highlight=False, markup=False, soft_wrap=True)
-
-
-_FIGURES = {
-    "map50": "mAP@.5",
-    "map75": "mAP@.75",
-    "map50_95": "mAP@.5:.95",
-    "f1": "F1",
-    "map50_low": "mAP@.5, 95 % interval from",
-    "map50_high": "mAP@.5, 95 % interval to",
-}
-
-
-def home_name(folder: Path) -> str:
-    """Of the home below data/ for a folder of a user's: its name, and eight hex digits of where it lies."""
-    whole = folder.resolve()
-    return f"{whole.name}-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:8]}"
 
 
 def train(minutes: Minutes = None, steps: Steps = None, detector: DetectorName = None, home: Home = None) -> None:

@@ -88,9 +88,9 @@ def explained() -> Iterator[None]:
             err.print(escape(redact(note)), highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     except _of_mlflow() as error:
-        said = redact(str(error)).partition("\n")[0]
+        message = redact(str(error)).partition("\n")[0]
         advice = "Look whether what CARSDEPO_MLFLOW names is up and lets you in."
-        err.print(f"[bold red]Error:[/] MLflow: {escape(said)} {advice}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]Error:[/] MLflow: {escape(message)} {advice}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from carsdepo_assets.commands.instances import dagster_instance
 from carsdepo_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -169,24 +170,6 @@ class Pipeline:
             self.instance.add_dynamic_partitions(partitions, [batch])
             self.run(f"ingest_{kind}", partition=batch)
         return waiting
-
-
-@contextmanager
-def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The instance of settings.home. One process at a time makes its databases: of two, one would fail."""
-    import dagster as dg
-
-    folder = str(settings.dagster_home())
-    with FileLock(settings.home / ".dagster.lock"):
-        opened = dg.DagsterInstance.from_config(folder)
-    with opened as instance:
-        yield instance
-
-
-def make_databases(settings: Settings) -> None:
-    """Makes the instance's databases where there are none, so that servers that start together find them."""
-    with dagster_instance(settings) as instance:
-        instance.get_runs_count()
 
 
 @contextmanager

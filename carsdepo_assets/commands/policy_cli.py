@@ -32,10 +32,10 @@ def show(as_json: AsJson = False, home: Home = None) -> None:
         values = [vars(entry) for entry in entries(layered)]
         print_json({"digest": layered.policy.digest(), "files": files, "values": values})
         return
-    found = entries(layered)
-    changed = [entry for entry in found if entry.source != BUILT_IN]
-    _print(f"Policy {layered.policy.digest()}: {len(changed)} of {len(found)} values are set by a file.")
-    for title, part in (("Set by a file", changed), ("Built in", [e for e in found if e.source == BUILT_IN])):
+    in_force = entries(layered)
+    changed = [entry for entry in in_force if entry.source != BUILT_IN]
+    _print(f"Policy {layered.policy.digest()}: {len(changed)} of {len(in_force)} values are set by a file.")
+    for title, part in (("Set by a file", changed), ("Built in", [e for e in in_force if e.source == BUILT_IN])):
         if part:
             _print(f"\n[bold]{title}[/]")
         for entry in part:

@@ -77,7 +77,8 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     if found["training"]:
         rows.append(("training", found["training"]["text"]))
     rows += _training_trouble(found["training_trouble"])
-    rows.append(("answers", f"{found['answers']:,}, beside {found['checks_at_staging']:,} checks at staging"))
+    checks = f", beside {found['checks_at_staging']:,} checks at staging" if found["checks_at_staging"] else ""
+    rows.append(("answers", f"{found['answers']:,}{checks}"))
     rows.append(("dataset", found["dataset"] or "none yet"))
     for model in found["models"]:
         figure = "" if model["map50"] is None else f", mAP@.5 {model['map50']:.3f}"

@@ -76,13 +76,19 @@ def run(
     return loop
 
 
+def home_name(folder: Path) -> str:
+    """Of the home below data/ for a folder of a user's: its name, and eight hex digits of where it lies."""
+    whole = folder.resolve()
+    return f"{whole.name}-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:8]}"
+
+
 def _listing(folder: Path) -> str:
-    """How many files a folder has, and a digest of their names and sizes: with other files it is another demo."""
+    """A folder's number of files, and a digest of their names and sizes: with other files it is another demo."""
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     digest = hashlib.sha256()
     for path in files:
         digest.update(os.fsencode(path.relative_to(folder)) + b"\0" + str(path.stat().st_size).encode() + b"\n")
-    return f"{len(files)} files ({digest.hexdigest()[:12]})"
+    return f"{len(files)} ({digest.hexdigest()[:12]})"
 
 
 def _write_policy(settings: Settings, say: Callable[[str], None]) -> None:

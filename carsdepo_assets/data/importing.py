@@ -270,8 +270,8 @@ def _coco_classes(contents: _Contents) -> tuple[dict[str, str], Counter[str]]:
     used: Counter[str] = Counter()
     for path in contents.labels.values():
         document = _document(path)
-        if document is None:  # changed since it was found
-            continue
+        if document is None:
+            raise ImportRefused(f"{path}: it changed while it was read. Run the import again when it is whole.")
         for part, needed in (("categories", {"id", "name"}), ("annotations", set()), ("images", set())):
             if not isinstance(document[part], list) or not all(
                 isinstance(one, dict) and needed <= one.keys() for one in document[part]

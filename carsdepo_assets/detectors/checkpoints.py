@@ -21,12 +21,10 @@ from carsdepo_assets.detectors.base import Recipe, TrainingSet
 
 WEIGHTS_FORMAT = "carsdepo-weights-1"
 CHECKPOINT_FORMAT = "carsdepo-checkpoint-2"
-
-
-logger = logging.getLogger(__name__)
-
 # What torch raises of bytes that it cannot read as tensors.
 _TORN = (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, UnicodeDecodeError, ValueError, KeyError)
+
+logger = logging.getLogger(__name__)
 
 
 class DetectorError(ValueError):

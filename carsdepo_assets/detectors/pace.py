@@ -77,10 +77,12 @@ class Pace:
         if self._first is not None and self.taken - self._first[1] > 1:
             seconds, steps = self._first
             left = max(0, planned_steps - self.taken) * (self.spent() - seconds) / (self.taken - steps - 1)
-        if self.minutes is not None and (left is not None or self.steps is None):  # beside steps they are a far cap
-            budget = max(0.0, self.minutes * 60 - self.spent())
-            left = budget if left is None else min(left, budget)
-        return left
+        if self.minutes is None:
+            return left
+        budget = max(0.0, self.minutes * 60 - self.spent())
+        if left is None:  # beside planned steps the minutes are a far cap, and no forecast
+            return budget if self.steps is None else None
+        return min(left, budget)
 
     @contextmanager
     def validating(self) -> Iterator[None]:

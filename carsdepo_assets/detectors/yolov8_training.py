@@ -71,13 +71,12 @@ class YoloTraining(DetectionTrainer):
         return -(-int(self.args.imgsz) // 32) * 32
 
     def final_state(self) -> dict[str, torch.Tensor]:
-        """The averaged weights after the last epoch, each laid out as torch lays out by default."""
+        """The averaged weights after the last epoch."""
         if self.ema is None:
             assert self.from_checkpoint is not None
             state: dict[str, torch.Tensor] = self.from_checkpoint["ema"]
-        else:
-            state = self.ema.ema.state_dict()
-        return {name: value.contiguous() for name, value in state.items()}
+            return state
+        return dict(self.ema.ema.state_dict())
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = False) -> DetectionModel:
         """YOLOv8n; of the initial weights those whose shapes fit (a head of other classes starts at random)."""

@@ -104,6 +104,7 @@ def _recipes(lake: Lake, policy: Policy) -> list[dict[str, Any]]:
     version = latest(lake)
     n_train = 0 if version is None else read_manifest(lake, version)["split"].to_pylist().count("train")
     rules = policy.training
+    family = _family(lake)
     longer = {"minutes": 3 * rules.minutes} if rules.steps is None else {"steps": 3 * rules.steps}
     tries: tuple[tuple[str, dict[str, Any]], ...] = (
         (f"As now, with the queue's labels beside the {n_train} training photographs there are", {}),
@@ -111,7 +112,7 @@ def _recipes(lake: Lake, policy: Policy) -> list[dict[str, Any]]:
         *(
             (f"Another family of detector, {name}: judged on the same photographs, in both lights", {"detector": name})
             for name in NAMES
-            if name != _family(lake)
+            if name != family
         ),
     )
     return [{"why": why, "train": {"ops": {"recipe": {"config": config}}}} for why, config in tries]

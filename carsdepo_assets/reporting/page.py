@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 BASE = Path(__file__).parent
-_URL = re.compile(r"(https?://[^\s<>\"']*[^\s<>\"'.,;:!?)])")
-_OWN_PAGE = re.compile(r"https?://[^/]+(/(?:reports|models|predictions|queues)/.*)")
+_OWN_PAGE = re.compile(r'href="https?://[^/"]+(?=/(?:reports|models|predictions|queues)/)')
 GATE_SLOT = "<!-- the verdict of the promotion gate -->"  # of an evaluation: the site writes what is known by now
 
 
@@ -60,10 +59,7 @@ def linked(text: str) -> str:
 
     A page of this site is linked without its host: what was written down once may name a port that is no longer used.
     """
-    from markupsafe import Markup, escape
+    from jinja2.utils import urlize
+    from markupsafe import Markup
 
-    parts = _URL.split(text)
-    for i in range(1, len(parts), 2):
-        own = _OWN_PAGE.fullmatch(parts[i])
-        parts[i] = Markup('<a href="{}">{}</a>').format(own[1] if own else parts[i], parts[i])
-    return Markup("").join(part if isinstance(part, Markup) else escape(part) for part in parts)
+    return Markup(_OWN_PAGE.sub('href="', urlize(text)))

@@ -5,27 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from carsdepo_assets.sample.casting import CLEAN_SHARE, LIGHT_MIX, draw_car
 from carsdepo_assets.sample.render import RenderedPhoto, photographs
 from carsdepo_assets.sample.scene import LIGHTS, Car, LightName
+from carsdepo_assets.sample.workers import pool_of
 
 Progress = Callable[[int, int], None]  # photographs rendered so far, and in all
 MANY = 100  # photographs, from which on processes save more than the two seconds that they take to start
@@ -93,7 +86,7 @@ def write_sample(
     tell: Progress = progress or _silent
     tell(0, n_images)
     cars, counts = zip(*planned, strict=True)
-    with _killed_workers_said(), _one_thread_a_call(), _pool(workers, n_images) as pool:
+    with pool_of(workers, processes=n_images >= MANY) as pool:
         for car, made in zip(cars, pool.map(partial(_write_car, folder), cars, counts), strict=True):
             scenes.append({"car": car.parameters(), "photographs": [scene for _, scene, _ in made]})
             for row, _, count in made:
@@ -120,61 +113,6 @@ def _on(day: date | None, car: Car) -> Car:
 
 def _silent(_rendered: int, _total: int) -> None:
     """Nobody watches."""
-
-
-@contextmanager
-def _pool(workers: int, n_images: int) -> Iterator[Executor]:
-    """Workers that, when the block fails, finish what they have begun and leave the rest.
-
-    Threads wait for each other half of the time: rendering is many short NumPy calls, which hold the interpreter's
-    lock between them. Processes are spawned, since a fork of a process with threads may stand still.
-    """
-    pool: Executor
-    if workers > 1 and n_images >= MANY:
-        spawn = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_process)
-    else:
-        pool = ThreadPoolExecutor(max(1, workers))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _killed_workers_said() -> Iterator[None]:
-    try:
-        yield
-    except BrokenProcessPool as error:
-        raise OSError(
-            "A process that rendered photographs was killed, as a machine short of memory does. "
-            "Run the same command again: it renders these photographs anew."
-        ) from error
-
-
-def _begin_process() -> None:
-    """In a worker process: one thread, no trace of its own after Ctrl-C, and no life after its parent's."""
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends the pool
-    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-    os._exit(1)
-
-
-@contextmanager
-def _one_thread_a_call() -> Iterator[None]:
-    """OpenCV's own threads would fight with ours over the cores."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 def _mix(lights: Mapping[str, float] | LightName | None) -> dict[str, float]:

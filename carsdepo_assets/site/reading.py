@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, get_args
 
+import pyarrow.compute as pc
+
+from carsdepo_assets.certificates import trusted
 from carsdepo_assets.lake.datasets import latest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.queues import QueueState, queue_state
@@ -179,7 +182,7 @@ def ask_service(settings: Settings, timeout_s: float = 1.0) -> Health:
         import httpx
 
         try:
-            answer = httpx.get(f"{settings.service_url(stage)}/healthz", timeout=timeout_s)
+            answer = httpx.get(f"{settings.service_url(stage)}/healthz", timeout=timeout_s, verify=trusted())
             said = answer.json() if answer.is_success else None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             return None
@@ -193,9 +196,9 @@ def overview(lake: Lake, tracking: Tracking | None, policy: Policy, health: Heal
     history, known = events(lake), known_versions(tracking)
     stages: tuple[Stage, ...] = get_args(Stage)
     live = served(history, "production")
-    answered = lake.read("inferences", columns=["stage", "source"]).to_pydict()
-    pairs = zip(answered["stage"], answered["source"], strict=True)
-    checks = sum(stage == "staging" and source == CHECKS_SOURCE for stage, source in pairs)
+    answered = lake.read("inferences", columns=["stage", "source"])
+    of_checks = pc.and_(pc.equal(answered["stage"], "staging"), pc.equal(answered["source"], CHECKS_SOURCE))
+    checks = pc.sum(of_checks).as_py() or 0
     return Overview(
         at=datetime.now(UTC),
         stages=tuple(Serving(s, served(history, s), health(s)) for s in reversed(stages)),
@@ -208,7 +211,7 @@ def overview(lake: Lake, tracking: Tracking | None, policy: Policy, health: Heal
         photographs=lake.read("images", columns=["image_id"]).num_rows,
         labelled=len(lake.read("annotations", columns=["image_id"])["image_id"].unique()),
         labels=learning(lake, policy, history),
-        answers=len(answered["stage"]) - checks,
+        answers=answered.num_rows - checks,
         checks=checks,
         barred=barred(history),
         dataset=latest(lake),

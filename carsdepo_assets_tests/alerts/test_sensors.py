@@ -93,7 +93,7 @@ def test_a_run_that_never_began_is_told_of_with_the_reason(lake: Lake) -> None:
     """Its last event says only "marked as failed from outside"."""
     with dg.DagsterInstance.ephemeral() as instance:
         run = instance.create_run_for_job(breaking)
-        error = SerializableErrorInfo("the code server took longer than 300 s\n", [], "Timeout")
+        error = SerializableErrorInfo("the code server took longer than 300 s\n\nStack Trace:\n  ...", [], "Timeout")
         instance.report_engine_event("Could not start the run.", run, EngineEventData(error=error))
         instance.report_engine_event("Noted afterwards.", run, EngineEventData())
         instance.report_run_failed(run)
@@ -103,7 +103,8 @@ def test_a_run_that_never_began_is_told_of_with_the_reason(lake: Lake) -> None:
         ).for_run_failure()
         failed_runs(context)
     (row,) = lake.read("alerts").to_pylist()
-    assert row["body"].startswith("run: Could not start the run. the code server took longer than 300 s\n")
+    told = "run: This run has been marked as failed from outside the execution context."
+    assert row["body"].startswith(f"{told} Could not start the run. the code server took longer than 300 s\n")
 
 
 @contextmanager

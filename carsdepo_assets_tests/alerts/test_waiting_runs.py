@@ -11,8 +11,8 @@ import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
 from carsdepo_assets.alerts.resources import AlertsResource
+from carsdepo_assets.alerts.sensors import waiting_now, waiting_runs
 from carsdepo_assets.alerts.waiting_runs import Holder, WaitingRun, alert_of
-from carsdepo_assets.alerts.waiting_sensor import waiting_now, waiting_runs
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.resources import LakeResource, PolicyResource
 from carsdepo_assets_tests.compute.a_run import instance_in

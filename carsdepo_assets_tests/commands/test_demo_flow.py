@@ -13,7 +13,6 @@ import pytest
 
 from carsdepo_assets.commands import demo, releasing, second_half, traffic, whole_loop
 from carsdepo_assets.commands.demo import Loop
-from carsdepo_assets.commands.loop_cli import home_name
 from carsdepo_assets.commands.memo import Memo
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError, Tick
 from carsdepo_assets.commands.progress import Advance, unwatched
@@ -191,13 +190,13 @@ def test_folders_of_one_name_and_folders_that_changed_are_demos_of_their_own(tmp
     one, two = tmp_path / "a" / "photos", tmp_path / "b" / "photos"
     for folder in (one, two):
         folder.mkdir(parents=True)
-    assert home_name(one) != home_name(two)
-    assert home_name(one).startswith("photos-")
-    assert home_name(one) == home_name(tmp_path / "a" / "." / "photos")
+    assert whole_loop.home_name(one) != whole_loop.home_name(two)
+    assert whole_loop.home_name(one).startswith("photos-")
+    assert whole_loop.home_name(one) == whole_loop.home_name(tmp_path / "a" / "." / "photos")
     seen = []
     for name, data in (("a.jpg", b"1"), ("b.jpg", b"2"), ("b.jpg", b"22")):
         (one / name).write_bytes(data)
         seen.append(whole_loop._listing(one))
     assert len(set(seen)) == 3
     assert whole_loop._listing(one) == seen[-1]
-    assert seen[0].startswith("1 files (")
+    assert seen[0].startswith("1 (")

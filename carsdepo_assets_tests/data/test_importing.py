@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from carsdepo_assets.data import importing
 from carsdepo_assets.data.batches import plan_batches, read_manifest
 from carsdepo_assets.data.importing import ImportRefused, import_folder
 from carsdepo_assets.data.ingest import build_images, ingest_uploads
@@ -299,3 +300,13 @@ def test_class_names_in_another_encoding_are_named(lake: Lake, tmp_path: Path) -
     folder = cars(tmp_path / "cars", **{"classes.txt": "kratzer\nbeule-ä\n".encode("latin-1")})
     with pytest.raises(ImportRefused, match=r"classes\.txt: not UTF-8"):
         import_folder(lake, folder, "yolo", {"0": "scratch"}, RULES, NOW)
+
+
+def test_coco_that_changes_while_it_is_read_is_refused(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path / "cars", {"images/a.jpg": photograph(1), "x.json": "[]"})
+    monkeypatch.setattr(importing, "_is_coco", lambda path: True)
+    with pytest.raises(ImportRefused, match=r"x\.json: it changed while it was read"):
+        import_folder(lake, folder, "coco", {}, RULES, NOW)
+    assert raw(lake) == []

@@ -21,7 +21,7 @@ import psutil
 import pytest
 from PIL import Image, ImageOps
 
-from carsdepo_assets.sample import write
+from carsdepo_assets.sample import workers, write
 from carsdepo_assets.sample.casting import CLEAN_SHARE, draw_car
 from carsdepo_assets.sample.render import RenderedPhoto
 from carsdepo_assets.sample.scene import DENT, LIGHTS, SCRATCH, Car
@@ -144,7 +144,7 @@ def test_what_stops_a_rendering_leaves_the_cars_not_begun(tmp_path: Path, monkey
             raise KeyboardInterrupt
 
     monkeypatch.setattr(write, "_write_car", write_car)
-    monkeypatch.setattr(write, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(workers, "ThreadPoolExecutor", Pool)
     cars = len(list(plan(40, 4, None, CLEAN_SHARE)))
     with pytest.raises(KeyboardInterrupt):
         write_sample(tmp_path, 40, seed=4, workers=1, progress=interrupt)

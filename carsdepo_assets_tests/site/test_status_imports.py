@@ -15,9 +15,11 @@ HEAVY = ("mlflow", "sqlalchemy", "duckdb", "dagster", "torch", "cv2", "matplotli
 def test_status_imports_nothing_heavy(filled: a_lake.Filled) -> None:
     code = (
         "import json, sys, pathlib\n"
-        "from carsdepo_assets.commands.status import read_status\n"
+        "from rich.console import Console\n"
+        "from carsdepo_assets.commands.status import read_status, show\n"
         "from carsdepo_assets.settings import Settings\n"
         "state = read_status(Settings.read({}, home=pathlib.Path(sys.argv[1])))\n"
+        "show(state, Console(file=open('/dev/null', 'w')))\n"
         f"print(json.dumps([len(state['models']), [m for m in {HEAVY!r} if m in sys.modules]]))"
     )
     home = filled.lake.url.removesuffix("/lake")

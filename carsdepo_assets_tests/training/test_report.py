@@ -131,6 +131,7 @@ def test_the_floor_for_registration_is_no_verdict_on_a_release(usual: report.Rep
     assert '<div class="verdict">' not in html
     assert "decided by the promotion gate, whose verdict this page does not know" in _Page(html).text
     assert html.count(GATE_SLOT) == 1
+    assert 'class="verdict failed"' not in html
 
 
 def test_foreign_text_is_escaped(usual: report.ReportInput) -> None:
