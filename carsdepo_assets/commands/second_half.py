@@ -18,6 +18,7 @@ from carsdepo_assets.commands.memo import Memo
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 from carsdepo_assets.commands.progress import Watch
 from carsdepo_assets.commands.traffic import Traffic
+from carsdepo_assets.commands.traffic_ahead import TrafficAhead
 from carsdepo_assets.settings import plain
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ CLIENTS = 8  # at once
 
 @dataclass(frozen=True)
 class Parts:
-    """What every step needs. rendered: on the sample, not on a user's own photographs."""
+    """What every step needs. rendered: on the sample, not on a user's own photographs. ahead: writes the traffic."""
 
     pipeline: Pipeline
     lake: Lake
@@ -42,6 +43,7 @@ class Parts:
     say: Say
     watch: Watch
     rendered: bool
+    ahead: TrafficAhead
 
 
 def run(parts: Parts, windows: list[Traffic], *, minutes: float | None, detector: str | None) -> None:
@@ -159,10 +161,10 @@ def traffic(parts: Parts, window: Traffic) -> str | None:
 
 
 def prepare(parts: Parts, window: Traffic) -> None:
-    """Renders a window (or darkens a user's photographs), when it is needed and not before."""
+    """Waits for a window's photographs, which are rendered (or darkened out of a user's own) beside the loop."""
     with parts.loop.step(f"traffic {window.name}", parts.say) as step:
         with parts.watch("rendering" if parts.rendered else "darkening", "photographs") as advance:
-            stood = not window.write(advance)
+            stood = not parts.ahead.await_window(window.name, advance)
         count = sum(1 for _ in (window.folder / "images").iterdir())
         step.outcome = f"{count} photographs, {window.title}{' (reused)' if stood else ''}"
 

@@ -13,6 +13,7 @@ from carsdepo_assets.commands.memo import Memo
 from carsdepo_assets.commands.pipeline import Pipeline
 from carsdepo_assets.commands.progress import Watch, unwatched
 from carsdepo_assets.commands.services import running
+from carsdepo_assets.commands.traffic_ahead import written_ahead
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.objects import write_atomic
 from carsdepo_assets.policy_layers import FILE_NAME
@@ -71,8 +72,10 @@ def run(
             windows = traffic.rendered(settings.home)
         else:
             windows = traffic.darkened(settings.home, folder, settings.policy().data, loop.class_ids)
-        parts = second_half.Parts(pipeline, Lake.open(settings.lake), loop, memo, say, watch, rendered=folder is None)
-        second_half.run(parts, windows, minutes=minutes, detector=detector)
+        with written_ahead(windows) as ahead:  # not before the first training is done: it needs both cores
+            lake = Lake.open(settings.lake)
+            parts = second_half.Parts(pipeline, lake, loop, memo, say, watch, rendered=folder is None, ahead=ahead)
+            second_half.run(parts, windows, minutes=minutes, detector=detector)
     return loop
 
 

@@ -83,6 +83,7 @@ def ultralytics() -> ModuleType:
     os.environ.update(YOLO_CONFIG_DIR=str(folder), YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false")
     unset = "OMP_NUM_THREADS" not in os.environ
     import torch  # noqa: F401  before ultralytics, which would have it start with a single thread
+    import torchvision  # noqa: F401  ultralytics suppresses boxes by its kernel if it is loaded, else by a Python loop
     import ultralytics as module
 
     if unset:

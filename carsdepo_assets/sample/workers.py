@@ -26,6 +26,8 @@ def pool_of(workers: int, *, processes: bool) -> Iterator[Executor]:
     if processes and workers > 1:
         spawn = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_process)
+        for _ in range(workers):  # they start while the caller still plans
+            pool.submit(_ready)
     else:
         pool = ThreadPoolExecutor(max(1, workers))
     before = cv2.getNumThreads()
@@ -40,6 +42,10 @@ def pool_of(workers: int, *, processes: bool) -> Iterator[Executor]:
     finally:
         pool.shutdown(cancel_futures=True)
         cv2.setNumThreads(before)
+
+
+def _ready() -> None:
+    """A task that only starts its process."""
 
 
 def _begin_process() -> None:

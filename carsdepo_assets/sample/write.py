@@ -79,14 +79,14 @@ def write_sample(
         raise ValueError(f"n_images {n_images} must be 1 or more, clean_share {clean_share} within 0..1")
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "labels").mkdir(parents=True, exist_ok=True)
-    planned = [(_on(day, car), count) for car, count in plan(n_images, seed, lights, clean_share)]
     rows: list[dict[str, Any]] = []
     scenes: list[dict[str, Any]] = []
     boxes = clean = 0
     tell: Progress = progress or _silent
     tell(0, n_images)
-    cars, counts = zip(*planned, strict=True)
     with pool_of(workers, processes=n_images >= MANY) as pool:
+        planned = [(_on(day, car), count) for car, count in plan(n_images, seed, lights, clean_share)]
+        cars, counts = zip(*planned, strict=True)
         for car, made in zip(cars, pool.map(partial(_write_car, folder), cars, counts), strict=True):
             scenes.append({"car": car.parameters(), "photographs": [scene for _, scene, _ in made]})
             for row, _, count in made:
