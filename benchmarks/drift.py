@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from carsdepo_assets.demo.sample.casting import LIGHT_MIX
+from carsdepo_assets.demo.sample.render import photographs
+from carsdepo_assets.demo.sample.write import encode, plan
 from carsdepo_assets.imaging.decode import decode
 from carsdepo_assets.imaging.features import features
-from carsdepo_assets.lake import profiles
-from carsdepo_assets.monitoring.drift import measure
+from carsdepo_assets.monitoring.drift.feature_sample import Sample
+from carsdepo_assets.monitoring.drift.test import measure
 from carsdepo_assets.monitoring.features import IMAGE
-from carsdepo_assets.monitoring.sample import Sample
 from carsdepo_assets.policy import MonitoringPolicy
-from carsdepo_assets.sample.casting import LIGHT_MIX
-from carsdepo_assets.sample.render import photographs
-from carsdepo_assets.sample.write import encode, plan
+from carsdepo_assets.quality import profiles
 
 DAY = {name: share for name, share in LIGHT_MIX.items() if name != "night"}
 DAY_PHOTOGRAPHS, NIGHT_PHOTOGRAPHS = 600, 120

@@ -13,10 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from carsdepo_assets.sample.casting import CLEAN_SHARE
-from carsdepo_assets.sample.render import photographs
-from carsdepo_assets.sample.scene import DENT, SCRATCH
-from carsdepo_assets.sample.write import plan
+from carsdepo_assets.demo.sample.casting import CLEAN_SHARE
+from carsdepo_assets.demo.sample.render import photographs
+from carsdepo_assets.demo.sample.scene import DENT, SCRATCH
+from carsdepo_assets.demo.sample.write import plan
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.evaluation import evaluate
 

@@ -19,7 +19,7 @@ def run() -> list[dict[str, Any]]:
 
     from carsdepo_assets.detectors.catalogue import default_recipe
     from carsdepo_assets.detectors.checkpoints import threads
-    from carsdepo_assets.detectors.faster_rcnn_model import build_model
+    from carsdepo_assets.detectors.faster_rcnn.model import build_model
 
     recipe = default_recipe("faster_rcnn", minutes=10, n_train=400, device="cpu", real=True)
     torch.set_num_threads(threads(None))

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from carsdepo_assets.detectors.evaluating import Scored
+from carsdepo_assets.evaluation.predict import Scored
 from carsdepo_assets.policy import GatePolicy, Policy
 from carsdepo_assets.release.gate import Verdict, judge
 from carsdepo_assets.scoring.boxes import Detections, Truth

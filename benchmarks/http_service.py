@@ -88,8 +88,8 @@ def _case(settings: Settings, size: int, runtime: str, bodies: list[bytes]) -> l
 def _put_model(lake: Lake, size: int) -> None:
     """Weights and graph in the lake, and the ledger's word that production serves them."""
     from carsdepo_assets.detectors.checkpoints import write_weights
-    from carsdepo_assets.detectors.onnx_export import onnx_graph
-    from carsdepo_assets.detectors.yolov8 import build_model
+    from carsdepo_assets.detectors.export.onnx_graph import onnx_graph
+    from carsdepo_assets.detectors.yolov8.detector import build_model
     from carsdepo_assets.registry import ledger
 
     names = ("scratch", "dent")
@@ -117,7 +117,7 @@ def _loader(runtime: Any) -> Load:
     """The graph without the parity that a release asks for: random weights find nothing to compare."""
 
     def load(lake: Lake, digest: str, policy: Policy) -> Loaded:
-        from carsdepo_assets.detectors.runtimes import graph_predictor
+        from carsdepo_assets.detectors.export.runtimes import graph_predictor
 
         card = read_card(lake, digest)
         return Loaded(graph_predictor(runtime, lake.get(GRAPH), card.detector, card.image_size, 1), card, runtime)

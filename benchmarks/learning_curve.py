@@ -36,8 +36,8 @@ class Unseen:
 
 
 def run() -> list[dict[str, Any]]:
-    from carsdepo_assets.commands import demo
     from carsdepo_assets.commands.pipeline import Pipeline
+    from carsdepo_assets.demo import train_loop
     from carsdepo_assets.lake.lake import Lake
 
     short = float(os.environ.get("CARSDEPO_BENCH_MINUTES", "2"))
@@ -45,11 +45,11 @@ def run() -> list[dict[str, Any]]:
     rows = []
     with temporary_home() as settings, Pipeline.open(settings) as pipeline:
         lake, policy = Lake.open(settings.lake), settings.policy()
-        demo.run(pipeline, None, minutes=short, detector="yolov8n", say=_say)
+        train_loop.run(pipeline, None, minutes=short, detector="yolov8n", say=_say)
         unseen = _render(settings.home / "unseen", settings.home / "sample")
         rows += _figures(lake, policy, unseen, f"{short:g} min", WANTED, "at least")
         if long > 0:
-            demo.train(pipeline, demo.Loop(), _say, minutes=long, detector="yolov8n")
+            train_loop.train(pipeline, train_loop.Loop(), _say, minutes=long, detector="yolov8n")
             rows += _figures(lake, policy, unseen, f"{long:g} min", TOO_EASY, "under")
     return rows
 
@@ -59,7 +59,7 @@ def _say(text: str) -> None:
 
 
 def _render(folder: Path, sample: Path) -> Unseen:
-    from carsdepo_assets.sample.write import write_sample
+    from carsdepo_assets.demo.sample.write import write_sample
 
     written = write_sample(folder, UNSEEN_PHOTOGRAPHS, UNSEEN_SEED)
     if written.boxes < LEAST_BOXES:
@@ -78,7 +78,7 @@ def _figures(
     lake: Lake, policy: Policy, unseen: Unseen, label: str, limit: float, relation: str
 ) -> list[dict[str, Any]]:
     """The curve, then the unseen photographs' figures, of the lake's current candidate."""
-    from carsdepo_assets.detectors.stored import load_model
+    from carsdepo_assets.detectors.catalogue import load_model
     from carsdepo_assets.lake.models import read_result
     from carsdepo_assets.scoring.bootstrap import bootstrap_map50
     from carsdepo_assets.scoring.evaluation import evaluate

@@ -32,8 +32,8 @@ def _photographs(sources: list[Path], target: Path, first: int) -> list[Path]:
 
 def run() -> list[dict[str, Any]]:
     from carsdepo_assets.commands.pipeline import Pipeline
+    from carsdepo_assets.demo.sample.write import write_sample
     from carsdepo_assets.imaging.pipeline import process_many
-    from carsdepo_assets.sample.write import write_sample
 
     with tempfile.TemporaryDirectory(prefix="carsdepo-bench-") as name, temporary_home() as settings:
         write_sample(Path(name), DISTINCT, 11)

@@ -21,8 +21,8 @@ def run() -> list[dict[str, Any]]:
     root = os.environ.get("CARSDEPO_REAL_DATA")
     if root is None:
         return [{"name": "skipped: CARSDEPO_REAL_DATA is not set", "value": None}]
-    from carsdepo_assets.commands import demo
     from carsdepo_assets.commands.pipeline import Pipeline
+    from carsdepo_assets.demo import train_loop
 
     folder = Path(root).resolve() / "cardamage"
     minutes = float(os.environ.get("CARSDEPO_BENCH_REAL_MINUTES", "10"))
@@ -31,7 +31,7 @@ def run() -> list[dict[str, Any]]:
     rows = []
     with temporary_home() as settings, Pipeline.open(settings) as pipeline:
         for family, minutes in trainings:
-            loop = demo.run(
+            loop = train_loop.run(
                 pipeline,
                 folder,
                 minutes=minutes,

@@ -22,12 +22,12 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from carsdepo_assets.sample import noise, write
-from carsdepo_assets.sample.camera import LONG, SHORT
-from carsdepo_assets.sample.casting import CLEAN_SHARE, INTAKE_MIX
-from carsdepo_assets.sample.render import photographs
-from carsdepo_assets.sample.scene import Car
-from carsdepo_assets.sample.write import encode, plan
+from carsdepo_assets.demo.sample import noise, write
+from carsdepo_assets.demo.sample.camera import LONG, SHORT
+from carsdepo_assets.demo.sample.casting import CLEAN_SHARE, INTAKE_MIX
+from carsdepo_assets.demo.sample.render import photographs
+from carsdepo_assets.demo.sample.scene import Car
+from carsdepo_assets.demo.sample.write import encode, plan
 
 PHOTOGRAPHS, SEED, TURNS, SAMPLE = 60, 5, 5, 200
 

@@ -38,7 +38,7 @@ def run() -> list[dict[str, Any]]:
 def _photograph(path: Path) -> Path:
     import cv2
 
-    from carsdepo_assets.sample.render import render_car
+    from carsdepo_assets.demo.sample.render import render_car
 
     rgb = cv2.resize(render_car(3, "day", clean=False)[0].rgb, (1280, 960), interpolation=cv2.INTER_CUBIC)
     cv2.imwrite(str(path), rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
@@ -47,7 +47,7 @@ def _photograph(path: Path) -> Path:
 
 def _exported(folder: Path, size: int) -> tuple[Any, str]:
     """A YOLOv8n of random weights that finds boxes: what is timed does not depend on what it learned."""
-    from carsdepo_assets.detectors.exports import export_model
+    from carsdepo_assets.detectors.export.export_model import export_model
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.policy import Policy
     from carsdepo_assets_tests.detectors.stored_models import photographs, store_model
@@ -59,8 +59,8 @@ def _exported(folder: Path, size: int) -> tuple[Any, str]:
 
 
 def _latencies(lake: Any, digest: str, size: int, photograph: Path) -> list[dict[str, Any]]:
-    from carsdepo_assets.detectors.export_card import RUNTIMES
-    from carsdepo_assets.detectors.runtimes import load_served
+    from carsdepo_assets.detectors.export.export_card import RUNTIMES
+    from carsdepo_assets.detectors.export.runtimes import load_served
     from carsdepo_assets.policy import Policy
 
     predictors = {name: load_served(lake, digest, Policy(), runtime=name).predictor for name in RUNTIMES}
@@ -97,8 +97,8 @@ def _decoded(photograph: Path) -> Any:
 
 def _ultralytics(lake: Any, digest: str, size: int, photograph: Path, score: float) -> Callable[[], int]:
     from carsdepo_assets.detectors.checkpoints import read_weights
-    from carsdepo_assets.detectors.ultralytics_settings import ultralytics
-    from carsdepo_assets.detectors.yolov8 import ARCHITECTURE, NMS_IOU, build_model
+    from carsdepo_assets.detectors.yolov8.detector import ARCHITECTURE, NMS_IOU, build_model
+    from carsdepo_assets.detectors.yolov8.ultralytics_settings import ultralytics
     from carsdepo_assets.lake.models import read_card, weights_path
 
     card = read_card(lake, digest)
@@ -133,7 +133,7 @@ def _interleaved(calls: dict[str, Callable[[], int]]) -> dict[str, list[float]]:
 
 def _starts(lake: Path, digest: str, photograph: Path) -> list[dict[str, Any]]:
     """A fresh process each: from its start to the first answer, and the most memory it held."""
-    from carsdepo_assets.detectors.export_card import RUNTIMES
+    from carsdepo_assets.detectors.export.export_card import RUNTIMES
 
     said: dict[str, dict[str, float]] = {}
     for name in RUNTIMES:
@@ -163,7 +163,7 @@ def _starts(lake: Path, digest: str, photograph: Path) -> list[dict[str, Any]]:
 
 def _answer(lake: str, digest: str, runtime: Any, photograph: str) -> int:
     """In the fresh process: prints the megabytes."""
-    from carsdepo_assets.detectors.runtimes import load_served
+    from carsdepo_assets.detectors.export.runtimes import load_served
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.policy import Policy
 

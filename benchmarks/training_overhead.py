@@ -26,7 +26,7 @@ NOT_ARGUMENTS = {"model", "task", "mode", "data", "save_dir", "project", "name",
 
 def run() -> list[dict[str, Any]]:
     """One uncounted training, then PAIRS rounds in alternating order."""
-    from carsdepo_assets.detectors.ultralytics_settings import ultralytics
+    from carsdepo_assets.detectors.yolov8.ultralytics_settings import ultralytics
 
     with temporary_home() as settings:
         os.environ.update(settings.variables())
@@ -90,23 +90,23 @@ def _rows(taken: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 def _dataset(settings: Any) -> str:
     """The rendered sample, ingested by the graph's own assets; the dataset's version."""
-    from carsdepo_assets.commands import demo
     from carsdepo_assets.commands.pipeline import Pipeline
     from carsdepo_assets.data.dataset import build_dataset
+    from carsdepo_assets.demo import train_loop
+    from carsdepo_assets.demo.sample.write import write_sample
     from carsdepo_assets.lake.lake import Lake
-    from carsdepo_assets.sample.write import write_sample
 
     sample = settings.home / "sample"
     write_sample(sample, PHOTOGRAPHS, SEED)
     with Pipeline.open(settings) as pipeline:
-        demo.bring_in(pipeline, demo.Loop(), sample, "yolo", {}, "sample", lambda text: None)
+        train_loop.bring_in(pipeline, train_loop.Loop(), sample, "yolo", {}, "sample", lambda text: None)
     return str(build_dataset(Lake.open(settings.lake), settings.policy(), datetime.now(UTC)).version)
 
 
 def _yolo_folder(settings: Any, dataset: str, folder: Path) -> str:
     """What the platform trains on, as files for the plain side."""
     from carsdepo_assets.detectors.training_set import training_set
-    from carsdepo_assets.detectors.yolo_folder import write_yolo_folder
+    from carsdepo_assets.detectors.yolov8.dataset_folder import write_yolo_folder
     from carsdepo_assets.lake.lake import Lake
 
     names = settings.policy().class_map.names
@@ -157,7 +157,7 @@ def _measure(side: str, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
 
 def _train(side: str, asked: Path, answer: Path) -> int:
     """In the fresh process. The callbacks are ultralytics' defaults, so both sides get the same."""
-    from carsdepo_assets.detectors.ultralytics_settings import ultralytics
+    from carsdepo_assets.detectors.yolov8.ultralytics_settings import ultralytics
 
     module = ultralytics()
     import torch

@@ -6,6 +6,7 @@ import typer
 
 from carsdepo_assets import redaction
 from carsdepo_assets.commands import loop_cli, model_cli, policy_cli, release_cli
+from carsdepo_assets.demo import cli as demo_cli
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -13,7 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Finds scratches and dents on cars: photographs and labels in, a judged model in production, and back.",
 )
-app.command()(loop_cli.demo)
+app.command()(demo_cli.demo)
 app.command()(loop_cli.doctor)
 app.command()(loop_cli.dev)
 app.command(name="import")(loop_cli.import_)

@@ -5,7 +5,6 @@ import dagster as dg
 from carsdepo_assets.alerts import sensors as alert_sensors
 from carsdepo_assets.business import assets as business
 from carsdepo_assets.business import sensors as business_sensors
-from carsdepo_assets.compute import redacted_errors
 from carsdepo_assets.data import assets as data
 from carsdepo_assets.data import jobs as data_jobs
 from carsdepo_assets.data import sensors as data_sensors
@@ -17,6 +16,7 @@ from carsdepo_assets.inference import assets as inference
 from carsdepo_assets.inference import sensors as inference_sensors
 from carsdepo_assets.monitoring import assets as monitoring
 from carsdepo_assets.monitoring import sensors as monitoring_sensors
+from carsdepo_assets.orchestration import redacted_errors
 from carsdepo_assets.release import assets as release
 from carsdepo_assets.release import jobs as release_jobs
 from carsdepo_assets.release import sensors as release_sensors

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from carsdepo_assets.cli import app
-from carsdepo_assets.detectors import stored
+from carsdepo_assets.detectors import catalogue
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, read_card
 from carsdepo_assets.registry import ledger
@@ -18,7 +18,7 @@ from carsdepo_assets.registry.models import register
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets_tests.detectors.rectangles import DarkestRectangle, made_up_model
 from carsdepo_assets_tests.registry.conftest import empty_store
-from carsdepo_assets_tests.training.made_up import panel
+from carsdepo_assets_tests.training.example_evaluation import panel
 
 __all__ = ["empty_store"]
 
@@ -33,7 +33,7 @@ def lake(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def load_model(lake: Lake, digest: str, device: str = "cpu") -> tuple[DarkestRectangle, ModelCard]:
         return DarkestRectangle(), read_card(lake, digest)
 
-    monkeypatch.setattr(stored, "load_model", load_model)
+    monkeypatch.setattr(catalogue, "load_model", load_model)
     (tmp_path / "photographs").mkdir()
     (tmp_path / "photographs" / "one.png").write_bytes(panel(1)[0])
     return Lake.open(tmp_path / "home" / "lake")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import httpx
 
+from carsdepo_assets.demo.sample.annotator import annotate
+from carsdepo_assets.demo.sample.write import write_sample
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.sample.annotator import annotate
-from carsdepo_assets.sample.write import write_sample
 from carsdepo_assets.settings import Settings
 
 FIRST, BATCH, TRAFFIC = 40, 6, 30  # labelled photographs before the first model, of each later drop; sent ones

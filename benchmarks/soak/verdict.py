@@ -10,14 +10,14 @@ from typing import Any
 import dagster as dg
 
 from benchmarks.soak.processes import Memory, grown, mine
-from carsdepo_assets.compute.run_states import ACTIVE, INTERRUPTED_TAG
 from carsdepo_assets.data.batches import is_label, is_photograph
 from carsdepo_assets.inference.ingest import waiting
 from carsdepo_assets.lake.label_state import label_state, trained_state
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.orchestration.run_states import ACTIVE, INTERRUPTED_TAG
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.tracking import Tracking
-from carsdepo_assets.release.due import due
+from carsdepo_assets.release.next_step import due
 
 
 def outstanding(

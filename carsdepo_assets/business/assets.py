@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from carsdepo_assets import __version__
-from carsdepo_assets.compute.metadata import ROWS_SHOWN, rounded, table
+from carsdepo_assets.orchestration.ui_metadata import ROWS_SHOWN, rounded, table
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ def kpi_report(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResu
     """
     import pandas as pd
 
-    from carsdepo_assets.business.facts import gather
-    from carsdepo_assets.business.overview import overview
+    from carsdepo_assets.business.kpis.inputs import gather
+    from carsdepo_assets.business.kpis.summary import overview
     from carsdepo_assets.business.report import write_report
     from carsdepo_assets.reporting.page import data_uri
 

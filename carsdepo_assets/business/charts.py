@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from carsdepo_assets.business.kpi import Kpi
-from carsdepo_assets.business.model_kpis import DamageType
+from carsdepo_assets.business.kpis.base import Kpi
+from carsdepo_assets.business.kpis.model import DamageType
 from carsdepo_assets.business.periods import Point
 from carsdepo_assets.reporting.charts import MUTED, PALETTE, Form, chart, legend_or_note, saved, styled_chart
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from carsdepo_assets.business.charts import Mark, damage_chart, drift_chart, model_chart, trend_chart
-from carsdepo_assets.business.facts import Facts
-from carsdepo_assets.business.kpi import Kpi
-from carsdepo_assets.business.overview import Overview
+from carsdepo_assets.business.kpis.base import Kpi
+from carsdepo_assets.business.kpis.inputs import Facts
+from carsdepo_assets.business.kpis.summary import Overview
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import Event

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from carsdepo_assets.business.contracts import CAUSES, MOST_IMAGES, Kind
-from carsdepo_assets.lake.validation import broken_rules, expectations
 from carsdepo_assets.policy import Policy
+from carsdepo_assets.quality.expectations import broken_rules, expectations
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 AHEAD = timedelta(days=1)  # a time without an offset may be a local one, up to 14 hours ahead of UTC

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from carsdepo_assets.compute.run_states import attempts, under_way
+from carsdepo_assets.orchestration.run_states import attempts, under_way
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 BUSINESS_JOB = "business"

@@ -80,8 +80,8 @@ class Pipeline:
         alone: whether this command holds the lock of commands. Without it, a command's run that has no process yet is
         left alone: another command may be about to start it.
         """
-        from carsdepo_assets.compute.orphans import settle_dead_runs
         from carsdepo_assets.environments import resources
+        from carsdepo_assets.orchestration.dead_runs import settle_dead_runs
 
         settle_dead_runs(self.instance, commands_locked=alone)
         resources(self.settings)["tracking"].reconcile(self.instance)

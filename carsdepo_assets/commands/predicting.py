@@ -44,12 +44,12 @@ def predict(
     met the floor. Rows carry every box down to score 0.001, which AP needs; the model's threshold is for people.
     Raises RegistryError for an unknown model, NothingToPredict for a folder without photographs.
     """
-    from carsdepo_assets.detectors.stored import load_model
+    from carsdepo_assets.detectors.catalogue import load_model
     from carsdepo_assets.environments import resources
     from carsdepo_assets.imaging.bad_image import BadImage
     from carsdepo_assets.imaging.decode import decode
     from carsdepo_assets.lake.lake import Lake
-    from carsdepo_assets.registry.in_use import InUse, model_in_use
+    from carsdepo_assets.registry.model_in_use import InUse, model_in_use
     from carsdepo_assets.registry.models import get
     from carsdepo_assets.scoring.coco_files import save_results
 

@@ -22,9 +22,9 @@ import dagster as dg
 from pydantic import Field
 
 from carsdepo_assets.compute.channel import channel
-from carsdepo_assets.compute.process_tree import end_group, end_tree
-from carsdepo_assets.compute.run_processes import RunProcess, mark_host, name_process, run_worker
-from carsdepo_assets.compute.run_states import INTERRUPTED, INTERRUPTED_TAG
+from carsdepo_assets.orchestration.process_tree import end_group, end_tree
+from carsdepo_assets.orchestration.run_processes import RunProcess, mark_host, name_process, run_worker
+from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.redaction import AWS, environment, redact
 
 PARENT_VARIABLE = "CARSDEPO_PARENT_PID"  # the worker ends when this process is no longer its parent

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from carsdepo_assets import __version__
-from carsdepo_assets.compute.metadata import short, table
-from carsdepo_assets.data.partitions import label_batches, upload_batches
+from carsdepo_assets.orchestration.partitions import label_batches, upload_batches
+from carsdepo_assets.orchestration.ui_metadata import short, table
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from carsdepo_assets.lake.validation import broken_rules, expectations
 from carsdepo_assets.policy import Policy
+from carsdepo_assets.quality.expectations import broken_rules, expectations
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from pydantic import Field
 
-from carsdepo_assets.compute.launchpad import Reason, example
+from carsdepo_assets.orchestration.launchpad import Reason, example
 from carsdepo_assets.resources import LakeResource
 
 dataset_job = dg.define_asset_job(

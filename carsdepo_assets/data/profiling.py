@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from carsdepo_assets.lake import profiles
-from carsdepo_assets.lake.profiles import merged
+from carsdepo_assets.quality import profiles
+from carsdepo_assets.quality.profiles import merged
 
 __all__ = ["FEATURES", "merged", "profile"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
-from carsdepo_assets.compute.run_states import next_run
-from carsdepo_assets.data.partitions import label_batches, upload_batches
+from carsdepo_assets.orchestration.partitions import label_batches, upload_batches
+from carsdepo_assets.orchestration.run_states import next_run
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:

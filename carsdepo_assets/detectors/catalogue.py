@@ -1,12 +1,14 @@
-"""Which detectors there are, on which device they can run, and the recipe that fits the minutes. Light to import."""
+"""Which detectors there are, the recipe that fits the minutes, and a model of the lake loaded. Light to import."""
 
 from __future__ import annotations
 
 import math
 from typing import Literal, cast
 
-from carsdepo_assets.detectors.base import Detector, Recipe
+from carsdepo_assets.detectors.base import Detector, Predictor, Recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.models import ModelCard, read_card, weights_path
 
 NAMES = ("yolov8n", "faster_rcnn")
 
@@ -20,11 +22,11 @@ _GPU_SPEEDUP = 15
 def get_detector(name: str) -> Detector:
     """Imports the detector's module. Raises DetectorError for a name that is not in NAMES."""
     if name == "yolov8n":
-        from carsdepo_assets.detectors.yolov8 import YoloV8
+        from carsdepo_assets.detectors.yolov8.detector import YoloV8
 
         return YoloV8()
     if name == "faster_rcnn":
-        from carsdepo_assets.detectors.faster_rcnn import FasterRcnn
+        from carsdepo_assets.detectors.faster_rcnn.detector import FasterRcnn
 
         return FasterRcnn()
     raise DetectorError(f"no detector named {name!r}: there are {', '.join(NAMES)}.")
@@ -88,3 +90,10 @@ def retraining_recipe(recipe: Recipe, champion: str) -> Recipe:
     0.25. Half the rate or all of it, two seeds each: no difference by night, at most 0.01 by day in favour of half.
     """
     return recipe.model_copy(update={"init": "champion", "champion": champion, "lr": recipe.lr / 2})
+
+
+def load_model(lake: Lake, digest: str, device: str = "cpu") -> tuple[Predictor, ModelCard]:
+    """Raises LakeError when the lake has no such model."""
+    card = read_card(lake, digest)
+    weights = weights_path(lake, card)
+    return get_detector(card.detector).load(weights, card.class_names, card.image_size, device), card

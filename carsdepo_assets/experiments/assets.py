@@ -30,9 +30,9 @@ def recipe(
     With a model in production its family, input size and weights are followed; a first model's family is chosen by the
     policy and the mix of the photographs. Another family is a person's decision. Stored at `recipes/<digest>.json`.
     """
-    from carsdepo_assets.experiments.champions import champion_for
+    from carsdepo_assets.experiments.champion import champion_for
+    from carsdepo_assets.experiments.fallback_recipe import fallback_choice
     from carsdepo_assets.experiments.recipes import choose_recipe, write_recipe
-    from carsdepo_assets.experiments.trying import fallback_choice
     from carsdepo_assets.lake.datasets import latest, read_manifest
     from carsdepo_assets.lake.label_state import LABEL_STATE_TAG
 

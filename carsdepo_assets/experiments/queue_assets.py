@@ -35,7 +35,7 @@ def labelling_queue(
     the band `high` opens an experiment too.
     """
     from carsdepo_assets.experiments.labelling_queue import cut
-    from carsdepo_assets.experiments.opening import experiment_key, open_experiment
+    from carsdepo_assets.experiments.open_experiment import experiment_key, open_experiment
     from carsdepo_assets.lake import queues
     from carsdepo_assets.reporting.page import data_uri
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.recipe_changes import PRETRAINED, changed, epochs_for, first_start, recipe_key
-from carsdepo_assets.experiments.champions import Champion
+from carsdepo_assets.experiments.champion import Champion
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Fallback, Policy
 

@@ -28,7 +28,7 @@ def load(lake: Lake, digest: str, policy: Policy) -> Loaded:
 
     Raises LakeError when the lake has no such model, ExportError when the runtime may not serve it.
     """
-    from carsdepo_assets.detectors.runtimes import load_served
+    from carsdepo_assets.detectors.export.runtimes import load_served
 
     served = load_served(lake, digest, policy)
     return Loaded(served.predictor, served.card, served.runtime)

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from carsdepo_assets.compute.run_states import failed_by_itself, under_way
+from carsdepo_assets.orchestration.run_states import failed_by_itself, under_way
 from carsdepo_assets.resources import LakeResource
 
 INGEST_JOB = "ingest_inferences"

@@ -8,11 +8,11 @@ import dagster as dg
 from pydantic import Field
 
 from carsdepo_assets import __version__
-from carsdepo_assets.compute.metadata import picture, rounded
+from carsdepo_assets.orchestration.ui_metadata import picture, rounded
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
-    from carsdepo_assets.monitoring.drift import Drift
+    from carsdepo_assets.monitoring.drift.test import Drift
     from carsdepo_assets.monitoring.missing_inputs import MissingInput
 
 # The days of inference_log: with today's partition, which is written all day long.
@@ -41,9 +41,9 @@ def reference_profile(
     At `references/<digest>.parquet`, with a whylogs profile. Photographs that a labelling queue selected are left out
     or weighted, as the policy says. A reference that stands is kept.
     """
-    from carsdepo_assets.lake.profiles import REFERENCE, merged
     from carsdepo_assets.monitoring.reference import build_reference, is_current, read_reference, reference_key
     from carsdepo_assets.monitoring.window import answering
+    from carsdepo_assets.quality.profiles import REFERENCE, merged
     from carsdepo_assets.registry.ledger import desired
 
     opened, rules = lake.open(), policy.read()
@@ -81,8 +81,8 @@ def reference_profile(
 )
 def inference_profile(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
     """A whylogs profile of what production met on this day (UTC), at `profiles/inference/<day>.bin`; mergeable."""
-    from carsdepo_assets.lake.profiles import merged
     from carsdepo_assets.monitoring.profiles import day_of, write_day
+    from carsdepo_assets.quality.profiles import merged
 
     opened, day = lake.open(), date.fromisoformat(context.partition_key)
     answers = day_of(opened, day)
@@ -115,7 +115,7 @@ def drift_report(
     A test over all features at a family-wise alpha, on whole cars; then a lower bound on the share of traffic that
     changed. What cannot be computed is unknown, never "no drift". The report is a page at `reports/drift/`.
     """
-    from carsdepo_assets.monitoring.measuring import measure_window
+    from carsdepo_assets.monitoring.drift_run import measure_window
 
     rules, now = policy.read(), datetime.now(UTC)
     end = _moment(config.to_time) or now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from carsdepo_assets.monitoring.drift import FeatureDrift
+from carsdepo_assets.monitoring.drift.test import FeatureDrift
 from carsdepo_assets.monitoring.features import NAMES
 from carsdepo_assets.policy import MonitoringPolicy
 from carsdepo_assets.reporting.charts import INK, MUTED, PALETTE, Form, chart, saved, small_png, styled_chart

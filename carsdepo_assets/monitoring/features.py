@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from carsdepo_assets.monitoring.sample import Sample
+from carsdepo_assets.monitoring.drift.feature_sample import Sample
 
 # Columns of `images` and `inferences`, measured by imaging.features in both.
 IMAGE = (

@@ -8,10 +8,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from carsdepo_assets.lake import profiles
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring.features import IMAGE, SOURCES
 from carsdepo_assets.monitoring.window import STAGE
+from carsdepo_assets.quality import profiles
 
 ANSWER = ("n_boxes", "max_score", "milliseconds", "decision")
 COLUMNS = (*IMAGE, *SOURCES, *ANSWER)

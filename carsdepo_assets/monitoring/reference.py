@@ -13,15 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from carsdepo_assets.lake import profiles, queues
+from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.models import ModelCard, read_card
 from carsdepo_assets.lake.schemas import SCORED_BOX
+from carsdepo_assets.monitoring.drift.feature_sample import Sample
 from carsdepo_assets.monitoring.features import IMAGE, MODEL, SOURCES, answered, capture_floor, sample_of
 from carsdepo_assets.monitoring.profiles import profile_of
-from carsdepo_assets.monitoring.sample import Sample
 from carsdepo_assets.policy import Policy
+from carsdepo_assets.quality import profiles
 
 if TYPE_CHECKING:
     from carsdepo_assets.detectors.base import Predictor
@@ -228,7 +229,7 @@ def _asked(rows: Rows, most: int) -> Rows:
 
 def answers_of(lake: Lake, rows: Rows, predictor: Predictor, threshold: float, policy: Policy) -> list[Rows]:
     """Scored boxes of each row's original as the service captures them: serving decoder, to its floor, best first."""
-    from carsdepo_assets.detectors.evaluating import decoded
+    from carsdepo_assets.evaluation.predict import decoded
 
     floor = float(capture_floor(threshold, policy.inference.unsure_share))
     found: list[Rows] = []
@@ -247,7 +248,7 @@ def answers_of(lake: Lake, rows: Rows, predictor: Predictor, threshold: float, p
 
 def _own_answers(lake: Lake, digest: str, policy: Policy) -> Answers:
     def answers(rows: Rows) -> list[Rows]:
-        from carsdepo_assets.detectors.stored import load_model
+        from carsdepo_assets.detectors.catalogue import load_model
 
         predictor, card = load_model(lake, digest)
         return answers_of(lake, rows, predictor, card.threshold, policy)

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from carsdepo_assets.monitoring.charts import band_chart, distribution_chart, sheet_png
-from carsdepo_assets.monitoring.drift import LEVEL, Drift, FeatureDrift
+from carsdepo_assets.monitoring.drift.test import LEVEL, Drift, FeatureDrift
 from carsdepo_assets.monitoring.features import NAMES
 from carsdepo_assets.monitoring.missing_inputs import MissingInput
 from carsdepo_assets.policy import MonitoringPolicy

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.compute.run_states import failed_by_itself, next_run, under_way
+from carsdepo_assets.orchestration.run_states import failed_by_itself, next_run, under_way
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 DRIFT_JOB, PROFILE_JOB, QUALITY_JOB, CUT_QUEUE_JOB = "drift", "profile_answers", "score_answers", "cut_queue"
@@ -47,7 +47,7 @@ REQUESTS_A_TICK = 20
 def measure_drift(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
 ) -> dg.SensorResult | dg.SkipReason:
-    from carsdepo_assets.monitoring.due import due, situation
+    from carsdepo_assets.monitoring.drift_schedule import due, situation
 
     rules = policy.read().monitoring
     found = situation(lake.open(), rules, datetime.now(UTC).replace(microsecond=0))

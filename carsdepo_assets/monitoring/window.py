@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.monitoring.drift.feature_sample import Sample
 from carsdepo_assets.monitoring.features import IMAGE, SOURCES, answered, sample_of
-from carsdepo_assets.monitoring.sample import Sample
 
 STAGE = "production"
 COLUMNS = (

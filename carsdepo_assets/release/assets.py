@@ -8,7 +8,7 @@ from pydantic import Field
 
 from carsdepo_assets import __version__
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.compute.metadata import rounded
+from carsdepo_assets.orchestration.ui_metadata import rounded
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.release.validation import CHECKS
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from carsdepo_assets.policy import Policy
     from carsdepo_assets.registry.models import ModelVersion
     from carsdepo_assets.registry.tracking import Tracking
-    from carsdepo_assets.release.criteria import Check
-    from carsdepo_assets.release.promoting import Promotion
+    from carsdepo_assets.release.gate_checks import Check
+    from carsdepo_assets.release.promotion import Promotion
 
 PRODUCTION = dg.AssetKey("production_model")
 
@@ -44,7 +44,7 @@ def staging_deployment(
     config.version None: the newest with the alias `candidate`.
     """
     from carsdepo_assets.registry.aliases import project
-    from carsdepo_assets.release.deploying import asked_version, deploy
+    from carsdepo_assets.release.staging import asked_version, deploy
 
     rules, opened, store = policy.read(), lake.open(), tracking.tracking()
     version = asked_version(store, config.version)
@@ -96,10 +96,10 @@ def staging_validation(
     tracking: MlflowTracking,
 ) -> dg.MaterializeResult:
     """Staging's model found right as served: real requests, compared with the model run here; bad input; capture."""
-    from carsdepo_assets.detectors.runtimes import load_served
+    from carsdepo_assets.detectors.export.runtimes import load_served
+    from carsdepo_assets.evaluation.golden_photographs import golden_photographs
     from carsdepo_assets.registry import ledger
     from carsdepo_assets.registry.models import versions
-    from carsdepo_assets.release.golden_photographs import golden_photographs
     from carsdepo_assets.release.validation import validate, validation_key
 
     rules, opened = policy.read(), lake.open()
@@ -164,8 +164,8 @@ def production_model(
     """
     from carsdepo_assets.registry.aliases import project
     from carsdepo_assets.registry.ledger import desired
-    from carsdepo_assets.release.deploying import asked_version
-    from carsdepo_assets.release.promoting import promote
+    from carsdepo_assets.release.promotion import promote
+    from carsdepo_assets.release.staging import asked_version
 
     rules, opened, store = policy.read(), lake.open(), tracking.tracking()
     staged = desired(opened, "staging")

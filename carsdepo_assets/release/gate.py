@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from carsdepo_assets.detectors.evaluating import Scored
+from carsdepo_assets.evaluation.predict import Scored
 from carsdepo_assets.policy import GatePolicy, Policy
-from carsdepo_assets.release.criteria import (
+from carsdepo_assets.release.gate_checks import (
     Check,
     class_harmed,
     compared,
@@ -30,6 +30,18 @@ from carsdepo_assets.scoring.evaluation import Evaluation, evaluate
 from carsdepo_assets.scoring.paired import Footing, PairedScores, paired_scores
 
 Said = Literal["promote", "reject", "undecided"]
+
+
+@dataclass(frozen=True)
+class GateInputs:
+    """What a verdict rests on: as long as none of it changes, the verdict stands. champion: None before the first."""
+
+    challenger: str
+    champion: str | None
+    golden: int
+    dataset: str
+    policy_digest: str
+    validated_at: str
 
 
 class NotComparable(ValueError):

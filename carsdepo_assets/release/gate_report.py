@@ -6,18 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from carsdepo_assets.release.criteria import Check, points
-from carsdepo_assets.release.gate import Verdict
+from carsdepo_assets.release.gate import GateInputs, Verdict
+from carsdepo_assets.release.gate_checks import Check, points
 from carsdepo_assets.reporting.charts import MUTED, PALETTE, Form, chart, legend_or_note, saved, styled_chart
 from carsdepo_assets.reporting.page import data_uri, render
 from carsdepo_assets.scoring.paired import Footing
-
-if TYPE_CHECKING:
-    from carsdepo_assets.release.gating import State
 
 _GOOD, _BAD, _OPEN = PALETTE[2], "#b42318", PALETTE[1]
 _COLOURS = {True: _GOOD, False: _BAD, None: _OPEN}
@@ -35,7 +32,7 @@ class Page:
     """version, champion_version: of the registry, None where it has none. runtime: what served at staging."""
 
     gate_id: str
-    state: State
+    state: GateInputs
     verdict: Verdict
     made_at: datetime
     version: int | None

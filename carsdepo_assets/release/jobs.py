@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from carsdepo_assets.compute.launchpad import Reason, example
+from carsdepo_assets.orchestration.launchpad import Reason, example
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, NoService, ServicesResource
 
@@ -78,7 +78,7 @@ def rollback(
     """The ledger first: it holds also when no service is up. Fails when the service does not follow in time."""
     from carsdepo_assets.registry import ledger
     from carsdepo_assets.registry.aliases import project
-    from carsdepo_assets.release.promoting import roll_back
+    from carsdepo_assets.release.promotion import roll_back
 
     opened = lake.open()
     event = roll_back(

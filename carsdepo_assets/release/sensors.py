@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.compute.run_states import attempts, under_way
+from carsdepo_assets.orchestration.run_states import attempts, under_way
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.release.jobs import PROMOTE_JOB, RELEASE_JOB, promote_job, release_job
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
@@ -35,7 +35,7 @@ def release_candidate(
     services: ServicesResource,
     tracking: MlflowTracking,
 ) -> dg.RunRequest | dg.SkipReason:
-    from carsdepo_assets.release.due import due
+    from carsdepo_assets.release.next_step import due
 
     rules = policy.read()
     wanted = due(lake.open(), tracking.tracking(), rules)

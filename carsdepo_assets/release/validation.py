@@ -14,12 +14,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.detectors.base import Predictor
+from carsdepo_assets.evaluation.golden_photographs import Photograph
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import Event
-from carsdepo_assets.release import probing
-from carsdepo_assets.release.golden_photographs import Photograph
-from carsdepo_assets.release.probing import Answer
+from carsdepo_assets.release import service_probe
+from carsdepo_assets.release.service_probe import Answer
 
 TOLERANCE = 1e-3  # pixels and score: how far an answer may lie from the model's own
 TIMED_REQUESTS = 32  # at least: the p95 of fewer is their maximum
@@ -103,13 +103,13 @@ def validate(
     started = datetime.now(UTC)
     assert event.digest is not None
     with httpx.Client(base_url=url, headers=dict(headers), timeout=60.0) as client:
-        probing.ask(client, photographs[0])  # opens the connection; not timed
+        service_probe.ask(client, photographs[0])  # opens the connection; not timed
         turns = math.ceil(TIMED_REQUESTS / len(photographs))
-        answers = [probing.ask(client, p) for _ in range(turns) for p in photographs]
-        wrong = probing.bad_input(client, photographs[0])
-        wrong += [f"after that, {p}" for p in [probing.ask(client, photographs[0]).problem] if p]
+        answers = [service_probe.ask(client, p) for _ in range(turns) for p in photographs]
+        wrong = service_probe.bad_input(client, photographs[0])
+        wrong += [f"after that, {p}" for p in [service_probe.ask(client, photographs[0]).problem] if p]
     if headers:
-        wrong += probing.without_key(url, photographs[0])
+        wrong += service_probe.without_key(url, photographs[0])
     good = [a for a in answers if not a.problem]
     latency = _latency(good)
     outcomes = (
@@ -158,7 +158,9 @@ def _digests(good: Sequence[Answer], event: Event, registered: str | None, healt
 def _equal(answers: Sequence[Answer], photographs: Sequence[Photograph], predictor: Predictor) -> CheckOutcome:
     offline = {p.image_id: predictor.predict([p.rgb])[0] for p in photographs}
     found = [
-        (float("inf"), a.problem) if a.problem else probing.disagreement(a, offline[a.photograph.image_id], TOLERANCE)
+        (float("inf"), a.problem)
+        if a.problem
+        else service_probe.disagreement(a, offline[a.photograph.image_id], TOLERANCE)
         for a in answers
     ]
     problems = list(dict.fromkeys(p for _, p in found if p))
@@ -176,7 +178,7 @@ def _equal(answers: Sequence[Answer], photographs: Sequence[Photograph], predict
 def _captured(lake: Lake, good: Sequence[Answer], started: datetime, policy: Policy) -> CheckOutcome:
     ids = [str(a.inspection["prediction_id"]) for a in good]
     seconds = policy.inference.segment_age_s + CAPTURE_GRACE_S
-    missing = probing.not_captured(lake, "staging", ids, started, seconds)
+    missing = service_probe.not_captured(lake, "staging", ids, started, seconds)
     if not ids:
         said = "there was no answer to look for"
     elif missing:

@@ -28,3 +28,12 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+
+def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(n, 4) and (m, 4) xyxy -> (n, m) intersection over union; 0 where both have no area."""
+    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    shared = np.clip(sides, 0, None).prod(axis=2)
+    areas = [(x[:, 2] - x[:, 0]) * (x[:, 3] - x[:, 1]) for x in (a, b)]
+    union = areas[0][:, None] + areas[1][None, :] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

@@ -17,7 +17,7 @@ from carsdepo_assets.lake.queues import QueueState, queue_state
 from carsdepo_assets.lake.schemas import CHECKS_SOURCE
 from carsdepo_assets.lake.training_progress import Look, look
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.registry.learning import Learning, learning
+from carsdepo_assets.registry.labels_learnt import Learning, learning
 from carsdepo_assets.registry.ledger import Event, Stage, barred, events, served, standing_hold, word
 from carsdepo_assets.registry.models import ModelVersion
 from carsdepo_assets.registry.tracking import Tracking

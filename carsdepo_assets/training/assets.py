@@ -7,8 +7,8 @@ import dagster as dg
 from carsdepo_assets import __version__
 from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.compute.local import LocalCompute
-from carsdepo_assets.compute.metadata import picture, rounded
 from carsdepo_assets.lake.trainings import Outcome
+from carsdepo_assets.orchestration.ui_metadata import picture, rounded
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
@@ -29,7 +29,7 @@ def candidate_model(
     The same dataset and recipe as a judged model's give that model again.
     """
     from carsdepo_assets.training import candidates
-    from carsdepo_assets.training.naming import run_name
+    from carsdepo_assets.training.mlflow_run_name import run_name
     from carsdepo_assets.training.worker import MlflowSpec, TrainingSpec, spec_json
 
     opened = lake.open()
@@ -76,7 +76,7 @@ def evaluation(
     model in production is scored beside it on the very same photographs. Materialize again after `extend_golden`.
     """
     from carsdepo_assets.training import candidates
-    from carsdepo_assets.training.judging import judge, said
+    from carsdepo_assets.training.evaluate_candidate import judge, said
 
     opened = lake.open()
     judged = judge(opened, candidates.current(opened), policy.read())
@@ -143,8 +143,8 @@ def registered_model(
     """
     from carsdepo_assets.lake.models import folder
     from carsdepo_assets.training import candidates
-    from carsdepo_assets.training.registering import register_candidate
-    from carsdepo_assets.training.telling import under_floor
+    from carsdepo_assets.training.register import register_candidate
+    from carsdepo_assets.training.training_alerts import under_floor
 
     opened, rules = lake.open(), policy.read()
     candidate = candidates.current(opened)

@@ -9,7 +9,7 @@ from carsdepo_assets.detectors import recipe_changes
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trainings import Outcome, record_outcome
 from carsdepo_assets.policy import Fallback
-from carsdepo_assets.registry.learning import Learning
+from carsdepo_assets.registry.labels_learnt import Learning
 from carsdepo_assets.training.retraining import GivenUp
 
 

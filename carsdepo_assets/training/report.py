@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from carsdepo_assets.evaluation.comparison import Comparison
 from carsdepo_assets.reporting.page import GATE_SLOT, data_uri, render
 from carsdepo_assets.scoring.bootstrap import Interval
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.evaluation import Evaluation, SliceScore
 from carsdepo_assets.scoring.mistakes import Mistakes
-from carsdepo_assets.training.comparing import Comparison
-from carsdepo_assets.training.figures import confusion_png, history_png, pr_curve_png, sweep_png
+from carsdepo_assets.training.evaluation_charts import confusion_png, history_png, pr_curve_png, sweep_png
 from carsdepo_assets.training.mistake_pictures import Mistake, caption, mistake_jpeg, mistakes_png
 
 __all__ = [

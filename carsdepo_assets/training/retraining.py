@@ -9,7 +9,7 @@ from datetime import datetime
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trainings import RECIPE_ITSELF
 from carsdepo_assets.policy import Fallback, TrainingPolicy
-from carsdepo_assets.registry.learning import Learning
+from carsdepo_assets.registry.labels_learnt import Learning
 
 
 @dataclass(frozen=True)

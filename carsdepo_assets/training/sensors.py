@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.compute.run_states import Attempts, attempts_by, under_way
 from carsdepo_assets.lake.label_state import FALLBACK_TAG, LABEL_STATE_TAG
+from carsdepo_assets.orchestration.run_states import Attempts, attempts_by, under_way
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
@@ -36,10 +36,10 @@ def retrain(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource, alerts: AlertsResource
 ) -> dg.RunRequest | dg.SkipReason:
     from carsdepo_assets.lake.label_state import newest_label, run_key, trained_at
-    from carsdepo_assets.registry.learning import learning
+    from carsdepo_assets.registry.labels_learnt import learning
     from carsdepo_assets.training import fallbacks
     from carsdepo_assets.training.retraining import Due, GivenUp, PersonAsked, asked_by, due, situation
-    from carsdepo_assets.training.telling import needs_person
+    from carsdepo_assets.training.training_alerts import needs_person
 
     opened, rules, weights = lake.open(), policy.read(), Path(lake.home, "weights")
     # Before what came of the trainings is read: of a run that has ended, the outcome is stored by then.
@@ -104,7 +104,7 @@ def _fallback_of(tried: str | None) -> str | None:
 def settle_runs(context: dg.SensorEvaluationContext, tracking: MlflowTracking) -> dg.SkipReason:
     import psutil
 
-    from carsdepo_assets.compute.orphans import settle_dead_runs
+    from carsdepo_assets.orchestration.dead_runs import settle_dead_runs
 
     # Sensors are evaluated by the code server, which is also what starts the processes of runs.
     settled = settle_dead_runs(context.instance, served_since=psutil.Process().create_time())

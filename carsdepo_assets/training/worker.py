@@ -30,11 +30,11 @@ from carsdepo_assets.policy import Policy
 from carsdepo_assets.redaction import install
 from carsdepo_assets.registry.lineage import build_lineage
 from carsdepo_assets.registry.tracking import Tracking
-from carsdepo_assets.training.events import Events, open_events
-from carsdepo_assets.training.fit import Fit, fit
-from carsdepo_assets.training.naming import run_name
+from carsdepo_assets.training.mlflow_run_name import run_name
+from carsdepo_assets.training.progress_reports import Watching, first_progress
+from carsdepo_assets.training.train_detector import Fit, fit
 from carsdepo_assets.training.watchdog import PARENT_VARIABLE, follow_parent
-from carsdepo_assets.training.watching import Watching, first_progress
+from carsdepo_assets.training.worker_events import Events, open_events
 
 
 class MlflowSpec(BaseModel):

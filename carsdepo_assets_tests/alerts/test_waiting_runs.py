@@ -15,7 +15,7 @@ from carsdepo_assets.alerts.sensors import waiting_now, waiting_runs
 from carsdepo_assets.alerts.waiting_runs import Holder, WaitingRun, alert_of
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.resources import LakeResource, PolicyResource
-from carsdepo_assets_tests.compute.a_run import instance_in
+from carsdepo_assets_tests.orchestration.dagster_run import instance_in
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 HOLDER = Holder("dead", "train", "STARTED")

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-from carsdepo_assets.business.kpi import Kpi, improvement_pct, judged, ratio
-from carsdepo_assets.business.kpis import automation, cost_reduction, dispute_reduction, speed_improvement
+from carsdepo_assets.business.kpis.base import Kpi, improvement_pct, judged, ratio
+from carsdepo_assets.business.kpis.business import automation, cost_reduction, dispute_reduction, speed_improvement
 from carsdepo_assets.business.periods import last_days, monthly, past, split
 from carsdepo_assets.policy import BusinessPolicy
 from carsdepo_assets_tests.business.business_rows import NOW, complaints, sales, visits

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from carsdepo_assets.business.facts import gather
 from carsdepo_assets.business.ingest import ingest
-from carsdepo_assets.business.overview import Overview, overview
+from carsdepo_assets.business.kpis.inputs import gather
+from carsdepo_assets.business.kpis.summary import Overview, overview
 from carsdepo_assets.business.report import marks_of, render_report, write_report
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import BusinessPolicy, Policy

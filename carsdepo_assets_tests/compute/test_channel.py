@@ -10,7 +10,7 @@ from moto.server import ThreadedMotoServer
 from carsdepo_assets.compute.local import LocalCompute
 
 BUCKET = "pipes-tests"
-WORKER = "carsdepo_assets_tests.compute.an_events_worker"
+WORKER = "carsdepo_assets_tests.compute.events_worker"
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from carsdepo_assets.compute.local import LocalCompute
-from carsdepo_assets.compute.process_tree import end_tree, same_process
-from carsdepo_assets_tests.compute.a_run import WORKER
+from carsdepo_assets.orchestration.process_tree import end_tree, same_process
+from carsdepo_assets_tests.orchestration.dagster_run import WORKER
 
 
 def run_worker(does: str, tmp_path: Path, **compute: float) -> dg.ExecuteInProcessResult:

@@ -9,10 +9,10 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
-from carsdepo_assets.compute.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.data.batches import Kind, plan_batches
 from carsdepo_assets.data.sensors import requests_due
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import DataPolicy, Policy
 from carsdepo_assets_tests.data.photographs import NOW, photograph
 

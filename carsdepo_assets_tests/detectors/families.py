@@ -15,7 +15,7 @@ from carsdepo_assets.detectors.base import Detector, Predictor, TrainingImage, T
 from carsdepo_assets.scoring.average_precision import coco_ap
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.matching import flatten
-from carsdepo_assets_tests.detectors.killed import RECIPES
+from carsdepo_assets_tests.detectors.killed_training import RECIPES
 from carsdepo_assets_tests.detectors.scenes import scenes
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def kill_and_resume(
 ) -> tuple[list[dict[str, float]], list[dict[str, float]], TrainingSet, Path]:
     """(rows of the second attempt, history, set, weights) of a training SIGKILLed in its second epoch."""
     process = subprocess.run(
-        [sys.executable, "-m", "carsdepo_assets_tests.detectors.killed", detector.name, str(folder)],
+        [sys.executable, "-m", "carsdepo_assets_tests.detectors.killed_training", detector.name, str(folder)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from carsdepo_assets.demo.sample.render import render_car
 from carsdepo_assets.detectors.checkpoints import write_weights
-from carsdepo_assets.detectors.runtimes import torch_threads
+from carsdepo_assets.detectors.export.runtimes import torch_threads
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, write_model
-from carsdepo_assets.sample.render import render_car
 
 NAMES = ("scratch", "dent")
 
@@ -56,7 +56,7 @@ def _yolo(size: int, blind: bool) -> Any:
     """Batch norms get the statistics of photographs, else the signal dies on its way to the head."""
     import torch
 
-    from carsdepo_assets.detectors.yolov8 import build_model
+    from carsdepo_assets.detectors.yolov8.detector import build_model
     from carsdepo_assets.imaging.resize import letterbox
 
     model = build_model(len(NAMES))
@@ -75,7 +75,7 @@ def _yolo(size: int, blind: bool) -> Any:
 def _faster_rcnn(size: int) -> Any:
     import torch
 
-    from carsdepo_assets.detectors.faster_rcnn_model import build_model
+    from carsdepo_assets.detectors.faster_rcnn.model import build_model
 
     model = build_model(len(NAMES), size, imagenet=True)
     with torch.no_grad():

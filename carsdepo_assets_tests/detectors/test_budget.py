@@ -134,7 +134,8 @@ def test_killed_inside_an_epoch_it_goes_on_there_to_the_same_weights(
 ) -> None:
     import torch
 
-    from carsdepo_assets.detectors import faster_rcnn_training, yolov8_training
+    from carsdepo_assets.detectors.faster_rcnn import training as faster_rcnn_training
+    from carsdepo_assets.detectors.yolov8 import training as yolov8_training
 
     for module in (faster_rcnn_training, yolov8_training):
         monkeypatch.setattr(module, "TELL_EVERY_S", 0.0)

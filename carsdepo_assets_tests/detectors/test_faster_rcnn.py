@@ -9,9 +9,9 @@ import pytest
 
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError
-from carsdepo_assets.detectors.faster_rcnn import FasterRcnn
+from carsdepo_assets.detectors.faster_rcnn.detector import FasterRcnn
 from carsdepo_assets_tests.detectors.families import check_predictions, kill_and_resume, map50, rgb, same
-from carsdepo_assets_tests.detectors.killed import RECIPES
+from carsdepo_assets_tests.detectors.killed_training import RECIPES
 from carsdepo_assets_tests.detectors.scenes import scenes
 
 NAMES = ("scratch", "dent")

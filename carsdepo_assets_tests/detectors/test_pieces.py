@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from carsdepo_assets.detectors import ultralytics_settings
 from carsdepo_assets.detectors.augmentation import Augmentation, augment, to_square, visible_boxes
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.catalogue import NAMES, default_recipe, get_detector
@@ -23,9 +22,10 @@ from carsdepo_assets.detectors.checkpoints import (
     write_torch,
     write_weights,
 )
-from carsdepo_assets.detectors.frames import check_image, to_image_frame
 from carsdepo_assets.detectors.pace import Pace
-from carsdepo_assets.detectors.yolo_folder import label_lines, write_yolo_folder
+from carsdepo_assets.detectors.postprocess import check_image, to_image_frame
+from carsdepo_assets.detectors.yolov8.dataset_folder import label_lines, write_yolo_folder
+from carsdepo_assets.detectors.yolov8.detector import ultralytics_settings
 from carsdepo_assets_tests.detectors.scenes import scenes
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from carsdepo_assets.detectors.base import Predictor
-from carsdepo_assets.detectors.export_card import RUNTIMES, ExportCard, RuntimeName, graph_key
-from carsdepo_assets.detectors.exports import export_model
-from carsdepo_assets.detectors.runtimes import ExportError, OnnxRuntime, OpenVino, load_served, torch_threads
-from carsdepo_assets.detectors.stored import load_model
+from carsdepo_assets.detectors.catalogue import load_model
+from carsdepo_assets.detectors.export.export_card import RUNTIMES, ExportCard, RuntimeName, graph_key
+from carsdepo_assets.detectors.export.export_model import export_model
+from carsdepo_assets.detectors.export.runtimes import ExportError, OnnxRuntime, OpenVino, load_served, torch_threads
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.policy import InferencePolicy, Policy
 from carsdepo_assets_tests.detectors.families import same
@@ -98,7 +98,7 @@ FRESH = """
 import json, sys
 from pathlib import Path
 import cv2
-from carsdepo_assets.detectors.runtimes import load_served
+from carsdepo_assets.detectors.export.runtimes import load_served
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 

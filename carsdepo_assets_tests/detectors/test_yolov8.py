@@ -11,7 +11,7 @@ import pytest
 
 from carsdepo_assets.detectors.base import Recipe, TrainingSet
 from carsdepo_assets.detectors.checkpoints import DetectorError
-from carsdepo_assets.detectors.yolov8 import YoloV8
+from carsdepo_assets.detectors.yolov8.detector import YoloV8
 from carsdepo_assets_tests.detectors.families import check_predictions, kill_and_resume, map50, rgb, same
 from carsdepo_assets_tests.detectors.scenes import scenes
 
@@ -55,7 +55,7 @@ def test_resumes_after_a_kill_and_finishes_once(tmp_path: Path) -> None:
     assert [r["epoch"] for r in history] == [1, 2, 3]
     assert all("val_map50" in r and r["seconds"] > 0 for r in history)
     assert history[1]["seconds"] > history[0]["seconds"]
-    from carsdepo_assets_tests.detectors.killed import RECIPES
+    from carsdepo_assets_tests.detectors.killed_training import RECIPES
 
     weights.unlink()  # killed after the last epoch, before the weights: nothing is trained again
     again: list[dict[str, float]] = []
@@ -105,7 +105,7 @@ def test_refuses_a_set_without_training_images(tmp_path: Path) -> None:
 
 
 def test_a_download_that_fails_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from carsdepo_assets.detectors.ultralytics_settings import ultralytics
+    from carsdepo_assets.detectors.yolov8.ultralytics_settings import ultralytics
 
     ultralytics()
     from ultralytics.utils import downloads

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from carsdepo_assets.demo.sample.write import write_sample
 from carsdepo_assets.environments import resources
 from carsdepo_assets.registry.models import versions
-from carsdepo_assets.sample.write import write_sample
 from carsdepo_assets.settings import Settings
 from carsdepo_assets_tests.end_to_end.dagster_server import dagster_dev, free_port
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from carsdepo_assets.commands.demo import FAST_IMAGES
+from carsdepo_assets.demo.train_loop import FAST_IMAGES
 from carsdepo_assets.lake.lake import Lake
 
 TOOL = str(Path(sys.executable).with_name("carsdepo"))

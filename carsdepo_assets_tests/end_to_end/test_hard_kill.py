@@ -13,11 +13,11 @@ import dagster as dg
 import pytest
 
 from carsdepo_assets.commands import dev
-from carsdepo_assets.compute.run_states import INTERRUPTED_TAG
+from carsdepo_assets.demo.sample.write import write_sample
 from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, read_torch
 from carsdepo_assets.environments import resources
+from carsdepo_assets.orchestration.run_states import INTERRUPTED_TAG
 from carsdepo_assets.registry.models import versions
-from carsdepo_assets.sample.write import write_sample
 from carsdepo_assets.settings import Settings
 from carsdepo_assets_tests.end_to_end.dagster_server import Server, dagster_dev, free_port
 from carsdepo_assets_tests.end_to_end.killing import CarsdepoDev, kill_everything, lives, tree

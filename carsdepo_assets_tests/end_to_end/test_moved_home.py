@@ -18,12 +18,12 @@ import pytest
 from carsdepo_assets.commands.dev import _commands, _environments
 from carsdepo_assets.commands.sending import send_folder
 from carsdepo_assets.commands.services import end, running
+from carsdepo_assets.demo.sample.write import write_sample
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import versions
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.resources import ServicesResource
-from carsdepo_assets.sample.write import write_sample
 from carsdepo_assets.settings import Settings
 from carsdepo_assets_tests.end_to_end.dagster_server import Server, free_port
 
@@ -42,7 +42,7 @@ settle_s = 0
 USE = """
 import json, sys
 from pathlib import Path
-from carsdepo_assets.commands.demo import Loop, bring_in, train
+from carsdepo_assets.demo.train_loop import Loop, bring_in, train
 from carsdepo_assets.commands.lineage import lineage_of
 from carsdepo_assets.commands.pipeline import Pipeline
 from carsdepo_assets.commands.status import read_status

@@ -21,12 +21,12 @@ import pytest
 
 from carsdepo_assets.commands.sending import send_folder
 from carsdepo_assets.commands.services import running
+from carsdepo_assets.demo.sample.annotator import annotate
+from carsdepo_assets.demo.sample.write import write_sample
 from carsdepo_assets.environments import resources
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import versions
-from carsdepo_assets.sample.annotator import annotate
-from carsdepo_assets.sample.write import write_sample
 from carsdepo_assets.settings import Settings
 from carsdepo_assets_tests.end_to_end.dagster_server import Server, dagster_dev, free_port
 

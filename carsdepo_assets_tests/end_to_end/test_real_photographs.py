@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from carsdepo_assets.commands import demo
 from carsdepo_assets.commands.pipeline import Pipeline
+from carsdepo_assets.demo import train_loop
 from carsdepo_assets.environments import resources
 from carsdepo_assets.lake.datasets import latest, read_manifest
 from carsdepo_assets.lake.lake import Lake
@@ -41,7 +41,7 @@ def test_the_loop_runs_on_real_photographs(
     for name, value in settings.variables().items():
         monkeypatch.setenv(name, value)  # Pipeline.open sets them too; this puts them back
     with Pipeline.open(settings) as pipeline:
-        loop = demo.run(pipeline, photographs, minutes=0.5, detector="faster_rcnn", say=lambda text: None)
+        loop = train_loop.run(pipeline, photographs, minutes=0.5, detector="faster_rcnn", say=lambda text: None)
 
     [version] = versions(resources(settings)["tracking"].tracking())
     lake = Lake.open(settings.lake)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from carsdepo_assets.detectors.base import Recipe
-from carsdepo_assets.experiments.champions import Champion, champion_for
+from carsdepo_assets.experiments.champion import Champion, champion_for
 from carsdepo_assets.experiments.recipes import Choice, choose_recipe, mix_of
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, write_model

@@ -20,7 +20,7 @@ from carsdepo_assets.inference.ingest import ingest, waiting
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.policy import InferencePolicy
 from carsdepo_assets_tests.inference.records import a_record
-from carsdepo_assets_tests.inference.running import ROOT
+from carsdepo_assets_tests.inference.served_models import ROOT
 
 LONG = InferencePolicy(segment_age_s=3600)
 

@@ -19,8 +19,8 @@ from carsdepo_assets.inference import service as service_module
 from carsdepo_assets.inference.app import create_app
 from carsdepo_assets.inference.ingest import waiting
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets_tests.inference.a_service import RedPixels, load_red_pixels, put_model
-from carsdepo_assets_tests.inference.running import CLIENT, deploy, photograph, settings_of
+from carsdepo_assets_tests.inference.served_models import CLIENT, deploy, photograph, settings_of
+from carsdepo_assets_tests.inference.service_process import RedPixels, load_red_pixels, put_model
 
 FILES = {"photographs": ("a.jpg", photograph(1), "image/jpeg")}
 

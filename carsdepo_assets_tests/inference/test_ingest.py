@@ -21,7 +21,7 @@ from carsdepo_assets.inference.records import MalformedLine, row
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.resources import LakeResource
 from carsdepo_assets_tests.inference.records import FEATURES, a_record
-from carsdepo_assets_tests.inference.running import ROOT
+from carsdepo_assets_tests.inference.served_models import ROOT
 
 AT = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 LINE = a_record(1).line("e1", AT)

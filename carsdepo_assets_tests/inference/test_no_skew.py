@@ -21,7 +21,7 @@ from carsdepo_assets.inference.requests import Photograph, Refused
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets_tests.imaging.files import saved, scene
-from carsdepo_assets_tests.inference.a_service import load_red_pixels, put_model
+from carsdepo_assets_tests.inference.service_process import load_red_pixels, put_model
 
 FEATURES = tuple(Features.model_fields)
 ROTATED = Image.Exif()

@@ -12,8 +12,8 @@ from carsdepo_assets.commands.status import read_status, show
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.settings import Settings
-from carsdepo_assets_tests.inference.a_service import put_model
-from carsdepo_assets_tests.inference.running import CLIENT, deploy, photograph, service, settings_of
+from carsdepo_assets_tests.inference.served_models import CLIENT, deploy, photograph, service, settings_of
+from carsdepo_assets_tests.inference.service_process import put_model
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ import pytest
 from carsdepo_assets.commands.sending import Sent, ServiceUnreachable, send, send_folder
 from carsdepo_assets.inference.ingest import ingest, waiting
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets_tests.inference.a_service import put_model
-from carsdepo_assets_tests.inference.running import Running, deploy, photograph, service, settings_of
+from carsdepo_assets_tests.inference.served_models import Running, deploy, photograph, service, settings_of
+from carsdepo_assets_tests.inference.service_process import put_model
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,16 @@ from carsdepo_assets.inference.ingest import ingest, waiting
 from carsdepo_assets.inference.segments import closed
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.imaging.files import animated, jpeg_claiming
-from carsdepo_assets_tests.inference.a_service import put_model
-from carsdepo_assets_tests.inference.running import CLIENT, ROOT, Running, deploy, photograph, service, settings_of
+from carsdepo_assets_tests.inference.served_models import (
+    CLIENT,
+    ROOT,
+    Running,
+    deploy,
+    photograph,
+    service,
+    settings_of,
+)
+from carsdepo_assets_tests.inference.service_process import put_model
 
 POLICY = """
 [inference]

@@ -20,8 +20,8 @@ from carsdepo_assets.inference.ingest import ingest, waiting
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, write_model
 from carsdepo_assets.registry import ledger
-from carsdepo_assets_tests.inference.a_service import put_model
-from carsdepo_assets_tests.inference.running import CLIENT, Running, deploy, photograph, service, settings_of
+from carsdepo_assets_tests.inference.served_models import CLIENT, Running, deploy, photograph, service, settings_of
+from carsdepo_assets_tests.inference.service_process import put_model
 
 pytestmark = pytest.mark.slow
 
@@ -259,7 +259,7 @@ def put_network(lake: Lake, folder: Path, image_size: int = 64) -> str:
     import torch
 
     from carsdepo_assets.detectors.checkpoints import write_weights
-    from carsdepo_assets.detectors.yolov8 import build_model
+    from carsdepo_assets.detectors.yolov8.detector import build_model
 
     torch.manual_seed(0)
     file = folder / "weights.pt"

@@ -11,13 +11,13 @@ import dagster as dg
 import pytest
 
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.compute.metadata import short
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring import assets, sensors
 from carsdepo_assets.monitoring.reference import build_reference
+from carsdepo_assets.orchestration.ui_metadata import short
 from carsdepo_assets.resources import LakeResource, PolicyResource
-from carsdepo_assets_tests.monitoring import a_lake
-from carsdepo_assets_tests.monitoring.a_lake import RULES, drawn_answers, photographs
+from carsdepo_assets_tests.monitoring import monitored_lake
+from carsdepo_assets_tests.monitoring.monitored_lake import RULES, drawn_answers, photographs
 
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
@@ -78,9 +78,9 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 @pytest.fixture
 def digest(house: House) -> str:
-    digest = a_lake.put_model(house.lake)
-    a_lake.promote(house.lake, digest)
-    a_lake.put_dataset(house.lake, photographs("r", 400, 1))
+    digest = monitored_lake.put_model(house.lake)
+    monitored_lake.promote(house.lake, digest)
+    monitored_lake.put_dataset(house.lake, photographs("r", 400, 1))
     rules = house.resources["policy"].read()
     assert rules.monitoring == RULES.monitoring
     build_reference(house.lake, digest, rules, drawn_answers)
@@ -88,7 +88,7 @@ def digest(house: House) -> str:
 
 
 def traffic(house: House, digest: str, night: float, unit: str = "w", n: int = 200) -> None:
-    a_lake.put_answers(
+    monitored_lake.put_answers(
         house.lake, digest, photographs(unit, n, 2, night), unit=unit, start=datetime.now(UTC) - timedelta(hours=1)
     )
 
@@ -135,7 +135,7 @@ def test_without_a_model_in_production_the_reference_says_what_to_do(house: Hous
 
 
 def test_a_day_has_its_profile(house: House, digest: str) -> None:
-    a_lake.put_answers(house.lake, digest, photographs("w", 60, 2), start=TODAY)
+    monitored_lake.put_answers(house.lake, digest, photographs("w", 60, 2), start=TODAY)
     result = house.materialize(assets.inference_profile, partition=TODAY.date().isoformat())
     said = metadata(result, "inference_profile")
     assert said["answers"] == 60
@@ -145,7 +145,7 @@ def test_a_day_has_its_profile(house: House, digest: str) -> None:
 
 
 def test_quality_is_asked_for_once_for_each_state_of_the_labels(house: House, digest: str) -> None:
-    a_lake.put_answers(house.lake, digest, photographs("w", 3, 2), start=TODAY)
+    monitored_lake.put_answers(house.lake, digest, photographs("w", 3, 2), start=TODAY)
     assert not house.tick("measure_quality").run_requests
     image = house.lake.read("inferences").to_pylist()[0]["image_id"]
     house.lake.append("annotations", [{"revision_id": "l1", "image_id": image, "boxes": [], "sequence": 1}], "l1")

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from carsdepo_assets.monitoring.drift import band, measure
-from carsdepo_assets.monitoring.histograms import OTHER, ordered_bins, unordered_bins
-from carsdepo_assets.monitoring.sample import Sample
+from carsdepo_assets.monitoring.drift.feature_sample import Sample
+from carsdepo_assets.monitoring.drift.histograms import OTHER, ordered_bins, unordered_bins
+from carsdepo_assets.monitoring.drift.test import band, measure
 from carsdepo_assets.policy import MonitoringPolicy
-from carsdepo_assets_tests.monitoring.a_lake import cars, looks
+from carsdepo_assets_tests.monitoring.monitored_lake import cars, looks
 
 RULES = MonitoringPolicy(resamples=400)
 

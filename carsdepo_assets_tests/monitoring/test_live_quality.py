@@ -11,7 +11,7 @@ import pytest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring.live_quality import labelled_days, measure_day, store
 from carsdepo_assets.policy import Policy
-from carsdepo_assets_tests.monitoring.a_lake import NOW, image_id
+from carsdepo_assets_tests.monitoring.monitored_lake import NOW, image_id
 
 DAY = NOW.date()
 A, B, C, D = (image_id(x) for x in "abcd")

@@ -10,13 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from carsdepo_assets.lake import profiles as lake_profiles
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.schemas import INFERENCES
 from carsdepo_assets.monitoring import profiles
-from carsdepo_assets.monitoring.due import due, situation
+from carsdepo_assets.monitoring.drift_schedule import due, situation
 from carsdepo_assets.monitoring.features import IMAGE, answered
 from carsdepo_assets.monitoring.reference import (
     UNSEEN,
@@ -29,10 +28,11 @@ from carsdepo_assets.monitoring.reference import (
 )
 from carsdepo_assets.monitoring.window import answering, read_window
 from carsdepo_assets.policy import MonitoringPolicy
+from carsdepo_assets.quality import profiles as lake_profiles
 from carsdepo_assets_tests.detectors.rectangles import DarkestRectangle
-from carsdepo_assets_tests.monitoring import a_lake
-from carsdepo_assets_tests.monitoring.a_lake import CLASSES, NOW, RULES, drawn_answers, photographs
-from carsdepo_assets_tests.training.tiny import tiny_dataset
+from carsdepo_assets_tests.monitoring import monitored_lake
+from carsdepo_assets_tests.monitoring.monitored_lake import CLASSES, NOW, RULES, drawn_answers, photographs
+from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 
 DAY = timedelta(days=1)
 
@@ -44,13 +44,13 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def digest(lake: Lake) -> str:
-    return a_lake.put_model(lake)
+    return monitored_lake.put_model(lake)
 
 
 def test_a_reference_is_ordinary_intake_and_answers_on_unseen_photographs(lake: Lake, digest: str) -> None:
     rows = photographs("r", 120, 1)
     chosen = {r["image_id"]: "drift-x" for r in rows[:7]}
-    a_lake.put_dataset(lake, rows, chosen)
+    monitored_lake.put_dataset(lake, rows, chosen)
     made = build_reference(lake, digest, RULES, drawn_answers)
     found = made.rows.to_pylist()
     assert len(found) == 113
@@ -74,7 +74,7 @@ def test_a_reference_is_ordinary_intake_and_answers_on_unseen_photographs(lake: 
 
 def test_a_reference_is_made_anew_when_the_policy_changes(lake: Lake, digest: str) -> None:
     assert not is_current(lake, digest, RULES)
-    a_lake.put_dataset(lake, photographs("r", 120, 1))
+    monitored_lake.put_dataset(lake, photographs("r", 120, 1))
     build_reference(lake, digest, RULES, drawn_answers)
     assert is_current(lake, digest, RULES)
     other = RULES.model_copy(update={"monitoring": MonitoringPolicy(reference_answers=60)})
@@ -83,7 +83,7 @@ def test_a_reference_is_made_anew_when_the_policy_changes(lake: Lake, digest: st
 
 @pytest.mark.parametrize("kept", [0, 3000, -30])
 def test_a_truncated_reference_is_made_anew(lake: Lake, digest: str, kept: int) -> None:
-    a_lake.put_dataset(lake, photographs("r", 120, 1))
+    monitored_lake.put_dataset(lake, photographs("r", 120, 1))
     made = build_reference(lake, digest, RULES, drawn_answers)
     lake.put(reference_key(digest), lake.get(reference_key(digest))[:kept])
     assert not is_current(lake, digest, RULES)
@@ -96,7 +96,7 @@ def test_a_truncated_reference_is_made_anew(lake: Lake, digest: str, kept: int) 
 
 
 def test_answers_are_asked_of_whole_cars_up_to_the_limit(lake: Lake, digest: str) -> None:
-    a_lake.put_dataset(lake, photographs("r", 600, 1))
+    monitored_lake.put_dataset(lake, photographs("r", 600, 1))
     rules = RULES.model_copy(update={"monitoring": MonitoringPolicy(reference_answers=60)})
     rows = build_reference(lake, digest, rules, drawn_answers).rows.to_pylist()
     asked = [r for r in rows if r["asked"]]
@@ -108,7 +108,7 @@ def test_answers_are_asked_of_whole_cars_up_to_the_limit(lake: Lake, digest: str
 def test_a_queue_may_weigh_what_its_report_measured(lake: Lake, digest: str) -> None:
     """A fifth of the traffic had drifted; ten photographs of its queue then stand for a fifth of the reference."""
     rows = photographs("r", 210, 1)
-    a_lake.put_dataset(lake, rows, {r["image_id"]: "drift-x" for r in rows[:10]})
+    monitored_lake.put_dataset(lake, rows, {r["image_id"]: "drift-x" for r in rows[:10]})
     lake.append("drift", [{"report_id": "x", "at": NOW, "drift": 0.2}], "x")
     lake.put(queues.queue_key("drift-x"), queues.Queue("drift-x", NOW, "x", "", ()).to_json())
     rules = RULES.model_copy(update={"monitoring": MonitoringPolicy(queue_in_reference="weighted")})
@@ -137,8 +137,8 @@ def test_a_model_that_is_not_there_has_no_reference(lake: Lake) -> None:
 
 def test_a_window_is_half_open_and_of_production(lake: Lake) -> None:
     rows = photographs("w", 30, 2)
-    a_lake.put_answers(lake, "d1", rows, start=NOW)
-    a_lake.put_answers(lake, "d1", photographs("s", 9, 3), unit="staging", start=NOW, stage="staging")
+    monitored_lake.put_answers(lake, "d1", rows, start=NOW)
+    monitored_lake.put_answers(lake, "d1", photographs("s", 9, 3), unit="staging", start=NOW, stage="staging")
     window = read_window(lake, NOW, NOW + timedelta(seconds=100))
     assert window.rows.num_rows == 10
     assert window.rows["image_id"].to_pylist() == [r["image_id"] for r in rows[:10]]
@@ -150,8 +150,8 @@ def test_a_window_is_half_open_and_of_production(lake: Lake) -> None:
 
 
 def test_of_two_models_the_newest_is_reported_and_the_other_named(lake: Lake) -> None:
-    a_lake.put_answers(lake, "old", photographs("a", 40, 2), unit="old", start=NOW - timedelta(hours=3))
-    a_lake.put_answers(lake, "new", photographs("b", 12, 3), unit="new", start=NOW - timedelta(hours=1))
+    monitored_lake.put_answers(lake, "old", photographs("a", 40, 2), unit="old", start=NOW - timedelta(hours=3))
+    monitored_lake.put_answers(lake, "new", photographs("b", 12, 3), unit="new", start=NOW - timedelta(hours=1))
     window = read_window(lake, NOW - DAY, NOW)
     assert (window.digest, window.rows.num_rows, window.others) == ("new", 12, {"old": 40})
     assert answering(lake) == "new"
@@ -161,7 +161,7 @@ def test_a_listing_is_a_car_and_a_photograph_without_one_stands_alone(lake: Lake
     rows = photographs("w", 4, 2)
     for row, listing in zip(rows, ("L1", "L1", None, " "), strict=True):
         row["listing"] = listing
-    a_lake.put_answers(lake, "d1", rows, start=NOW - timedelta(hours=1))
+    monitored_lake.put_answers(lake, "d1", rows, start=NOW - timedelta(hours=1))
     sample = read_window(lake, NOW - DAY, NOW).sample(CLASSES, 0.6)
     assert sample.groups == ["L1", "L1", rows[2]["image_id"], rows[3]["image_id"]]
 
@@ -190,7 +190,7 @@ def test_a_pixel_more_is_no_other_format(lake: Lake) -> None:
     rows = photographs("w", 3, 2)
     for row, (aspect, size) in zip(rows, ((4 / 3, 12.192768), (1.3336, 12.0), (0.75, 1.23)), strict=True):
         row["aspect"], row["megapixels"] = aspect, size
-    a_lake.put_answers(lake, "d1", rows, start=NOW - timedelta(hours=1))
+    monitored_lake.put_answers(lake, "d1", rows, start=NOW - timedelta(hours=1))
     features = read_window(lake, NOW - DAY, NOW).sample(CLASSES, 0.6).features
     assert features["aspect"].tolist() == [1.33, 1.33, 0.75]
     np.testing.assert_allclose(features["megapixels"], [12, 12, 1.2])
@@ -198,8 +198,8 @@ def test_a_pixel_more_is_no_other_format(lake: Lake) -> None:
 
 def test_profiles_of_days_merge_as_if_they_were_one(lake: Lake) -> None:
     first, second = NOW - DAY, NOW
-    a_lake.put_answers(lake, "d1", photographs("a", 40, 2), unit="a", start=first)
-    a_lake.put_answers(lake, "d1", photographs("b", 70, 3), unit="b", start=second)
+    monitored_lake.put_answers(lake, "d1", photographs("a", 40, 2), unit="a", start=first)
+    monitored_lake.put_answers(lake, "d1", photographs("b", 70, 3), unit="b", start=second)
     for at in (first, second):
         answers = profiles.day_of(lake, at.date())
         profiles.write_day(lake, at.date(), answers)
@@ -215,7 +215,7 @@ def test_profiles_of_days_merge_as_if_they_were_one(lake: Lake) -> None:
 
 
 def test_the_profile_of_a_reference_is_stored(lake: Lake, digest: str) -> None:
-    a_lake.put_dataset(lake, photographs("r", 120, 1))
+    monitored_lake.put_dataset(lake, photographs("r", 120, 1))
     build_reference(lake, digest, RULES, drawn_answers)
     figures = lake_profiles.merged([lake.get(f"{lake_profiles.REFERENCE}/{digest}.bin")])
     assert figures.loc["sharpness", "count"] == 120
@@ -224,23 +224,23 @@ def test_the_profile_of_a_reference_is_stored(lake: Lake, digest: str) -> None:
 def test_when_a_report_is_due(lake: Lake) -> None:
     rules = MonitoringPolicy()
     assert isinstance(due(situation(lake, rules, NOW), rules), str)
-    a_lake.put_answers(lake, "d1", photographs("a", 30, 2), unit="a", start=NOW - timedelta(hours=2))
+    monitored_lake.put_answers(lake, "d1", photographs("a", 30, 2), unit="a", start=NOW - timedelta(hours=2))
     found = situation(lake, rules, NOW)
     assert (found.new, found.in_window, found.days) == (30, 30, ((NOW.date(), 30),))
     assert "50 are needed" in str(due(found, rules))
     # The window closes with too few: it is measured, and will say that it is unknown.
     late = NOW + timedelta(hours=23)
     assert due(situation(lake, rules, late), rules) == (NOW - timedelta(hours=2), NOW + timedelta(hours=22))
-    a_lake.put_answers(lake, "d1", photographs("b", 30, 3), unit="b", start=NOW - timedelta(hours=1))
+    monitored_lake.put_answers(lake, "d1", photographs("b", 30, 3), unit="b", start=NOW - timedelta(hours=1))
     assert due(situation(lake, rules, NOW), rules) == (NOW - DAY, NOW)
 
 
 def test_no_report_before_its_time_nor_without_anything_new(lake: Lake) -> None:
     rules = MonitoringPolicy()
-    a_lake.put_answers(lake, "d1", photographs("a", 60, 2), unit="a", start=NOW - timedelta(hours=2))
+    monitored_lake.put_answers(lake, "d1", photographs("a", 60, 2), unit="a", start=NOW - timedelta(hours=2))
     lake.append("drift", [{"report_id": "x", "at": NOW, "window_to": NOW}], "x")
     assert "nothing since" in str(due(situation(lake, rules, NOW + timedelta(minutes=10)), rules))
-    a_lake.put_answers(lake, "d1", photographs("b", 5, 3), unit="b", start=NOW + timedelta(minutes=1))
+    monitored_lake.put_answers(lake, "d1", photographs("b", 5, 3), unit="b", start=NOW + timedelta(minutes=1))
     soon = NOW + timedelta(minutes=10)
     assert "600 s old" in str(due(situation(lake, rules, soon), rules))
     hour = NOW + timedelta(hours=1)
@@ -249,8 +249,8 @@ def test_no_report_before_its_time_nor_without_anything_new(lake: Lake) -> None:
 
 def test_answers_of_a_replaced_model_do_not_fill_the_window(lake: Lake) -> None:
     rules = MonitoringPolicy()
-    a_lake.put_answers(lake, "old", photographs("a", 80, 2), unit="a", start=NOW - timedelta(hours=2))
-    a_lake.put_answers(lake, "new", photographs("b", 10, 3), unit="b", start=NOW - timedelta(hours=1))
+    monitored_lake.put_answers(lake, "old", photographs("a", 80, 2), unit="a", start=NOW - timedelta(hours=2))
+    monitored_lake.put_answers(lake, "new", photographs("b", 10, 3), unit="b", start=NOW - timedelta(hours=1))
     assert "10 answers" in str(due(situation(lake, rules, NOW), rules))
 
 

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.monitoring.drift import FeatureDrift
-from carsdepo_assets.monitoring.measuring import Measured, measure_window
+from carsdepo_assets.monitoring.drift.test import FeatureDrift
+from carsdepo_assets.monitoring.drift_run import Measured, measure_window
 from carsdepo_assets.monitoring.reference import build_reference
 from carsdepo_assets.monitoring.report import said_of
-from carsdepo_assets_tests.monitoring import a_lake
-from carsdepo_assets_tests.monitoring.a_lake import NOW, RULES, drawn_answers, photographs
+from carsdepo_assets_tests.monitoring import monitored_lake
+from carsdepo_assets_tests.monitoring.monitored_lake import NOW, RULES, drawn_answers, photographs
 
 pytestmark = pytest.mark.slow
 
@@ -67,9 +67,9 @@ def grey(level: int) -> bytes:
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     lake = Lake.open(tmp_path / "lake")
-    digest = a_lake.put_model(lake)
+    digest = monitored_lake.put_model(lake)
     rows = photographs("r", 400, 1)
-    a_lake.put_dataset(lake, rows)
+    monitored_lake.put_dataset(lake, rows)
     build_reference(lake, digest, RULES, drawn_answers)
     for row in rows:
         lake.put(f"objects/{row['image_id']}.jpg", grey(150))
@@ -78,13 +78,13 @@ def lake(tmp_path: Path) -> Lake:
 
 def met(lake: Lake, night: float, n: int = 200, **said: str) -> Measured:
     """A window of answers, measured. said: columns of every photograph."""
-    digest = a_lake.digest_of(b"weights")
+    digest = monitored_lake.digest_of(b"weights")
     rows = [{**r, **said} for r in photographs("w", n, 2, night)]
     for i, row in enumerate(rows):
         if i % 10:  # one in ten is not kept
             row["photograph_key"] = f"capture/photographs/{row['image_id']}.jpg"
             lake.put(row["photograph_key"], grey(20))
-    a_lake.put_answers(lake, digest, rows)
+    monitored_lake.put_answers(lake, digest, rows)
     return measure_window(lake, NOW - HOURS, NOW, RULES, NOW, "run")
 
 
@@ -144,7 +144,7 @@ def test_it_is_recorded_once_and_read_by_the_site_and_the_queue(lake: Lake) -> N
 def test_more_answers_are_another_report(lake: Lake) -> None:
     first = met(lake, 0.3)
     extra = photographs("late", 30, 9)
-    a_lake.put_answers(lake, first.row["digest"], extra, unit="late", start=NOW - timedelta(hours=1))
+    monitored_lake.put_answers(lake, first.row["digest"], extra, unit="late", start=NOW - timedelta(hours=1))
     second = measure_window(lake, NOW - HOURS, NOW, RULES, NOW, "run")
     assert second.row["report_id"] != first.row["report_id"]
     assert lake.read("drift").num_rows == 2
@@ -183,14 +183,16 @@ def test_an_empty_window_is_reported_as_unknown(lake: Lake) -> None:
 
 
 def test_a_model_without_reference_is_unknown(lake: Lake) -> None:
-    a_lake.put_answers(lake, "feedfeedfeedfeed", photographs("w", 100, 2))
+    monitored_lake.put_answers(lake, "feedfeedfeedfeed", photographs("w", 100, 2))
     done = measure_window(lake, NOW - HOURS, NOW, RULES, NOW)
     assert (done.row["band"], done.row["computed"]) == ("unknown", False)
     assert "no reference" in _Page(html_of(lake, done)).text
 
 
 def test_two_models_in_a_window_are_said(lake: Lake) -> None:
-    a_lake.put_answers(lake, "oldoldoldoldoldo", photographs("o", 70, 4), unit="old", start=NOW - timedelta(hours=20))
+    monitored_lake.put_answers(
+        lake, "oldoldoldoldoldo", photographs("o", 70, 4), unit="old", start=NOW - timedelta(hours=20)
+    )
     text = _Page(html_of(lake, met(lake, 0.0))).text
     assert "Several models answered" in text
     assert "oldoldoldoldoldo (70 answers)" in text

@@ -7,7 +7,7 @@ import pytest
 
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.registry.lineage import build_lineage, describe_data, read_lineage, source_digest
-from carsdepo_assets_tests.training.tiny import tiny_dataset
+from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 
 
 def test_data_is_counted_by_batch_and_origin() -> None:

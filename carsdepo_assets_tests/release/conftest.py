@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from carsdepo_assets_tests.registry.conftest import empty_store, home
-from carsdepo_assets_tests.release.world import World, world_in
+from carsdepo_assets_tests.release.released_lake import World, world_in
 
 __all__ = ["empty_store", "home", "world"]
 

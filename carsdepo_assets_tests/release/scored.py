@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from carsdepo_assets.detectors.evaluating import Scored
+from carsdepo_assets.evaluation.predict import Scored
 from carsdepo_assets.scoring.boxes import Detections, Truth
 
 SIDE = 400

@@ -8,7 +8,7 @@ from carsdepo_assets.commands import releasing
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import RegistryError
-from carsdepo_assets_tests.release.world import World
+from carsdepo_assets_tests.release.released_lake import World
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from carsdepo_assets.detectors.evaluating import Scored
+from carsdepo_assets.evaluation.predict import Scored
 from carsdepo_assets.policy import GatePolicy, Policy
-from carsdepo_assets.release.criteria import Check, boxes_needed
 from carsdepo_assets.release.gate import NotComparable, Verdict, judge
+from carsdepo_assets.release.gate_checks import Check, boxes_needed
 from carsdepo_assets_tests.release.scored import golden, scored
 
 NAMES = ("scratch", "dent")

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from carsdepo_assets.detectors.evaluating import Scored
+from carsdepo_assets.evaluation.predict import Scored
 from carsdepo_assets.policy import GatePolicy, Policy
-from carsdepo_assets.release.criteria import Check
 from carsdepo_assets.release.gate import Verdict, judge
+from carsdepo_assets.release.gate_checks import Check
 from carsdepo_assets.scoring.boxes import Detections
 from carsdepo_assets.scoring.evaluation import evaluate
 from carsdepo_assets_tests.release.scored import golden, scored, with_threshold

@@ -12,17 +12,17 @@ import pytest
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import GatePolicy, Policy
-from carsdepo_assets.release.criteria import points
-from carsdepo_assets.release.gate import Verdict, judge
+from carsdepo_assets.release.gate import GateInputs, Verdict, judge
+from carsdepo_assets.release.gate_checks import points
 from carsdepo_assets.release.gate_report import Page, differences_png, froc_png, render_gate
-from carsdepo_assets.release.gating import State, gate_row, newest
+from carsdepo_assets.release.run_gate import gate_row, newest
 from carsdepo_assets.reporting.charts import Form
 from carsdepo_assets.scoring.paired import AtFooting, Footing
 from carsdepo_assets_tests.release.scored import golden, scored
 
 pytestmark = pytest.mark.slow
 
-STATE = State("91ad2b7c03aa41fe", "77c0b1a2d3e4f506", 2, "0123456789abcdef", "9f8e7d6c5b4a", "2026-11-25T00:03:23")
+STATE = GateInputs("91ad2b7c03aa41fe", "77c0b1a2d3e4f506", 2, "0123456789abcdef", "9f8e7d6c5b4a", "2026-11-25T00:03:23")
 AT = ("its own threshold", "the footing")
 MOMENT = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ def verdict(boxes: int, skills: tuple[float | None, float], camera: str = "Pixel
     )
 
 
-def page(said: Verdict, state: State = STATE) -> str:
+def page(said: Verdict, state: GateInputs = STATE) -> str:
     return render_gate(Page("g-1", state, said, MOMENT, version=4, champion_version=3, runtime="openvino"))
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.registry import aliases, ledger
-from carsdepo_assets.release import promoting
-from carsdepo_assets.release.promoting import GATE_LOCK, promote, roll_back
+from carsdepo_assets.release import promotion
+from carsdepo_assets.release.promotion import GATE_LOCK, promote, roll_back
 from carsdepo_assets.release.validation import CHECKS, read_validation
-from carsdepo_assets_tests.release.world import World
+from carsdepo_assets_tests.release.released_lake import World
 
 KEY = dg.AssetKey("production_model")
 
@@ -337,7 +337,7 @@ def test_a_rollback_waits_for_no_gate(world: World) -> None:
 def test_what_a_person_decides_while_the_gate_works_counts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = world.model("one", 0.5), world.model("two", 0.9)
     world.promote(first)
-    judged = promoting.gate
+    judged = promotion.gate
 
     def rejected_meanwhile(*args: Any, **options: Any) -> Any:
         result = judged(*args, **options)
@@ -346,7 +346,7 @@ def test_what_a_person_decides_while_the_gate_works_counts(world: World, monkeyp
         )
         return result
 
-    monkeypatch.setattr(promoting, "gate", rejected_meanwhile)
+    monkeypatch.setattr(promotion, "gate", rejected_meanwhile)
     outcome = promote(world.lake, second, world.policy, dagster_run_id=None, reachable=lambda: None)
     assert outcome.outcome == "refused"
     assert world.production() == first.digest

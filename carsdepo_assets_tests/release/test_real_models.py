@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from carsdepo_assets.detectors.exports import export_model
-from carsdepo_assets.detectors.runtimes import load_served
+from carsdepo_assets.detectors.export.export_model import export_model
+from carsdepo_assets.detectors.export.runtimes import load_served
+from carsdepo_assets.evaluation.golden_photographs import Photograph, as_served
 from carsdepo_assets.imaging.encode import encode_jpeg
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger
-from carsdepo_assets.release.gating import served_parity
-from carsdepo_assets.release.golden_photographs import Photograph, as_served
+from carsdepo_assets.release.run_gate import served_parity
 from carsdepo_assets.release.validation import validate
 from carsdepo_assets_tests.detectors.stored_models import photographs, store_model
-from carsdepo_assets_tests.inference.running import service, settings_of
+from carsdepo_assets_tests.inference.served_models import service, settings_of
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from carsdepo_assets.lake import golden
 from carsdepo_assets.registry import ledger, models
 from carsdepo_assets.release import sensors
 from carsdepo_assets.resources import NoService
-from carsdepo_assets_tests.release.world import World
+from carsdepo_assets_tests.release.released_lake import World
 
 
 def tick(world: World, sensor: dg.SensorDefinition = sensors.release_candidate) -> dg.RunRequest | dg.SkipReason:

@@ -13,7 +13,7 @@ import pytest
 from carsdepo_assets import resources
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.resources import NoService, ServicesResource
-from carsdepo_assets_tests.release.world import World
+from carsdepo_assets_tests.release.released_lake import World
 
 
 def test_it_waits_until_the_stage_serves_the_digest(world: World) -> None:

@@ -12,15 +12,15 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
+from carsdepo_assets.evaluation.golden_photographs import golden_photographs
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.release import validation
-from carsdepo_assets.release.golden_photographs import golden_photographs
 from carsdepo_assets.release.validation import CHECKS, Validation, read_validation, validate
 from carsdepo_assets.resources import ServicesResource
-from carsdepo_assets_tests.inference.running import Running, service
+from carsdepo_assets_tests.inference.served_models import Running, service
 from carsdepo_assets_tests.registry.conftest import empty_store
+from carsdepo_assets_tests.release.released_lake import World, load_squares, world_in
 from carsdepo_assets_tests.release.tampering import Spoil, before
-from carsdepo_assets_tests.release.world import World, load_squares, world_in
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def staged(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with pytest.MonkeyPatch.context() as patch, world_in(folder, patch) as world:
         world.rule("[inference]\nsegment_age_s = 1.0\n[release]\nvalidation_photographs = 6\nwait_s = 20\n")
         settings = world.settings.model_copy(update={"api_key": SecretStr("a key")})
-        with service(settings, "staging", "carsdepo_assets_tests.release.world") as running:
+        with service(settings, "staging", "carsdepo_assets_tests.release.released_lake") as running:
             world.services = ServicesResource(
                 production=world.stages["production"].url, staging=running.url, api_key="a key"
             )

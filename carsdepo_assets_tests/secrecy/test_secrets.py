@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.alerts.sensors import failed_runs
 from carsdepo_assets.cli import app
-from carsdepo_assets.compute import redacted_errors
 from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.environments import resources
 from carsdepo_assets.inference.app import create_app
+from carsdepo_assets.orchestration import redacted_errors
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
 from carsdepo_assets.settings import Settings
@@ -30,7 +30,7 @@ from carsdepo_assets_tests.registry.conftest import empty_store
 from carsdepo_assets_tests.secrecy import planted
 from carsdepo_assets_tests.secrecy.graphql import Dagster
 from carsdepo_assets_tests.secrecy.planted import Planted, seen, seen_below
-from carsdepo_assets_tests.site import a_lake
+from carsdepo_assets_tests.site import example_lake
 
 __all__ = ["empty_store"]
 WORKER = "carsdepo_assets_tests.secrecy.telling_worker"
@@ -126,8 +126,8 @@ def used(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         }
         for name, value in (environment | {"CARSDEPO_HOME": str(home), "A_FILE": str(folder / "given")}).items():
             patch.setenv(name, value)
-        filled = a_lake.fill(home, a_lake.shots())
-        a_lake.capture(filled.lake, filled.records)
+        filled = example_lake.fill(home, example_lake.shots())
+        example_lake.capture(filled.lake, filled.records)
         settings = Settings.read()
         for name, value in settings.variables().items():
             patch.setenv(name, value)

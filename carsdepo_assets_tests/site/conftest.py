@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from carsdepo_assets_tests.registry.conftest import empty_store
-from carsdepo_assets_tests.site import a_lake
+from carsdepo_assets_tests.site import example_lake
 
 __all__ = ["empty_store"]
 
 
 @pytest.fixture(scope="session")
-def filled(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> a_lake.Filled:
+def filled(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> example_lake.Filled:
     home = tmp_path_factory.mktemp("filled")
     shutil.copy(empty_store, home / "mlflow.db")
-    return a_lake.fill(home, a_lake.shots())
+    return example_lake.fill(home, example_lake.shots())
 
 
 @pytest.fixture

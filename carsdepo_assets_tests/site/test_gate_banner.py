@@ -15,7 +15,7 @@ from carsdepo_assets.registry import ledger
 from carsdepo_assets.reporting.page import GATE_SLOT
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.site.app import pages
-from carsdepo_assets_tests.site import a_lake
+from carsdepo_assets_tests.site import example_lake
 
 DIGEST = "d" * 16
 GREEN, NEUTRAL = '<div class="verdict">', '<div class="verdict neutral">'
@@ -41,7 +41,7 @@ def test_the_first_page_is_green_over_what_the_gate_let_through(
 ) -> None:
     lake = Lake.open(home / "lake")
     if verdict is not None:
-        a_lake.gate(lake, DIGEST, None, verdict)
+        example_lake.gate(lake, DIGEST, None, verdict)
     ledger.record(lake, "production", "promote", digest=DIGEST, version=3, actor="ann@desk", reason="legal asks for it")
     text = browser(home, {"status": "serving", "digest": DIGEST}).get("/").text
     assert words in text
@@ -66,8 +66,8 @@ def test_an_evaluation_is_shown_with_what_the_gate_says_by_now(
     lake.put(key, f"<p>before</p>{GATE_SLOT}<p>after</p>".encode())
     site = browser(home)
     assert site.get(f"/{key}").text.endswith(f"<p>before</p>{GATE_SLOT}<p>after</p>")  # nobody asked the gate yet
-    a_lake.gate(lake, "e" * 16, None, "promote")  # of another model
-    a_lake.gate(lake, DIGEST, "e" * 16, verdict)
+    example_lake.gate(lake, "e" * 16, None, "promote")  # of another model
+    example_lake.gate(lake, DIGEST, "e" * 16, verdict)
     text = site.get(f"/{key}").text
     assert banner in text
     assert words in text

@@ -11,11 +11,11 @@ from rich.console import Console
 
 from carsdepo_assets.commands.lineage import lineage_of, show
 from carsdepo_assets.settings import Settings
-from carsdepo_assets_tests.site import a_lake
+from carsdepo_assets_tests.site import example_lake
 
 
 @pytest.fixture
-def settings(filled: a_lake.Filled) -> Settings:
+def settings(filled: example_lake.Filled) -> Settings:
     return Settings.read({"CARSDEPO_MLFLOW_PORT": "5055"}, home=Path(filled.lake.url).parent)
 
 
@@ -26,14 +26,14 @@ def shown(found: dict[str, object]) -> str:
 
 
 @pytest.mark.slow
-def test_a_model_by_version_digest_or_latest(settings: Settings, filled: a_lake.Filled) -> None:
+def test_a_model_by_version_digest_or_latest(settings: Settings, filled: example_lake.Filled) -> None:
     for asked in ("1", filled.first, filled.first[:6]):
         assert lineage_of(settings, model=asked)["digest"] == filled.first
     assert lineage_of(settings)["digest"] == filled.second
     assert lineage_of(settings, model="2")["mlflow"]["url"].startswith("http://127.0.0.1:5055/#/experiments/")
 
 
-def test_all_three_are_json_and_show_places_whole(settings: Settings, filled: a_lake.Filled) -> None:
+def test_all_three_are_json_and_show_places_whole(settings: Settings, filled: example_lake.Filled) -> None:
     key = filled.records[0].sent.photograph_key or ""
     for found, said in (
         (lineage_of(settings, prediction="p0000"), f"{filled.lake.url}/{key}"),
@@ -57,7 +57,7 @@ def test_wrong_calls_say_what_there_is(settings: Settings, tmp_path: Path) -> No
 
 def test_an_answer_by_a_model_that_is_gone_is_shown(settings: Settings, home: Path) -> None:
     here = Settings.read({}, home=home)
-    lake = a_lake.Lake.open(here.lake)
-    a_lake.ingest(lake, a_lake.answered(lake, a_lake.shots(1), "[red]gone", 1))
+    lake = example_lake.Lake.open(here.lake)
+    example_lake.ingest(lake, example_lake.answered(lake, example_lake.shots(1), "[red]gone", 1))
     found = lineage_of(here, prediction="p0000")
     assert "No model '[red]gone'" in shown(found)

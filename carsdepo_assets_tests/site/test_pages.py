@@ -17,7 +17,7 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.reporting.page import BASE, render
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.site.app import pages
-from carsdepo_assets_tests.site import a_lake
+from carsdepo_assets_tests.site import example_lake
 
 EVIL = '<script>alert("x")</script>'
 LISTS = ("/predictions", "/evaluations", "/gates", "/drift", "/kpis", "/queues", "/alerts")
@@ -31,7 +31,7 @@ def client(home: Path, **variables: str) -> TestClient:
 
 
 @pytest.fixture(scope="module")
-def browser(filled: a_lake.Filled) -> TestClient:
+def browser(filled: example_lake.Filled) -> TestClient:
     return client(Path(filled.lake.url).parent)
 
 
@@ -75,7 +75,7 @@ def test_every_link_of_the_site_leads_somewhere(browser: TestClient) -> None:
     assert len([p for p in seen if p.startswith("/models/")]) == 2
 
 
-def test_the_first_page_says_what_goes_on(browser: TestClient, filled: a_lake.Filled) -> None:
+def test_the_first_page_says_what_goes_on(browser: TestClient, filled: example_lake.Filled) -> None:
     text = browser.get("/").text
     for said in ("Production is not as it should be", "6.4 %", "version 2", "KPIs of November", "6 of 8 goals met."):
         assert said in text
@@ -86,7 +86,7 @@ def test_the_first_page_says_what_goes_on(browser: TestClient, filled: a_lake.Fi
 def test_a_prediction_shows_its_photograph_with_boxes_where_they_are(browser: TestClient) -> None:
     text = browser.get("/predictions/p0001").text
     assert '<rect class="box" x="10.0" y="12.0" width="30.0" height="38.0"' in text
-    assert f'viewBox="0 0 {a_lake.small_lake.WIDTH} {a_lake.small_lake.HEIGHT}"' in text
+    assert f'viewBox="0 0 {example_lake.small_lake.WIDTH} {example_lake.small_lake.HEIGHT}"' in text
     (picture,) = re.findall(r'<image href="data:image/jpeg;base64,([^"]+)"', text)
     assert base64.b64decode(picture)[:2] == b"\xff\xd8"
     assert 'class="graph"' in text
@@ -94,14 +94,14 @@ def test_a_prediction_shows_its_photograph_with_boxes_where_they_are(browser: Te
 
 def test_a_box_under_the_threshold_is_not_drawn(home: Path) -> None:
     lake = Lake.open(home / "lake")
-    shot = a_lake.Shot(a_lake.small_lake.car(1), [(0, 0.2, 1, 2, 3, 4)])
-    a_lake.ingest(lake, a_lake.answered(lake, [shot], "d" * 16, 1))
+    shot = example_lake.Shot(example_lake.small_lake.car(1), [(0, 0.2, 1, 2, 3, 4)])
+    example_lake.ingest(lake, example_lake.answered(lake, [shot], "d" * 16, 1))
     text = client(home).get("/predictions/p0000").text
     assert 'class="box"' not in text
     assert "below the threshold" in text
 
 
-def test_lists_show_one_models_answers(browser: TestClient, filled: a_lake.Filled) -> None:
+def test_lists_show_one_models_answers(browser: TestClient, filled: example_lake.Filled) -> None:
     assert browser.get(f"/predictions?digest={filled.first}").text.count("<figure>") == 4
     assert browser.get(f"/predictions?digest={filled.second}").text.count("<figure>") == 0
     assert browser.get("/predictions?digest=' OR 1=1 --").text.count("<figure>") == 0
@@ -162,9 +162,9 @@ def test_reports_come_with_a_policy_that_lets_nothing_run_or_load(browser: TestC
 
 def test_all_that_comes_from_outside_is_escaped(home: Path) -> None:
     lake = Lake.open(home / "lake")
-    filled = a_lake.fill(home, [a_lake.Shot(a_lake.small_lake.car(1), listing=EVIL, source=EVIL)])
-    a_lake.release(lake, filled.second, 2, reason=EVIL)
-    a_lake.report(lake, "drift", "evil", EVIL, EVIL)
+    filled = example_lake.fill(home, [example_lake.Shot(example_lake.small_lake.car(1), listing=EVIL, source=EVIL)])
+    example_lake.release(lake, filled.second, 2, reason=EVIL)
+    example_lake.report(lake, "drift", "evil", EVIL, EVIL)
     lake.put("reports/drift/evil.json", lake.get("reports/drift/evil.json").replace(b"2026", b"3026"))
     row: dict[str, Any] = {"alert_id": "1", "at": filled.lake.read("drift")["at"][0].as_py(), "severity": EVIL}
     lake.append("alerts", [{**row, "title": EVIL, "body": EVIL, "failed": [EVIL], "sent": []}], "1")
@@ -205,7 +205,7 @@ def test_what_an_alert_names_can_be_opened(home: Path) -> None:
 
 def test_a_damaged_report_does_not_take_the_page_with_it(home: Path) -> None:
     lake = Lake.open(home / "lake")
-    a_lake.report(lake, "kpi", "whole", "KPIs", "Fine.")
+    example_lake.report(lake, "kpi", "whole", "KPIs", "Fine.")
     lake.put("reports/kpi/broken.json", b'{"at": ')
     site = client(home)
     assert site.get("/").status_code == 200
@@ -216,8 +216,8 @@ def test_a_damaged_report_does_not_take_the_page_with_it(home: Path) -> None:
 
 def test_a_photograph_that_is_gone_leaves_its_answer(home: Path) -> None:
     lake = Lake.open(home / "lake")
-    gone, damaged = a_lake.answered(lake, a_lake.shots(2), "d" * 16, 1)
-    a_lake.ingest(lake, [gone, damaged])
+    gone, damaged = example_lake.answered(lake, example_lake.shots(2), "d" * 16, 1)
+    example_lake.ingest(lake, [gone, damaged])
     lake.delete(gone.sent.photograph_key or "")
     lake.put(damaged.sent.photograph_key or "", b"no photograph")
     site = client(home)
@@ -226,7 +226,7 @@ def test_a_photograph_that_is_gone_leaves_its_answer(home: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/predictions", "/predictions/p0000", "/reports/drift/r1.html", "/models/x"])
-def test_with_a_key_set_every_page_asks_for_it(filled: a_lake.Filled, path: str) -> None:
+def test_with_a_key_set_every_page_asks_for_it(filled: example_lake.Filled, path: str) -> None:
     site = client(Path(filled.lake.url).parent, CARSDEPO_API_KEY="s3crét")
     refused = site.get(path)
     assert refused.status_code == 401

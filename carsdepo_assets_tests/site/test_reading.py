@@ -20,7 +20,7 @@ from carsdepo_assets.registry import ledger
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.site import reading
 from carsdepo_assets.site.app import pages
-from carsdepo_assets_tests.site import a_lake
+from carsdepo_assets_tests.site import example_lake
 
 PERSON = Policy(release=ReleasePolicy(approval="person"))
 A, B = "a" * 16, "b" * 16
@@ -44,7 +44,7 @@ def say(lake: Lake, action: Any, digest: str | None, reason: str = "because") ->
     ledger.record(lake, "production", action, digest=digest, version=None, actor="ada@desk", reason=reason)
 
 
-def test_overview_of_a_filled_lake(filled: a_lake.Filled) -> None:
+def test_overview_of_a_filled_lake(filled: example_lake.Filled) -> None:
     serving = {"status": "serving", "digest": filled.first, "runtime": "openvino"}
     now = reading.overview(
         filled.lake, filled.tracking, Policy(), lambda stage: serving if stage == "production" else None
@@ -65,7 +65,7 @@ def test_overview_of_a_filled_lake(filled: a_lake.Filled) -> None:
 
 
 def test_checks_at_staging_are_no_answers_and_a_barred_model_is_named(
-    filled: a_lake.Filled,
+    filled: example_lake.Filled,
 ) -> None:
     lake = filled.lake
     row = lake.read("inferences").to_pylist()[0]
@@ -136,7 +136,7 @@ def test_a_stage_in_trouble_says_so(lake: Lake, health: dict[str, Any] | None, s
 
 
 def test_promote_waits_only_where_a_person_is_asked_for(lake: Lake) -> None:
-    a_lake.gate(lake, A, None, "promote")
+    example_lake.gate(lake, A, None, "promote")
     assert waiting(lake) == []
     assert waiting(lake, PERSON) == [(A, "the policy asks for a person (release.approval)")]
     say(lake, "hold", None, "drift of 6 %")
@@ -144,28 +144,28 @@ def test_promote_waits_only_where_a_person_is_asked_for(lake: Lake) -> None:
 
 
 def test_undecided_waits_and_reject_does_not(lake: Lake) -> None:
-    a_lake.gate(lake, A, None, "undecided")
-    a_lake.gate(lake, B, None, "reject")
+    example_lake.gate(lake, A, None, "undecided")
+    example_lake.gate(lake, B, None, "reject")
     assert waiting(lake, PERSON) == [(A, "the gate could not decide")]
 
 
 @pytest.mark.parametrize("action", ["approve", "reject"])
 def test_a_persons_word_settles_it(lake: Lake, action: str) -> None:
-    a_lake.gate(lake, A, None, "undecided")
+    example_lake.gate(lake, A, None, "undecided")
     say(lake, action, A)
     assert waiting(lake) == []
 
 
 def test_what_production_serves_or_overtook_does_not_wait(lake: Lake) -> None:
-    a_lake.gate(lake, A, None, "undecided")
-    a_lake.gate(lake, B, None, "promote")
+    example_lake.gate(lake, A, None, "undecided")
+    example_lake.gate(lake, B, None, "promote")
     say(lake, "promote", B)
     assert waiting(lake, PERSON) == []
 
 
 def test_a_newer_verdict_on_the_same_model_counts(lake: Lake) -> None:
-    a_lake.gate(lake, A, None, "undecided", datetime(2026, 1, 1, tzinfo=UTC))
-    a_lake.gate(lake, A, None, "reject", datetime(2026, 1, 2, tzinfo=UTC))
+    example_lake.gate(lake, A, None, "undecided", datetime(2026, 1, 1, tzinfo=UTC))
+    example_lake.gate(lake, A, None, "reject", datetime(2026, 1, 2, tzinfo=UTC))
     assert waiting(lake) == []
 
 
@@ -173,14 +173,14 @@ def test_a_barred_model_that_passes_again_waits(lake: Lake) -> None:
     say(lake, "promote", B)
     say(lake, "promote", A)
     say(lake, "rollback", B, "wrong at night")
-    a_lake.gate(lake, A, B, "promote")
+    example_lake.gate(lake, A, B, "promote")
     ((digest, why),) = waiting(lake)
     assert digest == A
     assert "wrong at night" in why
 
 
 def test_reports_are_newest_first_and_damage_is_told(lake: Lake) -> None:
-    a_lake.report(lake, "drift", "good", "Drift", "None.")
+    example_lake.report(lake, "drift", "good", "Drift", "None.")
     lake.put("reports/drift/old.json", b'{"title": "Old", "at": "2020-01-01T00:00:00", "summary": "s", "figures": 3}')
     for name, text in (("cut", b'{"title": '), ("list", b"[]"), ("time", b'{"at": 7}'), ("bytes", b"\xff\xfe")):
         lake.put(f"reports/drift/{name}.json", text)

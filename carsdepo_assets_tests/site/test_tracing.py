@@ -14,16 +14,16 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.lineage import ancestors
 from carsdepo_assets.site import answers, tracing
-from carsdepo_assets_tests.site import a_lake
+from carsdepo_assets_tests.site import example_lake
 
 PLACES = tracing.Places("http://site", "http://mlflow", "http://dagster")
 
 
-def test_an_answer_is_traced_to_the_photograph_the_labels_and_the_person(filled: a_lake.Filled) -> None:
+def test_an_answer_is_traced_to_the_photograph_the_labels_and_the_person(filled: example_lake.Filled) -> None:
     found = tracing.prediction_lineage(filled.lake, filled.tracking, "p0001", PLACES)
     sent = filled.records[1]
     assert found["photograph"]["image_id"] == sent.sent.image_id
-    assert filled.lake.get(found["photograph"]["key"]) == a_lake.shots()[1].data
+    assert filled.lake.get(found["photograph"]["key"]) == example_lake.shots()[1].data
     assert found["prediction"]["decision"] == "damage"
     assert found["prediction"]["boxes"][0]["class"] == "dent"
     assert found["prediction"]["boxes"][0]["score"] == pytest.approx(0.7)
@@ -42,14 +42,14 @@ def test_an_answer_is_traced_to_the_photograph_the_labels_and_the_person(filled:
         assert filled.lake.exists(url.removeprefix("http://site/"))
 
 
-def test_a_model_names_the_one_it_started_from(filled: a_lake.Filled) -> None:
+def test_a_model_names_the_one_it_started_from(filled: example_lake.Filled) -> None:
     found = tracing.model_lineage(filled.lake, filled.tracking, filled.second, PLACES)
     assert [a["digest"] for a in found["initialised_from"]] == [filled.first]
     assert found["approved_by"] is None
     assert tracing.model_lineage(filled.lake, None, filled.first)["initialised_from"] == []
 
 
-def test_ancestors_end_where_the_lake_has_no_more_and_at_a_circle(filled: a_lake.Filled, home: Path) -> None:
+def test_ancestors_end_where_the_lake_has_no_more_and_at_a_circle(filled: example_lake.Filled, home: Path) -> None:
     lake = Lake.open(home / "lake")
     text = filled.lake.get(f"models/{filled.second}/lineage.json")
     for digest, parent in (("a", "b"), ("b", "c"), ("c", "b"), ("d", "gone")):
@@ -59,18 +59,20 @@ def test_ancestors_end_where_the_lake_has_no_more_and_at_a_circle(filled: a_lake
     assert ancestors(lake, "d") == []
 
 
-def test_without_mlflow_the_lineage_is_still_there(filled: a_lake.Filled) -> None:
+def test_without_mlflow_the_lineage_is_still_there(filled: example_lake.Filled) -> None:
     found = tracing.prediction_lineage(filled.lake, None, "p0001")
     assert found["model"]["version"] is None
     assert found["model"]["mlflow"]["run_id"]
     assert found["model"]["mlflow"]["url"] is None
 
 
-def test_answers_not_ingested_yet_are_found_in_open_and_closed_segments(filled: a_lake.Filled, home: Path) -> None:
+def test_answers_not_ingested_yet_are_found_in_open_and_closed_segments(
+    filled: example_lake.Filled, home: Path
+) -> None:
     lake = Lake.open(home / "lake")
-    records = a_lake.answered(lake, a_lake.shots(3), "d" * 16, 1, prefix="fresh")
-    key = a_lake.capture(lake, records[:2], torn=b'{"captureData":')
-    a_lake.capture(lake, records[2:], name="i-2.jsonl")
+    records = example_lake.answered(lake, example_lake.shots(3), "d" * 16, 1, prefix="fresh")
+    key = example_lake.capture(lake, records[:2], torn=b'{"captureData":')
+    example_lake.capture(lake, records[2:], name="i-2.jsonl")
     assert answers.find(lake, "fresh0001") is not None
     found = tracing.prediction_lineage(lake, None, "fresh0001")
     assert found["prediction"]["captured_in"] == key
@@ -84,8 +86,8 @@ def test_answers_not_ingested_yet_are_found_in_open_and_closed_segments(filled: 
 def test_the_newest_answers_of_a_copied_lake_are_those_of_the_last_hour(home: Path) -> None:
     """Times of files are those of the copy there: the hour in a segment's name counts first."""
     lake = Lake.open(home / "lake")
-    records = a_lake.answered(lake, a_lake.shots(1), "d" * 16, 1)
-    newest = Path(lake.root or "", a_lake.capture(lake, records))
+    records = example_lake.answered(lake, example_lake.shots(1), "d" * 16, 1)
+    newest = Path(lake.root or "", example_lake.capture(lake, records))
     for n in range(answers._WAITING_SEGMENTS):
         lake.put(f"capture/production/2020/01/01/00/i-{n}.jsonl", b"")
     os.utime(newest, (0, 0))
@@ -94,10 +96,10 @@ def test_the_newest_answers_of_a_copied_lake_are_those_of_the_last_hour(home: Pa
 
 def test_a_segments_line_and_its_row_in_the_table_say_the_same(home: Path) -> None:
     lake = Lake.open(home / "lake")
-    records = a_lake.answered(lake, a_lake.shots(1), "d" * 16, 7)
-    a_lake.capture(lake, records, name="i.jsonl")
+    records = example_lake.answered(lake, example_lake.shots(1), "d" * 16, 7)
+    example_lake.capture(lake, records, name="i.jsonl")
     waiting = answers.find(lake, "p0000")
-    a_lake.ingest(lake, records)
+    example_lake.ingest(lake, records)
     ingested = answers.find(lake, "p0000")
     assert waiting is not None
     assert ingested is not None
@@ -107,12 +109,12 @@ def test_a_segments_line_and_its_row_in_the_table_say_the_same(home: Path) -> No
 
 
 @pytest.mark.parametrize("asked", ["nope", "p0001' OR '1'='1", "", "../p0001", "x" * 500, "p0001\n"])
-def test_an_unknown_answer_says_which_there_are(filled: a_lake.Filled, asked: str) -> None:
+def test_an_unknown_answer_says_which_there_are(filled: example_lake.Filled, asked: str) -> None:
     with pytest.raises(tracing.TraceError, match="The last ones: p0003, p0002"):
         tracing.prediction_lineage(filled.lake, filled.tracking, asked)
 
 
-def test_unknown_models_and_stages_say_which_there_are(filled: a_lake.Filled, home: Path) -> None:
+def test_unknown_models_and_stages_say_which_there_are(filled: example_lake.Filled, home: Path) -> None:
     with pytest.raises(tracing.TraceError, match=filled.second):
         tracing.model_lineage(filled.lake, filled.tracking, "absent")
     with pytest.raises(tracing.TraceError, match="Stages: staging, production"):
@@ -123,7 +125,7 @@ def test_unknown_models_and_stages_say_which_there_are(filled: a_lake.Filled, ho
 
 def test_a_stage_says_what_it_serves_and_its_history(home: Path) -> None:
     lake = Lake.open(home / "lake")
-    filled = a_lake.fill(home, a_lake.shots(1))
+    filled = example_lake.fill(home, example_lake.shots(1))
     ledger.record(
         lake, "production", "promote", digest=filled.second, version=2, actor="ada@desk", reason="Better at night"
     )

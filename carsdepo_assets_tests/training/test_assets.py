@@ -10,8 +10,7 @@ import dagster as dg
 import pytest
 
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.compute.metadata import short
-from carsdepo_assets.detectors import stored
+from carsdepo_assets.detectors import catalogue
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.experiments.assets import recipe
 from carsdepo_assets.lake import golden
@@ -19,6 +18,7 @@ from carsdepo_assets.lake.golden import Golden
 from carsdepo_assets.lake.label_state import trained_at, trained_state
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, read_card
+from carsdepo_assets.orchestration.ui_metadata import short
 from carsdepo_assets.registry.ledger import record
 from carsdepo_assets.registry.models import CANDIDATE, versions
 from carsdepo_assets.registry.resources import MlflowTracking
@@ -26,7 +26,7 @@ from carsdepo_assets.resources import LakeResource, PolicyResource
 from carsdepo_assets.training import candidates
 from carsdepo_assets.training.assets import evaluation, registered_model
 from carsdepo_assets_tests.detectors.rectangles import DarkestRectangle, made_up_model
-from carsdepo_assets_tests.training.tiny import tiny_dataset
+from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     def load_model(lake: Lake, digest: str, device: str = "cpu") -> tuple[DarkestRectangle, ModelCard]:
         return DarkestRectangle(), read_card(lake, digest)
 
-    monkeypatch.setattr(stored, "load_model", load_model)
+    monkeypatch.setattr(catalogue, "load_model", load_model)
     return Lake.open(tmp_path / "lake")
 
 

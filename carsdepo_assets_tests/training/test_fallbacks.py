@@ -24,9 +24,9 @@ from carsdepo_assets.lake.trainings import Outcome, outcomes
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import CANDIDATE, ModelVersion, versions
 from carsdepo_assets.settings import Settings
-from carsdepo_assets.training import registering
+from carsdepo_assets.training import register
 from carsdepo_assets_tests.registry.conftest import empty_store
-from carsdepo_assets_tests.training.made_up import Becomes, MadeUpTrainings, panel
+from carsdepo_assets_tests.training.example_evaluation import Becomes, MadeUpTrainings, panel
 
 __all__ = ["empty_store"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -188,16 +188,16 @@ def test_a_kill_between_any_two_writes_neither_loses_nor_doubles_a_fallback(
 ) -> None:
     here = house(blind, fallbacks='[{change = "longer", factor = 2}]', detector="'yolov8n'")
     labels = len(FIRST)
-    write = registering.record_outcome
+    write = register.record_outcome
 
     def killed(lake: Lake, outcome: Outcome) -> bool:
         raise KeyboardInterrupt("killed after the alert and before the row")
 
     for fallback, key in ((None, f"labels:{labels}"), ("longer-2", f"labels:{labels}:longer-2")):
-        monkeypatch.setattr(registering, "record_outcome", killed)
+        monkeypatch.setattr(register, "record_outcome", killed)
         with pytest.raises((KeyboardInterrupt, PipelineError)):
             here.tick()
-        monkeypatch.setattr(registering, "record_outcome", write)
+        monkeypatch.setattr(register, "record_outcome", write)
         _end_what_runs(here.pipeline.instance)
         began = len(here.trainings.trained)
         assert here.tick()[0] == [f"{key}:2"]  # a key of its own, and the training that stood is not done again

@@ -11,12 +11,12 @@ import dagster as dg
 import pytest
 
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.compute.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.recipe_changes import recipe_key
 from carsdepo_assets.lake.label_state import FALLBACK_TAG, LABEL_STATE_TAG, mark_trained, trained_at
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trainings import Outcome, outcomes, record_outcome
+from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import Fallback, Policy, TrainingPolicy
 from carsdepo_assets.resources import LakeResource, PolicyResource
 from carsdepo_assets.training.retraining import Due, GivenUp, PersonAsked, Situation, asked_by, due

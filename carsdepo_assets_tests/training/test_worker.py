@@ -15,7 +15,7 @@ from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.catalogue import retraining_recipe
 from carsdepo_assets.detectors.checkpoints import read_weights, write_weights
-from carsdepo_assets.detectors.yolov8 import build_model
+from carsdepo_assets.detectors.yolov8.detector import build_model
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import digest_of, is_complete, read_card, read_result, weights_path
 from carsdepo_assets.lake.training_progress import look, read_progress
@@ -24,7 +24,7 @@ from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.training.worker import SpecError, TrainingSpec, alone, read_spec, resolve_init, spec_json
 from carsdepo_assets_tests.detectors.rectangles import made_up_model
-from carsdepo_assets_tests.training.tiny import tiny_dataset
+from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 
 
 def spec_for(tmp_path: Path, **changes: Any) -> TrainingSpec:

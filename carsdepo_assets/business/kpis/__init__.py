@@ -1,0 +1,1 @@
+"""The KPIs: of the business, of the model in production, and the summary of both."""

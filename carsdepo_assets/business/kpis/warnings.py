@@ -1,0 +1,81 @@
+"""What a reader must be told beside the KPIs: invented rows, gains without a model, automation without accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import PurePosixPath
+
+import pandas as pd
+
+from carsdepo_assets.business.kpis.base import Kpi
+from carsdepo_assets.business.kpis.inputs import Facts
+from carsdepo_assets.reporting.invented import INVENTED_FILE
+
+# Automation says how much is decided without a person; these say whether it is decided right, the live one first.
+AUTOMATION = ("automation_pct", "automation_answers_pct")
+ACCURACY = ("precision", "recall")
+
+
+def invented(facts: Facts) -> list[str]:
+    """One note where rows come from files whose names say that they are invented, with their number."""
+    counts = {
+        kind: (int(_from_sample(rows).sum()), len(rows))
+        for kind, rows in (
+            ("inspections", facts.inspections),
+            ("transactions", facts.transactions),
+            ("disputes", facts.disputes),
+        )
+    }
+    if not any(n for n, _ in counts.values()):
+        return []
+    said = ", ".join(f"{n:,} of {of:,} {kind}" for kind, (n, of) in counts.items())
+    return [
+        f"Invented rows: {said} come from files named {INVENTED_FILE}*, which the demo writes. They show how this page "
+        "works and say nothing about a real business."
+    ]
+
+
+def _from_sample(rows: pd.DataFrame) -> pd.Series:
+    return rows["file"].map(lambda key: PurePosixPath(str(key)).name.startswith(INVENTED_FILE)).astype(bool)
+
+
+def gains_without_a_model(facts: Facts, baseline_until: str) -> list[str]:
+    """One note where the new period begins before production served any model."""
+    if not facts.changes:
+        return []
+    first = facts.changes[0].at.date()
+    begins = date.fromisoformat(baseline_until)
+    if (first - begins).days <= 1:
+        return []
+    return [
+        f"policy.business.baseline_until is {baseline_until}, and production served its first model on {first}. What "
+        "lies between counts as the platform's although no model was live."
+    ]
+
+
+def automation_without_accuracy(kpis: Sequence[Kpi], goals: Mapping[str, float]) -> list[str]:
+    """A warning for each automation figure whose decisions miss the goal of precision or recall, or are not measured.
+
+    Live figures count before those on test photographs. Without a goal for either nothing is asked.
+    """
+    by_name = {k.name: k for k in kpis}
+    faults = []
+    for name in ACCURACY:
+        if name not in goals:
+            continue
+        live, tested = by_name[f"{name}_live"], by_name[name]
+        measured = live if live.value is not None else tested
+        if measured.value is None:
+            faults.append(f"its {name} is not known")
+        elif measured.value < goals[name]:
+            where = "in live use" if measured is live else "on test photographs"
+            faults.append(f"its {name} is {measured.said()} {where}, and at least {100 * goals[name]:g} % is wanted")
+    if not faults:
+        return []
+    return [
+        f"{k.title}: {k.said()} are decided without a person by a model that should not decide alone: "
+        f"{'; '.join(faults)}."
+        for k in (by_name[name] for name in AUTOMATION)
+        if k.value
+    ]

@@ -1,0 +1,78 @@
+"""`carsdepo demo`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from carsdepo_assets.commands.loop_table import show_loop
+from carsdepo_assets.commands.options import (
+    LAKE_VARIABLE,
+    DetectorName,
+    Home,
+    Mapping,
+    Minutes,
+    class_mapping,
+    explained,
+    out,
+    read_settings,
+    say,
+)
+from carsdepo_assets.commands.progress import watch_on
+from carsdepo_assets.commands.terminal import log_of, quietly
+
+
+def demo(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", help="Your photographs: images/, labels/ (YOLO), optional manifest.csv with file and group."
+        ),
+    ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="One epoch, the first half only, in a lake of its own: shows that it runs.")
+    ] = False,
+    minutes: Minutes = None,
+    detector: DetectorName = None,
+    mapping: Mapping = None,
+    home: Home = None,
+) -> None:
+    """Run the whole loop on the rendered sample, or on your own photographs (kept apart, in a lake of their own)."""
+    from carsdepo_assets.commands import lineage as lineages
+    from carsdepo_assets.commands.pipeline import Pipeline
+    from carsdepo_assets.demo import run, train_loop
+
+    pairs, apart = class_mapping(mapping), fast or data is not None
+    if pairs and data is None:
+        raise typer.BadParameter("the sample's classes are ours: give it with --data", param_hint="--map")
+    place, elsewhere = home, apart and bool(os.environ.get(LAKE_VARIABLE))
+    if data is not None:
+        if not data.is_dir():
+            raise typer.BadParameter(f"{data} is not a folder", param_hint="--data")
+        place = home or read_settings(None).home / "data" / run.home_name(data)
+    if fast:  # its model and few photographs stay out of the lake that the whole loop works on
+        place = read_settings(place).home / "fast"
+    settings = read_settings(place, own_lake=apart)
+    watch = watch_on(out)
+    with explained(), quietly(log_of(settings, "demo"), out):
+        if fast:
+            with Pipeline.open(settings, "INFO") as pipeline:
+                loop = train_loop.run(
+                    pipeline,
+                    data,
+                    fast=True,
+                    minutes=minutes,
+                    detector=detector,
+                    say=say,
+                    watch=watch,
+                    mapping=pairs,
+                )
+            trace = lineages.lineage_of(settings, model="latest")
+        else:
+            loop = run.run(settings, data, minutes=minutes, detector=detector, say=say, watch=watch, mapping=pairs)
+            trace = lineages.lineage_of(settings, stage="production")
+    lineages.show(trace, out)
+    show_loop(loop, settings, own_lake=elsewhere)

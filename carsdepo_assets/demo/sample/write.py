@@ -1,0 +1,159 @@
+"""A folder of rendered photographs with labels, metadata and scene parameters, as `carsdepo import` takes it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from carsdepo_assets.demo.sample.casting import CLEAN_SHARE, LIGHT_MIX, draw_car
+from carsdepo_assets.demo.sample.render import RenderedPhoto, photographs
+from carsdepo_assets.demo.sample.scene import LIGHTS, Car, LightName
+from carsdepo_assets.demo.sample.workers import pool_of
+
+Progress = Callable[[int, int], None]  # photographs rendered so far, and in all
+MANY = 100  # photographs, from which on processes save more than the two seconds that they take to start
+
+COLUMNS = ("file", "group", "listing", "make", "year", "camera", "region", "uploader", "light", "captured_at")
+_TURN_BACK = {1: 0, 3: 2, 6: 1, 8: 3}  # quarter turns to the left that EXIF's orientation undoes
+_MAKE, _MODEL, _ORIENTATION, _DATETIME, _EXIF_IFD = 0x010F, 0x0110, 0x0112, 0x0132, 0x8769
+_DATETIME_ORIGINAL, _OFFSET_ORIGINAL = 0x9003, 0x9011
+
+
+@dataclass(frozen=True)
+class Written:
+    """What write_sample has made. files: names under images/, in order."""
+
+    folder: Path
+    files: tuple[str, ...]
+    cars: int
+    boxes: int
+    clean_photographs: int
+
+
+def plan(
+    n_images: int, seed: int, lights: Mapping[str, float] | LightName | None, clean_share: float
+) -> Iterator[tuple[Car, int]]:
+    """Cars, and how many photographs of each, until there are n_images; the last car may lose some."""
+    mix = _mix(lights)
+    rng = np.random.default_rng([0x91A, seed])
+    left = n_images
+    while left > 0:
+        light = str(rng.choice(list(mix), p=list(mix.values())))
+        clean = bool(rng.random() < clean_share)
+        car = draw_car(int(rng.integers(2**40)), next(name for name in LIGHTS if name == light), clean)
+        count = min(left, len(car.shots))
+        left -= count
+        yield car, count
+
+
+def write_sample(
+    folder: Path,
+    n_images: int,
+    seed: int,
+    lights: Mapping[str, float] | LightName | None = None,
+    clean_share: float = CLEAN_SHARE,
+    workers: int = 2,
+    day: date | None = None,
+    progress: Progress | None = None,
+) -> Written:
+    """Writes images/*.jpg, labels/*.txt (YOLO; empty: no damage), manifest.csv and scenes.json under the folder.
+
+    lights: one light, or shares by name (None: the usual mix). workers: how many cars are rendered at a time, by
+    processes from MANY photographs on, else by threads; the same arguments give the same bytes, whatever it is.
+    day: when they were taken, at a time that fits the light (None: a day of its own for each car). progress is called
+    in the caller's thread, before the first photograph and after each car. What it raises, or a keyboard interrupt,
+    ends the rendering: cars that are not begun are not rendered, and manifest.csv is not written.
+    Raises ValueError on shares or numbers that make no sense, OSError when a worker process was killed.
+    """
+    if n_images < 1 or not 0 <= clean_share <= 1:
+        raise ValueError(f"n_images {n_images} must be 1 or more, clean_share {clean_share} within 0..1")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    (folder / "labels").mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    scenes: list[dict[str, Any]] = []
+    boxes = clean = 0
+    tell: Progress = progress or _silent
+    tell(0, n_images)
+    with pool_of(workers, processes=n_images >= MANY) as pool:
+        planned = [(_on(day, car), count) for car, count in plan(n_images, seed, lights, clean_share)]
+        cars, counts = zip(*planned, strict=True)
+        for car, made in zip(cars, pool.map(partial(_write_car, folder), cars, counts), strict=True):
+            scenes.append({"car": car.parameters(), "photographs": [scene for _, scene, _ in made]})
+            for row, _, count in made:
+                rows.append(row)
+                boxes += count
+                clean += count == 0
+            tell(len(rows), n_images)
+    sheet = io.StringIO(newline="")
+    writer = csv.DictWriter(sheet, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    (folder / "manifest.csv").write_text(sheet.getvalue())
+    (folder / "scenes.json").write_text(json.dumps({"seed": seed, "cars": scenes}) + "\n")
+    return Written(folder, tuple(r["file"] for r in rows), len(planned), boxes, clean)
+
+
+def _on(day: date | None, car: Car) -> Car:
+    """The car photographed that day, at the same time of day."""
+    if day is None:
+        return car
+    at = datetime.combine(day, datetime.fromisoformat(car.captured_at).timetz())
+    return replace(car, captured_at=at.isoformat())
+
+
+def _silent(_rendered: int, _total: int) -> None:
+    """Nobody watches."""
+
+
+def _mix(lights: Mapping[str, float] | LightName | None) -> dict[str, float]:
+    shares = LIGHT_MIX if lights is None else {lights: 1.0} if isinstance(lights, str) else lights
+    total = sum(shares.values())
+    if not total > 0 or min(shares.values()) < 0 or not set(shares) <= set(LIGHTS):
+        raise ValueError(f"lights {dict(shares)}: shares of {', '.join(LIGHTS)}, none negative, not all zero")
+    return {name: share / total for name, share in shares.items()}
+
+
+def _write_car(folder: Path, car: Car, count: int) -> list[tuple[dict[str, Any], dict[str, Any], int]]:
+    made = []
+    for number, photo in zip(range(count), photographs(car), strict=False):
+        name = f"{car.listing}_{number + 1}"
+        (folder / "images" / f"{name}.jpg").write_bytes(encode(photo))
+        (folder / "labels" / f"{name}.txt").write_text(yolo_lines(photo))
+        row = {"file": f"{name}.jpg", **{c: photo.metadata[c] for c in COLUMNS[1:]}}
+        scene = {"file": f"{name}.jpg", "boxes": [list(b) for b in photo.boxes], **photo.scene}
+        made.append((row, scene, len(photo.boxes)))
+    return made
+
+
+def yolo_lines(photo: RenderedPhoto) -> str:
+    """class x_centre y_centre width height, shares of the upright picture, a line a box."""
+    height, width = photo.rgb.shape[:2]
+    return "".join(
+        f"{c} {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f} {(x2 - x1) / width:.6f} "
+        f"{(y2 - y1) / height:.6f}\n"
+        for c, x1, y1, x2, y2 in photo.boxes
+    )
+
+
+def encode(photo: RenderedPhoto) -> bytes:
+    """JPEG with EXIF; the pixels are stored turned where the EXIF orientation turns them back."""
+    said = photo.metadata
+    exif = Image.Exif()
+    exif[_MAKE], exif[_MODEL], exif[_ORIENTATION] = said["camera_make"], said["camera_model"], said["orientation"]
+    at = datetime.fromisoformat(said["captured_at"])
+    exif[_DATETIME] = at.strftime("%Y:%m:%d %H:%M:%S")
+    exif.get_ifd(_EXIF_IFD).update({_DATETIME_ORIGINAL: exif[_DATETIME], _OFFSET_ORIGINAL: "+00:00"})
+    stored = np.ascontiguousarray(np.rot90(photo.rgb, _TURN_BACK[said["orientation"]]))
+    buffer = io.BytesIO()
+    Image.fromarray(stored).save(buffer, "JPEG", quality=said["quality"], exif=exif.tobytes())
+    return buffer.getvalue()

@@ -1,0 +1,123 @@
+"""What is known of a model's exports, and which runtime serves it. Light to import: the service reads it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from carsdepo_assets.detectors.checkpoints import DetectorError
+from carsdepo_assets.detectors.export.parity import Parity
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.models import folder
+from carsdepo_assets.policy import Policy
+
+RuntimeName = Literal["torch", "onnxruntime", "openvino"]
+RUNTIMES: tuple[RuntimeName, ...] = ("torch", "onnxruntime", "openvino")
+
+
+class ExportError(DetectorError):
+    """A model that cannot be exported, or not be served as asked; the message says what to do."""
+
+
+class RuntimeFigures(BaseModel):
+    """One runtime on this model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str | None = Field(description="of the installed package")
+    reason: str | None = Field(None, description="why it cannot run this model; None: it can")
+    parity: Parity | None = Field(None, description="against torch, the reference; None for torch itself")
+    median_ms: float | None = Field(None, description="milliseconds a photograph: letterbox, network, suppression")
+
+    @property
+    def available(self) -> bool:
+        return self.reason is None
+
+
+class ExportCard(BaseModel):
+    """models/<digest>/exports/export.json, written last: without it there is no export."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["carsdepo-export-1"] = "carsdepo-export-1"
+    digest: str
+    detector: str
+    input_size: int = Field(description="pixels: side of the fixed square")
+    graph_sha256: str | None = Field(description="of model.onnx; None where the detector could not be exported")
+    threads: int = Field(description="intra-op threads while measuring")
+    photographs: int
+    runtimes: dict[RuntimeName, RuntimeFigures]
+    parity_share: float = Field(description="the bar: policy.gate.parity_share when this was written")
+    chosen: RuntimeName
+    why: str
+
+
+def card_key(digest: str) -> str:
+    return f"{folder(digest)}/exports/export.json"
+
+
+def graph_key(digest: str) -> str:
+    return f"{folder(digest)}/exports/model.onnx"
+
+
+def read_export(lake: Lake, digest: str) -> ExportCard | None:
+    """None where the model was not exported, or not to the end. Raises ExportError for a damaged or foreign file."""
+    key = card_key(digest)
+    if not lake.exists(key):
+        return None
+    try:
+        return ExportCard.model_validate_json(lake.get(key))
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise ExportError(f"{key} is damaged ({said}): {again(digest)}.") from error
+
+
+def again(digest: str) -> str:
+    """What makes a model's export anew."""
+    return f"materialize `staging_deployment` with version {digest}, which exports it again"
+
+
+def obstacle(name: RuntimeName, figures: RuntimeFigures, bar: float) -> str | None:
+    """Why a runtime may not serve; None when it may. Parity that could not be computed is an obstacle."""
+    if figures.reason is not None:
+        return figures.reason
+    if name == "torch":
+        return None
+    share = figures.parity.share if figures.parity is not None else None
+    if share is None:
+        return "parity unknown: no box at or above a score of 0.05 on the photographs"
+    if share < bar:
+        return f"{share:.3f} of the boxes match torch's, under the bar of {bar:g}"
+    return None
+
+
+def choose(runtimes: dict[RuntimeName, RuntimeFigures], policy: Policy) -> tuple[RuntimeName, str]:
+    """(runtime, why): the one that the policy names, else the fastest on par with torch.
+
+    Raises ExportError when the policy names one that cannot run or is not on par.
+    """
+    bar = policy.gate.parity_share
+    obstacles = {name: obstacle(name, figures, bar) for name, figures in runtimes.items()}
+    wanted = policy.inference.runtime
+    if wanted != "auto":
+        problem = obstacles.get(wanted, "it was not measured")
+        if problem is not None:
+            raise ExportError(
+                f"policy.inference.runtime is {wanted}, which may not serve this model: {problem}. "
+                "Set it to auto, or to torch."
+            )
+        return wanted, "named by policy.inference.runtime"
+    fit = [name for name in RUNTIMES if name in runtimes and obstacles[name] is None]
+    left_out = [f"{name}: {problem}" for name, problem in obstacles.items() if problem is not None]
+    if not fit:
+        raise ExportError(f"no runtime may serve this model: {'; '.join(left_out)}.")
+    fastest = min(fit, key=lambda name: (runtimes[name].median_ms or float("inf"), RUNTIMES.index(name)))
+    times = ", ".join(f"{name} {runtimes[name].median_ms:.1f} ms" for name in fit if runtimes[name].median_ms)
+    why = f"the fastest on par ({times} a photograph)" if len(fit) > 1 else "no other may serve"
+    return fastest, "; ".join((why, *left_out))
+
+
+def reason_of(error: BaseException) -> str:
+    """An error as one line of a card."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -1,0 +1,168 @@
+"""Exports a model, measures each runtime against torch on photographs, and says which one serves."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from carsdepo_assets.detectors.base import Predictor
+from carsdepo_assets.detectors.export.export_card import (
+    RUNTIMES,
+    ExportCard,
+    ExportError,
+    RuntimeFigures,
+    RuntimeName,
+    card_key,
+    choose,
+    graph_key,
+    read_export,
+    reason_of,
+)
+from carsdepo_assets.detectors.export.parity import ASKED, parity
+from carsdepo_assets.detectors.export.runtimes import TorchPredictor, graph_predictor, torch_threads
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.models import ModelCard, weights_path
+from carsdepo_assets.policy import Policy
+from carsdepo_assets.scoring.boxes import Detections
+
+__all__ = ["ExportCard", "ExportError", "export_model", "read_export"]
+
+logger = logging.getLogger(__name__)
+
+MIN_CALLS = 9  # timed calls of each runtime, at least
+
+
+def export_model(
+    lake: Lake, digest: str, policy: Policy, photographs: Sequence[np.ndarray], *, threads: int = 1
+) -> ExportCard:
+    """Writes models/<digest>/exports/model.onnx and, last, export.json; gives the card.
+
+    photographs: HxWx3 uint8 RGB, such as are served; every runtime is compared and timed on all of them. An export
+    that stands, of the same runtimes' versions and threads, is not made again: only the choice follows the policy.
+    A detector that cannot be exported is served by torch, and the card has the reason.
+
+    Raises ExportError without photographs or when policy.inference.runtime may not serve (then nothing but the graph
+    is written), LakeError for an unknown model.
+    """
+    if not len(photographs):
+        raise ExportError(f"model {digest}: an export is compared with torch on photographs, and there is none.")
+    standing = _standing(lake, digest, threads)
+    if standing is None:
+        card = _measured(lake, digest, policy, photographs, threads)
+    else:
+        chosen, why = choose(standing.runtimes, policy)
+        share = policy.gate.parity_share
+        card = standing.model_copy(update={"chosen": chosen, "why": why, "parity_share": share})
+    if card != standing:
+        lake.put(card_key(digest), card.model_dump_json(indent=1).encode())
+    return card
+
+
+def _standing(lake: Lake, digest: str, threads: int) -> ExportCard | None:
+    """The card of an export that is whole and was measured under the same conditions."""
+    try:
+        card = read_export(lake, digest)
+    except ExportError:  # damaged: made again
+        return None
+    if card is None or card.graph_sha256 is None or card.threads != threads:
+        return None  # what could not be exported is tried again
+    if any(card.runtimes[name].version != _version(name) for name in RUNTIMES):
+        return None
+    key = graph_key(digest)
+    whole = lake.exists(key) and hashlib.sha256(lake.get(key)).hexdigest() == card.graph_sha256
+    return card if whole else None
+
+
+def _measured(lake: Lake, digest: str, policy: Policy, photographs: Sequence[np.ndarray], threads: int) -> ExportCard:
+    """A new graph, in the lake, and every runtime's figures."""
+    from carsdepo_assets.detectors.catalogue import load_model
+
+    with torch_threads(threads):
+        reference, model = load_model(lake, digest)
+    predictors: dict[RuntimeName, Predictor] = {"torch": TorchPredictor(reference, threads)}
+    reasons: dict[RuntimeName, str] = {}
+    sha256, size = None, model.image_size
+    try:
+        with torch_threads(threads):
+            graph, size = _graph(lake, model)
+        sha256 = hashlib.sha256(graph).hexdigest()
+    except Exception as error:  # whatever the network's code or the tracer raises is a reason to stay with torch
+        logger.warning("model %s could not be exported to ONNX", digest, exc_info=True)
+        reasons = dict.fromkeys(("onnxruntime", "openvino"), f"not exported: {reason_of(error)}")
+    else:
+        for name in ("onnxruntime", "openvino"):
+            try:
+                predictor = graph_predictor(name, graph, model.detector, size, threads)
+                predictor.predict(photographs[:1])  # some refuse a graph only when it runs
+                predictors[name] = predictor
+            except Exception as error:  # whatever it is, this runtime cannot serve the model
+                logger.warning("model %s does not run on %s", digest, name, exc_info=True)
+                reasons[name] = reason_of(error)
+    found, times = _run(predictors, photographs)
+    runtimes = {
+        name: RuntimeFigures(
+            version=_version(name),
+            reason=reasons.get(name),
+            parity=parity(found["torch"], found[name]) if name in found and name != "torch" else None,
+            median_ms=times.get(name),
+        )
+        for name in RUNTIMES
+    }
+    chosen, why = choose(runtimes, policy)
+    return ExportCard(
+        digest=digest,
+        detector=model.detector,
+        input_size=size,
+        graph_sha256=sha256,
+        threads=threads,
+        photographs=len(photographs),
+        runtimes=runtimes,
+        parity_share=policy.gate.parity_share,
+        chosen=chosen,
+        why=why,
+    )
+
+
+def _graph(lake: Lake, model: ModelCard) -> tuple[bytes, int]:
+    """(ONNX graph, side of its square), written to the lake."""
+    from carsdepo_assets.detectors.export.onnx_graph import onnx_graph
+
+    graph, size = onnx_graph(weights_path(lake, model), model)
+    lake.delete(card_key(model.digest))  # no card of another graph beside this one, even if killed in between
+    lake.put(graph_key(model.digest), graph)
+    return graph, size
+
+
+def _run(
+    predictors: dict[RuntimeName, Predictor], photographs: Sequence[np.ndarray]
+) -> tuple[dict[RuntimeName, list[Detections]], dict[RuntimeName, float]]:
+    """(boxes by runtime, a list entry a photograph; median milliseconds), calls interleaved in turning order."""
+    found: dict[RuntimeName, list[Detections]] = {name: [] for name in predictors}
+    times: dict[RuntimeName, list[float]] = {name: [] for name in predictors}
+    names = list(predictors)
+    for name in names:
+        predictors[name].predict(photographs[:1], ASKED)  # first allocations stay out of the times
+    for turn in range(math.ceil(MIN_CALLS / len(photographs))):
+        for number, rgb in enumerate(photographs):
+            first = (turn + number) % len(names)
+            for name in names[first:] + names[:first]:
+                started = time.perf_counter()
+                boxes = predictors[name].predict([rgb], ASKED)
+                times[name].append((time.perf_counter() - started) * 1000)
+                if turn == 0:
+                    found[name] += boxes
+    return found, {name: round(statistics.median(taken), 2) for name, taken in times.items()}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

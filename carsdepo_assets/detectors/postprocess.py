@@ -1,0 +1,82 @@
+"""From a network's raw output to the boxes of an image: non-maximum suppression and the way back from the square.
+
+Without torch: the rule and float32 arithmetic of ultralytics.utils.nms (multi_label).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from carsdepo_assets.imaging.resize import unletterbox
+from carsdepo_assets.scoring.boxes import Detections
+
+CLASS_OFFSET = np.float32(7680)  # pixels between the planes of two classes, so that they don't suppress each other
+MAX_CANDIDATES = 30_000
+
+
+def suppressed_head(
+    head: np.ndarray, min_score: float, iou: float, max_boxes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A YOLOv8 head's output for one image -> (xyxy (n, 4), scores (n,), classes (n,)), best first, n <= max_boxes.
+
+    head: (4 + classes, anchors) float32: centre x, centre y, width, height in pixels of the square, class scores 0..1.
+    An anchor gives a box for each class above min_score. Of equal scores the earlier anchor, then class, wins.
+    """
+    head = np.ascontiguousarray(head[:, head[4:].max(axis=0) > min_score].T)
+    half = head[:, 2:4] / 2
+    corners = np.concatenate((head[:, :2] - half, head[:, :2] + half), axis=1)
+    anchors, classes = np.nonzero(head[:, 4:] > min_score)
+    boxes, scores = corners[anchors], head[anchors, 4 + classes]
+    if len(scores) > MAX_CANDIDATES:
+        best = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
+        boxes, scores, classes = boxes[best], scores[best], classes[best]
+    apart = boxes + classes[:, None].astype(np.float32) * CLASS_OFFSET
+    kept = suppress(apart, scores, iou, max_boxes)
+    return boxes[kept], scores[kept], classes[kept]
+
+
+def suppress(xyxy: np.ndarray, scores: np.ndarray, iou: float, max_boxes: int) -> np.ndarray:
+    """Indices of the boxes kept, best first: each drops the later ones that it overlaps by more than iou.
+
+    xyxy: (n, 4) float32. As torchvision.ops.nms, cut after max_boxes. Overlap of two boxes without area is none.
+    """
+    x1, y1, x2, y2 = np.ascontiguousarray(xyxy.T)
+    order = np.argsort(-scores, kind="stable")
+    kept: list[int] = []
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # boxes without area, or beyond float32
+        areas = (x2 - x1) * (y2 - y1)
+        while len(order) and len(kept) < max_boxes:
+            first, rest = order[0], order[1:]
+            kept.append(int(first))
+            # fmax: what is not a number (infinite sides) counts as no overlap, as std::max has it
+            width = np.fmax(np.minimum(x2[first], x2[rest]) - np.maximum(x1[first], x1[rest]), 0)
+            height = np.fmax(np.minimum(y2[first], y2[rest]) - np.maximum(y1[first], y1[rest]), 0)
+            shared = width * height
+            # in float64, as torchvision compares its float32 overlap with the double threshold
+            order = rest[~((shared / (areas[first] + areas[rest] - shared)).astype(np.float64) > iou)]
+    return np.array(kept, np.int64)
+
+
+MAX_BOXES = 100
+
+
+def check_image(rgb: np.ndarray) -> None:
+    """Raises ValueError for anything but HxWx3 uint8 with pixels in it."""
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
+        raise ValueError(f"expected HxWx3 uint8 RGB, got shape {rgb.shape} of {rgb.dtype}")
+
+
+def to_image_frame(
+    xyxy: np.ndarray,
+    scores: np.ndarray,
+    classes: np.ndarray,
+    scale: float,
+    offset: tuple[int, int],
+    width: int,
+    height: int,
+) -> Detections:
+    """Letterbox pixels -> image pixels, clipped; best first, at most MAX_BOXES, boxes of no area gone."""
+    boxes = unletterbox(xyxy, scale, offset, width, height)
+    keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    order = np.argsort(-scores[keep], kind="stable")[:MAX_BOXES]
+    return Detections(boxes[keep][order], scores[keep][order].astype(np.float64), classes[keep][order].astype(np.int64))

@@ -1,0 +1,1 @@
+"""YOLOv8 by ultralytics: training, weights and prediction."""

@@ -1,0 +1,1 @@
+"""Whether a window of answers differs from the reference, by how much, in which feature and from which source."""

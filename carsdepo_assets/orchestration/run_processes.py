@@ -1,0 +1,76 @@
+"""The processes of a Dagster run, as its event log names them, and on which machine they run."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster import DagsterEventType, DagsterInstance
+from dagster._core.events import EngineEventData
+
+from carsdepo_assets.orchestration.process_tree import same_process
+
+HOST_TAG = "carsdepo/host"
+_PID_EVENTS = {DagsterEventType.ENGINE_EVENT, DagsterEventType.STEP_WORKER_STARTED}
+
+
+@dataclass(frozen=True)
+class RunProcess:
+    """A process of a run: its id, the time (Unix seconds) at which that id was written, the step (None: the run's)."""
+
+    pid: int
+    seen_at: float
+    step: str | None
+
+    def alive(self) -> bool:
+        return same_process(self.pid, self.seen_at)
+
+
+def run_processes(instance: DagsterInstance, run_id: str) -> list[RunProcess]:
+    """The processes that the run's event log names, oldest first."""
+    return list(_named(instance, run_id))
+
+
+def run_worker(instance: DagsterInstance, run_id: str) -> RunProcess | None:
+    """The process that drives the run (not those of its steps); None before it has said so."""
+    own = [p for p in _named(instance, run_id) if p.step is None]
+    return own[-1] if own else None
+
+
+def mark_host(instance: DagsterInstance, run_id: str) -> None:
+    """Writes on which machine the run runs, so that no other machine takes it for dead."""
+    instance.add_run_tags(run_id, {HOST_TAG: socket.gethostname()})
+
+
+def runs_elsewhere(run: dg.DagsterRun) -> bool:
+    """Whether the run is marked as another machine's."""
+    return run.tags.get(HOST_TAG, socket.gethostname()) != socket.gethostname()
+
+
+def name_process(instance: DagsterInstance, run: dg.DagsterRun, step: str, pid: int, what: str) -> None:
+    """Writes a process of a step into the run's log, so that it is ended with the run even if the step cannot do so."""
+    instance.report_engine_event(
+        f"{what} runs as process {pid}.", run, EngineEventData(metadata={"pid": dg.MetadataValue.int(pid)}), None, step
+    )
+
+
+def all_runs_are_here(instance: DagsterInstance) -> bool:
+    """Whether every run of the instance is a process of this machine: so with SQLite. Else the run launcher knows."""
+    from dagster._core.storage.runs import SqliteRunStorage
+
+    storage = instance.run_storage
+    storage = getattr(storage, "_storage", storage)  # dagster.yaml's `storage:` section wraps the three in one
+    return isinstance(getattr(storage, "run_storage", storage), SqliteRunStorage)
+
+
+def _named(instance: DagsterInstance, run_id: str) -> Iterator[RunProcess]:
+    for record in instance.get_records_for_run(run_id, of_type=_PID_EVENTS).records:
+        event = record.event_log_entry.dagster_event
+        if event is None:
+            continue
+        metadata = getattr(event.event_specific_data, "metadata", {})
+        value = metadata.get("pid")
+        if isinstance(value, dg.TextMetadataValue | dg.IntMetadataValue) and value.value is not None:
+            yield RunProcess(int(value.value), record.event_log_entry.timestamp, event.step_key)

@@ -1,0 +1,1 @@
+"""Great Expectations and whylogs, one module each: no other module imports them."""

@@ -1,0 +1,177 @@
+"""The gate's verdict on a model as it is kept: a row of `gates`, a page and its figures in the lake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from carsdepo_assets.detectors.export.export_card import ExportCard, read_export
+from carsdepo_assets.evaluation.golden_photographs import golden_versions
+from carsdepo_assets.lake import golden as sets
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.models import read_card
+from carsdepo_assets.policy import Policy
+from carsdepo_assets.release.gate import GateInputs, NotComparable, Said, Verdict, judge
+from carsdepo_assets.release.gate_checks import Check
+from carsdepo_assets.release.validation import Validation
+from carsdepo_assets.scoring.paired import AtFooting, Footing
+
+if TYPE_CHECKING:
+    from carsdepo_assets.evaluation.predict import Scored
+
+
+@dataclass(frozen=True)
+class Gated:
+    """A verdict with its place. reused: it stood already."""
+
+    gate_id: str
+    state: GateInputs
+    verdict: Verdict
+    report_key: str
+    reused: bool
+
+
+def newest(
+    lake: Lake, challenger: str, champion: str | None, golden: int | None = None, policy_digest: str | None = None
+) -> Gated | None:
+    """The newest verdict on this pair, of this golden set and policy where they are given; None where there is none."""
+    rows = [
+        r
+        for r in lake.read("gates").to_pylist()
+        if (r["challenger"], r["champion"]) == (challenger, champion)
+        and golden in (None, r["golden"])
+        and policy_digest in (None, r["policy_digest"])
+    ]
+    return _kept(max(rows, key=lambda r: r["at"])) if rows else None
+
+
+def gate(
+    lake: Lake,
+    challenger: str,
+    champion: str | None,
+    policy: Policy,
+    validation: Validation,
+    *,
+    version: int | None,
+    champion_version: int | None,
+    dagster_run_id: str | None,
+) -> Gated:
+    """The verdict that stands for this state, or a new one: page and figures first, the row last.
+
+    One caller at a time (release's lock). Raises NoGoldenSet, NotComparable, and what golden_scores raises.
+    """
+    from carsdepo_assets.evaluation.golden import golden_scores
+    from carsdepo_assets.release.gate_report import Page, render_gate
+
+    golden, dataset = golden_versions(lake)
+    state = GateInputs(challenger, champion, golden, dataset, policy.digest(), validation.at.isoformat())
+    standing = newest(lake, challenger, champion, golden, policy.digest())
+    if standing is not None and standing.state == state:
+        return standing
+    names = policy.class_map.names
+    cards = {d: read_card(lake, d) for d in (challenger, champion) if d is not None}
+    for digest, card in cards.items():
+        if tuple(names[: len(card.class_names)]) != card.class_names:
+            raise NotComparable(f"Model {digest} knows the classes {card.class_names}, the policy {names}.")
+    chosen = sets.read(lake, golden)  # once: it may be extended meanwhile
+    scored = golden_scores(lake, challenger, dataset, policy, of=chosen)
+    verdict = judge(
+        None if champion is None else golden_scores(lake, champion, dataset, policy, of=chosen),
+        scored,
+        names,
+        (None if champion is None else cards[champion].threshold, cards[challenger].threshold),
+        policy,
+        latency_p95_ms=validation.latency.get("p95"),
+        parity=served_parity(read_export(lake, challenger), validation.runtime),
+        slices=_slices(lake, scored),
+        champion_classes=None if champion is None else cards[champion].class_names,
+    )
+    count = sum(r["challenger"] == challenger and r["golden"] == golden for r in lake.read("gates").to_pylist())
+    gate_id = f"{challenger}-{golden}-{count + 1}"
+    base, now = f"reports/gate/{gate_id}", datetime.now(UTC)
+    page = Page(
+        gate_id, state, verdict, now, version=version, champion_version=champion_version, runtime=validation.runtime
+    )
+    lake.put(f"{base}.html", render_gate(page).encode())
+    summary = {
+        "title": f"Gate: version {version} against {champion_version or 'no champion'}",
+        "at": now.isoformat(),
+        "summary": f"{verdict.verdict}: {verdict.reasons[0] if verdict.reasons else ''}",
+        "figures": {k: v for k, v in verdict.figures.items() if v is not None},
+    }
+    lake.put(f"{base}.json", json.dumps(summary, indent=1).encode())
+    lake.append("gates", [gate_row(gate_id, state, verdict, now, f"{base}.html", dagster_run_id)], gate_id)
+    return Gated(gate_id, state, verdict, f"{base}.html", False)
+
+
+def served_parity(export: ExportCard | None, runtime: str) -> float | None:
+    """Share of torch's boxes that the runtime in service gives back; 1 for torch itself, None where not measured."""
+    if runtime == "torch":
+        return 1.0
+    figures = {str(name): f for name, f in export.runtimes.items()}.get(runtime) if export else None
+    return figures.parity.share if figures and figures.parity else None
+
+
+def _slices(lake: Lake, scored: Scored) -> dict[str, Sequence[str | None]]:
+    """Light (as the evaluation slices by it) and camera of each golden photograph."""
+    from carsdepo_assets.evaluation.slices import lights
+
+    columns = ["image_id", "camera"]
+    cameras = {r["image_id"]: r["camera"] for r in lake.read("images", columns=columns).to_pylist()}
+    return {"light": lights(lake, scored.rows), "camera": [cameras.get(r["image_id"]) for r in scored.rows]}
+
+
+def gate_row(
+    gate_id: str, state: GateInputs, verdict: Verdict, at: datetime, report_key: str, run_id: str | None
+) -> dict[str, Any]:
+    """A verdict as a row of `gates`; newest() reads it back."""
+    columns = ("verdict", "mode", "reasons", "figures")  # of the table; figures: flat, for people and plots
+    kept = {k: v for k, v in asdict(verdict).items() if k not in columns}
+    kept |= {"dataset": state.dataset, "validated_at": state.validated_at}
+    return {
+        "gate_id": gate_id,
+        "at": at,
+        "challenger": state.challenger,
+        "champion": state.champion,
+        "golden": state.golden,
+        "verdict": verdict.verdict,
+        "mode": verdict.mode,
+        "reasons": list(verdict.reasons),
+        "figures": json.dumps({**verdict.figures, "detail": kept}),
+        "policy_digest": state.policy_digest,
+        "report_key": report_key,
+        "dagster_run_id": run_id,
+    }
+
+
+def _kept(row: Mapping[str, Any]) -> Gated:
+    figures = json.loads(row["figures"])
+    kept = figures.pop("detail")
+    said: Said = row["verdict"]
+    verdict = Verdict(
+        verdict=said,
+        mode=row["mode"],
+        reasons=tuple(row["reasons"]),
+        checks=tuple(Check(**c) for c in kept["checks"]),
+        figures=figures,
+        photographs=kept["photographs"],
+        boxes=kept["boxes"],
+        groups=kept["groups"],
+        needed=kept["needed"],
+        notes=tuple(kept["notes"]),
+        footing=_footing(kept.get("footing")),  # None in rows of before there was one
+    )
+    state = GateInputs(
+        row["challenger"], row["champion"], row["golden"], kept["dataset"], row["policy_digest"], kept["validated_at"]
+    )
+    return Gated(row["gate_id"], state, verdict, row["report_key"], True)
+
+
+def _footing(kept: Mapping[str, Any] | None) -> Footing | None:
+    if kept is None:
+        return None
+    first, second = (AtFooting(**{**side, "curve": tuple(side["curve"])}) for side in (kept["first"], kept["second"]))
+    return Footing(kept["false_alarms"], first, second)

@@ -1,0 +1,70 @@
+"""Trains a detector on the dataset in the lake and chooses its threshold. No Dagster, no MLflow."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from carsdepo_assets.detectors.base import Recipe, Report, Trained, Watch, unwatched
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.policy import Policy
+
+
+class TrainingFailed(RuntimeError):
+    """The detector came back without a usable model."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """threshold: the deployed score threshold, chosen on val."""
+
+    trained: Trained
+    weights: bytes
+    threshold: float
+    threshold_from: str
+
+    def last(self, name: str) -> float | None:
+        """The newest value of a column of the history; None where no epoch has it."""
+        values = [row[name] for row in self.trained.history if name in row]
+        return values[-1] if values else None
+
+
+def fit(
+    lake: Lake,
+    dataset_version: str,
+    recipe: Recipe,
+    policy: Policy,
+    out: Path,
+    report: Report,
+    *,
+    watch: Watch = unwatched,
+    trained: Callable[[Trained], None] = lambda trained: None,
+) -> Fit:
+    """Trains in `out`, going on from the checkpoint there; report(row) after each epoch, watch(progress) every second,
+    trained() after the last step. Reading the dataset is part of the recipe's minutes.
+
+    Raises TrainingFailed when the loss is no number or no weights were left, EmptyTrainingSet without photographs.
+    """
+    from carsdepo_assets.detectors.catalogue import get_detector
+    from carsdepo_assets.detectors.training_set import training_set
+    from carsdepo_assets.evaluation.predict import choose_threshold
+
+    started = time.monotonic()
+    names = policy.class_map.names
+    detector = get_detector(recipe.detector)
+    data = training_set(lake, dataset_version, ("train", "val"), class_names=names)
+    out.mkdir(parents=True, exist_ok=True)
+    result = detector.train(data, recipe, out, report, watch=watch, spent_s=time.monotonic() - started)
+    if not result.history:
+        raise TrainingFailed(f"{recipe.detector} finished no epoch: give it more minutes or fewer pixels.")
+    if not math.isfinite(result.history[-1]["loss"]):
+        raise TrainingFailed(f"{recipe.detector}: the loss is {result.history[-1]['loss']}: lower the recipe's lr.")
+    if not result.weights.is_file() or result.weights.stat().st_size == 0:
+        raise TrainingFailed(f"{recipe.detector} left no weights at {result.weights.name}.")
+    trained(result)
+    predictor = detector.load(result.weights, names, recipe.image_size, recipe.device)
+    threshold, source = choose_threshold(lake, dataset_version, predictor, names, policy)
+    return Fit(result, result.weights.read_bytes(), threshold, source)

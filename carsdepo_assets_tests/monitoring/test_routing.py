@@ -1,0 +1,218 @@
+"""What follows from each band, and that it follows once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carsdepo_assets.lake import queues
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.trainings import Outcome, record_outcome
+from carsdepo_assets.monitoring import routing
+from carsdepo_assets.monitoring.routing import decide
+from carsdepo_assets.policy import Longer, MonitoringPolicy, Policy, TrainingPolicy
+from carsdepo_assets.registry import ledger
+from carsdepo_assets_tests.monitoring.monitored_lake import NOW, image_id, promote
+
+RULES = MonitoringPolicy()
+
+
+def report(band: str, drift: float | None, **more: Any) -> dict[str, Any]:
+    return {
+        "report_id": "r1",
+        "at": NOW,
+        "digest": "d1",
+        "band": band,
+        "drift": drift,
+        "photographs": 200,
+        "worst_feature": "luma_p95" if drift else None,
+        "report_key": "reports/drift/r1.html",
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("band", "drift", "labels", "actions"),
+    [
+        ("none", 0.0, 0, ()),
+        ("none", 0.0, 40, ()),
+        ("low", 0.03, 40, ("retrain",)),
+        ("low", 0.03, 0, ("queue",)),
+        ("middle", 0.06, 40, ("retrain", "hold")),
+        ("middle", 0.06, 0, ("queue", "hold")),
+        ("high", 0.2, 0, ("queue", "experiment", "alert")),
+        ("high", 0.2, 40, ("queue", "experiment", "alert")),
+        ("unknown", None, 0, ("alert",)),
+    ],
+)
+def test_the_table(band: str, drift: float | None, labels: int, actions: tuple[str, ...]) -> None:
+    route = decide(report(band, drift), labels, RULES)
+    assert route.actions == actions
+    assert route.said
+
+
+def test_another_world_is_never_retrained_on_its_own() -> None:
+    for labels in (0, 1, 1000):
+        for standing in (None, "drift-r0"):
+            assert "retrain" not in decide(report("high", 0.2), labels, RULES, open_queue=standing).actions
+
+
+def test_no_new_labels_is_said() -> None:
+    said = decide(report("low", 0.031), 0, RULES).said
+    assert "3.1 %" in said
+    assert "nothing new to learn" in said
+    assert "brightness" in said
+
+
+def test_a_queue_that_still_waits_is_not_cut_again() -> None:
+    for band, drift, left in (("low", 0.03, ()), ("middle", 0.06, ("hold",)), ("high", 0.2, ("alert",))):
+        route = decide(report(band, drift), 0, RULES, open_queue="drift-r0")
+        assert route.actions == left
+        assert "drift-r0" in route.said
+
+
+def test_unknown_again_is_not_told_again() -> None:
+    assert decide(report("unknown", None), 0, RULES, band_before="unknown").actions == ()
+    assert decide(report("unknown", None), 0, RULES, band_before="none").actions == ("alert",)
+
+
+class Told:
+    """Stands where alerts are sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str, str, str]] = []
+
+    def __call__(self, key: str, severity: str, title: str, body: str) -> None:
+        self.sent.append((key, severity, title, body))
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    lake = Lake.open(tmp_path / "lake")
+    promote(lake, "d1")
+    return lake
+
+
+def put(lake: Lake, row: dict[str, Any]) -> dict[str, Any]:
+    whole = {"computed": row["band"] != "unknown", "detected": row["band"] not in ("none", "unknown"), **row}
+    lake.append("drift", [whole], row["report_id"])
+    return whole
+
+
+def test_each_report_is_routed_once_oldest_first(lake: Lake) -> None:
+    put(lake, report("none", 0.0, report_id="b", at=NOW))
+    put(lake, report("none", 0.0, report_id="a", at=NOW - timedelta(hours=1)))
+    assert [r["report_id"] for r in routing.waiting(lake)] == ["a", "b"]
+    for row in routing.waiting(lake):
+        routing.route(lake, row, Policy(), Told(), NOW)
+    assert routing.waiting(lake) == []
+    assert lake.read("routes").num_rows == 2
+
+
+def test_routing_again_changes_nothing(lake: Lake) -> None:
+    row, told = put(lake, report("middle", 0.06)), Told()
+    for _ in range(2):  # as after a kill between the actions and the row
+        routing.route(lake, row, Policy(), told, NOW)
+    assert lake.read("routes").num_rows == 1
+    holds = [e for e in ledger.events(lake) if e.action == "hold"]
+    assert len(holds) == 1
+    assert "6.0 %" in holds[0].reason
+    assert holds[0].actor.startswith("auto:")
+    assert ledger.standing_hold(ledger.events(lake)) is not None
+    assert told.sent == []
+
+
+def test_a_standing_hold_is_enough(lake: Lake) -> None:
+    for name in ("one", "two"):
+        routing.route(lake, put(lake, report("middle", 0.06, report_id=name)), Policy(), Told(), NOW)
+    assert sum(e.action == "hold" for e in ledger.events(lake)) == 1
+
+
+def test_high_drift_asks_for_a_queue_until_it_is_there_and_tells_people(lake: Lake) -> None:
+    told = Told()
+    routing.route(lake, put(lake, report("high", 0.2)), Policy(), told, NOW)
+    ((key, severity, title, body),) = told.sent
+    assert severity == "critical"
+    assert "20.0 %" in title
+    assert "reports/drift/r1.html" in body
+    assert key == "drift:high:d1:luma_p95"
+    assert routing.queues_asked_for(lake, NOW) == ["r1"]
+    assert routing.queues_asked_for(lake, NOW + timedelta(days=8)) == []
+    cut(lake, "r1", 4)
+    assert routing.queues_asked_for(lake, NOW) == []
+    (row,) = lake.read("routes").to_pylist()
+    assert row["queue_id"] == queues.queue_id_of("r1")
+    assert row["actions"] == ["queue", "experiment", "alert"]
+
+
+def cut(lake: Lake, report_id: str, n: int) -> None:
+    queue_id = queues.queue_id_of(report_id)
+    photographs = tuple(
+        queues.Queued(image_id(f"q{i}"), f"capture/{i}.jpg", f"raw/uploads/queue/{queue_id}/{i}.jpg", i + 1, "drifted")
+        for i in range(n)
+    )
+    lake.put(queues.queue_key(queue_id), queues.Queue(queue_id, NOW, report_id, "drift", photographs).to_json())
+
+
+def test_the_same_drift_again_waits_for_its_queue(lake: Lake) -> None:
+    routing.route(lake, put(lake, report("high", 0.2)), Policy(), Told(), NOW)
+    later = NOW + timedelta(hours=1)
+    again = routing.route(lake, put(lake, report("high", 0.21, report_id="r2", at=later)), Policy(), Told(), later)
+    assert again.actions == ("alert",)  # the queue is asked for, if not yet cut
+    cut(lake, "r1", 4)
+    third = put(lake, report("high", 0.2, report_id="r3", at=later + timedelta(hours=1)))
+    assert routing.open_queue(lake, third, later) == queues.queue_id_of("r1")
+    labelled = [{"revision_id": f"l{i}", "image_id": image_id(f"q{i}"), "sequence": i} for i in range(2)]
+    lake.append("annotations", labelled, "labels")
+    assert routing.open_queue(lake, third, later) is None  # half of it has labels
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"worst_feature": "sharpness"}, {"digest": "d0"}, {"band": "low", "drift": 0.03}],
+    ids=["another feature", "another model", "a lower band"],
+)
+def test_another_drift_gets_its_own_queue(lake: Lake, other: dict[str, Any]) -> None:
+    routing.route(lake, put(lake, report("high", 0.2) | other), Policy(), Told(), NOW)
+    second = put(lake, report("high", 0.3, report_id="r2", at=NOW + timedelta(hours=1)))
+    assert "queue" in routing.route(lake, second, Policy(), Told(), NOW).actions
+
+
+def test_new_labels_are_counted_against_the_last_training(lake: Lake) -> None:
+    lake.append("processed", [{"image_id": "i1"}, {"image_id": "i2"}], "p")
+    lake.append("annotations", [{"revision_id": r, "image_id": i} for r, i in (("a", "i1"), ("b", "i2"))], "l")
+    row = put(lake, report("low", 0.03))
+    assert routing.route(lake, row, Policy(), Told(), NOW).actions == ("retrain",)
+    lake.put("training/latest.json", b'{"label_state": 2}')
+    later = put(lake, report("low", 0.03, report_id="r2", at=NOW + timedelta(hours=1)))
+    assert routing.route(lake, later, Policy(), Told(), NOW).actions == ("queue",)
+
+
+def test_labels_that_no_training_could_learn_are_nothing_to_retrain_on(lake: Lake) -> None:
+    """While fallbacks are left a training still takes them up; after that a person is asked, and more labels are."""
+    lake.append("processed", [{"image_id": "i1"}], "p")
+    lake.append("annotations", [{"revision_id": "a", "image_id": "i1"}], "l")
+    policy = Policy(training=TrainingPolicy(fallbacks=(Longer(),)))
+
+    def under_floor(fallback: str | None) -> None:
+        made = Outcome(label_state=1, at=NOW, asked_by="retrain", fallback=fallback, outcome="under_floor", digest="m")
+        record_outcome(lake, made)
+
+    under_floor(None)
+    assert routing.route(lake, put(lake, report("low", 0.03)), policy, Told(), NOW).actions == ("retrain",)
+    under_floor("longer-3")
+    later = put(lake, report("low", 0.03, report_id="r2", at=NOW + timedelta(hours=1)))
+    route = routing.route(lake, later, policy, Told(), NOW)
+    assert route.actions == ("queue",)
+    assert "the 1 label revisions that are not learnt were tried, and their models stayed under the floor" in route.said
+
+
+def test_unknown_is_told_with_its_own_key(lake: Lake) -> None:
+    told = Told()
+    for name, hour in (("u1", 0), ("u2", 1)):
+        at = NOW + timedelta(hours=hour)
+        routing.route(lake, put(lake, report("unknown", None, report_id=name, at=at)), Policy(), told, NOW)
+    assert [(k, s) for k, s, _, _ in told.sent] == [("drift:unknown:d1:None", "warning")]

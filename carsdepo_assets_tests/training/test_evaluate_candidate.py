@@ -1,0 +1,191 @@
+"""Champion and challenger on the same golden photographs; figures again, and new ones, when the set grows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from carsdepo_assets.detectors import catalogue
+from carsdepo_assets.detectors.base import Recipe
+from carsdepo_assets.evaluation.comparison import compare
+from carsdepo_assets.evaluation.slices import UNSAID_BRIGHT, UNSAID_DARK, lights
+from carsdepo_assets.lake import golden
+from carsdepo_assets.lake.golden import Golden
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.models import ModelCard, read_card
+from carsdepo_assets.policy import Policy
+from carsdepo_assets.registry.ledger import record
+from carsdepo_assets.scoring.boxes import Detections
+from carsdepo_assets.training.candidates import Candidate, NotReady
+from carsdepo_assets.training.evaluate_candidate import judge, read_figures
+from carsdepo_assets_tests.detectors.rectangles import DarkestRectangle, made_up_model
+from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
+
+SPLITS = {"train": 4, "val": 2, "test": 3, "test_pool": 4}
+
+
+class BlindToScratches(DarkestRectangle):
+    """Finds class 1 only."""
+
+    def predict(self, images: Sequence[np.ndarray], min_score: float = 0.001) -> list[Detections]:
+        found = super().predict(images, min_score)
+        return [Detections(*(a[d.classes == 1] for a in (d.xyxy, d.scores, d.classes))) for d in found]
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    lake = Lake.open(str(tmp_path))
+    names = [f"{split}{i}" for split, n in SPLITS.items() for i in range(n)]
+    rows = [{"image_id": n, "light": "day" if n.startswith("test") and n[-1] == "0" else None} for n in names]
+    dark = {"test1": 20.0, "test2": 140.0, "test_pool1": 20.0}
+    lake.append("images", [r | {"luma_mean": dark.get(r["image_id"] or "")} for r in rows], "u")
+    return lake
+
+
+@pytest.fixture
+def models(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> dict[str, DarkestRectangle]:
+    """{digest: what it predicts with}; the first is blind to scratches, the second finds all."""
+    found = {
+        made_up_model(lake, b"blind"): BlindToScratches(),
+        made_up_model(lake, b"exact"): DarkestRectangle(score=0.9),
+    }
+
+    def load_model(lake: Lake, digest: str, device: str = "cpu") -> tuple[DarkestRectangle, ModelCard]:
+        return found[digest], read_card(lake, digest)
+
+    monkeypatch.setattr(catalogue, "load_model", load_model)
+    return found
+
+
+def candidate(digest: str, dataset: str) -> Candidate:
+    return Candidate(digest=digest, dataset=dataset, recipe=Recipe(), label_state=1)
+
+
+def promote(lake: Lake, digest: str) -> None:
+    record(lake, "production", "promote", digest=digest, version=7, actor="ann", reason="first")
+
+
+def written(lake: Lake, key: str) -> dict[str, Any]:
+    return dict(json.loads(lake.get(key.replace(".html", ".json"))))
+
+
+@pytest.mark.slow
+def test_without_a_champion_it_says_so(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
+    dataset, (blind, _) = tiny_dataset(lake, splits=SPLITS), models
+    judged = judge(lake, candidate(blind, dataset), Policy())
+    assert judged.comparison is None
+    assert (judged.photographs, judged.boxes, judged.golden, judged.dataset) == (3, 2, 0, dataset)
+    assert judged.figures["map50"] == pytest.approx(0.5)  # one of two classes
+    assert "Production serves no model yet" in lake.get(judged.report_key).decode()
+    promote(lake, blind)
+    again = judge(lake, candidate(blind, dataset), Policy())
+    assert again.comparison is None
+    assert "This is the model in production" in lake.get(again.report_key).decode()
+
+
+def test_champion_and_challenger_on_the_same_photographs(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
+    dataset, (blind, exact) = tiny_dataset(lake, splits=SPLITS), models
+    golden.write(lake, Golden(1, ("test0", "test1", "test2")))
+    promote(lake, blind)
+    judged = judge(lake, candidate(exact, dataset), Policy())
+    comparison = judged.comparison
+    assert comparison is not None
+    assert (comparison.champion, comparison.version) == (blind, 7)
+    assert (comparison.figures["map50"], judged.figures["map50"]) == (pytest.approx(0.5), pytest.approx(1.0))
+    rows = {r.what: r for r in comparison.rows}
+    assert [r.what for r in comparison.rows] == [
+        "all",
+        "scratch",
+        "dent",
+        "light: day",
+        f"light: {UNSAID_BRIGHT}",
+        f"light: {UNSAID_DARK}",
+    ]
+    assert (rows["scratch"].champion_ap50, rows["scratch"].candidate_ap50) == (0.0, pytest.approx(1.0))
+    assert rows["dent"].gain == pytest.approx(0.0)
+    assert (rows["all"].champion_recall, rows["all"].candidate_recall) == (0.5, 1.0)
+    bright = rows[f"light: {UNSAID_BRIGHT}"]  # its one photograph has no damage
+    assert (bright.boxes, bright.champion_ap50, bright.gain) == (0, None, None)
+    assert rows[f"light: {UNSAID_DARK}"].boxes == 1
+    page = lake.get(judged.report_key).decode()
+    assert "golden set 1" in page
+    assert f"Champion {blind} (version 7)" in page
+    assert "+1.000" in page
+
+
+@pytest.mark.slow
+def test_a_longer_golden_set_gives_new_figures_of_both(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
+    dataset, (blind, exact) = tiny_dataset(lake, splits=SPLITS), models
+    promote(lake, blind)
+    golden.write(lake, Golden(1, ("test0", "test1", "test2")))
+    first = judge(lake, candidate(exact, dataset), Policy())
+    golden.write(lake, Golden(2, (*golden.read(lake, 1).images, *(f"test_pool{i}" for i in range(4)))))
+    second = judge(lake, candidate(exact, dataset), Policy())
+    assert (first.golden, first.photographs, second.golden, second.photographs) == (1, 3, 2, 7)
+    assert first.data_version != second.data_version
+    assert first.report_key != second.report_key
+    assert lake.exists(first.report_key)
+    # Each photograph was predicted once by each model.
+    assert [len(m.sizes) for m in models.values()] == [7, 7]
+    assert second.comparison is not None
+    assert second.comparison.rows[0].boxes == second.boxes == 5
+    assert read_figures(lake, candidate(exact, dataset)) == second.figures
+
+
+def test_what_is_written_is_what_a_list_of_reports_needs(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
+    dataset, (blind, exact) = tiny_dataset(lake, splits=SPLITS), models
+    promote(lake, blind)
+    judged = judge(lake, candidate(exact, dataset), Policy())
+    said = written(lake, judged.report_key)
+    assert judged.report_key.startswith("reports/evaluation/")
+    assert exact in said["title"]
+    assert datetime.fromisoformat(said["at"]).tzinfo is not None
+    assert said["summary"].startswith("mAP@.5 1.000 meets the floor")
+    assert "production: 0.500" in said["summary"]
+    assert said["figures"] == judged.figures
+    assert all(isinstance(v, float) for v in said["figures"].values())
+    assert said["comparison"]["champion"] == blind
+
+
+def test_figures_are_those_of_this_candidate(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
+    dataset, (blind, exact) = tiny_dataset(lake, splits=SPLITS), models
+    with pytest.raises(NotReady, match="materialize `evaluation`"):
+        read_figures(lake, candidate(blind, dataset))
+    judge(lake, candidate(blind, dataset), Policy())
+    assert read_figures(lake, candidate(blind, dataset))["recall"] == 0.5
+    for other in (candidate(exact, dataset), candidate(blind, "another")):
+        with pytest.raises(NotReady):
+            read_figures(lake, other)
+
+
+def test_the_newest_labels_are_the_truth(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
+    """A candidate is judged by what is known now, not when its dataset was made."""
+    old, (_, exact) = tiny_dataset(lake, splits=SPLITS), models
+    new = tiny_dataset(lake, version="fedcba9876543210", splits=SPLITS | {"test": 6})
+    golden.write(lake, Golden(1, tuple(f"test{i}" for i in range(6))))
+    judged = judge(lake, candidate(exact, old), Policy())
+    assert (judged.dataset, judged.photographs) == (new, 6)
+
+
+def test_different_photographs_are_not_compared(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
+    from carsdepo_assets.evaluation.golden import evaluate_on_golden
+
+    dataset, (_, exact) = tiny_dataset(lake, splits=SPLITS), models
+    one, two = (
+        evaluate_on_golden(lake, exact, dataset, Policy(), of=Golden(n, tuple(f"test{i}" for i in range(n))))
+        for n in (2, 3)
+    )
+    with pytest.raises(ValueError, match="different photographs"):
+        compare(one, two, ["day"] * 3)
+
+
+def test_light_is_as_said_else_as_measured(lake: Lake) -> None:
+    lake.append("images", [{"image_id": "q", "light": "unknown", "luma_mean": 12.0}], "v")
+    rows = [{"image_id": i} for i in ("test0", "test1", "test2", "q", "train0", "absent")]
+    assert lights(lake, rows) == ["day", UNSAID_DARK, UNSAID_BRIGHT, UNSAID_DARK, "unknown", "unknown"]
