@@ -22,7 +22,7 @@ from carsdepo_assets.demo.sample.render import photographs
 from carsdepo_assets.demo.sample.write import encode, plan
 from carsdepo_assets.imaging.decode import decode
 from carsdepo_assets.imaging.features import features
-from carsdepo_assets.monitoring.drift.feature_sample import Sample
+from carsdepo_assets.monitoring.drift.feature_sample import FeatureSample
 from carsdepo_assets.monitoring.drift.test import measure
 from carsdepo_assets.monitoring.features import IMAGE
 from carsdepo_assets.policy import MonitoringPolicy
@@ -63,12 +63,12 @@ def cars(n: int, seed: int, lights: Mapping[str, float]) -> list[Car]:
         return list(pool.map(one, plan(n, seed, lights, 0.3)))
 
 
-def sample_of(chosen: Sequence[Car], tag: str) -> Sample:
+def sample_of(chosen: Sequence[Car], tag: str) -> FeatureSample:
     rows = [row for car in chosen for row in car]
     values: dict[str, np.ndarray] = {name: np.array([r[name] for r in rows]) for name in IMAGE}
     values["aspect"] = values["aspect"].round(2)
     values["camera"] = np.array([r["camera"] for r in rows], dtype=object)
-    return Sample(
+    return FeatureSample(
         [f"{tag}{i}" for i in range(len(rows))], values, [f"{tag}{i}" for i, car in enumerate(chosen) for _ in car]
     )
 
@@ -81,7 +81,7 @@ def cut(pool: Sequence[Car], n: int, rng: np.random.Generator) -> tuple[list[Car
     return order[:count], order[count:]
 
 
-def usual_test(reference: Sample, window: Sample) -> bool:
+def usual_test(reference: FeatureSample, window: FeatureSample) -> bool:
     """Kolmogorov-Smirnov on single photographs, p times the number of features."""
     least = min(stats.ks_2samp(reference.features[n], window.features[n], method="asymp").pvalue for n in IMAGE)
     return bool(least * len(IMAGE) <= RULES.alpha)
@@ -89,7 +89,7 @@ def usual_test(reference: Sample, window: Sample) -> bool:
 
 def windows(
     day: Sequence[Car], night: Sequence[Car], n: int, share: float, seed: int
-) -> Iterator[tuple[Sample, Sample]]:
+) -> Iterator[tuple[FeatureSample, FeatureSample]]:
     """(reference, window) n times; `share` of the window's photographs are of night."""
     rng = np.random.default_rng(seed)
     for _ in range(n):
@@ -112,7 +112,7 @@ def count(day: Sequence[Car], night: Sequence[Car], n: int, share: float, seed: 
     return Found(n, ours, usual, drift)
 
 
-def large(n: int, seed: int) -> Sample:
+def large(n: int, seed: int) -> FeatureSample:
     """n answers of cars with one to six photographs, 17 features."""
     rng = np.random.default_rng(seed)
     group = np.sort(rng.integers(0, n * 10 // 31, n))
@@ -120,7 +120,7 @@ def large(n: int, seed: int) -> Sample:
     values["boxes"] = rng.poisson(1.2, n).astype(float)
     for name, levels in (("classes", 4), ("camera", 8), ("region", 5)):
         values[name] = rng.integers(0, levels, n).astype(str).astype(object)
-    return Sample([f"{seed}-{i}" for i in range(n)], values, [f"{seed}-{g}" for g in group])
+    return FeatureSample([f"{seed}-{i}" for i in range(n)], values, [f"{seed}-{g}" for g in group])
 
 
 def seconds_of_a_day() -> list[dict[str, Any]]:

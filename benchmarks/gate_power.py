@@ -22,7 +22,7 @@ import numpy as np
 
 from carsdepo_assets.evaluation.predict import Scored
 from carsdepo_assets.policy import GatePolicy, Policy
-from carsdepo_assets.release.gate import Verdict, judge
+from carsdepo_assets.release.gate import Verdict, gate_verdict
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.evaluation import evaluate
 
@@ -109,7 +109,7 @@ def model(of: World, skill: float | Mapping[int, float], seed: int) -> Scored:
 def verdict(champion: Scored, challenger: Scored, resamples: int) -> Verdict:
     """The gate's, in interval mode with the policy's defaults."""
     policy = Policy(gate=GatePolicy(mode="interval", resamples=resamples))
-    return judge(
+    return gate_verdict(
         champion,
         challenger,
         CLASSES,

@@ -17,7 +17,7 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.orchestration.run_states import ACTIVE, INTERRUPTED_TAG
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.tracking import Tracking
-from carsdepo_assets.release.next_step import due
+from carsdepo_assets.release.next_step import next_step
 
 
 def outstanding(
@@ -38,7 +38,7 @@ def outstanding(
     segments = len(waiting(lake))
     if segments:
         left.append(f"{segments} closed capture segments not ingested")
-    wanted = due(lake, tracking, policy)
+    wanted = next_step(lake, tracking, policy)
     if wanted.job is not None:
         left.append(f"{wanted.job} of {wanted.said} is due")
     return left

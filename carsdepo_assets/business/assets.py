@@ -145,13 +145,13 @@ def kpi_report(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResu
     import pandas as pd
 
     from carsdepo_assets.business.kpis.inputs import gather
-    from carsdepo_assets.business.kpis.summary import overview
+    from carsdepo_assets.business.kpis.summary import kpi_summary
     from carsdepo_assets.business.report import write_report
     from carsdepo_assets.reporting.page import data_uri
 
     opened, rules = lake.open(), policy.read()
     facts = gather(opened, rules, datetime.now(UTC))
-    found = overview(facts, rules)
+    found = kpi_summary(facts, rules)
     written = write_report(opened, facts, found, rules)
     rows = [(k.title, k.said(), k.goal_said(), k.verdict or "", k.n, k.explanation) for k in found.kpis]
     shown = pd.DataFrame(rows, columns=["figure", "value", "goal", "verdict", "n", "explanation"])

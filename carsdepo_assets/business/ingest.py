@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from carsdepo_assets.business.contracts import CONTRACTS, KINDS, Contract, Kind
-from carsdepo_assets.business.reading import Read, Refusal, Row, read
+from carsdepo_assets.business.reading import Read, RefusedLine, Row, read
 from carsdepo_assets.business.rules import Rule, broken
 from carsdepo_assets.lake.lake import Lake, LakeError, ObjectInfo, ObjectMissing
 from carsdepo_assets.lake.locks import one_writer
@@ -51,7 +51,7 @@ class TableState(BaseModel):
 
 
 @dataclass
-class Ingested:
+class BusinessIngestResult:
     """What one call did. rows, quarantined: its rows of the kind's table and of QUARANTINE.
 
     standing: every file that lies in the folder now, as last read. sequence: of the newest ingestion.
@@ -119,7 +119,7 @@ def stray_files(lake: Lake) -> list[str]:
     return [o.key for o in found if not o.key.startswith(tuple(f"{folder(kind)}/" for kind in KINDS))]
 
 
-def ingest(lake: Lake, kind: Kind, policy: Policy, now: datetime | None = None) -> Ingested:
+def ingest(lake: Lake, kind: Kind, policy: Policy, now: datetime | None = None) -> BusinessIngestResult:
     """Reads every new file of the kind, oldest first."""
     now = now or datetime.now(UTC)
     with one_writer(lake, f"business-{kind}"):
@@ -145,7 +145,7 @@ def ingest(lake: Lake, kind: Kind, policy: Policy, now: datetime | None = None) 
         rows, refused = lake.read(kind), lake.read("quarantine")
         here = pa.array([_batch(kind, n) for n in range(before + 1, sequence + 1)], pa.string())
         present = {entry.key for entry in listed}
-        return Ingested(
+        return BusinessIngestResult(
             kind,
             rows.filter(pc.greater(rows["sequence"], before)).sort_by(
                 [("sequence", "ascending"), ("line", "ascending")]
@@ -197,7 +197,7 @@ def _groups(
         found = None
         if data is None:
             detail = f"{entry.size:,} bytes, at most {policy.data.max_bytes:,} are read: split the file"
-            found = Read(refused=[Refusal(None, "too_large", detail)])
+            found = Read(refused=[RefusedLine(None, "too_large", detail)])
         elif previous is None or previous.sha256 != sha256:
             found = read(CONTRACTS[kind], entry.key, data, policy)
         group.append(_File(entry, sha256, previous, found))
@@ -230,7 +230,7 @@ def _commit(
     for i, rule in rules.items():
         said = {k: str(v) for k, v in found.rows[i].items() if k != "line" and v is not None}
         detail = f"not kept: {rule.says}; row: {json.dumps(said)}"
-        refused.append(Refusal(found.rows[i]["line"], rule.reason, detail))
+        refused.append(RefusedLine(found.rows[i]["line"], rule.reason, detail))
     good, repeated = _last_of_each(contract, good)
     refused.extend(repeated)
     added = _changed(lake, contract, good)
@@ -249,7 +249,7 @@ def _commit(
     return state, len(good) - len(added)
 
 
-def _last_of_each(contract: Contract, rows: list[Row]) -> tuple[list[Row], list[Refusal]]:
+def _last_of_each(contract: Contract, rows: list[Row]) -> tuple[list[Row], list[RefusedLine]]:
     """Each id once: its last line counts, an earlier one that says otherwise is refused, a mere repetition is not."""
     last: dict[str, Row] = {}
     refused = []
@@ -257,7 +257,7 @@ def _last_of_each(contract: Contract, rows: list[Row]) -> tuple[list[Row], list[
         kept = last.setdefault(row[contract.id], row)
         if kept is not row and any(kept[name] != row[name] for name in contract.names):
             detail = f"line {kept['line']} says otherwise of {contract.id} {row[contract.id]} and counts"
-            refused.append(Refusal(row["line"], "repeated_id", detail))
+            refused.append(RefusedLine(row["line"], "repeated_id", detail))
     return sorted(last.values(), key=lambda row: int(row["line"])), refused[::-1]
 
 
@@ -276,7 +276,7 @@ def _changed(lake: Lake, contract: Contract, rows: list[Row]) -> list[Row]:
 
 
 def _refusals(
-    kind: Kind, key: str, sha256: str | None, sequence: int, refused: list[Refusal], now: datetime
+    kind: Kind, key: str, sha256: str | None, sequence: int, refused: list[RefusedLine], now: datetime
 ) -> list[dict[str, Any]]:
     ordered = sorted(refused, key=lambda r: r.line or 0)
     more = len(ordered) - PROBLEMS_A_FILE

@@ -23,7 +23,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Window:
+class KpiPeriod:
     """rows from `start` (exclusive) to `end`, the newest row's time; None, None without rows."""
 
     rows: pd.DataFrame
@@ -52,13 +52,13 @@ def split(rows: pd.DataFrame, column: str, baseline_until: str) -> tuple[pd.Data
     return rows[before], rows[~before]
 
 
-def last_days(rows: pd.DataFrame, column: str, days: int) -> Window:
+def last_days(rows: pd.DataFrame, column: str, days: int) -> KpiPeriod:
     """The rows of the last days up to the newest row: files that come monthly still have a "now"."""
     if rows.empty:
-        return Window(rows, None, None)
+        return KpiPeriod(rows, None, None)
     end = rows[column].max()
     start = end - pd.Timedelta(days=days)
-    return Window(rows[rows[column] > start], start, end)
+    return KpiPeriod(rows[rows[column] > start], start, end)
 
 
 def monthly(

@@ -20,7 +20,7 @@ SUFFIXES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RefusedLine:
     """line: 1-based, where the row begins (Parquet: the row); None: the whole file."""
 
     line: int | None
@@ -33,7 +33,7 @@ class Read:
     """rows: the contract's columns and `line`, in the file's order. seen: rows that the file holds, good or bad."""
 
     rows: list[Row] = field(default_factory=list)
-    refused: list[Refusal] = field(default_factory=list)
+    refused: list[RefusedLine] = field(default_factory=list)
     seen: int = 0
 
 
@@ -57,19 +57,19 @@ def read(contract: Contract, key: str, data: bytes, policy: Policy) -> Read:
         for line, values in lines:
             done.seen += 1
             if isinstance(values, str):
-                done.refused.append(Refusal(line, "columns", values))
+                done.refused.append(RefusedLine(line, "columns", values))
                 continue
             try:
                 row = {column.name: cell(column, values.get(column.name)) for column in contract.columns}
             except BadCell as error:
-                done.refused.append(Refusal(line, error.reason, str(error)))
+                done.refused.append(RefusedLine(line, error.reason, str(error)))
                 continue
             for column in contract.columns:
                 if column.default == "currency" and row[column.name] is None:
                     row[column.name] = policy.business.currency
             done.rows.append(row | {"line": line})
     except _WholeFile as error:
-        done.refused.append(Refusal(error.line, error.reason, str(error)))
+        done.refused.append(RefusedLine(error.line, error.reason, str(error)))
     return done
 
 

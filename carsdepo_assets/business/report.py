@@ -10,8 +10,8 @@ from typing import Any
 
 from carsdepo_assets.business.charts import Mark, damage_chart, drift_chart, model_chart, trend_chart
 from carsdepo_assets.business.kpis.base import Kpi
-from carsdepo_assets.business.kpis.inputs import Facts
-from carsdepo_assets.business.kpis.summary import Overview
+from carsdepo_assets.business.kpis.inputs import KpiInputs
+from carsdepo_assets.business.kpis.summary import KpiSummary
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import Event
@@ -37,13 +37,13 @@ _GROUPS = {
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenKpiReport:
     html_key: str
     json_key: str
     pictures: dict[str, bytes]  # PNG by what they show
 
 
-def write_report(lake: Lake, facts: Facts, found: Overview, policy: Policy) -> Written:
+def write_report(lake: Lake, facts: KpiInputs, found: KpiSummary, policy: Policy) -> WrittenKpiReport:
     """reports/kpi/<UTC time>.html, then, last, the .json that the site lists."""
     base = f"reports/kpi/{facts.now:%Y%m%dT%H%M%SZ}"
     lake.put(f"{base}.html", render_report(facts, found, policy).encode())
@@ -66,10 +66,10 @@ def write_report(lake: Lake, facts: Facts, found: Overview, policy: Policy) -> W
         "days_to_sale": trend_chart([found.named("speed_improvement_pct")], marks, until, "png"),
         "images_by_ml": trend_chart([found.named("automation_pct")], marks, until, "png"),
     }
-    return Written(f"{base}.html", f"{base}.json", pictures)
+    return WrittenKpiReport(f"{base}.html", f"{base}.json", pictures)
 
 
-def render_report(facts: Facts, found: Overview, policy: Policy) -> str:
+def render_report(facts: KpiInputs, found: KpiSummary, policy: Policy) -> str:
     """The page. Every text in it is escaped."""
     marks, until = marks_of(facts.changes), found.baseline_until
     drift = policy.monitoring
@@ -142,12 +142,12 @@ def _change(event: Event) -> dict[str, Any]:
     return {"at": event.at, "what": f"{what} {_version(event)}", "actor": event.actor, "reason": event.reason}
 
 
-def _judged_on(facts: Facts) -> str:
+def _judged_on(facts: KpiInputs) -> str:
     golden = sorted({m.golden for m in facts.models if m.evaluation is not None})
     if len(golden) > 1:
         return "On test photographs; the golden set grew meanwhile, so models on different versions compare roughly."
     return "On test photographs that the training never saw."
 
 
-def _goals(found: Overview) -> dict[str, list[Kpi]]:
+def _goals(found: KpiSummary) -> dict[str, list[Kpi]]:
     return {v: [k for k in found.kpis if k.verdict == v] for v in ("met", "missed", "unknown")}

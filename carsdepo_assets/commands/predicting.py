@@ -49,7 +49,7 @@ def predict(
     from carsdepo_assets.imaging.bad_image import BadImage
     from carsdepo_assets.imaging.decode import decode
     from carsdepo_assets.lake.lake import Lake
-    from carsdepo_assets.registry.model_in_use import InUse, model_in_use
+    from carsdepo_assets.registry.model_in_use import ModelInUse, model_in_use
     from carsdepo_assets.registry.models import get
     from carsdepo_assets.scoring.coco_files import save_results
 
@@ -67,7 +67,7 @@ def predict(
         used = model_in_use(lake, tracking, policy)
     else:
         asked = get(tracking, model)
-        used = InUse(asked.digest, asked.version, "as asked")
+        used = ModelInUse(asked.digest, asked.version, "as asked")
     predictor, card = load_model(lake, used.digest)
     limits = policy.data
     done = Predicted(version=used.version, digest=used.digest, why=used.why)

@@ -25,7 +25,7 @@ class ServiceUnreachable(ConnectionError):
 
 
 @dataclass
-class Sent:
+class SendResult:
     """failures: (file, why). latencies: milliseconds of the answered, waiting for a busy service included."""
 
     photographs: int = 0
@@ -55,7 +55,7 @@ def send_folder(
     concurrency: int = 4,
     patience_s: float = PATIENCE_S,
     progress: Callable[[int, int], None] | None = None,
-) -> Sent:
+) -> SendResult:
     """`send` of the photographs below folder/images, or below the folder where it has none of that name, by path.
 
     Raises ValueError where there is none.
@@ -80,7 +80,7 @@ def send(
     concurrency: int = 4,
     patience_s: float = PATIENCE_S,
     progress: Callable[[int, int], None] | None = None,
-) -> Sent:
+) -> SendResult:
     """One request a photograph, `concurrency` at a time. A refused photograph is a failure, and the others go on.
 
     metadata: of FIELDS, for all; what a manifest.csv beside the photographs (or beside their folder) says of one goes
@@ -90,7 +90,7 @@ def send(
     unknown = sorted(set(metadata or {}) - set(FIELDS))
     if unknown:
         raise ValueError(f"no metadata {', '.join(unknown)}: there are {', '.join(FIELDS)}.")
-    said, sent = _Manifests(), Sent()
+    said, sent = _Manifests(), SendResult()
     headers = {"X-API-Key": api_key} if api_key else {}
     limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
     started = time.perf_counter()

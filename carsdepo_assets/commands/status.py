@@ -16,7 +16,7 @@ from carsdepo_assets.settings import Settings
 def read_status(settings: Settings) -> dict[str, Any]:
     """What serves where, last drift, pending approvals, queue length, last KPIs, and what is in the lake."""
     from carsdepo_assets.lake.lake import Lake
-    from carsdepo_assets.site.reading import ask_service, overview
+    from carsdepo_assets.site.reading import ask_service, site_overview
     from carsdepo_assets.site.tracing import open_tracking
 
     if not settings.lake.startswith("s3://") and not settings.home.exists():
@@ -24,7 +24,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     lake = Lake.open(settings.lake)
     # Counted here: a query would import DuckDB and pandas, a second of every call.
     reasons = Counter(lake.read("quarantine", columns=["reason"])["reason"].to_pylist())
-    found = overview(lake, open_tracking(settings), settings.policy(), ask_service(settings)).to_dict()
+    found = site_overview(lake, open_tracking(settings), settings.policy(), ask_service(settings)).to_dict()
     return {
         "home": str(settings.home),
         "lake": settings.lake,

@@ -7,7 +7,7 @@ import dagster as dg
 
 from carsdepo_assets import __version__
 from carsdepo_assets.orchestration.partitions import label_batches, upload_batches
-from carsdepo_assets.orchestration.ui_metadata import short, table
+from carsdepo_assets.orchestration.ui_metadata import significant, table
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def images(context: dg.AssetExecutionContext, lake: LakeResource, policy: Policy
         opened.put(f"profiles/images/{context.partition_key}.bin", profiled)
         metadata["features (whylogs profile)"] = table(merged([profiled]).reset_index(), 20)
         metadata["light"] = dg.MetadataValue.json(frame["light"].fillna("unknown").value_counts().to_dict())
-        metadata["mean luma"] = short(float(frame["luma_mean"].mean()))
+        metadata["mean luma"] = significant(float(frame["luma_mean"].mean()))
     if len(refused):
         metadata["quarantine"] = table(refused[["key", "reason", "detail"]])
     return dg.MaterializeResult(

@@ -23,7 +23,7 @@ from carsdepo_assets.data.manifests import (
     manifest_key,
     read_manifest,
 )
-from carsdepo_assets.data.object_states import States, fresh_objects, hashed, read_states
+from carsdepo_assets.data.object_states import ObjectStates, fresh_objects, hashed, read_states
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.sources import source_for
@@ -164,7 +164,7 @@ def _settled_stems(lake: Lake) -> set[str]:
     return settled | {stem for batch, stem in undecided if batch in built}
 
 
-def _photograph_came_later(lake: Lake, labels: list[BatchObject], states: States) -> list[BatchObject]:
+def _photograph_came_later(lake: Lake, labels: list[BatchObject], states: ObjectStates) -> list[BatchObject]:
     """Label files (.txt) in quarantine for want of a photograph that is in `images` by now: they get another batch.
 
     Once only: when a later batch lists the file already, its outcome there is the last word.

@@ -150,7 +150,7 @@ def _splits(lake: Lake, rows: list[dict[str, Any]], policy: Policy, now: datetim
             {r["image_id"]: r["phash"] for r in rows if r["phash"]},
             fresh_ids,
             policy.data.duplicate_hamming,
-            lambda image: thumbnail(lake.get(objects[image]), objects[image]),
+            lambda image: dataset_thumbnails(lake.get(objects[image]), objects[image]),
         )
         fresh = assign(rows, near, standing, policy, now, golden=golden.current(lake) is not None)
         said = json.dumps([[r["image_id"], r["group_id"], r["split"]] for r in fresh])
@@ -162,7 +162,7 @@ def _splits(lake: Lake, rows: list[dict[str, Any]], policy: Policy, now: datetim
     return {r["image_id"]: {k: standing[r["image_id"]][k] for k in ("split", "group_id", "reason")} for r in rows}
 
 
-def thumbnail(jpeg: bytes, name: str) -> np.ndarray:
+def dataset_thumbnails(jpeg: bytes, name: str) -> np.ndarray:
     """imaging.perceptual's, of a processed image. Raises ValueError with its name when it is damaged."""
     import cv2
 
@@ -171,7 +171,7 @@ def thumbnail(jpeg: bytes, name: str) -> np.ndarray:
     grey = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE) if jpeg else None
     if grey is None:
         raise ValueError(f"{name} cannot be decoded: {len(jpeg)} bytes, and no JPEG.")
-    return perceptual.thumbnail(grey)
+    return perceptual.grey_thumbnail(grey)
 
 
 def _summary(version: str, rows: list[dict[str, Any]], policy: Policy) -> dict[str, Any]:

@@ -43,7 +43,7 @@ _RECORD = TypeAdapter(tuple[Rechecked, ...])
 
 
 @dataclass
-class States:
+class ObjectStates:
     """listed: key -> (fingerprint, id) of the newest batch that lists it. rechecked: (fingerprint, id) found alike."""
 
     listed: dict[str, tuple[bytes, str]] = field(default_factory=dict)
@@ -59,20 +59,20 @@ class States:
 
 
 # Manifests and records never change, so a long-lived sensor process reads each once.
-_states: dict[tuple[str, Kind], States] = {}
+_states: dict[tuple[str, Kind], ObjectStates] = {}
 
 
-def read_states(lake: Lake, kind: Kind) -> States:
+def read_states(lake: Lake, kind: Kind) -> ObjectStates:
     """The states of all keys that any batch lists."""
     batches = list_batches(lake, kind)
     manifests = {manifest_key(kind, batch_id): batch_id for batch_id in batches}
     records = [found.key for found in lake.list(f"batches/rechecked/{kind}/")]
-    states = _states.get((lake.url, kind), States())
+    states = _states.get((lake.url, kind), ObjectStates())
     fresh = [key for key in manifests if key not in states._merged]
     # A lake that was reset, or a manifest older than one that was read before it: all anew, in order.
     in_order = not fresh or min(fresh) > max((k for k in states._merged if k in manifests), default="")
     if not in_order or not states._merged <= {*manifests, *records}:
-        states, fresh = States(), list(manifests)
+        states, fresh = ObjectStates(), list(manifests)
     for key in fresh:
         manifest = read_manifest(lake, kind, manifests[key])
         states.listed.update({o.key: (o.fingerprint(), manifest.batch_id) for o in manifest.objects})

@@ -14,7 +14,7 @@ CLASS_OFFSET = np.float32(7680)  # pixels between the planes of two classes, so 
 MAX_CANDIDATES = 30_000
 
 
-def suppressed_head(
+def boxes_of_head(
     head: np.ndarray, min_score: float, iou: float, max_boxes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A YOLOv8 head's output for one image -> (xyxy (n, 4), scores (n,), classes (n,)), best first, n <= max_boxes.

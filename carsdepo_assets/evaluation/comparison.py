@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from carsdepo_assets.evaluation.predict import Evaluated
+from carsdepo_assets.evaluation.predict import SplitEvaluation
 from carsdepo_assets.scoring.evaluation import Evaluation, SliceScore, evaluate_slices
 
 
@@ -42,7 +42,7 @@ class Comparison(BaseModel):
     rows: list[Compared]
 
 
-def sliced(judged: Evaluated, by: Sequence[str]) -> list[SliceScore]:
+def sliced(judged: SplitEvaluation, by: Sequence[str]) -> list[SliceScore]:
     """Scores of each slice at the model's threshold. by: one name a photograph."""
     e, scored = judged.evaluation, judged.scored
     return evaluate_slices(
@@ -56,7 +56,7 @@ def sliced(judged: Evaluated, by: Sequence[str]) -> list[SliceScore]:
     )
 
 
-def compare(champion: Evaluated, candidate: Evaluated, by: Sequence[str]) -> list[Compared]:
+def compare(champion: SplitEvaluation, candidate: SplitEvaluation, by: Sequence[str]) -> list[Compared]:
     """Rows for all, for each class and for each slice. Raises ValueError when the photographs are not the same."""
     photographs = [[row["image_id"] for row in judged.scored.rows] for judged in (champion, candidate)]
     if photographs[0] != photographs[1]:

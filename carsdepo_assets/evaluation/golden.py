@@ -8,8 +8,15 @@ from typing import Any
 from carsdepo_assets.detectors import catalogue
 from carsdepo_assets.detectors.training_set import boxes_of
 from carsdepo_assets.evaluation import prediction_cache
-from carsdepo_assets.evaluation.predict import Evaluated, NothingToScore, Progress, Scored, evaluated, predict_rows
-from carsdepo_assets.evaluation.prediction_cache import Found
+from carsdepo_assets.evaluation.predict import (
+    NothingToScore,
+    Progress,
+    Scored,
+    SplitEvaluation,
+    evaluate_split,
+    predict_rows,
+)
+from carsdepo_assets.evaluation.prediction_cache import CachedPredictions
 from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.golden import Golden
@@ -58,10 +65,10 @@ def evaluate_on_golden(
     *,
     of: Golden | None = None,
     progress: Progress | None = None,
-) -> Evaluated:
+) -> SplitEvaluation:
     """golden_scores with their figures, at the threshold in the model's card. Raises what golden_scores does."""
     scored = golden_scores(lake, digest, dataset_version, policy, of=of, progress=progress)
-    return evaluated(scored, read_card(lake, digest), policy)
+    return evaluate_split(scored, read_card(lake, digest), policy)
 
 
 def golden_rows(lake: Lake, dataset_version: str, of: Golden | None = None) -> list[dict[str, Any]]:
@@ -93,10 +100,10 @@ def _predicted(
     policy: Policy,
     total: int,
     progress: Progress | None,
-) -> dict[str, Found]:
+) -> dict[str, CachedPredictions]:
     """Predicts and keeps, a part at a time."""
     predictor, _ = catalogue.load_model(lake, card.digest)
-    found: dict[str, Found] = {}
+    found: dict[str, CachedPredictions] = {}
     before = total - len(rows)
     for start in range(0, len(rows), _PART):
         part = list(rows[start : start + _PART])
@@ -107,7 +114,7 @@ def _predicted(
 
         scored = predict_rows(lake, part, predictor, policy, progress=told)
         made = {
-            row["image_id"]: Found(detections, size)
+            row["image_id"]: CachedPredictions(detections, size)
             for row, detections, size in zip(part, scored.detections, scored.sizes, strict=True)
         }
         prediction_cache.write(lake, place, made)

@@ -20,7 +20,7 @@ class NoGoldenSet(LookupError):
 
 
 @dataclass(frozen=True)
-class Photograph:
+class GoldenPhotograph:
     """data: the original bytes. rgb: HxWx3 uint8, upright, decoded as the service does."""
 
     image_id: str
@@ -37,7 +37,7 @@ def golden_versions(lake: Lake) -> tuple[int, str]:
     return current.version, dataset
 
 
-def golden_photographs(lake: Lake, policy: Policy, count: int) -> list[Photograph]:
+def golden_photographs(lake: Lake, policy: Policy, count: int) -> list[GoldenPhotograph]:
     """Up to `count`, evenly spread over the golden set in order of image_id, that the service's limits let through.
 
     Raises NoGoldenSet where there is none, LakeError where an original is missing.
@@ -51,7 +51,9 @@ def golden_photographs(lake: Lake, policy: Policy, count: int) -> list[Photograp
     for row in chosen:
         data = lake.get(row["key"])
         try:
-            found.append(Photograph(row["image_id"], row["key"].rsplit("/", 1)[-1], data, as_served(data, policy)))
+            found.append(
+                GoldenPhotograph(row["image_id"], row["key"].rsplit("/", 1)[-1], data, as_served(data, policy))
+            )
         except BadImage:  # the pipeline's limits let it in, the service's are narrower
             continue
     if not found:

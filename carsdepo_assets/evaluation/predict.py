@@ -37,13 +37,13 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class SplitEvaluation:
     evaluation: Evaluation
     scored: Scored
     card: ModelCard
 
 
-def evaluated(scored: Scored, card: ModelCard, policy: Policy) -> Evaluated:
+def evaluate_split(scored: Scored, card: ModelCard, policy: Policy) -> SplitEvaluation:
     """Figures at the threshold in the model's card, which was chosen on val and never on what is scored here.
 
     The classes are the policy's: a class map only appends, so an older model simply never names the newer classes.
@@ -59,7 +59,7 @@ def evaluated(scored: Scored, card: ModelCard, policy: Policy) -> Evaluated:
         max_detections=policy.evaluation.max_detections,
         threshold=card.threshold,
     )
-    return Evaluated(evaluation, scored, card)
+    return SplitEvaluation(evaluation, scored, card)
 
 
 def choose_threshold(

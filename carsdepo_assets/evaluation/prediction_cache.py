@@ -44,7 +44,7 @@ _SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Found:
+class CachedPredictions:
     """What a model says of one photograph. size: width and height of the upright original."""
 
     detections: Detections
@@ -68,9 +68,9 @@ def folder(card: ModelCard, policy: Policy) -> str:
     return f"scores/{card.digest}/{settings(card, policy)}"
 
 
-def read(lake: Lake, place: str) -> dict[str, Found]:
+def read(lake: Lake, place: str) -> dict[str, CachedPredictions]:
     """{image_id: what was found}. A part that cannot be read (torn, or its checksum fails) is removed and missing."""
-    found: dict[str, Found] = {}
+    found: dict[str, CachedPredictions] = {}
     for part in list(lake.list(place)):
         try:
             table = pq.read_table(io.BytesIO(lake.get(part.key)), page_checksum_verification=True).cast(_SCHEMA)
@@ -82,7 +82,7 @@ def read(lake: Lake, place: str) -> dict[str, Found]:
     return found
 
 
-def write(lake: Lake, place: str, found: Mapping[str, Found]) -> None:
+def write(lake: Lake, place: str, found: Mapping[str, CachedPredictions]) -> None:
     """One part, named by its photographs: writing it again changes nothing, and no other writer is in its way."""
     ids = sorted(found)
     ordered = [found[i] for i in ids]
@@ -92,7 +92,7 @@ def write(lake: Lake, place: str, found: Mapping[str, Found]) -> None:
     lake.put(f"{place}/{name}.parquet", sink.getvalue())
 
 
-def _table(ids: Sequence[str], found: Sequence[Found]) -> pa.Table:
+def _table(ids: Sequence[str], found: Sequence[CachedPredictions]) -> pa.Table:
     counts = [len(f.detections) for f in found]
     xyxy = np.concatenate([np.zeros((0, 4)), *(f.detections.xyxy for f in found)])
     classes = np.concatenate([np.zeros(0, np.int64), *(f.detections.classes for f in found)])
@@ -111,7 +111,7 @@ def _table(ids: Sequence[str], found: Sequence[Found]) -> pa.Table:
     )
 
 
-def _rows(table: pa.Table) -> dict[str, Found]:
+def _rows(table: pa.Table) -> dict[str, CachedPredictions]:
     boxes = table["boxes"].combine_chunks()
     flat = boxes.flatten()
     values = {name: flat.field(name).to_numpy(zero_copy_only=False) for name in SCORED_BOX.names}
@@ -123,7 +123,7 @@ def _rows(table: pa.Table) -> dict[str, Found]:
         detections = Detections(
             xyxy[mine], values["score"][mine].astype(np.float64), values["class_id"][mine].astype(np.int64)
         )
-        found[image] = Found(detections, (width, height))
+        found[image] = CachedPredictions(detections, (width, height))
     return found
 
 

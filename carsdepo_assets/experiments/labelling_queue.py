@@ -20,7 +20,7 @@ from carsdepo_assets.experiments.queue_ranking import (
     DRIFTED,
     REST,
     UNSURE,
-    Candidate,
+    QueueCandidate,
     by_uncertainty,
     drifted_first,
     outside,
@@ -30,7 +30,7 @@ from carsdepo_assets.experiments.queue_sheet import contact_sheet, sheet_csv
 from carsdepo_assets.imaging.bad_image import BadImage
 from carsdepo_assets.imaging.decode import decode
 from carsdepo_assets.imaging.features import FEATURE_PX
-from carsdepo_assets.imaging.perceptual import MIN_CORRELATION, correlation, phash, thumbnail
+from carsdepo_assets.imaging.perceptual import MIN_CORRELATION, correlation, grey_thumbnail, phash
 from carsdepo_assets.imaging.resize import fit_longest
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.lake import Lake, ObjectMissing
@@ -167,7 +167,7 @@ class _Known:
                 self._hashes.append(int(row["phash"], 16))
                 self._keys.append(row["key"])
 
-    def is_new(self, candidate: Candidate, left_out: Counter[str]) -> bool:
+    def is_new(self, candidate: QueueCandidate, left_out: Counter[str]) -> bool:
         """Whether nothing like it is known; from then on it is."""
         key = candidate.row["photograph_key"]
         try:
@@ -205,11 +205,11 @@ class _Known:
                 at_least=FEATURE_PX,
             )
             small, _ = fit_longest(found.rgb, FEATURE_PX)
-            self._looks[key] = int(phash(small), 16), thumbnail(small)
+            self._looks[key] = int(phash(small), 16), grey_thumbnail(small)
         return self._looks[key]
 
 
-def _queued(queue_id: str, candidate: Candidate, priority: int) -> Queued:
+def _queued(queue_id: str, candidate: QueueCandidate, priority: int) -> Queued:
     row = candidate.row
     suffix = PurePosixPath(row["photograph_key"]).suffix or ".jpg"
     return Queued(
@@ -226,7 +226,9 @@ def _queued(queue_id: str, candidate: Candidate, priority: int) -> Queued:
     )
 
 
-def _reason(report: Mapping[str, Any] | None, taken: Sequence[Candidate], answered: int, left_out: Counter[str]) -> str:
+def _reason(
+    report: Mapping[str, Any] | None, taken: Sequence[QueueCandidate], answered: int, left_out: Counter[str]
+) -> str:
     """One sentence or two: why this queue, and what was chosen and left out."""
     if report is None:
         said = "By the model's uncertainty, no drift report"

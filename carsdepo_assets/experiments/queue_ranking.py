@@ -17,7 +17,7 @@ DRIFTED, UNSURE, REST = 0, 1, 2  # tiers, the first first
 
 
 @dataclass(frozen=True)
-class Candidate:
+class QueueCandidate:
     """row: columns of INFERENCES. car: what is labelled together. rank: within the tier, the lowest first."""
 
     row: Mapping[str, Any]
@@ -35,7 +35,7 @@ class Candidate:
         return self.tier, self.rank, self.image_id
 
 
-def by_uncertainty(rows: Iterable[Mapping[str, Any]], seed: str) -> list[Candidate]:
+def by_uncertainty(rows: Iterable[Mapping[str, Any]], seed: str) -> list[QueueCandidate]:
     """Unsure answers first: those for a person, then those nearest to the threshold; the rest in hashed order of seed.
 
     rows: one of INFERENCES for each photograph. Uncertainty sampling after Lewis & Gale 1994; the random rest finds
@@ -48,18 +48,18 @@ def by_uncertainty(rows: Iterable[Mapping[str, Any]], seed: str) -> list[Candida
         car = row.get("listing") or row["image_id"]
         if row.get("decision") == "needs_person":
             said = "" if gap is None else f": best score {score:.2f}, threshold {threshold:.2f}"
-            found.append(Candidate(row, car, UNSURE, gap or 0.0, f"the model asked for a person{said}"))
+            found.append(QueueCandidate(row, car, UNSURE, gap or 0.0, f"the model asked for a person{said}"))
         elif gap is not None and gap <= NEAR_THRESHOLD:
             why = f"best score {score:.2f} is near the threshold {threshold:.2f}"
-            found.append(Candidate(row, car, UNSURE, 1 + gap, why))
+            found.append(QueueCandidate(row, car, UNSURE, 1 + gap, why))
         else:
             digest = hashlib.sha256(f"{seed}:{row['image_id']}".encode()).digest()
             rank = int.from_bytes(digest[:6], "big") / 2**48
-            found.append(Candidate(row, car, REST, rank, "drawn at random"))
+            found.append(QueueCandidate(row, car, REST, rank, "drawn at random"))
     return found
 
 
-def drifted_first(candidates: Sequence[Candidate], drifted: Mapping[str, str]) -> list[Candidate]:
+def drifted_first(candidates: Sequence[QueueCandidate], drifted: Mapping[str, str]) -> list[QueueCandidate]:
     """The candidates, those in `drifted` (image id -> why, the most drifted first) ahead of all others."""
     order = {image_id: number for number, image_id in enumerate(drifted)}
     return [
@@ -98,42 +98,42 @@ def outside(
 
 
 def spread(
-    candidates: Sequence[Candidate], size: int, accepted: Callable[[Candidate], bool], per_car: int = PER_CAR
-) -> list[Candidate]:
+    candidates: Sequence[QueueCandidate], size: int, accepted: Callable[[QueueCandidate], bool], per_car: int = PER_CAR
+) -> list[QueueCandidate]:
     """At most `size` candidates in the order to label them.
 
     Cars in the order of their best photograph; within a tier the sources take turns. A car gives its photographs
     together, at most `per_car`; what it has beyond that comes when every car had its turn. `accepted` is asked once for
     each photograph in turn, and may refuse one that repeats another.
     """
-    cars: dict[str, list[Candidate]] = defaultdict(list)
+    cars: dict[str, list[QueueCandidate]] = defaultdict(list)
     for candidate in sorted(candidates, key=lambda c: c.place):
         cars[candidate.car].append(candidate)
     order = _turns(list(cars.values()))
-    taken: list[Candidate] = []
+    taken: list[QueueCandidate] = []
     for part in (slice(None, per_car), slice(per_car, None)):
         for members in order:
             for candidate in members[part]:
                 if len(taken) == size:
                     return taken
                 if accepted(candidate):
-                    taken.append(_beside(candidate, members[0]))
+                    taken.append(_near(candidate, members[0]))
     return taken
 
 
-def _turns(cars: Sequence[list[Candidate]]) -> list[list[Candidate]]:
+def _turns(cars: Sequence[list[QueueCandidate]]) -> list[list[QueueCandidate]]:
     """Cars by the tier of their best photograph; within a tier one of each source in turn, best first."""
-    waiting: dict[tuple[int, str], list[list[Candidate]]] = defaultdict(list)
+    waiting: dict[tuple[int, str], list[list[QueueCandidate]]] = defaultdict(list)
     for members in cars:
         best = members[0]
         waiting[best.tier, str(best.row.get("source") or "")].append(members)
-    turned: list[tuple[int, int, tuple[int, float, str], list[Candidate]]] = []
+    turned: list[tuple[int, int, tuple[int, float, str], list[QueueCandidate]]] = []
     for (tier, _), queue in waiting.items():
         turned += [(tier, turn, members[0].place, members) for turn, members in enumerate(queue)]
     return [members for *_, members in sorted(turned, key=lambda t: t[:3])]
 
 
-def _beside(candidate: Candidate, best: Candidate) -> Candidate:
+def _near(candidate: QueueCandidate, best: QueueCandidate) -> QueueCandidate:
     """A photograph that is here for its car's sake says so."""
     if candidate is best or candidate.tier == best.tier:
         return candidate

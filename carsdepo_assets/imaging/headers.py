@@ -16,7 +16,7 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", 
 
 
 @dataclass(frozen=True)
-class Segment:
+class JpegSegment:
     """marker: second byte; start: offset of its 0xFF; end: offset behind its payload."""
 
     marker: int
@@ -35,7 +35,7 @@ class JpegHeader:
     frame: int
     adobe: bool
     exif: bytes
-    segments: tuple[Segment, ...]
+    segments: tuple[JpegSegment, ...]
     scan_at: int
 
     @property
@@ -67,7 +67,7 @@ def jpeg_header(data: bytes) -> JpegHeader:
     """Reads the segments up to the first scan. Raises BadImage truncated or unsupported."""
     position, exif, adobe = 2, b"", False
     frame: tuple[int, int, int, int, int] | None = None
-    segments: list[Segment] = []
+    segments: list[JpegSegment] = []
     while len(segments) < _MAX_SEGMENTS:
         start = data.find(b"\xff", position)
         position = start + 1
@@ -105,7 +105,7 @@ def jpeg_header(data: bytes) -> JpegHeader:
             exif = payload[6:]
         elif marker == 0xEE and payload[:5] == b"Adobe":
             adobe = True
-        segments.append(Segment(marker, start, end))
+        segments.append(JpegSegment(marker, start, end))
         position = end
     raise BadImage("unsupported", f"JPEG of more than {_MAX_SEGMENTS} segments")
 

@@ -35,7 +35,7 @@ def hamming(a: str, b: str) -> int:
     return (int(a, 16) ^ int(b, 16)).bit_count()
 
 
-def thumbnail(image: np.ndarray) -> np.ndarray:
+def grey_thumbnail(image: np.ndarray) -> np.ndarray:
     """32 x 32 float64 luma of HxWx3 RGB (or HxW grey) uint8."""
     grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.float64)

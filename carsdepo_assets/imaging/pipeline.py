@@ -21,7 +21,7 @@ from carsdepo_assets.policy import DataPolicy
 
 
 @dataclass(frozen=True)
-class Facts:
+class PhotographFacts:
     """What decoding found. width, height: of the original, upright. notes: '' for nothing special."""
 
     format: str
@@ -43,7 +43,7 @@ class Processed:
 
     sha256: str
     n_bytes: int
-    facts: Facts
+    facts: PhotographFacts
     features: dict[str, float]
     phash: str
     jpeg: bytes
@@ -71,7 +71,7 @@ def process(data: bytes, policy: DataPolicy) -> Processed:
         rgb = shrink(rgb, width, height)
         jpeg = encode_jpeg(rgb, policy.jpeg_quality)
     small, _ = fit_longest(rgb, FEATURE_PX)
-    facts = Facts(
+    facts = PhotographFacts(
         found.format,
         found.width,
         found.height,

@@ -65,7 +65,7 @@ class ErrorBody(BaseModel):
     detail: str = Field(description="for people", examples=["photograph 1 of 1, 'left_door.jpg': the file ends early"])
 
 
-class Refusal(BaseModel):
+class RefusalBody(BaseModel):
     error: ErrorBody
     request_id: str = Field(examples=["b8d7c6a5f4e34d2c9b1a0f9e8d7c6b5a"])
 
@@ -168,10 +168,13 @@ RAW: dict[str, Any] = {
     }
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Refusal, "description": "Not a form, or `metadata` is not JSON"},
-    401: {"model": Refusal, "description": "X-API-Key is missing or wrong"},
-    413: {"model": Refusal, "description": "Too many bytes, pixels or photographs"},
-    415: {"model": Refusal, "description": "Not multipart, or not an image that is read here"},
-    422: {"model": Refusal, "description": "An image or field that cannot be used"},
-    503: {"model": Refusal, "description": "No model is loaded, too much work is waiting, or capture fails: try later"},
+    400: {"model": RefusalBody, "description": "Not a form, or `metadata` is not JSON"},
+    401: {"model": RefusalBody, "description": "X-API-Key is missing or wrong"},
+    413: {"model": RefusalBody, "description": "Too many bytes, pixels or photographs"},
+    415: {"model": RefusalBody, "description": "Not multipart, or not an image that is read here"},
+    422: {"model": RefusalBody, "description": "An image or field that cannot be used"},
+    503: {
+        "model": RefusalBody,
+        "description": "No model is loaded, too much work is waiting, or capture fails: try later",
+    },
 }

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from carsdepo_assets import __version__
 from carsdepo_assets.inference.answers import FORM, RAW, REFUSALS, Health, Inspection
 from carsdepo_assets.inference.loading import Load, load
-from carsdepo_assets.inference.requests import Photograph, Refused, read_form, read_raw
+from carsdepo_assets.inference.requests import Refused, RequestPhotograph, read_form, read_raw
 from carsdepo_assets.inference.service import Service, refusal
 from carsdepo_assets.registry.ledger import Stage
 from carsdepo_assets.settings import Settings
@@ -45,10 +45,10 @@ def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
     )
     app.add_exception_handler(HTTPException, _http_error)
 
-    async def one_raw(request: Request) -> list[Photograph]:
+    async def one_raw(request: Request) -> list[RequestPhotograph]:
         return [await read_raw(request, service.policy.inference)]
 
-    async def form(request: Request) -> list[Photograph]:
+    async def form(request: Request) -> list[RequestPhotograph]:
         return await read_form(request, service.policy.inference)
 
     # For /docs only: the service checks the key before it reads the body.

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from carsdepo_assets.inference.records import MalformedLine, row
-from carsdepo_assets.inference.segments import Segment, closed
+from carsdepo_assets.inference.segments import CaptureSegment, closed
 from carsdepo_assets.lake.lake import Lake
 
 STAGES = ("production", "staging")
@@ -24,7 +24,7 @@ _SHOWN = 500  # characters of a malformed line in quarantine; the segment keeps 
 
 
 @dataclass(frozen=True)
-class Ingested:
+class SegmentIngestResult:
     """What one call did: segments and answers committed, lines put into quarantine."""
 
     segments: int
@@ -32,7 +32,7 @@ class Ingested:
     quarantined: int
 
 
-def waiting(lake: Lake, days: Sequence[date] | None = None) -> list[Segment]:
+def waiting(lake: Lake, days: Sequence[date] | None = None) -> list[CaptureSegment]:
     """Closed segments that are not in `inferences` yet, in order of key; of these UTC days, or of all."""
     found = [s for stage in STAGES for day in (days or (None,)) for s in closed(lake, stage, day)]
     if not found:
@@ -42,7 +42,7 @@ def waiting(lake: Lake, days: Sequence[date] | None = None) -> list[Segment]:
     return [s for s in found if s.key not in known and not lake.committed("inferences", s.key)]
 
 
-def ingest(lake: Lake, segments: Sequence[Segment], now: datetime | None = None) -> Ingested:
+def ingest(lake: Lake, segments: Sequence[CaptureSegment], now: datetime | None = None) -> SegmentIngestResult:
     """Commits each segment's answers. Safe to repeat, and beside another process that does the same."""
     at = now or datetime.now(UTC)
     total: Counter[str] = Counter()
@@ -51,7 +51,7 @@ def ingest(lake: Lake, segments: Sequence[Segment], now: datetime | None = None)
         lake.append("quarantine", refused, segment.key)
         if lake.append("inferences", rows, segment.key):
             total.update(segments=1, answers=len(rows), quarantined=len(refused))
-    return Ingested(total["segments"], total["answers"], total["quarantined"])
+    return SegmentIngestResult(total["segments"], total["answers"], total["quarantined"])
 
 
 def read_segment(key: str, data: bytes, at: datetime) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -13,8 +13,16 @@ from carsdepo_assets.imaging.bad_image import BadImage
 from carsdepo_assets.imaging.decode import Decoded, decode
 from carsdepo_assets.imaging.pipeline import process
 from carsdepo_assets.inference.reconciler import Model
-from carsdepo_assets.inference.records import CAPTURE_FLOOR, Answer, CapturedBox, Decision, Features, Record, Sent
-from carsdepo_assets.inference.requests import Photograph, Refused
+from carsdepo_assets.inference.records import (
+    CAPTURE_FLOOR,
+    Answer,
+    CapturedBox,
+    ClientMetadata,
+    Decision,
+    Features,
+    Record,
+)
+from carsdepo_assets.inference.requests import Refused, RequestPhotograph
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.scoring.boxes import Detections
 
@@ -26,7 +34,7 @@ _STATUS = {"not_an_image": 415, "unsupported": 415, "too_large": 413, "too_many_
 
 @dataclass(frozen=True)
 class _Inspected:
-    photograph: Photograph
+    photograph: RequestPhotograph
     data: bytes
     image_id: str
     decoded: Decoded
@@ -44,7 +52,7 @@ def decide(scores: Sequence[float], threshold: float, unsure_share: float) -> De
 
 
 def inspect(
-    photographs: Sequence[Photograph],
+    photographs: Sequence[RequestPhotograph],
     model: Model,
     policy: Policy,
     *,
@@ -106,7 +114,7 @@ def _record(found: _Inspected, key: str | None, model: Model, policy: Policy, st
             detections.xyxy.tolist(), detections.classes.tolist(), scores, strict=True
         )
     )
-    sent = Sent(
+    sent = ClientMetadata(
         image_id=found.image_id,
         file_name=photograph.file_name,
         content_type=f"image/{found.decoded.format}",

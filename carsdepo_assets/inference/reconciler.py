@@ -36,7 +36,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class State:
+class ServingState:
     """What /healthz says. model and ledger_sequence: of what is served; error: why it is not the ledger's newest."""
 
     status: Status
@@ -60,7 +60,7 @@ class Reconciler:
     ) -> None:
         self._lake, self._stage, self._policy, self._load = lake, stage, policy, load
         self._poll_s, self._swapped = poll_s, swapped
-        self.state = State("loading", None, None, None)
+        self.state = ServingState("loading", None, None, None)
         self._done: int | None = None  # the ledger's version whose word is carried out
         self._tried: int | None = None  # its version at the last try
         self._seen = False  # whether there was a ledger
@@ -97,10 +97,10 @@ class Reconciler:
         if version != self._tried:  # news are tried at once
             self._tried, self._pause_s = version, _FIRST_RETRY_S
         if wanted is None or wanted.digest is None:
-            self.state = State("empty", None, None, None)
+            self.state = ServingState("empty", None, None, None)
         elif self.state.model is not None and self.state.model.digest == wanted.digest:  # under a newer event
             model = replace(self.state.model, version=wanted.version)
-            self.state = State("serving", model, wanted.sequence, None)
+            self.state = ServingState("serving", model, wanted.sequence, None)
         elif not self._swap(wanted.digest, wanted):
             self._retry_at = time.monotonic() + self._pause_s
             self._pause_s = min(2 * self._pause_s, _LAST_RETRY_S)
@@ -111,7 +111,7 @@ class Reconciler:
         """Loads and warms up the wanted model, then serves it. False when that failed."""
         started = time.monotonic()
         if self.state.model is None:
-            self.state = State("loading", None, None, self.state.error)
+            self.state = ServingState("loading", None, None, self.state.error)
         try:
             loaded = self._load(self._lake, digest, self._policy)
             for height, width in _WARM_UP:
@@ -120,7 +120,7 @@ class Reconciler:
             self._complain(f"model {digest} (ledger event {wanted.sequence}) cannot be loaded: {error}")
             return False
         model = Model(loaded, digest, wanted.version)
-        self.state = State("serving", model, wanted.sequence, None)
+        self.state = ServingState("serving", model, wanted.sequence, None)
         self._swapped(model)
         logger.info(
             "%s serves model %s (version %s, %s) by ledger event %d, loaded in %.1f s.",
@@ -130,7 +130,7 @@ class Reconciler:
 
     def _gone(self) -> None:
         self._done = self._tried = None
-        self.state = State("failed", None, None, self.state.error)
+        self.state = ServingState("failed", None, None, self.state.error)
         self._complain(
             f"the ledger is gone from {self._lake.url}: is the lake mounted? Nothing is served until a ledger is there"
         )

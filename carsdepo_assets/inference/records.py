@@ -39,7 +39,7 @@ class CapturedBox(_Part):
     score: float = Field(ge=0, le=1)
 
 
-class Sent(_Part):
+class ClientMetadata(_Part):
     """What came in: one photograph and what the client said of it."""
 
     image_id: str = Field(min_length=64, max_length=64)  # sha256 of the bytes
@@ -94,7 +94,7 @@ class Record(_Part):
     """One photograph, answered. prediction_id is also the line's inferenceId."""
 
     prediction_id: str = Field(min_length=1)
-    sent: Sent
+    sent: ClientMetadata
     answer: Answer
 
     def line(self, event_id: str, at: datetime) -> bytes:

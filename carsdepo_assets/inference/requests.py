@@ -28,7 +28,7 @@ class Refused(Exception):
 
 
 @dataclass
-class Photograph:
+class RequestPhotograph:
     """One file of a request; `said` has the keys of FIELDS that the client filled."""
 
     file_name: str
@@ -46,7 +46,7 @@ class Photograph:
             self.upload.file.close()
 
 
-async def read_form(request: Request, policy: InferencePolicy) -> list[Photograph]:
+async def read_form(request: Request, policy: InferencePolicy) -> list[RequestPhotograph]:
     """The photographs of a multipart request, in their order. Raises Refused; the caller closes their files.
 
     Files over 1 MiB lie on the disk meanwhile; a body over the limit is left unread from there on.
@@ -72,11 +72,11 @@ async def read_form(request: Request, policy: InferencePolicy) -> list[Photograp
         return _photographs(items, policy)
 
 
-async def read_raw(request: Request, policy: InferencePolicy) -> Photograph:
+async def read_raw(request: Request, policy: InferencePolicy) -> RequestPhotograph:
     """The body itself as one photograph. Raises Refused."""
     limit = min(policy.max_request_bytes, policy.max_photograph_bytes)
     body = b"".join([chunk async for chunk in _limited(request, limit)])
-    return Photograph("", request.headers.get("content-type", "application/octet-stream"), body)
+    return RequestPhotograph("", request.headers.get("content-type", "application/octet-stream"), body)
 
 
 async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
@@ -105,8 +105,8 @@ def _closing_on_refusal(items: list[tuple[str, Any]]) -> Iterator[list[tuple[str
         raise
 
 
-def _photographs(items: list[tuple[str, Any]], policy: InferencePolicy) -> list[Photograph]:
-    found: list[Photograph] = []
+def _photographs(items: list[tuple[str, Any]], policy: InferencePolicy) -> list[RequestPhotograph]:
+    found: list[RequestPhotograph] = []
     texts: dict[str, str] = {}
     for name, value in items:
         if name == "photographs":
@@ -116,7 +116,7 @@ def _photographs(items: list[tuple[str, Any]], policy: InferencePolicy) -> list[
                 said = f"photograph {len(found) + 1}, {value.filename!r}: {value.size} bytes"
                 raise Refused(413, "too_large", f"{said}, at most {policy.max_photograph_bytes} are read")
             kind = value.content_type or "application/octet-stream"
-            found.append(Photograph(_text("filename", value.filename) or "", kind, value))
+            found.append(RequestPhotograph(_text("filename", value.filename) or "", kind, value))
         elif name not in (*FIELDS, "metadata") or isinstance(value, UploadFile):
             known = ", ".join(("photographs (files)", *FIELDS, "metadata"))
             raise Refused(422, "unknown_field", f"no field {name!r}; the fields are {known}")

@@ -23,7 +23,7 @@ _CLOSED = re.compile(r"capture/([a-z]+)/(\d{4})/(\d\d)/(\d\d)/(\d\d)/[^/]+\.json
 
 
 @dataclass(frozen=True)
-class Segment:
+class CaptureSegment:
     """A closed segment: key in the lake, stage, and the UTC day of all its answers."""
 
     key: str
@@ -41,14 +41,14 @@ def photograph_key(image_id: str, kind: str) -> str:
     return f"{ROOT}/photographs/{image_id[:2]}/{image_id}.{'jpg' if kind == 'jpeg' else kind}"
 
 
-def closed(lake: Lake, stage: str, day: date | None = None) -> Iterator[Segment]:
+def closed(lake: Lake, stage: str, day: date | None = None) -> Iterator[CaptureSegment]:
     """A stage's closed segments, of one day or of all, in order of key."""
     prefix = f"{ROOT}/{stage}" if day is None else f"{ROOT}/{stage}/{day:%Y/%m/%d}"
     for info in lake.list(prefix):
         found = _CLOSED.fullmatch(info.key)
         if found:
             try:
-                yield Segment(info.key, found[1], date(*map(int, found.group(2, 3, 4))))
+                yield CaptureSegment(info.key, found[1], date(*map(int, found.group(2, 3, 4))))
             except ValueError:  # month 13: no name that a service gave
                 continue
 

@@ -26,7 +26,7 @@ from carsdepo_assets.inference.loading import Load
 from carsdepo_assets.inference.metrics import Metrics
 from carsdepo_assets.inference.reconciler import Model, Reconciler
 from carsdepo_assets.inference.records import Record
-from carsdepo_assets.inference.requests import Photograph, Refused
+from carsdepo_assets.inference.requests import Refused, RequestPhotograph
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy_layers import OnDisk
 from carsdepo_assets.registry.ledger import Stage
@@ -39,7 +39,7 @@ WORKING = 32  # requests that are computed or wait for a worker
 BODY_S = 60.0  # seconds that a client may take to send its body
 RETRY_AFTER_S = 1
 
-Read = Callable[[Request], Awaitable[list[Photograph]]]
+Read = Callable[[Request], Awaitable[list[RequestPhotograph]]]
 
 
 class _Places:
@@ -177,7 +177,7 @@ class Service:
             self.metrics.photographs.labels(self.stage, record.answer.decision).inc()
         return inspection(request_id, state.model, records)
 
-    def _work(self, photographs: list[Photograph], model: Model, request_id: str) -> list[Record]:
+    def _work(self, photographs: list[RequestPhotograph], model: Model, request_id: str) -> list[Record]:
         try:
             records = inspect(
                 photographs,

@@ -11,12 +11,12 @@ from typing import Any
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring import report
-from carsdepo_assets.monitoring.drift.feature_sample import Sample
+from carsdepo_assets.monitoring.drift.feature_sample import FeatureSample
 from carsdepo_assets.monitoring.drift.test import Drift, band, measure
 from carsdepo_assets.monitoring.missing_inputs import MissingInput, missing_inputs
 from carsdepo_assets.monitoring.reference import Reference, card_of, read_reference
-from carsdepo_assets.monitoring.thumbnails import one_a_group, thumbnail, typical
-from carsdepo_assets.monitoring.window import Window, read_window
+from carsdepo_assets.monitoring.thumbnails import one_a_group, report_thumbnail, typical
+from carsdepo_assets.monitoring.window import AnswerWindow, read_window
 from carsdepo_assets.policy import Policy
 
 _STRIP = 8  # pictures of each kind
@@ -54,7 +54,7 @@ def measure_window(
         found = measure(reference, met, policy.monitoring, seed=_seed(window))
     verdict = band(found, policy.monitoring)
     report_id = _report_id(window, known, policy)
-    page = report.ReportInput(
+    page = report.DriftReportInput(
         report_id=report_id,
         found=found,
         band=verdict,
@@ -98,7 +98,7 @@ def measure_window(
     return Measured(row, found, report.summary(found), report.ACTIONS[verdict], report.pictures(found), missing)
 
 
-def _report_id(window: Window, known: Reference | None, policy: Policy) -> str:
+def _report_id(window: AnswerWindow, known: Reference | None, policy: Policy) -> str:
     """By the end of the window and a digest of all that the report rests on."""
     said = [
         window.start.isoformat(),
@@ -112,13 +112,13 @@ def _report_id(window: Window, known: Reference | None, policy: Policy) -> str:
     return f"{window.end:%Y%m%dT%H%M%S}-{digest}"
 
 
-def _seed(window: Window) -> int:
+def _seed(window: AnswerWindow) -> int:
     """The same answers are shuffled the same way."""
     ids = "\n".join(window.rows["prediction_id"].to_pylist())
     return int.from_bytes(hashlib.sha256(ids.encode()).digest()[:4], "big")
 
 
-def _described(page: report.ReportInput) -> dict[str, Any]:
+def _described(page: report.DriftReportInput) -> dict[str, Any]:
     """What the site lists, and what the labelling queue reads: `drifted`, the most drifted first."""
     found = page.found
     figures = {
@@ -145,7 +145,9 @@ def _described(page: report.ReportInput) -> dict[str, Any]:
     }
 
 
-def _drifted(lake: Lake, window: Window, met: Sample, found: Drift, policy: Policy) -> list[report.Picture]:
+def _drifted(
+    lake: Lake, window: AnswerWindow, met: FeatureSample, found: Drift, policy: Policy
+) -> list[report.Picture]:
     if not found.drifted or found.worst is None:
         return []
     place = {image: i for i, image in enumerate(met.ids)}
@@ -153,7 +155,7 @@ def _drifted(lake: Lake, window: Window, met: Sample, found: Drift, policy: Poli
     order = list(dict.fromkeys(place[image] for image, _ in found.drifted))
     return [
         report.Picture(
-            thumbnail(lake, keys[met.ids[i]], policy.data),
+            report_thumbnail(lake, keys[met.ids[i]], policy.data),
             _caption(found.worst, values[i], _text(met, "source", i) or _text(met, "camera", i)),
         )
         for i in one_a_group(order, met.groups, _STRIP)
@@ -161,20 +163,21 @@ def _drifted(lake: Lake, window: Window, met: Sample, found: Drift, policy: Poli
 
 
 def _typical(
-    lake: Lake, known: Reference | None, reference: Sample | None, found: Drift, policy: Policy
+    lake: Lake, known: Reference | None, reference: FeatureSample | None, found: Drift, policy: Policy
 ) -> list[report.Picture]:
     if known is None or reference is None or found.worst is None:
         return []
     keys, values = known.rows["object_key"].to_pylist(), reference.features[found.worst]
     return [
         report.Picture(
-            thumbnail(lake, keys[i], policy.data), _caption(found.worst, values[i], _text(reference, "camera", i))
+            report_thumbnail(lake, keys[i], policy.data),
+            _caption(found.worst, values[i], _text(reference, "camera", i)),
         )
         for i in one_a_group(typical(reference, found.worst), reference.groups, _STRIP)
     ]
 
 
-def _text(sample: Sample, attribute: str, i: int) -> str | None:
+def _text(sample: FeatureSample, attribute: str, i: int) -> str | None:
     value = sample.sources[attribute][i]
     return None if value is None else str(value)
 
@@ -184,7 +187,7 @@ def _caption(feature: str, value: Any, source: str | None) -> str:
     return f"{said}{f'; {source}' if source else ''}"
 
 
-def _facts(report_id: str, window: Window, known: Reference | None, policy: Policy) -> Mapping[str, str]:
+def _facts(report_id: str, window: AnswerWindow, known: Reference | None, policy: Policy) -> Mapping[str, str]:
     versions = [v for v in window.rows["version"].unique().to_pylist() if v is not None]
     facts = {
         "Report": report_id,
@@ -207,7 +210,7 @@ def _facts(report_id: str, window: Window, known: Reference | None, policy: Poli
     return facts
 
 
-def _notes(window: Window) -> list[str]:
+def _notes(window: AnswerWindow) -> list[str]:
     if not window.others:
         return []
     others = ", ".join(f"{digest} ({n:,} answers)" for digest, n in window.others.items())

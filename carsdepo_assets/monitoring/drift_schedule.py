@@ -14,7 +14,7 @@ from carsdepo_assets.policy import MonitoringPolicy
 
 
 @dataclass(frozen=True)
-class Situation:
+class DriftScheduleInputs:
     """new: answers of production since the end of the last report's window (all, before the first); oldest_new: the
     first of them. in_window: answers of the model that answered last in the last policy.window_hours.
     reported_at: when the last report was made; None before the first. days: of new, with the answers of each day."""
@@ -27,14 +27,14 @@ class Situation:
     days: tuple[tuple[date, int], ...] = ()
 
 
-def situation(lake: Lake, policy: MonitoringPolicy, now: datetime) -> Situation:
+def drift_schedule_inputs(lake: Lake, policy: MonitoringPolicy, now: datetime) -> DriftScheduleInputs:
     answers = lake.read("inferences", columns=["at", "stage", "digest"])
     answers = answers.filter(pc.equal(answers["stage"], STAGE)).sort_by("at")
     reports = lake.read("drift", columns=["at", "window_to"])
     last, reported = pc.max(reports["window_to"]).as_py(), pc.max(reports["at"]).as_py()
     new = answers if last is None else answers.filter(pc.greater_equal(answers["at"], pa.scalar(last)))
     if not new.num_rows:
-        return Situation(now, 0, None, 0, reported)
+        return DriftScheduleInputs(now, 0, None, 0, reported)
     recent = answers.filter(
         pc.and_(
             pc.greater_equal(answers["at"], pa.scalar(now - timedelta(hours=policy.window_hours))),
@@ -48,10 +48,10 @@ def situation(lake: Lake, policy: MonitoringPolicy, now: datetime) -> Situation:
         day = at.astimezone(UTC).date()
         if day in touched:
             counts[day] = counts.get(day, 0) + 1
-    return Situation(now, new.num_rows, oldest, recent.num_rows, reported, tuple(sorted(counts.items())))
+    return DriftScheduleInputs(now, new.num_rows, oldest, recent.num_rows, reported, tuple(sorted(counts.items())))
 
 
-def due(now: Situation, policy: MonitoringPolicy) -> tuple[datetime, datetime] | str:
+def window_to_measure(now: DriftScheduleInputs, policy: MonitoringPolicy) -> tuple[datetime, datetime] | str:
     """The window to measure, [start, end), or why none is due.
 
     With enough answers the last window_hours. A window that closes with too few is measured too, as far as it goes: the

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from carsdepo_assets.monitoring.drift.feature_sample import Sample
+from carsdepo_assets.monitoring.drift.feature_sample import FeatureSample
 
 # Columns of `images` and `inferences`, measured by imaging.features in both.
 IMAGE = (
@@ -89,7 +89,7 @@ def sample_of(
     groups: Sequence[str],
     *,
     weights: np.ndarray | None = None,
-) -> Sample:
+) -> FeatureSample:
     """A sample of rows with image_id, IMAGE columns and, where they have them, SOURCES. model: MODEL features, each
     (n,), NaN or None on photographs that the model was not asked."""
     features: dict[str, np.ndarray] = {name: _numbers(table, name) for name in IMAGE}
@@ -100,7 +100,7 @@ def sample_of(
     sources = {name: _texts(table, name) for name in SOURCES}
     features |= {name: sources[name] for name in SAID}
     partial = frozenset(name for name in MODEL if name != "classes")
-    return Sample(table["image_id"].to_pylist(), features, list(groups), partial, weights, sources)
+    return FeatureSample(table["image_id"].to_pylist(), features, list(groups), partial, weights, sources)
 
 
 def _mix(mask: int, class_names: Sequence[str]) -> str:

@@ -54,11 +54,11 @@ def missing_inputs(lake: Lake, start: datetime, end: datetime, policy: Monitorin
     ):
         now = _between(table, at, start, end).to_pylist()
         before = _between(table, at, start - BEFORE, start).to_pylist()
-        result += [compare(what, name, now, before, policy, number) for name in names]
+        result += [compare_missing(what, name, now, before, policy, number) for name in names]
     return result
 
 
-def compare(
+def compare_missing(
     what: str,
     name: str,
     now: Sequence[Mapping[str, object]],

@@ -18,7 +18,7 @@ from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.models import ModelCard, read_card
 from carsdepo_assets.lake.schemas import SCORED_BOX
-from carsdepo_assets.monitoring.drift.feature_sample import Sample
+from carsdepo_assets.monitoring.drift.feature_sample import FeatureSample
 from carsdepo_assets.monitoring.features import IMAGE, MODEL, SOURCES, answered, capture_floor, sample_of
 from carsdepo_assets.monitoring.profiles import profile_of
 from carsdepo_assets.policy import Policy
@@ -73,7 +73,7 @@ class Reference:
     def asked(self) -> int:
         return int(np.sum(self.rows["asked"].to_numpy(zero_copy_only=False)))
 
-    def sample(self, unsure_share: float) -> Sample:
+    def sample(self, unsure_share: float) -> FeatureSample:
         there = self.rows["asked"].to_numpy(zero_copy_only=False).astype(bool)
         found = answered(self.rows.filter(pa.array(there)), self.class_names, unsure_share)
         model: dict[str, np.ndarray] = {}

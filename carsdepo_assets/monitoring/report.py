@@ -58,7 +58,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class ReportInput:
+class DriftReportInput:
     """What the page says. start, end: the window, UTC. others: {digest: answers} of other models in the window.
 
     drifted, typical: pictures from the window and of the reference. facts: what was compared, by name, in order.
@@ -80,7 +80,7 @@ class ReportInput:
     missing: Sequence[MissingInput] = ()
 
 
-def render_drift(page: ReportInput) -> str:
+def render_drift(page: DriftReportInput) -> str:
     """The page. Every text in it is escaped."""
     found = page.found
     return render(
@@ -193,7 +193,7 @@ def _lean(f: FeatureDrift) -> float:
     return place - sum(i * r for i, r in enumerate(f.reference))
 
 
-def _scale(page: ReportInput) -> str | None:
+def _scale(page: DriftReportInput) -> str | None:
     d = page.found
     if not d.detected or d.drift is None or d.low is None or d.high is None:
         return None

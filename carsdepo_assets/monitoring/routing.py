@@ -18,7 +18,7 @@ from carsdepo_assets.monitoring.features import NAMES
 from carsdepo_assets.monitoring.missing_inputs import MissingInput, sentence
 from carsdepo_assets.policy import MonitoringPolicy, Policy
 from carsdepo_assets.registry import ledger
-from carsdepo_assets.registry.labels_learnt import learning
+from carsdepo_assets.registry.labels_learnt import label_coverage
 
 Action = Literal["queue", "retrain", "hold", "experiment", "alert"]
 _CUT = "A labelling queue is cut from the drifted photographs"
@@ -113,7 +113,7 @@ def route(
 
     address: where people open what lies at a key of the lake, for the alert's link; without it the key itself is said.
     """
-    labels = learning(lake, policy)
+    labels = label_coverage(lake, policy)
     decided = decide(
         report,
         labels.trainable,
@@ -123,7 +123,7 @@ def route(
         band_before=_band_before(lake, report),
     )
     report_id = report["report_id"]
-    if "hold" in decided.actions and ledger.standing_hold(ledger.events(lake)) is None:
+    if "hold" in decided.actions and ledger.promotion_hold(ledger.events(lake)) is None:
         ledger.record(
             lake,
             "production",

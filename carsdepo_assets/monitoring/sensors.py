@@ -47,11 +47,11 @@ REQUESTS_A_TICK = 20
 def measure_drift(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
 ) -> dg.SensorResult | dg.SkipReason:
-    from carsdepo_assets.monitoring.drift_schedule import due, situation
+    from carsdepo_assets.monitoring.drift_schedule import drift_schedule_inputs, window_to_measure
 
     rules = policy.read().monitoring
-    found = situation(lake.open(), rules, datetime.now(UTC).replace(microsecond=0))
-    answer = due(found, rules)
+    found = drift_schedule_inputs(lake.open(), rules, datetime.now(UTC).replace(microsecond=0))
+    answer = window_to_measure(found, rules)
     if isinstance(answer, str):
         return dg.SkipReason(answer)
     if under_way(context.instance, DRIFT_JOB):

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.monitoring.drift.feature_sample import Sample
+from carsdepo_assets.monitoring.drift.feature_sample import FeatureSample
 from carsdepo_assets.policy import DataPolicy
 
 SIDE_PX = 260
 _QUALITY = 72
 
 
-def thumbnail(lake: Lake, key: str | None, limits: DataPolicy) -> bytes | None:
+def report_thumbnail(lake: Lake, key: str | None, limits: DataPolicy) -> bytes | None:
     """A JPEG of at most SIDE_PX, upright, without metadata; None where the photograph is not kept or not readable:
     erased on request, or the policy keeps none."""
     from carsdepo_assets.imaging.decode import BadImage, decode
@@ -48,7 +48,7 @@ def one_a_group(indices: Iterable[int], groups: Sequence[str], most: int) -> lis
     return chosen
 
 
-def typical(sample: Sample, feature: str) -> list[int]:
+def typical(sample: FeatureSample, feature: str) -> list[int]:
     """Indices of the photographs from the most ordinary in that feature on: nearest to the median, or of the most
     frequent level; of equal ones by id."""
     values = sample.features[feature]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.monitoring.drift.feature_sample import Sample
+from carsdepo_assets.monitoring.drift.feature_sample import FeatureSample
 from carsdepo_assets.monitoring.features import IMAGE, SOURCES, answered, sample_of
 
 STAGE = "production"
@@ -22,7 +22,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Window:
+class AnswerWindow:
     """Answers in [start, end) of the model that answered last. rows: COLUMNS of INFERENCES, oldest first.
 
     digest: None where production answered nothing. others: {digest: answers} of other models in the window.
@@ -34,7 +34,7 @@ class Window:
     rows: pa.Table
     others: Mapping[str, int]
 
-    def sample(self, class_names: tuple[str, ...], unsure_share: float) -> Sample:
+    def sample(self, class_names: tuple[str, ...], unsure_share: float) -> FeatureSample:
         """As the drift measure takes it: a listing is a car, a photograph without one stands for itself."""
         groups = [
             listing if listing and listing.strip() else image
@@ -47,7 +47,7 @@ class Window:
         return dict(zip(self.rows["image_id"].to_pylist(), self.rows["photograph_key"].to_pylist(), strict=True))
 
 
-def read_window(lake: Lake, start: datetime, end: datetime) -> Window:
+def read_window(lake: Lake, start: datetime, end: datetime) -> AnswerWindow:
     """Raises ValueError where end is not after start. Two models in a window (a promotion) are two worlds: each has its
     own reference, and the report is about the one that answers now."""
     if end <= start:
@@ -59,7 +59,9 @@ def read_window(lake: Lake, start: datetime, end: datetime) -> Window:
     counts = Counter(table["digest"].to_pylist())
     digest = table["digest"][-1].as_py() if table.num_rows else None
     others = {d: n for d, n in counts.most_common() if d != digest}
-    return Window(start, end, digest, table.filter(pc.equal(table["digest"], digest)) if digest else table, others)
+    return AnswerWindow(
+        start, end, digest, table.filter(pc.equal(table["digest"], digest)) if digest else table, others
+    )
 
 
 def answering(lake: Lake) -> str | None:

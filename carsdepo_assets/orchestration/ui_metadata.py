@@ -23,10 +23,10 @@ def table(frame: "pd.DataFrame", rows: int = ROWS_SHOWN) -> dg.TableMetadataValu
 
 def rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
     """The same metadata with floats to four significant digits: more of them hide the number from a reader."""
-    return {k: short(v) if isinstance(v, float) else v for k, v in figures.items()}
+    return {k: significant(v) if isinstance(v, float) else v for k, v in figures.items()}
 
 
-def short(value: float) -> float:
+def significant(value: float) -> float:
     """Four significant digits; whole numbers from 1,000 on keep all of theirs."""
     return float(f"{value:.4g}") if abs(value) < 1000 else round(value, 1)
 
@@ -34,7 +34,7 @@ def short(value: float) -> float:
 def _text(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    return f"{short(value):g}" if isinstance(value, float) and abs(value) < 1000 else str(value)
+    return f"{significant(value):g}" if isinstance(value, float) and abs(value) < 1000 else str(value)
 
 
 def picture(image: bytes) -> dg.MarkdownMetadataValue:

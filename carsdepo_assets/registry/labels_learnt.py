@@ -14,7 +14,7 @@ from carsdepo_assets.registry.ledger import Event, events
 
 
 @dataclass(frozen=True)
-class Learning:
+class LabelCoverage:
     """label_state: revisions there are. unlearnt: those that no model which met the floor has seen.
 
     tries: what came of the trainings at this state of the labels, oldest first. next: `recipe` for the training that
@@ -84,16 +84,16 @@ class Learning:
         }
 
 
-def learning(lake: Lake, policy: Policy, history: Sequence[Event] | None = None) -> Learning:
+def label_coverage(lake: Lake, policy: Policy, history: Sequence[Event] | None = None) -> LabelCoverage:
     """history: the ledger's events, where they are read already."""
     state = label_state(lake)
     unlearnt = max(0, state - trained_state(lake))
     if not unlearnt:
-        return Learning(state, 0)
+        return LabelCoverage(state, 0)
     tries = outcomes(lake, state)
     coming = _next(tries, policy)
     settled = _settled(tries, coming, history if history is not None else events(lake))
-    return Learning(state, unlearnt, tuple(tries), coming, settled)
+    return LabelCoverage(state, unlearnt, tuple(tries), coming, settled)
 
 
 def base_recipe(tries: Sequence[Outcome]) -> str | None:

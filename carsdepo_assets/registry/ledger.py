@@ -162,7 +162,7 @@ def rollback_target(history: list[Event]) -> Event:
     )
 
 
-def word(history: list[Event], digest: str) -> Event | None:
+def latest_decision(history: list[Event], digest: str) -> Event | None:
     """A person's newest word on a digest, approve or reject, while it stands.
 
     An approval is good for one promotion: it is used up when production comes to serve the digest, and a rollback from
@@ -181,7 +181,7 @@ def word(history: list[Event], digest: str) -> Event | None:
     return None
 
 
-def standing_hold(history: list[Event]) -> Event | None:
+def promotion_hold(history: list[Event]) -> Event | None:
     """The hold that the next promotion must heed: one since production last changed."""
     for event in reversed(history):
         if event.stage == "production" and event.action in SERVES:

@@ -280,13 +280,13 @@ def _metadata(done: "Promotion", version: "ModelVersion", lake: LakeResource) ->
 
 
 def _row(check: "Check") -> dict[str, Any]:
-    from carsdepo_assets.release.gate_report import word
+    from carsdepo_assets.release.gate_report import outcome_label
 
     def said(value: float | None) -> str:
         return "" if value is None else f"{value:.3f}"
 
     figures = {k: said(getattr(check, k)) for k in ("champion", "challenger", "difference", "low", "high", "bar")}
-    return {"result": word(check), **figures}
+    return {"result": outcome_label(check), **figures}
 
 
 def _shown(instance: dg.DagsterInstance) -> tuple[str, int] | None:

@@ -18,18 +18,18 @@ from carsdepo_assets.evaluation.predict import Scored
 from carsdepo_assets.policy import GatePolicy, Policy
 from carsdepo_assets.release.gate_checks import (
     Check,
-    class_harmed,
-    compared,
+    class_vetoes,
     floors,
     limits,
-    slice_harmed,
+    non_inferiority_check,
+    slice_veto,
     under_the_floors,
     without_veto,
 )
 from carsdepo_assets.scoring.evaluation import Evaluation, evaluate
 from carsdepo_assets.scoring.paired import Footing, PairedScores, paired_scores
 
-Said = Literal["promote", "reject", "undecided"]
+GateDecision = Literal["promote", "reject", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Verdict:
     footing: where the classes' recall and precision were compared; None for a first model.
     """
 
-    verdict: Said
+    verdict: GateDecision
     mode: Literal["interval", "point"]
     reasons: tuple[str, ...]
     checks: tuple[Check, ...]
@@ -73,7 +73,7 @@ class Verdict:
         return [{k: v for k, v in asdict(c).items() if k in columns} for c in self.checks]
 
 
-def judge(
+def gate_verdict(
     champion: Scored | None,
     challenger: Scored,
     class_names: Sequence[str],
@@ -107,9 +107,9 @@ def judge(
         scores = pair.scores()
         footing = scores.footing
         figures |= _figures("champion", old) | _compared_figures(scores)
-        checks.append(compared("mAP@.5", scores.map50, gate.map50_tolerance, gate, new.n_boxes))
+        checks.append(non_inferiority_check("mAP@.5", scores.map50, gate.map50_tolerance, gate, new.n_boxes))
         for name, recall, precision in zip(class_names, scores.recalls, scores.precisions, strict=True):
-            checks += class_harmed(name, recall, precision, gate)
+            checks += class_vetoes(name, recall, precision, gate)
         checks += pair.slice_checks(slices)
         faults = under_the_floors(old, champion_classes or class_names, gate)
         if faults:
@@ -117,7 +117,7 @@ def judge(
     checks += floors(new, class_names, gate)
     checks += limits(latency_p95_ms, parity, gate)
     figures |= {"latency_p95_ms": latency_p95_ms, "parity": parity}
-    verdict: Said = "promote"
+    verdict: GateDecision = "promote"
     if any(c.passed is False for c in checks):
         verdict = "reject"
     elif any(c.passed is None for c in checks):
@@ -184,13 +184,13 @@ class _Pair:
                 boxes = int(n_truths[mask].sum())
                 if boxes and not mask.all():
                     (large if boxes >= gate.slice_min_boxes else small)[f"{dimension} {value}"] = mask
-        checks = [slice_harmed(name, p, gate) for name, p in self.scores(large).slices.items()] if large else []
+        checks = [slice_veto(name, p, gate) for name, p in self.scores(large).slices.items()] if large else []
         if small:  # their values only: an interval of so few boxes would not be heeded
-            checks += [slice_harmed(name, p, gate) for name, p in self.scores(small, resamples=0).slices.items()]
+            checks += [slice_veto(name, p, gate) for name, p in self.scores(small, resamples=0).slices.items()]
         return checks
 
 
-def _reasons(verdict: Said, checks: Sequence[Check], *, first: bool, faults: Sequence[str]) -> tuple[str, ...]:
+def _reasons(verdict: GateDecision, checks: Sequence[Check], *, first: bool, faults: Sequence[str]) -> tuple[str, ...]:
     deciding = {"promote": True, "reject": False, "undecided": None}[verdict]
     chosen = [c.says for c in checks if c.passed is deciding and c.vetoes]
     if verdict == "promote":

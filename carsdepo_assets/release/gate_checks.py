@@ -55,7 +55,7 @@ def boxes_needed(boxes: int, difference: float, bar: float, half_width: float) -
     return max(boxes, unit * math.ceil(needed / unit))
 
 
-def compared(name: str, p: Paired, tolerance: float, gate: GatePolicy, boxes: int) -> Check:
+def non_inferiority_check(name: str, p: Paired, tolerance: float, gate: GatePolicy, boxes: int) -> Check:
     """Non-inferiority: is challenger - champion at or above -tolerance?"""
     bar, needed = -tolerance, None
     if p.difference is None:
@@ -79,29 +79,29 @@ def compared(name: str, p: Paired, tolerance: float, gate: GatePolicy, boxes: in
     )
 
 
-def slice_harmed(name: str, p: Paired, gate: GatePolicy) -> Check:
+def slice_veto(name: str, p: Paired, gate: GatePolicy) -> Check:
     """Significant harm to mAP@.5 of a slice of at least gate.slice_min_boxes boxes."""
     if p.n_boxes < gate.slice_min_boxes:
         says = f"mAP@.5 of {name}: {p.n_boxes:,} boxes, under {gate.slice_min_boxes:,}: no veto"
         return _shown(f"mAP@.5 of {name}", "slice", p, gate.slice_harm, says)
-    return _harmed(f"mAP@.5 of {name}", "slice", p, gate.slice_harm, gate)
+    return _significant_harm(f"mAP@.5 of {name}", "slice", p, gate.slice_harm, gate)
 
 
-def class_harmed(name: str, recall: Paired, precision: Paired, gate: GatePolicy) -> list[Check]:
+def class_vetoes(name: str, recall: Paired, precision: Paired, gate: GatePolicy) -> list[Check]:
     """Significant harm to a class at the footing: fewer of its boxes found, or more of what is drawn of it wrong.
 
     Where significantly more of its boxes are found, a lower precision is the price of them and has no veto: along one
     and the same curve precision falls as recall rises.
     """
-    fewer = _harmed(f"recall of {name}", "class", recall, gate.recall_tolerance, gate)
-    worse = _harmed(f"precision of {name}", "class", precision, gate.precision_tolerance, gate)
+    fewer = _significant_harm(f"recall of {name}", "class", recall, gate.recall_tolerance, gate)
+    worse = _significant_harm(f"precision of {name}", "class", precision, gate.precision_tolerance, gate)
     if worse.passed is False and recall.low is not None and recall.low > 0:
         says = f"{_values(worse.name, precision, gate)}: no veto, since significantly more of them are found"
         worse = _shown(worse.name, "class", precision, gate.precision_tolerance, says)
     return [fewer, worse]
 
 
-def _harmed(name: str, kind: Kind, p: Paired, tolerance: float, gate: GatePolicy) -> Check:
+def _significant_harm(name: str, kind: Kind, p: Paired, tolerance: float, gate: GatePolicy) -> Check:
     """Significant harm only, whatever the mode: the whole interval under -tolerance."""
     bar = -tolerance
     if p.difference is None:

@@ -83,7 +83,7 @@ def differences_png(verdict: Verdict, form: Form = "png") -> bytes:
     axes.set_ylim(-0.7, max(len(rows), 1) - 0.3)
     axes.set_xlabel("challenger − champion, points")
     axes.grid(axis="y", visible=False)
-    for label, colour in {word(c): _colour(c) for c in rows}.items():
+    for label, colour in {outcome_label(c): _colour(c) for c in rows}.items():
         axes.plot([], [], "o-", color=colour, label=label)
     axes.plot([], [], color=MUTED, linewidth=1.6, label="bar")
     legend_or_note(axes, bool(rows), "There is nothing to compare with")
@@ -118,7 +118,7 @@ def froc_png(footing: Footing, form: Form = "png") -> bytes:
     return saved(figure, form)
 
 
-def word(check: Check) -> str:
+def outcome_label(check: Check) -> str:
     """What came of a check, for tables and legends."""
     return _WORDS[check.passed] if check.vetoes else "no veto"
 
@@ -161,7 +161,7 @@ def _row(c: Check) -> dict[str, Any]:
         "difference": "–" if c.difference is None else points(c.difference),
         "interval": interval,
         "bar": points(c.bar),
-        "passed": word(c),
+        "passed": outcome_label(c),
         "says": c.says,
         "needed": c.needed,
     }
@@ -171,7 +171,7 @@ def _absolute(c: Check) -> dict[str, str]:
     form = "{:.0f}" if c.name.startswith("latency") else "{:.3f}"
     under = "at most" if c.name.startswith("latency") else "at least"
     value = "not known" if c.challenger is None else form.format(c.challenger)
-    return {"name": c.name, "value": value, "bar": f"{under} {form.format(c.bar)}", "passed": word(c)}
+    return {"name": c.name, "value": value, "bar": f"{under} {form.format(c.bar)}", "passed": outcome_label(c)}
 
 
 def _figures(v: Verdict) -> Sequence[tuple[str, float | None, float | None]]:

@@ -14,8 +14,8 @@ from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import ModelVersion
-from carsdepo_assets.release.gate import Said
-from carsdepo_assets.release.run_gate import Gated, gate, newest
+from carsdepo_assets.release.gate import GateDecision
+from carsdepo_assets.release.run_gate import GateResult, newest_verdict_on, run_gate
 from carsdepo_assets.release.validation import Validation, read_validation
 
 
@@ -33,26 +33,26 @@ def before_the_gate(history: Sequence[ledger.Event], digest: str) -> Approval | 
     bar = ledger.barred(list(history)).get(digest)
     if bar is None:
         return None
-    word = ledger.word(list(history), digest)
+    word = ledger.latest_decision(list(history), digest)
     outcome: Literal["refused", "wanted"] = "refused" if word and word.action == "reject" else "wanted"
     return Approval(outcome, "ledger", f"model {digest} is barred from promotion by a machine, {bar}")
 
 
 def after_the_gate(
-    history: Sequence[ledger.Event], digest: str, verdict: Said, because: str, policy: Policy
+    history: Sequence[ledger.Event], digest: str, verdict: GateDecision, because: str, policy: Policy
 ) -> Approval:
     """A person's approval counts over every verdict, and the reason says that it did; machines need `promote`.
 
     because: the verdict's first reason. A standing hold or policy.release.approval `person` ask for a person.
     """
-    word = ledger.word(list(history), digest)
+    word = ledger.latest_decision(list(history), digest)
     if word is not None and word.action == "approve":
         over = "" if verdict == "promote" else f", overriding the gate's {verdict}"
         return Approval("promote", word.actor, f"approved{over}: {word.reason}")
     machine = ledger.machine(policy.digest())
     if verdict != "promote":
         return Approval("refused", machine, f"the gate says {verdict}: {because}")
-    hold = ledger.standing_hold(list(history))
+    hold = ledger.promotion_hold(list(history))
     if hold is not None:
         return Approval("wanted", machine, f"the gate says promote, and {hold.actor} asks for a person: {hold.reason}")
     if policy.release.approval == "person":
@@ -75,7 +75,7 @@ class Promotion:
 
     outcome: Literal["promoted", "standing", "wanted", "refused"]
     approval: Approval
-    gated: Gated | None
+    gated: GateResult | None
     event: ledger.Event | None
     validation: Validation | None
 
@@ -99,14 +99,14 @@ def promote(
         champion = ledger.served(history, "production")
         if champion is not None and champion.digest == digest:
             said = Approval("promote", champion.actor, champion.reason)
-            return Promotion("standing", said, newest(lake, digest, champion.previous), champion, None)
+            return Promotion("standing", said, newest_verdict_on(lake, digest, champion.previous), champion, None)
         validation = read_validation(lake, digest)
         stopped = before_the_gate(history, digest) or _unproved(digest, validation)
         if stopped is not None:
             return Promotion(_outcome(stopped), stopped, None, champion, validation)
         assert validation is not None  # _unproved stopped otherwise
         with one_writer(lake, GATE_LOCK):
-            gated = gate(
+            gated = run_gate(
                 lake,
                 digest,
                 champion.digest if champion else None,

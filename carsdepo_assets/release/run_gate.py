@@ -14,7 +14,7 @@ from carsdepo_assets.lake import golden as sets
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import read_card
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.release.gate import GateInputs, NotComparable, Said, Verdict, judge
+from carsdepo_assets.release.gate import GateDecision, GateInputs, NotComparable, Verdict, gate_verdict
 from carsdepo_assets.release.gate_checks import Check
 from carsdepo_assets.release.validation import Validation
 from carsdepo_assets.scoring.paired import AtFooting, Footing
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Gated:
+class GateResult:
     """A verdict with its place. reused: it stood already."""
 
     gate_id: str
@@ -34,9 +34,9 @@ class Gated:
     reused: bool
 
 
-def newest(
+def newest_verdict_on(
     lake: Lake, challenger: str, champion: str | None, golden: int | None = None, policy_digest: str | None = None
-) -> Gated | None:
+) -> GateResult | None:
     """The newest verdict on this pair, of this golden set and policy where they are given; None where there is none."""
     rows = [
         r
@@ -48,7 +48,7 @@ def newest(
     return _kept(max(rows, key=lambda r: r["at"])) if rows else None
 
 
-def gate(
+def run_gate(
     lake: Lake,
     challenger: str,
     champion: str | None,
@@ -58,7 +58,7 @@ def gate(
     version: int | None,
     champion_version: int | None,
     dagster_run_id: str | None,
-) -> Gated:
+) -> GateResult:
     """The verdict that stands for this state, or a new one: page and figures first, the row last.
 
     One caller at a time (release's lock). Raises NoGoldenSet, NotComparable, and what golden_scores raises.
@@ -68,7 +68,7 @@ def gate(
 
     golden, dataset = golden_versions(lake)
     state = GateInputs(challenger, champion, golden, dataset, policy.digest(), validation.at.isoformat())
-    standing = newest(lake, challenger, champion, golden, policy.digest())
+    standing = newest_verdict_on(lake, challenger, champion, golden, policy.digest())
     if standing is not None and standing.state == state:
         return standing
     names = policy.class_map.names
@@ -78,7 +78,7 @@ def gate(
             raise NotComparable(f"Model {digest} knows the classes {card.class_names}, the policy {names}.")
     chosen = sets.read(lake, golden)  # once: it may be extended meanwhile
     scored = golden_scores(lake, challenger, dataset, policy, of=chosen)
-    verdict = judge(
+    verdict = gate_verdict(
         None if champion is None else golden_scores(lake, champion, dataset, policy, of=chosen),
         scored,
         names,
@@ -104,7 +104,7 @@ def gate(
     }
     lake.put(f"{base}.json", json.dumps(summary, indent=1).encode())
     lake.append("gates", [gate_row(gate_id, state, verdict, now, f"{base}.html", dagster_run_id)], gate_id)
-    return Gated(gate_id, state, verdict, f"{base}.html", False)
+    return GateResult(gate_id, state, verdict, f"{base}.html", False)
 
 
 def served_parity(export: ExportCard | None, runtime: str) -> float | None:
@@ -147,10 +147,10 @@ def gate_row(
     }
 
 
-def _kept(row: Mapping[str, Any]) -> Gated:
+def _kept(row: Mapping[str, Any]) -> GateResult:
     figures = json.loads(row["figures"])
     kept = figures.pop("detail")
-    said: Said = row["verdict"]
+    said: GateDecision = row["verdict"]
     verdict = Verdict(
         verdict=said,
         mode=row["mode"],
@@ -167,7 +167,7 @@ def _kept(row: Mapping[str, Any]) -> Gated:
     state = GateInputs(
         row["challenger"], row["champion"], row["golden"], kept["dataset"], row["policy_digest"], kept["validated_at"]
     )
-    return Gated(row["gate_id"], state, verdict, row["report_key"], True)
+    return GateResult(row["gate_id"], state, verdict, row["report_key"], True)
 
 
 def _footing(kept: Mapping[str, Any] | None) -> Footing | None:

@@ -35,10 +35,10 @@ def release_candidate(
     services: ServicesResource,
     tracking: MlflowTracking,
 ) -> dg.RunRequest | dg.SkipReason:
-    from carsdepo_assets.release.next_step import due
+    from carsdepo_assets.release.next_step import next_step
 
     rules = policy.read()
-    wanted = due(lake.open(), tracking.tracking(), rules)
+    wanted = next_step(lake.open(), tracking.tracking(), rules)
     if wanted.job is None:
         return dg.SkipReason(wanted.said)
     for job in _JOBS:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from carsdepo_assets.evaluation.golden_photographs import Photograph
+from carsdepo_assets.evaluation.golden_photographs import GoldenPhotograph
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.objects import ObjectMissing
 from carsdepo_assets.lake.schemas import CHECKS_SOURCE
@@ -24,10 +24,10 @@ FORM = {"source": CHECKS_SOURCE}  # tells these requests from people's in the ca
 
 
 @dataclass(frozen=True)
-class Answer:
+class ProbeAnswer:
     """One photograph's answer. milliseconds: from sending to the whole body. problem: why there is none, else ''."""
 
-    photograph: Photograph
+    photograph: GoldenPhotograph
     milliseconds: float
     said: Mapping[str, Any]
     problem: str = ""
@@ -38,7 +38,7 @@ class Answer:
         return found
 
 
-def ask(client: httpx.Client, photograph: Photograph) -> Answer:
+def ask(client: httpx.Client, photograph: GoldenPhotograph) -> ProbeAnswer:
     """Sends one photograph. A refusal, a torn connection and an answer of another shape are problems, not errors."""
     import httpx
 
@@ -46,21 +46,21 @@ def ask(client: httpx.Client, photograph: Photograph) -> Answer:
     try:
         answer = client.post(PATH, files={"photographs": (photograph.name, photograph.data)}, data=FORM)
     except httpx.HTTPError as error:
-        return Answer(photograph, 0.0, {}, f"{photograph.name}: {type(error).__name__} {error}")
+        return ProbeAnswer(photograph, 0.0, {}, f"{photograph.name}: {type(error).__name__} {error}")
     taken = 1000 * (time.perf_counter() - started)
     if answer.status_code != 200:
-        return Answer(photograph, taken, {}, f"{photograph.name}: HTTP {answer.status_code}, {answer.text[:200]}")
+        return ProbeAnswer(photograph, taken, {}, f"{photograph.name}: HTTP {answer.status_code}, {answer.text[:200]}")
     try:
         said = answer.json()
         one = said["photographs"][0]
         assert {"prediction_id", "image_id", "boxes"} <= one.keys()
         assert {"digest", "version", "threshold"} <= said["model"].keys()
     except (ValueError, LookupError, TypeError, AssertionError):
-        return Answer(photograph, taken, {}, f"{photograph.name}: not an inspection: {answer.text[:200]}")
-    return Answer(photograph, taken, said)
+        return ProbeAnswer(photograph, taken, {}, f"{photograph.name}: not an inspection: {answer.text[:200]}")
+    return ProbeAnswer(photograph, taken, said)
 
 
-def disagreement(answer: Answer, offline: Detections, tolerance: float) -> tuple[float, str]:
+def disagreement(answer: ProbeAnswer, offline: Detections, tolerance: float) -> tuple[float, str]:
     """(largest difference in px or score, what differs or ''), of an answer and the model's own detections.
 
     A box whose score lies within the tolerance of the threshold may be on either side of it.
@@ -92,7 +92,7 @@ def disagreement(answer: Answer, offline: Detections, tolerance: float) -> tuple
     return largest, ""
 
 
-def bad_input(client: httpx.Client, good: Photograph) -> list[str]:
+def bad_input(client: httpx.Client, good: GoldenPhotograph) -> list[str]:
     """What is wrong with the service's answers to what is no photograph; empty where all are refused as they should.
 
     Each must get a 4xx whose body says error.reason and error.detail.
@@ -117,7 +117,7 @@ def bad_input(client: httpx.Client, good: Photograph) -> list[str]:
     return wrong
 
 
-def without_key(url: str, good: Photograph) -> list[str]:
+def without_key(url: str, good: GoldenPhotograph) -> list[str]:
     """The same of a request without the API key: it must get 401 or 403."""
     import httpx
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Deployed:
+class StagedVersion:
     """reused: the ledger had staging serve this model already."""
 
     version: ModelVersion
@@ -46,7 +46,7 @@ def asked_version(tracking: Tracking, version: str | None) -> ModelVersion:
 
 def deploy(
     lake: Lake, version: ModelVersion, policy: Policy, dagster_run_id: str, *, actor: str | None = None
-) -> Deployed:
+) -> StagedVersion:
     """Exports the model, compared on golden photographs, and has staging serve it. Again: changes nothing.
 
     Raises what export_model and golden_photographs raise.
@@ -57,7 +57,7 @@ def deploy(
     export = export_model(lake, version.digest, policy, [p.rgb for p in photographs])
     standing = ledger.desired(lake, "staging")
     if standing is not None and standing.digest == version.digest:
-        return Deployed(version, export, standing, True)
+        return StagedVersion(version, export, standing, True)
     event = ledger.record(
         lake,
         "staging",
@@ -70,4 +70,4 @@ def deploy(
         dagster_run_id=dagster_run_id,
         event_id=f"deploy:{dagster_run_id}:{version.digest}",
     )
-    return Deployed(version, export, event, False)
+    return StagedVersion(version, export, event, False)

@@ -14,12 +14,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.detectors.base import Predictor
-from carsdepo_assets.evaluation.golden_photographs import Photograph
+from carsdepo_assets.evaluation.golden_photographs import GoldenPhotograph
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import Event
 from carsdepo_assets.release import service_probe
-from carsdepo_assets.release.service_probe import Answer
+from carsdepo_assets.release.service_probe import ProbeAnswer
 
 TOLERANCE = 1e-3  # pixels and score: how far an answer may lie from the model's own
 TIMED_REQUESTS = 32  # at least: the p95 of fewer is their maximum
@@ -35,7 +35,7 @@ CHECKS: dict[str, tuple[bool, str]] = {
 }
 
 
-class CheckOutcome(BaseModel):
+class ServiceCheck(BaseModel):
     """said: a sentence with the numbers."""
 
     model_config = ConfigDict(frozen=True)
@@ -58,7 +58,7 @@ class Validation(BaseModel):
     ledger_sequence: int
     photographs: int
     boxes: int
-    outcomes: tuple[CheckOutcome, ...]
+    outcomes: tuple[ServiceCheck, ...]
     latency: dict[str, float]
 
     @property
@@ -84,7 +84,7 @@ def read_validation(lake: Lake, digest: str) -> Validation | None:
 def validate(
     lake: Lake,
     policy: Policy,
-    photographs: Sequence[Photograph],
+    photographs: Sequence[GoldenPhotograph],
     predictor: Predictor,
     *,
     url: str,
@@ -115,7 +115,7 @@ def validate(
     outcomes = (
         _digests(good, event, registered, health),
         _equal(answers, photographs, predictor),
-        CheckOutcome(
+        ServiceCheck(
             name="bad_input_is_refused",
             passed=not wrong,
             said="; ".join(wrong) or "text, a torn photograph, an empty file and no file were refused with a reason",
@@ -139,7 +139,9 @@ def validate(
     return done
 
 
-def _digests(good: Sequence[Answer], event: Event, registered: str | None, health: Mapping[str, Any]) -> CheckOutcome:
+def _digests(
+    good: Sequence[ProbeAnswer], event: Event, registered: str | None, health: Mapping[str, Any]
+) -> ServiceCheck:
     said = {
         "registry": {registered},
         "ledger": {event.digest},
@@ -148,14 +150,16 @@ def _digests(good: Sequence[Answer], event: Event, registered: str | None, healt
     }
     passed = all(names == {event.digest} for names in said.values())
     text = ", ".join(f"{who}: {' and '.join(sorted(map(str, d))) or 'none'}" for who, d in said.items())
-    return CheckOutcome(
+    return ServiceCheck(
         name="digest_is_registered",
         passed=passed,
         said=f"registry, ledger, service and {len(good)} answers name model {event.digest}" if passed else text,
     )
 
 
-def _equal(answers: Sequence[Answer], photographs: Sequence[Photograph], predictor: Predictor) -> CheckOutcome:
+def _equal(
+    answers: Sequence[ProbeAnswer], photographs: Sequence[GoldenPhotograph], predictor: Predictor
+) -> ServiceCheck:
     offline = {p.image_id: predictor.predict([p.rgb])[0] for p in photographs}
     found = [
         (float("inf"), a.problem)
@@ -172,10 +176,10 @@ def _equal(answers: Sequence[Answer], photographs: Sequence[Photograph], predict
     )
     if problems:
         said = f"{len(problems)} of {len(photographs)} photographs: {'; '.join(problems[:3])}"
-    return CheckOutcome(name="answers_equal_offline", passed=not problems, said=said)
+    return ServiceCheck(name="answers_equal_offline", passed=not problems, said=said)
 
 
-def _captured(lake: Lake, good: Sequence[Answer], started: datetime, policy: Policy) -> CheckOutcome:
+def _captured(lake: Lake, good: Sequence[ProbeAnswer], started: datetime, policy: Policy) -> ServiceCheck:
     ids = [str(a.inspection["prediction_id"]) for a in good]
     seconds = policy.inference.segment_age_s + CAPTURE_GRACE_S
     missing = service_probe.not_captured(lake, "staging", ids, started, seconds)
@@ -185,10 +189,10 @@ def _captured(lake: Lake, good: Sequence[Answer], started: datetime, policy: Pol
         said = f"{len(missing)} of {len(ids)} answers were not in {lake.url}/capture/staging after {seconds:g} s"
     else:
         said = f"all {len(ids)} answers are in the capture segments"
-    return CheckOutcome(name="capture_arrives", passed=bool(ids) and not missing, said=said)
+    return ServiceCheck(name="capture_arrives", passed=bool(ids) and not missing, said=said)
 
 
-def _latency(good: Sequence[Answer]) -> dict[str, float]:
+def _latency(good: Sequence[ProbeAnswer]) -> dict[str, float]:
     if not good:
         return {}
     taken = np.array([a.milliseconds for a in good])
@@ -196,12 +200,12 @@ def _latency(good: Sequence[Answer]) -> dict[str, float]:
     return {"requests": len(taken), "p50": float(p50), "p95": float(p95), "max": float(taken.max())}
 
 
-def _timely(latency: Mapping[str, float], budget_ms: float) -> CheckOutcome:
+def _timely(latency: Mapping[str, float], budget_ms: float) -> ServiceCheck:
     name = "latency_within_budget"
     if not latency:
-        return CheckOutcome(name=name, passed=False, said="there was no answer to time")
+        return ServiceCheck(name=name, passed=False, said="there was no answer to time")
     said = (
         f"p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms of {latency['requests']:.0f} requests, "
         f"one after the other; budget {budget_ms:.0f} ms"
     )
-    return CheckOutcome(name=name, passed=latency["p95"] <= budget_ms, said=said)
+    return ServiceCheck(name=name, passed=latency["p95"] <= budget_ms, said=said)

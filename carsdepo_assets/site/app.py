@@ -107,7 +107,7 @@ class Site:
 
     def index(self) -> HTMLResponse:
         lake = self._lake()
-        now = reading.overview(lake, tracing.open_tracking(self.settings), self._policy(), self.health)
+        now = reading.site_overview(lake, tracing.open_tracking(self.settings), self._policy(), self.health)
         return self._page("index.html", "", now=now, places=self.places, lists=_LISTS)
 
     def predictions(self, digest: Annotated[str | None, Query(max_length=64)] = None) -> HTMLResponse:

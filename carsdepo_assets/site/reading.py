@@ -17,8 +17,8 @@ from carsdepo_assets.lake.queues import QueueState, queue_state
 from carsdepo_assets.lake.schemas import CHECKS_SOURCE
 from carsdepo_assets.lake.training_progress import Look, look
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.registry.labels_learnt import Learning, learning
-from carsdepo_assets.registry.ledger import Event, Stage, barred, events, served, standing_hold, word
+from carsdepo_assets.registry.labels_learnt import LabelCoverage, label_coverage
+from carsdepo_assets.registry.ledger import Event, Stage, barred, events, latest_decision, promotion_hold, served
 from carsdepo_assets.registry.models import ModelVersion
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.settings import Settings
@@ -83,7 +83,7 @@ class Pending:
 
 
 @dataclass(frozen=True)
-class Overview:
+class SiteOverview:
     """drift: the last row of the table. labels: how far the labels are learnt, and what was tried.
 
     photographs: in the store; answers: of the table `inferences`, but the platform's own checks of a model at staging,
@@ -101,7 +101,7 @@ class Overview:
     alerts: tuple[Mapping[str, Any], ...]
     photographs: int
     labelled: int
-    labels: Learning
+    labels: LabelCoverage
     answers: int
     dataset: str | None
     training: Look | None = None
@@ -191,7 +191,7 @@ def ask_service(settings: Settings, timeout_s: float = 1.0) -> Health:
     return ask
 
 
-def overview(lake: Lake, tracking: Tracking | None, policy: Policy, health: Health) -> Overview:
+def site_overview(lake: Lake, tracking: Tracking | None, policy: Policy, health: Health) -> SiteOverview:
     """Reads everything anew; nothing is changed. health: as ask_service gives it."""
     history, known = events(lake), known_versions(tracking)
     stages: tuple[Stage, ...] = get_args(Stage)
@@ -199,7 +199,7 @@ def overview(lake: Lake, tracking: Tracking | None, policy: Policy, health: Heal
     answered = lake.read("inferences", columns=["stage", "source"])
     of_checks = pc.and_(pc.equal(answered["stage"], "staging"), pc.equal(answered["source"], CHECKS_SOURCE))
     checks = pc.sum(of_checks).as_py() or 0
-    return Overview(
+    return SiteOverview(
         at=datetime.now(UTC),
         stages=tuple(Serving(s, served(history, s), health(s)) for s in reversed(stages)),
         models=tuple(reversed(known)),
@@ -210,7 +210,7 @@ def overview(lake: Lake, tracking: Tracking | None, policy: Policy, health: Heal
         alerts=tuple(alerts(lake, 5)),
         photographs=lake.read("images", columns=["image_id"]).num_rows,
         labelled=len(lake.read("annotations", columns=["image_id"])["image_id"].unique()),
-        labels=learning(lake, policy, history),
+        labels=label_coverage(lake, policy, history),
         answers=answered.num_rows - checks,
         checks=checks,
         barred=barred(history),
@@ -227,7 +227,7 @@ def pending(lake: Lake, history: Sequence[Event], policy: Policy, known: Sequenc
     A standing word on the digest settles it. Newest first.
     """
     now = served(list(history), "production")
-    hold, out = standing_hold(list(history)), barred(list(history))
+    hold, out = promotion_hold(list(history)), barred(list(history))
     versions = {v.digest: v.version for v in known}
     columns = ["challenger", "at", "verdict", "reasons", "report_key"]
     newest: dict[str, dict[str, Any]] = {}
@@ -235,7 +235,9 @@ def pending(lake: Lake, history: Sequence[Event], policy: Policy, known: Sequenc
         newest[row["challenger"]] = row
     found = []
     for digest, row in newest.items():
-        if (now and (digest == now.digest or row["at"] <= now.at)) or word(list(history), digest) is not None:
+        if (now and (digest == now.digest or row["at"] <= now.at)) or latest_decision(
+            list(history), digest
+        ) is not None:
             continue
         if row["verdict"] == "undecided":
             why = "the gate could not decide"

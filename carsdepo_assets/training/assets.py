@@ -76,10 +76,10 @@ def evaluation(
     model in production is scored beside it on the very same photographs. Materialize again after `extend_golden`.
     """
     from carsdepo_assets.training import candidates
-    from carsdepo_assets.training.evaluate_candidate import judge, said
+    from carsdepo_assets.training.evaluate_candidate import evaluate_candidate, said
 
     opened = lake.open()
-    judged = judge(opened, candidates.current(opened), policy.read())
+    judged = evaluate_candidate(opened, candidates.current(opened), policy.read())
     logged = {f"test_{k}": v for k, v in judged.figures.items()} | {"golden_version": float(judged.golden)}
     if judged.comparison:
         logged |= {f"champion_{k}": v for k, v in judged.comparison.figures.items()}

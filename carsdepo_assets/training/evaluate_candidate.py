@@ -9,7 +9,7 @@ from typing import Any
 
 from carsdepo_assets.evaluation.comparison import Comparison, compare, figures_of, sliced
 from carsdepo_assets.evaluation.golden import evaluate_on_golden
-from carsdepo_assets.evaluation.predict import Evaluated, decoded
+from carsdepo_assets.evaluation.predict import SplitEvaluation, decoded
 from carsdepo_assets.evaluation.slices import lights
 from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.datasets import latest
@@ -20,14 +20,14 @@ from carsdepo_assets.registry.ledger import desired
 from carsdepo_assets.scoring.bootstrap import bootstrap_map50
 from carsdepo_assets.scoring.mistakes import ranked_mistakes
 from carsdepo_assets.training.candidates import Candidate, NotReady
-from carsdepo_assets.training.report import ReportInput, pictures, render_report
+from carsdepo_assets.training.report import EvaluationReportInput, pictures, render_report
 
 SHOWN = 6  # pictures of each kind in the report
 EVALUATION = "training/evaluation.json"  # names the newest evaluation
 
 
 @dataclass(frozen=True)
-class Judged:
+class CandidateEvaluation:
     """figures: floats by name. golden: version of the golden set, 0 before the first. comparison: None where production
     serves nothing or this very model. pictures: PNG bytes by what they show.
     """
@@ -61,7 +61,7 @@ def read_figures(lake: Lake, candidate: Candidate) -> dict[str, float]:
     return {k: float(v) for k, v in json.loads(lake.get(newest["figures_key"]))["figures"].items()}
 
 
-def judge(lake: Lake, candidate: Candidate, policy: Policy) -> Judged:
+def evaluate_candidate(lake: Lake, candidate: Candidate, policy: Policy) -> CandidateEvaluation:
     """Scores the candidate, and the model in production beside it, on the golden set as the newest dataset labels it.
 
     Writes the report, then the figures and, last, the pointer that read_figures follows. Raises NothingToScore without
@@ -91,7 +91,7 @@ def judge(lake: Lake, candidate: Candidate, policy: Policy) -> Judged:
     wanted = sorted({m.image for m in [*mistakes.misses, *mistakes.false_alarms]})
     version = chosen.version if chosen else 0
     made_at = datetime.now(UTC)
-    page = ReportInput(
+    page = EvaluationReportInput(
         evaluation=result,
         interval=interval,
         slices=slices,
@@ -130,7 +130,7 @@ def judge(lake: Lake, candidate: Candidate, policy: Policy) -> Judged:
     lake.put(f"{base}.json", json.dumps(said, indent=1).encode())
     pointer = {"digest": candidate.digest, "trained_on": candidate.dataset, "figures_key": f"{base}.json"}
     lake.put(EVALUATION, json.dumps(pointer).encode())
-    return Judged(
+    return CandidateEvaluation(
         figures,
         _per_class(judged),
         dataset,
@@ -147,7 +147,7 @@ def judge(lake: Lake, candidate: Candidate, policy: Policy) -> Judged:
 
 
 def against_production(
-    lake: Lake, candidate: Evaluated, dataset: str, chosen: Golden | None, policy: Policy
+    lake: Lake, candidate: SplitEvaluation, dataset: str, chosen: Golden | None, policy: Policy
 ) -> Comparison | None:
     """The model in production on the same photographs; None where there is none or it is the candidate itself."""
     event = desired(lake, "production")
@@ -194,7 +194,7 @@ def _summary(text: str, photographs: int, version: int, comparison: Comparison |
     return f"{text} on {photographs} photographs of golden set {version}{beside}."
 
 
-def _per_class(judged: Evaluated) -> list[dict[str, Any]]:
+def _per_class(judged: SplitEvaluation) -> list[dict[str, Any]]:
     return [
         {
             "class": name,

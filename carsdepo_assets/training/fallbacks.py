@@ -9,11 +9,11 @@ from carsdepo_assets.detectors import recipe_changes
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trainings import Outcome, record_outcome
 from carsdepo_assets.policy import Fallback
-from carsdepo_assets.registry.labels_learnt import Learning
+from carsdepo_assets.registry.labels_learnt import LabelCoverage
 from carsdepo_assets.training.retraining import GivenUp
 
 
-def impossible(lake: Lake, now: Learning, weights: Path, change: Fallback) -> str | None:
+def impossible(lake: Lake, now: LabelCoverage, weights: Path, change: Fallback) -> str | None:
     """Why the change is none, against the recipe whose model was under the floor; None where it can be tried.
 
     weights: a folder that may hold yolov8n.pt. Raises LakeError where that recipe is not in the lake.
@@ -23,7 +23,7 @@ def impossible(lake: Lake, now: Learning, weights: Path, change: Fallback) -> st
     return recipe_changes.impossible(change, recipe_changes.read_recipe(lake, base), weights)
 
 
-def give_up(lake: Lake, now: Learning, what: GivenUp) -> None:
+def give_up(lake: Lake, now: LabelCoverage, what: GivenUp) -> None:
     """Records it, once for a state of the labels."""
     record_outcome(
         lake,

@@ -20,7 +20,7 @@ from carsdepo_assets.training.evaluation_charts import confusion_png, history_pn
 from carsdepo_assets.training.mistake_pictures import Mistake, caption, mistake_jpeg, mistakes_png
 
 __all__ = [
-    "ReportInput",
+    "EvaluationReportInput",
     "confusion_png",
     "data_uri",
     "history_png",
@@ -35,7 +35,7 @@ _IN_GRID = 6  # pictures in one PNG for the UI
 
 
 @dataclass(frozen=True)
-class ReportInput:
+class EvaluationReportInput:
     """What the page says. truths and detections: as they were scored; images: RGB by index, those of the mistakes.
 
     verdict: a sentence with both numbers; facts: what was judged, by name, in order; threshold_from: where the
@@ -64,7 +64,7 @@ class ReportInput:
     title: str = "Damage detection: evaluation"
 
 
-def render_report(context: ReportInput) -> str:
+def render_report(context: EvaluationReportInput) -> str:
     """The page. Every text in it is escaped. Mistakes whose image is not given are listed without a picture."""
     e = context.evaluation
     charts = {
@@ -87,7 +87,7 @@ def render_report(context: ReportInput) -> str:
     )
 
 
-def pictures(context: ReportInput) -> dict[str, bytes]:
+def pictures(context: EvaluationReportInput) -> dict[str, bytes]:
     """PNGs by name for the UI; of misses and false alarms only those that exist."""
     e = context.evaluation
     made = {"precision_recall": pr_curve_png(e), "threshold_sweep": sweep_png(e), "confusion": confusion_png(e)}
@@ -111,7 +111,7 @@ def pictures(context: ReportInput) -> dict[str, bytes]:
     return made
 
 
-def _shown(context: ReportInput, mistake: Mistake) -> dict[str, str | None]:
+def _shown(context: EvaluationReportInput, mistake: Mistake) -> dict[str, str | None]:
     e, i = context.evaluation, mistake.image
     picture = None
     if i in context.images:

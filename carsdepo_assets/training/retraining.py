@@ -9,11 +9,11 @@ from datetime import datetime
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trainings import RECIPE_ITSELF
 from carsdepo_assets.policy import Fallback, TrainingPolicy
-from carsdepo_assets.registry.labels_learnt import Learning
+from carsdepo_assets.registry.labels_learnt import LabelCoverage
 
 
 @dataclass(frozen=True)
-class Situation:
+class RetrainingInputs:
     """labels, trained: label states of the lake and of the last model that met the floor. asked_by: see asked_by().
 
     next: what comes next at this label state, `recipe` or a fallback's name; None: nothing is left to try. settled:
@@ -33,7 +33,7 @@ class Situation:
 
 
 @dataclass(frozen=True)
-class Due:
+class RetrainingDue:
     """attempt: from 1. fallback: the policy's name of the change that is tried; None: the usual recipe."""
 
     attempt: int
@@ -64,9 +64,9 @@ def asked_by(lake: Lake, since: datetime | None) -> str | None:
     return str(max(asking, key=lambda r: r["at"])["report_id"]) if asking else None
 
 
-def due(
-    now: Situation, rules: TrainingPolicy, impossible: Callable[[Fallback], str | None] = lambda change: None
-) -> Due | GivenUp | PersonAsked | str:
+def retraining_decision(
+    now: RetrainingInputs, rules: TrainingPolicy, impossible: Callable[[Fallback], str | None] = lambda change: None
+) -> RetrainingDue | GivenUp | PersonAsked | str:
     """A training to start; or what is given up, or that a person is asked; or in words why nothing happens now.
 
     Labels since the last training start it: policy.min_new_labels of them, or a single one where drift asked for it.
@@ -102,19 +102,19 @@ def due(
                 f"{now.attempts} trainings at label state {now.labels} did not finish: see their runs; "
                 "new labels or a manual run of `train` start the next.",
             )
-        return Due(now.attempts + 1)
+        return RetrainingDue(now.attempts + 1)
     change = next(c for c in rules.fallbacks if c.name == now.next)
     reason = impossible(change)
     if reason is not None:
         return GivenUp(change.name, f"Not tried: {reason}.", impossible=True)
     if now.attempts >= rules.max_attempts:
         return GivenUp(change.name, f"{now.attempts} trainings did not finish: see their runs.")
-    return Due(now.attempts + 1, change.name)
+    return RetrainingDue(now.attempts + 1, change.name)
 
 
-def situation(now: Learning, **facts: object) -> Situation:
+def retraining_inputs(now: LabelCoverage, **facts: object) -> RetrainingInputs:
     """The situation of what is learnt; facts: the other fields."""
-    return Situation(
+    return RetrainingInputs(
         labels=now.label_state,
         trained=now.label_state - now.unlearnt,
         next=now.next,

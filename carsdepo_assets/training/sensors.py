@@ -36,16 +36,23 @@ def retrain(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource, alerts: AlertsResource
 ) -> dg.RunRequest | dg.SkipReason:
     from carsdepo_assets.lake.label_state import newest_label, run_key, trained_at
-    from carsdepo_assets.registry.labels_learnt import learning
+    from carsdepo_assets.registry.labels_learnt import label_coverage
     from carsdepo_assets.training import fallbacks
-    from carsdepo_assets.training.retraining import Due, GivenUp, PersonAsked, asked_by, due, situation
+    from carsdepo_assets.training.retraining import (
+        GivenUp,
+        PersonAsked,
+        RetrainingDue,
+        asked_by,
+        retraining_decision,
+        retraining_inputs,
+    )
     from carsdepo_assets.training.training_alerts import needs_person
 
     opened, rules, weights = lake.open(), policy.read(), Path(lake.home, "weights")
     # Before what came of the trainings is read: of a run that has ended, the outcome is stored by then.
     training = under_way(context.instance, TRAIN_JOB)
     newest, asked = newest_label(opened), asked_by(opened, trained_at(opened))
-    now = learning(opened, rules)
+    now = label_coverage(opened, rules)
     tags = {LABEL_STATE_TAG: str(now.label_state)}
     facts: dict[str, object] = {
         "asked_by": asked,
@@ -62,18 +69,18 @@ def retrain(
     while True:
         impossible = partial(fallbacks.impossible, opened, now, weights)
         counted = tried_runs(_fallback_of(now.next)).counted(rules.runs.max_interruptions)
-        answer = due(situation(now, attempts=counted, **facts), rules.training, impossible)
+        answer = retraining_decision(retraining_inputs(now, attempts=counted, **facts), rules.training, impossible)
         if not isinstance(answer, GivenUp):
             break
         context.log.warning(f"{answer.fallback or 'The training'}: {answer.reason}")
         fallbacks.give_up(opened, now, answer)
-        before, now = now, learning(opened, rules)  # decided on what is stored, so that a kill repeats nothing
+        before, now = now, label_coverage(opened, rules)  # decided on what is stored, so that a kill repeats nothing
         if now.label_state != before.label_state:
             return dg.SkipReason("Newer labels came: the next tick looks at them.")
     if isinstance(answer, PersonAsked):
         alerts.send(opened, rules, **needs_person(now))
         return dg.SkipReason(now.said)
-    if not isinstance(answer, Due):
+    if not isinstance(answer, RetrainingDue):
         return dg.SkipReason(answer)
     tags |= {DRIFT_TAG: asked} if asked is not None else {}
     config: dict[str, Any] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 from carsdepo_assets.lake.trainings import RECIPE_ITSELF, Outcome
-from carsdepo_assets.registry.labels_learnt import Learning
+from carsdepo_assets.registry.labels_learnt import LabelCoverage
 from carsdepo_assets.training.candidates import Candidate
 
 UNDER_FLOOR, NEEDS_PERSON = "training_under_floor", "training_needs_person"
@@ -44,7 +44,7 @@ def under_floor(outcome: Outcome, candidate: Candidate, run_url: str) -> AlertFi
     }
 
 
-def needs_person(now: Learning) -> AlertFields:
+def needs_person(now: LabelCoverage) -> AlertFields:
     """now: needs_person holds. One alert for a state of the labels, repeated as the policy says."""
     tries = "\n".join(f"- {o.tried}: {o.reason}" for o in now.tries if o.asked_by == "retrain")
     last = now.tries[-1]

@@ -10,7 +10,7 @@ import pytest
 from carsdepo_assets.business.ingest import ingest
 from carsdepo_assets.business.kpis.base import Kpi
 from carsdepo_assets.business.kpis.inputs import gather
-from carsdepo_assets.business.kpis.summary import Overview, overview
+from carsdepo_assets.business.kpis.summary import KpiSummary, kpi_summary
 from carsdepo_assets.business.kpis.warnings import automation_without_accuracy
 from carsdepo_assets.business.report import render_report
 from carsdepo_assets.demo.sample.business_of_demo import business_before, business_of_answers
@@ -28,9 +28,9 @@ def lake(tmp_path: Path) -> Lake:
 DEFAULT = Policy()
 
 
-def read(lake: Lake, policy: Policy = DEFAULT) -> tuple[Overview, str]:
+def read(lake: Lake, policy: Policy = DEFAULT) -> tuple[KpiSummary, str]:
     facts = gather(lake, policy, NOW)
-    result = overview(facts, policy)
+    result = kpi_summary(facts, policy)
     return result, render_report(facts, result, policy)
 
 

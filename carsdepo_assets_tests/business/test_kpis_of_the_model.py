@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from carsdepo_assets.business.kpis.business import model as m
-from carsdepo_assets.business.kpis.model import Evaluated
+from carsdepo_assets.business.kpis.model import ProductionEvaluation
 from carsdepo_assets.policy import BusinessPolicy
 from carsdepo_assets_tests.business.business_rows import NOW, answers, evaluation
 
 RULES = BusinessPolicy()
-V1, V2 = Evaluated("d1", "v1", evaluation(map50=0.5)), Evaluated("d2", "v2", evaluation())
+V1, V2 = ProductionEvaluation("d1", "v1", evaluation(map50=0.5)), ProductionEvaluation("d2", "v2", evaluation())
 
 
 def live(*rows: tuple[str, str, int, int, int]) -> pd.DataFrame:
@@ -40,11 +40,11 @@ def test_quality_is_that_of_the_model_served_now() -> None:
     ("models", "why"),
     [
         ([], "No model is in production"),
-        ([V1, Evaluated("d2", "v2", None, "Model v2 has no evaluation.")], "Model v2 has no evaluation."),
-        ([Evaluated("d2", "v2", evaluation(precision=None, tp=0, fp=0))], "has no boxes to compute it from"),
+        ([V1, ProductionEvaluation("d2", "v2", None, "Model v2 has no evaluation.")], "Model v2 has no evaluation."),
+        ([ProductionEvaluation("d2", "v2", evaluation(precision=None, tp=0, fp=0))], "has no boxes to compute it from"),
     ],
 )
-def test_without_an_evaluation_quality_is_a_gap(models: list[Evaluated], why: str) -> None:
+def test_without_an_evaluation_quality_is_a_gap(models: list[ProductionEvaluation], why: str) -> None:
     precision = m.quality(models)[0]
     assert precision.value is None
     assert why in precision.explanation

@@ -10,7 +10,7 @@ import pytest
 
 from carsdepo_assets.business.ingest import ingest
 from carsdepo_assets.business.kpis.inputs import gather
-from carsdepo_assets.business.kpis.summary import Overview, overview
+from carsdepo_assets.business.kpis.summary import KpiSummary, kpi_summary
 from carsdepo_assets.business.report import marks_of, render_report, write_report
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import BusinessPolicy, Policy
@@ -25,13 +25,13 @@ def lake(tmp_path: Path) -> Lake:
     return Lake.open(tmp_path / "lake")
 
 
-def found(lake: Lake, policy: Policy = RULES) -> Overview:
-    return overview(gather(lake, policy, NOW), policy)
+def found(lake: Lake, policy: Policy = RULES) -> KpiSummary:
+    return kpi_summary(gather(lake, policy, NOW), policy)
 
 
 def test_an_empty_lake_is_all_gaps_with_reasons_and_still_a_page(lake: Lake) -> None:
     facts = gather(lake, RULES, NOW)
-    made = overview(facts, RULES)
+    made = kpi_summary(facts, RULES)
     assert all(k.value is None and k.explanation and k.verdict in (None, "unknown") for k in made.kpis)
     assert made.count("unknown") == len(RULES.business.goals) + 1  # with the tolerated error
     assert made.summary() == "0 of 9 goals are met, 9 cannot be told yet."
@@ -117,7 +117,7 @@ def test_disputes_of_unknown_sales_are_listed(lake: Lake) -> None:
 def test_page_and_json_say_the_same_and_need_nothing_beside(lake: Lake) -> None:
     platform(lake)
     facts = gather(lake, RULES, NOW)
-    made = overview(facts, RULES)
+    made = kpi_summary(facts, RULES)
     written = write_report(lake, facts, made, RULES)
     assert written.html_key == "reports/kpi/20261124T120000Z.html"
     page = lake.get(written.html_key).decode()
@@ -141,7 +141,7 @@ def test_model_changes_stand_in_the_charts(lake: Lake) -> None:
     )  # fmt: skip
     ingest(lake, "inspections", RULES, NOW)
     facts = gather(lake, RULES, NOW)
-    kpi = overview(facts, RULES).named("automation_pct")
+    kpi = kpi_summary(facts, RULES).named("automation_pct")
     with_marks = trend_chart([kpi], marks_of(facts.changes), "2026-06-30").decode()
     assert all(re.search(f">{label} ?</text>", with_marks) for label in ("v1", "v2", "before the platform"))
     assert ">v1</text>" not in trend_chart([kpi], [], "2026-06-30").decode()

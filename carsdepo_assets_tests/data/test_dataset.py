@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from carsdepo_assets.data.dataset import MANIFEST, NoLabelledPhotographs, build_dataset, thumbnail
+from carsdepo_assets.data.dataset import MANIFEST, NoLabelledPhotographs, build_dataset, dataset_thumbnails
 from carsdepo_assets.data.label_revisions import latest_revisions
 from carsdepo_assets.data.splitting import EXCLUDED, POOL, side
 from carsdepo_assets.detectors.training_set import training_set
@@ -215,7 +215,7 @@ def test_a_damaged_copy_is_named(lake: Lake) -> None:
     fill(lake, range(3))
     for data in (b"", b"no jpeg"):
         with pytest.raises(ValueError, match=r"objects/x.jpg cannot be decoded"):
-            thumbnail(data, "objects/x.jpg")
+            dataset_thumbnails(data, "objects/x.jpg")
 
 
 _KILLED = """

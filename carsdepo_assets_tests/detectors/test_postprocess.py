@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from carsdepo_assets.detectors.postprocess import suppress, suppressed_head
+from carsdepo_assets.detectors.postprocess import boxes_of_head, suppress
 from carsdepo_assets.detectors.yolov8.detector import NMS_IOU
 
 
@@ -32,7 +32,7 @@ def reference(head: np.ndarray, min_score: float, max_boxes: int = 100) -> np.nd
 
 
 def check(head: np.ndarray, min_score: float, max_boxes: int = 100) -> int:
-    boxes, scores, classes = suppressed_head(head, min_score, NMS_IOU, max_boxes)
+    boxes, scores, classes = boxes_of_head(head, min_score, NMS_IOU, max_boxes)
     expected = reference(head, min_score, max_boxes)
     np.testing.assert_array_equal(np.column_stack((boxes, scores, classes.astype(np.float32))), expected)
     return len(scores)

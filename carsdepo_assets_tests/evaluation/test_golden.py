@@ -16,7 +16,7 @@ from carsdepo_assets.evaluation import golden as module
 from carsdepo_assets.evaluation import prediction_cache
 from carsdepo_assets.evaluation.golden import evaluate_on_golden, golden_scores
 from carsdepo_assets.evaluation.predict import NothingToScore, Scored, predict_split
-from carsdepo_assets.evaluation.prediction_cache import Found
+from carsdepo_assets.evaluation.prediction_cache import CachedPredictions
 from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.golden import Golden
 from carsdepo_assets.lake.lake import Lake
@@ -139,7 +139,9 @@ def _flipped(data: bytes) -> bytes:
 
 def test_parts_hold_photographs_without_boxes_and_none_at_all(lake: Lake) -> None:
     empty = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
-    prediction_cache.write(lake, "scores/a/b", {"x": Found(empty, (4, 3)), "w": Found(empty, (5, 6))})
+    prediction_cache.write(
+        lake, "scores/a/b", {"x": CachedPredictions(empty, (4, 3)), "w": CachedPredictions(empty, (5, 6))}
+    )
     prediction_cache.write(lake, "scores/a/b", {})
     found = prediction_cache.read(lake, "scores/a/b")
     assert {k: f.size for k, f in found.items()} == {"x": (4, 3), "w": (5, 6)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from carsdepo_assets.detectors.training_set import EmptyTrainingSet, training_set
-from carsdepo_assets.evaluation.predict import choose_threshold, evaluated, predict_split
+from carsdepo_assets.evaluation.predict import choose_threshold, evaluate_split, predict_split
 from carsdepo_assets.lake.datasets import latest, read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.policy import ClassMap, Policy
@@ -24,7 +24,7 @@ def test_a_perfect_detector_is_perfect_on_originals(lake: Lake) -> None:
     told: list[tuple[int, int]] = []
     model = DarkestRectangle(score=0.95)
     scored = predict_split(lake, version, "test", model, Policy(), progress=lambda done, of: told.append((done, of)))
-    evaluation = evaluated(scored, card(threshold=0.9), Policy()).evaluation
+    evaluation = evaluate_split(scored, card(threshold=0.9), Policy()).evaluation
     assert evaluation.map50_95 == pytest.approx(1.0)
     assert (evaluation.precision, evaluation.recall) == (1.0, 1.0)
     assert evaluation.n_images == 3
@@ -36,7 +36,7 @@ def test_a_perfect_detector_is_perfect_on_originals(lake: Lake) -> None:
 def test_the_cards_threshold_counts_not_the_best_one(lake: Lake) -> None:
     version = tiny_dataset(lake)  # scores are 0.8, the card says 0.9
     scored = predict_split(lake, version, "test", DarkestRectangle(score=0.8), Policy())
-    evaluation = evaluated(scored, card(threshold=0.9), Policy()).evaluation
+    evaluation = evaluate_split(scored, card(threshold=0.9), Policy()).evaluation
     assert evaluation.map50 == pytest.approx(1.0)
     assert evaluation.recall == 0.0
     assert evaluation.threshold == 0.9
@@ -46,7 +46,7 @@ def test_a_model_that_is_older_than_a_class_never_names_it(lake: Lake) -> None:
     version = tiny_dataset(lake)
     scored = predict_split(lake, version, "test", DarkestRectangle(), Policy())
     later = Policy(class_map=ClassMap(version=2, names=("scratch", "dent", "rust")))
-    evaluation = evaluated(scored, card(threshold=0.5), later).evaluation
+    evaluation = evaluate_split(scored, card(threshold=0.5), later).evaluation
     assert (evaluation.per_class["rust"].n_boxes, evaluation.per_class["rust"].ap50) == (0, None)
     assert evaluation.map50 == pytest.approx(1.0)
 

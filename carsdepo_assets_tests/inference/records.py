@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from carsdepo_assets.inference.records import Answer, CapturedBox, Features, Record, Sent
+from carsdepo_assets.inference.records import Answer, CapturedBox, ClientMetadata, Features, Record
 
 FEATURES = {
     "luma_mean": 100.0,
@@ -21,7 +21,7 @@ FEATURES = {
 
 def a_record(number: int = 0, **answer: Any) -> Record:
     """prediction_id p<number>, of a photograph of its own."""
-    sent = Sent(
+    sent = ClientMetadata(
         image_id=f"{number:064x}", file_name=f"{number}.jpg", content_type="image/jpeg", bytes=1000, source="web"
     )
     values: dict[str, Any] = {

@@ -17,7 +17,7 @@ from carsdepo_assets.data.ingest import build_images, ingest_uploads
 from carsdepo_assets.inference.inspecting import decide, inspect
 from carsdepo_assets.inference.reconciler import Model
 from carsdepo_assets.inference.records import Features
-from carsdepo_assets.inference.requests import Photograph, Refused
+from carsdepo_assets.inference.requests import Refused, RequestPhotograph
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets_tests.imaging.files import saved, scene
@@ -64,7 +64,7 @@ def test_features_are_those_that_images_holds(tmp_path: Path, model: Model, besi
         build_images(lake, batch, policy)
     stored = {row["image_id"]: row for row in lake.read("images").to_pylist()}
     assert len(stored) == len(PHOTOGRAPHS)
-    photographs = [Photograph(name, "image/jpeg", data) for name, data in PHOTOGRAPHS.items()]
+    photographs = [RequestPhotograph(name, "image/jpeg", data) for name, data in PHOTOGRAPHS.items()]
     records = inspect(photographs, model, policy, stage="staging", request_id="r", keep=lambda *_: None, beside=beside)
     for record in records:
         row = stored[record.sent.image_id]
@@ -83,7 +83,7 @@ def test_a_bad_photograph_refuses_all_before_anything_is_kept(model: Model, besi
         return f"{image_id}.{kind}"
 
     def answer(*data: bytes) -> int:
-        photographs = [Photograph(f"{n}.jpg", "image/jpeg", d) for n, d in enumerate(data)]
+        photographs = [RequestPhotograph(f"{n}.jpg", "image/jpeg", d) for n, d in enumerate(data)]
         return len(inspect(photographs, model, Policy(), stage="staging", request_id="r", keep=keep, beside=beside))
 
     good, other = PHOTOGRAPHS["small.jpg"], PHOTOGRAPHS["web.webp"]
@@ -127,7 +127,7 @@ def test_a_low_threshold_still_gets_all_its_boxes(tmp_path: Path, beside: Thread
     rgb[30, 10] = (255, 0, 0)  # 3 of 4 x 21: 0.036
     data = saved(rgb, "PNG")
     (record,) = inspect(
-        [Photograph("a", "image/png", data)], model, Policy(), stage="staging", request_id="r",
+        [RequestPhotograph("a", "image/png", data)], model, Policy(), stage="staging", request_id="r",
         keep=lambda *_: None, beside=beside,
     )  # fmt: skip
     assert (record.answer.decision, len(record.answer.boxes), record.answer.n_boxes) == ("needs_person", 1, 0)

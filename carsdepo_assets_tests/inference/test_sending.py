@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from carsdepo_assets.commands.sending import Sent, ServiceUnreachable, send, send_folder
+from carsdepo_assets.commands.sending import SendResult, ServiceUnreachable, send, send_folder
 from carsdepo_assets.inference.ingest import ingest, waiting
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.inference.served_models import Running, deploy, photograph, service, settings_of
@@ -133,7 +133,7 @@ def test_a_busy_service_is_asked_again(tmp_path: Path) -> None:
         sent = send(url, [tmp_path / "a.jpg"])
         assert (sent.answered, len(asked)) == (1, 3)
         Busy.patience = 1_000_000
-        stuck: Sent = send(url, [tmp_path / "a.jpg"], patience_s=0.5)
+        stuck: SendResult = send(url, [tmp_path / "a.jpg"], patience_s=0.5)
         assert (stuck.answered, len(stuck.failures)) == (0, 1)
         assert "busy" in stuck.failures[0][1]
     finally:

@@ -14,7 +14,7 @@ from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring import assets, sensors
 from carsdepo_assets.monitoring.reference import build_reference
-from carsdepo_assets.orchestration.ui_metadata import short
+from carsdepo_assets.orchestration.ui_metadata import significant
 from carsdepo_assets.resources import LakeResource, PolicyResource
 from carsdepo_assets_tests.monitoring import monitored_lake
 from carsdepo_assets_tests.monitoring.monitored_lake import RULES, drawn_answers, photographs
@@ -109,7 +109,7 @@ def test_a_report_materializes_with_what_people_want_to_see(house: House, digest
     assert reference["photographs"] == 400
     assert report["band"] == "high"
     assert "darker" in report["said"]  # as the first or beside it
-    assert report["drift"] == short(house.lake.read("drift").to_pylist()[0]["drift"])
+    assert report["drift"] == significant(house.lake.read("drift").to_pylist()[0]["drift"])
     assert Path(report["report"]).is_file()
     assert report["distributions"].startswith("![picture](data:image/png")
     assert {r.data["source"] for r in report["sources"].records} >= {"source", "camera"}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from carsdepo_assets.monitoring.drift.feature_sample import Sample
+from carsdepo_assets.monitoring.drift.feature_sample import FeatureSample
 from carsdepo_assets.monitoring.drift.histograms import OTHER, ordered_bins, unordered_bins
 from carsdepo_assets.monitoring.drift.test import band, measure
 from carsdepo_assets.policy import MonitoringPolicy
@@ -25,14 +25,14 @@ def sample(
     tag: str = "",
     sources: bool = True,
     dtype: Any = object,
-) -> Sample:
+) -> FeatureSample:
     """Photographs of cars with six at most; the dark ones come from `mobile`, of the others every second one."""
     rng = np.random.default_rng(seed)
     car = cars(rng, n)
     dark = (np.arange(int(car.max()) + 1) < round(night * (car.max() + 1)))[car]
     source = np.where(dark, "mobile", np.where(car % 2 == 0, "mobile", "web")).astype(dtype)
     tag = tag or f"s{seed}"
-    return Sample(
+    return FeatureSample(
         ids=[f"{tag}-{i}" for i in range(n)],
         features=dict(looks(rng, car, night)),
         groups=[f"{tag}-car{c}" for c in car],
@@ -40,10 +40,10 @@ def sample(
     )
 
 
-def of(values: np.ndarray, tag: str, *, groups: list[str] | None = None, name: str = "x") -> Sample:
+def of(values: np.ndarray, tag: str, *, groups: list[str] | None = None, name: str = "x") -> FeatureSample:
     """One feature; each photograph its own car unless told."""
     ids = [f"{tag}{i}" for i in range(len(values))]
-    return Sample(ids, {name: values}, groups or ids)
+    return FeatureSample(ids, {name: values}, groups or ids)
 
 
 def test_a_mixture_of_known_size_is_bounded_from_below() -> None:
@@ -167,7 +167,7 @@ def test_the_same_input_gives_the_same_answer() -> None:
 def test_order_and_names_of_cars_do_not_matter() -> None:
     a, b = sample(400, 1), sample(200, 2, night=0.5)
     turned = np.random.default_rng(0).permutation(200)
-    other = Sample(
+    other = FeatureSample(
         [b.ids[i] for i in turned],
         {k: v[turned] for k, v in b.features.items()},
         [f"z{b.groups[i]}" for i in turned],

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import fisher_exact
 
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.monitoring.missing_inputs import compare, fisher_greater, missing_inputs, sentence
+from carsdepo_assets.monitoring.missing_inputs import compare_missing, fisher_greater, missing_inputs, sentence
 from carsdepo_assets.policy import MonitoringPolicy
 
 POLICY = MonitoringPolicy()
@@ -43,7 +43,7 @@ def answers(n: int, missing: int, *, shots: int = 1, camera: str = "phone") -> l
 def test_a_rise_is_significant_and_large_on_whole_cars(
     now: list[dict[str, Any]], before: list[dict[str, Any]], risen: bool
 ) -> None:
-    result = compare("answers", "camera", now, before, POLICY, 7)
+    result = compare_missing("answers", "camera", now, before, POLICY, 7)
     assert result.risen is risen
     if risen:
         assert "camera is missing on 40 % of 100 answers, before on 2 % of 100." in sentence([result])
@@ -51,7 +51,7 @@ def test_a_rise_is_significant_and_large_on_whole_cars(
 
 def test_a_blank_text_is_missing() -> None:
     rows = [{"image_id": "a", "listing": None, "camera": "  "}, {"image_id": "b", "listing": None, "camera": "x"}]
-    assert compare("answers", "camera", rows, [], POLICY, 7).share == 0.5
+    assert compare_missing("answers", "camera", rows, [], POLICY, 7).share == 0.5
 
 
 @pytest.mark.parametrize("table", [(40, 100, 2, 100), (0, 10, 0, 10), (3, 12, 1, 12), (10, 10, 0, 5)])

@@ -15,7 +15,7 @@ from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.schemas import INFERENCES
 from carsdepo_assets.monitoring import profiles
-from carsdepo_assets.monitoring.drift_schedule import due, situation
+from carsdepo_assets.monitoring.drift_schedule import drift_schedule_inputs, window_to_measure
 from carsdepo_assets.monitoring.features import IMAGE, answered
 from carsdepo_assets.monitoring.reference import (
     UNSEEN,
@@ -223,35 +223,40 @@ def test_the_profile_of_a_reference_is_stored(lake: Lake, digest: str) -> None:
 
 def test_when_a_report_is_due(lake: Lake) -> None:
     rules = MonitoringPolicy()
-    assert isinstance(due(situation(lake, rules, NOW), rules), str)
+    assert isinstance(window_to_measure(drift_schedule_inputs(lake, rules, NOW), rules), str)
     monitored_lake.put_answers(lake, "d1", photographs("a", 30, 2), unit="a", start=NOW - timedelta(hours=2))
-    found = situation(lake, rules, NOW)
+    found = drift_schedule_inputs(lake, rules, NOW)
     assert (found.new, found.in_window, found.days) == (30, 30, ((NOW.date(), 30),))
-    assert "50 are needed" in str(due(found, rules))
+    assert "50 are needed" in str(window_to_measure(found, rules))
     # The window closes with too few: it is measured, and will say that it is unknown.
     late = NOW + timedelta(hours=23)
-    assert due(situation(lake, rules, late), rules) == (NOW - timedelta(hours=2), NOW + timedelta(hours=22))
+    assert window_to_measure(drift_schedule_inputs(lake, rules, late), rules) == (
+        NOW - timedelta(hours=2),
+        NOW + timedelta(hours=22),
+    )
     monitored_lake.put_answers(lake, "d1", photographs("b", 30, 3), unit="b", start=NOW - timedelta(hours=1))
-    assert due(situation(lake, rules, NOW), rules) == (NOW - DAY, NOW)
+    assert window_to_measure(drift_schedule_inputs(lake, rules, NOW), rules) == (NOW - DAY, NOW)
 
 
 def test_no_report_before_its_time_nor_without_anything_new(lake: Lake) -> None:
     rules = MonitoringPolicy()
     monitored_lake.put_answers(lake, "d1", photographs("a", 60, 2), unit="a", start=NOW - timedelta(hours=2))
     lake.append("drift", [{"report_id": "x", "at": NOW, "window_to": NOW}], "x")
-    assert "nothing since" in str(due(situation(lake, rules, NOW + timedelta(minutes=10)), rules))
+    assert "nothing since" in str(
+        window_to_measure(drift_schedule_inputs(lake, rules, NOW + timedelta(minutes=10)), rules)
+    )
     monitored_lake.put_answers(lake, "d1", photographs("b", 5, 3), unit="b", start=NOW + timedelta(minutes=1))
     soon = NOW + timedelta(minutes=10)
-    assert "600 s old" in str(due(situation(lake, rules, soon), rules))
+    assert "600 s old" in str(window_to_measure(drift_schedule_inputs(lake, rules, soon), rules))
     hour = NOW + timedelta(hours=1)
-    assert due(situation(lake, rules, hour), rules) == (hour - DAY, hour)
+    assert window_to_measure(drift_schedule_inputs(lake, rules, hour), rules) == (hour - DAY, hour)
 
 
 def test_answers_of_a_replaced_model_do_not_fill_the_window(lake: Lake) -> None:
     rules = MonitoringPolicy()
     monitored_lake.put_answers(lake, "old", photographs("a", 80, 2), unit="a", start=NOW - timedelta(hours=2))
     monitored_lake.put_answers(lake, "new", photographs("b", 10, 3), unit="b", start=NOW - timedelta(hours=1))
-    assert "10 answers" in str(due(situation(lake, rules, NOW), rules))
+    assert "10 answers" in str(window_to_measure(drift_schedule_inputs(lake, rules, NOW), rules))
 
 
 def test_a_model_that_is_never_sure_has_its_answers_below_the_usual_floor(lake: Lake) -> None:

@@ -121,7 +121,7 @@ def test_routing_again_changes_nothing(lake: Lake) -> None:
     assert len(holds) == 1
     assert "6.0 %" in holds[0].reason
     assert holds[0].actor.startswith("auto:")
-    assert ledger.standing_hold(ledger.events(lake)) is not None
+    assert ledger.promotion_hold(ledger.events(lake)) is not None
     assert told.sent == []
 
 

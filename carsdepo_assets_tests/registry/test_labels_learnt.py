@@ -13,7 +13,7 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trainings import Outcome, outcomes, record_outcome, trained_before
 from carsdepo_assets.policy import Longer, OtherDetector, Policy, TrainingPolicy
 from carsdepo_assets.registry import ledger
-from carsdepo_assets.registry.labels_learnt import Learning, learning
+from carsdepo_assets.registry.labels_learnt import LabelCoverage, label_coverage
 from carsdepo_assets.registry.model_in_use import model_in_use
 from carsdepo_assets.registry.models import RegistryError, register
 from carsdepo_assets.registry.tracking import Tracking
@@ -52,8 +52,8 @@ def tried(lake: Lake, state: int, fallback: str | None = None, minute: int = 0, 
     return record_outcome(lake, Outcome.model_validate(fields | more))
 
 
-def now(lake: Lake) -> Learning:
-    return learning(lake, POLICY)
+def now(lake: Lake) -> LabelCoverage:
+    return label_coverage(lake, POLICY)
 
 
 def test_labels_that_came_wait_for_the_usual_training_and_are_no_trouble(lake: Lake) -> None:
@@ -61,7 +61,7 @@ def test_labels_that_came_wait_for_the_usual_training_and_are_no_trouble(lake: L
     assert (found.label_state, found.unlearnt, found.next, found.trainable) == (2, 2, "recipe", 2)
     assert not found.in_trouble
     mark_trained(lake, digest="m", dataset="d", recipe="r", state=2)
-    assert now(lake) == Learning(2, 0)
+    assert now(lake) == LabelCoverage(2, 0)
 
 
 def test_each_try_leads_to_the_next_and_the_last_to_a_person(lake: Lake) -> None:

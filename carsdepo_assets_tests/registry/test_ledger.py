@@ -149,7 +149,7 @@ def test_rollback_goes_to_the_newest_earlier_model_that_is_not_barred(
     ],
 )
 def test_an_approval_is_good_for_one_promotion(lake: Lake, steps: list[str], word: str | None) -> None:
-    found = ledger.word(history(lake, *steps), "a")
+    found = ledger.latest_decision(history(lake, *steps), "a")
     assert (found.action if found else None) == word
 
 
@@ -164,7 +164,7 @@ def test_an_approval_is_good_for_one_promotion(lake: Lake, steps: list[str], wor
     ],
 )
 def test_a_hold_stands_until_production_changes(lake: Lake, steps: list[str], stands: bool) -> None:
-    assert (ledger.standing_hold(history(lake, *steps)) is not None) == stands
+    assert (ledger.promotion_hold(history(lake, *steps)) is not None) == stands
 
 
 def _several(url: str, name: str) -> None:

@@ -38,7 +38,7 @@ from carsdepo_assets.registry import ledger, models
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.release import assets, jobs, sensors
-from carsdepo_assets.release.validation import CHECKS, CheckOutcome, Validation, validation_key
+from carsdepo_assets.release.validation import CHECKS, ServiceCheck, Validation, validation_key
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
 from carsdepo_assets.scoring.boxes import Detections
 from carsdepo_assets.settings import Settings
@@ -180,7 +180,7 @@ class World:
             ledger_sequence=1,
             photographs=PHOTOGRAPHS,
             boxes=PHOTOGRAPHS,
-            outcomes=tuple(CheckOutcome(name=n, passed=n != failed, said=f"{n} was looked at") for n in CHECKS),
+            outcomes=tuple(ServiceCheck(name=n, passed=n != failed, said=f"{n} was looked at") for n in CHECKS),
             latency={"requests": 32, "p50": 10.0, "p95": p95_ms, "max": 30.0},
         )
         self.lake.put(validation_key(version.digest), done.model_dump_json().encode())

@@ -8,7 +8,7 @@ import pytest
 
 from carsdepo_assets.evaluation.predict import Scored
 from carsdepo_assets.policy import GatePolicy, Policy
-from carsdepo_assets.release.gate import NotComparable, Verdict, judge
+from carsdepo_assets.release.gate import NotComparable, Verdict, gate_verdict
 from carsdepo_assets.release.gate_checks import Check, boxes_needed
 from carsdepo_assets_tests.release.scored import golden, scored
 
@@ -24,7 +24,9 @@ def rules(**changes: Any) -> Policy:
 
 def decide(champion: Scored | None, challenger: Scored, policy: Policy | None = None, **changes: Any) -> Verdict:
     said: dict[str, Any] = {"latency_p95_ms": 100.0, "parity": 1.0, "slices": {}} | changes
-    return judge(champion, challenger, NAMES, (None if champion is None else 0.4, 0.4), policy or rules(), **said)
+    return gate_verdict(
+        champion, challenger, NAMES, (None if champion is None else 0.4, 0.4), policy or rules(), **said
+    )
 
 
 def row(verdict: Verdict, name: str) -> Check:

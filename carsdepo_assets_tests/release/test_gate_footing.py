@@ -10,7 +10,7 @@ import pytest
 
 from carsdepo_assets.evaluation.predict import Scored
 from carsdepo_assets.policy import GatePolicy, Policy
-from carsdepo_assets.release.gate import Verdict, judge
+from carsdepo_assets.release.gate import Verdict, gate_verdict
 from carsdepo_assets.release.gate_checks import Check
 from carsdepo_assets.scoring.boxes import Detections
 from carsdepo_assets.scoring.evaluation import evaluate
@@ -24,7 +24,7 @@ OLD, NEW = 0.051, 0.206  # the thresholds of the two models that the issue tells
 def decide(
     champion: Scored, challenger: Scored, thresholds: tuple[float, float], classes: Any = None, **gate: Any
 ) -> Verdict:
-    return judge(
+    return gate_verdict(
         champion,
         challenger,
         NAMES,

@@ -12,10 +12,10 @@ import pytest
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import GatePolicy, Policy
-from carsdepo_assets.release.gate import GateInputs, Verdict, judge
+from carsdepo_assets.release.gate import GateInputs, Verdict, gate_verdict
 from carsdepo_assets.release.gate_checks import points
 from carsdepo_assets.release.gate_report import Page, differences_png, froc_png, render_gate
-from carsdepo_assets.release.run_gate import gate_row, newest
+from carsdepo_assets.release.run_gate import gate_row, newest_verdict_on
 from carsdepo_assets.reporting.charts import Form
 from carsdepo_assets.scoring.paired import AtFooting, Footing
 from carsdepo_assets_tests.release.scored import golden, scored
@@ -30,7 +30,7 @@ MOMENT = datetime(2026, 11, 25, tzinfo=UTC)
 def verdict(boxes: int, skills: tuple[float | None, float], camera: str = "Pixel 8", **gate: Any) -> Verdict:
     truths, groups = golden(boxes, boxes // 4, seed=4)
     old, new = skills
-    return judge(
+    return gate_verdict(
         None if old is None else scored(truths, groups, old, seed=1),
         scored(truths, groups, new, seed=2),
         ("scratch", "dent"),
@@ -111,7 +111,7 @@ def test_what_has_no_veto_is_not_called_passed() -> None:
 
 def test_a_model_with_fewer_false_alarms_than_the_footing_is_named() -> None:
     truths, groups = golden(400, 100, seed=4)
-    said = judge(
+    said = gate_verdict(
         scored(truths, groups, 0.7, seed=1), scored(truths, groups, 0.7, seed=2, false_alarms=0.0),
         ("scratch", "dent"), (0.4, 0.4), Policy(gate=GatePolicy(resamples=100)),
         latency_p95_ms=1.0, parity=1.0, slices={},
@@ -153,7 +153,7 @@ def test_a_verdict_of_before_there_was_a_footing_is_still_read(tmp_path: Path) -
     }  # fmt: skip
     lake = Lake.open(tmp_path)
     lake.append("gates", [row], "g-1")
-    kept = newest(lake, STATE.challenger, STATE.champion)
+    kept = newest_verdict_on(lake, STATE.challenger, STATE.champion)
     assert kept is not None
     assert (kept.verdict.verdict, kept.verdict.footing, kept.verdict.checks[0].vetoes) == ("reject", None, True)
     assert "At equal false alarms" not in page(kept.verdict)
@@ -164,6 +164,6 @@ def test_a_verdict_comes_back_from_the_table_as_it_was(tmp_path: Path) -> None:
     said = verdict(400, (0.7, 0.75))
     lake = Lake.open(tmp_path)
     lake.append("gates", [gate_row("g-1", STATE, said, MOMENT, "reports/gate/g-1.html", None)], "g-1")
-    kept = newest(lake, STATE.challenger, STATE.champion)
+    kept = newest_verdict_on(lake, STATE.challenger, STATE.champion)
     assert kept is not None
     assert kept.verdict == said

@@ -337,7 +337,7 @@ def test_a_rollback_waits_for_no_gate(world: World) -> None:
 def test_what_a_person_decides_while_the_gate_works_counts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = world.model("one", 0.5), world.model("two", 0.9)
     world.promote(first)
-    judged = promotion.gate
+    judged = promotion.run_gate
 
     def rejected_meanwhile(*args: Any, **options: Any) -> Any:
         result = judged(*args, **options)

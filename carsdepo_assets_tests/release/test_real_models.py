@@ -9,7 +9,7 @@ import pytest
 
 from carsdepo_assets.detectors.export.export_model import export_model
 from carsdepo_assets.detectors.export.runtimes import load_served
-from carsdepo_assets.evaluation.golden_photographs import Photograph, as_served
+from carsdepo_assets.evaluation.golden_photographs import GoldenPhotograph, as_served
 from carsdepo_assets.imaging.encode import encode_jpeg
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger
@@ -29,7 +29,7 @@ def test_served_equals_offline(detector: str, tmp_path: Path) -> None:
     sent = []
     for n, rgb in enumerate(photographs()):
         data = encode_jpeg(rgb, 92)
-        sent.append(Photograph(hashlib.sha256(data).hexdigest(), f"{n}.jpg", data, as_served(data, policy)))
+        sent.append(GoldenPhotograph(hashlib.sha256(data).hexdigest(), f"{n}.jpg", data, as_served(data, policy)))
     card = export_model(lake, digest, policy, [p.rgb for p in sent])
     event = ledger.record(lake, "staging", "deploy", digest=digest, version=1, actor="test", reason="a test")
     with service(settings, "staging") as running:

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from carsdepo_assets.inference.records import Answer, CapturedBox, Features, Record, Sent
+from carsdepo_assets.inference.records import Answer, CapturedBox, ClientMetadata, Features, Record
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.label_state import label_state, mark_trained
 from carsdepo_assets.lake.lake import Lake
@@ -126,7 +126,7 @@ def _record(lake: Lake, shot: Shot, name: str, digest: str, version: int) -> Rec
     counted = [b for b in shot.boxes if b[1] >= FIGURES["threshold"]]
     return Record(
         prediction_id=name,
-        sent=Sent(
+        sent=ClientMetadata(
             image_id=image_id, file_name=f"{name}.jpg", content_type="image/jpeg", bytes=len(shot.data),
             photograph_key=key, source=shot.source, listing=shot.listing, camera="Pixel 8",
         ),

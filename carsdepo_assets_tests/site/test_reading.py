@@ -46,7 +46,7 @@ def say(lake: Lake, action: Any, digest: str | None, reason: str = "because") ->
 
 def test_overview_of_a_filled_lake(filled: example_lake.Filled) -> None:
     serving = {"status": "serving", "digest": filled.first, "runtime": "openvino"}
-    now = reading.overview(
+    now = reading.site_overview(
         filled.lake, filled.tracking, Policy(), lambda stage: serving if stage == "production" else None
     )
     production, staging = now.stages
@@ -71,10 +71,10 @@ def test_checks_at_staging_are_no_answers_and_a_barred_model_is_named(
     row = lake.read("inferences").to_pylist()[0]
     probe = row | {"prediction_id": "probe", "stage": "staging", "source": CHECKS_SOURCE}
     person = row | {"prediction_id": "person", "stage": "staging", "source": "web"}
-    before = reading.overview(lake, filled.tracking, Policy(), lambda stage: None).answers
+    before = reading.site_overview(lake, filled.tracking, Policy(), lambda stage: None).answers
     lake.append("inferences", [probe, person], "probes")
     say(lake, "reject", filled.second, "false alarms")
-    now = reading.overview(lake, filled.tracking, Policy(), lambda stage: None)
+    now = reading.site_overview(lake, filled.tracking, Policy(), lambda stage: None)
     assert (now.answers, now.checks) == (before + 1, 1)
     models = {m["version"]: m["barred"] for m in now.to_dict()["models"]}
     assert models[1] is None
@@ -95,7 +95,7 @@ def test_a_running_training_is_seen(lake: Lake, tmp_path: Path) -> None:
         ),
     )  # fmt: skip
     text = "trains: step 120 of 500 (epoch 2), loss 3.21; 45 s spent, about 1 min 20 s left"
-    overview = reading.overview(lake, None, Policy(), silent)
+    overview = reading.site_overview(lake, None, Policy(), silent)
     assert not overview.empty
     told = overview.to_dict()["training"]
     assert (told["steps"], told["planned_steps"], told["seconds_left"], told["silent"]) == (120, 500, 80, False)
@@ -115,7 +115,7 @@ def app_of(settings: Settings) -> FastAPI:
 
 
 def test_overview_of_an_empty_lake(lake: Lake) -> None:
-    now = reading.overview(lake, None, Policy(), silent)
+    now = reading.site_overview(lake, None, Policy(), silent)
     assert now.empty
     assert json.dumps(now.to_dict())
 

@@ -18,7 +18,7 @@ from carsdepo_assets.lake.golden import Golden
 from carsdepo_assets.lake.label_state import trained_at, trained_state
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, read_card
-from carsdepo_assets.orchestration.ui_metadata import short
+from carsdepo_assets.orchestration.ui_metadata import significant
 from carsdepo_assets.registry.ledger import record
 from carsdepo_assets.registry.models import CANDIDATE, versions
 from carsdepo_assets.registry.resources import MlflowTracking
@@ -96,6 +96,6 @@ def test_the_golden_figures_reach_the_registry(lake: Lake, tmp_path: Path) -> No
     [version] = versions(MlflowTracking(home=str(tmp_path)).tracking())
     assert (version.digest, version.aliases) == (new, (CANDIDATE,))
     assert version.figures["map50"] == pytest.approx(1.0)
-    assert said["map50"] == short(version.figures["map50"])  # the registry's in full, the UI's as people read it
+    assert said["map50"] == significant(version.figures["map50"])  # the registry's in full, the UI's as people read it
     assert trained_state(lake) == 14
     assert trained_at(lake) == plan.seen_at

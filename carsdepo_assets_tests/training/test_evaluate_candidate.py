@@ -23,7 +23,7 @@ from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import record
 from carsdepo_assets.scoring.boxes import Detections
 from carsdepo_assets.training.candidates import Candidate, NotReady
-from carsdepo_assets.training.evaluate_candidate import judge, read_figures
+from carsdepo_assets.training.evaluate_candidate import evaluate_candidate, read_figures
 from carsdepo_assets_tests.detectors.rectangles import DarkestRectangle, made_up_model
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 
@@ -78,13 +78,13 @@ def written(lake: Lake, key: str) -> dict[str, Any]:
 @pytest.mark.slow
 def test_without_a_champion_it_says_so(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
     dataset, (blind, _) = tiny_dataset(lake, splits=SPLITS), models
-    judged = judge(lake, candidate(blind, dataset), Policy())
+    judged = evaluate_candidate(lake, candidate(blind, dataset), Policy())
     assert judged.comparison is None
     assert (judged.photographs, judged.boxes, judged.golden, judged.dataset) == (3, 2, 0, dataset)
     assert judged.figures["map50"] == pytest.approx(0.5)  # one of two classes
     assert "Production serves no model yet" in lake.get(judged.report_key).decode()
     promote(lake, blind)
-    again = judge(lake, candidate(blind, dataset), Policy())
+    again = evaluate_candidate(lake, candidate(blind, dataset), Policy())
     assert again.comparison is None
     assert "This is the model in production" in lake.get(again.report_key).decode()
 
@@ -93,7 +93,7 @@ def test_champion_and_challenger_on_the_same_photographs(lake: Lake, models: dic
     dataset, (blind, exact) = tiny_dataset(lake, splits=SPLITS), models
     golden.write(lake, Golden(1, ("test0", "test1", "test2")))
     promote(lake, blind)
-    judged = judge(lake, candidate(exact, dataset), Policy())
+    judged = evaluate_candidate(lake, candidate(exact, dataset), Policy())
     comparison = judged.comparison
     assert comparison is not None
     assert (comparison.champion, comparison.version) == (blind, 7)
@@ -124,9 +124,9 @@ def test_a_longer_golden_set_gives_new_figures_of_both(lake: Lake, models: dict[
     dataset, (blind, exact) = tiny_dataset(lake, splits=SPLITS), models
     promote(lake, blind)
     golden.write(lake, Golden(1, ("test0", "test1", "test2")))
-    first = judge(lake, candidate(exact, dataset), Policy())
+    first = evaluate_candidate(lake, candidate(exact, dataset), Policy())
     golden.write(lake, Golden(2, (*golden.read(lake, 1).images, *(f"test_pool{i}" for i in range(4)))))
-    second = judge(lake, candidate(exact, dataset), Policy())
+    second = evaluate_candidate(lake, candidate(exact, dataset), Policy())
     assert (first.golden, first.photographs, second.golden, second.photographs) == (1, 3, 2, 7)
     assert first.data_version != second.data_version
     assert first.report_key != second.report_key
@@ -141,7 +141,7 @@ def test_a_longer_golden_set_gives_new_figures_of_both(lake: Lake, models: dict[
 def test_what_is_written_is_what_a_list_of_reports_needs(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
     dataset, (blind, exact) = tiny_dataset(lake, splits=SPLITS), models
     promote(lake, blind)
-    judged = judge(lake, candidate(exact, dataset), Policy())
+    judged = evaluate_candidate(lake, candidate(exact, dataset), Policy())
     said = written(lake, judged.report_key)
     assert judged.report_key.startswith("reports/evaluation/")
     assert exact in said["title"]
@@ -157,7 +157,7 @@ def test_figures_are_those_of_this_candidate(lake: Lake, models: dict[str, Darke
     dataset, (blind, exact) = tiny_dataset(lake, splits=SPLITS), models
     with pytest.raises(NotReady, match="materialize `evaluation`"):
         read_figures(lake, candidate(blind, dataset))
-    judge(lake, candidate(blind, dataset), Policy())
+    evaluate_candidate(lake, candidate(blind, dataset), Policy())
     assert read_figures(lake, candidate(blind, dataset))["recall"] == 0.5
     for other in (candidate(exact, dataset), candidate(blind, "another")):
         with pytest.raises(NotReady):
@@ -169,7 +169,7 @@ def test_the_newest_labels_are_the_truth(lake: Lake, models: dict[str, DarkestRe
     old, (_, exact) = tiny_dataset(lake, splits=SPLITS), models
     new = tiny_dataset(lake, version="fedcba9876543210", splits=SPLITS | {"test": 6})
     golden.write(lake, Golden(1, tuple(f"test{i}" for i in range(6))))
-    judged = judge(lake, candidate(exact, old), Policy())
+    judged = evaluate_candidate(lake, candidate(exact, old), Policy())
     assert (judged.dataset, judged.photographs) == (new, 6)
 
 

@@ -28,11 +28,11 @@ NAMES = ["scratch", "dent"]
 HISTORY = [{"epoch": k, "loss": 3 / k, "val_map50": 0.1 * k, "seconds": 1.0} for k in range(1, 6)]
 
 
-def context(truths: list[Truth], detections: list[Detections], threshold: float = 0.4) -> report.ReportInput:
+def context(truths: list[Truth], detections: list[Detections], threshold: float = 0.4) -> report.EvaluationReportInput:
     mistakes = ranked_mistakes(truths, detections, len(NAMES), threshold=threshold, limit=4)
     noise = np.random.default_rng(0)
     by = ["night" if i % 2 else "day" for i in range(len(truths))]
-    return report.ReportInput(
+    return report.EvaluationReportInput(
         evaluation=evaluate(truths, detections, NAMES, threshold=threshold),
         interval=bootstrap_map50(truths, detections, 2, [str(i // 2) for i in range(len(truths))], resamples=50),
         passed=True,
@@ -53,7 +53,7 @@ def context(truths: list[Truth], detections: list[Detections], threshold: float 
 
 
 @pytest.fixture(scope="module")
-def usual() -> report.ReportInput:
+def usual() -> report.EvaluationReportInput:
     return context(*random_images(3, 24))
 
 
@@ -74,7 +74,7 @@ class _Page(HTMLParser):
         self.text += data
 
 
-def test_it_needs_nothing_beside_itself(usual: report.ReportInput) -> None:
+def test_it_needs_nothing_beside_itself(usual: report.EvaluationReportInput) -> None:
     html = report.render_report(usual)
     page = _Page(html)
     assert page.sources
@@ -90,7 +90,7 @@ def test_it_needs_nothing_beside_itself(usual: report.ReportInput) -> None:
             assert b"</svg>" in base64.b64decode(content)
 
 
-def test_it_says_what_it_was_given(usual: report.ReportInput) -> None:
+def test_it_says_what_it_was_given(usual: report.EvaluationReportInput) -> None:
     e, interval = usual.evaluation, usual.interval
     text = _Page(report.render_report(usual)).text
     assert e.map50 is not None
@@ -116,7 +116,7 @@ def test_it_says_what_it_was_given(usual: report.ReportInput) -> None:
     assert [said for said in expected if said not in text] == []
 
 
-def test_a_failed_verdict_is_said(usual: report.ReportInput) -> None:
+def test_a_failed_verdict_is_said(usual: report.EvaluationReportInput) -> None:
     html = report.render_report(replace(usual, passed=False, verdict="mAP@.5 0.010 is under the floor of 0.020"))
     text = _Page(html).text
     assert "Below the floor for registration mAP@.5 0.010 is under the floor of 0.020." in text
@@ -124,7 +124,7 @@ def test_a_failed_verdict_is_said(usual: report.ReportInput) -> None:
     assert '<div class="verdict failed">' in html
 
 
-def test_the_floor_for_registration_is_no_verdict_on_a_release(usual: report.ReportInput) -> None:
+def test_the_floor_for_registration_is_no_verdict_on_a_release(usual: report.EvaluationReportInput) -> None:
     """The page is written before the gate looks: nothing green, and a place for what the gate says later."""
     html = report.render_report(usual)
     assert '<div class="verdict neutral">' in html
@@ -134,7 +134,7 @@ def test_the_floor_for_registration_is_no_verdict_on_a_release(usual: report.Rep
     assert 'class="verdict failed"' not in html
 
 
-def test_foreign_text_is_escaped(usual: report.ReportInput) -> None:
+def test_foreign_text_is_escaped(usual: report.EvaluationReportInput) -> None:
     html = report.render_report(replace(usual, title="<script>alert(1)</script>", facts={"<b>": "<i>&"}))
     assert not {"script", "b", "i"} & set(_Page(html).tags)
     assert "&lt;script&gt;" in html
@@ -165,14 +165,14 @@ def test_edges(truths: list[Truth], detections: list[Detections], said: list[str
     assert "training" not in report.pictures(given)
 
 
-def test_mistakes_without_a_photograph_are_listed(usual: report.ReportInput) -> None:
+def test_mistakes_without_a_photograph_are_listed(usual: report.EvaluationReportInput) -> None:
     page = _Page(report.render_report(replace(usual, images={})))
     assert not [s for s in page.sources if "jpeg" in s]
     assert all(caption(m, NAMES) in page.text for m in usual.mistakes.false_alarms)
     assert "worst_misses" not in report.pictures(replace(usual, images={}))
 
 
-def test_pictures_fit_the_ui(usual: report.ReportInput) -> None:
+def test_pictures_fit_the_ui(usual: report.EvaluationReportInput) -> None:
     """Of noise, the worst that a PNG can meet."""
     noise = np.random.default_rng(0)
     noisy = {i: noise.integers(0, 255, (540, 560, 3), dtype=np.uint8) for i in usual.images}
@@ -193,7 +193,7 @@ def test_pictures_fit_the_ui(usual: report.ReportInput) -> None:
         assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 4, name  # not blank
 
 
-def test_same_input_same_pictures(usual: report.ReportInput) -> None:
+def test_same_input_same_pictures(usual: report.EvaluationReportInput) -> None:
     assert report.pictures(usual) == report.pictures(usual)
     assert report.render_report(usual) == report.render_report(usual)
 

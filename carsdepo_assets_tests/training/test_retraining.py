@@ -19,22 +19,29 @@ from carsdepo_assets.lake.trainings import Outcome, outcomes, record_outcome
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import Fallback, Policy, TrainingPolicy
 from carsdepo_assets.resources import LakeResource, PolicyResource
-from carsdepo_assets.training.retraining import Due, GivenUp, PersonAsked, Situation, asked_by, due
+from carsdepo_assets.training.retraining import (
+    GivenUp,
+    PersonAsked,
+    RetrainingDue,
+    RetrainingInputs,
+    asked_by,
+    retraining_decision,
+)
 from carsdepo_assets.training.sensors import DRIFT_TAG, retrain
 
 RULES = TrainingPolicy(min_new_labels=5, debounce_s=10, max_attempts=2)
-USUAL = Situation(labels=30, trained=20, newest_label_s=60)
+USUAL = RetrainingInputs(labels=30, trained=20, newest_label_s=60)
 NOW = datetime.now(UTC)
 
 
 @pytest.mark.parametrize(
     ("changes", "answer"),
     [
-        ({}, Due(1)),
-        ({"labels": 25}, Due(1)),  # five new: just enough
+        ({}, RetrainingDue(1)),
+        ({"labels": 25}, RetrainingDue(1)),  # five new: just enough
         ({"labels": 24}, "min_new_labels is 5"),
-        ({"labels": 24, "asked_by": "r1"}, Due(1)),  # drift asked: fewer will do
-        ({"labels": 21, "asked_by": "r1"}, Due(1)),
+        ({"labels": 24, "asked_by": "r1"}, RetrainingDue(1)),  # drift asked: fewer will do
+        ({"labels": 21, "asked_by": "r1"}, RetrainingDue(1)),
         ({"labels": 20, "asked_by": "r1"}, "report r1 asks for a retraining: it waits for new labels"),
         ({"labels": 20}, "20 label revisions in the lake, 20 when"),
         ({"labels": 19}, "19 label revisions"),  # trained elsewhere on more: nothing to do here
@@ -42,13 +49,16 @@ NOW = datetime.now(UTC)
         ({"training": True, "asked_by": "r1"}, "under way"),
         ({"ingesting": True}, "being ingested"),
         ({"newest_label_s": 9.9}, "under 10 s old"),
-        ({"newest_label_s": 10.0}, Due(1)),
-        ({"newest_label_s": None}, Due(1)),
+        ({"newest_label_s": 10.0}, RetrainingDue(1)),
+        ({"newest_label_s": None}, RetrainingDue(1)),
         ({"asked_by": "r1", "newest_label_s": 1.0}, "under 10 s old"),
-        ({"attempts": 1}, Due(2)),
-        ({"next": "longer-3"}, Due(1, "longer-3")),
-        ({"next": "longer-3", "labels": 21}, Due(1, "longer-3")),  # the training that it follows was due already
-        ({"next": "longer-3", "attempts": 1}, Due(2, "longer-3")),
+        ({"attempts": 1}, RetrainingDue(2)),
+        ({"next": "longer-3"}, RetrainingDue(1, "longer-3")),
+        (
+            {"next": "longer-3", "labels": 21},
+            RetrainingDue(1, "longer-3"),
+        ),  # the training that it follows was due already
+        ({"next": "longer-3", "attempts": 1}, RetrainingDue(2, "longer-3")),
         ({"next": "longer-3", "training": True}, "under way"),
         ({"next": "longer-3", "ingesting": True}, "being ingested"),
         ({"next": "longer-3", "newest_label_s": 9.9}, "under 10 s old"),
@@ -60,11 +70,11 @@ NOW = datetime.now(UTC)
         ({"next": None, "settled": "ann trained."}, "nothing more is tried. ann trained."),
     ],
 )
-def test_due(changes: dict[str, object], answer: Due | GivenUp | PersonAsked | str) -> None:
+def test_due(changes: dict[str, object], answer: RetrainingDue | GivenUp | PersonAsked | str) -> None:
     def impossible(change: Fallback) -> str | None:
         return "it is what it was" if change.name == "start-afresh" else None
 
-    found = due(replace(USUAL, **changes), RULES, impossible)  # type: ignore[arg-type]
+    found = retraining_decision(replace(USUAL, **changes), RULES, impossible)  # type: ignore[arg-type]
     if isinstance(answer, str):
         assert isinstance(found, str)
         assert answer in found
@@ -84,7 +94,7 @@ def test_runs_without_a_model_are_not_repeated_for_ever(
     next: str, fallback: str | None, said: str, asked: str | None
 ) -> None:
     """They crashed or were killed: another matter than a model under the floor."""
-    found = due(replace(USUAL, next=next, attempts=2, asked_by=asked), RULES)
+    found = retraining_decision(replace(USUAL, next=next, attempts=2, asked_by=asked), RULES)
     assert isinstance(found, GivenUp)
     assert (found.fallback, found.impossible) == (fallback, False)
     assert said in found.reason

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from carsdepo_assets.business.ingest import latest, stray_files
-from carsdepo_assets.business.kpis.model import Evaluated
+from carsdepo_assets.business.kpis.model import ProductionEvaluation
 from carsdepo_assets.business.periods import last_days, past
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
@@ -21,7 +21,7 @@ from carsdepo_assets.registry.ledger import SERVES, Event, events
 
 
 @dataclass(frozen=True)
-class Facts:
+class KpiInputs:
     """Frames of the tables' columns; times in UTC. answers: those of production, without boxes.
 
     models: what production served, change by change, the present one last. changes: the ledger's events.
@@ -38,21 +38,21 @@ class Facts:
     drift: pd.DataFrame
     images: pd.DataFrame
     first_labels: pd.DataFrame
-    models: tuple[Evaluated, ...]
+    models: tuple[ProductionEvaluation, ...]
     changes: tuple[Event, ...]
     label_boxes: Mapping[int, int]
     answer_boxes: Mapping[int, int]
     stray: tuple[str, ...]
 
 
-def gather(lake: Lake, policy: Policy, now: datetime) -> Facts:
+def gather(lake: Lake, policy: Policy, now: datetime) -> KpiInputs:
     answered = lake.read("inferences", ["at", "stage", "digest", "decision", "milliseconds", "threshold", "boxes"])
     answered = answered.filter(pc.equal(answered["stage"], "production"))
     annotations = lake.read("annotations", ["image_id", "created_at", "sequence", "boxes"])
     changes = tuple(e for e in events(lake, "production") if e.action in SERVES and e.at <= now)
     first = "select image_id, min(created_at) as created_at from annotations group by image_id"
     live = 'select * from live_quality qualify row_number() over (partition by day, digest order by "at" desc) = 1'
-    return Facts(
+    return KpiInputs(
         now=now,
         inspections=latest(lake, "inspections"),
         transactions=latest(lake, "transactions"),
@@ -70,29 +70,29 @@ def gather(lake: Lake, policy: Policy, now: datetime) -> Facts:
     )
 
 
-def served_models(lake: Lake, changes: tuple[Event, ...]) -> tuple[Evaluated, ...]:
+def served_models(lake: Lake, changes: tuple[Event, ...]) -> tuple[ProductionEvaluation, ...]:
     """What production served, a step each change: a model that it went back to comes again."""
     reports: dict[str, list[str]] = {}
     for found in lake.list("reports/evaluation"):
         name = PurePosixPath(found.key)
         if name.suffix == ".json":
             reports.setdefault(name.stem.split("-")[0], []).append(found.key)
-    read: dict[str, Evaluated] = {}
+    read: dict[str, ProductionEvaluation] = {}
     for event in changes:
         if event.digest is not None and event.digest not in read:
             read[event.digest] = _evaluated(lake, event.digest, event, reports.get(event.digest, []))
     return tuple(read[event.digest] for event in changes if event.digest is not None)
 
 
-def _evaluated(lake: Lake, digest: str, event: Event, reports: list[str]) -> Evaluated:
+def _evaluated(lake: Lake, digest: str, event: Event, reports: list[str]) -> ProductionEvaluation:
     """The evaluation on the newest golden set; of several on it, the last one made."""
     label = digest[:8] if event.version is None else f"v{event.version}"
     said = [json.loads(lake.get(key)) for key in reports]
     if not said:
         why = f"Model {label} has no evaluation: reports/evaluation holds none of {digest}. Materialize `evaluation`."
-        return Evaluated(digest, label, None, gap=why)
+        return ProductionEvaluation(digest, label, None, gap=why)
     best = max(said, key=lambda one: (one.get("golden", 0), one.get("at", "")))
-    return Evaluated(digest, label, best["evaluation"], golden=best.get("golden", 0))
+    return ProductionEvaluation(digest, label, best["evaluation"], golden=best.get("golden", 0))
 
 
 def _label_boxes(lake: Lake, annotations: pa.Table) -> dict[int, int]:

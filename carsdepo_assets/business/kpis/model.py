@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from carsdepo_assets.business.kpis.base import Kpi, ratio
-from carsdepo_assets.business.periods import Point, Window, last_days, monthly, past
+from carsdepo_assets.business.periods import KpiPeriod, Point, last_days, monthly, past
 from carsdepo_assets.policy import BusinessPolicy
 
 _QUALITY = {
@@ -28,7 +28,7 @@ _LIVE = ("precision", "recall", "f1")
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class ProductionEvaluation:
     """A model that is or was in production. evaluation: None where it has none, and `gap` says so.
 
     golden: version of the golden set that it was scored on; 0: the test split of its dataset.
@@ -41,7 +41,7 @@ class Evaluated:
     golden: int = 0
 
 
-def quality(models: Sequence[Evaluated]) -> list[Kpi]:
+def quality(models: Sequence[ProductionEvaluation]) -> list[Kpi]:
     """Precision, recall, F1, mAP on test photographs: of the last of the models, which production serves now.
 
     n: tp + fp for precision, else the labelled boxes. trend: a step each change of the model.
@@ -70,7 +70,7 @@ def quality(models: Sequence[Evaluated]) -> list[Kpi]:
     return made
 
 
-def live_quality(live: pd.DataFrame, models: Sequence[Evaluated]) -> list[Kpi]:
+def live_quality(live: pd.DataFrame, models: Sequence[ProductionEvaluation]) -> list[Kpi]:
     """Precision, recall and F1 of the answers that met labels since: counts of all days of the present model.
 
     precision = Σ tp / Σ (tp + fp), recall = Σ tp / Σ (tp + fn), F1 = 2 Σ tp / (2 Σ tp + Σ fp + Σ fn). trend: by month,
@@ -203,7 +203,7 @@ def automation_of_answers(answers: pd.DataFrame, policy: BusinessPolicy, now: da
         return ratio(float(rows["decision"].isin(["clear", "damage"]).sum()), len(rows), 100.0), len(rows)
 
     done = past(answers, "at", now)
-    window: Window = last_days(done, "at", policy.window_days)
+    window: KpiPeriod = last_days(done, "at", policy.window_days)
     value, n = share(window.rows)
     return Kpi(
         "automation_answers_pct",

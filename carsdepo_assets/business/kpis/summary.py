@@ -9,13 +9,13 @@ import pandas as pd
 
 from carsdepo_assets.business.kpis import business, model, warnings
 from carsdepo_assets.business.kpis.base import Kpi, judged
-from carsdepo_assets.business.kpis.inputs import Facts
+from carsdepo_assets.business.kpis.inputs import KpiInputs
 from carsdepo_assets.business.kpis.model import DamageType
 from carsdepo_assets.policy import BusinessPolicy, Policy
 
 
 @dataclass(frozen=True)
-class Overview:
+class KpiSummary:
     """notes: what the reader must know and no KPI says. warnings: figures that mislead when they are read alone.
 
     orphans: disputes whose sale is not known. baseline_until: ISO date, the last day before the platform.
@@ -64,7 +64,7 @@ class Overview:
         return " ".join(["; ".join(filter(None, [self.goals_said(), self.gains_said()])) + ".", *self.warnings])
 
 
-def overview(facts: Facts, policy: Policy) -> Overview:
+def kpi_summary(facts: KpiInputs, policy: Policy) -> KpiSummary:
     """Pure: the same facts and policy give the same KPIs."""
     rules, now = policy.business, facts.now
     baseline = baseline_until(facts, rules)
@@ -101,7 +101,7 @@ def overview(facts: Facts, policy: Policy) -> Overview:
     notes += warnings.gains_without_a_model(facts, baseline)
     orphans = facts.disputes[~facts.disputes["transaction_id"].isin(facts.transactions["transaction_id"])]
     kpis_judged = tuple(judged(k, goals) for k in found)
-    return Overview(
+    return KpiSummary(
         kpis_judged,
         model.damage_types(facts.label_boxes, facts.answer_boxes, policy.class_map.names),
         orphans[["dispute_id", "transaction_id", "opened_at", "cause", "file", "line"]],
@@ -111,7 +111,7 @@ def overview(facts: Facts, policy: Policy) -> Overview:
     )
 
 
-def baseline_until(facts: Facts, policy: BusinessPolicy) -> str:
+def baseline_until(facts: KpiInputs, policy: BusinessPolicy) -> str:
     """The policy's day; else the day on which production served its first model, since no earlier gain can be its own
     and the sales of that day were made before it. Without a model everything lies before the platform."""
     if policy.baseline_until is not None:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from carsdepo_assets.business.kpis.base import Kpi
-from carsdepo_assets.business.kpis.inputs import Facts
+from carsdepo_assets.business.kpis.inputs import KpiInputs
 from carsdepo_assets.reporting.invented import INVENTED_FILE
 
 # Automation says how much is decided without a person; these say whether it is decided right, the live one first.
@@ -17,7 +17,7 @@ AUTOMATION = ("automation_pct", "automation_answers_pct")
 ACCURACY = ("precision", "recall")
 
 
-def invented(facts: Facts) -> list[str]:
+def invented(facts: KpiInputs) -> list[str]:
     """One note where rows come from files whose names say that they are invented, with their number."""
     counts = {
         kind: (int(_from_sample(rows).sum()), len(rows))
@@ -40,7 +40,7 @@ def _from_sample(rows: pd.DataFrame) -> pd.Series:
     return rows["file"].map(lambda key: PurePosixPath(str(key)).name.startswith(INVENTED_FILE)).astype(bool)
 
 
-def gains_without_a_model(facts: Facts, baseline_until: str) -> list[str]:
+def gains_without_a_model(facts: KpiInputs, baseline_until: str) -> list[str]:
     """One note where the new period begins before production served any model."""
     if not facts.changes:
         return []

@@ -27,7 +27,7 @@ JPEG_QUALITY = 88
 
 
 @dataclass(frozen=True)
-class Window:
+class DimmedWindow:
     """folder: images/, labels/, manifest.csv. darkened: how many of the photographs."""
 
     folder: Path
@@ -55,7 +55,7 @@ def write_window(
     policy: DataPolicy,
     class_ids: Mapping[str, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Window:
+) -> DimmedWindow:
     """Writes at most `photographs` of source/images, whole groups in seeded order, `dark_share` of the groups darkened.
 
     Those left as they are keep their bytes. Labels are copied where there are any. Files that cannot be decoded are
@@ -110,7 +110,7 @@ def write_window(
             if progress is not None:
                 progress(count, min(photographs, len(files)))
     (target / "manifest.csv").write_text(sheet.getvalue())
-    return Window(target, count, dark)
+    return DimmedWindow(target, count, dark)
 
 
 def _translated(label: Path, class_ids: Mapping[str, int]) -> bytes:

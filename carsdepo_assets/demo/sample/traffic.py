@@ -36,7 +36,7 @@ _APP_SHARE = {"day": 0.5, "overcast": 0.5, "dusk": 0.8, "night": 0.95}
 
 
 @dataclass(frozen=True)
-class Window:
+class TrafficWindow:
     """One day of traffic. lights: shares of cars by light."""
 
     name: str
@@ -50,12 +50,12 @@ class Window:
         return json.dumps(asdict(self) | {"day": self.day.isoformat()}, sort_keys=True)
 
 
-WINDOWS: dict[str, Window] = {
+WINDOWS: dict[str, TrafficWindow] = {
     window.name: window
     for window in (
-        Window("usual", date(2026, 5, 4), 21, INTAKE_MIX),
-        Window("evening", date(2026, 5, 5), 24, {"day": 0.53, "overcast": 0.35, "night": 0.12}),
-        Window("night", date(2026, 5, 6), 33, {"day": 0.30, "overcast": 0.17, "dusk": 0.03, "night": 0.50}),
+        TrafficWindow("usual", date(2026, 5, 4), 21, INTAKE_MIX),
+        TrafficWindow("evening", date(2026, 5, 5), 24, {"day": 0.53, "overcast": 0.35, "night": 0.12}),
+        TrafficWindow("night", date(2026, 5, 6), 33, {"day": 0.30, "overcast": 0.17, "dusk": 0.03, "night": 0.50}),
     )
 }
 

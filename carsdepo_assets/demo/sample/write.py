@@ -30,7 +30,7 @@ _DATETIME_ORIGINAL, _OFFSET_ORIGINAL = 0x9003, 0x9011
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenSample:
     """What write_sample has made. files: names under images/, in order."""
 
     folder: Path
@@ -65,7 +65,7 @@ def write_sample(
     workers: int = 2,
     day: date | None = None,
     progress: Progress | None = None,
-) -> Written:
+) -> WrittenSample:
     """Writes images/*.jpg, labels/*.txt (YOLO; empty: no damage), manifest.csv and scenes.json under the folder.
 
     lights: one light, or shares by name (None: the usual mix). workers: how many cars are rendered at a time, by
@@ -100,7 +100,7 @@ def write_sample(
     writer.writerows(rows)
     (folder / "manifest.csv").write_text(sheet.getvalue())
     (folder / "scenes.json").write_text(json.dumps({"seed": seed, "cars": scenes}) + "\n")
-    return Written(folder, tuple(r["file"] for r in rows), len(planned), boxes, clean)
+    return WrittenSample(folder, tuple(r["file"] for r in rows), len(planned), boxes, clean)
 
 
 def _on(day: date | None, car: Car) -> Car:

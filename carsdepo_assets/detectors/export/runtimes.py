@@ -30,7 +30,7 @@ from carsdepo_assets.detectors.export.export_card import (
     read_export,
     reason_of,
 )
-from carsdepo_assets.detectors.postprocess import MAX_BOXES, check_image, suppressed_head, to_image_frame
+from carsdepo_assets.detectors.postprocess import MAX_BOXES, boxes_of_head, check_image, to_image_frame
 from carsdepo_assets.detectors.yolov8.detector import NMS_IOU
 from carsdepo_assets.imaging.resize import letterbox
 from carsdepo_assets.lake.lake import Lake
@@ -147,7 +147,7 @@ class GraphPredictor:
 
 
 def _read_yolo(outputs: list[np.ndarray], min_score: float) -> Found:
-    return suppressed_head(outputs[0][0], min_score, NMS_IOU, MAX_BOXES)
+    return boxes_of_head(outputs[0][0], min_score, NMS_IOU, MAX_BOXES)
 
 
 def _read_faster_rcnn(outputs: list[np.ndarray], min_score: float) -> Found:

@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Sample:
+class FeatureSample:
     """Photographs, one entry each in every array of length n.
 
     features: by name; numbers (n,) float for ordered ones, texts or None (n,) object for the others. None: not said.

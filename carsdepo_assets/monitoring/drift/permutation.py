@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from carsdepo_assets.monitoring.drift.feature_sample import Sample
+from carsdepo_assets.monitoring.drift.feature_sample import FeatureSample
 from carsdepo_assets.monitoring.drift.histograms import Bins, grouped_counts
 
 _MANY = 2000  # groups on both sides from which on a sum over shuffled ones is taken as normal
@@ -28,7 +28,7 @@ _FINEST = 0.01  # share of photographs: finer differences than those of such a l
 _CELLS_AT_ONCE = 2**23  # resamples x groups
 
 
-class Comparison:
+class HistogramComparison:
     """Two samples over common bins.
 
     reference, window: histograms of all features one after the other, (B,); each feature's part sums to 1.
@@ -37,7 +37,9 @@ class Comparison:
     parts: where each feature's bins lie.
     """
 
-    def __init__(self, reference: Sample, window: Sample, bins: Sequence[Bins], resamples: int, seed: int) -> None:
+    def __init__(
+        self, reference: FeatureSample, window: FeatureSample, bins: Sequence[Bins], resamples: int, seed: int
+    ) -> None:
         self.bins = list(bins)
         widths = [len(b) for b in self.bins]
         starts = np.cumsum([0, *widths[:-1]])
@@ -117,7 +119,7 @@ class _Groups:
         self.effective = float(self.mass.sum() ** 2 / (self.mass**2).sum())  # Kish 1965: (sum m)^2 / sum m^2
 
     @classmethod
-    def of(cls, sample: Sample, bins: Sequence[Bins], codes: Sequence[np.ndarray]) -> _Groups:
+    def of(cls, sample: FeatureSample, bins: Sequence[Bins], codes: Sequence[np.ndarray]) -> _Groups:
         there = codes[0] >= 0
         names = np.asarray(sample.groups, dtype=str)[there]
         weights = np.ones(len(names)) if sample.weights is None else np.asarray(sample.weights, float)[there]

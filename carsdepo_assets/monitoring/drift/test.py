@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from carsdepo_assets.monitoring.drift.feature_sample import Sample
+from carsdepo_assets.monitoring.drift.feature_sample import FeatureSample
 from carsdepo_assets.monitoring.drift.histograms import Bins, distinct, ordered_bins, unordered_bins
-from carsdepo_assets.monitoring.drift.permutation import Comparison
+from carsdepo_assets.monitoring.drift.permutation import HistogramComparison
 from carsdepo_assets.policy import MonitoringPolicy
 
 LEVEL = 0.95  # of the intervals
@@ -97,7 +97,7 @@ def band(found: Drift, policy: MonitoringPolicy) -> str:
     return "middle" if found.drift < policy.other_world else "high"
 
 
-def measure(reference: Sample | None, window: Sample, policy: MonitoringPolicy, seed: int = 0) -> Drift:
+def measure(reference: FeatureSample | None, window: FeatureSample, policy: MonitoringPolicy, seed: int = 0) -> Drift:
     """The three steps. Data that cannot be compared raises nothing: computed is False then, with the reason.
 
     1. Is it there? Each feature's statistic, standardized by its null (resampling.py); detected when the maximum over
@@ -124,7 +124,7 @@ def measure(reference: Sample | None, window: Sample, policy: MonitoringPolicy, 
     if not cuts:
         said = "; ".join(f"{name}: {why}" for name, why in left_out.items())
         return Drift(computed=False, reason=f"No feature can be compared: {said}", **known)  # type: ignore[arg-type]
-    compared = Comparison(reference, window, cuts, policy.resamples, seed)
+    compared = HistogramComparison(reference, window, cuts, policy.resamples, seed)
     features = _features(compared, reference, window, policy)
     found = Drift(
         computed=True,
@@ -140,7 +140,7 @@ def measure(reference: Sample | None, window: Sample, policy: MonitoringPolicy, 
     return _explained(found, compared, reference, window) if found.detected else found
 
 
-def _problem(reference: Sample | None, window: Sample, policy: MonitoringPolicy) -> str | None:
+def _problem(reference: FeatureSample | None, window: FeatureSample, policy: MonitoringPolicy) -> str | None:
     least = policy.min_photographs
     if reference is None:
         return "There is no reference of the model that answered: materialize `reference_profile`."
@@ -157,7 +157,9 @@ def _problem(reference: Sample | None, window: Sample, policy: MonitoringPolicy)
     return f"The window has no {', '.join(missing)}: what was not measured is unknown." if missing else None
 
 
-def _cuts(reference: Sample, window: Sample, policy: MonitoringPolicy) -> tuple[list[Bins], dict[str, str]]:
+def _cuts(
+    reference: FeatureSample, window: FeatureSample, policy: MonitoringPolicy
+) -> tuple[list[Bins], dict[str, str]]:
     """Bins of the features that can be compared, and why the others cannot."""
     cuts: list[Bins] = []
     left_out: dict[str, str] = {}
@@ -180,7 +182,9 @@ def _cuts(reference: Sample, window: Sample, policy: MonitoringPolicy) -> tuple[
     return cuts, left_out
 
 
-def _features(compared: Comparison, reference: Sample, window: Sample, policy: MonitoringPolicy) -> list[FeatureDrift]:
+def _features(
+    compared: HistogramComparison, reference: FeatureSample, window: FeatureSample, policy: MonitoringPolicy
+) -> list[FeatureDrift]:
     statistics, chance = compared.statistics()
     largest = np.sort(chance.max(axis=1))
     reached = len(largest) - np.searchsorted(largest, statistics, side="left")
@@ -214,7 +218,7 @@ def _features(compared: Comparison, reference: Sample, window: Sample, policy: M
     return made
 
 
-def _explained(found: Drift, compared: Comparison, reference: Sample, window: Sample) -> Drift:
+def _explained(found: Drift, compared: HistogramComparison, reference: FeatureSample, window: FeatureSample) -> Drift:
     """With the worst feature, and what the photographs that drifted in it have in common."""
     worst = found.features[0]
     names = [cut.name for cut in compared.bins]
@@ -247,7 +251,7 @@ def _distance(reference: np.ndarray, window: np.ndarray) -> np.ndarray:
     return np.nan_to_num(np.abs(window - middle) / max(high - low, 1e-9))
 
 
-def _sources(reference: Sample, window: Sample, share: np.ndarray) -> tuple[SourceShare, ...]:
+def _sources(reference: FeatureSample, window: FeatureSample, share: np.ndarray) -> tuple[SourceShare, ...]:
     """Every value of every attribute, the most over-represented first."""
     made = []
     for attribute, values in window.sources.items():
@@ -274,7 +278,7 @@ def _sources(reference: Sample, window: Sample, share: np.ndarray) -> tuple[Sour
     return tuple(sorted(made, key=lambda s: (-s.excess, -s.drifted, s.attribute, s.value)))
 
 
-def _shares(reference: Sample, attribute: str) -> dict[str, float] | None:
+def _shares(reference: FeatureSample, attribute: str) -> dict[str, float] | None:
     """{value: share of the reference that states the attribute}; None where less than _SAID of it does."""
     values = [v for v in reference.sources.get(attribute, ()) if v is not None]
     if len(values) < _SAID * len(reference) or not values:

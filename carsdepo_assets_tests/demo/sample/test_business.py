@@ -12,7 +12,7 @@ import pytest
 from carsdepo_assets.business.contracts import CONTRACTS, KINDS
 from carsdepo_assets.business.ingest import ingest
 from carsdepo_assets.business.kpis.inputs import gather
-from carsdepo_assets.business.kpis.summary import Overview, overview
+from carsdepo_assets.business.kpis.summary import KpiSummary, kpi_summary
 from carsdepo_assets.demo.sample.business import BusinessSample, business_sample, write_business
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import BusinessPolicy, Policy
@@ -22,12 +22,12 @@ RULES = Policy(business=BusinessPolicy(baseline_until="2026-06-30"))
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, BusinessSample, Overview]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, BusinessSample, KpiSummary]:
     lake = Lake.open(tmp_path_factory.mktemp("lake"))
     sample = write_business(lambda key, data: lake.put(f"raw/business/{key}", data))
     for kind in KINDS:
         ingest(lake, kind, Policy(), NOW)
-    return lake, sample, overview(gather(lake, RULES, NOW), RULES)
+    return lake, sample, kpi_summary(gather(lake, RULES, NOW), RULES)
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_twelve_months_of_each_in_the_contracts_columns() -> None:
 
 
 @pytest.mark.slow
-def test_sound_rows_come_in_and_dirty_ones_do_not(made: tuple[Lake, BusinessSample, Overview]) -> None:
+def test_sound_rows_come_in_and_dirty_ones_do_not(made: tuple[Lake, BusinessSample, KpiSummary]) -> None:
     lake, sample, found = made
     for kind in KINDS:
         ids = set(lake.read(kind, [CONTRACTS[kind].id])[CONTRACTS[kind].id].to_pylist())
@@ -59,7 +59,7 @@ def test_sound_rows_come_in_and_dirty_ones_do_not(made: tuple[Lake, BusinessSamp
 
 
 @pytest.mark.slow
-def test_the_story_shows_in_the_kpis(made: tuple[Lake, BusinessSample, Overview]) -> None:
+def test_the_story_shows_in_the_kpis(made: tuple[Lake, BusinessSample, KpiSummary]) -> None:
     """Better since July, worse in October, best in November; one goal is missed."""
     _, _, found = made
     verdicts = {k.name: k.verdict for k in found.kpis if k.group == "business"}
