@@ -5,7 +5,7 @@ BIN := .venv/bin
 export DAGSTER_DISABLE_TELEMETRY := yes
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: setup demo dev lint check test test-slow test-all bench soak lock clean
+.PHONY: setup demo dev lint check test test-slow test-all bench soak lock docs docs-lock clean
 
 .venv/.installed: requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11, or make PYTHON=/path/to/python3.11"; exit 1; }
@@ -52,6 +52,19 @@ soak: setup
 
 lock: setup
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe --extra dev -o requirements.lock pyproject.toml
+
+# The site needs packages that nothing else does, so they have a lock of their own.
+.venv/.docs-installed: docs/requirements.lock .venv/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r docs/requirements.lock 2> >(grep -v '^WARNING: Location' >&2)
+	touch $@
+
+docs: .venv/.docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "Open build/site/index.html."
+
+docs-lock: setup
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'], sep='\n')" | \
+	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe --no-header --constraint requirements.lock -o docs/requirements.lock -
 
 clean:
 	rm -rf .venv .carsdepo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

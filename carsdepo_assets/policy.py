@@ -1,28 +1,37 @@
-"""Every threshold that the business sets, typed, with its unit; policy_layers.py puts `carsdepo.toml` files over it."""
+"""The policy: every threshold that the business sets, as a typed value with its unit, its meaning and its default.
+
+`carsdepo.toml` files override the defaults (see policy_layers.py). The meanings are printed by `carsdepo policy show`
+and by the generated policy reference of the documentation. The training section is in policy_training.py.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from datetime import date
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from carsdepo_assets.policy_training import Fallback as Fallback
+from carsdepo_assets.policy_training import Longer as Longer
+from carsdepo_assets.policy_training import OtherDetector as OtherDetector
+from carsdepo_assets.policy_training import OtherStart as OtherStart
+from carsdepo_assets.policy_training import TrainingPolicy
+from carsdepo_assets.policy_values import Count, NotNegative, PolicySection, Positive, Share, policy_value
 
 
 class PolicyError(ValueError):
-    """The policy file cannot be read or says something that the policy does not know."""
+    """A policy file cannot be read, or it holds a key or a value that the policy does not allow."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class ClassMap(PolicySection):
+    """The damage classes. A class's id is its position in the list; a new version only appends, it never renumbers."""
 
-
-class ClassMap(_Section):
-    """Class ids by position. A new version appends; it never renumbers."""
-
-    version: int = Field(1, description="of the list below")
-    names: tuple[str, ...] = Field(("scratch", "dent"), min_length=1, description="of the classes, by their ids")
+    version: int = policy_value(1, "", "Version of the list of classes.")
+    names: tuple[str, ...] = policy_value(
+        ("scratch", "dent"), "", "Names of the classes, in the order of their ids.", min_length=1
+    )
 
     @field_validator("names")
     @classmethod
@@ -32,32 +41,53 @@ class ClassMap(_Section):
         return names
 
 
-class DataPolicy(_Section):
-    batch_max_images: int = Field(2000, ge=1, description="photographs: a batch closes at this size")
-    batch_max_age_s: float = Field(20.0, ge=0, description="seconds: a batch closes when its newest file is this old")
-    label_wait_s: float = Field(3600.0, ge=0, description="seconds a label waits for its photograph")
-    longest_side_px: int = Field(1280, ge=64, description="pixels: longest side of a processed image")
-    jpeg_quality: int = Field(90, ge=50, le=100, description="of processed images, as JPEG counts it")
-    max_bytes: int = Field(64 * 2**20, ge=1, description="bytes: larger files go to quarantine unread")
-    recheck_bytes: int = Field(
-        2**30, ge=1, description="bytes: files whose time alone changed that a tick hashes again; the rest waits for it"
+class DataPolicy(PolicySection):
+    """How uploads are batched, checked and processed."""
+
+    batch_max_images: Count = policy_value(2000, "photographs", "A batch of uploads closes when it holds this many.")
+    batch_max_age_s: NotNegative = policy_value(
+        20.0, "seconds", "A batch of uploads closes when its newest file is this old."
     )
-    max_pixels: int = Field(80_000_000, ge=1, description="pixels: larger headers go to quarantine undecoded")
-    min_side_px: int = Field(32, ge=1, description="pixels: smaller photographs go to quarantine")
-    duplicate_hamming: int = Field(
-        4, ge=0, le=64, description="bits of 64: perceptual hashes this near may be one scene"
+    label_wait_s: NotNegative = policy_value(
+        3600.0, "seconds", "A label file waits this long for its photograph, then it goes to quarantine."
     )
-    max_group: int = Field(200, ge=1, description="photographs: near-duplicates never chain beyond this")
-    max_quarantined_share: float = Field(0.5, ge=0, le=1, description="share: a batch above it blocks what follows")
-    max_black_share: float = Field(0.5, ge=0, le=1, description="share of all-black photographs: above it blocks")
+    longest_side_px: int = policy_value(1280, "pixels", "Longest side of a processed image.", ge=64)
+    jpeg_quality: int = policy_value(90, "JPEG quality", "Quality of processed images.", ge=50, le=100)
+    max_bytes: Count = policy_value(64 * 2**20, "bytes", "Larger files go to quarantine without being read.")
+    recheck_bytes: Count = policy_value(
+        2**30,
+        "bytes",
+        "Of files whose modification time alone changed, one sensor tick hashes at most this much again; the rest "
+        "waits for the next tick.",
+    )
+    max_pixels: Count = policy_value(80_000_000, "pixels", "Larger photographs go to quarantine without being decoded.")
+    min_side_px: Count = policy_value(32, "pixels", "Photographs with a shorter side go to quarantine.")
+    duplicate_hamming: int = policy_value(
+        4, "bits of 64", "Photographs whose perceptual hashes differ by at most this may show one scene.", ge=0, le=64
+    )
+    max_group: Count = policy_value(200, "photographs", "A group of near-duplicates never grows beyond this.")
+    max_quarantined_share: Share = policy_value(
+        0.5, "share", "A batch with a larger share in quarantine stops: nothing after it runs."
+    )
+    max_black_share: Share = policy_value(
+        0.5, "share", "A batch with a larger share of all-black photographs stops: nothing after it runs."
+    )
 
 
-class SplitPolicy(_Section):
-    """Shares of groups; a group is hashed once and stays."""
+class SplitPolicy(PolicySection):
+    """Shares of the dataset's splits. A group is assigned once, by a hash of its name, and stays in its split."""
 
-    train: float = Field(0.7, gt=0, lt=1, description="share of groups that models are trained on")
-    val: float = Field(0.15, gt=0, lt=1, description="share of groups by which a training chooses; the rest is test")
-    salt: str = Field("carsdepo-1", description="hashed with the group's name; another one makes other splits")
+    train: float = policy_value(0.7, "share of groups", "Groups that models are trained on.", gt=0, lt=1)
+    val: float = policy_value(
+        0.15,
+        "share of groups",
+        "Groups by which a training chooses its best weights; the rest is the test split.",
+        gt=0,
+        lt=1,
+    )
+    salt: str = policy_value(
+        "carsdepo-1", "", "Hashed together with the group's name; another salt gives other splits."
+    )
 
     @model_validator(mode="after")
     def _room_for_test(self) -> SplitPolicy:
@@ -66,211 +96,158 @@ class SplitPolicy(_Section):
         return self
 
 
-class Longer(_Section):
-    """The same training for longer: steps, minutes and epochs, whichever the recipe sets, times `factor`."""
+class EvaluationPolicy(PolicySection):
+    """How detections are scored against labels."""
 
-    change: Literal["longer"] = "longer"
-    factor: float = Field(3.0, gt=1, description="times as long")
-
-    @property
-    def name(self) -> str:
-        return f"longer-{self.factor:g}"
-
-
-class OtherStart(_Section):
-    """The same training from other initial weights."""
-
-    change: Literal["start"] = "start"
-    init: Literal["afresh", "scratch", "imagenet", "yolov8n"] = Field(
-        "afresh",
-        description="afresh: as a first model of the family starts, not from the champion; scratch: random weights; "
-        "imagenet: faster_rcnn's packaged backbone; yolov8n: the file weights/yolov8n.pt",
+    iou: float = policy_value(
+        0.5, "IoU", "A detection that overlaps a labelled damage by at least this counts as finding it.", gt=0, lt=1
     )
-
-    @property
-    def name(self) -> str:
-        return f"start-{self.init}"
+    max_detections: Count = policy_value(100, "detections", "The best ones of a photograph, which alone are scored.")
+    floor_map50: Share = policy_value(0.02, "mAP@.5", "A model below this is not registered as a candidate.")
 
 
-class OtherDetector(_Section):
-    """A training of another family, started as a first model of it."""
+class GatePolicy(PolicySection):
+    """When a new model (the challenger) may replace the one in production (the champion).
 
-    change: Literal["detector"] = "detector"
-    detector: Literal["yolov8n", "faster_rcnn"]
+    Tolerances are differences of figures between 0 and 1: 0.02 is two points.
+    """
 
-    @property
-    def name(self) -> str:
-        return f"detector-{self.detector}"
-
-
-# What a training under the floor is followed by; `name` is unique for what the change says.
-Fallback = Annotated[Longer | OtherStart | OtherDetector, Field(discriminator="change")]
-
-
-class TrainingPolicy(_Section):
-    """auto, fallbacks: `experiments/recipes.py` and `training/retraining.py` say how they are applied."""
-
-    detector: Literal["auto", "yolov8n", "faster_rcnn"] = Field(
-        "auto",
-        description="auto: the family of the champion; for a first model faster_rcnn where the mix is real and "
-        "weights/yolov8n.pt is not there, else yolov8n",
-    )
-    auto_real_share: float = Field(
-        0.5,
-        ge=0,
-        lt=1,
-        description="share of the training photographs whose labels are no renderer's: above it the mix is real",
-    )
-    fallbacks: tuple[Fallback, ...] = Field(
-        (Longer(), OtherStart(), OtherDetector(detector="faster_rcnn"), OtherDetector(detector="yolov8n")),
-        description="changes of the recipe, in this order, after a training whose model is under "
-        "evaluation.floor_map50; each once for a state of the labels, those that change nothing are skipped; "
-        "then a person is asked",
-    )
-    steps: int | None = Field(
-        None, ge=1, description="optimizer steps of a training; None: as many as fit into `minutes`"
-    )
-    minutes: float = Field(2.5, gt=0, description="minutes: a training's budget of wall time")
-    cap_minutes: float = Field(
-        120.0,
-        gt=0,
-        description="minutes: wall time after which a training planned in steps is stopped, where the run names none",
-    )
-    progress_every_s: float = Field(
-        3.0, gt=0, description="seconds between two writings of a running training's progress to the lake"
-    )
-    log_every_s: float = Field(
-        15.0, gt=0, description="seconds between two lines on a running training in its run's log, and MLflow points"
-    )
-    silent_after_s: float = Field(
-        60.0, gt=0, description="seconds without a sign of life after which a training is taken for gone"
-    )
-    debounce_s: float = Field(10.0, ge=0, description="seconds without new labels before a retraining starts")
-    min_new_labels: int = Field(1, ge=1, description="label revisions: fewer do not start a retraining")
-    max_attempts: int = Field(
-        3,
-        ge=1,
-        description="runs that end without a judged model, for one recipe and one state of the labels, before "
-        "`retrain` gives that recipe up; models under the floor are no such runs: see fallbacks",
-    )
-    from_champion: bool = Field(
-        True,
-        description="start from the weights of the model in production; false: its family and input size alone follow",
-    )
-    retrain_minutes: float | None = Field(
-        None, gt=0, description="minutes: a training that starts from the champion; None: as `minutes`"
-    )
-    seed: int = Field(0, description="of the weights, the order of photographs and their augmentation")
-
-    @field_validator("fallbacks")
-    @classmethod
-    def _each_once(cls, value: tuple[Fallback, ...]) -> tuple[Fallback, ...]:
-        names = [change.name for change in value]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"{', '.join(twice)} comes twice: each change is tried once for a state of the labels")
-        return value
-
-
-class EvaluationPolicy(_Section):
-    iou: float = Field(0.5, gt=0, lt=1, description="overlap from which a detection counts as the labelled damage")
-    max_detections: int = Field(100, ge=1, description="detections of one photograph that count, the best ones")
-    floor_map50: float = Field(
-        0.02, ge=0, le=1, description="mAP@.5 under which a model is not registered as a candidate"
-    )
-
-
-class GatePolicy(_Section):
-    """When a challenger may replace the champion; every tolerance is in points of 0..1."""
-
-    mode: Literal["interval", "point"] = Field(
+    mode: Literal["interval", "point"] = policy_value(
         "interval",
-        description="interval: the bootstrap interval of the difference decides; point: its middle, for small data",
+        "",
+        "interval: the bootstrap interval of the difference decides; point: its middle decides, for small data.",
     )
-    level: float = Field(0.95, gt=0.5, lt=1, description="of the paired bootstrap's interval")
-    resamples: int = Field(1000, ge=100, description="bootstrap samples of groups")
-    map50_tolerance: float = Field(
-        0.02, ge=0, description="of 1: not worse means overall mAP@.5 at or above the champion's less this"
+    level: float = policy_value(0.95, "share", "Confidence level of the paired bootstrap's interval.", gt=0.5, lt=1)
+    resamples: int = policy_value(1000, "resamples", "Bootstrap samples of groups.", ge=100)
+    map50_tolerance: NotNegative = policy_value(
+        0.02, "mAP@.5", "The challenger's overall mAP@.5 may lie this far below the champion's."
     )
-    recall_tolerance: float = Field(
-        0.03, ge=0, description="of 1: recall that a class may not lose significantly, at equal false alarms"
+    recall_tolerance: NotNegative = policy_value(
+        0.03, "recall", "A class may not lose significantly more than this, at equal false alarms."
     )
-    precision_tolerance: float = Field(
-        0.05, ge=0, description="of 1: precision that a class may not lose significantly, at equal false alarms"
+    precision_tolerance: NotNegative = policy_value(
+        0.05, "precision", "A class may not lose significantly more than this, at equal false alarms."
     )
-    footing_false_alarms: float = Field(
+    footing_false_alarms: Positive = policy_value(
         0.125,
+        "false alarms per photograph",
+        "The rate at which recall and precision of the classes are compared; a higher one where both models give more "
+        "false alarms at their own thresholds.",
+    )
+    floor_map50: Share = policy_value(0.05, "mAP@.5", "No model below this goes to production.")
+    floor_recall: Share = policy_value(0.02, "recall", "No model with a class below this goes to production.")
+    slice_min_boxes: Count = policy_value(
+        300, "boxes", "A slice of the test set (light, camera) with fewer boxes cannot block a promotion."
+    )
+    slice_harm: NotNegative = policy_value(0.05, "mAP@.5", "A slice may not lose significantly more than this.")
+    veto_min_groups: int = policy_value(
+        10, "cars", "A class or slice whose boxes are of fewer cars cannot block: chance would decide.", ge=2
+    )
+    latency_p95_ms: Positive = policy_value(
+        2000.0, "milliseconds", "Highest 95th percentile of the time for one photograph over HTTP at staging."
+    )
+    parity_share: float = policy_value(
+        0.98,
+        "share of boxes",
+        "The exported model must give back at least this share of the weights' detections.",
         gt=0,
-        description="false alarms a photograph at which recall and precision of the classes are compared at least; "
-        "more where both models give more at their own thresholds",
+        le=1,
     )
-    floor_map50: float = Field(0.05, ge=0, le=1, description="mAP@.5 under which nothing goes to production")
-    floor_recall: float = Field(0.02, ge=0, le=1, description="recall of each class under which nothing goes live")
-    slice_min_boxes: int = Field(300, ge=1, description="boxes: smaller slices (light, camera) have no veto")
-    slice_harm: float = Field(0.05, ge=0, description="of 1: mAP@.5 that a slice may not lose significantly")
-    veto_min_groups: int = Field(
-        10, ge=2, description="cars: a class or slice whose boxes are of fewer has no veto, as chance would decide"
+
+
+class ReleasePolicy(PolicySection):
+    """How a model goes to staging and to production."""
+
+    approval: Literal["automatic", "person"] = policy_value(
+        "automatic", "", "Who promotes a model that passed the gate: the machine by itself, or a person."
     )
-    latency_p95_ms: float = Field(2000.0, gt=0, description="milliseconds for one photograph over HTTP at staging")
-    parity_share: float = Field(0.98, gt=0, le=1, description="share of boxes that the export must give back")
+    wait_s: Positive = policy_value(60.0, "seconds", "How long a release waits for a service to serve the new model.")
+    validation_photographs: Count = policy_value(16, "photographs", "Real requests that staging must answer correctly.")
 
 
-class ReleasePolicy(_Section):
-    approval: Literal["automatic", "person"] = Field("automatic", description="who promotes after the gate")
-    wait_s: float = Field(60.0, gt=0, description="seconds that a release waits for a service to serve the digest")
-    validation_photographs: int = Field(16, ge=1, description="real requests that staging must answer right")
+class InferencePolicy(PolicySection):
+    """What the inspection service accepts, how it answers and what it keeps."""
 
-
-class InferencePolicy(_Section):
-    runtime: Literal["auto", "onnxruntime", "openvino", "torch"] = Field(
-        "auto", description="auto: the fastest of those whose export is on par"
+    runtime: Literal["auto", "onnxruntime", "openvino", "torch"] = policy_value(
+        "auto", "", "What executes the model. auto: the fastest whose export agrees with the weights."
     )
-    max_photographs: int = Field(16, ge=1, description="photographs in one request")
-    max_request_bytes: int = Field(64 * 2**20, ge=1, description="bytes: larger requests are refused")
-    max_photograph_bytes: int = Field(16 * 2**20, ge=1, description="bytes: larger photographs are refused")
-    max_pixels: int = Field(50_000_000, ge=1, description="pixels: larger photographs are refused")
-    unsure_share: float = Field(
-        0.6, ge=0, le=1, description="a best score from this share of the threshold up to it: a person must look"
+    max_photographs: Count = policy_value(16, "photographs", "Most photographs in one request.")
+    max_request_bytes: Count = policy_value(64 * 2**20, "bytes", "Larger requests are refused.")
+    max_photograph_bytes: Count = policy_value(16 * 2**20, "bytes", "Larger photographs are refused.")
+    max_pixels: Count = policy_value(50_000_000, "pixels", "Larger photographs are refused.")
+    unsure_share: Share = policy_value(
+        0.6,
+        "share of the threshold",
+        "An answer whose best score lies between this share of the threshold and the threshold is marked for a person "
+        "to look at.",
     )
-    keep_photographs: bool = Field(True, description="store what was sent, for labelling; erase with `forget`")
-    segment_lines: int = Field(500, ge=1, description="answers: a capture segment closes at this size")
-    segment_age_s: float = Field(5.0, gt=0, description="seconds: or at this age")
+    keep_photographs: bool = policy_value(
+        True, "", "Whether photographs that were sent are stored, so that they can be labelled."
+    )
+    segment_lines: Count = policy_value(500, "answers", "A file of captured answers closes at this size.")
+    segment_age_s: Positive = policy_value(5.0, "seconds", "A file of captured answers closes at this age.")
 
 
-class MonitoringPolicy(_Section):
-    """Bands are half open: (0, retrain_below) retrain, [retrain_below, other_world) a person approves, then no more."""
+class MonitoringPolicy(PolicySection):
+    """When drift is measured, and what follows from how much there is.
 
-    window_hours: float = Field(24.0, gt=0, description="hours of answers that one drift report looks at")
-    min_photographs: int = Field(50, ge=1, description="photographs: fewer are too few to tell")
-    min_groups: int = Field(10, ge=2, description="cars: photographs of fewer are too few to tell")
-    alpha: float = Field(0.01, gt=0, lt=1, description="family-wise: share of windows without drift that may alarm")
-    resamples: int = Field(1000, ge=200, description="samples of groups for the null and the intervals")
-    bins: int = Field(10, ge=2, description="bins of a feature at the reference's quantiles")
-    retrain_below: float = Field(0.05, gt=0, lt=1, description="share of the traffic: less drift retrains by itself")
-    other_world: float = Field(0.08, gt=0, le=1, description="share of the traffic: from here on no retraining")
-    queue_size: int = Field(120, ge=1, description="photographs of one labelling queue")
-    missing_rise: float = Field(
-        0.1, ge=0, le=1, description="share of photographs by which a missing camera, region, source or time must rise"
+    Drift below `retrain_below` retrains by itself; from there to `no_retraining_from` it retrains and a person must
+    approve the promotion; from `no_retraining_from` on nothing is retrained by itself.
+    """
+
+    window_hours: Positive = policy_value(24.0, "hours", "Period of answers that one drift report looks at.")
+    min_photographs: Count = policy_value(50, "photographs", "With fewer in the period, drift is not measured.")
+    min_groups: int = policy_value(
+        10, "cars", "With photographs of fewer cars in the period, drift is not measured.", ge=2
     )
-    measure_every_s: float = Field(3600.0, ge=0, description="seconds between two drift reports that nobody asked for")
-    reference_answers: int = Field(
-        2000, ge=50, description="photographs on which a model's own answers are taken for its reference"
+    alpha: float = policy_value(
+        0.01, "share", "Share of periods without drift in which drift is reported by chance (family-wise).", gt=0, lt=1
     )
-    queue_in_reference: Literal["excluded", "weighted"] = Field(
+    resamples: int = policy_value(
+        1000, "resamples", "Samples of groups for the null distribution and the intervals.", ge=200
+    )
+    bins: int = policy_value(10, "bins", "Bins of a feature's histogram, cut at the reference's quantiles.", ge=2)
+    retrain_below: float = policy_value(
+        0.05, "share of the traffic", "Less drift than this retrains by itself.", gt=0, lt=1
+    )
+    no_retraining_from: float = policy_value(
+        0.08, "share of the traffic", "From this much drift on, nothing is retrained by itself.", gt=0, le=1
+    )
+    queue_size: Count = policy_value(120, "photographs", "Size of one labelling queue.")
+    missing_rise: Share = policy_value(
+        0.1,
+        "share of photographs",
+        "An alert goes out when the share without a camera, region, source or time rises by this much.",
+    )
+    measure_every_s: NotNegative = policy_value(
+        3600.0, "seconds", "Time between two drift reports that nobody asked for."
+    )
+    reference_answers: int = policy_value(
+        2000, "photographs", "How many a model answers so that its own answers become part of its reference.", ge=50
+    )
+    queue_in_reference: Literal["excluded", "weighted"] = policy_value(
         "excluded",
-        description="photographs that a drift report's queue selected: not in the reference, or with the weight of "
-        "the share of traffic that the report measured",
+        "",
+        "Photographs that were labelled because a drift report chose them. excluded: they are left out of the "
+        "reference. weighted: they count as much as the share of traffic that the report measured.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, values: Any) -> Any:  # of policies that older releases stored; files are renamed in layers
+        if isinstance(values, dict) and "other_world" in values and "no_retraining_from" not in values:
+            return {("no_retraining_from" if k == "other_world" else k): v for k, v in values.items()}
+        return values
 
     @model_validator(mode="after")
     def _ordered(self) -> MonitoringPolicy:
-        if self.retrain_below > self.other_world:
-            raise ValueError("retrain_below must not lie above other_world")
+        if self.retrain_below > self.no_retraining_from:
+            raise ValueError("retrain_below must not lie above no_retraining_from")
         return self
 
 
-class BusinessPolicy(_Section):
-    """Goals by KPI name: met, missed or unknown in the report. Money in the currency of the tables."""
+class BusinessPolicy(PolicySection):
+    """The business's goals, and how its figures are computed. Money is in the currency of the tables."""
 
     goals: dict[str, float] = Field(
         default_factory=lambda: {
@@ -283,24 +260,34 @@ class BusinessPolicy(_Section):
             "automation_pct": 60.0,
             "labelled_pct": 20.0,
         },
-        description="of the KPI of that name: reach or pass; latency in ms: stay at or under. false: no goal",
+        description="Goal of the KPI of that name: the value to reach or exceed; for latency the value not to exceed. "
+        "false: the KPI has no goal.",
+        json_schema_extra={"unit": "as the KPI"},
     )
-    baseline_until: str | None = Field(
+    baseline_until: str | None = policy_value(
         None,
-        description="ISO date: the last day before the platform (old figures); None: the day of production's "
-        "first model",
+        "ISO date",
+        "Last day before the platform, whose figures the KPIs compare with; none: the day of production's first model.",
     )
-    error_tolerance_points: float = Field(
-        2.0, ge=0, description="points of accuracy that the business tolerates; the gate's tolerance is another number"
+    error_tolerance_points: NotNegative = policy_value(
+        2.0, "points", "Loss of accuracy that the business tolerates. The gate's tolerance is a separate value."
     )
-    currency: str = Field("EUR", min_length=3, max_length=3, description="of all money; rows in another are refused")
-    window_days: int = Field(30, ge=1, description="days: what is said of now (automation, latency) looks back so far")
-    dispute_days: int = Field(
-        30, ge=1, description="days after a sale in which a dispute counts; younger sales are left out of the rate"
+    currency: str = policy_value(
+        "EUR", "", "Currency of all money; rows in another one are refused.", min_length=3, max_length=3
     )
-    settle_s: float = Field(10.0, ge=0, description="seconds: a business file is read when it is this old")
-    max_attempts: int = Field(3, ge=1, description="runs over one state of the files before the sensor gives up")
-    max_refused_share: float = Field(0.05, ge=0, le=1, description="share of a table's rows in quarantine that warns")
+    window_days: Count = policy_value(
+        30, "days", "Period behind figures of the present, such as automation and latency."
+    )
+    dispute_days: Count = policy_value(
+        30, "days", "A dispute counts within this time after the sale; younger sales are left out of the rate."
+    )
+    settle_s: NotNegative = policy_value(10.0, "seconds", "A business file is read when its last change is this old.")
+    max_attempts: Count = policy_value(
+        3, "runs", "Failed runs over one state of the business files after which the sensor gives up."
+    )
+    max_refused_share: Share = policy_value(
+        0.05, "share of rows", "A table with a larger share of its rows in quarantine gives a warning."
+    )
 
     @field_validator("baseline_until", mode="before")
     @classmethod
@@ -313,23 +300,30 @@ class BusinessPolicy(_Section):
             raise ValueError(f"{value!r} is not an ISO date such as 2026-06-30") from None
 
 
-class AlertPolicy(_Section):
-    repeat_after_s: float = Field(3600.0, ge=0, description="seconds before the same alert is sent again")
-    run_waiting_s: float = Field(
-        900.0, gt=0, description="seconds that a run may wait, for its turn or for a pool, before people are told"
+class AlertPolicy(PolicySection):
+    """When alerts are sent."""
+
+    repeat_after_s: NotNegative = policy_value(3600.0, "seconds", "The same alert is not sent again before this time.")
+    run_waiting_s: Positive = policy_value(
+        900.0, "seconds", "An alert goes out when a run waited this long for its turn or for a pool."
     )
 
 
-class RunsPolicy(_Section):
-    max_interruptions: int = Field(
+class RunsPolicy(PolicySection):
+    """How often work that was interrupted is started again."""
+
+    max_interruptions: int = policy_value(
         10,
+        "runs",
+        "Killed runs of one piece of work (a state of the labels, a batch, a candidate) that do not count as attempts. "
+        "Any more do count, so that work which brings the machine down is given up in the end.",
         ge=0,
-        description="runs for one piece of work (a label state, a batch, a candidate) that were killed and are not "
-        "counted as attempts; more count, so that work which brings the machine down is given up",
     )
 
 
-class Policy(_Section):
+class Policy(PolicySection):
+    """All sections of the policy. `Policy()` is the built-in one."""
+
     class_map: ClassMap = ClassMap()
     data: DataPolicy = DataPolicy()
     split: SplitPolicy = SplitPolicy()
@@ -344,6 +338,6 @@ class Policy(_Section):
     runs: RunsPolicy = RunsPolicy()
 
     def digest(self) -> str:
-        """First 12 hex digits of the sha256 of the policy as sorted JSON."""
+        """The first 12 hex digits of the sha256 of the policy as sorted JSON: its name in records."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

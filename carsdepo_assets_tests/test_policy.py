@@ -1,4 +1,7 @@
-"""The policy's files: merged key by key, each value with its source, and errors that name file and key."""
+"""policy.py, policy_layers.py, commands/policy_cli.py, commands/policy_reference.py: the policy and its files.
+
+Files are merged key by key, each value has its source, and errors name the file and the key.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typer.testing import CliRunner
 
 from carsdepo_assets.cli import app
 from carsdepo_assets.commands.options import out
+from carsdepo_assets.commands.policy_reference import policy_reference
 from carsdepo_assets.environments import resources
 from carsdepo_assets.policy import Policy, PolicyError
 from carsdepo_assets.policy_layers import Layer, OnDisk, entries, layers, load_policy, read_layers
@@ -102,8 +106,8 @@ def test_an_array_is_replaced_as_a_whole(tmp_path: Path) -> None:
         ("[gate]\nresamples = 200.5\n", "gate.resamples"),
         ('[evaluation]\nfloor_map50 = "0.3"\n', 'evaluation.floor_map50: Input should be a valid number, not "0.3"'),
         ("[business.goals]\nrecall = true\n", "business.goals.recall: Input should be a valid number, not true"),
-        ("[business.goals]\nrecal = false\n", "business.goals.recal: false takes a value away, and there is none"),
-        ("[business.goals]\nrecall = nan\n", "business.goals.recall: nan is no number to decide by"),
+        ("[business.goals]\nrecal = false\n", "business.goals.recal: false removes a value, and there is none"),
+        ("[business.goals]\nrecall = nan\n", "business.goals.recall: nan is not a finite number"),
         ("[business]\ngoals = 3\n", "business.goals: Input should be"),
         ("gate = 3\n", "gate: Input should be"),
         ("[gates]\nmode = 'point'\n", "gates: there is no such key"),
@@ -150,9 +154,41 @@ def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path: Path) -> No
 
 def test_an_error_of_two_values_together_names_both_files(tmp_path: Path) -> None:
     first = file(tmp_path, "[monitoring]\nretrain_below = 0.2\n", "a.toml")
-    second = file(tmp_path, "[monitoring]\nother_world = 0.1\n", "b.toml")
+    second = file(tmp_path, "[monitoring]\nno_retraining_from = 0.1\n", "b.toml")
     with pytest.raises(PolicyError, match=r"a\.toml, .*b\.toml: monitoring: retrain_below must not lie above"):
         load_policy([Layer(first), Layer(second)])
+
+
+def test_a_former_name_of_a_key_is_read_with_one_warning_for_each_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = file(tmp_path, "[monitoring]\nother_world = 0.2\n", "a.toml")
+    new = file(tmp_path, "[monitoring]\nno_retraining_from = 0.1\n", "b.toml")
+    for order, value, source in (([old, new], 0.1, new), ([new, old], 0.2, old)):
+        layered = read_layers([Layer(path) for path in order])
+        assert layered.policy.monitoring.no_retraining_from == value
+        assert layered.sources == {("monitoring", "no_retraining_from"): source}
+    warning = f"{old}: monitoring.other_world is now called monitoring.no_retraining_from."
+    assert [warning in message for message in caplog.messages] == [True]
+    assert Policy.model_validate({"monitoring": {"other_world": 0.2}}).monitoring.no_retraining_from == 0.2
+    both = file(tmp_path, "[monitoring]\nno_retraining_from = 0.1\nother_world = 0.2\n", "c.toml")
+    with pytest.raises(PolicyError, match=r"c\.toml: monitoring\.other_world is the former name of"):
+        load_policy([Layer(both)])
+
+
+def test_the_policy_reference_has_every_key_with_its_default_unit_and_meaning() -> None:
+    rows = [line.split(" | ") for line in policy_reference().splitlines() if line.startswith("| `")]
+    by_key = {row[0].removeprefix("| ").strip("`"): row for row in rows}
+    assert {entry.key for entry in entries(read_layers([]))} <= set(by_key)
+    assert by_key["release.wait_s"][1:] == [
+        "number (above 0)",
+        "`60.0`",
+        "seconds",
+        "How long a release waits for a service to serve the new model. |",
+    ]
+    assert by_key["release.approval"][1:3] == ['`"automatic"` or `"person"`', '`"automatic"`']
+    assert by_key["training.steps"][1:3] == ["integer or false for none (at least 1)", "none"]
+    assert all(len(row) >= 5 and row[4].strip(" |") for row in rows if len(row) > 2)
 
 
 def test_a_date_may_be_written_without_quotes(tmp_path: Path) -> None:
@@ -171,15 +207,15 @@ def test_a_named_file_that_is_missing_is_an_error_everywhere(
     missing = tmp_path / "forgotten.toml"
     monkeypatch.setenv("CARSDEPO_POLICY", str(missing))
     settings = Settings.read(home=places[0])
-    said = f"CARSDEPO_POLICY names {missing}, and there is no such file"
-    with pytest.raises(PolicyError, match=said):
+    message = f"CARSDEPO_POLICY names {missing}, and there is no such file"
+    with pytest.raises(PolicyError, match=message):
         settings.policy()
-    with pytest.raises(PolicyError, match=said):
+    with pytest.raises(PolicyError, match=message):
         resources(settings)["policy"].read()
     for call in (["policy", "show"], ["demo"], ["dev"], ["serve", "--stage", "production", "--port", "0"]):
         result = CliRunner().invoke(app, [*call, "--home", str(places[0])])
         assert result.exit_code == 1, call
-        assert said in result.stderr.replace("\n", " "), call
+        assert message in result.stderr.replace("\n", " "), call
 
 
 def test_a_sensors_tick_says_which_file_is_broken(places: tuple[Path, Path]) -> None:
@@ -219,26 +255,26 @@ def test_a_home_without_a_file_is_no_error_for_a_child(places: tuple[Path, Path]
 def test_a_file_that_is_meant_twice_counts_once_where_it_is_last(tmp_path: Path) -> None:
     home, folder = tmp_path / "home", tmp_path
     assert [layer.path for layer in layers(home, home, None)] == [home / "carsdepo.toml"]
-    found = layers(home, folder, home / "carsdepo.toml")
-    assert found == (Layer(folder / "carsdepo.toml"), Layer(home / "carsdepo.toml", required=True))
+    files = layers(home, folder, home / "carsdepo.toml")
+    assert files == (Layer(folder / "carsdepo.toml"), Layer(home / "carsdepo.toml", required=True))
 
 
 def test_every_value_has_a_source_a_default_and_a_meaning(tmp_path: Path) -> None:
     first = file(tmp_path, "[gate]\nresamples = 200\n[business.goals]\nprecision = false\n", "a.toml")
     second = file(tmp_path, "[gate]\nresamples = 300\n", "b.toml")
-    found = {e.key: e for e in entries(read_layers([Layer(first), Layer(second)]))}
-    assert (found["gate.resamples"].value, found["gate.resamples"].default) == (300, 1000)
-    assert found["gate.resamples"].source == str(second)
-    assert (found["business.goals.precision"].value, found["business.goals.precision"].default) == (None, 0.7)
-    assert found["business.goals.precision"].source == str(first)
-    assert {e.source for e in found.values()} == {"built-in", str(first), str(second)}
-    assert [key for key, entry in found.items() if not entry.description] == []
+    by_key = {e.key: e for e in entries(read_layers([Layer(first), Layer(second)]))}
+    assert (by_key["gate.resamples"].value, by_key["gate.resamples"].default) == (300, 1000)
+    assert by_key["gate.resamples"].source == str(second)
+    assert (by_key["business.goals.precision"].value, by_key["business.goals.precision"].default) == (None, 0.7)
+    assert by_key["business.goals.precision"].source == str(first)
+    assert {e.source for e in by_key.values()} == {"built-in", str(first), str(second)}
+    assert [key for key, entry in by_key.items() if not entry.description] == []
     leaves = sum(
         len(values) if isinstance(values := getattr(section, name), dict) else 1
         for section in vars(Policy()).values()
         for name in type(section).model_fields
     )
-    assert len(found) == leaves
+    assert len(by_key) == leaves
 
 
 def test_policy_show_prints_each_value_with_its_source(
@@ -250,10 +286,10 @@ def test_policy_show_prints_each_value_with_its_source(
     here = file(work, "[evaluation]\nfloor_map50 = 0.3\n[business.goals]\nprecision = false\n")
     result = CliRunner().invoke(app, ["policy", "show", "--json", "--home", str(home)])
     assert result.exit_code == 0, result.output
-    said = json.loads(result.output)
-    assert said["digest"] == Settings.read({}, home=home).policy().digest()
-    assert said["files"] == [{"file": str(home / "carsdepo.toml"), "there": True}, {"file": str(here), "there": True}]
-    values = {v["key"]: v for v in said["values"]}
+    output = json.loads(result.output)
+    assert output["digest"] == Settings.read({}, home=home).policy().digest()
+    assert output["files"] == [{"file": str(home / "carsdepo.toml"), "there": True}, {"file": str(here), "there": True}]
+    values = {v["key"]: v for v in output["values"]}
     assert values["gate.resamples"]["source"] == str(home / "carsdepo.toml")
     assert (values["evaluation.floor_map50"]["value"], values["evaluation.floor_map50"]["default"]) == (0.3, 0.02)
     assert values["release.wait_s"] == {
@@ -261,7 +297,8 @@ def test_policy_show_prints_each_value_with_its_source(
         "value": 60.0,
         "default": 60.0,
         "source": "built-in",
-        "description": "seconds that a release waits for a service to serve the digest",
+        "unit": "seconds",
+        "description": "How long a release waits for a service to serve the new model.",
     }
     shown = CliRunner().invoke(app, ["policy", "show", "--home", str(home)]).output
     lines = shown.splitlines()
@@ -270,7 +307,7 @@ def test_policy_show_prints_each_value_with_its_source(
     assert "release.wait_s = 60.0" in lines
     assert lines.index("business.goals.precision = none  (carsdepo.toml; built in: 0.7)") < lines.index("Built in")
     assert lines.index("Built in") < lines.index("release.wait_s = 60.0")
-    assert "    seconds that a release waits for a service to serve the digest" in lines
+    assert "    seconds: How long a release waits for a service to serve the new model." in lines
 
 
 def test_policy_show_cuts_no_key_and_no_path(

@@ -59,7 +59,7 @@ measure_every_s = 90
 resamples = 200
 queue_size = 6
 retrain_below = 0.98
-other_world = 0.99
+no_retraining_from = 0.99
 """
 
 

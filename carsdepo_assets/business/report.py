@@ -98,7 +98,7 @@ def render_report(facts: KpiInputs, found: KpiSummary, policy: Policy) -> str:
         ),
         (
             "Drift",
-            data_uri(drift_chart(facts.drift, (drift.retrain_below, drift.other_world), marks)),
+            data_uri(drift_chart(facts.drift, (drift.retrain_below, drift.no_retraining_from), marks)),
             "Share of the traffic whose mix changed, at least: the worst feature of each report.",
         ),
     ]

@@ -7,25 +7,11 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from carsdepo_assets.business.jobs import BUSINESS_JOB, business_job
 from carsdepo_assets.orchestration.run_states import attempts, under_way
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
-BUSINESS_JOB = "business"
 FILES_TAG = "carsdepo/business_files"
-business_job = dg.define_asset_job(
-    BUSINESS_JOB,
-    selection=["inspections", "transactions", "disputes", "kpi_report"],
-    description="New business files into their tables, then the KPIs.",
-)
-kpi_job = dg.define_asset_job("kpis", selection=["kpi_report"], description="The KPIs of now.")
-kpis_every_morning = dg.ScheduleDefinition(
-    name="kpis_every_morning",
-    job=kpi_job,
-    cron_schedule="0 5 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Answers, labels and drift change the KPIs without any business file.",
-)
 
 
 @dg.sensor(

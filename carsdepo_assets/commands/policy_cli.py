@@ -1,4 +1,4 @@
-"""`carsdepo policy`: which thresholds are in force, and which file says so."""
+"""`carsdepo policy show`: prints the thresholds in force and the file that sets each."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from rich.markup import escape
 
 from carsdepo_assets.commands.options import AsJson, Home, explained, out, print_json, read_settings
 
-policy = typer.Typer(no_args_is_help=True, help="The thresholds that the business sets: carsdepo.toml.")
+policy = typer.Typer(no_args_is_help=True, help="Show the thresholds that the business sets in carsdepo.toml.")
 
 
 @policy.callback()
 def group() -> None:
-    """Its command is named: `carsdepo policy show`."""
+    """Makes `show` a named command: a Typer group with one command would drop its name."""
 
 
 @policy.command()
 def show(as_json: AsJson = False, home: Home = None) -> None:
-    """Every value in force, with the file that sets it, its default and its meaning."""
+    """Show every value in force, the file that sets it, its default, its unit and its meaning."""
     from carsdepo_assets.policy_layers import BUILT_IN, entries, read_layers
 
     settings = read_settings(home)
@@ -39,29 +39,30 @@ def show(as_json: AsJson = False, home: Home = None) -> None:
         if part:
             _print(f"\n[bold]{title}[/]")
         for entry in part:
-            value = f"{escape(entry.key)} = {_words(entry.value)}"
+            value = f"{escape(entry.key)} = {_shown(entry.value)}"
             if entry.source == BUILT_IN:
                 _print(value)
             else:
-                _print(f"[bold]{value}[/]  ({escape(_near(entry.source))}; built in: {_words(entry.default)})")
-            _print(f"    [dim]{escape(entry.description)}[/]")
-    _print("\nBuilt-in values, and over them, later files going before earlier ones:")
+                _print(f"[bold]{value}[/]  ({escape(_relative(entry.source))}; built in: {_shown(entry.default)})")
+            unit = f"{entry.unit}: " if entry.unit else ""
+            _print(f"    [dim]{escape(unit + entry.description)}[/]")
+    _print("\nThe files override the built-in values, each one those before it:")
     for file in files:
         _print(f"  {escape(str(file['file']))}{'' if file['there'] else '  (absent)'}")
     if settings.policy_named is None:
-        _print("  CARSDEPO_POLICY names no file")
+        _print("  (CARSDEPO_POLICY names no further file)")
 
 
 def _print(line: str) -> None:
-    """Never cut: what is longer than the terminal is wide goes on in its next line."""
+    """Prints a line uncut: where it is wider than the terminal, it continues on the next line."""
     out.print(line, highlight=False, soft_wrap=True)
 
 
-def _words(value: Any) -> str:
+def _shown(value: Any) -> str:
     return "none" if value is None else escape(value if isinstance(value, str) else json.dumps(value))
 
 
-def _near(file: str) -> str:
-    """A path below the working folder, as it is seen from there."""
+def _relative(file: str) -> str:
+    """The path as seen from the working folder, where the file lies below it."""
     path = Path(file)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file

@@ -22,6 +22,7 @@ import dagster as dg
 from pydantic import Field
 
 from carsdepo_assets.compute.channel import channel
+from carsdepo_assets.compute.target import ComputeTarget
 from carsdepo_assets.orchestration.process_tree import end_group, end_tree
 from carsdepo_assets.orchestration.run_processes import RunProcess, mark_host, name_process, run_worker
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
@@ -31,8 +32,8 @@ PARENT_VARIABLE = "CARSDEPO_PARENT_PID"  # the worker ends when this process is 
 _LAST_LINES = 40
 
 
-class LocalCompute(dg.ConfigurableResource):
-    """Runs a worker module as a subprocess of the step."""
+class LocalCompute(ComputeTarget):
+    """Runs the worker as a subprocess of the step, on this machine."""
 
     grace_s: float = Field(default=10.0, ge=0, description="seconds between asking a worker to end and ending it")
     poll_s: float = Field(default=0.2, gt=0, description="seconds between looks at the worker")
@@ -47,7 +48,7 @@ class LocalCompute(dg.ConfigurableResource):
     def run(
         self, context: dg.AssetExecutionContext | dg.OpExecutionContext, module: str, spec: Mapping[str, Any]
     ) -> dg.MaterializeResult[Any]:
-        """See ComputeTarget."""
+        """Runs the worker to its end; see ComputeTarget.run."""
         mark_host(context.instance, context.run.run_id)
         last: deque[str] = deque(maxlen=_LAST_LINES)
         injector, reader, said = channel(self.s3_bucket)

@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from carsdepo_assets.data.grouping import near_duplicates
-from carsdepo_assets.data.label_revisions import latest_revisions
 from carsdepo_assets.data.splitting import EXCLUDED, assign
 from carsdepo_assets.lake import golden
-from carsdepo_assets.lake.datasets import LATEST, manifest_key, read_manifest
+from carsdepo_assets.lake.annotations import latest_revisions
+from carsdepo_assets.lake.datasets import manifest_key, read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
+from carsdepo_assets.lake.pointers import DatasetPointer
 from carsdepo_assets.lake.schemas import BOX
 from carsdepo_assets.policy import Policy
 
@@ -84,10 +85,9 @@ def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
         summary = _summary(version, rows, policy)
         if new:
             _write(lake, version, manifest, summary, policy)
-        latest = {"version": version, "label_state": label_state}
-        before = json.loads(lake.get(LATEST)) if lake.exists(LATEST) else {}
-        if {k: before.get(k) for k in latest} != latest:
-            lake.put(LATEST, json.dumps(latest | {"at": now.isoformat()}).encode())
+        before = DatasetPointer.read(lake)
+        if before is None or (before.version, before.label_state) != (version, label_state):
+            DatasetPointer(version=version, label_state=label_state, at=now).write(lake)
     return Dataset(version, manifest if new else read_manifest(lake, version), summary, new)
 
 

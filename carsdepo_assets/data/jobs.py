@@ -1,13 +1,26 @@
-"""Jobs of this step that someone starts by hand."""
+"""Jobs of the data step: those that its sensors start for each batch, and those that a person starts."""
 
 from datetime import UTC, datetime
 
 import dagster as dg
 from pydantic import Field
 
+from carsdepo_assets.orchestration.attempts import RETRY_TAGS
 from carsdepo_assets.orchestration.launchpad import Reason, example
 from carsdepo_assets.resources import LakeResource
 
+ingest_uploads_job = dg.define_asset_job(
+    "ingest_uploads",
+    selection=["uploads", "images", "processed_images"],
+    tags=RETRY_TAGS,
+    description="One upload batch: manifest, distinct photographs, processed images.",
+)
+ingest_labels_job = dg.define_asset_job(
+    "ingest_labels",
+    selection=["labels"],
+    tags=RETRY_TAGS,
+    description="One label batch: annotation revisions.",
+)
 dataset_job = dg.define_asset_job(
     "build_dataset", selection=["dataset"], description="The newest manifest alone: what a training would see now."
 )

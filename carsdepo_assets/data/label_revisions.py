@@ -21,6 +21,7 @@ from carsdepo_assets.data.batches import BatchManifest, BatchObject, read_manife
 from carsdepo_assets.data.label_formats import coco, format_of, yolo
 from carsdepo_assets.data.label_formats.parsed import Parsed, Problem
 from carsdepo_assets.data.labelled_photographs import Photographs
+from carsdepo_assets.lake.annotations import latest_revisions
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
@@ -75,25 +76,6 @@ def revision_id(image_id: str, boxes: list[Row], class_map_version: int, origin:
     """16 hex digits naming what was said of which photograph by which kind of source, whatever the boxes' order."""
     said = json.dumps([image_id, sorted(tuple(b.values()) for b in boxes), class_map_version, origin])
     return hashlib.sha256(said.encode()).hexdigest()[:16]
-
-
-def latest_revisions(annotations: pa.Table) -> pa.Table:
-    """The row with the highest sequence of each image_id, then the newest; sorted by image_id.
-
-    Two writers without a common lock (S3) may give one sequence number twice; created_at decides then.
-    """
-    if annotations.num_rows == 0:
-        return annotations
-    ordered = annotations.sort_by(
-        [
-            ("image_id", "ascending"),
-            ("sequence", "descending"),
-            ("created_at", "descending"),
-            ("revision_id", "ascending"),
-        ]
-    )
-    ids = ordered["image_id"].to_pylist()
-    return ordered.take([i for i, image in enumerate(ids) if i == 0 or ids[i - 1] != image])
 
 
 class _Reading:

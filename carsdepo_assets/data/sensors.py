@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
+from carsdepo_assets.data.jobs import ingest_labels_job, ingest_uploads_job
 from carsdepo_assets.orchestration.partitions import label_batches, upload_batches
 from carsdepo_assets.orchestration.run_states import next_run
 from carsdepo_assets.resources import LakeResource, PolicyResource
@@ -17,20 +18,6 @@ if TYPE_CHECKING:
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.policy import Policy
 
-# A run whose process died is reported as failed by settle_runs; the retry finishes its batch.
-_RETRIED = {"dagster/max_retries": "2"}
-ingest_uploads_job = dg.define_asset_job(
-    "ingest_uploads",
-    selection=["uploads", "images", "processed_images"],
-    tags=_RETRIED,
-    description="One upload batch: manifest, distinct photographs, processed images.",
-)
-ingest_labels_job = dg.define_asset_job(
-    "ingest_labels",
-    selection=["labels"],
-    tags=_RETRIED,
-    description="One label batch: annotation revisions.",
-)
 _LAST_ASSET = {"uploads": "processed_images", "labels": "labels"}  # materialized: the batch is ingested
 # A tick stays far under its 60 s: a RunRequest costs about 0.4 s.
 REQUESTS_A_TICK = 20

@@ -149,6 +149,7 @@ def traffic(parts: Parts, window: Traffic) -> str | None:
             "drift", ops={"drift_report": {"config": {"from_time": began.isoformat(), "to_time": ended.isoformat()}}}
         )
         parts.pipeline.tick("drift_router")
+        parts.pipeline.tick("cut_drift_queues")
         for day in sorted({began.date(), ended.date()}):
             parts.pipeline.run("profile_answers", partition=day.isoformat())
         report = parts.lake.read("drift").sort_by([("at", "descending")]).to_pylist()[0]

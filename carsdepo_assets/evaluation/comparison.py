@@ -81,7 +81,7 @@ def compare(champion: SplitEvaluation, candidate: SplitEvaluation, by: Sequence[
 
 
 def figures_of(e: Evaluation) -> dict[str, float]:
-    """The figures that MLflow, the registry and the site show; what cannot be computed counts as 0."""
+    """The figures that MLflow, the registry and the site show, by name; one that cannot be computed is left out."""
     named = {
         "map50": e.map50,
         "map75": e.map75,
@@ -91,7 +91,7 @@ def figures_of(e: Evaluation) -> dict[str, float]:
         "f1": e.f1,
         "threshold": e.threshold,
     }
-    return {name: float(value or 0.0) for name, value in named.items()}
+    return {name: float(value) for name, value in named.items() if value is not None}
 
 
 def _row(

@@ -43,6 +43,7 @@ def golden_photographs(lake: Lake, policy: Policy, count: int) -> list[GoldenPho
     Raises NoGoldenSet where there is none, LakeError where an original is missing.
     """
     from carsdepo_assets.evaluation.golden import golden_rows
+    from carsdepo_assets.imaging.serving import decode_as_served
 
     _, dataset = golden_versions(lake)
     rows = golden_rows(lake, dataset)
@@ -52,7 +53,9 @@ def golden_photographs(lake: Lake, policy: Policy, count: int) -> list[GoldenPho
         data = lake.get(row["key"])
         try:
             found.append(
-                GoldenPhotograph(row["image_id"], row["key"].rsplit("/", 1)[-1], data, as_served(data, policy))
+                GoldenPhotograph(
+                    row["image_id"], row["key"].rsplit("/", 1)[-1], data, decode_as_served(data, policy).rgb
+                )
             )
         except BadImage:  # the pipeline's limits let it in, the service's are narrower
             continue
@@ -60,15 +63,3 @@ def golden_photographs(lake: Lake, policy: Policy, count: int) -> list[GoldenPho
         raise NoGoldenSet("None of the golden photographs is within policy.inference's limits: raise them.")
     return found
 
-
-def as_served(data: bytes, policy: Policy) -> np.ndarray:
-    """Decoded within the service's limits and the pipeline's. Raises BadImage."""
-    from carsdepo_assets.imaging.decode import decode
-
-    ours, pipeline = policy.inference, policy.data
-    return decode(
-        data,
-        max_bytes=min(ours.max_photograph_bytes, pipeline.max_bytes),
-        max_pixels=min(ours.max_pixels, pipeline.max_pixels),
-        min_side=pipeline.min_side_px,
-    ).rgb

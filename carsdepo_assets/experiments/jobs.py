@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dagster as dg
 
+from carsdepo_assets.orchestration.attempts import RETRY_TAGS
+
 CUT_QUEUE_JOB = "cut_queue"
 cut_queue_job = dg.define_asset_job(
     CUT_QUEUE_JOB,
     selection=["labelling_queue"],
-    tags={"dagster/max_retries": "2"},  # a killed cut is finished by its retry, the same
+    tags=RETRY_TAGS,  # a killed cut is finished by its retry, the same
     description="Chooses photographs to label: of a drift report (config report_id), else by the model's uncertainty.",
 )

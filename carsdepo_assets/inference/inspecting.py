@@ -10,8 +10,9 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 from carsdepo_assets.imaging.bad_image import BadImage
-from carsdepo_assets.imaging.decode import Decoded, decode
+from carsdepo_assets.imaging.decode import Decoded
 from carsdepo_assets.imaging.pipeline import process
+from carsdepo_assets.imaging.serving import decode_as_served
 from carsdepo_assets.inference.reconciler import Model
 from carsdepo_assets.inference.records import (
     CAPTURE_FLOOR,
@@ -72,7 +73,7 @@ def inspect(
         started = time.perf_counter()
         data = photograph.read()
         try:
-            decoded = _decode(data, policy)
+            decoded = decode_as_served(data, policy)
             # The pipeline's own measurement, on its own decoding: reference and traffic compare to the last bit.
             measured = beside.submit(process, data, policy.data)
             image_id = hashlib.sha256(data).hexdigest()
@@ -92,17 +93,6 @@ def inspect(
 def _floor(model: Model, policy: Policy) -> float:
     """The lowest score that is asked of the model: what is captured, and what the decision looks at."""
     return min(CAPTURE_FLOOR, policy.inference.unsure_share * model.loaded.card.threshold)
-
-
-def _decode(data: bytes, policy: Policy) -> Decoded:
-    """Within the service's limits and the pipeline's: what is answered can also be measured and labelled."""
-    ours, pipeline = policy.inference, policy.data
-    return decode(
-        data,
-        max_bytes=min(ours.max_photograph_bytes, pipeline.max_bytes),
-        max_pixels=min(ours.max_pixels, pipeline.max_pixels),
-        min_side=pipeline.min_side_px,
-    )
 
 
 def _record(found: _Inspected, key: str | None, model: Model, policy: Policy, stage: str, request_id: str) -> Record:

@@ -8,17 +8,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
+from carsdepo_assets.inference.jobs import INGEST_JOB, ingest_inferences_job
 from carsdepo_assets.orchestration.run_states import failed_by_itself, under_way
 from carsdepo_assets.resources import LakeResource
 
-INGEST_JOB = "ingest_inferences"
 SEGMENTS_TAG = "carsdepo/segments"
 DAY_TAG = "dagster/partition"
-ingest_inferences_job = dg.define_asset_job(
-    INGEST_JOB,
-    selection=["inference_log"],
-    description="One day of the services' answers, from their capture segments into `inferences`.",
-)
 # Ordinary ticks look at these last days; once in FULL_LOOK_S one looks at all, for what a service closed late.
 RECENT_DAYS = 3
 FULL_LOOK_S = 600.0

@@ -1,19 +1,16 @@
-"""Datasets as they lie in the lake: datasets/<version>/manifest.parquet, and datasets/latest.json naming the newest.
-
-latest.json: {"version", "label_state": annotation revisions that its build had seen, "at": when it first had}.
-"""
+"""Datasets as they lie in the lake: datasets/<version>/manifest.parquet; datasets/latest.json names the newest."""
 
 from __future__ import annotations
 
 import io
-import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.pointers import DatasetPointer
 
-LATEST = "datasets/latest.json"
+LATEST = DatasetPointer.KEY
 
 
 def manifest_key(version: str) -> str:
@@ -27,6 +24,5 @@ def read_manifest(lake: Lake, version: str) -> pa.Table:
 
 def latest(lake: Lake) -> str | None:
     """The newest dataset's version; None before the first."""
-    if not lake.exists(LATEST):
-        return None
-    return str(json.loads(lake.get(LATEST))["version"])
+    pointer = DatasetPointer.read(lake)
+    return None if pointer is None else pointer.version

@@ -5,14 +5,13 @@ A model under policy.evaluation.floor_map50 has learnt nothing: what came of it 
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 
 import pyarrow.compute as pc
 
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.pointers import LearntPointer
 
-TRAINED = "training/latest.json"
 LABEL_STATE_TAG = "carsdepo/label_state"  # of a training's run: the label state that asked for it
 FALLBACK_TAG = "carsdepo/fallback"  # of a training's run: the fallback that it tries; without it, the recipe itself
 
@@ -32,7 +31,8 @@ def newest_label(lake: Lake) -> datetime | None:
 
 def trained_state(lake: Lake) -> int:
     """label_state at the dataset of the last model that met the floor; 0 before the first."""
-    return int(json.loads(lake.get(TRAINED))["label_state"]) if lake.exists(TRAINED) else 0
+    pointer = LearntPointer.read(lake)
+    return 0 if pointer is None else pointer.label_state
 
 
 def trained_at(lake: Lake) -> datetime | None:
@@ -40,8 +40,8 @@ def trained_at(lake: Lake) -> datetime | None:
 
     What is asked for later, a training under way does not answer.
     """
-    said = json.loads(lake.get(TRAINED)).get("seen_at") if lake.exists(TRAINED) else None
-    return datetime.fromisoformat(said) if said else None
+    pointer = LearntPointer.read(lake)
+    return None if pointer is None else pointer.seen_at
 
 
 def run_key(state: int, attempt: int, fallback: str | None = None) -> str:
@@ -53,11 +53,4 @@ def mark_trained(
     lake: Lake, *, digest: str, dataset: str, recipe: str, state: int, seen_at: datetime | None = None
 ) -> None:
     """Points training/latest.json at a model that met the floor: its labels are learnt. seen_at: see trained_at."""
-    said = {
-        "digest": digest,
-        "dataset": dataset,
-        "recipe": recipe,
-        "label_state": state,
-        "seen_at": seen_at.isoformat() if seen_at else None,
-    }
-    lake.put(TRAINED, json.dumps(said).encode())
+    LearntPointer(digest=digest, dataset=dataset, recipe=recipe, label_state=state, seen_at=seen_at).write(lake)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from carsdepo_assets.lake.training_schemas import CANDIDATES, EVALUATIONS, TRAININGS
+
 _ts = pa.timestamp("us", tz="UTC")
 
 # One row per object of an upload batch, whatever became of it.
@@ -252,24 +254,6 @@ ROUTES = pa.schema(
     ]
 )
 
-# What came of the trainings of one state of the labels: one row a judged model, and one a fallback that was not tried.
-TRAININGS = pa.schema(
-    [
-        ("label_state", pa.int64()),  # annotation revisions that the dataset's build had seen
-        ("at", _ts),
-        ("asked_by", pa.string()),  # retrain (the sensor) | person
-        ("fallback", pa.string()),  # name of the policy's fallback; null: the recipe itself
-        ("outcome", pa.string()),  # met | under_floor | skipped | did_not_finish
-        ("dataset", pa.string()),
-        ("recipe", pa.string()),
-        ("digest", pa.string()),  # of the model; null where none was judged
-        ("version", pa.int32()),
-        ("map50", pa.float64()),
-        ("floor", pa.float64()),  # policy.evaluation.floor_map50 then
-        ("reason", pa.string()),
-    ]
-)
-
 ALERTS = pa.schema(
     [
         ("alert_id", pa.string()),
@@ -344,6 +328,8 @@ TABLES: dict[str, pa.Schema] = {
     "live_quality": LIVE_QUALITY,
     "routes": ROUTES,
     "trainings": TRAININGS,
+    "candidates": CANDIDATES,
+    "evaluations": EVALUATIONS,
     "alerts": ALERTS,
     "inspections": INSPECTIONS,
     "transactions": TRANSACTIONS,

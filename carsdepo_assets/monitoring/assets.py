@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from carsdepo_assets import __version__
+from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.orchestration.ui_metadata import picture, rounded
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
@@ -140,6 +141,58 @@ def drift_report(
         metadata["sources"] = table(_sources(found))
     metadata |= {name: picture(png) for name, png in done.pictures.items()}
     return dg.MaterializeResult(data_version=dg.DataVersion(row["report_id"]), metadata=metadata)
+
+
+@dg.asset(
+    group_name="monitoring",
+    deps=[drift_report],
+    code_version=__version__,
+    kinds={"deltalake"},
+    pool="drift_route",
+)
+def drift_route(
+    context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource, alerts: AlertsResource
+) -> dg.MaterializeResult:
+    """What follows from each drift report: nothing, a labelling queue, a retraining, a hold, an experiment or an alert.
+
+    Every report without a route is decided on, oldest first, by the bands in policy.monitoring. A hold on promotion is
+    entered and an alert is sent here. What needs runs of its own is started by sensors that read the table `routes`:
+    `cut_drift_queues` for a labelling queue and its experiment, `retrain` for a retraining. The metadata is about the
+    newest report.
+    """
+    from carsdepo_assets.monitoring.routing import latest_route, route_unrouted
+
+    opened_lake, current_policy = lake.open(), policy.read()
+
+    def alert(key: str, severity: str, title: str, body: str) -> bool:
+        return alerts.send(
+            opened_lake,
+            current_policy,
+            kind="drift",
+            key=key,
+            severity=severity,  # type: ignore[arg-type]
+            title=title,
+            body=body,
+        )
+
+    routed = route_unrouted(opened_lake, current_policy, alert, datetime.now(UTC), lake.address)
+    for report, route in routed:
+        context.log.info(f"{report['report_id']}: {route.message}")
+    latest = latest_route(opened_lake)
+    if latest is None:
+        raise dg.Failure("There is no drift report yet: run the job `drift` first.")
+    report, route = latest
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report["report_id"]),
+        metadata={
+            "report_id": report["report_id"],
+            "band": report["band"],
+            "actions": list(route.actions),
+            "message": route.message,
+            "report": lake.link(report["report_key"]),
+            "reports_routed": len(routed),
+        },
+    )
 
 
 @dg.asset(

@@ -38,8 +38,8 @@ def distribution_chart(feature: FeatureDrift, form: Form = "svg") -> bytes:
 def band_chart(drift: float, low: float, high: float, policy: MonitoringPolicy, form: Form = "svg") -> bytes:
     """The drift and its interval on the scale of the bands, which ends a little beyond what is to be shown."""
     figure, axes = chart(6.9, 1.25)
-    end = min(1.0, max(high * 1.15, policy.other_world * 1.8))
-    edges = (0.0, policy.retrain_below, policy.other_world, end)
+    end = min(1.0, max(high * 1.15, policy.no_retraining_from * 1.8))
+    edges = (0.0, policy.retrain_below, policy.no_retraining_from, end)
     words = ("retrain", "retrain, a person approves", "another world: label first")
     for a, b, colour, word in zip(edges, edges[1:], _BANDS[1:], words, strict=False):
         axes.axvspan(100 * a, 100 * b, color=colour, zorder=0)

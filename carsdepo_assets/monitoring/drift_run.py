@@ -204,7 +204,7 @@ def _facts(report_id: str, window: AnswerWindow, known: Reference | None, policy
         f"family-wise alpha {rules.alpha}"
     )
     facts["Bands"] = (
-        f"up to {100 * rules.retrain_below:g} % retrain; up to {100 * rules.other_world:g} % a person approves; "
+        f"up to {100 * rules.retrain_below:g} % retrain; up to {100 * rules.no_retraining_from:g} % a person approves; "
         "beyond, another world"
     )
     return facts

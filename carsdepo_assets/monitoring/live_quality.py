@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from carsdepo_assets.lake.annotations import latest_revisions
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring.profiles import day_of
 from carsdepo_assets.policy import Policy
@@ -94,8 +95,7 @@ def _answers(lake: Lake, ids: set[str]) -> list[dict[str, Any]]:
 
 def _latest_labels(lake: Lake, wanted: set[str]) -> dict[str, dict[str, Any]]:
     table = lake.read("annotations", columns=["image_id", "revision_id", "boxes", "sequence", "created_at"])
-    rows = table.sort_by([("sequence", "ascending"), ("created_at", "ascending"), ("revision_id", "descending")])
-    return {row["image_id"]: row for row in rows.to_pylist() if row["image_id"] in wanted}
+    return {row["image_id"]: row for row in latest_revisions(table).to_pylist() if row["image_id"] in wanted}
 
 
 def _scored(

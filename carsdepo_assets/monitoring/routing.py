@@ -1,7 +1,7 @@
-"""What follows from a drift report: the decision, which is pure, and carrying it out.
+"""What follows from a drift report: the decision, which is a pure function, and carrying it out.
 
-It is carried out in this order: hold and alert first, then the row in `routes`. So a kill repeats both without doing
-either twice, and a route that stands is whole.
+It is carried out in this order: hold and alert first, then the row in the table `routes`. A run that was killed can
+therefore be repeated: neither the hold nor the alert happens twice, and a report that has its row was acted on in full.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.monitoring.features import NAMES
 from carsdepo_assets.monitoring.missing_inputs import MissingInput, sentence
 from carsdepo_assets.policy import MonitoringPolicy, Policy
@@ -27,8 +28,12 @@ _STANDING = "Labelling queue {} for the same drift still waits for most of its l
 
 @dataclass(frozen=True)
 class Route:
+    """What is done about a drift report."""
+
     actions: tuple[Action, ...]
-    said: str
+    """In the order in which the table `routes` keeps them; empty: nothing is done."""
+    message: str
+    """The decision and its reason, for people."""
 
 
 def decide(
@@ -40,12 +45,17 @@ def decide(
     open_queue: str | None = None,
     band_before: str | None = None,
 ) -> Route:
-    """report: a row of DRIFT. labels_waiting: label revisions that a training will still take up.
+    """Decides what follows from a drift report, by the bands of the policy. Nothing is read or written.
 
-    stuck: those that none will, since every training on them was under the floor and a person is asked.
-
-    open_queue: an earlier queue for the same drift of this model that is mostly unlabelled.
-    band_before: of the report before this one, None for the first: what is unknown again is not said again.
+    Args:
+        report: a row of the table `drift`.
+        labels_waiting: label revisions that a training will still take up.
+        policy: the section `monitoring`.
+        stuck: label revisions that no training will take up any more: every model trained on them stayed under the
+            floor, and a person was asked.
+        open_queue: the id of an earlier queue for the same drift of this model that is mostly unlabelled.
+        band_before: the band of the report before this one, None for the first. Drift that is unknown twice in a row
+            raises one alert.
     """
     band = report["band"]
     if band == "none":
@@ -54,10 +64,12 @@ def decide(
         return _unknown(report, band_before)
     size = f"Drift of {100 * report['drift']:.1f} % in {name_of(report['worst_feature'])}"
     if band == "high":
-        world = f"{size}, from {100 * policy.other_world:.0f} % on another world: no retraining."
+        limit = f"{size}: no retraining, since it reaches the limit of {100 * policy.no_retraining_from:.0f} %."
         if open_queue is not None:
-            return Route(("alert",), f"{world} {_STANDING.format(open_queue)}, nor another experiment.")
-        return Route(("queue", "experiment", "alert"), f"{world} {_CUT}, an experiment is opened, people are told.")
+            return Route(
+                ("alert",), f"{limit} {_STANDING.format(open_queue)} and no other experiment opened; an alert is sent."
+            )
+        return Route(("queue", "experiment", "alert"), f"{limit} {_CUT}, an experiment is opened and an alert is sent.")
     hold: tuple[Action, ...] = ("hold",) if band == "middle" else ()
     approve = " A person must approve the next promotion." if hold else ""
     if labels_waiting > 0:
@@ -74,34 +86,71 @@ def decide(
     return Route(
         (*queue, *hold),
         f"{size}: retraining has nothing new to learn, {nothing_new}. "
-        f"{_CUT if queue else _STANDING.format(open_queue)}; the new-labels rule trains when its labels come.{approve}",
+        f"{_CUT if queue else _STANDING.format(open_queue)}; a model is trained when enough of its labels have come."
+        f"{approve}",
     )
 
 
 def name_of(feature: str | None) -> str:
+    """A feature's name in words, for people."""
     return NAMES.get(feature or "", feature or "an unknown feature")
 
 
 def _unknown(report: Mapping[str, Any], before: str | None) -> Route:
-    said = f"Drift is not known for a window of {report['photographs']} photographs, which is not the same as none."
+    message = f"Drift is not known for a window of {report['photographs']} photographs, which is not the same as none."
     if before == "unknown":
-        return Route((), f"{said} It was not known before either: told already.")
-    return Route(("alert",), said)
+        return Route((), f"{message} It was not known before either, so no further alert is sent.")
+    return Route(("alert",), message)
 
 
 Alert = Callable[[str, str, str, str], object]  # key, severity, title, body
 _BANDS = ("low", "middle", "high")
 QUEUE_ASKED_FOR = timedelta(days=7)  # a queue that could not be cut for so long is not asked for any more
+LOCK = "drift_route"  # reports are routed one at a time
 
 
-def waiting(lake: Lake) -> list[dict[str, Any]]:
-    """Drift reports without a route, oldest first."""
+def unrouted_reports(lake: Lake) -> list[dict[str, Any]]:
+    """The rows of the table `drift` that have no row in `routes` yet, oldest first."""
     routed = set(lake.read("routes", columns=["report_id"])["report_id"].to_pylist())
     rows = lake.read("drift").sort_by([("at", "ascending"), ("report_id", "ascending")]).to_pylist()
     return [row for row in rows if row["report_id"] not in routed]
 
 
-def route(
+def route_unrouted(
+    lake: Lake,
+    policy: Policy,
+    alert: Alert,
+    now: datetime,
+    address: Callable[[str], str] = str,
+) -> list[tuple[dict[str, Any], Route]]:
+    """Routes the reports that have no route yet, oldest first, while no other process does so.
+
+    Args:
+        lake: where the reports and routes are.
+        policy: the policy in force.
+        alert: sends an alert; called with key, severity, title and body.
+        now: the time of the routes.
+        address: see `route_report`.
+
+    Returns:
+        The reports that were routed here (rows of the table `drift`), each with its route.
+    """
+    with one_writer(lake, LOCK):
+        return [(report, route_report(lake, report, policy, alert, now, address)) for report in unrouted_reports(lake)]
+
+
+def latest_route(lake: Lake) -> tuple[dict[str, Any], Route] | None:
+    """The newest drift report that has a route, as a row of the table `drift`, and its route; None before the first."""
+    routes = {row["report_id"]: row for row in lake.read("routes").to_pylist()}
+    reports = [row for row in lake.read("drift").to_pylist() if row["report_id"] in routes]
+    if not reports:
+        return None
+    report = max(reports, key=lambda row: (row["at"], row["report_id"]))
+    route = routes[report["report_id"]]
+    return report, Route(tuple(route["actions"] or ()), route["said"])
+
+
+def route_report(
     lake: Lake,
     report: Mapping[str, Any],
     policy: Policy,
@@ -109,12 +158,20 @@ def route(
     now: datetime,
     address: Callable[[str], str] = str,
 ) -> Route:
-    """Decides, holds, tells, and records the route; again for the same report, the same again and no second row.
+    """Decides about one report, enters the hold, sends the alerts and then records the route.
 
-    address: where people open what lies at a key of the lake, for the alert's link; without it the key itself is said.
+    Called again for the same report it adds no second hold and no second row.
+
+    Args:
+        lake: where ledger, reports and routes are.
+        report: a row of the table `drift`.
+        policy: the policy in force.
+        alert: sends an alert; called with key, severity, title and body.
+        now: the time of the route.
+        address: turns a key of the lake into the address that an alert links to; by default the key itself is shown.
     """
     labels = label_coverage(lake, policy)
-    decided = decide(
+    route = decide(
         report,
         labels.trainable,
         policy.monitoring,
@@ -123,7 +180,7 @@ def route(
         band_before=_band_before(lake, report),
     )
     report_id = report["report_id"]
-    if "hold" in decided.actions and ledger.promotion_hold(ledger.events(lake)) is None:
+    if "hold" in route.actions and ledger.promotion_hold(ledger.events(lake)) is None:
         ledger.record(
             lake,
             "production",
@@ -131,19 +188,19 @@ def route(
             digest=None,
             version=None,
             actor=ledger.machine(policy.digest()),
-            reason=f"Drift report {report_id}: {decided.said}",
+            reason=f"Drift report {report_id}: {route.message}",
             policy_digest=policy.digest(),
             event_id=f"hold-{report_id}",
         )
-    if "alert" in decided.actions:
-        known = report["band"] == "high"
+    if "alert" in route.actions:
+        high = report["band"] == "high"
         alert(
             f"drift:{report['band']}:{report['digest']}:{report['worst_feature']}",
-            "critical" if known else "warning",
+            "critical" if high else "warning",
             f"Drift of {100 * report['drift']:.1f} % in {name_of(report['worst_feature'])}"
-            if known
+            if high
             else "Drift is not known",
-            f"{decided.said} Report: {address(report['report_key'])}",
+            f"{route.message} Report: {address(report['report_key'])}",
         )
     risen = [MissingInput(**m) for m in json.loads(report.get("missing") or "[]") if m["risen"]]
     if risen:
@@ -157,18 +214,19 @@ def route(
         "report_id": report_id,
         "at": now,
         "band": report["band"],
-        "actions": list(decided.actions),
-        "queue_id": queues.queue_id_of(report_id) if "queue" in decided.actions else None,
-        "said": decided.said,
+        "actions": list(route.actions),
+        "queue_id": queues.queue_id_of(report_id) if "queue" in route.actions else None,
+        "said": route.message,
     }
     lake.append("routes", [row], report_id)
-    return decided
+    return route
 
 
 def open_queue(lake: Lake, report: Mapping[str, Any], now: datetime) -> str | None:
-    """An earlier queue for this model, the same feature and no lower a band, of which less than half is labelled.
+    """The id of a labelling queue that makes another one for this report needless, None where there is none.
 
-    One that was asked for in the last QUEUE_ASKED_FOR and is not cut yet counts too. None where there is none.
+    It was cut for the same model, the same feature and a band at least as high, and fewer than half of its photographs
+    have labels. A queue that was asked for in the last QUEUE_ASKED_FOR and is not cut yet counts too.
     """
     if report["band"] not in _BANDS:
         return None
@@ -193,7 +251,7 @@ def open_queue(lake: Lake, report: Mapping[str, Any], now: datetime) -> str | No
     return None
 
 
-def queues_asked_for(lake: Lake, now: datetime) -> list[str]:
+def queues_to_cut(lake: Lake, now: datetime) -> list[str]:
     """Report ids whose routes of the last QUEUE_ASKED_FOR asked for a queue that is not there yet, oldest first."""
     there = {queue.report_id for queue, complete in queues.every(lake) if complete}
     rows = lake.read("routes", columns=["report_id", "at", "actions"]).sort_by("at").to_pylist()

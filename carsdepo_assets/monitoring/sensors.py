@@ -1,36 +1,30 @@
-"""Sensors that measure drift when enough was answered, act on each report once, and score answers that got labels."""
+"""Sensors of the monitoring step: drift reports, what follows from them, and the quality of answers with labels."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
-from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.orchestration.run_states import failed_by_itself, next_run, under_way
+from carsdepo_assets.monitoring.jobs import (
+    DRIFT_JOB,
+    PROFILE_JOB,
+    QUALITY_JOB,
+    ROUTE_JOB,
+    drift_job,
+    profile_job,
+    quality_job,
+    route_job,
+)
+from carsdepo_assets.orchestration.run_states import attempts, failed_by_itself, next_run, under_way
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
-DRIFT_JOB, PROFILE_JOB, QUALITY_JOB, CUT_QUEUE_JOB = "drift", "profile_answers", "score_answers", "cut_queue"
+CUT_QUEUE_JOB = "cut_queue"  # of the step experiments
 DRIFT_TAG = "carsdepo/drift"  # of a run that a drift report asked for: the report's id
-drift_job = dg.define_asset_job(
-    DRIFT_JOB,
-    selection=["reference_profile", "drift_report"],
-    description="The reference of the model that serves, where it is missing, and a drift report.",
-)
-profile_job = dg.define_asset_job(
-    PROFILE_JOB,
-    selection=["inference_profile"],
-    tags={"dagster/max_retries": "2"},
-    description="The whylogs profile of a day's answers.",
-)
-quality_job = dg.define_asset_job(
-    QUALITY_JOB,
-    selection=["live_quality"],
-    tags={"dagster/max_retries": "2"},
-    description="A day's answers against the labels that have come since.",
-)
+ROUTE_TAG = "carsdepo/unrouted_reports"  # of a run of route_drift: a digest of the ids of the reports that it is for
 # So many failed runs in a row, and the next one waits.
 FAILURES, REST_S = 3, 600.0
 QUALITY_DAYS = 60  # how far back labels are looked for
@@ -70,33 +64,46 @@ def measure_drift(
 
 
 @dg.sensor(
+    job=route_job,
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Asks for a run of `drift_route` as long as a drift report has no route; after a run that was killed, "
+    "for another one.",
+)
+def drift_router(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
+    from carsdepo_assets.monitoring.routing import unrouted_reports
+
+    report_ids = [report["report_id"] for report in unrouted_reports(lake.open())]
+    if not report_ids:
+        return dg.SkipReason("Every drift report has its route.")
+    if under_way(context.instance, ROUTE_JOB):
+        return dg.SkipReason("A run of route_drift is under way.")
+    resting = _resting(context.instance, ROUTE_JOB)
+    if resting:
+        return dg.SkipReason(resting)
+    state = hashlib.sha256("\n".join(report_ids).encode()).hexdigest()[:16]
+    number = attempts(context.instance, ROUTE_JOB, {ROUTE_TAG: state}).runs + 1
+    return dg.RunRequest(run_key=f"route:{state}:{number}", tags={ROUTE_TAG: state})
+
+
+@dg.sensor(
     job_name=CUT_QUEUE_JOB,
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Acts on each drift report once, oldest first: nothing, a labelling queue, a retraining (which "
-    "`retrain` starts when it reads the route), a hold on promotion, an alert; as policy.monitoring's bands say.",
+    description="Asks for the labelling queue, and with it the experiment, of each drift report whose route says so, "
+    "until the queue is there.",
 )
-def drift_router(
-    context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource, alerts: AlertsResource
+def cut_drift_queues(
+    context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
 ) -> dg.SensorResult | dg.SkipReason:
-    from carsdepo_assets.monitoring import routing
+    from carsdepo_assets.monitoring.routing import queues_to_cut
 
-    opened, rules, now = lake.open(), policy.read(), datetime.now(UTC)
-
-    def alert(key: str, severity: str, title: str, body: str) -> bool:
-        return alerts.send(opened, rules, kind="drift", key=key, severity=severity, title=title, body=body)  # type: ignore[arg-type]
-
-    said = [
-        f"{report['report_id']}: {routing.route(opened, report, rules, alert, now, lake.address).said}"
-        for report in routing.waiting(opened)[:REQUESTS_A_TICK]
-    ]
-    for line in said:
-        context.log.info(line)
-    # From the routes that stand, not from this tick's: what a kill left undone is asked for again. A cut that failed is
-    # finished by its own retries.
+    max_interruptions = policy.read().runs.max_interruptions
+    # Decided by the routes that are stored: what a kill left undone is asked for again. A cut that failed is finished
+    # by its own retries.
     numbered = (
-        (report_id, next_run(context.instance, CUT_QUEUE_JOB, {DRIFT_TAG: report_id}, rules.runs.max_interruptions))
-        for report_id in routing.queues_asked_for(opened, now)
+        (report_id, next_run(context.instance, CUT_QUEUE_JOB, {DRIFT_TAG: report_id}, max_interruptions))
+        for report_id in queues_to_cut(lake.open(), datetime.now(UTC))
     )
     requests = [
         dg.RunRequest(
@@ -109,7 +116,7 @@ def drift_router(
     ][:REQUESTS_A_TICK]
     if requests:
         return dg.SensorResult(run_requests=requests)
-    return dg.SkipReason(" ".join(said) or "Every drift report has its route.")
+    return dg.SkipReason("Every labelling queue that a drift report asked for is cut, or its run is under way.")
 
 
 @dg.sensor(

@@ -6,7 +6,7 @@ import dagster as dg
 
 from carsdepo_assets import __version__
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.compute.local import LocalCompute
+from carsdepo_assets.compute.target import ComputeTarget
 from carsdepo_assets.lake.trainings import Outcome
 from carsdepo_assets.orchestration.ui_metadata import picture, rounded
 from carsdepo_assets.registry.resources import MlflowTracking
@@ -20,7 +20,7 @@ def candidate_model(
     context: dg.AssetExecutionContext,
     lake: LakeResource,
     policy: PolicyResource,
-    compute: LocalCompute,
+    compute: ComputeTarget,
     tracking: MlflowTracking,
 ) -> dg.MaterializeResult:
     """Weights trained by the recipe on the dataset, with their card and `lineage.json`, at `models/<digest>/`.

@@ -14,14 +14,9 @@ from carsdepo_assets.lake.label_state import FALLBACK_TAG, LABEL_STATE_TAG
 from carsdepo_assets.orchestration.run_states import Attempts, attempts_by, under_way
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
+from carsdepo_assets.training.jobs import TRAIN_JOB, train_job
 
-TRAIN_JOB = "train"
 DRIFT_TAG = "carsdepo/drift_report"  # the report that asked for a training
-train_job = dg.define_asset_job(
-    TRAIN_JOB,
-    selection=["dataset", "recipe", "candidate_model", "evaluation", "registered_model"],
-    description="Labels to a judged, registered model: dataset, recipe, training, evaluation, registry.",
-)
 
 
 @dg.sensor(

@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from carsdepo_assets.business import assets, ingest, sensors
+from carsdepo_assets.business import assets, ingest, jobs, sensors
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.resources import LakeResource, PolicyResource
 from carsdepo_assets_tests.business.business_rows import drop
@@ -53,9 +53,9 @@ def dropped(lake: Lake) -> None:
 def definitions(resources: dict[str, dg.ConfigurableResource]) -> dg.Definitions:
     return dg.Definitions(
         assets=dg.load_assets_from_modules([assets]),
-        jobs=[sensors.business_job, sensors.kpi_job],
+        jobs=[jobs.business_job, jobs.kpi_job],
         sensors=[sensors.new_business_files],
-        schedules=[sensors.kpis_every_morning],
+        schedules=[jobs.kpis_every_morning],
         resources=resources,
         executor=dg.in_process_executor,
     )
@@ -178,4 +178,4 @@ def test_the_sensor_waits_for_the_run_under_way(
 
 def test_schedule_and_sensor_run_by_default() -> None:
     assert sensors.new_business_files.default_status == dg.DefaultSensorStatus.RUNNING
-    assert sensors.kpis_every_morning.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert jobs.kpis_every_morning.default_status == dg.DefaultScheduleStatus.RUNNING

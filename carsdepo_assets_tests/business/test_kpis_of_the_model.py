@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from carsdepo_assets.business.kpis.business import model as m
+from carsdepo_assets.business.kpis import model as m
 from carsdepo_assets.business.kpis.model import ProductionEvaluation
 from carsdepo_assets.policy import BusinessPolicy
 from carsdepo_assets_tests.business.business_rows import NOW, answers, evaluation

@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 from carsdepo_assets.data.dataset import MANIFEST, NoLabelledPhotographs, build_dataset, dataset_thumbnails
-from carsdepo_assets.data.label_revisions import latest_revisions
 from carsdepo_assets.data.splitting import EXCLUDED, POOL, side
 from carsdepo_assets.detectors.training_set import training_set
 from carsdepo_assets.lake import golden
+from carsdepo_assets.lake.annotations import latest_revisions
 from carsdepo_assets.lake.datasets import LATEST, latest, read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.data.photographs import NOW

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from carsdepo_assets.data.batches import BatchError, plan_batches
-from carsdepo_assets.data.label_revisions import PROBLEMS_A_FILE, ingest_labels, latest_revisions, revision_id
+from carsdepo_assets.data.label_revisions import PROBLEMS_A_FILE, ingest_labels, revision_id
+from carsdepo_assets.lake.annotations import latest_revisions
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.data.photographs import NOW
 from carsdepo_assets_tests.data.small_lake import HEIGHT, RULES, WIDTH, car, close_labels, label, upload

@@ -25,7 +25,7 @@ from carsdepo_assets.detectors.checkpoints import (
 from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.postprocess import check_image, to_image_frame
 from carsdepo_assets.detectors.yolov8.dataset_folder import label_lines, write_yolo_folder
-from carsdepo_assets.detectors.yolov8.detector import ultralytics_settings
+from carsdepo_assets.detectors.yolov8 import ultralytics_settings
 from carsdepo_assets_tests.detectors.scenes import scenes
 
 

@@ -53,7 +53,7 @@ measure_every_s = 1
 resamples = 400
 queue_size = 12
 retrain_below = {low}
-other_world = {high}
+no_retraining_from = {high}
 """
 LIGHT = {"luma_mean", "luma_std", "luma_p95"}
 

@@ -12,7 +12,7 @@ import pytest
 
 from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.monitoring import assets, sensors
+from carsdepo_assets.monitoring import assets, jobs, routing, sensors
 from carsdepo_assets.monitoring.reference import build_reference
 from carsdepo_assets.orchestration.ui_metadata import significant
 from carsdepo_assets.resources import LakeResource, PolicyResource
@@ -45,8 +45,8 @@ class House:
         }
         self.definitions = dg.Definitions(
             assets=[*dg.load_assets_from_modules([assets]), labelling_queue],
-            jobs=[sensors.drift_job, sensors.profile_job, sensors.quality_job, cut_queue_job],
-            sensors=[sensors.measure_drift, sensors.drift_router, sensors.measure_quality],
+            jobs=[jobs.drift_job, jobs.route_job, jobs.profile_job, jobs.quality_job, cut_queue_job],
+            sensors=[sensors.measure_drift, sensors.drift_router, sensors.cut_drift_queues, sensors.measure_quality],
             resources=self.resources,
         )
 
@@ -61,6 +61,11 @@ class House:
             run_config={"ops": {k: {"config": v} for k, v in config.items()}},
         )
 
+    def alert(self, key: str, severity: str, title: str, body: str) -> bool:
+        policy = self.resources["policy"].read()
+        alerts: AlertsResource = self.resources["alerts"]
+        return alerts.send(self.lake, policy, kind="drift", key=key, severity=severity, title=title, body=body)  # type: ignore[arg-type]
+
     def tick(self, name: str, cursor: str | None = None) -> dg.SensorExecutionData:
         repository = self.definitions.get_repository_def()
         sensor = repository.get_sensor_def(name)
@@ -68,6 +73,14 @@ class House:
             instance=self.instance, repository_def=repository, resources=self.resources, cursor=cursor
         )
         return sensor.evaluate_tick(context)
+
+
+    def route(self) -> dg.ExecuteInProcessResult:
+        """What the daemon does with the router's request."""
+        request = self.tick("drift_router")
+        (wanted,) = request.run_requests or []
+        job = self.definitions.resolve_job_def("route_drift")
+        return job.execute_in_process(instance=self.instance, tags=dict(wanted.tags))
 
 
 @pytest.fixture
@@ -187,7 +200,9 @@ def test_failing_reports_do_not_start_a_run_every_tick(house: House, digest: str
 def test_high_drift_asks_for_its_queue_once_and_tells_people_once(house: House, digest: str) -> None:
     traffic(house, digest, 0.3)
     house.materialize(assets.drift_report)
-    (request,) = house.tick("drift_router").run_requests or []
+    assert not house.tick("cut_drift_queues").run_requests
+    house.route()
+    (request,) = house.tick("cut_drift_queues").run_requests or []
     (route,) = house.lake.read("routes").to_pylist()
     report_id = route["report_id"]
     assert request.run_config["ops"]["labelling_queue"]["config"] == {"report_id": report_id}
@@ -195,9 +210,10 @@ def test_high_drift_asks_for_its_queue_once_and_tells_people_once(house: House, 
     assert request.tags[sensors.DRIFT_TAG] == report_id
     assert route["actions"] == ["queue", "experiment", "alert"]
     # The tick died before its run was launched: the next one asks again, under the same key.
-    (again,) = house.tick("drift_router").run_requests or []
+    (again,) = house.tick("cut_drift_queues").run_requests or []
     assert again.run_key == request.run_key
     house.definitions.resolve_job_def("cut_queue").execute_in_process(instance=house.instance, tags=dict(request.tags))
+    assert not house.tick("cut_drift_queues").run_requests
     assert not house.tick("drift_router").run_requests
     assert house.lake.read("routes").num_rows == 1
     (alert,) = house.lake.read("alerts").to_pylist()
@@ -207,13 +223,58 @@ def test_high_drift_asks_for_its_queue_once_and_tells_people_once(house: House, 
 def test_no_drift_is_routed_to_nothing(house: House, digest: str) -> None:
     traffic(house, digest, 0.0)
     house.materialize(assets.drift_report)
-    tick = house.tick("drift_router")
-    assert not tick.run_requests
-    assert "No drift" in str(tick.skip_message)
+    shown = metadata(house.route(), "drift_route")
+    assert "No drift" in shown["message"]
+    assert (shown["band"], shown["actions"], shown["reports_routed"]) == ("none", [], 1)
+    assert Path(shown["report"]).is_file()
+    assert not house.tick("drift_router").run_requests
+    assert not house.tick("cut_drift_queues").run_requests
     assert house.lake.read("routes").to_pylist()[0]["actions"] == []
     assert house.lake.read("alerts").num_rows == 0
 
 
+def test_a_route_that_was_killed_is_asked_for_again(house: House, digest: str) -> None:
+    """Between the alert and the row: the same run once more, neither the alert nor the row a second time."""
+    traffic(house, digest, 0.3)
+    house.materialize(assets.drift_report)
+    (first,) = house.tick("drift_router").run_requests or []
+    job = house.definitions.resolve_job_def("route_drift")
+    started = house.instance.create_run_for_job(job, tags=dict(first.tags), status=dg.DagsterRunStatus.STARTED)
+    assert "under way" in str(house.tick("drift_router").skip_message)
+    append = Lake.append
+    with pytest.MonkeyPatch.context() as patch:
+
+        def killed(lake: Lake, table: str, *args: Any, **more: Any) -> Any:
+            if table == "routes":
+                raise KeyboardInterrupt
+            return append(lake, table, *args, **more)
+
+        patch.setattr(Lake, "append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            routing.route_unrouted(house.lake, house.resources["policy"].read(), house.alert, datetime.now(UTC))
+    house.instance.report_run_failed(started)
+    assert house.lake.read("routes").num_rows == 0
+    (again,) = house.tick("drift_router").run_requests or []
+    assert again.tags == first.tags
+    assert again.run_key != first.run_key
+    house.route()
+    assert house.lake.read("routes").num_rows == 1
+    assert house.lake.read("alerts").num_rows == 1
+
+
+def test_routes_that_fail_do_not_start_a_run_every_tick(house: House, digest: str) -> None:
+    traffic(house, digest, 0.0)
+    house.materialize(assets.drift_report)
+    policy_text = house.policy_file.read_text()
+    job = house.definitions.resolve_job_def("route_drift")
+    house.policy_file.write_text("[monitoring]\nresamples = 'many'\n")
+    for _ in range(sensors.FAILURES):
+        assert house.tick("drift_router").run_requests
+        job.execute_in_process(instance=house.instance, raise_on_error=False)
+    assert "failed" in str(house.tick("drift_router").skip_message)
+    house.policy_file.write_text(policy_text)
+
+
 def test_sensors_run_by_default() -> None:
-    for sensor in (sensors.measure_drift, sensors.drift_router, sensors.measure_quality):
+    for sensor in (sensors.measure_drift, sensors.drift_router, sensors.cut_drift_queues, sensors.measure_quality):
         assert sensor.default_status == dg.DefaultSensorStatus.RUNNING

@@ -51,7 +51,7 @@ def report(band: str, drift: float | None, **more: Any) -> dict[str, Any]:
 def test_the_table(band: str, drift: float | None, labels: int, actions: tuple[str, ...]) -> None:
     route = decide(report(band, drift), labels, RULES)
     assert route.actions == actions
-    assert route.said
+    assert route.message
 
 
 def test_another_world_is_never_retrained_on_its_own() -> None:
@@ -61,17 +61,17 @@ def test_another_world_is_never_retrained_on_its_own() -> None:
 
 
 def test_no_new_labels_is_said() -> None:
-    said = decide(report("low", 0.031), 0, RULES).said
-    assert "3.1 %" in said
-    assert "nothing new to learn" in said
-    assert "brightness" in said
+    message = decide(report("low", 0.031), 0, RULES).message
+    assert "3.1 %" in message
+    assert "nothing new to learn" in message
+    assert "brightness" in message
 
 
 def test_a_queue_that_still_waits_is_not_cut_again() -> None:
     for band, drift, left in (("low", 0.03, ()), ("middle", 0.06, ("hold",)), ("high", 0.2, ("alert",))):
         route = decide(report(band, drift), 0, RULES, open_queue="drift-r0")
         assert route.actions == left
-        assert "drift-r0" in route.said
+        assert "drift-r0" in route.message
 
 
 def test_unknown_again_is_not_told_again() -> None:
@@ -105,17 +105,17 @@ def put(lake: Lake, row: dict[str, Any]) -> dict[str, Any]:
 def test_each_report_is_routed_once_oldest_first(lake: Lake) -> None:
     put(lake, report("none", 0.0, report_id="b", at=NOW))
     put(lake, report("none", 0.0, report_id="a", at=NOW - timedelta(hours=1)))
-    assert [r["report_id"] for r in routing.waiting(lake)] == ["a", "b"]
-    for row in routing.waiting(lake):
-        routing.route(lake, row, Policy(), Told(), NOW)
-    assert routing.waiting(lake) == []
+    assert [r["report_id"] for r in routing.unrouted_reports(lake)] == ["a", "b"]
+    for row in routing.unrouted_reports(lake):
+        routing.route_report(lake, row, Policy(), Told(), NOW)
+    assert routing.unrouted_reports(lake) == []
     assert lake.read("routes").num_rows == 2
 
 
 def test_routing_again_changes_nothing(lake: Lake) -> None:
     row, told = put(lake, report("middle", 0.06)), Told()
     for _ in range(2):  # as after a kill between the actions and the row
-        routing.route(lake, row, Policy(), told, NOW)
+        routing.route_report(lake, row, Policy(), told, NOW)
     assert lake.read("routes").num_rows == 1
     holds = [e for e in ledger.events(lake) if e.action == "hold"]
     assert len(holds) == 1
@@ -127,22 +127,22 @@ def test_routing_again_changes_nothing(lake: Lake) -> None:
 
 def test_a_standing_hold_is_enough(lake: Lake) -> None:
     for name in ("one", "two"):
-        routing.route(lake, put(lake, report("middle", 0.06, report_id=name)), Policy(), Told(), NOW)
+        routing.route_report(lake, put(lake, report("middle", 0.06, report_id=name)), Policy(), Told(), NOW)
     assert sum(e.action == "hold" for e in ledger.events(lake)) == 1
 
 
 def test_high_drift_asks_for_a_queue_until_it_is_there_and_tells_people(lake: Lake) -> None:
     told = Told()
-    routing.route(lake, put(lake, report("high", 0.2)), Policy(), told, NOW)
+    routing.route_report(lake, put(lake, report("high", 0.2)), Policy(), told, NOW)
     ((key, severity, title, body),) = told.sent
     assert severity == "critical"
     assert "20.0 %" in title
     assert "reports/drift/r1.html" in body
     assert key == "drift:high:d1:luma_p95"
-    assert routing.queues_asked_for(lake, NOW) == ["r1"]
-    assert routing.queues_asked_for(lake, NOW + timedelta(days=8)) == []
+    assert routing.queues_to_cut(lake, NOW) == ["r1"]
+    assert routing.queues_to_cut(lake, NOW + timedelta(days=8)) == []
     cut(lake, "r1", 4)
-    assert routing.queues_asked_for(lake, NOW) == []
+    assert routing.queues_to_cut(lake, NOW) == []
     (row,) = lake.read("routes").to_pylist()
     assert row["queue_id"] == queues.queue_id_of("r1")
     assert row["actions"] == ["queue", "experiment", "alert"]
@@ -158,9 +158,9 @@ def cut(lake: Lake, report_id: str, n: int) -> None:
 
 
 def test_the_same_drift_again_waits_for_its_queue(lake: Lake) -> None:
-    routing.route(lake, put(lake, report("high", 0.2)), Policy(), Told(), NOW)
+    routing.route_report(lake, put(lake, report("high", 0.2)), Policy(), Told(), NOW)
     later = NOW + timedelta(hours=1)
-    again = routing.route(lake, put(lake, report("high", 0.21, report_id="r2", at=later)), Policy(), Told(), later)
+    again = routing.route_report(lake, put(lake, report("high", 0.21, report_id="r2", at=later)), Policy(), Told(), later)
     assert again.actions == ("alert",)  # the queue is asked for, if not yet cut
     cut(lake, "r1", 4)
     third = put(lake, report("high", 0.2, report_id="r3", at=later + timedelta(hours=1)))
@@ -176,19 +176,19 @@ def test_the_same_drift_again_waits_for_its_queue(lake: Lake) -> None:
     ids=["another feature", "another model", "a lower band"],
 )
 def test_another_drift_gets_its_own_queue(lake: Lake, other: dict[str, Any]) -> None:
-    routing.route(lake, put(lake, report("high", 0.2) | other), Policy(), Told(), NOW)
+    routing.route_report(lake, put(lake, report("high", 0.2) | other), Policy(), Told(), NOW)
     second = put(lake, report("high", 0.3, report_id="r2", at=NOW + timedelta(hours=1)))
-    assert "queue" in routing.route(lake, second, Policy(), Told(), NOW).actions
+    assert "queue" in routing.route_report(lake, second, Policy(), Told(), NOW).actions
 
 
 def test_new_labels_are_counted_against_the_last_training(lake: Lake) -> None:
     lake.append("processed", [{"image_id": "i1"}, {"image_id": "i2"}], "p")
     lake.append("annotations", [{"revision_id": r, "image_id": i} for r, i in (("a", "i1"), ("b", "i2"))], "l")
     row = put(lake, report("low", 0.03))
-    assert routing.route(lake, row, Policy(), Told(), NOW).actions == ("retrain",)
+    assert routing.route_report(lake, row, Policy(), Told(), NOW).actions == ("retrain",)
     lake.put("training/latest.json", b'{"label_state": 2}')
     later = put(lake, report("low", 0.03, report_id="r2", at=NOW + timedelta(hours=1)))
-    assert routing.route(lake, later, Policy(), Told(), NOW).actions == ("queue",)
+    assert routing.route_report(lake, later, Policy(), Told(), NOW).actions == ("queue",)
 
 
 def test_labels_that_no_training_could_learn_are_nothing_to_retrain_on(lake: Lake) -> None:
@@ -202,17 +202,17 @@ def test_labels_that_no_training_could_learn_are_nothing_to_retrain_on(lake: Lak
         record_outcome(lake, made)
 
     under_floor(None)
-    assert routing.route(lake, put(lake, report("low", 0.03)), policy, Told(), NOW).actions == ("retrain",)
+    assert routing.route_report(lake, put(lake, report("low", 0.03)), policy, Told(), NOW).actions == ("retrain",)
     under_floor("longer-3")
     later = put(lake, report("low", 0.03, report_id="r2", at=NOW + timedelta(hours=1)))
-    route = routing.route(lake, later, policy, Told(), NOW)
+    route = routing.route_report(lake, later, policy, Told(), NOW)
     assert route.actions == ("queue",)
-    assert "the 1 label revisions that are not learnt were tried, and their models stayed under the floor" in route.said
+    assert "the 1 label revisions that are not learnt were tried, and their models stayed under the floor" in route.message
 
 
 def test_unknown_is_told_with_its_own_key(lake: Lake) -> None:
     told = Told()
     for name, hour in (("u1", 0), ("u2", 1)):
         at = NOW + timedelta(hours=hour)
-        routing.route(lake, put(lake, report("unknown", None, report_id=name, at=at)), Policy(), told, NOW)
+        routing.route_report(lake, put(lake, report("unknown", None, report_id=name, at=at)), Policy(), told, NOW)
     assert [(k, s) for k, s, _, _ in told.sent] == [("drift:unknown:d1:None", "warning")]

@@ -24,6 +24,7 @@ from PIL import Image
 
 from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.detectors import catalogue
+from carsdepo_assets.detectors.export import export_model as export
 from carsdepo_assets.detectors.export import runtimes
 from carsdepo_assets.detectors.export.export_card import ExportCard, RuntimeFigures
 from carsdepo_assets.detectors.export.runtimes import Served
@@ -310,7 +311,7 @@ def use_squares(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(catalogue, "load_model", load_model)
     patch.setattr(runtimes, "load_served", load_served)
-    patch.setattr(export_model, "export_model", export_model)
+    patch.setattr(export, "export_model", export_model)
 
 
 @contextmanager

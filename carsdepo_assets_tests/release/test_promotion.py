@@ -346,7 +346,7 @@ def test_what_a_person_decides_while_the_gate_works_counts(world: World, monkeyp
         )
         return result
 
-    monkeypatch.setattr(promotion, "gate", rejected_meanwhile)
+    monkeypatch.setattr(promotion, "run_gate", rejected_meanwhile)
     outcome = promote(world.lake, second, world.policy, dagster_run_id=None, reachable=lambda: None)
     assert outcome.outcome == "refused"
     assert world.production() == first.digest

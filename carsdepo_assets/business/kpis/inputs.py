@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from carsdepo_assets.business.ingest import latest, stray_files
 from carsdepo_assets.business.kpis.model import ProductionEvaluation
 from carsdepo_assets.business.periods import last_days, past
+from carsdepo_assets.lake.annotations import latest_revisions
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import SERVES, Event, events
@@ -48,7 +49,7 @@ class KpiInputs:
 def gather(lake: Lake, policy: Policy, now: datetime) -> KpiInputs:
     answered = lake.read("inferences", ["at", "stage", "digest", "decision", "milliseconds", "threshold", "boxes"])
     answered = answered.filter(pc.equal(answered["stage"], "production"))
-    annotations = lake.read("annotations", ["image_id", "created_at", "sequence", "boxes"])
+    annotations = lake.read("annotations", ["image_id", "created_at", "sequence", "revision_id", "boxes"])
     changes = tuple(e for e in events(lake, "production") if e.action in SERVES and e.at <= now)
     first = "select image_id, min(created_at) as created_at from annotations group by image_id"
     live = 'select * from live_quality qualify row_number() over (partition by day, digest order by "at" desc) = 1'
@@ -96,14 +97,11 @@ def _evaluated(lake: Lake, digest: str, event: Event, reports: list[str]) -> Pro
 
 
 def _label_boxes(lake: Lake, annotations: pa.Table) -> dict[int, int]:
-    # Two writers without a common lock may give one sequence number twice: created_at decides then.
     sql = """
-        select box.class_id as class_id, count(*) as n from (
-            select unnest(boxes) as box from annotations
-            qualify row_number() over (partition by image_id order by sequence desc, created_at desc) = 1
-        ) group by class_id
+        select box.class_id as class_id, count(*) as n from (select unnest(boxes) as box from revisions)
+        group by class_id
     """
-    return _counts(lake.query(sql, annotations=annotations))
+    return _counts(lake.query(sql, revisions=latest_revisions(annotations)))
 
 
 def _answer_boxes(answered: pa.Table, days: int, now: datetime) -> dict[int, int]:

@@ -94,7 +94,7 @@ def band(found: Drift, policy: MonitoringPolicy) -> str:
         return "none"
     if found.drift < policy.retrain_below:
         return "low"
-    return "middle" if found.drift < policy.other_world else "high"
+    return "middle" if found.drift < policy.no_retraining_from else "high"
 
 
 def measure(reference: FeatureSample | None, window: FeatureSample, policy: MonitoringPolicy, seed: int = 0) -> Drift:

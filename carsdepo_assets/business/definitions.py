@@ -1,0 +1,12 @@
+"""The business step in the graph: the business's own tables and the KPIs."""
+
+import dagster as dg
+
+from carsdepo_assets.business import assets, jobs, sensors
+
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules([assets]),
+    jobs=[jobs.business_job, jobs.kpi_job],
+    sensors=[sensors.new_business_files],
+    schedules=[jobs.kpis_every_morning],
+)

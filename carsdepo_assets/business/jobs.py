@@ -1,0 +1,19 @@
+"""Jobs of the business step, and the schedule that computes the KPIs anew every morning."""
+
+import dagster as dg
+
+BUSINESS_JOB = "business"
+business_job = dg.define_asset_job(
+    BUSINESS_JOB,
+    selection=["inspections", "transactions", "disputes", "kpi_report"],
+    description="New business files into their tables, then the KPIs.",
+)
+kpi_job = dg.define_asset_job("kpis", selection=["kpi_report"], description="The KPIs of now.")
+kpis_every_morning = dg.ScheduleDefinition(
+    name="kpis_every_morning",
+    job=kpi_job,
+    cron_schedule="0 5 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Answers, labels and drift change the KPIs without any business file.",
+)

@@ -1,0 +1,11 @@
+"""The data step in the graph: from uploads and label files to a dataset."""
+
+import dagster as dg
+
+from carsdepo_assets.data import assets, jobs, sensors
+
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules([assets]),
+    jobs=[jobs.ingest_uploads_job, jobs.ingest_labels_job, jobs.dataset_job, jobs.extend_golden_job],
+    sensors=[sensors.new_uploads, sensors.new_labels],
+)

@@ -1,0 +1,87 @@
+"""The columns of the tables that training writes; see `lake.schemas` for the others and for their rules."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+_ts = pa.timestamp("us", tz="UTC")
+
+# What came of the trainings of one state of the labels: one row a judged model, and one a fallback that was not tried.
+TRAININGS = pa.schema(
+    [
+        ("label_state", pa.int64()),  # annotation revisions that the dataset's build had seen
+        ("at", _ts),
+        ("asked_by", pa.string()),  # retrain (the sensor) | person
+        ("fallback", pa.string()),  # name of the policy's fallback; null: the recipe itself
+        ("outcome", pa.string()),  # met | under_floor | skipped | did_not_finish
+        ("dataset", pa.string()),
+        ("recipe", pa.string()),
+        ("digest", pa.string()),  # of the model; null where none was judged
+        ("version", pa.int32()),
+        ("map50", pa.float64()),
+        ("floor", pa.float64()),  # policy.evaluation.floor_map50 then
+        ("reason", pa.string()),
+    ]
+)
+
+# One row per model that became the candidate, for each state of the labels and each reason to train it. A figure that
+# the training did not report is null.
+CANDIDATES = pa.schema(
+    [
+        ("digest", pa.string()),
+        ("at", _ts),
+        ("dataset", pa.string()),  # version of the dataset that it was trained on
+        ("recipe", pa.string()),  # the recipe's digest
+        ("detector", pa.string()),
+        ("label_state", pa.int64()),  # annotation revisions that the dataset's build had seen
+        ("seen_at", _ts),  # when that build looked at the labels
+        ("fallback", pa.string()),  # name of the policy's fallback; null: the usual recipe
+        ("asked_by", pa.string()),  # retrain (the sensor) | person
+        ("threshold", pa.float64()),
+        ("val_map50", pa.float64()),
+        ("epochs", pa.int64()),
+        ("steps", pa.int64()),
+        ("seconds", pa.float64()),
+        ("ended", pa.string()),  # how the training ended, in words
+    ]
+)
+
+CLASS_FIGURES = pa.struct(
+    [
+        ("name", pa.string()),
+        ("boxes", pa.int64()),
+        *[pa.field(name, pa.float64()) for name in ("ap50", "ap75", "ap50_95", "precision", "recall", "f1")],
+    ]
+)
+
+# One row per evaluation of a model on a golden set. A figure that cannot be computed is null, never 0.
+EVALUATIONS = pa.schema(
+    [
+        ("evaluation_id", pa.string()),
+        ("at", _ts),
+        ("digest", pa.string()),  # of the model
+        ("trained_on", pa.string()),  # version of the dataset that the model was trained on
+        ("dataset", pa.string()),  # version of the dataset whose labels are the truth
+        ("golden", pa.int32()),  # version of the golden set; 0: the dataset's test split
+        ("policy_digest", pa.string()),
+        ("photographs", pa.int64()),
+        ("boxes", pa.int64()),
+        ("groups", pa.int64()),
+        ("tp", pa.int64()),
+        ("fp", pa.int64()),
+        ("fn", pa.int64()),
+        *[
+            pa.field(name, pa.float64())
+            for name in (
+                "map50", "map75", "map50_95", "precision", "recall", "f1", "threshold", "map50_low", "map50_high",
+            )
+        ],
+        ("floor_met", pa.bool_()),
+        ("verdict", pa.string()),
+        ("champion", pa.string()),  # the model in production that was scored beside it; null: none
+        ("champion_map50", pa.float64()),
+        ("classes", pa.list_(CLASS_FIGURES)),
+        ("report_key", pa.string()),
+        ("dagster_run_id", pa.string()),
+    ]
+)  # fmt: skip

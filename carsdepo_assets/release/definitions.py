@@ -1,0 +1,11 @@
+"""The release step in the graph: from a registered model to the one that production serves."""
+
+import dagster as dg
+
+from carsdepo_assets.release import assets, jobs, sensors
+
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules([assets]),
+    jobs=[jobs.release_job, jobs.promote_job, jobs.approve_model, jobs.reject_model, jobs.rollback_production],
+    sensors=[sensors.release_candidate, sensors.ledger_projection],
+)
