@@ -28,6 +28,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/python -m carsdepo_assets_tests.names_check
 
 check: setup
 	$(BIN)/mypy carsdepo_assets

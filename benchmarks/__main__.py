@@ -48,7 +48,7 @@ def main(wanted: list[str]) -> int:
         table = Table("name", "value", "unit", "against", "ratio", title=name)
         for row in rows:
             table.add_row(
-                row["name"], _said(row["value"]), row.get("unit", ""), row.get("against", ""), _said(row.get("ratio"))
+                row["name"], _cell(row["value"]), row.get("unit", ""), row.get("against", ""), _cell(row.get("ratio"))
             )
         console.print(table)
         about = {
@@ -60,7 +60,7 @@ def main(wanted: list[str]) -> int:
     return 0
 
 
-def _said(value: object) -> str:
+def _cell(value: object) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

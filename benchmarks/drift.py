@@ -1,4 +1,4 @@
-"""Drift: seconds for a day of 100,000 answers, false alarms without drift, and finds of a fifth of a night.
+"""Drift: seconds for a day of 100,000 answers, false alarms without drift, and detections with a fifth of night.
 
 The photographs are rendered once, 600 by day, overcast and dusk and 120 by night, and measured as the service does;
 windows are drawn from them in whole cars. Where there is no drift, window and reference are a random cut of the same
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from carsdepo_assets.demo.sample.casting import LIGHT_MIX
@@ -33,18 +34,19 @@ DAY_PHOTOGRAPHS, NIGHT_PHOTOGRAPHS = 600, 120
 WINDOW, NIGHT_SHARE = 200, 0.2
 QUIET_WINDOWS, NIGHT_WINDOWS = 1000, 200
 ANSWERS, REFERENCE = 100_000, 10_000
-RULES = MonitoringPolicy()
+POLICY = MonitoringPolicy()
 Car = list[dict[str, Any]]  # the photographs of one car: features and camera
 
 
 @dataclass(frozen=True)
-class Found:
-    """Of a number of windows: how many our test and the usual one called drifted, and our drift where it did."""
+class Detected:
+    """How many of a number of windows the two tests reported as drifted."""
 
     windows: int
     ours: int
     usual: int
     drift: list[float]
+    """Our test's drift (0..1) of the windows that it reported."""
 
 
 def cars(n: int, seed: int, lights: Mapping[str, float]) -> list[Car]:
@@ -52,20 +54,21 @@ def cars(n: int, seed: int, lights: Mapping[str, float]) -> list[Car]:
 
     def one(planned: tuple[Any, int]) -> Car:
         car, count = planned
-        made: Car = []
+        rows: Car = []
         for _, photo in zip(range(count), photographs(car), strict=False):
             data = encode(photo)
             upright = decode(data, max_bytes=len(data), max_pixels=2**26, min_side=1)
-            made.append({**features(upright.rgb, len(data)), "camera": photo.metadata["camera"]})
-        return made
+            rows.append({**features(upright.rgb, len(data)), "camera": photo.metadata["camera"]})
+        return rows
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(one, plan(n, seed, lights, 0.3)))
 
 
 def sample_of(chosen: Sequence[Car], tag: str) -> FeatureSample:
+    """The features of some cars' photographs; each car is a group, whose name begins with tag."""
     rows = [row for car in chosen for row in car]
-    values: dict[str, np.ndarray] = {name: np.array([r[name] for r in rows]) for name in IMAGE}
+    values: dict[str, NDArray[Any]] = {name: np.array([r[name] for r in rows]) for name in IMAGE}
     values["aspect"] = values["aspect"].round(2)
     values["camera"] = np.array([r["camera"] for r in rows], dtype=object)
     return FeatureSample(
@@ -84,7 +87,7 @@ def cut(pool: Sequence[Car], n: int, rng: np.random.Generator) -> tuple[list[Car
 def usual_test(reference: FeatureSample, window: FeatureSample) -> bool:
     """Kolmogorov-Smirnov on single photographs, p times the number of features."""
     least = min(stats.ks_2samp(reference.features[n], window.features[n], method="asymp").pvalue for n in IMAGE)
-    return bool(least * len(IMAGE) <= RULES.alpha)
+    return bool(least * len(IMAGE) <= POLICY.alpha)
 
 
 def windows(
@@ -98,25 +101,26 @@ def windows(
         yield sample_of(reference, "r"), sample_of([*window, *dark], "w")
 
 
-def count(day: Sequence[Car], night: Sequence[Car], n: int, share: float, seed: int) -> Found:
+def count(day: Sequence[Car], night: Sequence[Car], n: int, share: float, seed: int) -> Detected:
+    """Runs both tests on n windows; see `windows` for the arguments."""
     ours = usual = 0
     drift = []
     for i, (reference, window) in enumerate(windows(day, night, n, share, seed)):
-        found = measure(reference, window, RULES, seed=i)
-        if not found.computed or found.drift is None:
-            raise RuntimeError(f"window {i} was not computed: {found.reason}")
+        measured = measure(reference, window, POLICY, seed=i)
+        if not measured.computed or measured.drift is None:
+            raise RuntimeError(f"window {i} was not computed: {measured.reason}")
         usual += usual_test(reference, window)
-        if found.detected:
+        if measured.detected:
             ours += 1
-            drift.append(found.drift)
-    return Found(n, ours, usual, drift)
+            drift.append(measured.drift)
+    return Detected(n, ours, usual, drift)
 
 
 def large(n: int, seed: int) -> FeatureSample:
     """n answers of cars with one to six photographs, 17 features."""
     rng = np.random.default_rng(seed)
     group = np.sort(rng.integers(0, n * 10 // 31, n))
-    values: dict[str, np.ndarray] = {f"x{i}": rng.normal(size=n) + rng.normal(size=n)[group] for i in range(13)}
+    values: dict[str, NDArray[Any]] = {f"x{i}": rng.normal(size=n) + rng.normal(size=n)[group] for i in range(13)}
     values["boxes"] = rng.poisson(1.2, n).astype(float)
     for name, levels in (("classes", 4), ("camera", 8), ("region", 5)):
         values[name] = rng.integers(0, levels, n).astype(str).astype(object)
@@ -124,14 +128,15 @@ def large(n: int, seed: int) -> FeatureSample:
 
 
 def seconds_of_a_day() -> list[dict[str, Any]]:
+    """Times one drift test on ANSWERS answers against whylogs' profile and scipy's tests of them."""
     import pandas as pd
 
     reference, window = large(REFERENCE, 1), large(ANSWERS, 2)
     start = time.perf_counter()
-    found = measure(reference, window, RULES)
+    measured = measure(reference, window, POLICY)
     ours = time.perf_counter() - start
-    if not found.computed or found.detected:
-        raise RuntimeError(f"two samples of one kind: computed {found.computed}, detected {found.detected}")
+    if not measured.computed or measured.detected:
+        raise RuntimeError(f"two samples of one kind: computed {measured.computed}, detected {measured.detected}")
     frame = pd.DataFrame(dict(window.features))
     profiles.profile(frame.head(10), list(frame))  # whylogs is imported outside the clock
     start = time.perf_counter()
@@ -142,7 +147,7 @@ def seconds_of_a_day() -> list[dict[str, Any]]:
         if values.dtype != object:
             stats.ks_2samp(reference.features[name], values, method="asymp")
     single = time.perf_counter() - start
-    name = f"drift: {ANSWERS:,} answers against {REFERENCE:,}, {RULES.resamples:,} shuffles"
+    name = f"drift: {ANSWERS:,} answers against {REFERENCE:,}, {POLICY.resamples:,} shuffles"
     return [
         _row(name, ours, "s", f"whylogs profile of them alone: {whylogs:.2f} s", whylogs / ours),
         _row(name, ours, "s", f"scipy KS of each feature, single photographs: {single:.2f} s", single / ours),
@@ -150,14 +155,14 @@ def seconds_of_a_day() -> list[dict[str, Any]]:
 
 
 def run() -> list[dict[str, Any]]:
-    """Rows name, value, unit, against, ratio; ratio above 1: faster, fewer false alarms, more found."""
+    """Rows name, value, unit, against, ratio; ratio above 1: faster, fewer false alarms, more detections."""
     rows = seconds_of_a_day()
     day, night = cars(DAY_PHOTOGRAPHS, 11, DAY), cars(NIGHT_PHOTOGRAPHS, 12, {"night": 1.0})
     quiet = count(day, [], QUIET_WINDOWS, 0.0, 1)
-    most = int(stats.binom.ppf(0.995, QUIET_WINDOWS, RULES.alpha))
+    most = int(stats.binom.ppf(0.995, QUIET_WINDOWS, POLICY.alpha))
     rows.append(
         _row(
-            f"drift: false alarms in {quiet.windows:,} windows of {WINDOW} photographs (alpha {RULES.alpha})",
+            f"drift: false alarms in {quiet.windows:,} windows of {WINDOW} photographs (alpha {POLICY.alpha})",
             quiet.ours,
             f"windows; by chance up to {most}",
             f"KS of single photographs: {quiet.usual}",

@@ -1,8 +1,8 @@
-"""The floor that a learnt detector must leave behind: thresholds and edges, no learning.
+"""A baseline that a trained detector must exceed: thresholds and edges, without learning.
 
-What differs from its blurred surroundings is damage: thin and long a scratch, round a dent. Its thresholds are the best
-of 36 settings on 120 rendered photographs of other cars. Run as a script, it prints its mAP@.5 on rendered photographs,
-which must stay under 0.2, or the sample world is too easy.
+It reports what differs from its blurred surroundings: what is thin and long as a scratch, what is round as a dent.
+Its thresholds are the best of 36 settings on 120 rendered photographs of other cars. Run as a script, it prints its
+mAP@.5 on rendered photographs, which must stay under 0.2: else the sample would be too easy.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.demo.sample.casting import CLEAN_SHARE
 from carsdepo_assets.demo.sample.render import photographs
@@ -27,10 +28,10 @@ LONG = 150  # px: longer edges are the car's own
 _AREA = (0.0008, 0.15)  # of a box, shares of the picture
 
 
-def detect(rgb: np.ndarray) -> Detections:
+def detect(rgb: NDArray[np.uint8]) -> Detections:
     """Boxes of an (H, W, 3) uint8 picture, at most 100, best first."""
     level = cv2.GaussianBlur(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
-    found: list[tuple[float, int, tuple[float, float, float, float]]] = []
+    boxes: list[tuple[float, int, tuple[float, float, float, float]]] = []
     edges = cv2.Canny(level, 80, 160)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(edges)
     edges[np.isin(labels, np.flatnonzero(stats[:, 2:4].max(axis=1) > LONG))] = 0
@@ -38,21 +39,23 @@ def detect(rgb: np.ndarray) -> Detections:
     apart = cv2.absdiff(level, cv2.medianBlur(level, 51))
     blobs = cv2.morphologyEx((apart > 12).astype(np.uint8) * 255, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     for mask in (edges, blobs):
-        found += _boxes(mask, apart)
-    found.sort(key=lambda f: -f[0])
-    found = found[:100]
+        boxes += _boxes(mask, apart)
+    boxes.sort(key=lambda b: -b[0])
+    boxes = boxes[:100]
     return Detections(
-        np.array([f[2] for f in found], np.float64).reshape(-1, 4),
-        np.array([f[0] for f in found]),
-        np.array([f[1] for f in found], np.int64),
+        np.array([b[2] for b in boxes], np.float64).reshape(-1, 4),
+        np.array([b[0] for b in boxes]),
+        np.array([b[1] for b in boxes], np.int64),
     )
 
 
-def _boxes(mask: np.ndarray, apart: np.ndarray) -> list[tuple[float, int, tuple[float, float, float, float]]]:
+def _boxes(
+    mask: NDArray[np.uint8], apart: NDArray[np.uint8]
+) -> list[tuple[float, int, tuple[float, float, float, float]]]:
     """(score, class id, xyxy) of each connected part of a mask: contrast, and room to the picture's edge."""
     height, width = mask.shape
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
-    found = []
+    boxes = []
     for i in range(1, count):
         x, y, w, h, area = (int(v) for v in stats[i])
         share = w * h / (width * height)
@@ -61,14 +64,14 @@ def _boxes(mask: np.ndarray, apart: np.ndarray) -> list[tuple[float, int, tuple[
         fill = area / (w * h)
         contrast = float(apart[y : y + h, x : x + w][labels[y : y + h, x : x + w] == i].mean()) / 255
         round_enough = 0.5 < w / h < 2 and fill > 0.45
-        found.append(
+        boxes.append(
             (
                 min(1.0, contrast * (0.5 + fill)),
                 DENT if round_enough else SCRATCH,
                 (float(x), float(y), float(x + w), float(y + h)),
             )
         )
-    return found
+    return boxes
 
 
 def measure(n_images: int = IMAGES, seed: int = SEED) -> tuple[float, int]:

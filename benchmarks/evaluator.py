@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.scoring.average_precision import coco_ap
 from carsdepo_assets.scoring.boxes import Detections, Truth
@@ -43,7 +44,7 @@ def synthetic(n: int, seed: int = 0) -> tuple[list[Truth], list[Detections]]:
     return truths, detections
 
 
-def _boxes(rng: np.random.Generator, n: int) -> np.ndarray:
+def _boxes(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
     corner = rng.uniform((0, 0), (560, 400), (n, 2))
     return np.concatenate((corner, corner + rng.uniform(8, 80, (n, 2))), axis=1)
 

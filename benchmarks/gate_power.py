@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.evaluation.predict import Scored
 from carsdepo_assets.policy import GatePolicy, Policy
@@ -44,9 +45,9 @@ class World:
 
     truths: list[Truth]
     groups: list[str]
-    box: np.ndarray
-    clutter: list[np.ndarray]
-    clutter_class: list[np.ndarray]
+    box: NDArray[np.float64]
+    clutter: list[NDArray[np.float64]]
+    clutter_class: list[NDArray[np.int64]]
     shared: float
     clutter_skill: float
 
@@ -64,7 +65,7 @@ class Share:
 def world(
     boxes: int, groups: int, seed: int, *, shared: float = SHARED, clutter: float = 3.0, clutter_skill: float = -1.0
 ) -> World:
-    """clutter: things that look like damage, a photograph; clutter_skill: their mean score as SKILL is a box's."""
+    """Draws a world; clutter: mean number of things a photograph that look like damage, clutter_skill: their score."""
     random = np.random.default_rng([0, seed, boxes])
     group = np.sort(random.integers(0, groups, boxes))
     of_group = random.normal(size=groups)
@@ -83,7 +84,7 @@ def world(
 
 
 def model(of: World, skill: float | Mapping[int, float], seed: int) -> Scored:
-    """One model's answers. skill: mean score of a box, for all classes or by class id."""
+    """Draws one model's answers; skill is the mean score of a box, for all classes or by class id."""
     random = np.random.default_rng([1, seed, len(of.truths)])
     own, common = np.sqrt(1 - of.shared), np.sqrt(of.shared)
     means = np.array([skill[int(t.classes[0])] if isinstance(skill, Mapping) else skill for t in of.truths])
@@ -107,7 +108,7 @@ def model(of: World, skill: float | Mapping[int, float], seed: int) -> Scored:
 
 
 def verdict(champion: Scored, challenger: Scored, resamples: int) -> Verdict:
-    """The gate's, in interval mode with the policy's defaults."""
+    """The gate's verdict in interval mode, with the policy's defaults."""
     policy = Policy(gate=GatePolicy(mode="interval", resamples=resamples))
     return gate_verdict(
         champion,
@@ -146,7 +147,7 @@ def share(
 
 
 @functools.cache
-def _map50_by_skill() -> tuple[np.ndarray, np.ndarray]:
+def _map50_by_skill() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(skills, mAP@.5 of each on many boxes), both rising: the same world and the same luck for all."""
     skills = np.arange(SKILL - 1, SKILL + 1.3, 0.25)
     drawn = world(4000, 1000, 99)
@@ -171,7 +172,7 @@ def agreement(tries: int = 20) -> float:
     return float(((first == second).mean() - by_chance) / (1 - by_chance))
 
 
-def _hits(scored: Scored) -> np.ndarray:
+def _hits(scored: Scored) -> NDArray[np.bool_]:
     """(n,): whether the box of each photograph is found; it is the only one left of 300 pixels."""
     return np.array([bool(((d.xyxy[:, 0] < 300) & (d.scores >= THRESHOLD)).any()) for d in scored.detections])
 

@@ -66,7 +66,7 @@ def _case(settings: Settings, size: int, runtime: str, bodies: list[bytes]) -> l
                     singles[name] += times
                     bursts[name].append(rate)
     p50 = {name: 1000 * statistics.median(times) for name, times in singles.items()}
-    rates = {name: statistics.median(found) for name, found in bursts.items()}
+    rates = {name: statistics.median(each) for name, each in bursts.items()}
     return [
         {
             "name": f"HTTP p50, {runtime} at {size} px",
@@ -86,7 +86,7 @@ def _case(settings: Settings, size: int, runtime: str, bodies: list[bytes]) -> l
 
 
 def _put_model(lake: Lake, size: int) -> None:
-    """Weights and graph in the lake, and the ledger's word that production serves them."""
+    """Puts weights and graph into the lake, and an entry into the ledger that production serves them."""
     from carsdepo_assets.detectors.checkpoints import write_weights
     from carsdepo_assets.detectors.export.onnx_graph import onnx_graph
     from carsdepo_assets.detectors.yolov8.detector import build_model
@@ -114,7 +114,7 @@ def _put_model(lake: Lake, size: int) -> None:
 
 
 def _loader(runtime: Any) -> Load:
-    """The graph without the parity that a release asks for: random weights find nothing to compare."""
+    """Loads the graph without the parity that a release asks for: random weights give nothing to compare."""
 
     def load(lake: Lake, digest: str, policy: Policy) -> Loaded:
         from carsdepo_assets.detectors.export.runtimes import graph_predictor
@@ -211,8 +211,8 @@ def _at_once(address: str, bodies: list[bytes]) -> float:
 
     started = time.perf_counter()
     with ThreadPoolExecutor(CLIENTS) as pool:
-        for done in [pool.submit(client) for _ in range(CLIENTS)]:
-            done.result()
+        for future in [pool.submit(client) for _ in range(CLIENTS)]:
+            future.result()
     return BURST / (time.perf_counter() - started)
 
 
@@ -231,8 +231,8 @@ def _post(connection: http.client.HTTPConnection, photograph: bytes) -> float:
 
 def _measure_bare(settings: Settings, runtime: str) -> None:
     """Answers the lines of stdin: decode + predict as the service does both, and nothing else."""
+    from carsdepo_assets.detectors.captured_scores import CAPTURE_FLOOR
     from carsdepo_assets.imaging.decode import decode
-    from carsdepo_assets.inference.records import CAPTURE_FLOOR
     from carsdepo_assets.registry import ledger
 
     lake, policy = Lake.open(settings.lake), settings.policy()
@@ -251,13 +251,13 @@ def _measure_bare(settings: Settings, runtime: str) -> None:
 
     for line in sys.stdin:
         if line.strip() == "singles":
-            found = [one(body) for body in itertools.islice(itertools.cycle(bodies), SINGLES)]
+            figures = [one(body) for body in itertools.islice(itertools.cycle(bodies), SINGLES)]
         else:
             started = time.perf_counter()
             with ThreadPoolExecutor(THREADS) as pool:
                 list(pool.map(one, itertools.islice(itertools.cycle(bodies), BURST)))
-            found = [BURST / (time.perf_counter() - started)]
-        print(json.dumps(found), flush=True)
+            figures = [BURST / (time.perf_counter() - started)]
+        print(json.dumps(figures), flush=True)
 
 
 def main(what: str, runtime: str) -> int:

@@ -1,4 +1,4 @@
-"""Photographs a second through imaging.pipeline, against the floor and against the plain way.
+"""Photographs a second through imaging.pipeline, against the floor and against the naive pipeline.
 
 The floor is decode + resize + encode alone, by the same codecs, in the same threads.
 """
@@ -60,10 +60,10 @@ def _medians(ways: dict[str, Callable[[], int]], count: int) -> dict[str, float]
     for repetition in range(REPETITIONS + 1):
         for name, way in ways.items():
             start = time.perf_counter()
-            done = way()
+            processed = way()
             elapsed = time.perf_counter() - start
-            if done != count:
-                raise RuntimeError(f"{name}: {done} of {count} photographs came through")
+            if processed != count:
+                raise RuntimeError(f"{name}: {processed} of {count} photographs came through")
             if repetition:  # the first turn warms caches
                 seconds[name].append(elapsed)
     return {name: count / statistics.median(times) for name, times in seconds.items()}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.temporary_home import temporary_home
 
@@ -49,7 +50,8 @@ def run() -> list[dict[str, Any]]:
         unseen = _render(settings.home / "unseen", settings.home / "sample")
         rows += _figures(lake, policy, unseen, f"{short:g} min", WANTED, "at least")
         if long > 0:
-            train_loop.train(pipeline, train_loop.Loop(), _say, minutes=long, detector="yolov8n")
+            length = train_loop.Budget(None, long)
+            train_loop.train(pipeline, train_loop.Loop(), _say, length=length, detector="yolov8n")
             rows += _figures(lake, policy, unseen, f"{long:g} min", TOO_EASY, "under")
     return rows
 
@@ -129,8 +131,8 @@ def _figures(
         }
     )
     rows += [
-        {"name": f"YOLOv8n, {label}: {said} on the same", "value": value, "unit": unit}
-        for said, value, unit in (
+        {"name": f"YOLOv8n, {label}: {figure} on the same", "value": value, "unit": unit}
+        for figure, value, unit in (
             ("mAP@.5:.95", result.map50_95, "mAP@.5:.95"),
             ("precision", result.precision, "share"),
             ("recall", result.recall, "share"),
@@ -139,7 +141,7 @@ def _figures(
     return rows
 
 
-def _decode(path: Path, policy: Policy) -> np.ndarray:
+def _decode(path: Path, policy: Policy) -> NDArray[np.uint8]:
     from carsdepo_assets.imaging.decode import decode
 
     limits = policy.data
@@ -148,7 +150,7 @@ def _decode(path: Path, policy: Policy) -> np.ndarray:
     ).rgb
 
 
-def _truth(path: Path, image: np.ndarray) -> Truth:
+def _truth(path: Path, image: NDArray[np.uint8]) -> Truth:
     """YOLO lines as boxes in the upright image's pixels."""
     from carsdepo_assets.scoring.boxes import Truth
 

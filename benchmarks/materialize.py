@@ -41,21 +41,23 @@ def run() -> list[dict[str, Any]]:
         uploads = Path(settings.lake, "raw", "uploads")
         rows = []
         with Pipeline.open(settings) as pipeline:
-            for number, said in enumerate(("imports included", "the next batch of the same process")):
+            for number, case in enumerate(("imports included", "the next batch of the same process")):
                 files = _photographs(sources, uploads / str(number), number * BATCH)
                 started = time.perf_counter()
-                done = sum(1 for _ in process_many((p.read_bytes() for p in files), settings.policy().data, threads=2))
+                processed = sum(
+                    1 for _ in process_many((p.read_bytes() for p in files), settings.policy().data, threads=2)
+                )
                 bare = time.perf_counter() - started
                 started = time.perf_counter()
                 batches = pipeline.ingest("uploads")
                 whole = time.perf_counter() - started
                 rows.append(
                     {
-                        "name": f"uploads + images + processed_images, {done} photographs of 640 x 480, "
-                        f"{len(batches)} run(s), {said}",
-                        "value": done / whole,
+                        "name": f"uploads + images + processed_images, {processed} photographs of 640 x 480, "
+                        f"{len(batches)} run(s), {case}",
+                        "value": processed / whole,
                         "unit": "images/s",
-                        "against": f"bare pipeline, {done / bare:.0f} images/s",
+                        "against": f"bare pipeline, {processed / bare:.0f} images/s",
                         "ratio": bare / whole,
                     }
                 )

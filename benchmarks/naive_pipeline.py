@@ -1,4 +1,4 @@
-"""The same work written the plain way, as a yardstick: Pillow, imagehash, numpy, in one function."""
+"""The image pipeline's work written in the simplest way, to compare with: Pillow, imagehash and numpy."""
 
 from __future__ import annotations
 

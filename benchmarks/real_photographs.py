@@ -48,11 +48,11 @@ def _rows(family: str, minutes: float, loop: Any) -> list[dict[str, Any]]:
     epochs = trained.rpartition(", ")[2]
     on = f"{figures['photographs']} test photographs, {figures['boxes']} boxes, {figures['groups']} groups"
     rows = []
-    for key, said in FIGURES:
-        name = f"{family}, {minutes:g} min ({epochs}): {said} on {on}"
+    for key, label in FIGURES:
+        name = f"{family}, {minutes:g} min ({epochs}): {label} on {on}"
         if key == "map50" and "map50_low" in figures:
             name += f", 95 % interval {figures['map50_low']:.3f} to {figures['map50_high']:.3f}"
         if key in ("precision", "recall"):
             name += f", threshold {figures['threshold']:.3f} from val"
-        rows.append({"name": name, "value": float(figures[key]), "unit": said if key.startswith("map") else "share"})
+        rows.append({"name": name, "value": float(figures[key]), "unit": label if key.startswith("map") else "share"})
     return rows

@@ -21,6 +21,7 @@ from unittest import mock
 import cv2
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 
 from carsdepo_assets.demo.sample import noise, write
 from carsdepo_assets.demo.sample.camera import LONG, SHORT
@@ -38,7 +39,7 @@ def _render(cars: list[tuple[Car, int]]) -> int:
     )
 
 
-def _floor(shown: list[np.ndarray]) -> int:
+def _floor(shown: list[NDArray[np.uint8]]) -> int:
     """Blur, sensor noise of a new draw and JPEG of pictures that are there already."""
     rng = np.random.default_rng(SEED)
     for rgb in shown:

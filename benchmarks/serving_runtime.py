@@ -107,10 +107,10 @@ def _ultralytics(lake: Any, digest: str, size: int, photograph: Path, score: flo
     plain.model.load_state_dict(read_weights(weights_path(lake, card), "yolov8n")["state"])
 
     def call() -> int:
-        found = plain.predict(
+        results = plain.predict(
             str(photograph), imgsz=size, conf=score, iou=NMS_IOU, max_det=100, device="cpu", verbose=False, save=False
         )
-        return len(found[0].boxes)
+        return len(results[0].boxes)
 
     return call
 
@@ -135,18 +135,18 @@ def _starts(lake: Path, digest: str, photograph: Path) -> list[dict[str, Any]]:
     """A fresh process each: from its start to the first answer, and the most memory it held."""
     from carsdepo_assets.detectors.export.export_card import RUNTIMES
 
-    said: dict[str, dict[str, float]] = {}
+    measured: dict[str, dict[str, float]] = {}
     for name in RUNTIMES:
         arguments = [str(lake), digest, name, str(photograph)]
         started = time.perf_counter()
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "benchmarks.serving_runtime", *arguments], capture_output=True, text=True, check=True
         )
         seconds = time.perf_counter() - started
-        said[name] = {"seconds": seconds, "mb": json.loads(done.stdout.splitlines()[-1])}
+        measured[name] = {"seconds": seconds, "mb": json.loads(process.stdout.splitlines()[-1])}
     rows = []
     for key, label, unit in (("seconds", "a process's first answer", "s"), ("mb", "its peak memory", "MB")):
-        torch = said["torch"][key]
+        torch = measured["torch"][key]
         rows += [
             {
                 "name": f"{name}: {label} at {SIZES[-1]} px",
@@ -155,14 +155,14 @@ def _starts(lake: Path, digest: str, photograph: Path) -> list[dict[str, Any]]:
                 "against": f"torch {torch:.3g} {unit}",
                 "ratio": round(torch / figures[key], 2),
             }
-            for name, figures in said.items()
+            for name, figures in measured.items()
             if name != "torch"
         ]
     return rows
 
 
 def _answer(lake: str, digest: str, runtime: Any, photograph: str) -> int:
-    """In the fresh process: prints the megabytes."""
+    """Runs in the fresh process: answers one photograph, and prints the most memory it held, in megabytes."""
     from carsdepo_assets.detectors.export.runtimes import load_served
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.policy import Policy

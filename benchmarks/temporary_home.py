@@ -1,4 +1,4 @@
-"""An installation of its own for one benchmark, gone afterwards."""
+"""A temporary installation for one benchmark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from carsdepo_assets.settings import Settings
 
 @contextmanager
 def temporary_home() -> Iterator[Settings]:
-    """Settings below a new folder, the policy's defaults; the environment that Pipeline.open changes is put back."""
+    """Settings of a new home with the default policy; afterwards the home is removed and the environment restored."""
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="carsdepo-bench-") as folder:
         home = Path(folder) / "home"

@@ -145,13 +145,13 @@ def _measure(side: str, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
     asked, answer = folder / "asked.json", folder / "answer.json"
     asked.write_text(json.dumps(given))
     answer.unlink(missing_ok=True)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "benchmarks.training_overhead", side, str(asked), str(answer)],
         capture_output=True,
         text=True,
     )
-    if done.returncode != 0:
-        raise RuntimeError(f"The {side} training failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    if process.returncode != 0:
+        raise RuntimeError(f"The {side} training failed:\n{process.stdout[-2000:]}\n{process.stderr[-4000:]}")
     return dict(json.loads(answer.read_text()))
 
 

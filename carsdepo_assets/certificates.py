@@ -1,4 +1,4 @@
-"""The certificates that this machine trusts, for whoever asks a server by HTTP."""
+"""The certificates that this machine trusts, for code that makes HTTP requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import ssl
 
 @functools.cache
 def trusted() -> ssl.SSLContext:
-    """As httpx makes it for every request without a client: reading the files takes longer than a local answer."""
+    """Returns httpx's default TLS context, made once.
+
+    httpx makes one for each request without a client, and reading the certificates takes longer than a local answer.
+    """
     import httpx
 
     return httpx.create_ssl_context()

@@ -1,4 +1,4 @@
-"""The `carsdepo` command. Exit codes: 0 done, 1 it failed (the message says why), 2 the call was wrong."""
+"""The `carsdepo` command. Exit codes: 0 success, 1 failure (the message says why), 2 wrong arguments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Finds scratches and dents on cars: photographs and labels in, a judged model in production, and back.",
+    help="Finds scratches and dents on photographs of cars: imports photographs and labels, trains and evaluates "
+    "models, serves them, and watches what they answer.",
 )
 app.command()(demo_cli.demo)
 app.command()(loop_cli.doctor)

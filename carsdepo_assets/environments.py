@@ -1,4 +1,4 @@
-"""Which resource stands behind each name: the only place that knows."""
+"""Which resource stands behind each name in each environment; no other module decides that."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from carsdepo_assets.settings import Settings
 
 
 def local(settings: Settings) -> dict[str, Any]:
-    """One machine: a folder (or an S3 URL) as lake, subprocesses, MLflow on SQLite, services beside it.
+    """The resources of one machine: a folder (or an S3 URL) as the lake, subprocesses for training, MLflow on SQLite.
 
-    What is secret is named, not given: Dagster shows every value that a resource is configured with.
+    Secrets are given as names of environment variables, since Dagster shows every value of a resource's configuration.
+
+    Args:
+        settings: the addresses, folders and variables of this machine.
+
+    Returns:
+        The resources by the names that assets ask for.
     """
     home, named = str(settings.home), settings.policy_named
     return {
@@ -43,10 +49,10 @@ def local(settings: Settings) -> dict[str, Any]:
 
 
 def _named(variable: str, secret: object) -> dg.EnvVar | None:
-    """The variable that Dagster reads when a resource is used; none where it is unset, which would be an error."""
+    """The variable that Dagster reads when the resource is used; None where it is unset, which would be an error."""
     return None if secret is None else dg.EnvVar(variable)
 
 
 def resources(settings: Settings) -> dict[str, Any]:
-    """The resources of settings.environment."""
+    """The resources of the environment that `settings.environment` names, by the names that assets ask for."""
     return {"local": local}[settings.environment](settings)

@@ -1,7 +1,7 @@
-"""What must not be seen: which environment variables hold secrets, and how texts and errors are freed of them.
+"""Keeps secrets out of logs and messages: which environment variables hold secrets, and how texts are freed of them.
 
-Secrets stay in the environment. `install` sees to it that what a process logs, and the traces with which it ends, do
-not show them, whoever wrote the message: errors of HTTP and database libraries quote whole URLs.
+Secrets stay in the environment. After `install`, neither the log of a process nor the trace with which it ends shows
+them, whoever wrote the message: errors of HTTP and database libraries quote whole URLs.
 """
 
 from __future__ import annotations
@@ -36,18 +36,23 @@ _URLS = (
 _READ = (*_WHOLE, *_TOKEN_URLS, *_URLS)
 
 HIDDEN = "***"
-SHORTEST = 6  # characters: what is shorter stands in texts by chance, and is not looked for
-# A password with a raw / ? or # is no valid URL and is met all the same: all up to the last @ is taken for it.
+SHORTEST = 6  # characters: shorter secrets are not hidden, since they occur in texts by chance
+# A password with a raw / ? or # makes a URL invalid but occurs: all up to the last @ counts as user and password.
 _USERINFO = re.compile(r"(?<=://)\S*(?=@)")
 
 
 def environment(env: Mapping[str, str], needed: tuple[str, ...] = ()) -> dict[str, str]:
-    """The variables for a child process: all but the secrets that it does not need."""
+    """Returns the variables for a child process: all but the secrets that it does not need.
+
+    Args:
+        env: the variables of this process.
+        needed: names of the secrets that the child needs, as in API_KEY or MLFLOW.
+    """
     return {name: value for name, value in env.items() if name not in SECRETS or name in needed}
 
 
 def has_credentials(url: str) -> bool:
-    """Whether a URL holds a user or a password. AWS's keys may hold slashes, so s3:// is looked at as a whole."""
+    """Whether a URL holds a user or a password. AWS's keys may hold slashes, so an s3:// URL is searched as a whole."""
     parts = urlsplit(url)
     if parts.scheme == "s3":
         return ":" in parts.netloc or "@" in parts.netloc
@@ -55,12 +60,17 @@ def has_credentials(url: str) -> bool:
 
 
 def without_credentials(url: str) -> str:
-    """The URL for people: its user and password hidden."""
+    """Returns a URL for people, with its user and password hidden."""
     return _USERINFO.sub(HIDDEN, url)
 
 
 def redact(text: str, env: Mapping[str, str] | None = None) -> str:
-    """The text with every secret of the environment (default: this process's) replaced by ***."""
+    """Returns a text with every secret of the environment replaced by ***.
+
+    Args:
+        text: the text.
+        env: the variables whose secrets are hidden; None: those of this process.
+    """
     env = os.environ if env is None else env
     for secret in _pieces(tuple(env.get(name, "") for name in _READ)):
         if secret in text:
@@ -69,7 +79,7 @@ def redact(text: str, env: Mapping[str, str] | None = None) -> str:
 
 
 def scrub(error: BaseException) -> None:
-    """Takes the secrets out of an error's words, its notes and those of the errors behind it, in place."""
+    """Removes secrets from an error in place: from its message, its notes, and those of the errors that caused it."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -78,7 +88,7 @@ def scrub(error: BaseException) -> None:
             continue
         seen.add(id(one))
         one.args = tuple(_clean(argument) for argument in one.args)
-        for name in ("message", "__notes__"):  # MLflow's errors keep their words there as well
+        for name in ("message", "__notes__"):  # MLflow's errors keep their message there too
             if name in vars(one):
                 setattr(one, name, _clean(vars(one)[name]))
         waiting += [one.__cause__, one.__context__]
@@ -93,7 +103,10 @@ def _clean(value: Any) -> Any:
 
 
 def install() -> None:
-    """Frees this process's log records and the traces of uncaught errors of secrets; a second call changes nothing."""
+    """Removes secrets from all later log records of this process and from the traces of uncaught errors.
+
+    A second call changes nothing.
+    """
     if not isinstance(logging.getLogRecordFactory(), _Records):
         logging.setLogRecordFactory(_Records(logging.getLogRecordFactory()))
     if sys.excepthook is not _uncaught:
@@ -102,7 +115,7 @@ def install() -> None:
 
 
 class _Records:
-    """Makes log records as the factory before did, without secrets."""
+    """Makes log records as the factory before it did, without secrets."""
 
     def __init__(self, before: Any) -> None:
         self._before = before
@@ -110,11 +123,11 @@ class _Records:
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record: logging.LogRecord = self._before(*args, **kwargs)
         try:
-            said = record.getMessage()
+            message = record.getMessage()
         except Exception:
             return record  # logging itself reports a message that does not fit its arguments
-        cleaned = redact(said)
-        if cleaned != said:
+        cleaned = redact(message)
+        if cleaned != message:
             record.msg, record.args = cleaned, ()
         if record.exc_info and record.exc_info[0] is not None:
             trace = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
@@ -135,18 +148,18 @@ def _uncaught_in_thread(given: threading.ExceptHookArgs) -> None:
 @lru_cache(maxsize=16)
 def _pieces(values: tuple[str, ...]) -> tuple[str, ...]:
     """Every text to look for, the longest first, so that no part of a longer one is left over."""
-    found: set[str] = set()
+    pieces: set[str] = set()
     for name, value in zip(_READ, values, strict=True):
         if name in _WHOLE:
-            found |= {value.strip(), quote(value), *_spellings(value)}
+            pieces |= {value.strip(), quote(value), *_spellings(value)}
         else:
             for url in value.split():
-                found.update(_of_url(url, tokens=name in _TOKEN_URLS))
-    return tuple(sorted((s for s in found if len(s) >= SHORTEST), key=lambda s: (-len(s), s)))
+                pieces.update(_of_url(url, tokens=name in _TOKEN_URLS))
+    return tuple(sorted((s for s in pieces if len(s) >= SHORTEST), key=lambda s: (-len(s), s)))
 
 
 def _of_url(url: str, *, tokens: bool) -> Iterator[str]:
-    """What is secret of a URL. tokens: all that follows the host is, as in a webhook's; else user and password."""
+    """The secret parts of a URL: user and password; with `tokens` also all that follows the host, as in a webhook's."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -179,12 +192,12 @@ def _of_url(url: str, *, tokens: bool) -> Iterator[str]:
 
 
 def _spellings(value: str) -> set[str]:
-    """As it is, in a URL, in JSON and as Python shows a text and its bytes."""
+    """A value as it is, as in a URL, as in JSON, and as Python shows a text and its bytes."""
     plain = {value, unquote(value)}
     shown = {f(v)[1:-1] for v in plain for f in (json.dumps, repr)} | {repr(v.encode())[2:-1] for v in plain}
     return plain | shown | {quote(v, safe="") for v in plain}
 
 
 def _like_a_token(value: str) -> bool:
-    """Words of a path such as `services` are no secrets; hiding them everywhere would only make logs unreadable."""
+    """Whether a part of a path is long or mixed enough to be a token; words such as `services` are not hidden."""
     return len(value) >= 20 or (len(value) >= 8 and any(c.isdigit() for c in value))

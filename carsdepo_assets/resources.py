@@ -20,37 +20,45 @@ if TYPE_CHECKING:
 
 
 class LakeResource(dg.ConfigurableResource):
-    """url: a folder or s3://bucket/prefix. home: local folder for caches and training work."""
+    """The lake: where photographs, tables, models and reports are stored."""
 
-    url: str
-    home: str
+    url: str = Field(description="a folder, or s3://bucket/prefix")
+    home: str = Field(description="folder on this machine for caches and the work of trainings")
     site: str = Field(default="", description="URL of the site of reports, which production's service shows")
 
     def link(self, key: str) -> dg.UrlMetadataValue | dg.PathMetadataValue:
-        """For people: the site's page on what lies at the key; where no page shows it, its place in the lake."""
+        """A link for people to what is stored at a key.
+
+        Args:
+            key: of an object in the lake.
+
+        Returns:
+            The site's page about it; where the site has none, its place in the lake.
+        """
         from carsdepo_assets.reporting.addresses import page_url
 
         page = page_url(self.site, key) if self.site else None
         return dg.MetadataValue.path(f"{self.url}/{key}") if page is None else dg.MetadataValue.url(page)
 
     def address(self, key: str) -> str:
-        """The same as text, for messages."""
+        """The link to a key as text, for messages."""
         return str(self.link(key).value)
 
     def open(self) -> Lake:
+        """Opens the lake."""
         from carsdepo_assets.lake.lake import Lake
 
         return Lake.open(self.url)
 
     def work(self, *parts: str) -> Path:
-        """A folder below home for work that may be lost, such as caches and training checkpoints."""
+        """A folder below `home`, created if missing, for work that may be lost, such as caches and checkpoints."""
         folder = Path(self.home, "work", *parts)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
 
 class PolicyResource(dg.ConfigurableResource):
-    """The policy in force, read at use: an edit counts at once. Without files the built-in policy holds."""
+    """The policy in force. It is read at every use, so that an edit counts at once; without files the defaults hold."""
 
     files: list[str] = Field(
         default_factory=list, description="TOML files that may be absent; later ones go before earlier ones"
@@ -58,7 +66,11 @@ class PolicyResource(dg.ConfigurableResource):
     file: str | None = Field(default=None, description="the file that CARSDEPO_POLICY names: goes before `files`")
 
     def read(self) -> Policy:
-        """Raises PolicyError naming file and key, or the named file that is missing."""
+        """Reads the policy's files.
+
+        Raises:
+            PolicyError: a file has a wrong value (the message names file and key), or the named file is missing.
+        """
         return load_policy(
             [
                 *(Layer(Path(file)) for file in self.files),
@@ -68,11 +80,11 @@ class PolicyResource(dg.ConfigurableResource):
 
 
 class NoService(RuntimeError):
-    """A stage's service does not answer, or does not serve what it should; the message says what to start or do."""
+    """A stage's service does not answer, or does not serve the model that it should; the message says what to do."""
 
 
 class SilentService(NoService):
-    """It takes the request and does not answer in time: busy, not gone."""
+    """A service that takes the request and does not answer in time: it is busy, not gone."""
 
 
 # Seconds. Who listens takes a connection at once, however busy; its answer may wait for the machine.
@@ -80,20 +92,33 @@ _CONNECT_S, _ANSWER_S = 5.0, 20.0
 
 
 class ServicesResource(dg.ConfigurableResource):
-    """Where the inspection service of each stage answers."""
+    """The addresses of the inspection services, and the key that they ask for."""
 
     production: str = Field(description="URL of production's service, without a path")
-    staging: str = Field(description="the same of staging's")
+    staging: str = Field(description="URL of staging's service, without a path")
     api_key: str | None = Field(default=None, description="sent as X-API-Key; None: the services ask for none")
 
     def url(self, stage: str) -> str:
+        """The URL of a stage's service, without a slash at its end."""
         return {"production": self.production, "staging": self.staging}[stage].rstrip("/")
 
     def headers(self) -> dict[str, str]:
+        """The headers that every request to a service needs."""
         return {"X-API-Key": self.api_key} if self.api_key else {}
 
     def health(self, stage: str) -> dict[str, Any]:
-        """What the service says on /healthz. Raises NoService when none answers, SilentService when it is slow."""
+        """The answer of a stage's service at /healthz.
+
+        Args:
+            stage: staging or production.
+
+        Returns:
+            The JSON of inference.answers.Health.
+
+        Raises:
+            NoService: no service answers there, or something else does.
+            SilentService: the service takes the request and does not answer in time.
+        """
         import httpx
 
         try:
@@ -101,7 +126,7 @@ class ServicesResource(dg.ConfigurableResource):
             url = f"{self.url(stage)}/healthz"
             answer = httpx.get(url, headers=self.headers(), timeout=limits, verify=trusted())
             answer.raise_for_status()
-            said = answer.json()
+            health = answer.json()
         except httpx.ReadTimeout as error:
             raise SilentService(
                 f"The {stage} service at {self.url(stage)} takes requests and did not answer within {_ANSWER_S:g} s: "
@@ -112,12 +137,12 @@ class ServicesResource(dg.ConfigurableResource):
                 f"No {stage} service answers at {self.url(stage)}/healthz ({redact(str(error))}). "
                 f"Start it: `carsdepo serve --stage {stage}`."
             ) from error
-        if not isinstance(said, dict) or said.get("stage") != stage:
+        if not isinstance(health, dict) or health.get("stage") != stage:
             raise NoService(
-                f"What answers at {self.url(stage)} is not the {stage} service: {str(said)[:200]}. "
+                f"What answers at {self.url(stage)} is not the {stage} service: {str(health)[:200]}. "
                 f"Set CARSDEPO_{stage.upper()}_URL, or start `carsdepo serve --stage {stage}`."
             )
-        return said
+        return health
 
     def wait_for(
         self,
@@ -126,28 +151,39 @@ class ServicesResource(dg.ConfigurableResource):
         seconds: float,
         *,
         poll_s: float = 0.2,
-        waiting: Callable[[dict[str, Any]], None] = lambda said: None,
+        waiting: Callable[[dict[str, Any]], None] = lambda health: None,
     ) -> dict[str, Any]:
-        """Polls /healthz until the stage serves the digest; what it said then. waiting: called with each other answer.
+        """Asks /healthz again and again until the stage's service serves a model.
 
-        Raises NoService at once when no service listens, and after `seconds` with what the service said last.
+        Args:
+            stage: staging or production.
+            digest: of the model that is to be served.
+            seconds: how long to ask.
+            poll_s: seconds between two questions.
+            waiting: called with each answer of a service that does not serve the model yet.
+
+        Returns:
+            The service's answer once it serves the model.
+
+        Raises:
+            NoService: at once when no service listens; after `seconds` with the service's last answer.
         """
         deadline = time.monotonic() + seconds
         while True:
             try:
-                said = self.health(stage)
+                health = self.health(stage)
             except SilentService:
                 if time.monotonic() >= deadline:
                     raise
                 continue
-            if said.get("status") == "serving" and said.get("digest") == digest:
-                return said
+            if health.get("status") == "serving" and health.get("digest") == digest:
+                return health
             if time.monotonic() >= deadline:
                 raise NoService(
                     f"The {stage} service at {self.url(stage)} does not serve model {digest} after {seconds:g} s: it "
-                    f"is {said.get('status')} with {said.get('digest') or 'no model'}"
-                    f"{', error: ' + str(said['error']) if said.get('error') else ''}. See its log; policy.release."
+                    f"is {health.get('status')} with {health.get('digest') or 'no model'}"
+                    f"{', error: ' + str(health['error']) if health.get('error') else ''}. See its log; policy.release."
                     "wait_s is the time it gets."
                 )
-            waiting(said)
+            waiting(health)
             time.sleep(poll_s)

@@ -1,4 +1,4 @@
-"""Where this installation keeps its state and which ports it uses: typed, in one place."""
+"""The settings of one installation, read from CARSDEPO_* variables: where its state is and which ports it uses."""
 
 from __future__ import annotations
 
@@ -6,84 +6,166 @@ import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from carsdepo_assets import redaction
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.policy_layers import FILE_NAME, Layer, layers, load_policy
 
 POLICY_FOLDER_VARIABLE = "CARSDEPO_POLICY_FOLDER"  # a child's working folder may be another than its parent's
+_SECRETS = ("api_key", "alert_webhook", "alert_urls", "mlflow_server")  # fields that no text and no configuration shows
 _TRACKING = redaction.MLFLOW + redaction.AWS  # MLflow's artifacts may lie on S3
+# URLs that pages show, and what to use in place of credentials in them.
+_SHOWN = {
+    "lake": "the AWS_* variables hold them",
+    "production_url": "the services ask for CARSDEPO_API_KEY",
+    "staging_url": "the services ask for CARSDEPO_API_KEY",
+}
 
 
-class Settings(BaseModel):
-    """home: folder of all local state. lake: folder or s3:// URL of bytes and tables.
+class Settings(BaseSettings):
+    """The settings of one installation. `read` takes them from the environment; the constructor reads no variable.
 
-    What is secret is of a type that shows nothing; `variables` has none of it, `child_environment` hands it on.
+    Secrets are of a type that shows nothing; `variables` has none of them, `child_environment` hands them on.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True)
 
-    home: Path
-    lake: str
-    policy_folder: Path = Field(description="folder whose carsdepo.toml goes before the home's: the working folder")
-    policy_named: Path | None = Field(None, description="file that goes before both and must be there; None: none")
-    environment: str = Field("local", pattern="^local$")
-    pipes_bucket: str | None = Field(None, description="S3 bucket for the talk between jobs and workers; None: files")
-    mlflow_server: SecretStr | None = Field(None, description="an MLflow server's URI; None: SQLite below home")
-    dagster_port: int = 3000
-    mlflow_port: int = 5000
-    production_port: int = 8000
-    staging_port: int = 8001
-    production_url: str | None = Field(None, description="where production answers; None: here")
-    staging_url: str | None = Field(None, description="the same for staging")
-    api_key: SecretStr | None = Field(None, description="what clients send as X-API-Key; None: no key is asked for")
-    alert_webhook: SecretStr | None = Field(None, description="URL that gets every alert as JSON")
-    alert_urls: tuple[SecretStr, ...] = Field((), description="apprise URLs: mail, chat, paging")
+    home: Path = Field(
+        Path(".carsdepo"), validate_default=True, validation_alias="CARSDEPO_HOME", description="folder of local state"
+    )
+    lake: str = Field(
+        default_factory=lambda values: str(values["home"] / "lake") if "home" in values else "",
+        validation_alias="CARSDEPO_LAKE",
+        description="folder or s3:// URL of bytes and tables",
+    )
+    policy_folder: Path = Field(
+        Path("."),
+        validate_default=True,
+        validation_alias=POLICY_FOLDER_VARIABLE,
+        description="folder whose carsdepo.toml overrides the home's: the working folder",
+    )
+    policy_named: Path | None = Field(
+        None,
+        validation_alias="CARSDEPO_POLICY",
+        description="policy file that overrides both others and must exist; None: none",
+    )
+    environment: Literal["local"] = Field("local", validation_alias="CARSDEPO_ENVIRONMENT")
+    pipes_bucket: str | None = Field(
+        None,
+        validation_alias="CARSDEPO_PIPES_BUCKET",
+        description="S3 bucket through which jobs and workers exchange messages; None: files",
+    )
+    mlflow_server: SecretStr | None = Field(
+        None, validation_alias="CARSDEPO_MLFLOW", description="an MLflow server's URI; None: SQLite below home"
+    )
+    dagster_port: int = Field(3000, validation_alias="CARSDEPO_DAGSTER_PORT")
+    mlflow_port: int = Field(5000, validation_alias="CARSDEPO_MLFLOW_PORT")
+    production_port: int = Field(8000, validation_alias="CARSDEPO_PRODUCTION_PORT")
+    staging_port: int = Field(8001, validation_alias="CARSDEPO_STAGING_PORT")
+    production_url: str | None = Field(
+        None, validation_alias="CARSDEPO_PRODUCTION_URL", description="where production answers; None: on this machine"
+    )
+    staging_url: str | None = Field(
+        None, validation_alias="CARSDEPO_STAGING_URL", description="where staging answers; None: on this machine"
+    )
+    api_key: SecretStr | None = Field(
+        None, validation_alias="CARSDEPO_API_KEY", description="what clients send as X-API-Key; None: no key is needed"
+    )
+    alert_webhook: SecretStr | None = Field(
+        None, validation_alias="CARSDEPO_ALERT_WEBHOOK", description="URL that gets every alert as JSON"
+    )
+    alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), validation_alias="CARSDEPO_ALERT_URLS", description="apprise URLs, separated by spaces: mail, chat, paging"
+    )
 
     @classmethod
-    def read(cls, env: Mapping[str, str] | None = None, home: Path | None = None) -> Settings:
-        """From CARSDEPO_* variables (default: the process's), never at import.
+    def read(cls, env: Mapping[str, str] | None = None, home: Path | None = None) -> Self:
+        """Reads the settings; an empty variable counts as not set.
 
-        Raises ValueError for a bad port, for an API key that no HTTP header can hold, and for credentials in a URL
-        that is shown to people.
+        Args:
+            env: The variables; None: those of this process, as they are now.
+            home: The folder of all local state; None: the variable CARSDEPO_HOME, or .carsdepo in the working folder.
+
+        Raises:
+            ValueError: For a bad port, an API key that no HTTP header can hold, or credentials in a URL that is shown
+                to people. The message names the variable and shows no secret.
         """
-        env = os.environ if env is None else env
-        for name, instead in (
-            ("CARSDEPO_LAKE", "the AWS_* variables hold them"),
-            ("CARSDEPO_PRODUCTION_URL", "the services ask for CARSDEPO_API_KEY"),
-            ("CARSDEPO_STAGING_URL", "the services ask for CARSDEPO_API_KEY"),
-        ):
-            if redaction.has_credentials(env.get(name, "")):
-                raise ValueError(f"{name} holds a user or a password, and pages show it: {instead}.")
-        root = (home or Path(env.get("CARSDEPO_HOME", ".carsdepo"))).resolve()
-        return cls(
-            home=root,
-            lake=env.get("CARSDEPO_LAKE") or str(root / "lake"),
-            policy_folder=Path(env.get(POLICY_FOLDER_VARIABLE) or ".").resolve(),
-            policy_named=Path(env["CARSDEPO_POLICY"]).resolve() if env.get("CARSDEPO_POLICY") else None,
-            environment=env.get("CARSDEPO_ENVIRONMENT", "local"),
-            mlflow_server=_secret(env.get("CARSDEPO_MLFLOW")),
-            pipes_bucket=env.get("CARSDEPO_PIPES_BUCKET") or None,
-            dagster_port=_port(env, "CARSDEPO_DAGSTER_PORT", 3000),
-            mlflow_port=_port(env, "CARSDEPO_MLFLOW_PORT", 5000),
-            production_port=_port(env, "CARSDEPO_PRODUCTION_PORT", 8000),
-            staging_port=_port(env, "CARSDEPO_STAGING_PORT", 8001),
-            production_url=env.get("CARSDEPO_PRODUCTION_URL") or None,
-            staging_url=env.get("CARSDEPO_STAGING_URL") or None,
-            api_key=_api_key(env.get("CARSDEPO_API_KEY")),
-            alert_webhook=_secret(env.get("CARSDEPO_ALERT_WEBHOOK")),
-            alert_urls=tuple(map(SecretStr, env.get("CARSDEPO_ALERT_URLS", "").split())),
-        )
+        values = _Variables(cls, os.environ if env is None else env)()
+        if home is not None:
+            values = {k: v for k, v in values.items() if k not in ("home", "CARSDEPO_HOME")} | {"home": home}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ValueError(" ".join(_explained(cls, one) for one in error.errors())) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed: `read` names the environment that counts."""
+        return (init_settings,)
+
+    @field_validator("home", "policy_folder", "policy_named")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.resolve()
+
+    @field_validator("dagster_port", "mlflow_port", "production_port", "staging_port", mode="before")
+    @classmethod
+    def _port(cls, port: int | str, info: ValidationInfo) -> int:
+        text = str(port)
+        if not (text.isascii() and text.isdecimal() and 0 < int(text) < 2**16):
+            raise ValueError(f"{_variable(cls, info.field_name)}={text!r} is no port: set a number from 1 to 65535.")
+        return int(text)
+
+    @field_validator("lake", "production_url", "staging_url")
+    @classmethod
+    def _without_credentials(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if redaction.has_credentials(url or ""):
+            raise ValueError(
+                f"{_variable(cls, info.field_name)} holds a user or a password, and pages show it: "
+                f"{_SHOWN[str(info.field_name)]}."
+            )
+        return url
+
+    @field_validator("api_key")
+    @classmethod
+    def _fit_for_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        text = plain(key) or ""
+        if text != text.strip() or any(ord(c) < 32 or ord(c) == 127 for c in text):
+            raise ValueError(
+                "CARSDEPO_API_KEY begins or ends with a space, or has a line break or another control character: no "
+                "HTTP header can hold it. Set it without."
+            )
+        return key
+
+    @field_validator("alert_urls", mode="before")
+    @classmethod
+    def _separate(cls, urls: Any) -> Any:
+        return tuple(urls.split()) if isinstance(urls, str) else urls
 
     @property
     def mlflow_uri(self) -> str:
-        """Where MLflow's runs and versions are, for MLflow alone: it may hold a password."""
+        """Where MLflow's runs and versions are. For MLflow alone: it may hold a password."""
         return plain(self.mlflow_server) or f"sqlite:///{self.home / 'mlflow.db'}"
 
     def service_url(self, stage: str) -> str:
-        """Where the service of a stage answers."""
+        """The URL at which the service of a stage ("production" or "staging") answers."""
         given, port = {
             "production": (self.production_url, self.production_port),
             "staging": (self.staging_url, self.staging_port),
@@ -92,21 +174,29 @@ class Settings(BaseModel):
 
     @property
     def policy_files(self) -> tuple[Layer, ...]:
-        """The files of the policy; later ones go before earlier ones."""
+        """The files of the policy, each of which overrides those before it."""
         return layers(self.home, self.policy_folder, self.policy_named)
 
     @property
     def policy_file(self) -> Path:
-        """The file that goes before all others: the named one, the working folder's where there is one, the home's."""
+        """The file that overrides all others: the named one, the working folder's where it exists, or the home's."""
         here = self.policy_folder / FILE_NAME
         return self.policy_named or (here if here.exists() else self.home / FILE_NAME)
 
     def policy(self) -> Policy:
-        """Raises PolicyError naming the file and the key, or the named file that is missing."""
+        """Reads the policy in force.
+
+        Raises:
+            PolicyError: Naming the file and the key, or the named file that is missing.
+        """
         return load_policy(self.policy_files)
 
     def child_environment(self, *needed: str) -> dict[str, str]:
-        """All variables of a child process over the same state; of the secrets only those `needed` (names)."""
+        """The variables of a child process that works on the same state.
+
+        Args:
+            needed: Names of the variables with secrets that it needs; it gets no others.
+        """
         inherited = redaction.environment(os.environ, needed)
         return inherited | self.variables() | {k: v for k, v in self.secrets().items() if k in needed}
 
@@ -121,28 +211,12 @@ class Settings(BaseModel):
 
     def secrets(self) -> dict[str, str]:
         """The variables that hold secrets: for environments of processes alone, never for configuration or text."""
-        return {
-            "CARSDEPO_API_KEY": plain(self.api_key) or "",
-            "CARSDEPO_ALERT_WEBHOOK": plain(self.alert_webhook) or "",
-            "CARSDEPO_ALERT_URLS": " ".join(url.get_secret_value() for url in self.alert_urls),
-            "CARSDEPO_MLFLOW": plain(self.mlflow_server) or "",
-        }
+        return {_variable(type(self), name): _text(getattr(self, name)) for name in _SECRETS}
 
     def variables(self) -> dict[str, str]:
         """What a child process needs in order to see the same state. No secret is among it: Dagster shows it."""
-        return {
-            "CARSDEPO_HOME": str(self.home),
-            "CARSDEPO_LAKE": self.lake,
-            "CARSDEPO_POLICY": str(self.policy_named or ""),
-            POLICY_FOLDER_VARIABLE: str(self.policy_folder),
-            "CARSDEPO_ENVIRONMENT": self.environment,
-            "CARSDEPO_PIPES_BUCKET": self.pipes_bucket or "",
-            "CARSDEPO_DAGSTER_PORT": str(self.dagster_port),
-            "CARSDEPO_MLFLOW_PORT": str(self.mlflow_port),
-            "CARSDEPO_PRODUCTION_PORT": str(self.production_port),
-            "CARSDEPO_STAGING_PORT": str(self.staging_port),
-            "CARSDEPO_PRODUCTION_URL": self.production_url or "",
-            "CARSDEPO_STAGING_URL": self.staging_url or "",
+        fields = [name for name in type(self).model_fields if name not in _SECRETS]
+        return {_variable(type(self), name): _text(getattr(self, name)) for name in fields} | {
             "DAGSTER_HOME": str(self.dagster_home()),
             "DAGSTER_DISABLE_TELEMETRY": "yes",
             # Dagster's 60 s end a run that a busy machine is slow to start, as "failed from outside".
@@ -155,7 +229,7 @@ class Settings(BaseModel):
         }
 
     def dagster_home(self) -> Path:
-        """The folder whose dagster.yaml keeps Dagster's storage below `home`; made where it is absent."""
+        """The folder with the dagster.yaml that keeps Dagster's storage below `home`; it is written when absent."""
         folder = self.home / "dagster_home"
         text = files("carsdepo_assets").joinpath("dagster_template.yaml").read_text()
         wanted = text.replace("@HOME@", str(self.home))
@@ -168,28 +242,36 @@ class Settings(BaseModel):
         return folder
 
 
-def _port(env: Mapping[str, str], name: str, default: int) -> int:
-    """Raises ValueError naming the variable."""
-    given = env.get(name) or str(default)
-    if not (given.isascii() and given.isdecimal() and 0 < int(given) < 2**16):
-        raise ValueError(f"{name}={given!r} is no port: set a number from 1 to 65535.")
-    return int(given)
-
-
 def plain(secret: SecretStr | None) -> str | None:
     """The secret itself, for the one that uses it."""
     return None if secret is None else secret.get_secret_value()
 
 
-def _secret(given: str | None) -> SecretStr | None:
-    return SecretStr(given) if given else None
+class _Variables(EnvSettingsSource):
+    """The fields that the given variables set, and not those of this process."""
+
+    def __init__(self, settings: type[BaseSettings], env: Mapping[str, str]) -> None:
+        self._env = env
+        super().__init__(settings, case_sensitive=True)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        # By the prefix: pydantic would also take a variable that is called as a field, such as `home`.
+        return {name: value for name, value in self._env.items() if value and name.startswith("CARSDEPO_")}
 
 
-def _api_key(given: str | None) -> SecretStr | None:
-    """Raises ValueError without showing the key."""
-    if given and (given != given.strip() or any(ord(c) < 32 or ord(c) == 127 for c in given)):
-        raise ValueError(
-            "CARSDEPO_API_KEY begins or ends with a space, or has a line break or another control character: no HTTP "
-            "header can hold it. Set it without."
-        )
-    return _secret(given)
+def _variable(settings: type[BaseSettings], field: str | None) -> str:
+    return str(settings.model_fields[str(field)].validation_alias)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(_text, value))
+    return plain(value) or "" if isinstance(value, SecretStr) else "" if value is None else str(value)
+
+
+def _explained(settings: type[BaseSettings], error: Any) -> str:
+    message = str(error["msg"])
+    if error["type"] == "value_error":  # one of ours names its variable
+        return message.removeprefix("Value error, ")
+    place = str(error["loc"][0])
+    return f"{_variable(settings, place) if place in settings.model_fields else place}: {message}."

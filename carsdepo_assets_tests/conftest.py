@@ -1,11 +1,27 @@
-"""For every test: real photographs are named by CARSDEPO_REAL_DATA, and the run says how many tests used them."""
+"""For every test: what assets read from the lake is declared, and real photographs are named by CARSDEPO_REAL_DATA.
+
+The run says how many tests used real photographs.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def declared_reads() -> Iterator[None]:
+    """Fails a test in which an asset reads from the lake what it does not declare (see test_declared_reads.py)."""
+    from carsdepo_assets_tests.lake_reads import record_lake_reads, undeclared
+
+    with pytest.MonkeyPatch.context() as patch:
+        reads = record_lake_reads(patch)
+        yield
+    if reads.upstream:
+        assert undeclared(reads) == []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

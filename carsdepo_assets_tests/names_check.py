@@ -81,7 +81,8 @@ def missing_docstrings(files: Iterable[Path]) -> Iterator[Offence]:
 def unnamed_modules(files: Iterable[Path], package: Path) -> Iterator[Offence]:
     """Test files whose docstring does not begin with the modules that they specify, such as `release/gate.py: ...`.
 
-    Every path before the first colon must exist in the package, or beside it; a folder ends with a slash.
+    Every path before the first colon must exist: in the package, beside the package, or in the folder of the path
+    before it. A folder ends with a slash.
     """
     for file, tree in _parsed(files):
         first_line = (ast.get_docstring(tree) or "").partition("\n")[0]
@@ -89,11 +90,15 @@ def unnamed_modules(files: Iterable[Path], package: Path) -> Iterator[Offence]:
         paths = _PATH.findall(before_colon) if colon else []
         if not paths:
             yield Offence(
-                file, 1, "the docstring's first line must begin with the modules specified: `room/module.py: `"
+                file, 1, "the docstring's first line must begin with the modules that it tests: `room/module.py: `"
             )
+        folders = [package, package.parent]
         for path in paths:
-            if not any((place / path).exists() for place in (package, package.parent)):
+            place = next((folder / path for folder in folders if (folder / path).exists()), None)
+            if place is None:
                 yield Offence(file, 1, f"the docstring names {path}, which does not exist")
+            else:
+                folders = [package, package.parent, place.parent]
 
 
 def offences(root: Path) -> list[Offence]:

@@ -1,4 +1,4 @@
-"""The command as a shell sees it: help, exit codes, errors that say what to do."""
+"""cli.py: the command as a shell sees it, with help, exit codes, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def test_evaluate_scores_a_perfect_prediction(tmp_path: Path) -> None:
     call = _files(tmp_path, [{"image_id": 1, "category_id": 0, "bbox": [10, 10, 20, 20], "score": 0.9}])
     result = runner.invoke(app, [*call, "--json"])
     assert result.exit_code == 0, result.output
-    said = json.loads(result.output)
-    assert said["map50"] == pytest.approx(1.0)
-    assert said["per_class"]["dent"]["ap50"] is None
+    text = json.loads(result.output)
+    assert text["map50"] == pytest.approx(1.0)
+    assert text["per_class"]["dent"]["ap50"] is None
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_an_mlflow_that_does_not_answer_is_a_line(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("CARSDEPO_MLFLOW", "http://user:secret-word@127.0.0.1:1")
     result = runner.invoke(app, ["lineage", "--model", "latest", "--home", str(tmp_path)])
-    said = " ".join((result.output + result.stderr).split())
+    text = " ".join((result.output + result.stderr).split())
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
-    assert "CARSDEPO_MLFLOW" in said
-    assert "secret-word" not in said
+    assert "CARSDEPO_MLFLOW" in text
+    assert "secret-word" not in text

@@ -1,8 +1,9 @@
-"""The graph as a whole: its snapshot, what loading it imports, and the files that Dagster reads."""
+"""definitions.py: the graph as a whole, what loading it imports, and the files that Dagster reads."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 
 from carsdepo_assets.definitions import defs
 from carsdepo_assets.settings import Settings
+from carsdepo_assets_tests.graph_snapshot import GRAPH
 
 ROOT = Path(__file__).parent.parent
 BANNED = (
@@ -32,46 +34,6 @@ BANNED = (
     "openvino",
     "apprise",
 )
-# asset: (group, partition, upstream), as DESIGN's table has it, as far as built
-GRAPH = {
-    "uploads": ("data", "upload_batch", set()),
-    "images": ("data", "upload_batch", {"uploads"}),
-    "processed_images": ("data", "upload_batch", {"images"}),
-    "labels": ("data", "label_batch", {"images"}),
-    "dataset": ("data", None, {"images", "processed_images", "labels"}),
-    "recipe": ("experiments", None, {"dataset"}),
-    "candidate_model": ("training", None, {"dataset", "recipe"}),
-    "evaluation": ("training", None, {"candidate_model", "dataset"}),
-    "registered_model": ("training", None, {"evaluation"}),
-    "labelling_queue": ("experiments", None, {"images", "labels", "drift_report"}),
-    "staging_deployment": ("release", None, {"registered_model"}),
-    "staging_validation": ("release", None, {"staging_deployment"}),
-    "production_model": ("release", None, {"staging_validation"}),
-    "inference_log": ("inference", "day", set()),
-    "reference_profile": ("monitoring", None, {"production_model", "dataset"}),
-    "inference_profile": ("monitoring", "day", {"inference_log"}),
-    "drift_report": ("monitoring", None, {"reference_profile", "inference_profile"}),
-    "drift_route": ("monitoring", None, {"drift_report"}),
-    "live_quality": ("monitoring", "day", {"inference_log", "labels"}),
-    "inspections": ("business", None, set()),
-    "transactions": ("business", None, set()),
-    "disputes": ("business", None, set()),
-    "kpi_report": (
-        "business",
-        None,
-        {
-            "inspections",
-            "transactions",
-            "disputes",
-            "inference_log",
-            "evaluation",
-            "drift_report",
-            "live_quality",
-            "production_model",
-            "labels",
-        },
-    ),
-}
 SENSORS = (
     "new_uploads",
     "new_labels",
@@ -115,12 +77,32 @@ def test_graph_snapshot() -> None:
     assert found == GRAPH
 
 
-def test_every_asset_is_described_and_versioned() -> None:
+def test_every_asset_is_described_in_the_catalogue() -> None:
+    """A person who opens any asset reads what it is, who owns it, what it is made of, and gets to its code."""
     graph = defs().resolve_asset_graph()
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
-        assert node.description, key
-        assert node.code_version, key
+        summary = " ".join((node.description or "").partition("\n\n")[0].split())
+        assert len(summary.split()) >= 5, key
+        assert summary.endswith("."), key
+        assert "..." not in (node.description or ""), key
+        assert node.owners, key
+        assert all(owner.startswith("team:") for owner in node.owners), key
+        assert node.kinds, key
+        assert node.tags["carsdepo/step"] == node.group_name, key
+        assert node.tags["carsdepo/unit_of_work"] == (GRAPH[key.to_user_string()][1] or "all"), key
+        assert "dagster/code_references" in node.metadata, key
+        assert re.fullmatch("[0-9a-f]{16}", node.code_version or ""), key
+
+
+def test_every_check_and_job_is_described() -> None:
+    graph = defs().resolve_asset_graph()
+    for check in graph.asset_check_keys:
+        assert graph.get(check).description, check
+    for job in defs().resolve_all_job_defs():
+        assert job.description or job.name == "__ASSET_JOB", job.name
+    for sensor in defs().sensors or []:
+        assert sensor.description, sensor.name
 
 
 def test_sensors_run_by_default() -> None:

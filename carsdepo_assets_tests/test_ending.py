@@ -1,4 +1,4 @@
-"""Ending several servers: all are asked together; what does not end is killed with its children; it can be hurried."""
+"""commands/services.py: ending several servers; all are asked at once, and those that do not end are killed."""
 
 from __future__ import annotations
 

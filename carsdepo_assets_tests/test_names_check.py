@@ -134,12 +134,13 @@ def test_a_public_function_or_class_without_a_docstring_is_an_offence(repository
 @pytest.mark.parametrize(
     ("docstring", "complaint"),
     [
-        ("", "must begin with the modules specified"),
-        ('"""Boxes are detected."""', "must begin with the modules specified"),
-        ('"""Boxes: they are detected."""', "must begin with the modules specified"),
-        ('"""Boxes.\n\nroom/module.py: is tested here.\n"""', "must begin with the modules specified"),
+        ("", "must begin with the modules that it tests"),
+        ('"""Boxes are detected."""', "must begin with the modules that it tests"),
+        ('"""Boxes: they are detected."""', "must begin with the modules that it tests"),
+        ('"""Boxes.\n\nroom/module.py: is tested here.\n"""', "must begin with the modules that it tests"),
         ('"""room/gone.py: boxes."""', "names room/gone.py, which does not exist"),
         ('"""room/module.py, gone/: boxes."""', "names gone/, which does not exist"),
+        ('"""module.py: boxes."""', "names module.py, which does not exist"),
     ],
 )
 def test_a_test_file_that_names_no_module_is_an_offence(repository: Path, docstring: str, complaint: str) -> None:
@@ -149,7 +150,10 @@ def test_a_test_file_that_names_no_module_is_an_offence(repository: Path, docstr
     assert complaint in broken
 
 
-@pytest.mark.parametrize("names", ["room/module.py, benchmarks/speed.py", "room/", "room/module.py and its detect()"])
+@pytest.mark.parametrize(
+    "names",
+    ["room/module.py, benchmarks/speed.py", "room/", "room/module.py and detect()", "room/module.py, module.py"],
+)
 def test_modules_are_named_from_the_package_or_the_root(repository: Path, names: str) -> None:
     (repository / "carsdepo_assets_tests/room/test_module.py").write_text(f'"""{names}: boxes."""\n')
     assert messages(repository) == []

@@ -1,4 +1,4 @@
-"""What the shell's runner of jobs and sensors makes of their failures."""
+"""commands/pipeline.py: how failures of the jobs and sensors that a command runs are reported."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def test_the_environment_is_the_graphs_only_while_it_is_open(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize(
-    ("error", "said", "traced"),
+    ("error", "message", "traced"),
     [(LedgerError("approve one first"), "fails failed: approve one first", False), (ZeroDivisionError(), "", True)],
 )
 def test_our_own_errors_are_a_line_and_others_have_their_trace(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], error: Exception, said: str, traced: bool
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], error: Exception, message: str, traced: bool
 ) -> None:
     @dg.op
     def fails() -> None:
@@ -63,7 +63,7 @@ def test_our_own_errors_are_a_line_and_others_have_their_trace(
         pipeline.definitions = dg.Definitions(jobs=[broken])
         with pytest.raises(PipelineError) as caught:
             pipeline.run("broken")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert ("raise error" in str(caught.value)) is traced
     assert "Stack Trace" not in capfd.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Which model `carsdepo predict` uses where none is named, and that it says which and why."""
+"""commands/predicting.py: which model `carsdepo predict` uses by default, and that it says which and why."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def test_a_worthless_model_is_used_only_by_name(tmp_path: Path, lake: Lake) -> N
             alias=None,
         )
     for latest in ((), ("--model", "latest")):
-        code, said = predict(tmp_path, *latest)
+        code, output = predict(tmp_path, *latest)
         assert code == 0
-        assert f"by model version 1 ({digests['good']}), production serves no model, and this is the newest" in said
-        assert "met the floor: mAP@.5 0.400 of 0.020" in said
+        assert f"by model version 1 ({digests['good']}), production serves no model, and this is the newest" in output
+        assert "met the floor: mAP@.5 0.400 of 0.020" in output
     for name in ("2", digests["worthless"], digests["worthless"][:6]):
         assert f"by model version 2 ({digests['worthless']}), as asked" in predict(tmp_path, "--model", name)[1]
     ledger.record(lake, "production", "promote", digest=digests["worthless"], version=2, actor="ann", reason="a demo")
@@ -88,6 +88,6 @@ def test_where_nothing_met_the_floor_it_says_what_there_is(tmp_path: Path, lake:
         run_id=None,
         alias=None,
     )
-    code, said = predict(tmp_path)
+    code, output = predict(tmp_path)
     assert code == 1
-    assert f"none of the registered ones met the floor of 0.020 without being barred: 1 ({worthless}, mAP@.5" in said
+    assert f"none of the registered ones met the floor of 0.020 without being barred: 1 ({worthless}, mAP@.5" in output

@@ -1,4 +1,7 @@
-"""`python -m benchmarks.soak --minutes 30 --seed 1`: exit code 0 when everything held, 1 with the reasons when not."""
+"""The soak: runs the whole platform under random kills. `python -m benchmarks.soak --minutes 30 --seed 1`.
+
+The exit code is 0 when everything held, and 1 with the reasons when not.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ UNREADABLE = "0 0.5 0.5 wide 0.1\n"
 
 
 class Feeding:
-    """Drops and sends until `stop`; `acknowledged` are the ids of all answers that a client has got."""
+    """Drops labelled photographs and sends others until `stop`; `acknowledged` has the ids of all answers received."""
 
     def __init__(self, settings: Settings, folder: Path, seed: int) -> None:
         self.settings, self.folder, self.seed = settings, folder, seed

@@ -1,4 +1,4 @@
-"""The platform's processes by kind: who is there, who is killed, how much memory each kind takes."""
+"""The platform's processes by kind: which are running, which are killed, how much memory each kind takes."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def mine(home: Path) -> Iterator[tuple[str, psutil.Process]]:
 def kind_of(process: psutil.Process) -> str:
     """The kind of a process of the platform, by its command line; `other` where it is none of KINDS."""
     line = process.cmdline()
-    for kind, words in KINDS.items():
-        if all(any(word == part or (len(words) == 1 and word in part) for part in line) for word in words):
+    for kind, texts in KINDS.items():
+        if all(any(text == part or (len(texts) == 1 and text in part) for part in line) for text in texts):
             return kind
     return "other"
 
 
 @dataclass
 class Killer:
-    """Kills one process a time, by a seeded choice of the kind; what there is none of at the moment is passed over."""
+    """Kills one process at a time, of a kind that is drawn at random from those that are running."""
 
     home: Path
     seed: int
@@ -80,6 +80,7 @@ class Killer:
         return None
 
     def by_kind(self) -> dict[str, int]:
+        """Number of kills of each kind."""
         return dict(Counter(kind for _, kind in self.kills))
 
 
@@ -91,7 +92,7 @@ class Memory:
     samples: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))  # (second, MB)
 
     def sample(self, at: float) -> None:
-        """at: seconds since the start."""
+        """Notes each process's memory; at: seconds since the start."""
         for kind, process in mine(self.home):
             try:
                 self.samples[kind].append((at, process.memory_info().rss / 1e6))

@@ -22,7 +22,7 @@ PAUSE_S = 2.0  # between an end and the next start
 
 
 class Platform:
-    """Use as a context manager; `restarts` counts by name."""
+    """The running platform, as a context manager; `restarts` counts the restarts by name."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -1,4 +1,4 @@
-"""What is still to be done, and what is wrong at the end: read from the lake and from Dagster's own storage."""
+"""What the platform still has to do, and why the soak failed: read from the lake and from Dagster's storage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def outstanding(
     left = []
     active = Counter(r.job_name for r in instance.get_runs(dg.RunsFilter(statuses=ACTIVE)))
     left += [f"{count} unfinished runs of {job}" for job, count in sorted(active.items())]
-    left += [f"pool {pool}: {said}" for pool, said in held(instance).items()]
+    left += [f"pool {pool}: {use}" for pool, use in held(instance).items()]
     labels, learnt = label_state(lake), trained_state(lake)
     if learnt < labels:
         left.append(f"{labels - learnt} of {labels} label revisions not learnt")
@@ -38,14 +38,14 @@ def outstanding(
     segments = len(waiting(lake))
     if segments:
         left.append(f"{segments} closed capture segments not ingested")
-    wanted = next_step(lake, tracking, policy)
-    if wanted.job is not None:
-        left.append(f"{wanted.job} of {wanted.said} is due")
+    decision = next_step(lake, tracking, policy)
+    if decision.action is not None:
+        left.append(f"{decision.action.job} of {decision.message} is due")
     return left
 
 
 def held(instance: dg.DagsterInstance) -> dict[str, str]:
-    """{pool: what is claimed of it, or waits for it}; pools that are free are left out."""
+    """The use of each concurrency pool, as a phrase by its name; free pools are left out."""
     storage, pools = instance.event_log_storage, {}
     for pool in sorted(storage.get_concurrency_keys()):
         info = storage.get_concurrency_info(pool)

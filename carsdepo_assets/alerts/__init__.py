@@ -1,1 +1,1 @@
-"""Who is told, and how: log, webhook, apprise."""
+"""Alerts to people: what raises one, and the channels that carry it (log, webhook, apprise)."""

@@ -1,4 +1,4 @@
-"""Sends an alert once: the table `alerts` remembers what was said, to whom, and who could not be reached."""
+"""Sends each alert once. The table `alerts` keeps what was sent, over which channels, and which of them failed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,21 @@ logger = logging.getLogger(__name__)
 def send(
     lake: Lake, policy: Policy, channels: Sequence[Channel], alert: Alert, now: datetime | None = None
 ) -> dict[str, Any] | None:
-    """Delivers to each channel that has not taken this key within policy.alerts.repeat_after_s; the row, or None.
+    """Delivers an alert over each channel that has not taken the same key within policy.alerts.repeat_after_s.
 
-    A channel that fails is named in the row's `failed` with the reason, and the others still get the alert. A process
-    killed between delivery and row tells people twice, never not at all.
+    A channel that fails does not keep the others from getting the alert. A process that is killed between delivery and
+    recording sends the alert twice, never not at all.
+
+    Args:
+        lake: whose table `alerts` keeps the record.
+        policy: the section `alerts` is used.
+        channels: where alerts go.
+        alert: to send.
+        now: the time of the alert; by default the present.
+
+    Returns:
+        The new row of the table `alerts`, in which `failed` names each channel that failed with the reason; None where
+        every channel had taken the alert before.
     """
     moment = now or datetime.now(UTC)
     digest = hashlib.sha256(alert.key.encode()).hexdigest()
@@ -57,7 +68,7 @@ def send(
 
 
 def _deliver(channel: Channel, alert: Alert) -> str | None:
-    """None when it arrived, else why not: also for faults of a plugin that no one foresaw, since the caller goes on."""
+    """None when the alert arrived, else the reason, which may also be a fault of a plugin that nobody foresaw."""
     try:
         channel.deliver(alert)
     except ChannelError as error:

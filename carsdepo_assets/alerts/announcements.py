@@ -1,4 +1,4 @@
-"""What people are told of each event of the deployment ledger: a model goes to staging, goes live, is rolled back."""
+"""Announcements of the deployment ledger's events: a model goes to staging, goes live, is approved, is rolled back."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry.ledger import Event
 
 KIND = "release"
-# Older events are history: a lake that comes to a new installation must not tell its whole past again.
+# Older events are not announced: a lake that comes to a new installation must not announce its whole past again.
 ANNOUNCED_FOR = timedelta(days=1)
 _SEVERITY: dict[str, Severity] = {"rollback": "critical", "reject": "warning", "hold": "warning"}
 
 
 def announcement(event: Event, address: Callable[[str], str]) -> Alert:
-    """The alert for an event. address: where people open what lies at a key of the lake."""
+    """Words the alert for an event of the ledger.
+
+    Args:
+        event: of the ledger.
+        address: turns a key of the lake into the address where people open it.
+    """
     model = "a model" if event.digest is None else f"model {event.digest}"
     name = model if event.version is None else f"version {event.version}"
     title = {
@@ -37,9 +42,17 @@ def announcement(event: Event, address: Callable[[str], str]) -> Alert:
 
 
 def unannounced(lake: Lake, history: Sequence[Event], now: datetime) -> list[Event]:
-    """Events of the last ANNOUNCED_FOR that no alert tells of yet, oldest first: state, so that a kill loses none."""
+    """Events of the last ANNOUNCED_FOR that are not in the table `alerts` yet, oldest first.
+
+    They are found by what is stored, so that a process that is killed loses none.
+
+    Args:
+        lake: whose table `alerts` is read.
+        history: the ledger's events, oldest first.
+        now: the present, with a time zone.
+    """
     recent = [e for e in history if now - e.at < ANNOUNCED_FOR]
     if not recent:
         return []
-    told = set(lake.read("alerts", columns=["key"])["key"].to_pylist())
-    return [e for e in recent if f"ledger_event:{e.event_id}" not in told]
+    announced_keys = set(lake.read("alerts", columns=["key"])["key"].to_pylist())
+    return [e for e in recent if f"ledger_event:{e.event_id}" not in announced_keys]

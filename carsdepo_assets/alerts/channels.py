@@ -1,4 +1,4 @@
-"""Where an alert goes: this process's log, a webhook, or any service that apprise knows (mail, chat, paging)."""
+"""The channels of alerts: this process's log, a webhook, or any service that apprise supports (mail, chat, paging)."""
 
 from __future__ import annotations
 
@@ -21,59 +21,72 @@ _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging
 
 
 class ChannelError(RuntimeError):
-    """The channel did not take the alert. Its message holds no URL: those carry passwords and tokens."""
+    """The channel did not take the alert. The message holds no URL, since URLs carry passwords and tokens."""
 
 
 @dataclass(frozen=True)
 class Alert:
-    """kind: as in the table `alerts`. key: the same key within policy.alerts.repeat_after_s is one alert."""
+    """A message to people."""
 
     kind: str
+    """One of the kinds of the table `alerts`."""
     key: str
+    """Alerts with the same key within policy.alerts.repeat_after_s are one alert."""
     severity: Severity
     title: str
     body: str
 
     def fields(self) -> dict[str, str]:
+        """The fields by name."""
         return asdict(self)
 
 
 class Channel(Protocol):
-    """name: which channel this is, without secrets; the alert's row keeps it."""
+    """Carries alerts to people."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Names the channel without its secrets; the alert's row keeps the name."""
 
     def deliver(self, alert: Alert) -> None:
-        """Raises ChannelError where the alert did not arrive."""
+        """Sends an alert.
+
+        Raises:
+            ChannelError: it did not arrive.
+        """
 
 
 @dataclass(frozen=True)
 class Log:
-    """One JSON line in the log `carsdepo.alerts`, at the level of the severity."""
+    """Writes one JSON line to the log `carsdepo.alerts`, at the level of the severity."""
 
     name: str = "log"
 
     def deliver(self, alert: Alert) -> None:
+        """Never fails."""
         logging.getLogger(LOGGER).log(_LEVELS[alert.severity], "%s", json.dumps(alert.fields(), ensure_ascii=False))
 
 
 @dataclass(frozen=True)
 class Webhook:
-    """POST of the alert's fields as JSON. `text` (title and body) is what chat systems' own webhooks show.
+    """Posts the alert's fields as JSON. `text` (title and body) is the field that chat systems' webhooks show.
 
-    Tried three times where nothing answers or the answer is 429 or 5xx; any other refusal is final.
+    The request is tried three times where nothing answers or the answer is 429 or 5xx; any other refusal is final.
     """
 
     url: str = field(repr=False)
     timeout_s: float = _TIMEOUT_S
+    """Seconds for one request."""
     pause_s: float = 0.3
+    """Seconds before the second try; twice as long before the third."""
 
     @property
     def name(self) -> str:
+        """`webhook:` and the host."""
         return f"webhook:{urlsplit(self.url).netloc.rpartition('@')[2]}"
 
     def deliver(self, alert: Alert) -> None:
+        """Raises ChannelError where the webhook refused the alert or did not answer."""
         import httpx
 
         body = {**alert.fields(), "text": f"{alert.title}\n{alert.body}"}
@@ -98,15 +111,17 @@ class Webhook:
 
 @dataclass(frozen=True)
 class Apprise:
-    """Any apprise URL: mailto://, slack://, pagerduty://, json:// …"""
+    """Sends over a service that apprise supports, named by its URL: mailto://, slack://, pagerduty://, json:// …"""
 
     url: str = field(repr=False)
 
     @property
     def name(self) -> str:
+        """The URL's scheme and a digest of the URL."""
         return f"{urlsplit(self.url).scheme or 'apprise'}:{hashlib.sha256(self.url.encode()).hexdigest()[:6]}"
 
     def deliver(self, alert: Alert) -> None:
+        """Raises ChannelError where apprise did not take the URL or its service refused the alert."""
         import apprise
 
         kinds = {
@@ -115,20 +130,25 @@ class Apprise:
             "critical": apprise.NotifyType.FAILURE,
         }
         service = apprise.Apprise()
-        with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as said:
+        with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as captured:
             if not service.add(self.url):
-                raise ChannelError("apprise knows no such URL; see CARSDEPO_ALERT_URLS")
+                raise ChannelError("apprise supports no such URL; see CARSDEPO_ALERT_URLS")
             taken = service.notify(
                 title=alert.title, body=alert.body, notify_type=kinds[alert.severity], body_format="text"
             )
-            words = " ".join(said.getvalue().split()).replace(self.url, "its URL")
+            message = " ".join(captured.getvalue().split()).replace(self.url, "its URL")
         if not taken:
-            raise ChannelError(words[:200] or "refused without a reason")
+            raise ChannelError(message[:200] or "refused without a reason")
 
 
 def channels(webhook: str | None, urls: Sequence[str]) -> list[Channel]:
-    """The log, and what is set up beside it."""
-    found: list[Channel] = [Log()]
+    """The channels in use: always the log, then the webhook and apprise's services that are set up.
+
+    Args:
+        webhook: URL of the webhook; None where none is set up.
+        urls: apprise URLs.
+    """
+    channels_in_use: list[Channel] = [Log()]
     if webhook:
-        found.append(Webhook(webhook))
-    return found + [Apprise(url) for url in urls]
+        channels_in_use.append(Webhook(webhook))
+    return channels_in_use + [Apprise(url) for url in urls]

@@ -1,4 +1,4 @@
-"""Is a stage serving what the ledger says, and since when is it not: state in, state and alert out."""
+"""Decides whether a stage serves the model that the ledger names, and which alert that calls for. Pure."""
 
 from __future__ import annotations
 
@@ -14,19 +14,27 @@ GRACE_S = 60.0  # a service that starts or swaps models is silent or behind for 
 
 
 class Trouble(BaseModel):
-    """kind: service_down or ledger. since: when this stage was first seen in trouble."""
+    """A stage that does not serve what it should."""
 
     model_config = ConfigDict(frozen=True)
 
     since: datetime
+    """When this stage was first seen in trouble."""
     kind: str
+    """The kind of its alerts: service_down or ledger."""
     what: str
+    """What is wrong, as the end of a sentence about the stage."""
 
 
 def examine(wanted: str, health: Mapping[str, Any] | None) -> tuple[str, str] | None:
-    """(kind, what is wrong) of a stage that should serve the digest `wanted`; None when it does.
+    """Compares a stage's health with the model that it should serve.
 
-    health: what /healthz said, None where nothing answered.
+    Args:
+        wanted: the digest that the ledger names.
+        health: the service's answer at /healthz; None where nothing answered.
+
+    Returns:
+        The kind of alert (service_down or ledger) and what is wrong; None where the stage serves the model.
     """
     if health is None:
         return "service_down", "does not answer"
@@ -42,10 +50,24 @@ def examine(wanted: str, health: Mapping[str, Any] | None) -> tuple[str, str] | 
 def follow(
     stage: str, url: str, wanted: str, health: Mapping[str, Any] | None, before: Trouble | None, now: datetime
 ) -> tuple[Trouble | None, Alert | None]:
-    """The stage's trouble as of now, and what people should hear: nothing in the first GRACE_S, then that it is there
-    (repeated as the policy says), and its end once it was told of."""
-    found = examine(wanted, health)
-    if found is None:
+    """Follows a stage from one look at its health to the next.
+
+    There is no alert in the first GRACE_S of a trouble, then one for the trouble (repeated as the policy says), and one
+    when a trouble ends that an alert was sent for.
+
+    Args:
+        stage: staging or production.
+        url: of the stage's service, for the alert.
+        wanted: the digest that the ledger names.
+        health: the service's answer at /healthz; None where nothing answered.
+        before: the stage's trouble at the last look; None where it had none.
+        now: the present, with a time zone.
+
+    Returns:
+        The stage's trouble now, and the alert to send; None for either where there is none.
+    """
+    fault = examine(wanted, health)
+    if fault is None:
         if before is None or (now - before.since).total_seconds() <= GRACE_S:
             return None, None
         minutes = (now - before.since).total_seconds() / 60
@@ -56,7 +78,7 @@ def follow(
             f"{stage.capitalize()} is well again",
             f"{url} serves model {wanted} after {minutes:.0f} minutes in which it {_past(before)}.",
         )
-    kind, what = found
+    kind, what = fault
     trouble = Trouble(since=before.since if before else now, kind=kind, what=what)
     if (now - trouble.since).total_seconds() <= GRACE_S:
         return trouble, None

@@ -1,4 +1,4 @@
-"""Alerts as a Dagster resource: what assets and sensors call to tell people."""
+"""Alerts as a Dagster resource, by which assets and sensors send them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AlertsResource(dg.ConfigurableResource):
-    """The log always, a webhook and apprise's services where they are set up."""
+    """Sends alerts to the log, and to a webhook and apprise's services where they are set up."""
 
     webhook: str | None = Field(default=None, description="URL that gets every alert as JSON; as EnvVar: it is secret")
     urls: list[str] = Field(
@@ -27,7 +27,22 @@ class AlertsResource(dg.ConfigurableResource):
     def send(
         self, lake: Lake, policy: Policy, *, kind: str, key: str, severity: Severity, title: str, body: str
     ) -> bool:
-        """True when this told someone, False for a repetition. Channels that fail don't raise: see alerting.send."""
+        """Sends an alert, with secrets removed from its title and body.
+
+        Channels that fail do not raise; see alerting.send.
+
+        Args:
+            lake: whose table `alerts` keeps the record.
+            policy: the section `alerts` is used.
+            kind: one of the kinds of the table `alerts`.
+            key: alerts with the same key within policy.alerts.repeat_after_s are one alert.
+            severity: info, warning or critical.
+            title: one line.
+            body: more lines.
+
+        Returns:
+            Whether the alert was sent now; False for a repetition.
+        """
         from carsdepo_assets.alerts.alerting import send
         from carsdepo_assets.alerts.channels import Alert, channels
 
@@ -36,4 +51,5 @@ class AlertsResource(dg.ConfigurableResource):
         return send(lake, policy, channels(self.webhook, urls), alert) is not None
 
     def run_url(self, run_id: str) -> str:
+        """The page of a run in Dagster's UI."""
         return f"{self.dagster_url.rstrip('/')}/runs/{run_id}"

@@ -1,4 +1,4 @@
-"""Sensors that tell people: of failed and of waiting runs, of releases, and of services that serve something else."""
+"""Sensors that send alerts: about failed and waiting runs, events of the ledger, and services in trouble."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.alerts.waiting_runs import Holder, WaitingRun, alert_of
+from carsdepo_assets.orchestration.ticks import work_was_done
 from carsdepo_assets.resources import LakeResource, NoService, PolicyResource, ServicesResource
 
 _NOT_BEGUN = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
@@ -20,11 +21,14 @@ _IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.Da
 @dg.run_failure_sensor(
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells people of each failed run: job, step, error, link; of one that is tried again only at its end.",
+    description="Sends an alert for each failed run, with job, step, error and link. A run that is retried is reported "
+    "only after its last try.",
 )
 def failed_runs(
     context: dg.RunFailureSensorContext, lake: LakeResource, policy: PolicyResource, alerts: AlertsResource
 ) -> None:
+    """Sends one alert for each failed run that is not retried."""
+
     run = context.dagster_run
     if run.tags.get(WILL_RETRY_TAG) == "true":
         return
@@ -41,19 +45,19 @@ def failed_runs(
 
 
 def failures(context: dg.RunFailureSensorContext) -> list[tuple[str | None, str]]:
-    """(step, the error at the root of it); step None: the run itself, where no step failed."""
-    found: list[tuple[str | None, str]] = []
+    """The failed steps of a run, each with its root error; the step is None for a run that failed without one."""
+    errors: list[tuple[str | None, str]] = []
     for event in context.get_step_failure_events():
         data = event.step_failure_data
         error = data.error
         while error is not None and error.cause is not None:
             error = error.cause
-        said = data.user_failure_data.description if data.user_failure_data else None
-        found.append((event.step_key, said or (error.message.strip() if error else "no message")))
-    if not found:
-        words = [context.failure_event.message or "no message", *_of_the_engine(context)]
-        found.append((None, " ".join(words)))
-    return found
+        description = data.user_failure_data.description if data.user_failure_data else None
+        errors.append((event.step_key, description or (error.message.strip() if error else "no message")))
+    if not errors:
+        parts = [context.failure_event.message or "no message", *_of_the_engine(context)]
+        errors.append((None, " ".join(parts)))
+    return errors
 
 
 def _of_the_engine(context: dg.RunFailureSensorContext) -> list[str]:
@@ -69,30 +73,34 @@ def _of_the_engine(context: dg.RunFailureSensorContext) -> list[str]:
 @dg.sensor(
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells people of each event of the deployment ledger once: deployment to staging, promotion, rollback, "
+    description="Announces each event of the deployment ledger once: deployment to staging, promotion, rollback, "
     "approval, rejection, hold.",
 )
 def release_news(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource, alerts: AlertsResource
 ) -> dg.SensorResult | dg.SkipReason:
+    """Sends one alert for each event of the ledger."""
+
     from carsdepo_assets.alerts.announcements import announcement, unannounced
     from carsdepo_assets.registry.ledger import events
 
-    opened, current = lake.open(), policy.read()
-    fresh = unannounced(opened, events(opened), datetime.now(UTC))
+    opened_lake, current_policy = lake.open(), policy.read()
+    new_events = unannounced(opened_lake, events(opened_lake), datetime.now(UTC))
     titles = []
-    for event in fresh:
+    for event in new_events:
         alert = announcement(event, lake.address)
-        alerts.send(opened, current, **alert.fields())  # type: ignore[arg-type]
+        alerts.send(opened_lake, current_policy, **alert.fields())  # type: ignore[arg-type]
         titles.append(alert.title)
-    return dg.SkipReason("; ".join(titles) or "Every event of the last day was told.")
+    if titles:
+        return work_was_done(context, "; ".join(titles))
+    return dg.SkipReason("Every event of the last day has been announced.")
 
 
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Asks each stage's service whether it serves the digest that the ledger names; tells people after a "
-    "minute of silence or of another digest, and when it is over.",
+    description="Asks each stage's service whether it serves the model that the ledger names. Sends an alert after a "
+    "minute without an answer or with another model, and another one when that is over.",
 )
 def service_health(
     context: dg.SensorEvaluationContext,
@@ -101,53 +109,71 @@ def service_health(
     services: ServicesResource,
     alerts: AlertsResource,
 ) -> dg.SensorResult | dg.SkipReason:
-    from carsdepo_assets.alerts.health import Trouble, follow
-    from carsdepo_assets.registry.ledger import Stage, events, served
+    """Follows each stage's health from tick to tick; the cursor keeps the troubles."""
 
-    opened, rules = lake.open(), policy.read()
-    known = {k: Trouble.model_validate(v) for k, v in json.loads(context.cursor or "{}").items()}
-    now, said = datetime.now(UTC), []
-    history = events(opened)
+    from carsdepo_assets.alerts.health import Trouble, follow
+    from carsdepo_assets.registry.ledger import LedgerHistory, Stage
+
+    opened_lake, current_policy = lake.open(), policy.read()
+    troubles = {k: Trouble.model_validate(v) for k, v in json.loads(context.cursor or "{}").items()}
+    now = datetime.now(UTC)
+    lines: list[str] = []
+    sent: list[str] = []
+    history = LedgerHistory.read(opened_lake)
     stages: tuple[Stage, ...] = ("staging", "production")
     for stage in stages:
-        wanted = served(history, stage)
+        wanted = history.served(stage)
         if wanted is None or wanted.digest is None:
             continue
         try:
             health = services.health(stage)
         except NoService:
             health = None
-        trouble, alert = follow(stage, services.url(stage), wanted.digest, health, known.pop(stage, None), now)
+        trouble, alert = follow(stage, services.url(stage), wanted.digest, health, troubles.pop(stage, None), now)
         if trouble is not None:
-            known[stage] = trouble
-        said.append(f"{stage}: {trouble.what if trouble else 'serves ' + wanted.digest}")
-        if alert is not None:
-            alerts.send(opened, rules, **alert.fields())  # type: ignore[arg-type]
-    cursor = json.dumps({k: v.model_dump(mode="json") for k, v in known.items()})
-    return dg.SensorResult(cursor=cursor, skip_reason="; ".join(said) or "The ledger names nothing to serve yet.")
+            troubles[stage] = trouble
+        lines.append(f"{stage}: {trouble.what if trouble else 'serves ' + wanted.digest}")
+        if alert is not None and alerts.send(opened_lake, current_policy, **alert.fields()):  # type: ignore[arg-type]
+            sent.append(alert.title)
+    cursor = json.dumps({k: v.model_dump(mode="json") for k, v in troubles.items()})
+    if sent:
+        return work_was_done(context, f"alerts sent: {'; '.join(sent)}. Now {'; '.join(lines)}.", cursor)
+    return dg.SensorResult(cursor=cursor, skip_reason="; ".join(lines) or "The ledger names nothing to serve yet.")
 
 
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells people of a run that waits longer than policy.alerts.run_waiting_s: which run, for what (the "
+    description="Sends an alert for a run that waits longer than policy.alerts.run_waiting_s: which run, for what (the "
     "pool and the run that holds it, or its turn), and what to do.",
 )
 def waiting_runs(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource, alerts: AlertsResource
-) -> dg.SkipReason:
-    store, limits, now = lake.open(), policy.read(), datetime.now(UTC)
+) -> dg.SensorResult | dg.SkipReason:
+    """Sends one alert for each run that waits too long."""
+
+    opened_lake, current_policy, now = lake.open(), policy.read(), datetime.now(UTC)
     waiting = list(waiting_now(context.instance))
-    late = [a for run in waiting if (a := alert_of(run, now, limits.alerts.run_waiting_s, alerts.run_url)) is not None]
-    for alert in late:
-        alerts.send(store, limits, **alert.fields())  # type: ignore[arg-type]
+    late = [
+        a
+        for run in waiting
+        if (a := alert_of(run, now, current_policy.alerts.run_waiting_s, alerts.run_url)) is not None
+    ]
+    sent = [
+        alert.title
+        for alert in late
+        if alerts.send(opened_lake, current_policy, **alert.fields())  # type: ignore[arg-type]
+    ]
+    if sent:
+        return work_was_done(context, "; ".join(sent))
     return dg.SkipReason(
-        f"{len(waiting)} runs wait, {len(late)} of them longer than {limits.alerts.run_waiting_s:g} seconds."
+        f"{len(waiting)} runs wait, {len(late)} of them longer than {current_policy.alerts.run_waiting_s:g} seconds; "
+        "no alert is new."
     )
 
 
 def waiting_now(instance: dg.DagsterInstance) -> Iterator[WaitingRun]:
-    """The runs that wait: those that have not begun, and those of which a step has no slot of its pool yet."""
+    """The runs that wait: those that have not begun, and those with a step that has no slot of its pool yet."""
     queue = instance.get_concurrency_config().run_queue_config
     places = queue.max_concurrent_runs if queue is not None and queue.max_concurrent_runs != -1 else None
     running = instance.get_runs(dg.RunsFilter(statuses=_IN_PROGRESS))

@@ -1,4 +1,4 @@
-"""Runs that wait for too long, and for what: a fact about a run in, an alert out."""
+"""Words the alert for a run that waits too long: for what it waits, and what to do. Pure."""
 
 from __future__ import annotations
 
@@ -11,33 +11,40 @@ from carsdepo_assets.alerts.channels import Alert
 
 @dataclass(frozen=True)
 class Holder:
-    """A run that has what another waits for. status: Dagster's; None when the run no longer exists."""
+    """A run that holds what another run waits for."""
 
     run_id: str
     job: str | None
     status: str | None
+    """Dagster's; None when the run no longer exists."""
 
 
 @dataclass(frozen=True)
 class WaitingRun:
-    """since: when it began to wait. pool: that it waits for, with `step` where the run has begun; None: for its turn.
-
-    holders: the runs that have the pool's slots, or the places of running runs (`places` of them; None: no limit).
-    """
+    """A run that waits, and for what."""
 
     run_id: str
     job: str
     since: datetime
+    """When it began to wait."""
     pool: str | None = None
+    """The concurrency pool in which it waits for a slot; None: it waits for its turn in the queue."""
     step: str | None = None
+    """The step that waits for the pool, where the run has begun."""
     holders: tuple[Holder, ...] = ()
+    """The runs that hold the pool's slots, or that are running in its stead."""
     places: int | None = None
+    """How many runs may run at a time; None: no limit."""
 
 
 def alert_of(run: WaitingRun, now: datetime, limit_s: float, url: Callable[[str], str]) -> Alert | None:
-    """What people should hear of a run that has waited longer than limit_s (policy.alerts.run_waiting_s); else None.
+    """Words the alert for a run that has waited too long; None for one that has not.
 
-    url: the page of a run by its id.
+    Args:
+        run: that waits.
+        now: the present, with a time zone.
+        limit_s: seconds from which on a wait is too long (policy.alerts.run_waiting_s).
+        url: gives the page of a run by its id.
     """
     waited = (now - run.since).total_seconds()
     if waited <= limit_s:

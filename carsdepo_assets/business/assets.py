@@ -1,12 +1,11 @@
-"""The business step as assets: files become tables, tables and the platform's own record become KPIs."""
+"""The assets of the business step: files become tables; from them and from the platform's records come the KPIs."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from carsdepo_assets import __version__
-from carsdepo_assets.orchestration.ui_metadata import ROWS_SHOWN, rounded, table
+from carsdepo_assets.orchestration.ui_metadata import ROWS_SHOWN, metadata_table, rounded
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
@@ -14,57 +13,62 @@ if TYPE_CHECKING:
 
 
 def rows_are_sound(kind: "Kind") -> dg.AssetCheckSpec:
+    """The check of a business table; it warns and does not block, since sound rows are kept whatever the others are."""
     return dg.AssetCheckSpec(
         "rows_are_sound",
         asset=kind,
-        description="Great Expectations and types, file by file: the share of rows in quarantine, of all files that "
-        "lie in the folder now, stays under policy.business.max_refused_share. Warns; sound rows are kept.",
+        description="Of the rows of all files that are in the folder now, the share that was put in quarantine (wrong "
+        "type, or a rule of the contract broken) is at most policy.business.max_refused_share. Warns only.",
     )
 
 
 def ingested(lake: LakeResource, policy: PolicyResource, kind: "Kind") -> dg.MaterializeResult:
-    """Reads the kind's new files and says what came of them."""
+    """Reads the new files of a kind into its table, and reports what was read, refused and left as it was."""
     import pandas as pd
 
     from carsdepo_assets.business.contracts import CONTRACTS
     from carsdepo_assets.business.ingest import folder, ingest, latest
 
-    opened, rules = lake.open(), policy.read()
-    done = ingest(opened, kind, rules)
+    opened_lake, thresholds = lake.open(), policy.read()
+    result = ingest(opened_lake, kind, thresholds)
     contract = CONTRACTS[kind]
-    counting = latest(opened, kind)
-    share = done.refused_share()
-    limit = rules.business.max_refused_share
+    share = result.refused_share()
+    limit = thresholds.business.max_refused_share
     in_quarantine = pd.DataFrame(
-        [(key, s.seen, s.refused) for key, s in done.standing.items() if s.refused],
+        [(key, file.seen, file.refused) for key, file in result.standing.items() if file.refused],
         columns=["file", "rows", "in quarantine"],
     )
-    columns = pd.DataFrame([(c.name, c.type, c.unit, c.meaning) for c in contract.columns])
+    columns = [
+        dg.TableColumn(c.name, c.type, description=f"{c.meaning} ({c.unit})" if c.unit else c.meaning)
+        for c in contract.columns
+    ]
     metadata: dict[str, Any] = {
-        "rows": len(counting),
-        "new or corrected rows": done.rows.num_rows,
-        "unchanged rows": done.unchanged,
-        "quarantined": done.quarantined.num_rows,
-        "files read": len(done.files),
-        "contract": table(columns.set_axis(["column", "type", "unit", "meaning"], axis=1), len(columns)),
+        "dagster/row_count": len(latest(opened_lake, kind)),
+        "dagster/column_schema": dg.TableSchema(columns),
+        "new_or_corrected_rows": result.rows.num_rows,
+        "unchanged_rows": result.unchanged,
+        "rows_in_quarantine": result.quarantined.num_rows,
+        "files_read": len(result.files),
+        "dagster/uri": f"{lake.url}/tables/{kind}",
         "folder": lake.link(folder(kind)),
     }
-    if done.rows.num_rows:
-        metadata["first rows"] = table(done.rows.slice(0, ROWS_SHOWN).to_pandas()[[*contract.names, "file", "line"]])
-    if done.quarantined.num_rows:
-        refused = done.quarantined.slice(0, ROWS_SHOWN).to_pandas()
-        metadata["quarantine"] = table(refused[["key", "line", "reason", "detail"]])
-    said = f"{share:.2%} of the rows of {len(done.standing)} files are in quarantine; {limit:.0%} are borne."
+    if result.rows.num_rows:
+        first_rows = result.rows.slice(0, ROWS_SHOWN).to_pandas()
+        metadata["first_rows"] = metadata_table(first_rows[[*contract.names, "file", "line"]])
+    if result.quarantined.num_rows:
+        refused = result.quarantined.slice(0, ROWS_SHOWN).to_pandas()
+        metadata["quarantine"] = metadata_table(refused[["key", "line", "reason", "detail"]])
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(str(done.sequence)),
+        data_version=dg.DataVersion(str(result.sequence)),
         metadata=metadata,
         check_results=[
             dg.AssetCheckResult(
                 check_name="rows_are_sound",
                 passed=share <= limit,
                 severity=dg.AssetCheckSeverity.WARN,
-                description=said,
-                metadata={"files with rows in quarantine": table(in_quarantine)} if len(in_quarantine) else {},
+                description=f"{share:.2%} of the rows of {len(result.standing)} files are in quarantine; at most "
+                f"{limit:.0%} are allowed.",
+                metadata={"files_with_rows_in_quarantine": metadata_table(in_quarantine)} if len(in_quarantine) else {},
             )
         ],
     )
@@ -72,37 +76,34 @@ def ingested(lake: LakeResource, policy: PolicyResource, kind: "Kind") -> dg.Mat
 
 @dg.asset(
     group_name="business",
-    code_version=__version__,
     kinds={"deltalake"},
     pool="business",
     check_specs=[rows_are_sound("inspections")],
 )
 def inspections(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
-    """Inspections of cars, from raw/business/inspections: images, those that ML decided, minutes, cost."""
+    """Inspections of cars, from raw/business/inspections: images, those that the model decided alone, minutes, cost."""
     return ingested(lake, policy, "inspections")
 
 
 @dg.asset(
     group_name="business",
-    code_version=__version__,
     kinds={"deltalake"},
     pool="business",
     check_specs=[rows_are_sound("transactions")],
 )
 def transactions(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
-    """Listings and their sales, from raw/business/transactions: when listed, when sold, price."""
+    """Listings of cars and their sales, from raw/business/transactions: when listed, when sold, price."""
     return ingested(lake, policy, "transactions")
 
 
 @dg.asset(
     group_name="business",
-    code_version=__version__,
     kinds={"deltalake"},
     pool="business",
     check_specs=[rows_are_sound("disputes")],
 )
 def disputes(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
-    """Disputes of sales, from raw/business/disputes: when opened, cause (damage, price, other), amount."""
+    """Disputes of sales, from raw/business/disputes: when opened, cause (damage, price or other), amount."""
     return ingested(lake, policy, "disputes")
 
 
@@ -112,6 +113,7 @@ def disputes(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult
         inspections,
         transactions,
         disputes,
+        "images",
         "inference_log",
         "evaluation",
         "drift_report",
@@ -119,28 +121,31 @@ def disputes(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult
         "production_model",
         "labels",
     ],
-    code_version=__version__,
     kinds={"html"},
     check_specs=[
         dg.AssetCheckSpec(
-            "goals_are_met", asset="kpi_report", description="policy.business.goals: no goal is missed. Warns."
+            "goals_are_met",
+            asset="kpi_report",
+            description="No KPI misses its goal (policy.business.goals). Warns only.",
         ),
         dg.AssetCheckSpec(
             "automation_is_accurate",
             asset="kpi_report",
-            description="What is decided without a person meets the goals of precision and recall. Warns.",
+            description="If the model decides without a person, its precision and recall meet their goals. Warns only.",
         ),
         dg.AssetCheckSpec(
             "disputes_name_known_sales",
             asset="kpi_report",
-            description="transaction_id of each dispute is a known transaction; others count nowhere. Warns.",
+            description="The transaction_id of each dispute is in `transactions`; others are not counted. Warns only.",
         ),
     ],
 )
 def kpi_report(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
-    """What the platform is worth: disputes, speed, cost, automation, accuracy, latency, labels, drift, with goals.
+    """What the platform does for the business: disputes, speed, cost, automation, accuracy, latency, labels and drift,
+    each with its goal.
 
-    A page that one can send, at reports/kpi/. What cannot be computed is a gap with its reason.
+    The report is a page that can be sent by mail, at reports/kpi/. A figure that cannot be computed is shown as a gap
+    with its reason.
     """
     import pandas as pd
 
@@ -149,22 +154,23 @@ def kpi_report(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResu
     from carsdepo_assets.business.report import write_report
     from carsdepo_assets.reporting.page import data_uri
 
-    opened, rules = lake.open(), policy.read()
-    facts = gather(opened, rules, datetime.now(UTC))
-    found = kpi_summary(facts, rules)
-    written = write_report(opened, facts, found, rules)
-    rows = [(k.title, k.said(), k.goal_said(), k.verdict or "", k.n, k.explanation) for k in found.kpis]
+    opened_lake, thresholds = lake.open(), policy.read()
+    inputs = gather(opened_lake, thresholds, datetime.now(UTC))
+    summary = kpi_summary(inputs, thresholds)
+    written = write_report(opened_lake, inputs, summary, thresholds)
+    rows = [(k.title, k.value_text(), k.goal_text(), k.verdict or "", k.n, k.explanation) for k in summary.kpis]
     shown = pd.DataFrame(rows, columns=["figure", "value", "goal", "verdict", "n", "explanation"])
     metadata: dict[str, Any] = {
-        "summary": found.summary(),
-        "figures": table(shown, len(shown)),
+        "summary": summary.summary(),
+        "figures": metadata_table(shown, len(shown)),
         "report": lake.link(written.html_key),
-        **rounded({k.name: k.value for k in found.kpis if k.value is not None}),  # numbers get a plot over time
+        "dagster/uri": f"{lake.url}/{written.html_key}",
+        **rounded({k.name: k.value for k in summary.kpis if k.value is not None}),  # numbers get a plot over time
         **{name: dg.MetadataValue.md(f"![{name}]({data_uri(png)})") for name, png in written.pictures.items()},
     }
-    missed = [k for k in found.kpis if k.verdict == "missed"]
-    said = "; ".join(f"{k.title}: {k.said()}, wanted {k.goal_said()}" for k in missed) or "No goal is missed."
-    orphans = found.orphans
+    missed = [k for k in summary.kpis if k.verdict == "missed"]
+    message = "; ".join(f"{k.title}: {k.value_text()}, goal: {k.goal_text()}" for k in missed) or "No goal is missed."
+    orphans = summary.orphans
     return dg.MaterializeResult(
         data_version=dg.DataVersion(written.json_key),
         metadata=metadata,
@@ -173,21 +179,21 @@ def kpi_report(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResu
                 check_name="goals_are_met",
                 passed=not missed,
                 severity=dg.AssetCheckSeverity.WARN,
-                description=said,
-                metadata={v: found.count(v) for v in ("met", "missed", "unknown")},
+                description=message,
+                metadata={v: summary.count(v) for v in ("met", "missed", "unknown")},
             ),
             dg.AssetCheckResult(
                 check_name="automation_is_accurate",
-                passed=not found.warnings,
+                passed=not summary.warnings,
                 severity=dg.AssetCheckSeverity.WARN,
-                description=" ".join(found.warnings) or "No goal of precision or recall is missed.",
+                description=" ".join(summary.warnings) or "No goal of precision or recall is missed.",
             ),
             dg.AssetCheckResult(
                 check_name="disputes_name_known_sales",
                 passed=orphans.empty,
                 severity=dg.AssetCheckSeverity.WARN,
-                description=f"Disputes of a sale that is not known: {len(orphans)} of {len(facts.disputes)}.",
-                metadata={"disputes": table(orphans)} if len(orphans) else {},
+                description=f"{len(orphans)} of {len(inputs.disputes)} disputes name a sale that is not known.",
+                metadata={"disputes": metadata_table(orphans)} if len(orphans) else {},
             ),
         ],
     )

@@ -1,4 +1,4 @@
-"""Charts of KPIs over time, with the model's changes as marks, and of damage types."""
+"""The charts of the KPI report: KPIs over time with the changes of the model marked, drift, and types of damage."""
 
 from __future__ import annotations
 
@@ -24,21 +24,27 @@ _BAD = "#b42318"
 
 @dataclass(frozen=True)
 class Mark:
-    """A change of the model in production, in UTC. bad: production went back to an earlier one."""
+    """A change of the model in production, drawn as an upright line."""
 
     at: datetime
+    """When it happened, in UTC."""
     label: str
+    """The model's version."""
     bad: bool = False
+    """Whether production went back to an earlier model."""
 
 
 @styled_chart
 def trend_chart(
     kpis: Sequence[Kpi], marks: Sequence[Mark], baseline_until: str | None = None, form: Form = "svg"
 ) -> bytes:
-    """The trends of KPIs of one unit by month, each point in the middle of its month, or where the point says.
+    """Draws the monthly trends of KPIs that have one unit; a month without a value is a gap.
 
-    Gaps stay gaps. A KPI whose own value is in the trend's unit shows its goal. baseline_until shades what lies before
-    the platform.
+    Args:
+        kpis: The KPIs. The goal of the first is drawn where it is in the trend's unit.
+        marks: Changes of the model.
+        baseline_until: The last day before the platform (ISO date); the time up to it is shaded. None: not shaded.
+        form: The picture's format.
     """
     figure, axes = chart(_WIDTH, _HEIGHT)
     share = kpis[0].trend_unit == "share"
@@ -74,29 +80,38 @@ def trend_chart(
 
 @styled_chart
 def drift_chart(reports: pd.DataFrame, bands: tuple[float, float], marks: Sequence[Mark], form: Form = "svg") -> bytes:
-    """Each report's drift in % at the end of its window; not computed: an open ring on the axis. bands: 0..1."""
+    """Draws the drift of each report, in %, at the end of its period; a report that could not compute it is a ring.
+
+    Args:
+        reports: Rows of the table `drift`.
+        bands: The shares of traffic (0 to 1) from which a person approves, and from which nothing is retrained.
+        marks: Changes of the model.
+        form: The picture's format.
+    """
     figure, axes = chart(_WIDTH, _HEIGHT)
-    known = reports.assign(at=pd.to_datetime(reports["window_to"], utc=True)).dropna(subset=["at"]).sort_values("at")
-    computed = known["computed"].fillna(False).astype(bool) & known["drift"].notna()
-    done, gaps = known[computed], known[~computed]
-    if len(done):
-        values = 100 * done["drift"].astype(float)
-        axes.plot(list(done["at"]), list(values), color=PALETTE[0], linewidth=1.6, marker="o", markersize=5, zorder=4)
-        for at, colour, words in ((bands[0], PALETTE[1], "a person approves"), (bands[1], _BAD, "another world")):
+    dated = reports.assign(at=pd.to_datetime(reports["window_to"], utc=True)).dropna(subset=["at"]).sort_values("at")
+    computed = dated["computed"].fillna(False).astype(bool) & dated["drift"].notna()
+    measured, gaps = dated[computed], dated[~computed]
+    if len(measured):
+        values = 100 * measured["drift"].astype(float)
+        axes.plot(
+            list(measured["at"]), list(values), color=PALETTE[0], linewidth=1.6, marker="o", markersize=5, zorder=4
+        )
+        for at, colour, words in ((bands[0], PALETTE[1], "a person approves"), (bands[1], _BAD, "no retraining")):
             axes.axhline(100 * at, color=colour, linewidth=1.2, linestyle=(0, (2, 2)), label=f"{100 * at:g} %: {words}")
     if len(gaps):
         axes.plot(list(gaps["at"]), [0] * len(gaps), "o", markerfacecolor="none", color=MUTED, label="not computed")
-    if len(known):
-        _time_axis(axes, [t.to_pydatetime() for t in known["at"]], marks, None)
-        axes.set_ylim(bottom=-0.4, top=max(12.0, 118 * float(done["drift"].max()) if len(done) else 0))
+    if len(dated):
+        _time_axis(axes, [t.to_pydatetime() for t in dated["at"]], marks, None)
+        axes.set_ylim(bottom=-0.4, top=max(12.0, 118 * float(measured["drift"].max()) if len(measured) else 0))
         axes.set_ylabel("%")
-    legend_or_note(axes, bool(len(known)), "no drift report yet")
+    legend_or_note(axes, bool(len(dated)), "no drift report yet")
     return saved(figure, form)
 
 
 @styled_chart
 def model_chart(kpis: Sequence[Kpi], form: Form = "svg") -> bytes:
-    """Figures of the last models that production served, in the order of its changes."""
+    """Draws figures of the last models that production served, in the order of the changes."""
     figure, axes = chart(_WIDTH, _HEIGHT)
     drawn = False
     for i, kpi in enumerate(kpis):
@@ -116,7 +131,7 @@ def model_chart(kpis: Sequence[Kpi], form: Form = "svg") -> bytes:
 
 @styled_chart
 def damage_chart(types: Sequence[DamageType], form: Form = "svg") -> bytes:
-    """Shares of damage types in the labels and in the model's answers, side by side."""
+    """Draws the shares of the types of damage, in the labels and in the model's answers side by side."""
     figure, axes = chart(_WIDTH, _HEIGHT)
     drawn = any(t.labelled or t.answered for t in types)
     if drawn:

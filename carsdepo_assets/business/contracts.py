@@ -1,9 +1,9 @@
-"""What the business's files must say: columns, types, units, and the rules that a row must keep.
+"""The contracts of the business's files: which columns they have, of which types and units, and how a cell is read.
 
 Files are raw/business/<kind>/**/*.csv (UTF-8, comma, a header line) or *.parquet. Money is in policy.business.currency.
-Times are ISO 8601; one without an offset is UTC. Further columns are left alone. `transaction_id` of a dispute refers
-to a transaction, `listing` of an inspection to a listing; files come in any order, so references are checked where the
-tables meet, in `kpi_report`, and not file by file.
+Times are ISO 8601; one without an offset is UTC. Other columns are ignored. The `transaction_id` of a dispute refers
+to a transaction, the `listing` of an inspection to a listing. Files come in any order, so these references are checked
+by `kpi_report`, where the tables are read together, and not file by file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 
 
 class BadCell(ValueError):
-    """A value that its column's type does not take. `reason`: a word for statistics."""
+    """A value that does not fit the type of its column; `reason` is a short name for statistics."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -37,27 +37,33 @@ class BadCell(ValueError):
 
 @dataclass(frozen=True)
 class Column:
-    """needed: the column must be there and every row must have a value. default: of a row without a value."""
+    """A column of a business file."""
 
     name: str
     type: Type
     unit: str
     meaning: str
     needed: bool = True
+    """Whether the column must exist and every row must have a value in it."""
     default: Literal["currency"] | None = None
+    """What a row without a value gets: the policy's currency, or nothing."""
 
 
 @dataclass(frozen=True)
 class Contract:
+    """The columns of one kind of business file; the first is the id of a row."""
+
     kind: Kind
     columns: tuple[Column, ...]
 
     @property
     def id(self) -> str:
+        """The name of the column that identifies a row."""
         return self.columns[0].name
 
     @property
     def names(self) -> list[str]:
+        """The names of all columns, in their order."""
         return [column.name for column in self.columns]
 
 
@@ -104,9 +110,17 @@ CONTRACTS: Mapping[Kind, Contract] = {
 
 
 def cell(column: Column, value: Any) -> Any:
-    """A CSV cell or Parquet value as the column's type: str, aware datetime in UTC, int, float; None when empty.
+    """Reads one cell as its column's type.
 
-    Raises BadCell.
+    Args:
+        column: The column of the contract.
+        value: The text of a CSV cell, or a value of a Parquet file.
+
+    Returns:
+        A str, an aware datetime in UTC, an int or a float, as the column asks; None where the cell is empty.
+
+    Raises:
+        BadCell: The value does not fit, or it is empty where the column needs one.
     """
     if isinstance(value, str):
         value = value.strip()

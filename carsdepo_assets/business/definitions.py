@@ -3,9 +3,10 @@
 import dagster as dg
 
 from carsdepo_assets.business import assets, jobs, sensors
+from carsdepo_assets.orchestration.catalogue import catalogued_assets
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([assets]),
+    assets=catalogued_assets("business", assets),
     jobs=[jobs.business_job, jobs.kpi_job],
     sensors=[sensors.new_business_files],
     schedules=[jobs.kpis_every_morning],

@@ -1,10 +1,10 @@
-"""New business files into their tables, each row once.
+"""Reads new business files into their tables, each row once.
 
-A file's state is (key, size, modified_at); `batches/business/<kind>.json` says which state of which file is in the
-table. A file whose bytes are others than at its last ingestion is read again: rows with a known id and the same content
-are left out, rows with other content correct the earlier ones. The unit of a commit names the file, its bytes and the
-ingestion of the file that it follows, so a run that was killed anywhere, or a lost state, repeats nothing, and a file
-that is put back to what it was counts again.
+The state of a file is its key, size and modification time; `batches/business/<kind>.json` holds the state in which each
+file was last read. A file whose bytes changed is read again: rows whose id and content are in the table already are
+left out, rows with changed content correct the earlier ones. A commit is named by the file, its bytes and the previous
+ingestion of that file. So a run that was killed at any moment repeats nothing, nor does one whose state was lost, and a
+file that is changed back to an earlier content counts again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from carsdepo_assets.business.contracts import CONTRACTS, KINDS, Contract, Kind
 from carsdepo_assets.business.reading import Read, RefusedLine, Row, read
-from carsdepo_assets.business.rules import Rule, broken
+from carsdepo_assets.business.rules import Rule, first_broken_rules
 from carsdepo_assets.lake.lake import Lake, LakeError, ObjectInfo, ObjectMissing
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.sources import source_for
@@ -34,57 +34,71 @@ ROWS_AT_ONCE = 200_000  # read before they are validated and committed, at least
 
 
 class FileState(BaseModel):
-    """A file as it was last read. seen: its rows; refused: those of them in quarantine, all where it was unreadable."""
+    """A file as it was last read."""
 
     model_config = ConfigDict(frozen=True)
 
-    size: int  # bytes
+    size: int
+    """Bytes."""
     modified_at: AwareDatetime
-    sha256: str | None  # None: too large to read
+    sha256: str | None
+    """Digest of its bytes; None for a file that is too large to read."""
     sequence: int
+    """Number of the ingestion that read it."""
     seen: int
+    """Rows that it held."""
     refused: int
+    """Rows of it in quarantine; one where the file could not be read at all."""
 
 
 class TableState(BaseModel):
+    """The files of one kind as they were last read, by key."""
+
     files: dict[str, FileState] = {}
 
 
 @dataclass
 class BusinessIngestResult:
-    """What one call did. rows, quarantined: its rows of the kind's table and of QUARANTINE.
-
-    standing: every file that lies in the folder now, as last read. sequence: of the newest ingestion.
-    """
+    """What one call of `ingest` did."""
 
     kind: Kind
     rows: pa.Table
+    """The rows that it added to the kind's table."""
     quarantined: pa.Table
+    """The rows that it added to the table `quarantine`."""
     files: list[str] = field(default_factory=list)
+    """Keys of the files that it read."""
     unchanged: int = 0
+    """Rows that it read and that the table held already."""
     sequence: int = 0
+    """Number of the newest ingestion of the kind."""
     standing: dict[str, FileState] = field(default_factory=dict)
+    """Every file that is in the folder now, as it was last read, by key."""
 
     def refused_share(self) -> float:
-        """Of the rows of the files that lie there now; a file that cannot be read counts as one refused row."""
+        """The share (0 to 1) of rows in quarantine among all rows of the files that are in the folder now.
+
+        A file that cannot be read counts as one refused row.
+        """
         seen = sum(max(state.seen, state.refused) for state in self.standing.values())
         return sum(state.refused for state in self.standing.values()) / seen if seen else 0.0
 
 
 def folder(kind: Kind) -> str:
+    """The folder of the lake into which the files of a kind are dropped."""
     return f"raw/business/{kind}"
 
 
 def new_files(lake: Lake, kind: Kind) -> list[ObjectInfo]:
-    """Files whose present state has not been read, oldest first."""
+    """The files that are new, or whose size or modification time changed since they were read, oldest first."""
     return _new(_listed(lake, kind), _state(lake, kind))
 
 
 def changed_files(lake: Lake, kind: Kind, policy: Policy) -> list[ObjectInfo]:
-    """Files whose bytes have not been read, oldest first.
+    """The files that are new, or whose bytes changed since they were read, oldest first.
 
-    A file whose time alone changed (a copied home, `touch`) is hashed once: its new time is kept with its state. Waits
-    for a run that is reading the kind's files.
+    A file of which only the time changed (a copied home, `touch`) is hashed once, and its new time is stored. Waits
+    while a run is reading files of the kind.
     """
     if not new_files(lake, kind):
         return []
@@ -104,7 +118,7 @@ def changed_files(lake: Lake, kind: Kind, policy: Policy) -> list[ObjectInfo]:
 
 
 def _sha256(lake: Lake, entry: ObjectInfo, policy: Policy) -> str | None:
-    """None for a file that is too large to be read, and for one that was removed since it was listed."""
+    """The file's digest; None where it is too large to be read, or was removed since it was listed."""
     if entry.size > policy.data.max_bytes:
         return None
     try:
@@ -114,44 +128,53 @@ def _sha256(lake: Lake, entry: ObjectInfo, policy: Policy) -> str | None:
 
 
 def stray_files(lake: Lake) -> list[str]:
-    """Keys in raw/business/ outside the three folders, which nothing reads."""
-    found, _ = source_for(lake, "raw/business/").poll(None)
-    return [o.key for o in found if not o.key.startswith(tuple(f"{folder(kind)}/" for kind in KINDS))]
+    """Keys of files in raw/business/ that are outside the three folders, where nothing reads them."""
+    listed, _ = source_for(lake, "raw/business/").poll(None)
+    return [o.key for o in listed if not o.key.startswith(tuple(f"{folder(kind)}/" for kind in KINDS))]
 
 
 def ingest(lake: Lake, kind: Kind, policy: Policy, now: datetime | None = None) -> BusinessIngestResult:
-    """Reads every new file of the kind, oldest first."""
+    """Reads every new file of a kind into its table, oldest first; rows that break the contract go to quarantine.
+
+    Args:
+        lake: The lake.
+        kind: The kind of file.
+        policy: The policy with the currency and the size limits.
+        now: The present moment, for the check that times are not in the future; None: by the clock.
+    """
     now = now or datetime.now(UTC)
     with one_writer(lake, f"business-{kind}"):
         listed, state = _listed(lake, kind), _state(lake, kind)
         # The state may be lost or a commit behind the table: numbers go on from both.
-        before = max((s.sequence for s in state.files.values()), default=0)
-        before = max(before, pc.max(lake.read(kind, columns=["sequence"])["sequence"]).as_py() or 0)
-        sequence, unchanged, done = before, 0, []
+        last_sequence = max((s.sequence for s in state.files.values()), default=0)
+        last_sequence = max(last_sequence, pc.max(lake.read(kind, columns=["sequence"])["sequence"]).as_py() or 0)
+        sequence, unchanged, read_keys = last_sequence, 0, []
         for group in _groups(lake, kind, _new(listed, state), state, policy):
-            for file, rules in zip(group, _broken(kind, group, policy, now), strict=True):
-                if file.found is None:
+            for file, broken_rules in zip(group, _broken(kind, group, policy, now), strict=True):
+                if file.contents is None:
                     assert file.previous is not None
                     fresh = file.previous.model_copy(
                         update={"size": file.entry.size, "modified_at": file.entry.modified_at}
                     )
                 else:
                     sequence += 1
-                    fresh, same = _commit(lake, kind, file, file.found, rules, sequence, now)
+                    fresh, same = _commit(lake, kind, file, file.contents, broken_rules, sequence, now)
                     unchanged += same
-                    done.append(file.entry.key)
+                    read_keys.append(file.entry.key)
                 state.files[file.entry.key] = fresh
                 lake.put(_state_key(kind), state.model_dump_json(indent=1).encode())
         rows, refused = lake.read(kind), lake.read("quarantine")
-        here = pa.array([_batch(kind, n) for n in range(before + 1, sequence + 1)], pa.string())
+        batches = pa.array([_batch(kind, n) for n in range(last_sequence + 1, sequence + 1)], pa.string())
         present = {entry.key for entry in listed}
         return BusinessIngestResult(
             kind,
-            rows.filter(pc.greater(rows["sequence"], before)).sort_by(
+            rows.filter(pc.greater(rows["sequence"], last_sequence)).sort_by(
                 [("sequence", "ascending"), ("line", "ascending")]
             ),
-            refused.filter(pc.is_in(refused["batch_id"], here)).sort_by([("key", "ascending"), ("line", "ascending")]),
-            done,
+            refused.filter(pc.is_in(refused["batch_id"], batches)).sort_by(
+                [("key", "ascending"), ("line", "ascending")]
+            ),
+            read_keys,
             unchanged,
             sequence,
             {key: s for key, s in state.files.items() if key in present},
@@ -159,7 +182,7 @@ def ingest(lake: Lake, kind: Kind, policy: Policy, now: datetime | None = None) 
 
 
 def latest(lake: Lake, kind: Kind) -> pd.DataFrame:
-    """The rows that count, one an id: of the newest ingestion, of its last line. Times are UTC, missing ones NaT."""
+    """The rows of a kind that count: of each id the last line of its newest ingestion. Times are UTC, else NaT."""
     return lake.query(_latest_sql(kind)).to_pandas()
 
 
@@ -173,12 +196,13 @@ def _latest_sql(kind: Kind) -> str:
 
 @dataclass(frozen=True)
 class _File:
-    """found: None where the bytes are those of `previous`."""
+    """A listed file with what was read of it."""
 
     entry: ObjectInfo
     sha256: str | None
     previous: FileState | None
-    found: Read | None
+    contents: Read | None
+    """None where the bytes are those of `previous`."""
 
 
 def _groups(
@@ -194,14 +218,14 @@ def _groups(
             continue  # removed since it was listed
         previous = state.files.get(entry.key)
         sha256 = None if data is None else hashlib.sha256(data).hexdigest()
-        found = None
+        contents = None
         if data is None:
             detail = f"{entry.size:,} bytes, at most {policy.data.max_bytes:,} are read: split the file"
-            found = Read(refused=[RefusedLine(None, "too_large", detail)])
+            contents = Read(refused=[RefusedLine(None, "too_large", detail)])
         elif previous is None or previous.sha256 != sha256:
-            found = read(CONTRACTS[kind], entry.key, data, policy)
-        group.append(_File(entry, sha256, previous, found))
-        rows += found.seen if found else 0
+            contents = read(CONTRACTS[kind], entry.key, data, policy)
+        group.append(_File(entry, sha256, previous, contents))
+        rows += contents.seen if contents else 0
         if rows >= ROWS_AT_ONCE:
             yield group
             group, rows = [], 0
@@ -211,26 +235,28 @@ def _groups(
 
 def _broken(kind: Kind, group: list[_File], policy: Policy, now: datetime) -> list[dict[int, Rule]]:
     """For each file {position among its rows: the rule that it breaks}, from one look at all of them."""
-    counts = [len(file.found.rows) if file.found else 0 for file in group]
+    counts = [len(file.contents.rows) if file.contents else 0 for file in group]
     starts = [sum(counts[:i]) for i in range(len(group))]
-    rules = broken(kind, [row for file in group if file.found for row in file.found.rows], policy, now)
+    broken_by_position = first_broken_rules(
+        kind, [row for file in group if file.contents for row in file.contents.rows], policy, now
+    )
     return [
-        {at - start: rule for at, rule in rules.items() if start <= at < start + count}
+        {at - start: rule for at, rule in broken_by_position.items() if start <= at < start + count}
         for start, count in zip(starts, counts, strict=True)
     ]
 
 
 def _commit(
-    lake: Lake, kind: Kind, file: _File, found: Read, rules: dict[int, Rule], sequence: int, now: datetime
+    lake: Lake, kind: Kind, file: _File, contents: Read, broken_rules: dict[int, Rule], sequence: int, now: datetime
 ) -> tuple[FileState, int]:
     """Commits one file; also gives the number of its rows that stand already."""
     contract, key = CONTRACTS[kind], file.entry.key
-    good = [row for i, row in enumerate(found.rows) if i not in rules]
-    refused = list(found.refused)
-    for i, rule in rules.items():
-        said = {k: str(v) for k, v in found.rows[i].items() if k != "line" and v is not None}
-        detail = f"not kept: {rule.says}; row: {json.dumps(said)}"
-        refused.append(RefusedLine(found.rows[i]["line"], rule.reason, detail))
+    good = [row for i, row in enumerate(contents.rows) if i not in broken_rules]
+    refused = list(contents.refused)
+    for i, rule in broken_rules.items():
+        cells = {k: str(v) for k, v in contents.rows[i].items() if k != "line" and v is not None}
+        detail = f"not kept: {rule.says}; row: {json.dumps(cells)}"
+        refused.append(RefusedLine(contents.rows[i]["line"], rule.reason, detail))
     good, repeated = _last_of_each(contract, good)
     refused.extend(repeated)
     added = _changed(lake, contract, good)
@@ -243,7 +269,7 @@ def _commit(
         modified_at=file.entry.modified_at,
         sha256=file.sha256,
         sequence=sequence,
-        seen=found.seen,
+        seen=contents.seen,
         refused=len(refused),
     )
     return state, len(good) - len(added)
@@ -309,17 +335,19 @@ def _state(lake: Lake, kind: Kind) -> TableState:
     try:
         return TableState.model_validate_json(lake.get(_state_key(kind)))
     except ValueError as error:
-        raise LakeError(f"{_state_key(kind)}: not a state of files: {error}. Delete it: it is made anew.") from error
+        raise LakeError(
+            f"{_state_key(kind)}: not a state of files: {error}. Delete it; the next run writes it again."
+        ) from error
 
 
 def _listed(lake: Lake, kind: Kind) -> list[ObjectInfo]:
-    found, _ = source_for(lake, folder(kind)).poll(None)
-    return sorted(found, key=lambda o: (o.modified_at, o.key))
+    listed, _ = source_for(lake, folder(kind)).poll(None)
+    return sorted(listed, key=lambda o: (o.modified_at, o.key))
 
 
 def _new(listed: list[ObjectInfo], state: TableState) -> list[ObjectInfo]:
-    def known(entry: ObjectInfo) -> bool:
+    def was_read(entry: ObjectInfo) -> bool:
         last = state.files.get(entry.key)
         return last is not None and (last.size, last.modified_at) == (entry.size, entry.modified_at)
 
-    return [entry for entry in listed if not known(entry)]
+    return [entry for entry in listed if not was_read(entry)]

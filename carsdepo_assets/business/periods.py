@@ -1,4 +1,4 @@
-"""Time in KPIs: before and after the platform, months, the last days. All of it in UTC."""
+"""Periods of the KPIs: before and after the platform's start, months, and the last days. All times are UTC."""
 
 from __future__ import annotations
 
@@ -11,49 +11,53 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Point:
-    """One step of a trend. label: a month YYYY-MM, or what the step is; value None: nothing to compute it from.
-
-    at: ISO time at which a chart shows it; empty: the middle of the month.
-    """
+    """One point of a trend."""
 
     label: str
+    """The month as YYYY-MM, or what the point stands for."""
     value: float | None
+    """The figure; None where there was nothing to compute it from."""
     n: int
+    """The number of rows, boxes or answers that the value rests on."""
     at: str = ""
+    """The ISO time at which a chart draws it; "": the middle of the month."""
 
 
 @dataclass(frozen=True)
 class KpiPeriod:
-    """rows from `start` (exclusive) to `end`, the newest row's time; None, None without rows."""
+    """The rows of a period."""
 
     rows: pd.DataFrame
     start: pd.Timestamp | None
+    """When the period begins, itself excluded; None without rows."""
     end: pd.Timestamp | None
+    """The time of the newest row, itself included; None without rows."""
 
-    def said(self) -> str:
+    def dates(self) -> str:
+        """The first and the last day for people; "" without rows."""
         return "" if self.end is None or self.start is None else f"{self.start:%d %b %Y} to {self.end:%d %b %Y}"
 
 
 def past(rows: pd.DataFrame, column: str, now: datetime) -> pd.DataFrame:
-    """The rows with a time, not after now; the column is in UTC (a time without zone is UTC)."""
+    """The rows that have a time in the column, not after `now`; times without a zone are taken as UTC."""
     times = pd.to_datetime(rows[column], utc=True)
     return rows.assign(**{column: times})[times.notna() & (times <= pd.Timestamp(now))]
 
 
 def left_out(rows: pd.DataFrame, column: str, now: datetime) -> int:
-    """Rows dated after now."""
+    """The number of rows that are dated after `now`."""
     return int((pd.to_datetime(rows[column], utc=True) > pd.Timestamp(now)).sum())
 
 
 def split(rows: pd.DataFrame, column: str, baseline_until: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(before, after): the day `baseline_until` is the last one of before, until midnight UTC."""
+    """The rows before the platform and those since; `baseline_until` (ISO date) is the last day before it, in UTC."""
     border = pd.Timestamp(date.fromisoformat(baseline_until) + timedelta(days=1), tz="UTC")
     before = rows[column] < border
     return rows[before], rows[~before]
 
 
 def last_days(rows: pd.DataFrame, column: str, days: int) -> KpiPeriod:
-    """The rows of the last days up to the newest row: files that come monthly still have a "now"."""
+    """The rows of the last days, counted back from the newest row and not from today: files may come monthly."""
     if rows.empty:
         return KpiPeriod(rows, None, None)
     end = rows[column].max()
@@ -67,10 +71,17 @@ def monthly(
     figure: Callable[[pd.DataFrame], tuple[float | None, int]],
     live_since: datetime | None = None,
 ) -> tuple[Point, ...]:
-    """figure (value, n) of each month, from the first with rows to the last; None for one between without rows.
+    """A figure of each month, from the first month with rows to the last.
 
-    live_since: when production served its first model. Its month is two points where it has rows on both sides: in one
-    point the days with a model would show as a change before it.
+    Args:
+        rows: The rows, with times in UTC.
+        column: The column with the time.
+        figure: Computes the value of some rows, and the number that it rests on.
+        live_since: When production served its first model. That month gets two points, before and since, where it
+            has rows on both sides; a single point would show the model's effect before the model.
+
+    Returns:
+        The points in order of time; a month without rows has the value None.
     """
     if rows.empty:
         return ()

@@ -1,4 +1,4 @@
-"""A business file's bytes as typed rows, and what was refused, line by line."""
+"""Reads the bytes of a business file as typed rows, and lists the lines that were refused with their reasons."""
 
 from __future__ import annotations
 
@@ -21,20 +21,26 @@ SUFFIXES = (".csv", ".parquet")
 
 @dataclass(frozen=True)
 class RefusedLine:
-    """line: 1-based, where the row begins (Parquet: the row); None: the whole file."""
+    """A row, or a whole file, that cannot be used."""
 
     line: int | None
+    """The line on which the row begins, from 1 (in Parquet the row's number); None: the whole file."""
     reason: str
+    """A short name for statistics, such as `not_a_time`."""
     detail: str
+    """What is wrong, for people."""
 
 
 @dataclass
 class Read:
-    """rows: the contract's columns and `line`, in the file's order. seen: rows that the file holds, good or bad."""
+    """What a file holds."""
 
     rows: list[Row] = field(default_factory=list)
+    """The good rows in the file's order: the contract's columns, and `line`."""
     refused: list[RefusedLine] = field(default_factory=list)
+    """What cannot be used."""
     seen: int = 0
+    """The number of rows in the file, good or bad."""
 
 
 class _WholeFile(ValueError):
@@ -44,8 +50,15 @@ class _WholeFile(ValueError):
 
 
 def read(contract: Contract, key: str, data: bytes, policy: Policy) -> Read:
-    """Every row whose cells have the contract's types. Nothing is raised for bad content: it is in `refused`."""
-    done = Read()
+    """Reads a file. Bad content raises nothing; it is listed in `refused`.
+
+    Args:
+        contract: The columns of this kind of file.
+        key: The file's key in the lake; its ending names the format.
+        data: The file's bytes.
+        policy: The policy, for the currency of rows that name none.
+    """
+    contents = Read()
     suffix = PurePosixPath(key).suffix.lower()
     try:
         if suffix == ".csv":
@@ -55,22 +68,22 @@ def read(contract: Contract, key: str, data: bytes, policy: Policy) -> Read:
         else:
             raise _WholeFile("unsupported_format", f"{suffix or 'no suffix'}: business files are .csv or .parquet")
         for line, values in lines:
-            done.seen += 1
+            contents.seen += 1
             if isinstance(values, str):
-                done.refused.append(RefusedLine(line, "columns", values))
+                contents.refused.append(RefusedLine(line, "columns", values))
                 continue
             try:
                 row = {column.name: cell(column, values.get(column.name)) for column in contract.columns}
             except BadCell as error:
-                done.refused.append(RefusedLine(line, error.reason, str(error)))
+                contents.refused.append(RefusedLine(line, error.reason, str(error)))
                 continue
             for column in contract.columns:
                 if column.default == "currency" and row[column.name] is None:
                     row[column.name] = policy.business.currency
-            done.rows.append(row | {"line": line})
+            contents.rows.append(row | {"line": line})
     except _WholeFile as error:
-        done.refused.append(RefusedLine(error.line, error.reason, str(error)))
-    return done
+        contents.refused.append(RefusedLine(error.line, error.reason, str(error)))
+    return contents
 
 
 def _csv(contract: Contract, data: bytes) -> Iterator[tuple[int, Row | str]]:
@@ -117,8 +130,8 @@ def _parquet(contract: Contract, data: bytes) -> Iterator[tuple[int, Row | str]]
 def _check_header(contract: Contract, header: Sequence[str]) -> None:
     missing = [c.name for c in contract.columns if c.needed and c.name not in header]
     twice = sorted({name for name in contract.names if list(header).count(name) > 1})
-    found = ", ".join(header)[:300]
+    present = ", ".join(header)[:300]
     if missing:
-        raise _WholeFile("columns", f"no column {', '.join(missing)}; found: {found}")
+        raise _WholeFile("columns", f"no column {', '.join(missing)}; found: {present}")
     if twice:
         raise _WholeFile("columns", f"a column comes twice: {', '.join(twice)}")

@@ -1,8 +1,7 @@
-"""The KPIs as one HTML page that can be sent to whoever pays for it, and its figures as JSON."""
+"""Makes the KPI report: one HTML page that can be sent by mail, and a JSON file with its figures."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import Event
 from carsdepo_assets.reporting.page import data_uri, render
+from carsdepo_assets.reporting.publish import ReportSummary, publish
 
 TITLE = "Carsdepo: key figures"
 _HEADLINES = (
@@ -38,47 +38,57 @@ _GROUPS = {
 
 @dataclass(frozen=True)
 class WrittenKpiReport:
+    """Where a KPI report was stored, and its charts for Dagster's UI."""
+
     html_key: str
+    """Key of the page in the lake."""
     json_key: str
-    pictures: dict[str, bytes]  # PNG by what they show
+    """Key of the JSON file with the figures."""
+    pictures: dict[str, bytes]
+    """PNG charts by what they show."""
 
 
-def write_report(lake: Lake, facts: KpiInputs, found: KpiSummary, policy: Policy) -> WrittenKpiReport:
-    """reports/kpi/<UTC time>.html, then, last, the .json that the site lists."""
-    base = f"reports/kpi/{facts.now:%Y%m%dT%H%M%SZ}"
-    lake.put(f"{base}.html", render_report(facts, found, policy).encode())
-    said = {
-        "title": TITLE,
-        "at": facts.now.isoformat(),
-        "summary": found.summary(),
-        "figures": {k.name: k.value for k in found.kpis},
-        "kpis": [asdict(k) for k in found.kpis],
-        "damage_types": [asdict(t) for t in found.damage_types],
-        "notes": list(found.notes),
-        "warnings": list(found.warnings),
+def write_report(lake: Lake, inputs: KpiInputs, summary: KpiSummary, policy: Policy) -> WrittenKpiReport:
+    """Stores the report as reports/kpi/<UTC time>.html and .json.
+
+    Args:
+        lake: The lake.
+        inputs: What the KPIs were computed from.
+        summary: The KPIs.
+        policy: The policy with the goals.
+    """
+    base = f"reports/kpi/{inputs.now:%Y%m%dT%H%M%SZ}"
+    report_summary = ReportSummary(
+        title=TITLE, at=inputs.now, summary=summary.summary(), figures={k.name: k.value for k in summary.kpis}
+    )
+    details = {
+        "kpis": [asdict(k) for k in summary.kpis],
+        "damage_types": [asdict(t) for t in summary.damage_types],
+        "notes": list(summary.notes),
+        "warnings": list(summary.warnings),
         "policy_digest": policy.digest(),
     }
-    lake.put(f"{base}.json", json.dumps(said, indent=1, allow_nan=False).encode())
-    marks = marks_of(facts.changes)
-    until = found.baseline_until
+    publish(lake, base, render_report(inputs, summary, policy), report_summary, details)
+    marks = marks_of(inputs.changes)
+    until = summary.baseline_until
     pictures = {
-        "disputes": trend_chart([found.named("dispute_reduction_pct")], marks, until, "png"),
-        "days_to_sale": trend_chart([found.named("speed_improvement_pct")], marks, until, "png"),
-        "images_by_ml": trend_chart([found.named("automation_pct")], marks, until, "png"),
+        "disputes": trend_chart([summary.named("dispute_reduction_pct")], marks, until, "png"),
+        "days_to_sale": trend_chart([summary.named("speed_improvement_pct")], marks, until, "png"),
+        "images_by_ml": trend_chart([summary.named("automation_pct")], marks, until, "png"),
     }
     return WrittenKpiReport(f"{base}.html", f"{base}.json", pictures)
 
 
-def render_report(facts: KpiInputs, found: KpiSummary, policy: Policy) -> str:
-    """The page. Every text in it is escaped."""
-    marks, until = marks_of(facts.changes), found.baseline_until
+def render_report(inputs: KpiInputs, summary: KpiSummary, policy: Policy) -> str:
+    """The page as HTML; every text in it is escaped."""
+    marks, until = marks_of(inputs.changes), summary.baseline_until
     drift = policy.monitoring
 
     def trends(*names: str, old: bool = True) -> str:
-        return data_uri(trend_chart([found.named(n) for n in names], marks, until if old else None))
+        return data_uri(trend_chart([summary.named(n) for n in names], marks, until if old else None))
 
     def one(name: str, old: bool = True) -> tuple[str, str, str]:
-        kpi = found.named(name)
+        kpi = summary.named(name)
         return kpi.trend_title, trends(name, old=old), kpi.explanation
 
     charts: list[tuple[str, str, str]] = [
@@ -88,46 +98,47 @@ def render_report(facts: KpiInputs, found: KpiSummary, policy: Policy) -> str:
         one("automation_pct"),
         (
             "Accuracy of each model in production",
-            data_uri(model_chart([found.named(n) for n in ("map50", "precision", "recall")])),
-            _judged_on(facts),
+            data_uri(model_chart([summary.named(n) for n in ("map50", "precision", "recall")])),
+            _judged_on(inputs),
         ),
         (
             "Damage by type",
-            data_uri(damage_chart(found.damage_types)),
+            data_uri(damage_chart(summary.damage_types)),
             f"Boxes in the labels that count, and in the answers of the last {policy.business.window_days} days.",
         ),
         (
             "Drift",
-            data_uri(drift_chart(facts.drift, (drift.retrain_below, drift.no_retraining_from), marks)),
+            data_uri(drift_chart(inputs.drift, (drift.retrain_below, drift.no_retraining_from), marks)),
             "Share of the traffic whose mix changed, at least: the worst feature of each report.",
         ),
     ]
-    if found.named("f1_live").trend:
+    if summary.named("f1_live").trend:
         picture = trends("precision_live", "recall_live", old=False)
-        charts.append(("Accuracy in live use", picture, found.named("f1_live").explanation))
-    if found.named("latency_p95_ms").trend:
+        charts.append(("Accuracy in live use", picture, summary.named("f1_live").explanation))
+    if summary.named("latency_p95_ms").trend:
         picture = trends("latency_p50_ms", "latency_p95_ms", "latency_p99_ms", old=False)
-        charts.append(("Time of an answer", picture, found.named("latency_p95_ms").explanation))
-    if found.named("labelled_pct").trend:
+        charts.append(("Time of an answer", picture, summary.named("latency_p95_ms").explanation))
+    if summary.named("labelled_pct").trend:
         charts.append(one("labelled_pct", old=False))
     return render(
         Path(__file__).parent,
         "report.html",
         title=TITLE,
-        now=facts.now,
-        found=found,
-        gains=found.gains_said(),
-        goals=_goals(found),
-        headlines=[found.named(n) for n in _HEADLINES],
+        now=inputs.now,
+        summary=summary,
+        gains=summary.gains_sentence(),
+        goals=_goals(summary),
+        headlines=[summary.named(n) for n in _HEADLINES],
         charts=charts,
-        groups=[(title, [k for k in found.kpis if k.group == group]) for group, title in _GROUPS.items()],
-        changes=[_change(e) for e in reversed(facts.changes)],
+        groups=[(title, [k for k in summary.kpis if k.group == group]) for group, title in _GROUPS.items()],
+        changes=[_change(e) for e in reversed(inputs.changes)],
         business=policy.business,
         until=until,
     )
 
 
 def marks_of(changes: Sequence[Event]) -> list[Mark]:
+    """The changes of the model in production as marks of a chart; rollbacks are bad ones."""
     return [
         Mark(e.at, _version(e) + (" back" if e.action == "rollback" else ""), e.action == "rollback") for e in changes
     ]
@@ -142,12 +153,12 @@ def _change(event: Event) -> dict[str, Any]:
     return {"at": event.at, "what": f"{what} {_version(event)}", "actor": event.actor, "reason": event.reason}
 
 
-def _judged_on(facts: KpiInputs) -> str:
-    golden = sorted({m.golden for m in facts.models if m.evaluation is not None})
+def _judged_on(inputs: KpiInputs) -> str:
+    golden = sorted({m.golden for m in inputs.models if m.evaluation is not None})
     if len(golden) > 1:
         return "On test photographs; the golden set grew meanwhile, so models on different versions compare roughly."
     return "On test photographs that the training never saw."
 
 
-def _goals(found: KpiSummary) -> dict[str, list[Kpi]]:
-    return {v: [k for k in found.kpis if k.verdict == v] for v in ("met", "missed", "unknown")}
+def _goals(summary: KpiSummary) -> dict[str, list[Kpi]]:
+    return {v: [k for k in summary.kpis if k.verdict == v] for v in ("met", "missed", "unknown")}

@@ -1,6 +1,6 @@
-"""Great Expectations on one file's typed rows: which rows break which rule of their contract.
+"""The rules that typed rows of business files must keep, checked with Great Expectations.
 
-great_expectations is imported inside functions: it takes two seconds.
+great_expectations is imported inside functions, since importing it takes two seconds.
 """
 
 from __future__ import annotations
@@ -26,23 +26,39 @@ Columns = dict[str, list[Any]]
 
 @dataclass(frozen=True)
 class Rule:
-    """reason: a word for statistics; says: what the row should have kept."""
+    """A rule that every row of a kind must keep."""
 
     reason: str
+    """A short name for statistics, such as `in_the_future`."""
     says: str
+    """The rule for people, such as "price over 0"."""
     expectation: Any
+    """The rule as an expectation of Great Expectations."""
 
 
-def broken(kind: Kind, rows: Sequence[Row], policy: Policy, now: datetime) -> dict[int, Rule]:
-    """{position in rows: the first rule that it breaks}. Raises RuntimeError where a rule could not be computed."""
+def first_broken_rules(kind: Kind, rows: Sequence[Row], policy: Policy, now: datetime) -> dict[int, Rule]:
+    """Finds the rows that break a rule.
+
+    Args:
+        kind: The kind of file that the rows are of.
+        rows: Typed rows, as `reading.read` gives them.
+        policy: The policy with the currency.
+        now: The present moment; later times break a rule.
+
+    Returns:
+        For each such row, by its position, the first rule that it breaks.
+
+    Raises:
+        RuntimeError: A rule could not be computed.
+    """
     if not rows:
         return {}
-    columns, rules = _PREPARED[kind](rows, now)
+    columns, contract_rules = _PREPARED[kind](rows, now)
     gxe = expectations()
     currency = gxe.ExpectColumnValuesToBeInSet(column="currency", value_set=[policy.business.currency])
-    rules.append(Rule("other_currency", f"money in {policy.business.currency}", currency))
+    contract_rules.append(Rule("other_currency", f"money in {policy.business.currency}", currency))
     columns["currency"] = [row["currency"] for row in rows]
-    return _validate(kind, pd.DataFrame(columns), rules)
+    return _validate(kind, pd.DataFrame(columns), contract_rules)
 
 
 def _inspections(rows: Sequence[Row], now: datetime) -> tuple[Columns, list[Rule]]:
@@ -126,9 +142,9 @@ def _between(column: str, low: float | None, high: float | None) -> Any:
     return expectations().ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high)
 
 
-def _validate(name: str, frame: pd.DataFrame, rules: Sequence[Rule]) -> dict[int, Rule]:
-    found: dict[int, Rule] = {}
-    for number, result in broken_rules(name, frame, [(rule.says, rule.expectation) for rule in rules]):
+def _validate(name: str, frame: pd.DataFrame, contract_rules: Sequence[Rule]) -> dict[int, Rule]:
+    first_rules: dict[int, Rule] = {}
+    for number, result in broken_rules(name, frame, [(rule.says, rule.expectation) for rule in contract_rules]):
         for position in result["unexpected_index_list"]:
-            found.setdefault(int(position), rules[number])
-    return found
+            first_rules.setdefault(int(position), contract_rules[number])
+    return first_rules

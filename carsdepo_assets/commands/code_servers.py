@@ -1,4 +1,4 @@
-"""Dagster's code servers below a `dagster dev`: which one is dead, and how it comes back.
+"""Finds code servers of `dagster dev` that have died, and has them started again.
 
 `dagster dev` starts a proxy for the code location (`dagster code-server start`), and that starts the code server proper
 (`dagster api grpc`), which evaluates sensors and starts runs. `dagster dev` replaces a proxy that died. A proxy
@@ -27,7 +27,7 @@ def code_servers(proxy: psutil.Process) -> list[psutil.Process]:
 
 
 def restart_dead_code_servers(dagster_dev: int) -> list[int]:
-    """Ends each proxy that has lost its code server; the ids of those that it ended."""
+    """Ends each proxy that has lost its code server, so that `dagster dev` starts both again; returns their ids."""
     ended = []
     for proxy in proxies(dagster_dev):
         try:
@@ -48,7 +48,7 @@ def _children(pid: int) -> list[psutil.Process]:
 
 
 def _runs(process: psutil.Process, words: tuple[str, str]) -> bool:
-    """Whether the process was started as `dagster WORDS…`."""
+    """Whether the process was started as `dagster` with these two arguments."""
     try:
         line = process.cmdline()
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""`carsdepo dev`: Dagster, MLflow and both inspection services over the same lake, one command, one Ctrl-C."""
+"""`carsdepo dev`: starts Dagster, MLflow and both inspection services over one lake, and ends them on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class PortTaken(RuntimeError):
 
 
 class _Log:
-    """What the servers print, in a file; shown on the terminal until they are asked to end.
+    """The file to which the servers write; it is shown on the terminal until they are asked to end.
 
-    A file and no pipe: servers that outlive this process (it was killed) go on writing.
+    It is no pipe: servers that outlive this process, because it was killed, can go on writing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,12 +70,12 @@ def _commands(settings: Settings) -> dict[str, list[str]]:
 
 
 def _mlflow_elsewhere(settings: Settings) -> bool:
-    """CARSDEPO_MLFLOW names a server: there is none to start."""
+    """Whether CARSDEPO_MLFLOW names a server, so that none is to be started."""
     return settings.mlflow_uri.startswith(("http://", "https://"))
 
 
 def _environments(settings: Settings) -> dict[str, dict[str, str]]:
-    """Of each server: no secret that it does not need."""
+    """The variables of each server, without secrets that it does not need."""
     mlflow = settings.child_environment(*redaction.MLFLOW, *redaction.AWS)
     # Its background workers for language models would take a core and do nothing here.
     mlflow |= {"MLFLOW_BACKEND_STORE_URI": settings.mlflow_uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -84,11 +84,17 @@ def _environments(settings: Settings) -> dict[str, dict[str, str]]:
 
 
 def run(settings: Settings) -> int:
-    """Starts all, waits for Ctrl-C, SIGTERM or the end of one, then ends all with their children.
+    """Starts all servers, waits for Ctrl-C, SIGTERM or the end of one of them, then ends all with their children.
 
-    Returns 0 when it was asked to end, 1 when one of the servers ended by itself, 130 when it was asked twice, which
-    kills all at once. What has not ended after END_S is killed too; the next start goes on from there.
-    Raises PortTaken, or PolicyError where the policy cannot be read, before anything starts.
+    What has not ended after END_S seconds is killed; the next start continues its work.
+
+    Returns:
+        0 when it was asked to end, 1 when a server ended by itself, 130 when it was asked twice, which kills all at
+        once.
+
+    Raises:
+        PortTaken: A port is in use; nothing was started.
+        PolicyError: The policy cannot be read; nothing was started.
     """
     settings.policy()
     asked: list[int] = []
@@ -146,7 +152,7 @@ def _where(settings: Settings) -> str:
     return (
         f"Dagster:    http://127.0.0.1:{settings.dagster_port}\n"
         f"MLflow:     {mlflow}\n"
-        f"Production: {settings.service_url('production')}  (the reports are its first page)\n"
+        f"Production: {settings.service_url('production')}  (its first page leads to the reports)\n"
         f"Staging:    {settings.service_url('staging')}\n"
         f"Lake:       {settings.lake}\n"
         f"Log:        {settings.home / 'logs' / 'dev.log'}\n"
@@ -166,7 +172,7 @@ def _watch(servers: dict[str, subprocess.Popen[bytes]], log: _Log, asked: list[i
         if time.monotonic() - looked >= CODE_SERVERS_S:
             looked = time.monotonic()
             for pid in restart_dead_code_servers(servers["Dagster"].pid):
-                print(f"Dagster's code server died; it is started anew (process {pid} ended).", file=sys.stderr)
+                print(f"Dagster's code server died; it is started anew (process {pid} was ended).", file=sys.stderr)
         time.sleep(LOOK_S)
     if asked:
         print("Ending all; this takes up to 10 seconds.", flush=True)
@@ -175,5 +181,5 @@ def _watch(servers: dict[str, subprocess.Popen[bytes]], log: _Log, asked: list[i
     if len(asked) > max(times, 1):
         code = KILLED
     if killed:
-        print(f"{killed} processes had to be killed; what they did is taken up at the next start.", file=sys.stderr)
+        print(f"{killed} processes had to be killed; their work continues at the next start.", file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""Is this machine able to run the loop: what is here, what is missing, what to do."""
+"""`carsdepo doctor`: checks whether this machine can run the loop, and says what to do where it cannot."""
 
 from __future__ import annotations
 
@@ -32,21 +32,27 @@ NAMED = (
 
 @dataclass(frozen=True)
 class Finding:
+    """The result of one check."""
+
     what: str
+    """What was checked."""
     value: str
+    """What was found."""
     ok: bool
+    """Whether the loop can run with it."""
     advice: str = ""
+    """What to do about it."""
 
 
 def port_is_free(port: int) -> bool:
-    """Nothing listens on 127.0.0.1:port."""
+    """Whether nothing listens on 127.0.0.1 at the port."""
     with socket.socket() as s:
         s.settimeout(0.5)
         return s.connect_ex(("127.0.0.1", port)) != 0
 
 
 def holder(port: int) -> psutil.Process | None:
-    """The process of this user that listens on the port; None where none does or the system does not tell."""
+    """The process that listens on the port; None where there is none, or the system does not name it."""
     for process in psutil.process_iter():
         try:
             connections = process.net_connections(kind="tcp")
@@ -71,11 +77,13 @@ def _port(name: str, port: int, variable: str, settings: Settings) -> Finding:
         own, label = False, f"process {process.pid}"
     if own:
         return Finding(what, f"in use by this installation, {label}", True)
-    return Finding(what, f"in use by {label}", False, f"It belongs to no `carsdepo` of this home: set {variable}.")
+    return Finding(
+        what, f"in use by {label}", False, f"It does not belong to this home's `carsdepo`: end it, or set {variable}."
+    )
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Every check, in the order to read them; ok is False where the loop would fail."""
+    """Runs every check; `ok` is False where the loop would fail."""
     findings = [
         Finding(
             "Python",
@@ -95,7 +103,7 @@ def examine(settings: Settings) -> list[Finding]:
             "memory free",
             f"{memory.available / 2**30:.1f} GiB",
             memory.available >= NEEDED_MEMORY,
-            f"Training wants {NEEDED_MEMORY / 2**30:.0f} GiB: close other programs.",
+            f"Training needs {NEEDED_MEMORY / 2**30:.0f} GiB: close other programs.",
         )
     )
     settings.home.mkdir(parents=True, exist_ok=True)
@@ -105,7 +113,7 @@ def examine(settings: Settings) -> list[Finding]:
             f"disk free at {settings.home}",
             f"{free / 2**30:.1f} GiB",
             free >= NEEDED_DISK,
-            "Free some, or set CARSDEPO_HOME to another disk.",
+            "Free some space, or set CARSDEPO_HOME to a folder on another disk.",
         )
     )
     for name, port, variable in (
@@ -123,7 +131,7 @@ def examine(settings: Settings) -> list[Finding]:
         policy = settings.policy()
         findings.append(Finding("policy", f"digest {policy.digest()}", True))
     except ValueError as error:
-        findings.append(Finding("policy", str(error), False, "Correct the file."))
+        findings.append(Finding("policy", str(error), False, "Correct the file that the message names."))
     weights = settings.home / "weights" / "yolov8n.pt"
     findings.append(
         Finding(

@@ -1,4 +1,4 @@
-"""Opens the Dagster instance of one installation, and makes its databases where there are none yet."""
+"""Opens the Dagster instance of one installation, and creates its databases where there are none yet."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The instance of settings.home, whose folder exists. Dagster is imported here: that takes seconds.
+    """The Dagster instance of settings.home, whose folder must exist. Dagster is imported here, which takes seconds.
 
-    One process at a time makes the databases: of two that begin together one would fail, "table runs already exists".
+    One process at a time creates the databases: of two that start together one would fail with "table runs already
+    exists".
     """
     import dagster as dg
 
@@ -30,6 +31,6 @@ def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 
 def make_databases(settings: Settings) -> None:
-    """For servers that start together and open the instance by themselves: they find the databases made."""
+    """Creates the databases before servers start that open the instance at the same time."""
     with dagster_instance(settings) as instance:
         instance.get_runs_count()

@@ -1,4 +1,4 @@
-"""`carsdepo lineage`: where a model, a stage's model or a single answer comes from, with a place for every part."""
+"""`carsdepo lineage`: shows where a model, the model of a stage or a single answer comes from."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ from carsdepo_assets.settings import Settings
 def lineage_of(
     settings: Settings, *, model: str | None = None, stage: str | None = None, prediction: str | None = None
 ) -> dict[str, Any]:
-    """What site.tracing says of the one that is named; of the latest model where none is.
+    """The lineage of what is named, as `site.tracing` gives it; of the latest model where nothing is named.
 
-    model: a version number, a digest (or its first digits), or latest: the newest registered one.
-    Raises ValueError when two are named, and TraceError or RegistryError (both LookupError), which list what there is.
+    Args:
+        settings: The installation.
+        model: A version number, a digest (or its first digits), or "latest" for the newest registered model.
+        stage: "staging" or "production", for the model that the stage serves.
+        prediction: The id of an answer.
+
+    Raises:
+        ValueError: More than one is named.
+        LookupError: There is nothing of that name; the message lists what there is.
     """
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.site import tracing
@@ -34,7 +41,7 @@ def lineage_of(
 
 
 def _digest(lake: Any, tracking: Any, model: str) -> str:
-    """Without MLflow a whole digest still names a model: its lineage lies in the lake."""
+    """The digest of a model; a whole digest is looked up in the lake, which needs no MLflow."""
     from carsdepo_assets.lake.models import is_complete
     from carsdepo_assets.registry.models import RegistryError, get
 
@@ -45,13 +52,13 @@ def _digest(lake: Any, tracking: Any, model: str) -> str:
     return get(tracking, model).digest
 
 
-def show(found: Mapping[str, Any], console: Console) -> None:
-    """The same for people, a part after the other."""
-    if "prediction" in found:
-        _part(console, "The answer", _answer(found))
-    elif "stage" in found:
-        _part(console, f"What {found['stage']} serves", _deployed(found["event"]))
-    model = found.get("model", found)
+def show(lineage: Mapping[str, Any], console: Console) -> None:
+    """Prints a lineage for people."""
+    if "prediction" in lineage:
+        _part(console, "The answer", _answer(lineage))
+    elif "stage" in lineage:
+        _part(console, f"What {lineage['stage']} serves", _deployed(lineage["event"]))
+    model = lineage.get("model", lineage)
     if "missing" in model:
         console.print(escape(model["missing"]), highlight=False, soft_wrap=True)
         return
@@ -60,7 +67,7 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 
 
 def _part(console: Console, title: str, rows: Iterator[tuple[str, str]]) -> None:
-    """Name and value a line, no frame: keys, paths and URLs stay whole, to be opened or copied from the terminal."""
+    """Prints names and values line by line without a frame, so that paths and URLs can be copied whole."""
     console.print(f"[italic]{escape(title)}[/]", highlight=False)
     shown = list(rows)
     width = max(len(name) for name, _ in shown) + 2
@@ -71,8 +78,8 @@ def _part(console: Console, title: str, rows: Iterator[tuple[str, str]]) -> None
     console.print()
 
 
-def _answer(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    answer, photograph, event = found["prediction"], found["photograph"], found["served_by"]
+def _answer(lineage: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    answer, photograph, event = lineage["prediction"], lineage["photograph"], lineage["served_by"]
     yield "prediction", answer["prediction_id"]
     yield "page", answer["url"]
     yield "answered", f"{answer['at']} by {answer['stage']}, {answer['runtime']}, {answer['milliseconds'] or 0:.0f} ms"
@@ -85,7 +92,7 @@ def _answer(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     )
     yield "kept at", photograph["place"]
     yield "captured in", answer["captured_in"]
-    yield "put there by", f"{event['actor']}, {event['at']}: {event['reason']}" if event else "no event of the ledger"
+    yield "deployed by", f"{event['actor']}, {event['at']}: {event['reason']}" if event else "no event in the ledger"
 
 
 def _deployed(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -96,7 +103,7 @@ def _deployed(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    data, judged, live = model["dataset"], model["evaluation"], model["approved_by"]
+    data, evaluation, live = model["dataset"], model["evaluation"], model["approved_by"]
     yield "digest", f"{model['digest']}  {' '.join(model['aliases'])}".strip()
     yield "place", model["place"]
     yield "page", model["url"]
@@ -114,7 +121,7 @@ def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "policy", model["policy_digest"]
     yield "MLflow run", model["mlflow"]["url"] or model["mlflow"]["run_id"] or "none"
     yield "Dagster run", model["dagster"]["url"] or "none"
-    yield "evaluation", f"{judged['verdict']}\n{judged['url']}" if judged else "not yet"
+    yield "evaluation", f"{evaluation['verdict']}\n{evaluation['url']}" if evaluation else "not yet"
     for gate in model["gates"]:
         yield (
             "gate",

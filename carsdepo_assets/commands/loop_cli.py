@@ -1,4 +1,4 @@
-"""Commands that prepare the loop or run a part of it: doctor, dev, import, train."""
+"""The commands doctor, dev, import and train."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from carsdepo_assets.settings import Settings
 
 
 def doctor(home: Home = None, as_json: AsJson = False) -> None:
-    """Check this machine: Python, packages, memory, disk, ports, GPU. Exit code 1 when the loop cannot run."""
+    """Check this machine: Python, packages, memory, disk, ports, GPU. Exit code 1 where something needed is missing."""
     from carsdepo_assets.commands.doctor import examine
 
     findings = examine(read_settings(home))
     if as_json:
         print_json([vars(f) for f in findings])
     else:
-        table = Table("", "what", "found")
+        table = Table("", "what", "value")
         table.add_column("to do", overflow="fold")
         for f in findings:
             table.add_row(
@@ -52,7 +52,7 @@ def doctor(home: Home = None, as_json: AsJson = False) -> None:
 
 
 def dev(home: Home = None) -> None:
-    """Dagster, MLflow and both inspection services over the lake, with the sensors running, until Ctrl-C."""
+    """Start Dagster with its sensors, MLflow and both inspection services; Ctrl-C ends them."""
     from carsdepo_assets.commands.dev import run
 
     with explained():
@@ -62,11 +62,14 @@ def dev(home: Home = None) -> None:
 
 def import_(
     folder: Path,
-    form: Annotated[str, typer.Option("--format", help="yolo: labels/*.txt. coco: a .json in the folder.")] = "yolo",
+    form: Annotated[
+        str,
+        typer.Option("--format", help="Format of the labels. yolo: labels/*.txt; coco: a .json file in the folder."),
+    ] = "yolo",
     mapping: Mapping = None,
     home: Home = None,
 ) -> None:
-    """Bring a folder of photographs and labels into the lake and ingest it."""
+    """Copy a folder of photographs and labels into the lake and ingest it."""
     from carsdepo_assets.commands.pipeline import Pipeline
 
     pairs = class_mapping(mapping)
@@ -80,7 +83,7 @@ def import_(
 
 
 def train(minutes: Minutes = None, steps: Steps = None, detector: DetectorName = None, home: Home = None) -> None:
-    """Dataset, recipe, training, evaluation, registry: the `train` job, from the shell."""
+    """Train a model on the labels of now, evaluate it, and register it if it is good enough (the `train` job)."""
     from carsdepo_assets.commands.pipeline import Pipeline
 
     settings, loop = read_settings(home), Loop()

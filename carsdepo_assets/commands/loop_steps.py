@@ -1,4 +1,4 @@
-"""Steps of the loop that `import`, `train` and the demo share: each is run, timed, and noted with what came out."""
+"""The steps that `import`, `train` and the demo share: each is run, timed, and recorded with its outcome."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Budget:
-    """steps: optimizer steps, with policy.training.cap_minutes as a far cap; minutes: of wall time. None: the policy's.
-
-    Where both are given the minutes are the cap.
-    """
+    """How long a training takes. Where both are set, the minutes cap the steps; where none is, the policy decides."""
 
     steps: int | None
+    """Optimizer steps."""
     minutes: float | None
+    """Minutes of wall time."""
 
     def config(self) -> dict[str, Any]:
-        """For the asset `recipe`."""
+        """The configuration of the asset `recipe`."""
         return {k: v for k, v in (("steps", self.steps), ("minutes", self.minutes)) if v is not None}
 
 
@@ -39,30 +38,36 @@ POLICY_DECIDES = Budget(None, None)
 
 @dataclass
 class Step:
-    """facts: what a later run of the demo needs of this step, beside its outcome."""
+    """One step that was run."""
 
     name: str
     outcome: str = ""
+    """What came out, in one line."""
     seconds: float = 0.0
+    """How long it took."""
     facts: dict[str, Any] = field(default_factory=dict)
+    """What a later run of the demo needs to know of this step."""
 
 
 @dataclass
 class Loop:
-    """figures: the last judged model's; report: where its page is; reports: the other pages, by what they show.
-
-    class_ids: of the imported labels, as text -> ours.
-    """
+    """The steps that a command has run, and what they led to."""
 
     steps: list[Step] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
+    """The figures of the model that was evaluated last."""
     report: str = ""
+    """Where the page of that evaluation is."""
     reports: dict[str, str] = field(default_factory=dict)
+    """Where the other reports are, by what they show."""
     fast: bool = False
+    """Whether this is the fast demo, whose figures say nothing."""
     class_ids: Mapping[str, int] = field(default_factory=dict)
+    """The ids of the classes in the imported labels, by the text that names them there."""
 
     @contextmanager
     def step(self, name: str, say: Callable[[str], None]) -> Iterator[Step]:
+        """Runs a block as a step: announces it, times it and records it."""
         say(name)
         step, started = Step(name), time.monotonic()
         yield step
@@ -70,7 +75,7 @@ class Loop:
         self.steps.append(step)
 
     def note(self, name: str, outcome: str) -> None:
-        """A line for what cost no time."""
+        """Records a step that took no time."""
         self.steps.append(Step(name, outcome))
 
 
@@ -84,17 +89,28 @@ def bring_in(
     say: Callable[[str], None],
     watch: Watch = unwatched,
 ) -> None:
-    """A folder into raw/, its upload batches, then its label batches."""
+    """Copies a folder into raw/ and ingests its photographs, then its labels.
+
+    Args:
+        pipeline: The graph.
+        loop: Where the steps are recorded.
+        folder: The folder with photographs and labels.
+        form: The format of the labels, "yolo" or "coco".
+        mapping: The platform's class for each class name of the folder that differs.
+        origin: The origin that is recorded of the labels; None: an import.
+        say: Announces a step.
+        watch: Shows progress.
+    """
     from carsdepo_assets.data.importing import import_folder
 
     settings = pipeline.settings
     lake = Lake.open(settings.lake)
     with loop.step("import", say) as step:
         with watch("copying", "files") as advance:
-            done = import_folder(
+            imported = import_folder(
                 lake, folder, form, mapping, settings.policy(), datetime.now(UTC), origin=origin, progress=advance
             )
-        step.outcome, loop.class_ids = done.summary, done.class_ids
+        step.outcome, loop.class_ids = imported.summary, imported.class_ids
     kinds: tuple[tuple[Kind, str], ...] = (("uploads", "uploads, images, processed_images"), ("labels", "labels"))
     for kind, name in kinds:
         with loop.step(name, say) as step:
@@ -105,7 +121,7 @@ def bring_in(
 
 def _ingested(lake: Any, kind: str, batches: list[str]) -> str:
     if not batches:
-        return "nothing new: reused"
+        return "nothing new"
     wanted = ", ".join(f"'{b}'" for b in batches)
     table = "images" if kind == "uploads" else "annotations"
     rows = lake.query(f"select count(*) n from {table} where batch_id in ({wanted})")["n"][0].as_py()
@@ -124,7 +140,17 @@ def train(
     length: Budget = POLICY_DECIDES,
     detector: str | None = None,
 ) -> None:
-    """The `train` job, one step of the loop for each of its assets. fast: one epoch."""
+    """Runs the `train` job and records a step for each of its assets.
+
+    Args:
+        pipeline: The graph.
+        loop: Where the steps and the figures are recorded.
+        say: Announces what begins.
+        watch: Shows progress.
+        fast: Train one epoch only.
+        length: How long to train.
+        detector: The family of the detector; None: the policy decides.
+    """
     config: dict[str, Any] = length.config()
     if detector is not None:
         config["detector"] = detector
@@ -161,7 +187,7 @@ def train(
                 )
                 if k in metadata
             }
-            # The UI links to the site, whose service ends with the demo: on the terminal its place in the lake stands.
+            # The UI links to the site, whose service ends with the demo: the terminal shows the place in the lake.
             site, lake = pipeline.settings.service_url("production"), pipeline.settings.lake
             loop.report = str(metadata["report"]).replace(f"{site}/", f"{lake}/", 1)
 
@@ -174,7 +200,6 @@ def _outcome(name: str, m: dict[str, Any]) -> str:
     if name == "candidate_model":
         return f"model {m['digest']}" + (" (reused)" if m.get("reused") else f", {m['training']}")
     if name == "evaluation":
-        return (
-            f"mAP@.5 {m['map50']:.3f} on {m['photographs']} test photographs, {m['boxes']} boxes, {m['groups']} groups"
-        )
+        map50 = f"{m['map50']:.3f}" if "map50" in m else "undefined"
+        return f"mAP@.5 {map50} on {m['photographs']} test photographs, {m['boxes']} boxes, {m['groups']} groups"
     return f"version {m['version']}, alias {m['alias']}"

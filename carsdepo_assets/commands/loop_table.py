@@ -1,4 +1,4 @@
-"""The loop's steps, the newest model's figures and where everything lies, on the terminal."""
+"""Prints the steps of a command, the newest model's figures, and where everything is."""
 
 from __future__ import annotations
 
@@ -23,10 +23,15 @@ _FIGURES = {
 
 
 def show_loop(loop: Loop, settings: Settings, *, own_lake: bool = False) -> None:
-    """The steps, the newest model's figures and where everything lies. Places are lines of their own: a table would
-    break them. own_lake: the lake is another than the one that the environment names."""
+    """Prints the steps, the newest model's figures and where everything is.
+
+    Args:
+        loop: What the command has run.
+        settings: The installation.
+        own_lake: Whether the lake is another than the one that CARSDEPO_LAKE names.
+    """
     table = Table("step", title="The loop")
-    table.add_column("what came out", overflow="fold")
+    table.add_column("outcome", overflow="fold")
     table.add_column("seconds", justify="right")
     for step in loop.steps:
         table.add_row(step.name, escape(step.outcome), f"{step.seconds:.1f}" if step.seconds else "")
@@ -35,8 +40,8 @@ def show_loop(loop: Loop, settings: Settings, *, own_lake: bool = False) -> None
     out.print(table)
     if loop.fast:
         out.print(
-            "[yellow]FAST: one epoch on few photographs, the first half of the loop. The figures only show that it "
-            "runs; `make demo` goes all the way round.[/]",
+            "[yellow]FAST: one epoch on few photographs, and the first half of the loop only. The figures mean nothing "
+            "but that it runs; `make demo` runs the whole loop.[/]",
             soft_wrap=True,
         )
     figures = Table("figure", title="The newest model, on test photographs that it never saw")

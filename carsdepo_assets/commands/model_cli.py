@@ -1,4 +1,4 @@
-"""Commands about models: predict, evaluate, lineage, status."""
+"""The commands predict, evaluate, lineage and status."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ from carsdepo_assets.settings import Settings
 
 def predict(
     folder: Path,
-    file: Annotated[Path, typer.Option("--out", help="COCO results, JSON; category_id 0 is scratch, 1 is dent.")],
+    file: Annotated[
+        Path, typer.Option("--out", help="File to write: COCO results as JSON; category_id 0 is scratch, 1 is dent.")
+    ],
     model: Model = "latest",
     home: Home = None,
 ) -> None:
-    """Run a registered model over a folder of photographs."""
+    """Find damage on a folder of photographs with a registered model, and write it as COCO results."""
     from carsdepo_assets.commands.predicting import predict as run
 
     with explained(), out.status("predicting") as status:
-        done = run(Settings.read(home=home), folder, model, file, lambda i, n: status.update(f"{i} of {n} photographs"))
-    for path, reason in done.refused:
+        result = run(
+            Settings.read(home=home), folder, model, file, lambda i, n: status.update(f"{i} of {n} photographs")
+        )
+    for path, reason in result.refused:
         err.print(f"refused: {path}: {reason}", highlight=False, soft_wrap=True)
-    named = f"version {done.version} ({done.digest})" if done.version is not None else done.digest
+    named = f"version {result.version} ({result.digest})" if result.version is not None else result.digest
     out.print(
-        f"{done.boxes} boxes, the faint ones too, on {done.photographs} photographs by model {named}, {done.why}: "
-        f"{file}",
+        f"Wrote to {file}: {result.boxes} boxes, those of low score included, on {result.photographs} photographs, "
+        f"by model {named}, {result.why}.",
         highlight=False,
         soft_wrap=True,
     )
@@ -36,7 +40,7 @@ def predict(
 
 def evaluate(
     ground_truth: Annotated[Path, typer.Option("--ground-truth", help="COCO annotations.")],
-    predictions: Annotated[Path, typer.Option("--predictions", help="COCO results, from any system.")],
+    predictions: Annotated[Path, typer.Option("--predictions", help="COCO results of any system.")],
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -45,7 +49,7 @@ def evaluate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score any system's predictions with this platform's evaluator."""
+    """Score predictions of any system against COCO annotations, with this platform's evaluator."""
     from carsdepo_assets.scoring.coco_files import evaluate_files
 
     with explained():
@@ -55,29 +59,29 @@ def evaluate(
         return
     table = Table("class", "boxes", "AP@.5", "AP@.75", "AP@.5:.95", "precision", "recall", "F1")
 
-    def said(value: float | None) -> str:
+    def cell(value: float | None) -> str:
         return "–" if value is None else f"{value:.4f}"
 
     for name, s in result.per_class.items():
         table.add_row(
             name,
             str(s.n_boxes),
-            said(s.ap50),
-            said(s.ap75),
-            said(s.ap50_95),
-            said(s.counts.precision),
-            said(s.counts.recall),
-            said(s.counts.f1),
+            cell(s.ap50),
+            cell(s.ap75),
+            cell(s.ap50_95),
+            cell(s.counts.precision),
+            cell(s.counts.recall),
+            cell(s.counts.f1),
         )
     table.add_row(
         "all",
         str(result.n_boxes),
-        said(result.map50),
-        said(result.map75),
-        said(result.map50_95),
-        said(result.precision),
-        said(result.recall),
-        said(result.f1),
+        cell(result.map50),
+        cell(result.map75),
+        cell(result.map50_95),
+        cell(result.precision),
+        cell(result.recall),
+        cell(result.f1),
     )
     out.print(table)
     out.print(
@@ -92,29 +96,31 @@ def lineage(
             "--model", help="A version number, a digest (or its first digits), or latest: the newest registered."
         ),
     ] = None,
-    stage: Annotated[Literal["staging", "production"] | None, typer.Option("--stage", help="What it serves.")] = None,
+    stage: Annotated[
+        Literal["staging", "production"] | None, typer.Option("--stage", help="The model that this stage serves.")
+    ] = None,
     prediction: Annotated[str | None, typer.Option("--prediction", help="The id of a single answer.")] = None,
     as_json: AsJson = False,
     home: Home = None,
 ) -> None:
-    """Which photographs, labels, code, runs and people are behind a model, a stage or a single answer."""
+    """Show the photographs, labels, code, runs and people behind a model, a stage's model or a single answer."""
     from carsdepo_assets.commands import lineage as lineages
 
     with explained():
-        found = lineages.lineage_of(Settings.read(home=home), model=model, stage=stage, prediction=prediction)
+        described = lineages.lineage_of(Settings.read(home=home), model=model, stage=stage, prediction=prediction)
     if as_json:
-        print_json(found)
+        print_json(described)
     else:
-        lineages.show(found, out)
+        lineages.show(described, out)
 
 
 def status(as_json: AsJson = False, home: Home = None) -> None:
-    """What serves where, last drift, pending approvals, the labelling queue, the last KPIs, what is in the lake."""
+    """Show what is served, the last drift, pending approvals, the labelling queue, the last KPIs, the lake."""
     from carsdepo_assets.commands import status as states
 
     with explained():
-        found = states.read_status(Settings.read(home=home))
+        state = states.read_status(Settings.read(home=home))
     if as_json:
-        print_json(found)
+        print_json(state)
     else:
-        states.show(found, out)
+        states.show(state, out)

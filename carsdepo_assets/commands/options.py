@@ -1,4 +1,4 @@
-"""What the commands share: their options, how they speak, how an error ends."""
+"""What the commands share: options, lines on the terminal, and how errors end a command."""
 
 from __future__ import annotations
 
@@ -22,29 +22,37 @@ out, err = Console(), Console(stderr=True)
 LAKE_VARIABLE = "CARSDEPO_LAKE"
 
 Home = Annotated[
-    Path | None, typer.Option("--home", help="Folder of all state; default $CARSDEPO_HOME or ./.carsdepo.")
+    Path | None, typer.Option("--home", help="Folder of all local state; default: $CARSDEPO_HOME, else ./.carsdepo.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 Model = Annotated[
     str,
     typer.Option(
         "--model",
-        help="A version number, a digest (or its first digits), or latest: production's model, and where it serves "
-        "none the newest candidate that met the floor.",
+        help="A version number, a digest (or its first digits), or latest: the model in production, or, where there is "
+        "none, the newest candidate that met the floor.",
     ),
 ]
-Minutes = Annotated[float | None, typer.Option("--minutes", min=0.05, help="Training's wall time; default: policy.")]
+Minutes = Annotated[
+    float | None, typer.Option("--minutes", min=0.05, help="Wall time of the training; default: the policy's.")
+]
 Steps = Annotated[
-    int | None, typer.Option("--steps", min=1, help="Training's optimizer steps; --minutes only caps them then.")
+    int | None, typer.Option("--steps", min=1, help="Optimizer steps of the training; --minutes then only caps them.")
 ]
 Mapping = Annotated[
     list[str] | None,
-    typer.Option("--map", metavar="OLD=NEW", help="A class of the folder and ours that it is; repeat for each."),
+    typer.Option(
+        "--map", metavar="OLD=NEW", help="A class name of the folder and the platform's class for it; repeat for each."
+    ),
 ]
 
 
 def class_mapping(pairs: list[str] | None) -> dict[str, str]:
-    """What --map says: the folder's class names -> ours. Raises typer.BadParameter."""
+    """The platform's class for each class name of the folder, from the values of --map.
+
+    Raises:
+        typer.BadParameter: A value is not old=new, or a name is mapped twice.
+    """
     mapping: dict[str, str] = {}
     for item in pairs or []:
         old, sep, new = (part.strip() for part in item.partition("="))
@@ -66,13 +74,13 @@ def _known_detector(name: str | None) -> str | None:
 
 DetectorName = Annotated[
     str | None,
-    typer.Option("--detector", help="yolov8n or faster_rcnn; default: policy.", callback=_known_detector),
+    typer.Option("--detector", help="yolov8n or faster_rcnn; default: the policy's.", callback=_known_detector),
 ]
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Errors that tell the user what to do end as one line and exit code 1; the rest keep their trace."""
+    """Ends the command with one line and exit code 1 on errors that say what to do; others keep their trace."""
     from carsdepo_assets.commands.dev import PortTaken
     from carsdepo_assets.commands.pipeline import PipelineError
     from carsdepo_assets.commands.services import ServiceError
@@ -89,7 +97,7 @@ def explained() -> Iterator[None]:
         raise typer.Exit(1) from error
     except _of_mlflow() as error:
         message = redact(str(error)).partition("\n")[0]
-        advice = "Look whether what CARSDEPO_MLFLOW names is up and lets you in."
+        advice = "Check that the server that CARSDEPO_MLFLOW names is running and accepts your credentials."
         err.print(f"[bold red]Error:[/] MLflow: {escape(message)} {advice}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
@@ -101,9 +109,11 @@ def _of_mlflow() -> tuple[type[Exception], ...]:
 
 
 def read_settings(home: Path | None, *, own_lake: bool = False) -> Settings:
-    """The installation's settings; a variable that does not fit ends the command with its name.
+    """The installation's settings; a bad variable ends the command with a message that names it.
 
-    own_lake: the lake below home, whatever CARSDEPO_LAKE says; that it is not used is said.
+    Args:
+        home: The folder of all local state; None: as the environment says.
+        own_lake: Use the lake below home even where CARSDEPO_LAKE names another, and tell the user so.
     """
     variables = dict(os.environ)
     given = variables.pop(LAKE_VARIABLE, "") if own_lake else ""
@@ -115,9 +125,10 @@ def read_settings(home: Path | None, *, own_lake: bool = False) -> Settings:
 
 
 def print_json(value: Any) -> None:
+    """Prints a value as indented JSON, for programs."""
     sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
 
 
 def say(text: str) -> None:
-    """A line with the time, for what begins now."""
+    """Prints a line with the time, on what begins now."""
     out.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {escape(text)} …", highlight=False, soft_wrap=True)

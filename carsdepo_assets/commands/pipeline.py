@@ -1,4 +1,4 @@
-"""Runs the graph's own jobs from the shell: the same assets, recorded in the same Dagster instance as the UI's."""
+"""Runs the jobs of the graph from the shell, recorded in the same Dagster instance that the UI shows."""
 
 from __future__ import annotations
 
@@ -31,17 +31,21 @@ class PipelineError(RuntimeError):
 
 @dataclass(frozen=True)
 class Tick:
-    """runs: what the sensor asked for, in order; skipped: why it asked for none."""
+    """What one tick of a sensor led to."""
 
     runs: list[dg.ExecuteInProcessResult]
+    """The runs that the sensor asked for, in order."""
     skipped: str
+    """Why it asked for none; "" where it did."""
 
 
 class Pipeline:
-    """The graph over one installation's state. Use as `with Pipeline.open(settings) as pipeline`.
+    """The graph with the state of one installation. Use it as `with Pipeline.open(settings) as pipeline`.
 
-    console: the least level of Dagster's own lines on stderr. What fails is said once, by PipelineError, and the
-    whole log is in the instance.
+    Args:
+        settings: The installation.
+        instance: Its Dagster instance.
+        console: The lowest level of Dagster's log lines that go to stderr. The whole log is in the instance.
     """
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance, console: str = "CRITICAL") -> None:
@@ -54,11 +58,17 @@ class Pipeline:
     @classmethod
     @contextmanager
     def open(cls, settings: Settings, console: str = "CRITICAL", *, alone: bool = True) -> Iterator[Pipeline]:
-        """Opens the instance of settings.home. alone: raises PipelineError when another such command is at work on it.
+        """Opens the Dagster instance of settings.home.
 
-        A person's decision (approve, reject, rollback, a larger golden set) is not `alone`: it waits for no import or
-        training, since what it writes is guarded by the ledger's own lock. console: level of Dagster's lines that go
-        to stderr.
+        Args:
+            settings: The installation.
+            console: The lowest level of Dagster's log lines that go to stderr.
+            alone: Whether no other such command may work on this home at the same time. A person's decision (approve,
+                reject, rollback, a larger golden set) does not wait for an import or a training: what it writes is
+                guarded by the ledger's own lock.
+
+        Raises:
+            PipelineError: `alone`, and another such command is working on this home.
         """
         import warnings
 
@@ -75,10 +85,11 @@ class Pipeline:
                 yield pipeline
 
     def settle(self, *, alone: bool) -> None:
-        """Reports runs whose process died, frees what they held, and gives their MLflow runs the same end.
+        """Marks runs whose process died as failed, frees what they held, and ends their MLflow runs likewise.
 
-        alone: whether this command holds the lock of commands. Without it, a command's run that has no process yet is
-        left alone: another command may be about to start it.
+        Args:
+            alone: Whether this command holds the lock of commands. If it does not, a command's run without a process
+                is left as it is, since another command may be about to start it.
         """
         from carsdepo_assets.environments import resources
         from carsdepo_assets.orchestration.dead_runs import settle_dead_runs
@@ -94,7 +105,17 @@ class Pipeline:
         ops: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """One run of a job in this process. Raises PipelineError naming the failed step."""
+        """Runs a job in this process.
+
+        Args:
+            job: The job's name.
+            partition: The partition to run, where the job has partitions.
+            ops: The configuration of its ops and assets, by their names.
+            tags: Tags of the run.
+
+        Raises:
+            PipelineError: The run failed; the message names the step.
+        """
         import dagster as dg
 
         result = self.definitions.resolve_job_def(job).execute_in_process(
@@ -109,10 +130,12 @@ class Pipeline:
         return result
 
     def tick(self, sensor: str) -> Tick:
-        """One tick of a sensor and the runs that it asks for, here and now: what Dagster's daemon does under `dev`.
+        """Evaluates a sensor once and runs what it asks for, as Dagster's daemon does under `carsdepo dev`.
 
-        A run key that has had its run is not run again. Raises PipelineError when a run fails, and when the sensor
-        asks a service that does not answer.
+        A run key that has had its run is not run again.
+
+        Raises:
+            PipelineError: A run failed, or the sensor asks a service that does not answer.
         """
         import dagster as dg
         from dagster._core.storage.tags import RUN_KEY_TAG, SENSOR_NAME_TAG
@@ -128,31 +151,37 @@ class Pipeline:
             resources=resources(self.settings),
         ) as context:
             try:
-                said = definition.evaluate_tick(context)
+                result = definition.evaluate_tick(context)
             except NoService as error:
                 raise PipelineError(f"{sensor}: {error}") from error
-        for added in said.dynamic_partitions_requests or []:
+        for added in result.dynamic_partitions_requests or []:
             if isinstance(added, dg.AddDynamicPartitionsRequest):
                 self.instance.add_dynamic_partitions(added.partitions_def_name, list(added.partition_keys))
         results = []
-        for request in said.run_requests or []:
+        for request in result.run_requests or []:
             tags = dict(request.tags) | {SENSOR_NAME_TAG: sensor}
             if request.run_key is not None:
                 tags[RUN_KEY_TAG] = request.run_key
-                mine = dg.RunsFilter(tags={SENSOR_NAME_TAG: sensor, RUN_KEY_TAG: request.run_key})
-                if self.instance.get_runs_count(mine):
+                same_key = dg.RunsFilter(tags={SENSOR_NAME_TAG: sensor, RUN_KEY_TAG: request.run_key})
+                if self.instance.get_runs_count(same_key):
                     continue
             job = str(request.job_name or definition.job_name)
             ops = dict(request.run_config or {}).get("ops")
             results.append(self.run(job, partition=request.partition_key, ops=ops, tags=tags))
-        return Tick(results, said.skip_message or "")
+        return Tick(results, result.skip_message or "")
 
     def ingest(
         self, kind: Kind, *, close_all: bool = True, progress: Callable[[int, int], None] | None = None
     ) -> list[str]:
-        """Closes what is due in raw/ and ingests every batch that has not been ingested; returns the batch ids.
+        """Closes the batches of raw/ and ingests those that have not been ingested.
 
-        progress: called with the batches ingested and all of them, where there is more than one.
+        Args:
+            kind: "uploads" or "labels".
+            close_all: Close batches that are not full or old enough, too.
+            progress: Called with the number of batches behind and of all, where there is more than one.
+
+        Returns:
+            The ids of the ingested batches.
         """
         from carsdepo_assets.data.batches import list_batches, plan_batches
         from carsdepo_assets.lake.lake import Lake
@@ -162,8 +191,8 @@ class Pipeline:
         asset, partitions = ("processed_images", "upload_batch") if kind == "uploads" else ("labels", "label_batch")
         import dagster as dg
 
-        done = self.instance.get_materialized_partitions(dg.AssetKey(asset))
-        waiting = [batch for batch in list_batches(lake, kind) if batch not in done]
+        ingested = self.instance.get_materialized_partitions(dg.AssetKey(asset))
+        waiting = [batch for batch in list_batches(lake, kind) if batch not in ingested]
         for number, batch in enumerate(waiting):
             if progress is not None and len(waiting) > 1:
                 progress(number, len(waiting))
@@ -174,7 +203,7 @@ class Pipeline:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """These variables while the graph runs, for its `EnvVar`s and child processes, and what there was, afterwards."""
+    """Sets variables for a block, for the graph's `EnvVar`s and child processes; afterwards they are as before."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -189,13 +218,13 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _only_command(home: Path) -> Iterator[None]:
-    """Raises PipelineError when another command that must be alone is at work on this home."""
+    """Holds the lock of commands for a block; PipelineError where another command has it."""
     lock = FileLock(home / ".command.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
         raise PipelineError(
-            f"Another carsdepo command is at work on {home}: wait for it, or use another folder with --home."
+            f"Another carsdepo command is working on {home}: wait for it, or use another folder with --home."
         ) from None
     try:
         yield
@@ -210,11 +239,11 @@ def _why(result: dg.ExecuteInProcessResult, job: str, dg: Any) -> str:
         if data.user_failure_data and data.user_failure_data.description:
             return f"{job}: step {event.step_key} failed: {data.user_failure_data.description} (run {result.run_id})"
         if data.error and data.error.cls_name == "DagsterExecutionInterruptedError":
-            return f"{job}: interrupted in step {event.step_key} (run {result.run_id}). The same command goes on."
+            return f"{job}: interrupted in step {event.step_key} (run {result.run_id}). Repeat the command to continue."
         if data.error:
             root = data.error.cause or data.error
             # Our own errors say what to do; of any other the trace is wanted.
-            said, ours = _OUR_ERROR.subn("", root.message.strip())
-            trace = "" if ours else "\n" + "".join(root.stack)
-            return f"{job}: step {event.step_key} failed: {said} (run {result.run_id}){trace}"
+            message, is_ours = _OUR_ERROR.subn("", root.message.strip())
+            trace = "" if is_ours else "\n" + "".join(root.stack)
+            return f"{job}: step {event.step_key} failed: {message} (run {result.run_id}){trace}"
     return f"{job}: run {result.run_id} failed; `carsdepo dev` shows its log."

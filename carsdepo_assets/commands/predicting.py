@@ -1,4 +1,4 @@
-"""A folder of photographs through a registered model, as COCO results."""
+"""`carsdepo predict`: runs a registered model over a folder of photographs and writes COCO results."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ LATEST = "latest"
 
 @dataclass
 class Predicted:
-    """version: None where the registry numbers none. why: what the model was chosen for, in words.
-
-    refused: (file, reason) of photographs that could not be decoded.
-    """
+    """What a call of `predict` did."""
 
     photographs: int = 0
+    """Photographs that the model has seen."""
     boxes: int = 0
+    """Boxes that were written, of any score."""
     version: int | None = None
+    """The model's version; None where the registry has none for it."""
     digest: str = ""
+    """The model's digest."""
     why: str = ""
+    """Why this model was taken, for people."""
     refused: list[tuple[str, str]] = field(default_factory=list)
+    """Photographs that could not be decoded: path and reason."""
 
 
 class NothingToPredict(ValueError):
@@ -38,11 +41,23 @@ class NothingToPredict(ValueError):
 def predict(
     settings: Settings, folder: Path, model: str, out: Path, progress: Callable[[int, int], None] | None = None
 ) -> Predicted:
-    """Writes `out` whole or not at all: COCO results, one row a box, with file_name and image_id (1-based, by name).
+    """Runs a model over the photographs of a folder and writes its boxes as COCO results.
 
-    model: a version number, a digest (or its first digits), or `latest`: production's, else the newest candidate that
-    met the floor. Rows carry every box down to score 0.001, which AP needs; the model's threshold is for people.
-    Raises RegistryError for an unknown model, NothingToPredict for a folder without photographs.
+    The file has one row for each box, with file_name and image_id (from 1, in the order of names). It holds every box
+    down to score 0.001, as average precision needs, and not only those above the model's threshold. It is written whole
+    or not at all.
+
+    Args:
+        settings: The installation.
+        folder: The folder with the photographs, at any depth.
+        model: A version number, a digest (or its first digits), or "latest": the model in production, or, where there
+            is none, the newest candidate that met the floor.
+        out: The file to write.
+        progress: Called with the number of photographs behind and of all.
+
+    Raises:
+        RegistryError: There is no such model.
+        NothingToPredict: The folder has no photographs.
     """
     from carsdepo_assets.detectors.catalogue import load_model
     from carsdepo_assets.environments import resources
@@ -66,13 +81,13 @@ def predict(
     if model == LATEST:
         used = model_in_use(lake, tracking, policy)
     else:
-        asked = get(tracking, model)
-        used = ModelInUse(asked.digest, asked.version, "as asked")
+        chosen = get(tracking, model)
+        used = ModelInUse(chosen.digest, chosen.version, "as asked")
     predictor, card = load_model(lake, used.digest)
     limits = policy.data
-    done = Predicted(version=used.version, digest=used.digest, why=used.why)
+    result = Predicted(version=used.version, digest=used.digest, why=used.why)
     numbers: list[int] = []
-    found: list[Detections] = []
+    detections: list[Detections] = []
     for start in range(0, len(files), CHUNK):
         images, ids = [], []
         for number, path in enumerate(files[start : start + CHUNK], start + 1):
@@ -86,15 +101,15 @@ def predict(
                     ).rgb
                 )
             except BadImage as error:
-                done.refused.append((str(path), str(error)))
+                result.refused.append((str(path), str(error)))
             else:
                 ids.append(number)
-        found += predictor.predict(images)
+        detections += predictor.predict(images)
         numbers += ids
-        done.photographs += len(ids)
+        result.photographs += len(ids)
         if progress is not None:
             progress(min(start + CHUNK, len(files)), len(files))
     names = [files[number - 1].relative_to(folder).as_posix() for number in numbers]
     # Category ids are the class map's own: what the class is called in this product.
-    done.boxes = save_results(out, found, numbers, names, range(len(card.class_names)))
-    return done
+    result.boxes = save_results(out, detections, numbers, names, range(len(card.class_names)))
+    return result

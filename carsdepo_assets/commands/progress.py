@@ -1,4 +1,4 @@
-"""How far a long step is and how long it will take: a bar on a terminal, a line now and then elsewhere."""
+"""Shows how far a long step is and how long it will take: a bar on a terminal, elsewhere a line every few seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def unwatched(what: str, unit: str) -> Iterator[Advance]:
 
 
 def watch_on(console: Console) -> Watch:
-    """What shows progress on this console."""
+    """A `Watch` that shows progress on a console."""
 
     @contextmanager
     def watch(what: str, unit: str) -> Iterator[Advance]:

@@ -1,4 +1,4 @@
-"""`carsdepo approve`, `reject` and `rollback`: a person's word on a model, by the graph's own jobs."""
+"""`carsdepo approve`, `reject` and `rollback`: a person's decision on a model, carried out by jobs of the graph."""
 
 from __future__ import annotations
 
@@ -11,38 +11,70 @@ from carsdepo_assets.registry.models import ModelVersion, get
 
 
 def approve(pipeline: Pipeline, version: str, reason: str) -> str:
-    """Approves the version and promotes it at once; a sentence on what came of it.
+    """Approves a model and promotes it at once, if it passed validation at staging.
 
-    version: a number, a digest (or its first digits) or latest. Raises RegistryError, ValueError without a reason,
-    PipelineError where production's service does not follow.
+    Args:
+        pipeline: The graph.
+        version: A version number, a digest (or its first digits), or "latest".
+        reason: Why; it is kept in the ledger.
+
+    Returns:
+        A sentence on the outcome.
+
+    Raises:
+        RegistryError: There is no such model.
+        ValueError: The reason is empty.
+        PipelineError: Production's service does not serve the model in time.
     """
-    found = _version(pipeline, version)
-    _speak(pipeline, "approve", found, reason)
-    pipeline.run("promote", ops={"production_model": {"config": {"version": found.digest}}})
+    model = _version(pipeline, version)
+    _run_decision(pipeline, "approve", model, reason)
+    pipeline.run("promote", ops={"production_model": {"config": {"version": model.digest}}})
     served = ledger.desired(_lake(pipeline), "production")
-    if served is not None and served.digest == found.digest:
-        return f"Version {found.version} ({found.digest}) is approved, and production serves it."
+    if served is not None and served.digest == model.digest:
+        return f"Version {model.version} ({model.digest}) is approved, and production serves it."
     return (
-        f"Version {found.version} ({found.digest}) is approved and not promoted yet: it has not been found right at "
-        "staging. The job `release` does that, by itself where `carsdepo dev` runs; the approval stands."
+        f"Version {model.version} ({model.digest}) is approved and not promoted yet: it has not passed validation at "
+        "staging. The job `release` validates it, by itself where `carsdepo dev` runs; the approval stays valid."
     )
 
 
 def reject(pipeline: Pipeline, version: str, reason: str) -> str:
-    """Rejects the version: no machine promotes it until it is approved. Raises RegistryError, ValueError."""
-    found = _version(pipeline, version)
-    _speak(pipeline, "reject", found, reason)
+    """Rejects a model: it is not promoted automatically until a person approves it.
+
+    Args:
+        pipeline: The graph.
+        version: A version number, a digest (or its first digits), or "latest".
+        reason: Why; it is kept in the ledger.
+
+    Returns:
+        A sentence on the outcome.
+
+    Raises:
+        RegistryError: There is no such model.
+        ValueError: The reason is empty.
+    """
+    model = _version(pipeline, version)
+    _run_decision(pipeline, "reject", model, reason)
     served = ledger.desired(_lake(pipeline), "production")
     more = ""
-    if served is not None and served.digest == found.digest:
+    if served is not None and served.digest == model.digest:
         more = ' Production still serves it: `carsdepo rollback --stage production --reason "..."` goes back.'
-    return f"Version {found.version} ({found.digest}) is rejected: no machine promotes it.{more}"
+    return f"Version {model.version} ({model.digest}) is rejected: it is not promoted automatically.{more}"
 
 
 def rollback(pipeline: Pipeline, reason: str) -> str:
-    """Production back to the model before; the present one is barred from automatic promotion.
+    """Puts the previous model back into production and bars the present one from automatic promotion.
 
-    Raises ValueError without a reason, PipelineError where there is none before or the service does not follow.
+    Args:
+        pipeline: The graph.
+        reason: Why; it is kept in the ledger.
+
+    Returns:
+        A sentence on the outcome.
+
+    Raises:
+        ValueError: The reason is empty.
+        PipelineError: There is no previous model, or the service does not serve it in time.
     """
     _reason(reason)
     config: dict[str, Any] = {"reason": reason, "actor": ledger.person()}
@@ -55,7 +87,7 @@ def rollback(pipeline: Pipeline, reason: str) -> str:
     )
 
 
-def _speak(pipeline: Pipeline, action: str, version: ModelVersion, reason: str) -> None:
+def _run_decision(pipeline: Pipeline, action: str, version: ModelVersion, reason: str) -> None:
     _reason(reason)
     config = {"version": version.digest, "reason": reason, "actor": ledger.person()}
     pipeline.run(f"{action}_model", ops={action: {"config": config}})

@@ -1,4 +1,4 @@
-"""`carsdepo send`: photographs to an inspection service, as the web site and the mobile app send them."""
+"""`carsdepo send`: sends photographs to an inspection service, as the web site and the mobile app do."""
 
 from __future__ import annotations
 
@@ -26,18 +26,26 @@ class ServiceUnreachable(ConnectionError):
 
 @dataclass
 class SendResult:
-    """failures: (file, why). latencies: milliseconds of the answered, waiting for a busy service included."""
+    """What came of sending some photographs."""
 
     photographs: int = 0
+    """Photographs that were sent, answered or not."""
     by_decision: Counter[str] = field(default_factory=Counter)
+    """Answers by their decision."""
     failures: list[tuple[str, str]] = field(default_factory=list)
+    """Photographs without an answer: path and reason."""
     latencies: list[float] = field(default_factory=list)
+    """Milliseconds of each answer, with the wait for a busy service."""
     prediction_ids: list[str] = field(default_factory=list)
-    digests: Counter[str] = field(default_factory=Counter)  # of the models that answered
+    """The id of each answer."""
+    digests: Counter[str] = field(default_factory=Counter)
+    """Answers by the digest of the model that gave them."""
     seconds: float = 0.0
+    """How long all of it took."""
 
     @property
     def answered(self) -> int:
+        """The number of photographs that were answered."""
         return len(self.prediction_ids)
 
     @property
@@ -56,9 +64,9 @@ def send_folder(
     patience_s: float = PATIENCE_S,
     progress: Callable[[int, int], None] | None = None,
 ) -> SendResult:
-    """`send` of the photographs below folder/images, or below the folder where it has none of that name, by path.
+    """Sends the photographs in folder/images, or, where there is no such folder, in the folder itself, at any depth.
 
-    Raises ValueError where there is none.
+    Args, Raises: As in `send`; also ValueError where there is no photograph.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder.")
@@ -81,16 +89,26 @@ def send(
     patience_s: float = PATIENCE_S,
     progress: Callable[[int, int], None] | None = None,
 ) -> SendResult:
-    """One request a photograph, `concurrency` at a time. A refused photograph is a failure, and the others go on.
+    """Sends photographs, one in each request. One that is refused is a failure, and the others go on.
 
-    metadata: of FIELDS, for all; what a manifest.csv beside the photographs (or beside their folder) says of one goes
-    before it. A busy service (503) is asked again as it says, for patience_s seconds a photograph. Raises
-    ServiceUnreachable when nobody listens.
+    Args:
+        url: The address of the service.
+        files: The photographs.
+        metadata: Values of FIELDS for all of them. A manifest.csv beside the photographs, or beside their folder,
+            overrides them for the photographs that it names.
+        api_key: The key that the service asks for; None: none.
+        concurrency: The number of requests at a time.
+        patience_s: Seconds for which a photograph is sent again while the service is busy (status 503).
+        progress: Called with the number of photographs behind and of all.
+
+    Raises:
+        ServiceUnreachable: Nothing answers at the address.
+        ValueError: `metadata` has an unknown field, or a manifest.csv cannot be read.
     """
     unknown = sorted(set(metadata or {}) - set(FIELDS))
     if unknown:
         raise ValueError(f"no metadata {', '.join(unknown)}: there are {', '.join(FIELDS)}.")
-    said, sent = _Manifests(), SendResult()
+    manifests, sent = _Manifests(), SendResult()
     headers = {"X-API-Key": api_key} if api_key else {}
     limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
     started = time.perf_counter()
@@ -99,7 +117,7 @@ def send(
         ThreadPoolExecutor(concurrency, thread_name_prefix="send") as pool,
     ):
         _check(client, url)
-        work = ((file, {**(metadata or {}), **said.of(file)}) for file in files)
+        work = ((file, {**(metadata or {}), **manifests.of(file)}) for file in files)
         for file, answer, milliseconds in _answers(client, pool, work, concurrency, patience_s):
             sent.photographs += 1
             if isinstance(answer, str):
@@ -132,19 +150,19 @@ def _answers(
     concurrency: int,
     patience_s: float,
 ) -> Iterator[tuple[Path, dict[str, Any] | str, float]]:
-    """(file, answer or why there is none, milliseconds), in the order in which they end; files are read when due."""
+    """The file, its answer or the reason for none, and milliseconds, in the order in which they finish."""
     pending: set[Future[tuple[Path, dict[str, Any] | str, float]]] = set()
-    for file, said in work:
+    for file, metadata in work:
         if len(pending) >= 2 * concurrency:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-        pending.add(pool.submit(_one, client, file, said, patience_s))
+            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in finished)
+        pending.add(pool.submit(_one, client, file, metadata, patience_s))
     for future in pending:
         yield future.result()
 
 
 def _one(
-    client: httpx.Client, file: Path, said: dict[str, str], patience_s: float
+    client: httpx.Client, file: Path, metadata: dict[str, str], patience_s: float
 ) -> tuple[Path, dict[str, Any] | str, float]:
     try:
         data = file.read_bytes()
@@ -153,7 +171,7 @@ def _one(
     started = time.perf_counter()
     while True:
         try:
-            answer = client.post("/v1/inspections", files={"photographs": (file.name, data)}, data=said)
+            answer = client.post("/v1/inspections", files={"photographs": (file.name, data)}, data=metadata)
         except httpx.HTTPError as error:  # it may have been answered and captured: sending again could count it twice
             return file, f"{type(error).__name__}: {error}", 0.0
         pause = float(answer.headers.get("Retry-After", "1"))
@@ -171,25 +189,26 @@ def _one(
 
 
 class _Manifests:
-    """The nearest manifest.csv that names a photograph: in its folder or a little above."""
+    """Finds the nearest manifest.csv that names a photograph, in its folder or a few levels above."""
 
     def __init__(self) -> None:
         self._sheets: dict[Path, dict[str, dict[str, str]]] = {}
 
     def of(self, file: Path) -> dict[str, str]:
-        """What it says of the photograph; a listing, or in its place the group: one car's photographs belong together.
+        """The photograph's metadata from its manifest. A group stands for a missing listing: both mean one car.
 
-        Raises ValueError naming a manifest that cannot be read.
+        Raises:
+            ValueError: The manifest cannot be read.
         """
         for folder in list(file.absolute().parents)[:_LEVELS]:
             rows = self._rows(folder)
             path = file.absolute().relative_to(folder).as_posix().removeprefix("images/")
             row = rows.get(path) or rows.get(file.name)
             if row is not None:
-                found = {name: row[name] for name in FIELDS if row.get(name)}
-                if "listing" not in found and row.get("group"):
-                    found["listing"] = row["group"]
-                return found
+                metadata = {name: row[name] for name in FIELDS if row.get(name)}
+                if "listing" not in metadata and row.get("group"):
+                    metadata["listing"] = row["group"]
+                return metadata
         return {}
 
     def _rows(self, folder: Path) -> dict[str, dict[str, str]]:

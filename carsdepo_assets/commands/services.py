@@ -1,4 +1,4 @@
-"""The inspection services as processes of this machine: those that run already are used, the others are started."""
+"""Runs the inspection services as processes of this machine, and uses those that run already."""
 
 from __future__ import annotations
 
@@ -27,27 +27,37 @@ class ServiceError(RuntimeError):
 
 
 def command(stage: str) -> list[str]:
-    """What starts a stage's service as a process."""
+    """The command line that starts a stage's service."""
     return [str(Path(sys.executable).parent / "carsdepo"), "serve", "--stage", stage]
 
 
 def health(url: str) -> dict[str, Any] | None:
-    """What /healthz says; None when nothing of ours answers there."""
+    """The answer of /healthz; None where no inspection service answers."""
     import httpx
 
     try:
-        said = httpx.get(f"{url}/healthz", timeout=2.0).json()
+        body = httpx.get(f"{url}/healthz", timeout=2.0).json()
     except (httpx.HTTPError, ValueError):
         return None
-    return said if isinstance(said, dict) and "stage" in said else None
+    return body if isinstance(body, dict) and "stage" in body else None
 
 
 @contextmanager
 def running(settings: Settings, stages: Sequence[str] = STAGES) -> Iterator[Settings]:
-    """Settings whose service_url answers for every stage, for as long as the block lasts.
+    """Has a service run for every stage while the block lasts.
 
-    A service that already serves this lake is used and left running; one on a port that someone else holds is started
-    on a free one. Raises ServiceError when one does not answer within START_S.
+    A service that serves this lake already is used and left running. Where another program has the port, the service
+    is started on a free one.
+
+    Args:
+        settings: The installation.
+        stages: The stages to serve.
+
+    Returns:
+        Settings whose `service_url` is right for these services.
+
+    Raises:
+        ServiceError: A service does not answer within START_S seconds.
     """
     started: list[subprocess.Popen[bytes]] = []
     logs = settings.home / "logs"
@@ -55,8 +65,8 @@ def running(settings: Settings, stages: Sequence[str] = STAGES) -> Iterator[Sett
     taken: set[int] = set()
     plan = []
     for stage in stages:
-        said = health(settings.service_url(stage))
-        if said is not None and said["stage"] == stage and said.get("lake") == settings.lake:
+        answer = health(settings.service_url(stage))
+        if answer is not None and answer["stage"] == stage and answer.get("lake") == settings.lake:
             continue
         port = _port(settings.production_port if stage == "production" else settings.staging_port, taken)
         taken.add(port)
@@ -84,7 +94,7 @@ def running(settings: Settings, stages: Sequence[str] = STAGES) -> Iterator[Sett
 
 
 def end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM, grace_s: float = 20.0) -> None:
-    """Signals the process's group (a session of its own); what is left of its family after the grace is killed."""
+    """Ends one process with its children, as `end_all` does."""
     end_all([process], number, grace_s)
 
 
@@ -94,9 +104,16 @@ def end_all(
     grace_s: float,
     hurry: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Signals the groups of all (sessions of their own) together, so that they end at the same time.
+    """Ends processes with their children, all at the same time. Each must have been started in its own session.
 
-    What is left of their families after grace_s seconds, or once hurry() says so, is killed. Returns how many were.
+    Args:
+        processes: The processes.
+        number: The signal that asks them to end.
+        grace_s: Seconds after which those that are left are killed.
+        hurry: Whether to kill them now, asked again and again meanwhile.
+
+    Returns:
+        How many processes were killed.
     """
     tree = [member for process in processes for member in _family(process)]
     for process in processes:

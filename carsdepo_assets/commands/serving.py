@@ -1,4 +1,4 @@
-"""`carsdepo serve --stage STAGE`: the inspection service as a process, until SIGTERM or Ctrl-C."""
+"""`carsdepo serve --stage STAGE`: runs the inspection service of a stage until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -25,10 +25,22 @@ GRACE_S = 30  # seconds for requests under way when the service is asked to end
 def run(
     settings: Settings, stage: Stage, host: str = "127.0.0.1", port: int | None = None, *, load: Load | None = None
 ) -> int:
-    """Serves; on SIGTERM or SIGINT finishes the requests under way, closes the capture segment and returns 0.
+    """Serves until SIGTERM or SIGINT, then finishes the requests under way and closes the file of captured answers.
 
-    port: default the stage's own; 0 takes a free one. The first line on stdout has the URL. load: how a model is got
-    from the lake. Raises PortTaken before anything else happens.
+    The first line on stdout has the URL.
+
+    Args:
+        settings: The installation.
+        stage: "staging" or "production".
+        host: The address to listen on.
+        port: The port; None: the stage's own; 0: a free one.
+        load: How a model is loaded from the lake; None: as usual.
+
+    Returns:
+        The exit code: 0 where it had started, else 1.
+
+    Raises:
+        PortTaken: It cannot listen there; nothing was started.
     """
     listener = _listen(host, getattr(settings, f"{stage}_port") if port is None else port, stage)
     redaction.install()
@@ -36,7 +48,7 @@ def run(
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
     if settings.api_key is None and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
-        logger.warning("Anyone who reaches %s may send photographs: set CARSDEPO_API_KEY.", host)
+        logger.warning("Anyone who can reach %s can send photographs and see the pages: set CARSDEPO_API_KEY.", host)
 
     import uvicorn
 

@@ -1,4 +1,4 @@
-"""Who may write on the terminal: a command's own lines may, Dagster, workers and libraries write to a log file."""
+"""Keeps the terminal for a command's own lines; what Dagster, workers and libraries print goes to a log file."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from carsdepo_assets.settings import Settings
 
 
 def log_of(settings: Settings, command: str) -> Path:
-    """Where a command's Dagster lines and its workers' output go."""
+    """The log file for what Dagster and workers print during a command."""
     return settings.home / "logs" / f"{command}.log"
 
 
 @contextmanager
 def quietly(log: Path, console: Console) -> Iterator[None]:
-    """Within the block `console` alone writes on the terminal; whatever else is printed is appended to `log`.
+    """Within the block only `console` writes on the terminal; everything else that is printed is appended to `log`.
 
-    Also what child processes and libraries write to the descriptors 1 and 2. An exception that leaves the block gets
-    a note that names the log; whoever shows the error shows its notes.
+    This includes what child processes and libraries write to the descriptors 1 and 2. An exception that leaves the
+    block gets a note that names the log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""A training's steps on the terminal while its job runs in this process: read from the lake, where the worker tells."""
+"""Shows the steps of a running training on the terminal, as its worker writes them to the lake."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOOK_EVERY_S = 1.0
 
 @contextmanager
 def training_bar(lake: Lake, watch: Watch) -> Iterator[None]:
-    """Shows the training that begins within the block; nothing where none does."""
+    """Shows the progress of a training that begins within the block; shows nothing where none begins."""
     since, over = datetime.now(UTC), threading.Event()
 
     def follow(advance: Advance) -> None:

@@ -1,1 +1,1 @@
-"""Where a job runs (this machine now; ECS and SageMaker run the same worker), and what runs tell: states, metadata."""
+"""Where a job's worker process runs: this machine now, ECS and SageMaker later with the same worker."""

@@ -1,6 +1,6 @@
-"""How a job and its worker talk: files of this machine, or an S3 bucket (dagster-aws), for a worker elsewhere.
+"""How a step and its worker exchange messages: files of this machine, or an S3 bucket for a worker elsewhere.
 
-The worker's side is training.events.open_events: it finds the bucket's channel by S3_CHANNEL_VARIABLE.
+The worker's side is training.worker_events.open_events, which uses S3 when S3_CHANNEL_VARIABLE says so.
 """
 
 from __future__ import annotations
@@ -13,10 +13,16 @@ POLL_S = 0.5  # seconds between looks for the worker's next chunk of messages
 
 
 def channel(bucket: str | None) -> tuple[dg.PipesContextInjector, dg.PipesMessageReader, dict[str, str]]:
-    """(context injector, message reader, variables for the worker). bucket None: temporary files.
+    """The two ends of a Dagster Pipes session on the step's side, and what the worker has to know of them.
 
     The S3 client takes credentials and endpoint from the standard AWS_* variables. Messages come through S3, not
     through CloudWatch, whose reader exhausts its quota.
+
+    Args:
+        bucket: name of an S3 bucket; None exchanges temporary files.
+
+    Returns:
+        The context injector, the message reader, and environment variables for the worker.
     """
     if bucket is None:
         return dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader(), {}

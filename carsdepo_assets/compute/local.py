@@ -1,7 +1,7 @@
-"""Jobs on this machine: a subprocess, spoken to by Dagster Pipes.
+"""Runs a job's worker on this machine, as a subprocess that reports by Dagster Pipes.
 
-Built on `open_pipes_session`, PipesSubprocessClient's own parts: the client itself hides the process, so that the
-worker's children would outlive a terminated run, and it takes exit code 0 without a report for a success.
+It is built on `open_pipes_session`, as PipesSubprocessClient is. That client hides the process, so that the worker's
+children would outlive a terminated run, and it takes exit code 0 without a report for a success.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class LocalCompute(ComputeTarget):
         """Runs the worker to its end; see ComputeTarget.run."""
         mark_host(context.instance, context.run.run_id)
         last: deque[str] = deque(maxlen=_LAST_LINES)
-        injector, reader, said = channel(self.s3_bucket)
+        injector, reader, worker_variables = channel(self.s3_bucket)
         with (
             tempfile.TemporaryDirectory(prefix="carsdepo-") as folder,
             dg.open_pipes_session(
@@ -68,7 +68,7 @@ class LocalCompute(ComputeTarget):
                     **environment(os.environ, (*self.secrets, *(AWS if self.s3_bucket else ()))),
                     **self.variables,
                     **session.get_bootstrap_env_vars(),
-                    **said,
+                    **worker_variables,
                     PARENT_VARIABLE: str(os.getpid()),
                 },
                 stdin=subprocess.DEVNULL,

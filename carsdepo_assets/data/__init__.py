@@ -1,1 +1,1 @@
-"""Step 2: uploads and labels become images, processed images and a dataset."""
+"""The data step: uploads and label files become images, processed images, annotations and a dataset."""

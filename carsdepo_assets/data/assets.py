@@ -1,13 +1,12 @@
-"""Step 2 as assets: uploads and labels become images, processed images and a dataset."""
+"""The assets of the data step: uploads and label files become images, processed images and a dataset."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from carsdepo_assets import __version__
 from carsdepo_assets.orchestration.partitions import label_batches, upload_batches
-from carsdepo_assets.orchestration.ui_metadata import significant, table
+from carsdepo_assets.orchestration.ui_metadata import column_schema, metadata_table, significant, stored_table
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
@@ -15,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def check_result(name: str, outcome: "CheckOutcome") -> dg.AssetCheckResult:
-    """A Great Expectations outcome as an asset check with its failing rows."""
+    """The result of an asset check, with the failing rows, from an outcome of Great Expectations."""
     severity = dg.AssetCheckSeverity.ERROR if outcome.severity == "ERROR" else dg.AssetCheckSeverity.WARN
     metadata: dict[str, dg.MetadataValue] = {"statistics": dg.MetadataValue.json(outcome.statistics)}
     if len(outcome.failing_rows):
-        metadata["failing rows"] = table(outcome.failing_rows)
+        metadata["failing_rows"] = metadata_table(outcome.failing_rows)
     return dg.AssetCheckResult(
         check_name=name, passed=outcome.passed, severity=severity, description=outcome.summary, metadata=metadata
     )
@@ -28,34 +27,37 @@ def check_result(name: str, outcome: "CheckOutcome") -> dg.AssetCheckResult:
 @dg.asset(
     group_name="data",
     partitions_def=upload_batches,
-    code_version=__version__,
     kinds={"deltalake"},
     check_specs=[
         dg.AssetCheckSpec(
             "batch_is_sound",
             asset="uploads",
             blocking=True,
-            description="Great Expectations on the batch: keys, outcomes, digests.",
+            description="Great Expectations validates keys, outcomes and digests. A failure blocks what follows.",
         )
     ],
 )
 def uploads(context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
-    """The batch's manifest and what became of each object: new, duplicate or quarantined."""
+    """The objects of one upload batch, and what became of each: new, duplicate or quarantined.
+
+    A batch is closed by the sensor `new_uploads` or by an import; its manifest lists the files of raw/uploads.
+    """
     from carsdepo_assets.data.expectations import validate_uploads
     from carsdepo_assets.data.ingest import ingest_uploads
 
-    rules = policy.read()
-    result = ingest_uploads(lake.open(), context.partition_key, rules)
+    current_policy = policy.read()
+    result = ingest_uploads(lake.open(), context.partition_key, current_policy)
     frame = result.rows.to_pandas()
     return dg.MaterializeResult(
         data_version=dg.DataVersion(context.partition_key),
         metadata={
-            "objects": len(frame),
+            **stored_table(lake.url, "uploads"),
+            "dagster/partition_row_count": len(frame),
             "bytes": int(frame["bytes"].sum()),
             "outcomes": dg.MetadataValue.json(frame["outcome"].value_counts().to_dict()),
-            "first objects": table(frame[["key", "bytes", "outcome", "reason"]]),
+            "first_objects": metadata_table(frame[["key", "bytes", "outcome", "reason"]]),
         },
-        check_results=[check_result("batch_is_sound", validate_uploads(frame, rules))],
+        check_results=[check_result("batch_is_sound", validate_uploads(frame, current_policy))],
     )
 
 
@@ -63,65 +65,73 @@ def uploads(context: dg.AssetExecutionContext, lake: LakeResource, policy: Polic
     group_name="data",
     partitions_def=upload_batches,
     deps=[uploads],
-    code_version=__version__,
     kinds={"deltalake"},
     check_specs=[
         dg.AssetCheckSpec(
             "photographs_are_sound",
             asset="images",
             blocking=True,
-            description="Great Expectations on the batch: digests, sizes, features, share in quarantine.",
+            description="Great Expectations validates digests, sizes, features and the share in quarantine. A failure "
+            "blocks what follows.",
         ),
         dg.AssetCheckSpec(
             "cars_are_known",
             asset="images",
-            description="Warns where most photographs of the batch have neither group nor listing: each then counts as "
-            "a car of its own.",
+            description="Warns when most photographs of the batch have neither group nor listing, as each of them then "
+            "counts as a car of its own.",
         ),
     ],
 )
 def images(context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
-    """Distinct photographs: size, EXIF, quality features, perceptual hash and vehicle metadata, one row each."""
+    """The distinct photographs of one upload batch: size, EXIF, quality features, perceptual hash, vehicle metadata."""
     from carsdepo_assets.data.expectations import validate_groups, validate_images
     from carsdepo_assets.data.ingest import build_images
     from carsdepo_assets.data.profiling import merged, profile
 
-    opened, rules = lake.open(), policy.read()
-    result = build_images(opened, context.partition_key, rules)
+    opened_lake, current_policy = lake.open(), policy.read()
+    result = build_images(opened_lake, context.partition_key, current_policy)
     frame, refused = result.rows.to_pandas(), result.quarantined.to_pandas()
-    metadata: dict[str, Any] = {"photographs": len(frame), "quarantined": len(refused)}
+    metadata: dict[str, Any] = {
+        **stored_table(lake.url, "images"),
+        "dagster/partition_row_count": len(frame),
+        "quarantined": len(refused),
+    }
     if len(frame):
         profiled = profile(frame)
-        opened.put(f"profiles/images/{context.partition_key}.bin", profiled)
-        metadata["features (whylogs profile)"] = table(merged([profiled]).reset_index(), 20)
+        opened_lake.put(f"profiles/images/{context.partition_key}.bin", profiled)
+        metadata["feature_profile"] = metadata_table(merged([profiled]).reset_index(), 20)
         metadata["light"] = dg.MetadataValue.json(frame["light"].fillna("unknown").value_counts().to_dict())
-        metadata["mean luma"] = significant(float(frame["luma_mean"].mean()))
+        metadata["mean_luma"] = significant(float(frame["luma_mean"].mean()))
     if len(refused):
-        metadata["quarantine"] = table(refused[["key", "reason", "detail"]])
+        metadata["quarantine"] = metadata_table(refused[["key", "reason", "detail"]])
     return dg.MaterializeResult(
         data_version=dg.DataVersion(context.partition_key),
         metadata=metadata,
         check_results=[
-            check_result("photographs_are_sound", validate_images(frame, len(refused), rules)),
+            check_result("photographs_are_sound", validate_images(frame, len(refused), current_policy)),
             check_result("cars_are_known", validate_groups(frame)),
         ],
     )
 
 
-@dg.asset(group_name="data", partitions_def=upload_batches, deps=[images], code_version=__version__, kinds={"jpeg"})
+@dg.asset(group_name="data", partitions_def=upload_batches, deps=[images], kinds={"jpeg"})
 def processed_images(
     context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource
 ) -> dg.MaterializeResult:
-    """The photographs upright, longest side as the policy says, JPEG, named by content."""
+    """Copies of the photographs for training: upright JPEGs, reduced to the longest side that the policy allows.
+
+    They are stored at `objects/`, named by the content of the original.
+    """
     from carsdepo_assets.data.ingest import build_processed
 
     frame = build_processed(lake.open(), context.partition_key, policy.read()).rows.to_pandas()
     return dg.MaterializeResult(
         data_version=dg.DataVersion(context.partition_key),
         metadata={
-            "images": len(frame),
+            **stored_table(lake.url, "processed"),
+            "dagster/partition_row_count": len(frame),
             "bytes": int(frame["bytes"].sum()) if len(frame) else 0,
-            "first images": table(frame[["image_id", "object_key", "width", "height", "scale"]]),
+            "first_images": metadata_table(frame[["image_id", "object_key", "width", "height", "scale"]]),
         },
     )
 
@@ -130,50 +140,55 @@ def processed_images(
     group_name="data",
     partitions_def=label_batches,
     deps=[images],
-    code_version=__version__,
     kinds={"deltalake"},
     check_specs=[
         dg.AssetCheckSpec(
             "labels_are_sound",
             asset="labels",
             blocking=True,
-            description="Great Expectations on the batch: boxes inside the image, with area, of known classes.",
+            description="Great Expectations validates that boxes lie inside the image and have area and a known class. "
+            "A failure blocks what follows.",
         )
     ],
 )
 def labels(context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
-    """Annotation revisions: the boxes of each photograph as someone saw them; the latest counts."""
+    """Annotation revisions of one label batch: the boxes that someone drew on each photograph.
+
+    Revisions are never changed; the latest one of a photograph counts. Files with an error go to quarantine.
+    """
     from carsdepo_assets.data.expectations import validate_labels
     from carsdepo_assets.data.label_revisions import ingest_labels
 
-    rules = policy.read()
-    opened = lake.open()
-    result = ingest_labels(opened, context.partition_key, rules, datetime.now(UTC))
-    sizes = opened.read("images", columns=["image_id", "width", "height"]).to_pandas()
+    current_policy = policy.read()
+    opened_lake = lake.open()
+    result = ingest_labels(opened_lake, context.partition_key, current_policy, datetime.now(UTC))
+    sizes = opened_lake.read("images", columns=["image_id", "width", "height"]).to_pandas()
     frame, refused = result.rows.to_pandas(), result.quarantined.to_pandas()
     boxes = frame["boxes"].map(len) if len(frame) else []
     metadata: dict[str, Any] = {
-        "revisions": len(frame),
+        **stored_table(lake.url, "annotations"),
+        "dagster/partition_row_count": len(frame),
         "boxes": int(sum(boxes)),
         "quarantined": len(refused),
-        "without damage": int(sum(n == 0 for n in boxes)),
+        "without_damage": int(sum(n == 0 for n in boxes)),
     }
     if len(refused):
-        metadata["quarantine"] = table(refused[["key", "line", "reason", "detail"]])
+        metadata["quarantine"] = metadata_table(refused[["key", "line", "reason", "detail"]])
     return dg.MaterializeResult(
         data_version=dg.DataVersion(context.partition_key),
         metadata=metadata,
-        check_results=[check_result("labels_are_sound", validate_labels(frame, rules, sizes))],
+        check_results=[check_result("labels_are_sound", validate_labels(frame, current_policy, sizes))],
     )
 
 
-@dg.asset(group_name="data", deps=[images, processed_images, labels], code_version=__version__, kinds={"parquet"})
+@dg.asset(group_name="data", deps=[images, processed_images, labels], kinds={"parquet"})
 def dataset(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
-    """An immutable manifest: every labelled photograph with its split, group, label revision and batches.
+    """The dataset for training: every labelled photograph with its split, group, label revision and batches.
 
-    The version is a digest of the content: the same photographs and labels give the same version.
+    It is a manifest that never changes. Its version is a digest of its content, so that the same photographs and
+    labels give the same version.
     """
-    from carsdepo_assets.data.dataset import build_dataset
+    from carsdepo_assets.data.dataset import MANIFEST, build_dataset
 
     built = build_dataset(lake.open(), policy.read(), datetime.now(UTC))
     frame = built.manifest.to_pandas()
@@ -187,8 +202,10 @@ def dataset(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
         data_version=dg.DataVersion(built.version),
         metadata={
             "version": built.version,
-            "photographs": len(frame),
-            "splits": table(counts),
+            "dagster/uri": f"{lake.url}/datasets/{built.version}",
+            "dagster/column_schema": column_schema(MANIFEST),
+            "dagster/row_count": len(frame),
+            "splits": metadata_table(counts),
             "summary": dg.MetadataValue.json(built.summary),
             "manifest": lake.link(f"datasets/{built.version}/manifest.parquet"),
         },

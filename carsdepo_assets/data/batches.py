@@ -1,8 +1,10 @@
-"""Batches: the units of work. A manifest in the lake lists each batch's objects before its partition exists.
+"""Closes batches of new files in raw/: the units of work of ingestion.
 
-Other bytes under a key are a new object, the same bytes at another time are not (see object_states).
-Objects under `raw/<kind>/<name>/` with an import record `batches/imports/<name>.json` batch by themselves and carry
-the record's options; everything else batches together, with no options.
+A manifest in the lake lists the objects of each batch before the batch's partition exists. Other bytes under a key are
+a new object, the same bytes at another time are not (see object_states).
+
+Objects under `raw/<kind>/<name>/` with an import record `batches/imports/<name>.json` batch by themselves and carry the
+record's options; all other objects batch together, with no options.
 """
 
 from __future__ import annotations
@@ -32,34 +34,46 @@ from carsdepo_assets.policy import Policy
 __all__ = ["BatchError", "BatchManifest", "BatchObject", "Kind", "list_batches", "manifest_key", "read_manifest"]
 
 LABEL_SUFFIXES = {".txt", ".json", ".manifest"}
-# What may lie beside photographs without being one.
+# Suffixes of files that may lie beside photographs without being one.
 SIDECAR_SUFFIXES = {*LABEL_SUFFIXES, ".csv", ".yaml", ".yml", ".xml", ".cache"}
 _NOT_LABELS = {"classes.txt", "readme.txt"}
 
 
 def is_photograph(key: str) -> bool:
-    """Anything under raw/uploads that is no sidecar; an unknown suffix is for decoding to judge."""
+    """Whether a key under raw/uploads is taken for a photograph: all but sidecars, as decoding decides the rest."""
     return PurePosixPath(key).suffix.lower() not in SIDECAR_SUFFIXES
 
 
 def is_label(key: str) -> bool:
+    """Whether a key under raw/labels is taken for a label file."""
     path = PurePosixPath(key)
     return path.suffix.lower() in LABEL_SUFFIXES and path.name.lower() not in _NOT_LABELS
 
 
 def import_record_key(name: str) -> str:
+    """Where the record of an import is stored: its origin, and what the class ids of its labels mean."""
     return f"batches/imports/{name}.json"
 
 
 def plan_batches(lake: Lake, kind: Kind, policy: Policy, now: datetime, close_all: bool = False) -> list[BatchManifest]:
-    """Closes the batches that are due, oldest files first, and returns the new manifests, already stored.
+    """Closes the batches that are due and stores their manifests.
 
-    A full batch (policy.data.batch_max_images) closes at once; the rest when its newest file is batch_max_age_s old,
-    or with `close_all`. A label waits until its photograph's images are in, at most label_wait_s; not with `close_all`.
+    A full batch (policy.data.batch_max_images) closes at once; the rest closes when its newest file is
+    policy.data.batch_max_age_s old. A label waits until its photograph is in `images`, at most label_wait_s.
+
+    Args:
+        lake: whose raw/ is looked at.
+        kind: uploads or labels.
+        policy: the section `data` is used.
+        now: the present, with a time zone.
+        close_all: closes everything at once, and lets no label wait.
+
+    Returns:
+        The new manifests, those with the oldest files first.
     """
-    found, _ = source_for(lake, f"raw/{kind}/").poll(None)
+    entries, _ = source_for(lake, f"raw/{kind}/").poll(None)
     wanted = is_photograph if kind == "uploads" else is_label
-    objects = [BatchObject(key=o.key, size=o.size, modified_at=o.modified_at) for o in found if wanted(o.key)]
+    objects = [BatchObject(key=o.key, size=o.size, modified_at=o.modified_at) for o in entries if wanted(o.key)]
     with one_writer(lake, f"plan-{kind}"):
         budget = None if close_all else policy.data.recheck_bytes
         fresh = fresh_objects(lake, kind, objects, policy.data.max_bytes, budget, now)
@@ -150,13 +164,13 @@ def _with_photograph(lake: Lake, labels: list[BatchObject], policy: Policy, now:
 
 
 def _settled_stems(lake: Lake) -> set[str]:
-    """Relative paths without suffix of uploads whose fate is known: in images, or never to be."""
-    done = set(lake.read("images", columns=["image_id"])["image_id"].to_pylist())
+    """Relative paths, without suffix, of uploads that are in `images` or will never be."""
+    with_images = set(lake.read("images", columns=["image_id"])["image_id"].to_pylist())
     settled: set[str] = set()
     undecided: list[tuple[str, str]] = []  # (batch, stem): refused, or its batch is under way
     for row in lake.read("uploads", columns=["batch_id", "key", "sha256", "outcome"]).to_pylist():
         stem = str(PurePosixPath(row["key"].removeprefix("raw/uploads/")).with_suffix(""))
-        if row["outcome"] == "quarantined" or row["sha256"] in done:
+        if row["outcome"] == "quarantined" or row["sha256"] in with_images:
             settled.add(stem)
         elif row["outcome"] == "new":
             undecided.append((row["batch_id"], stem))
@@ -167,7 +181,7 @@ def _settled_stems(lake: Lake) -> set[str]:
 def _photograph_came_later(lake: Lake, labels: list[BatchObject], states: ObjectStates) -> list[BatchObject]:
     """Label files (.txt) in quarantine for want of a photograph that is in `images` by now: they get another batch.
 
-    Once only: when a later batch lists the file already, its outcome there is the last word.
+    Once only: when a later batch lists the file already, its outcome there counts.
     """
     rows = lake.read("quarantine", columns=["batch_id", "key", "kind", "reason"]).to_pylist()
     refused: dict[str, str] = {}
@@ -192,9 +206,9 @@ def _photograph_came_later(lake: Lake, labels: list[BatchObject], states: Object
 
 def _oldest_open_upload(lake: Lake) -> datetime | None:
     """When the oldest upload that is in no finished batch was modified."""
-    found, _ = source_for(lake, "raw/uploads/").poll(None)
+    entries, _ = source_for(lake, "raw/uploads/").poll(None)
     states = read_states(lake, "uploads")
     built = set(lake.read("images", columns=["batch_id"])["batch_id"].to_pylist())
     finished = {b for b in list_batches(lake, "uploads") if b in built or lake.committed("images", b)}
-    uploads = (BatchObject(key=o.key, size=o.size, modified_at=o.modified_at) for o in found if is_photograph(o.key))
+    uploads = (BatchObject(key=o.key, size=o.size, modified_at=o.modified_at) for o in entries if is_photograph(o.key))
     return min((o.modified_at for o in uploads if states.batch_of(o) not in finished), default=None)

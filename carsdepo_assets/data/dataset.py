@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from carsdepo_assets.data.grouping import near_duplicates
 from carsdepo_assets.data.splitting import EXCLUDED, assign
@@ -52,18 +53,31 @@ class NoLabelledPhotographs(ValueError):
 
 @dataclass(frozen=True)
 class Dataset:
-    """manifest: rows of MANIFEST sorted by image_id. summary: counts, as stored beside it. new: False when it stood."""
+    """A version of the dataset."""
 
     version: str
+    """16 hexadecimal digits, a digest of the content."""
     manifest: pa.Table
+    """Rows of MANIFEST, sorted by image_id."""
     summary: dict[str, Any]
+    """Counts, as stored beside the manifest."""
     new: bool
+    """Whether this call wrote it; False for a version that existed."""
 
 
 def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
-    """Groups, splits and writes what is labelled and processed; the same input gives the same version, written once.
+    """Builds the dataset of all photographs that are labelled and processed: groups them, splits them, writes it.
 
-    Excluded photographs are in the manifest, with that split. Raises NoLabelledPhotographs.
+    The same input gives the same version, which is written once. Photographs that are excluded from all splits are
+    in the manifest too, with the split `excluded`.
+
+    Args:
+        lake: whose tables are read.
+        policy: the sections `data`, `split` and `class_map` are used.
+        now: the present, with a time zone.
+
+    Raises:
+        NoLabelledPhotographs: no photograph has labels and a processed copy.
     """
     with one_writer(lake, "dataset"):
         # Copies first: a label whose copy or revision comes later is not counted, so the next dataset is due.
@@ -92,8 +106,14 @@ def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
 
 
 def version_of(rows: list[dict[str, Any]], policy: Policy) -> str:
-    """First 16 hex digits of the sha256 of rows (sorted by image_id) and class map; not of Parquet bytes, which carry
-    the writer's version."""
+    """The version of a manifest: 16 hexadecimal digits of the sha256 of its rows and the class map.
+
+    The bytes of the Parquet file are not used, as they depend on the version of the library that wrote them.
+
+    Args:
+        rows: mappings with the columns of MANIFEST, in any order.
+        policy: the class map is used.
+    """
     digest = hashlib.sha256(json.dumps(policy.class_map.model_dump(mode="json"), sort_keys=True).encode())
     for row in sorted(rows, key=lambda r: r["image_id"]):
         digest.update(json.dumps({k: row[k] for k in MANIFEST.names}, sort_keys=True).encode())
@@ -153,8 +173,8 @@ def _splits(lake: Lake, rows: list[dict[str, Any]], policy: Policy, now: datetim
             lambda image: dataset_thumbnails(lake.get(objects[image]), objects[image]),
         )
         fresh = assign(rows, near, standing, policy, now, golden=golden.current(lake) is not None)
-        said = json.dumps([[r["image_id"], r["group_id"], r["split"]] for r in fresh])
-        lake.append("splits", fresh, hashlib.sha256(said.encode()).hexdigest()[:16])
+        content = json.dumps([[r["image_id"], r["group_id"], r["split"]] for r in fresh])
+        lake.append("splits", fresh, hashlib.sha256(content.encode()).hexdigest()[:16])
         standing |= {r["image_id"]: r for r in fresh}
     test = tuple(sorted(i for i, r in standing.items() if r["split"] == "test"))
     if test and golden.current(lake) is None:
@@ -162,8 +182,19 @@ def _splits(lake: Lake, rows: list[dict[str, Any]], policy: Policy, now: datetim
     return {r["image_id"]: {k: standing[r["image_id"]][k] for k in ("split", "group_id", "reason")} for r in rows}
 
 
-def dataset_thumbnails(jpeg: bytes, name: str) -> np.ndarray:
-    """imaging.perceptual's, of a processed image. Raises ValueError with its name when it is damaged."""
+def dataset_thumbnails(jpeg: bytes, name: str) -> NDArray[Any]:
+    """The thumbnail of a processed image by which near-duplicates are verified; see imaging.perceptual.
+
+    Args:
+        jpeg: the image's bytes.
+        name: the image's key, for the error.
+
+    Returns:
+        Grey levels of shape (SIDE, SIDE).
+
+    Raises:
+        ValueError: the image is damaged.
+    """
     import cv2
 
     from carsdepo_assets.imaging import perceptual

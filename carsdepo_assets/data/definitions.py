@@ -3,9 +3,10 @@
 import dagster as dg
 
 from carsdepo_assets.data import assets, jobs, sensors
+from carsdepo_assets.orchestration.catalogue import catalogued_assets
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([assets]),
+    assets=catalogued_assets("data", assets),
     jobs=[jobs.ingest_uploads_job, jobs.ingest_labels_job, jobs.dataset_job, jobs.extend_golden_job],
     sensors=[sensors.new_uploads, sensors.new_labels],
 )

@@ -1,7 +1,7 @@
-"""Great Expectations on one batch's frame: what a batch must be before anything builds on it.
+"""Validates a batch with Great Expectations before anything builds on it.
 
-Rules of severity ERROR block what follows; WARN is shown and goes on. great_expectations is imported inside functions:
-it takes two seconds.
+A broken rule of severity ERROR blocks what follows; one of severity WARN is only shown. great_expectations is imported
+inside functions, as that takes two seconds.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ HOW_TO_GROUP = (
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """`severity` is the gravest of the failed rules (ERROR blocks), "ERROR" where none failed.
-
-    `failing_rows` are the batch's rows that broke a row rule, with a column `rule`; a rule on the whole batch fails
-    without rows. `statistics`: rows, rules, failed, and per failed rule its observed value or number of rows.
-    """
+    """The result of validating a batch."""
 
     passed: bool
     severity: Severity
+    """The gravest severity of the broken rules; ERROR when none is broken."""
     summary: str
+    """One line for a person."""
     failing_rows: pd.DataFrame
+    """The rows that break a rule, with its name in the column `rule`; a rule about the whole batch has no rows."""
     statistics: dict[str, Any] = field(default_factory=dict)
+    """The numbers of rows and rules, and for each broken rule its observed value or number of rows."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,12 @@ class _Rule:
 
 
 def validate_uploads(frame: pd.DataFrame, policy: Policy) -> CheckOutcome:
-    """`frame`: the batch's rows of UPLOADS."""
+    """Validates an upload batch's objects.
+
+    Args:
+        frame: the batch's rows of UPLOADS.
+        policy: the section `data` is used.
+    """
     gxe = expectations()
     refused = frame["outcome"] == "quarantined"
     checked = frame.assign(
@@ -62,7 +67,7 @@ def validate_uploads(frame: pd.DataFrame, policy: Policy) -> CheckOutcome:
         bytes_read=frame["bytes"].mask(refused),
         sha256_read=frame["sha256"].mask(refused, "not read"),
     )
-    rules = [
+    batch_rules = [
         _Rule("each key once", gxe.ExpectColumnValuesToBeUnique(column="key")),
         _Rule(
             "a known outcome",
@@ -76,12 +81,18 @@ def validate_uploads(frame: pd.DataFrame, policy: Policy) -> CheckOutcome:
         ),
     ]
     if len(frame):
-        rules.append(_share_rule(gxe, "quarantined", "share in quarantine", policy.data.max_quarantined_share))
-    return _validate("uploads", checked, rules)
+        batch_rules.append(_share_rule(gxe, "quarantined", "share in quarantine", policy.data.max_quarantined_share))
+    return _validate("uploads", checked, batch_rules)
 
 
 def validate_images(frame: pd.DataFrame, quarantined: int, policy: Policy) -> CheckOutcome:
-    """`frame`: the batch's rows of IMAGES; `quarantined`: how many of its photographs were refused."""
+    """Validates an upload batch's photographs.
+
+    Args:
+        frame: the batch's rows of IMAGES.
+        quarantined: how many of its photographs were refused.
+        policy: the section `data` is used.
+    """
     gxe = expectations()
     data = policy.data
     outcomes = pd.DataFrame({"quarantined": [0.0] * len(frame) + [1.0] * quarantined})
@@ -89,7 +100,7 @@ def validate_images(frame: pd.DataFrame, quarantined: int, policy: Policy) -> Ch
         pixels=frame["width"].astype(float) * frame["height"].astype(float),
         black=(frame["luma_p95"].astype(float) <= BLACK_LUMA).astype(float),
     )
-    rules = [
+    batch_rules = [
         _Rule("image ids are unique", gxe.ExpectColumnValuesToBeUnique(column="image_id")),
         _Rule("image ids exist", gxe.ExpectColumnValuesToNotBeNull(column="image_id")),
         _Rule("image ids are 64 hex digits", gxe.ExpectColumnValuesToMatchRegex(column="image_id", regex=SHA256)),
@@ -113,18 +124,24 @@ def validate_images(frame: pd.DataFrame, quarantined: int, policy: Policy) -> Ch
         ),
     ]
     if len(frame):
-        rules.append(_share_rule(gxe, "black", "share of black photographs", data.max_black_share))
+        batch_rules.append(_share_rule(gxe, "black", "share of black photographs", data.max_black_share))
     share = [_share_rule(gxe, "quarantined", "share in quarantine", data.max_quarantined_share)]
     return _merged(
-        "images", _run("images", checked, rules), _run("outcomes", outcomes, share if len(outcomes) else []), len(frame)
+        "images",
+        _run("images", checked, batch_rules),
+        _run("outcomes", outcomes, share if len(outcomes) else []),
+        len(frame),
     )
 
 
 def validate_groups(frame: pd.DataFrame) -> CheckOutcome:
-    """Whether enough photographs say which car they show. `frame`: the batch's rows of IMAGES.
+    """Warns when too few photographs of a batch have a group or a listing, which name the car that they show.
 
-    A photograph without group and listing is sound, and counts as a car of its own: several photographs of one car may
-    then stand on both sides of a split. The failing rows are those photographs.
+    A photograph without both counts as a car of its own, so that photographs of one car may be on both sides of a
+    split. The failing rows are these photographs.
+
+    Args:
+        frame: the batch's rows of IMAGES.
     """
     if not len(frame):
         return _validate("groups", frame, [])
@@ -141,13 +158,16 @@ def validate_groups(frame: pd.DataFrame) -> CheckOutcome:
 
 
 def validate_labels(frame: pd.DataFrame, policy: Policy, images: pd.DataFrame | None = None) -> CheckOutcome:
-    """`frame`: the batch's rows of ANNOTATIONS; `images`: image_id, width, height of their photographs.
+    """Validates a label batch's revisions and their boxes.
 
-    Without `images` the right and lower edges are not checked.
+    Args:
+        frame: the batch's rows of ANNOTATIONS.
+        policy: the class map is used.
+        images: image_id, width and height of the photographs; without it the right and lower edges are not checked.
     """
     gxe = expectations()
     boxes = _box_rows(frame, images)
-    rules = [
+    batch_rules = [
         _Rule("revision ids exist", gxe.ExpectColumnValuesToNotBeNull(column="revision_id")),
         _Rule("image ids are 64 hex digits", gxe.ExpectColumnValuesToMatchRegex(column="image_id", regex=SHA256)),
     ]
@@ -169,7 +189,7 @@ def validate_labels(frame: pd.DataFrame, policy: Policy, images: pd.DataFrame | 
             for name in ("x1", "y1", "room_right", "room_below")
         ),
     ]
-    return _merged("labels", _run("labels", frame, rules), _run("boxes", boxes, box_rules), len(frame))
+    return _merged("labels", _run("labels", frame, batch_rules), _run("boxes", boxes, box_rules), len(frame))
 
 
 def _box_rows(frame: pd.DataFrame, images: pd.DataFrame | None) -> pd.DataFrame:
@@ -218,22 +238,22 @@ def _share_rule(gxe: Any, column: str, name: str, limit: float) -> _Rule:
 
 @dataclass(frozen=True)
 class _Run:
-    rules: int
+    rule_count: int
     failed: dict[str, Any]  # rule -> observed value, or number of rows
     severities: frozenset[Severity]
     rows: pd.DataFrame
 
 
-def _run(name: str, frame: pd.DataFrame, rules: Sequence[_Rule]) -> _Run:
+def _run(name: str, frame: pd.DataFrame, batch_rules: Sequence[_Rule]) -> _Run:
     """Raises RuntimeError where a rule could not be computed: not computed is not passed."""
-    if not rules:
+    if not batch_rules:
         return _Run(0, {}, frozenset(), pd.DataFrame())
     frame = frame.reset_index(drop=True)
     failed: dict[str, Any] = {}
     severities: set[Severity] = set()
     rows: list[pd.DataFrame] = []
-    for position, result in broken_rules(name, frame, [(rule.name, rule.expectation) for rule in rules]):
-        rule = rules[position]
+    for position, result in broken_rules(name, frame, [(rule.name, rule.expectation) for rule in batch_rules]):
+        rule = batch_rules[position]
         severities.add(rule.severity)
         index = result.get("unexpected_index_list")
         if index is None:
@@ -241,12 +261,12 @@ def _run(name: str, frame: pd.DataFrame, rules: Sequence[_Rule]) -> _Run:
         else:
             failed[rule.name] = max(len(index), failed.get(rule.name, 0))
             rows.append(frame.loc[sorted(index)].assign(rule=rule.name))
-    found = pd.concat(rows, ignore_index=True) if rows else frame.iloc[:0].assign(rule=pd.Series(dtype=str))
-    return _Run(len(rules), failed, frozenset(severities), found)
+    failing_rows = pd.concat(rows, ignore_index=True) if rows else frame.iloc[:0].assign(rule=pd.Series(dtype=str))
+    return _Run(len(batch_rules), failed, frozenset(severities), failing_rows)
 
 
-def _validate(name: str, frame: pd.DataFrame, rules: Sequence[_Rule]) -> CheckOutcome:
-    return _merged(name, _run(name, frame, rules), _Run(0, {}, frozenset(), pd.DataFrame()), len(frame))
+def _validate(name: str, frame: pd.DataFrame, batch_rules: Sequence[_Rule]) -> CheckOutcome:
+    return _merged(name, _run(name, frame, batch_rules), _Run(0, {}, frozenset(), pd.DataFrame()), len(frame))
 
 
 def _merged(name: str, first: _Run, second: _Run, rows: int) -> CheckOutcome:
@@ -255,14 +275,15 @@ def _merged(name: str, first: _Run, second: _Run, rows: int) -> CheckOutcome:
         for rule, v in {**first.failed, **second.failed}.items()
     }
     severities = first.severities | second.severities
-    rules = first.rules + second.rules
+    rule_count = first.rule_count + second.rule_count
     parts = [part for part in (first.rows, second.rows) if len(part)]
     # Boxes' rows and revisions' rows have different columns: an empty cell says that the column is the other's.
     failing = pd.concat(parts, ignore_index=True) if parts else first.rows
-    said = "; ".join(
+    broken = "; ".join(
         f"{rule} ({value:.1%} found)" if isinstance(value, float) else f"{rule} ({value} rows)"
         for rule, value in failed.items()
     )
-    summary = f"{name}: {rows} rows, {rules} rules, all hold" if not failed else f"{name}: {rows} rows, broken: {said}"
+    outcome = f"broken: {broken}" if failed else f"{rule_count} rules, all hold"
+    summary = f"{name}: {rows} rows, {outcome}"
     severity: Severity = "WARN" if severities == {"WARN"} else "ERROR"
-    return CheckOutcome(not failed, severity, summary, failing, {"rows": rows, "rules": rules, "failed": failed})
+    return CheckOutcome(not failed, severity, summary, failing, {"rows": rows, "rules": rule_count, "failed": failed})

@@ -1,4 +1,4 @@
-"""The golden set grows: by labelled photographs of its own side that came after it was closed."""
+"""Extends the golden test set by labelled photographs that were held out for testing since it was closed."""
 
 from __future__ import annotations
 
@@ -17,29 +17,45 @@ class NothingToAdd(ValueError):
 
 
 def extend(lake: Lake, actor: str, reason: str, now: datetime) -> Golden:
-    """Version N+1: the current photographs and those of the newest dataset's test pool. No split changes.
+    """Writes the next version of the golden set: its photographs and those of the newest dataset's test pool.
 
-    The pool holds what was hashed to the golden set's side of the wall since it was closed, so nothing in it was ever
-    trained or tuned on, by the model in production or any other. Raises NothingToAdd, ValueError without a reason or
-    an actor.
+    No split changes. The pool holds the photographs that were assigned to testing since the golden set was closed, so
+    that no model was ever trained or tuned on any of them.
+
+    Args:
+        lake: whose golden set is extended.
+        actor: who decides it.
+        reason: why it grows now; it is stored.
+        now: the present, with a time zone.
+
+    Returns:
+        The new version.
+
+    Raises:
+        NothingToAdd: there is no golden set yet, or the pool holds nothing new.
+        ValueError: the actor or the reason is empty.
     """
     if not reason.strip() or not actor.strip():
         raise ValueError("A golden set is extended by someone, for a reason: give both.")
     with one_writer(lake, "golden"):
         current, added = additions(lake)
-        made = Golden(
+        extended = Golden(
             current.version + 1,
             tuple(sorted({*current.images, *added})),
             actor.strip(),
             reason.strip(),
             now.isoformat(),
         )
-        golden.write(lake, made)
-    return made
+        golden.write(lake, extended)
+    return extended
 
 
 def additions(lake: Lake) -> tuple[Golden, set[str]]:
-    """The current version, and the photographs that would join it. Raises NothingToAdd where either is missing."""
+    """The current golden set, and the ids of the photographs that an extension would add.
+
+    Raises:
+        NothingToAdd: there is no golden set yet, or nothing would be added.
+    """
     current, version = golden.current(lake), latest(lake)
     if current is None or version is None:
         raise NothingToAdd(

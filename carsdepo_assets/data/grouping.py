@@ -1,4 +1,4 @@
-"""Which photographs belong together: of one car, one listing, or nearly the same picture."""
+"""Which photographs belong together: those of one car or listing, and those that are nearly the same picture."""
 
 from __future__ import annotations
 
@@ -8,85 +8,94 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import DisjointSet
 
 from carsdepo_assets.imaging.perceptual import MIN_CORRELATION, correlation
 
-_SAME_HASH = 64  # photographs of one hash that others are compared with: plain pictures share a hash by the thousand
+_SAME_HASH = 64  # photographs of one hash that others are compared with: thousands of plain pictures share a hash
 _BLOCK = 1024
 
 
-class DisjointSets:
-    """Union by size, path halving."""
+def join_within(sets: DisjointSet, a: str, b: str, max_size: int) -> bool:
+    """Joins the sets of two ids unless the joint set would have more than `max_size` members.
 
-    def __init__(self, items: Collection[str]) -> None:
-        self._parent = {i: i for i in items}
-        self._size = dict.fromkeys(items, 1)
-
-    def find(self, item: str) -> str:
-        while self._parent[item] != item:
-            self._parent[item] = self._parent[self._parent[item]]
-            item = self._parent[item]
-        return item
-
-    def join(self, a: str, b: str, limit: int | None = None) -> bool:
-        """False when the joint set would be larger than `limit`, and nothing was joined."""
-        a, b = self.find(a), self.find(b)
-        if a == b:
-            return True
-        if limit is not None and self._size[a] + self._size[b] > limit:
-            return False
-        if (self._size[a], b) < (self._size[b], a):
-            a, b = b, a
-        self._parent[b] = a
-        self._size[a] += self._size[b]
+    Returns:
+        Whether the two are in one set now.
+    """
+    if sets.connected(a, b):
         return True
+    if sets.subset_size(a) + sets.subset_size(b) > max_size:
+        return False
+    sets.merge(a, b)
+    return True
 
-    def sets(self) -> list[list[str]]:
-        """The members of each set, sorted; the sets in the order of their smallest member."""
-        members: dict[str, list[str]] = defaultdict(list)
-        for item in sorted(self._parent):
-            members[self.find(item)].append(item)
-        return list(members.values())
+
+def sorted_sets(sets: DisjointSet) -> list[list[str]]:
+    """The members of each set, sorted; the sets in the order of their smallest member."""
+    return sorted(sorted(members) for members in sets.subsets())
 
 
 def cars(images: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Image ids that share a group hint or a listing, sorted. images: rows with image_id, group_hint, listing.
+    """Groups photographs by car: those that share a group hint or a listing, directly or through others.
 
-    A hint names the same car wherever it stands: to take two cars for one costs some variety, the opposite leaks.
+    A hint names the same car in every folder. Taking two cars for one costs some variety; taking one car for two
+    would let its photographs leak between splits.
+
+    Args:
+        images: rows with image_id, group_hint and listing; the latter two may be None or empty.
+
+    Returns:
+        The sorted image ids of each car, in the order of the smallest id.
     """
-    sets = DisjointSets([row["image_id"] for row in images])
+    sets = DisjointSet(row["image_id"] for row in images)
     first: dict[tuple[str, str], str] = {}
     for row in images:
         for kind in ("group_hint", "listing"):
             if row[kind]:
-                sets.join(first.setdefault((kind, row[kind]), row["image_id"]), row["image_id"])
-    return sets.sets()
+                sets.merge(first.setdefault((kind, row[kind]), row["image_id"]), row["image_id"])
+    return sorted_sets(sets)
 
 
 def near_duplicates(
-    hashes: Mapping[str, str], fresh: Collection[str], bits: int, thumbnail: Callable[[str], np.ndarray]
+    hashes: Mapping[str, str], fresh: Collection[str], bits: int, thumbnail: Callable[[str], NDArray[Any]]
 ) -> list[tuple[str, str]]:
-    """Sorted pairs of ids, one at least of `fresh`, whose hashes are near and whose thumbnails correlate.
+    """Finds photographs that are nearly the same picture: their hashes are near and their thumbnails correlate.
 
-    hashes: id -> 16 hex digits. thumbnail(id): see imaging.perceptual, asked once an id and only for near hashes.
+    Args:
+        hashes: perceptual hash (16 hexadecimal digits) by image id.
+        fresh: ids of new photographs; a pair has at least one of them.
+        bits: near hashes differ in at most so many of 64 bits.
+        thumbnail: the grey thumbnail of an id (see imaging.perceptual); called once an id, for near hashes only.
+
+    Returns:
+        Sorted pairs of ids.
     """
-    seen: dict[str, np.ndarray] = {}
-    found = []
+    seen: dict[str, NDArray[Any]] = {}
+    pairs = []
     for a, b in near_pairs(hashes, fresh, bits):
         for i in (a, b):
             if i not in seen:
                 seen[i] = thumbnail(i)
         if correlation(seen[a], seen[b]) >= MIN_CORRELATION:
-            found.append((a, b))
-    return found
+            pairs.append((a, b))
+    return pairs
 
 
 def near_pairs(hashes: Mapping[str, str], fresh: Collection[str], bits: int) -> Iterator[tuple[str, str]]:
-    """Pairs of ids, one at least of `fresh`, whose 64-bit hashes differ in at most `bits` bits; each once, sorted.
+    """Finds pairs of near hashes without comparing all with all.
 
-    Pigeonhole: cut into bits + 1 chunks, two such hashes agree in at least one, so only those that share a chunk are
-    compared (Manku, Jain & Das Sarma 2007, section 3). Of photographs with one and the same hash, each meets the first
-    64 only (those not fresh first): the rest is linked through these.
+    By the pigeonhole principle: cut into bits + 1 chunks, two such hashes agree in at least one, so only those that
+    share a chunk are compared (Manku, Jain & Das Sarma 2007, section 3). Of photographs with one and the same hash,
+    each is compared with the first 64 only (those not fresh first): the rest is linked through these.
+
+    Args:
+        hashes: 64-bit hash as 16 hexadecimal digits, by id.
+        fresh: ids of new photographs; a pair has at least one of them.
+        bits: near hashes differ in at most so many bits.
+
+    Returns:
+        The pairs (a, b) with a < b, sorted, each once.
     """
     fresh = set(fresh)
     members: dict[int, list[str]] = defaultdict(list)
@@ -96,20 +105,20 @@ def near_pairs(hashes: Mapping[str, str], fresh: Collection[str], bits: int) -> 
     new = np.array([any(i in fresh for i in members[int(v)]) for v in values], dtype=bool)
     pairs: set[tuple[str, str]] = set()
 
-    def meet(left: Sequence[str], right: Sequence[str]) -> None:
+    def add_pairs(left: Sequence[str], right: Sequence[str]) -> None:
         pairs.update((min(a, b), max(a, b)) for a in left for b in right if a != b and (a in fresh or b in fresh))
 
     for u, v in _near_values(values, new, bits):
-        meet(members[u], members[v][:_SAME_HASH])
-        meet(members[v][_SAME_HASH:], members[u][:_SAME_HASH])
+        add_pairs(members[u], members[v][:_SAME_HASH])
+        add_pairs(members[v][_SAME_HASH:], members[u][:_SAME_HASH])
     yield from sorted(pairs)
 
 
-def _near_values(values: np.ndarray, new: np.ndarray, bits: int) -> set[tuple[int, int]]:
+def _near_values(values: NDArray[np.uint64], new: NDArray[np.bool_], bits: int) -> set[tuple[int, int]]:
     """Pairs (u <= v) of the sorted distinct values, one at least `new`, at most `bits` apart; (u, u) for new ones."""
-    found = {(int(v), int(v)) for v in values[new]}
-    if not found:
-        return found
+    pairs = {(int(v), int(v)) for v in values[new]}
+    if not pairs:
+        return pairs
     edges = np.linspace(0, 64, bits + 2).astype(int).tolist()
     for low, high in pairwise(edges):
         chunks = (values >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
@@ -125,5 +134,5 @@ def _near_values(values: np.ndarray, new: np.ndarray, bits: int) -> set[tuple[in
                 near = np.bitwise_count(left[:, None] ^ values[bucket][None, :]) <= bits
                 for row, column in zip(*np.nonzero(near), strict=True):
                     u, v = int(left[row]), int(values[bucket[column]])
-                    found.add((min(u, v), max(u, v)))
-    return found
+                    pairs.add((min(u, v), max(u, v)))
+    return pairs

@@ -1,4 +1,4 @@
-"""A user's folder of photographs and labels into the lake's raw/, whole, once, and resumable."""
+"""Imports a user's folder of photographs and labels into the lake's raw/: whole, once, and resumably."""
 
 from __future__ import annotations
 
@@ -31,23 +31,25 @@ class ImportRefused(ValueError):
 
 @dataclass(frozen=True)
 class ImportResult:
-    """upload_batches: ids of every batch that holds this import's photographs, this call's and earlier ones'.
-
-    class_ids: the folder's class id, as text -> ours.
-    """
+    """What an import has copied."""
 
     name: str
     upload_batches: list[str]
+    """Ids of every batch that holds photographs of this import, those of earlier calls too."""
     photographs: int
     labels: int
+    """The number of label files."""
     copied: int
     reused: int
+    """The number of files whose bytes were in raw/ already."""
     class_ids: Mapping[str, int] = field(default_factory=dict)
+    """Our class id by the folder's class id, as text."""
 
     @property
     def summary(self) -> str:
+        """One line for a person: what was imported, and how much of it was there already."""
         what = f"{self.photographs} photographs, {self.labels} label files"
-        return f"{what} into raw/*/{self.name}: {self.copied} copied, {self.reused} stood already"
+        return f"{what} into raw/*/{self.name}: {self.copied} copied, {self.reused} were there already"
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,24 @@ def import_folder(
     name: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportResult:
-    """Copies images/ (or a flat folder), labels/ and manifest.csv, and closes the upload batches.
+    """Copies a folder's images/ (or its own files), labels/ and manifest.csv into raw/, and closes the upload batches.
 
-    `mapping`: the folder's class name or id -> ours. `origin`: kept with the labels, default the format. `name`: the
-    folder below raw/uploads and raw/labels, default the folder's own. A file whose bytes stand already is left alone;
-    a changed label or manifest.csv replaces its forerunner, a changed photograph is refused. progress: called with the
-    files copied and all that are to be.
-    Raises ImportRefused before anything is copied.
+    A file whose bytes are in raw/ already is left alone. A changed label file or manifest.csv replaces the one imported
+    before; a changed photograph is refused.
+
+    Args:
+        lake: where to import to.
+        folder: the user's folder.
+        format: yolo or coco.
+        mapping: our class name by the folder's class name or id.
+        policy: the class map and the section `data` are used.
+        now: the present, with a time zone.
+        origin: stored with the labels; by default the format.
+        name: of the import, and of its folders below raw/uploads and raw/labels; by default the folder's own.
+        progress: called with the number of files copied and of all that are to be copied.
+
+    Raises:
+        ImportRefused: the folder cannot be imported as it is; nothing was copied.
     """
     if format not in ("yolo", "coco"):
         raise ImportRefused(f"format {format!r} is not known: yolo or coco.")
@@ -201,20 +214,20 @@ def _class_ids(
     if wrong:
         raise ImportRefused(f"--map leads to {', '.join(wrong)}, and the classes are {', '.join(ours)}.")
     names, used = _coco_classes(contents) if format == "coco" else _yolo_classes(folder, contents, policy)
-    found: dict[str, int] = {}
+    class_ids: dict[str, int] = {}
     unknown: list[str] = []
     for source in sorted({*names, *used}):
         name = names.get(source, source)
         target = mapping.get(name, mapping.get(source, name))
         if target in ours:
-            found[source] = ours[target]
+            class_ids[source] = ours[target]
         elif source in used:
             unknown.append(f"{name} ({used[source]} boxes)")
     if unknown:
         raise ImportRefused(
             f"{folder}: unknown classes: {', '.join(unknown)}. Ours are {', '.join(ours)}; give --map OLD=NEW for each."
         )
-    return found
+    return class_ids
 
 
 def _yolo_classes(folder: Path, contents: _Contents, policy: Policy) -> tuple[dict[str, str], Counter[str]]:
@@ -235,10 +248,10 @@ def _names(folder: Path) -> dict[str, str]:
         if not path.is_file():
             continue
         try:
-            said = yaml.safe_load(path.read_text("utf-8"))
+            document = yaml.safe_load(path.read_text("utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ImportRefused(f"{path}: not YAML: {error}") from error
-        names = said.get("names") if isinstance(said, dict) else None
+        names = document.get("names") if isinstance(document, dict) else None
         if isinstance(names, dict):
             return {str(i): str(name) for i, name in names.items()}
         if isinstance(names, list):
@@ -259,10 +272,11 @@ def _is_coco(path: Path) -> bool:
 
 def _document(path: Path) -> dict[str, Any] | None:
     try:
-        said = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
     except ValueError:
         return None
-    return said if isinstance(said, dict) and {"images", "annotations", "categories"} <= said.keys() else None
+    is_coco = isinstance(document, dict) and {"images", "annotations", "categories"} <= document.keys()
+    return document if is_coco else None
 
 
 def _coco_classes(contents: _Contents) -> tuple[dict[str, str], Counter[str]]:

@@ -1,7 +1,7 @@
-"""From an upload batch to photographs: what each object is, what it shows, and its processed copy.
+"""Ingests an upload batch in three steps: outcome of each object, rows of `images`, processed copies.
 
-Every step can be killed anywhere and run again. Bytes are written under names that say what they hold, then the
-quarantine's rows, then the step's own rows in one commit per batch: that commit is what "done" means.
+Every step can be killed anywhere and run again. Bytes are written under names that follow from their content, then the
+quarantine's rows, then the step's own rows in one commit per batch; with that commit the step has been done.
 """
 
 from __future__ import annotations
@@ -33,41 +33,47 @@ _WRITERS = 4  # threads that wait for the disk while others decode
 
 @dataclass(frozen=True)
 class UploadsResult:
-    """rows: the batch's rows of UPLOADS, one an object, in the manifest's order of keys."""
+    """What became of the objects of an upload batch."""
 
     batch_id: str
     rows: pa.Table
+    """The batch's rows of UPLOADS, one for each object, in the order of keys."""
 
     def count(self, outcome: str) -> int:
+        """The number of objects with an outcome: new, duplicate or quarantined."""
         return int(pc.sum(pc.equal(self.rows["outcome"], outcome)).as_py() or 0)
 
 
 @dataclass(frozen=True)
 class ImagesResult:
-    """rows: the batch's rows of IMAGES. quarantined: all its rows of QUARANTINE, those of the uploads step too."""
+    """The photographs of an upload batch."""
 
     batch_id: str
     rows: pa.Table
+    """The batch's rows of IMAGES."""
     quarantined: pa.Table
+    """All rows of QUARANTINE of the batch, those of the uploads step too."""
 
 
 @dataclass(frozen=True)
 class ProcessedResult:
-    """rows: the batch's rows of PROCESSED."""
+    """The processed copies of an upload batch's photographs."""
 
     batch_id: str
     rows: pa.Table
+    """The batch's rows of PROCESSED."""
 
 
 def object_key(image_id: str) -> str:
-    """Where the processed copy of a photograph lies."""
+    """The key of a photograph's processed copy."""
     return f"objects/{image_id[:2]}/{image_id}.jpg"
 
 
 def ingest_uploads(lake: Lake, batch_id: str, policy: Policy, now: datetime | None = None) -> UploadsResult:
-    """Says of each of the batch's objects: new, duplicate (same bytes as another), or quarantined (cannot be read).
+    """Records for each object of a batch whether it is new, a duplicate (same bytes), or quarantined (unreadable).
 
-    Raises BatchError for an unknown batch.
+    Raises:
+        BatchError: the batch is unknown.
     """
     manifest = read_manifest(lake, "uploads", batch_id)
     if not lake.committed("uploads", batch_id):
@@ -94,9 +100,17 @@ def build_images(
     progress: Callable[[int, int], None] | None = None,
     now: datetime | None = None,
 ) -> ImagesResult:
-    """Decodes and measures the batch's new photographs and stores their processed copies.
+    """Decodes and measures the new photographs of a batch, and stores their processed copies.
 
-    `progress(done, total)` is called after each photograph. Raises BatchError when the uploads step has not run.
+    Args:
+        lake: where the batch and its photographs are.
+        batch_id: the batch.
+        policy: the section `data` is used.
+        progress: called after each photograph with the number processed and the number of all.
+        now: the time that is stored with new rows; by default the present.
+
+    Raises:
+        BatchError: the uploads step of the batch has not run.
     """
     if not lake.committed("uploads", batch_id):
         read_manifest(lake, "uploads", batch_id)
@@ -107,15 +121,16 @@ def build_images(
         rows, refused = _photographs(lake, batch_id, uploads, policy, progress, at)
         lake.append("quarantine", refused, batch_id)
         with one_writer(lake, "images"):
-            known = set(lake.read("images", columns=["image_id"])["image_id"].to_pylist())
-            lake.append("images", [row for row in rows if row["image_id"] not in known], batch_id)
+            stored = set(lake.read("images", columns=["image_id"])["image_id"].to_pylist())
+            lake.append("images", [row for row in rows if row["image_id"] not in stored], batch_id)
     return ImagesResult(batch_id, _of_batch(lake, "images", batch_id), _of_batch(lake, "quarantine", batch_id))
 
 
 def build_processed(lake: Lake, batch_id: str, policy: Policy) -> ProcessedResult:
-    """Lists the processed copies of the batch's photographs; one that is gone or damaged is made again.
+    """Lists the processed copies of a batch's photographs; a copy that is missing or damaged is created again.
 
-    Raises BatchError when the images step has not run, or when a copy is gone and its original too.
+    Raises:
+        BatchError: the images step of the batch has not run, or a copy is missing and its original too.
     """
     if not lake.committed("images", batch_id):
         read_manifest(lake, "uploads", batch_id)
@@ -175,7 +190,7 @@ def _known_bytes(lake: Lake) -> dict[str, str]:
     What decoding refused is not known: the same bytes uploaded again are tried again and get their own reason.
     """
     images = lake.read("images", columns=["image_id", "key"])
-    known = dict(zip(images["image_id"].to_pylist(), images["key"].to_pylist(), strict=True))
+    first_keys = dict(zip(images["image_id"].to_pylist(), images["key"].to_pylist(), strict=True))
     uploads = lake.read("uploads", columns=["batch_id", "key", "sha256", "outcome"])
     uploads = uploads.filter(
         pc.and_(
@@ -187,8 +202,8 @@ def _known_bytes(lake: Lake) -> dict[str, str]:
     under_way = {b for b in uploads["batch_id"].unique().to_pylist() if not lake.committed("images", b)}
     for row in uploads.to_pylist():
         if row["batch_id"] in under_way:
-            known.setdefault(row["sha256"], row["key"])
-    return known
+            first_keys.setdefault(row["sha256"], row["key"])
+    return first_keys
 
 
 def _photographs(
@@ -232,15 +247,16 @@ def _photographs(
     metadata = MetadataReader(lake)
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="objects") as pool:
         writes: deque[Future[None]] = deque()
-        for made in process_many(files(), policy.data, threads=_cores()):
+        for processed in process_many(files(), policy.data, threads=_cores()):
             upload = asked.popleft()
-            if isinstance(made, BadImage):
-                refused.append(_refusal(batch_id, upload["key"], made.reason, made.detail, upload["sha256"], at))
+            if isinstance(processed, BadImage):
+                reason, detail = processed.reason, processed.detail
+                refused.append(_refusal(batch_id, upload["key"], reason, detail, upload["sha256"], at))
             else:
-                writes.append(pool.submit(lake.put, object_key(made.sha256), made.jpeg))
+                writes.append(pool.submit(lake.put, object_key(processed.sha256), processed.jpeg))
                 if len(writes) >= 4 * _WRITERS:  # bounds memory, and a full disk is noticed soon
                     writes.popleft().result()
-                rows.append(_image_row(batch_id, upload, made, metadata, at))
+                rows.append(_image_row(batch_id, upload, processed, metadata, at))
             if progress is not None:
                 progress(len(rows) + len(refused), len(uploads))
         for write in writes:
@@ -248,12 +264,12 @@ def _photographs(
     return rows, refused
 
 
-def _image_row(batch_id: str, upload: Row, made: Processed, metadata: MetadataReader, at: datetime) -> Row:
-    facts = made.facts
-    known = metadata.read(upload["key"], {"captured_at": facts.captured_at, "camera": facts.camera})
-    notes = "; ".join(note for note in (facts.notes, *known.problems) if note)
+def _image_row(batch_id: str, upload: Row, processed: Processed, metadata: MetadataReader, at: datetime) -> Row:
+    facts = processed.facts
+    vehicle = metadata.read(upload["key"], {"captured_at": facts.captured_at, "camera": facts.camera})
+    notes = "; ".join(note for note in (facts.notes, *vehicle.problems) if note)
     return {
-        "image_id": made.sha256,
+        "image_id": processed.sha256,
         "batch_id": batch_id,
         "key": upload["key"],
         "bytes": upload["bytes"],
@@ -262,9 +278,9 @@ def _image_row(batch_id: str, upload: Row, made: Processed, metadata: MetadataRe
         "height": facts.height,
         "orientation": facts.orientation,
         "notes": notes,
-        **made.features,
-        "phash": made.phash,
-        **known.values,
+        **processed.features,
+        "phash": processed.phash,
+        **vehicle.values,
         "ingested_at": at,
     }
 

@@ -13,16 +13,16 @@ ingest_uploads_job = dg.define_asset_job(
     "ingest_uploads",
     selection=["uploads", "images", "processed_images"],
     tags=RETRY_TAGS,
-    description="One upload batch: manifest, distinct photographs, processed images.",
+    description="Ingests one upload batch: outcomes of its objects, distinct photographs, processed copies.",
 )
 ingest_labels_job = dg.define_asset_job(
     "ingest_labels",
     selection=["labels"],
     tags=RETRY_TAGS,
-    description="One label batch: annotation revisions.",
+    description="Ingests one label batch: its files become annotation revisions.",
 )
 dataset_job = dg.define_asset_job(
-    "build_dataset", selection=["dataset"], description="The newest manifest alone: what a training would see now."
+    "build_dataset", selection=["dataset"], description="Builds the dataset alone, as a training would see it now."
 )
 
 
@@ -35,37 +35,39 @@ class ExtendGolden(dg.Config):
 
 @dg.op(description="Adds the newest dataset's test pool to the golden set, as a new version.", out=dg.Out(int))
 def extend_golden_set(context: dg.OpExecutionContext, config: ExtendGolden, lake: LakeResource) -> int:
-    """The new version. Evaluations, promotions and comparisons from now on are on it."""
+    """Extends the golden set and returns the new version, on which models are evaluated from now on."""
     from carsdepo_assets.data.golden_extension import extend
     from carsdepo_assets.lake import golden
     from carsdepo_assets.registry.ledger import person
 
-    opened = lake.open()
+    opened_lake = lake.open()
     try:
-        made = extend(opened, config.actor or person(), config.reason, datetime.now(UTC))
+        extended = extend(opened_lake, config.actor or person(), config.reason, datetime.now(UTC))
     except ValueError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    before = golden.read(opened, made.version - 1)
+    before = golden.read(opened_lake, extended.version - 1)
+    added = len(extended.images) - len(before.images)
     context.add_output_metadata(
         {
-            "version": made.version,
-            "photographs": len(made.images),
-            "added": len(made.images) - len(before.images),
-            "by": made.added_by,
-            "reason": made.reason,
+            "version": extended.version,
+            "photographs": len(extended.images),
+            "added": added,
+            "by": extended.added_by,
+            "reason": extended.reason,
         }
     )
     context.log.info(
-        f"Golden set {made.version}: {len(made.images)} photographs, {len(made.images) - len(before.images)} new. "
+        f"Golden set {extended.version}: {len(extended.images)} photographs, {added} new. "
         "Materialize `evaluation` for figures on it."
     )
-    return made.version
+    return extended.version
 
 
 @dg.job(
     name="extend_golden",
     config=example("extend_golden_set"),
-    description="Extends the golden test set by what was held out since; splits never change.",
+    description="Extends the golden test set by the labelled photographs that were held out since. No split changes.",
 )
 def extend_golden_job() -> None:
+    """The job that a person starts with a reason."""
     extend_golden_set()

@@ -1,7 +1,7 @@
-"""From a label batch to annotation revisions: append-only, the latest of a photograph counts.
+"""Ingests a label batch: label files become annotation revisions, of which the latest of a photograph counts.
 
-A file with one bad line goes to quarantine whole: half of a photograph's damage would train the detector to overlook
-the other half. The rest of the batch goes on.
+A file with one bad line goes to quarantine as a whole, since half of a photograph's damage would train the detector to
+overlook the other half. The other files of the batch are ingested.
 """
 
 from __future__ import annotations
@@ -27,27 +27,30 @@ from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
 
 Row = dict[str, Any]
-PROBLEMS_A_FILE = 20  # rows in quarantine; how many more there are is said in the last
+PROBLEMS_A_FILE = 20  # rows in quarantine at most; the last one tells how many more there are
 
 
 @dataclass(frozen=True)
 class LabelsResult:
-    """rows: the batch's rows of ANNOTATIONS. quarantined: its rows of QUARANTINE. notes: label key -> what reading did.
-
-    A photograph whose boxes are the same again has no row.
-    """
+    """What became of the files of a label batch."""
 
     batch_id: str
     rows: pa.Table
+    """The batch's rows of ANNOTATIONS; a photograph whose boxes are unchanged has none."""
     quarantined: pa.Table
+    """The batch's rows of QUARANTINE."""
     notes: dict[str, list[str]] = field(default_factory=dict)
+    """By key of a label file: what was corrected while reading it, such as clipped boxes."""
 
 
 def ingest_labels(lake: Lake, batch_id: str, policy: Policy, now: datetime) -> LabelsResult:
-    """Appends the batch's revisions and quarantine rows, once; again, gives the same result.
+    """Appends the revisions and quarantine rows of a batch, once; a repeated call gives the same result.
 
-    A label whose photograph is not in `images` goes to quarantine (`no_photograph`): batches of dropped labels close
-    only when their photographs are in or policy.data.label_wait_s has passed. Raises BatchError for an unknown batch.
+    A label whose photograph is not in `images` goes to quarantine (`no_photograph`), as batches of dropped labels
+    close only when their photographs are ingested or policy.data.label_wait_s has passed.
+
+    Raises:
+        BatchError: the batch is unknown.
     """
     manifest = read_manifest(lake, "labels", batch_id)
     with one_writer(lake, "labels"):  # sequence numbers and "unchanged" are decided against what is in the table
@@ -68,14 +71,18 @@ def ingest_labels(lake: Lake, batch_id: str, policy: Policy, now: datetime) -> L
 
 
 def notes_key(batch_id: str) -> str:
-    """What reading a batch's labels had to do (clipped boxes, repeated ones, polygons), where it had to do anything."""
+    """Where the notes about corrections of a batch's labels are stored (clipped or repeated boxes, polygons)."""
     return f"batches/label_notes/{batch_id}.json"
 
 
 def revision_id(image_id: str, boxes: list[Row], class_map_version: int, origin: str) -> str:
-    """16 hex digits naming what was said of which photograph by which kind of source, whatever the boxes' order."""
-    said = json.dumps([image_id, sorted(tuple(b.values()) for b in boxes), class_map_version, origin])
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    """The id of a revision: the same photograph, boxes (in any order), class map and origin give the same id.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    content = json.dumps([image_id, sorted(tuple(b.values()) for b in boxes), class_map_version, origin])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 class _Reading:
@@ -124,7 +131,7 @@ class _Reading:
         ]
         revision = revision_id(image_id, boxes, version, origin)
         if self._current.get(image_id) == revision:
-            return  # the same again says nothing new
+            return  # the same boxes again are no new revision
         self._current[image_id] = revision
         self._sequence += 1
         self.rows.append(
@@ -144,7 +151,7 @@ class _Reading:
         )
 
     def _labels(self, entry: BatchObject, data: bytes | None) -> Iterator[tuple[str | None, Parsed]]:
-        """(image_id, its labels) for each photograph that the file speaks of; image_id None with problems only."""
+        """Yields (image_id, labels) for each photograph that a file labels; image_id None comes with problems only."""
         if data is None:
             yield None, _problem("gone", "the file was removed before it was read")
             return
@@ -159,11 +166,11 @@ class _Reading:
                 yield None, _problem("unsupported_format", f"{path.suffix}: labels are YOLO .txt or COCO .json")
 
     def _yolo(self, path: PurePosixPath, data: bytes, classes: Mapping[str, int]) -> tuple[str | None, Parsed]:
-        found = self._photographs.at(path)
-        if isinstance(found, Problem):
-            return None, Parsed(problems=[found])
+        image_id = self._photographs.at(path)
+        if isinstance(image_id, Problem):
+            return None, Parsed(problems=[image_id])
         ours = classes or {str(i): i for i in range(len(self._policy.class_map.names))}
-        return found, yolo.parse(data, *self._photographs.sizes[found], ours)
+        return image_id, yolo.parse(data, *self._photographs.sizes[image_id], ours)
 
     def _coco(
         self, path: PurePosixPath, data: bytes, classes: Mapping[str, int]
@@ -173,28 +180,28 @@ class _Reading:
         except coco.NotCoco as error:
             yield None, _problem("malformed", str(error))
             return
-        known = self._policy.class_map.names
-        ours = classes or {key: known.index(name) for key, name in names.items() if name in known}
+        class_names = self._policy.class_map.names
+        ours = classes or {key: class_names.index(name) for key, name in names.items() if name in class_names}
         if stray:
             yield None, Parsed(problems=stray)
-        said: dict[str, Parsed] = {}
+        labelled: dict[str, Parsed] = {}
         for image in images:
-            found = self._photographs.named(image.file_name, path.parent)
-            if isinstance(found, Problem):
-                yield None, Parsed(problems=[found])
+            image_id = self._photographs.named(image.file_name, path.parent)
+            if isinstance(image_id, Problem):
+                yield None, Parsed(problems=[image_id])
                 continue
-            parsed = coco.parse(image, *self._photographs.sizes[found], ours)
-            if found not in said:
-                said[found] = parsed
-            elif sorted(said[found].boxes) != sorted(parsed.boxes) or parsed.problems:
+            parsed = coco.parse(image, *self._photographs.sizes[image_id], ours)
+            if image_id not in labelled:
+                labelled[image_id] = parsed
+            elif sorted(labelled[image_id].boxes) != sorted(parsed.boxes) or parsed.problems:
                 # One photograph under two names: neither list is known to be whole.
-                said[found].problems.append(
+                labelled[image_id].problems.append(
                     Problem(
                         "contradiction",
                         f"{image.file_name}: the file labels this photograph twice, with different boxes",
                     )
                 )
-        yield from said.items()
+        yield from labelled.items()
 
 
 def _problem(reason: str, detail: str) -> Parsed:
@@ -216,6 +223,6 @@ def _origin(manifest: BatchManifest, key: str) -> str:
     return format_of(key) or "drop"
 
 
-def _text(said: str) -> str:
+def _text(text: str) -> str:
     """JSON may hold half a surrogate pair, which no table takes."""
-    return said.encode("utf-8", "replace").decode()
+    return text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Which photograph a label file means: raw/labels/PATH/NAME.txt belongs to raw/uploads/PATH/NAME.*."""
+"""Finds the photograph that a label file belongs to: raw/labels/PATH/NAME.txt labels raw/uploads/PATH/NAME.*."""
 
 from __future__ import annotations
 
@@ -49,38 +49,38 @@ class Photographs:
         return cls(sizes, by_stem, by_name, refused)
 
     def at(self, path: PurePosixPath) -> str | Problem:
-        """The photograph of a label file, or of a photograph's own path: the suffix does not count."""
+        """The id of the photograph at a path, whose suffix does not count; a Problem where there is not exactly one."""
         stem = str(path.with_suffix(""))
-        found = self._by_stem.get(stem, set())
-        if len(found) == 1:
-            return next(iter(found))
-        if found:
-            return Problem("ambiguous_photograph", f"{len(found)} photographs are raw/uploads/{stem}.*")
+        image_ids = self._by_stem.get(stem, set())
+        if len(image_ids) == 1:
+            return next(iter(image_ids))
+        if image_ids:
+            return Problem("ambiguous_photograph", f"{len(image_ids)} photographs are raw/uploads/{stem}.*")
         if stem in self._refused:
             return Problem("no_photograph", f"raw/uploads/{stem}.* is in quarantine itself: {self._refused[stem]}")
         return Problem("no_photograph", f"no photograph at raw/uploads/{stem}.*")
 
     def named(self, file_name: str, folder: PurePosixPath) -> str | Problem:
-        """The photograph that a COCO file in `folder` calls `file_name`: by its path, else by a name that is unique.
+        """The id of the photograph that a COCO file in `folder` calls `file_name`: by its path, else by a unique name.
 
         The name is looked for in the folder, then in the folders around it, but not beyond the topmost one: another
         import's photograph of the same name is another photograph.
         """
-        said = PurePosixPath(posixpath.normpath(folder / file_name.replace("\\", "/").lstrip("/")))
-        plain = PurePosixPath(*(p for p in said.parts[:-1] if p not in _LEVELS), said.name)
-        for path in dict.fromkeys((said, plain)):
+        named_path = PurePosixPath(posixpath.normpath(folder / file_name.replace("\\", "/").lstrip("/")))
+        plain = PurePosixPath(*(p for p in named_path.parts[:-1] if p not in _LEVELS), named_path.name)
+        for path in dict.fromkeys((named_path, plain)):
             if path.name and str(path.with_suffix("")) in self._by_stem:
                 return self.at(path)
-        places = self._by_name.get(said.name, [])
+        places = self._by_name.get(named_path.name, [])
         for around in (folder, *folder.parents):
             if str(around) == "." and str(folder) != ".":
                 break
-            found = {image_id for place, image_id in places if around == place or around in place.parents}
-            if len(found) == 1:
-                return next(iter(found))
-            if found:
-                return Problem("ambiguous_photograph", f"{len(found)} photographs have the name {said.name}")
-        return self.at(said) if said.name else Problem("no_photograph", f"{file_name} is no file name")
+            image_ids = {image_id for place, image_id in places if around == place or around in place.parents}
+            if len(image_ids) == 1:
+                return next(iter(image_ids))
+            if image_ids:
+                return Problem("ambiguous_photograph", f"{len(image_ids)} photographs have the name {named_path.name}")
+        return self.at(named_path) if named_path.name else Problem("no_photograph", f"{file_name} is no file name")
 
 
 def _below(key: str) -> PurePosixPath:

@@ -1,4 +1,4 @@
-"""Manifests of batches: one for each, in the lake before its partition exists, and never changed."""
+"""The manifest of each batch: it is stored before the batch's partition exists, and is never changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class BatchError(ValueError):
 
 
 class BatchObject(BaseModel):
-    """A file of raw/ as it stood at one time. Whether its bytes are new is for object_states to say."""
+    """A file of raw/ as it was at one time. Whether its bytes are new is decided in object_states."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,23 +38,30 @@ class BatchObject(BaseModel):
 
 
 class BatchManifest(BaseModel):
+    """The files of one batch, and where they come from."""
+
     model_config = ConfigDict(frozen=True)
 
     batch_id: str  # UTC time to the microsecond, then 12 hex digits of the objects: sorts by time
     kind: Kind
     objects: tuple[BatchObject, ...]
     closed_at: AwareDatetime
-    origin: str = "drop"  # drop, or what the import said: sample, yolo, coco ...
+    origin: str = "drop"  # drop, or the import's origin, such as sample, yolo or coco
     # Of an import: import (its name), format (yolo | coco), class_ids {source's id as text: our class id}.
     options: dict[str, Any] = {}
 
 
 def manifest_key(kind: Kind, batch_id: str) -> str:
+    """Where the manifest of a batch is stored."""
     return f"batches/{kind}/{batch_id}.json"
 
 
 def read_manifest(lake: Lake, kind: Kind, batch_id: str) -> BatchManifest:
-    """Raises BatchError when no such batch was closed."""
+    """Reads the manifest of a batch.
+
+    Raises:
+        BatchError: no such batch was closed, or its manifest is damaged.
+    """
     key = manifest_key(kind, batch_id)
     if not _BATCH_ID.fullmatch(batch_id) or not lake.exists(key):
         raise BatchError(
@@ -69,5 +76,5 @@ def read_manifest(lake: Lake, kind: Kind, batch_id: str) -> BatchManifest:
 
 def list_batches(lake: Lake, kind: Kind) -> list[str]:
     """Ids of every closed batch, oldest first."""
-    stems = (PurePosixPath(found.key).stem for found in lake.list(f"batches/{kind}/"))
+    stems = (PurePosixPath(entry.key).stem for entry in lake.list(f"batches/{kind}/"))
     return sorted(stem for stem in stems if _BATCH_ID.fullmatch(stem))

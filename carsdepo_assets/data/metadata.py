@@ -1,7 +1,7 @@
-"""What is known of the vehicle on a photograph: sidecar NAME.json, then the nearest manifest.csv, then EXIF.
+"""Reads the metadata of a photograph: from a sidecar NAME.json, the nearest manifest.csv, and EXIF, in this order.
 
-Field by field, the first source that says something wins. A source that cannot be read costs its values, never the
-photograph: what was wrong is said in `problems`.
+For each field the first source that has a value counts. A source that cannot be read costs its values, never the
+photograph; `problems` names what was wrong.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ MANIFEST = "manifest.csv"
 
 @dataclass(frozen=True)
 class Metadata:
-    """Columns of IMAGES (None where nobody says), and what could not be understood."""
+    """The metadata of one photograph."""
 
     values: dict[str, Any]
+    """By column of IMAGES; None where no source has a value."""
     problems: tuple[str, ...] = ()
+    """What could not be understood, with the name of its source."""
 
 
 @dataclass
@@ -39,7 +41,7 @@ class _Sheet:
 
 
 class MetadataReader:
-    """Reads each manifest once; make a new one for every batch, since people add rows."""
+    """Reads each manifest.csv once; create a new reader for every batch, since people add rows."""
 
     def __init__(self, lake: Lake, root: str = "raw/uploads") -> None:
         self._lake = lake
@@ -47,11 +49,16 @@ class MetadataReader:
         self._sheets: dict[PurePosixPath, _Sheet | None] = {}
 
     def read(self, key: str, exif: Mapping[str, Any]) -> Metadata:
-        """Metadata of the photograph at `key`; `exif` may hold captured_at (datetime or text) and camera."""
+        """The metadata of a photograph.
+
+        Args:
+            key: of the photograph, under raw/uploads.
+            exif: may hold captured_at (datetime or text) and camera.
+        """
         values: dict[str, Any] = dict.fromkeys(FIELDS)
         problems: list[str] = []
-        for source, said in (*self._sidecar(key, problems), *self._row(key, problems), ("EXIF", exif)):
-            for name, value in said.items():
+        for source, fields in (*self._sidecar(key, problems), *self._row(key, problems), ("EXIF", exif)):
+            for name, value in fields.items():
                 column = _COLUMNS.get(str(name).strip().lower())
                 if column is None or values[column] is not None:
                     continue
@@ -67,14 +74,14 @@ class MetadataReader:
             return []
         name = PurePosixPath(sidecar).name
         try:
-            said = json.loads(self._lake.get(sidecar))
+            document = json.loads(self._lake.get(sidecar))
         except ValueError as error:  # JSON and UTF-8 errors both
             problems.append(f"{name}: not JSON: {error}")
             return []
-        if not isinstance(said, dict):
+        if not isinstance(document, dict):
             problems.append(f"{name}: not an object of fields")
             return []
-        return [(name, said)]
+        return [(name, document)]
 
     def _row(self, key: str, problems: list[str]) -> list[tuple[str, Mapping[str, Any]]]:
         path = PurePosixPath(key)

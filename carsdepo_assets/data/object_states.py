@@ -1,4 +1,4 @@
-"""What is new in raw/: a key that no batch lists, or other bytes under a key that one does. A time alone says nothing.
+"""Decides which files in raw/ are new: a key that no batch lists, or other bytes under a key that a batch lists.
 
 A file whose size and time are those of the newest batch that lists its key is not opened. One whose time differs
 (a copied or moved lake, `touch`) is hashed once and compared with what that batch read; equal bytes are written down in
@@ -44,14 +44,16 @@ _RECORD = TypeAdapter(tuple[Rechecked, ...])
 
 @dataclass
 class ObjectStates:
-    """listed: key -> (fingerprint, id) of the newest batch that lists it. rechecked: (fingerprint, id) found alike."""
+    """Which batch has which file."""
 
     listed: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    """By key: the fingerprint in, and the id of, the newest batch that lists it."""
     rechecked: set[tuple[bytes, str]] = field(default_factory=set)
+    """(fingerprint, batch id) of files with another time whose bytes are those of the batch."""
     _merged: set[str] = field(default_factory=set)  # keys of manifests and records that are in here
 
     def batch_of(self, entry: BatchObject) -> str | None:
-        """The batch that has the bytes which stand at the key; None where they are new or not looked at yet."""
+        """The id of the batch that has the file's bytes; None when they are new or were not compared yet."""
         if entry.key not in self.listed:
             return None
         mine, (fingerprint, batch_id) = entry.fingerprint(), self.listed[entry.key]
@@ -63,10 +65,10 @@ _states: dict[tuple[str, Kind], ObjectStates] = {}
 
 
 def read_states(lake: Lake, kind: Kind) -> ObjectStates:
-    """The states of all keys that any batch lists."""
+    """The states of all keys that any batch of a kind lists."""
     batches = list_batches(lake, kind)
     manifests = {manifest_key(kind, batch_id): batch_id for batch_id in batches}
-    records = [found.key for found in lake.list(f"batches/rechecked/{kind}/")]
+    records = [entry.key for entry in lake.list(f"batches/rechecked/{kind}/")]
     states = _states.get((lake.url, kind), ObjectStates())
     fresh = [key for key in manifests if key not in states._merged]
     # A lake that was reset, or a manifest older than one that was read before it: all anew, in order.
@@ -88,11 +90,18 @@ def read_states(lake: Lake, kind: Kind) -> ObjectStates:
 def fresh_objects(
     lake: Lake, kind: Kind, objects: Iterable[BatchObject], max_bytes: int, budget: int | None, now: datetime
 ) -> list[BatchObject]:
-    """Those of the objects that stand in raw/ now whose bytes no batch has.
+    """The files in raw/ whose bytes no batch has.
 
-    max_bytes: larger uploads are never read. budget: bytes to hash at most in this call, None: all; what is left over
-    waits for the next call. A photograph whose batch has not been read yet waits too: its run reads what stands there.
-    The caller holds the lock of the kind's plans.
+    A photograph whose batch has not been read yet is left out: that batch's run reads what is there. The caller holds
+    the lock of the kind's plans.
+
+    Args:
+        lake: where the files are.
+        kind: uploads or labels.
+        objects: the files that are in raw/ now.
+        max_bytes: larger uploads are never read.
+        budget: how many bytes are hashed at most in this call, the rest in later ones; None hashes all.
+        now: the present, with a time zone.
     """
     states = read_states(lake, kind)
     fresh: list[BatchObject] = []
@@ -110,7 +119,7 @@ def fresh_objects(
 
 
 def hashed(lake: Lake, objects: list[BatchObject]) -> list[BatchObject]:
-    """The objects with the sha256 of what stands there now; None where it was removed meanwhile."""
+    """The files with the sha256 of their present bytes; None for a file that was removed meanwhile."""
     with ThreadPoolExecutor(_READERS, thread_name_prefix="sha256") as pool:
         digests = pool.map(lambda o: o.sha256 or sha256_of(lake, o.key), objects)
         return [o.model_copy(update={"sha256": digest}) for o, digest in zip(objects, digests, strict=True)]
@@ -150,7 +159,7 @@ def _changed(
 
 
 def sha256_of(lake: Lake, key: str) -> str | None:
-    """Hex digits of the object's bytes; None where it was removed meanwhile."""
+    """The sha256 of an object's bytes in hexadecimal digits; None when it was removed meanwhile."""
     try:
         if lake.root is None:
             return hashlib.sha256(lake.get(key)).hexdigest()

@@ -1,4 +1,4 @@
-"""A whylogs profile of a batch's image features: small, mergeable over batches, read again by monitoring."""
+"""The whylogs profile of a batch's image features: small, and mergeable with those of other batches."""
 
 from __future__ import annotations
 
@@ -26,5 +26,9 @@ FEATURES = (
 
 
 def profile(frame: pd.DataFrame) -> bytes:
-    """A serialized whylogs profile of the FEATURES columns of `frame` (one row a photograph)."""
+    """A serialized whylogs profile of the columns FEATURES.
+
+    Args:
+        frame: one row for each photograph.
+    """
     return profiles.profile(frame, FEATURES)

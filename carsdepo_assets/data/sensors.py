@@ -1,4 +1,4 @@
-"""Sensors that close batches of what arrived in raw/ and start their runs."""
+"""Sensors that close batches of the files that arrived in raw/, and start a run for each batch."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import dagster as dg
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from carsdepo_assets.data.jobs import ingest_labels_job, ingest_uploads_job
+from carsdepo_assets.orchestration.attempts import next_run, numbered_key
 from carsdepo_assets.orchestration.partitions import label_batches, upload_batches
-from carsdepo_assets.orchestration.run_states import next_run
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
@@ -32,20 +32,30 @@ def _tick(
 ) -> dg.SensorResult | dg.SkipReason:
     from carsdepo_assets.data.batches import plan_batches
 
-    opened, rules = lake.open(), policy.read()
-    plan_batches(opened, kind, rules, datetime.now(UTC))
-    requests = requests_due(context.instance, opened, kind, rules)[:REQUESTS_A_TICK]
+    opened_lake, current_policy = lake.open(), policy.read()
+    plan_batches(opened_lake, kind, current_policy, datetime.now(UTC))
+    requests = requests_due(context.instance, opened_lake, kind, current_policy)[:REQUESTS_A_TICK]
     if not requests:
-        return dg.SkipReason(f"Nothing new in {opened.url}/raw/{kind} that is due.")
+        return dg.SkipReason(f"Nothing new in {opened_lake.url}/raw/{kind} that is due.")
     batches = [str(request.partition_key) for request in requests]
     return dg.SensorResult(run_requests=requests, dynamic_partitions_requests=[partitions.build_add_request(batches)])
 
 
 def requests_due(instance: dg.DagsterInstance, lake: Lake, kind: Kind, policy: Policy) -> list[dg.RunRequest]:
-    """A run for each batch that is not ingested, oldest first, but for those that have one or failed by themselves.
+    """Requests a run for each batch that is not ingested and has no run yet; see orchestration.attempts.next_run.
 
-    From the manifests: a batch whose manifest was written before a kill is found again. From the runs and not from the
-    partitions: Dagster's daemon adds a tick's partitions before it writes down the runs that the tick asks for.
+    Batches are found by their manifests, so that one whose manifest was written before a kill is not lost. Whether
+    they have a run is decided by the runs and not by the partitions, as Dagster's daemon adds a tick's partitions
+    before it writes down the runs that the tick asks for.
+
+    Args:
+        instance: whose runs are looked at.
+        lake: whose batches are looked at.
+        kind: uploads or labels.
+        policy: the section `runs` is used.
+
+    Returns:
+        The requests, for the oldest batch first.
     """
     from carsdepo_assets.data.batches import list_batches
 
@@ -56,7 +66,7 @@ def requests_due(instance: dg.DagsterInstance, lake: Lake, kind: Kind, policy: P
             continue
         number = next_run(instance, f"ingest_{kind}", {PARTITION_NAME_TAG: batch}, policy.runs.max_interruptions)
         if number is not None:
-            key = f"{kind}:{batch}" if number == 1 else f"{kind}:{batch}:{number}"
+            key = numbered_key(f"{kind}:{batch}", number)
             requests.append(dg.RunRequest(run_key=key, partition_key=batch))
     return requests
 
@@ -65,11 +75,12 @@ def requests_due(instance: dg.DagsterInstance, lake: Lake, kind: Kind, policy: P
     job=ingest_uploads_job,
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Photographs dropped into raw/uploads become batches and runs.",
+    description="Closes batches of the photographs that were dropped into raw/uploads, and starts a run for each.",
 )
 def new_uploads(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
 ) -> dg.SensorResult | dg.SkipReason:
+    """Closes upload batches and requests their runs."""
     return _tick(context, "uploads", upload_batches, lake, policy)
 
 
@@ -77,9 +88,11 @@ def new_uploads(
     job=ingest_labels_job,
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Label files dropped into raw/labels become batches and runs, once their photographs are in.",
+    description="Closes batches of the label files that were dropped into raw/labels, once their photographs are "
+    "ingested, and starts a run for each.",
 )
 def new_labels(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
 ) -> dg.SensorResult | dg.SkipReason:
+    """Closes label batches and requests their runs."""
     return _tick(context, "labels", label_batches, lake, policy)

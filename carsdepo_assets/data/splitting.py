@@ -1,7 +1,7 @@
-"""Which split a photograph is in: decided once, by its group, and never changed.
+"""Assigns photographs to splits: by their group, once, and never changed afterwards.
 
-A group is a car (group hint or listing) with the cars whose photographs nearly repeat its own. `test` and `test_pool`
-are one side of the wall: what joins a test group after the golden set was closed waits in the pool.
+A group is a car (group hint or listing) together with the cars of which photographs are near-duplicates of its own.
+`test` and `test_pool` count as one side: what joins a test group after the golden set was closed waits in the pool.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from carsdepo_assets.data.grouping import DisjointSets, cars
+from scipy.cluster.hierarchy import DisjointSet
+
+from carsdepo_assets.data.grouping import cars, join_within, sorted_sets
 from carsdepo_assets.policy import Policy, SplitPolicy
 
 Row = dict[str, Any]
@@ -30,13 +32,22 @@ def assign(
     *,
     golden: bool,
 ) -> list[Row]:
-    """Rows of SPLITS for the photographs that have none yet, sorted by image_id.
+    """Assigns a split to the photographs that have none yet.
 
-    images: rows with image_id, group_hint, listing, of all photographs. near: verified near-duplicates. standing: rows
-    of SPLITS by image_id. Until the golden set is closed (`golden`) new groups are dealt: large ones first, the rest in
-    hashed order, each to the split that is shortest of its share, so that three groups fill all three splits. Later
-    groups are hashed, without a look at the rest. A car with a split keeps it; photographs that would join two splits
-    are excluded, and link nothing.
+    Until the golden set is closed new groups are dealt: large ones first, the rest in hashed order, each to the split
+    that lacks most of its share, so that three groups fill all three splits. Later groups are assigned by hash alone.
+    A car with a split keeps it; photographs that would join two splits are excluded, and link nothing.
+
+    Args:
+        images: rows with image_id, group_hint and listing, of all photographs.
+        near: pairs of ids of verified near-duplicates.
+        standing: the existing rows of SPLITS by image_id.
+        policy: the sections `split` and `data` are used.
+        now: stored as the time of assignment.
+        golden: whether the golden set is closed.
+
+    Returns:
+        New rows of SPLITS, sorted by image_id.
     """
     deciding = _Deciding(near, standing, policy.data.max_group, golden, now)
     open_cars = [car for car in cars(images) if any(i not in standing for i in car) and not deciding.settle(car)]
@@ -50,7 +61,7 @@ def assign(
 
 
 def side(split: str) -> str:
-    """The side of the wall between what is learnt, tuned and tested on."""
+    """The side that a split is on: train, val or test; the test pool is on the side of test."""
     return "test" if split == POOL else split
 
 
@@ -90,17 +101,17 @@ class _Deciding:
                 self._sizes[group] += 1
 
     def settle(self, car: Sequence[str]) -> bool:
-        """Decides the new photographs of a car that is known already; False for a new car."""
-        known = [i for i in car if i in self._standing]
-        if not known:
+        """Assigns the new photographs of a car that has rows already; False for a new car."""
+        standing = [i for i in car if i in self._standing]
+        if not standing:
             return False
-        counted = [i for i in known if i in self._split]
+        counted = [i for i in standing if i in self._split]
         sides = sorted({side(self._split[i]) for i in counted})
         if len(sides) == 1:
             self.decide(car, sides[0], min(self._group[i] for i in counted), "its car or listing is there")
         else:
             why = f"its car or listing is in {' and '.join(sides)}" if sides else "its car or listing is excluded"
-            self.decide(car, EXCLUDED, min(self._standing[i]["group_id"] for i in known), why)
+            self.decide(car, EXCLUDED, min(self._standing[i]["group_id"] for i in standing), why)
         return True
 
     def follow(self, open_cars: Sequence[Sequence[str]]) -> list[Sequence[str]]:
@@ -112,16 +123,16 @@ class _Deciding:
         waiting = set(range(len(open_cars)))
         asked = set(waiting)
         while asked:
-            met = {
+            touched_by_car = {
                 number: sorted({n for i in open_cars[number] for n in self._neighbours[i] if n in self._split})
                 for number in sorted(asked)
             }
-            met = {number: touched for number, touched in met.items() if touched}
-            for number, touched in met.items():
+            touched_by_car = {number: touched for number, touched in touched_by_car.items() if touched}
+            for number, touched in touched_by_car.items():
                 self._repeat(open_cars[number], touched)
-            waiting -= met.keys()
+            waiting -= touched_by_car.keys()
             self.exclude_crossing()
-            decided = [i for number in met for i in open_cars[number] if i in self._split]
+            decided = [i for number in touched_by_car for i in open_cars[number] if i in self._split]
             asked = {owner[n] for i in decided for n in self._neighbours[i] if n in owner} & waiting
         return [open_cars[number] for number in sorted(waiting)]
 
@@ -136,15 +147,15 @@ class _Deciding:
 
     def join(self, new_cars: Sequence[Sequence[str]]) -> dict[str, list[str]]:
         """{group id: members} of cars that repeat nothing decided, joined where they repeat each other."""
-        sets = DisjointSets([i for car in new_cars for i in car])
+        sets = DisjointSet(i for car in new_cars for i in car)
         among = {i for car in new_cars for i in car}
         for car in new_cars:
             for i in car[1:]:
-                sets.join(car[0], i)
+                sets.merge(car[0], i)
         for a, b in self._near:
             if a in among and b in among:
-                sets.join(a, b, self._limit)
-        return {group_id(members): members for members in sets.sets()}
+                join_within(sets, a, b, self._limit)
+        return {group_id(members): members for members in sorted_sets(sets)}
 
     def exclude_crossing(self) -> None:
         """No new photograph is a near-duplicate of one on another side; of two new ones the later id gives way."""
@@ -167,7 +178,7 @@ class _Deciding:
 
 
 def group_id(members: Sequence[str]) -> str:
-    """Of a new group: made of its smallest member, so the same whatever the order. Later members take it over."""
+    """The id of a new group, derived from its smallest member and thus independent of their order; it is kept later."""
     return "g" + hashlib.sha256(min(members).encode()).hexdigest()[:12]
 
 

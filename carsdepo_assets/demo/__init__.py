@@ -1,1 +1,1 @@
-"""The demo: the whole loop on a rendered sample, or on photographs of the user. Only the command line imports it."""
+"""The demo: the whole loop on a rendered sample, or on a user's photographs. Only the command line imports it."""

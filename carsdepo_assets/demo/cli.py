@@ -1,4 +1,4 @@
-"""`carsdepo demo`."""
+"""The command `carsdepo demo`: reads its options, runs the demo and shows its result."""
 
 from __future__ import annotations
 
@@ -33,29 +33,35 @@ def demo(
         ),
     ] = None,
     fast: Annotated[
-        bool, typer.Option("--fast", help="One epoch, the first half only, in a lake of its own: shows that it runs.")
+        bool,
+        typer.Option(
+            "--fast",
+            help="Only up to the first model, trained for one epoch, in a lake of its own: shows that it runs.",
+        ),
     ] = False,
     minutes: Minutes = None,
     detector: DetectorName = None,
     mapping: Mapping = None,
     home: Home = None,
 ) -> None:
-    """Run the whole loop on the rendered sample, or on your own photographs (kept apart, in a lake of their own)."""
+    """Run the whole loop on the rendered sample, or on your own photographs (in a lake of their own)."""
     from carsdepo_assets.commands import lineage as lineages
     from carsdepo_assets.commands.pipeline import Pipeline
     from carsdepo_assets.demo import run, train_loop
 
-    pairs, apart = class_mapping(mapping), fast or data is not None
+    pairs, own_lake = class_mapping(mapping), fast or data is not None
     if pairs and data is None:
-        raise typer.BadParameter("the sample's classes are ours: give it with --data", param_hint="--map")
-    place, elsewhere = home, apart and bool(os.environ.get(LAKE_VARIABLE))
+        raise typer.BadParameter(
+            "it translates the class names of your own photographs: give it with --data", param_hint="--map"
+        )
+    demo_home, lake_variable_ignored = home, own_lake and bool(os.environ.get(LAKE_VARIABLE))
     if data is not None:
         if not data.is_dir():
             raise typer.BadParameter(f"{data} is not a folder", param_hint="--data")
-        place = home or read_settings(None).home / "data" / run.home_name(data)
-    if fast:  # its model and few photographs stay out of the lake that the whole loop works on
-        place = read_settings(place).home / "fast"
-    settings = read_settings(place, own_lake=apart)
+        demo_home = home or read_settings(None).home / "data" / run.home_name(data)
+    if fast:  # its model and its few photographs stay out of the lake of the whole demo
+        demo_home = read_settings(demo_home).home / "fast"
+    settings = read_settings(demo_home, own_lake=own_lake)
     watch = watch_on(out)
     with explained(), quietly(log_of(settings, "demo"), out):
         if fast:
@@ -75,4 +81,4 @@ def demo(
             loop = run.run(settings, data, minutes=minutes, detector=detector, say=say, watch=watch, mapping=pairs)
             trace = lineages.lineage_of(settings, stage="production")
     lineages.show(trace, out)
-    show_loop(loop, settings, own_lake=elsewhere)
+    show_loop(loop, settings, own_lake=lake_variable_ignored)

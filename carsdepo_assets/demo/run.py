@@ -1,4 +1,4 @@
-"""`carsdepo demo`: both halves of the loop, with the services that it needs for as long as it runs."""
+"""The whole `carsdepo demo`, with the services that it needs running for as long as it takes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from carsdepo_assets.commands.loop_steps import Loop
 from carsdepo_assets.commands.pipeline import Pipeline
 from carsdepo_assets.commands.progress import Watch, unwatched
 from carsdepo_assets.commands.services import running
 from carsdepo_assets.demo import release_loop, traffic, train_loop
-from carsdepo_assets.demo.progress import Memo
+from carsdepo_assets.demo.progress import DemoProgress
 from carsdepo_assets.demo.traffic_ahead import written_ahead
-from carsdepo_assets.demo.train_loop import Loop
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.objects import write_atomic
 from carsdepo_assets.policy_layers import FILE_NAME
@@ -22,18 +22,19 @@ from carsdepo_assets.settings import Settings
 DEMO_POLICY = """\
 # Written by `carsdepo demo`; the keys are those of carsdepo_assets/policy.py.
 [gate]
-# A hundred test photographs cannot decide by interval: the middle of the difference decides, and the gate says so.
+# With a hundred test photographs the interval is too wide to decide by: the gate goes by the point estimate, and
+# its report says so.
 mode = "point"
-# A latency measured while other work runs says more of the machine than of the model: a minute of it refuses nothing
-# that answers. Take this line away to have the gate judge by the policy's own budget.
+# A latency that is measured while other work runs depends on the machine more than on the model: with a minute, no
+# model that answers is refused. Remove this line to have the gate apply the policy's own limit.
 latency_p95_ms = 60000.0
 
 [release]
-# A far cap: on a busy machine a service takes long to load a model.
+# Long, because a service loads a model slowly on a busy machine.
 wait_s = 900.0
 
 [inference]
-# The demo waits for the answers of each of its windows: they come sooner.
+# The demo waits for the answers of each of its windows: with short segments they come sooner.
 segment_age_s = 1.0
 """
 
@@ -48,45 +49,81 @@ def run(
     watch: Watch = unwatched,
     mapping: Mapping[str, str] | None = None,
 ) -> Loop:
-    """Photographs to production, three windows of traffic, drift, labels, a second model, KPIs.
+    """Takes photographs to a model in production, then through traffic, drift and labels to a second model and KPIs.
 
-    folder: a user's photographs; None: the rendered sample. mapping: the folder's class names -> ours. What an earlier
-    run with the same arguments has done is reused. Dagster's lines go to stderr, which the caller keeps in a log.
-    Raises PipelineError and ServiceError, and PolicyError before anything is started.
+    Steps that an earlier run with the same arguments has finished are reused. Dagster's lines go to stderr, which the
+    caller keeps in a log.
+
+    Args:
+        settings: Of the home in which the demo works.
+        folder: A user's photographs; None for the rendered sample.
+        minutes: Of wall time for each training, as the user asked; None for the demo's own budgets.
+        detector: As the user asked; None where the policy decides.
+        say: Prints a line for the user.
+        watch: Shows the progress of long steps.
+        mapping: The folder's class names -> the platform's.
+
+    Returns:
+        The steps with their outcomes, the last model's figures and the reports.
+
+    Raises:
+        PolicyError: Before anything is started, where a policy file is wrong.
+        ServiceError: Where a service does not start.
+        PipelineError: Where a step fails, or the gate refuses the first model on the sample.
     """
     settings.policy()
     settings.home.mkdir(parents=True, exist_ok=True)
     _write_policy(settings, say)
     with running(settings) as serving, Pipeline.open(serving, "INFO") as pipeline:
-        # With the lake: what was done in another one is not done in this.
-        asked = {"minutes": minutes, "detector": detector, "lake": settings.lake, "map": dict(mapping or {}) or None}
+        # The lake is one of the parameters: steps that were run in another lake are not finished in this one.
+        parameters = {
+            "minutes": minutes,
+            "detector": detector,
+            "lake": settings.lake,
+            "map": dict(mapping or {}) or None,
+        }
         if folder is not None:
-            asked["files"] = _listing(folder)
-        memo = Memo(settings.home / "demo.json", asked)
-        if memo.forgot:
-            say(f"{memo.forgot}: what is in the lake is used; trainings, releases and windows of traffic are done anew")
+            parameters["files"] = _listing(folder)
+        progress = DemoProgress(settings.home / "demo.json", parameters)
+        if progress.restart_reason:
+            say(
+                f"{progress.restart_reason}: the lake's contents are used, but trainings, releases and windows of "
+                "traffic are run again"
+            )
         loop = train_loop.run(
-            pipeline, folder, minutes=minutes, detector=detector, say=say, watch=watch, mapping=mapping, memo=memo
+            pipeline,
+            folder,
+            minutes=minutes,
+            detector=detector,
+            say=say,
+            watch=watch,
+            mapping=mapping,
+            progress=progress,
         )
         if folder is None:
-            windows = traffic.rendered(settings.home)
+            windows = traffic.rendered_windows(settings.home)
         else:
-            windows = traffic.darkened(settings.home, folder, settings.policy().data, loop.class_ids)
-        with written_ahead(windows) as ahead:  # not before the first training is done: it needs both cores
+            windows = traffic.darkened_windows(settings.home, folder, settings.policy().data, loop.class_ids)
+        with written_ahead(windows) as ahead:  # only now: the first training needs both cores
             lake = Lake.open(settings.lake)
-            parts = release_loop.Parts(pipeline, lake, loop, memo, say, watch, rendered=folder is None, ahead=ahead)
-            release_loop.run(parts, windows, minutes=minutes, detector=detector)
+            context = release_loop.DemoContext(
+                pipeline, lake, loop, progress, say, watch, rendered=folder is None, ahead=ahead
+            )
+            release_loop.run(context, windows, minutes=minutes, detector=detector)
     return loop
 
 
 def home_name(folder: Path) -> str:
-    """Of the home below data/ for a folder of a user's: its name, and eight hex digits of where it lies."""
-    whole = folder.resolve()
-    return f"{whole.name}-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:8]}"
+    """The name of the home, below data/, in which the demo of a user's folder works.
+
+    It is the folder's name and eight hex digits of its path, so that two folders of one name have homes of their own.
+    """
+    path = folder.resolve()
+    return f"{path.name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
 
 
 def _listing(folder: Path) -> str:
-    """A folder's number of files, and a digest of their names and sizes: with other files it is another demo."""
+    """A folder's number of files and a digest of their names and sizes, which tells when the folder has changed."""
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     digest = hashlib.sha256()
     for path in files:
@@ -95,11 +132,11 @@ def _listing(folder: Path) -> str:
 
 
 def _write_policy(settings: Settings, say: Callable[[str], None]) -> None:
-    """The demo's own policy, as the home's layer; what other layers say goes before it, and is named."""
+    """Writes the demo's policy as the home's file, unless there is one; names files that take precedence over it."""
     own = settings.home / FILE_NAME
     if not own.exists():
         write_atomic(own, DEMO_POLICY.encode())
         say(f"policy for few photographs and a busy machine written to {own}")
-    before = [str(layer.path) for layer in settings.policy_files if layer.path != own and layer.path.exists()]
-    if before:
-        say(f"{', '.join(before)} goes before the demo's own settings in {own}")
+    stronger = [str(layer.path) for layer in settings.policy_files if layer.path != own and layer.path.exists()]
+    if stronger:
+        say(f"{', '.join(stronger)} takes precedence over the demo's own settings in {own}")

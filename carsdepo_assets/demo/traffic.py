@@ -1,4 +1,4 @@
-"""The demo's three windows of traffic, with the truth beside them: rendered, or out of a user's own photographs."""
+"""The demo's three windows of traffic with their true labels: rendered, or made from a user's own photographs."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from pathlib import Path
 from carsdepo_assets.commands.progress import Advance
 from carsdepo_assets.policy import DataPolicy
 
-STOPS = {"evening": 1.6, "night": 4.0}  # halvings of the light, for a user's own photographs
-DARK_SHARE = {"usual": 0.0, "evening": 0.25, "night": 0.5}
-PHOTOGRAPHS = 200
+# For a user's own photographs, by window.
+STOPS = {"evening": 1.6, "night": 4.0}  # halvings of the light in the darkened photographs
+DARK_SHARE = {"usual": 0.0, "evening": 0.25, "night": 0.5}  # of the photographs
+PHOTOGRAPHS = 200  # at most, in each window
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """folder: images/, labels/, manifest.csv, once `write` has filled it. title: what the window is, for people.
-
-    write: tells how many of its photographs are written; False for a window that stood already.
-    """
+    """A window of traffic: photographs that are sent to the service within a short time."""
 
     name: str
+    """`usual`, `evening` or `night`."""
     title: str
+    """What distinguishes the window, for people."""
     folder: Path
+    """Has images/, labels/ and manifest.csv once `write` has returned."""
     write: Callable[[Advance], bool]
+    """Fills the folder, and reports how many photographs are written; returns False where they were all there."""
 
 
-def rendered(home: Path) -> list[Traffic]:
-    """The windows of the sample."""
+def rendered_windows(home: Path) -> list[Traffic]:
+    """The three windows of the rendered sample, in folders below the home; nothing is rendered yet."""
     from carsdepo_assets.demo.sample.traffic import WINDOWS, write_window
 
-    titles = {"usual": "as by day", "evening": "some of it after dark", "night": "half of it night"}
+    titles = {"usual": "daylight", "evening": "some of it after dark", "night": "half of it night"}
 
     def window(name: str) -> Traffic:
         folder = home / "traffic" / name
@@ -40,10 +42,14 @@ def rendered(home: Path) -> list[Traffic]:
     return [window(name) for name in WINDOWS]
 
 
-def darkened(home: Path, source: Path, policy: DataPolicy, class_ids: Mapping[str, int]) -> list[Traffic]:
-    """The same three out of the user's photographs: as they are, a quarter at dusk, half at night (both simulated).
+def darkened_windows(home: Path, source: Path, policy: DataPolicy, class_ids: Mapping[str, int]) -> list[Traffic]:
+    """Three windows made from a user's photographs: unchanged, a quarter darkened to dusk, half darkened to night.
 
-    class_ids: of the user's labels -> ours; the windows' labels have ours.
+    Args:
+        home: The windows' folders lie below it; nothing is written yet.
+        source: The user's photographs.
+        policy: Which photographs are accepted.
+        class_ids: Class id in the user's labels, as text -> the platform's, which the windows' labels have.
     """
     titles = {
         "usual": "your photographs as they are",
@@ -57,8 +63,8 @@ def darkened(home: Path, source: Path, policy: DataPolicy, class_ids: Mapping[st
         def write(advance: Advance) -> bool:
             from carsdepo_assets.demo.sample.dimming import write_window
 
-            mark, content = folder / ".complete", repr(sorted(class_ids.items()))
-            if mark.exists() and mark.read_text() == content:
+            complete, content = folder / ".complete", repr(sorted(class_ids.items()))
+            if complete.exists() and complete.read_text() == content:
                 return False
             write_window(
                 source,
@@ -71,7 +77,7 @@ def darkened(home: Path, source: Path, policy: DataPolicy, class_ids: Mapping[st
                 class_ids=class_ids,
                 progress=advance,
             )
-            mark.write_text(content)
+            complete.write_text(content)
             return True
 
         return Traffic(name, titles[name], folder, write)

@@ -1,6 +1,6 @@
-"""The demo's windows of traffic are written by a thread beside the loop, each before it is needed.
+"""Writes the demo's windows of traffic in a background thread, each before the demo needs it.
 
-Most steps between the trainings keep one core busy: rendering takes the other one meanwhile.
+Most steps between the trainings keep one core busy, so rendering can use another one meanwhile.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from carsdepo_assets.commands.progress import Advance
 from carsdepo_assets.demo.traffic import Traffic
 
-LOOK_EVERY_S = 0.5  # seconds between two looks at how far a window is that somebody waits for
+LOOK_EVERY_S = 0.5  # seconds between two updates of the progress of the window that the demo waits for
 
 
 class _Ended(Exception):
-    """The loop has ended: nobody needs the window that is being written."""
+    """Stops the writing of a window, since the demo has ended."""
 
 
 class TrafficAhead:
-    """Windows that are being written, in their order."""
+    """The windows of traffic, which a thread writes one after another."""
 
     def __init__(self, windows: Sequence[Traffic], thread: ThreadPoolExecutor) -> None:
         self._ended = False
@@ -36,9 +36,17 @@ class TrafficAhead:
         return window.write(advance)
 
     def await_window(self, name: str, advance: Advance) -> bool:
-        """Returns when the window is whole: True when this loop wrote it, False for one that stood already.
+        """Waits until a window is complete.
 
-        advance is told how far it is. Raises what the writing raised, such as OSError for a full disk.
+        Args:
+            name: Of the window.
+            advance: Called with the photographs written so far, and all of them.
+
+        Returns:
+            Whether the photographs were written by this demo; False where they were all there.
+
+        Raises:
+            Exception: What the writing raised, such as OSError for a full disk.
         """
         written = self._written[name]
         while not wait([written], LOOK_EVERY_S).done:
@@ -47,7 +55,7 @@ class TrafficAhead:
         return written.result()
 
     def end(self) -> None:
-        """Windows that are not begun are left, and the one that is being written stops at its next photograph."""
+        """Stops the window that is being written at its next photograph, and drops those not begun."""
         self._ended = True
         for written in self._written.values():
             written.cancel()
@@ -55,7 +63,7 @@ class TrafficAhead:
 
 @contextmanager
 def written_ahead(windows: Sequence[Traffic]) -> Iterator[TrafficAhead]:
-    """Begins to write the windows; at the end of the block nothing is written any more, however it ended."""
+    """Writes the windows while the block runs; when the block ends, with an error or not, writing stops."""
     with ThreadPoolExecutor(1, thread_name_prefix="traffic") as thread:
         ahead = TrafficAhead(windows, thread)
         try:

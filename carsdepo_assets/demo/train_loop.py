@@ -1,22 +1,18 @@
-"""The loop's first half on the sample lake or on a user's own photographs, headless, each step timed."""
+"""The demo up to the first registered model, on the rendered sample or on a user's own photographs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from carsdepo_assets.commands.loop_steps import Budget, Loop, bring_in, train
 from carsdepo_assets.commands.pipeline import Pipeline
 from carsdepo_assets.commands.progress import Advance, Watch, unwatched
-from carsdepo_assets.demo.progress import Memo
+from carsdepo_assets.demo.progress import DemoProgress
 from carsdepo_assets.demo.training_budget import budget
 
-if TYPE_CHECKING:
-    pass
-
 SAMPLE_IMAGES = 700
-FAST_IMAGES = 150  # of a demo that only shows that the first half runs
+FAST_IMAGES = 150  # of `demo --fast`, which only shows that these steps run
 SAMPLE_SEED = 7
 
 
@@ -30,13 +26,23 @@ def run(
     say: Callable[[str], None],
     watch: Watch = unwatched,
     mapping: Mapping[str, str] | None = None,
-    memo: Memo | None = None,
+    progress: DemoProgress | None = None,
 ) -> Loop:
-    """Sample (or `folder`) → batches → images → labels → dataset → recipe → model → evaluation → registry.
+    """Imports the photographs and their labels, trains a model, evaluates and registers it.
 
-    fast: one epoch, and a smaller sample. minutes: of the training's wall time; None: see budget.py. mapping: the
-    folder's class names -> ours. memo: what earlier runs of the demo have done; with it, a training that stands is
-    not done again.
+    Args:
+        pipeline: Runs the assets.
+        folder: A user's photographs, with images/ and labels/ in YOLO's format; None for the rendered sample.
+        fast: One epoch, and a smaller sample.
+        minutes: Of wall time for the training, as the user asked; None for the budget of training_budget.py.
+        detector: As the user asked; None where the policy decides.
+        say: Prints a line for the user.
+        watch: Shows the progress of long steps.
+        mapping: The folder's class names -> the platform's.
+        progress: Which steps earlier demos in this home have finished; with it, a finished training is reused.
+
+    Returns:
+        The steps with their outcomes, and the model's figures.
     """
     loop = Loop(fast=fast)
     rendered = folder is None
@@ -44,37 +50,41 @@ def run(
         with loop.step("sample lake", say) as step:
             n_images = FAST_IMAGES if fast else SAMPLE_IMAGES
             with watch("rendering", "photographs") as advance:
-                folder, made = sample(pipeline.settings.home / "sample", n_images, advance)
-            step.outcome = f"{n_images} rendered photographs" + ("" if made else " (reused)")
+                folder, is_new = render_sample(pipeline.settings.home / "sample", n_images, advance)
+            step.outcome = f"{n_images} rendered photographs" + ("" if is_new else " (reused)")
         origin = "sample"
     else:
         origin = "yolo"
     bring_in(pipeline, loop, folder, "yolo", mapping or {}, origin, say, watch)
-    kept = memo.get("training") if memo is not None else None
-    if kept is not None:
-        loop.note("training", f"{kept['outcome']} (reused)")
-        loop.figures, loop.report = kept["figures"], kept["report"]
+    facts = progress.facts_of("training") if progress is not None else None
+    if facts is not None:
+        loop.note("training", f"{facts['outcome']} (reused)")
+        loop.figures, loop.report = facts["figures"], facts["report"]
         return loop
-    rules = pipeline.settings.policy().training
-    if fast:  # its one epoch ends it, and no clock before
-        length = Budget(None, minutes or rules.cap_minutes)
+    policy = pipeline.settings.policy().training
+    if fast:  # it ends with its one epoch: the minutes are only a far cap
+        length = Budget(None, minutes or policy.cap_minutes)
     else:
-        length, why = budget(rules, rendered=rendered, again=False, minutes=minutes, detector=detector)
+        length, why = budget(policy, rendered=rendered, again=False, minutes=minutes, detector=detector)
         say(f"first training: {why}")
     train(pipeline, loop, say, watch=watch, fast=fast, length=length, detector=detector)
-    if memo is not None:
-        memo.done("training", outcome=loop.steps[-1].outcome, figures=loop.figures, report=loop.report)
+    if progress is not None:
+        progress.record("training", outcome=loop.steps[-1].outcome, figures=loop.figures, report=loop.report)
     return loop
 
 
-def sample(folder: Path, n_images: int, progress: Advance | None = None) -> tuple[Path, bool]:
-    """The rendered sample; True when it was made now, False when it stood already."""
+def render_sample(folder: Path, n_images: int, progress: Advance | None = None) -> tuple[Path, bool]:
+    """Renders the sample into the folder, unless it is complete already.
+
+    Returns:
+        The folder, and whether the sample was rendered by this call.
+    """
     from carsdepo_assets.demo.sample.casting import INTAKE_MIX
     from carsdepo_assets.demo.sample.write import write_sample
 
-    done = folder / ".complete"
-    if done.exists():
+    complete = folder / ".complete"
+    if complete.exists():
         return folder, False
     write_sample(folder, n_images, SAMPLE_SEED, lights=INTAKE_MIX, progress=progress)
-    done.touch()
+    complete.touch()
     return folder, True

@@ -1,1 +1,1 @@
-"""Models behind one interface: YOLOv8 and Faster R-CNN."""
+"""The detectors of damage, YOLOv8 and Faster R-CNN, behind one interface: training, exports, prediction."""

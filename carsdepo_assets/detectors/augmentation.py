@@ -6,25 +6,41 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.imaging.resize import letterbox
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Chances 0..1; crop_min: shortest side of a crop as a share of the image's; gain: largest change of light."""
+    """How training images are varied."""
 
     flip: float = 0.5
+    """Chance of a horizontal flip, of 1."""
     crop: float = 0.5
+    """Chance of a crop, of 1."""
     crop_min: float = 0.55
+    """Shortest side of a crop as a share of the image's side."""
     gain: float = 0.25
-    min_visible: float = 0.4  # share of a box's area that a crop must keep for the box to count
+    """Largest change of contrast and light, of 1."""
+    min_visible: float = 0.4
+    """Share of a box's area that a crop must keep for the box to stay a label."""
 
 
 def visible_boxes(
-    xyxy: np.ndarray, classes: np.ndarray, window: tuple[int, int, int, int], min_visible: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (N, 4) in the window's frame, clipped to it; without those that keep under min_visible of their area."""
+    xyxy: NDArray[np.float64], classes: NDArray[np.int64], window: tuple[int, int, int, int], min_visible: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Moves boxes into a window of the image and clips them to it.
+
+    Args:
+        xyxy: Boxes in the image's pixels, (N, 4).
+        classes: Their class ids, (N,).
+        window: x, y, width and height of the window, in the image's pixels.
+        min_visible: Boxes that keep less than this share of their area are left out.
+
+    Returns:
+        The boxes that stay, in the window's pixels, and their class ids.
+    """
     x, y, w, h = window
     moved = xyxy - np.array([x, y, x, y])
     clipped = np.clip(moved, 0, np.array([w, h, w, h]))
@@ -35,9 +51,24 @@ def visible_boxes(
 
 
 def augment(
-    rgb: np.ndarray, xyxy: np.ndarray, classes: np.ndarray, how: Augmentation, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Crop, flip, light, each by its chance. Boxes in the pixels of the image that comes back."""
+    rgb: NDArray[np.uint8],
+    xyxy: NDArray[np.float64],
+    classes: NDArray[np.int64],
+    how: Augmentation,
+    random: np.random.Generator,
+) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.int64]]:
+    """Crops, flips and relights a training image, each by its chance.
+
+    Args:
+        rgb: The image, HxWx3.
+        xyxy: Its boxes, (N, 4), in pixels.
+        classes: Their class ids, (N,).
+        how: The chances and strengths.
+        random: The source of chance.
+
+    Returns:
+        The new image, the boxes in its pixels and their class ids.
+    """
     height, width = rgb.shape[:2]
     if random.random() < how.crop:
         share = random.uniform(how.crop_min, 1.0, size=2)
@@ -56,7 +87,9 @@ def augment(
     return np.ascontiguousarray(rgb), xyxy, classes
 
 
-def to_square(rgb: np.ndarray, xyxy: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The serving letterbox, and the boxes (N, 4) in its pixels."""
+def to_square(
+    rgb: NDArray[np.uint8], xyxy: NDArray[np.float64], size: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Letterboxes an image to a square as serving does; returns the square and the boxes (N, 4) in its pixels."""
     square, scale, (dx, dy) = letterbox(rgb, size, fill=114)
     return square, xyxy * scale + np.array([dx, dy, dx, dy])

@@ -1,4 +1,4 @@
-"""What every detector offers, and what a recipe says."""
+"""The interface of all detectors, and the recipe that says how one is trained."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from carsdepo_assets.scoring.boxes import Detections
@@ -46,46 +47,61 @@ class Recipe(BaseModel):
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """One image of a training folder; path to an upright image file, boxes in that file's pixels."""
+    """One labelled image."""
 
     image_id: str
+    """The photograph's id."""
     path: Path
+    """An upright image file."""
     width: int
+    """Of that file, in pixels."""
     height: int
+    """Of that file, in pixels."""
     split: str
-    xyxy: np.ndarray
-    classes: np.ndarray
+    """`train` or `val`."""
+    xyxy: NDArray[np.float64]
+    """Boxes in the file's pixels, (N, 4)."""
+    classes: NDArray[np.int64]
+    """Class ids of the boxes, (N,)."""
 
 
 @dataclass(frozen=True)
 class TrainingSet:
+    """What a detector is trained on."""
+
     class_names: tuple[str, ...]
+    """Names of the classes in the order of their ids."""
     images: Sequence[TrainingImage]
+    """All images, of all splits."""
 
     def split(self, name: str) -> list[TrainingImage]:
+        """The images of one split."""
         return [i for i in self.images if i.split == name]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """weights: the file to keep. history: one row an epoch, the numbers that were reported; the last epoch may be part
-    of one. steps of planned_steps: optimizer steps taken and planned.
-    """
+    """The result of a training."""
 
     weights: Path
+    """The file of weights to keep."""
     history: list[dict[str, float]]
+    """The reported numbers, one row for each epoch; the last epoch may have been cut short by time."""
     steps: int
+    """Optimizer steps that were taken."""
     planned_steps: int
+    """Optimizer steps that were planned."""
     environment: dict[str, str] = field(default_factory=dict)
+    """Versions of the libraries that trained."""
 
     @property
     def stopped_by_time(self) -> bool:
-        """Whether the minutes ended it before its plan was done."""
+        """Whether the budget of minutes ended the training before its plan was complete."""
         return self.steps < self.planned_steps
 
     @property
     def ended(self) -> str:
-        """How it ended, in words."""
+        """How the training ended, in words."""
         if self.stopped_by_time:
             return f"stopped by time after {self.steps:,} of {self.planned_steps:,} steps"
         return f"all {self.steps:,} planned steps"
@@ -93,19 +109,22 @@ class Trained:
 
 @dataclass(frozen=True)
 class Progress:
-    """A running training. epoch: the one under way, from 1. loss: its mean so far; None before a step of it.
-
-    seconds: wall time so far, over all attempts; seconds_left: None where it cannot be told yet. validating: whether
-    it measures what was learnt till now.
-    """
+    """How far a running training is."""
 
     epoch: int
+    """The epoch under way, counted from 1."""
     steps: int
+    """Optimizer steps that were taken."""
     planned_steps: int
+    """Optimizer steps that are planned."""
     seconds: float
+    """Wall time so far, over all attempts."""
     seconds_left: float | None
+    """Estimated wall time that is left; None where it cannot be estimated yet."""
     loss: float | None
+    """The epoch's mean loss so far; None before its first step."""
     validating: bool = False
+    """Whether the model is being evaluated on the split `val`."""
 
 
 Report = Callable[[dict[str, float]], None]
@@ -113,17 +132,30 @@ Watch = Callable[[Progress], None]
 
 
 def unwatched(progress: Progress) -> None:
-    """Nobody looks."""
+    """Does nothing: for trainings whose progress nobody follows."""
 
 
 class Predictor(Protocol):
-    def predict(self, images: Sequence[np.ndarray], min_score: float = 0.001) -> list[Detections]:
-        """images: HxWx3 uint8 RGB, any sizes. One Detections each: at most 100 boxes, best first, clipped."""
+    """A loaded model."""
+
+    def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
+        """Detects damage on images.
+
+        Args:
+            images: RGB images of any sizes, each HxWx3.
+            min_score: Boxes with lower scores are left out, of 1.
+
+        Returns:
+            For each image at most 100 boxes, best first, in its pixels and clipped to it.
+        """
         ...
 
 
 class Detector(Protocol):
+    """A kind of model that can be trained and loaded."""
+
     name: str
+    """Its name in recipes."""
 
     def train(
         self,
@@ -135,13 +167,35 @@ class Detector(Protocol):
         watch: Watch = unwatched,
         spent_s: float = 0.0,
     ) -> Trained:
-        """Trains in `out`, resuming from the checkpoint it finds there; calls report(row) after every epoch and
-        watch(progress) about once a second.
+        """Trains a model, or goes on with a training that was interrupted.
 
-        A row has at least epoch, steps, planned_steps, seconds, loss and, when val is not empty, val_map50. The
-        recipe's minutes are looked at after every optimizer step; spent_s of them are gone already. When they are
-        over in the middle of an epoch, that epoch ends there: its weights are validated, reported and kept.
+        The recipe's minutes are looked at after every optimizer step. When they are over in the middle of an epoch,
+        that epoch ends there, and its weights are validated, reported and kept.
+
+        Args:
+            data: The images to train and to validate on.
+            recipe: How to train.
+            out: Folder for weights and checkpoint; a checkpoint of the same training there is resumed.
+            report: Called after every epoch with its numbers: at least epoch, steps, planned_steps, seconds, loss and,
+                unless the split `val` is empty, val_map50.
+            watch: Called about once a second with the progress.
+            spent_s: Seconds of the recipe's minutes that are used up already.
+
+        Raises:
+            DetectorError: The recipe or the data cannot be used, or the training diverged.
         """
         ...
 
-    def load(self, weights: Path, class_names: Sequence[str], image_size: int, device: str = "cpu") -> Predictor: ...
+    def load(self, weights: Path, class_names: Sequence[str], image_size: int, device: str = "cpu") -> Predictor:
+        """Loads weights for prediction.
+
+        Args:
+            weights: The file that a training left.
+            class_names: The classes that the weights must have been trained on.
+            image_size: Side of the square that the network sees, in pixels.
+            device: `cpu`, `cuda:0` and so on.
+
+        Raises:
+            DetectorError: The file is no such weights.
+        """
+        ...

@@ -1,4 +1,4 @@
-"""Which detectors there are, the recipe that fits the minutes, and a model of the lake loaded. Light to import."""
+"""Lists the detectors, proposes recipes for a budget of minutes and loads models of the lake. Light to import."""
 
 from __future__ import annotations
 
@@ -42,8 +42,20 @@ def best_device() -> str:
 def default_recipe(
     detector: str, *, minutes: float, n_train: int, device: str, real: bool, image_size: int | None = None
 ) -> Recipe:
-    """A recipe for this many minutes and training images. real: photographs, with small damage on large images;
-    else the rendered sample, where 160 pixels do. image_size: a side in pixels that goes before both."""
+    """Proposes a recipe.
+
+    Args:
+        detector: The detector's name.
+        minutes: Wall time that the training may take.
+        n_train: Number of training images.
+        device: `cpu`, `cuda:0` and so on.
+        real: Whether the images are photographs, with small damage on large images, and not the rendered sample, for
+            which smaller images do.
+        image_size: Side of the square that the network sees, in pixels; None lets the other arguments decide.
+
+    Raises:
+        DetectorError: There is no such detector.
+    """
     if detector not in NAMES:
         raise DetectorError(f"no detector named {detector!r}: there are {', '.join(NAMES)}.")
     name = cast(Literal["yolov8n", "faster_rcnn"], detector)
@@ -82,7 +94,7 @@ def default_recipe(
 
 
 def retraining_recipe(recipe: Recipe, champion: str) -> Recipe:
-    """The recipe for going on from a model of the same detector, by its digest, at half the learning rate.
+    """The recipe for training on from the champion's weights, at half the learning rate. champion: its digest.
 
     Nothing more is frozen than in a first training: features of a light that the backbone never saw are not learnt
     above it. Measured with YOLOv8n, trained on 300 rendered photographs by day, then with 80 by night besides, mAP@.5
@@ -93,7 +105,7 @@ def retraining_recipe(recipe: Recipe, champion: str) -> Recipe:
 
 
 def load_model(lake: Lake, digest: str, device: str = "cpu") -> tuple[Predictor, ModelCard]:
-    """Raises LakeError when the lake has no such model."""
+    """Loads a model of the lake; returns it with its card. Raises LakeError where the lake has no such model."""
     card = read_card(lake, digest)
     weights = weights_path(lake, card)
     return get_detector(card.detector).load(weights, card.class_names, card.image_size, device), card

@@ -32,9 +32,9 @@ class DetectorError(ValueError):
 
 
 def fingerprint(data: TrainingSet, recipe: Recipe) -> str:
-    """16 hex digits over recipe, classes, images, splits and boxes: a checkpoint of another training is not resumed.
+    """A digest of recipe, classes, images, splits and boxes, so that no other training's checkpoint is resumed.
 
-    Of initial weights in a file the name counts and not the folder: a training goes on where its home was moved to.
+    Of a file of initial weights only the name counts, so that a training can go on after its home was moved.
     """
     digest = hashlib.sha256(recipe.model_copy(update={"init": Path(recipe.init).name}).digest().encode())
     digest.update(json.dumps(list(data.class_names)).encode())
@@ -45,7 +45,7 @@ def fingerprint(data: TrainingSet, recipe: Recipe) -> str:
 
 
 def write_torch(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes beside `path`, syncs, renames: a kill leaves the former file or the new one, never half of one."""
+    """Writes a torch archive: a kill in between leaves the former file or the new one, never half of one."""
     import torch
 
     part = path.with_name(path.name + ".part")
@@ -57,7 +57,7 @@ def write_torch(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_torch(path: Path, expected_format: str) -> dict[str, Any]:
-    """The dict that write_torch wrote, on the CPU. Raises DetectorError when it is anything else."""
+    """Reads what `write_torch` wrote, onto the CPU. Raises DetectorError where the file is anything else."""
     import torch
 
     if not path.is_file():
@@ -77,7 +77,7 @@ def read_torch(path: Path, expected_format: str) -> dict[str, Any]:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a torch archive holds pickled objects, as ultralytics' own weights do; told without unpickling it."""
+    """Whether a torch archive holds pickled objects, as ultralytics' own weights do. Nothing is unpickled."""
     import torch
 
     try:
@@ -92,7 +92,18 @@ def is_foreign(path: Path) -> bool:
 def write_weights(
     path: Path, detector: str, state: Mapping[str, Any], class_names: Sequence[str], image_size: int
 ) -> None:
-    """state: the model's, saved as float32 on the CPU. Raises DetectorError when a value is not finite."""
+    """Writes a model's weights, as float32 on the CPU.
+
+    Args:
+        path: The file.
+        detector: The detector's name.
+        state: The model's tensors by name.
+        class_names: The model's classes.
+        image_size: Side of the square that the network sees, in pixels.
+
+    Raises:
+        DetectorError: A value is not finite: the training diverged.
+    """
     import torch
 
     tensors = {k: v.detach().cpu().contiguous() for k, v in state.items()}
@@ -115,7 +126,7 @@ def write_weights(
 
 
 def read_weights(path: Path, detector: str, class_names: Sequence[str] | None = None) -> dict[str, Any]:
-    """The weights file's content. Raises DetectorError when it is another detector's or has other classes."""
+    """Reads a weights file. Raises DetectorError where it is another detector's or has other classes."""
     content = read_torch(path, WEIGHTS_FORMAT)
     if content["detector"] != detector:
         raise DetectorError(f"{path}: weights of {content['detector']}, not of {detector}.")
@@ -125,7 +136,7 @@ def read_weights(path: Path, detector: str, class_names: Sequence[str] | None = 
 
 
 def read_checkpoint(path: Path, expected: str) -> dict[str, Any] | None:
-    """The checkpoint of the same training (`fingerprint`), None where there is none or it is another's.
+    """Reads a training's checkpoint; None where there is none or its `fingerprint` is not the expected one.
 
     One that cannot be read (damaged, or another release's) is set aside as `NAME.unreadable`, so that the training
     begins anew instead of failing at every attempt.
@@ -143,5 +154,5 @@ def read_checkpoint(path: Path, expected: str) -> dict[str, Any] | None:
 
 
 def threads(asked: int | None = None) -> int:
-    """CPU threads for torch: as asked, else OMP_NUM_THREADS, else the cores that this process may use."""
+    """Number of CPU threads for torch: as asked, else OMP_NUM_THREADS, else the cores that this process may use."""
     return int(asked or os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))

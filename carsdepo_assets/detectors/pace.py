@@ -1,4 +1,4 @@
-"""How far one training is and when it ends, counted in optimizer steps and wall time over all its attempts."""
+"""Follows how far a training is and decides when it ends, by optimizer steps and wall time over all its attempts."""
 
 from __future__ import annotations
 
@@ -7,72 +7,80 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 
-TELL_EVERY_S = 1.0  # seconds between two words on a running training: what is told costs a copy from the GPU
+TELL_EVERY_S = 1.0  # seconds between two reports of progress: each costs a copy from the GPU
 CHECKPOINT_EVERY_S = 30.0  # seconds of training that a kill may lose inside an epoch
 CHECKPOINT_SHARE = 0.02  # of the training's time that checkpoints inside an epoch may take, where they are slow
 
 
 @dataclass
 class Pace:
-    """The plan of one training and how much of it is behind.
-
-    minutes: budget of wall time; None: none. epochs: their number, or its upper bound where `minutes` decides.
-    spent_before: seconds that earlier attempts took, and what went before this one. steps: optimizer steps planned;
-    None: as many as the epochs have. taken: optimizer steps behind.
-    """
+    """The plan of one training and how much of it is done."""
 
     minutes: float | None
+    """Budget of wall time; None: no budget."""
     epochs: int
+    """Number of epochs, or its upper bound where the minutes decide."""
     spent_before: float = 0.0
+    """Seconds that earlier attempts took, and what went before this one."""
     steps: int | None = None
+    """Optimizer steps that are planned; None: as many as the epochs have."""
     taken: int = 0
+    """Optimizer steps that were taken."""
     validation_s: float = 0.0
+    """Seconds that the last validation took."""
     started: float = field(default_factory=lambda: monotonic())
     _first: tuple[float, int] | None = None  # (seconds, steps) at the first step of this attempt, for its speed
 
     def spent(self) -> float:
-        """Seconds of training, of this attempt and those before it: setting up, steps and validation."""
+        """Seconds of training so far, in this attempt and those before it, with set-up and validation."""
         return self.spent_before + monotonic() - self.started
 
     def step(self) -> bool:
-        """Counts an optimizer step. True: it was the last one, by plan or by the clock."""
+        """Counts an optimizer step and returns whether it was the last one, by plan or by the clock."""
         if self._first is None:
             self._first = (self.spent(), self.taken)
         self.taken += 1
         return self.complete() or self.over()
 
     def complete(self) -> bool:
-        """Whether all planned steps are taken; where none are planned the epochs tell."""
+        """Whether all planned steps were taken; always False where epochs are planned instead."""
         return self.steps is not None and self.taken >= self.steps
 
     def over(self) -> bool:
-        """Whether the minutes are over, less the time of a validation where one was timed: it comes after the last
-        step and is part of the budget."""
+        """Whether the budget of minutes is used up.
+
+        The time of a validation, where one was timed, is kept free: it follows the last step and is part of the budget.
+        """
         return self.minutes is not None and self.spent() + self.validation_s >= self.minutes * 60
 
-    def planned(self, done: int) -> int:
-        """Epochs in all, judged after `done` >= 1 of them: the end nearest to the budget, never under `done`.
+    def planned(self, finished: int) -> int:
+        """Epochs of the whole training, estimated from the pace of those that are finished.
 
-        A training planned in steps keeps its plan whatever the machine's pace.
+        Args:
+            finished: Epochs that are finished, at least 1; the plan is never shorter.
+
+        Returns:
+            The number of epochs whose end comes nearest to the budget of minutes.
+
+        A training that is planned in steps keeps its plan whatever the machine's pace.
         """
         if self.minutes is None or self.steps is not None:
             return self.epochs
-        return max(done, min(self.epochs, round(self.minutes * 60 * done / max(self.spent(), 1e-9))))
+        return max(finished, min(self.epochs, round(self.minutes * 60 * finished / max(self.spent(), 1e-9))))
 
     def planned_steps(self, epochs: int, steps_per_epoch: int) -> int:
-        """Optimizer steps in all, where `epochs` are planned."""
+        """Optimizer steps of the whole training, where `epochs` are planned."""
         return self.steps if self.steps is not None else epochs * steps_per_epoch
 
     def progress(self, epochs_done: float) -> float:
-        """Share of the training behind it, 0..1: of the planned steps, else the larger of its epochs' and its
-        minutes' share."""
+        """Share of the training that is done, of 1: by planned steps, else by epochs or minutes, the larger of both."""
         if self.steps is not None:
             return min(1.0, self.taken / self.steps)
         by_time = 0.0 if self.minutes is None else self.spent() / (self.minutes * 60)
         return min(1.0, max(epochs_done / self.epochs, by_time))
 
     def seconds_left(self, planned_steps: int) -> float | None:
-        """Until the last step at this attempt's speed, at most what is left of the minutes; None: cannot be told."""
+        """Estimated seconds to the last step at this attempt's speed; None where that cannot be estimated yet."""
         left = None
         if self._first is not None and self.taken - self._first[1] > 1:
             seconds, steps = self._first
@@ -93,7 +101,10 @@ class Pace:
 
 
 class Every:
-    """True at most once in `seconds`; also no more often than `share` of the time allows where costs are timed."""
+    """Says when something that is repeated is due again: once in `seconds`, and less often where it is slow.
+
+    Its cost, where `timed` measures it, takes no more than `share` of the time.
+    """
 
     def __init__(self, seconds: float, share: float = 1.0, *, at_once: bool = False) -> None:
         self.wait, self.share = seconds, share
@@ -101,7 +112,7 @@ class Every:
         self.last = -float("inf") if at_once else monotonic()
 
     def due(self) -> bool:
-        """Whether it is time again; then the next wait begins."""
+        """Whether it is due; if so the next wait begins."""
         now = monotonic()
         if now - self.last < self.wait:
             return False
@@ -110,7 +121,7 @@ class Every:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Around what is done: a slow one is done less often."""
+        """Measures what is repeated, so that it becomes due less often where it is slow."""
         started = monotonic()
         yield
         self.last = monotonic()

@@ -5,7 +5,10 @@ Without torch: the rule and float32 arithmetic of ultralytics.utils.nms (multi_l
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.imaging.resize import unletterbox
 from carsdepo_assets.scoring.boxes import Detections
@@ -15,12 +18,21 @@ MAX_CANDIDATES = 30_000
 
 
 def boxes_of_head(
-    head: np.ndarray, min_score: float, iou: float, max_boxes: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A YOLOv8 head's output for one image -> (xyxy (n, 4), scores (n,), classes (n,)), best first, n <= max_boxes.
+    head: NDArray[Any], min_score: float, iou: float, max_boxes: int
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Turns the output of YOLOv8's head for one image into boxes.
 
-    head: (4 + classes, anchors) float32: centre x, centre y, width, height in pixels of the square, class scores 0..1.
     An anchor gives a box for each class above min_score. Of equal scores the earlier anchor, then class, wins.
+
+    Args:
+        head: (4 + classes, anchors) float32: centre x, centre y, width and height in pixels of the square, then the
+            classes' scores, of 1.
+        min_score: Boxes must have a higher score, of 1.
+        iou: Overlap from which the better of two boxes suppresses the other, of 1.
+        max_boxes: Number of boxes at most.
+
+    Returns:
+        Corners (n, 4) in pixels of the square, scores (n,) and class ids (n,), best first.
     """
     head = np.ascontiguousarray(head[:, head[4:].max(axis=0) > min_score].T)
     half = head[:, 2:4] / 2
@@ -35,10 +47,17 @@ def boxes_of_head(
     return boxes[kept], scores[kept], classes[kept]
 
 
-def suppress(xyxy: np.ndarray, scores: np.ndarray, iou: float, max_boxes: int) -> np.ndarray:
-    """Indices of the boxes kept, best first: each drops the later ones that it overlaps by more than iou.
+def suppress(xyxy: NDArray[Any], scores: NDArray[Any], iou: float, max_boxes: int) -> NDArray[np.int64]:
+    """Non-maximum suppression, equal to torchvision.ops.nms: each box drops the worse ones that it overlaps too much.
 
-    xyxy: (n, 4) float32. As torchvision.ops.nms, cut after max_boxes. Overlap of two boxes without area is none.
+    Args:
+        xyxy: Boxes, (n, 4) float32. Two boxes without area do not overlap.
+        scores: Their scores, (n,).
+        iou: The largest overlap that two boxes may have, of 1.
+        max_boxes: Number of boxes at most.
+
+    Returns:
+        Indices of the boxes that stay, best first.
     """
     x1, y1, x2, y2 = np.ascontiguousarray(xyxy.T)
     order = np.argsort(-scores, kind="stable")
@@ -60,22 +79,35 @@ def suppress(xyxy: np.ndarray, scores: np.ndarray, iou: float, max_boxes: int) -
 MAX_BOXES = 100
 
 
-def check_image(rgb: np.ndarray) -> None:
+def check_image(rgb: NDArray[np.uint8]) -> None:
     """Raises ValueError for anything but HxWx3 uint8 with pixels in it."""
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
         raise ValueError(f"expected HxWx3 uint8 RGB, got shape {rgb.shape} of {rgb.dtype}")
 
 
 def to_image_frame(
-    xyxy: np.ndarray,
-    scores: np.ndarray,
-    classes: np.ndarray,
+    xyxy: NDArray[Any],
+    scores: NDArray[Any],
+    classes: NDArray[Any],
     scale: float,
     offset: tuple[int, int],
     width: int,
     height: int,
 ) -> Detections:
-    """Letterbox pixels -> image pixels, clipped; best first, at most MAX_BOXES, boxes of no area gone."""
+    """Moves boxes from the letterboxed square back to the image.
+
+    Args:
+        xyxy: Boxes in pixels of the square, (n, 4).
+        scores: Their scores, (n,).
+        classes: Their class ids, (n,).
+        scale: The letterbox's scale, pixels of the square for one of the image.
+        offset: The letterbox's border left and above, in pixels.
+        width: The image's, in pixels.
+        height: The image's, in pixels.
+
+    Returns:
+        At most MAX_BOXES boxes, best first, clipped to the image; boxes without area are left out.
+    """
     boxes = unletterbox(xyxy, scale, offset, width, height)
     keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     order = np.argsort(-scores[keep], kind="stable")[:MAX_BOXES]

@@ -1,4 +1,4 @@
-"""How a recipe starts without a champion, and what a fallback of policy.training makes of it. Light to import."""
+"""Changes a recipe as a fallback of policy.training asks, and names the initial weights. Light to import."""
 
 from __future__ import annotations
 
@@ -20,33 +20,34 @@ class ImpossibleChange(ValueError):
 
 
 def recipe_key(digest: str) -> str:
+    """The recipe's key in the lake."""
     return f"recipes/{digest}.json"
 
 
 def read_recipe(lake: Lake, digest: str) -> Recipe:
-    """Raises LakeError when there is no such recipe."""
+    """Reads a recipe of the lake. Raises LakeError where there is no such recipe."""
     return Recipe.model_validate_json(lake.get(recipe_key(digest)))
 
 
 def first_start(detector: str, weights: Path) -> str:
-    """`init` of a family's first model. weights: the home's folder that may hold yolov8n.pt, put there by the user."""
+    """The recipe's `init` for a detector's first model. weights: the home's folder where a user may put yolov8n.pt."""
     if detector == "faster_rcnn":
         return "imagenet"
     return pretrained_init(weights) if (weights / PRETRAINED).exists() else "scratch"
 
 
 def pretrained_init(weights: Path) -> str:
-    """`init` of the pretrained file: a path below the home, so that a recipe is the same wherever the home lies."""
+    """The recipe's `init` for the pretrained file: a path below the home, so that homes can be moved."""
     return f"{weights.name}/{PRETRAINED}"
 
 
 def epochs_for(steps: int, n_train: int, batch: int) -> int:
-    """Epochs within which so many optimizer steps fit, also where the last photographs of an epoch make no batch."""
+    """Epochs that are enough for a number of optimizer steps, if the last photographs of an epoch make no batch."""
     return math.ceil(steps / max(1, n_train // batch))
 
 
 def impossible(change: Fallback, base: Recipe, weights: Path) -> str | None:
-    """Why the change of the recipe `base` is no other training, or none at all; None where it can be tried."""
+    """Why a fallback would change nothing about a recipe or cannot be tried; None where it can."""
     if isinstance(change, Longer):
         return None
     if isinstance(change, OtherDetector):
@@ -60,9 +61,20 @@ def impossible(change: Fallback, base: Recipe, weights: Path) -> str | None:
 
 
 def changed(change: Fallback, base: Recipe, *, n_train: int, real: bool, weights: Path) -> Recipe:
-    """The recipe `base` with the change. n_train, real: as default_recipe takes them.
+    """Applies a fallback to a recipe.
 
-    Raises ImpossibleChange with impossible()'s reason.
+    Args:
+        change: The fallback.
+        base: The recipe.
+        n_train: Number of training images.
+        real: Whether they are photographs and not the rendered sample.
+        weights: The home's folder where a user may put yolov8n.pt.
+
+    Returns:
+        The changed recipe.
+
+    Raises:
+        ImpossibleChange: The fallback would change nothing or cannot be tried.
     """
     reason = impossible(change, base, weights)
     if reason is not None:
@@ -76,13 +88,13 @@ def changed(change: Fallback, base: Recipe, *, n_train: int, real: bool, weights
         return base.model_copy(update=longer)
     if isinstance(change, OtherDetector):
         minutes = base.minutes or 1.0  # without a limit in minutes the steps or epochs of `base` hold
-        made = default_recipe(change.detector, minutes=minutes, n_train=n_train, device=base.device, real=real)
+        default = default_recipe(change.detector, minutes=minutes, n_train=n_train, device=base.device, real=real)
         kept: dict[str, object] = {"init": first_start(change.detector, weights), "seed": base.seed}
         if base.steps is not None:
-            kept |= {"steps": base.steps, "epochs": epochs_for(base.steps, n_train, made.batch)}
+            kept |= {"steps": base.steps, "epochs": epochs_for(base.steps, n_train, default.batch)}
         if base.minutes is None:
             kept |= {"minutes": None, "epochs": kept.get("epochs", base.epochs)}
-        return made.model_copy(update=kept)
+        return default.model_copy(update=kept)
     # A first training's rate and layers: a champion's successor goes on at half the rate.
     usual = default_recipe(
         base.detector,

@@ -1,4 +1,4 @@
-"""The dataset in the lake as files and arrays that a detector trains on."""
+"""Reads a dataset of the lake as the image files and box arrays that a detector trains on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.detectors.base import TrainingImage, TrainingSet
 from carsdepo_assets.lake.datasets import read_manifest
@@ -19,7 +20,20 @@ class EmptyTrainingSet(ValueError):
 def training_set(
     lake: Lake, version: str, splits: Sequence[str] = ("train", "val"), *, class_names: Sequence[str]
 ) -> TrainingSet:
-    """Processed images of the splits, boxes in their pixels. Raises EmptyTrainingSet when the first split has none."""
+    """Reads the processed images of a dataset and their boxes.
+
+    Args:
+        lake: The lake that holds the dataset.
+        version: The dataset's version.
+        splits: Which splits to read; the first one is required.
+        class_names: The model's classes in the order of their ids.
+
+    Returns:
+        The images with their boxes in the processed images' pixels.
+
+    Raises:
+        EmptyTrainingSet: The first split has no photograph.
+    """
     rows = [r for r in read_manifest(lake, version).to_pylist() if r["split"] in splits]
     data = TrainingSet(tuple(class_names), [_image(lake, row) for row in rows])
     if not data.split(splits[0]):
@@ -43,8 +57,15 @@ def _image(lake: Lake, row: Mapping[str, Any]) -> TrainingImage:
     )
 
 
-def boxes_of(row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """A manifest row's boxes: xyxy (N, 4) float64 in upright original pixels, classes (N,) int64."""
+def boxes_of(row: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The labelled boxes of one row of a dataset's manifest.
+
+    Args:
+        row: The row, with a list `boxes`.
+
+    Returns:
+        Corners x1, y1, x2, y2 in pixels of the upright original, (N, 4), and class ids, (N,).
+    """
     boxes = row["boxes"] or []
     xyxy = np.array([[b["x1"], b["y1"], b["x2"], b["y2"]] for b in boxes], dtype=np.float64).reshape(-1, 4)
     return xyxy, np.array([b["class_id"] for b in boxes], dtype=np.int64)

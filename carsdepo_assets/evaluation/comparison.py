@@ -1,4 +1,4 @@
-"""Challenger against champion on the very same photographs: overall, by class and by light."""
+"""Compares a candidate with the champion on the same photographs: overall, by class and by light."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from carsdepo_assets.scoring.evaluation import Evaluation, SliceScore, evaluate_
 
 
 class Compared(BaseModel):
-    """One row: AP@.5 (of several classes their mean) and recall, each model at its own threshold; None: no boxes."""
+    """One row of the comparison. Figures are None where there are no labelled boxes."""
 
     model_config = ConfigDict(frozen=True)
 
     what: str
+    """What the row is about: `all`, a class, or a light."""
     boxes: int
+    """Labelled boxes."""
     champion_ap50: float | None
+    """Average precision at IoU 0.5, of 1; for several classes their mean."""
     candidate_ap50: float | None
+    """The same figure of the candidate."""
     champion_recall: float | None
+    """Recall at the champion's own threshold, of 1."""
     candidate_recall: float | None
+    """Recall at the candidate's own threshold, of 1."""
 
     @property
     def gain(self) -> float | None:
@@ -31,20 +37,30 @@ class Compared(BaseModel):
 
 
 class Comparison(BaseModel):
-    """champion: digest; version: its number in the registry, where the ledger says one; threshold: its own."""
+    """A candidate beside the champion."""
 
     model_config = ConfigDict(frozen=True)
 
     champion: str
+    """The champion's digest."""
     version: int | None
+    """The champion's number in the registry; None where the ledger has none."""
     threshold: float
+    """The champion's threshold, of 1."""
     figures: dict[str, float]
+    """The champion's figures by name."""
     rows: list[Compared]
+    """Both models, overall, by class and by light."""
 
 
-def sliced(judged: SplitEvaluation, by: Sequence[str]) -> list[SliceScore]:
-    """Scores of each slice at the model's threshold. by: one name a photograph."""
-    e, scored = judged.evaluation, judged.scored
+def sliced(evaluated: SplitEvaluation, by: Sequence[str]) -> list[SliceScore]:
+    """Computes a model's figures for each slice of the photographs, at the model's threshold.
+
+    Args:
+        evaluated: The evaluation whose photographs are sliced.
+        by: The name of each photograph's slice, in the evaluation's order.
+    """
+    e, scored = evaluated.evaluation, evaluated.scored
     return evaluate_slices(
         scored.truths,
         scored.detections,
@@ -57,8 +73,17 @@ def sliced(judged: SplitEvaluation, by: Sequence[str]) -> list[SliceScore]:
 
 
 def compare(champion: SplitEvaluation, candidate: SplitEvaluation, by: Sequence[str]) -> list[Compared]:
-    """Rows for all, for each class and for each slice. Raises ValueError when the photographs are not the same."""
-    photographs = [[row["image_id"] for row in judged.scored.rows] for judged in (champion, candidate)]
+    """Compares two models: one row for all photographs, one for each class and one for each slice.
+
+    Args:
+        champion: The evaluation of production's model.
+        candidate: The evaluation of the new model, on the same photographs.
+        by: The name of each photograph's slice (its light), in the evaluations' order.
+
+    Raises:
+        ValueError: The two were evaluated on different photographs.
+    """
+    photographs = [[row["image_id"] for row in one.scored.rows] for one in (champion, candidate)]
     if photographs[0] != photographs[1]:
         raise ValueError("champion and challenger were scored on different photographs: score both on one golden set.")
     old, new = champion.evaluation, candidate.evaluation

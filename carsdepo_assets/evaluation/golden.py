@@ -1,4 +1,4 @@
-"""A model's detections on the golden set: champion and challenger meet the same photographs, each predicted once."""
+"""A model's detections on the golden set, the fixed photographs on which all models are compared."""
 
 from __future__ import annotations
 
@@ -37,24 +37,39 @@ def golden_scores(
     of: Golden | None = None,
     progress: Progress | None = None,
 ) -> Scored:
-    """Detections of a model as served (originals, serving decoder, on the CPU) and truths as the dataset has them.
+    """A model's detections on the golden set and the labels that the dataset has for it.
 
-    of: a version of the golden set; None: the current one, and before the first the dataset's test split. What was
-    predicted before comes from the score cache, equal to the last bit. Raises NothingToScore without a photograph, or
-    where the dataset lacks some of the golden set: figures on fewer photographs would not compare. Raises LakeError
-    where dataset, model or an original is missing.
+    The model predicts as it is served: original bytes, the serving decoder, on the CPU. Photographs that were predicted
+    before come from the prediction cache, equal to the last bit. Photographs beyond the service's limits are left out,
+    for every model alike.
+
+    Args:
+        lake: The lake with dataset, model and originals.
+        digest: The model.
+        dataset_version: The dataset whose labels count.
+        policy: Gives the limits of the decoder.
+        of: A version of the golden set; None means the current one, or the dataset's split `test` where there is none.
+        progress: Called with the number of photographs that are done and their total.
+
+    Raises:
+        NothingToScore: There is no photograph, or the dataset lacks some of the golden set, so that the figures would
+            not compare with other models'.
+        LakeError: The dataset, the model or an original is missing.
     """
     rows = golden_rows(lake, dataset_version, of)
     card = read_card(lake, digest)
     place = prediction_cache.folder(card, policy)
-    known = prediction_cache.read(lake, place)
-    missing = [row for row in rows if row["image_id"] not in known]
+    predictions = prediction_cache.read(lake, place)
+    missing = [row for row in rows if row["image_id"] not in predictions]
     if missing:
-        known |= _predicted(lake, card, missing, place, policy, len(rows), progress)
+        predictions |= _predicted(lake, card, missing, place, policy, len(rows), progress)
     elif progress is not None:
         progress(len(rows), len(rows))
-    found = [known[row["image_id"]] for row in rows]
-    return Scored(rows, [Truth(*boxes_of(r)) for r in rows], [f.detections for f in found], [f.size for f in found])
+    rows = [row for row in rows if row["image_id"] in predictions]
+    if not rows:
+        raise NothingToScore("No golden photograph is within the limits of policy.inference: raise them.")
+    scored = [predictions[row["image_id"]] for row in rows]
+    return Scored(rows, [Truth(*boxes_of(r)) for r in rows], [f.detections for f in scored], [f.size for f in scored])
 
 
 def evaluate_on_golden(
@@ -66,13 +81,22 @@ def evaluate_on_golden(
     of: Golden | None = None,
     progress: Progress | None = None,
 ) -> SplitEvaluation:
-    """golden_scores with their figures, at the threshold in the model's card. Raises what golden_scores does."""
+    """Evaluates a model on the golden set; arguments and errors are those of `golden_scores`."""
     scored = golden_scores(lake, digest, dataset_version, policy, of=of, progress=progress)
     return evaluate_split(scored, read_card(lake, digest), policy)
 
 
 def golden_rows(lake: Lake, dataset_version: str, of: Golden | None = None) -> list[dict[str, Any]]:
-    """The manifest's rows of the golden set (None: its current version), sorted by image_id; see golden_scores."""
+    """The rows of a dataset's manifest that the golden set consists of.
+
+    Args:
+        lake: The lake.
+        dataset_version: The dataset that holds the photographs and their labels.
+        of: A version of the golden set; None means the current one.
+
+    Raises:
+        NothingToScore: There is no photograph, or the dataset lacks some of the golden set.
+    """
     manifest = read_manifest(lake, dataset_version).to_pylist()
     chosen = of or golden.current(lake)
     if chosen is None:
@@ -101,22 +125,22 @@ def _predicted(
     total: int,
     progress: Progress | None,
 ) -> dict[str, CachedPredictions]:
-    """Predicts and keeps, a part at a time."""
+    """Predicts a part of the rows at a time and writes each part to the cache."""
     predictor, _ = catalogue.load_model(lake, card.digest)
-    found: dict[str, CachedPredictions] = {}
+    predictions: dict[str, CachedPredictions] = {}
     before = total - len(rows)
     for start in range(0, len(rows), _PART):
         part = list(rows[start : start + _PART])
 
-        def told(done: int, _: int, start: int = start) -> None:
+        def report(finished: int, _: int, start: int = start) -> None:
             if progress is not None:
-                progress(before + start + done, total)
+                progress(before + start + finished, total)
 
-        scored = predict_rows(lake, part, predictor, policy, progress=told)
-        made = {
+        scored = predict_rows(lake, part, predictor, policy, progress=report)
+        predictions_of_part = {
             row["image_id"]: CachedPredictions(detections, size)
-            for row, detections, size in zip(part, scored.detections, scored.sizes, strict=True)
+            for row, detections, size in zip(scored.rows, scored.detections, scored.sizes, strict=True)
         }
-        prediction_cache.write(lake, place, made)
-        found |= made
-    return found
+        prediction_cache.write(lake, place, predictions_of_part)
+        predictions |= predictions_of_part
+    return predictions

@@ -1,4 +1,4 @@
-"""Photographs of the golden set as a client would send them: for exports to be compared on, and for staging."""
+"""Photographs of the golden set as a client would send them, to compare exports and to validate staging."""
 
 from __future__ import annotations
 
@@ -13,24 +13,33 @@ from carsdepo_assets.policy import Policy
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
 
 class NoGoldenSet(LookupError):
-    """There is nothing that a release could be judged on; the message says what to materialize."""
+    """There is no golden set, so that no model can be released; the message says what to materialize."""
 
 
 @dataclass(frozen=True)
 class GoldenPhotograph:
-    """data: the original bytes. rgb: HxWx3 uint8, upright, decoded as the service does."""
+    """One photograph of the golden set."""
 
     image_id: str
+    """The sha256 of its bytes."""
     name: str
+    """Its file name."""
     data: bytes
-    rgb: np.ndarray
+    """The original bytes."""
+    rgb: NDArray[np.uint8]
+    """The upright pixels as the service decodes them, HxWx3."""
 
 
 def golden_versions(lake: Lake) -> tuple[int, str]:
-    """The current golden set's version and the newest dataset, whose labels count. Raises NoGoldenSet."""
+    """The version of the current golden set, and that of the newest dataset, whose labels count.
+
+    Raises:
+        NoGoldenSet: There is no golden set or no dataset.
+    """
     current, dataset = golden.current(lake), latest(lake)
     if current is None or dataset is None:
         raise NoGoldenSet(f"{lake.url} has no golden set: materialize `dataset` with labelled photographs first.")
@@ -38,9 +47,16 @@ def golden_versions(lake: Lake) -> tuple[int, str]:
 
 
 def golden_photographs(lake: Lake, policy: Policy, count: int) -> list[GoldenPhotograph]:
-    """Up to `count`, evenly spread over the golden set in order of image_id, that the service's limits let through.
+    """Reads photographs that are evenly spread over the golden set, in order of their image_id.
 
-    Raises NoGoldenSet where there is none, LakeError where an original is missing.
+    Args:
+        lake: The lake.
+        policy: Gives the service's limits; photographs beyond them are left out.
+        count: How many to read at most.
+
+    Raises:
+        NoGoldenSet: There is no golden set, or none of its photographs is within the service's limits.
+        LakeError: An original is missing.
     """
     from carsdepo_assets.evaluation.golden import golden_rows
     from carsdepo_assets.imaging.serving import decode_as_served
@@ -48,18 +64,17 @@ def golden_photographs(lake: Lake, policy: Policy, count: int) -> list[GoldenPho
     _, dataset = golden_versions(lake)
     rows = golden_rows(lake, dataset)
     chosen = [rows[i * len(rows) // min(count, len(rows))] for i in range(min(count, len(rows)))]
-    found = []
+    photographs = []
     for row in chosen:
         data = lake.get(row["key"])
         try:
-            found.append(
+            photographs.append(
                 GoldenPhotograph(
                     row["image_id"], row["key"].rsplit("/", 1)[-1], data, decode_as_served(data, policy).rgb
                 )
             )
         except BadImage:  # the pipeline's limits let it in, the service's are narrower
             continue
-    if not found:
+    if not photographs:
         raise NoGoldenSet("None of the golden photographs is within policy.inference's limits: raise them.")
-    return found
-
+    return photographs

@@ -1,7 +1,11 @@
-"""A model judged as it is served: original bytes, through the serving decoder, into the predictor."""
+"""Evaluates a model on photographs as it is served: original bytes, the serving decoder, the predictor.
+
+Evaluating what production would do, and not the resized training images, keeps the figures honest.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,9 +18,12 @@ from carsdepo_assets.scoring.boxes import Detections, Truth
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from carsdepo_assets.lake.models import ModelCard
     from carsdepo_assets.scoring.evaluation import Evaluation
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 _CHUNK = 8  # photographs decoded at a time: originals are large
@@ -28,25 +35,40 @@ class NothingToScore(ValueError):
 
 @dataclass(frozen=True)
 class Scored:
-    """One entry a photograph, in the manifest's order; boxes in upright original pixels, sizes (width, height)."""
+    """Labels and detections of the same photographs: the lists have one entry for each, in the same order."""
 
-    rows: list[dict[str, Any]]  # manifest rows
+    rows: list[dict[str, Any]]
+    """Rows of the dataset's manifest."""
     truths: list[Truth]
+    """Labelled boxes, in pixels of the upright original."""
     detections: list[Detections]
+    """The model's boxes, in the same pixels."""
     sizes: list[tuple[int, int]]
+    """Width and height of the upright originals, in pixels."""
 
 
 @dataclass(frozen=True)
 class SplitEvaluation:
+    """A model's figures on some photographs, with what they were computed from."""
+
     evaluation: Evaluation
+    """The figures."""
     scored: Scored
+    """The photographs, their labels and the model's detections."""
     card: ModelCard
+    """The model's card, which holds the threshold that was used."""
 
 
 def evaluate_split(scored: Scored, card: ModelCard, policy: Policy) -> SplitEvaluation:
-    """Figures at the threshold in the model's card, which was chosen on val and never on what is scored here.
+    """Computes a model's figures from its detections, at the threshold in its card.
 
-    The classes are the policy's: a class map only appends, so an older model simply never names the newer classes.
+    The threshold was chosen on the split `val`, never on what is evaluated here. The classes are the policy's: a class
+    map only grows, so an older model simply never predicts the newer classes.
+
+    Args:
+        scored: Labels and detections.
+        card: The model's card.
+        policy: Gives the classes, the IoU of a match and the number of detections that count.
     """
     from carsdepo_assets.scoring.evaluation import evaluate
 
@@ -65,7 +87,18 @@ def evaluate_split(scored: Scored, card: ModelCard, policy: Policy) -> SplitEval
 def choose_threshold(
     lake: Lake, dataset_version: str, predictor: Predictor, class_names: Sequence[str], policy: Policy
 ) -> tuple[float, str]:
-    """The score with the best F1 on val, served as in production, and a sentence that says so."""
+    """Chooses a model's threshold: the score with the best F1 on the split `val`.
+
+    Args:
+        lake: The lake that holds the dataset.
+        dataset_version: The dataset's version.
+        predictor: The model.
+        class_names: The model's classes.
+        policy: Gives the limits of the decoder and how boxes are matched.
+
+    Returns:
+        The threshold, of 1, and a sentence that says how it was chosen.
+    """
     from carsdepo_assets.scoring.thresholds import best_threshold
 
     scored = predict_split(lake, dataset_version, "val", predictor, policy)
@@ -89,7 +122,7 @@ def predict_split(
     *,
     progress: Progress | None = None,
 ) -> Scored:
-    """Detections on the originals of a split. Empty for a split without photographs."""
+    """Predicts on all originals of a split, as `predict_rows`. Empty for a split without photographs."""
     rows = [r for r in read_manifest(lake, dataset_version).to_pylist() if r["split"] == split]
     return predict_rows(lake, rows, predictor, policy, progress=progress)
 
@@ -102,27 +135,55 @@ def predict_rows(
     *,
     progress: Progress | None = None,
 ) -> Scored:
-    """Detections on the originals of these rows of a manifest. Raises LakeError where an original is missing."""
+    """Detections on the originals of these rows of a manifest, those of them that the service would answer.
+
+    A photograph beyond the service's limits is left out of the result, with a warning in the log.
+    Raises LakeError where an original is missing, BadImage where one is damaged.
+    """
     from carsdepo_assets.detectors.training_set import boxes_of
 
-    scored = Scored(rows, [Truth(*boxes_of(r)) for r in rows], [], [])
+    scored = Scored([], [], [], [])
+    looked_at = 0
     for chunk in _chunks(rows):
-        images = [decoded(lake, row, policy) for row in chunk]
-        scored.detections.extend(predictor.predict(images))
-        scored.sizes.extend((image.shape[1], image.shape[0]) for image in images)
+        images = [(row, decoded_if_answered(lake, row, policy)) for row in chunk]
+        answered = [(row, image) for row, image in images if image is not None]
+        if answered:
+            scored.detections.extend(predictor.predict([image for _, image in answered]))
+        for row, image in answered:
+            scored.rows.append(row)
+            scored.truths.append(Truth(*boxes_of(row)))
+            scored.sizes.append((image.shape[1], image.shape[0]))
+        looked_at += len(chunk)
         if progress is not None:
-            progress(len(scored.detections), len(rows))
+            progress(looked_at, len(rows))
     return scored
 
 
-def decoded(lake: Lake, row: Mapping[str, Any], policy: Policy) -> np.ndarray:
-    from carsdepo_assets.imaging.decode import decode
+def decoded(lake: Lake, row: Mapping[str, Any], policy: Policy) -> NDArray[np.uint8]:
+    """The original of a manifest's row, HxWx3 uint8 RGB, decoded as the service does.
 
-    limits = policy.data
-    decoded = decode(
-        lake.get(row["key"]), max_bytes=limits.max_bytes, max_pixels=limits.max_pixels, min_side=limits.min_side_px
-    )
-    return decoded.rgb
+    Raises BadImage where the service would refuse it, LakeError where it is missing.
+    """
+    from carsdepo_assets.imaging.serving import decode_as_served
+
+    return decode_as_served(lake.get(row["key"]), policy).rgb
+
+
+def decoded_if_answered(lake: Lake, row: Mapping[str, Any], policy: Policy) -> NDArray[np.uint8] | None:
+    """As `decoded`; None, with a warning in the log, where the photograph is beyond the service's limits.
+
+    The pipeline's limits, under which it came into the lake, may be wider. A damaged one still raises BadImage.
+    """
+    from carsdepo_assets.imaging.bad_image import BadImage
+    from carsdepo_assets.imaging.serving import is_beyond_limits
+
+    try:
+        return decoded(lake, row, policy)
+    except BadImage as refusal:
+        if not is_beyond_limits(refusal):
+            raise
+        logger.warning("%s is left out: the service would refuse it (%s).", row["key"], refusal)
+        return None
 
 
 def _chunks(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

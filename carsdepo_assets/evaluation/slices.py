@@ -1,4 +1,4 @@
-"""What the figures are sliced by: the light that a photograph was taken in."""
+"""Names the light that a photograph was taken in, so that figures can be given for each light."""
 
 from __future__ import annotations
 
@@ -12,18 +12,25 @@ DARK_LUMA = 48.0  # mean luma of 0..255: 95 % of rendered night photographs lie 
 
 
 def lights(lake: Lake, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One name for each row with an image_id: the light that the metadata says, else dark or bright as measured.
+    """The light of each photograph: as its metadata has it, else dark or bright as measured.
 
-    What was photographed for the service or chosen by a labelling queue comes without a word on its light.
+    Photographs that came through the service or a labelling queue have no metadata about their light.
+
+    Args:
+        lake: The lake whose table `images` holds metadata and measurements.
+        rows: Rows with an `image_id`.
+
+    Returns:
+        One name for each row, in their order.
     """
-    known = {r["image_id"]: r for r in lake.read("images", columns=["image_id", "light", "luma_mean"]).to_pylist()}
-    return [_light(known.get(row["image_id"], {})) for row in rows]
+    images = {r["image_id"]: r for r in lake.read("images", columns=["image_id", "light", "luma_mean"]).to_pylist()}
+    return [_light(images.get(row["image_id"], {})) for row in rows]
 
 
 def _light(image: Mapping[str, Any]) -> str:
-    said, luma = image.get("light"), image.get("luma_mean")
-    if said and said != "unknown":
-        return str(said)
+    light, luma = image.get("light"), image.get("luma_mean")
+    if light and light != "unknown":
+        return str(light)
     if luma is None:
         return "unknown"
     return UNSAID_DARK if luma < DARK_LUMA else UNSAID_BRIGHT

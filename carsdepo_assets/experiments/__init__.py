@@ -1,1 +1,1 @@
-"""Step 1: what to try; leaves a recipe."""
+"""Step 1: the recipe of the next training, the photographs to label next, and experiments."""

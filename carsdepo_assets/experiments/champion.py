@@ -7,42 +7,42 @@ from dataclasses import dataclass
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, is_complete, read_card
-from carsdepo_assets.registry.ledger import barred, events, served
+from carsdepo_assets.registry.ledger import LedgerHistory
 
 
 @dataclass(frozen=True)
 class Champion:
-    """card: of the model in production. start: of the model whose weights a training goes on from; None: see `init`.
-
-    init: how the oldest of its line started, where all of them were trained on this dataset; None: unknown.
-    """
+    """The model in production as the next training sees it."""
 
     card: ModelCard
+    """The card of the model in production."""
     start: ModelCard | None = None
+    """The card of the model whose weights the training goes on from; None where there is none, see `init`."""
     init: str | None = None
+    """How the oldest of its ancestors started, where all of them were trained on this dataset; None: unknown."""
 
     def fits(self, names: Sequence[str]) -> bool:
-        """Whether the weights to start from know the classes of the class map `names`, or the first ones of it."""
-        known = self.card.class_names if self.start is None else self.start.class_names
-        return tuple(names[: len(known)]) == tuple(known)
+        """Whether the classes of the weights to start from are the first ones of the class map `names`."""
+        learnt = self.card.class_names if self.start is None else self.start.class_names
+        return tuple(names[: len(learnt)]) == tuple(learnt)
 
 
 def champion_for(lake: Lake, dataset_version: str) -> Champion | None:
     """What production serves now, after promotions and rollbacks; None where it serves nothing.
 
-    `start` is that model, or the nearest it descends from that was trained on another dataset and is not barred: one
-    trained on this very dataset has nothing new to learn from it (the recipe comes out as its own again, and its
-    candidate stands), and a rejected model's weights are not passed on. Raises LakeError where production's model is
-    not in the lake.
+    Its `start` is that model, or the nearest ancestor that was trained on another dataset and is not barred: a model
+    has nothing new to learn from the dataset that it was trained on, and a rejected model's weights are not passed on.
+
+    Raises:
+        LakeError: production's model is not in the lake.
     """
-    history = events(lake)
-    event = served(history, "production")
+    history = LedgerHistory.read(lake)
+    event = history.served("production")
     if event is None or event.digest is None:
         return None
     champion = card = read_card(lake, event.digest)
-    out = barred(history)
     while True:
-        if card.dataset_version != dataset_version and card.digest not in out:
+        if card.dataset_version != dataset_version and card.digest not in history.barred:
             return Champion(champion, card if card.detector == champion.detector else None)
         parent = card.recipe.get("champion")
         if parent is None or not is_complete(lake, parent):

@@ -3,8 +3,9 @@
 import dagster as dg
 
 from carsdepo_assets.experiments import assets, jobs, queue_assets
+from carsdepo_assets.orchestration.catalogue import catalogued_assets
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([assets, queue_assets]),
+    assets=catalogued_assets("experiments", assets, queue_assets),
     jobs=[jobs.cut_queue_job],
 )

@@ -1,8 +1,7 @@
-"""The recipe of a fallback that `retrain` asks for, from what the lake says of the state of the labels."""
+"""The recipe of a fallback that the sensor `retrain` asks for, at a state of the labels."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,15 +9,15 @@ import pyarrow as pa
 from carsdepo_assets.detectors.recipe_changes import read_recipe
 from carsdepo_assets.experiments.champion import Champion
 from carsdepo_assets.experiments.recipes import Choice, fallback_recipe
-from carsdepo_assets.lake.datasets import LATEST
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.pointers import DatasetPointer
 from carsdepo_assets.lake.trainings import outcomes
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.labels_learnt import base_recipe
 
 
 class NoFallback(LookupError):
-    """The fallback is not in the policy, or there is no training under the floor that it would change."""
+    """The policy has no such fallback, or there is no training under the floor that it would change."""
 
 
 def fallback_choice(
@@ -30,12 +29,23 @@ def fallback_choice(
     weights: Path,
     champion: Champion | None,
 ) -> Choice | None:
-    """The recipe of the policy's fallback `name`; None where the newest dataset has other labels than `label_state`:
-    those are a new state, with the usual recipe first. label_state None: the newest dataset's.
+    """The recipe of one of the policy's fallbacks.
 
-    manifest: of the newest dataset. Raises NoFallback, and ImpossibleChange where the fallback changes nothing.
+    Args:
+        name: the fallback's name in policy.training.fallbacks.
+        label_state: the state of the labels for which it is asked; None: that of the newest dataset.
+        manifest: the newest dataset's.
+        weights: a folder that may hold yolov8n.pt, put there by the user.
+
+    Returns:
+        None where the newest dataset has other labels than `label_state`: these start with the usual recipe.
+
+    Raises:
+        NoFallback: the policy has no such fallback, or no training under the floor precedes it.
+        ImpossibleChange: the fallback changes nothing, or lacks its weights.
     """
-    state = int(json.loads(lake.get(LATEST))["label_state"])
+    dataset = DatasetPointer.read(lake)
+    state = 0 if dataset is None else dataset.label_state
     if label_state not in (None, state):
         return None
     change = next((c for c in policy.training.fallbacks if c.name == name), None)

@@ -1,4 +1,4 @@
-"""Jobs of step 1. The router requests `cut_queue` with the drift report that asks for labels."""
+"""The job of step 1 that makes a labelling queue; a drift report that asks for labels requests it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ CUT_QUEUE_JOB = "cut_queue"
 cut_queue_job = dg.define_asset_job(
     CUT_QUEUE_JOB,
     selection=["labelling_queue"],
-    tags=RETRY_TAGS,  # a killed cut is finished by its retry, the same
-    description="Chooses photographs to label: of a drift report (config report_id), else by the model's uncertainty.",
+    tags=RETRY_TAGS,  # the retry finishes a queue whose making was killed
+    description="Makes a labelling queue: of a drift report (config report_id), else by the model's uncertainty.",
 )

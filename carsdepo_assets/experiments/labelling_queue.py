@@ -1,6 +1,6 @@
-"""Cuts a labelling queue: chooses photographs, copies them into the ordinary intake, then says so in queue.json.
+"""Makes a labelling queue: chooses photographs, copies them into the ordinary intake, then writes queue.json.
 
-What was chosen is written first (plan.json), so a cut that is killed anywhere is finished by the next, the same.
+The choice is written first (plan.json), so that a queue whose making was killed is finished by the next run unchanged.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from carsdepo_assets.experiments.queue_ranking import (
     DRIFTED,
@@ -35,27 +36,34 @@ from carsdepo_assets.imaging.resize import fit_longest
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.lake import Lake, ObjectMissing
 from carsdepo_assets.lake.locks import one_writer
-from carsdepo_assets.lake.queues import Queue, Queued, queue_state
+from carsdepo_assets.lake.queues import Queue, QueuedPhotograph, queue_state
 from carsdepo_assets.lake.schemas import IMAGES
 from carsdepo_assets.policy import Policy
 
-__all__ = ["Queue", "QueueError", "cut", "queue_state"]
+__all__ = ["Queue", "QueueError", "make_queue", "queue_state"]
 
 _SAME_LIGHT = 16.0  # grey levels of 255 between mean luma: the same scene in other light is something new to learn
 _MONITORED = "production"
-_LIKELY = 0.5  # of a photograph's probability of being of what changed: more likely than not
+_LIKELY = 0.5  # probability of being part of the change: more likely than not
 
 
 class QueueError(ValueError):
-    """A queue was asked for that cannot be cut."""
+    """The queue that was asked for cannot be made."""
 
 
-def cut(lake: Lake, policy: Policy, report_id: str | None, now: datetime) -> Queue:
-    """The queue of a drift report, or one by the model's uncertainty over the last policy.monitoring.window_hours.
+def make_queue(lake: Lake, policy: Policy, report_id: str | None, now: datetime) -> Queue:
+    """Makes the labelling queue of a drift report, or one by the model's uncertainty.
 
     A report has one queue: asked again, the same comes back, finished if it was not. Without a report an unfinished
     queue is finished first. A queue without photographs is not stored; its reason says what became of the candidates.
-    Raises QueueError for a report that is not in the table `drift`.
+
+    Args:
+        report_id: the drift report whose photographs are wanted; None: those of the last
+            policy.monitoring.window_hours of which the model is least certain.
+        now: the end of that window, and the queue's date.
+
+    Raises:
+        QueueError: there is no such report in the table `drift`.
     """
     with one_writer(lake, "labelling-queues"):
         report = None if report_id is None else _report(lake, report_id)
@@ -72,7 +80,7 @@ def cut(lake: Lake, policy: Policy, report_id: str | None, now: datetime) -> Que
 
 def _standing(lake: Lake, report_id: str | None) -> Queue | None:
     """The report's queue, or an unfinished one of no report."""
-    for queue, complete in queues.every(lake):
+    for queue, complete in queues.all_queues(lake):
         if queue.report_id == report_id and (report_id is not None or not complete):
             return queue
     return None
@@ -80,11 +88,11 @@ def _standing(lake: Lake, report_id: str | None) -> Queue | None:
 
 def _report(lake: Lake, report_id: str) -> dict[str, Any]:
     rows = lake.read("drift").to_pylist()
-    found = [r for r in rows if r["report_id"] == report_id]
-    if not found:
-        known = ", ".join(r["report_id"] for r in sorted(rows, key=lambda r: r["at"])[-5:]) or "none yet"
-        raise QueueError(f"no drift report {report_id!r} in {lake.url}; the newest are: {known}.")
-    return dict(max(found, key=lambda r: r["at"]))
+    matching = [r for r in rows if r["report_id"] == report_id]
+    if not matching:
+        newest = ", ".join(r["report_id"] for r in sorted(rows, key=lambda r: r["at"])[-5:]) or "none yet"
+        raise QueueError(f"no drift report {report_id!r} in {lake.url}; the newest are: {newest}.")
+    return dict(max(matching, key=lambda r: r["at"]))
 
 
 def _plan(lake: Lake, policy: Policy, report: Mapping[str, Any] | None, now: datetime) -> Queue:
@@ -95,8 +103,8 @@ def _plan(lake: Lake, policy: Policy, report: Mapping[str, Any] | None, now: dat
     candidates = by_uncertainty(open_rows, queue_id)
     if report is not None and report["band"] not in ("none", "unknown"):
         candidates = drifted_first(candidates, _drifted(lake, report, open_rows, window))
-    known = _Known(lake, policy)
-    taken = spread(candidates, policy.monitoring.queue_size, lambda c: known.is_new(c, left_out))
+    repeats = _LookAlikes(lake, policy)
+    taken = spread(candidates, policy.monitoring.queue_size, lambda c: repeats.is_new(c, left_out))
     photographs = tuple(_queued(queue_id, c, number) for number, c in enumerate(taken, 1))
     reason = _reason(report, taken, len(window), left_out)
     return Queue(queue_id, now, None if report is None else report["report_id"], reason, photographs)
@@ -117,7 +125,7 @@ def _window(lake: Lake, policy: Policy, report: Mapping[str, Any] | None, now: d
 
 def _unlabelled(lake: Lake, rows: Iterable[dict[str, Any]], left_out: Counter[str]) -> Iterable[dict[str, Any]]:
     labelled = set(lake.read("annotations", columns=["image_id"])["image_id"].to_pylist())
-    queued = {p.image_id for queue, _ in queues.every(lake) for p in queue.photographs}
+    queued = {p.image_id for queue, _ in queues.all_queues(lake) for p in queue.photographs}
     for row in rows:
         if row["image_id"] in labelled:
             left_out["labelled already"] += 1
@@ -136,7 +144,8 @@ def _drifted(
     feature = report["worst_feature"]
     ranked = _ranked_by_report(lake, report)
     if ranked is not None:
-        return {i: f"drifted in {feature}: {100 * p:.0f} % likely of what changed" for i, p in ranked if p >= _LIKELY}
+        drifted = f"drifted in {feature}"
+        return {i: f"{drifted}: {100 * p:.0f} % likely to be part of the change" for i, p in ranked if p >= _LIKELY}
     if feature not in IMAGES.names or feature not in (window[0] if window else {}):
         return {}
     images = lake.read("images", columns=["key", feature]).to_pylist()
@@ -146,36 +155,36 @@ def _drifted(
 
 
 def _ranked_by_report(lake: Lake, report: Mapping[str, Any]) -> list[tuple[str, float]] | None:
-    """(image id, probability that it is of what changed), the most drifted first; None where the report ranks none."""
+    """Image ids, each with the probability that it is part of the change, the most drifted first; None: not ranked."""
     key = f"reports/drift/{report['report_id']}.json"
     ranked = json.loads(lake.get(key)).get("drifted") if lake.exists(key) else None
     return None if ranked is None else [(str(image_id), float(share)) for image_id, share in ranked]
 
 
-class _Known:
-    """What is labelled, queued or chosen already, by look: a near-duplicate of it teaches nothing new."""
+class _LookAlikes:
+    """The photographs that are labelled, queued or chosen already: a near-duplicate of one teaches nothing new."""
 
     def __init__(self, lake: Lake, policy: Policy) -> None:
-        self._lake, self._rules = lake, policy.data
+        self._lake, self._limits = lake, policy.data
         self._hashes: list[int] = []
         self._keys: list[str] = []
-        self._looks: dict[str, tuple[int, np.ndarray]] = {}
+        self._looks: dict[str, tuple[int, NDArray[Any]]] = {}
         labelled = set(lake.read("annotations", columns=["image_id"])["image_id"].to_pylist())
-        labelled |= {p.image_id for queue, _ in queues.every(lake) for p in queue.photographs}
+        labelled |= {p.image_id for queue, _ in queues.all_queues(lake) for p in queue.photographs}
         for row in lake.read("images", columns=["image_id", "key", "phash"]).to_pylist():
             if row["phash"] and row["image_id"] in labelled:
                 self._hashes.append(int(row["phash"], 16))
                 self._keys.append(row["key"])
 
     def is_new(self, candidate: QueueCandidate, left_out: Counter[str]) -> bool:
-        """Whether nothing like it is known; from then on it is."""
+        """Whether no photograph so far looks like it; it counts as one of them from then on."""
         key = candidate.row["photograph_key"]
         try:
             look, mine = self._look(key)
         except (BadImage, ObjectMissing):
             left_out["cannot be read"] += 1
             return False
-        near = np.bitwise_count(np.array(self._hashes, np.uint64) ^ np.uint64(look)) <= self._rules.duplicate_hamming
+        near = np.bitwise_count(np.array(self._hashes, np.uint64) ^ np.uint64(look)) <= self._limits.duplicate_hamming
         for index in np.flatnonzero(near):
             if self._repeats(mine, self._keys[index]):
                 left_out["near-duplicates"] += 1
@@ -184,7 +193,7 @@ class _Known:
         self._keys.append(key)
         return True
 
-    def _repeats(self, mine: np.ndarray, key: str) -> bool:
+    def _repeats(self, mine: NDArray[Any], key: str) -> bool:
         try:
             other = self._look(key)[1]
         except (BadImage, ObjectMissing):
@@ -193,26 +202,25 @@ class _Known:
             return False
         return correlation(mine, other) >= MIN_CORRELATION
 
-    def _look(self, key: str) -> tuple[int, np.ndarray]:
+    def _look(self, key: str) -> tuple[int, NDArray[Any]]:
         """The 64-bit hash, and the luma at 32 x 32."""
         if key not in self._looks:
-            rules = self._rules
-            found = decode(
+            photograph = decode(
                 self._lake.get(key),
-                max_bytes=rules.max_bytes,
-                max_pixels=rules.max_pixels,
-                min_side=rules.min_side_px,
+                max_bytes=self._limits.max_bytes,
+                max_pixels=self._limits.max_pixels,
+                min_side=self._limits.min_side_px,
                 at_least=FEATURE_PX,
             )
-            small, _ = fit_longest(found.rgb, FEATURE_PX)
+            small, _ = fit_longest(photograph.rgb, FEATURE_PX)
             self._looks[key] = int(phash(small), 16), grey_thumbnail(small)
         return self._looks[key]
 
 
-def _queued(queue_id: str, candidate: QueueCandidate, priority: int) -> Queued:
+def _queued(queue_id: str, candidate: QueueCandidate, priority: int) -> QueuedPhotograph:
     row = candidate.row
     suffix = PurePosixPath(row["photograph_key"]).suffix or ".jpg"
-    return Queued(
+    return QueuedPhotograph(
         image_id=row["image_id"],
         photograph_key=row["photograph_key"],
         upload_key=f"{queues.UPLOADS}/{queue_id}/{row['image_id']}{suffix}",
@@ -231,24 +239,24 @@ def _reason(
 ) -> str:
     """One sentence or two: why this queue, and what was chosen and left out."""
     if report is None:
-        said = "By the model's uncertainty, no drift report"
+        reason = "By the model's uncertainty, without a drift report"
     elif report["drift"] is None:
-        said = f"Drift report {report['report_id']}: drift was not computed"
+        reason = f"Drift report {report['report_id']}: drift was not computed"
     else:
-        said = f"Drift {100 * report['drift']:.1f} % ({report['band']}), worst in {report['worst_feature']}"
+        reason = f"Drift {100 * report['drift']:.1f} % ({report['band']}), worst in {report['worst_feature']}"
     tiers = Counter(c.tier for c in taken)
     names = ((DRIFTED, "drifted"), (UNSURE, "unsure"), (REST, "others"))
     chosen = ", ".join(f"{tiers[tier]} {name}" for tier, name in names if tiers[tier]) or "none to label"
-    said = f"{said}. Of {answered} photographs answered: {chosen}"
+    reason = f"{reason}. Of {answered} photographs answered: {chosen}"
     if left_out:
-        said += "; left out: " + ", ".join(f"{n} {why}" for why, n in sorted(left_out.items()))
-    return said + "."
+        reason += "; left out: " + ", ".join(f"{n} {why}" for why, n in sorted(left_out.items()))
+    return reason + "."
 
 
 def _finish(lake: Lake, plan: Queue) -> Queue:
     """Copies what the plan lists and is not there yet; the queue's own file last, then the plan goes."""
     pictures: dict[str, bytes] = {}
-    kept: list[Queued] = []
+    kept: list[QueuedPhotograph] = []
     for photograph in plan.photographs:
         try:
             data = lake.get(photograph.photograph_key)
@@ -274,11 +282,11 @@ def _put_once(lake: Lake, key: str, data: bytes) -> None:
         lake.put(key, data)
 
 
-def _sidecar(queue: Queue, photograph: Queued) -> bytes:
-    """What intake knows to read (camera, listing, region, uploader), and for people why the photograph is here."""
-    said = {
+def _sidecar(queue: Queue, photograph: QueuedPhotograph) -> bytes:
+    """What intake reads (camera, listing, region, uploader), and for people why the photograph is here."""
+    metadata = {
         name: value
         for name in ("camera", "listing", "region", "uploader", "source", "why")
         if (value := getattr(photograph, name)) is not None
     }
-    return json.dumps(said | {"queue": queue.queue_id}, indent=1).encode()
+    return json.dumps(metadata | {"queue": queue.queue_id}, indent=1).encode()

@@ -1,4 +1,4 @@
-"""Opens an experiment for drift that retraining alone does not answer: a file in the lake and a run in MLflow."""
+"""Opens an experiment where drift is too large for a retraining: a file in the lake and a run in MLflow."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ _REPORT_ID = re.compile(r"[\w.:+-]+")
 
 
 class ExperimentError(ValueError):
-    """An experiment was asked for that cannot be opened."""
+    """The experiment that was asked for cannot be opened."""
 
 
 def experiment_key(report_id: str) -> str:
+    """Where the experiment of a drift report lies in the lake."""
     return f"experiments/{report_id}.json"
 
 
@@ -40,10 +41,22 @@ def open_experiment(
     policy: Policy | None = None,
     now: datetime | None = None,
 ) -> dict[str, Any]:
-    """What `experiments/<report_id>.json` says: what drifted, the question, the queue, the champion, recipes to try.
+    """Opens the experiment of a drift report, once: asked again, the same comes back.
 
-    Opened once for a report: asked again, the same comes back. The MLflow run is found by its tag, so a kill between
-    run and file leaves one run. Raises ExperimentError for a report that is not in the table `drift`.
+    The MLflow run is found by its tag, so that a kill between run and file leaves one run.
+
+    Args:
+        report_id: the drift report.
+        reason: why the labelling queue holds what it holds, in a sentence.
+        queue_id: the labelling queue of the report; None where it has none.
+        policy: the built-in policy where it is not given.
+        now: the experiment's date; the present where it is not given.
+
+    Returns:
+        The content of `experiments/<report_id>.json`: what drifted, the question, the queue, the champion, recipes.
+
+    Raises:
+        ExperimentError: there is no such report in the table `drift`.
     """
     key = experiment_key(report_id)
     with one_writer(lake, "experiments"):
@@ -53,11 +66,10 @@ def open_experiment(
         if not rows or not _REPORT_ID.fullmatch(report_id):
             raise ExperimentError(f"no drift report {report_id!r} in {lake.url}: an experiment starts from one.")
         report = max(rows, key=lambda r: r["at"])
-        rules = policy or Policy()
-        said = _experiment(lake, report, reason, queue_id, rules, now or datetime.now(UTC))
-        said["mlflow"] = {"experiment": tracking.experiment, "run_id": _run(tracking, said)}
-        lake.put(key, json.dumps(said, indent=1).encode())
-    return said
+        experiment = _experiment(lake, report, reason, queue_id, policy or Policy(), now or datetime.now(UTC))
+        experiment["mlflow"] = {"experiment": tracking.experiment, "run_id": _run(tracking, experiment)}
+        lake.put(key, json.dumps(experiment, indent=1).encode())
+    return experiment
 
 
 def _experiment(
@@ -103,14 +115,14 @@ def _recipes(lake: Lake, policy: Policy) -> list[dict[str, Any]]:
     """Configurations of the job `train`, as its launchpad takes them."""
     version = latest(lake)
     n_train = 0 if version is None else read_manifest(lake, version)["split"].to_pylist().count("train")
-    rules = policy.training
+    limits = policy.training
     family = _family(lake)
-    longer = {"minutes": 3 * rules.minutes} if rules.steps is None else {"steps": 3 * rules.steps}
+    longer = {"minutes": 3 * limits.minutes} if limits.steps is None else {"steps": 3 * limits.steps}
     tries: tuple[tuple[str, dict[str, Any]], ...] = (
-        (f"As now, with the queue's labels beside the {n_train} training photographs there are", {}),
+        (f"As now, with the queue's labels added to the {n_train} training photographs that there are", {}),
         ("Three times as long: a wider variety of light takes more steps", longer),
         *(
-            (f"Another family of detector, {name}: judged on the same photographs, in both lights", {"detector": name})
+            (f"Another family of detector, {name}: evaluated on the same photographs, old and new", {"detector": name})
             for name in NAMES
             if name != family
         ),
@@ -118,24 +130,24 @@ def _recipes(lake: Lake, policy: Policy) -> list[dict[str, Any]]:
     return [{"why": why, "train": {"ops": {"recipe": {"config": config}}}} for why, config in tries]
 
 
-def _run(tracking: Tracking, said: Mapping[str, Any]) -> str:
+def _run(tracking: Tracking, experiment: Mapping[str, Any]) -> str:
     """The experiment's MLflow run, FINISHED: it records the question; trainings that answer it are other runs."""
     client = tracking.client
-    report_id = said["report_id"]
-    found = client.search_runs([tracking.experiment_id()], f"tags.{EXPERIMENT_TAG} = '{report_id}'", max_results=1)
-    if found:
-        run_id = str(found[0].info.run_id)
+    report_id = experiment["report_id"]
+    runs = client.search_runs([tracking.experiment_id()], f"tags.{EXPERIMENT_TAG} = '{report_id}'", max_results=1)
+    if runs:
+        run_id = str(runs[0].info.run_id)
     else:
         tags = {
             EXPERIMENT_TAG: report_id,
-            "band": str(said["drifted"]["band"]),
-            "worst_feature": str(said["drifted"]["worst_feature"]),
-            "queue_id": "none" if said["queue"] is None else said["queue"]["queue_id"],
-            NOTE_TAG: f"{said['question']}\n\n{said['reason']}",
+            "band": str(experiment["drifted"]["band"]),
+            "worst_feature": str(experiment["drifted"]["worst_feature"]),
+            "queue_id": "none" if experiment["queue"] is None else experiment["queue"]["queue_id"],
+            NOTE_TAG: f"{experiment['question']}\n\n{experiment['reason']}",
         }
         run_id = tracking.begin(None, f"experiment: drift {report_id}", tags)
-    if said["drifted"]["drift"] is not None:
-        tracking.log_row(run_id, {"drift": said["drifted"]["drift"]}, step=0)
-    tracking.log_text(run_id, json.dumps(said, indent=1), "experiment.json")
+    if experiment["drifted"]["drift"] is not None:
+        tracking.log_row(run_id, {"drift": experiment["drifted"]["drift"]}, step=0)
+    tracking.log_text(run_id, json.dumps(experiment, indent=1), "experiment.json")
     tracking.end(run_id, "FINISHED")
     return run_id

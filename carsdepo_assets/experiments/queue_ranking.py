@@ -1,4 +1,4 @@
-"""Which photographs an annotator's hour is best spent on, and in what order. Pure: rows in, candidates out."""
+"""Ranks photographs for labelling: which teach the next model most. Pure functions: rows in, candidates out."""
 
 from __future__ import annotations
 
@@ -18,49 +18,64 @@ DRIFTED, UNSURE, REST = 0, 1, 2  # tiers, the first first
 
 @dataclass(frozen=True)
 class QueueCandidate:
-    """row: columns of INFERENCES. car: what is labelled together. rank: within the tier, the lowest first."""
+    """A photograph that could be labelled next."""
 
     row: Mapping[str, Any]
+    """Its row of the table `inferences`."""
     car: str
+    """The listing, whose photographs are labelled together; the image id where it names none."""
     tier: int
+    """DRIFTED, UNSURE or REST; the lower tier comes first."""
     rank: float
+    """The order within the tier, the lowest first."""
     why: str
+    """Why it is chosen, for the annotator."""
 
     @property
     def image_id(self) -> str:
+        """The sha256 of the photograph's bytes."""
         return str(self.row["image_id"])
 
     @property
     def place(self) -> tuple[int, float, str]:
+        """Sorts candidates in the order to label them."""
         return self.tier, self.rank, self.image_id
 
 
 def by_uncertainty(rows: Iterable[Mapping[str, Any]], seed: str) -> list[QueueCandidate]:
-    """Unsure answers first: those for a person, then those nearest to the threshold; the rest in hashed order of seed.
+    """Ranks photographs by how unsure the model was: answers for a person first, then scores near the threshold.
 
-    rows: one of INFERENCES for each photograph. Uncertainty sampling after Lewis & Gale 1994; the random rest finds
-    what the model is sure of and wrong.
+    Uncertainty sampling after Lewis & Gale 1994. The others follow in random order: they show where the model is sure
+    and wrong.
+
+    Args:
+        rows: one row of `inferences` for each photograph.
+        seed: decides the random order, so that the same queue comes out again.
     """
-    found = []
+    candidates = []
     for row in rows:
         score, threshold = row.get("max_score"), row.get("threshold")
         gap = abs(score - threshold) if score is not None and threshold is not None else None
         car = row.get("listing") or row["image_id"]
         if row.get("decision") == "needs_person":
-            said = "" if gap is None else f": best score {score:.2f}, threshold {threshold:.2f}"
-            found.append(QueueCandidate(row, car, UNSURE, gap or 0.0, f"the model asked for a person{said}"))
+            scores = "" if gap is None else f": best score {score:.2f}, threshold {threshold:.2f}"
+            candidates.append(QueueCandidate(row, car, UNSURE, gap or 0.0, f"the model asked for a person{scores}"))
         elif gap is not None and gap <= NEAR_THRESHOLD:
             why = f"best score {score:.2f} is near the threshold {threshold:.2f}"
-            found.append(QueueCandidate(row, car, UNSURE, 1 + gap, why))
+            candidates.append(QueueCandidate(row, car, UNSURE, 1 + gap, why))
         else:
             digest = hashlib.sha256(f"{seed}:{row['image_id']}".encode()).digest()
             rank = int.from_bytes(digest[:6], "big") / 2**48
-            found.append(QueueCandidate(row, car, REST, rank, "drawn at random"))
-    return found
+            candidates.append(QueueCandidate(row, car, REST, rank, "drawn at random"))
+    return candidates
 
 
 def drifted_first(candidates: Sequence[QueueCandidate], drifted: Mapping[str, str]) -> list[QueueCandidate]:
-    """The candidates, those in `drifted` (image id -> why, the most drifted first) ahead of all others."""
+    """The candidates with the drifted photographs ahead of all others.
+
+    Args:
+        drifted: why each drifted photograph counts as one, by image id, the most drifted first.
+    """
     order = {image_id: number for number, image_id in enumerate(drifted)}
     return [
         replace(c, tier=DRIFTED, rank=float(order[c.image_id]), why=drifted[c.image_id]) if c.image_id in order else c
@@ -71,10 +86,19 @@ def drifted_first(candidates: Sequence[QueueCandidate], drifted: Mapping[str, st
 def outside(
     rows: Sequence[Mapping[str, Any]], reference: Sequence[float], feature: str, window: Sequence[float]
 ) -> dict[str, str]:
-    """Photographs on the edge of the reference's values of a feature, the farthest first: image id -> why.
+    """Photographs whose value of a feature lies on the edge of the reference's values.
 
-    Edge: beyond the 5 % or 95 % quantile of `reference`; where only one side holds more of the `window` (all values of
-    the window, labelled photographs too) than of the reference, only that side. Distances in interquartile ranges.
+    The edge is beyond the 5 % or 95 % quantile of the reference. Where only one side holds more of the window than of
+    the reference, only that side counts.
+
+    Args:
+        rows: the photographs to choose from.
+        reference: the feature's values of the training photographs.
+        feature: a column of `rows`.
+        window: the feature's values of all photographs of the window, labelled ones too.
+
+    Returns:
+        Why each photograph is chosen, by image id, the farthest first (in interquartile ranges).
     """
     if not len(reference) or not len(window):
         return {}
@@ -100,11 +124,17 @@ def outside(
 def spread(
     candidates: Sequence[QueueCandidate], size: int, accepted: Callable[[QueueCandidate], bool], per_car: int = PER_CAR
 ) -> list[QueueCandidate]:
-    """At most `size` candidates in the order to label them.
+    """Chooses candidates so that the queue is spread over cars and sources.
 
-    Cars in the order of their best photograph; within a tier the sources take turns. A car gives its photographs
-    together, at most `per_car`; what it has beyond that comes when every car had its turn. `accepted` is asked once for
-    each photograph in turn, and may refuse one that repeats another.
+    Cars come in the order of their best photograph; within a tier the sources take turns.
+
+    Args:
+        size: how many photographs to choose at most.
+        accepted: asked once for each photograph in turn; it may refuse one that repeats another.
+        per_car: photographs that a car gives together; those beyond come when every car had its turn.
+
+    Returns:
+        The chosen candidates in the order to label them.
     """
     cars: dict[str, list[QueueCandidate]] = defaultdict(list)
     for candidate in sorted(candidates, key=lambda c: c.place):

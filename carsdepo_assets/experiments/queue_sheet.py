@@ -1,4 +1,4 @@
-"""A queue for people: a CSV, and a contact sheet of its photographs."""
+"""Shows a labelling queue to people: as a CSV, and as a contact sheet of its photographs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STEPS = ((6, 140, 96, 24), (6, 120, 64, 24), (6, 120, 48, 18), (5, 100, 32, 15)
 
 
 def sheet_csv(queue: Queue) -> bytes:
-    """A row a photograph, in order of priority. label_key: where its YOLO labels belong."""
+    """The queue as CSV, a row a photograph in order of priority; `label_key` is where its YOLO labels belong."""
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -36,9 +36,13 @@ def sheet_csv(queue: Queue) -> bytes:
 
 
 def contact_sheet(queue: Queue, pictures: Mapping[str, bytes]) -> bytes:
-    """PNG under 100 kB, at most 900 px wide: the first photographs in order, upright, each with its priority.
+    """The first photographs of the queue as one picture, upright, each with its priority.
 
-    pictures: the files' bytes by image id. One that cannot be decoded leaves its tile grey.
+    Args:
+        pictures: the photographs' bytes by image id. One that cannot be decoded leaves its tile grey.
+
+    Returns:
+        A PNG under 100 kB, at most 900 px wide.
     """
     png = b""
     for columns, width, colours, shown in _STEPS:
@@ -62,9 +66,9 @@ def _grid(queue: Queue, pictures: Mapping[str, bytes], columns: int, width: int,
         x, y = number % columns * (width + gap), number // columns * (height + strip + gap)
         tile = Image.new("RGB", (width, height), "#eef1f4")
         try:
-            with Image.open(io.BytesIO(pictures[photograph.image_id])) as opened:
-                opened.draft("RGB", (2 * width, 2 * height))
-                small = ImageOps.contain(ImageOps.exif_transpose(opened).convert("RGB"), (width, height))
+            with Image.open(io.BytesIO(pictures[photograph.image_id])) as photo:
+                photo.draft("RGB", (2 * width, 2 * height))
+                small = ImageOps.contain(ImageOps.exif_transpose(photo).convert("RGB"), (width, height))
             tile.paste(small, ((width - small.width) // 2, (height - small.height) // 2))
         except (UnidentifiedImageError, OSError):
             pass  # the tile stays grey; intake will say what is wrong with the file

@@ -1,9 +1,7 @@
-"""Which recipe to train with, and why, until an experiment finds a better one."""
+"""Chooses the recipe of the next training, and says why."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,42 +11,45 @@ from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.recipe_changes import PRETRAINED, changed, epochs_for, first_start, recipe_key
 from carsdepo_assets.experiments.champion import Champion
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.pointers import RecipePointer
 from carsdepo_assets.policy import Fallback, Policy
 
-LATEST = "recipes/latest.json"
-RENDERED = {"sample", "annotator"}  # origins of labels that the renderer and the annotator who knows its world give
+RENDERED = {"sample", "annotator"}  # origins of labels that come from the demo's renderer and its annotator
 
 
 @dataclass(frozen=True)
 class Choice:
-    """why: whole sentences on family, start and length. new_family: the champion's, where the recipe has another.
-
-    fallback: name of the policy's fallback that made the recipe; None: the recipe itself.
-    """
+    """A recipe and the reasons for it."""
 
     recipe: Recipe
     why: tuple[str, ...]
+    """Whole sentences on the family, the start and the length."""
     new_family: str | None = None
+    """The champion's family, where the recipe has another; else None."""
     fallback: str | None = None
+    """The policy's fallback that made the recipe; None: the usual recipe."""
 
 
 @dataclass(frozen=True)
 class Mix:
-    """The training photographs of a dataset (all of it, where it has none to train on), and those with real labels."""
+    """How many photographs of a dataset are real: of its training split, or of all where that is empty."""
 
     photographs: int
     real: int
+    """Photographs whose labels do not come from the demo's renderer."""
 
     @property
     def real_share(self) -> float:
+        """From 0 to 1."""
         return self.real / self.photographs if self.photographs else 0.0
 
     def is_real(self, policy: Policy) -> bool:
+        """Whether the share is above policy.training.auto_real_share."""
         return self.real_share > policy.training.auto_real_share
 
 
 def mix_of(manifest: pa.Table) -> Mix:
-    """manifest: a dataset's, of any size. A label of unknown origin counts as real."""
+    """Counts the photographs of a dataset's manifest. A label of unknown origin counts as real."""
     rows = list(zip(manifest["split"].to_pylist(), manifest["origin"].to_pylist(), strict=True))
     chosen = [origin for split, origin in rows if split == "train"] or [origin for _, origin in rows]
     return Mix(len(chosen), sum(origin not in RENDERED for origin in chosen))
@@ -65,32 +66,43 @@ def choose_recipe(
     steps: int | None = None,
     champion: Champion | None = None,
 ) -> Choice:
-    """The recipe for a dataset's manifest; detector, minutes, epochs and steps as this run asks, else the policy's.
+    """Chooses the usual recipe for a dataset.
 
-    With a champion, family, input size and start are the champion's; another family is only what the run or
-    policy.training.detector names. Without one, `auto` decides by the mix of the training photographs. A run that asks
-    for minutes or epochs is not ended by the policy's steps. weights: a folder that may hold `yolov8n.pt`, put there
-    by the user. Raises DetectorError for an unknown detector.
+    With a champion, the family, the input size and the initial weights are the champion's; another family is only what
+    the run or policy.training.detector names. Without one, `auto` decides by the share of real photographs. A run that
+    asks for minutes or epochs is not ended by the policy's steps.
+
+    Args:
+        manifest: the dataset's.
+        weights: a folder that may hold `yolov8n.pt`, put there by the user.
+        detector: the family that this run asks for; None: as the policy says. Likewise the next three.
+        minutes: wall time of the training.
+        epochs: epochs after which it ends.
+        steps: optimizer steps after which it ends.
+        champion: the model in production; None where there is none.
+
+    Raises:
+        DetectorError: there is no such detector.
     """
     from carsdepo_assets.detectors.catalogue import best_device, default_recipe, retraining_recipe
 
-    rules, mix = policy.training, mix_of(manifest)
+    training, mix = policy.training, mix_of(manifest)
     wanted, why = _family(policy, mix, weights, detector, champion)
     follows = champion is not None and champion.card.detector == wanted
     own = champion if follows else None
-    start = own.start if own is not None and rules.from_champion and own.fits(policy.class_map.names) else None
+    start = own.start if own is not None and training.from_champion and own.fits(policy.class_map.names) else None
     n_train = manifest["split"].to_pylist().count("train")
-    ends = steps if steps is not None else rules.steps if epochs is None and minutes is None else None
-    usual = (rules.retrain_minutes if start is not None else None) or rules.minutes
+    ends = steps if steps is not None else training.steps if epochs is None and minutes is None else None
+    usual = (training.retrain_minutes if start is not None else None) or training.minutes
     recipe = default_recipe(
         wanted,
-        minutes=minutes or (rules.cap_minutes if ends is not None else usual),
+        minutes=minutes or (training.cap_minutes if ends is not None else usual),
         n_train=n_train,
         device=best_device(),
         real=mix.is_real(policy),
         image_size=own.card.image_size if own is not None else None,
     )
-    changes: dict[str, object] = {"seed": rules.seed}
+    changes: dict[str, object] = {"seed": training.seed}
     if start is not None:
         # It never saw a photograph of the golden set: no photograph changes sides, so no dataset ever had one to train.
         recipe = retraining_recipe(recipe, start.digest)
@@ -108,7 +120,11 @@ def choose_recipe(
 def fallback_recipe(
     change: Fallback, base: Recipe, policy: Policy, manifest: pa.Table, weights: Path, champion: Champion | None
 ) -> Choice:
-    """The recipe `base`, whose model was under the floor, with one change. Raises ImpossibleChange, saying why."""
+    """The recipe `base`, whose model was under the floor, with one change.
+
+    Raises:
+        ImpossibleChange: the change changes nothing, or lacks its weights; the message says which.
+    """
     recipe = changed(
         change,
         base,
@@ -186,17 +202,15 @@ def _why_start(recipe: Recipe, own: Champion | None, policy: Policy) -> str:
 
 
 def write_recipe(lake: Lake, choice: Choice, asked_by: str) -> str:
-    """Stores recipes/<digest>.json and points recipes/latest.json at it, with the reasons; returns the digest.
+    """Stores recipes/<digest>.json and points recipes/latest.json at it, with the reasons.
 
-    asked_by: "retrain" or "person".
+    Args:
+        asked_by: "retrain" (the sensor) or "person".
+
+    Returns:
+        The recipe's digest.
     """
     digest = choice.recipe.digest()
     lake.put(recipe_key(digest), choice.recipe.model_dump_json(indent=1).encode())
-    pointer: dict[str, str | Sequence[str] | None] = {
-        "digest": digest,
-        "why": list(choice.why),
-        "fallback": choice.fallback,
-        "asked_by": asked_by,
-    }
-    lake.put(LATEST, json.dumps(pointer, indent=1).encode())
+    RecipePointer(digest=digest, why=choice.why, fallback=choice.fallback, asked_by=asked_by).write(lake)
     return digest

@@ -1,1 +1,1 @@
-"""Decode, orient, resize, measure and hash photographs."""
+"""Decodes, turns upright, resizes, measures and hashes photographs."""

@@ -1,4 +1,4 @@
-"""Why a photograph is refused."""
+"""The error that says why a photograph is refused."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from typing import Literal
 
 Reason = Literal[
     "empty",  # no bytes
-    "not_an_image",  # no known signature, whatever the name says
+    "not_an_image",  # its first bytes are those of no image format, whatever its name is
     "truncated",  # the file ends early, or its data is damaged
-    "too_small",  # a side under the policy's minimum
-    "too_large",  # more bytes than the policy reads
-    "too_many_pixels",  # the header promises more pixels than the policy decodes
-    "animated",  # several frames or pages: which one is the photograph?
-    "unsupported",  # an image, in a form that is not read here
+    "too_small",  # a side is shorter than the policy's minimum
+    "too_large",  # the file has more bytes than the policy's maximum
+    "too_many_pixels",  # the header names more pixels than the policy's maximum
+    "animated",  # it has several frames or pages, and which one is the photograph is unknown
+    "unsupported",  # an image in a form that is not read here
 ]
 
 
 class BadImage(Exception):
-    """A photograph that cannot be used. `reason` is one of Reason; `detail` says what was found."""
+    """A photograph cannot be used.
+
+    Attributes:
+        reason: one of Reason.
+        detail: what is wrong with this file, for people.
+    """
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")

@@ -1,4 +1,7 @@
-"""A file's bytes as upright RGB, or the reason why not. Limits are checked on the header, before memory is taken."""
+"""Decodes the bytes of an image file to upright RGB, or says why that is not possible.
+
+The limits on size are checked against the file's header, before memory for the pixels is taken.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import TypedDict
 import cv2
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 
 from carsdepo_assets.imaging import pillow_formats
 from carsdepo_assets.imaging.bad_image import BadImage
@@ -26,33 +30,49 @@ _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 
 
 class ExifDict(TypedDict):
-    captured_at: datetime | None  # UTC
+    """What is kept of a photograph's EXIF data besides its orientation."""
+
+    captured_at: datetime | None
+    """when it was taken, UTC"""
     camera: str | None
+    """make and model"""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """rgb: HxWx3 uint8, upright. width, height: the original's, upright (rgb is smaller when at_least allowed it).
+    """A decoded photograph."""
 
-    orientation: EXIF's, 1..8, already applied. notes: what decoding had to do, comma-separated, '' for nothing.
-    header: the segments of a JPEG, None for other formats.
-    """
-
-    rgb: np.ndarray
+    rgb: NDArray[np.uint8]
+    """height x width x 3, upright; smaller than the original where `at_least` allowed it"""
     format: str
+    """jpeg, png, gif, bmp, tiff, webp or avif"""
     orientation: int
+    """EXIF's, 1..8; already applied to rgb"""
     notes: str
+    """what decoding had to do (grey, cmyk, alpha, 16-bit ...), comma-separated; "" for nothing"""
     width: int
+    """of the upright original, in pixels"""
     height: int
+    """of the upright original, in pixels"""
     exif: ExifDict
+    """time and camera"""
     header: JpegHeader | None = None
+    """the segments of a JPEG; None for other formats"""
 
 
 def decode(data: bytes, *, max_bytes: int, max_pixels: int, min_side: int, at_least: int | None = None) -> Decoded:
-    """Decodes one photograph. Raises BadImage, whose reason is one of bad_image.Reason.
+    """Decodes one photograph.
 
-    at_least: pixels; a JPEG may come at a reduced scale whose longest side is still at least this (12 megapixels take
-    22 ms instead of 34). Without it every pixel comes.
+    Args:
+        data: the file's bytes.
+        max_bytes: larger files are refused.
+        max_pixels: larger images (width times height, as the header says) are refused.
+        min_side: images with a shorter side are refused, in pixels.
+        at_least: pixels; a JPEG may be decoded at a reduced scale whose longest side is still at least this (for 12
+            megapixels 22 ms instead of 34). None: every pixel is decoded.
+
+    Raises:
+        BadImage: the photograph is refused; `reason` says why.
     """
     if not data:
         raise BadImage("empty", "0 bytes")
@@ -96,12 +116,20 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int, min_side: int, at_le
     )
 
 
-def upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
-    """`rgb` as EXIF orientation 1..8 says it is to be seen; contiguous."""
+def upright(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Turns and mirrors an image as its EXIF orientation demands.
+
+    Args:
+        rgb: height x width x 3, as stored in the file.
+        orientation: 1..8, as EXIF counts (CIPA DC-008, tag 0x0112); 1 leaves the image as it is.
+
+    Returns:
+        The upright image; its sides are exchanged for 5..8.
+    """
     if orientation >= 5:  # the stored rows are columns
-        rgb = np.asarray(cv2.transpose(rgb))
+        rgb = np.asarray(cv2.transpose(rgb), np.uint8)
     flip = _FLIPS.get(orientation)
-    return rgb if flip is None else np.asarray(cv2.flip(rgb, flip))
+    return rgb if flip is None else np.asarray(cv2.flip(rgb, flip), np.uint8)
 
 
 def _check_size(width: int, height: int, max_pixels: int, min_side: int) -> None:
@@ -111,7 +139,7 @@ def _check_size(width: int, height: int, max_pixels: int, min_side: int) -> None
         raise BadImage("too_small", f"{width} x {height}, each side has at least {min_side}")
 
 
-def _jpeg(data: bytes, header: JpegHeader, at_least: int | None) -> tuple[np.ndarray, list[str]]:
+def _jpeg(data: bytes, header: JpegHeader, at_least: int | None) -> tuple[NDArray[np.uint8], list[str]]:
     """Pixels as stored (not upright) and notes."""
     if header.precision != 8:
         raise BadImage("unsupported", f"JPEG of {header.precision} bits a sample")
@@ -128,8 +156,8 @@ def _jpeg(data: bytes, header: JpegHeader, at_least: int | None) -> tuple[np.nda
             pixels = simplejpeg.decode_jpeg(data, colours, min_width=width, min_height=height, strict=False)
             notes.append("padded scan")
         elif "subsampling" in message:  # sampling factors that TurboJPEG's interface cannot name
-            rgb, found, _ = pillow_formats.to_rgb(pillow_formats.open_image(data, "jpeg"), data, "jpeg")
-            return rgb, [*found, "unusual subsampling"]
+            rgb, pillow_notes, _ = pillow_formats.to_rgb(pillow_formats.open_image(data, "jpeg"), data, "jpeg")
+            return rgb, [*pillow_notes, "unusual subsampling"]
         else:
             unread = re.search(r"[Uu]nsupported|[Nn]ot (supported|implemented)", message)
             raise BadImage("unsupported" if unread else "truncated", message) from error
@@ -149,13 +177,13 @@ def _scaled(header: JpegHeader, at_least: int | None) -> tuple[int, int]:
 
 
 def _harmless(message: str, data: bytes, header: JpegHeader) -> bool:
-    """True for a sequential scan whose only fault is padding before the end marker: some cameras write it.
+    """Whether a sequential scan's only fault is padding before the end marker, which some cameras write.
 
-    The same warning on other bytes means damage: the decoder lost its place and had data left over.
+    The same warning about other bytes means damage: the decoder lost its place and had data left over.
     """
-    found = re.search(r"(\d+) extraneous bytes before marker 0xd9", message)
-    if not found or not header.sequential:
+    warning = re.search(r"(\d+) extraneous bytes before marker 0xd9", message)
+    if not warning or not header.sequential:
         return False
     end = data.find(b"\xff\xd9", header.scan_at)
-    padding = data[end - int(found[1]) : end] if end > 0 else b"?"
+    padding = data[end - int(warning[1]) : end] if end > 0 else b"?"
     return not padding.strip(b"\x00\xff")

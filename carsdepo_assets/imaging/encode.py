@@ -1,25 +1,37 @@
-"""JPEG out: an image encoded, or an original's own scan without its metadata."""
+"""Writes JPEG: encodes an image, or copies the compressed pixels of an original without its metadata."""
 
 from __future__ import annotations
 
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 
 from carsdepo_assets.imaging.headers import JpegHeader
 
 _KEPT_APPS = (b"JFIF\0", b"Adobe")  # both say how to read the colours
 
 
-def encode_jpeg(rgb: np.ndarray, quality: int) -> bytes:
-    """HxWx3 uint8 RGB as baseline JPEG, 4:2:0, without metadata. The same pixels give the same bytes."""
+def encode_jpeg(rgb: NDArray[np.uint8], quality: int) -> bytes:
+    """Encodes an image as baseline JPEG, 4:2:0, without metadata. The same pixels give the same bytes.
+
+    Args:
+        rgb: height x width x 3.
+        quality: 1..100, on libjpeg's scale.
+    """
     return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(rgb), quality=quality, colorsubsampling="420"))
 
 
 def rewrap_jpeg(data: bytes, header: JpegHeader) -> bytes | None:
-    """The same pixels without metadata (EXIF with its GPS, thumbnails, profiles, comments, what follows the end).
+    """Copies a JPEG without its metadata: EXIF with its GPS, thumbnails, profiles, comments, bytes behind the end.
 
-    Copies tables and scan as they are, so nothing is lost and nothing is encoded twice. None where that is not
-    certain: progressive files, several scans, no end marker. Call it only on data that decoded without complaint.
+    Tables and scan are copied as they are, so no pixel changes.
+
+    Args:
+        data: the file's bytes, which decoded without a fault or a note.
+        header: its header.
+
+    Returns:
+        The copy; None where it would not be certain to be right: progressive files, several scans, no end marker.
     """
     if not header.sequential or data[header.scan_at + 4] != header.components:  # components of the first scan: all?
         return None

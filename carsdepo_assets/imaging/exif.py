@@ -1,4 +1,9 @@
-"""Orientation, time and camera out of an EXIF block: six tags, read without trusting a length in it."""
+"""Reads orientation, time and camera from an EXIF block that may be damaged or hostile.
+
+Only the tags that are wanted are read, and no length in the block is trusted. Pillow's `Image.Exif` is not used here:
+it reads every entry (2.8 s for a block of 65,535 of them, 1 ms here), warns about each damaged one, and stops at the
+first that is cut off, so that of 20,000 blocks with two damaged bytes 3,700 lost or changed the orientation found here.
+"""
 
 from __future__ import annotations
 
@@ -28,18 +33,23 @@ _MAX_TEXT = 200
 
 @dataclass(frozen=True)
 class ExifFacts:
-    """orientation 1..8; captured_at in UTC (a camera that gives no offset is taken at its word as UTC)."""
+    """What is used of an EXIF block."""
 
     orientation: int = 1
+    """1..8, as EXIF counts; 1 where it is absent or senseless"""
     captured_at: datetime | None = None
+    """when the photograph was taken, UTC; a time without an offset is taken as UTC"""
     camera: str | None = None
+    """make and model"""
     readable: bool = True
+    """false when the block is not the TIFF structure that EXIF demands"""
 
 
 def read_exif(block: bytes) -> ExifFacts:
-    """Facts of an EXIF block (TIFF structure, CIPA DC-008), with or without its 'Exif' prefix.
+    """Reads an EXIF block. It never raises: what is absent, damaged or senseless takes its default.
 
-    What is absent or senseless takes its default; `readable` is False when the block is no TIFF at all.
+    Args:
+        block: the block (TIFF structure, CIPA DC-008), with or without its `Exif` prefix; may be empty.
     """
     while block[:6] == b"Exif\0\0":
         block = block[6:]
@@ -66,27 +76,27 @@ def read_exif(block: bytes) -> ExifFacts:
 
 def _directory(block: bytes, order: str, at: int) -> dict[int, int | str]:
     """The wanted entries of the directory at `at`; those that point outside the block are left out."""
-    found: dict[int, int | str] = {}
+    entries: dict[int, int | str] = {}
     if at + 2 > len(block):
-        return found
+        return entries
     (count,) = struct.unpack_from(order + "H", block, at)
     for entry in range(at + 2, min(at + 2 + 12 * min(count, _MAX_ENTRIES), len(block) - 11), 12):
         tag, kind, n = struct.unpack_from(order + "HHI", block, entry)
         if tag not in _WANTED:
             continue
         if kind == 3 and n >= 1:
-            found[tag] = struct.unpack_from(order + "H", block, entry + 8)[0]
+            entries[tag] = struct.unpack_from(order + "H", block, entry + 8)[0]
         elif kind in (4, 13) and n >= 1:
-            found[tag] = struct.unpack_from(order + "I", block, entry + 8)[0]
+            entries[tag] = struct.unpack_from(order + "I", block, entry + 8)[0]
         elif kind == 2:
             start = entry + 8 if n <= 4 else struct.unpack_from(order + "I", block, entry + 8)[0]
             raw = block[start : start + min(n, _MAX_TEXT)].split(b"\0", 1)[0]
-            found[tag] = raw.decode("utf-8", "replace").strip()
-    return found
+            entries[tag] = raw.decode("utf-8", "replace").strip()
+    return entries
 
 
 def _time(text: int | str | None, offset: int | str | None) -> datetime | None:
-    """'2024:05:31 18:20:01' and '+02:00' as UTC; None for zeros, blanks and impossible dates."""
+    """Returns '2024:05:31 18:20:01' and '+02:00' as a time in UTC; None for zeros, blanks and impossible dates."""
     if not isinstance(text, str):
         return None
     try:
@@ -106,7 +116,7 @@ def _zone(offset: int | str | None) -> timezone:
 
 
 def _camera(make: int | str | None, model: int | str | None) -> str | None:
-    """'Canon' and 'Canon EOS 5D' as 'Canon EOS 5D'; 'Apple' and 'iPhone 12' as 'Apple iPhone 12'."""
+    """Joins make and model, 'Apple' and 'iPhone 12', but not twice: 'Canon' and 'Canon EOS 5D' are 'Canon EOS 5D'."""
     parts = [" ".join("".join(c for c in p if c.isprintable()).split()) for p in (make, model) if isinstance(p, str)]
     if len(parts) == 2 and parts[1].lower().startswith(parts[0].lower()):
         parts = parts[1:]

@@ -1,9 +1,13 @@
-"""What a photograph looks like, in nine numbers. The pipeline and the service share this file: no skew."""
+"""Measures what a photograph looks like: nine numbers about light, sharpness, colour and size.
+
+The pipeline and the service share this code, so that what drift compares was measured in the same way.
+"""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.imaging.resize import fit_longest
 
@@ -11,16 +15,27 @@ FEATURE_PX = 640  # longest side on which features are measured, so that they co
 _COLOUR_PX = 320  # colour varies slowly
 
 
-def features(rgb: np.ndarray, n_bytes: int, width: int | None = None, height: int | None = None) -> dict[str, float]:
-    """Features of an upright HxWx3 uint8 image; n_bytes: size of its file.
+def features(
+    rgb: NDArray[np.uint8], n_bytes: int, width: int | None = None, height: int | None = None
+) -> dict[str, float]:
+    """Measures an image.
 
-    width, height: the original's, where `rgb` was decoded at reduced scale (default: those of `rgb`).
+    Args:
+        rgb: height x width x 3, upright.
+        n_bytes: size of its file.
+        width: of the original, in pixels, where `rgb` was decoded at a reduced scale; None: that of `rgb`.
+        height: likewise.
 
-    luma_mean, luma_std, luma_p95   0..255, BT.601 luma
-    sharpness        variance of the 3 x 3 Laplacian of luma; 0 is flat. Falls with blur, rises with noise
-    saturation       mean of 255 (max - min) / max over R, G, B; 0..255
-    colour_cast      chroma of the mean colour in CIELAB, hypot(a*, b*); 0 is neutral (the grey-world assumption)
-    aspect           width / height;   megapixels: 10^6 pixels;   bits_per_pixel: 8 n_bytes / pixels
+    Returns:
+        By name:
+
+        - luma_mean, luma_std, luma_p95: mean, standard deviation and 95th percentile of BT.601 luma, 0..255
+        - sharpness: variance of the 3 x 3 Laplacian of luma; 0 is flat. It falls with blur and rises with noise
+        - saturation: mean of 255 (max - min) / max over R, G and B, 0..255
+        - colour_cast: chroma of the mean colour in CIELAB, hypot(a*, b*); 0 is neutral (the grey-world assumption)
+        - aspect: width / height
+        - megapixels: width times height / 10^6
+        - bits_per_pixel: 8 n_bytes / pixels
     """
     width, height = width or rgb.shape[1], height or rgb.shape[0]
     small, _ = fit_longest(rgb, FEATURE_PX)

@@ -1,4 +1,4 @@
-"""What a file says about itself, read without decoding: signature, JPEG segments, WebP canvas."""
+"""Reads the headers of image files without decoding them: format, segments of a JPEG, size of a WebP."""
 
 from __future__ import annotations
 
@@ -17,35 +17,47 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", 
 
 @dataclass(frozen=True)
 class JpegSegment:
-    """marker: second byte; start: offset of its 0xFF; end: offset behind its payload."""
+    """One segment of a JPEG."""
 
     marker: int
+    """second byte of its marker"""
     start: int
+    """offset of its first byte, 0xFF"""
     end: int
+    """offset behind its payload"""
 
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """Everything before the first scan. exif: the TIFF block without its 'Exif' prefix, b'' when there is none."""
+    """What a JPEG holds before its first scan."""
 
     width: int
+    """as stored, before EXIF's orientation"""
     height: int
+    """as stored"""
     components: int
+    """1 grey, 3 colour, 4 CMYK"""
     precision: int
+    """bits a sample"""
     frame: int
+    """marker of the frame header: 0xC0 baseline, 0xC2 progressive ..."""
     adobe: bool
+    """whether it has Adobe's segment, and so stores CMYK inverted"""
     exif: bytes
+    """the EXIF block without its `Exif` prefix; empty when there is none"""
     segments: tuple[JpegSegment, ...]
+    """in the file's order"""
     scan_at: int
+    """offset of the first scan"""
 
     @property
     def sequential(self) -> bool:
-        """Huffman-coded and one pass: SOF0 or SOF1."""
+        """Whether it is Huffman-coded in one pass: SOF0 or SOF1."""
         return self.frame in (0xC0, 0xC1)
 
 
 def sniff(data: bytes) -> str | None:
-    """The format by signature: jpeg, png, gif, bmp, tiff, webp, avif, heic; None for anything else."""
+    """Returns the format by the file's first bytes: jpeg, png, gif, bmp, tiff, webp, avif or heic; else None."""
     if data[:3] == b"\xff\xd8\xff":
         return "jpeg"
     if data[:8] == b"\x89PNG\r\n\x1a\n":
@@ -64,7 +76,11 @@ def sniff(data: bytes) -> str | None:
 
 
 def jpeg_header(data: bytes) -> JpegHeader:
-    """Reads the segments up to the first scan. Raises BadImage truncated or unsupported."""
+    """Reads a JPEG's segments up to its first scan.
+
+    Raises:
+        BadImage: truncated or unsupported.
+    """
     position, exif, adobe = 2, b"", False
     frame: tuple[int, int, int, int, int] | None = None
     segments: list[JpegSegment] = []
@@ -111,7 +127,13 @@ def jpeg_header(data: bytes) -> JpegHeader:
 
 
 def webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height of a WebP's canvas (RFC 9649, section 2). Pillow's decoder allocates it on opening."""
+    """Returns width and height of a WebP's canvas (RFC 9649, section 2).
+
+    They must be checked before Pillow opens the file, since its decoder allocates the canvas then.
+
+    Raises:
+        BadImage: truncated or unsupported.
+    """
     kind, body = data[12:16], data[20:30]
     if len(body) < 10:
         raise BadImage("truncated", f"WebP ends in its header, after {len(data)} bytes")

@@ -1,10 +1,16 @@
-"""Whether two photographs show nearly the same: a 64-bit hash that survives resizing and recompression finds those that
-may, the correlation of small thumbnails verifies them."""
+"""Finds photographs that show nearly the same.
+
+A 64-bit hash that survives resizing and recompression finds candidates; the correlation of small thumbnails verifies
+them.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 SIDE = 32  # pixels: both look at this much
 _KEPT = 8
@@ -16,10 +22,18 @@ MIN_CORRELATION = 0.9
 _DEAD_ZONE = 2.0
 
 
-def phash(rgb: np.ndarray) -> str:
-    """DCT hash of HxWx3 (or HxW grey) uint8 as 16 hex digits.
+def phash(rgb: NDArray[np.uint8]) -> str:
+    """Returns the perceptual hash of an image (Zauner 2010, "Implementation and benchmarking of perceptual image hash
+    functions", the DCT hash).
 
-    32 x 32 luma, the 8 x 8 lowest frequencies of its DCT-II, one bit each: above their median (Zauner 2010).
+    The luma is reduced to 32 x 32; each of the 8 x 8 lowest frequencies of its DCT-II gives one bit, which is set when
+    the coefficient lies above their median.
+
+    Args:
+        rgb: height x width x 3, or height x width in grey.
+
+    Returns:
+        16 hex digits.
     """
     grey = rgb if rgb.ndim == 2 else cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     grey = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
@@ -29,20 +43,27 @@ def phash(rgb: np.ndarray) -> str:
 
 
 def hamming(a: str, b: str) -> int:
-    """Bits, 0..64, in which two hashes of phash() differ. Raises ValueError on anything that is not 16 hex digits."""
+    """Returns the number of bits, 0..64, in which two hashes of phash differ.
+
+    Raises:
+        ValueError: one is not 16 hex digits.
+    """
     if len(a) != 16 or len(b) != 16:
         raise ValueError(f"a perceptual hash has 16 hex digits: {a!r}, {b!r}")
     return (int(a, 16) ^ int(b, 16)).bit_count()
 
 
-def grey_thumbnail(image: np.ndarray) -> np.ndarray:
-    """32 x 32 float64 luma of HxWx3 RGB (or HxW grey) uint8."""
+def grey_thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Returns the 32 x 32 luma of an image (height x width x 3, or height x width in grey), 0..255."""
     grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.float64)
 
 
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's, of two arrays of one shape; 1.0 for two flat ones of the same value, 0.0 when only one is flat."""
+def correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Returns Pearson's correlation of two arrays of one shape, -1..1.
+
+    Where it is undefined: 1.0 for two constant arrays of the same value, 0.0 for others of which one is constant.
+    """
     x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
     x, y = x - x.mean(), y - y.mean()
     norm = float(np.sqrt((x @ x) * (y @ y)))

@@ -1,4 +1,4 @@
-"""Everything that is not JPEG, by Pillow: one frame, as RGB, whatever the file's mode."""
+"""Decodes by Pillow what is not JPEG: one frame, as RGB, whatever the file's colour mode."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import zlib
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -21,7 +22,7 @@ from PIL import (
 
 from carsdepo_assets.imaging.bad_image import BadImage
 
-# The plugins themselves, not Image.open: its limit on pixels is a global of the process, ours is the policy's.
+# The readers themselves and not Image.open, whose limit on pixels is a global of the process: the policy has its own.
 _READERS: dict[str, Any] = {
     "png": PngImagePlugin.PngImageFile,
     "gif": GifImagePlugin.GifImageFile,
@@ -31,7 +32,7 @@ _READERS: dict[str, Any] = {
     "avif": AvifImagePlugin.AvifImageFile,
     "jpeg": JpegImagePlugin.JpegImageFile,
 }
-# What Pillow's readers raise on damaged files.
+# The errors that Pillow's readers raise on damaged files.
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -48,7 +49,18 @@ _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def open_image(data: bytes, kind: str) -> Any:
-    """The file opened, pixels unread. Raises BadImage truncated or animated."""
+    """Opens a file by Pillow without reading its pixels.
+
+    Args:
+        data: the file's bytes.
+        kind: its format, as headers.sniff names it.
+
+    Returns:
+        Pillow's image.
+
+    Raises:
+        BadImage: truncated, animated or too_many_pixels.
+    """
     try:
         image = _READERS[kind](io.BytesIO(data))
         animated = bool(getattr(image, "is_animated", False))
@@ -61,8 +73,21 @@ def open_image(data: bytes, kind: str) -> Any:
     return image
 
 
-def to_rgb(image: Any, data: bytes, kind: str) -> tuple[np.ndarray, list[str], bytes]:
-    """Pixels of an opened image: (HxWx3 uint8, notes, EXIF block). Raises BadImage truncated or unsupported."""
+def to_rgb(image: Any, data: bytes, kind: str) -> tuple[NDArray[np.uint8], list[str], bytes]:
+    """Reads the pixels of an image that open_image opened.
+
+    Args:
+        image: Pillow's image.
+        data: the file's bytes.
+        kind: its format.
+
+    Returns:
+        The pixels as stored (height x width x 3; transparency laid on white), notes on what had to be done, and the
+        EXIF block (empty when there is none).
+
+    Raises:
+        BadImage: truncated, unsupported or too_many_pixels.
+    """
     try:
         image.load()
         rgb, notes = _convert(image)
@@ -77,7 +102,7 @@ def to_rgb(image: Any, data: bytes, kind: str) -> tuple[np.ndarray, list[str], b
     return rgb, notes, exif if isinstance(exif, bytes) else b""
 
 
-def _convert(image: Any) -> tuple[np.ndarray, list[str]]:
+def _convert(image: Any) -> tuple[NDArray[np.uint8], list[str]]:
     mode = image.mode
     if mode.startswith("I;16"):
         # Pillow's own conversion clips at 255 and would give a white picture.

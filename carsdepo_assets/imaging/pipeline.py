@@ -1,4 +1,4 @@
-"""From a file's bytes to everything the lake keeps of a photograph."""
+"""Turns a photograph's bytes into everything that the lake keeps of it: facts, features, hashes, a smaller copy."""
 
 from __future__ import annotations
 
@@ -22,69 +22,89 @@ from carsdepo_assets.policy import DataPolicy
 
 @dataclass(frozen=True)
 class PhotographFacts:
-    """What decoding found. width, height: of the original, upright. notes: '' for nothing special."""
+    """Facts about an original, as decoding gives them."""
 
     format: str
+    """jpeg, png ..."""
     width: int
+    """upright, in pixels"""
     height: int
+    """upright, in pixels"""
     orientation: int
+    """EXIF's, 1..8"""
     notes: str
-    captured_at: datetime | None  # UTC
+    """what decoding had to do, comma-separated; "" for nothing"""
+    captured_at: datetime | None
+    """UTC"""
     camera: str | None
+    """make and model"""
 
 
 @dataclass(frozen=True)
 class Processed:
-    """sha256: of the original's bytes. facts: of the original. features: IMAGES' columns luma_mean..bits_per_pixel.
-
-    jpeg: the processed image, upright, without metadata; jpeg_sha256, width, height are its own.
-    scale: processed longest side / original longest side, at most 1.
-    """
+    """A photograph, measured and reduced."""
 
     sha256: str
+    """of the original's bytes: the image_id"""
     n_bytes: int
+    """size of the original's file"""
     facts: PhotographFacts
+    """of the original"""
     features: dict[str, float]
+    """as imaging.features names them"""
     phash: str
+    """perceptual hash, 16 hex digits"""
     jpeg: bytes
+    """the processed image: upright, without metadata"""
     jpeg_sha256: str
+    """of the processed image's bytes"""
     width: int
+    """of the processed image"""
     height: int
+    """of the processed image"""
     scale: float
+    """longest side of the processed image / that of the original, at most 1"""
 
 
 def process(data: bytes, policy: DataPolicy) -> Processed:
-    """Decodes, measures and reduces one photograph. Raises BadImage.
+    """Decodes, measures and reduces one photograph.
 
-    A sequential JPEG that is upright and small enough already keeps its own scan (rewrap_jpeg): it loses nothing to a
-    second encoding, and half scale is enough to measure it. Every byte of it is still decoded strictly.
+    A sequential JPEG that is upright and small enough keeps its own compressed pixels (see rewrap_jpeg): it loses
+    nothing to a second encoding, and half scale is enough to measure it. Every byte of it is still decoded strictly.
+
+    Args:
+        data: the original's bytes.
+        policy: limits, the longest side of the processed image and its quality.
+
+    Raises:
+        BadImage: the photograph cannot be used.
     """
     header = _copyable(data, policy)
-    found = _decode(data, policy, FEATURE_PX if header else policy.longest_side_px)
-    jpeg = rewrap_jpeg(data, header) if header and not found.notes else None
+    decoded = _decode(data, policy, FEATURE_PX if header else policy.longest_side_px)
+    jpeg = rewrap_jpeg(data, header) if header and not decoded.notes else None
     if header and jpeg is None:
-        found = _decode(data, policy, policy.longest_side_px)  # not certain enough to copy: every pixel, to encode
-    rgb, scale, width, height = found.rgb, 1.0, found.width, found.height
+        decoded = _decode(data, policy, policy.longest_side_px)  # not certain enough to copy: every pixel, to encode
+    rgb, scale, width, height = decoded.rgb, 1.0, decoded.width, decoded.height
     if jpeg is None:
-        width, height = fitted_size(found.width, found.height, policy.longest_side_px)
-        scale = max(width, height) / max(found.width, found.height)
+        width, height = fitted_size(decoded.width, decoded.height, policy.longest_side_px)
+        scale = max(width, height) / max(decoded.width, decoded.height)
         rgb = shrink(rgb, width, height)
         jpeg = encode_jpeg(rgb, policy.jpeg_quality)
     small, _ = fit_longest(rgb, FEATURE_PX)
     facts = PhotographFacts(
-        found.format,
-        found.width,
-        found.height,
-        found.orientation,
-        found.notes,
-        found.exif["captured_at"],
-        found.exif["camera"],
+        decoded.format,
+        decoded.width,
+        decoded.height,
+        decoded.orientation,
+        decoded.notes,
+        decoded.exif["captured_at"],
+        decoded.exif["camera"],
     )
     return Processed(
         hashlib.sha256(data).hexdigest(),
         len(data),
         facts,
-        features(small, len(data), found.width, found.height),
+        features(small, len(data), decoded.width, decoded.height),
         phash(small),
         jpeg,
         hashlib.sha256(jpeg).hexdigest(),
@@ -95,10 +115,17 @@ def process(data: bytes, policy: DataPolicy) -> Processed:
 
 
 def process_many(items: Iterable[bytes], policy: DataPolicy, threads: int = 2) -> Iterator[Processed | BadImage]:
-    """process() of each item, in their order; a refused photograph gives its BadImage as value.
+    """Processes photographs in several threads and yields the results in the order of `items`.
 
-    Holds at most 2 x threads items, so `items` may be a generator that reads files. Decoding and encoding release
-    the interpreter's lock, so threads use all cores. Anything but BadImage is raised.
+    Decoding and encoding release the interpreter's lock, so threads use all cores.
+
+    Args:
+        items: bytes of the originals; at most 2 x threads of them are held at a time, so a generator may read files.
+        policy: as in process.
+        threads: how many.
+
+    Yields:
+        What process returns, or for a photograph that cannot be used its BadImage. Other errors are raised.
     """
     with ThreadPoolExecutor(max(1, threads), thread_name_prefix="photographs") as pool:
         waiting: deque[Future[Processed | BadImage]] = deque()
@@ -128,7 +155,7 @@ def _decode(data: bytes, policy: DataPolicy, at_least: int) -> Decoded:
 
 
 def _copyable(data: bytes, policy: DataPolicy) -> JpegHeader | None:
-    """The header of a JPEG whose scan can be kept as it is, so far as the header tells."""
+    """The header of a JPEG whose compressed pixels can be kept as they are, as far as the header tells; else None."""
     if len(data) > policy.max_bytes or sniff(data) != "jpeg":
         return None
     header = jpeg_header(data)

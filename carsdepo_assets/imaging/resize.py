@@ -1,45 +1,64 @@
-"""Smaller copies of an image, and the way back for boxes. Images are HxWx3 (or HxW) uint8."""
+"""Resizes images, and maps boxes back to the original. Images are height x width x 3 (or height x width) uint8."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-cv2.setNumThreads(1)  # threads belong to process_many: one photograph each, which measured faster
+cv2.setNumThreads(1)  # process_many gives each thread a photograph of its own, which was measured to be faster
 
 # Below this factor two neighbouring pixels are enough and six times faster than exact area averaging.
 _LINEAR_BELOW = 1.3
 
 
-def shrink(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """`image` at width x height (both at most its own), averaged over areas so that thin lines do not alias."""
+def shrink(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Returns the image at width x height pixels, averaged over areas so that thin lines do not alias.
+
+    Args:
+        image: the image.
+        width: at most the image's own.
+        height: at most the image's own.
+    """
     h, w = image.shape[:2]
     if (w, h) == (width, height):
         return image
     near = w < _LINEAR_BELOW * width and h < _LINEAR_BELOW * height
     smaller = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR if near else cv2.INTER_AREA)
-    return np.asarray(smaller)
+    return np.asarray(smaller, np.uint8)
 
 
 def fitted_size(width: int, height: int, px: int) -> tuple[int, int]:
-    """(width, height) with the longest side at most `px`, proportions kept to the pixel; never larger, at least 1."""
+    """Returns the width and height of an image once its longest side is at most `px`.
+
+    Proportions are kept to the pixel; no side becomes larger than it is or smaller than 1.
+    """
     longest = max(width, height)
     if longest <= px:
         return width, height
     return max(1, round(width * px / longest)), max(1, round(height * px / longest))
 
 
-def fit_longest(rgb: np.ndarray, px: int) -> tuple[np.ndarray, float]:
-    """`rgb` with its longest side at most `px`, and scale = new longest side / old. Never enlarges."""
+def fit_longest(rgb: NDArray[np.uint8], px: int) -> tuple[NDArray[np.uint8], float]:
+    """Returns the image with its longest side at most `px`, and its new longest side / the old one. Never enlarges."""
     h, w = rgb.shape[:2]
     width, height = fitted_size(w, h, px)
     return shrink(rgb, width, height), max(width, height) / max(w, h)
 
 
-def letterbox(rgb: np.ndarray, size: int, fill: int = 114) -> tuple[np.ndarray, float, tuple[int, int]]:
-    """`rgb` centred in a size x size square, enlarged or shrunk to touch it, the rest `fill`.
+def letterbox(rgb: NDArray[np.uint8], size: int, fill: int = 114) -> tuple[NDArray[np.uint8], float, tuple[int, int]]:
+    """Fits an image into the middle of a square, enlarging or shrinking it until its longest side fills the square.
 
-    Gives (image, scale, (dx, dy)): a point (x, y) of `rgb` lies at (x * scale + dx, y * scale + dy), to half a pixel.
+    Args:
+        rgb: the image.
+        size: side of the square, in pixels.
+        fill: value of the pixels beside the image.
+
+    Returns:
+        The square, the scale, and (dx, dy): a point (x, y) of the image lies at (x * scale + dx, y * scale + dy) of
+        the square, to half a pixel.
     """
     h, w = rgb.shape[:2]
     scale = size / max(w, h)
@@ -47,7 +66,7 @@ def letterbox(rgb: np.ndarray, size: int, fill: int = 114) -> tuple[np.ndarray, 
     if scale <= 1:
         inner = shrink(rgb, width, height)
     else:
-        inner = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
+        inner = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
     dx, dy = (size - width) // 2, (size - height) // 2
     if (dx, dy) == (0, 0) and (width, height) == (size, size):
         return inner, scale, (0, 0)
@@ -56,8 +75,21 @@ def letterbox(rgb: np.ndarray, size: int, fill: int = 114) -> tuple[np.ndarray, 
     return canvas, scale, (dx, dy)
 
 
-def unletterbox(xyxy: np.ndarray, scale: float, offset: tuple[int, int], width: int, height: int) -> np.ndarray:
-    """Boxes (N, 4) in a letterboxed square as float64 boxes in the width x height image, clipped to it."""
+def unletterbox(
+    xyxy: NDArray[Any], scale: float, offset: tuple[int, int], width: int, height: int
+) -> NDArray[np.float64]:
+    """Maps boxes from a letterboxed square back to the image, and clips them to it.
+
+    Args:
+        xyxy: (N, 4), in pixels of the square.
+        scale: as letterbox returned it.
+        offset: (dx, dy), as letterbox returned it.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+
+    Returns:
+        (N, 4), in pixels of the image.
+    """
     boxes = np.asarray(xyxy, np.float64).reshape(-1, 4)
     boxes = (boxes - np.array([*offset, *offset], np.float64)) / scale
     return np.clip(boxes, 0, np.array([width, height, width, height], np.float64))

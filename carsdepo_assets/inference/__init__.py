@@ -1,1 +1,1 @@
-"""Step 5: the service that answers, and the log of what it answered."""
+"""The inference step: the service that inspects photographs, and the log of its answers."""

@@ -1,4 +1,4 @@
-"""The service's answers as types, with the examples that /docs shows."""
+"""The types of the service's answers over HTTP, with the examples that /docs shows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Box(BaseModel):
 
 
 class Inspected(BaseModel):
-    """One photograph, answered."""
+    """The answer about one photograph."""
 
     prediction_id: str = Field(
         description="under this id the answer is captured", examples=["0c7e4f6a2b9d4e1f8a3c5d7e9f1b2a4c"]
@@ -55,17 +55,23 @@ class Inspected(BaseModel):
 
 
 class Inspection(BaseModel):
+    """The answer to a request: one entry for each photograph."""
+
     request_id: str = Field(examples=["b8d7c6a5f4e34d2c9b1a0f9e8d7c6b5a"])
     model: ServedModel
     photographs: list[Inspected] = Field(description="in the order in which they were sent")
 
 
 class ErrorBody(BaseModel):
+    """Why a request was refused."""
+
     reason: str = Field(description="for programs", examples=["truncated"])
     detail: str = Field(description="for people", examples=["photograph 1 of 1, 'left_door.jpg': the file ends early"])
 
 
 class RefusalBody(BaseModel):
+    """The answer to a request that was refused."""
+
     error: ErrorBody
     request_id: str = Field(examples=["b8d7c6a5f4e34d2c9b1a0f9e8d7c6b5a"])
 
@@ -84,7 +90,7 @@ class Health(BaseModel):
     version: int | None = Field(examples=[3])
     runtime: str | None = Field(examples=["openvino"])
     ledger_sequence: int | None = Field(description="the ledger's event that is carried out", examples=[12])
-    error: str | None = Field(description="why what is served is not what the ledger says last", examples=[None])
+    error: str | None = Field(description="why the served model is not the one that the ledger names", examples=[None])
     started_at: str = Field(examples=["2026-11-24T08:00:00+00:00"])
     lake: str = Field(description="the lake whose ledger is followed", examples=["/srv/carsdepo/lake"])
     policy: str = Field(description="digest of the policy in use, read at the start", examples=["0a1b2c3d4e5f"])
@@ -98,6 +104,7 @@ class Health(BaseModel):
 
 
 def inspection(request_id: str, model: Model, records: Sequence[Record]) -> Inspection:
+    """The answer to a request from the captured records of its photographs, in their order."""
     card = model.loaded.card
     return Inspection(
         request_id=request_id,
@@ -152,7 +159,7 @@ FORM: dict[str, Any] = {
                         "metadata": {
                             "type": "string",
                             "description": "JSON: a list of objects, one a photograph, with the keys above; "
-                            "what it says goes before the fields that apply to all",
+                            "its values go before the fields that apply to all",
                             "example": '[{"listing": "L-20481", "camera": "Pixel 9"}]',
                         },
                     },

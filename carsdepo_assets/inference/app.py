@@ -1,4 +1,4 @@
-"""The HTTP face of the inspection service: its endpoints and their documentation."""
+"""The HTTP endpoints of the inspection service, and their documentation."""
 
 from __future__ import annotations
 
@@ -23,9 +23,14 @@ from carsdepo_assets.settings import Settings
 
 
 def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
-    """The service of a stage over settings.lake; `load` gets a model from the lake.
+    """Creates the web application of a stage's service.
 
-    A request with one bad photograph among several is refused whole, naming it, and leaves nothing behind.
+    A request with one bad photograph among several is refused as a whole, and nothing of it is stored.
+
+    Args:
+        settings: the lake, the policy's files and the API key.
+        stage: staging or production; the latter shows the site for people too.
+        load: gets a model from the lake.
     """
     service = Service(settings, stage, load)
 

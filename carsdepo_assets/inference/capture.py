@@ -1,8 +1,9 @@
-"""Every answer is written down before it is sent: no answer without its line.
+"""Captures every answer as a line of a segment file before the answer is sent.
 
-A line is with the operating system when `write` returns, so it survives the death of the process; its segment is
-forced to the disk when it closes, so a power cut costs at most the answers of an open segment. On a folder segments
-are written in the lake itself; on S3 below home/, and closed ones are shipped under the same name.
+The operating system has the line when `write` returns, so that it survives the death of the process. A segment is
+forced to the disk when it closes, so that a power cut costs at most the answers of an open segment. On a folder
+segments are written in the lake itself; on S3 they are written below home/, and uploaded under the same name once they
+are closed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class CaptureError(OSError):
-    """The answer cannot be written down, so it must not be given."""
+    """The answer cannot be captured, so that it must not be sent."""
 
 
 @dataclass
@@ -41,7 +42,7 @@ class _Open:
 
 
 class Capture:
-    """Segments of one service. Safe to call from several threads; `close` ends the background thread."""
+    """Writes the segments of one service. Several threads may call it; `close` ends its background thread."""
 
     def __init__(
         self,
@@ -57,14 +58,14 @@ class Capture:
         self._lock = threading.Lock()
         self._open: _Open | None = None
         self._retired: deque[_Open] = deque()  # full or old, to be closed
-        self._opened = 0
+        self._segments_opened = 0
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self.torn_lines = 0  # of dead processes' segments, dropped
         self._unshipped_since: datetime | None = None
 
     def start(self) -> None:
-        """Closes what dead processes of this stage left open, then closes aged segments in the background."""
+        """Closes the segments that dead processes of this stage left open; then closes old ones in the background."""
         count, self.torn_lines = close_orphans(self._root, self._stage)
         if count:
             logger.warning(
@@ -86,9 +87,18 @@ class Capture:
         self._ship()
 
     def keep(self, image_id: str, kind: str, data: bytes) -> str | None:
-        """Stores the photograph once by its content; its key, or None where the policy keeps none.
+        """Stores a photograph once, by its content.
 
-        Raises CaptureError.
+        Args:
+            image_id: sha256 of the bytes.
+            kind: the format, such as jpeg.
+            data: the photograph's bytes.
+
+        Returns:
+            The key; None where the policy keeps no photographs.
+
+        Raises:
+            CaptureError: it cannot be stored.
         """
         if not self._policy.keep_photographs:
             return None
@@ -101,7 +111,14 @@ class Capture:
         return key
 
     def write(self, records: Sequence[Record]) -> datetime:
-        """Appends one line a record in one write; returns the time that the lines carry. Raises CaptureError."""
+        """Appends one line for each record, all in one write.
+
+        Returns:
+            The time that the lines carry.
+
+        Raises:
+            CaptureError: they cannot be written; none of them was.
+        """
         try:
             with self._lock:
                 # The time is taken under the lock: a segment's lines are of its hour, and in order.
@@ -119,7 +136,7 @@ class Capture:
         return at
 
     def lag_seconds(self) -> float:
-        """Age of the oldest answer that ingestion cannot see yet; 0 when all segments are closed and shipped."""
+        """Seconds since the oldest answer that ingestion cannot see yet; 0 when all segments are closed and shipped."""
         with self._lock:
             waiting = [s.opened_at for s in (self._open, *self._retired) if s]
             since = [*waiting, *([self._unshipped_since] if self._unshipped_since else [])]
@@ -131,10 +148,10 @@ class Capture:
         if self._open is not None and self._open.folder != folder:
             self._retire()
         if self._open is None:
-            self._opened += 1
+            self._segments_opened += 1
             directory = self._root / folder
             directory.mkdir(parents=True, exist_ok=True)
-            name = f"{self._instance}-{self._opened}.jsonl"
+            name = f"{self._instance}-{self._segments_opened}.jsonl"
             new = directory / f".{name}.new"  # under this name nobody takes it for an orphan before it is locked
             descriptor = os.open(new, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
             try:
@@ -183,8 +200,8 @@ class Capture:
     def _tend(self) -> None:
         while not self._ended.wait(min(1.0, self._policy.segment_age_s / 4)):
             with self._lock:
-                opened = self._open
-                if opened and (self._now() - opened.opened_at).total_seconds() >= self._policy.segment_age_s:
+                segment = self._open
+                if segment and (self._now() - segment.opened_at).total_seconds() >= self._policy.segment_age_s:
                     self._retire()
             self._close_retired()
             self._ship()

@@ -3,9 +3,10 @@
 import dagster as dg
 
 from carsdepo_assets.inference import assets, jobs, sensors
+from carsdepo_assets.orchestration.catalogue import catalogued_assets
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([assets]),
+    assets=catalogued_assets("inference", assets),
     jobs=[jobs.ingest_inferences_job],
     sensors=[sensors.new_inferences],
 )

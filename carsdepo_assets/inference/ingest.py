@@ -1,6 +1,7 @@
-"""Closed capture segments become rows of `inferences`: one segment is one unit, committed once.
+"""Ingests closed capture segments into the table `inferences`: each segment once, in one commit.
 
-Lines that are no answers go to quarantine first, then the rows in one commit: killed anywhere, the next run finishes.
+Lines that are no answers go to quarantine first, then the rows follow in one commit, so that the next run finishes
+what a kill interrupted.
 """
 
 from __future__ import annotations
@@ -25,25 +26,40 @@ _SHOWN = 500  # characters of a malformed line in quarantine; the segment keeps 
 
 @dataclass(frozen=True)
 class SegmentIngestResult:
-    """What one call did: segments and answers committed, lines put into quarantine."""
+    """What one call has ingested."""
 
     segments: int
     answers: int
     quarantined: int
+    """Lines that were put into quarantine."""
 
 
 def waiting(lake: Lake, days: Sequence[date] | None = None) -> list[CaptureSegment]:
-    """Closed segments that are not in `inferences` yet, in order of key; of these UTC days, or of all."""
-    found = [s for stage in STAGES for day in (days or (None,)) for s in closed(lake, stage, day)]
-    if not found:
+    """The closed segments that are not in `inferences` yet.
+
+    Args:
+        lake: whose segments are listed.
+        days: only segments of these days (UTC); None lists all.
+
+    Returns:
+        The segments in the order of stage, day and key.
+    """
+    segments = [s for stage in STAGES for day in (days or (None,)) for s in closed(lake, stage, day)]
+    if not segments:
         return []
-    known = set(lake.read("inferences", columns=["segment"])["segment"].unique().to_pylist())
+    ingested = set(lake.read("inferences", columns=["segment"])["segment"].unique().to_pylist())
     # A segment of malformed lines alone left no row, only its commit.
-    return [s for s in found if s.key not in known and not lake.committed("inferences", s.key)]
+    return [s for s in segments if s.key not in ingested and not lake.committed("inferences", s.key)]
 
 
 def ingest(lake: Lake, segments: Sequence[CaptureSegment], now: datetime | None = None) -> SegmentIngestResult:
-    """Commits each segment's answers. Safe to repeat, and beside another process that does the same."""
+    """Commits the answers of each segment. It may be repeated, and another process may do the same meanwhile.
+
+    Args:
+        lake: where the segments are.
+        segments: which ones are ingested.
+        now: the time that is stored with rows in quarantine; by default the present.
+    """
     at = now or datetime.now(UTC)
     total: Counter[str] = Counter()
     for segment in segments:
@@ -55,7 +71,16 @@ def ingest(lake: Lake, segments: Sequence[CaptureSegment], now: datetime | None 
 
 
 def read_segment(key: str, data: bytes, at: datetime) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(rows of INFERENCES, rows of QUARANTINE) of a segment's lines. at: when it was read."""
+    """Reads the lines of a segment.
+
+    Args:
+        key: of the segment.
+        data: its bytes.
+        at: the time that is stored with rows in quarantine.
+
+    Returns:
+        Rows of INFERENCES, and rows of QUARANTINE for lines that are no answers.
+    """
     rows: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
     for number, line in enumerate(data.split(b"\n"), 1):
@@ -80,25 +105,38 @@ def read_segment(key: str, data: bytes, at: datetime) -> tuple[list[dict[str, An
 
 @dataclass(frozen=True)
 class Day:
-    """The answers of one UTC day as people want to see them. Latencies in milliseconds; None without answers."""
+    """Figures about the answers of one day (UTC)."""
 
     answers: int
     decisions: dict[str, int]
+    """The number of answers by decision."""
     stages: dict[str, int]
-    models: list[dict[str, Any]]  # digest, version, runtime, stage, answers
+    """The number of answers by stage."""
+    models: list[dict[str, Any]]
+    """Digest, version, runtime, stage and number of answers of each model that answered."""
     p50: float | None
+    """Median latency in milliseconds; None without answers, as the next two."""
     p95: float | None
     p99: float | None
-    latest: list[dict[str, Any]]  # the newest answers
+    latest: list[dict[str, Any]]
+    """The newest answers, newest first."""
     segments: int
+    """The number of segments that the answers come from."""
 
 
 def summary(lake: Lake, day: date, shown: int = 10) -> Day:
-    """Figures over all answers of the day that are ingested."""
-    found = lake.read("inferences", columns=_SUMMARIZED)
+    """Figures about all ingested answers of a day.
+
+    Args:
+        lake: whose table `inferences` is read.
+        day: in UTC.
+        shown: how many of the newest answers are listed.
+    """
+    inferences = lake.read("inferences", columns=_SUMMARIZED)
     answers = lake.query(
-        f'SELECT * FROM found WHERE CAST("at" AS DATE) = DATE \'{day.isoformat()}\' ORDER BY "at" DESC, prediction_id',
-        found=found,
+        f"SELECT * FROM inferences WHERE CAST(\"at\" AS DATE) = DATE '{day.isoformat()}' "
+        'ORDER BY "at" DESC, prediction_id',
+        inferences=inferences,
     )
     counted = lake.query(
         "SELECT digest, version, runtime, stage, count(*) AS answers FROM answers GROUP BY ALL ORDER BY answers DESC",

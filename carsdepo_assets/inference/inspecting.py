@@ -1,4 +1,4 @@
-"""Photographs to captured answers: the CPU's part of a request. Pure but for `keep`."""
+"""Inspects the photographs of a request: decodes them, asks the model, measures them, decides."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
+from carsdepo_assets.detectors.captured_scores import capture_floor
 from carsdepo_assets.imaging.bad_image import BadImage
 from carsdepo_assets.imaging.decode import Decoded
 from carsdepo_assets.imaging.pipeline import process
 from carsdepo_assets.imaging.serving import decode_as_served
 from carsdepo_assets.inference.reconciler import Model
 from carsdepo_assets.inference.records import (
-    CAPTURE_FLOOR,
     Answer,
     CapturedBox,
     ClientMetadata,
@@ -29,7 +29,7 @@ from carsdepo_assets.scoring.boxes import Detections
 
 Keep = Callable[[str, str, bytes], str | None]  # image_id, format, bytes -> key in the lake
 
-# What a refusal by the decoder is over HTTP; 422: an image, and not one that can be judged.
+# The HTTP status of a refusal by the decoder; by default 422: an image that cannot be inspected.
 _STATUS = {"not_an_image": 415, "unsupported": 415, "too_large": 413, "too_many_pixels": 413}
 
 
@@ -45,7 +45,17 @@ class _Inspected:
 
 
 def decide(scores: Sequence[float], threshold: float, unsure_share: float) -> Decision:
-    """damage: a score at the threshold; needs_person: the best lies in [unsure_share * threshold, threshold)."""
+    """The decision about a photograph.
+
+    Args:
+        scores: of all its boxes, in [0, 1].
+        threshold: the score from which a box counts as damage.
+        unsure_share: share of the threshold from which a person should look.
+
+    Returns:
+        damage when a score reaches the threshold; needs_person when the best one reaches unsure_share * threshold;
+        else clear.
+    """
     best = max(scores, default=0.0)
     if best >= threshold:
         return "damage"
@@ -60,14 +70,28 @@ def inspect(
     stage: str,
     request_id: str,
     keep: Keep,
-    beside: Executor,
+    executor: Executor,
 ) -> list[Record]:
-    """One record a photograph, in their order; all or none.
+    """Inspects all photographs of a request, or refuses the request.
 
-    Measuring and keeping run in `beside` while the model computes. Photographs are kept once the last one has
-    decoded, so a request with a bad one leaves nothing. Raises Refused naming the bad photograph.
+    Photographs are stored once the last one has been decoded, so that a request with a bad one leaves nothing behind.
+
+    Args:
+        photographs: the request's, in their order.
+        model: that answers.
+        policy: the sections `data` and `inference` are used.
+        stage: staging or production.
+        request_id: stored with every record.
+        keep: stores a photograph (image id, format, bytes) and returns its key.
+        executor: measures and stores photographs while the model computes.
+
+    Returns:
+        One record for each photograph, in their order.
+
+    Raises:
+        Refused: a photograph cannot be decoded; the message names it.
     """
-    found: list[_Inspected] = []
+    inspected: list[_Inspected] = []
     kept: list[Future[str | None]] = []
     for number, photograph in enumerate(photographs, 1):
         started = time.perf_counter()
@@ -75,28 +99,30 @@ def inspect(
         try:
             decoded = decode_as_served(data, policy)
             # The pipeline's own measurement, on its own decoding: reference and traffic compare to the last bit.
-            measured = beside.submit(process, data, policy.data)
+            measured = executor.submit(process, data, policy.data)
             image_id = hashlib.sha256(data).hexdigest()
             if number == len(photographs):
-                kept = [beside.submit(keep, f.image_id, f.decoded.format, f.data) for f in found]
-                kept.append(beside.submit(keep, image_id, decoded.format, data))
+                kept = [executor.submit(keep, f.image_id, f.decoded.format, f.data) for f in inspected]
+                kept.append(executor.submit(keep, image_id, decoded.format, data))
             detections = model.loaded.predictor.predict([decoded.rgb], _floor(model, policy))[0]
             features = measured.result().features
         except BadImage as error:
             named = f"photograph {number} of {len(photographs)}, {photograph.file_name!r}: {error.detail}"
             raise Refused(_STATUS.get(error.reason, 422), error.reason, named) from error
         milliseconds = 1000 * (time.perf_counter() - started)
-        found.append(_Inspected(photograph, data, image_id, decoded, detections, features, milliseconds))
-    return [_record(f, k.result(), model, policy, stage, request_id) for f, k in zip(found, kept, strict=True)]
+        inspected.append(_Inspected(photograph, data, image_id, decoded, detections, features, milliseconds))
+    return [_record(f, k.result(), model, policy, stage, request_id) for f, k in zip(inspected, kept, strict=True)]
 
 
 def _floor(model: Model, policy: Policy) -> float:
     """The lowest score that is asked of the model: what is captured, and what the decision looks at."""
-    return min(CAPTURE_FLOOR, policy.inference.unsure_share * model.loaded.card.threshold)
+    return float(capture_floor(model.loaded.card.threshold, policy.inference.unsure_share))
 
 
-def _record(found: _Inspected, key: str | None, model: Model, policy: Policy, stage: str, request_id: str) -> Record:
-    card, detections, photograph = model.loaded.card, found.detections, found.photograph
+def _record(
+    inspected: _Inspected, key: str | None, model: Model, policy: Policy, stage: str, request_id: str
+) -> Record:
+    card, detections, photograph = model.loaded.card, inspected.detections, inspected.photograph
     scores = detections.scores.tolist()
     boxes = tuple(
         CapturedBox(class_id=class_id, x1=x1, y1=y1, x2=x2, y2=y2, score=min(1.0, score))
@@ -105,12 +131,12 @@ def _record(found: _Inspected, key: str | None, model: Model, policy: Policy, st
         )
     )
     sent = ClientMetadata(
-        image_id=found.image_id,
+        image_id=inspected.image_id,
         file_name=photograph.file_name,
-        content_type=f"image/{found.decoded.format}",
-        bytes=len(found.data),
+        content_type=f"image/{inspected.decoded.format}",
+        bytes=len(inspected.data),
         photograph_key=key,
-        **{"camera": found.decoded.exif["camera"], **photograph.said},
+        **{"camera": inspected.decoded.exif["camera"], **photograph.client_fields},
     )
     answer = Answer(
         request_id=request_id,
@@ -119,13 +145,13 @@ def _record(found: _Inspected, key: str | None, model: Model, policy: Policy, st
         version=model.version,
         runtime=model.loaded.runtime,
         threshold=card.threshold,
-        width=found.decoded.width,
-        height=found.decoded.height,
+        width=inspected.decoded.width,
+        height=inspected.decoded.height,
         decision=decide(scores, card.threshold, policy.inference.unsure_share),
         boxes=boxes,
         n_boxes=sum(score >= card.threshold for score in scores),
         max_score=max((box.score for box in boxes), default=0.0),
-        milliseconds=found.milliseconds,
-        features=Features(**found.features),
+        milliseconds=inspected.milliseconds,
+        features=Features(**inspected.features),
     )
     return Record(prediction_id=uuid.uuid4().hex, sent=sent, answer=answer)

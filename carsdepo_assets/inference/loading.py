@@ -1,4 +1,4 @@
-"""The one place where the service gets a model from: tests put another `Load` in its stead."""
+"""Loads the model that a service is to serve; tests give the service another `Load`."""
 
 from __future__ import annotations
 
@@ -13,20 +13,28 @@ from carsdepo_assets.policy import Policy
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to predict. runtime: what computes it, as captured with every answer."""
+    """A model that is ready to predict."""
 
     predictor: Predictor
     card: ModelCard
     runtime: str
+    """What computes it, such as openvino; captured with every answer."""
 
 
 Load = Callable[[Lake, str, Policy], Loaded]
 
 
 def load(lake: Lake, digest: str, policy: Policy) -> Loaded:
-    """The model on the runtime that its export and the policy choose; one core a photograph, requests side by side.
+    """Loads a model on the runtime that its export and the policy choose, with one core for each photograph.
 
-    Raises LakeError when the lake has no such model, ExportError when the runtime may not serve it.
+    Args:
+        lake: where the model is stored.
+        digest: of the model's weights.
+        policy: which runtimes may serve.
+
+    Raises:
+        LakeError: the lake has no such model.
+        ExportError: the runtime may not serve it.
     """
     from carsdepo_assets.detectors.export.runtimes import load_served
 

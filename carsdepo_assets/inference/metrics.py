@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics, in a registry of the service's own."""
+"""The metrics of a service that Prometheus reads at /metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 3
 
 
 class Metrics:
-    """outcome: ok, refused (4xx), unavailable (503), failed (500), gone (the client left)."""
+    """The metrics of one service, in a registry of its own.
+
+    The label `outcome` is ok, refused (4xx), unavailable (503), failed (500), or gone (the client left).
+    """
 
     def __init__(self, stage: str, capture_lag: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
@@ -50,8 +53,10 @@ class Metrics:
         self.stage = stage
 
     def swapped(self, model: Model) -> None:
+        """Names the model that is served from now on."""
         self._model.clear()
         self._model.labels(self.stage, model.digest, str(model.version), model.loaded.runtime).set(1)
 
     def text(self) -> bytes:
+        """All metrics in the text format of Prometheus."""
         return generate_latest(self.registry)

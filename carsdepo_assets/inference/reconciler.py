@@ -1,4 +1,4 @@
-"""Follows the ledger: what a stage is to serve is loaded beside what it serves, warmed up, then swapped in."""
+"""Follows the deployment ledger: loads and warms up the model that a stage is to serve, then swaps it in."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
+from carsdepo_assets.detectors.captured_scores import CAPTURE_FLOOR
 from carsdepo_assets.inference.loading import Load, Loaded
-from carsdepo_assets.inference.records import CAPTURE_FLOOR
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
@@ -28,7 +28,7 @@ Status = Literal["serving", "empty", "loading", "failed"]
 
 @dataclass(frozen=True)
 class Model:
-    """What requests are answered with. A request keeps the one that it began with."""
+    """The model that answers requests. A request keeps the one that it began with."""
 
     loaded: Loaded
     digest: str
@@ -37,16 +37,22 @@ class Model:
 
 @dataclass(frozen=True)
 class ServingState:
-    """What /healthz says. model and ledger_sequence: of what is served; error: why it is not the ledger's newest."""
+    """What a service serves, as /healthz reports it."""
 
     status: Status
     model: Model | None
+    """The model that is served."""
     ledger_sequence: int | None
+    """The event of the ledger by which it is served."""
     error: str | None
+    """Why it is not the model that the ledger names; None when it is."""
 
 
 class Reconciler:
-    """`state` is replaced whole, so readers need no lock. One thread of its own; `stop` ends it."""
+    """Keeps `state` as the ledger has it, in a thread of its own that `stop` ends.
+
+    `state` is replaced as a whole, so that its readers need no lock.
+    """
 
     def __init__(
         self,
@@ -61,7 +67,7 @@ class Reconciler:
         self._lake, self._stage, self._policy, self._load = lake, stage, policy, load
         self._poll_s, self._swapped = poll_s, swapped
         self.state = ServingState("loading", None, None, None)
-        self._done: int | None = None  # the ledger's version whose word is carried out
+        self._followed_version: int | None = None  # the ledger's version that is carried out
         self._tried: int | None = None  # its version at the last try
         self._seen = False  # whether there was a ledger
         self._retry_at, self._pause_s = 0.0, _FIRST_RETRY_S
@@ -69,22 +75,24 @@ class Reconciler:
         self._thread = threading.Thread(target=self._follow, name="reconciler", daemon=True)
 
     def start(self) -> None:
+        """Begins to follow the ledger."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Ends the thread."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def look(self) -> None:
-        """One look at the ledger, and what follows from it. Never raises: what fails is told in `state`."""
+        """Reads the ledger once and does what follows from it. Never raises; `state` names what failed."""
         try:
             version = self._lake.version("deployments")
             if version < 0 and self._seen:  # it is append-only: this is not the lake, and answers must not go there
                 self._gone()
                 return
             self._seen = version >= 0
-            if version == self._done:
+            if version == self._followed_version:
                 if self.state.error is not None:  # the ledger was away and is back
                     self.state = replace(self.state, error=None)
                 return
@@ -105,7 +113,7 @@ class Reconciler:
             self._retry_at = time.monotonic() + self._pause_s
             self._pause_s = min(2 * self._pause_s, _LAST_RETRY_S)
             return
-        self._done = version
+        self._followed_version = version
 
     def _swap(self, digest: str, wanted: ledger.Event) -> bool:
         """Loads and warms up the wanted model, then serves it. False when that failed."""
@@ -129,17 +137,17 @@ class Reconciler:
         return True
 
     def _gone(self) -> None:
-        self._done = self._tried = None
+        self._followed_version = self._tried = None
         self.state = ServingState("failed", None, None, self.state.error)
         self._complain(
             f"the ledger is gone from {self._lake.url}: is the lake mounted? Nothing is served until a ledger is there"
         )
 
-    def _complain(self, said: str) -> None:
+    def _complain(self, message: str) -> None:
         """Into `state`, and into the log once."""
-        if self.state.error != said:
-            logger.error("%s: %s", self._stage, said)
-        self.state = replace(self.state, status="failed" if self.state.model is None else "serving", error=said)
+        if self.state.error != message:
+            logger.error("%s: %s", self._stage, message)
+        self.state = replace(self.state, status="failed" if self.state.model is None else "serving", error=message)
 
     def _follow(self) -> None:
         while True:

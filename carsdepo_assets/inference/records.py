@@ -1,7 +1,7 @@
-"""One captured answer: as the service writes it, as a line of a segment, as a row of `inferences`.
+"""One captured answer in its three forms: the service's record, a line of a segment, a row of `inferences`.
 
-A line is SageMaker's data capture: captureData.endpointInput names the photograph (its key and digest, never its
-bytes), captureData.endpointOutput holds the answer as JSON text, eventMetadata the ids and the time.
+A line has the form of SageMaker's data capture: captureData.endpointInput names the photograph (its key and digest,
+never its bytes), captureData.endpointOutput holds the answer as JSON text, eventMetadata the ids and the time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-CAPTURE_FLOOR = 0.05  # score down to which boxes are captured; the answer holds those at the model's threshold
 EVENT_VERSION = "0"
 
 Decision = Literal["clear", "damage", "needs_person"]
@@ -29,7 +28,7 @@ class _Part(BaseModel):
 
 
 class CapturedBox(_Part):
-    """Upright original pixels, half-open, clipped to the image."""
+    """One box with its score: xyxy in pixels of the upright photograph, half-open, clipped to the image."""
 
     class_id: int = Field(ge=0, lt=2**31)
     x1: float = Finite
@@ -40,7 +39,7 @@ class CapturedBox(_Part):
 
 
 class ClientMetadata(_Part):
-    """What came in: one photograph and what the client said of it."""
+    """The photograph that a client sent, and the metadata that came with it."""
 
     image_id: str = Field(min_length=64, max_length=64)  # sha256 of the bytes
     file_name: str
@@ -55,7 +54,7 @@ class ClientMetadata(_Part):
 
 
 class Features(_Part):
-    """imaging.features of the photograph, as the pipeline measures it."""
+    """The image features of the photograph (see imaging.features), measured as the pipeline measures them."""
 
     luma_mean: float = Finite
     luma_std: float = Finite
@@ -69,9 +68,9 @@ class Features(_Part):
 
 
 class Answer(_Part):
-    """What went out. boxes: down to CAPTURE_FLOOR, best first; n_boxes: at the threshold; max_score: 0 without boxes.
+    """What the service answered about one photograph, by which model.
 
-    milliseconds: from the photograph's first decoding to its answer, without the wait for a free worker.
+    The names of the fields are those of the stored JSON and of the columns of `inferences`.
     """
 
     request_id: str
@@ -80,18 +79,23 @@ class Answer(_Part):
     version: int | None
     runtime: str
     threshold: float = Field(ge=0, le=1)
+    """Score at and above which a box counts as damage."""
     width: int = Field(gt=0, lt=2**31)
     height: int = Field(gt=0, lt=2**31)
     decision: Decision
     boxes: tuple[CapturedBox, ...]
+    """Best first, down to the score of detectors.captured_scores, which is lower than the threshold."""
     n_boxes: int = Field(ge=0, lt=2**31)
+    """The number of boxes at or above the threshold."""
     max_score: float = Field(ge=0, le=1)
+    """The best score; 0 without boxes."""
     milliseconds: float = Field(ge=0, allow_inf_nan=False)
+    """From the photograph's first decoding to its answer, without the wait for a free worker."""
     features: Features
 
 
 class Record(_Part):
-    """One photograph, answered. prediction_id is also the line's inferenceId."""
+    """The answer about one photograph. prediction_id is also the line's inferenceId."""
 
     prediction_id: str = Field(min_length=1)
     sent: ClientMetadata
@@ -125,7 +129,15 @@ class Record(_Part):
 
 
 def row(line: bytes, segment: str) -> dict[str, Any]:
-    """The row of `inferences` that a line holds. Raises MalformedLine."""
+    """Turns a line of a segment into a row of `inferences`.
+
+    Args:
+        line: the line's bytes.
+        segment: the key of its segment, which the row names.
+
+    Raises:
+        MalformedLine: the line is no captured answer.
+    """
     try:
         event = json.loads(line)
         meta, data = event["eventMetadata"], event["captureData"]

@@ -1,4 +1,4 @@
-"""What a client sent, read within the policy's limits: photographs and what is said of them, or a refusal."""
+"""Reads the photographs and their metadata from a client's request, within the limits of the policy."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ class Refused(Exception):
 
 @dataclass
 class RequestPhotograph:
-    """One file of a request; `said` has the keys of FIELDS that the client filled."""
+    """One photograph of a request."""
 
     file_name: str
     content_type: str
     upload: UploadFile | bytes
-    said: dict[str, str] = field(default_factory=dict)
+    client_fields: dict[str, str] = field(default_factory=dict)
+    """The fields that the client filled, with keys of FIELDS."""
 
     def read(self) -> bytes:
         """The bytes; blocks where they were spooled to the disk."""
@@ -47,9 +48,15 @@ class RequestPhotograph:
 
 
 async def read_form(request: Request, policy: InferencePolicy) -> list[RequestPhotograph]:
-    """The photographs of a multipart request, in their order. Raises Refused; the caller closes their files.
+    """Reads the photographs of a multipart request; the caller closes their files.
 
-    Files over 1 MiB lie on the disk meanwhile; a body over the limit is left unread from there on.
+    Files over 1 MiB are on the disk meanwhile. Of a body over the limit the rest is left unread.
+
+    Returns:
+        The photographs in their order.
+
+    Raises:
+        Refused: the request is no such form, or is over a limit of the policy.
     """
     kind = request.headers.get("content-type", "")
     if not kind.lower().startswith("multipart/form-data"):
@@ -73,7 +80,11 @@ async def read_form(request: Request, policy: InferencePolicy) -> list[RequestPh
 
 
 async def read_raw(request: Request, policy: InferencePolicy) -> RequestPhotograph:
-    """The body itself as one photograph. Raises Refused."""
+    """Reads the body of a request as one photograph.
+
+    Raises:
+        Refused: the body is over a limit of the policy.
+    """
     limit = min(policy.max_request_bytes, policy.max_photograph_bytes)
     body = b"".join([chunk async for chunk in _limited(request, limit)])
     return RequestPhotograph("", request.headers.get("content-type", "application/octet-stream"), body)
@@ -106,31 +117,31 @@ def _closing_on_refusal(items: list[tuple[str, Any]]) -> Iterator[list[tuple[str
 
 
 def _photographs(items: list[tuple[str, Any]], policy: InferencePolicy) -> list[RequestPhotograph]:
-    found: list[RequestPhotograph] = []
+    photographs: list[RequestPhotograph] = []
     texts: dict[str, str] = {}
     for name, value in items:
         if name == "photographs":
             if not isinstance(value, UploadFile):
                 raise Refused(422, "not_a_file", "`photographs` must be files: give each part a filename")
             if (value.size or 0) > policy.max_photograph_bytes:
-                said = f"photograph {len(found) + 1}, {value.filename!r}: {value.size} bytes"
-                raise Refused(413, "too_large", f"{said}, at most {policy.max_photograph_bytes} are read")
+                photograph_text = f"photograph {len(photographs) + 1}, {value.filename!r}: {value.size} bytes"
+                raise Refused(413, "too_large", f"{photograph_text}, at most {policy.max_photograph_bytes} are read")
             kind = value.content_type or "application/octet-stream"
-            found.append(RequestPhotograph(_text("filename", value.filename) or "", kind, value))
+            photographs.append(RequestPhotograph(_text("filename", value.filename) or "", kind, value))
         elif name not in (*FIELDS, "metadata") or isinstance(value, UploadFile):
-            known = ", ".join(("photographs (files)", *FIELDS, "metadata"))
-            raise Refused(422, "unknown_field", f"no field {name!r}; the fields are {known}")
+            field_names = ", ".join(("photographs (files)", *FIELDS, "metadata"))
+            raise Refused(422, "unknown_field", f"no field {name!r}; the fields are {field_names}")
         elif name in texts:
             raise Refused(422, "field_twice", f"{name!r} comes twice")
         else:
             texts[name] = value
-    if not found:
+    if not photographs:
         raise Refused(422, "no_photographs", "the form has no file in the field `photographs`")
-    metadata = _metadata(texts.pop("metadata", None), len(found))
+    metadata = _metadata(texts.pop("metadata", None), len(photographs))
     shared = {name: _text(name, value) for name, value in texts.items()}
-    for photograph, own in zip(found, metadata, strict=True):
-        photograph.said = {k: v for k, v in {**shared, **own}.items() if v}
-    return found
+    for photograph, own in zip(photographs, metadata, strict=True):
+        photograph.client_fields = {k: v for k, v in {**shared, **own}.items() if v}
+    return photographs
 
 
 def _metadata(text: str | None, count: int) -> list[dict[str, str | None]]:

@@ -1,7 +1,7 @@
-"""Capture segments by name: where they lie, which are closed, which are a dead process's.
+"""The files of captured answers: where they are stored, which ones are closed, and how they are closed.
 
-capture/<stage>/YYYY/MM/DD/HH/<instance>-<n>.jsonl; `.open` behind it while its service writes, and a lock on the file
-says that the service lives. A segment holds answers of its hour only (UTC).
+A segment is capture/<stage>/YYYY/MM/DD/HH/<instance>-<n>.jsonl and holds answers of its hour (UTC). While its service
+writes, its name ends with `.open`, and a lock on the file shows that the service lives.
 """
 
 from __future__ import annotations
@@ -32,29 +32,35 @@ class CaptureSegment:
 
 
 def hour_folder(stage: str, at: datetime) -> str:
-    """`at` in UTC."""
+    """The folder of the segments of an hour; `at` is in UTC."""
     return f"{ROOT}/{stage}/{at:%Y/%m/%d/%H}"
 
 
 def photograph_key(image_id: str, kind: str) -> str:
-    """Where a photograph that was answered is kept; kind: the format that decoding found."""
+    """The key of a photograph that was inspected; `kind` is the format that decoding has detected, such as jpeg."""
     return f"{ROOT}/photographs/{image_id[:2]}/{image_id}.{'jpg' if kind == 'jpeg' else kind}"
 
 
 def closed(lake: Lake, stage: str, day: date | None = None) -> Iterator[CaptureSegment]:
-    """A stage's closed segments, of one day or of all, in order of key."""
+    """Lists the closed segments of a stage in the order of their keys.
+
+    Args:
+        lake: where they are.
+        stage: staging or production.
+        day: in UTC; None lists all days.
+    """
     prefix = f"{ROOT}/{stage}" if day is None else f"{ROOT}/{stage}/{day:%Y/%m/%d}"
     for info in lake.list(prefix):
-        found = _CLOSED.fullmatch(info.key)
-        if found:
+        match = _CLOSED.fullmatch(info.key)
+        if match:
             try:
-                yield CaptureSegment(info.key, found[1], date(*map(int, found.group(2, 3, 4))))
+                yield CaptureSegment(info.key, match[1], date(*map(int, match.group(2, 3, 4))))
             except ValueError:  # month 13: no name that a service gave
                 continue
 
 
 def lock(descriptor: int) -> bool:
-    """Whether the file is now ours; the lock ends with the process, however it ends."""
+    """Locks a file for this process; False when another process has it. The lock ends with the process."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -63,9 +69,12 @@ def lock(descriptor: int) -> bool:
 
 
 def finish(path: Path, descriptor: int) -> int:
-    """Closes a segment: drops a torn last line, forces the bytes to the disk, takes the `.open` from the name.
+    """Closes a segment: drops a torn last line, forces the bytes to the disk, removes `.open` from the name.
 
-    Returns the number of torn lines (0 or 1). A segment without a whole line is removed. The caller holds the lock.
+    A segment without a whole line is deleted. The caller holds the lock.
+
+    Returns:
+        The number of torn lines: 0 or 1.
     """
     whole = _whole_bytes(descriptor)
     torn = int(os.fstat(descriptor).st_size > whole)
@@ -81,7 +90,11 @@ def finish(path: Path, descriptor: int) -> int:
 
 
 def close_orphans(root: Path, stage: str) -> tuple[int, int]:
-    """Closes the stage's segments whose process is dead. Returns (segments closed, torn lines dropped)."""
+    """Closes the segments of a stage whose process is dead.
+
+    Returns:
+        The number of segments closed, and the number of torn lines dropped.
+    """
     count = torn = 0
     for path in sorted((root / ROOT / stage).rglob(f"*.jsonl{OPEN}")):
         try:
@@ -103,8 +116,8 @@ def _whole_bytes(descriptor: int) -> int:
     end = os.fstat(descriptor).st_size
     while end > 0:
         start = max(0, end - 2**16)
-        found = os.pread(descriptor, end - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
+        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
         end = start
     return 0

@@ -1,4 +1,4 @@
-"""The inspection service of one stage: photographs in, damage out, every answer captured before it is given."""
+"""The inspection service of one stage: it inspects photographs, and captures every answer before it is sent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Read = Callable[[Request], Awaitable[list[RequestPhotograph]]]
 
 
 class _Places:
-    """A number of places, taken and given back on the event loop. A full house is refused, never queued."""
+    """Limits how many requests are at one point; further ones are refused, never queued. For the event loop only."""
 
     def __init__(self, places: int, what: str) -> None:
         self._free, self._what = places, what
@@ -67,9 +67,9 @@ def refusal(refused: Refused, request_id: str) -> JSONResponse:
 
 
 class Service:
-    """What the endpoints share. Nothing that waits for a disk or computes runs on the event loop.
+    """The state that the endpoints share. Nothing that computes or waits for a disk runs on the event loop.
 
-    The policy is read once: a change counts from the next start, and `health` says that it waits for one.
+    The policy is read once: a change counts from the next start, and `health` reports that it is pending.
     """
 
     def __init__(self, settings: Settings, stage: Stage, load: Load) -> None:
@@ -82,19 +82,19 @@ class Service:
         self.started_at = datetime.now(UTC)
         cores = len(os.sched_getaffinity(0))
         self._workers = ThreadPoolExecutor(cores, thread_name_prefix="inspect")
-        self._beside = ThreadPoolExecutor(2 * cores, thread_name_prefix="beside")
+        self._helpers = ThreadPoolExecutor(2 * cores, thread_name_prefix="helper")
         self._reading, self._working = _Places(READING, "being read"), _Places(WORKING, "waiting for a worker")
 
     def start(self) -> None:
+        """Starts the threads and decodes one photograph, so that the first request is as fast as the others."""
         self.capture.start()
         self.metrics.torn.labels(self.stage).inc(self.capture.torn_lines)
-        # The first photograph is as fast as the others: decoders and tables are loaded now.
         blank = encode_jpeg(np.full((self.policy.data.min_side_px,) * 2 + (3,), 128, np.uint8), 90)
         process(blank, self.policy.data)
         self.reconciler.start()
 
     def health(self) -> Health:
-        """Reads the policy's files: not for the event loop."""
+        """The answer of /healthz. It reads the policy's files, so that it must not run on the event loop."""
         state = self.reconciler.state
         on_disk, note = self._policy_files.look()
         model = state.model
@@ -114,10 +114,10 @@ class Service:
         )
 
     def stop(self) -> None:
-        """After the last request: ends the threads and closes the open segment."""
+        """Ends the threads and closes the open segment; called after the last request."""
         self.reconciler.stop()
         self._workers.shutdown()
-        self._beside.shutdown()
+        self._helpers.shutdown()
         self.capture.close()
 
     def _check_key(self, request: Request) -> None:
@@ -155,10 +155,10 @@ class Service:
         self._check_key(request)
         state = self.reconciler.state
         if state.model is None:
-            said = state.error or {"empty": "no model was deployed to this stage yet"}.get(
+            message = state.error or {"empty": "no model was deployed to this stage yet"}.get(
                 state.status, "it is loading"
             )
-            raise Refused(503, "no_model", f"no model is served: {said}", RETRY_AFTER_S)
+            raise Refused(503, "no_model", f"no model is served: {message}", RETRY_AFTER_S)
         with self._reading.one():
             try:
                 async with asyncio.timeout(BODY_S):
@@ -186,7 +186,7 @@ class Service:
                 stage=self.stage,
                 request_id=request_id,
                 keep=self.capture.keep,
-                beside=self._beside,
+                executor=self._helpers,
             )
             self.capture.write(records)
         except CaptureError as error:

@@ -1,4 +1,4 @@
-"""Datasets as they lie in the lake: datasets/<version>/manifest.parquet; datasets/latest.json names the newest."""
+"""Datasets in the lake: each has a datasets/<version>/manifest.parquet, and datasets/latest.json names the newest."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ LATEST = DatasetPointer.KEY
 
 
 def manifest_key(version: str) -> str:
+    """Returns the key of a dataset's manifest."""
     return f"datasets/{version}/manifest.parquet"
 
 
 def read_manifest(lake: Lake, version: str) -> pa.Table:
-    """One row per photograph, sorted by image_id; boxes in upright original pixels. Raises LakeError when absent."""
+    """Returns a dataset's manifest: one row a photograph, sorted by image_id, boxes in upright original pixels.
+
+    Raises:
+        LakeError: there is no such dataset.
+    """
     return pq.read_table(io.BytesIO(lake.get(manifest_key(version))))
 
 
 def latest(lake: Lake) -> str | None:
-    """The newest dataset's version; None before the first."""
+    """Returns the newest dataset's version; None before the first."""
     pointer = DatasetPointer.read(lake)
     return None if pointer is None else pointer.version

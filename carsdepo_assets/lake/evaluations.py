@@ -1,7 +1,7 @@
 """The table `evaluations`: every figure of a model on a golden set, one row for each time that something changed.
 
-Lakes of before the table hold the same figures in the JSON beside each report (reports/evaluation/*.json). They are read
-from there until the first evaluation is recorded, which copies them into the table.
+Lakes of before the table hold the same figures in the JSON beside each report (reports/evaluation/*.json). They are
+read from there until the first evaluation is recorded, which copies them into the table.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class EvaluationRecord(BaseModel):
     champion: str | None = Field(None, description="digest of the model in production that was scored beside it")
     champion_map50: float | None = None
     classes: tuple[ClassFigures, ...] = ()
-    report_key: str | None = Field(None, description="the HTML page")
+    report_key: str = Field(description="key of the HTML page in the lake")
     dagster_run_id: str | None = None
 
     @property
@@ -189,7 +189,7 @@ def _of_reports(lake: Lake) -> list[EvaluationRecord]:
             stored = json.loads(lake.get(info.key))
             records.append(from_report(stored, f"{info.key.removesuffix('.json')}.html"))
         except (LakeError, ValidationError, ValueError, TypeError, KeyError, AttributeError) as error:
-            logger.warning("%s is no evaluation that can be read: %s", info.key, error)
+            logger.warning("%s holds no evaluation: %s: %s", info.key, type(error).__name__, error)
     return records
 
 

@@ -1,4 +1,4 @@
-"""The lake: objects by key and tables by name under one root, a folder or s3://bucket/prefix."""
+"""The lake: objects by key and tables by name below one root, which is a folder or s3://bucket/prefix."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ _AWS_VARIABLES = (
 
 
 class Lake:
-    """One root for bytes and tables. `url` opens the same lake again; `root` is its folder, None on S3."""
+    """One root that holds objects (bytes by key) and tables (rows by name).
+
+    Attributes:
+        url: opens the same lake again.
+        root: the lake's folder; None on S3.
+    """
 
     def __init__(self, url: str, objects: Objects, tables: Tables) -> None:
         self.url = url
@@ -36,9 +41,15 @@ class Lake:
 
     @classmethod
     def open(cls, url_or_path: str | Path, *, cache: Path | None = None) -> Lake:
-        """Opens (a folder: also makes) the lake. For S3 the standard AWS_* variables are read now, and only now.
+        """Opens a lake. A folder that does not exist is created; for S3 the standard AWS_* variables are read.
 
-        cache: where local_path keeps downloads from S3; default: a folder of this user in the temporary folder.
+        Args:
+            url_or_path: a folder, file://PATH or s3://bucket/prefix.
+            cache: folder in which local_path keeps what it downloads from S3; None: one of this user in the temporary
+                folder.
+
+        Raises:
+            LakeError: the URL is none of these, holds a password, or the folder cannot be created.
         """
         text = str(url_or_path)
         parts = urlsplit(text)
@@ -59,14 +70,14 @@ class Lake:
         elif isinstance(url_or_path, str) and "://" in text:
             raise LakeError(f"{text!r}: a lake is a folder or s3://bucket/prefix.")
         elif not text.strip():
-            raise LakeError("The lake's place is empty. Set CARSDEPO_LAKE to a folder or s3://bucket/prefix.")
+            raise LakeError("The lake's address is empty. Set CARSDEPO_LAKE to a folder or s3://bucket/prefix.")
         else:
             root = Path(text).expanduser()
         root = root.resolve()
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LakeError(f"{root}: the lake's folder cannot be made: {error.strerror}.") from error
+            raise LakeError(f"{root}: the lake's folder cannot be created: {error.strerror}.") from error
         return cls(str(root), FolderObjects(root), Tables(str(root / "tables"), {}, root))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -76,43 +87,88 @@ class Lake:
         return f"Lake({self.url!r})"
 
     def put(self, key: str, data: bytes) -> None:
-        """Stores the bytes; atomic and durable when it returns. An object already there is replaced."""
+        """Stores an object, replacing one of the same key. Readers see the old bytes or the new ones, never a part.
+
+        The bytes are durable when this returns.
+
+        Raises:
+            LakeError: the key is not allowed, or the object cannot be written.
+        """
         self.objects.put(key, data)
 
     def get(self, key: str) -> bytes:
-        """The object's bytes. Raises ObjectMissing (a LakeError and KeyError) naming the key."""
+        """Returns an object's bytes.
+
+        Raises:
+            ObjectMissing: there is no such object; it is a LakeError and a KeyError.
+            LakeError: the object cannot be read.
+        """
         return self.objects.get(key)
 
     def exists(self, key: str) -> bool:
+        """Whether there is an object of this key."""
         return self.objects.exists(key)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Objects in the folder `prefix`, at any depth, in order of key; none when there is no such folder."""
+        """Lists the objects below the folder `prefix`, at any depth, in order of key; none when there is no folder."""
         return self.objects.list(prefix)
 
     def delete(self, key: str) -> None:
-        """Removes the object; nothing happens when there is none."""
+        """Removes an object; nothing happens when there is none."""
         self.objects.delete(key)
 
     def local_path(self, key: str) -> Path:
-        """A file with the object's bytes, to be read only: the object itself in a folder, a cached download on S3."""
+        """Returns a file that holds the object's bytes, to be read only; on S3 it is a cached download.
+
+        Raises:
+            ObjectMissing: there is no such object.
+        """
         return self.objects.local_path(key)
 
     def append(self, table: str, rows: pa.Table | Sequence[Mapping[str, Any]], unit: str) -> bool:
-        """Commits the rows under the unit's name, once: False when that unit is already committed. Rows may be none."""
+        """Appends rows to a table as one unit of work, which is committed only once.
+
+        Args:
+            table: a name in lake.schemas.TABLES; the table is created at its first append.
+            rows: an Arrow table, or one mapping a row; there may be none. A column that is left out is null.
+            unit: names this work, for example by its batch. What does the same work again gives the same name.
+
+        Returns:
+            False when the unit was committed before: then nothing is appended.
+
+        Raises:
+            LakeError: the rows do not fit the table's columns, or the commit failed.
+        """
         return self.tables.append(table, rows, unit)
 
     def committed(self, table: str, unit: str) -> bool:
+        """Whether the unit has been appended to the table."""
         return self.tables.committed(table, unit)
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """The table's rows; none, with its schema, when it does not exist yet."""
+        """Returns a table's rows, in no particular order; none when the table does not exist yet.
+
+        Args:
+            table: a name in lake.schemas.TABLES.
+            columns: names of the columns to read; None: all.
+
+        Raises:
+            LakeError: the table or a column is unknown, or the table cannot be read.
+        """
         return self.tables.read(table, columns)
 
     def query(self, sql: str, **arrow_tables: pa.Table) -> pa.Table:
-        """DuckDB over the lake's tables that the SQL mentions and those given by name (a given one wins)."""
+        """Runs DuckDB's SQL over the lake's tables that it names and over the Arrow tables given by name.
+
+        Args:
+            sql: one query; a given table wins over the lake's table of the same name.
+            arrow_tables: further tables, by the name that the query uses.
+
+        Raises:
+            LakeError: the query failed; the message holds it.
+        """
         return self.tables.query(sql, arrow_tables)
 
     def version(self, table: str) -> int:
-        """The table's last commit; -1 when it does not exist."""
+        """Returns the number of the table's last commit; -1 when it does not exist."""
         return self.tables.version(table)

@@ -1,4 +1,4 @@
-"""One writer at a time, where a decision reads and then writes."""
+"""A lock for decisions that read the lake and then write to it: one process at a time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from carsdepo_assets.lake.lake import Lake
 
 @contextmanager
 def one_writer(lake: Lake, name: str) -> Iterator[None]:
-    """Decisions that read and then write, one process at a time. The lock dies with its process.
+    """Holds the lake's lock of this name while the `with` block runs, waiting for it first.
 
-    Only a folder can be locked; on S3 the caller's own queue must keep these apart (a Dagster pool), and what slips
-    through is found again: a photograph in two batches is a duplicate in the later one.
+    The lock ends with its process, however that ends. Only a folder can be locked. On S3 nothing is locked: there the
+    caller must run such decisions one after another (a Dagster pool does), and what two of them do at once must be
+    recognised later, as a photograph that came into two batches is a duplicate in the second.
+
+    Args:
+        lake: the lake that is read and written.
+        name: the lock; decisions about different things take different names.
     """
     if lake.root is None:
         yield

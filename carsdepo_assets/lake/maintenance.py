@@ -1,4 +1,4 @@
-"""Keeps the tables small: many small files into few, and files that nothing refers to removed."""
+"""Maintenance of the tables: merges many small files into few, and removes files that nothing refers to."""
 
 from __future__ import annotations
 
@@ -21,18 +21,35 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Compacted:
+    """One table whose files were merged."""
+
     table: str
+    """name of the table"""
     files_before: int
+    """number of data files before"""
     files_after: int
+    """number of data files after"""
     version: int
+    """commit of the table that holds the merged files"""
 
 
 def compact(lake: Lake, tables: Sequence[str] | None = None, min_files: int = 8) -> list[Compacted]:
-    """Rewrites tables of at least min_files files into few and leaves a checkpoint. Rows and units stay as they are.
+    """Merges the data files of tables that have many, and writes a checkpoint. Rows stay as they are.
 
-    Tables that do not exist or are small are left out of the answer. Appends may go on meanwhile.
+    Appends by other processes may go on meanwhile.
+
+    Args:
+        lake: the lake.
+        tables: names of the tables; None: all.
+        min_files: tables of fewer data files are left as they are.
+
+    Returns:
+        The tables that were rewritten; those that do not exist or have few files are not among them.
+
+    Raises:
+        LakeError: other processes kept rewriting the same table.
     """
-    done = []
+    compacted = []
     for table in TABLES if tables is None else tables:
         for attempt in range(_ATTEMPTS):
             delta = lake.tables.open(table)
@@ -45,16 +62,26 @@ def compact(lake: Lake, tables: Sequence[str] | None = None, min_files: int = 8)
                     raise LakeError(f"{table}: not compacted, others keep rewriting it: {error}") from error
                 continue
             delta.create_checkpoint()
-            done.append(Compacted(table, before, len(delta.file_uris()), int(delta.version())))
+            compacted.append(Compacted(table, before, len(delta.file_uris()), int(delta.version())))
             break
-    return done
+    return compacted
 
 
 def vacuum(lake: Lake, retention: timedelta, *, dry_run: bool = False) -> dict[str, list[str]]:
-    """Removes files older than the retention that no version of the last `retention` needs: leftovers of killed
-    appends, and what compaction replaced. Returns the paths by table, those of unfinished puts under "".
+    """Removes files that no version of the tables of the last `retention` needs.
 
-    Raises LakeError for a retention below 24 hours. The caller keeps it at least as long as anyone reads old versions.
+    These are leftovers of killed appends and of killed puts, and the small files that compaction replaced.
+
+    Args:
+        lake: the lake.
+        retention: younger files are kept; at least 24 hours, and at least as long as anyone reads old versions.
+        dry_run: only list the files.
+
+    Returns:
+        Paths of the removed files by table; those of unfinished puts under the name "".
+
+    Raises:
+        LakeError: the retention is below 24 hours.
     """
     if retention < SHORTEST_RETENTION:
         raise LakeError(f"retention {retention} is below {SHORTEST_RETENTION}: appends under way could lose files.")

@@ -1,6 +1,7 @@
-"""Models as they lie in the lake: models/<digest>/ with weights, model.json, result.json and, last, lineage.json.
+"""Models in the lake: the folder models/<digest>/ holds the weights, model.json, result.json and lineage.json.
 
-digest: first 16 hex digits of the weights' sha256. A folder without lineage.json is not a model yet.
+The digest is the first 16 hex digits of the sha256 of the weights. lineage.json is written last: a folder without it
+is not a model yet.
 """
 
 from __future__ import annotations
@@ -17,37 +18,57 @@ from carsdepo_assets.lake.lake import Lake
 
 
 class ModelCard(BaseModel):
-    """What it takes to use the weights."""
+    """What it takes to load and use a model's weights: the content of model.json."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     digest: str
-    weights: str  # file name inside models/<digest>/
+    """first 16 hex digits of the sha256 of the weights"""
+    weights: str
+    """file name of the weights inside models/<digest>/"""
     detector: str
+    """name of the detector in detectors.catalogue"""
     class_names: tuple[str, ...]
+    """names of the classes, by class id"""
     image_size: int
-    threshold: float  # score at and above which a box counts
-    threshold_from: str  # what chose it
+    """side of the square that the network is given, in pixels"""
+    threshold: float
+    """score at and above which a box counts, 0..1"""
+    threshold_from: str
+    """how the threshold was chosen, in words"""
     dataset_version: str
+    """version of the dataset that it was trained on"""
     recipe: dict[str, Any]
-    training: str | None = None  # how it ended, in words; None: a model of before this was recorded
+    """the recipe that it was trained by"""
+    training: str | None = None
+    """how the training ended, in words; None for models from before this was recorded"""
 
 
 def folder(digest: str) -> str:
+    """Returns the key below which a model's files lie."""
     return f"models/{digest}"
 
 
 def digest_of(weights: bytes) -> str:
+    """Returns the digest that names the model with these weights."""
     return hashlib.sha256(weights).hexdigest()[:16]
 
 
 def write_model(lake: Lake, weights: bytes, card: ModelCard, result: Mapping[str, Any], lineage: bytes) -> None:
-    """result: how the training went (history, seconds ...), as JSON. Writing the same model again changes nothing.
+    """Stores a model. Writing the same model again changes nothing.
 
-    Raises ValueError when the card's digest is not that of the weights.
+    Args:
+        lake: the lake.
+        weights: the file of weights.
+        card: what it takes to use them.
+        result: how the training went (history, seconds ...), of JSON's types.
+        lineage: the content of lineage.json, written last: it makes the model complete.
+
+    Raises:
+        ValueError: the card names another digest than that of the weights.
     """
     if card.digest != digest_of(weights):
-        raise ValueError(f"the card says {card.digest}, the weights are {digest_of(weights)}")
+        raise ValueError(f"the card names the digest {card.digest}, that of the weights is {digest_of(weights)}")
     lake.put(f"{folder(card.digest)}/{card.weights}", weights)
     lake.put(f"{folder(card.digest)}/model.json", card.model_dump_json(indent=1).encode())
     lake.put(f"{folder(card.digest)}/result.json", json.dumps(dict(result), indent=1).encode())
@@ -55,19 +76,24 @@ def write_model(lake: Lake, weights: bytes, card: ModelCard, result: Mapping[str
 
 
 def is_complete(lake: Lake, digest: str) -> bool:
+    """Whether all files of the model are stored."""
     return lake.exists(f"{folder(digest)}/lineage.json")
 
 
 def read_card(lake: Lake, digest: str) -> ModelCard:
-    """Raises LakeError when there is no such model."""
+    """Returns the model's card.
+
+    Raises:
+        LakeError: there is no such model.
+    """
     return ModelCard.model_validate_json(lake.get(f"{folder(digest)}/model.json"))
 
 
 def read_result(lake: Lake, digest: str) -> dict[str, Any]:
-    """How its training went; `history` has one row an epoch."""
+    """Returns how the model's training went; its `history` has one row an epoch."""
     return dict(json.loads(lake.get(f"{folder(digest)}/result.json")))
 
 
 def weights_path(lake: Lake, card: ModelCard) -> Path:
-    """The weights as a file of this machine."""
+    """Returns a file on this machine that holds the weights, to be read only."""
     return lake.local_path(f"{folder(card.digest)}/{card.weights}")

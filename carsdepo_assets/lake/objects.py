@@ -1,7 +1,7 @@
-"""Bytes by key, in a folder or an S3 bucket, behind one interface.
+"""Stores bytes by key, in a folder or in an S3 bucket, behind one interface.
 
-The folder is written with the system's own calls and not through obstore's LocalStore: that one does not fsync,
-refuses names such as `a#1`, and its listing aborts on a link loop.
+The folder is read and written by the operating system's own calls and not by obstore's LocalStore: that one does not
+fsync, refuses names such as `a#1`, and its listing aborts on a loop of links.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ TEMPORARY_SUFFIX = ".tmp"
 
 
 class LakeError(Exception):
-    """The lake cannot do what was asked; the message says which key or table, and what to do.
+    """The lake cannot do what was asked; the message names the key or table and what to do about it.
 
-    It may quote what a storage library said, which quotes the endpoint's URL: secrets of the environment are taken out.
+    The message may quote a storage library's error, and with it a URL; secrets of the environment are removed from it.
     """
 
     def __init__(self, message: str) -> None:
@@ -39,7 +39,7 @@ class LakeError(Exception):
 
 
 class ObjectMissing(LakeError, KeyError):
-    """No object under that key."""
+    """There is no object under this key."""
 
     def __str__(self) -> str:  # KeyError would show the repr of the message
         return str(self.args[0])
@@ -47,26 +47,43 @@ class ObjectMissing(LakeError, KeyError):
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """One object: size in bytes, modified_at in UTC, to the microsecond (S3: to the second)."""
+    """One stored object, as a listing gives it."""
 
     key: str
+    """path below the lake's root"""
     size: int
+    """in bytes"""
     modified_at: datetime
+    """in UTC, to the microsecond; on S3 to the second"""
 
 
 class Objects(Protocol):
-    root: Path | None
+    """What a folder and a bucket have in common; `Lake` describes the methods."""
 
-    def put(self, key: str, data: bytes) -> None: ...
-    def get(self, key: str) -> bytes: ...
-    def exists(self, key: str) -> bool: ...
-    def list(self, prefix: str) -> Iterator[ObjectInfo]: ...
-    def delete(self, key: str) -> None: ...
-    def local_path(self, key: str) -> Path: ...
+    root: Path | None
+    """the folder; None on S3"""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Stores an object, atomically and durably."""
+
+    def get(self, key: str) -> bytes:
+        """Returns an object's bytes. Raises ObjectMissing."""
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object of this key."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Lists the objects below a folder, in order of key."""
+
+    def delete(self, key: str) -> None:
+        """Removes an object; nothing happens when there is none."""
+
+    def local_path(self, key: str) -> Path:
+        """Returns a file that holds the object's bytes, to be read only. Raises ObjectMissing."""
 
 
 def key_problem(key: str) -> str | None:
-    """Why a string cannot be a key on both kinds of lake; None when it can."""
+    """Returns why a string cannot be a key, be it in a folder or on S3; None when it can."""
     if not key:
         return "it is empty"
     if any(part in ("", ".", "..") for part in key.split("/")):
@@ -81,6 +98,7 @@ def key_problem(key: str) -> str | None:
 
 
 def check_key(key: str) -> str:
+    """Returns the key. Raises LakeError where it cannot be one."""
     problem = key_problem(key)
     if problem:
         raise LakeError(f"{key!r} cannot be a key: {problem}. Keys are relative paths such as raw/uploads/a.jpg.")
@@ -88,9 +106,16 @@ def check_key(key: str) -> str:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Writes a file so that a reader, also after a crash, sees the old bytes or the new ones, never a part.
+    """Writes a file so that readers see the old bytes or the new ones, never a part of them, even after a crash.
 
-    The bytes, the name and the names of folders made on the way are on the disk when this returns.
+    When this returns, the bytes, the file's name and the names of folders that had to be created are on the disk.
+
+    Args:
+        path: the file; missing folders above it are created.
+        data: its new content.
+
+    Raises:
+        OSError: it cannot be written.
     """
     _make_durable_folder(path.parent)
     temporary = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
@@ -107,7 +132,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def fsync_path(path: Path) -> None:
-    """Forces a file's bytes, or a folder's names, to the disk."""
+    """Forces the bytes of a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -124,10 +149,19 @@ def _make_durable_folder(folder: Path) -> None:
 
 
 def walk_folder(root: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
-    """(key, stat) of each regular file under root/prefix, in order of key; no link is followed.
+    """Lists the regular files below a folder, at any depth, in order of key. Links are not followed.
 
-    What vanishes during the walk is left out. A name that cannot be a key is left out with a warning in the log.
-    Raises LakeError when a folder may not be read.
+    Files that vanish during the walk are left out, and so is a name that cannot be a key, with a warning in the log.
+
+    Args:
+        root: the lake's folder.
+        prefix: a folder in it, or ""; there may be none of that name.
+
+    Yields:
+        The key and the operating system's facts (size, time) of each file.
+
+    Raises:
+        LakeError: a folder may not be read.
     """
     pending = [prefix.strip("/")]
     while pending:
@@ -160,18 +194,19 @@ def walk_folder(root: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]
 
 
 def object_info(key: str, facts: os.stat_result) -> ObjectInfo:
+    """Returns the entry of a listing for a file of this key."""
     # Whole microseconds: a float of seconds would not survive the way to a table and back.
     return ObjectInfo(key, facts.st_size, _EPOCH + timedelta(microseconds=facts.st_mtime_ns // 1000))
 
 
 def is_temporary(key: str) -> bool:
-    """Whether a key is an unfinished put of ours."""
+    """Whether a key is that of a temporary file, which a put that is still running or was killed left."""
     name = key.rsplit("/", 1)[-1]
     return name.startswith(TEMPORARY_PREFIX) and name.endswith(TEMPORARY_SUFFIX)
 
 
 class FolderObjects:
-    """Objects as files under a folder."""
+    """Objects stored as files below a folder."""
 
     def __init__(self, root: Path) -> None:
         self.root: Path | None = root
@@ -217,7 +252,7 @@ class FolderObjects:
 
 
 class S3Objects:
-    """Objects in a bucket, under a prefix. S3 puts are atomic and durable by themselves."""
+    """Objects stored in a bucket, below a prefix. A put to S3 is atomic and durable by itself."""
 
     root: Path | None = None
 
@@ -288,7 +323,7 @@ class S3Objects:
 
 
 class _naming:
-    """Turns obstore's errors into ours, with the key in them."""
+    """Turns errors of obstore into LakeError and ObjectMissing, with the key in the message."""
 
     def __init__(self, key: str, url: str) -> None:
         self._key, self._url = key, url

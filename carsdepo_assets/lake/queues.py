@@ -1,7 +1,7 @@
-"""Labelling queues: queues/<queue_id>/queue.json names the photographs that someone should label next, in order.
+"""Labelling queues: queues/<queue_id>/queue.json lists the photographs that someone should label next, in order.
 
-Each photograph lies at its upload_key, from where it enters the ordinary intake; its labels are dropped at label_key.
-A plan.json without a queue.json is a cut that was interrupted.
+A copy of each photograph lies at its upload_key, where the ordinary intake takes it in; whoever labels it puts the
+labels at its label_key. A plan.json without a queue.json belongs to a queue whose making was interrupted.
 """
 
 from __future__ import annotations
@@ -21,59 +21,84 @@ LABELS = "raw/labels/queue"
 
 
 @dataclass(frozen=True)
-class Queued:
-    """One photograph. priority: 1 is to be labelled first. why: in words, for the annotator."""
+class QueuedPhotograph:
+    """One photograph of a queue, with what the client said of it."""
 
     image_id: str
+    """sha256 of its original bytes"""
     photograph_key: str
+    """where the service kept what it was sent"""
     upload_key: str
+    """where the queue puts a copy for intake"""
     priority: int
+    """1 is to be labelled first"""
     why: str
+    """why it was chosen, in words for the annotator"""
     source: str | None = None
+    """web, mobile ..."""
     camera: str | None = None
+    """make and model of the camera"""
     listing: str | None = None
+    """the car's listing, as the client gave it"""
     region: str | None = None
+    """region of the car, as the client gave it"""
     uploader: str | None = None
+    """who sent it"""
 
     @property
     def label_key(self) -> str:
-        """Where its YOLO labels belong."""
+        """Where its labels belong, as a YOLO file."""
         path = PurePosixPath(self.upload_key)
         return f"{LABELS}/{path.parent.name}/{path.stem}.txt"
 
 
 @dataclass(frozen=True)
 class Queue:
-    """report_id: of the drift report that asked; None: cut without one. photographs: in order of priority."""
+    """A list of photographs to label, made once and never changed."""
 
     queue_id: str
+    """name of its folder below queues/"""
     at: datetime
+    """when it was made, UTC"""
     report_id: str | None
+    """the drift report that it was made for; None: made without one"""
     reason: str
-    photographs: tuple[Queued, ...]
+    """why it was made and what was chosen, in whole sentences"""
+    photographs: tuple[QueuedPhotograph, ...]
+    """in order of priority"""
 
     def to_json(self) -> bytes:
+        """Returns the content of queue.json."""
         return json.dumps(asdict(self) | {"at": self.at.isoformat()}, indent=1).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Queue:
-        said: dict[str, Any] = json.loads(data)
-        photographs = tuple(Queued(**one) for one in said.pop("photographs"))
-        return cls(**said | {"at": datetime.fromisoformat(said["at"]), "photographs": photographs})
+        """Reads the content of queue.json. Raises ValueError, TypeError or KeyError where it is damaged."""
+        stored: dict[str, Any] = json.loads(data)
+        photographs = tuple(QueuedPhotograph(**one) for one in stored.pop("photographs"))
+        return cls(**stored | {"at": datetime.fromisoformat(stored["at"]), "photographs": photographs})
 
 
 @dataclass(frozen=True)
 class QueueState:
-    """How far the annotators are. age_s: seconds since the cut. complete: false while the cut was interrupted."""
+    """How far the labelling of one queue has come."""
 
     queue_id: str
+    """name of its folder below queues/"""
     at: datetime
+    """when it was made, UTC"""
     report_id: str | None
+    """the drift report that it was made for; None: made without one"""
     reason: str
+    """why it was made, in whole sentences"""
     photographs: int
+    """how many it lists"""
     labelled: int
+    """how many of them have labels"""
     age_s: float
+    """seconds since it was made"""
     complete: bool
+    """false where its making was interrupted"""
 
     @property
     def open(self) -> int:
@@ -82,34 +107,47 @@ class QueueState:
 
 
 def queue_id_of(report_id: str) -> str:
-    """The one queue of a drift report."""
+    """Returns the id of the one queue that belongs to a drift report."""
     return f"drift-{report_id}"
 
 
 def queue_key(queue_id: str) -> str:
+    """Returns the key of a finished queue."""
     return f"{FOLDER}/{queue_id}/queue.json"
 
 
 def plan_key(queue_id: str) -> str:
+    """Returns the key of the plan of a queue, which stands there only while the queue is being made."""
     return f"{FOLDER}/{queue_id}/plan.json"
 
 
 def read(lake: Lake, queue_id: str) -> Queue:
-    """Raises LakeError for a damaged queue, and naming the queues there are when there is no such queue."""
+    """Returns one finished queue.
+
+    Raises:
+        LakeError: there is no such queue (the message names those that there are), or it is damaged.
+    """
     key = queue_key(queue_id)
     if not lake.exists(key):
-        known = ", ".join(q.queue_id for q, complete in every(lake) if complete) or "none yet"
-        raise LakeError(f"no labelling queue {queue_id!r} in {lake.url}. Queues: {known}.")
+        queue_ids = ", ".join(q.queue_id for q, complete in all_queues(lake) if complete) or "none yet"
+        raise LakeError(f"no labelling queue {queue_id!r} in {lake.url}. Queues: {queue_ids}.")
     return _parsed(lake, key)
 
 
-def every(lake: Lake) -> Iterator[tuple[Queue, bool]]:
-    """Every queue and whether its cut is complete, in order of id. Raises LakeError naming a damaged one."""
-    found: dict[str, set[str]] = {}
+def all_queues(lake: Lake) -> Iterator[tuple[Queue, bool]]:
+    """Lists all queues, in order of id.
+
+    Yields:
+        Each queue, and whether it is complete: false where its making was interrupted.
+
+    Raises:
+        LakeError: a queue is damaged; the message names its file.
+    """
+    names_by_queue: dict[str, set[str]] = {}
     for entry in lake.list(f"{FOLDER}/"):
         path = PurePosixPath(entry.key)
-        found.setdefault(path.parent.name, set()).add(path.name)
-    for queue_id, names in sorted(found.items()):
+        names_by_queue.setdefault(path.parent.name, set()).add(path.name)
+    for queue_id, names in sorted(names_by_queue.items()):
         if "queue.json" in names:
             yield _parsed(lake, queue_key(queue_id)), True
         elif "plan.json" in names:
@@ -123,14 +161,13 @@ def _parsed(lake: Lake, key: str) -> Queue:
         if isinstance(error, LakeError):
             raise
         raise LakeError(
-            f"{key} in {lake.url} is damaged ({error}): put it back from a copy, or delete it and have the queue cut "
-            "again."
+            f"{key} in {lake.url} is damaged ({error}): put it back from a copy, or delete it and make the queue again."
         ) from error
 
 
 def queue_state(lake: Lake, now: datetime | None = None) -> list[QueueState]:
-    """The progress of every queue, newest first."""
-    queues = list(every(lake))
+    """Returns the progress of every queue, newest first; now: the moment that ages are counted to."""
+    queues = list(all_queues(lake))
     if not queues:
         return []
     labelled = set(lake.read("annotations", columns=["image_id"])["image_id"].to_pylist())

@@ -1,4 +1,30 @@
-"""The tables' columns. Append-only: a column may be added (nullable), never renamed or dropped."""
+"""The lake's tables and their columns.
+
+A column may be added (nullable) but is never renamed or dropped, so that every release reads the lakes of all releases
+before it.
+
+These are the names of one photograph on its way from upload to KPI; `ID` stands for its image_id, `II` for the first
+two digits of it:
+
+| Name | What it is |
+|---|---|
+| `key` | path of a file below the lake's root; of a photograph: where it was uploaded, `raw/uploads/PATH/NAME.jpg` |
+| `sha256` | hex digest of a file's bytes: in `uploads` the photograph's, in `processed` those of its processed copy |
+| `image_id` | the photograph itself: the sha256 of its original bytes, whatever its path and however often it came |
+| `object_key` | path of its processed copy (upright, reduced, without metadata): `objects/II/ID.jpg` |
+| `photograph_key` | path of the bytes that the service was sent: `capture/photographs/II/ID.jpg`; null: not kept |
+| `upload_key` | the key to which a labelling queue copies these for intake: `raw/uploads/queue/QUEUE/ID.jpg` |
+
+An upload is a row of `uploads` (key, sha256). Its bytes become one row of `images` (image_id = sha256; key: the first
+upload of these bytes) and of `processed` (image_id, object_key); its labels are rows of `annotations` (image_id). A
+dataset's manifest holds image_id, key and object_key. An answer of the service is a row of `inferences` (image_id,
+photograph_key). A labelling queue (`queues/QUEUE/queue.json`) names image_id, photograph_key and upload_key; what it
+copied to upload_key enters as an upload with that key and the same image_id. Live quality, drift and the KPIs join
+these tables by image_id alone.
+
+Some tables mean another file: in `annotations` key and sha256 are those of the label file, in `quarantine` those of the
+refused file of any kind. In `alerts` key is no path: it names what the alert is about, so that it is not sent twice.
+"""
 
 from __future__ import annotations
 

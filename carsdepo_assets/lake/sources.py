@@ -1,4 +1,7 @@
-"""Where new objects come from. A source says what stands there; batch manifests decide what is new."""
+"""Sources of new files: a source lists the objects below a prefix of the lake.
+
+Which of the listed objects are new is not decided here, but against the manifests of earlier batches.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,25 @@ _UNFINISHED = (".part", ".tmp")
 
 
 class Source(Protocol):
-    """Objects are delivered at least once: whoever takes them compares key, size and time with what it has."""
+    """A place that is asked for its objects again and again.
+
+    An object may be delivered more than once: the caller compares its key, size and time with what it has.
+    """
 
     def poll(self, cursor: str | None) -> tuple[list[ObjectInfo], str]:
-        """(objects, next cursor). No objects when nothing changed since the cursor; else all that stand there."""
+        """Lists the objects if anything changed.
+
+        Args:
+            cursor: what the previous call returned as cursor; None at the first.
+
+        Returns:
+            All objects, or none when nothing changed since the cursor; and the cursor for the next call.
+        """
         ...
 
 
 def wanted(key: str) -> bool:
-    """False for dotfiles, anything in a dot folder, and names that mean an unfinished upload."""
+    """Whether a key is to be ingested: not a hidden file, nor in a hidden folder, nor named as an unfinished upload."""
     parts = key.split("/")
     return not any(part.startswith(".") for part in parts) and not parts[-1].lower().endswith(_UNFINISHED)
 
@@ -34,9 +47,10 @@ def _digest(objects: Iterable[ObjectInfo]) -> str:
 
 
 class _Listing:
-    """Lists all and compares with the cursor, the digest of the last listing.
+    """Lists all objects and compares them with the cursor, which is a digest of the previous listing.
 
-    A watermark of times would lose files that arrive with an old time (`cp -p`, `mv`, an unpacked archive).
+    Asking only for objects that are younger than the previous listing would lose files that arrive with an old time
+    (by `cp -p`, by `mv`, from an archive).
     """
 
     def __init__(self, lake: Lake, prefix: str) -> None:
@@ -50,7 +64,7 @@ class _Listing:
 
 
 class FolderSource(_Listing):
-    """A folder of the lake: read with os.scandir, no links followed."""
+    """A folder of a lake that is a folder. Links are not followed."""
 
     def __init__(self, lake: Lake, prefix: str) -> None:
         if lake.root is None:
@@ -59,7 +73,7 @@ class FolderSource(_Listing):
 
 
 class S3ListingSource(_Listing):
-    """A prefix of the lake's bucket, by listing. A key that ends in "/" (a console's "folder") is no object."""
+    """A prefix of a lake on S3. A key that ends in "/", as a console creates for a "folder", is no object."""
 
     def __init__(self, lake: Lake, prefix: str) -> None:
         if lake.root is not None:
@@ -68,4 +82,5 @@ class S3ListingSource(_Listing):
 
 
 def source_for(lake: Lake, prefix: str) -> Source:
+    """Returns the source of the objects below a prefix, of the kind that suits the lake."""
     return S3ListingSource(lake, prefix) if lake.root is None else FolderSource(lake, prefix)

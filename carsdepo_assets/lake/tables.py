@@ -1,7 +1,8 @@
-"""Append-only Delta tables. Each append carries its unit of work as an application transaction, so a unit lands once.
+"""Append-only Delta tables. Each append carries the name of its unit of work, and a unit is committed only once.
 
-Delta itself refuses a second commit with the same application id (measured: 4 processes, one commit), and blind
-appends of different units don't conflict, so no lock is needed on a folder or on S3.
+The name is stored as Delta's application transaction. Delta itself refuses a second commit of the same one (measured:
+of 4 processes at once, one commits), and appends of different units do not conflict, so no lock is needed, neither on
+a folder nor on S3.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _COMMIT_RETRIES = 30  # blind appends that lost the race for a version number
 
 
 def schema_of(table: str) -> pa.Schema:
+    """Returns the columns of a table. Raises LakeError, naming the tables there are, for an unknown one."""
     try:
         return TABLES[table]
     except KeyError:
@@ -33,9 +35,14 @@ def schema_of(table: str) -> pa.Schema:
 
 
 def conform(table: str, rows: pa.Table | Sequence[Mapping[str, Any]]) -> pa.Table:
-    """The rows with exactly the table's columns and types; a column that is left out is null.
+    """Returns the rows with exactly the table's columns and types.
 
-    Raises LakeError for a column that the table does not have and for a value that does not fit.
+    Args:
+        table: name of the table.
+        rows: an Arrow table, or one mapping a row; a column that is left out becomes null.
+
+    Raises:
+        LakeError: a column is unknown or comes twice, or a value does not fit its column's type.
     """
     schema = schema_of(table)
     if isinstance(rows, pa.Table):
@@ -64,7 +71,7 @@ def conform(table: str, rows: pa.Table | Sequence[Mapping[str, Any]]) -> pa.Tabl
 
 
 def _refuse_fractions(values: list[Any], kind: pa.DataType) -> None:
-    """Raises ValueError where an integer is due and a fraction comes: Arrow would cut it off without a word."""
+    """Raises ValueError where a fraction is given for an integer column: Arrow would cut it off silently."""
     present = [v for v in values if v is not None]
     if pa.types.is_list(kind):
         _refuse_fractions([item for v in present for item in v], kind.value_type)
@@ -78,14 +85,20 @@ def _refuse_fractions(values: list[Any], kind: pa.DataType) -> None:
 
 
 class Tables:
-    """The tables under `base` (a folder or s3:// URL); options are object-store settings for S3."""
+    """The tables of one lake.
+
+    Args:
+        base: the folder or s3:// URL below which each table is a folder.
+        options: settings of the object store (keys, endpoint), for S3.
+        root: the lake's folder; None on S3.
+    """
 
     def __init__(self, base: str, options: Mapping[str, str], root: Path | None) -> None:
         self._base, self._root = base.rstrip("/"), root
         self._options = {**options, "aws_conditional_put": "etag"} if root is None else None
 
     def open(self, table: str) -> DeltaTable | None:
-        """The table, or None when it does not exist yet."""
+        """Opens a table at its newest commit; None when it does not exist yet."""
         schema_of(table)
         try:
             return DeltaTable(self._uri(table), storage_options=self._options)
@@ -95,7 +108,7 @@ class Tables:
             raise LakeError(f"{table}: cannot be opened at {self._uri(table)}: {error}") from error
 
     def append(self, table: str, rows: pa.Table | Sequence[Mapping[str, Any]], unit: str) -> bool:
-        """Adds the rows as one commit; False when that unit was committed before, by whomever."""
+        """Adds the rows as one commit; False when the unit was committed before, by this process or another."""
         data = conform(table, rows)
         app_id = _app_id(table, unit)
         trouble: Exception | None = None
@@ -111,7 +124,7 @@ class Tables:
                     delta,
                     data,
                     mode="append",
-                    # A column added to the schema since the table was made: the first append brings it in.
+                    # A column that was added to the schema after the table was created comes in with the next append.
                     schema_mode="merge" if not stored.issuperset(data.column_names) else None,
                     commit_properties=CommitProperties(
                         app_transactions=[Transaction(app_id, 1)], max_commit_retries=_COMMIT_RETRIES
@@ -127,11 +140,12 @@ class Tables:
         raise LakeError(f"{table}: unit {unit} was not committed after {_ATTEMPTS} attempts: {trouble}") from trouble
 
     def committed(self, table: str, unit: str) -> bool:
+        """Whether the unit has been appended to the table."""
         delta = self.open(table)
         return delta is not None and delta.transaction_version(_app_id(table, unit)) is not None
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows, in no promised order; columns that the stored table does not have yet are null."""
+        """Returns all rows, in no particular order; columns that the stored table does not have yet are null."""
         schema = schema_of(table)
         if columns is not None:
             unknown = sorted(set(columns) - set(schema.names))
@@ -158,11 +172,12 @@ class Tables:
         return pa.Table.from_arrays(arrays, schema=schema)
 
     def version(self, table: str) -> int:
+        """Returns the number of the table's last commit; -1 when it does not exist."""
         delta = self.open(table)
         return -1 if delta is None else int(delta.version())
 
     def query(self, sql: str, given: Mapping[str, pa.Table]) -> pa.Table:
-        """DuckDB's SQL over the given Arrow tables and those lake tables whose names the SQL mentions."""
+        """Runs DuckDB's SQL over the given Arrow tables and those tables of the lake that the SQL names."""
         import duckdb
 
         words = set(re.findall(r"\w+", sql))

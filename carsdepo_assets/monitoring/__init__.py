@@ -1,1 +1,1 @@
-"""Step 6: what the model met against what it knows, and what follows from the difference."""
+"""Step 6: compares production's traffic with the reference of its model, and acts on the difference."""

@@ -1,5 +1,6 @@
-"""Step 6 as assets: what a model knows, what it met, whether that has changed, and how good the answers were."""
+"""Assets of the monitoring step: references, profiles of answers, drift reports and their routes, live quality."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -7,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from carsdepo_assets import __version__
 from carsdepo_assets.alerts.resources import AlertsResource
+from carsdepo_assets.orchestration.partitions import answer_days
 from carsdepo_assets.orchestration.ui_metadata import picture, rounded
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
@@ -16,13 +17,11 @@ if TYPE_CHECKING:
     from carsdepo_assets.monitoring.drift.test import Drift
     from carsdepo_assets.monitoring.missing_inputs import MissingInput
 
-# The days of inference_log: with today's partition, which is written all day long.
-days = dg.DailyPartitionsDefinition(start_date="2026-01-01", timezone="UTC", end_offset=1)
 _ROWS = 12
 
 
-def table(rows: Sequence[Mapping[Any, Any]]) -> dg.TableMetadataValue:
-    """Values as text; rows must not be empty."""
+def text_table(rows: Sequence[Mapping[Any, Any]]) -> dg.TableMetadataValue:
+    """A Dagster table with all values as text; there must be a row."""
     records = [dg.TableRecord({str(k): "" if v is None else str(v) for k, v in row.items()}) for row in rows]
     return dg.MetadataValue.table(records, schema=dg.TableSchema([dg.TableColumn(str(name)) for name in rows[0]]))
 
@@ -30,123 +29,135 @@ def table(rows: Sequence[Mapping[Any, Any]]) -> dg.TableMetadataValue:
 @dg.asset(
     group_name="monitoring",
     deps=["production_model", "dataset"],
-    code_version=__version__,
     kinds={"parquet"},
     pool="reference_profile",
 )
 def reference_profile(
     context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource
 ) -> dg.MaterializeResult:
-    """What the model in production knows: features of its dataset's photographs and its answers on unseen ones.
+    """What drift is measured against: features of the photographs in the dataset of production's model, and the model's
+    answers on those that it was not trained on.
 
-    At `references/<digest>.parquet`, with a whylogs profile. Photographs that a labelling queue selected are left out
-    or weighted, as the policy says. A reference that stands is kept.
+    Stored at `references/<digest>.parquet`, with a whylogs profile. Photographs that a labelling queue selected are
+    left out or weighted, as the policy says. A reference that is there already and current is kept.
     """
     from carsdepo_assets.monitoring.reference import build_reference, is_current, read_reference, reference_key
     from carsdepo_assets.monitoring.window import answering
     from carsdepo_assets.quality.profiles import REFERENCE, merged
     from carsdepo_assets.registry.ledger import desired
 
-    opened, rules = lake.open(), policy.read()
-    serving = desired(opened, "production")
+    opened_lake, current_policy = lake.open(), policy.read()
+    serving = desired(opened_lake, "production")
     # What answered last may be another than what is to be served next, for as long as the service loads.
-    wanted = dict.fromkeys(d for d in (serving.digest if serving else None, answering(opened)) if d)
+    wanted = dict.fromkeys(d for d in (serving.digest if serving else None, answering(opened_lake)) if d)
     if not wanted:
         raise dg.Failure("Production serves nothing yet: release a model first (job `release`, then `promote`).")
     reused = []
     for digest in wanted:
-        if is_current(opened, digest, rules):
+        if is_current(opened_lake, digest, current_policy):
             reused.append(digest)
             continue
         context.log.info(f"Reference of model {digest}: its photographs, and its answers on those it has not seen.")
-        build_reference(opened, digest, rules)
+        build_reference(opened_lake, digest, current_policy)
     digest = next(iter(wanted))
-    made = read_reference(opened, digest)
-    assert made is not None
-    figures = merged([opened.get(f"{REFERENCE}/{digest}.bin")]).reset_index()
+    reference = read_reference(opened_lake, digest)
+    assert reference is not None
+    figures = merged([opened_lake.get(f"{REFERENCE}/{digest}.bin")]).reset_index()
     metadata: dict[str, Any] = {
         "digest": digest,
         "reused": digest in reused,
-        "photographs": made.rows.num_rows,
-        "answers on unseen photographs": made.asked,
-        "features (whylogs profile)": table(figures.to_dict("records")),
+        "dagster/row_count": reference.rows.num_rows,
+        "dagster/uri": f"{lake.url}/{reference_key(digest)}",
+        "answers_on_unseen_photographs": reference.asked,
+        "features": text_table(figures.to_dict("records")),
         "reference": lake.link(reference_key(digest)),
+        "feedback_reads": ["drift_report", "inference_log", "labelling_queue"],
     }
-    if made.left_out:
-        metadata["left out"] = dg.MetadataValue.json(dict(made.left_out))
+    if reference.left_out:
+        metadata["left_out"] = dg.MetadataValue.json(dict(reference.left_out))
     return dg.MaterializeResult(data_version=dg.DataVersion(digest), metadata=metadata)
 
 
-@dg.asset(
-    group_name="monitoring", partitions_def=days, deps=["inference_log"], code_version=__version__, kinds={"whylogs"}
-)
+@dg.asset(group_name="monitoring", partitions_def=answer_days, deps=["inference_log"], kinds={"whylogs"})
 def inference_profile(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
-    """A whylogs profile of what production met on this day (UTC), at `profiles/inference/<day>.bin`; mergeable."""
+    """A whylogs profile of the photographs and answers of production on one day (UTC).
+
+    Stored at `profiles/inference/<day>.bin`; profiles of days can be merged.
+    """
     from carsdepo_assets.monitoring.profiles import day_of, write_day
     from carsdepo_assets.quality.profiles import merged
 
-    opened, day = lake.open(), date.fromisoformat(context.partition_key)
-    answers = day_of(opened, day)
+    opened_lake, day = lake.open(), date.fromisoformat(context.partition_key)
+    answers = day_of(opened_lake, day)
     metadata: dict[str, Any] = {"answers": answers.num_rows}
     if answers.num_rows:
-        key = write_day(opened, day, answers)
-        metadata["features (whylogs profile)"] = table(merged([opened.get(key)]).reset_index().to_dict("records"))
+        key = write_day(opened_lake, day, answers)
+        metadata["features"] = text_table(merged([opened_lake.get(key)]).reset_index().to_dict("records"))
         metadata["profile"] = lake.link(key)
     return dg.MaterializeResult(data_version=dg.DataVersion(f"{day}:{answers.num_rows}"), metadata=metadata)
 
 
 class DriftConfig(dg.Config):
-    """ISO times, UTC where they name no zone; the window is [from_time, to_time)."""
+    """The window of answers to measure."""
 
-    from_time: str | None = Field(default=None, description="None: policy.monitoring.window_hours before to_time")
-    to_time: str | None = Field(default=None, description="None: now")
+    from_time: str | None = Field(
+        default=None,
+        description="start of the window, an ISO time (UTC where it names no zone); "
+        "by default policy.monitoring.window_hours before to_time",
+    )
+    to_time: str | None = Field(
+        default=None, description="end of the window, an ISO time that is not in the window itself; by default now"
+    )
 
 
 @dg.asset(
     group_name="monitoring",
     deps=[reference_profile, inference_profile],
-    code_version=__version__,
     kinds={"html"},
 )
 def drift_report(
     context: dg.AssetExecutionContext, config: DriftConfig, lake: LakeResource, policy: PolicyResource
 ) -> dg.MaterializeResult:
-    """Is it drift, how much, of what, from where, what to do: production's last day against what its model knows.
+    """Whether the photographs and answers of production differ from its model's reference, by default in the last day.
 
-    A test over all features at a family-wise alpha, on whole cars; then a lower bound on the share of traffic that
-    changed. What cannot be computed is unknown, never "no drift". The report is a page at `reports/drift/`.
+    All features are tested together at a family-wise alpha, on whole cars; then comes a lower bound on the share of
+    traffic that changed, the features and the sources in which it changed, and what to do. What cannot be computed is
+    reported as unknown, never as "no drift". The report is a page in `reports/drift/`.
     """
     from carsdepo_assets.monitoring.drift_run import measure_window
 
-    rules, now = policy.read(), datetime.now(UTC)
+    current_policy, now = policy.read(), datetime.now(UTC)
     end = _moment(config.to_time) or now
-    start = _moment(config.from_time) or end - timedelta(hours=rules.monitoring.window_hours)
-    done = measure_window(lake.open(), start, end, rules, now, context.run.run_id)
-    row, found = done.row, done.found
+    start = _moment(config.from_time) or end - timedelta(hours=current_policy.monitoring.window_hours)
+    measured = measure_window(lake.open(), start, end, current_policy, now, context.run.run_id)
+    row, drift = measured.row, measured.drift
     metadata: dict[str, Any] = {
-        "said": done.said,
-        "what to do": done.action,
+        "summary": measured.summary,
+        "recommended_action": measured.action,
         "band": row["band"],
-        "photographs": found.photographs,
-        "cars": found.groups,
-        "model": row["digest"] or "none",
-        "window": f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
+        "photographs": drift.photographs,
+        "cars": drift.groups,
+        "digest": row["digest"] or "none",
+        "window_from": dg.MetadataValue.timestamp(start),
+        "window_to": dg.MetadataValue.timestamp(end),
         "report": lake.link(row["report_key"]),
     }
-    if found.computed:
-        metadata |= {**rounded({"drift": found.drift, "p-value": found.p_value}), "features": table(_features(found))}
-    if any(m.photographs for m in done.missing):
-        metadata["missing inputs"] = table(_missing(done.missing))
-    if found.sources:
-        metadata["sources"] = table(_sources(found))
-    metadata |= {name: picture(png) for name, png in done.pictures.items()}
+    if drift.computed:
+        metadata |= {
+            **rounded({"drift": drift.drift, "p_value": drift.p_value}),
+            "features": text_table(_features(drift)),
+        }
+    if any(m.photographs for m in measured.missing):
+        metadata["missing_inputs"] = text_table(_missing(measured.missing))
+    if drift.sources:
+        metadata["sources"] = text_table(_sources(drift))
+    metadata |= {name: picture(png) for name, png in measured.pictures.items()}
     return dg.MaterializeResult(data_version=dg.DataVersion(row["report_id"]), metadata=metadata)
 
 
 @dg.asset(
     group_name="monitoring",
     deps=[drift_report],
-    code_version=__version__,
     kinds={"deltalake"},
     pool="drift_route",
 )
@@ -186,6 +197,7 @@ def drift_route(
         data_version=dg.DataVersion(report["report_id"]),
         metadata={
             "report_id": report["report_id"],
+            "feedback_reads": ["labelling_queue"],
             "band": report["band"],
             "actions": list(route.actions),
             "message": route.message,
@@ -197,35 +209,36 @@ def drift_route(
 
 @dg.asset(
     group_name="monitoring",
-    partitions_def=days,
+    partitions_def=answer_days,
     deps=["inference_log", dg.AssetDep("labels", partition_mapping=dg.AllPartitionMapping())],
-    code_version=__version__,
     kinds={"deltalake"},
 )
 def live_quality(context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
-    """How good a day's answers were on those photographs that people have labelled since: precision, recall, F1.
+    """Precision, recall and F1 of a day's answers, on those photographs that people have labelled since.
 
-    Not a fair sample of the day: queues ask for what drifted and what the model was unsure of.
+    These are no fair sample of the day: labelling queues ask for photographs that drifted and for those on which the
+    model was unsure.
     """
     from carsdepo_assets.monitoring.live_quality import measure_day, store
 
-    opened, day, now = lake.open(), date.fromisoformat(context.partition_key), datetime.now(UTC)
-    found = measure_day(opened, day, policy.read())
-    new = store(opened, found, now)
-    labelled = sum(q.photographs for q in found)
+    opened_lake, day, now = lake.open(), date.fromisoformat(context.partition_key), datetime.now(UTC)
+    qualities = measure_day(opened_lake, day, policy.read())
+    new = store(opened_lake, qualities, now)
+    labelled = sum(q.photographs for q in qualities)
     metadata: dict[str, Any] = {
-        "answered": sum(q.answered for q in found),
-        "labelled since": labelled,
-        "new rows": new,
+        "answered": sum(q.answered for q in qualities),
+        "labelled_since": labelled,
+        "new_rows": new,
     }
     if labelled:
-        metadata["quality"] = table([q.row(now) for q in found])
-        best = found[0].counts
+        metadata["quality"] = text_table([q.row(now) for q in qualities])
+        best = qualities[0].counts
         metadata |= rounded(
             {k: v for k, v in (("precision", best.precision), ("recall", best.recall)) if v is not None}
         )
-    version = ",".join(q.unit for q in found) or f"{day}:none"
-    return dg.MaterializeResult(data_version=dg.DataVersion(version[:200]), metadata=metadata)
+    units = "\n".join(q.unit for q in qualities) or f"{day}:none"
+    version = hashlib.sha256(units.encode()).hexdigest()[:16]
+    return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=metadata)
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -238,27 +251,27 @@ def _moment(text: str | None) -> datetime | None:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def _features(found: "Drift") -> list[dict[str, Any]]:
+def _features(drift: "Drift") -> list[dict[str, Any]]:
     return [
         {
             "feature": f.name,
-            "drift %": f"{100 * f.drift:.1f}" if f.significant else "not significant",
-            "interval %": f"{100 * f.low:.1f} to {100 * f.high:.1f}" if f.significant else "",
-            "p": f"{f.p_value:.3f}",
+            "drift_percent": f"{100 * f.drift:.1f}" if f.significant else "not significant",
+            "interval_percent": f"{100 * f.low:.1f} to {100 * f.high:.1f}" if f.significant else "",
+            "p_value": f"{f.p_value:.3f}",
             "median": "" if f.window_median is None else f"{f.window_median:.4g}",
             "reference": "" if f.reference_median is None else f"{f.reference_median:.4g}",
         }
-        for f in found.features
+        for f in drift.features
     ]
 
 
 def _missing(inputs: Sequence["MissingInput"]) -> list[dict[str, Any]]:
     return [
         {
-            "of": m.what,
+            "rows": m.what,
             "input": m.name,
-            "missing %": "" if m.share is None else f"{100 * m.share:.0f}",
-            "before %": "" if m.share_before is None else f"{100 * m.share_before:.0f}",
+            "missing_percent": "" if m.share is None else f"{100 * m.share:.0f}",
+            "before_percent": "" if m.share_before is None else f"{100 * m.share_before:.0f}",
             "risen": "yes" if m.risen else "no" if m.p_value is not None else "too few cars to tell",
         }
         for m in inputs
@@ -266,14 +279,14 @@ def _missing(inputs: Sequence["MissingInput"]) -> list[dict[str, Any]]:
     ]
 
 
-def _sources(found: "Drift") -> list[dict[str, Any]]:
+def _sources(drift: "Drift") -> list[dict[str, Any]]:
     return [
         {
             "source": s.attribute,
             "value": s.value,
             "photographs": s.photographs,
-            "of the drifted %": f"{100 * s.drifted:.0f}",
-            "of the window %": f"{100 * s.window:.0f}",
+            "percent_of_drifted": f"{100 * s.drifted:.0f}",
+            "percent_of_window": f"{100 * s.window:.0f}",
         }
-        for s in found.sources[:_ROWS]
+        for s in drift.sources[:_ROWS]
     ]

@@ -1,4 +1,4 @@
-"""A feature's distribution in reference and window, and where the drift lies among the bands."""
+"""Charts of a drift report: a feature's distribution in reference and window, and the drift among the bands."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _LONGEST = 14  # characters of a bin's label
 
 @styled_chart
 def distribution_chart(feature: FeatureDrift, form: Form = "svg") -> bytes:
-    """Share of photographs in each bin, reference beside window."""
+    """Draws the share of photographs in each bin of a feature, reference next to window."""
     figure, axes = chart(5.6, 3.3)
     places = range(len(feature.labels))
     half = 0.38
     for shares, colour, name, move in (
-        (feature.reference, REFERENCE, "what the model knows", -half / 2),
+        (feature.reference, REFERENCE, "reference", -half / 2),
         (feature.window, WINDOW, "this window", half / 2),
     ):
         axes.bar([p + move for p in places], [100 * s for s in shares], half, color=colour, label=name, zorder=3)
@@ -36,15 +36,15 @@ def distribution_chart(feature: FeatureDrift, form: Form = "svg") -> bytes:
 
 @styled_chart
 def band_chart(drift: float, low: float, high: float, policy: MonitoringPolicy, form: Form = "svg") -> bytes:
-    """The drift and its interval on the scale of the bands, which ends a little beyond what is to be shown."""
+    """Draws the drift and its interval (0..1) on a scale with the policy's bands."""
     figure, axes = chart(6.9, 1.25)
     end = min(1.0, max(high * 1.15, policy.no_retraining_from * 1.8))
     edges = (0.0, policy.retrain_below, policy.no_retraining_from, end)
-    words = ("retrain", "retrain, a person approves", "another world: label first")
-    for a, b, colour, word in zip(edges, edges[1:], _BANDS[1:], words, strict=False):
+    labels = ("retrain", "retrain, a person approves", "no retraining: label first")
+    for a, b, colour, label in zip(edges, edges[1:], _BANDS[1:], labels, strict=False):
         axes.axvspan(100 * a, 100 * b, color=colour, zorder=0)
         if b - a > 0.13 * end:
-            axes.text(100 * (a + b) / 2, 0.86, word, ha="center", va="top", color=MUTED, fontsize=8)
+            axes.text(100 * (a + b) / 2, 0.86, label, ha="center", va="top", color=MUTED, fontsize=8)
     axes.plot([100 * low, 100 * high], [0.32, 0.32], color=INK, linewidth=3, solid_capstyle="round", zorder=3)
     axes.plot([100 * drift], [0.32], "o", color=INK, markersize=10, zorder=4)
     axes.set(xlim=(0, 100 * end), ylim=(0, 1), yticks=[])

@@ -1,4 +1,4 @@
-"""A window measured, reported and recorded: HTML and JSON in the lake, then the row in `drift`."""
+"""Measures drift in a window of answers, publishes the report and records it: report first, then the row in `drift`."""
 
 from __future__ import annotations
 
@@ -18,97 +18,114 @@ from carsdepo_assets.monitoring.reference import Reference, card_of, read_refere
 from carsdepo_assets.monitoring.thumbnails import one_a_group, report_thumbnail, typical
 from carsdepo_assets.monitoring.window import AnswerWindow, read_window
 from carsdepo_assets.policy import Policy
+from carsdepo_assets.reporting.publish import ReportSummary, publish
 
 _STRIP = 8  # pictures of each kind
 
 
 @dataclass(frozen=True)
-class Measured:
-    """row: of DRIFT. pictures: PNG bytes by what they show."""
+class MeasuredWindow:
+    """A window's drift report."""
 
     row: dict[str, Any]
-    found: Drift
-    said: str
+    """As recorded in the table `drift`."""
+    drift: Drift
+    summary: str
+    """The result in one or two sentences."""
     action: str
+    """What a person should do, by the band."""
     pictures: dict[str, bytes]
+    """PNG bytes by what they show."""
     missing: list[MissingInput]
 
 
 def measure_window(
     lake: Lake, start: datetime, end: datetime, policy: Policy, now: datetime, run_id: str | None = None
-) -> Measured:
-    """Compares the answers of [start, end) with the reference of the model that gave them.
+) -> MeasuredWindow:
+    """Compares the answers of a window of time with the reference of the model that gave them, and stores the report.
 
-    The same answers, reference and policy give the same report: it is recorded once. Nothing that can be missing
-    (answers, reference, features) raises: the report says that drift is unknown, and why.
+    The same answers, reference and policy give the same report, which is recorded once. Missing answers, references or
+    features do not raise: the report then says that drift is unknown, and why.
+
+    Args:
+        lake: where answers and references are, and where the report goes.
+        start: of the window, with a time zone.
+        end: of the window; an answer at `end` itself is not in it.
+        policy: the policy in force.
+        now: the time of the report.
+        run_id: of the Dagster run that measures; None outside of Dagster.
+
+    Raises:
+        ValueError: end is not after start.
     """
     window = read_window(lake, start, end)
     card = card_of(lake, window.digest) if window.digest else None
-    known = read_reference(lake, window.digest) if window.digest else None
+    reference = read_reference(lake, window.digest) if window.digest else None
     names = tuple(card.class_names) if card else policy.class_map.names
-    met = window.sample(names, policy.inference.unsure_share)
-    reference = known.sample(policy.inference.unsure_share) if known else None
+    window_sample = window.sample(names, policy.inference.unsure_share)
+    reference_sample = reference.sample(policy.inference.unsure_share) if reference else None
     if window.digest is None:
-        found = Drift(False, "Production answered nothing in this window.", 0, 0)
+        drift = Drift(False, "Production answered nothing in this window.", 0, 0)
     else:
-        found = measure(reference, met, policy.monitoring, seed=_seed(window))
-    verdict = band(found, policy.monitoring)
-    report_id = _report_id(window, known, policy)
+        drift = measure(reference_sample, window_sample, policy.monitoring, seed=_seed(window))
+    drift_band = band(drift, policy.monitoring)
+    report_id = _report_id(window, reference, policy)
     page = report.DriftReportInput(
         report_id=report_id,
-        found=found,
-        band=verdict,
+        drift=drift,
+        band=drift_band,
         start=start,
         end=end,
         made_at=now,
         policy=policy.monitoring,
         digest=window.digest,
         others=window.others,
-        drifted=_drifted(lake, window, met, found, policy),
-        typical=_typical(lake, known, reference, found, policy),
-        facts=_facts(report_id, window, known, policy),
+        drifted=_drifted(lake, window, window_sample, drift, policy),
+        typical=_typical(lake, reference, reference_sample, drift, policy),
+        facts=_facts(report_id, window, reference, policy),
         notes=_notes(window),
     )
     missing = missing_inputs(lake, start, end, policy.monitoring)
     page = replace(page, missing=missing)
     base = f"reports/drift/{report_id}"
-    lake.put(f"{base}.html", report.render_drift(page).encode())
-    lake.put(f"{base}.json", json.dumps(_described(page), indent=1, default=str).encode())
+    publish(lake, base, report.render_drift(page), _summary(page), _details(page))
     row = {
         "report_id": report_id,
         "at": now,
         "window_from": start,
         "window_to": end,
         "digest": window.digest,
-        "photographs": found.photographs,
-        "groups": found.groups,
-        "computed": found.computed,
-        "detected": found.detected,
-        "p_value": found.p_value,
-        "drift": found.drift,
-        "worst_feature": found.worst,
-        "band": verdict,
-        "features": json.dumps([asdict(f) for f in found.features]),
-        "sources": json.dumps([asdict(s) | {"excess": s.excess} for s in found.sources]),
+        "photographs": drift.photographs,
+        "groups": drift.groups,
+        "computed": drift.computed,
+        "detected": drift.detected,
+        "p_value": drift.p_value,
+        "drift": drift.drift,
+        "worst_feature": drift.worst,
+        "band": drift_band,
+        "features": json.dumps([asdict(f) for f in drift.features]),
+        "sources": json.dumps([asdict(s) | {"excess": s.excess} for s in drift.sources]),
         "report_key": f"{base}.html",
         "dagster_run_id": run_id,
         "missing": json.dumps([asdict(m) for m in missing]),
     }
     lake.append("drift", [row], report_id)
-    return Measured(row, found, report.summary(found), report.ACTIONS[verdict], report.pictures(found), missing)
+    return MeasuredWindow(
+        row, drift, report.summary(drift), report.ACTIONS[drift_band], report.pictures(drift), missing
+    )
 
 
-def _report_id(window: AnswerWindow, known: Reference | None, policy: Policy) -> str:
-    """By the end of the window and a digest of all that the report rests on."""
-    said = [
+def _report_id(window: AnswerWindow, reference: Reference | None, policy: Policy) -> str:
+    """The id of the report: the end of the window, and a digest of all that the report rests on."""
+    basis = [
         window.start.isoformat(),
         window.end.isoformat(),
         window.digest,
         window.rows["prediction_id"].to_pylist(),
-        known.rows["image_id"].to_pylist() if known else None,
+        reference.rows["image_id"].to_pylist() if reference else None,
         policy.monitoring.model_dump(mode="json"),
     ]
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:8]
     return f"{window.end:%Y%m%dT%H%M%S}-{digest}"
 
 
@@ -118,62 +135,68 @@ def _seed(window: AnswerWindow) -> int:
     return int.from_bytes(hashlib.sha256(ids.encode()).digest()[:4], "big")
 
 
-def _described(page: report.DriftReportInput) -> dict[str, Any]:
-    """What the site lists, and what the labelling queue reads: `drifted`, the most drifted first."""
-    found = page.found
+def _summary(page: report.DriftReportInput) -> ReportSummary:
+    drift = page.drift
     figures = {
-        "drift": found.drift,
-        "low": found.low,
-        "high": found.high,
-        "p_value": found.p_value,
-        "photographs": found.photographs,
-        "groups": found.groups,
+        "drift": drift.drift,
+        "low": drift.low,
+        "high": drift.high,
+        "p_value": drift.p_value,
+        "photographs": drift.photographs,
+        "groups": drift.groups,
     }
+    return ReportSummary(
+        title=f"{report.title(page.start, page.end)}: {report.heading(page.band).lower()}",
+        at=page.made_at,
+        summary=report.summary(drift),
+        figures={k: v for k, v in figures.items() if v is not None},
+    )
+
+
+def _details(page: report.DriftReportInput) -> dict[str, Any]:
+    """What the labelling queue reads of a report: `drifted`, the most drifted photograph first."""
+    drift = page.drift
     return {
-        "title": f"{report.title(page.start, page.end)}: {report.heading(page.band).lower()}",
-        "at": page.made_at.isoformat(),
-        "summary": report.summary(found),
-        "figures": {k: v for k, v in figures.items() if v is not None},
         "band": page.band,
-        "worst_feature": found.worst,
-        "computed": found.computed,
-        "reason": found.reason,
-        "drifted": [list(pair) for pair in found.drifted],
-        "features": [asdict(f) for f in found.features],
-        "sources": [asdict(s) for s in found.sources],
-        "left_out": dict(found.left_out),
+        "worst_feature": drift.worst,
+        "computed": drift.computed,
+        "reason": drift.reason,
+        "drifted": [list(pair) for pair in drift.drifted],
+        "features": [asdict(f) for f in drift.features],
+        "sources": [asdict(s) for s in drift.sources],
+        "left_out": dict(drift.left_out),
     }
 
 
 def _drifted(
-    lake: Lake, window: AnswerWindow, met: FeatureSample, found: Drift, policy: Policy
+    lake: Lake, window: AnswerWindow, sample: FeatureSample, drift: Drift, policy: Policy
 ) -> list[report.Picture]:
-    if not found.drifted or found.worst is None:
+    if not drift.drifted or drift.worst is None:
         return []
-    place = {image: i for i, image in enumerate(met.ids)}
-    keys, values = window.keys(), met.features[found.worst]
-    order = list(dict.fromkeys(place[image] for image, _ in found.drifted))
+    place = {image: i for i, image in enumerate(sample.ids)}
+    keys, values = window.keys(), sample.features[drift.worst]
+    order = list(dict.fromkeys(place[image] for image, _ in drift.drifted))
     return [
         report.Picture(
-            report_thumbnail(lake, keys[met.ids[i]], policy.data),
-            _caption(found.worst, values[i], _text(met, "source", i) or _text(met, "camera", i)),
+            report_thumbnail(lake, keys[sample.ids[i]], policy.data),
+            _caption(drift.worst, values[i], _text(sample, "source", i) or _text(sample, "camera", i)),
         )
-        for i in one_a_group(order, met.groups, _STRIP)
+        for i in one_a_group(order, sample.groups, _STRIP)
     ]
 
 
 def _typical(
-    lake: Lake, known: Reference | None, reference: FeatureSample | None, found: Drift, policy: Policy
+    lake: Lake, reference: Reference | None, sample: FeatureSample | None, drift: Drift, policy: Policy
 ) -> list[report.Picture]:
-    if known is None or reference is None or found.worst is None:
+    if reference is None or sample is None or drift.worst is None:
         return []
-    keys, values = known.rows["object_key"].to_pylist(), reference.features[found.worst]
+    keys, values = reference.rows["object_key"].to_pylist(), sample.features[drift.worst]
     return [
         report.Picture(
             report_thumbnail(lake, keys[i], policy.data),
-            _caption(found.worst, values[i], _text(reference, "camera", i)),
+            _caption(drift.worst, values[i], _text(sample, "camera", i)),
         )
-        for i in one_a_group(typical(reference, found.worst), reference.groups, _STRIP)
+        for i in one_a_group(typical(sample, drift.worst), sample.groups, _STRIP)
     ]
 
 
@@ -183,29 +206,29 @@ def _text(sample: FeatureSample, attribute: str, i: int) -> str | None:
 
 
 def _caption(feature: str, value: Any, source: str | None) -> str:
-    said = value if isinstance(value, str) else f"{value:.3g}" if value is not None else "not measured"
-    return f"{said}{f'; {source}' if source else ''}"
+    text = value if isinstance(value, str) else f"{value:.3g}" if value is not None else "not measured"
+    return f"{text}{f'; {source}' if source else ''}"
 
 
-def _facts(report_id: str, window: AnswerWindow, known: Reference | None, policy: Policy) -> Mapping[str, str]:
+def _facts(report_id: str, window: AnswerWindow, reference: Reference | None, policy: Policy) -> Mapping[str, str]:
     versions = [v for v in window.rows["version"].unique().to_pylist() if v is not None]
     facts = {
         "Report": report_id,
         "Model": f"{window.digest or 'none'}{f', version {versions[-1]}' if versions else ''}",
     }
-    if known is not None:
+    if reference is not None:
         facts["Reference"] = (
-            f"{known.rows.num_rows:,} photographs of the model's dataset; its own answers on {known.asked:,} of them "
-            "that it was not trained on"
+            f"{reference.rows.num_rows:,} photographs of the model's dataset; its own answers on {reference.asked:,} "
+            "of them that it was not trained on"
         )
-    rules = policy.monitoring
+    monitoring = policy.monitoring
     facts["Test"] = (
-        f"cars shuffled {rules.resamples:,} times between reference and window; largest of all features' differences; "
-        f"family-wise alpha {rules.alpha}"
+        f"cars shuffled {monitoring.resamples:,} times between reference and window; largest of all features' "
+        f"differences; family-wise alpha {monitoring.alpha}"
     )
     facts["Bands"] = (
-        f"up to {100 * rules.retrain_below:g} % retrain; up to {100 * rules.no_retraining_from:g} % a person approves; "
-        "beyond, another world"
+        f"up to {100 * monitoring.retrain_below:g} % retrain; up to {100 * monitoring.no_retraining_from:g} % "
+        "a person approves; from there on no retraining"
     )
     return facts
 

@@ -1,4 +1,4 @@
-"""When a drift report is due: a function of what was answered and reported, not of what just happened."""
+"""Decides when the next drift report is made, from the answers and reports that are stored in the lake."""
 
 from __future__ import annotations
 
@@ -10,24 +10,29 @@ import pyarrow.compute as pc
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring.window import STAGE
+from carsdepo_assets.orchestration.decision import Decision
 from carsdepo_assets.policy import MonitoringPolicy
 
 
 @dataclass(frozen=True)
 class DriftScheduleInputs:
-    """new: answers of production since the end of the last report's window (all, before the first); oldest_new: the
-    first of them. in_window: answers of the model that answered last in the last policy.window_hours.
-    reported_at: when the last report was made; None before the first. days: of new, with the answers of each day."""
+    """What the decision rests on."""
 
     now: datetime
     new: int
+    """Answers of production since the end of the last report's window; all of them before the first report."""
     oldest_new: datetime | None
+    """When the first of the new answers was given."""
     in_window: int
+    """Answers of the model that answered last, within the last policy.window_hours."""
     reported_at: datetime | None
+    """When the last report was made; None before the first."""
     days: tuple[tuple[date, int], ...] = ()
+    """The days (UTC) of the new answers, each with the number of all its answers, in order."""
 
 
 def drift_schedule_inputs(lake: Lake, policy: MonitoringPolicy, now: datetime) -> DriftScheduleInputs:
+    """Reads from the tables `inferences` and `drift` what `window_to_measure` decides on."""
     answers = lake.read("inferences", columns=["at", "stage", "digest"])
     answers = answers.filter(pc.equal(answers["stage"], STAGE)).sort_by("at")
     reports = lake.read("drift", columns=["at", "window_to"])
@@ -51,24 +56,34 @@ def drift_schedule_inputs(lake: Lake, policy: MonitoringPolicy, now: datetime) -
     return DriftScheduleInputs(now, new.num_rows, oldest, recent.num_rows, reported, tuple(sorted(counts.items())))
 
 
-def window_to_measure(now: DriftScheduleInputs, policy: MonitoringPolicy) -> tuple[datetime, datetime] | str:
-    """The window to measure, [start, end), or why none is due.
+def window_to_measure(inputs: DriftScheduleInputs, policy: MonitoringPolicy) -> Decision[tuple[datetime, datetime]]:
+    """Decides whether a drift report is made now, and of which answers.
 
-    With enough answers the last window_hours. A window that closes with too few is measured too, as far as it goes: the
-    report then says "unknown", since silence would read as "no drift".
+    With enough answers these are the last window_hours. A window that ends with too few answers is measured too: the
+    report then says that drift is unknown, because no report at all would look like "no drift".
+
+    Returns:
+        The window [start, end), or nothing.
     """
-    if not now.new or now.oldest_new is None:
-        return "Production has answered nothing since the last drift report."
-    if now.reported_at is not None:
-        age = (now.now - now.reported_at).total_seconds()
+    if not inputs.new or inputs.oldest_new is None:
+        return Decision(None, "Production has answered nothing since the last drift report.")
+    if inputs.reported_at is not None:
+        age = (inputs.now - inputs.reported_at).total_seconds()
         if age < policy.measure_every_s:
-            return f"The last drift report is {age:.0f} s old; the next one comes after {policy.measure_every_s:g} s."
+            return Decision(
+                None,
+                f"The last drift report is {age:.0f} s old; the next one comes after {policy.measure_every_s:g} s.",
+            )
     span = timedelta(hours=policy.window_hours)
-    if now.in_window >= policy.min_photographs:
-        return now.now - span, now.now
-    if now.now - now.oldest_new >= span:
-        return now.oldest_new, now.oldest_new + span
-    return (
-        f"{now.in_window} answers of the model that serves; {policy.min_photographs} are needed, or the end of the "
-        f"window that began at {now.oldest_new:%Y-%m-%d %H:%M} UTC."
+    if inputs.in_window >= policy.min_photographs:
+        return Decision((inputs.now - span, inputs.now), f"{inputs.in_window} answers are enough for a drift report.")
+    if inputs.now - inputs.oldest_new >= span:
+        return Decision(
+            (inputs.oldest_new, inputs.oldest_new + span),
+            f"The window that began at {inputs.oldest_new:%Y-%m-%d %H:%M} UTC has ended.",
+        )
+    return Decision(
+        None,
+        f"{inputs.in_window} answers of the model that serves; {policy.min_photographs} are needed, or the end of the "
+        f"window that began at {inputs.oldest_new:%Y-%m-%d %H:%M} UTC.",
     )

@@ -1,13 +1,16 @@
-"""What is compared: a photograph's look, what the model said of it, and where it came from."""
+"""The features that drift compares: a photograph's look, the model's answer to it, and where it came from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from carsdepo_assets.detectors.captured_scores import capture_floor
 from carsdepo_assets.monitoring.drift.feature_sample import FeatureSample
 
 # Columns of `images` and `inferences`, measured by imaging.features in both.
@@ -22,12 +25,11 @@ IMAGE = (
     "aspect",
     "bits_per_pixel",
 )
-# One model's answers: boxes at the threshold; best score down to FLOOR, else 0; whether it was unsure; its classes.
+# One model's answers: boxes at the threshold; best score, 0 below capture_floor; whether it was unsure; its classes.
 MODEL = ("n_boxes", "max_score", "unsure", "classes")
-# Compared where both samples state them. Not the uploader: new people come every day.
+# Compared where both samples state them. Not the uploader: new ones come every day.
 SAID = ("source", "camera", "region")
 SOURCES = ("source", "camera", "uploader", "region")
-FLOOR = 0.05  # score down to which the service captures boxes; lower where the model's own bounds are lower
 NAMES = {
     "luma_p95": "brightness of the light parts",
     "luma_std": "contrast",
@@ -48,11 +50,18 @@ NAMES = {
 }
 
 
-def answered(table: pa.Table, class_names: Sequence[str], unsure_share: float) -> dict[str, np.ndarray]:
-    """MODEL features of rows with threshold, max_score and boxes (structs with class_id and score, as in INFERENCES).
+def answered(table: pa.Table, class_names: Sequence[str], unsure_share: float) -> dict[str, NDArray[Any]]:
+    """The MODEL features of answers.
 
-    unsure: 1 where the best score lies in [unsure_share x threshold, threshold), the service's `needs_person`.
-    classes: names found at the threshold, joined by +, or "none".
+    Args:
+        table: n answers with threshold, max_score and boxes (structs with class_id and score, as in the table
+            `inferences`).
+        class_names: by class id.
+        unsure_share: share of the threshold from which on a best score below it counts as unsure.
+
+    Returns:
+        By name, (n,) each. unsure: 1 where the best score lies in [unsure_share x threshold, threshold), which is the
+        service's `needs_person`. classes: names of the classes detected at the threshold, joined by +, or "none".
     """
     n = table.num_rows
     threshold = table["threshold"].to_numpy(zero_copy_only=False).astype(float)
@@ -75,24 +84,22 @@ def answered(table: pa.Table, class_names: Sequence[str], unsure_share: float) -
     }
 
 
-def capture_floor(threshold: np.ndarray | float, unsure_share: float) -> np.ndarray:
-    """The score down to which a model's boxes are captured: a model that is never sure has its answers below FLOOR.
-
-    As inference.inspecting does it; reference and window must be cut at the same score.
-    """
-    return np.minimum(FLOOR, unsure_share * np.asarray(threshold, dtype=float))
-
-
 def sample_of(
     table: pa.Table,
-    model: Mapping[str, np.ndarray],
+    model: Mapping[str, NDArray[Any]],
     groups: Sequence[str],
     *,
-    weights: np.ndarray | None = None,
+    weights: NDArray[Any] | None = None,
 ) -> FeatureSample:
-    """A sample of rows with image_id, IMAGE columns and, where they have them, SOURCES. model: MODEL features, each
-    (n,), NaN or None on photographs that the model was not asked."""
-    features: dict[str, np.ndarray] = {name: _numbers(table, name) for name in IMAGE}
+    """Makes the input of the drift test.
+
+    Args:
+        table: n photographs with image_id, the IMAGE columns and, where they have them, the SOURCES.
+        model: the MODEL features, (n,) each; NaN or None on photographs without an answer of the model.
+        groups: the car of each photograph.
+        weights: (n,) of the photographs; None: all are equal.
+    """
+    features: dict[str, NDArray[Any]] = {name: _numbers(table, name) for name in IMAGE}
     # Cameras of one kind differ by a pixel or two; that is no other format.
     features["aspect"] = np.round(features["aspect"], 2)
     features["megapixels"] = _two_digits(features["megapixels"])
@@ -104,22 +111,22 @@ def sample_of(
 
 
 def _mix(mask: int, class_names: Sequence[str]) -> str:
-    found = [name for i, name in enumerate(class_names) if mask >> i & 1]
-    return "+".join(found) if found else "none"
+    names = [name for i, name in enumerate(class_names) if mask >> i & 1]
+    return "+".join(names) if names else "none"
 
 
-def _numbers(table: pa.Table, name: str) -> np.ndarray:
+def _numbers(table: pa.Table, name: str) -> NDArray[Any]:
     return np.array(table[name].cast(pa.float64()).to_numpy(zero_copy_only=False), float)
 
 
-def _texts(table: pa.Table, name: str) -> np.ndarray:
-    """None where not said: null or blank."""
+def _texts(table: pa.Table, name: str) -> NDArray[Any]:
+    """None where the value is null or blank."""
     if name not in table.column_names:
         return np.full(table.num_rows, None, dtype=object)
     return np.array([v if v and v.strip() else None for v in table[name].to_pylist()] or [], dtype=object)
 
 
-def _two_digits(values: np.ndarray) -> np.ndarray:
+def _two_digits(values: NDArray[Any]) -> NDArray[Any]:
     there = np.where(np.isfinite(values) & (values > 0), values, 1.0)
     scale = 10.0 ** (np.floor(np.log10(there)) - 1)
     return np.where(np.isfinite(values), np.round(values / scale) * scale, np.nan)

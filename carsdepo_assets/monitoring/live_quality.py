@@ -1,4 +1,4 @@
-"""How good the answers of a day were, now that people have labelled some of their photographs."""
+"""Scores a day's answers on those of their photographs that people have labelled since."""
 
 from __future__ import annotations
 
@@ -23,19 +23,24 @@ _XYXY = ("x1", "y1", "x2", "y2")
 
 @dataclass(frozen=True)
 class LiveQuality:
-    """One model's answers of a day. answered: photographs; photographs: those of them with labels now, on which the
-    figures are; boxes: labelled damages on them."""
+    """The quality of one model's answers on one day."""
 
     day: date
+    """UTC."""
     digest: str
+    """Of the model."""
     answered: int
+    """Photographs that were answered."""
     photographs: int
+    """Those of them that have labels now, on which the figures are."""
     boxes: int
+    """Labelled damages on them."""
     counts: Counts
     unit: str
+    """Names the content: the same answers and labels have the same unit."""
 
     def row(self, at: datetime) -> dict[str, Any]:
-        """Of LIVE_QUALITY."""
+        """A row of the table `live_quality`, measured at this time."""
         figures = self.counts.model_dump()
         return {
             "day": self.day.isoformat(),
@@ -49,10 +54,18 @@ class LiveQuality:
 
 
 def measure_day(lake: Lake, day: date, policy: Policy) -> list[LiveQuality]:
-    """One entry for each model that answered on the day, those without any label too; most answers first.
+    """Scores the answers of production on one day.
 
-    The last answer on a photograph counts, and the latest revision of its labels; boxes at the threshold at which they
-    were served, IoU policy.evaluation.iou.
+    The last answer on a photograph counts, and the latest revision of its labels. Boxes count from the threshold on at
+    which they were served; they match labels at an IoU of policy.evaluation.iou.
+
+    Args:
+        lake: where answers and labels are.
+        day: UTC.
+        policy: the section `evaluation` is used.
+
+    Returns:
+        One entry for each model that answered on the day, also where nothing is labelled; most answers first.
     """
     ids = day_of(lake, day)["prediction_id"].to_pylist()
     if not ids:
@@ -62,19 +75,25 @@ def measure_day(lake: Lake, day: date, policy: Policy) -> list[LiveQuality]:
     by_model: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in answers:
         by_model.setdefault(row["digest"], {})[row["image_id"]] = row
-    made = [_scored(day, digest, list(rows.values()), labels, policy) for digest, rows in by_model.items()]
-    return sorted(made, key=lambda q: (-q.answered, q.digest))
+    qualities = [_scored(day, digest, list(rows.values()), labels, policy) for digest, rows in by_model.items()]
+    return sorted(qualities, key=lambda q: (-q.answered, q.digest))
 
 
-def store(lake: Lake, found: Sequence[LiveQuality], at: datetime) -> int:
-    """Appends the days' rows that have labels and say something new; how many."""
-    return sum(lake.append("live_quality", [q.row(at)], q.unit) for q in found if q.photographs)
+def store(lake: Lake, qualities: Sequence[LiveQuality], at: datetime) -> int:
+    """Appends the qualities that have labels and are not stored yet; returns their number."""
+    return sum(lake.append("live_quality", [q.row(at)], q.unit) for q in qualities if q.photographs)
 
 
 def labelled_days(lake: Lake, since: date) -> dict[date, str]:
-    """{UTC day: state of the labels of production's answers}, from `since` on; days without any label are left out.
+    """Finds the days whose answers have labels.
 
-    The state changes when an answered photograph gets another revision, or a labelled one another answer.
+    Args:
+        lake: where answers and labels are.
+        since: the first day (UTC) that is looked at.
+
+    Returns:
+        {UTC day: state of its labels}. The state changes when an answered photograph gets another revision of its
+        labels, or a labelled one another answer. Days without any label are left out.
     """
     rows = lake.query(
         "SELECT CAST(i.at AS DATE) AS day, count(*) AS n, max(a.sequence) AS newest FROM answers i "
@@ -105,18 +124,18 @@ def _scored(
     labels: Mapping[str, Mapping[str, Any]],
     policy: Policy,
 ) -> LiveQuality:
-    known = sorted((r for r in rows if r["image_id"] in labels), key=lambda r: r["image_id"])
-    truths = [_truth(labels[r["image_id"]]["boxes"] or []) for r in known]
-    found = [_served(r) for r in known]
-    kinds = np.concatenate([np.zeros(1, np.int64), *(t.classes for t in truths), *(f.classes for f in found)])
-    flat = flatten(truths, found, int(kinds.max()) + 1, policy.evaluation.max_detections)
-    said = [(r["prediction_id"], labels[r["image_id"]]["revision_id"]) for r in known]
-    content = hashlib.sha256(repr((len(rows), said, policy.evaluation.iou)).encode()).hexdigest()[:16]
+    labelled = sorted((r for r in rows if r["image_id"] in labels), key=lambda r: r["image_id"])
+    truths = [_truth(labels[r["image_id"]]["boxes"] or []) for r in labelled]
+    predictions = [_served(r) for r in labelled]
+    kinds = np.concatenate([np.zeros(1, np.int64), *(t.classes for t in truths), *(f.classes for f in predictions)])
+    flat = flatten(truths, predictions, int(kinds.max()) + 1, policy.evaluation.max_detections)
+    scored_ids = [(r["prediction_id"], labels[r["image_id"]]["revision_id"]) for r in labelled]
+    content = hashlib.sha256(repr((len(rows), scored_ids, policy.evaluation.iou)).encode()).hexdigest()[:16]
     return LiveQuality(
         day=day,
         digest=digest,
         answered=len(rows),
-        photographs=len(known),
+        photographs=len(labelled),
         boxes=len(flat.truth_class),
         counts=counts(flat, match(flat, policy.evaluation.iou), 0.0),
         unit=f"{day.isoformat()}:{digest}:{content}",

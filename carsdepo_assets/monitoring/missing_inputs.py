@@ -1,9 +1,9 @@
-"""Which inputs are missing more often than before: source, camera, region, listing of answers; camera, region, time of
-photographs.
+"""Detects inputs that are missing more often than before: source, camera, region and listing of answers; camera, region
+and time of photographs.
 
-Drift compares values that are stated; a form that stops sending the camera changes none of them. So the share of
-photographs without each input is compared here, window against the time before it, by whole cars: a car counts as
-missing an input when any of its photographs misses it.
+Drift compares values that are stated, so a form that stops sending the camera changes none of them. Here the share of
+photographs without an input is compared between a window and the time before it, by whole cars: a car counts as missing
+an input when any of its photographs misses it.
 """
 
 from __future__ import annotations
@@ -25,24 +25,36 @@ BEFORE = timedelta(days=30)  # how far back the window is compared
 
 @dataclass(frozen=True)
 class MissingInput:
-    """One input. what: answers or photographs. share, share_before: 0..1 of photographs; None: there were none.
-
-    p_value: Fisher's exact test, one-sided, of cars that miss it; None where either side has too few cars.
-    risen: significant at monitoring.alpha over all inputs, and by at least monitoring.missing_rise.
-    """
+    """How often one input is missing, in a window and before it."""
 
     what: str
+    """Whose input: answers or photographs."""
     name: str
     photographs: int
+    """In the window."""
     share: float | None
+    """Of them without the input, 0..1; None: there were no photographs."""
     photographs_before: int
     share_before: float | None
     p_value: float | None
+    """Fisher's exact test, one-sided, on cars that miss the input; None where either side has too few cars."""
     risen: bool
+    """Significant at monitoring.alpha over all inputs, and by at least monitoring.missing_rise."""
 
 
 def missing_inputs(lake: Lake, start: datetime, end: datetime, policy: MonitoringPolicy) -> list[MissingInput]:
-    """Of production's answers in [start, end), and of photographs ingested then, against the 30 days before start."""
+    """Compares a window with the time BEFORE it.
+
+    Args:
+        lake: where answers and photographs are.
+        start: of the window, with a time zone.
+        end: of the window; what happened at `end` itself is not in it.
+        policy: the section `monitoring`.
+
+    Returns:
+        Each input of production's answers that were given in the window, and of the photographs that were ingested
+        then.
+    """
     answers = lake.read("inferences", columns=["at", "stage", "image_id", *ANSWERS])
     answers = answers.filter(pc.equal(answers["stage"], "production"))
     images = lake.read("images", columns=["ingested_at", "image_id", "listing", "group_hint", *PHOTOGRAPHS])
@@ -66,7 +78,16 @@ def compare_missing(
     policy: MonitoringPolicy,
     number: int,
 ) -> MissingInput:
-    """Rows with image_id, listing and the column `name`. number: of inputs that share the error alpha (Bonferroni)."""
+    """Compares how often one input is missing.
+
+    Args:
+        what: answers or photographs.
+        name: of the input, a column of the rows.
+        now: rows of the window, with image_id and listing.
+        before: rows of the time before it.
+        policy: the section `monitoring`.
+        number: of inputs that share the error alpha (Bonferroni).
+    """
     share, share_before = _share(name, now), _share(name, before)
     cars, cars_before = _cars(name, now), _cars(name, before)
     p_value = None
@@ -78,14 +99,23 @@ def compare_missing(
 
 
 def fisher_greater(hits: int, n: int, hits_before: int, n_before: int) -> float:
-    """One-sided p-value of Fisher's exact test (Fisher 1935) that the first share is greater: a hypergeometric tail."""
+    """One-sided p-value of Fisher's exact test (Fisher 1935) that a share is greater than the share before.
+
+    It is the tail of the hypergeometric distribution.
+
+    Args:
+        hits: cars that miss the input, of n.
+        n: cars in the window.
+        hits_before: cars that missed it before, of n_before.
+        n_before: cars before the window.
+    """
     from scipy.stats import hypergeom
 
     return float(hypergeom.sf(hits - 1, n + n_before, hits + hits_before, n))
 
 
 def sentence(risen: Sequence[MissingInput]) -> str:
-    """For the alert: each input that is missing more often, with both shares."""
+    """The inputs that are missing more often, each with both shares, as a sentence for the alert."""
     parts = [
         f"{m.name} is missing on {100 * (m.share or 0):.0f} % of {m.photographs:,} {m.what}, before on "
         f"{100 * (m.share_before or 0):.0f} % of {m.photographs_before:,}"

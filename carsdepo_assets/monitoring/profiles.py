@@ -1,4 +1,4 @@
-"""whylogs profiles of what a model knows and of a day's answers: mergeable, and readable by other tools."""
+"""whylogs profiles of references and of each day's answers. They can be merged, and other tools can read them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ COLUMNS = (*IMAGE, *SOURCES, *ANSWER)
 
 
 def profile_of(frame: pd.DataFrame) -> bytes:
-    """Of those COLUMNS that the frame has."""
+    """The profile of those COLUMNS that the frame has."""
     return profiles.profile(frame, COLUMNS)
 
 
 def day_of(lake: Lake, day: date) -> pa.Table:
-    """The answers of production on a UTC day: COLUMNS and ids, in order of time."""
+    """The answers of production on a day (UTC), with their COLUMNS and ids, in order of time."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     names = ["prediction_id", "image_id", "at", "stage", "digest", *COLUMNS]
     table = lake.read("inferences", columns=names)
@@ -36,15 +36,15 @@ def day_of(lake: Lake, day: date) -> pa.Table:
 
 
 def write_day(lake: Lake, day: date, answers: pa.Table) -> str:
-    """Stores the day's profile; its key. The same answers again replace it by the same."""
+    """Stores the profile of a day's answers and returns its key. The same answers give the same profile again."""
     key = f"{profiles.INFERENCE}/{day.isoformat()}.bin"
     lake.put(key, profile_of(answers.to_pandas()))
     return key
 
 
 def days(lake: Lake, start: date, end: date) -> bytes | None:
-    """The profile of the days start..end (both in), merged; None where none of them has one."""
+    """The merged profile of the days from start to end, both included; None where none of them has one."""
     span = [start + timedelta(days=n) for n in range((end - start).days + 1)]
     keys = [f"{profiles.INFERENCE}/{day.isoformat()}.bin" for day in span]
-    found = [lake.get(key) for key in keys if lake.exists(key)]
-    return profiles.merge(found) if found else None
+    profiles_of_days = [lake.get(key) for key in keys if lake.exists(key)]
+    return profiles.merge(profiles_of_days) if profiles_of_days else None

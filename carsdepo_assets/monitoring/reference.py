@@ -1,38 +1,42 @@
-"""What a model knows: photographs of its dataset and what it says of those that it was not trained on."""
+"""The reference of a model, with which drift compares traffic: the photographs of its dataset with their features, and
+the model's answers on those that it was not trained on."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from carsdepo_assets.detectors.captured_scores import capture_floor
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.models import ModelCard, read_card
 from carsdepo_assets.lake.schemas import SCORED_BOX
 from carsdepo_assets.monitoring.drift.feature_sample import FeatureSample
-from carsdepo_assets.monitoring.features import IMAGE, MODEL, SOURCES, answered, capture_floor, sample_of
+from carsdepo_assets.monitoring.features import IMAGE, MODEL, SOURCES, answered, sample_of
 from carsdepo_assets.monitoring.profiles import profile_of
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.quality import profiles
 
 if TYPE_CHECKING:
     from carsdepo_assets.detectors.base import Predictor
+    from carsdepo_assets.scoring.boxes import Detections
 
 # A model is surer of photographs that it was trained on than it will ever be again: their scores would make every
 # ordinary window look like drift. It has seen neither val nor test.
 UNSEEN = ("val", "test", "test_pool")
 _CHUNK = 8  # photographs decoded at a time
 Rows = list[dict[str, Any]]
-Answers = Callable[[Rows], list[Rows]]
+Answers = Callable[[Rows], Sequence[Rows | None]]
 _META = b"carsdepo"  # key of the Parquet file's metadata: what it was made by
 _DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)  # of a truncated or foreign file
 REFERENCE = pa.schema(
@@ -62,49 +66,59 @@ class NoReference(LookupError):
 
 @dataclass(frozen=True)
 class Reference:
-    """rows: of REFERENCE, by image_id. left_out: {why: photographs} of the dataset that are not in it."""
+    """A stored reference."""
 
     digest: str
+    """Of the model."""
     rows: pa.Table
+    """Photographs with the schema REFERENCE, by image_id."""
     class_names: tuple[str, ...]
     left_out: Mapping[str, int]
+    """{reason: photographs} of the dataset that are not in it."""
 
     @property
     def asked(self) -> int:
+        """Photographs with an answer of the model."""
         return int(np.sum(self.rows["asked"].to_numpy(zero_copy_only=False)))
 
     def sample(self, unsure_share: float) -> FeatureSample:
+        """The reference as input of the drift test. unsure_share: policy.inference.unsure_share."""
         there = self.rows["asked"].to_numpy(zero_copy_only=False).astype(bool)
-        found = answered(self.rows.filter(pa.array(there)), self.class_names, unsure_share)
-        model: dict[str, np.ndarray] = {}
+        model_features = answered(self.rows.filter(pa.array(there)), self.class_names, unsure_share)
+        model: dict[str, NDArray[Any]] = {}
         for name in MODEL:
-            text = found[name].dtype == object
+            text = model_features[name].dtype == object
             model[name] = np.full(len(there), None if text else np.nan, dtype=object if text else float)
-            model[name][there] = found[name]
+            model[name][there] = model_features[name]
         weights = self.rows["weight"].to_numpy(zero_copy_only=False)
         even = np.all(weights == 1)
         return sample_of(self.rows, model, self.rows["group_id"].to_pylist(), weights=None if even else weights)
 
 
 def reference_key(digest: str) -> str:
+    """The key of a model's reference in the lake."""
     return f"references/{digest}.parquet"
 
 
 def read_reference(lake: Lake, digest: str) -> Reference | None:
-    """None before build_reference. Raises LakeError for a damaged one."""
+    """Reads a model's reference; None where there is none.
+
+    Raises:
+        LakeError: the file is damaged.
+    """
     key = reference_key(digest)
     if not lake.exists(key):
         return None
     try:
         rows = pq.read_table(io.BytesIO(lake.get(key)))
-        said = json.loads(rows.schema.metadata[_META])
+        settings = json.loads(rows.schema.metadata[_META])
     except _DAMAGE as error:
         raise LakeError(f"{key} is damaged ({error}): materialize `reference_profile`, which makes it anew.") from error
-    return Reference(digest, rows, tuple(read_card(lake, digest).class_names), said["left_out"])
+    return Reference(digest, rows, tuple(read_card(lake, digest).class_names), settings["left_out"])
 
 
 def is_current(lake: Lake, digest: str, policy: Policy) -> bool:
-    """Whether the reference is there, whole, and was made by today's policy."""
+    """Whether a model's reference is there, not damaged, and was made under the present policy."""
     if not lake.exists(reference_key(digest)):
         return False
     try:
@@ -124,10 +138,17 @@ def build_reference(
     policy: Policy,
     answers: Answers | None = None,
 ) -> Reference:
-    """Makes and stores references/<digest>.parquet and its profile; the same model and policy give the same again.
+    """Makes a model's reference and stores it with its profile. The same model and policy give the same reference.
 
-    answers: manifest rows -> scored boxes of each (None: the model's own). Raises NoReference where the model is not
-    there or nothing of its dataset can be used.
+    Args:
+        lake: where model, dataset and photographs are.
+        digest: of the model.
+        policy: the policy in force.
+        answers: gives for rows of the dataset's manifest the scored boxes of each, None for one without an answer; by
+            default the model itself answers.
+
+    Raises:
+        NoReference: the model is not in the lake, or nothing of its dataset can be used.
     """
     if not lake.exists(f"models/{digest}/model.json"):
         raise NoReference(f"models/{digest} is not in {lake.url}: production serves a model that is not in this lake.")
@@ -137,10 +158,10 @@ def build_reference(
     if not rows:
         raise NoReference(f"dataset {card.dataset_version} of model {digest} has no photograph of ordinary intake.")
     chosen = _asked(rows, policy.monitoring.reference_answers)
-    found = (answers or _own_answers(lake, digest, policy))(chosen)
-    said = {row["image_id"]: boxes for row, boxes in zip(chosen, found, strict=True)}
+    boxes_of_chosen = (answers or _own_answers(lake, digest, policy))(chosen)
+    boxes_by_image = {row["image_id"]: boxes for row, boxes in zip(chosen, boxes_of_chosen, strict=True)}
     for row in rows:
-        boxes = said.get(row["image_id"])
+        boxes = boxes_by_image.get(row["image_id"])
         row["asked"] = boxes is not None
         row["threshold"] = card.threshold
         row["boxes"] = boxes
@@ -167,19 +188,19 @@ def _ordinary(lake: Lake, manifest: Rows, policy: Policy) -> tuple[Rows, dict[st
     left_out: dict[str, int] = {}
     for row in sorted(manifest, key=lambda r: r["image_id"]):
         weight = weights.get(_queue_of(row["key"]), 0.0) if _queue_of(row["key"]) else 1.0
-        known = images.get(row["image_id"])
+        features = images.get(row["image_id"])
         why = (
             "excluded from the dataset's splits"
             if row["split"] == "excluded"
             else "selected by a labelling queue"
             if weight <= 0
             else "without features"
-            if known is None or any(known[name] is None for name in IMAGE)
+            if features is None or any(features[name] is None for name in IMAGE)
             else None
         )
-        if why is None and known is not None:
+        if why is None and features is not None:
             kept = {name: row[name] for name in ("group_id", "split", "key", "object_key")}
-            rows.append({**known, **kept, "weight": weight})
+            rows.append({**features, **kept, "weight": weight})
         elif why is not None:
             left_out[why] = left_out.get(why, 0) + 1
     return rows, left_out
@@ -196,8 +217,10 @@ def _queue_of(key: str) -> str | None:
 
 
 def _queue_weights(lake: Lake, manifest: Rows) -> dict[str | None, float]:
-    """{queue_id: weight of one of its photographs}: together they weigh d / (1 - d) of ordinary intake, d the drift of
-    the report that cut the queue, so that the reference is the traffic which that report met. 0 without such a report.
+    """The weight of one photograph of each queue, by the queue's id.
+
+    Together a queue's photographs weigh d / (1 - d) of ordinary intake, where d is the drift of the report that cut the
+    queue; the reference is then like the traffic of that report. Without such a report the weight is 0.
     """
     chosen: dict[str, int] = {}
     for row in manifest:
@@ -206,7 +229,7 @@ def _queue_weights(lake: Lake, manifest: Rows) -> dict[str | None, float]:
             chosen[queue] = chosen.get(queue, 0) + 1
     ordinary = sum(_queue_of(r["key"]) is None and r["split"] != "excluded" for r in manifest)
     drift = {r["report_id"]: r["drift"] for r in lake.read("drift", columns=["report_id", "drift"]).to_pylist()}
-    reports = {queue.queue_id: queue.report_id for queue, _ in queues.every(lake)}
+    reports = {queue.queue_id: queue.report_id for queue, _ in queues.all_queues(lake)}
     weights: dict[str | None, float] = {}
     for queue_id, count in chosen.items():
         share = min(float(drift.get(reports.get(queue_id)) or 0.0), 0.95)
@@ -227,27 +250,42 @@ def _asked(rows: Rows, most: int) -> Rows:
     return chosen
 
 
-def answers_of(lake: Lake, rows: Rows, predictor: Predictor, threshold: float, policy: Policy) -> list[Rows]:
-    """Scored boxes of each row's original as the service captures them: serving decoder, to its floor, best first."""
-    from carsdepo_assets.evaluation.predict import decoded
+def answers_of(lake: Lake, rows: Rows, predictor: Predictor, threshold: float, policy: Policy) -> Sequence[Rows | None]:
+    """A model's answers on photographs as the service would capture them: same decoder, same least score.
+
+    Args:
+        lake: where the photographs are.
+        rows: of a dataset's manifest.
+        predictor: the model.
+        threshold: the model's deployed threshold.
+        policy: the sections for serving are used.
+
+    Returns:
+        The scored boxes on each row's photograph, best first; None for a photograph beyond the service's limits, which
+        it would refuse.
+    """
+    from carsdepo_assets.evaluation.predict import decoded_if_answered
 
     floor = float(capture_floor(threshold, policy.inference.unsure_share))
-    found: list[Rows] = []
+    answers: list[Rows | None] = []
     for start in range(0, len(rows), _CHUNK):
-        images = [decoded(lake, row, policy) for row in rows[start : start + _CHUNK]]
-        for said in predictor.predict(images, min_score=floor):
-            corners = said.xyxy.tolist()
-            found.append(
-                [
-                    {"class_id": int(c), "score": float(s), **dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))}
-                    for box, s, c in zip(corners, said.scores.tolist(), said.classes.tolist(), strict=True)
-                ]
-            )
-    return found
+        images = [decoded_if_answered(lake, row, policy) for row in rows[start : start + _CHUNK]]
+        served = [image for image in images if image is not None]
+        predictions = iter(predictor.predict(served, min_score=floor) if served else [])
+        answers.extend(None if image is None else _boxes(next(predictions)) for image in images)
+    return answers
+
+
+def _boxes(detections: Detections) -> Rows:
+    corners, scores, classes = (a.tolist() for a in (detections.xyxy, detections.scores, detections.classes))
+    return [
+        {"class_id": int(c), "score": float(s), **dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))}
+        for box, s, c in zip(corners, scores, classes, strict=True)
+    ]
 
 
 def _own_answers(lake: Lake, digest: str, policy: Policy) -> Answers:
-    def answers(rows: Rows) -> list[Rows]:
+    def answers(rows: Rows) -> Sequence[Rows | None]:
         from carsdepo_assets.detectors.catalogue import load_model
 
         predictor, card = load_model(lake, digest)
@@ -257,5 +295,5 @@ def _own_answers(lake: Lake, digest: str, policy: Policy) -> Answers:
 
 
 def card_of(lake: Lake, digest: str) -> ModelCard | None:
-    """None where the lake does not have the model."""
+    """The card of a model; None where the lake does not have the model."""
     return read_card(lake, digest) if lake.exists(f"models/{digest}/model.json") else None

@@ -1,5 +1,5 @@
-"""A drift report as one HTML page that needs nothing beside itself: is it drift, how much, of what, from where, what
-to do."""
+"""Renders a drift report as one self-contained HTML page: whether there is drift, how much, in which features, from
+which sources, and what to do about it."""
 
 from __future__ import annotations
 
@@ -36,108 +36,115 @@ _HEADINGS = {
     "none": "No drift",
     "low": "Slight drift",
     "middle": "Drift",
-    "high": "Another world",
+    "high": "Strong drift",
     "unknown": "Not known",
 }
 ACTIONS = {
     "none": "Nothing to do.",
     "low": "Retrain on new labels; the gate decides by itself whether the new model goes live.",
     "middle": "Retrain on new labels, but a person must approve the next promotion.",
-    "high": "No retraining: what came is too different from what the labels show. Label the queue that is cut "
+    "high": "No retraining: the traffic differs too much from the labelled photographs. Label the queue that is cut "
     "from this window, try recipes on it, then decide.",
-    "unknown": "Find out why it cannot be told. This is not the same as no drift.",
+    "unknown": "Find out why drift could not be computed. Unknown is not the same as none.",
 }
 
 
 @dataclass(frozen=True)
 class Picture:
-    """jpeg None: the photograph is not kept."""
+    """A photograph on the page."""
 
     jpeg: bytes | None
+    """None: the photograph is not stored (any more)."""
     caption: str
 
 
 @dataclass(frozen=True)
 class DriftReportInput:
-    """What the page says. start, end: the window, UTC. others: {digest: answers} of other models in the window.
-
-    drifted, typical: pictures from the window and of the reference. facts: what was compared, by name, in order.
-    """
+    """What the page shows."""
 
     report_id: str
-    found: Drift
+    drift: Drift
     band: str
+    """none, low, middle, high or unknown."""
     start: datetime
+    """Of the window, UTC."""
     end: datetime
     made_at: datetime
     policy: MonitoringPolicy
     digest: str | None
+    """The model that answered last in the window; None where none did."""
     others: Mapping[str, int] = field(default_factory=dict)
+    """Other models that answered in the window: {digest: answers}."""
     drifted: Sequence[Picture] = ()
+    """The photographs of the window that drifted most."""
     typical: Sequence[Picture] = ()
+    """Ordinary photographs of the reference, for comparison."""
     facts: Mapping[str, str] = field(default_factory=dict)
+    """What was compared, by name, in order."""
     notes: Sequence[str] = ()
+    """Sentences at the head of the page."""
     missing: Sequence[MissingInput] = ()
 
 
 def render_drift(page: DriftReportInput) -> str:
-    """The page. Every text in it is escaped."""
-    found = page.found
+    """Renders the page as HTML. Every text in it is escaped."""
+    drift = page.drift
     return render(
         Path(__file__).parent,
         "report.html",
         p=page,
-        d=found,
+        d=drift,
         level=f"{100 * LEVEL:.0f} %",
         heading=heading(page.band),
         action=ACTIONS[page.band],
-        summary=summary(found),
-        worst=NAMES.get(found.worst or "", found.worst),
+        summary=summary(drift),
+        worst=NAMES.get(drift.worst or "", drift.worst),
         scale=_scale(page),
         charts=[
-            {"name": NAMES.get(f.name, f.name), "svg": data_uri(distribution_chart(f)), "said": said_of(f)}
-            for f in shown(found)
+            {"name": NAMES.get(f.name, f.name), "svg": data_uri(distribution_chart(f)), "change": change_text(f)}
+            for f in shown(drift)
         ],
-        features=[{"f": f, "name": NAMES.get(f.name, f.name), "said": said_of(f)} for f in found.features],
-        sources=found.sources[:_SOURCES_SHOWN],
-        more_sources=max(0, len(found.sources) - _SOURCES_SHOWN),
-        left_out={NAMES.get(k, k): why for k, why in found.left_out.items()},
-        likely=sum(share for _, share in found.drifted),
+        features=[{"f": f, "name": NAMES.get(f.name, f.name), "change": change_text(f)} for f in drift.features],
+        sources=drift.sources[:_SOURCES_SHOWN],
+        more_sources=max(0, len(drift.sources) - _SOURCES_SHOWN),
+        left_out={NAMES.get(k, k): why for k, why in drift.left_out.items()},
+        likely=sum(share for _, share in drift.drifted),
         drifted=[_picture(p) for p in page.drifted],
         typical=[_picture(p) for p in page.typical],
     )
 
 
 def heading(band: str) -> str:
+    """A band in words, for the head of the page."""
     return _HEADINGS[band]
 
 
 def title(start: datetime, end: datetime) -> str:
-    """Of the report, by its window."""
+    """The title of a report on the window from start to end (UTC)."""
     until = f"{end:%H:%M}" if start.date() == end.date() else f"{end:%d %b %Y, %H:%M}"
     return f"Drift: {start:%d %b %Y, %H:%M} to {until} UTC"
 
 
-def summary(found: Drift) -> str:
-    """One or two sentences for a person who reads nothing else."""
-    if not found.computed:
-        return f"Whether the traffic has changed is not known. {found.reason}"
-    if not found.detected or found.drift is None or found.low is None or found.high is None:
+def summary(drift: Drift) -> str:
+    """The result in one or two sentences, for a person who reads nothing else."""
+    if not drift.computed:
+        return f"Whether the traffic has changed is not known. {drift.reason}"
+    if not drift.detected or drift.drift is None or drift.low is None or drift.high is None:
         return (
-            f"The {found.photographs:,} photographs of {found.groups:,} cars look like those that the model knows "
-            f"(p = {found.p_value:.3f})."
+            f"The {drift.photographs:,} photographs of {drift.groups:,} cars look like those of the model's reference "
+            f"(p = {drift.p_value:.3f})."
         )
-    worst = found.features[0]
-    word, figures = _change(worst)
+    worst = drift.features[0]
+    direction, figures = _change(worst)
     text = (
-        f"At least {100 * found.drift:.1f} % of the traffic ({100 * found.low:.1f} to {100 * found.high:.1f} %) "
-        f"differs from what the model knows: {word} ({NAMES.get(worst.name, worst.name)}: {figures})."
+        f"At least {100 * drift.drift:.1f} % of the traffic ({100 * drift.low:.1f} to {100 * drift.high:.1f} %) "
+        f"differs from the model's reference: {direction} ({NAMES.get(worst.name, worst.name)}: {figures})."
     )
-    others = dict.fromkeys(_change(f)[0] for f in found.features[1:] if f.significant)
-    others.pop(word, None)
+    others = dict.fromkeys(_change(f)[0] for f in drift.features[1:] if f.significant)
+    others.pop(direction, None)
     if others:
         text += f" Also {_listed(list(others)[:3])}."
-    top = found.sources[0] if found.sources else None
+    top = drift.sources[0] if drift.sources else None
     if top is not None and top.excess > 0.05:
         text += (
             f" {100 * top.drifted:.0f} % of the photographs that changed come from {top.attribute} {top.value}, "
@@ -150,16 +157,16 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def said_of(f: FeatureDrift) -> str:
-    """What changed, in words; empty where nothing did."""
+def change_text(f: FeatureDrift) -> str:
+    """How one feature changed, in words and figures; empty where it did not change significantly."""
     if not f.significant:
         return ""
-    word, figures = _change(f)
-    return f"{word}: {figures}"
+    direction, figures = _change(f)
+    return f"{direction}: {figures}"
 
 
 def _change(f: FeatureDrift) -> tuple[str, str]:
-    """In a word, and in figures."""
+    """The direction of the change in a word, and its figures."""
     if f.ordered and f.reference_median is not None and f.window_median is not None:
         less, more = _WORDS.get(f.name, ("less", "more"))
         lean, moved = _lean(f), f.window_median - f.reference_median
@@ -170,15 +177,15 @@ def _change(f: FeatureDrift) -> tuple[str, str]:
     return f"more of {grown[2]}", f"{100 * grown[0]:.0f} %, before {100 * grown[1]:.0f} %"
 
 
-def shown(found: Drift) -> list[FeatureDrift]:
-    """Features whose distributions are drawn: the significant ones, at least two."""
-    wanted = max(2, sum(f.significant for f in found.features))
-    return list(found.features[: min(wanted, CHARTS)])
+def shown(drift: Drift) -> list[FeatureDrift]:
+    """The features whose distributions are drawn: the significant ones, at least two and at most CHARTS."""
+    wanted = max(2, sum(f.significant for f in drift.features))
+    return list(drift.features[: min(wanted, CHARTS)])
 
 
-def pictures(found: Drift) -> dict[str, bytes]:
-    """PNGs by name for the UI."""
-    features = shown(found)
+def pictures(drift: Drift) -> dict[str, bytes]:
+    """PNGs by name, for Dagster's UI."""
+    features = shown(drift)
     return {"distributions": sheet_png(features)} if features else {}
 
 
@@ -194,7 +201,7 @@ def _lean(f: FeatureDrift) -> float:
 
 
 def _scale(page: DriftReportInput) -> str | None:
-    d = page.found
+    d = page.drift
     if not d.detected or d.drift is None or d.low is None or d.high is None:
         return None
     return data_uri(band_chart(d.drift, d.low, d.high, page.policy))

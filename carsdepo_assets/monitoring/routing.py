@@ -180,7 +180,7 @@ def route_report(
         band_before=_band_before(lake, report),
     )
     report_id = report["report_id"]
-    if "hold" in route.actions and ledger.promotion_hold(ledger.events(lake)) is None:
+    if "hold" in route.actions and ledger.LedgerHistory.read(lake).promotion_hold is None:
         ledger.record(
             lake,
             "production",
@@ -253,7 +253,7 @@ def open_queue(lake: Lake, report: Mapping[str, Any], now: datetime) -> str | No
 
 def queues_to_cut(lake: Lake, now: datetime) -> list[str]:
     """Report ids whose routes of the last QUEUE_ASKED_FOR asked for a queue that is not there yet, oldest first."""
-    there = {queue.report_id for queue, complete in queues.every(lake) if complete}
+    there = {queue.report_id for queue, complete in queues.all_queues(lake) if complete}
     rows = lake.read("routes", columns=["report_id", "at", "actions"]).sort_by("at").to_pylist()
     return [
         r["report_id"]

@@ -19,14 +19,14 @@ from carsdepo_assets.monitoring.jobs import (
     quality_job,
     route_job,
 )
-from carsdepo_assets.orchestration.run_states import attempts, failed_by_itself, next_run, under_way
+from carsdepo_assets.orchestration.attempts import Pause, attempts, next_run, numbered_key
+from carsdepo_assets.orchestration.run_states import under_way
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 CUT_QUEUE_JOB = "cut_queue"  # of the step experiments
 DRIFT_TAG = "carsdepo/drift"  # of a run that a drift report asked for: the report's id
 ROUTE_TAG = "carsdepo/unrouted_reports"  # of a run of route_drift: a digest of the ids of the reports that it is for
-# So many failed runs in a row, and the next one waits.
-FAILURES, REST_S = 3, 600.0
+PAUSE = Pause(after_failures=3, seconds=600.0)  # of the jobs that measure drift and route reports
 QUALITY_DAYS = 60  # how far back labels are looked for
 REQUESTS_A_TICK = 20
 
@@ -41,23 +41,25 @@ REQUESTS_A_TICK = 20
 def measure_drift(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
 ) -> dg.SensorResult | dg.SkipReason:
+    """Requests a drift report where `window_to_measure` says so, with the profiles of its days."""
+
     from carsdepo_assets.monitoring.drift_schedule import drift_schedule_inputs, window_to_measure
 
-    rules = policy.read().monitoring
-    found = drift_schedule_inputs(lake.open(), rules, datetime.now(UTC).replace(microsecond=0))
-    answer = window_to_measure(found, rules)
-    if isinstance(answer, str):
-        return dg.SkipReason(answer)
+    monitoring = policy.read().monitoring
+    inputs = drift_schedule_inputs(lake.open(), monitoring, datetime.now(UTC).replace(microsecond=0))
+    decision = window_to_measure(inputs, monitoring)
+    if decision.action is None:
+        return dg.SkipReason(decision.message)
     if under_way(context.instance, DRIFT_JOB):
         return dg.SkipReason("A drift report is being made.")
     resting = _resting(context.instance, DRIFT_JOB)
     if resting:
         return dg.SkipReason(resting)
-    start, end = (at.isoformat() for at in answer)
+    start, end = (at.isoformat() for at in decision.action)
     measure: dict[str, Any] = {"ops": {"drift_report": {"config": {"from_time": start, "to_time": end}}}}
     profiles = [
         dg.RunRequest(run_key=f"{day}:{answers}", job_name=PROFILE_JOB, partition_key=day.isoformat())
-        for day, answers in found.days[-REQUESTS_A_TICK:]
+        for day, answers in inputs.days[-REQUESTS_A_TICK:]
     ]
     request = dg.RunRequest(run_key=f"drift:{start}:{end}", job_name=DRIFT_JOB, run_config=measure)
     return dg.SensorResult(run_requests=[*profiles, request])
@@ -71,6 +73,8 @@ def measure_drift(
     "for another one.",
 )
 def drift_router(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
+    """Requests a run of `drift_route` for the reports without a route."""
+
     from carsdepo_assets.monitoring.routing import unrouted_reports
 
     report_ids = [report["report_id"] for report in unrouted_reports(lake.open())]
@@ -82,7 +86,7 @@ def drift_router(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.
     if resting:
         return dg.SkipReason(resting)
     state = hashlib.sha256("\n".join(report_ids).encode()).hexdigest()[:16]
-    number = attempts(context.instance, ROUTE_JOB, {ROUTE_TAG: state}).runs + 1
+    number = attempts(context.instance, ROUTE_JOB, {ROUTE_TAG: state}).next_number
     return dg.RunRequest(run_key=f"route:{state}:{number}", tags={ROUTE_TAG: state})
 
 
@@ -96,6 +100,8 @@ def drift_router(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.
 def cut_drift_queues(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
 ) -> dg.SensorResult | dg.SkipReason:
+    """Requests the labelling queues that routes ask for and that are not there yet."""
+
     from carsdepo_assets.monitoring.routing import queues_to_cut
 
     max_interruptions = policy.read().runs.max_interruptions
@@ -107,7 +113,7 @@ def cut_drift_queues(
     )
     requests = [
         dg.RunRequest(
-            run_key=f"queue:{report_id}" if number == 1 else f"queue:{report_id}:{number}",
+            run_key=numbered_key(f"queue:{report_id}", number),
             run_config={"ops": {"labelling_queue": {"config": {"report_id": report_id}}}},
             tags={DRIFT_TAG: report_id},
         )
@@ -126,28 +132,30 @@ def cut_drift_queues(
     description="Days whose answers have got labels since they were last scored.",
 )
 def measure_quality(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
+    """Requests `live_quality` for each day whose labels have changed since it was last requested."""
+
     from carsdepo_assets.monitoring.live_quality import labelled_days
 
     if under_way(context.instance, QUALITY_JOB):
         return dg.SkipReason("Answers are being scored.")
-    found = labelled_days(lake.open(), (datetime.now(UTC) - timedelta(days=QUALITY_DAYS)).date())
-    known = _state(context.cursor)
-    changed = {day.isoformat(): state for day, state in found.items() if known.get(day.isoformat()) != state}
+    states = labelled_days(lake.open(), (datetime.now(UTC) - timedelta(days=QUALITY_DAYS)).date())
+    asked_states = _state(context.cursor)
+    changed = {day.isoformat(): state for day, state in states.items() if asked_states.get(day.isoformat()) != state}
     if not changed:
         return dg.SkipReason("No label of an answered photograph is newer than its day's figures.")
     chosen = dict(sorted(changed.items())[-REQUESTS_A_TICK:])
     requests = [dg.RunRequest(run_key=f"{day}:{state}", partition_key=day) for day, state in chosen.items()]
-    kept = {day.isoformat(): known[day.isoformat()] for day in found if day.isoformat() in known}
+    kept = {day.isoformat(): asked_states[day.isoformat()] for day in states if day.isoformat() in asked_states}
     return dg.SensorResult(run_requests=requests, cursor=_text(kept | chosen))
 
 
 def _state(cursor: str | None) -> dict[str, str]:
     """{day: state of its labels when it was last asked for}; empty for a cursor of another form."""
     try:
-        said = json.loads(cursor or "{}")
+        states = json.loads(cursor or "{}")
     except ValueError:
         return {}
-    return {str(k): str(v) for k, v in said.items()} if isinstance(said, dict) else {}
+    return {str(k): str(v) for k, v in states.items()} if isinstance(states, dict) else {}
 
 
 def _text(state: dict[str, str]) -> str:
@@ -155,10 +163,7 @@ def _text(state: dict[str, str]) -> str:
 
 
 def _resting(instance: dg.DagsterInstance, job: str) -> str | None:
-    """Why no run is started now: the last ones failed; a broken report must not start a run every tick."""
-    last = instance.get_run_records(dg.RunsFilter(job_name=job), limit=FAILURES)
-    failed = [r for r in last if failed_by_itself(r.dagster_run)]
-    if len(failed) < FAILURES:
+    """Why no run of the job is started now, after failed ones; None when one may be started."""
+    if not PAUSE.holds(instance, job, datetime.now(UTC)):
         return None
-    age = (datetime.now(UTC) - failed[0].create_timestamp).total_seconds()
-    return f"The last {FAILURES} runs of {job} failed: see them. The next comes later." if age < REST_S else None
+    return f"The last {PAUSE.after_failures} runs of {job} failed: see them. The next comes later."

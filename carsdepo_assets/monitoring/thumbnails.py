@@ -15,8 +15,17 @@ _QUALITY = 72
 
 
 def report_thumbnail(lake: Lake, key: str | None, limits: DataPolicy) -> bytes | None:
-    """A JPEG of at most SIDE_PX, upright, without metadata; None where the photograph is not kept or not readable:
-    erased on request, or the policy keeps none."""
+    """A small JPEG of a photograph, upright and without metadata.
+
+    Args:
+        lake: where the photograph is.
+        key: of the photograph in the lake; None: none is stored.
+        limits: on what is decoded.
+
+    Returns:
+        The JPEG, at most SIDE_PX on its longest side; None where the photograph is not stored (any more: it may have
+        been erased on request) or cannot be read.
+    """
     from carsdepo_assets.imaging.decode import BadImage, decode
     from carsdepo_assets.imaging.encode import encode_jpeg
     from carsdepo_assets.imaging.resize import fit_longest
@@ -24,7 +33,7 @@ def report_thumbnail(lake: Lake, key: str | None, limits: DataPolicy) -> bytes |
     if key is None:
         return None
     try:
-        found = decode(
+        decoded = decode(
             lake.get(key),
             max_bytes=limits.max_bytes,
             max_pixels=limits.max_pixels,
@@ -33,12 +42,12 @@ def report_thumbnail(lake: Lake, key: str | None, limits: DataPolicy) -> bytes |
         )
     except (LakeError, BadImage):
         return None
-    small, _ = fit_longest(found.rgb, SIDE_PX)
+    small, _ = fit_longest(decoded.rgb, SIDE_PX)
     return encode_jpeg(small, _QUALITY)
 
 
 def one_a_group(indices: Iterable[int], groups: Sequence[str], most: int) -> list[int]:
-    """The first of each group, in the order given, at most `most`."""
+    """The first index of each group, in the order given, at most `most`. groups: of all photographs, by index."""
     seen: set[str] = set()
     chosen: list[int] = []
     for i in indices:
@@ -49,13 +58,20 @@ def one_a_group(indices: Iterable[int], groups: Sequence[str], most: int) -> lis
 
 
 def typical(sample: FeatureSample, feature: str) -> list[int]:
-    """Indices of the photographs from the most ordinary in that feature on: nearest to the median, or of the most
-    frequent level; of equal ones by id."""
+    """Orders photographs by how ordinary they are in one feature: nearest to the median, or of the most frequent level.
+
+    Args:
+        sample: of photographs.
+        feature: a name among its features.
+
+    Returns:
+        Indices of the photographs on which it was measured, the most ordinary first; equal ones by id.
+    """
     values = sample.features[feature]
     there = sample.measured(feature)
     if values.dtype == object:
-        said = values[there].astype(str)
-        levels, counts = np.unique(said, return_counts=True)
+        texts = values[there].astype(str)
+        levels, counts = np.unique(texts, return_counts=True)
         far = (values != (levels[counts.argmax()] if len(levels) else None)).astype(float)
     else:
         far = np.abs(values - np.nanmedian(values))

@@ -1,4 +1,4 @@
-"""The answers of a window of time: those of production, by the model that gave them."""
+"""Reads the answers of production in a window of time, by the model that gave them."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class AnswerWindow:
-    """Answers in [start, end) of the model that answered last. rows: COLUMNS of INFERENCES, oldest first.
-
-    digest: None where production answered nothing. others: {digest: answers} of other models in the window.
-    """
+    """The answers in [start, end) of the model that answered last."""
 
     start: datetime
     end: datetime
     digest: str | None
+    """Of that model; None where production answered nothing."""
     rows: pa.Table
+    """Its answers with the COLUMNS of the table `inferences`, oldest first."""
     others: Mapping[str, int]
+    """{digest: answers} of other models in the window."""
 
     def sample(self, class_names: tuple[str, ...], unsure_share: float) -> FeatureSample:
-        """As the drift measure takes it: a listing is a car, a photograph without one stands for itself."""
+        """The answers as input of the drift test. A listing is a car; a photograph without one is a car of its own."""
         groups = [
             listing if listing and listing.strip() else image
             for listing, image in zip(self.rows["listing"].to_pylist(), self.rows["image_id"].to_pylist(), strict=True)
@@ -43,13 +43,19 @@ class AnswerWindow:
         return sample_of(self.rows, answered(self.rows, class_names, unsure_share), groups)
 
     def keys(self) -> dict[str, str | None]:
-        """{image_id: key of the photograph in the lake, None where none is kept}."""
+        """{image_id: key of the photograph in the lake, None where it is not stored}."""
         return dict(zip(self.rows["image_id"].to_pylist(), self.rows["photograph_key"].to_pylist(), strict=True))
 
 
 def read_window(lake: Lake, start: datetime, end: datetime) -> AnswerWindow:
-    """Raises ValueError where end is not after start. Two models in a window (a promotion) are two worlds: each has its
-    own reference, and the report is about the one that answers now."""
+    """Reads the answers of production in [start, end).
+
+    If two models answered in the window, because of a promotion, each has a reference of its own; only the answers of
+    the model that answered last are returned.
+
+    Raises:
+        ValueError: end is not after start.
+    """
     if end <= start:
         raise ValueError(f"The window ends at {end.isoformat()}, not after its start at {start.isoformat()}.")
     table = lake.read("inferences", columns=list(COLUMNS))

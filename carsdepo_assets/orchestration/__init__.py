@@ -1,1 +1,1 @@
-"""What the Dagster-facing modules of all steps share: metadata for the UI, run states, partitions, dead runs."""
+"""What the Dagster-facing modules of all steps share: catalogue and metadata, run states, attempts, partitions."""

@@ -1,8 +1,8 @@
-"""Dagster runs whose process is dead: SIGKILL leaves no one to report them, nor to give back what they held.
+"""Settles Dagster runs whose process was killed: nobody else reports them, nor gives back what they held.
 
-What a dead run can leave behind, and who puts it right: its status and the processes of its steps
-(`fail_orphaned_runs`), slots and places in the queue of a pool (`free_pool_slots`), its MLflow run (`reconcile`). File
-locks end with their process; a sensor's interrupted tick and a backfill are resumed by Dagster's daemon.
+A dead run can leave behind a status and processes of its steps (`fail_orphaned_runs` settles these), slots of a pool
+and places in its queue (`free_pool_slots`), and an open MLflow run (`MlflowTracking.reconcile`). File locks end with
+their process; a sensor's interrupted tick and a backfill are resumed by Dagster's daemon.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _UNFINISHED = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
-# So long the daemon has, after a restart, to resume the ticks that were interrupted: it submits the runs that these had
-# created. Only then is a run that no process ever took up, and that is older than the restart, given up.
+# After a restart the daemon resumes the ticks that were interrupted and submits the runs that these had created. A run
+# that is older than the restart and that no process took up is given up only after this time.
 RESUME_S = 60.0
 _RECENT_FAILURES = 50  # failed runs that one look examines, newest first
 _STEP_GRACE_S = 10.0
@@ -33,17 +33,22 @@ _STEP_GRACE_S = 10.0
 
 @dataclass(frozen=True)
 class Settled:
-    """Ids of runs: failed (or canceled) as their process was dead; freed, whose pool slots were given back."""
+    """What one call has settled."""
 
     failed: list[str]
+    """Ids of the runs that were reported as failed or canceled, as their process was dead."""
     freed: list[str]
+    """Ids of the runs whose pool slots were given back."""
 
 
 def settle_dead_runs(
     instance: DagsterInstance, *, served_since: float | None = None, commands_locked: bool = False
 ) -> Settled:
-    """Reports dead runs and frees what they held. Each part is decided by the state that stands, so that a kill
-    between any two of them is put right by the next call. See fail_orphaned_runs for the arguments."""
+    """Reports dead runs and frees what they held.
+
+    Every part is decided by the stored state, so that the next call finishes what a kill interrupted. See
+    `fail_orphaned_runs` for the arguments.
+    """
     failed = fail_orphaned_runs(instance, served_since=served_since, commands_locked=commands_locked)
     _tag_interrupted(instance)
     return Settled(failed, free_pool_slots(instance))
@@ -52,12 +57,20 @@ def settle_dead_runs(
 def fail_orphaned_runs(
     instance: DagsterInstance, *, served_since: float | None = None, commands_locked: bool = False
 ) -> list[str]:
-    """Reports runs failed (canceled, where that was asked) whose process is dead; ends what their steps left running.
+    """Reports runs whose process is dead as failed, or as canceled where that was asked; ends their steps' processes.
 
-    Returns their ids. Runs tagged by another host and queued runs are left alone. So are runs that name no process,
-    except those that nobody can take up any more: older than `served_since`, the start (Unix seconds) of the code
-    server that launches runs now; or, where the caller holds the lock under which commands run jobs
-    (`commands_locked`), those that a command had begun.
+    Runs of another machine and queued runs are left alone. So are runs that name no process, except those that
+    nobody can take up any more.
+
+    Args:
+        instance: whose runs are looked at.
+        served_since: when the code server that launches runs now was started, in Unix seconds; older runs without
+            a process are given up.
+        commands_locked: whether the caller holds the lock under which commands run jobs, so that runs that a
+            command had begun can be given up.
+
+    Returns:
+        The ids of the runs that were reported.
     """
     if not all_runs_are_here(instance):
         return []
@@ -70,12 +83,12 @@ def fail_orphaned_runs(
         if worker is None:
             if not _abandoned(record, served_since, commands_locked):
                 continue
-            why = "It was never taken up: whatever was to start it was killed."
+            why = "No process took it up: what was to start it was killed."
         elif worker.alive():
             continue
         else:
-            why = f"Its process {worker.pid} died without a word (killed, or the machine went down)."
-        # The run may have ended between the two looks: its last word counts.
+            why = f"Its process {worker.pid} died without reporting its end (it was killed, or the machine went down)."
+        # The run may have ended meanwhile: its newest status counts.
         now = instance.get_run_by_id(run.run_id)
         if now is None or now.is_finished or (worker is None and now.status != run.status):
             continue
@@ -92,9 +105,12 @@ def fail_orphaned_runs(
 
 
 def free_pool_slots(instance: DagsterInstance) -> list[str]:
-    """Gives back the slots, and the places in the queue for them, of runs that are over or no longer exist.
+    """Gives back the pool slots, and the places in a pool's queue, of runs that are over or no longer exist.
 
-    Returns the ids of those runs. Dagster's code server reports a killed run as failed and leaves its slots claimed.
+    Dagster's code server reports a killed run as failed and leaves its slots claimed.
+
+    Returns:
+        The ids of those runs.
     """
     storage = instance.event_log_storage
     if not storage.supports_global_concurrency_limits:

@@ -1,4 +1,4 @@
-"""What the launchpad shows for a job that needs a person's words: a filled example instead of an error."""
+"""Example config for jobs that need a person's reason: the launchpad shows it instead of an error."""
 
 from __future__ import annotations
 
@@ -20,5 +20,10 @@ Reason = Annotated[str, AfterValidator(_stated)]
 
 
 def example(op: str, **fields: str) -> dict[str, Any]:
-    """Default run config of a job of one op: Dagster takes it, `Reason` refuses it until a reason is written."""
+    """The default run config of a job of one op; `Reason` refuses it until a person writes a reason.
+
+    Args:
+        op: the op's name.
+        fields: further fields of the op's config, with the values that the launchpad shows.
+    """
     return {"ops": {op: {"config": {**fields, "reason": REASON_EXAMPLE}}}}

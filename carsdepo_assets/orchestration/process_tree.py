@@ -1,4 +1,4 @@
-"""Ends a process with all that it started, by id."""
+"""Ends a process together with all that it started."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ import psutil
 
 
 def end_tree(pid: int, grace_s: float) -> int:
-    """SIGTERM to the process and its descendants, SIGKILL after grace_s seconds. Returns how many were there.
+    """Ends a process and its descendants: SIGTERM first, SIGKILL to those that are left.
 
-    A process that is gone already counts as ended. Children that appear while ending are looked for once more.
+    A process that is gone already counts as ended. Children that appear meanwhile are looked for once more.
+
+    Args:
+        pid: id of the process.
+        grace_s: seconds between the two signals.
+
+    Returns:
+        How many processes there were.
     """
     seen: set[int] = set()
     for grace in (grace_s, 1.0):
@@ -27,7 +34,7 @@ def end_tree(pid: int, grace_s: float) -> int:
 
 
 def end_group(group: int) -> None:
-    """SIGKILL to what is left of a process group (a worker that crashed leaves its children); none is no error."""
+    """Sends SIGKILL to what is left of a process group, such as the children of a crashed worker."""
     try:
         os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:
@@ -35,7 +42,13 @@ def end_group(group: int) -> None:
 
 
 def same_process(pid: int, seen_at: float, slack_s: float = 2.0) -> bool:
-    """Whether the process that had this id at `seen_at` (Unix seconds) still runs: an id is given out again later."""
+    """Whether the process that had an id at some time still runs; ids are given out again later.
+
+    Args:
+        pid: the id.
+        seen_at: when the process had it, in Unix seconds.
+        slack_s: seconds by which the clocks of the two times may differ.
+    """
     try:
         process = psutil.Process(pid)
         return process.create_time() <= seen_at + slack_s and process.status() != psutil.STATUS_ZOMBIE

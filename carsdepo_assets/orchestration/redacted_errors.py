@@ -1,4 +1,4 @@
-"""Errors as Dagster stores and shows them, without secrets."""
+"""Removes secrets from the errors that Dagster stores and shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from carsdepo_assets import redaction
 
 
 def install() -> None:
-    """Frees what this process logs, and every error that Dagster records of it, of secrets.
+    """Removes secrets from everything that this process logs, and from every error that Dagster records of it.
 
     Dagster turns each exception (of steps, sensors, resources) into what it stores in one function, and offers no hook
     there: DAGSTER_REDACT_USER_CODE_ERRORS hides the whole message, with what is to be done.

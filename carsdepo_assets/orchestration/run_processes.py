@@ -18,13 +18,16 @@ _PID_EVENTS = {DagsterEventType.ENGINE_EVENT, DagsterEventType.STEP_WORKER_START
 
 @dataclass(frozen=True)
 class RunProcess:
-    """A process of a run: its id, the time (Unix seconds) at which that id was written, the step (None: the run's)."""
+    """A process of a Dagster run."""
 
     pid: int
     seen_at: float
+    """When the id was written into the run's log, in Unix seconds."""
     step: str | None
+    """The step that it works for; None for the process that drives the run."""
 
     def alive(self) -> bool:
+        """Whether this very process still runs, and not another one that was given its id."""
         return same_process(self.pid, self.seen_at)
 
 
@@ -34,13 +37,13 @@ def run_processes(instance: DagsterInstance, run_id: str) -> list[RunProcess]:
 
 
 def run_worker(instance: DagsterInstance, run_id: str) -> RunProcess | None:
-    """The process that drives the run (not those of its steps); None before it has said so."""
+    """The process that drives a run, unlike those of its steps; None before the run's log names it."""
     own = [p for p in _named(instance, run_id) if p.step is None]
     return own[-1] if own else None
 
 
 def mark_host(instance: DagsterInstance, run_id: str) -> None:
-    """Writes on which machine the run runs, so that no other machine takes it for dead."""
+    """Tags a run with the name of this machine, so that no other machine takes it for dead."""
     instance.add_run_tags(run_id, {HOST_TAG: socket.gethostname()})
 
 
@@ -50,14 +53,22 @@ def runs_elsewhere(run: dg.DagsterRun) -> bool:
 
 
 def name_process(instance: DagsterInstance, run: dg.DagsterRun, step: str, pid: int, what: str) -> None:
-    """Writes a process of a step into the run's log, so that it is ended with the run even if the step cannot do so."""
+    """Writes a process of a step into the run's log, so that it can be ended even when the step cannot do so.
+
+    Args:
+        instance: the run's.
+        run: the run that the step belongs to.
+        step: the step's key.
+        pid: the process's id.
+        what: what the process is, for a person who reads the log.
+    """
     instance.report_engine_event(
         f"{what} runs as process {pid}.", run, EngineEventData(metadata={"pid": dg.MetadataValue.int(pid)}), None, step
     )
 
 
 def all_runs_are_here(instance: DagsterInstance) -> bool:
-    """Whether every run of the instance is a process of this machine: so with SQLite. Else the run launcher knows."""
+    """Whether every run of the instance is a process of this machine, which is so when its storage is SQLite."""
     from dagster._core.storage.runs import SqliteRunStorage
 
     storage = instance.run_storage

@@ -1,1 +1,1 @@
-"""Great Expectations and whylogs, one module each: no other module imports them."""
+"""Great Expectations and whylogs: each is imported by one module here, and by no other of the package."""

@@ -1,4 +1,4 @@
-"""Rows against rules of Great Expectations: the one place that runs it, for every step that validates what came in."""
+"""Checks rows against rules by Great Expectations, for every step that validates its input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def expectations() -> Any:
-    """The module of expectations. Imports Great Expectations, with its reports to its makers switched off."""
+    """Returns Great Expectations' module of expectations. Its reports of usage to its makers are switched off."""
     os.environ["GX_ANALYTICS_ENABLED"] = "False"  # read at import
     from great_expectations import expectations as module
 
@@ -19,12 +19,21 @@ def expectations() -> Any:
 
 
 def broken_rules(
-    name: str, frame: pd.DataFrame, rules: Sequence[tuple[str, Any]]
+    name: str, frame: pd.DataFrame, checks: Sequence[tuple[str, Any]]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(position in `rules`, its result) of each rule that the rows break; rules: (what it says, expectation).
+    """Checks rows against rules.
 
-    frame: indexed from 0; `unexpected_index_list` of a result holds positions in it. Raises RuntimeError where a rule
-    could not be computed: not computed is not passed.
+    Args:
+        name: of the table, for messages.
+        frame: the rows, indexed from 0.
+        checks: for each rule a sentence that says what it demands, and its expectation.
+
+    Yields:
+        For each rule that is broken, its position in `checks` and Great Expectations' result, whose
+        `unexpected_index_list` holds the positions of the rows that break it.
+
+    Raises:
+        RuntimeError: a rule could not be computed; it does not count as met.
     """
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -35,9 +44,9 @@ def broken_rules(
         context.data_sources.add_pandas(name).add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
     )
     batch = definition.get_batch({"dataframe": frame})
-    for position, (says, expectation) in enumerate(rules):
+    for position, (demand, expectation) in enumerate(checks):
         result = batch.validate(expectation, result_format="COMPLETE")
         if result.exception_info and result.exception_info.get("raised_exception", True):
-            raise RuntimeError(f"{name}: rule {says!r} could not be checked: {result.exception_info}")
+            raise RuntimeError(f"{name}: rule {demand!r} could not be checked: {result.exception_info}")
         if not result.success:
             yield position, dict(result.result)

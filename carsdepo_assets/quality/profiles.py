@@ -1,4 +1,4 @@
-"""whylogs profiles: small, mergeable summaries of columns, kept beside the data that they summarize."""
+"""Makes and merges whylogs profiles: small summaries of the columns of a table, stored in the lake."""
 
 from __future__ import annotations
 
@@ -36,20 +36,36 @@ def _whylogs() -> Any:
 
 
 def profile(frame: pd.DataFrame, columns: Sequence[str]) -> bytes:
-    """A serialized profile of those of the columns that the frame has (one row a photograph)."""
+    """Makes a profile.
+
+    Args:
+        frame: one row a photograph.
+        columns: those to summarize; what the frame does not have is left out.
+
+    Returns:
+        The profile, serialized.
+    """
     view: DatasetProfileView = _whylogs().log(frame[[c for c in columns if c in frame]]).view()
     return bytes(view.serialize())
 
 
 def merge(profiles: Sequence[bytes]) -> bytes:
-    """One profile as if all rows had been profiled together. Raises ValueError for none."""
+    """Merges serialized profiles into one, as if all their rows had been profiled together.
+
+    Raises:
+        ValueError: there is none.
+    """
     return bytes(_merged_view(profiles).serialize())
 
 
 def merged(profiles: Sequence[bytes]) -> pd.DataFrame:
-    """One row a column over all profiles: count, mean, stddev, min, median, max; NaN for texts.
+    """Summarizes all rows of several serialized profiles.
 
-    Raises ValueError for an empty list.
+    Returns:
+        One row a profiled column: count, mean, stddev, min, median, max; NaN for columns of text.
+
+    Raises:
+        ValueError: there is no profile.
     """
     return _merged_view(profiles).to_pandas().reindex(columns=list(_FIGURES)).rename(columns=_FIGURES)
 

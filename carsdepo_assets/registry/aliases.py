@@ -1,4 +1,7 @@
-"""MLflow's aliases `staging` and `production` follow the ledger; where they differ the ledger is right."""
+"""Sets MLflow's aliases `staging` and `production` to the versions that the deployment ledger names.
+
+Where the two differ the ledger is right.
+"""
 
 from __future__ import annotations
 
@@ -15,26 +18,33 @@ STAGES: tuple[ledger.Stage, ...] = ("staging", "production")
 
 @dataclass(frozen=True)
 class Repair:
-    """was, now: versions under the alias, None for none. since: when the ledger said so. said: a sentence.
-
-    repaired: False where the registry has no version of the ledger's digest, which nobody here can mend.
-    """
+    """An alias that differed from the ledger, and what was done about it."""
 
     alias: str
+    """`staging` or `production`."""
     was: int | None
+    """The version that had the alias; None where no version had it."""
     now: int | None
+    """The version that has it now."""
     since: datetime | None
+    """When the ledger's event was written."""
     repaired: bool
-    said: str
+    """False where MLflow has no version of the model that the ledger names: then the alias stays as it is."""
+    message: str
+    """A sentence that says all this."""
 
 
 def project(tracking: Tracking, lake: Lake) -> list[Repair]:
-    """Sets each stage's alias as the ledger has it and returns what was otherwise; an empty list where nothing was."""
-    history = ledger.events(lake)
-    known = versions(tracking)
+    """Sets each stage's alias as the ledger has it.
+
+    Returns:
+        The aliases that differed.
+    """
+    history = ledger.LedgerHistory.read(lake)
+    registered = versions(tracking)
     repairs = []
     for stage in STAGES:
-        repair = _difference(stage, ledger.served(history, stage), known)
+        repair = _difference(stage, history.served(stage), registered)
         if repair is None:
             continue
         if repair.repaired:
@@ -47,23 +57,23 @@ def project(tracking: Tracking, lake: Lake) -> list[Repair]:
     return repairs
 
 
-def _difference(stage: str, event: ledger.Event | None, known: list[ModelVersion]) -> Repair | None:
-    was = next((v.version for v in known if stage in v.aliases), None)
+def _difference(stage: str, event: ledger.Event | None, registered: list[ModelVersion]) -> Repair | None:
+    was = next((v.version for v in registered if stage in v.aliases), None)
     if event is None:
         if was is None:
             return None
-        said = f"alias {stage} was on version {was}; the ledger has {stage} serve nothing: removed"
-        return Repair(stage, was, None, None, True, said)
-    now = next((v.version for v in known if v.digest == event.digest), None)
+        message = f"alias {stage} was on version {was}, but the ledger has {stage} serve nothing: the alias was removed"
+        return Repair(stage, was, None, None, True, message)
+    now = next((v.version for v in registered if v.digest == event.digest), None)
     if now is None:
-        said = (
+        message = (
             f"the ledger has {stage} serve model {event.digest} (event {event.sequence}, {event.actor}), which "
             "MLflow's registry does not know: register it again, or roll back"
         )
-        return Repair(stage, was, None, event.at, False, said)
+        return Repair(stage, was, None, event.at, False, message)
     if was == now:
         return None
-    said = (
+    message = (
         f"alias {stage} was on {'no version' if was is None else f'version {was}'}, the ledger says version {now}: set"
     )
-    return Repair(stage, was, now, event.at, True, said)
+    return Repair(stage, was, now, event.at, True, message)

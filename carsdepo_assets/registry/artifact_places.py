@@ -1,4 +1,4 @@
-"""Where MLflow's store at home says that artifacts lie: relative to home, so that a home can be moved and copied.
+"""Keeps the places of MLflow's artifacts relative to the home folder, so that a home can be moved and copied.
 
 MLflow keeps whole URIs with every experiment, run and model version. `mlflow-artifacts:/…` names a place below whatever
 folder the server that is asked keeps artifacts in (`carsdepo dev`: home/mlartifacts), and what runs without a server
@@ -27,14 +27,21 @@ _DEFAULT = f"{_LOCAL} AND experiment_id = 0 AND NOT EXISTS (SELECT 1 FROM runs W
 
 
 def path_below(artifacts: Path, uri: str) -> Path | None:
-    """The file or folder that the URI names below `artifacts`; None where it names one elsewhere."""
+    """The file or folder below `artifacts` that an artifact's URI names; None where the URI names another place."""
     return artifacts / uri.removeprefix(ROOT) if uri.startswith(ROOT) else None
 
 
 def make_relative(database: Path) -> int:
-    """Replaces absolute places below any home's artifact folder, in one transaction; returns how many there were.
+    """Replaces absolute places below any home's artifact folder, in one transaction.
 
-    They are of a version before this one, or MLflow's own default. What was logged elsewhere stays as it is.
+    Such places were written by an earlier version of this package, or are MLflow's own default. What was logged
+    elsewhere stays as it is.
+
+    Args:
+        database: MLflow's SQLite file.
+
+    Returns:
+        How many places were replaced.
     """
     with closing(sqlite3.connect(database, timeout=60, isolation_level=None)) as connection:
         wanted = connection.execute(f"SELECT 1 FROM experiments WHERE ({_OURS}) OR ({_DEFAULT}) LIMIT 1").fetchone()

@@ -1,4 +1,7 @@
-"""Whether the newest labels are learnt, and if not, what was tried and what comes next. From lake and ledger alone."""
+"""Whether a model has learnt the newest labels; if not, which trainings were tried and what comes next.
+
+Everything is read from the lake and the ledger.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +13,28 @@ from carsdepo_assets.lake.label_state import label_state, trained_state
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trainings import RECIPE_ITSELF, Outcome, outcomes
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.registry.ledger import Event, events
+from carsdepo_assets.registry.ledger import LedgerHistory
 
 
 @dataclass(frozen=True)
 class LabelCoverage:
-    """label_state: revisions there are. unlearnt: those that no model which met the floor has seen.
-
-    tries: what came of the trainings at this state of the labels, oldest first. next: `recipe` for the training that
-    new labels start, or the fallback whose turn it is; None: nothing more is tried by itself. settled: what a person
-    did about it; None: nothing yet.
-    """
+    """How far the labels are learnt."""
 
     label_state: int
+    """Number of label revisions in the lake."""
     unlearnt: int
+    """Revisions that no model which met the floor of quality was trained on."""
     tries: tuple[Outcome, ...] = ()
+    """What came of the trainings on these labels, oldest first."""
     next: str | None = None
+    """`recipe` for the training that new labels start, or the fallback whose turn it is; None: no more by itself."""
     settled: str | None = None
+    """What a person did about labels that could not be learnt; None: nothing yet."""
 
     @property
     def base_recipe(self) -> str | None:
-        """Digest of the recipe that the fallbacks change: the usual one of this state, whose model was under the floor;
-        None before that was judged."""
+        """Digest of the recipe that the fallbacks change: the usual one for these labels, whose model was under the
+        floor; None before that model was evaluated."""
         return base_recipe(self.tries)
 
     @property
@@ -41,22 +44,23 @@ class LabelCoverage:
 
     @property
     def needs_person(self) -> bool:
+        """Whether nothing more is tried by itself and no person has decided yet."""
         return self.unlearnt > 0 and self.next is None and self.settled is None
 
     @property
     def in_trouble(self) -> bool:
-        """Trainings on these labels came to nothing so far, and no one has settled it."""
+        """Whether trainings on these labels have given no good model so far and no person has decided yet."""
         return self.unlearnt > 0 and bool(self.tries) and self.settled is None
 
     @property
-    def said(self) -> str:
-        """Where it stands, in a sentence or two; for people."""
-        judged = [o for o in self.tries if o.outcome == "under_floor" and o.map50 is not None]
+    def message(self) -> str:
+        """The state of learning in a sentence or two, for people."""
+        evaluated = [o for o in self.tries if o.outcome == "under_floor" and o.map50 is not None]
         begin = f"{self.unlearnt} label revisions are not learnt"
-        if judged:
-            best = max(judged, key=lambda o: o.map50 or 0.0)
+        if evaluated:
+            best = max(evaluated, key=lambda o: o.map50 or 0.0)
             begin += (
-                f": {_count(len({o.digest for o in judged}), 'model')} under the floor, the best with mAP@.5 "
+                f": {_count(len({o.digest for o in evaluated}), 'model')} under the floor, the best with mAP@.5 "
                 f"{best.map50:.3f} of {best.floor:.3f}"
             )
         elif self.tries:
@@ -77,27 +81,33 @@ class LabelCoverage:
         return {
             "label_state": self.label_state,
             "unlearnt": self.unlearnt,
-            "said": self.said,
+            "said": self.message,
             "needs_person": self.needs_person,
             "next": self.next,
             "tries": [o.model_dump(mode="json") for o in self.tries],
         }
 
 
-def label_coverage(lake: Lake, policy: Policy, history: Sequence[Event] | None = None) -> LabelCoverage:
-    """history: the ledger's events, where they are read already."""
+def label_coverage(lake: Lake, policy: Policy, history: LedgerHistory | None = None) -> LabelCoverage:
+    """How far the labels in the lake are learnt, and what comes next.
+
+    Args:
+        lake: The lake.
+        policy: Names the fallbacks that are tried when the usual training fails.
+        history: The ledger, where it was read already.
+    """
     state = label_state(lake)
     unlearnt = max(0, state - trained_state(lake))
     if not unlearnt:
         return LabelCoverage(state, 0)
     tries = outcomes(lake, state)
     coming = _next(tries, policy)
-    settled = _settled(tries, coming, history if history is not None else events(lake))
+    settled = _settled(tries, coming, history or LedgerHistory.read(lake))
     return LabelCoverage(state, unlearnt, tuple(tries), coming, settled)
 
 
 def base_recipe(tries: Sequence[Outcome]) -> str | None:
-    """See Learning.base_recipe."""
+    """See `LabelCoverage.base_recipe`."""
     own = (o for o in tries if o.asked_by == "retrain" and o.fallback is None and o.outcome == "under_floor")
     return next((o.recipe for o in own), None)
 
@@ -110,10 +120,10 @@ def _next(tries: Sequence[Outcome], policy: Policy) -> str | None:
     return next((change.name for change in policy.training.fallbacks if change.name not in own), None)
 
 
-def _settled(tries: Sequence[Outcome], coming: str | None, history: Sequence[Event]) -> str | None:
+def _settled(tries: Sequence[Outcome], coming: str | None, history: LedgerHistory) -> str | None:
     """A person's approval of one of the models, or a person's training after the sensor had tried all it has."""
     digests = {o.digest for o in tries if o.digest is not None}
-    for event in reversed(history):
+    for event in reversed(history.events):
         if event.action == "approve" and event.digest in digests:
             return f"{event.actor} approved model {event.digest} all the same: {event.reason}"
     tried = [o.at for o in tries if o.asked_by == "retrain"]

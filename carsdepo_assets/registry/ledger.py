@@ -1,16 +1,20 @@
-"""The deployment ledger: what each stage is to serve, who decided it and why. Append-only; MLflow's aliases follow it.
+"""The deployment ledger: which model each stage is to serve, who decided it and why.
+
+It is a table that only grows; MLflow's aliases follow it.
 
 Kinds of event: `deploy` (staging) and `promote` (production) name a digest to serve, `rollback` names an earlier one
-and bars the one that was served from automatic promotion; `approve` and `reject` are a person's word on a digest;
-`hold` asks for a person before the next promotion.
+and bars the one that was served from automatic promotion; `approve` and `reject` are a person's decision about a
+digest; `hold` makes the next promotion wait for a person.
 """
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 import secrets
 import socket
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -25,26 +29,38 @@ SERVES = ("deploy", "promote", "rollback")
 
 
 class LedgerError(LookupError):
-    """The ledger has nothing to do this with; the message says what is missing."""
+    """The ledger holds no event that this could be done with; the message says what is missing."""
 
 
 class Event(BaseModel):
-    """One row of the ledger. previous: the digest that the stage served before."""
+    """One row of the ledger."""
 
     model_config = ConfigDict(frozen=True)
 
     event_id: str
+    """Names the event; writing it again changes nothing."""
     sequence: int
+    """Place in the ledger, counted from 1."""
     at: datetime
+    """When it was written."""
     stage: Stage
+    """The stage that it is about."""
     action: Action
+    """What was decided."""
     digest: str | None
+    """The model that it is about; None for a hold."""
     version: int | None
+    """The model's number in the registry, where the writer knew it."""
     previous: str | None
+    """The model that the stage was to serve before."""
     actor: str
+    """Who decided: user@host, or auto:<digest of the policy>."""
     reason: str
+    """Why, in words."""
     policy_digest: str | None
+    """The policy in force, where one decided."""
     dagster_run_id: str | None
+    """The run that wrote it."""
 
 
 def person() -> str:
@@ -57,12 +73,12 @@ def person() -> str:
 
 
 def machine(policy_digest: str) -> str:
-    """The actor of what a policy decides."""
+    """The actor where a policy decides instead of a person."""
     return f"auto:{policy_digest}"
 
 
 def events(lake: Lake, stage: Stage | None = None) -> list[Event]:
-    """Oldest first; all stages where none is named."""
+    """The ledger's events, oldest first; of one stage or of all."""
     rows = lake.read("deployments").sort_by([("sequence", "ascending"), ("at", "ascending")]).to_pylist()
     return [Event.model_validate(row) for row in rows if stage in (None, row["stage"])]
 
@@ -80,10 +96,25 @@ def record(
     dagster_run_id: str | None = None,
     event_id: str | None = None,
 ) -> Event:
-    """Appends an event. The same event_id again (a retried step) changes nothing and gives the first one back.
+    """Appends an event to the ledger.
 
-    Raises ValueError for an event without a reason or, but for `hold`, without a digest, and for a person's word on
-    staging: words and holds are about production.
+    Args:
+        lake: The lake that holds the ledger.
+        stage: The stage that the event is about; decisions of people and holds are about production.
+        action: What was decided.
+        digest: The model; None for a hold alone.
+        version: The model's number in the registry, where it is known.
+        actor: Who decided: `person()` or `machine(...)`.
+        reason: Why, in words.
+        policy_digest: The policy in force, where one decided.
+        dagster_run_id: The run that writes.
+        event_id: Names the event, so that a step that is repeated writes it once; None makes up a new name.
+
+    Returns:
+        The event; where one with this event_id exists, that one.
+
+    Raises:
+        ValueError: There is no reason, no digest where one is needed, or the action does not fit the stage.
     """
     if stage != "production" and action in ("approve", "reject", "hold"):
         raise ValueError(f"{action} is about production, not {stage}.")
@@ -94,14 +125,14 @@ def record(
     event_id = event_id or secrets.token_hex(8)
     with one_writer(lake, "deployments"):
         while True:
-            before = events(lake)
-            for event in before:
-                if event.event_id == event_id:
-                    return event
-            current = served(before, stage)
-            made = Event(
+            history = LedgerHistory.read(lake)
+            for earlier in history.events:
+                if earlier.event_id == event_id:
+                    return earlier
+            current = history.served(stage)
+            event = Event(
                 event_id=event_id,
-                sequence=1 + max((e.sequence for e in before), default=0),
+                sequence=1 + max((e.sequence for e in history.events), default=0),
                 at=datetime.now(UTC),
                 stage=stage,
                 action=action,
@@ -114,78 +145,95 @@ def record(
                 dagster_run_id=dagster_run_id,
             )
             # No lock holds on S3: there the sequence is the unit, and who loses the race for it looks again.
-            if lake.append("deployments", [made.model_dump()], f"sequence:{made.sequence}"):
-                return made
-
-
-def served(history: list[Event], stage: Stage) -> Event | None:
-    """The newest event that says what the stage serves."""
-    return next((e for e in reversed(history) if e.stage == stage and e.action in SERVES), None)
+            if lake.append("deployments", [event.model_dump()], f"sequence:{event.sequence}"):
+                return event
 
 
 def desired(lake: Lake, stage: Stage) -> Event | None:
-    """What the stage is to serve now; None before the first deployment."""
-    return served(events(lake, stage), stage)
+    """The event that says what a stage is to serve now; None before the first deployment."""
+    return LedgerHistory.read(lake).served(stage)
 
 
-def barred(history: list[Event]) -> dict[str, str]:
-    """{digest: why} that no machine may promote: rolled back from, or rejected; a later approval lifts it."""
-    found: dict[str, str] = {}
-    for event in history:
-        if event.stage != "production":
-            continue
-        if event.action == "rollback" and event.previous is not None and event.previous != event.digest:
-            found[event.previous] = f"rolled back by {event.actor}: {event.reason}"
-        elif event.action == "reject" and event.digest is not None:
-            found[event.digest] = f"rejected by {event.actor}: {event.reason}"
-        elif event.action == "approve" and event.digest is not None:
-            found.pop(event.digest, None)
-    return found
+@dataclass(frozen=True)
+class LedgerHistory:
+    """All events of the ledger as they were at one time, and what follows from them.
 
-
-def rollback_target(history: list[Event]) -> Event:
-    """The event of the newest digest that production served before the present one and that is not barred.
-
-    Raises LedgerError where there is none.
+    Two histories are equal where nobody has written in between.
     """
-    now = served(history, "production")
-    if now is None:
-        raise LedgerError("Production has served nothing yet: there is nothing to roll back.")
-    out = barred(history)
-    for event in reversed(history):
-        serves = event.stage == "production" and event.action in SERVES
-        if serves and event.sequence < now.sequence and event.digest != now.digest and event.digest not in out:
-            return event
-    raise LedgerError(
-        f"Production served nothing before {now.digest} that is not barred: no model to roll back to. "
-        "`carsdepo approve VERSION` lifts a bar and promotes that model, where staging has found it right."
-    )
 
+    events: tuple[Event, ...]
+    """Oldest first, of all stages."""
 
-def latest_decision(history: list[Event], digest: str) -> Event | None:
-    """A person's newest word on a digest, approve or reject, while it stands.
+    @classmethod
+    def read(cls, lake: Lake) -> LedgerHistory:
+        """The lake's ledger as it is now."""
+        return cls(tuple(events(lake)))
 
-    An approval is good for one promotion: it is used up when production comes to serve the digest, and a rollback from
-    the digest takes it back. A rejection stands until the digest is approved.
-    """
-    used = False
-    for event in reversed(history):
-        if event.stage != "production":
-            continue
-        if event.digest == digest and event.action == "reject":
-            return event
-        if event.digest == digest and event.action == "approve":
-            return None if used else event
-        if event.action in SERVES and digest in (event.digest, event.previous):
-            used = True
-    return None
+    def served(self, stage: Stage) -> Event | None:
+        """The newest event that says what the stage serves; None before the first deployment."""
+        return next((e for e in reversed(self.events) if e.stage == stage and e.action in SERVES), None)
 
+    @functools.cached_property
+    def barred(self) -> dict[str, str]:
+        """Digests that no policy may promote by itself, each with the reason in words.
 
-def promotion_hold(history: list[Event]) -> Event | None:
-    """The hold that the next promotion must heed: one since production last changed."""
-    for event in reversed(history):
-        if event.stage == "production" and event.action in SERVES:
-            return None
-        if event.stage == "production" and event.action == "hold":
-            return event
-    return None
+        A model is barred when production is rolled back from it or a person rejects it; a later approval lifts the bar.
+        """
+        reasons: dict[str, str] = {}
+        for event in self._of_production():
+            if event.action == "rollback" and event.previous is not None and event.previous != event.digest:
+                reasons[event.previous] = f"rolled back by {event.actor}: {event.reason}"
+            elif event.action == "reject" and event.digest is not None:
+                reasons[event.digest] = f"rejected by {event.actor}: {event.reason}"
+            elif event.action == "approve" and event.digest is not None:
+                reasons.pop(event.digest, None)
+        return reasons
+
+    def rollback_target(self) -> Event:
+        """The event that a rollback of production goes back to.
+
+        It is that of the newest model that production served before its present one and that is not barred.
+
+        Raises:
+            LedgerError: There is no such model.
+        """
+        present = self.served("production")
+        if present is None:
+            raise LedgerError("Production has served nothing yet: there is nothing to roll back.")
+        for event in reversed(self._of_production()):
+            earlier = event.action in SERVES and event.sequence < present.sequence
+            if earlier and event.digest != present.digest and event.digest not in self.barred:
+                return event
+        raise LedgerError(
+            f"Production served nothing before {present.digest} that is not barred: no model to roll back to. "
+            "`carsdepo approve VERSION` lifts a bar and promotes that model, if it has passed staging's validation."
+        )
+
+    def latest_decision(self, digest: str) -> Event | None:
+        """A person's newest decision on a model, `approve` or `reject`, while it stands.
+
+        An approval is good for one promotion: it is used up when production comes to serve the model, and a rollback
+        from the model takes it back. A rejection stands until the model is approved.
+        """
+        used = False
+        for event in reversed(self._of_production()):
+            if event.digest == digest and event.action == "reject":
+                return event
+            if event.digest == digest and event.action == "approve":
+                return None if used else event
+            if event.action in SERVES and digest in (event.digest, event.previous):
+                used = True
+        return None
+
+    @functools.cached_property
+    def promotion_hold(self) -> Event | None:
+        """The hold that keeps the next promotion waiting for a person: one since production last changed."""
+        for event in reversed(self._of_production()):
+            if event.action in SERVES:
+                return None
+            if event.action == "hold":
+                return event
+        return None
+
+    def _of_production(self) -> list[Event]:
+        return [event for event in self.events if event.stage == "production"]

@@ -1,4 +1,7 @@
-"""Where a model comes from: lineage.json beside its weights. Needs no database to be read."""
+"""Records where a model comes from, in a file lineage.json beside its weights.
+
+It can be read without any database.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.registry.source_digest import PACKAGE, source_digest
 
-_PACKAGE = Path(__file__).resolve().parents[1]
 _DISTRIBUTIONS = (
     "carsdepo",
     "torch",
@@ -42,37 +45,63 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Code(_Part):
-    version: str  # git describe; the package's version outside a checkout
-    source_digest: str  # 16 hex digits over the package's Python files
-
-
-class Data(_Part):
-    """Counts are of photographs in the manifest, whatever their split."""
+class CodeLineage(_Part):
+    """The code that trained a model."""
 
     version: str
+    """`git describe`; outside a checkout the package's version."""
+    source_digest: str
+    """Digest of the package's Python files, 16 hexadecimal digits."""
+
+
+class DataLineage(_Part):
+    """The dataset that trained a model; counts are of photographs in its manifest, whatever their split."""
+
+    version: str
+    """The dataset's version."""
     splits: dict[str, int]
+    """Photographs by split."""
     upload_batches: dict[str, int]
+    """Photographs by the batch that they were uploaded in."""
     label_batches: dict[str, int]
+    """Photographs by the batch that their labels came in."""
     revisions_by_origin: dict[str, int]
-    revisions_digest: str  # 16 hex digits over the sorted revision ids
+    """Photographs by where their labels come from."""
+    revisions_digest: str
+    """Digest of the sorted ids of the label revisions, 16 hexadecimal digits."""
     boxes: int
+    """Labelled boxes."""
 
 
 class Lineage(_Part):
+    """Where one model comes from."""
+
     digest: str
+    """The model."""
     created_at: datetime
-    code: Code
-    data: Data
+    """When this record was made."""
+    code: CodeLineage
+    """The code that trained it."""
+    data: DataLineage
+    """The dataset that it was trained on."""
     detector: str
+    """The kind of detector."""
     recipe: dict[str, Any]
+    """How it was trained."""
     recipe_digest: str
+    """Digest of the recipe."""
     policy_digest: str
-    initialised_from: str | None  # digest of the model it started from
+    """Digest of the policy that was in force."""
+    initialised_from: str | None
+    """Digest of the model whose weights the training started from."""
     environment: dict[str, str]
+    """Machine and versions of libraries."""
     mlflow_run_id: str | None
+    """The training's run in MLflow."""
     dagster_run_id: str | None
-    training: str | None = None  # how it ended, in words; None: a model of before this was recorded
+    """The training's run in Dagster."""
+    training: str | None = None
+    """How the training ended, in words; None for models older than this field."""
 
 
 def build_lineage(
@@ -90,11 +119,15 @@ def build_lineage(
     mlflow_run_id: str | None = None,
     dagster_run_id: str | None = None,
 ) -> Lineage:
-    """Reads the dataset's manifest; `environment` (of the training) is added to what this process knows of its own."""
+    """Builds the record of a model that was just trained; reads the dataset's manifest for it.
+
+    The arguments are the fields of `Lineage`; `environment` is what the training reported, and is added to what this
+    process knows about the machine.
+    """
     return Lineage(
         digest=digest,
         created_at=datetime.now(UTC),
-        code=code_version(),
+        code=running_code(),
         data=describe_data(dataset_version, read_manifest(lake, dataset_version)),
         detector=detector,
         recipe=dict(recipe),
@@ -109,28 +142,32 @@ def build_lineage(
 
 
 def read_lineage(lake: Lake, digest: str) -> Lineage:
-    """Raises LakeError when the lake has no such model."""
+    """Reads a model's record. Raises LakeError where the lake has no such model."""
     return Lineage.model_validate_json(lake.get(f"models/{digest}/lineage.json"))
 
 
 def ancestors(lake: Lake, digest: str) -> list[Lineage]:
-    """The models that this one was initialised from, nearest first; ends where the lake has the next one no more."""
-    found: list[Lineage] = []
+    """The records of the models that a model descends from by its initial weights, nearest first.
+
+    The list ends at a model that the lake does not hold any more.
+    """
+    lineages: list[Lineage] = []
     seen = {digest}
     parent = read_lineage(lake, digest).initialised_from
     while parent is not None and parent not in seen:
         seen.add(parent)
         try:
-            found.append(read_lineage(lake, parent))
+            lineages.append(read_lineage(lake, parent))
         except LakeError:
             break
-        parent = found[-1].initialised_from
-    return found
+        parent = lineages[-1].initialised_from
+    return lineages
 
 
-def describe_data(version: str, manifest: pa.Table) -> Data:
+def describe_data(version: str, manifest: pa.Table) -> DataLineage:
+    """Counts the photographs, labels and batches of a dataset's manifest."""
     revisions = sorted(r for r in manifest["revision_id"].to_pylist() if r)
-    return Data(
+    return DataLineage(
         version=version,
         splits=_counts(manifest, "split"),
         upload_batches=_counts(manifest, "upload_batch"),
@@ -141,22 +178,15 @@ def describe_data(version: str, manifest: pa.Table) -> Data:
     )
 
 
-def code_version() -> Code:
-    """Of the code that runs: two checkouts of one commit with different edits have different source digests."""
+def running_code() -> CodeLineage:
+    """The version and the digest of the code that runs."""
     version = _git_describe() or importlib.metadata.version("carsdepo")
-    return Code(version=version, source_digest=source_digest(_PACKAGE))
-
-
-def source_digest(package: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        digest.update(f"{file.relative_to(package).as_posix()}\n".encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
+    return CodeLineage(version=version, source_digest=source_digest())
 
 
 def this_environment() -> dict[str, str]:
     """Python, platform, processor, cores and the versions of the packages that a training rests on."""
-    found = {
+    environment = {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu(),
@@ -164,20 +194,20 @@ def this_environment() -> dict[str, str]:
     }
     for name in _DISTRIBUTIONS:
         try:
-            found[name] = importlib.metadata.version(name)
+            environment[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            environment[name] = "not installed"
+    return environment
 
 
 def _git_describe() -> str | None:
     """None outside a checkout of this package (a wheel inside someone else's repository is none) or without git."""
-    if not (_PACKAGE.parent / ".git").exists():
+    if not (PACKAGE.parent / ".git").exists():
         return None
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--tags"],
-            cwd=_PACKAGE.parent,
+            cwd=PACKAGE.parent,
             capture_output=True,
             text=True,
             timeout=10,
@@ -185,7 +215,7 @@ def _git_describe() -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
+    return process.stdout.strip() or None
 
 
 def _cpu() -> str:

@@ -1,4 +1,4 @@
-"""Model versions: MLflow's registry says which there are; the weights lie in the lake."""
+"""Model versions in MLflow's registry; the weights themselves lie in the lake."""
 
 from __future__ import annotations
 
@@ -22,19 +22,24 @@ class RegistryError(LookupError):
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """figures: test figures by name (map50, precision ...). lake_uri: the folder of weights, card and lineage.
-
-    lake_uri and lineage_uri are keys of the lake where that is a folder, which may be moved, else whole URLs.
-    """
+    """A registered version of the model."""
 
     version: int
+    """Its number in the registry."""
     digest: str
+    """Digest of its weights."""
     dataset_version: str
+    """The dataset that it was trained on."""
     lake_uri: str
+    """The folder of weights, card and lineage: a key of the lake where that is a folder, else a URL."""
     lineage_uri: str
+    """The file lineage.json, likewise."""
     figures: Mapping[str, float]
+    """Figures on the test photographs by name (map50, precision and so on)."""
     run_id: str | None = None
+    """The run in MLflow that trained it."""
     aliases: tuple[str, ...] = ()
+    """Its aliases, such as `candidate` and `production`."""
 
 
 def register(
@@ -48,9 +53,20 @@ def register(
     run_id: str | None,
     alias: str | None = CANDIDATE,
 ) -> ModelVersion:
-    """The version of these weights, with the alias, if any. Again for the same digest: the same version, new figures.
+    """Registers a model's weights as a version. The same digest again keeps its version and gets the new figures.
 
-    The source is a small artifact of the run, naming the lake: MLflow's server refuses sources outside its own runs.
+    Args:
+        tracking: MLflow.
+        digest: Digest of the weights.
+        lake_url: URL of the lake that holds them.
+        dataset_version: The dataset that the model was trained on.
+        detector: The kind of detector.
+        figures: Figures on the test photographs by name.
+        run_id: The run in MLflow that trained it; None where there is none.
+        alias: Alias that the version gets; None for none.
+
+    Returns:
+        The version.
     """
     from mlflow.exceptions import MlflowException
 
@@ -73,16 +89,17 @@ def register(
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             client.create_registered_model(MODEL_NAME, description="Scratches and dents on cars.")
-        found = _by_digest(tracking, digest)
-        if found is None:
+        registered = _by_digest(tracking, digest)
+        if registered is None:
             source = lake_uri
             if run_id is not None:
+                # MLflow's server refuses sources outside its own runs: a small artifact of the run names the lake.
                 source = tracking.log_text(run_id, json.dumps(tags, indent=1, sort_keys=True), "model/where.json")
                 source = source.rsplit("/", 1)[0]
-            made = client.create_model_version(MODEL_NAME, source, run_id=run_id, tags=tags, await_creation_for=0)
-            number = int(made.version)
+            created = client.create_model_version(MODEL_NAME, source, run_id=run_id, tags=tags, await_creation_for=0)
+            number = int(created.version)
         else:
-            number = found.version
+            number = registered.version
             for key, value in tags.items():
                 client.set_model_version_tag(MODEL_NAME, str(number), key, value)
         if alias is not None:
@@ -91,45 +108,56 @@ def register(
 
 
 def get(tracking: Tracking, version: int | str | Literal["latest"]) -> ModelVersion:
-    """A version by its number, by its digest (or its first digits) or `latest`: the newest registered, whatever its
-    figures (in_use.model_in_use chooses one to predict with). RegistryError lists those there are."""
+    """Finds a version.
+
+    Args:
+        tracking: MLflow.
+        version: Its number, its digest or at least the digest's first 4 digits; `latest` is the newest registered
+            version, whatever its figures (`model_in_use` chooses one to predict with).
+
+    Raises:
+        RegistryError: There is no such version, or several; the message lists those that there are.
+    """
     if version == "latest":
         newest = latest(tracking)
         if newest is None:
             raise RegistryError("No model is registered yet. `carsdepo train` makes one.")
         return newest
-    known = versions(tracking)
+    registered = versions(tracking)
     text = str(version)
-    found = [v for v in known if str(v.version) == text]
-    found = found or [v for v in known if len(text) >= 4 and v.digest.startswith(text)]
-    if len(found) == 1:
-        return found[0]
-    have = ", ".join(f"{v.version} ({v.digest})" for v in known) or "none"
-    raise RegistryError(f"{'Several models begin with' if found else 'No model version'} {text!r}. Registered: {have}.")
+    matches = [v for v in registered if str(v.version) == text]
+    matches = matches or [v for v in registered if len(text) >= 4 and v.digest.startswith(text)]
+    if len(matches) == 1:
+        return matches[0]
+    have = ", ".join(f"{v.version} ({v.digest})" for v in registered) or "none"
+    raise RegistryError(
+        f"{'Several models begin with' if matches else 'No model version'} {text!r}. Registered: {have}."
+    )
 
 
 def latest(tracking: Tracking) -> ModelVersion | None:
-    known = versions(tracking)
-    return known[-1] if known else None
+    """The newest registered version; None where there is none."""
+    registered = versions(tracking)
+    return registered[-1] if registered else None
 
 
 def versions(tracking: Tracking) -> list[ModelVersion]:
-    """All, oldest first."""
-    found: list[MlflowVersion] = []
+    """All registered versions, oldest first."""
+    registered: list[MlflowVersion] = []
     token: str | None = None
     while True:
         page = tracking.client.search_model_versions(f"name = '{MODEL_NAME}'", max_results=1000, page_token=token)
-        found += page
+        registered += page
         token = page.token
         if not token:
             break
-    aliases = _aliases(tracking) if found else {}
-    return sorted((_version(v, aliases) for v in found), key=lambda v: v.version)
+    aliases = _aliases(tracking) if registered else {}
+    return sorted((_version(v, aliases) for v in registered), key=lambda v: v.version)
 
 
 def _by_digest(tracking: Tracking, digest: str) -> ModelVersion | None:
-    found = tracking.client.search_model_versions(f"name = '{MODEL_NAME}' and tags.digest = '{digest}'")
-    return _version(found[0], {}) if found else None
+    matches = tracking.client.search_model_versions(f"name = '{MODEL_NAME}' and tags.digest = '{digest}'")
+    return _version(matches[0], {}) if matches else None
 
 
 def _aliases(tracking: Tracking) -> dict[str, list[str]]:
@@ -140,15 +168,15 @@ def _aliases(tracking: Tracking) -> dict[str, list[str]]:
     return named
 
 
-def _version(found: MlflowVersion, aliases: Mapping[str, list[str]]) -> ModelVersion:
-    tags = found.tags
+def _version(version: MlflowVersion, aliases: Mapping[str, list[str]]) -> ModelVersion:
+    tags = version.tags
     return ModelVersion(
-        version=int(found.version),
+        version=int(version.version),
         digest=tags["digest"],
         dataset_version=tags["dataset_version"],
         lake_uri=tags["lake_uri"],
         lineage_uri=tags["lineage_uri"],
         figures=json.loads(tags["figures"]),
-        run_id=found.run_id or None,
-        aliases=tuple(sorted(aliases.get(str(found.version), []))),
+        run_id=version.run_id or None,
+        aliases=tuple(sorted(aliases.get(str(version.version), []))),
     )

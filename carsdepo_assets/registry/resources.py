@@ -1,4 +1,6 @@
-"""MLflow as a Dagster resource: one MLflow run for a Dagster run, with the same status, killed runs included.
+"""MLflow as a Dagster resource: each Dagster run has one MLflow run, which ends with the same status.
+
+This holds for runs that are killed, too.
 
 dagster-mlflow finds the run by its tag, and that lookup is used here. The rest of its resource is not: its constructor
 makes the run the process's active one (a second Dagster run in that process is then logged to the first), and its end
@@ -26,7 +28,7 @@ TERMINAL: dict[DagsterRunStatus, Terminal] = {
 
 
 class MlflowTracking(dg.ConfigurableResource):
-    """Where MLflow keeps runs and model versions: a server's URI, or SQLite under the home folder."""
+    """Where MLflow keeps runs and model versions: on a server, or in a SQLite file in the home folder."""
 
     home: str = Field(description="CARSDEPO_HOME: mlflow.db and mlartifacts/ lie there")
     uri: str | None = Field(
@@ -35,7 +37,7 @@ class MlflowTracking(dg.ConfigurableResource):
     experiment: str = "carsdepo"
 
     def tracking(self) -> Tracking:
-        """The same, for code that knows no Dagster."""
+        """The same store for code that does not use Dagster."""
         # Used outside Dagster (the commands do), a resource's EnvVar is not resolved.
         uri = self.uri.get_value() if isinstance(self.uri, dg.EnvVar) else self.uri
         if uri is not None:
@@ -43,7 +45,7 @@ class MlflowTracking(dg.ConfigurableResource):
         return Tracking.at_home(Path(self.home), self.experiment)
 
     def find(self, dagster_run_id: str) -> str | None:
-        """The MLflow run of a Dagster run, by dagster-mlflow's lookup (it retries on a busy server)."""
+        """The MLflow run of a Dagster run, by dagster-mlflow's lookup, which retries on a busy server."""
         tracking = self.tracking()
         experiment = tracking.client.get_experiment(tracking.experiment_id())
         import mlflow
@@ -53,8 +55,8 @@ class MlflowTracking(dg.ConfigurableResource):
             from dagster_mlflow.resources import MlFlow
         mlflow.set_tracking_uri(tracking.uri)
         # Without __init__: it would activate the run. The lookup uses nothing of the object.
-        found = MlFlow._get_current_run_id(MlFlow.__new__(MlFlow), experiment, dagster_run_id)
-        return None if found is None else str(found)
+        run_id = MlFlow._get_current_run_id(MlFlow.__new__(MlFlow), experiment, dagster_run_id)
+        return None if run_id is None else str(run_id)
 
     @contextmanager
     def during(
@@ -65,11 +67,19 @@ class MlflowTracking(dg.ConfigurableResource):
         tags: Mapping[str, str] | None = None,
         name: str | None = None,
     ) -> Iterator[str]:
-        """The id of the Dagster run's MLflow run, RUNNING for as long as the Dagster run is.
+        """Opens the MLflow run of the Dagster run for the time of a step.
 
-        An error sets FAILED, an interruption KILLED. Success leaves it RUNNING, since other steps may follow, unless
-        `last` (the job's last asset that uses it); `reconcile` has the final word either way. name: what the run is,
-        for people; None: the name that it has, the job's at first.
+        An error sets the status FAILED, an interruption KILLED. After a success it stays RUNNING, since other steps
+        may follow, unless the step is the last one. `reconcile` later sets the status that the Dagster run ended with.
+
+        Args:
+            context: The step's context.
+            last: Whether this is the job's last step that logs to MLflow.
+            tags: Tags that the run gets.
+            name: A name for people; None keeps the name that the run has, at first the job's.
+
+        Yields:
+            The id of the MLflow run.
         """
         tracking = self.tracking()
         tags = {"dagster_job": context.run.job_name, **(tags or {})}
@@ -86,9 +96,12 @@ class MlflowTracking(dg.ConfigurableResource):
             tracking.end(run_id, "FINISHED")
 
     def reconcile(self, instance: DagsterInstance) -> dict[str, str]:
-        """Gives every open MLflow run its Dagster run's status; returns {MLflow run: new status} of those changed.
+        """Gives every open MLflow run the status that its Dagster run ended with.
 
-        Runs of another Dagster instance (on a shared server) are unknown here and are left alone.
+        Runs of another Dagster instance on a shared MLflow server are left alone.
+
+        Returns:
+            The new status by MLflow run, of the runs whose status changed.
         """
         tracking = self.tracking()
         changed: dict[str, str] = {}

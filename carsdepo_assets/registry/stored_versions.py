@@ -19,7 +19,14 @@ _ALIASES = "select version, alias from registered_model_aliases where name = ?"
 
 
 def stored_versions(database: Path) -> list[ModelVersion] | None:
-    """All versions, oldest first. None where the file is not as expected: then MLflow must be asked."""
+    """Reads all model versions, oldest first.
+
+    Args:
+        database: MLflow's SQLite file.
+
+    Returns:
+        The versions; None where the file is not as expected, so that MLflow itself must be asked.
+    """
     tags: dict[int, dict[str, str]] = {}
     aliases: dict[int, list[str]] = {}
     try:

@@ -1,6 +1,6 @@
-"""MLflow runs: one for each Dagster run, found again by its tag. No Dagster here: workers log through this too.
+"""MLflow runs: one for each Dagster run, found again by a tag. Without Dagster, since workers log through this too.
 
-The `dagster_open` tag is 'true' until the run's Dagster run has had its last word (see resources.py's reconcile).
+The `dagster_open` tag is 'true' until the final status of its Dagster run was copied (see `reconcile` in resources.py).
 """
 
 from __future__ import annotations
@@ -30,22 +30,29 @@ Terminal = Literal["FINISHED", "FAILED", "KILLED"]
 
 @dataclass(frozen=True)
 class OpenRun:
+    """An MLflow run whose Dagster run's final status was not copied yet."""
+
     run_id: str
+    """The run in MLflow."""
     dagster_run_id: str
+    """The run in Dagster."""
     status: str
+    """Its status in MLflow."""
 
 
 @dataclass(frozen=True)
 class Tracking:
-    """uri: MLflow's tracking store; it may hold a password, so no repr has it. artifacts: where a store without a
-    server beside its SQLite file keeps files (None: a server knows).
+    """Where MLflow keeps runs and model versions.
 
-    Raises mlflow.exceptions.MlflowException when the store cannot be reached.
+    Every method raises mlflow.exceptions.MlflowException when the store cannot be reached.
     """
 
     uri: str = field(repr=False)
+    """URI of MLflow's tracking store; it may hold a password, so no repr shows it."""
     experiment: str = "carsdepo"
+    """Name of the experiment that the runs belong to."""
     artifacts: Path | None = None
+    """Folder for files, where the store is a SQLite file without a server; None: the server knows."""
 
     @classmethod
     def at_home(cls, home: Path, experiment: str = "carsdepo") -> Tracking:
@@ -56,6 +63,7 @@ class Tracking:
 
     @cached_property
     def client(self) -> MlflowClient:
+        """MLflow's client for the store, whose tables are created where they are missing."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
         from mlflow import MlflowClient
 
@@ -68,7 +76,7 @@ class Tracking:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """One writer of what must exist once, among the processes of this machine; a server has none to offer."""
+        """Lets one process of this machine at a time write what must exist once; no lock where there is a server."""
         if self.artifacts is None:
             yield
             return
@@ -77,19 +85,19 @@ class Tracking:
             yield
 
     def experiment_id(self) -> str:
-        """Makes the experiment when it is not there."""
+        """The id of the experiment, which is created where it is missing."""
         client = self.client
-        found = client.get_experiment_by_name(self.experiment)
-        if found is None:
+        experiment = client.get_experiment_by_name(self.experiment)
+        if experiment is None:
             with self.lock():
-                found = client.get_experiment_by_name(self.experiment)
-                if found is None:
+                experiment = client.get_experiment_by_name(self.experiment)
+                if experiment is None:
                     location = artifact_places.ROOT if self.artifacts else None
                     return str(client.create_experiment(self.experiment, artifact_location=location))
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
     def find(self, dagster_run_id: str) -> str | None:
-        """The MLflow run of a Dagster run."""
+        """The MLflow run of a Dagster run; None where there is none."""
         runs = self.client.search_runs(
             [self.experiment_id()],
             f"tags.{DAGSTER_RUN_TAG} = '{dagster_run_id}'",
@@ -101,9 +109,16 @@ class Tracking:
     def begin(
         self, dagster_run_id: str | None, name: str, tags: Mapping[str, str] | None = None, *, rename: bool = False
     ) -> str:
-        """The run, RUNNING: the Dagster run's own where it has one already (a retry, a second step), else a new one.
+        """Opens the MLflow run of a Dagster run: the one that it has (after a retry, in a second step), else a new one.
 
-        rename: the name goes before one that the run has already.
+        Args:
+            dagster_run_id: The run in Dagster; None always opens a new MLflow run.
+            name: The name of a new run.
+            tags: Tags that the run gets.
+            rename: Whether a run that exists gets the name too.
+
+        Returns:
+            The id of the MLflow run, whose status is RUNNING.
         """
         experiment = self.experiment_id()
         tags = dict(tags or {})
@@ -111,16 +126,16 @@ class Tracking:
             return str(self.client.create_run(experiment, tags=tags, run_name=name).info.run_id)
         tags |= {DAGSTER_RUN_TAG: dagster_run_id, OPEN_TAG: "true"}
         with self.lock():
-            found = self.find(dagster_run_id)
-            if found is None:
+            run_id = self.find(dagster_run_id)
+            if run_id is None:
                 return str(self.client.create_run(experiment, tags=tags, run_name=name).info.run_id)
-        self.client.update_run(found, status="RUNNING", name=name if rename else None)
+        self.client.update_run(run_id, status="RUNNING", name=name if rename else None)
         for key, value in tags.items():
-            self.client.set_tag(found, key, value)
-        return found
+            self.client.set_tag(run_id, key, value)
+        return run_id
 
     def log_row(self, run_id: str, row: Mapping[str, float], step: int) -> None:
-        """One epoch's numbers; those that are not finite are left out (SQLite stores keep no NaN)."""
+        """Logs an epoch's numbers by name; those that are not finite are left out, since SQLite stores keep no NaN."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -128,16 +143,16 @@ class Tracking:
         self.client.log_batch(run_id, metrics=metrics)
 
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
-        """Parameters as text. A repeated run may say them again: unchanged ones are left, changed ones raise."""
+        """Logs parameters as text. A repeated run may log them again: MLflow raises only where a value has changed."""
         from mlflow.entities import Param
 
-        known = self.client.get_run(run_id).data.params
-        new = [Param(k, str(v)) for k, v in params.items() if known.get(k) != str(v)]
+        logged = self.client.get_run(run_id).data.params
+        new = [Param(k, str(v)) for k, v in params.items() if logged.get(k) != str(v)]
         for start in range(0, len(new), 100):
             self.client.log_batch(run_id, params=new[start : start + 100])
 
     def log_text(self, run_id: str, text: str, file: str) -> str:
-        """A small file in the run's artifacts; returns its URI."""
+        """Writes a small file to the run's artifacts and returns its URI."""
         uri = f"{self.client.get_run(run_id).info.artifact_uri}/{file}"
         path = artifact_places.path_below(self.artifacts, uri) if self.artifacts else None
         if path is not None:
@@ -147,24 +162,25 @@ class Tracking:
         return uri
 
     def status(self, run_id: str) -> str:
+        """A run's status in MLflow's words: RUNNING, FINISHED, FAILED or KILLED."""
         return str(self.client.get_run(run_id).info.status)
 
     def end(self, run_id: str, status: Terminal, *, settled: bool = False) -> None:
-        """Sets the run's end. settled: the Dagster run is over too, so that no one need look again."""
+        """Ends a run with a status. settled: its Dagster run is over too, so that the status is final."""
         if self.status(run_id) != status:
             self.client.set_terminated(run_id, status)
         if settled:
             self.client.set_tag(run_id, OPEN_TAG, "false")
 
     def open_runs(self) -> list[OpenRun]:
-        """Runs whose Dagster run has not had its last word yet."""
-        found: list[OpenRun] = []
+        """Runs whose Dagster run's final status was not copied yet."""
+        runs: list[OpenRun] = []
         token: str | None = None
         while True:
             page = self.client.search_runs(
                 [self.experiment_id()], f"tags.{OPEN_TAG} = 'true'", max_results=500, page_token=token
             )
-            found += [OpenRun(r.info.run_id, r.data.tags[DAGSTER_RUN_TAG], r.info.status) for r in page]
+            runs += [OpenRun(r.info.run_id, r.data.tags[DAGSTER_RUN_TAG], r.info.status) for r in page]
             token = page.token
             if not token:
-                return found
+                return runs

@@ -1,4 +1,4 @@
-"""Step 4 as assets: a registered model is served at staging, found right as served, and goes to production."""
+"""Assets of the release step: a registered model is served at staging, validated there and promoted to production."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from carsdepo_assets import __version__
 from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.orchestration.ui_metadata import rounded
 from carsdepo_assets.registry.resources import MlflowTracking
@@ -25,12 +24,16 @@ PRODUCTION = dg.AssetKey("production_model")
 
 
 class WhichVersion(dg.Config):
+    """Which registered version an asset is about."""
+
     version: str | None = Field(
-        default=None, description="a version's number, its digest (or first digits) or latest; None: see the asset"
+        default=None,
+        description="the version's number, its digest (or the first digits of it) or `latest`; "
+        "by default what the asset's description says",
     )
 
 
-@dg.asset(group_name="release", deps=["registered_model"], code_version=__version__, kinds={"http"})
+@dg.asset(group_name="release", deps=["registered_model"], kinds={"http"})
 def staging_deployment(
     context: dg.AssetExecutionContext,
     config: WhichVersion,
@@ -39,41 +42,42 @@ def staging_deployment(
     services: ServicesResource,
     tracking: MlflowTracking,
 ) -> dg.MaterializeResult:
-    """The version served at staging: exported, entered in the ledger, and waited for until the service reports it.
+    """A registered version, served by staging's service.
 
-    config.version None: the newest with the alias `candidate`.
+    The model is exported, the deployment is entered in the ledger, and the run waits until the service reports that it
+    serves that model. By default the version is the newest one with the alias `candidate`.
     """
     from carsdepo_assets.registry.aliases import project
     from carsdepo_assets.release.staging import asked_version, deploy
 
-    rules, opened, store = policy.read(), lake.open(), tracking.tracking()
+    current_policy, opened_lake, store = policy.read(), lake.open(), tracking.tracking()
     version = asked_version(store, config.version)
     services.health("staging")  # before anything is written: no service, no deployment
-    done = deploy(opened, version, rules, context.run.run_id)
-    said = services.wait_for("staging", version.digest, rules.release.wait_s)
-    project(store, opened)
+    deployment = deploy(opened_lake, version, current_policy, context.run.run_id)
+    health = services.wait_for("staging", version.digest, current_policy.release.wait_s)
+    project(store, opened_lake)
     runtimes = [
         dg.TableRecord(
             {
                 "runtime": name,
-                "median ms": figures.median_ms,
+                "median_ms": figures.median_ms,
                 "parity": figures.parity.share if figures.parity else None,
-                "note": figures.reason or ("serves" if name == done.export.chosen else ""),
+                "note": figures.reason or ("serves" if name == deployment.export.chosen else ""),
             }
         )
-        for name, figures in done.export.runtimes.items()
+        for name, figures in deployment.export.runtimes.items()
     ]
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version.digest),
         metadata={
             "version": version.version,
             "digest": version.digest,
-            "runtime": said["runtime"],
-            "runtime_because": done.export.why,
+            "runtime": health["runtime"],
+            "runtime_reason": deployment.export.why,
             "runtimes": dg.MetadataValue.table(runtimes),
             "service": dg.MetadataValue.url(services.url("staging")),
-            "ledger_sequence": done.event.sequence,
-            "reused": done.reused,
+            "ledger_sequence": deployment.event.sequence,
+            "reused": deployment.reused,
         },
     )
 
@@ -81,11 +85,10 @@ def staging_deployment(
 @dg.asset(
     group_name="release",
     deps=[staging_deployment],
-    code_version=__version__,
     kinds={"http"},
     check_specs=[
-        dg.AssetCheckSpec(name, asset="staging_validation", blocking=blocks, description=said)
-        for name, (blocks, said) in CHECKS.items()
+        dg.AssetCheckSpec(name, asset="staging_validation", blocking=blocks, description=description)
+        for name, (blocks, description) in CHECKS.items()
     ],
 )
 def staging_validation(
@@ -95,59 +98,65 @@ def staging_validation(
     services: ServicesResource,
     tracking: MlflowTracking,
 ) -> dg.MaterializeResult:
-    """Staging's model found right as served: real requests, compared with the model run here; bad input; capture."""
+    """A test of the model as staging serves it, with real requests.
+
+    The answers are compared with those of the model itself, input that is no photograph must be refused with a reason,
+    and every answer must be captured. A promotion needs a validation that passed.
+    """
     from carsdepo_assets.detectors.export.runtimes import load_served
     from carsdepo_assets.evaluation.golden_photographs import golden_photographs
     from carsdepo_assets.registry import ledger
     from carsdepo_assets.registry.models import versions
     from carsdepo_assets.release.validation import validate, validation_key
 
-    rules, opened = policy.read(), lake.open()
-    event = ledger.desired(opened, "staging")
+    current_policy, opened_lake = policy.read(), lake.open()
+    event = ledger.desired(opened_lake, "staging")
     if event is None or event.digest is None:
-        raise ledger.LedgerError("Nothing was deployed to staging yet: materialize `staging_deployment`.")
-    health = services.wait_for("staging", event.digest, rules.release.wait_s)
+        raise ledger.LedgerError("No model has been deployed to staging yet: materialize `staging_deployment`.")
+    health = services.wait_for("staging", event.digest, current_policy.release.wait_s)
     registered = {v.version: v.digest for v in versions(tracking.tracking())}
-    done = validate(
-        opened,
-        rules,
-        golden_photographs(opened, rules, rules.release.validation_photographs),
-        load_served(opened, event.digest, rules, runtime=health["runtime"]).predictor,
+    validation = validate(
+        opened_lake,
+        current_policy,
+        golden_photographs(opened_lake, current_policy, current_policy.release.validation_photographs),
+        load_served(opened_lake, event.digest, current_policy, runtime=health["runtime"]).predictor,
         url=services.url("staging"),
         headers=services.headers(),
         event=event,
         registered=registered.get(event.version) if event.version is not None else None,
         health=health,
     )
-    latency = [dg.TableRecord({"of": of, "value": round(value, 1)}) for of, value in done.latency.items()]
-    columns = dg.TableSchema([dg.TableColumn("of", "string"), dg.TableColumn("value", "float")])  # also without a row
+    latency = [dg.TableRecord({"figure": name, "value": round(value, 1)}) for name, value in validation.latency.items()]
+    columns = dg.TableSchema(
+        [dg.TableColumn("figure", "string"), dg.TableColumn("value", "float")]
+    )  # also without a row
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(f"{done.digest}:{done.at.isoformat()}"),
+        data_version=dg.DataVersion(f"{validation.digest}:{validation.at.isoformat()}"),
         metadata={
             "version": event.version,
-            "digest": done.digest,
-            "runtime": done.runtime,
-            "photographs": done.photographs,
-            "boxes": done.boxes,
+            "digest": validation.digest,
+            "runtime": validation.runtime,
+            "photographs": validation.photographs,
+            "boxes": validation.boxes,
             "latency": dg.MetadataValue.table(latency, schema=columns),
-            **rounded({f"latency_{of}_ms": value for of, value in done.latency.items() if of != "requests"}),
-            "record": lake.link(validation_key(done.digest)),
+            **rounded(
+                {f"latency_{name}_ms": value for name, value in validation.latency.items() if name != "requests"}
+            ),
+            "record": lake.link(validation_key(validation.digest)),
         },
         check_results=[
             dg.AssetCheckResult(
                 check_name=o.name,
                 passed=o.passed,
                 severity=dg.AssetCheckSeverity.ERROR if CHECKS[o.name][0] else dg.AssetCheckSeverity.WARN,
-                description=o.said,
+                description=o.message,
             )
-            for o in done.outcomes
+            for o in validation.outcomes
         ],
     )
 
 
-@dg.asset(
-    group_name="release", deps=[staging_validation], code_version=__version__, output_required=False, kinds={"http"}
-)
+@dg.asset(group_name="release", deps=[staging_validation], output_required=False, kinds={"http"})
 def production_model(
     context: dg.AssetExecutionContext,
     config: WhichVersion,
@@ -157,49 +166,57 @@ def production_model(
     tracking: MlflowTracking,
     alerts: AlertsResource,
 ) -> Iterator[dg.MaterializeResult]:
-    """The model in production: every materialization is a promotion or a rollback, its upstream is the lineage.
+    """The model in production. Every materialization is a promotion or a rollback.
 
-    Asks everything again by itself: bars, staging's validation, the gate, approval. Where the answer is no the run
-    succeeds, nothing is materialized, and an observation here has the verdict. config.version None: staging's model.
+    Each run checks for itself that no decision bars the model, that it passed staging's validation, that the promotion
+    gate lets it through, and that it is approved. If one of these says no, the run succeeds without a materialization,
+    and an observation of this asset holds the verdict. By default the version is the one that staging serves.
     """
     from carsdepo_assets.registry.aliases import project
     from carsdepo_assets.registry.ledger import desired
     from carsdepo_assets.release.promotion import promote
     from carsdepo_assets.release.staging import asked_version
 
-    rules, opened, store = policy.read(), lake.open(), tracking.tracking()
-    staged = desired(opened, "staging")
+    current_policy, opened_lake, store = policy.read(), lake.open(), tracking.tracking()
+    staged = desired(opened_lake, "staging")
     version = asked_version(store, config.version or (staged.digest if staged else None))
-    done = promote(
-        opened, version, rules, dagster_run_id=context.run.run_id, reachable=lambda: services.health("production")
+    promotion = promote(
+        opened_lake,
+        version,
+        current_policy,
+        dagster_run_id=context.run.run_id,
+        reachable=lambda: services.health("production"),
     )
-    if done.gated is not None and not done.gated.reused:
-        _log_gate(context, store, version, done.gated.verdict.figures)
-    if done.outcome in ("wanted", "refused"):
-        _say_no(context, done, version, opened, rules, lake, alerts)
+    if promotion.gated is not None and not promotion.gated.reused:
+        _log_gate_to_mlflow(context, store, version, promotion.gated.verdict.figures)
+    if promotion.outcome in ("wanted", "refused"):
+        _report_not_promoted(context, promotion, version, opened_lake, current_policy, lake, alerts)
         return
-    said = services.wait_for("production", version.digest, rules.release.wait_s)
-    project(store, opened)
-    assert done.event is not None
-    if done.outcome == "standing" and _shown(context.instance) == (version.digest, done.event.sequence):
+    health = services.wait_for("production", version.digest, current_policy.release.wait_s)
+    project(store, opened_lake)
+    assert promotion.event is not None
+    if promotion.outcome == "standing" and _latest_materialization(context.instance) == (
+        version.digest,
+        promotion.event.sequence,
+    ):
         context.log.info(f"Production serves version {version.version} already: nothing changed.")
         return
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(version.digest),
         metadata={
-            **_metadata(done, version, lake),
-            "ledger_sequence": done.event.sequence,
-            "previous": done.event.previous or "none",
-            "runtime": said["runtime"],
+            **_promotion_metadata(promotion, version, lake),
+            "ledger_sequence": promotion.event.sequence,
+            "previous": promotion.event.previous or "none",
+            "runtime": health["runtime"],
             "service": dg.MetadataValue.url(services.url("production")),
         },
     )
 
 
-def _log_gate(
+def _log_gate_to_mlflow(
     context: dg.AssetExecutionContext, store: "Tracking", version: "ModelVersion", figures: Mapping[str, float | None]
 ) -> None:
-    """The gate's difference as metrics of the version's training. The verdict stands without them: trouble is told."""
+    """Logs the gate's difference as metrics of the version's training run. A failure of MLflow is only a warning."""
     from mlflow.exceptions import MlflowException
 
     shown = ("map50_difference", "map50_difference_low", "map50_difference_high", "challenger_map50", "champion_map50")
@@ -212,60 +229,64 @@ def _log_gate(
         context.log.warning(f"The gate's figures were not logged to MLflow run {version.run_id}: {error}")
 
 
-def _say_no(
+def _report_not_promoted(
     context: dg.AssetExecutionContext,
-    done: "Promotion",
+    promotion: "Promotion",
     version: "ModelVersion",
-    opened: "Lake",
+    opened_lake: "Lake",
     policy: "Policy",
     lake: LakeResource,
     alerts: AlertsResource,
 ) -> None:
-    """Log, observation and alert: what was decided, why, and what a person can do."""
-    wanted = done.outcome == "wanted"
+    """Logs, observes and alerts that a version is not promoted: the decision, its reason, and what a person can do."""
+    wanted = promotion.outcome == "wanted"
     title = f"Version {version.version} {'waits for approval' if wanted else 'is not promoted'}"
-    reasons = list(done.gated.verdict.reasons) if done.gated else []
-    context.log.warning(f"{title}: {done.approval.reason}")
-    context.log_event(dg.AssetObservation(PRODUCTION, metadata={**_metadata(done, version, lake), "promoted": False}))
-    lines = [f"{done.approval.reason}."]
-    lines += [r for r in reasons if r.rstrip(".") not in done.approval.reason]
-    if done.gated:
-        lines.append(f"Report: {lake.address(done.gated.report_key)}")
+    reasons = list(promotion.gated.verdict.reasons) if promotion.gated else []
+    context.log.warning(f"{title}: {promotion.approval.reason}")
+    context.log_event(
+        dg.AssetObservation(PRODUCTION, metadata={**_promotion_metadata(promotion, version, lake), "promoted": False})
+    )
+    lines = [f"{promotion.approval.reason}."]
+    lines += [r for r in reasons if r.rstrip(".") not in promotion.approval.reason]
+    if promotion.gated:
+        lines.append(f"Report: {lake.address(promotion.gated.report_key)}")
     lines.append(f'To promote it all the same: carsdepo approve {version.version} --reason "..."')
-    state = done.gated.gate_id if done.gated else done.approval.reason
+    inputs = promotion.gated.gate_id if promotion.gated else promotion.approval.reason
     alerts.send(
-        opened,
+        opened_lake,
         policy,
         kind="approval_wanted" if wanted else "promotion_refused",
-        key=f"release:{version.digest}:{done.outcome}:{state}",
+        key=f"release:{version.digest}:{promotion.outcome}:{inputs}",
         severity="warning",
         title=title,
         body="\n".join(lines),
     )
 
 
-def _metadata(done: "Promotion", version: "ModelVersion", lake: LakeResource) -> dict[str, Any]:
-    """What a promotion and a refusal both show."""
+def _promotion_metadata(promotion: "Promotion", version: "ModelVersion", lake: LakeResource) -> dict[str, Any]:
+    """Metadata that a promotion and a refusal have in common."""
     from carsdepo_assets.lake.models import folder
 
-    found: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "version": version.version,
         "digest": version.digest,
-        "decided_by": done.approval.actor,
-        "reason": done.approval.reason,
+        "decided_by": promotion.approval.actor,
+        "reason": promotion.approval.reason,
         "lineage": lake.link(f"{folder(version.digest)}/lineage.json"),
     }
-    if done.gated is None:
-        return found
+    if promotion.gated is None:
+        return metadata
     from carsdepo_assets.release.gate_report import differences_png
     from carsdepo_assets.reporting.page import data_uri
 
-    verdict = done.gated.verdict
+    verdict = promotion.gated.verdict
     figures = {k: v for k, v in verdict.figures.items() if v is not None}
-    found |= {
+    metadata |= {
         "verdict": verdict.verdict,
-        "checks": dg.MetadataValue.table([dg.TableRecord({"says": c.says, **_row(c)}) for c in verdict.checks]),
-        "report": lake.link(done.gated.report_key),
+        "checks": dg.MetadataValue.table(
+            [dg.TableRecord({"message": c.says, **_check_row(c)}) for c in verdict.checks]
+        ),
+        "report": lake.link(promotion.gated.report_key),
         **rounded(
             {
                 k: v
@@ -274,23 +295,28 @@ def _metadata(done: "Promotion", version: "ModelVersion", lake: LakeResource) ->
             }
         ),
     }
-    if done.gated.state.champion is not None:
-        found["differences"] = dg.MetadataValue.md(f"![picture]({data_uri(differences_png(verdict))})")
-    return found
+    if promotion.gated.inputs.champion is not None:
+        metadata["differences"] = dg.MetadataValue.md(f"![picture]({data_uri(differences_png(verdict))})")
+    return metadata
 
 
-def _row(check: "Check") -> dict[str, Any]:
+def _check_row(check: "Check") -> dict[str, Any]:
     from carsdepo_assets.release.gate_report import outcome_label
 
-    def said(value: float | None) -> str:
+    def figure_text(value: float | None) -> str:
         return "" if value is None else f"{value:.3f}"
 
-    figures = {k: said(getattr(check, k)) for k in ("champion", "challenger", "difference", "low", "high", "bar")}
+    figures = {
+        k: figure_text(getattr(check, k)) for k in ("champion", "challenger", "difference", "low", "high", "bar")
+    }
     return {"result": outcome_label(check), **figures}
 
 
-def _shown(instance: dg.DagsterInstance) -> tuple[str, int] | None:
-    """(digest, ledger sequence) of the newest materialization: a run killed after the ledger left none for its own."""
+def _latest_materialization(instance: dg.DagsterInstance) -> tuple[str, int] | None:
+    """(digest, ledger sequence) of the newest materialization of production_model; None without one.
+
+    They differ from the ledger's where a run was killed after its entry in the ledger.
+    """
     event = instance.get_latest_materialization_event(PRODUCTION)
     if event is None or event.asset_materialization is None:
         return None

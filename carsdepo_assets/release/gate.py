@@ -1,9 +1,10 @@
-"""The promotion gate: may this challenger replace the champion? Pure: scored photographs in, a verdict out.
+"""The promotion gate: decides whether a challenger may replace the champion. Pure: scored photographs in, verdict out.
 
-Non-inferiority on overall mAP@.5 alone, by the paired bootstrap over groups. Recall and precision of each class, at
-equal false alarms a photograph (scoring/paired.py), and the large slices veto on significant harm only. A champion that
-is itself under the floors has no veto at all. Floors, latency and export parity are absolute. Any failed check rejects;
-else any check that the data cannot decide leaves the verdict undecided.
+The challenger must be shown not to be worse in overall mAP@.5 (non-inferiority, by the paired bootstrap over groups).
+Recall and precision of each class, compared at equal false alarms a photograph (scoring/paired.py), and the large
+slices refuse it only for significant harm. A champion that is itself under the floors cannot refuse a challenger.
+Floors, latency and export parity are absolute. One failed check rejects; otherwise one check that the data cannot
+decide leaves the verdict undecided.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.evaluation.predict import Scored
 from carsdepo_assets.policy import GatePolicy, Policy
@@ -34,14 +36,19 @@ GateDecision = Literal["promote", "reject", "undecided"]
 
 @dataclass(frozen=True)
 class GateInputs:
-    """What a verdict rests on: as long as none of it changes, the verdict stands. champion: None before the first."""
+    """What a verdict rests on. As long as none of it changes, the verdict is reused."""
 
     challenger: str
+    """The digest of the model that is to be promoted."""
     champion: str | None
+    """The digest of the model in production; None before the first."""
     golden: int
+    """The version of the golden set."""
     dataset: str
+    """The version of the dataset whose labels are used."""
     policy_digest: str
     validated_at: str
+    """ISO time of the challenger's validation at staging."""
 
 
 class NotComparable(ValueError):
@@ -50,22 +57,27 @@ class NotComparable(ValueError):
 
 @dataclass(frozen=True)
 class Verdict:
-    """reasons: sentences with numbers, those that decided first. figures: by name, for the gates table and plots.
-
-    footing: where the classes' recall and precision were compared; None for a first model.
-    """
+    """The gate's decision with everything that it was based on."""
 
     verdict: GateDecision
     mode: Literal["interval", "point"]
+    """policy.gate.mode."""
     reasons: tuple[str, ...]
+    """Sentences with numbers, the deciding ones first."""
     checks: tuple[Check, ...]
     figures: Mapping[str, float | None]
+    """By name, for the table `gates` and for plots; None: not measured."""
     photographs: int
     boxes: int
+    """Labelled boxes on the photographs."""
     groups: int
+    """Cars (or listings) that the photographs show."""
     needed: int | None = None
+    """Labelled boxes that would decide an undecided verdict; None where that cannot be said."""
     notes: tuple[str, ...] = field(default=())
+    """Sentences on how the models were compared."""
     footing: Footing | None = None
+    """Where the classes' recall and precision were compared; None for a first model."""
 
     def table(self) -> list[dict[str, Any]]:
         """The checks as rows of a table."""
@@ -85,12 +97,24 @@ def gate_verdict(
     slices: Mapping[str, Sequence[str | None]],
     champion_classes: Sequence[str] | None = None,
 ) -> Verdict:
-    """champion: None for the first model, which needs the floors and limits only.
+    """Decides about a challenger.
 
-    thresholds: deployed, of champion and challenger. parity: share of boxes that the export gives back. slices: by
-    dimension (light, camera) one value a photograph. Latency or parity None (not measured) leaves it undecided.
-    champion_classes: those that it was taught, None for all; a newer class is none of its faults. Raises NotComparable,
-    and ScoringError on boxes that do not fit.
+    Args:
+        champion: its detections on the golden photographs; None for the first model, which needs only to keep the
+            floors and limits.
+        challenger: its detections on the same photographs, in the same order.
+        class_names: by class id.
+        thresholds: the deployed score thresholds of champion and challenger.
+        policy: the sections `gate` and `evaluation` are used.
+        latency_p95_ms: of one photograph over HTTP at staging; None (not measured) leaves the verdict undecided.
+        parity: share of boxes that the served export reproduces, 0..1; None likewise.
+        slices: by dimension (light, camera), one value for each photograph.
+        champion_classes: the classes that the champion was trained on, None for all. A class that is newer than the
+            champion does not count against it.
+
+    Raises:
+        NotComparable: the models were scored on different photographs or labels.
+        ScoringError: boxes do not fit their photographs.
     """
     gate = policy.gate
     new = _evaluate(challenger, class_names, thresholds[1], policy)
@@ -152,8 +176,12 @@ class _Pair:
         self.champion, self.challenger = champion, challenger
         self.n_classes, self.thresholds, self.policy = len(class_names), thresholds, policy
 
-    def scores(self, masks: Mapping[str, np.ndarray] | None = None, resamples: int | None = None) -> PairedScores:
-        gate, rules = self.policy.gate, self.policy.evaluation
+    def scores(
+        self, masks: Mapping[str, NDArray[np.bool_]] | None = None, resamples: int | None = None
+    ) -> PairedScores:
+        """Paired scores of both models. masks: photographs of each slice; resamples: None for policy.gate.resamples."""
+
+        gate, evaluation = self.policy.gate, self.policy.evaluation
         return paired_scores(
             self.challenger.truths,
             self.champion.detections,
@@ -163,8 +191,8 @@ class _Pair:
             thresholds=self.thresholds,
             least_false_alarms=gate.footing_false_alarms,
             slices=masks,
-            iou=rules.iou,
-            max_detections=rules.max_detections,
+            iou=evaluation.iou,
+            max_detections=evaluation.max_detections,
             resamples=gate.resamples if resamples is None else resamples,
             level=gate.level,
         )
@@ -173,8 +201,8 @@ class _Pair:
         """One check a value of each dimension that divides the photographs; small slices are shown, without a veto."""
         gate = self.policy.gate
         n_truths = np.array([len(t) for t in self.challenger.truths])
-        large: dict[str, np.ndarray] = {}
-        small: dict[str, np.ndarray] = {}
+        large: dict[str, NDArray[np.bool_]] = {}
+        small: dict[str, NDArray[np.bool_]] = {}
         for dimension, values in slices.items():
             of = np.array([v or "unknown" for v in values], dtype=str)
             if of.shape != n_truths.shape:

@@ -1,4 +1,4 @@
-"""The gate's verdict as one HTML page that needs nothing beside itself, and as a picture for the UI."""
+"""Shows the gate's verdict: a self-contained HTML page, and pictures for it and for Dagster's UI."""
 
 from __future__ import annotations
 
@@ -29,19 +29,22 @@ _SLICES_SHOWN = 20
 
 @dataclass(frozen=True)
 class Page:
-    """version, champion_version: of the registry, None where it has none. runtime: what served at staging."""
+    """What the page about a verdict shows."""
 
     gate_id: str
-    state: GateInputs
+    inputs: GateInputs
     verdict: Verdict
     made_at: datetime
     version: int | None
+    """The challenger's version in the registry; None where it has none."""
     champion_version: int | None
+    """The champion's version in the registry; None where it has none."""
     runtime: str
+    """The runtime that served the challenger at staging."""
 
 
 def render_gate(page: Page) -> str:
-    """The page. Every text in it is escaped."""
+    """Renders the page as HTML. Every text in it is escaped."""
     v = page.verdict
     compared = [c for c in v.checks if c.kind in ("comparison", "class", "slice")]
     slices = [c for c in compared if c.kind == "slice"]
@@ -51,8 +54,8 @@ def render_gate(page: Page) -> str:
         p=page,
         v=v,
         heading=_HEADINGS[v.verdict],
-        challenger=_name(page.version, page.state.challenger),
-        champion=_name(page.champion_version, page.state.champion),
+        challenger=_name(page.version, page.inputs.challenger),
+        champion=_name(page.champion_version, page.inputs.champion),
         chart=data_uri(differences_png(v, "svg")) if any(c.difference is not None for c in compared) else None,
         comparisons=[_row(c) for c in compared if c.kind == "comparison"],
         footing=_footing(v) if v.footing else None,
@@ -62,13 +65,13 @@ def render_gate(page: Page) -> str:
         slices_left_out=max(0, len(slices) - _SLICES_SHOWN),
         absolutes=[_absolute(c) for c in v.checks if c.kind in ("floor", "limit")],
         figures=_figures(v),
-        first=page.state.champion is None,
+        first=page.inputs.champion is None,
     )
 
 
 @styled_chart
 def differences_png(verdict: Verdict, form: Form = "png") -> bytes:
-    """Each difference in points with its interval, and the bar that it must not lie under."""
+    """Draws each difference in percentage points, with its interval and the bar that it must not lie under."""
     rows = [c for c in verdict.checks if c.difference is not None and (c.kind != "slice" or c.low is not None)]
     figure, axes = chart(6.9, 1.0 + 0.42 * max(len(rows), 1))
     for y, c in enumerate(reversed(rows)):
@@ -92,8 +95,9 @@ def differences_png(verdict: Verdict, form: Form = "png") -> bytes:
 
 @styled_chart
 def froc_png(footing: Footing, form: Form = "png") -> bytes:
-    """Recall of all classes over false alarms a photograph, of both models, with their own thresholds and the footing.
+    """Draws recall of all classes over false alarms a photograph (FROC), for both models.
 
+    Marked are the models' own thresholds and the footing, the common number of false alarms.
     False alarms are drawn on a scale of square roots: few of them are where models differ, and 0 has a place.
     """
     figure, axes = chart(6.9, 3.9)
@@ -119,7 +123,7 @@ def froc_png(footing: Footing, form: Form = "png") -> bytes:
 
 
 def outcome_label(check: Check) -> str:
-    """What came of a check, for tables and legends."""
+    """A check's result in a word, for tables and legends."""
     return _WORDS[check.passed] if check.vetoes else "no veto"
 
 
@@ -177,5 +181,5 @@ def _absolute(c: Check) -> dict[str, str]:
 def _figures(v: Verdict) -> Sequence[tuple[str, float | None, float | None]]:
     """(figure, champion's, challenger's): what the gate does not decide on and people look at all the same."""
     names = (("mAP@.5:.95", "map50_95"), ("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
-    rows = [(said, v.figures.get(f"champion_{key}"), v.figures.get(f"challenger_{key}")) for said, key in names]
+    rows = [(name, v.figures.get(f"champion_{key}"), v.figures.get(f"challenger_{key}")) for name, key in names]
     return [*rows, ("threshold", v.figures.get("champion_threshold"), v.figures.get("challenger_threshold"))]

@@ -1,4 +1,4 @@
-"""Jobs of the release step: the three assets, and a person's word or a rollback from the UI or the shell."""
+"""Jobs of the release step: its three assets, and a person's approval, rejection or rollback."""
 
 import dagster as dg
 from pydantic import Field
@@ -13,28 +13,32 @@ ROLLBACK_WAIT_S = 30.0
 release_job = dg.define_asset_job(
     RELEASE_JOB,
     selection=["staging_deployment", "staging_validation", "production_model"],
-    description="A candidate to staging, found right as served, judged by the gate, and to production.",
+    description="Serves a candidate at staging, validates it there, runs the promotion gate and promotes it.",
 )
 promote_job = dg.define_asset_job(
     PROMOTE_JOB,
     selection=["production_model"],
-    description="A model that staging has validated: gate and approval again, then production.",
+    description="Runs the promotion gate and the approval for a model that staging has validated, and promotes it.",
 )
 
 
-class Word(dg.Config):
+class DecisionConfig(dg.Config):
+    """A person's decision about one version."""
+
     version: str = Field(description="the version's number, its digest (or first digits) or latest")
-    reason: Reason = Field(description="why; it is kept with the event")
-    actor: str | None = Field(default=None, description="who says so; None: the user of this process")
+    reason: Reason = Field(description="the reason, which is kept with the decision")
+    actor: str | None = Field(default=None, description="who decides; by default the user of this process")
 
 
-class Rollback(dg.Config):
-    reason: Reason = Field(description="why; it is kept with the event")
-    actor: str | None = Field(default=None, description="who says so; None: the user of this process")
+class RollbackConfig(dg.Config):
+    """A person's rollback of production."""
+
+    reason: Reason = Field(description="the reason, which is kept with the decision")
+    actor: str | None = Field(default=None, description="who decides; by default the user of this process")
 
 
-def _speak(
-    context: dg.OpExecutionContext, action: str, config: Word, lake: LakeResource, tracking: MlflowTracking
+def _record_decision(
+    context: dg.OpExecutionContext, action: str, config: DecisionConfig, lake: LakeResource, tracking: MlflowTracking
 ) -> None:
     from carsdepo_assets.registry import ledger
     from carsdepo_assets.registry.models import get
@@ -57,39 +61,52 @@ def _speak(
     context.add_output_metadata({"version": version.version, "digest": version.digest, "sequence": event.sequence})
 
 
-@dg.op(description="Enters a person's approval in the ledger. It is good for one promotion, over any verdict.")
-def approve(context: dg.OpExecutionContext, config: Word, lake: LakeResource, tracking: MlflowTracking) -> None:
-    _speak(context, "approve", config, lake, tracking)
+@dg.op(description="Enters a person's approval in the ledger. It allows one promotion, whatever the gate's verdict is.")
+def approve(
+    context: dg.OpExecutionContext, config: DecisionConfig, lake: LakeResource, tracking: MlflowTracking
+) -> None:
+    """Enters a person's approval in the ledger."""
+    _record_decision(context, "approve", config, lake, tracking)
 
 
-@dg.op(description="Enters a person's rejection in the ledger: no machine promotes that model until it is approved.")
-def reject(context: dg.OpExecutionContext, config: Word, lake: LakeResource, tracking: MlflowTracking) -> None:
-    _speak(context, "reject", config, lake, tracking)
+@dg.op(
+    description="Enters a person's rejection in the ledger: that model is not promoted automatically until a person "
+    "approves it."
+)
+def reject(
+    context: dg.OpExecutionContext, config: DecisionConfig, lake: LakeResource, tracking: MlflowTracking
+) -> None:
+    """Enters a person's rejection in the ledger."""
+    _record_decision(context, "reject", config, lake, tracking)
 
 
 @dg.op(description="Production serves the model before the present one, which is barred from automatic promotion.")
 def rollback(
     context: dg.OpExecutionContext,
-    config: Rollback,
+    config: RollbackConfig,
     lake: LakeResource,
     services: ServicesResource,
     tracking: MlflowTracking,
 ) -> None:
-    """The ledger first: it holds also when no service is up. Fails when the service does not follow in time."""
+    """Enters the rollback in the ledger, which counts also while no service runs, and waits for the service.
+
+    Raises:
+        dagster.Failure: the service does not serve the model in time.
+    """
     from carsdepo_assets.registry import ledger
     from carsdepo_assets.registry.aliases import project
     from carsdepo_assets.release.promotion import roll_back
 
-    opened = lake.open()
+    opened_lake = lake.open()
     event = roll_back(
-        opened,
+        opened_lake,
         actor=config.actor or ledger.person(),
         reason=config.reason,
         event_id=f"rollback:{context.run_id}",
         dagster_run_id=context.run_id,
     )
     assert event.digest is not None
-    project(tracking.tracking(), opened)
+    project(tracking.tracking(), opened_lake)
     failure: NoService | None = None
     try:
         services.wait_for("production", event.digest, ROLLBACK_WAIT_S)
@@ -124,14 +141,19 @@ def rollback(
     config=example("approve", version="latest"),
 )
 def approve_model() -> None:
+    """The job in which a person approves a version."""
     approve()
 
 
 @dg.job(description="A person rejects a version: config version, reason.", config=example("reject", version="latest"))
 def reject_model() -> None:
+    """The job in which a person rejects a version."""
     reject()
 
 
-@dg.job(description="Production back to the model before: config reason.", config=example("rollback"))
+@dg.job(
+    description="Production goes back to the model before the present one: config reason.", config=example("rollback")
+)
 def rollback_production() -> None:
+    """The job in which a person rolls production back."""
     rollback()

@@ -7,8 +7,9 @@ from typing import Literal
 
 from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.orchestration.decision import Decision
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.registry import ledger
+from carsdepo_assets.registry.ledger import LedgerHistory
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.release.run_gate import newest_verdict_on
 from carsdepo_assets.release.staging import candidate
@@ -16,52 +17,60 @@ from carsdepo_assets.release.validation import read_validation
 
 
 @dataclass(frozen=True)
-class NextStep:
-    """job: what to run for the version; None: nothing. state: names what it rests on. said: for people."""
+class ReleaseStep:
+    """A job to run for a registered version."""
 
-    job: Literal["release", "promote"] | None
-    said: str
-    state: str = ""
-    version: int | None = None
+    job: Literal["release", "promote"]
+    version: int
+    """The version's number in the registry."""
+    state: str
+    """What the step rests on (model, golden set, champion, policy, decisions): another state is another attempt."""
 
 
-def next_step(lake: Lake, tracking: Tracking, policy: Policy) -> NextStep:
-    """`release` for a candidate without a verdict, `promote` where staging has validated it and it may now go live."""
-    found = candidate(tracking)
-    if found is None:
-        return NextStep(None, "No version has the alias `candidate`.")
-    digest, named = found.digest, f"version {found.version}"
-    history = ledger.events(lake)
-    champion = ledger.served(history, "production")
+def next_step(lake: Lake, tracking: Tracking, policy: Policy) -> Decision[ReleaseStep]:
+    """Decides what to do for the newest candidate.
+
+    Returns:
+        The job `release` for a candidate without a verdict, `promote` where staging has validated it and it may go
+        live now, nothing where production serves it or a person must decide. With an action, the message names the
+        version.
+    """
+    newest = candidate(tracking)
+    if newest is None:
+        return Decision(None, "No version has the alias `candidate`.")
+    digest, name = newest.digest, f"version {newest.version}"
+    history = LedgerHistory.read(lake)
+    champion = history.served("production")
     if champion is not None and champion.digest == digest:
-        return NextStep(None, f"Production serves the newest candidate, {named}.")
-    bar = ledger.barred(history).get(digest)
+        return Decision(None, f"Production serves the newest candidate, {name}.")
+    bar = history.barred.get(digest)
     if bar is not None:
-        return NextStep(None, f"{named} is barred, {bar}. A person may approve it.")
-    current = golden.current(lake)
-    if current is None:
-        return NextStep(None, "There is no golden set to judge on: materialize `dataset`.")
-    served = champion.digest if champion else None
-    word, hold = ledger.latest_decision(history, digest), ledger.promotion_hold(history)
+        return Decision(None, f"{name} is barred, {bar}. A person may approve it.")
+    golden_set = golden.current(lake)
+    if golden_set is None:
+        return Decision(None, "There is no golden set to evaluate models on: materialize `dataset`.")
+    champion_digest = champion.digest if champion else None
+    decision, hold = history.latest_decision(digest), history.promotion_hold
     state = ":".join(
         str(part)
         for part in (
             digest,
-            current.version,
+            golden_set.version,
             champion.sequence if champion else None,
             policy.digest(),
-            word.event_id if word else None,
+            decision.event_id if decision else None,
             hold.event_id if hold else None,
         )
     )
-    verdict = newest_verdict_on(lake, digest, served, current.version, policy.digest())
-    approved = word is not None and word.action == "approve"
-    if verdict is not None and not approved:
-        said = verdict.verdict.verdict
-        if said != "promote":
-            return NextStep(None, f"The gate says {said} of {named}: it stays a candidate. A person may approve it.")
+    gated = newest_verdict_on(lake, digest, champion_digest, golden_set.version, policy.digest())
+    approved = decision is not None and decision.action == "approve"
+    if gated is not None and not approved:
+        verdict = gated.verdict.verdict
+        if verdict != "promote":
+            message = f"The gate's verdict on {name} is {verdict}: it stays a candidate. A person may approve it."
+            return Decision(None, message)
         if hold is not None or policy.release.approval == "person":
-            return NextStep(None, f"The gate says promote of {named}, which waits for a person's approval.")
+            return Decision(None, f"The gate's verdict on {name} is promote, and it waits for a person's approval.")
     validation = read_validation(lake, digest)
     validated = validation is not None and validation.passed and validation.policy_digest == policy.digest()
-    return NextStep("promote" if validated else "release", named, state, found.version)
+    return Decision(ReleaseStep("promote" if validated else "release", newest.version, state), name)

@@ -1,11 +1,11 @@
-"""From a validated model to the ledger's entry that production serves it, or to the reason why not.
+"""Promotes a validated model to production, or gives the reason why it is not promoted; rolls production back.
 
-The policy, a hold or a person's decision comes after the gate.
+A promotion needs a passed validation at staging, the gate's verdict, and the approval of the policy or of a person.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,7 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
+from carsdepo_assets.registry.ledger import LedgerHistory
 from carsdepo_assets.registry.models import ModelVersion
 from carsdepo_assets.release.gate import GateDecision
 from carsdepo_assets.release.run_gate import GateResult, newest_verdict_on, run_gate
@@ -21,43 +22,57 @@ from carsdepo_assets.release.validation import Validation, read_validation
 
 @dataclass(frozen=True)
 class Approval:
-    """promote: now, by actor. wanted: a person must speak first. refused: not this model, for the reason."""
+    """Whether a model may be promoted."""
 
     outcome: Literal["promote", "wanted", "refused"]
+    """promote: now. wanted: a person must decide first. refused: not this model."""
     actor: str
+    """Who decided: a person, the policy (`auto:` and its digest), or the step that refuses."""
     reason: str
 
 
-def before_the_gate(history: Sequence[ledger.Event], digest: str) -> Approval | None:
-    """Why the gate need not be asked: a standing rejection or a bar that no approval has lifted; else None."""
-    bar = ledger.barred(list(history)).get(digest)
+def before_the_gate(history: LedgerHistory, digest: str) -> Approval | None:
+    """The reason why the gate need not be run: a rejection, or a bar that no approval has lifted; else None."""
+    bar = history.barred.get(digest)
     if bar is None:
         return None
-    word = ledger.latest_decision(list(history), digest)
-    outcome: Literal["refused", "wanted"] = "refused" if word and word.action == "reject" else "wanted"
-    return Approval(outcome, "ledger", f"model {digest} is barred from promotion by a machine, {bar}")
+    decision = history.latest_decision(digest)
+    outcome: Literal["refused", "wanted"] = "refused" if decision and decision.action == "reject" else "wanted"
+    return Approval(outcome, "ledger", f"model {digest} is barred from automatic promotion, {bar}")
 
 
 def after_the_gate(
-    history: Sequence[ledger.Event], digest: str, verdict: GateDecision, because: str, policy: Policy
+    history: LedgerHistory, digest: str, verdict: GateDecision, because: str, policy: Policy
 ) -> Approval:
-    """A person's approval counts over every verdict, and the reason says that it did; machines need `promote`.
+    """Decides about a promotion once the gate's verdict is known.
 
-    because: the verdict's first reason. A standing hold or policy.release.approval `person` ask for a person.
+    A person's approval overrides every verdict, and the reason says so. Without one the verdict must be `promote`; a
+    hold, or policy.release.approval `person`, then makes the promotion wait for a person.
+
+    Args:
+        history: the ledger's events.
+        digest: of the model.
+        verdict: of the gate.
+        because: the verdict's first reason.
+        policy: the policy in force.
     """
-    word = ledger.latest_decision(list(history), digest)
-    if word is not None and word.action == "approve":
+    decision = history.latest_decision(digest)
+    if decision is not None and decision.action == "approve":
         over = "" if verdict == "promote" else f", overriding the gate's {verdict}"
-        return Approval("promote", word.actor, f"approved{over}: {word.reason}")
-    machine = ledger.machine(policy.digest())
+        return Approval("promote", decision.actor, f"approved{over}: {decision.reason}")
+    policy_actor = ledger.machine(policy.digest())
     if verdict != "promote":
-        return Approval("refused", machine, f"the gate says {verdict}: {because}")
-    hold = ledger.promotion_hold(list(history))
+        return Approval("refused", policy_actor, f"the gate's verdict is {verdict}: {because}")
+    hold = history.promotion_hold
     if hold is not None:
-        return Approval("wanted", machine, f"the gate says promote, and {hold.actor} asks for a person: {hold.reason}")
+        return Approval(
+            "wanted", policy_actor, f"the gate's verdict is promote, and {hold.actor} asks for a person: {hold.reason}"
+        )
     if policy.release.approval == "person":
-        return Approval("wanted", machine, "the gate says promote, and policy.release.approval asks for a person")
-    return Approval("promote", machine, f"the gate says promote: {because}")
+        return Approval(
+            "wanted", policy_actor, "the gate's verdict is promote, and policy.release.approval asks for a person"
+        )
+    return Approval("promote", policy_actor, f"the gate's verdict is promote: {because}")
 
 
 LOCK = "release"  # promotions and rollbacks enter the ledger one at a time
@@ -68,16 +83,17 @@ GATE_LOCK = "gate"
 
 @dataclass(frozen=True)
 class Promotion:
-    """outcome: promoted now; standing: production was to serve it already; wanted, refused: see approval.
-
-    event: the ledger's, of what production serves; None: nothing. gated: None where the gate was not asked.
-    """
+    """The result of an attempt to promote a model."""
 
     outcome: Literal["promoted", "standing", "wanted", "refused"]
+    """promoted: now. standing: production was to serve it already. wanted, refused: see `approval`."""
     approval: Approval
     gated: GateResult | None
+    """The gate's verdict; None where the gate was not run."""
     event: ledger.Event | None
+    """The ledger's event of what production serves; None: it serves nothing."""
     validation: Validation | None
+    """The model's validation at staging; None where there is none or it was not needed."""
 
 
 def promote(
@@ -88,18 +104,26 @@ def promote(
     dagster_run_id: str | None,
     reachable: Callable[[], object],
 ) -> Promotion:
-    """Looks at everything again, whoever asked: bars, staging's validation, the gate, approval; then the ledger.
+    """Checks bars, staging's validation, the gate and the approval, and enters the promotion in the ledger.
 
-    reachable: raises where production's service does not answer; called before the ledger is written. The same state
-    again changes nothing. Raises what gate() raises.
+    Called again in the same state it changes nothing. It raises what run_gate raises.
+
+    Args:
+        lake: where models, ledger and verdicts are.
+        version: to promote.
+        policy: the policy in force.
+        dagster_run_id: of the run that promotes; None outside of Dagster.
+        reachable: raises where production's service does not answer; called before the ledger is written.
     """
     digest = version.digest
     while True:
-        history = ledger.events(lake)
-        champion = ledger.served(history, "production")
+        history = LedgerHistory.read(lake)
+        champion = history.served("production")
         if champion is not None and champion.digest == digest:
-            said = Approval("promote", champion.actor, champion.reason)
-            return Promotion("standing", said, newest_verdict_on(lake, digest, champion.previous), champion, None)
+            standing_approval = Approval("promote", champion.actor, champion.reason)
+            return Promotion(
+                "standing", standing_approval, newest_verdict_on(lake, digest, champion.previous), champion, None
+            )
         validation = read_validation(lake, digest)
         stopped = before_the_gate(history, digest) or _unproved(digest, validation)
         if stopped is not None:
@@ -121,7 +145,7 @@ def promote(
         if approval.outcome == "promote":
             reachable()
         with one_writer(lake, LOCK):
-            if ledger.events(lake) != history:
+            if LedgerHistory.read(lake) != history:
                 continue  # someone decided while the gate was at work: all is looked at again
             if approval.outcome != "promote":
                 return Promotion(_outcome(approval), approval, gated, champion, validation)
@@ -142,16 +166,24 @@ def promote(
 
 
 def roll_back(lake: Lake, *, actor: str, reason: str, event_id: str, dagster_run_id: str | None) -> ledger.Event:
-    """Production serves the model before the present one again; the present one is barred from machines.
+    """Has production serve the model before the present one, which is barred from automatic promotion.
 
-    Raises ledger.LedgerError where there is none to go back to.
+    Args:
+        lake: where the ledger is.
+        actor: who rolls back.
+        reason: for the ledger.
+        event_id: of the ledger's event; a call with the same id returns the event that is there.
+        dagster_run_id: of the run that rolls back; None outside of Dagster.
+
+    Raises:
+        LedgerError: there is no model to go back to.
     """
     with one_writer(lake, LOCK):
-        history = ledger.events(lake)
-        for event in history:
+        history = LedgerHistory.read(lake)
+        for event in history.events:
             if event.event_id == event_id:  # a retried step: not one further back
                 return event
-        target = ledger.rollback_target(history)
+        target = history.rollback_target()
         return ledger.record(
             lake,
             "production",
@@ -166,13 +198,13 @@ def roll_back(lake: Lake, *, actor: str, reason: str, event_id: str, dagster_run
 
 
 def _unproved(digest: str, validation: Validation | None) -> Approval | None:
-    """A model that staging has not found right is promoted by no one."""
+    """The refusal of a model without a validation at staging that passed; None where it has one."""
     if validation is None:
-        said = f"model {digest} has not been validated at staging: run the job `release` for it"
-        return Approval("refused", "release", said)
+        reason = f"model {digest} has not been validated at staging: run the job `release` for it"
+        return Approval("refused", "release", reason)
     if not validation.passed:
-        said = f"staging's validation of model {digest} failed: {validation.failed()}"
-        return Approval("refused", "release", said)
+        reason = f"staging's validation of model {digest} failed: {validation.failed()}"
+        return Approval("refused", "release", reason)
     return None
 
 

@@ -1,4 +1,4 @@
-"""The gate's verdict on a model as it is kept: a row of `gates`, a page and its figures in the lake."""
+"""Runs the promotion gate for a model and stores its verdict: a row of the table `gates` and a report in the lake."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from carsdepo_assets.policy import Policy
 from carsdepo_assets.release.gate import GateDecision, GateInputs, NotComparable, Verdict, gate_verdict
 from carsdepo_assets.release.gate_checks import Check
 from carsdepo_assets.release.validation import Validation
+from carsdepo_assets.reporting.publish import ReportSummary, publish
 from carsdepo_assets.scoring.paired import AtFooting, Footing
 
 if TYPE_CHECKING:
@@ -25,19 +26,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GateResult:
-    """A verdict with its place. reused: it stood already."""
+    """A stored verdict."""
 
     gate_id: str
-    state: GateInputs
+    inputs: GateInputs
     verdict: Verdict
     report_key: str
+    """The key of its page in the lake."""
     reused: bool
+    """The verdict was there already; nothing was evaluated."""
 
 
 def newest_verdict_on(
     lake: Lake, challenger: str, champion: str | None, golden: int | None = None, policy_digest: str | None = None
 ) -> GateResult | None:
-    """The newest verdict on this pair, of this golden set and policy where they are given; None where there is none."""
+    """Finds the newest stored verdict on a pair of models.
+
+    Args:
+        lake: whose table `gates` is read.
+        challenger: digest of the challenger.
+        champion: digest of the champion; None for verdicts on a first model.
+        golden: only verdicts on this version of the golden set.
+        policy_digest: only verdicts under this policy.
+
+    Returns:
+        The verdict, or None where there is none.
+    """
     rows = [
         r
         for r in lake.read("gates").to_pylist()
@@ -59,23 +73,37 @@ def run_gate(
     champion_version: int | None,
     dagster_run_id: str | None,
 ) -> GateResult:
-    """The verdict that stands for this state, or a new one: page and figures first, the row last.
+    """Returns the stored verdict if nothing that it rests on has changed, else evaluates and stores a new one.
 
-    One caller at a time (release's lock). Raises NoGoldenSet, NotComparable, and what golden_scores raises.
+    The report is stored first and the row last. Only one caller at a time may run this (`promote` holds a lock).
+
+    Args:
+        lake: where models, golden set and verdicts are.
+        challenger: digest of the model that is to be promoted.
+        champion: digest of the model in production; None before the first.
+        policy: the policy in force.
+        validation: the challenger's validation at staging, for its latency and runtime.
+        version: the challenger's version in the registry, for the report.
+        champion_version: the champion's version, for the report.
+        dagster_run_id: of the run that asks; None outside of Dagster.
+
+    Raises:
+        NoGoldenSet: there is no golden set yet.
+        NotComparable: the models were trained on other classes than the policy's.
     """
     from carsdepo_assets.evaluation.golden import golden_scores
     from carsdepo_assets.release.gate_report import Page, render_gate
 
     golden, dataset = golden_versions(lake)
-    state = GateInputs(challenger, champion, golden, dataset, policy.digest(), validation.at.isoformat())
+    inputs = GateInputs(challenger, champion, golden, dataset, policy.digest(), validation.at.isoformat())
     standing = newest_verdict_on(lake, challenger, champion, golden, policy.digest())
-    if standing is not None and standing.state == state:
+    if standing is not None and standing.inputs == inputs:
         return standing
     names = policy.class_map.names
     cards = {d: read_card(lake, d) for d in (challenger, champion) if d is not None}
     for digest, card in cards.items():
         if tuple(names[: len(card.class_names)]) != card.class_names:
-            raise NotComparable(f"Model {digest} knows the classes {card.class_names}, the policy {names}.")
+            raise NotComparable(f"Model {digest} has the classes {card.class_names}, the policy has {names}.")
     chosen = sets.read(lake, golden)  # once: it may be extended meanwhile
     scored = golden_scores(lake, challenger, dataset, policy, of=chosen)
     verdict = gate_verdict(
@@ -93,22 +121,21 @@ def run_gate(
     gate_id = f"{challenger}-{golden}-{count + 1}"
     base, now = f"reports/gate/{gate_id}", datetime.now(UTC)
     page = Page(
-        gate_id, state, verdict, now, version=version, champion_version=champion_version, runtime=validation.runtime
+        gate_id, inputs, verdict, now, version=version, champion_version=champion_version, runtime=validation.runtime
     )
-    lake.put(f"{base}.html", render_gate(page).encode())
-    summary = {
-        "title": f"Gate: version {version} against {champion_version or 'no champion'}",
-        "at": now.isoformat(),
-        "summary": f"{verdict.verdict}: {verdict.reasons[0] if verdict.reasons else ''}",
-        "figures": {k: v for k, v in verdict.figures.items() if v is not None},
-    }
-    lake.put(f"{base}.json", json.dumps(summary, indent=1).encode())
-    lake.append("gates", [gate_row(gate_id, state, verdict, now, f"{base}.html", dagster_run_id)], gate_id)
-    return GateResult(gate_id, state, verdict, f"{base}.html", False)
+    summary = ReportSummary(
+        title=f"Gate: version {version} against {champion_version or 'no champion'}",
+        at=now,
+        summary=f"{verdict.verdict}: {verdict.reasons[0] if verdict.reasons else ''}",
+        figures={k: v for k, v in verdict.figures.items() if v is not None},
+    )
+    publish(lake, base, render_gate(page), summary)
+    lake.append("gates", [gate_row(gate_id, inputs, verdict, now, f"{base}.html", dagster_run_id)], gate_id)
+    return GateResult(gate_id, inputs, verdict, f"{base}.html", False)
 
 
 def served_parity(export: ExportCard | None, runtime: str) -> float | None:
-    """Share of torch's boxes that the runtime in service gives back; 1 for torch itself, None where not measured."""
+    """Share of torch's boxes that the served runtime reproduces; 1 for torch itself, None where it was not measured."""
     if runtime == "torch":
         return 1.0
     figures = {str(name): f for name, f in export.runtimes.items()}.get(runtime) if export else None
@@ -125,23 +152,23 @@ def _slices(lake: Lake, scored: Scored) -> dict[str, Sequence[str | None]]:
 
 
 def gate_row(
-    gate_id: str, state: GateInputs, verdict: Verdict, at: datetime, report_key: str, run_id: str | None
+    gate_id: str, inputs: GateInputs, verdict: Verdict, at: datetime, report_key: str, run_id: str | None
 ) -> dict[str, Any]:
-    """A verdict as a row of `gates`; newest() reads it back."""
+    """A verdict as a row of the table `gates`; `newest_verdict_on` reads it back."""
     columns = ("verdict", "mode", "reasons", "figures")  # of the table; figures: flat, for people and plots
     kept = {k: v for k, v in asdict(verdict).items() if k not in columns}
-    kept |= {"dataset": state.dataset, "validated_at": state.validated_at}
+    kept |= {"dataset": inputs.dataset, "validated_at": inputs.validated_at}
     return {
         "gate_id": gate_id,
         "at": at,
-        "challenger": state.challenger,
-        "champion": state.champion,
-        "golden": state.golden,
+        "challenger": inputs.challenger,
+        "champion": inputs.champion,
+        "golden": inputs.golden,
         "verdict": verdict.verdict,
         "mode": verdict.mode,
         "reasons": list(verdict.reasons),
         "figures": json.dumps({**verdict.figures, "detail": kept}),
-        "policy_digest": state.policy_digest,
+        "policy_digest": inputs.policy_digest,
         "report_key": report_key,
         "dagster_run_id": run_id,
     }
@@ -150,9 +177,9 @@ def gate_row(
 def _kept(row: Mapping[str, Any]) -> GateResult:
     figures = json.loads(row["figures"])
     kept = figures.pop("detail")
-    said: GateDecision = row["verdict"]
+    decision: GateDecision = row["verdict"]
     verdict = Verdict(
-        verdict=said,
+        verdict=decision,
         mode=row["mode"],
         reasons=tuple(row["reasons"]),
         checks=tuple(Check(**c) for c in kept["checks"]),
@@ -164,10 +191,10 @@ def _kept(row: Mapping[str, Any]) -> GateResult:
         notes=tuple(kept["notes"]),
         footing=_footing(kept.get("footing")),  # None in rows of before there was one
     )
-    state = GateInputs(
+    inputs = GateInputs(
         row["challenger"], row["champion"], row["golden"], kept["dataset"], row["policy_digest"], kept["validated_at"]
     )
-    return GateResult(row["gate_id"], state, verdict, row["report_key"], True)
+    return GateResult(row["gate_id"], inputs, verdict, row["report_key"], True)
 
 
 def _footing(kept: Mapping[str, Any] | None) -> Footing | None:

@@ -1,4 +1,4 @@
-"""The rules that release a candidate, and that keep MLflow's aliases as the ledger has them."""
+"""Sensors of the release step: one releases candidates, one keeps MLflow's aliases as the ledger has them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import dagster as dg
 
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.orchestration.run_states import attempts, under_way
+from carsdepo_assets.orchestration.attempts import attempts
+from carsdepo_assets.orchestration.run_states import under_way
+from carsdepo_assets.orchestration.ticks import work_was_done
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.release.jobs import PROMOTE_JOB, RELEASE_JOB, promote_job, release_job
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
@@ -25,8 +27,8 @@ _JOBS = (RELEASE_JOB, PROMOTE_JOB, "rollback_production")
     jobs=[release_job, promote_job],
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="The newest candidate goes through staging and the gate, once for each state of candidate, golden set, "
-    "champion, policy and approval. Barred models wait for a person.",
+    description="Releases the newest candidate through staging and the promotion gate, once for each state of "
+    "candidate, golden set, champion, policy and approval. A model that is barred waits for a person.",
 )
 def release_candidate(
     context: dg.SensorEvaluationContext,
@@ -35,31 +37,34 @@ def release_candidate(
     services: ServicesResource,
     tracking: MlflowTracking,
 ) -> dg.RunRequest | dg.SkipReason:
+    """Requests the run that `next_step` decides on, unless a release is under way or its attempts are used up."""
+
     from carsdepo_assets.release.next_step import next_step
 
-    rules = policy.read()
-    wanted = next_step(lake.open(), tracking.tracking(), rules)
-    if wanted.job is None:
-        return dg.SkipReason(wanted.said)
+    current_policy = policy.read()
+    decision = next_step(lake.open(), tracking.tracking(), current_policy)
+    step = decision.action
+    if step is None:
+        return dg.SkipReason(decision.message)
     for job in _JOBS:
         if under_way(context.instance, job):
             return dg.SkipReason(f"A run of {job} is under way.")
-    tags = {STATE_TAG: hashlib.sha256(wanted.state.encode()).hexdigest()[:16]}
+    tags = {STATE_TAG: hashlib.sha256(step.state.encode()).hexdigest()[:16]}
     tried = attempts(context.instance, None, tags)
-    counted = tried.counted(rules.runs.max_interruptions)
+    counted = tried.counted(current_policy.runs.max_interruptions)
     if counted >= MAX_ATTEMPTS:
         return dg.SkipReason(
-            f"{counted} runs for {wanted.said} did not come to a verdict: see them; a manual run of "
-            f"{wanted.job} or a change of the state starts the next."
+            f"{counted} runs for {decision.message} ended without a verdict: see their logs. The next one starts when "
+            f"the candidate, golden set, champion, policy or approval changes, or when a person runs {step.job}."
         )
     # A service that is down fails the tick, with what to start, and uses up no attempt.
-    for stage in ("production",) if wanted.job == PROMOTE_JOB else ("staging", "production"):
+    for stage in ("production",) if step.job == PROMOTE_JOB else ("staging", "production"):
         services.health(stage)
-    config: dict[str, Any] = {"config": {"version": str(wanted.version)}}
-    assets = ("production_model",) if wanted.job == PROMOTE_JOB else ("staging_deployment", "production_model")
+    config: dict[str, Any] = {"config": {"version": str(step.version)}}
+    assets = ("production_model",) if step.job == PROMOTE_JOB else ("staging_deployment", "production_model")
     return dg.RunRequest(
-        run_key=f"release:{tags[STATE_TAG]}:{tried.runs + 1}",
-        job_name=wanted.job,
+        run_key=f"release:{tags[STATE_TAG]}:{tried.next_number}",
+        job_name=step.job,
         run_config={"ops": dict.fromkeys(assets, config)},
         tags=tags,
     )
@@ -68,7 +73,8 @@ def release_candidate(
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="MLflow's aliases staging and production follow the deployment ledger; a disagreement is an alert.",
+    description="Sets MLflow's aliases `staging` and `production` as the deployment ledger has them, and sends an "
+    "alert when they disagreed.",
 )
 def ledger_projection(
     context: dg.SensorEvaluationContext,
@@ -76,23 +82,27 @@ def ledger_projection(
     policy: PolicyResource,
     tracking: MlflowTracking,
     alerts: AlertsResource,
-) -> dg.SkipReason:
+) -> dg.SensorResult | dg.SkipReason:
+    """Repairs MLflow's aliases; a repair is an alert unless the ledger changed only just now."""
+
     from carsdepo_assets.registry.aliases import project
 
-    opened = lake.open()
-    if opened.version("deployments") < 0:
+    opened_lake = lake.open()
+    if opened_lake.version("deployments") < 0:
         return dg.SkipReason("The ledger is empty.")
-    repairs = project(tracking.tracking(), opened)
+    repairs = project(tracking.tracking(), opened_lake)
     for repair in repairs:
         if repair.since is not None and datetime.now(UTC) - repair.since < SETTLED:
             continue
         alerts.send(
-            opened,
+            opened_lake,
             policy.read(),
             kind="ledger",
             key=f"ledger:{repair.alias}:{repair.was}:{repair.now}",
             severity="warning",
             title=f"MLflow's alias {repair.alias} disagreed with the ledger",
-            body=f"{repair.said}.",
+            body=f"{repair.message}.",
         )
-    return dg.SkipReason("; ".join(r.said for r in repairs) or "The aliases are as the ledger has them.")
+    if repairs:
+        return work_was_done(context, "; ".join(r.message for r in repairs))
+    return dg.SkipReason("The aliases are as the ledger has them.")

@@ -1,4 +1,4 @@
-"""Requests to a service, as clients send them, and what is wrong with its answers."""
+"""Sends requests to an inspection service as its clients do, and finds faults in its answers."""
 
 from __future__ import annotations
 
@@ -25,21 +25,34 @@ FORM = {"source": CHECKS_SOURCE}  # tells these requests from people's in the ca
 
 @dataclass(frozen=True)
 class ProbeAnswer:
-    """One photograph's answer. milliseconds: from sending to the whole body. problem: why there is none, else ''."""
+    """The service's answer to one photograph."""
 
     photograph: GoldenPhotograph
     milliseconds: float
-    said: Mapping[str, Any]
+    """From sending the request to having the whole body."""
+    body: Mapping[str, Any]
+    """The answer's JSON; empty where there is none."""
     problem: str = ""
+    """Why there is no answer, with the photograph's name; empty where there is one."""
 
     @property
     def inspection(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.said["photographs"][0]
-        return found
+        """The answer's part about the photograph."""
+        inspection: Mapping[str, Any] = self.body["photographs"][0]
+        return inspection
 
 
 def ask(client: httpx.Client, photograph: GoldenPhotograph) -> ProbeAnswer:
-    """Sends one photograph. A refusal, a torn connection and an answer of another shape are problems, not errors."""
+    """Sends one photograph.
+
+    Args:
+        client: has the service's address as its base URL.
+        photograph: to send.
+
+    Returns:
+        The answer. A refusal, a broken connection and a body of another shape do not raise: the answer names the
+        problem.
+    """
     import httpx
 
     started = time.perf_counter()
@@ -51,21 +64,29 @@ def ask(client: httpx.Client, photograph: GoldenPhotograph) -> ProbeAnswer:
     if answer.status_code != 200:
         return ProbeAnswer(photograph, taken, {}, f"{photograph.name}: HTTP {answer.status_code}, {answer.text[:200]}")
     try:
-        said = answer.json()
-        one = said["photographs"][0]
+        body = answer.json()
+        one = body["photographs"][0]
         assert {"prediction_id", "image_id", "boxes"} <= one.keys()
-        assert {"digest", "version", "threshold"} <= said["model"].keys()
+        assert {"digest", "version", "threshold"} <= body["model"].keys()
     except (ValueError, LookupError, TypeError, AssertionError):
         return ProbeAnswer(photograph, taken, {}, f"{photograph.name}: not an inspection: {answer.text[:200]}")
-    return ProbeAnswer(photograph, taken, said)
+    return ProbeAnswer(photograph, taken, body)
 
 
 def disagreement(answer: ProbeAnswer, offline: Detections, tolerance: float) -> tuple[float, str]:
-    """(largest difference in px or score, what differs or ''), of an answer and the model's own detections.
+    """Compares an answer with the model's own detections.
 
     A box whose score lies within the tolerance of the threshold may be on either side of it.
+
+    Args:
+        answer: of the service, without a problem.
+        offline: the model's detections on the same photograph, down to a score below the threshold.
+        tolerance: how far corners (pixels) and scores may differ.
+
+    Returns:
+        The largest difference in pixels or score, and a sentence on what differs; an empty one where nothing does.
     """
-    threshold, name = float(answer.said["model"]["threshold"]), answer.photograph.name
+    threshold, name = float(answer.body["model"]["threshold"]), answer.photograph.name
     if answer.inspection["image_id"] != answer.photograph.image_id:
         return float("inf"), f"{name}: answered as image {answer.inspection['image_id']}"
     free = set(np.flatnonzero(offline.scores >= threshold - tolerance).tolist())
@@ -93,15 +114,15 @@ def disagreement(answer: ProbeAnswer, offline: Detections, tolerance: float) -> 
 
 
 def bad_input(client: httpx.Client, good: GoldenPhotograph) -> list[str]:
-    """What is wrong with the service's answers to what is no photograph; empty where all are refused as they should.
+    """Sends input that is no photograph and returns a sentence for each that was not refused properly.
 
-    Each must get a 4xx whose body says error.reason and error.detail.
+    A proper refusal is an HTTP 4xx with `error.reason` and `error.detail` in its body.
     """
     import httpx
 
     cases: dict[str, dict[str, Any]] = {
         "text": {"files": {"photographs": ("car.jpg", b"this is not a photograph\n" * 20)}},
-        "a torn photograph": {"files": {"photographs": (good.name, good.data[: len(good.data) // 2])}},
+        "a truncated photograph": {"files": {"photographs": (good.name, good.data[: len(good.data) // 2])}},
         "an empty file": {"files": {"photographs": ("empty.jpg", b"")}},
         "a form without a file": {"files": {"source": (None, "validation")}},
     }
@@ -118,7 +139,7 @@ def bad_input(client: httpx.Client, good: GoldenPhotograph) -> list[str]:
 
 
 def without_key(url: str, good: GoldenPhotograph) -> list[str]:
-    """The same of a request without the API key: it must get 401 or 403."""
+    """Sends a request without the API key and returns a sentence where it was not refused with HTTP 401 or 403."""
     import httpx
 
     with httpx.Client(base_url=url, timeout=60.0) as client:
@@ -126,14 +147,20 @@ def without_key(url: str, good: GoldenPhotograph) -> list[str]:
             answer = client.post(PATH, files={"photographs": (good.name, good.data)})
         except httpx.HTTPError as error:
             return [f"a request without the key: {type(error).__name__} {error}"]
-    said = answer.status_code
-    return [] if said in (401, 403) else [f"a request without the key was answered HTTP {said}"]
+    status = answer.status_code
+    return [] if status in (401, 403) else [f"a request without the key was answered HTTP {status}"]
 
 
 def not_captured(lake: Lake, stage: str, ids: Sequence[str], since: datetime, seconds: float) -> set[str]:
-    """Of these prediction ids those that no capture segment has, open or closed, after at most `seconds`.
+    """Waits for the answers to be captured and returns the ids of those that are not.
 
-    A segment that is open is read too where it lies in the lake; on S3 it arrives when it closes.
+    Args:
+        lake: where the service captures its answers. A segment that is still open is read too; on S3 it arrives when
+            it closes.
+        stage: of the service.
+        ids: prediction ids of the answers.
+        since: when the first of them was given.
+        seconds: the longest time to wait.
     """
     waiting, deadline = set(ids), time.monotonic() + seconds
     while waiting:

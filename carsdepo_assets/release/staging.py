@@ -1,4 +1,4 @@
-"""Which version goes to staging, and the ledger's word that it does."""
+"""Chooses the version for staging, exports it and enters its deployment in the ledger."""
 
 from __future__ import annotations
 
@@ -18,38 +18,55 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StagedVersion:
-    """reused: the ledger had staging serve this model already."""
+    """A version that staging is to serve."""
 
     version: ModelVersion
     export: ExportCard
     event: ledger.Event
+    """The ledger's entry."""
     reused: bool
+    """Staging was to serve this model already, so nothing was entered."""
 
 
 def candidate(tracking: Tracking) -> ModelVersion | None:
-    """The newest version under the alias `candidate`."""
-    found = [v for v in versions(tracking) if CANDIDATE in v.aliases]
-    return found[-1] if found else None
+    """The newest registered version with the alias `candidate`; None where there is none."""
+    candidates = [v for v in versions(tracking) if CANDIDATE in v.aliases]
+    return candidates[-1] if candidates else None
 
 
 def asked_version(tracking: Tracking, version: str | None) -> ModelVersion:
-    """The version asked for, by number, digest or `latest`; None: the candidate. Raises RegistryError."""
+    """Finds a registered version.
+
+    Args:
+        tracking: the registry.
+        version: its number, its digest (or the first digits of it) or `latest`; None: the candidate.
+
+    Raises:
+        RegistryError: there is no such version.
+    """
     if version is not None:
         return get(tracking, version)
-    found = candidate(tracking)
-    if found is None:
+    newest = candidate(tracking)
+    if newest is None:
         raise RegistryError(
             "No registered version has the alias `candidate`: materialize `registered_model`, or give a version."
         )
-    return found
+    return newest
 
 
 def deploy(
     lake: Lake, version: ModelVersion, policy: Policy, dagster_run_id: str, *, actor: str | None = None
 ) -> StagedVersion:
-    """Exports the model, compared on golden photographs, and has staging serve it. Again: changes nothing.
+    """Exports a version's model, tests the export on golden photographs, and has staging serve it.
 
-    Raises what export_model and golden_photographs raise.
+    Called again for the same version it changes nothing. It raises what export_model and golden_photographs raise.
+
+    Args:
+        lake: where models and ledger are.
+        version: to deploy.
+        policy: the policy in force.
+        dagster_run_id: of the run that deploys.
+        actor: who deploys, for the ledger; None: the policy.
     """
     from carsdepo_assets.detectors.export.export_model import export_model
 

@@ -1,6 +1,6 @@
-"""Is the model found right as served? Real requests to staging's service, compared with the model run here.
+"""Validates the model that staging serves: real requests to the service, compared with the model run in this process.
 
-What staging was found to be is kept at validations/<digest>.json: a promotion asks for it.
+The result is stored at validations/<digest>.json. A promotion needs one that passed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from carsdepo_assets.detectors.base import Predictor
 from carsdepo_assets.evaluation.golden_photographs import GoldenPhotograph
@@ -25,28 +25,39 @@ TOLERANCE = 1e-3  # pixels and score: how far an answer may lie from the model's
 TIMED_REQUESTS = 32  # at least: the p95 of fewer is their maximum
 # Seconds beyond the age at which a segment closes: a far cap, since the wait ends with the last answer that is found.
 CAPTURE_GRACE_S = 120.0
-# name: (blocks, what it is). Latency does not block here: the gate judges it, and a verdict is kept.
+# Each check by name: (whether it blocks, its description). Latency does not block: the gate has a limit for it.
 CHECKS: dict[str, tuple[bool, str]] = {
-    "digest_is_registered": (True, "The service, its answers, the ledger and the registry name one model."),
-    "answers_equal_offline": (True, f"Boxes and scores are the model's own, to {TOLERANCE:g} px and score."),
-    "bad_input_is_refused": (True, "Text, a torn photograph, an empty file and no file get a 4xx with a reason."),
-    "capture_arrives": (True, "Every answer is found in the capture segments."),
-    "latency_within_budget": (False, "p95 of one photograph over HTTP is within policy.gate.latency_p95_ms."),
+    "digest_is_registered": (True, "The service, its answers, the ledger and the registry name the same model."),
+    "answers_equal_offline": (
+        True,
+        f"The service's boxes and scores differ from the model's own by at most {TOLERANCE:g} (pixels, score).",
+    ),
+    "bad_input_is_refused": (
+        True,
+        "Text, a truncated photograph, an empty file and no file are refused with HTTP 4xx and a reason.",
+    ),
+    "capture_arrives": (True, "Every answer is found in the segments that the service captures."),
+    "latency_within_budget": (
+        False,
+        "The 95th percentile of the time for one photograph over HTTP is within policy.gate.latency_p95_ms.",
+    ),
 }
 
 
 class ServiceCheck(BaseModel):
-    """said: a sentence with the numbers."""
+    """The result of one check of staging's service."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True)
 
     name: str
+    """One of CHECKS."""
     passed: bool
-    said: str
+    message: str = Field(alias="said")  # stored under its first name, so that older validations are read
+    """A sentence with the numbers."""
 
 
 class Validation(BaseModel):
-    """What staging was found to be. latency: p50, p95 and max in milliseconds, and requests; empty without answers."""
+    """The result of one validation of staging's model."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,21 +68,25 @@ class Validation(BaseModel):
     policy_digest: str
     ledger_sequence: int
     photographs: int
+    """Distinct photographs that were sent."""
     boxes: int
+    """Boxes in the answers on them."""
     outcomes: tuple[ServiceCheck, ...]
     latency: dict[str, float]
+    """p50, p95 and max in milliseconds, and the number of requests; empty without answers."""
 
     @property
     def passed(self) -> bool:
-        """Whether all that must hold does."""
+        """Whether every blocking check passed."""
         return all(o.passed for o in self.outcomes if CHECKS[o.name][0])
 
     def failed(self) -> str:
-        """What must hold and does not, as one text."""
-        return "; ".join(o.said for o in self.outcomes if CHECKS[o.name][0] and not o.passed)
+        """The messages of the blocking checks that failed, as one text."""
+        return "; ".join(o.message for o in self.outcomes if CHECKS[o.name][0] and not o.passed)
 
 
 def validation_key(digest: str) -> str:
+    """The key in the lake of a model's last validation."""
     return f"validations/{digest}.json"
 
 
@@ -93,10 +108,20 @@ def validate(
     registered: str | None,
     health: Mapping[str, Any],
 ) -> Validation:
-    """Sends the photographs, each a request, then what is no photograph; keeps and returns what was found.
+    """Sends each photograph as a request, then input that is no photograph; stores and returns the result.
 
-    predictor: the model on the runtime that `health` names. event: what the ledger has staging serve. registered: the
-    digest of the registry's version. A service that fails on the way fails checks instead of raising.
+    A service that fails on the way fails checks instead of raising.
+
+    Args:
+        lake: where answers are captured and the validation is stored.
+        policy: the policy in force.
+        photographs: at least one; sent several times where they are few, so that latency has enough requests.
+        predictor: the model on the runtime that `health` names.
+        url: the service's address.
+        headers: of every request, such as the API key.
+        event: the ledger's event that has staging serve the model.
+        registered: the digest of the version in the registry; None where it has no such version.
+        health: the service's answer at /healthz.
     """
     import httpx
 
@@ -118,12 +143,13 @@ def validate(
         ServiceCheck(
             name="bad_input_is_refused",
             passed=not wrong,
-            said="; ".join(wrong) or "text, a torn photograph, an empty file and no file were refused with a reason",
+            message="; ".join(wrong)
+            or "text, a truncated photograph, an empty file and no file were refused with a reason",
         ),
         _captured(lake, good, started, policy),
         _timely(latency, policy.gate.latency_p95_ms),
     )
-    done = Validation(
+    validation = Validation(
         digest=event.digest,
         version=event.version,
         runtime=str(health.get("runtime")),
@@ -135,25 +161,25 @@ def validate(
         outcomes=outcomes,
         latency=latency,
     )
-    lake.put(validation_key(done.digest), done.model_dump_json(indent=1).encode())
-    return done
+    lake.put(validation_key(validation.digest), validation.model_dump_json(indent=1).encode())
+    return validation
 
 
 def _digests(
     good: Sequence[ProbeAnswer], event: Event, registered: str | None, health: Mapping[str, Any]
 ) -> ServiceCheck:
-    said = {
+    names = {
         "registry": {registered},
         "ledger": {event.digest},
         "service": {health.get("digest")},
-        "answers": {a.said["model"]["digest"] for a in good},
+        "answers": {a.body["model"]["digest"] for a in good},
     }
-    passed = all(names == {event.digest} for names in said.values())
-    text = ", ".join(f"{who}: {' and '.join(sorted(map(str, d))) or 'none'}" for who, d in said.items())
+    passed = all(digests == {event.digest} for digests in names.values())
+    text = ", ".join(f"{who}: {' and '.join(sorted(map(str, d))) or 'none'}" for who, d in names.items())
     return ServiceCheck(
         name="digest_is_registered",
         passed=passed,
-        said=f"registry, ledger, service and {len(good)} answers name model {event.digest}" if passed else text,
+        message=f"registry, ledger, service and {len(good)} answers name model {event.digest}" if passed else text,
     )
 
 
@@ -161,22 +187,22 @@ def _equal(
     answers: Sequence[ProbeAnswer], photographs: Sequence[GoldenPhotograph], predictor: Predictor
 ) -> ServiceCheck:
     offline = {p.image_id: predictor.predict([p.rgb])[0] for p in photographs}
-    found = [
+    differences = [
         (float("inf"), a.problem)
         if a.problem
         else service_probe.disagreement(a, offline[a.photograph.image_id], TOLERANCE)
         for a in answers
     ]
-    problems = list(dict.fromkeys(p for _, p in found if p))
+    problems = list(dict.fromkeys(p for _, p in differences if p))
     boxes = sum(len(a.inspection["boxes"]) for a in answers if not a.problem)
-    largest = max((d for d, _ in found), default=0.0)
-    said = (
+    largest = max((d for d, _ in differences), default=0.0)
+    message = (
         f"{len(answers)} answers on {len(photographs)} photographs, {boxes} boxes: at most {largest:.1e} px or score "
         "from the model's own"
     )
     if problems:
-        said = f"{len(problems)} of {len(photographs)} photographs: {'; '.join(problems[:3])}"
-    return ServiceCheck(name="answers_equal_offline", passed=not problems, said=said)
+        message = f"{len(problems)} of {len(photographs)} photographs: {'; '.join(problems[:3])}"
+    return ServiceCheck(name="answers_equal_offline", passed=not problems, message=message)
 
 
 def _captured(lake: Lake, good: Sequence[ProbeAnswer], started: datetime, policy: Policy) -> ServiceCheck:
@@ -184,12 +210,12 @@ def _captured(lake: Lake, good: Sequence[ProbeAnswer], started: datetime, policy
     seconds = policy.inference.segment_age_s + CAPTURE_GRACE_S
     missing = service_probe.not_captured(lake, "staging", ids, started, seconds)
     if not ids:
-        said = "there was no answer to look for"
+        message = "there was no answer to look for"
     elif missing:
-        said = f"{len(missing)} of {len(ids)} answers were not in {lake.url}/capture/staging after {seconds:g} s"
+        message = f"{len(missing)} of {len(ids)} answers were not in {lake.url}/capture/staging after {seconds:g} s"
     else:
-        said = f"all {len(ids)} answers are in the capture segments"
-    return ServiceCheck(name="capture_arrives", passed=bool(ids) and not missing, said=said)
+        message = f"all {len(ids)} answers are in the capture segments"
+    return ServiceCheck(name="capture_arrives", passed=bool(ids) and not missing, message=message)
 
 
 def _latency(good: Sequence[ProbeAnswer]) -> dict[str, float]:
@@ -203,9 +229,9 @@ def _latency(good: Sequence[ProbeAnswer]) -> dict[str, float]:
 def _timely(latency: Mapping[str, float], budget_ms: float) -> ServiceCheck:
     name = "latency_within_budget"
     if not latency:
-        return ServiceCheck(name=name, passed=False, said="there was no answer to time")
-    said = (
+        return ServiceCheck(name=name, passed=False, message="there was no answer to time")
+    message = (
         f"p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms of {latency['requests']:.0f} requests, "
         f"one after the other; budget {budget_ms:.0f} ms"
     )
-    return ServiceCheck(name=name, passed=latency["p95"] <= budget_ms, said=said)
+    return ServiceCheck(name=name, passed=latency["p95"] <= budget_ms, message=message)

@@ -1,1 +1,1 @@
-"""What every report shares: the page, the style of its charts, pictures inside it."""
+"""What every report shares: its page, the style of its charts, and how it is stored."""

@@ -1,4 +1,4 @@
-"""Which page of the site shows what lies at a key of the lake: people get links to pages, not paths of files."""
+"""Finds the page of the site that shows an object of the lake, so that people get links and not paths of files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ _QUEUE = re.compile(r"(?:queues|raw/uploads/queue)/([^/]+)(?:/.*)?")
 
 
 def page_path(key: str) -> str | None:
-    """Path on the site, without the leading slash: of a report itself, of a model for its files, of a queue for its
-    own. None for what no page shows, such as a table or a profile."""
+    """Returns the path on the site of the page that shows an object of the lake.
+
+    Args:
+        key: of a report, of a file of a model, or of a file of a labelling queue.
+
+    Returns:
+        The path, without a leading slash; None for what no page shows, such as a table or a profile.
+    """
     if _REPORT.fullmatch(key):
         return quote(key)
     for pattern, name in ((_MODEL, "models"), (_QUEUE, "queues")):
@@ -23,6 +29,11 @@ def page_path(key: str) -> str | None:
 
 
 def page_url(site: str, key: str) -> str | None:
-    """The page's whole address on the site at this URL; None where there is no page."""
+    """Returns the whole URL of the page that shows an object of the lake; None where no page does.
+
+    Args:
+        site: URL of the site.
+        key: of the object, as in page_path.
+    """
     path = page_path(key)
     return None if path is None else f"{site.rstrip('/')}/{path}"

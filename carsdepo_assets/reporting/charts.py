@@ -1,4 +1,7 @@
-"""The style of every chart: PNG (at most 900 px wide, under 100 kB, so that the UI carries them) or SVG for a page."""
+"""The common style of charts, and how they are saved: as SVG for a page, or as PNG for Dagster's UI.
+
+PNGs are at most 900 px wide and under 100 kB, so that they can be metadata of a materialization.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ _STYLE = {
 
 
 def styled_chart(draw: Callable[_Arguments, bytes]) -> Callable[_Arguments, bytes]:
-    """Draws in our style and leaves matplotlib's own settings as they were."""
+    """Decorates a function that draws a chart: it draws in the common style, and matplotlib's settings stay as they
+    were."""
 
     @functools.wraps(draw)
     def styled(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> bytes:
@@ -51,7 +55,7 @@ def styled_chart(draw: Callable[_Arguments, bytes]) -> Callable[_Arguments, byte
 
 
 def chart(width: float, height: float) -> tuple[Figure, Axes]:
-    """In inches; 900 px are 6.9 of them."""
+    """Returns a new figure with one pair of axes; width (at most 900 px, which are 6.9 inches) and height in inches."""
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
     figure = Figure(figsize=(min(width, 900 / _DPI), height), dpi=_DPI, layout="constrained")
@@ -59,7 +63,14 @@ def chart(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def legend_or_note(axes: Axes, drawn: bool, note: str, more: Axes | None = None) -> None:
-    """Above the chart, where it covers no line."""
+    """Puts the legend above the chart, where it covers no line, or a note into a chart without data.
+
+    Args:
+        axes: of the chart.
+        drawn: whether anything is drawn on them.
+        note: says why there is nothing.
+        more: further axes whose lines belong into the same legend.
+    """
     if not drawn:
         axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", va="center", color=MUTED)
         return
@@ -81,6 +92,7 @@ def legend_or_note(axes: Axes, drawn: bool, note: str, more: Axes | None = None)
 
 
 def saved(figure: Figure, form: Form) -> bytes:
+    """Returns a figure as the bytes of a PNG or SVG file; the same figure gives the same bytes."""
     out = io.BytesIO()
     figure.savefig(
         out,
@@ -94,7 +106,7 @@ def saved(figure: Figure, form: Form) -> bytes:
 
 
 def small_png(png: bytes) -> bytes:
-    """256 colours are enough for a chart and a third of the bytes."""
+    """Returns a chart's PNG with at most 256 colours, which are enough for a chart and a third of the bytes."""
     from PIL import Image
 
     out = io.BytesIO()

@@ -1,3 +1,3 @@
-"""How invented rows are told from real ones: by the name of the file they came in."""
+"""How rows that the demo invented are told from real ones: by the name of the file that they came in."""
 
-INVENTED_FILE = "sample-"  # a file in raw/business/ named so holds the demo's rows: pages say so wherever they count
+INVENTED_FILE = "sample-"  # prefix of the demo's files in raw/business/; pages mark figures that hold such rows

@@ -1,4 +1,4 @@
-"""Reports as single HTML pages that need nothing beside themselves."""
+"""Renders reports as single HTML pages that need no other file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from typing import Any
 
 BASE = Path(__file__).parent
 _OWN_PAGE = re.compile(r'href="https?://[^/"]+(?=/(?:reports|models|predictions|queues)/)')
-GATE_SLOT = "<!-- the verdict of the promotion gate -->"  # of an evaluation: the site writes what is known by now
+GATE_SLOT = "<!-- the verdict of the promotion gate -->"  # in evaluations; the site puts the newest verdict here
 
 
 def render(folder: Path, template: str, **values: Any) -> str:
-    """A template of `folder` (it may extend `base.html`). Every text is escaped; a missing value is an error.
+    """Renders a template. Every text is escaped; a missing value is an error.
 
-    Filters: figure (three decimals), percent (of 0..1, one decimal), count (thousands), moment (UTC, to the minute);
-    None becomes an en dash; linked (URLs of a text as links).
+    The template may extend `base.html` of this folder. It has these filters, which write None as an en dash: figure
+    (three decimals), percent (of 0..1, one decimal), count (with separators of thousands), moment (UTC, to the minute);
+    and `linked`, which turns the URLs in a text into links.
+
+    Args:
+        folder: where the template is.
+        template: its file name.
+        values: what it shows, by name.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -33,31 +39,35 @@ def render(folder: Path, template: str, **values: Any) -> str:
 
 
 def data_uri(picture: bytes) -> str:
-    """PNG, JPEG or SVG bytes as a data: URI; the type by the first bytes."""
+    """Returns the bytes of a PNG, JPEG or SVG picture as a data: URI."""
     kind = "png" if picture.startswith(b"\x89PNG") else "jpeg" if picture.startswith(b"\xff\xd8") else "svg+xml"
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def figure(value: float | None) -> str:
+    """Writes a figure with three decimals; None as an en dash."""
     return "–" if value is None else f"{value:.3f}"
 
 
 def percent(value: float | None) -> str:
+    """Writes a share of 0..1 in percent with one decimal; None as an en dash."""
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def count(value: int | None) -> str:
+    """Writes a number with separators of thousands; None as an en dash."""
     return "–" if value is None else f"{value:,}"
 
 
 def moment(value: Any) -> str:
+    """Writes a time to the minute; None as an en dash."""
     return "–" if value is None else f"{value:%d %b %Y, %H:%M}"
 
 
 def linked(text: str) -> str:
-    """HTML of a text with its URLs as links, escaped.
+    """Returns a text as escaped HTML whose URLs are links.
 
-    A page of this site is linked without its host: what was written down once may name a port that is no longer used.
+    A page of this site is linked without its host and port, since a stored text may name a port that is no longer used.
     """
     from jinja2.utils import urlize
     from markupsafe import Markup

@@ -1,1 +1,1 @@
-"""Every number about a detector's quality."""
+"""Computes every number about the quality of a detector: matching, AP, thresholds, intervals, comparisons."""

@@ -1,10 +1,15 @@
-"""AP as COCO defines it: 101 recall points, by hotcoco (equal to pycocotools) or, for one IoU and weights, here."""
+"""Average precision (AP) as COCO defines it: the mean precision at 101 recalls.
+
+The ten IoUs of COCO are computed by hotcoco, whose figures equal those of pycocotools. AP at one IoU with weighted
+images, as the bootstrap needs it, is computed here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.scoring.matching import Flat
 
@@ -12,13 +17,22 @@ RECALLS = np.linspace(0.0, 1.0, 101)
 IOUS = np.linspace(0.5, 0.95, 10)
 
 
-def coco_ap(flat: Flat, image_sizes: Sequence[tuple[int, int]] | None, max_detections: int) -> np.ndarray:
-    """(10 IoUs .5 to .95, classes): AP over all areas; NaN for a class without a truth."""
+def coco_ap(flat: Flat, image_sizes: Sequence[tuple[int, int]] | None, max_detections: int) -> NDArray[np.float64]:
+    """Computes COCO's AP over all areas, at each IoU and for each class.
+
+    Args:
+        flat: the boxes of all images.
+        image_sizes: (width, height) of each image; no figure depends on them. None: unknown.
+        max_detections: detections of an image and class that count, the best ones.
+
+    Returns:
+        (10, classes), one row for each of IOUS; NaN for a class without a labelled box.
+    """
     import hotcoco
 
     if not len(flat.truth_image):
         return np.full((len(IOUS), flat.n_classes), np.nan)
-    # COCO's own images and annotations count from 1; an annotation id of 0 would read as "no match".
+    # COCO's ids of images and annotations count from 1; an annotation id of 0 would mean "no match".
     sizes = image_sizes or [(1, 1)] * flat.n_images
     images = [{"id": i + 1, "width": w, "height": h} for i, (w, h) in enumerate(sizes)]
     categories = [{"id": c + 1, "name": str(c)} for c in range(flat.n_classes)]
@@ -41,21 +55,31 @@ def coco_ap(flat: Flat, image_sizes: Sequence[tuple[int, int]] | None, max_detec
     return mean
 
 
-def _xywh(xyxy: np.ndarray) -> np.ndarray:
+def _xywh(xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.column_stack((xyxy[:, 0], xyxy[:, 1], xyxy[:, 2] - xyxy[:, 0], xyxy[:, 3] - xyxy[:, 1]))
 
 
-def interpolated(hit: np.ndarray, n_truth: float, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Precision at RECALLS and the detection that reaches each (-1: never), for one class.
+def interpolated(
+    hit: NDArray[np.bool_], n_truth: float, weights: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Computes the precision of one class at each of the 101 RECALLS.
 
-    hit (N,): in order of falling score, whether the detection found a truth; weights (N,): how often its image counts;
-    n_truth: the truths, so weighted. Precision is the largest at this recall or beyond (pycocotools' accumulate).
+    The precision at a recall is the largest at this recall or any higher one, as in pycocotools' `accumulate`.
+
+    Args:
+        hit: (N,), whether each detection matches a labelled box, in order of falling score.
+        n_truth: number of labelled boxes, weighted like the detections.
+        weights: (N,), how often the image of each detection counts; None: once.
+
+    Returns:
+        (101,) precisions, 0 at recalls that are not reached; and (101,) positions of the detection with which each
+        recall is reached, -1 where it is not.
     """
     one = np.ones(len(hit)) if weights is None else weights
-    found = np.cumsum(one * hit)
-    seen = np.cumsum(one)
-    precision = np.maximum.accumulate((found / (seen + np.spacing(1)))[::-1])[::-1]
-    at = np.searchsorted(found / n_truth, RECALLS, side="left")
+    true_positives = np.cumsum(one * hit)
+    detections = np.cumsum(one)
+    precision = np.maximum.accumulate((true_positives / (detections + np.spacing(1)))[::-1])[::-1]
+    at = np.searchsorted(true_positives / n_truth, RECALLS, side="left")
     reached = at < len(hit)
     out = np.zeros(len(RECALLS))
     out[reached] = precision[at[reached]]

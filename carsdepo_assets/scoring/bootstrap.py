@@ -1,10 +1,14 @@
-"""How far mAP@.5 could be off: whole groups (cars) resampled, because photographs of one car resemble each other."""
+"""The confidence interval of mAP@.5, by bootstrap over groups of images.
+
+Whole groups (cars) are resampled, because photographs of one car resemble each other.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.scoring.average_precision import interpolated
@@ -13,19 +17,22 @@ from carsdepo_assets.scoring.matching import ScoringError, flatten, match
 
 
 class Interval(BaseModel):
-    """Percentile bootstrap (Efron & Tibshirani 1993, ch. 13). value: all images once.
-
-    resamples counts those that held a truth; low and high are None with fewer than 2 groups, when nothing can be said.
-    """
+    """A figure and its confidence interval, by percentile bootstrap (Efron & Tibshirani 1993, chapter 13)."""
 
     model_config = ConfigDict(frozen=True)
 
     value: float | None
+    """of all images, each counted once; None without a labelled box"""
     low: float | None
+    """lower end; None where it cannot be computed, as with fewer than 2 groups"""
     high: float | None
+    """upper end; None like `low`"""
     level: float
+    """confidence level, 0..1"""
     resamples: int
+    """how many resamples held a labelled box, and so count"""
     n_groups: int
+    """how many groups there are"""
 
 
 def bootstrap_map50(
@@ -40,7 +47,24 @@ def bootstrap_map50(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """groups: one name an image. Boxes are matched once; a resample only changes how often each image counts."""
+    """Computes mAP@IoU of all images and its confidence interval.
+
+    Boxes are matched once; a resample only changes how often each image counts.
+
+    Args:
+        truths: labelled boxes, one entry an image.
+        detections: detections, one entry an image.
+        n_classes: number of classes.
+        groups: name of each image's group.
+        iou: overlap from which a detection matches a labelled box.
+        max_detections: detections of an image and class that count, the best ones.
+        resamples: how many times groups are drawn.
+        level: confidence level, 0..1.
+        seed: of the draws; the same seed gives the same interval.
+
+    Raises:
+        ScoringError: the input does not fit together.
+    """
     if len(groups) != len(truths):
         raise ScoringError(f"{len(truths)} images, but {len(groups)} group names: give one for each.")
     flat = flatten(truths, detections, n_classes, max_detections)
@@ -51,7 +75,7 @@ def bootstrap_map50(
         mine = mine[np.argsort(-flat.det_score[mine], kind="stable")]
         classes.append((hit[mine], flat.det_image[mine], flat.truth_image[flat.truth_class == c]))
 
-    def map50(weights: np.ndarray) -> float:
+    def map50(weights: NDArray[np.float64]) -> float:
         aps = []
         for hits, det_image, truth_image in classes:
             n_truth = weights[truth_image].sum()

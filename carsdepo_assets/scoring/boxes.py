@@ -1,37 +1,53 @@
-"""Boxes of one image, as arrays: the currency between detectors, service and evaluation."""
+"""The boxes of one image as arrays: what detectors, service and evaluation exchange."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is on an image: xyxy (N, 4) float64 in its pixels, half-open; classes (N,) int64. N may be 0."""
+    """The labelled boxes of one image. There may be none."""
 
-    xyxy: np.ndarray
-    classes: np.ndarray
+    xyxy: NDArray[np.float64]
+    """(N, 4), corners x1, y1, x2, y2 in the image's pixels, half-open"""
+    classes: NDArray[np.int64]
+    """(N,), class ids"""
 
     def __len__(self) -> int:
+        """The number of boxes."""
         return len(self.classes)
 
 
 @dataclass(frozen=True)
 class Detections:
-    """What a detector says: xyxy (N, 4) float64 in the image's pixels, scores (N,) 0..1, classes (N,) int64."""
+    """The boxes that a detector gives for one image. There may be none."""
 
-    xyxy: np.ndarray
-    scores: np.ndarray
-    classes: np.ndarray
+    xyxy: NDArray[np.float64]
+    """(N, 4), corners x1, y1, x2, y2 in the image's pixels, half-open"""
+    scores: NDArray[np.float64]
+    """(N,), 0..1"""
+    classes: NDArray[np.int64]
+    """(N,), class ids"""
 
     def __len__(self) -> int:
+        """The number of boxes."""
         return len(self.scores)
 
 
-def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(n, 4) and (m, 4) xyxy -> (n, m) intersection over union; 0 where both have no area."""
+def pairwise_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Computes the intersection over union of each box of `a` with each box of `b`.
+
+    Args:
+        a: (n, 4), corners x1, y1, x2, y2.
+        b: (m, 4), likewise.
+
+    Returns:
+        (n, m); 0 where both boxes have no area.
+    """
     sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
     shared = np.clip(sides, 0, None).prod(axis=2)
     areas = [(x[:, 2] - x[:, 0]) * (x[:, 3] - x[:, 1]) for x in (a, b)]

@@ -1,6 +1,7 @@
-"""COCO ground truth and COCO results files (cocodataset.org/#format-data, #format-results), read strictly.
+"""Reads and writes COCO files: ground truth (cocodataset.org/#format-data) and results (#format-results).
 
-Boxes in files: [x, y, width, height] in pixels. Class ids here are positions in the order of category ids.
+Files are read strictly: whatever does not fit is an error that names the entry. Boxes in files are [x, y, width,
+height] in pixels. A class id here is the position of a category in the order of category ids.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.evaluation import Evaluation, evaluate
@@ -21,23 +23,34 @@ ImageId = int | str
 
 
 class CocoFileError(ValueError):
-    """A file that is not what it should be; the message names file and entry, and says what to correct."""
+    """A file is not what it should be; the message names the file and the entry, and says what to correct."""
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """All sequences by image, in the file's order; class_names and category_ids by class id."""
+    """The content of a ground truth file; what belongs to images is in the file's order."""
 
     image_ids: list[ImageId]
+    """one an image"""
     file_names: list[str]
-    image_sizes: list[tuple[int, int]]  # (width, height)
+    """one an image"""
+    image_sizes: list[tuple[int, int]]
+    """(width, height) in pixels, one an image"""
     class_names: list[str]
+    """by class id"""
     category_ids: list[int]
+    """the file's category ids, by class id"""
     truths: list[Truth]
+    """labelled boxes, one entry an image"""
 
 
 def load_ground_truth(path: Path) -> GroundTruth:
-    """Raises CocoFileError: not JSON, missing keys, doubled or unknown ids, boxes not finite or of no area, crowds."""
+    """Reads a COCO ground truth file.
+
+    Raises:
+        CocoFileError: it is not JSON, keys are missing, ids are doubled or unknown, a box is not finite or has no area,
+            or a region is marked as a crowd.
+    """
     content = _read(path)
     if not isinstance(content, dict):
         raise CocoFileError(
@@ -90,7 +103,18 @@ def load_ground_truth(path: Path) -> GroundTruth:
 
 
 def load_results(path: Path, truth: GroundTruth) -> list[Detections]:
-    """One Detections an image of `truth`, empty where the file has none. Raises CocoFileError, as load_ground_truth."""
+    """Reads a COCO results file.
+
+    Args:
+        path: the file.
+        truth: the ground truth that it belongs to.
+
+    Returns:
+        The detections of each image of `truth`, empty where the file has none.
+
+    Raises:
+        CocoFileError: it is not JSON, keys are missing, an id is unknown, or a box or score is out of range.
+    """
     content = _read(path)
     if not isinstance(content, list):
         raise CocoFileError(
@@ -124,7 +148,18 @@ def save_ground_truth(
     image_sizes: Sequence[tuple[int, int]],
     file_names: Sequence[str],
 ) -> GroundTruth:
-    """Image ids count from 1 in the order given; category ids are class id + 1, annotation ids count from 1."""
+    """Writes a COCO ground truth file. Ids of images and annotations count from 1; a category id is class id + 1.
+
+    Args:
+        path: the file; missing folders above it are created.
+        truths: labelled boxes, one entry an image.
+        class_names: by class id.
+        image_sizes: (width, height) of each image, in pixels.
+        file_names: of the images.
+
+    Returns:
+        The same as load_ground_truth reads it.
+    """
     images = [
         {"id": n + 1, "file_name": name, "width": int(w), "height": int(h)}
         for n, (name, (w, h)) in enumerate(zip(file_names, image_sizes, strict=True))
@@ -165,7 +200,18 @@ def save_results(
     file_names: Sequence[str],
     category_ids: Sequence[int] | None = None,
 ) -> int:
-    """COCO results, each row with its file_name too; category ids are class id + 1 unless given. Returns the rows."""
+    """Writes a COCO results file, with the image's file_name in each row.
+
+    Args:
+        path: the file; missing folders above it are created.
+        detections: one entry an image.
+        image_ids: of the images.
+        file_names: of the images.
+        category_ids: by class id; None: class id + 1.
+
+    Returns:
+        The number of rows written.
+    """
     rows = []
     for d, image_id, name in zip(detections, image_ids, file_names, strict=True):
         for box, score, c in zip(d.xyxy, d.scores, d.classes, strict=True):
@@ -191,12 +237,22 @@ def evaluate_files(
     max_detections: int = 100,
     threshold: float | None = None,
 ) -> Evaluation:
-    """Any system's predictions through our evaluator."""
+    """Evaluates the predictions of any system, given as COCO files.
+
+    Args:
+        ground_truth: a COCO ground truth file.
+        predictions: a COCO results file.
+        iou: overlap from which a detection matches a labelled box.
+        max_detections: detections of an image and class that count, the best ones.
+        threshold: score at and above which a detection counts; None: the one with the best F1 on these images.
+
+    Raises:
+        CocoFileError: a file is not what it should be.
+    """
     truth = load_ground_truth(ground_truth)
-    found = load_results(predictions, truth)
     return evaluate(
         truth.truths,
-        found,
+        load_results(predictions, truth),
         truth.class_names,
         truth.image_sizes,
         iou=iou,
@@ -223,7 +279,7 @@ def _write(path: Path, content: Any) -> None:
 
 def _field(row: Any, key: str, where: str) -> Any:
     if not isinstance(row, Mapping):
-        raise CocoFileError(f"{where}: expected an object, found {row!r:.60}.")
+        raise CocoFileError(f"{where}: expected an object, not {row!r:.60}.")
     if key not in row:
         raise CocoFileError(f'{where}: "{key}" is missing; it has {", ".join(row) or "no keys"}.')
     return row[key]
@@ -274,6 +330,6 @@ def _row(
     return index[image_id], [x, y, x + w, y + h], class_of[category]
 
 
-def _xywh(xyxy: np.ndarray) -> list[float]:
+def _xywh(xyxy: NDArray[np.float64]) -> list[float]:
     x1, y1, x2, y2 = (float(v) for v in xyxy)
     return [x1, y1, x2 - x1, y2 - y1]

@@ -1,4 +1,4 @@
-"""Every figure about a set of detections, in one call."""
+"""Computes every figure about a detector on a set of labelled images: AP, precision, recall, F1, curves, confusion."""
 
 from __future__ import annotations
 
@@ -19,62 +19,93 @@ class _Figures(BaseModel):
 
 
 class ClassScore(_Figures):
-    """AP is None for a class without a truth; n_boxes: its truths; counts: at the threshold."""
+    """The figures of one class. AP is None for a class without a labelled box."""
 
     n_boxes: int
+    """labelled boxes of the class"""
     ap50: float | None
+    """AP at IoU 0.5"""
     ap75: float | None
+    """AP at IoU 0.75"""
     ap50_95: float | None
+    """mean of AP at the IoUs 0.5, 0.55 ... 0.95"""
     counts: Counts
+    """at the threshold"""
 
 
 class Curve(_Figures):
-    """precision at 101 recalls 0..1 (COCO's interpolation), and the score that reaches each; None: never reached."""
+    """The precision-recall curve of one class, at COCO's 101 recalls."""
 
     recall: list[float]
+    """0, 0.01 ... 1"""
     precision: list[float]
+    """the highest at this recall or any higher one"""
     score: list[float | None]
+    """the score at which each recall is reached; None: it is not reached"""
 
 
 class Evaluation(_Figures):
-    """map*: mean over classes that have a truth, None without any. curves: at `iou`, classes with a truth only.
-
-    confusion: rows what was there, columns what was said, the last is background. threshold_source: "given", or
-    "best F1 on these images" where none was given, and P, R and F1 then flatter.
-    """
+    """Every figure about a detector on a set of images. A figure without anything to compute it from is None."""
 
     map50: float | None
+    """AP at IoU 0.5, mean over the classes that have a labelled box"""
     map75: float | None
+    """the same at IoU 0.75"""
     map50_95: float | None
+    """the same, mean over the IoUs 0.5, 0.55 ... 0.95"""
     precision: float | None
+    """of all classes together, at `iou` and `threshold`"""
     recall: float | None
+    """likewise"""
     f1: float | None
+    """likewise"""
     tp: int
+    """true positives, likewise"""
     fp: int
+    """false positives, likewise"""
     fn: int
+    """false negatives, likewise"""
     threshold: float
+    """score at and above which a detection counts"""
     threshold_source: str
+    """either "given", or "best F1 on these images" where none was given, which favours precision, recall and F1"""
     iou: float
+    """overlap from which a detection matches a labelled box"""
     max_detections: int
+    """detections of an image and class that count, the best ones"""
     n_images: int
+    """images"""
     n_images_with_boxes: int
+    """images with at least one labelled box"""
     n_boxes: int
+    """labelled boxes"""
     n_detections: int
+    """detections, at any score"""
     class_names: list[str]
+    """by class id"""
     per_class: dict[str, ClassScore]
+    """by class name"""
     curves: dict[str, Curve]
+    """by class name, at `iou`; classes with a labelled box only"""
     sweep: list[SweepPoint]
+    """all classes together at the thresholds 0.01, 0.02 ... 0.99"""
     confusion: list[list[int]]
+    """counts; rows are the labelled class, columns the detected one, the last of each is background"""
 
 
 class SliceScore(_Figures):
-    """One slice of the images, e.g. those taken at night, at the threshold of the whole."""
+    """The figures of one slice of the images, such as those taken at night."""
 
     name: str
+    """of the slice"""
     n_images: int
+    """images of the slice"""
     n_boxes: int
+    """labelled boxes on them"""
     map50: float | None
+    """AP at IoU 0.5, mean over the classes that have a labelled box there"""
     counts: Counts
+    """at the threshold that was given for all slices"""
 
 
 def evaluate(
@@ -87,11 +118,22 @@ def evaluate(
     max_detections: int = 100,
     threshold: float | None = None,
 ) -> Evaluation:
-    """One truth and one Detections an image. image_sizes: (width, height), for COCO's image table; no figure needs it.
+    """Evaluates detections against labelled boxes.
 
-    AP@.5, @.75 and @.5:.95 are COCO's, of all detections (max_detections an image and class); P, R and F1 are at
-    `iou` and `threshold`; without a threshold the best on these same images is taken, and the result says so. Raises
-    ScoringError on input that does not fit together.
+    AP is COCO's, over all detections; precision, recall and F1 are at `iou` and `threshold`.
+
+    Args:
+        truths: labelled boxes, one entry an image.
+        detections: detections, one entry an image.
+        class_names: by class id.
+        image_sizes: (width, height) of each image, for COCO's table of images; no figure depends on it.
+        iou: overlap from which a detection matches a labelled box.
+        max_detections: detections of an image and class that count, the best ones.
+        threshold: score at and above which a detection counts; None: the one with the best F1 on these same images is
+            taken, and the result says so.
+
+    Raises:
+        ScoringError: the input does not fit together.
     """
     names = _checked_names(class_names)
     if image_sizes is not None and len(image_sizes) != len(truths):
@@ -144,7 +186,23 @@ def evaluate_slices(
     iou: float = 0.5,
     max_detections: int = 100,
 ) -> list[SliceScore]:
-    """One score for each distinct value of `by` (one an image; None and "" become "unknown"), by name."""
+    """Evaluates slices of the images one by one.
+
+    Args:
+        truths: labelled boxes, one entry an image.
+        detections: detections, one entry an image.
+        class_names: by class id.
+        by: name of the slice of each image; None and "" become "unknown".
+        threshold: score at and above which a detection counts.
+        iou: overlap from which a detection matches a labelled box.
+        max_detections: detections of an image and class that count, the best ones.
+
+    Returns:
+        One entry for each distinct name, in order of name.
+
+    Raises:
+        ScoringError: the input does not fit together.
+    """
     if len(by) != len(truths):
         raise ScoringError(f"{len(truths)} images, but {len(by)} slice names: give one for each.")
     names = _checked_names(class_names)
@@ -189,5 +247,5 @@ def _or_none(value: float) -> float | None:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return float(np.mean(known)) if known else None
+    defined = [v for v in values if v is not None]
+    return float(np.mean(defined)) if defined else None

@@ -1,8 +1,8 @@
-"""Which detection found which truth, for many images at once.
+"""Matches detections with labelled boxes ("truths"), for many images at once.
 
-COCO's rule: within an image and class, detections in order of falling score each take the free truth with the largest
-IoU of at least `iou`; of equal overlaps the later truth. The same order and arithmetic as pycocotools, so counts and
-curves made here agree with its AP.
+COCO's rule: within an image and class, the detections in order of falling score each take the free labelled box with
+the largest IoU of at least `iou`; of equal overlaps the later one. Order and arithmetic are those of pycocotools, so
+that counts and curves made here agree with its AP.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.scoring.boxes import Detections, Truth
 
@@ -19,50 +20,73 @@ _PAIRS_AT_ONCE = 2_000_000  # about 200 MB of intermediate arrays
 
 
 class ScoringError(ValueError):
-    """Truths and detections that cannot be scored; the message names the image and what is wrong with it."""
+    """Labelled boxes and detections cannot be scored; the message names the image and what is wrong with it."""
 
 
 @dataclass(frozen=True)
 class Flat:
-    """All images' boxes in arrays. Detections by image, class, falling score; max_detections an image and class.
-
-    det_row and truth_row: the row of the box within its own image, as it was given.
-    """
+    """The boxes of all images in flat arrays: labelled boxes by image, detections by image, class and falling score."""
 
     n_images: int
+    """number of images, those without boxes too"""
     n_classes: int
-    truth_image: np.ndarray
-    truth_class: np.ndarray
-    truth_xyxy: np.ndarray
-    truth_row: np.ndarray
-    det_image: np.ndarray
-    det_class: np.ndarray
-    det_xyxy: np.ndarray
-    det_score: np.ndarray
-    det_row: np.ndarray
+    """number of classes"""
+    truth_image: NDArray[np.int64]
+    """(n_truth,), position of the labelled box's image"""
+    truth_class: NDArray[np.int64]
+    """(n_truth,), class ids"""
+    truth_xyxy: NDArray[np.float64]
+    """(n_truth, 4), corners in the image's pixels"""
+    truth_row: NDArray[np.int64]
+    """(n_truth,), position of the box within its own image, as it was given"""
+    det_image: NDArray[np.int64]
+    """(n_det,), position of the detection's image"""
+    det_class: NDArray[np.int64]
+    """(n_det,), class ids"""
+    det_xyxy: NDArray[np.float64]
+    """(n_det, 4), corners in the image's pixels"""
+    det_score: NDArray[np.float64]
+    """(n_det,), 0..1"""
+    det_row: NDArray[np.int64]
+    """(n_det,), position of the detection within its own image, as it was given"""
 
 
 @dataclass(frozen=True)
 class Matches:
-    """det_truth (n_det,): index of the flat truth that it found, else -1; truth_det (n_truth,): the other way round."""
+    """Which detection matches which labelled box; each matches one at most."""
 
-    det_truth: np.ndarray
-    truth_det: np.ndarray
+    det_truth: NDArray[np.int64]
+    """(n_det,), position in Flat of the labelled box that the detection matches; -1: none"""
+    truth_det: NDArray[np.int64]
+    """(n_truth,), position in Flat of the detection that matches the labelled box; -1: none"""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Overlapping boxes of one image: flat indices and their IoU, all of one length, by detection, then truth."""
+    """Pairs of a detection and a labelled box of the same image, in order of detection, then of labelled box."""
 
-    det: np.ndarray
-    truth: np.ndarray
-    iou: np.ndarray
+    det: NDArray[np.int64]
+    """(n,), position of the detection in Flat"""
+    truth: NDArray[np.int64]
+    """(n,), position of the labelled box in Flat"""
+    iou: NDArray[np.float64]
+    """(n,), their intersection over union"""
 
 
 def flatten(
     truths: Sequence[Truth], detections: Sequence[Detections], n_classes: int, max_detections: int = 100
 ) -> Flat:
-    """Raises ScoringError on lengths, shapes, class ids, NaN, inverted boxes and scores that don't fit."""
+    """Puts the boxes of all images into flat arrays and checks them.
+
+    Args:
+        truths: labelled boxes, one entry an image.
+        detections: detections, one entry an image.
+        n_classes: number of classes.
+        max_detections: detections of an image and class that are kept, the best ones.
+
+    Raises:
+        ScoringError: lengths, shapes, class ids or scores do not fit, or a box is inverted or not finite.
+    """
     if len(truths) != len(detections):
         raise ScoringError(f"{len(truths)} images have truths and {len(detections)} have detections: give both.")
     t_image, t_box, t_class, t_row = _columns("truth", [t.xyxy for t in truths], [t.classes for t in truths], n_classes)
@@ -96,8 +120,8 @@ def flatten(
 
 
 def _columns(
-    what: str, boxes: list[np.ndarray], classes: list[np.ndarray], n_classes: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    what: str, boxes: list[NDArray[np.float64]], classes: list[NDArray[np.int64]], n_classes: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     counts = [len(c) for c in classes]
     for i, (box, n) in enumerate(zip(boxes, counts, strict=True)):
         if np.shape(box) != (n, 4) and not (n == 0 and np.size(box) == 0):
@@ -121,7 +145,7 @@ def _columns(
     return image, box, kind, row
 
 
-def _position(sorted_keys: np.ndarray) -> np.ndarray:
+def _position(sorted_keys: NDArray[np.int64]) -> NDArray[np.int64]:
     """0, 1, 2 ... within each run of equal keys."""
     n = len(sorted_keys)
     if n == 0:
@@ -131,12 +155,18 @@ def _position(sorted_keys: np.ndarray) -> np.ndarray:
 
 
 def overlapping(flat: Flat, min_iou: float, *, same_class: bool) -> Pairs:
-    """Pairs of one image (and one class) whose IoU is at least min_iou; with min_iou 0 those that touch at all."""
+    """Finds the pairs of a detection and a labelled box of one image that overlap.
+
+    Args:
+        flat: the boxes of all images.
+        min_iou: overlap of a pair at least; 0: pairs that share any area.
+        same_class: only pairs of the same class.
+    """
     per_image = np.bincount(flat.truth_image, minlength=flat.n_images)
     first = np.cumsum(per_image) - per_image
     n_pairs = per_image[flat.det_image] if len(flat.det_image) else np.zeros(0, np.int64)
     chunk = np.cumsum(n_pairs) // _PAIRS_AT_ONCE
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
     for c in np.unique(chunk):
         dets = np.flatnonzero(chunk == c)
         det = np.repeat(dets, n_pairs[dets])
@@ -152,8 +182,8 @@ def overlapping(flat: Flat, min_iou: float, *, same_class: bool) -> Pairs:
     return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Row by row, in pycocotools' arithmetic (maskApi.c bbIou on x, y, w, h) so that ties at the threshold agree."""
+def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """IoU by row, in pycocotools' arithmetic (maskApi.c, bbIou on x, y, w, h), so that ties at the threshold agree."""
     aw, ah = a[:, 2] - a[:, 0], a[:, 3] - a[:, 1]
     bw, bh = b[:, 2] - b[:, 0], b[:, 3] - b[:, 1]
     w = np.minimum(aw + a[:, 0], bw + b[:, 0]) - np.maximum(a[:, 0], b[:, 0])
@@ -164,7 +194,14 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def assign(flat: Flat, pairs: Pairs) -> Matches:
-    """The greedy rule over the given pairs. Rounds: each image's first detection, then each one's second, and so on."""
+    """Matches the given pairs by COCO's greedy rule, described in this module's docstring.
+
+    It works in rounds, for speed: the first detection of every image, then the second of every image, and so on.
+
+    Args:
+        flat: the boxes of all images.
+        pairs: the pairs that may match.
+    """
     det_truth = np.full(len(flat.det_image), -1, np.int64)
     truth_det = np.full(len(flat.truth_image), -1, np.int64)
     if not len(pairs.det):
@@ -186,5 +223,10 @@ def assign(flat: Flat, pairs: Pairs) -> Matches:
 
 
 def match(flat: Flat, iou: float) -> Matches:
-    """COCO's matching at one IoU: within image and class."""
+    """Matches detections with labelled boxes of their image and class by COCO's rule.
+
+    Args:
+        flat: the boxes of all images.
+        iou: overlap from which a detection matches a labelled box.
+    """
     return assign(flat, overlapping(flat, iou, same_class=True))

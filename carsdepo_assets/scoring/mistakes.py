@@ -1,4 +1,4 @@
-"""The worst misses and false alarms, in the order in which a person should look at them."""
+"""Ranks a detector's misses and false alarms in the order in which a person should look at them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.scoring.boxes import Detections, Truth
@@ -17,39 +18,49 @@ Kind = Literal["background", "wrong_class", "duplicate", "loose_box"]
 class _Box(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    image: int  # index into the sequences that were scored
-    row: int  # row of the box in that image's truth or detections
+    image: int
+    """position of the image in the sequences that were scored"""
+    row: int
+    """position of the box among that image's labelled boxes or detections"""
     class_id: int
+    """class of the box"""
     xyxy: tuple[float, float, float, float]
+    """corners in the image's pixels"""
 
 
 class Miss(_Box):
-    """A truth that no detection found at the threshold. near_score: the best below it that would have, else 0."""
+    """A labelled box that no detection matches at the threshold."""
 
     near_score: float
+    """the highest score below the threshold of a detection that would match it; 0 where there is none"""
 
 
 class FalseAlarm(_Box):
-    """A detection that found no truth. best_iou: its largest overlap with a truth of any class.
-
-    kind: wrong_class (overlaps a truth of another class by the IoU asked), duplicate (of a truth already found),
-    loose_box (overlaps one by a tenth or more, but too little), background.
-    """
+    """A detection at the threshold that matches no labelled box."""
 
     score: float
+    """of the detection"""
     best_iou: float
+    """its largest overlap with a labelled box of any class"""
     kind: Kind
+    """wrong_class: it would match a labelled box of another class; duplicate: it overlaps a labelled box that another
+    detection matches; loose_box: it overlaps a labelled box by an IoU of 0.1 or more, but too little; background: none
+    of these"""
 
 
 class Mistakes(BaseModel):
-    """The first `limit` of each; n_misses and n_false_alarms count them all."""
+    """The mistakes that come first, and how many there are."""
 
     model_config = ConfigDict(frozen=True)
 
     misses: list[Miss]
+    """the first `limit` of them"""
     false_alarms: list[FalseAlarm]
+    """the first `limit` of them"""
     n_misses: int
+    """all misses"""
     n_false_alarms: int
+    """all false alarms"""
 
 
 def ranked_mistakes(
@@ -62,16 +73,29 @@ def ranked_mistakes(
     max_detections: int = 100,
     limit: int = 20,
 ) -> Mistakes:
-    """Misses: the least suspected first, then the largest. False alarms: the most certain first."""
+    """Ranks misses (those with the lowest near_score first, then the largest) and false alarms (highest score first).
+
+    Args:
+        truths: labelled boxes, one entry an image.
+        detections: detections, one entry an image.
+        n_classes: number of classes.
+        threshold: score at and above which a detection counts.
+        iou: overlap from which a detection matches a labelled box.
+        max_detections: detections of an image and class that count, the best ones.
+        limit: how many of each kind are listed.
+
+    Raises:
+        ScoringError: the input does not fit together.
+    """
     flat = flatten(truths, detections, n_classes, max_detections)
     matches = match(flat, iou)
     kept = flat.det_score >= threshold
-    found = (matches.det_truth >= 0) & kept
+    matched = (matches.det_truth >= 0) & kept
     taken = np.zeros(len(flat.truth_image), bool)
-    taken[matches.det_truth[found]] = True
+    taken[matches.det_truth[matched]] = True
     pairs = overlapping(flat, 0.0, same_class=False)
     missed = np.flatnonzero(~taken)
-    wrong = np.flatnonzero(kept & ~found)
+    wrong = np.flatnonzero(kept & ~matched)
     return Mistakes(
         misses=_misses(flat, pairs, missed, kept, iou, limit),
         false_alarms=_false_alarms(flat, pairs, wrong, taken, iou, limit),
@@ -80,7 +104,9 @@ def ranked_mistakes(
     )
 
 
-def _misses(flat: Flat, pairs: Pairs, missed: np.ndarray, kept: np.ndarray, iou: float, limit: int) -> list[Miss]:
+def _misses(
+    flat: Flat, pairs: Pairs, missed: NDArray[np.int64], kept: NDArray[np.bool_], iou: float, limit: int
+) -> list[Miss]:
     near = np.zeros(len(flat.truth_image))
     hint = (pairs.iou >= iou) & ~kept[pairs.det] & (flat.det_class[pairs.det] == flat.truth_class[pairs.truth])
     np.maximum.at(near, pairs.truth[hint], flat.det_score[pairs.det[hint]])
@@ -99,7 +125,7 @@ def _misses(flat: Flat, pairs: Pairs, missed: np.ndarray, kept: np.ndarray, iou:
 
 
 def _false_alarms(
-    flat: Flat, pairs: Pairs, wrong: np.ndarray, taken: np.ndarray, iou: float, limit: int
+    flat: Flat, pairs: Pairs, wrong: NDArray[np.int64], taken: NDArray[np.bool_], iou: float, limit: int
 ) -> list[FalseAlarm]:
     order = wrong[np.lexsort((wrong, -flat.det_score[wrong]))][:limit]
     alarms = []

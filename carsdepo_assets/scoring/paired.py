@@ -1,12 +1,13 @@
-"""How two models differ on the same images: whole groups resampled, the same draw for both.
+"""Compares two models on the same images, with confidence intervals of the differences, by paired bootstrap.
 
-The images' difficulty is common to both models and leaves with the difference, so its interval is narrower than the
-two models' own. Boxes are matched once; a draw only changes how often each image counts (as in bootstrap.py).
+Whole groups of images are resampled, and each draw counts for both models. What makes images difficult is common to
+both and cancels in the difference, so its interval is narrower than those of the two models by themselves. Boxes are
+matched once; a draw only changes how often each image counts, as in bootstrap.py.
 
-Recall and precision are compared at a common footing: a number of false alarms a photograph that is the same for both
-models and in every draw, the smaller of what the two give at their deployed thresholds, and never under a least one.
-Either model reaches it by raising its threshold, so neither is held to scores that it would not show; a model with
-fewer false alarms than the least lowers its threshold until it gives them, or counts with all that it has.
+Recall and precision are compared at a common footing: the same number of false alarms a photograph for both models and
+in every draw. It is the smaller of what the two give at their deployed thresholds, but never below a given least. So
+each model reaches it by raising its threshold, and none is judged by scores that it would not show in service; only a
+model with fewer false alarms than the least lowers its threshold until it gives them, or counts with all detections.
 """
 
 from __future__ import annotations
@@ -15,73 +16,86 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.scoring.average_precision import interpolated
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.free_response import FreeResponse
 from carsdepo_assets.scoring.matching import Flat, ScoringError, flatten, match
 
-_Statistic = Callable[[np.ndarray], float]  # weights (n_images,), how often each image counts; NaN: nothing to score
+# A figure as a function of (n_images,) weights, how often each image counts; NaN where there is nothing to score.
+_Statistic = Callable[[NDArray[np.float64]], float]
 _CURVE_POINTS = 80
 
 
 @dataclass(frozen=True)
 class Paired:
-    """One statistic of two models, 0..1; difference is second - first, low and high its percentile interval.
-
-    None: nothing to score on; low and high also with fewer than 2 groups. resamples: draws that could be scored.
-    n_boxes, n_groups: truths, and groups that hold them; of a precision, groups with a detection at the footing, of
-    the model that has fewer.
-    """
+    """One figure of two models and its difference, each 0..1. None where there is nothing to score on."""
 
     first: float | None
+    """of the first model"""
     second: float | None
+    """of the second model"""
     difference: float | None
+    """second - first"""
     low: float | None
+    """lower end of the difference's interval; None also with fewer than 2 groups"""
     high: float | None
+    """upper end; None like `low`"""
     resamples: int
+    """how many draws could be scored"""
     n_boxes: int
+    """labelled boxes that the figure rests on"""
     n_groups: int
+    """groups that hold them; of a precision: groups with a detection at the footing, of the model that has fewer"""
 
 
 @dataclass(frozen=True)
 class AtFooting:
-    """One model. deployed: its threshold in service, deployed_false_alarms what it gives there.
-
-    threshold: the lowest score of which every detection counts at the footing, None where none does. false_alarms: at
-    it, less than the footing where the model has no more. curve: (false alarms a photograph, recall of all classes).
-    """
+    """One model at the common footing."""
 
     deployed: float
+    """its threshold in service"""
     deployed_false_alarms: float
+    """false alarms a photograph that it gives at that threshold"""
     threshold: float | None
+    """the lowest score of which every detection counts at the footing; None where none does"""
     false_alarms: float
+    """false alarms a photograph at the footing; fewer than the footing's where the model never gives so many"""
     curve: tuple[list[float], list[float]]
+    """its FROC curve: false alarms a photograph, and recall of all classes together"""
 
 
 @dataclass(frozen=True)
 class Footing:
-    """false_alarms: a photograph, of all classes together, at which recall and precision are compared."""
+    """The false alarms a photograph at which recall and precision of two models are compared."""
 
     false_alarms: float
+    """a photograph, of all classes together"""
     first: AtFooting
+    """the first model there"""
     second: AtFooting
+    """the second model there"""
 
 
 @dataclass(frozen=True)
 class PairedScores:
-    """recalls, precisions: by class id at the footing; recall, precision: of all classes there.
-
-    slices: mAP@IoU of the images that a mask selects.
-    """
+    """Every figure by which two models are compared."""
 
     map50: Paired
+    """mAP at the IoU of the comparison"""
     recalls: tuple[Paired, ...]
+    """at the footing, by class id"""
     precisions: tuple[Paired, ...]
+    """at the footing, by class id"""
     recall: Paired
+    """at the footing, of all classes together"""
     precision: Paired
+    """at the footing, of all classes together"""
     footing: Footing
+    """where recall and precision are compared"""
     slices: Mapping[str, Paired] = field(default_factory=dict)
+    """mAP of the images of each slice, by name"""
 
 
 def paired_scores(
@@ -93,18 +107,33 @@ def paired_scores(
     *,
     thresholds: tuple[float, float],
     least_false_alarms: float = 0.125,
-    slices: Mapping[str, np.ndarray] | None = None,
+    slices: Mapping[str, NDArray[np.bool_]] | None = None,
     iou: float = 0.5,
     max_detections: int = 100,
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
 ) -> PairedScores:
-    """groups: one name an image; slices: a mask (n_images,) each; thresholds: deployed, of first and of second.
+    """Compares two models by percentile bootstrap of the difference (Efron & Tibshirani 1993, chapter 13).
 
-    least_false_alarms: a photograph; the footing lies nowhere under it, since a recall at the one or two surest false
-    alarms is chance. Percentile bootstrap of the difference (Efron & Tibshirani 1993, ch. 13), clusters drawn whole.
-    Raises ScoringError on input that does not fit together.
+    Args:
+        truths: labelled boxes, one entry an image.
+        first: detections of the first model, one entry an image.
+        second: detections of the second model.
+        n_classes: number of classes.
+        groups: name of each image's group; groups are drawn whole.
+        thresholds: deployed, of the first and of the second model.
+        least_false_alarms: a photograph; the footing is never below it, since recall at the one or two false alarms
+            with the highest scores is chance.
+        slices: name of a slice -> (n_images,) mask of its images.
+        iou: overlap from which a detection matches a labelled box.
+        max_detections: detections of an image and class that count, the best ones.
+        resamples: how many times groups are drawn.
+        level: confidence level, 0..1.
+        seed: of the draws; the same seed gives the same intervals.
+
+    Raises:
+        ScoringError: the input does not fit together.
     """
     if len(groups) != len(truths):
         raise ScoringError(f"{len(truths)} images, but {len(groups)} group names: give one for each.")
@@ -155,7 +184,9 @@ def paired_scores(
     )
 
 
-def _paired(first: float, second: float, drawn: np.ndarray, level: float, n_boxes: int, n_groups: int) -> Paired:
+def _paired(
+    first: float, second: float, drawn: NDArray[np.float64], level: float, n_boxes: int, n_groups: int
+) -> Paired:
     if np.isnan(first) or np.isnan(second):
         return Paired(None, None, None, None, None, 0, n_boxes, n_groups)
     drawn = drawn[~np.isnan(drawn)]
@@ -181,7 +212,7 @@ class _Model:
         self._hit = match(self.flat, iou).det_truth >= 0
         self.froc = FreeResponse(self.flat, self._hit)
 
-    def map50(self, mask: np.ndarray) -> _Statistic:
+    def map50(self, mask: NDArray[np.bool_]) -> _Statistic:
         """Mean over classes with a truth of AP on the images in the mask."""
         flat = self.flat
         classes = []
@@ -191,7 +222,7 @@ class _Model:
             truth = flat.truth_image[(flat.truth_class == c) & mask[flat.truth_image]]
             classes.append((self._hit[mine], flat.det_image[mine], truth))
 
-        def value(weights: np.ndarray) -> float:
+        def value(weights: NDArray[np.float64]) -> float:
             aps = []
             for hit, det_image, truth_image in classes:
                 n_truth = weights[truth_image].sum()
@@ -201,11 +232,13 @@ class _Model:
 
         return value
 
-    def figures(self, false_alarms: float, masks: Sequence[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-        """mAP@IoU of each mask, then recall and precision at so many false alarms: by class, then of all classes."""
+    def figures(
+        self, false_alarms: float, masks: Sequence[NDArray[np.bool_]]
+    ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+        """mAP of each mask's images, then recall and precision at these false alarms: by class, then of all classes."""
         maps = [self.map50(mask) for mask in masks]
 
-        def values(weights: np.ndarray) -> np.ndarray:
+        def values(weights: NDArray[np.float64]) -> NDArray[np.float64]:
             point = self.froc.at(false_alarms, weights)
             return np.r_[[value(weights) for value in maps], point.recalls(), point.precisions()]
 

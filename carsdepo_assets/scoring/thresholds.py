@@ -1,4 +1,4 @@
-"""Precision, recall and F1 at score thresholds. A detection counts when its score is at least the threshold."""
+"""Precision, recall and F1 at a score threshold. A detection counts when its score is at least the threshold."""
 
 from __future__ import annotations
 
@@ -14,19 +14,26 @@ SWEEP = tuple(round(0.01 * k, 2) for k in range(1, 100))
 
 
 class Counts(BaseModel):
-    """precision is None where nothing was detected, recall where nothing was there, f1 where neither was."""
+    """Counts at a threshold, and the figures that follow from them."""
 
     model_config = ConfigDict(frozen=True)
 
     tp: int
+    """true positives: detections that match a labelled box"""
     fp: int
+    """false positives: detections that match none"""
     fn: int
+    """false negatives: labelled boxes that no detection matches"""
     precision: float | None
+    """tp / (tp + fp); None without a detection"""
     recall: float | None
+    """tp / (tp + fn); None without a labelled box"""
     f1: float | None
+    """2 tp / (2 tp + fp + fn); None without either"""
 
     @classmethod
     def of(cls, tp: int, fp: int, fn: int) -> Counts:
+        """Computes the figures from the counts."""
         return cls(
             tp=tp,
             fp=fp,
@@ -38,11 +45,21 @@ class Counts(BaseModel):
 
 
 class SweepPoint(Counts):
+    """Counts at one of several thresholds."""
+
     threshold: float
+    """score at and above which a detection counts"""
 
 
 def counts(flat: Flat, matches: Matches, threshold: float, class_id: int | None = None) -> Counts:
-    """At one threshold, of all classes or of one. Lower-scored detections never change what higher ones matched."""
+    """Counts at one threshold. It needs no new matching: detections of lower score never change what others match.
+
+    Args:
+        flat: the boxes of all images.
+        matches: as `match` gives them for these boxes.
+        threshold: score at and above which a detection counts.
+        class_id: of this class alone; None: of all classes together.
+    """
     kept = flat.det_score >= threshold
     n_truth = len(flat.truth_class)
     if class_id is not None:
@@ -53,7 +70,13 @@ def counts(flat: Flat, matches: Matches, threshold: float, class_id: int | None 
 
 
 def sweep(flat: Flat, matches: Matches, thresholds: Sequence[float] = SWEEP) -> list[SweepPoint]:
-    """All classes together at each threshold."""
+    """Counts all classes together at each of several thresholds.
+
+    Args:
+        flat: the boxes of all images.
+        matches: as `match` gives them for these boxes.
+        thresholds: by default 0.01, 0.02 ... 0.99.
+    """
     rising = np.sort(flat.det_score)
     rising_hits = np.sort(flat.det_score[matches.det_truth >= 0])
     points = []
@@ -74,10 +97,21 @@ def best_threshold(
     max_detections: int = 100,
     default: float = 0.5,
 ) -> float:
-    """The threshold with the largest F1 over all classes; of equals the highest. Choose it on val, apply it to test.
+    """Finds the threshold with the largest F1 over all classes; of equal ones the highest.
 
-    It lies half-way between the last score that it keeps and the next lower one, so rounding moves no detection across.
-    `default` where no threshold is better than another: no detection finds a truth.
+    It lies half-way between the lowest score that it keeps and the next lower one, so that rounding moves no detection
+    across it. It must be chosen on other images (val) than those on which the model is then evaluated (test).
+
+    Args:
+        truths: labelled boxes, one entry an image.
+        detections: detections, one entry an image.
+        n_classes: number of classes.
+        iou: overlap from which a detection matches a labelled box.
+        max_detections: detections of an image and class that count, the best ones.
+        default: returned where no detection matches a labelled box, so that no threshold is better than another.
+
+    Raises:
+        ScoringError: the input does not fit together.
     """
     flat = flatten(truths, detections, n_classes, max_detections)
     hit = match(flat, iou).det_truth >= 0

@@ -1,7 +1,7 @@
-"""The site: what serves, what was judged, what drifts, what waits for people, and where every answer came from.
+"""The site: pages on services, models, drift, approvals and labelling, and on the lineage of every answer.
 
-Server-rendered pages without scripts or anything from outside. With an API key set, the pages ask for it too: they
-show photographs.
+The pages are rendered on the server, without scripts and without anything from outside. Where an API key is set, the
+pages ask for it too, since they show photographs.
 """
 
 from __future__ import annotations
@@ -38,16 +38,29 @@ _HEADERS = {
     "Cache-Control": "private, no-store",
 }
 _LISTS = {
-    "evaluations": ("evaluation", "Evaluations", "Every judged model, on photographs that it never saw."),
-    "gates": ("gate", "Promotion gate", "Every comparison of a challenger with the model in production."),
-    "drift": ("drift", "Drift", "Every window of answers compared with what the model knows."),
-    "kpis": ("kpi", "KPIs", "What the platform does for the business, against its goals."),
+    "evaluations": (
+        "evaluation",
+        "Evaluations",
+        "Every evaluation of a model, on photographs that its training did not see.",
+    ),
+    "gates": ("gate", "Promotion gate", "Every comparison of a new model with the model in production."),
+    "drift": (
+        "drift",
+        "Drift",
+        "Every comparison of a period of answers with the photographs that the model was trained on.",
+    ),
+    "kpis": ("kpi", "KPIs", "What the platform does for the business, compared with its goals."),
 }
 _SHOWN, _THUMBNAIL, _LARGE = 50, 320, 1280  # answers in the list; longest sides in px
 
 
 def pages(settings: Settings, health: reading.Health | None = None) -> APIRouter:
-    """The site's routes. health: how a stage's service is asked; None: over HTTP, at its URL in the settings."""
+    """The routes of the site.
+
+    Args:
+        settings: The installation.
+        health: How the service of a stage is asked for its state; None: over HTTP, at its URL in the settings.
+    """
     site = Site(settings, health or reading.ask_service(settings))
     router = APIRouter(dependencies=[Depends(_guard(plain(settings.api_key)))], include_in_schema=False)
 
@@ -68,15 +81,15 @@ def pages(settings: Settings, health: reading.Health | None = None) -> APIRouter
 
 
 def _guard(api_key: str | None) -> Callable[..., None]:
-    """Lets in who has the key: as password of any user (browsers ask for it), or as X-API-Key."""
+    """A check of requests for the key: as X-API-Key, or as the password of any user, for which browsers ask."""
 
     def check(
         authorization: Annotated[str | None, Header()] = None, x_api_key: Annotated[str | None, Header()] = None
     ) -> None:
         if api_key is None:
             return
-        for said in (_password(authorization or ""), (x_api_key or "").encode("latin-1")):
-            if said and secrets.compare_digest(said, api_key.encode()):
+        for given in (_password(authorization or ""), (x_api_key or "").encode("latin-1")):
+            if given and secrets.compare_digest(given, api_key.encode()):
                 return
         raise HTTPException(
             401,
@@ -88,7 +101,7 @@ def _guard(api_key: str | None) -> Callable[..., None]:
 
 
 def _password(authorization: str) -> bytes:
-    """Of HTTP basic, as UTF-8; empty where there is none. FastAPI's own reader refuses what is not ASCII."""
+    """The password of HTTP basic authentication; empty where there is none. FastAPI's own reader takes only ASCII."""
     scheme, _, text = authorization.partition(" ")
     if scheme.lower() != "basic":
         return b""
@@ -99,54 +112,60 @@ def _password(authorization: str) -> bytes:
 
 
 class Site:
-    """The pages. Each reads the lake anew, so it shows what is there now."""
+    """The pages of the site. Each reads the lake again, so it shows the present state."""
 
     def __init__(self, settings: Settings, health: reading.Health) -> None:
         self.settings, self.health, self._last_policy = settings, health, settings.policy()
         self.places = tracing.Places.of(settings)
 
     def index(self) -> HTMLResponse:
+        """The first page: the state of the installation."""
         lake = self._lake()
         now = reading.site_overview(lake, tracing.open_tracking(self.settings), self._policy(), self.health)
         return self._page("index.html", "", now=now, places=self.places, lists=_LISTS)
 
     def predictions(self, digest: Annotated[str | None, Query(max_length=64)] = None) -> HTMLResponse:
+        """The last answers, of all models or of one."""
         lake, limits = self._lake(), self._policy().inference
         rows = answers.newest(lake, _SHOWN, digest)
         shown = [(row, picture(lake, row["photograph_key"], _THUMBNAIL, limits)) for row in rows]
         return self._page("predictions.html", "predictions", shown=shown, digest=digest, most=_SHOWN)
 
     def prediction(self, prediction_id: str) -> HTMLResponse:
+        """One answer with its photograph, its boxes and its lineage."""
         lake = self._lake()
         try:
-            found = tracing.prediction_lineage(lake, self._tracking(), prediction_id, self.places)
+            lineage = tracing.prediction_lineage(lake, self._tracking(), prediction_id, self.places)
         except tracing.TraceError as error:
             return self._missing(error)
-        model = found["model"]
+        model = lineage["model"]
         return self._page(
             "prediction.html",
             "predictions",
-            found=found,
-            picture=picture(lake, found["photograph"]["key"], _LARGE, self._policy().inference),
+            lineage=lineage,
+            picture=picture(lake, lineage["photograph"]["key"], _LARGE, self._policy().inference),
             model=None if "missing" in model else model,
-            graph=None if "missing" in model else lineage_graph(model, prediction=found),
+            graph=None if "missing" in model else lineage_graph(model, prediction=lineage),
         )
 
     def model(self, digest: str) -> HTMLResponse:
+        """One model with its lineage."""
         lake = self._lake()
         try:
             if key_problem(digest) is not None or "/" in digest:
                 raise tracing.TraceError(f"{digest!r} cannot be a model's digest.")
-            found = tracing.model_lineage(lake, self._tracking(), digest, self.places)
+            lineage = tracing.model_lineage(lake, self._tracking(), digest, self.places)
         except tracing.TraceError as error:
             return self._missing(error)
-        graph = lineage_graph(found, answers=answers.count_by_digest(lake).get(digest, 0))
-        return self._page("model.html", "", model=found, graph=graph)
+        graph = lineage_graph(lineage, answers=answers.count_by_digest(lake).get(digest, 0))
+        return self._page("model.html", "", model=lineage, graph=graph)
 
     def queues(self) -> HTMLResponse:
+        """All labelling queues."""
         return self._page("queues.html", "queues", queues=queue_state(self._lake()))
 
     def queue(self, queue_id: str) -> HTMLResponse:
+        """One labelling queue with its photographs."""
         lake, limits = self._lake(), self._policy().inference
         try:
             queue = read_queue(lake, queue_id)
@@ -159,19 +178,21 @@ class Site:
         return self._page("queue.html", "queues", queue=queue, shown=shown)
 
     def alerts(self) -> HTMLResponse:
+        """The last alerts."""
         return self._page("alerts.html", "alerts", alerts=reading.alerts(self._lake(), 200))
 
     def list_of(self, name: str) -> Callable[[], HTMLResponse]:
+        """The page that lists the reports of one kind."""
         kind, title, about = _LISTS[name]
 
         def listed() -> HTMLResponse:
-            found = reading.reports(self._lake(), kind)
-            return self._page("reports.html", name, reports=found, heading=title, about=about, kind=kind)
+            listing = reading.reports(self._lake(), kind)
+            return self._page("reports.html", name, reports=listing, heading=title, about=about, kind=kind)
 
         return listed
 
     def report(self, path: str) -> HTMLResponse:
-        """A report as it lies in the lake: HTML below reports/, and nothing else."""
+        """A stored report with the site's links above it. Only HTML below reports/ is shown."""
         key = f"reports/{path}"
         if key_problem(key) is None and key.endswith(".html"):
             try:
@@ -182,36 +203,37 @@ class Site:
                 return HTMLResponse(self._with_navigation(html, path), headers=_HEADERS)
             except LakeError:
                 pass
-        return self._missing(LookupError(f"No report {path!r}. The lists above name those there are."))
+        return self._missing(LookupError(f"There is no report {path!r}. The lists above name those that there are."))
 
     def _with_navigation(self, report: bytes, path: str) -> bytes:
-        """The stored report, which stands alone when it is sent to someone, with the site's links above it."""
+        """The stored report, which has no links of its own, with the site's links above it."""
         here = next((name for name, (kind, *_) in _LISTS.items() if path.startswith(f"{kind}/")), "")
         links = render(_FOLDER, "navigation.html", here=here).encode()
         before, body, after = report.partition(b"<body>")
         return before + body + b"\n" + links + after if body else links + report
 
     def _gate_note(self, lake: Lake, path: str) -> str:
-        """What the gate says by now of the model of an evaluation (<digest>-<dataset>-golden<n>), else the empty slot.
+        """The gate's newest verdict on the model of an evaluation, as HTML; the empty slot where there is none.
 
-        The page was written before the gate looked, and stands in the lake as it was.
+        The stored page does not have it, since the gate decides after the evaluation is written. The path is
+        evaluation/<digest>-<dataset>-golden<n>.
         """
         digest = path.removeprefix("evaluation/").partition("-")[0]
         row = reading.newest_verdict(lake, digest)
-        return GATE_SLOT if row is None else render(_FOLDER, "gate_note.html", said=row)
+        return GATE_SLOT if row is None else render(_FOLDER, "gate_note.html", gate=row)
 
     def _page(self, template: str, here: str, status: int = 200, **values: Any) -> HTMLResponse:
         html = render(_FOLDER, template, here=here, parse=datetime.fromisoformat, **values)
         return HTMLResponse(html, status, _HEADERS)
 
     def _missing(self, error: Exception) -> HTMLResponse:
-        return self._page("message.html", "", 404, heading="Not here", text=str(error))
+        return self._page("message.html", "", 404, heading="Not found", text=str(error))
 
     def _lake(self) -> Lake:
         return Lake.open(self.settings.lake)
 
     def _policy(self) -> Policy:
-        """What the files hold now; the last that could be read where a file is broken: /healthz says so."""
+        """The policy of the files as they are now; where one is broken the last policy that could be read."""
         with suppress(PolicyError):
             self._last_policy = self.settings.policy()
         return self._last_policy

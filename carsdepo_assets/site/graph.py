@@ -1,4 +1,4 @@
-"""The lineage of a model or a prediction as a drawing: what it came from on the left, what came of it on the right."""
+"""Draws the lineage of a model or a prediction: its origins on the left, what followed from it on the right."""
 
 from __future__ import annotations
 
@@ -15,17 +15,24 @@ _FITS = (17, 13, 18)  # characters of title, value and note in a node
 
 @dataclass(frozen=True)
 class Node:
-    """title, value and note: three lines. href None: nothing to open. there: false for what has not happened yet."""
+    """A box of the drawing, with three lines of text."""
 
     name: str
+    """Its name, which the edges use."""
     column: int
     row: float
     title: str
+    """The first line."""
     value: str
+    """The second line, in large type."""
     note: str = ""
+    """The third line."""
     href: str | None = None
-    there: bool = True
-    here: bool = False  # the page that shows the drawing is about this one
+    """Where a click leads; None: nowhere."""
+    exists: bool = True
+    """False for what has not happened yet."""
+    current: bool = False
+    """Whether the page is about this one."""
 
 
 def lineage_graph(
@@ -35,7 +42,17 @@ def lineage_graph(
     answers: int | None = None,
     links: bool = True,
 ) -> Markup:
-    """model: of tracing.model_lineage. prediction: of prediction_lineage, else the number of answers is shown."""
+    """Draws the lineage of a model, or of one of its predictions.
+
+    Args:
+        model: The lineage, as `tracing.model_lineage` gives it.
+        prediction: The prediction, as `tracing.prediction_lineage` gives it; None: the drawing is about the model.
+        answers: The number of the model's answers, shown where there is no prediction.
+        links: Whether the boxes are links.
+
+    Returns:
+        The drawing as SVG.
+    """
     nodes = _nodes(model, prediction, answers)
     edges = [
         ("uploads", "photographs"), ("photographs", "dataset"), ("label_batches", "labels"), ("labels", "dataset"),
@@ -50,8 +67,8 @@ def _nodes(model: Mapping[str, Any], prediction: Mapping[str, Any] | None, answe
     total, splits = sum(data["splits"].values()), data["splits"]
     origins = data["revisions_by_origin"]
     version = f"version {model['version']}" if model["version"] else model["digest"]
-    judged, gates, live = model["evaluation"], model["gates"], model["approved_by"]
-    map50 = judged["figures"].get("map50") if judged else None
+    evaluation, gates, live = model["evaluation"], model["gates"], model["approved_by"]
+    map50 = evaluation["figures"].get("map50") if evaluation else None
     nodes = [
         Node("uploads", 0, 0, "Upload batches", f"{len(data['upload_batches']):,}", href=f"{page}#data"),
         Node("photographs", 1, 0, "Photographs", f"{total:,}", href=f"{page}#data"),
@@ -65,10 +82,12 @@ def _nodes(model: Mapping[str, Any], prediction: Mapping[str, Any] | None, answe
             " / ".join(f"{splits.get(s, 0):,}" for s in ("train", "val", "test")) + " photos", f"{page}#data",
         ),
         Node("recipe", 2, 1.5, "Recipe", model["detector"], model["recipe"]["digest"], f"{page}#training"),
-        Node("model", 3, 1, "Model", version, model["digest"][:12], page, here=prediction is None),
+        Node("model", 3, 1, "Model", version, model["digest"][:12], page, current=prediction is None),
         Node(
-            "evaluation", 4, 0.5, "Evaluation", "not yet" if map50 is None else f"{map50:.3f}",
-            "mAP@.5" if judged else "", f"/{judged['report_key']}" if judged else None, judged is not None,
+            "evaluation", 4, 0.5, "Evaluation",
+            "not yet" if evaluation is None else "undefined" if map50 is None else f"{map50:.3f}",
+            "mAP@.5" if evaluation else "", f"/{evaluation['report_key']}" if evaluation else None,
+            evaluation is not None,
         ),
         _gate(gates),
         Node(
@@ -80,14 +99,14 @@ def _nodes(model: Mapping[str, Any], prediction: Mapping[str, Any] | None, answe
     if parent:
         nodes.append(Node("parent", 2, 2.5, "Started from", parent[:8], "weights", f"/models/{quote(parent)}"))
     if prediction is not None:
-        said = prediction["prediction"]
-        identity, boxes = said["prediction_id"], said["n_boxes"]
+        answer = prediction["prediction"]
+        identity, boxes = answer["prediction_id"], answer["n_boxes"]
         words = {"clear": "clear", "damage": "damage", "needs_person": "needs person"}
         nodes.append(
             Node(
-                "predictions", 6, 1, "This prediction", words.get(said["decision"], str(said["decision"])),
+                "predictions", 6, 1, "This prediction", words.get(answer["decision"], str(answer["decision"])),
                 f"{boxes} box{'' if boxes == 1 else 'es'}", f"/predictions/{quote(identity)}",
-                here=True,
+                current=True,
             )
         )  # fmt: skip
     else:
@@ -103,14 +122,20 @@ def _by(actor: str) -> str:
 
 def _gate(gates: Sequence[Mapping[str, Any]]) -> Node:
     if not gates:
-        return Node("gate", 4, 1.5, "Gate", "not yet", there=False)
+        return Node("gate", 4, 1.5, "Gate", "not yet", exists=False)
     newest = gates[0]
     report = f"/{newest['report_key']}" if newest["report_key"] else None
     return Node("gate", 4, 1.5, "Gate", newest["verdict"], f"golden set {newest['golden']}", report)
 
 
 def drawn(nodes: Sequence[Node], edges: Sequence[tuple[str, str]], *, links: bool = True) -> Markup:
-    """An SVG as wide as the page; nodes are links where they can be opened. All text is escaped."""
+    """Draws nodes and edges as SVG. All text is escaped.
+
+    Args:
+        nodes: The boxes.
+        edges: Pairs of names of nodes; one whose node is missing is left out.
+        links: Whether boxes with an `href` are links.
+    """
     at = {n.name: n for n in nodes}
     columns = 1 + max(n.column for n in nodes)
     rows = max(n.row for n in nodes)
@@ -129,7 +154,7 @@ def _corner(node: Node) -> tuple[float, float]:
 
 def _edge(a: Node, b: Node) -> Markup:
     (ax, ay), (bx, by) = _corner(a), _corner(b)
-    kind = "" if a.there and b.there else ' class="dashed"'
+    kind = "" if a.exists and b.exists else ' class="dashed"'
     if a.column == b.column:
         x = ax + _WIDTH / 2
         return Markup('<path{k} d="M{x} {y1}V{y2}"/>').format(k=Markup(kind), x=x, y1=ay + _HEIGHT, y2=by)
@@ -142,7 +167,7 @@ def _edge(a: Node, b: Node) -> Markup:
 
 def _box(node: Node, links: bool) -> Markup:
     x, y = _corner(node)
-    kind = " ".join(k for k, on in (("node", True), ("absent", not node.there), ("here", node.here)) if on)
+    kind = " ".join(k for k, on in (("node", True), ("absent", not node.exists), ("here", node.current)) if on)
     inner = Markup(
         '<g class="{kind}"><title>{tip}</title><rect x="{x}" y="{y}" width="{w}" height="{h}" rx="8"/>'
         '<text class="name" x="{t}" y="{y1}">{title}</text><text class="value" x="{t}" y="{y2}">{value}</text>'

@@ -1,4 +1,4 @@
-"""Photographs of the lake small enough for a page, as data: URIs."""
+"""Photographs of the lake as small pictures inside a page (data: URIs)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ _QUALITY = 82
 
 
 def picture(lake: Lake, key: str | None, px: int, limits: InferencePolicy) -> str | None:
-    """The photograph upright, longest side at most px, as JPEG; None where it is not kept, gone or not readable."""
+    """A photograph as a JPEG in a data: URI, upright.
+
+    Args:
+        lake: The lake.
+        key: The photograph's key; None where it was not kept.
+        px: The longest side of the picture in pixels.
+        limits: The limits of photographs that are read at all.
+
+    Returns:
+        The data: URI; None where the photograph was not kept, is gone or cannot be read.
+    """
     if not key:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What goes on, read from lake, ledger, registry and services: for the site's first page and `carsdepo status`."""
+"""Reads the present state of an installation, for the site's first page and for `carsdepo status`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from datetime import UTC, datetime
 from typing import Any, get_args
 
 import pyarrow.compute as pc
+from pydantic import ValidationError
 
 from carsdepo_assets.certificates import trusted
 from carsdepo_assets.lake.datasets import latest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.queues import QueueState, queue_state
 from carsdepo_assets.lake.schemas import CHECKS_SOURCE
-from carsdepo_assets.lake.training_progress import Look, look
+from carsdepo_assets.lake.training_progress import TrainingStatus, training_status
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.labels_learnt import LabelCoverage, label_coverage
-from carsdepo_assets.registry.ledger import Event, Stage, barred, events, latest_decision, promotion_hold, served
+from carsdepo_assets.registry.ledger import Event, LedgerHistory, Stage
 from carsdepo_assets.registry.models import ModelVersion
 from carsdepo_assets.registry.tracking import Tracking
+from carsdepo_assets.reporting.publish import ReportSummary
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.site.tracing import known_versions
 
@@ -30,29 +32,37 @@ Health = Callable[[str], Mapping[str, Any] | None]
 
 @dataclass(frozen=True)
 class Report:
-    """A page at reports/<kind>/<id>.html, as the JSON beside it describes it. trouble: why that could not be read."""
+    """A stored report: a page at reports/<kind>/<id>.html, described by the JSON file beside it."""
 
     kind: str
+    """One of KINDS."""
     id: str
     title: str
     at: datetime
+    """When it was made."""
     summary: str
+    """Its result in one sentence."""
     figures: dict[str, Any]
-    page: str | None  # key of the page; None where only the JSON is there
+    """Its main figures by name."""
+    page: str | None
+    """The key of the page; None where only the JSON file is there."""
     trouble: str | None = None
+    """Why the JSON file could not be read; None where it could."""
 
 
 @dataclass(frozen=True)
 class Serving:
-    """A stage: what the ledger wants (event None: nothing yet) and what its service says (health None: no answer)."""
+    """What a stage is to serve, and what its service says."""
 
     stage: str
     event: Event | None
+    """The ledger's event that says what is to be served; None: nothing yet."""
     health: Mapping[str, Any] | None
+    """The service's answer at /healthz; None where it does not answer."""
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong, in words; None where the service serves what the ledger wants or nothing is wanted."""
+        """What is wrong with the service, for people; None where it serves what the ledger says, or nothing is due."""
         if self.event is None:
             return None
         if self.health is None:
@@ -65,68 +75,84 @@ class Serving:
 
     @property
     def policy_note(self) -> str | None:
-        """Why the service goes by another policy than the one on disk; None where it does not, or does not answer."""
+        """Why the service uses another policy than the files hold; None where it does not, or does not answer."""
         return self.health.get("policy_note") if self.health else None
 
 
 @dataclass(frozen=True)
 class Pending:
-    """A model whose promotion waits for a person. why: what asks for one. asked_at: of the gate's verdict."""
+    """A model whose promotion waits for a person."""
 
     digest: str
     version: int | None
+    """Its version; None where MLflow does not know it."""
     verdict: str
+    """The gate's verdict."""
     why: str
+    """Why a person must decide."""
     asked_at: datetime
+    """When the gate decided."""
     reasons: tuple[str, ...]
+    """The gate's reasons."""
     report_key: str | None
+    """The key of the gate's page."""
 
 
 @dataclass(frozen=True)
 class SiteOverview:
-    """drift: the last row of the table. labels: how far the labels are learnt, and what was tried.
-
-    photographs: in the store; answers: of the table `inferences`, but the platform's own checks of a model at staging,
-    which `checks` counts. barred: digests that no machine promotes, and why. training: that which runs or ran last.
-    production_verdict: the gate's newest on what production is to serve, None where it was never asked.
-    """
+    """The state of an installation at one moment."""
 
     at: datetime
     stages: tuple[Serving, ...]
+    """Production, then staging."""
     models: tuple[ModelVersion, ...]
+    """The registered models, newest first."""
     pending: tuple[Pending, ...]
+    """Models that wait for a person's decision."""
     reports: Mapping[str, Report | None]
+    """The newest report of each kind."""
     drift: Mapping[str, Any] | None
+    """The newest row of the table `drift`; None before the first report."""
     queues: tuple[QueueState, ...]
     alerts: tuple[Mapping[str, Any], ...]
+    """The last alerts, newest first."""
     photographs: int
+    """Photographs in the lake."""
     labelled: int
+    """Photographs with a label."""
     labels: LabelCoverage
+    """How many labels were learnt from, and which trainings came to nothing."""
     answers: int
+    """Rows of `inferences`, without those that `checks` counts."""
     dataset: str | None
-    training: Look | None = None
+    """The newest version of the dataset."""
+    training: TrainingStatus | None = None
+    """The training that runs, or ran last."""
     production_verdict: Mapping[str, Any] | None = None
+    """The gate's newest verdict on the model in production; None where it was never asked."""
     checks: int = 0
+    """Answers by which the platform checked a model at staging."""
     barred: Mapping[str, str] = field(default_factory=dict)
+    """Digests of models that are not promoted automatically, with the reason."""
 
     @property
     def labels_waiting(self) -> int:
-        """Label revisions that no model which met the floor has seen."""
+        """The number of label revisions that no model which met the floor was trained on."""
         return self.labels.unlearnt
 
     @property
     def empty(self) -> bool:
-        """Nothing has happened here yet."""
+        """Whether nothing has happened here yet."""
         happened = self.photographs or self.models or self.training or self.answers
         return not (happened or any(s.event for s in self.stages))
 
     @property
     def queue_length(self) -> int:
-        """Photographs in labelling queues that have no labels yet."""
+        """The number of photographs in labelling queues that have no labels yet."""
         return sum(q.open for q in self.queues)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; times as ISO text."""
+        """The state as JSON values, as `carsdepo status --json` prints it; times are ISO text."""
         stages = [
             {
                 "stage": s.stage,
@@ -142,7 +168,7 @@ class SiteOverview:
             for s in self.stages
         ]
         kpi = self.reports.get("kpi")
-        said: dict[str, Any] = {
+        values: dict[str, Any] = {
             "at": self.at,
             "stages": stages,
             "pending_approvals": [asdict(p) for p in self.pending],
@@ -150,7 +176,7 @@ class SiteOverview:
             "kpis": {"at": kpi.at, "summary": kpi.summary, **kpi.figures} if kpi else None,
             "queue_length": self.queue_length,
             "labels_waiting": self.labels_waiting,
-            "labels_said": self.labels.said if self.labels_waiting and not self.labels.in_trouble else None,
+            "labels_said": self.labels.message if self.labels_waiting and not self.labels.in_trouble else None,
             "training_trouble": self.labels.to_dict() if self.labels.in_trouble else None,
             "photographs": self.photographs,
             "labelled": self.labelled,
@@ -171,39 +197,54 @@ class SiteOverview:
             "last_alert": dict(self.alerts[0]) if self.alerts else None,
         }
         return dict(
-            json.loads(json.dumps(said, default=lambda v: v.isoformat() if isinstance(v, datetime) else str(v)))
+            json.loads(json.dumps(values, default=lambda v: v.isoformat() if isinstance(v, datetime) else str(v)))
         )
 
 
 def ask_service(settings: Settings, timeout_s: float = 1.0) -> Health:
-    """/healthz of a stage; None where nothing answers in time or the answer is not the contract's."""
+    """A function that asks the service of a stage for its state, at /healthz.
+
+    Args:
+        settings: The installation, with the services' URLs.
+        timeout_s: Seconds to wait for an answer.
+
+    Returns:
+        The function. It gives None where no service answers in time.
+    """
 
     def ask(stage: str) -> Mapping[str, Any] | None:
         import httpx
 
         try:
             answer = httpx.get(f"{settings.service_url(stage)}/healthz", timeout=timeout_s, verify=trusted())
-            said = answer.json() if answer.is_success else None
+            body = answer.json() if answer.is_success else None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             return None
-        return said if isinstance(said, dict) else None
+        return body if isinstance(body, dict) else None
 
     return ask
 
 
 def site_overview(lake: Lake, tracking: Tracking | None, policy: Policy, health: Health) -> SiteOverview:
-    """Reads everything anew; nothing is changed. health: as ask_service gives it."""
-    history, known = events(lake), known_versions(tracking)
+    """Reads the present state; nothing is changed.
+
+    Args:
+        lake: The lake.
+        tracking: The store of MLflow; None: there is none yet.
+        policy: The policy in force.
+        health: How a stage's service is asked, as `ask_service` gives it.
+    """
+    history, versions = LedgerHistory.read(lake), known_versions(tracking)
     stages: tuple[Stage, ...] = get_args(Stage)
-    live = served(history, "production")
+    live = history.served("production")
     answered = lake.read("inferences", columns=["stage", "source"])
     of_checks = pc.and_(pc.equal(answered["stage"], "staging"), pc.equal(answered["source"], CHECKS_SOURCE))
     checks = pc.sum(of_checks).as_py() or 0
     return SiteOverview(
         at=datetime.now(UTC),
-        stages=tuple(Serving(s, served(history, s), health(s)) for s in reversed(stages)),
-        models=tuple(reversed(known)),
-        pending=tuple(pending(lake, history, policy, known)),
+        stages=tuple(Serving(s, history.served(s), health(s)) for s in reversed(stages)),
+        models=tuple(reversed(versions)),
+        pending=tuple(pending(lake, history, policy, versions)),
         reports={kind: next(iter(reports(lake, kind)), None) for kind in KINDS},
         drift=last_drift(lake),
         queues=tuple(queue_state(lake)),
@@ -213,103 +254,109 @@ def site_overview(lake: Lake, tracking: Tracking | None, policy: Policy, health:
         labels=label_coverage(lake, policy, history),
         answers=answered.num_rows - checks,
         checks=checks,
-        barred=barred(history),
+        barred=history.barred,
         dataset=latest(lake),
-        training=look(lake, policy.training.silent_after_s),
+        training=training_status(lake, policy.training.silent_after_s),
         production_verdict=newest_verdict(lake, live.digest) if live and live.digest else None,
     )
 
 
-def pending(lake: Lake, history: Sequence[Event], policy: Policy, known: Sequence[ModelVersion]) -> list[Pending]:
-    """Models that the gate let through or left undecided since production last changed and that need a person's word.
+def pending(lake: Lake, history: LedgerHistory, policy: Policy, models: Sequence[ModelVersion]) -> list[Pending]:
+    """The models that wait for a person's decision, newest first.
 
-    `promote` needs one where the policy says so, while a hold stands, and for a barred digest; `undecided` always.
-    A standing word on the digest settles it. Newest first.
+    These are models that the gate passed or left undecided since production last changed, and on which no person has
+    decided. An undecided model always needs a person. A passed one needs a person where the policy says so, while
+    promotions are on hold, and where the model is barred.
+
+    Args:
+        lake: The lake.
+        history: The events of the ledger.
+        policy: The policy in force.
+        models: The registered models.
     """
-    now = served(list(history), "production")
-    hold, out = promotion_hold(list(history)), barred(list(history))
-    versions = {v.digest: v.version for v in known}
+    now = history.served("production")
+    hold = history.promotion_hold
+    versions = {v.digest: v.version for v in models}
     columns = ["challenger", "at", "verdict", "reasons", "report_key"]
     newest: dict[str, dict[str, Any]] = {}
     for row in sorted(lake.read("gates", columns=columns).to_pylist(), key=lambda r: r["at"]):
         newest[row["challenger"]] = row
-    found = []
+    waiting = []
     for digest, row in newest.items():
-        if (now and (digest == now.digest or row["at"] <= now.at)) or latest_decision(
-            list(history), digest
-        ) is not None:
+        if now and (digest == now.digest or row["at"] <= now.at):
+            continue
+        if history.latest_decision(digest) is not None:
             continue
         if row["verdict"] == "undecided":
             why = "the gate could not decide"
         elif row["verdict"] != "promote":
             continue
-        elif digest in out:
-            why = f"it is barred from automatic promotion ({out[digest]})"
+        elif digest in history.barred:
+            why = f"it is barred from automatic promotion ({history.barred[digest]})"
         elif hold is not None:
-            why = f"a hold stands: {hold.reason}"
+            why = f"promotions are on hold: {hold.reason}"
         elif policy.release.approval == "person":
             why = "the policy asks for a person (release.approval)"
         else:
             continue
         reasons = tuple(row["reasons"] or ())
-        found.append(Pending(digest, versions.get(digest), row["verdict"], why, row["at"], reasons, row["report_key"]))
-    return sorted(found, key=lambda p: p.asked_at, reverse=True)
+        waiting.append(
+            Pending(digest, versions.get(digest), row["verdict"], why, row["at"], reasons, row["report_key"])
+        )
+    return sorted(waiting, key=lambda p: p.asked_at, reverse=True)
 
 
 def newest_verdict(lake: Lake, digest: str) -> dict[str, Any] | None:
-    """The gate's newest word on a model: verdict, at, champion, reasons, report_key; None where it was never asked."""
+    """The gate's newest verdict on a model, as a row of `gates`; None where it was never asked."""
     columns = ["challenger", "at", "verdict", "champion", "reasons", "report_key"]
     rows = [r for r in lake.read("gates", columns=columns).to_pylist() if r["challenger"] == digest]
     return max(rows, key=lambda r: r["at"]) if rows else None
 
 
 def reports(lake: Lake, kind: str) -> list[Report]:
-    """Newest first. A report whose JSON is damaged or missing is listed with its trouble, by its time in the lake."""
-    found: dict[str, dict[str, datetime]] = {}
+    """The reports of a kind, newest first.
+
+    A report whose JSON file is damaged or missing is listed with its trouble, by its time in the lake.
+    """
+    times_by_base: dict[str, dict[str, datetime]] = {}
     for info in lake.list(f"reports/{kind}"):
         base, dot, suffix = info.key.rpartition(".")
         if dot and suffix in ("html", "json"):
-            found.setdefault(base, {})[suffix] = info.modified_at
-    listed = [_report(lake, kind, base, times) for base, times in found.items()]
+            times_by_base.setdefault(base, {})[suffix] = info.modified_at
+    listed = [_report(lake, kind, base, times) for base, times in times_by_base.items()]
     return sorted(listed, key=lambda r: (r.at, r.id), reverse=True)
 
 
 def _report(lake: Lake, kind: str, base: str, times: Mapping[str, datetime]) -> Report:
     identity = base.removeprefix(f"reports/{kind}/")
     page = f"{base}.html" if "html" in times else None
-    at, trouble = max(times.values()), None
-    said: dict[str, Any] = {}
+    summary, trouble = ReportSummary(), None
     try:
-        read = json.loads(lake.get(f"{base}.json"))
-        if not isinstance(read, dict):
-            raise ValueError("not an object")
-        said = read
-        if "at" in said:
-            at = datetime.fromisoformat(said["at"])
-            at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    except (LakeError, ValueError, TypeError) as error:
+        summary = ReportSummary.model_validate_json(lake.get(f"{base}.json"))
+    except ValidationError as error:
+        trouble = f"{base}.json cannot be read: {error.errors()[0]['msg']}"
+    except LakeError as error:
         trouble = f"{base}.json cannot be read: {error}"
-    figures = said.get("figures")
     return Report(
         kind,
         identity,
-        str(said.get("title") or f"{kind.capitalize()} {identity}"),
-        at,
-        str(said.get("summary") or said.get("verdict") or ""),
-        figures if isinstance(figures, dict) else {},
+        summary.title or f"{kind.capitalize()} {identity}",
+        summary.at or max(times.values()),
+        summary.summary,
+        dict(summary.figures),
         page,
         trouble,
     )
 
 
 def last_drift(lake: Lake) -> dict[str, Any] | None:
-    """The newest row of `drift`; None before the first report."""
+    """The newest row of the table `drift`; None before the first report."""
     rows = lake.read("drift").to_pylist()
     return dict(max(rows, key=lambda r: r["at"])) if rows else None
 
 
 def alerts(lake: Lake, count: int) -> list[dict[str, Any]]:
-    """Newest first."""
+    """The last alerts as rows of `alerts`, newest first."""
     return sorted(lake.read("alerts").to_pylist(), key=lambda r: r["at"], reverse=True)[:count]
 
 

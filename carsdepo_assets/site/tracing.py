@@ -1,5 +1,7 @@
-"""From an answer, or from what a stage serves, back to photographs, labels, code and people. Everything has a place
-where it can be opened: a key below the lake, a page of this site, a run in MLflow or Dagster.
+"""Traces an answer, a model or a stage back to photographs, labels, code, runs and people.
+
+Everything is given with a place where it can be opened: a key in the lake, a page of this site, a run in MLflow or
+Dagster.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from carsdepo_assets.lake.datasets import manifest_key
+from carsdepo_assets.lake.evaluations import FIGURES, newest_evaluation
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.models import ModelCard, folder, read_card
 from carsdepo_assets.redaction import redact, without_credentials
 from carsdepo_assets.registry import models
-from carsdepo_assets.registry.ledger import SERVES, Event, Stage, events, served
+from carsdepo_assets.registry.ledger import SERVES, Event, LedgerHistory, Stage, events
 from carsdepo_assets.registry.lineage import Lineage, ancestors, read_lineage
 from carsdepo_assets.registry.stored_versions import stored_versions
 from carsdepo_assets.registry.tracking import Tracking
@@ -32,7 +35,7 @@ class TraceError(LookupError):
 
 @dataclass(frozen=True)
 class Places:
-    """Where things can be opened. site: this site; mlflow, dagster: their servers' URLs."""
+    """The URLs at which things can be opened."""
 
     site: str = "http://127.0.0.1:8000"
     mlflow: str = "http://127.0.0.1:5000"
@@ -40,6 +43,7 @@ class Places:
 
     @classmethod
     def of(cls, settings: Settings) -> Places:
+        """The URLs of an installation."""
         server = without_credentials(plain(settings.mlflow_server) or "")
         return cls(
             settings.service_url("production"),
@@ -48,21 +52,23 @@ class Places:
         )
 
     def run(self, dagster_run_id: str | None) -> str | None:
+        """The page of a Dagster run; None without a run."""
         return f"{self.dagster}/runs/{dagster_run_id}" if dagster_run_id else None
 
     def page(self, path: str) -> str:
+        """The URL of a page of this site."""
         return f"{self.site}/{path}"
 
 
 def open_tracking(settings: Settings) -> Tracking | None:
-    """MLflow's store; None where there is none yet: reading must not make one."""
+    """The store of MLflow; None where there is none yet, since reading must not create one."""
     if settings.mlflow_server is not None:
         return Tracking(settings.mlflow_uri)
     return Tracking.at_home(settings.home) if (settings.home / "mlflow.db").exists() else None
 
 
 def known_versions(tracking: Tracking | None) -> list[models.ModelVersion]:
-    """All registered versions, oldest first; none where MLflow cannot be reached: lineage does not rest on it."""
+    """All registered versions, oldest first; none where MLflow cannot be reached, since lineage does not need it."""
     if tracking is None:
         return []
     if tracking.uri.startswith("sqlite:///"):
@@ -81,15 +87,26 @@ def known_versions(tracking: Tracking | None) -> list[models.ModelVersion]:
 def prediction_lineage(
     lake: Lake, tracking: Tracking | None, prediction_id: str, places: Places | None = None
 ) -> dict[str, Any]:
-    """prediction, photograph, served_by (the ledger's event then) and model, as model_lineage gives it.
+    """The lineage of one answer, which need not be ingested yet.
 
-    Looks in the table `inferences` and in segments not ingested yet. Raises TraceError for an unknown id.
+    Args:
+        lake: The lake.
+        tracking: The store of MLflow; None: versions and runs are left out.
+        prediction_id: The id of the answer.
+        places: The URLs that links begin with; None: the default ports of this machine.
+
+    Returns:
+        A dictionary with `prediction`, `photograph`, `served_by` (the event of the ledger by which the model was
+        served then) and `model`, as `model_lineage` gives it.
+
+    Raises:
+        TraceError: There is no such answer.
     """
     places = places or Places()
     row = answers.find(lake, prediction_id)
     if row is None:
         last = ", ".join(r["prediction_id"] for r in answers.newest(lake, 5)) or "none yet"
-        raise TraceError(f"No answer {prediction_id!r} in {lake.url}. The last ones: {last}.")
+        raise TraceError(f"There is no answer {prediction_id!r} in {lake.url}. The last ones: {last}.")
     try:
         model = model_lineage(lake, tracking, row["digest"], places)
         names: Sequence[str] = model["card"]["class_names"]
@@ -98,13 +115,13 @@ def prediction_lineage(
     at, digest, stage = row["at"], row["digest"], row["stage"]
     by = [e for e in events(lake, stage) if e.action in SERVES and e.digest == digest and e.at <= at]
     key = row["photograph_key"]
-    about = ("request_id", "stage", "runtime", "decision", "threshold", "n_boxes", "max_score", "milliseconds")
-    said = ("source", "camera", "uploader", "region", "listing")
+    answer_fields = ("request_id", "stage", "runtime", "decision", "threshold", "n_boxes", "max_score", "milliseconds")
+    origin_fields = ("source", "camera", "uploader", "region", "listing")
     return {
         "prediction": {
             "prediction_id": prediction_id,
             "at": at.isoformat(),
-            **{k: row[k] for k in (*about, *said)},
+            **{k: row[k] for k in (*answer_fields, *origin_fields)},
             "boxes": [_box(b, names) for b in row["boxes"] or []],
             "captured_in": row["segment"],
             "url": places.page(f"predictions/{prediction_id}"),
@@ -123,17 +140,28 @@ def prediction_lineage(
 def production_lineage(
     lake: Lake, tracking: Tracking | None, stage: str = "production", places: Places | None = None
 ) -> dict[str, Any]:
-    """stage, event (what it is to serve, by whom, why), history (newest first) and the model's lineage.
+    """The lineage of what a stage serves.
 
-    Raises TraceError for an unknown stage and before the first deployment.
+    Args:
+        lake: The lake.
+        tracking: The store of MLflow; None: versions and runs are left out.
+        stage: "staging" or "production".
+        places: The URLs that links begin with; None: the default ports of this machine.
+
+    Returns:
+        A dictionary with `stage`, `event` (what it is to serve, by whom and why), `history` (newest first) and
+        `model`, as `model_lineage` gives it.
+
+    Raises:
+        TraceError: There is no such stage, or nothing was deployed to it yet.
     """
     places = places or Places()
     if stage not in get_args(Stage):
-        raise TraceError(f"No stage {stage!r}. Stages: {', '.join(get_args(Stage))}.")
-    history = events(lake)
-    now = served(history, stage)  # type: ignore[arg-type]
+        raise TraceError(f"There is no stage {stage!r}. Stages: {', '.join(get_args(Stage))}.")
+    history = LedgerHistory.read(lake)
+    now = history.served(stage)  # type: ignore[arg-type]
     if now is None or now.digest is None:
-        others = ", ".join(s for s in get_args(Stage) if served(history, s)) or "none"
+        others = ", ".join(s for s in get_args(Stage) if history.served(s)) or "none"
         raise TraceError(
             f"Nothing has been deployed to {stage} yet (stages that serve: {others}). A registered model is released "
             "by the `release` job."
@@ -141,55 +169,62 @@ def production_lineage(
     return {
         "stage": stage,
         "event": _event(now, places),
-        "history": [_event(e, places) for e in reversed(history) if e.stage == stage],
+        "history": [_event(e, places) for e in reversed(history.events) if e.stage == stage],
         "model": model_lineage(lake, tracking, now.digest, places),
     }
 
 
 def model_lineage(lake: Lake, tracking: Tracking | None, digest: str, places: Places | None = None) -> dict[str, Any]:
-    """Data, labels, code, recipe, runs, ancestors, evaluation, gates and releases of a model.
+    """The lineage of a model: data, labels, code, recipe, runs, ancestors, evaluation, gates and releases.
 
-    Raises TraceError listing the lake's models when it is not among them.
+    Args:
+        lake: The lake.
+        tracking: The store of MLflow; None: versions and runs are left out.
+        digest: The model's digest.
+        places: The URLs that links begin with; None: the default ports of this machine.
+
+    Raises:
+        TraceError: The lake has no such model; the message lists those that it has.
     """
     places = places or Places()
     try:
-        found, card = read_lineage(lake, digest), read_card(lake, digest)
+        lineage, card = read_lineage(lake, digest), read_card(lake, digest)
     except LakeError as error:
-        known = ", ".join(digests(lake)) or "none yet"
-        raise TraceError(f"No model {digest!r} in {lake.url}. Models: {known}.") from error
+        names = ", ".join(digests(lake)) or "none yet"
+        raise TraceError(f"There is no model {digest!r} in {lake.url}. Models: {names}.") from error
     version = next((v for v in known_versions(tracking) if v.digest == digest), None)
     history = events(lake)
     gates = _gates(lake, digest, places)
-    about = [e for e in history if e.digest == digest or (e.action == "rollback" and e.previous == digest)]
-    went_live = [e for e in about if e.stage == "production" and e.action in SERVES and e.digest == digest]
+    model_events = [e for e in history if e.digest == digest or (e.action == "rollback" and e.previous == digest)]
+    promotions = [e for e in model_events if e.stage == "production" and e.action in SERVES and e.digest == digest]
     return {
         "digest": digest,
         "version": version.version if version else None,
         "aliases": list(version.aliases) if version else [],
-        "created_at": found.created_at.isoformat(),
-        "detector": found.detector,
-        "training": found.training,
+        "created_at": lineage.created_at.isoformat(),
+        "detector": lineage.detector,
+        "training": lineage.training,
         "place": _place(lake, folder(digest)),
         "url": places.page(f"models/{digest}"),
         "card": _card(card),
-        "dataset": {**found.data.model_dump(), "place": _place(lake, manifest_key(found.data.version))},
-        "code": found.code.model_dump(),
-        "recipe": {"digest": found.recipe_digest, **found.recipe},
-        "policy_digest": found.policy_digest,
-        "mlflow": _mlflow(tracking, found.mlflow_run_id, places),
-        "dagster": {"run_id": found.dagster_run_id, "url": places.run(found.dagster_run_id)},
+        "dataset": {**lineage.data.model_dump(), "place": _place(lake, manifest_key(lineage.data.version))},
+        "code": lineage.code.model_dump(),
+        "recipe": {"digest": lineage.recipe_digest, **lineage.recipe},
+        "policy_digest": lineage.policy_digest,
+        "mlflow": _mlflow(tracking, lineage.mlflow_run_id, places),
+        "dagster": {"run_id": lineage.dagster_run_id, "url": places.run(lineage.dagster_run_id)},
         "initialised_from": [_ancestor(a, places) for a in ancestors(lake, digest)],
-        "started_from": found.initialised_from,
-        "environment": found.environment,
+        "started_from": lineage.initialised_from,
+        "environment": lineage.environment,
         "evaluation": _evaluation(lake, digest, places),
         "gates": gates,
-        "approved_by": _event(went_live[-1], places) if went_live else None,
-        "events": [_event(e, places) for e in reversed(about)],
+        "approved_by": _event(promotions[-1], places) if promotions else None,
+        "events": [_event(e, places) for e in reversed(model_events)],
     }
 
 
 def digests(lake: Lake) -> list[str]:
-    """Complete models of the lake, by name."""
+    """The digests of the complete models in the lake, in their order."""
     return [i.key.split("/")[1] for i in lake.list("models") if i.key.endswith("/lineage.json")]
 
 
@@ -238,31 +273,28 @@ def _mlflow(tracking: Tracking | None, run_id: str | None, places: Places) -> di
 
 
 def _evaluation(lake: Lake, digest: str, places: Places) -> dict[str, Any] | None:
-    """The newest one of the model, on whichever dataset and golden set; None before the first."""
-    found: list[tuple[str, str, dict[str, Any]]] = []
-    for info in lake.list("reports/evaluation"):
-        if not info.key.startswith(f"reports/evaluation/{digest}-") or not info.key.endswith(".json"):
-            continue
-        try:
-            said = json.loads(lake.get(info.key))
-        except (LakeError, ValueError):
-            continue
-        if isinstance(said, dict):
-            found.append((str(said.get("at", "")), info.key.removesuffix(".json"), said))
-    if not found:
+    """The model's newest evaluation, on whichever dataset and golden set; None before the first."""
+    record = newest_evaluation(lake, digest)
+    if record is None:
         return None
-    _, base, said = max(found, key=lambda f: f[:2])
-    names = ("figures", "photographs", "boxes", "groups", "verdict", "golden")
-    kept: dict[str, Any] = {k: said[k] for k in names if k in said}
-    return {**kept, "report_key": f"{base}.html", "url": places.page(f"{base}.html")}
+    return {
+        "figures": {name: getattr(record, name) for name in FIGURES},
+        "photographs": record.photographs,
+        "boxes": record.boxes,
+        "groups": record.groups,
+        "verdict": record.verdict,
+        "golden": record.golden,
+        "report_key": record.report_key,
+        "url": places.page(record.report_key),
+    }
 
 
 def _gates(lake: Lake, digest: str, places: Places) -> list[dict[str, Any]]:
-    """Verdicts on this model, newest first."""
+    """The gate's verdicts on a model, newest first."""
     rows = [r for r in lake.read("gates").to_pylist() if r["challenger"] == digest]
-    found = []
+    gates = []
     for row in sorted(rows, key=lambda r: r["at"], reverse=True):
         report, run = row["report_key"], row["dagster_run_id"]
         links = {"url": places.page(report) if report else None, "run_url": places.run(run)}
-        found.append({**row, "at": row["at"].isoformat(), "figures": json.loads(row["figures"] or "{}"), **links})
-    return found
+        gates.append({**row, "at": row["at"].isoformat(), "figures": json.loads(row["figures"] or "{}"), **links})
+    return gates

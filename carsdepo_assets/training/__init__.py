@@ -1,1 +1,1 @@
-"""Step 3: recipe and dataset become a judged, registered model."""
+"""Step 3: recipe and dataset become an evaluated, registered model."""

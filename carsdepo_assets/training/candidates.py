@@ -1,21 +1,22 @@
-"""Which model is the candidate: training/candidate.json in the lake, written when its training is done."""
+"""What the next training works on, and which model is the candidate.
+
+Plans come from the pointers to the newest dataset and recipe. When a training is done, its model is recorded in the
+table `candidates`, and training/candidate.json names it.
+"""
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
+from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.recipe_changes import read_recipe
-from carsdepo_assets.lake.datasets import LATEST as DATASET
+from carsdepo_assets.lake.candidates import CandidateRecord, record_candidate
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.models import is_complete
+from carsdepo_assets.lake.models import is_complete, read_result
+from carsdepo_assets.lake.pointers import CandidatePointer, DatasetPointer, RecipePointer
 from carsdepo_assets.lake.trainings import AskedBy, trained_before
-
-RECIPE = "recipes/latest.json"
-CANDIDATE = "training/candidate.json"
 
 
 class NotReady(LookupError):
@@ -23,51 +24,54 @@ class NotReady(LookupError):
 
 
 class Plan(BaseModel):
-    """What the next training works on. label_state: annotation revisions that the dataset's build had seen, `seen_at`.
-
-    seen_at is None for datasets of a version that did not record it. why: of the recipe, in sentences. fallback: the
-    policy's fallback that made the recipe; None: the recipe itself. asked_by: who asked for the recipe.
-    """
+    """What the next training works on."""
 
     model_config = ConfigDict(frozen=True)
 
-    dataset: str
+    dataset: str = Field(description="version of the dataset to train on")
     recipe: Recipe
-    label_state: int
-    seen_at: datetime | None = None
-    why: tuple[str, ...] = ()
-    fallback: str | None = None
-    asked_by: AskedBy = "person"
+    label_state: int = Field(description="annotation revisions that the dataset's build had seen")
+    seen_at: datetime | None = Field(None, description="when that build looked at the labels; None in lakes of before")
+    why: tuple[str, ...] = Field((), description="why this recipe, in whole sentences")
+    fallback: str | None = Field(None, description="the policy's fallback that made the recipe; None: the usual recipe")
+    asked_by: AskedBy = Field("person", description="who asked for the recipe")
 
 
 class Candidate(Plan):
+    """A plan and the model that its training made."""
+
     digest: str
 
 
 def plan(lake: Lake) -> Plan:
-    """The newest dataset and recipe. Raises NotReady naming the asset to materialize."""
-    for key, asset in ((DATASET, "dataset"), (RECIPE, "recipe")):
-        if not lake.exists(key):
-            raise NotReady(f"{lake.url} has no {key}: materialize `{asset}` first.")
-    dataset, pointer = json.loads(lake.get(DATASET)), json.loads(lake.get(RECIPE))
+    """The newest dataset and recipe.
+
+    Raises:
+        NotReady: one of them is not there yet; the message names the asset to materialize.
+    """
+    dataset, chosen = DatasetPointer.read(lake), RecipePointer.read(lake)
+    if dataset is None:
+        raise NotReady(f"{lake.url} has no {DatasetPointer.KEY}: materialize `dataset` first.")
+    if chosen is None:
+        raise NotReady(f"{lake.url} has no {RecipePointer.KEY}: materialize `recipe` first.")
     return Plan(
-        dataset=dataset["version"],
-        recipe=read_recipe(lake, pointer["digest"]),
-        label_state=dataset["label_state"],
-        seen_at=dataset.get("at"),
-        why=tuple(pointer.get("why", ())),
-        fallback=pointer.get("fallback"),
-        asked_by=pointer.get("asked_by", "person"),
+        dataset=dataset.version,
+        recipe=read_recipe(lake, chosen.digest),
+        label_state=dataset.label_state,
+        seen_at=dataset.at,
+        why=chosen.why,
+        fallback=chosen.fallback,
+        asked_by=chosen.asked_by,
     )
 
 
 def standing(lake: Lake, wanted: Plan) -> str | None:
     """The digest of a model that was trained on just this dataset by just this recipe; None where there is none.
 
-    It becomes the candidate for what is wanted now: newer labels that change nothing (the same boxes again) leave it
-    standing, at the newer label state.
+    Such a model becomes the candidate of the plan `wanted`: labels that are newer and change nothing (the same boxes
+    again) need no training.
     """
-    last = current(lake) if lake.exists(CANDIDATE) else None
+    last = _stored(lake)
     same = [last.digest] if last and (last.dataset, last.recipe) == (wanted.dataset, wanted.recipe) else []
     for digest in [*same, *trained_before(lake, wanted.dataset, wanted.recipe.digest())]:
         if is_complete(lake, digest):
@@ -77,13 +81,41 @@ def standing(lake: Lake, wanted: Plan) -> str | None:
     return None
 
 
-def write(lake: Lake, done: Plan, digest: str) -> None:
-    fields = done.model_dump() | {"digest": digest}
-    lake.put(CANDIDATE, Candidate.model_validate(fields).model_dump_json(indent=1).encode())
+def write(lake: Lake, finished: Plan, digest: str) -> None:
+    """Records the model that the plan's training made in `candidates`, and points training/candidate.json at it."""
+    result = read_result(lake, digest)
+    record_candidate(
+        lake,
+        CandidateRecord(
+            digest=digest,
+            at=datetime.now(UTC),
+            dataset=finished.dataset,
+            recipe=finished.recipe.digest(),
+            detector=finished.recipe.detector,
+            label_state=finished.label_state,
+            seen_at=finished.seen_at,
+            fallback=finished.fallback,
+            asked_by=finished.asked_by,
+            ended=result.get("training"),
+            **{k: result.get(k) for k in ("threshold", "val_map50", "epochs", "steps", "seconds")},
+        ),
+    )
+    fields = finished.model_dump() | {"recipe": finished.recipe.model_dump(mode="json"), "digest": digest}
+    CandidatePointer.model_validate(fields).write(lake)
 
 
 def current(lake: Lake) -> Candidate:
-    """Raises NotReady before the first training."""
-    if not lake.exists(CANDIDATE):
+    """The model that is evaluated and registered next.
+
+    Raises:
+        NotReady: nothing has been trained yet.
+    """
+    candidate = _stored(lake)
+    if candidate is None:
         raise NotReady(f"{lake.url} has no candidate: materialize `candidate_model` first.")
-    return Candidate.model_validate_json(lake.get(CANDIDATE))
+    return candidate
+
+
+def _stored(lake: Lake) -> Candidate | None:
+    pointer = CandidatePointer.read(lake)
+    return None if pointer is None else Candidate.model_validate(pointer.model_dump())

@@ -2,10 +2,11 @@
 
 import dagster as dg
 
+from carsdepo_assets.orchestration.catalogue import catalogued_assets
 from carsdepo_assets.training import assets, jobs, sensors
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([assets]),
+    assets=catalogued_assets("training", assets),
     jobs=[jobs.train_job],
     sensors=[sensors.retrain, sensors.settle_runs],
 )

@@ -1,4 +1,4 @@
-"""Charts of an evaluation."""
+"""Draws the charts of an evaluation report, as PNG for Dagster's UI and as SVG for the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from carsdepo_assets.scoring.evaluation import Evaluation
 
 @styled_chart
 def pr_curve_png(evaluation: Evaluation, form: Form = "png") -> bytes:
-    """Precision over recall, one line a class, at the evaluation's IoU; a dot where the threshold puts the class."""
+    """Precision over recall at the evaluation's IoU, a line a class; the dot is the class at the threshold."""
     figure, axes = chart(5.6, 4.0)
     for c, (name, curve) in enumerate(evaluation.curves.items()):
         score = evaluation.per_class[name]
@@ -67,7 +67,10 @@ def sweep_png(evaluation: Evaluation, form: Form = "png") -> bytes:
 
 @styled_chart
 def confusion_png(evaluation: Evaluation, form: Form = "png") -> bytes:
-    """Counts at the threshold: rows what was there, columns what was said; shading is the share of the row."""
+    """The confusion matrix at the threshold: rows are labels, columns are the model's boxes.
+
+    The shading is the share of the row.
+    """
     labels = [*evaluation.class_names, "background"]
     n = len(labels)
     side = min(max(1.1 * n, 3.6), 6.4)
@@ -98,7 +101,7 @@ def confusion_png(evaluation: Evaluation, form: Form = "png") -> bytes:
 
 @styled_chart
 def history_png(history: Sequence[Mapping[str, Any]], form: Form = "png") -> bytes:
-    """mAP@.5 on val (left) and loss (right) by epoch, as the training reported them; gaps where it reported none."""
+    """mAP@.5 on the validation split (left axis) and loss (right axis) by epoch; an epoch without a figure is a gap."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = chart(5.6, 4.0)

@@ -1,4 +1,4 @@
-"""The policy's fallbacks at one state of the labels: what they change, and the record of those that are passed over."""
+"""The policy's fallbacks at one state of the labels: whether they can be tried, and what is recorded if not."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ from carsdepo_assets.training.retraining import GivenUp
 
 
 def impossible(lake: Lake, now: LabelCoverage, weights: Path, change: Fallback) -> str | None:
-    """Why the change is none, against the recipe whose model was under the floor; None where it can be tried.
+    """Why a fallback cannot be tried on the recipe whose model was under the floor; None where it can.
 
-    weights: a folder that may hold yolov8n.pt. Raises LakeError where that recipe is not in the lake.
+    Args:
+        weights: a folder that may hold yolov8n.pt.
+
+    Raises:
+        LakeError: that recipe is not in the lake.
     """
     base = now.base_recipe
-    assert base is not None  # a fallback is next only after the recipe itself was judged
+    assert base is not None  # a fallback is next only after the usual recipe was evaluated
     return recipe_changes.impossible(change, recipe_changes.read_recipe(lake, base), weights)
 
 
 def give_up(lake: Lake, now: LabelCoverage, what: GivenUp) -> None:
-    """Records it, once for a state of the labels."""
+    """Records in `trainings` that the recipe or the fallback is given up, once for a state of the labels."""
     record_outcome(
         lake,
         Outcome(

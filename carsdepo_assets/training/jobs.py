@@ -6,5 +6,5 @@ TRAIN_JOB = "train"
 train_job = dg.define_asset_job(
     TRAIN_JOB,
     selection=["dataset", "recipe", "candidate_model", "evaluation", "registered_model"],
-    description="Labels to a judged, registered model: dataset, recipe, training, evaluation, registry.",
+    description="From labels to an evaluated, registered model: dataset, recipe, training, evaluation, registry.",
 )

@@ -1,4 +1,4 @@
-"""Photographs of misses and false alarms with their boxes drawn, near enough to see what the model saw."""
+"""Draws misses and false alarms: the part of the photograph around each, with the labels and the model's boxes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.mistakes import FalseAlarm, Miss
@@ -31,7 +32,7 @@ _STEPS = ((900, 128), (760, 128), (680, 96), (600, 64), (480, 48), (360, 32), (2
 
 
 def caption(mistake: Mistake, class_names: Sequence[str]) -> str:
-    """One line: what was missed, or what was said and why it is wrong."""
+    """One line: the damage that was missed, or the box that is wrong and why."""
     name = class_names[mistake.class_id]
     if isinstance(mistake, Miss):
         if mistake.near_score >= 0.005:
@@ -41,7 +42,7 @@ def caption(mistake: Mistake, class_names: Sequence[str]) -> str:
 
 
 def mistakes_png(
-    images: Sequence[np.ndarray],
+    images: Sequence[NDArray[np.uint8]],
     truths: Sequence[Truth],
     detections: Sequence[Detections],
     *,
@@ -50,10 +51,21 @@ def mistakes_png(
     mistakes: Sequence[Mistake | None] | None = None,
     columns: int = 3,
 ) -> bytes:
-    """A grid, one picture each: images HxWx3 uint8 RGB, boxes in their pixels, detections from `threshold` up.
+    """A grid with one picture for each photograph.
 
-    mistakes: the box that each picture is about; it is zoomed to and captioned. At most 900 px wide and 100 kB, by
-    fewer colours, then fewer pixels. Raises ValueError without images, or with lists of different lengths.
+    Args:
+        images: photographs, HxWx3 RGB.
+        truths: the labels of each, in its pixels.
+        detections: the model's boxes on each, in its pixels.
+        threshold: boxes with a lower score are not drawn.
+        mistakes: the box that each picture is about, which is zoomed to and captioned; None: the whole photograph.
+        columns: pictures in a row of the grid.
+
+    Returns:
+        A PNG of at most 100 kB, at most 900 px wide.
+
+    Raises:
+        ValueError: there are no images, the lists differ in length, or the pictures do not fit into 100 kB.
     """
     about = list(mistakes) if mistakes is not None else [None] * len(images)
     if not images or not len(images) == len(truths) == len(detections) == len(about):
@@ -70,7 +82,7 @@ def mistakes_png(
 
 
 def mistake_jpeg(
-    image: np.ndarray,
+    image: NDArray[np.uint8],
     truth: Truth,
     detections: Detections,
     mistake: Mistake,
@@ -79,7 +91,12 @@ def mistake_jpeg(
     threshold: float,
     width: int = 480,
 ) -> bytes:
-    """One picture for the page, 4:3, twice the pixels that it is shown at."""
+    """One picture for the HTML page, as JPEG, 4:3.
+
+    Args:
+        image: the photograph, HxWx3 RGB.
+        width: in pixels; twice the width at which the page shows it.
+    """
     out = io.BytesIO()
     size = (width, width * 3 // 4)
     _tile(image, truth, detections, mistake, class_names, threshold, size).save(out, "JPEG", quality=82, optimize=True)
@@ -87,7 +104,7 @@ def mistake_jpeg(
 
 
 def _grid_png(
-    images: Sequence[np.ndarray],
+    images: Sequence[NDArray[np.uint8]],
     truths: Sequence[Truth],
     detections: Sequence[Detections],
     class_names: Sequence[str],
@@ -122,7 +139,7 @@ def _grid_png(
 
 
 def _tile(
-    rgb: np.ndarray,
+    rgb: NDArray[np.uint8],
     truth: Truth,
     detections: Detections,
     mistake: Mistake | None,
@@ -142,8 +159,8 @@ def _tile(
     font = ImageFont.load_default(size=max(9, size[0] // 30))
     thin, thick = max(1, size[0] // 240), max(2, size[0] // 120)
 
-    def box(xyxy: Sequence[float], colour: str, line: int, said: str) -> None:
-        """Named only when it touches the mistake: more words would hide the photograph."""
+    def box(xyxy: Sequence[float], colour: str, line: int, text: str) -> None:
+        """Draws a box; its text only when it touches the mistake, since more would hide the photograph."""
         left, top = (xyxy[0] - x0) * scale + shift[0], (xyxy[1] - y0) * scale + shift[1]
         right, bottom = (xyxy[2] - x0) * scale + shift[0], (xyxy[3] - y0) * scale + shift[1]
         right, bottom = max(right, left + 1), max(bottom, top + 1)
@@ -152,11 +169,11 @@ def _tile(
         draw.rectangle((left, top, right, bottom), outline=colour, width=line)
         if mistake is not None and not _touch(xyxy, mistake.xyxy):
             return
-        _, _, w, h = draw.textbbox((0, 0), said, font=font)
+        _, _, w, h = draw.textbbox((0, 0), text, font=font)
         x = min(max(left, 0), size[0] - w - 6)
         y = top - h - 4 if top - h - 4 >= 0 else min(bottom, size[1] - h - 4)
         draw.rectangle((x, y, x + w + 6, y + h + 4), fill=colour)
-        draw.text((x + 3, y + 1), said, font=font, fill="white")
+        draw.text((x + 3, y + 1), text, font=font, fill="white")
 
     miss = mistake if isinstance(mistake, Miss) else None
     alarm = mistake if isinstance(mistake, FalseAlarm) else None

@@ -1,4 +1,4 @@
-"""What a training is called in MLflow: by what it is."""
+"""The name of a training's run in MLflow: detector, photographs, dataset and initial weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DIGITS = 4  # of a digest: enough to tell the trainings of one list apart
 
 
 def run_name(lake: Lake, dataset_version: str, recipe: Recipe) -> str:
-    """yolov8n, 700 photographs, dataset 1a2b, from champion 3c4d"""
+    """For example `yolov8n, 700 photographs, dataset 1a2b, from champion 3c4d`."""
     photographs = read_manifest(lake, dataset_version).num_rows
     return f"{recipe.detector}, {photographs:,} photographs, dataset {dataset_version[:_DIGITS]}, {_start(recipe)}"
 

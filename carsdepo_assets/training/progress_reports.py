@@ -1,7 +1,7 @@
-"""A running training is seen: in the lake, in the run's log and in MLflow, every few seconds.
+"""Shows how a running training gets on: in the lake, in the run's log and in MLflow, every few seconds.
 
-A thread of its own writes to the lake, so that a validation or a slow disk neither stops the signs of life nor the
-training; lines for the log and figures for MLflow go out from the training itself, between two steps.
+A thread of its own writes to the lake, so that neither a validation nor a slow disk stops the signs of life or the
+training. Lines for the log and figures for MLflow are written by the training itself, between two steps.
 """
 
 from __future__ import annotations
@@ -22,24 +22,27 @@ from carsdepo_assets.training.worker_events import Events
 
 
 class Watching:
-    """Use as `with Watching(...) as watching`; how the block ends is how the training ended.
+    """Reports a training while the block `with Watching(...) as watching` runs; an exception is a failed training.
 
-    first: names the training. tracking, run_id: None where MLflow is not used.
+    Args:
+        policy: how often to report.
+        first: the progress at the start, which names the training.
+        tracking: None, like run_id, where MLflow is not used.
     """
 
     def __init__(
         self,
         lake: Lake,
         events: Events,
-        rules: TrainingPolicy,
+        policy: TrainingPolicy,
         first: TrainingProgress,
         tracking: Tracking | None,
         run_id: str | None,
     ) -> None:
-        self.lake, self.events, self.rules, self.tracking, self.run_id = lake, events, rules, tracking, run_id
+        self.lake, self.events, self.policy, self.tracking, self.run_id = lake, events, policy, tracking, run_id
         self.now = first
-        self.told_at = time.monotonic()  # when `now` was last told: its seconds go on from there
-        self.logging = Every(rules.log_every_s)
+        self.updated_at = time.monotonic()  # when `now` was last updated: its seconds go on from there
+        self.logging = Every(policy.log_every_s)
         self.lock = threading.Lock()
         self.over = threading.Event()
         self.trouble: str | None = None
@@ -63,7 +66,7 @@ class Watching:
         self._write()
 
     def watch(self, progress: Progress) -> None:
-        """As a detector tells of its steps."""
+        """Takes the progress that a detector reports between its steps."""
         figures = self.now.figures | ({} if progress.loss is None else {"loss": progress.loss})
         self._set(
             state="evaluating" if progress.validating else "running",
@@ -84,16 +87,16 @@ class Watching:
             self._log({"train_loss": progress.loss}, progress.steps)
 
     def report(self, row: Mapping[str, float]) -> None:
-        """An epoch's figures, as a detector reports them."""
+        """Takes the figures that a detector reports after an epoch."""
         figures = {k: v for k, v in row.items() if k not in ("epoch", "steps", "epochs_planned")}
-        said = ", ".join(f"{k} {v:.4g}" for k, v in figures.items() if k != "planned_steps")
-        self.events.log(f"epoch {int(row['epoch'])}/{int(row['epochs_planned'])}: step {int(row['steps'])}, {said}")
+        text = ", ".join(f"{k} {v:.4g}" for k, v in figures.items() if k != "planned_steps")
+        self.events.log(f"epoch {int(row['epoch'])}/{int(row['epochs_planned'])}: step {int(row['steps'])}, {text}")
         kept = {k: v for k, v in row.items() if k == "loss" or k.startswith("val_")}
         self._set(figures=self.now.figures | kept, steps=int(row["steps"]), planned_steps=int(row["planned_steps"]))
         self._log({**figures, "epoch": row["epoch"]}, int(row["steps"]))
 
     def trained(self, trained: Trained) -> None:
-        """The last step is taken; the model is still to be evaluated on val and stored."""
+        """The last step is taken; the model is evaluated on the validation split next, then stored."""
         self.events.log(f"The training ended: {trained.ended}.")
         self._set(
             state="evaluating",
@@ -104,7 +107,7 @@ class Watching:
         )
 
     def stored(self, trained: Trained, figures: Mapping[str, float]) -> None:
-        """The model is in the lake. figures: to be logged beside those of the epochs."""
+        """The model is in the lake; the figures are logged with those of the epochs."""
         self._log(figures, trained.steps)
         self._set(state="stopped_by_time" if trained.stopped_by_time else "finished")
 
@@ -117,18 +120,18 @@ class Watching:
             if "state" in changes and "seconds" not in changes:
                 changes["seconds"] = self._seconds()
             if "seconds" in changes:
-                self.told_at = time.monotonic()
+                self.updated_at = time.monotonic()
             self.now = self.now.model_copy(update=changes)
 
     def _seconds(self) -> float:
-        return self.now.seconds + time.monotonic() - self.told_at
+        return self.now.seconds + time.monotonic() - self.updated_at
 
     def _beat(self) -> None:
-        while not self.over.wait(self.rules.progress_every_s):
+        while not self.over.wait(self.policy.progress_every_s):
             self._write()
 
     def _write(self) -> None:
-        """A lake that cannot be written to now is no reason to lose a training: it is told in the log."""
+        """Writes to the lake; a lake that cannot be written to is a line in the log and does not end the training."""
         with self.lock:
             changes: dict[str, object] = {"updated_at": datetime.now(UTC)}
             if self.now.state in ("running", "evaluating"):
@@ -141,7 +144,7 @@ class Watching:
 
 
 def first_progress(run_id: str | None, detector: str, dataset: str, recipe: str) -> TrainingProgress:
-    """A training that begins now."""
+    """The progress of a training that begins now; recipe: its digest."""
     now = datetime.now(UTC)
     return TrainingProgress(
         run_id=run_id,

@@ -1,4 +1,4 @@
-"""From a judged candidate to a version in the registry."""
+"""Registers an evaluated candidate: a version in MLflow's registry, and the outcome of its training in the lake."""
 
 from __future__ import annotations
 
@@ -18,24 +18,36 @@ from carsdepo_assets.training.evaluate_candidate import read_figures, verdict
 
 @dataclass(frozen=True)
 class Registered:
+    """What the registration of a candidate came to."""
+
     version: int
+    """Number of the version in the registry."""
     alias: str | None
+    """`candidate` where the floor is met, else None."""
     passed: bool
+    """Whether the floor is met."""
     verdict: str
+    """The same as a sentence with both numbers."""
     figures: dict[str, float]
+    """Figures of the evaluation by name; one that cannot be computed is left out."""
 
 
-Tell = Callable[[Outcome], None]
+AlertUnderFloor = Callable[[Outcome], None]
 
 
 def register_candidate(
-    lake: Lake, tracking: Tracking, candidate: Candidate, policy: Policy, run_id: str, tell: Tell
+    lake: Lake, tracking: Tracking, candidate: Candidate, policy: Policy, run_id: str, tell: AlertUnderFloor
 ) -> Registered:
-    """Registers the version and, last, marks its labels as learnt where the floor is met; else as tried.
+    """Registers the candidate's version. Where the floor is met, its labels count as learnt; else they were tried.
 
-    tell: called, before the row is written, with the outcome of a model under the floor that has none at this state of
-    the labels yet: a kill in between tells again and registers again, to the same version and a single row. Raises
-    NotReady when the candidate has not been evaluated on its dataset.
+    A kill at any point is mended by the next call: the same version, a single row, and an alert at least once.
+
+    Args:
+        run_id: the MLflow run that the version belongs to.
+        tell: called with the outcome of a model under the floor, before its row is written, unless the row stands.
+
+    Raises:
+        NotReady: the candidate has not been evaluated on its dataset.
     """
     figures = read_figures(lake, candidate)
     passed, text = verdict(figures, policy)
@@ -59,7 +71,7 @@ def register_candidate(
         recipe=candidate.recipe.digest(),
         digest=candidate.digest,
         version=version.version,
-        map50=figures["map50"],
+        map50=figures.get("map50"),
         floor=policy.evaluation.floor_map50,
         reason=f"{text}.",
     )

@@ -1,4 +1,4 @@
-"""The evaluation as one HTML page that needs nothing beside itself, and as pictures for the UI."""
+"""Renders an evaluation as a single HTML page with everything in it, and as pictures for Dagster's UI."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.evaluation.comparison import Comparison
 from carsdepo_assets.reporting.page import GATE_SLOT, data_uri, render
@@ -36,36 +37,44 @@ _IN_GRID = 6  # pictures in one PNG for the UI
 
 @dataclass(frozen=True)
 class EvaluationReportInput:
-    """What the page says. truths and detections: as they were scored; images: RGB by index, those of the mistakes.
-
-    verdict: a sentence with both numbers; facts: what was judged, by name, in order; threshold_from: where the
-    threshold was chosen; slice_by: what the slices divide by; judged_on: whose photographs; no_comparison: why there is
-    no champion to compare with.
-    """
+    """What the page shows."""
 
     evaluation: Evaluation
     interval: Interval
+    """95 % interval of mAP@.5."""
     passed: bool
+    """Whether the floors are met."""
     verdict: str
+    """The same as a sentence with both numbers."""
     made_at: datetime
     threshold_from: str
+    """What chose the threshold, in words."""
     mistakes: Mistakes
     truths: Sequence[Truth]
+    """The labels of each photograph, as they were scored."""
     detections: Sequence[Detections]
-    images: Mapping[int, np.ndarray]
+    """The model's boxes on each photograph, as they were scored."""
+    images: Mapping[int, NDArray[np.uint8]]
+    """The photographs with mistakes, HxWx3 RGB, by their index."""
     history: Sequence[Mapping[str, Any]] = ()
+    """Figures of the training, a row an epoch."""
     slices: Sequence[SliceScore] = ()
     slice_by: str = "light"
-    judged_on: str = ""
+    """What the slices divide the photographs by."""
+    evaluated_on: str = ""
+    """Whose photographs the model was evaluated on, in words."""
     comparison: Comparison | None = None
+    """The same figures of the model in production; None where there is none to compare with."""
     no_comparison: str = ""
+    """Why there is none, in a sentence."""
     facts: Mapping[str, str] = field(default_factory=dict)
+    """What was evaluated, by name, in the order to show."""
     notes: Sequence[str] = ()
     title: str = "Damage detection: evaluation"
 
 
 def render_report(context: EvaluationReportInput) -> str:
-    """The page. Every text in it is escaped. Mistakes whose image is not given are listed without a picture."""
+    """The page as HTML, every text in it escaped. A mistake whose photograph is not given has no picture."""
     e = context.evaluation
     charts = {
         "pr": data_uri(pr_curve_png(e, "svg")),
@@ -88,11 +97,11 @@ def render_report(context: EvaluationReportInput) -> str:
 
 
 def pictures(context: EvaluationReportInput) -> dict[str, bytes]:
-    """PNGs by name for the UI; of misses and false alarms only those that exist."""
+    """PNG pictures for the UI, by name; misses and false alarms are left out where there are none."""
     e = context.evaluation
-    made = {"precision_recall": pr_curve_png(e), "threshold_sweep": sweep_png(e), "confusion": confusion_png(e)}
+    by_name = {"precision_recall": pr_curve_png(e), "threshold_sweep": sweep_png(e), "confusion": confusion_png(e)}
     if context.history:
-        made["training"] = history_png(context.history)
+        by_name["training"] = history_png(context.history)
     both: tuple[tuple[str, Sequence[Mistake]], ...] = (
         ("worst_misses", context.mistakes.misses),
         ("worst_false_alarms", context.mistakes.false_alarms),
@@ -100,7 +109,7 @@ def pictures(context: EvaluationReportInput) -> dict[str, bytes]:
     for name, mistakes in both:
         shown = [m for m in mistakes if m.image in context.images][:_IN_GRID]
         if shown:
-            made[name] = mistakes_png(
+            by_name[name] = mistakes_png(
                 [context.images[m.image] for m in shown],
                 [context.truths[m.image] for m in shown],
                 [context.detections[m.image] for m in shown],
@@ -108,7 +117,7 @@ def pictures(context: EvaluationReportInput) -> dict[str, bytes]:
                 threshold=e.threshold,
                 mistakes=shown,
             )
-    return made
+    return by_name
 
 
 def _shown(context: EvaluationReportInput, mistake: Mistake) -> dict[str, str | None]:
@@ -129,17 +138,17 @@ def _shown(context: EvaluationReportInput, mistake: Mistake) -> dict[str, str | 
 
 
 def _summary(e: Evaluation) -> str:
-    """The figures as one would say them; what cannot be computed is not said."""
-    said = []
+    """Recall and precision as a sentence; a figure that cannot be computed is left out."""
+    parts = []
     if e.recall is not None:
-        said.append(f"Of 100 labelled damages the model finds {100 * e.recall:.0f}")
+        parts.append(f"Of 100 labelled damages the model finds {100 * e.recall:.0f}")
     if e.precision is not None:
-        said.append(f"{'of' if said else 'Of'} 100 boxes that it draws {100 * e.precision:.0f} are right")
-    return "; ".join(said) + "." if said else "There is neither labelled damage nor a box: nothing can be said."
+        parts.append(f"{'of' if parts else 'Of'} 100 boxes that it draws {100 * e.precision:.0f} are right")
+    return "; ".join(parts) + "." if parts else "There is neither labelled damage nor a box: no figure can be computed."
 
 
 def _wrong_boxes(e: Evaluation) -> str:
-    """The confusion matrix in words."""
+    """How many boxes are wrong, and in which way, as a sentence."""
     if not e.fp:
         return "No box is wrong."
     k = len(e.class_names)

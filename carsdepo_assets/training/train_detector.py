@@ -19,12 +19,14 @@ class TrainingFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Fit:
-    """threshold: the deployed score threshold, chosen on val."""
+    """A trained detector and the threshold at which it is deployed."""
 
     trained: Trained
     weights: bytes
     threshold: float
+    """Score at and above which a box counts, chosen on the validation split."""
     threshold_from: str
+    """What chose the threshold, in words."""
 
     def last(self, name: str) -> float | None:
         """The newest value of a column of the history; None where no epoch has it."""
@@ -43,10 +45,17 @@ def fit(
     watch: Watch = unwatched,
     trained: Callable[[Trained], None] = lambda trained: None,
 ) -> Fit:
-    """Trains in `out`, going on from the checkpoint there; report(row) after each epoch, watch(progress) every second,
-    trained() after the last step. Reading the dataset is part of the recipe's minutes.
+    """Trains a detector on a dataset of the lake. Reading the dataset is part of the recipe's minutes.
 
-    Raises TrainingFailed when the loss is no number or no weights were left, EmptyTrainingSet without photographs.
+    Args:
+        out: the work folder; a checkpoint that lies there is taken up.
+        report: called with a row of figures after each epoch.
+        watch: called with the progress about every second.
+        trained: called after the last step.
+
+    Raises:
+        TrainingFailed: no epoch was finished, the loss is no number, or no weights were left.
+        EmptyTrainingSet: the dataset has no photographs to train on.
     """
     from carsdepo_assets.detectors.catalogue import get_detector
     from carsdepo_assets.detectors.training_set import training_set

@@ -1,4 +1,4 @@
-"""What people are told of trainings whose models are under the floor: fields of an alert, in whole sentences."""
+"""The alerts about trainings whose models are under the floor."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from carsdepo_assets.training.candidates import Candidate
 
 UNDER_FLOOR, NEEDS_PERSON = "training_under_floor", "training_needs_person"
 WHAT_TO_DO = (
-    "What settles it: more labels, or other ones; a training by hand (`carsdepo train --minutes M --detector D`); a "
-    'model approved all the same (`carsdepo approve VERSION --reason "..."`).'
+    "What to do: add labels or correct them; train by hand (`carsdepo train --minutes M --detector D`); or approve a "
+    'model under the floor (`carsdepo approve VERSION --reason "..."`).'
 )
 
 
 class AlertFields(TypedDict):
-    """As AlertsResource.send takes them."""
+    """The arguments of AlertsResource.send."""
 
     kind: str
     key: str
@@ -26,14 +26,20 @@ class AlertFields(TypedDict):
 
 
 def under_floor(outcome: Outcome, candidate: Candidate, run_url: str) -> AlertFields:
-    """outcome: of the candidate, with its figures. run_url: of the run that judged it."""
+    """The alert about a candidate under the floor.
+
+    Args:
+        outcome: of the candidate's training, with its figures.
+        run_url: page of the run that evaluated it.
+    """
     recipe = candidate.recipe
     start = f"champion {recipe.champion}" if recipe.champion else recipe.init
+    map50 = "undefined" if outcome.map50 is None else f"{outcome.map50:.3f}"
     return {
         "kind": UNDER_FLOOR,
         "key": f"{UNDER_FLOOR}:{outcome.label_state}:{outcome.digest}",
         "severity": "warning",
-        "title": f"A training is under the floor: mAP@.5 {outcome.map50:.3f} of {outcome.floor:.3f}",
+        "title": f"A training is under the floor: mAP@.5 {map50} of {outcome.floor:.3f}",
         "body": (
             f"Model version {outcome.version} ({outcome.digest}), trained on dataset {outcome.dataset} at label state "
             f"{outcome.label_state} by {recipe.detector} at {recipe.image_size} px from {start}"
@@ -45,7 +51,11 @@ def under_floor(outcome: Outcome, candidate: Candidate, run_url: str) -> AlertFi
 
 
 def needs_person(now: LabelCoverage) -> AlertFields:
-    """now: needs_person holds. One alert for a state of the labels, repeated as the policy says."""
+    """The alert that asks a person what to do; one for a state of the labels, repeated as the policy says.
+
+    Args:
+        now: how far the labels are learnt; its `needs_person` is true.
+    """
     tries = "\n".join(f"- {o.tried}: {o.reason}" for o in now.tries if o.asked_by == "retrain")
     last = now.tries[-1]
     finished = not (last.tried == RECIPE_ITSELF and last.outcome == "did_not_finish")
@@ -58,5 +68,5 @@ def needs_person(now: LabelCoverage) -> AlertFields:
             if finished
             else "No training finished: a person is asked"
         ),
-        "body": f"{now.said}\n{tries}\n{WHAT_TO_DO}",
+        "body": f"{now.message}\n{tries}\n{WHAT_TO_DO}",
     }

@@ -1,4 +1,4 @@
-"""Ends this process, with its children, when the one that started it is gone: a SIGKILLed run leaves no trainer."""
+"""Ends a worker with its children when the process that started it is gone, so that a killed run leaves no trainer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ EXIT_CODE = 75  # EX_TEMPFAIL: nothing wrong with the work, it can go on from it
 
 
 def follow_parent(parent: int, poll_s: float = 0.5) -> threading.Thread:
-    """Watches from a daemon thread. A parent that is gone already ends the process at the first look."""
+    """Starts the thread that watches the parent and ends this process, with status EXIT_CODE, when it is gone.
+
+    Args:
+        parent: process id of the parent.
+        poll_s: seconds between two looks; a parent that is gone already is seen at the first.
+    """
     thread = threading.Thread(target=_watch, args=(parent, poll_s), name="follow-parent", daemon=True)
     thread.start()
     return thread

@@ -1,7 +1,7 @@
 """The training job: `python -m carsdepo_assets.training.worker --spec FILE`, on this machine, ECS or SageMaker.
 
-Speaks Dagster Pipes where Dagster started it, plain lines on stdout elsewhere. Killed at any moment, it goes on from
-its work folder when started with the same dataset version and recipe. Knows nothing of Dagster but its Pipes.
+It reports through Dagster Pipes where Dagster started it, and as lines on stdout elsewhere. A training that is killed
+goes on from its checkpoint when the job is started again with the same dataset version and recipe.
 """
 
 from __future__ import annotations
@@ -38,18 +38,20 @@ from carsdepo_assets.training.worker_events import Events, open_events
 
 
 class MlflowSpec(BaseModel):
-    """run_id None: the worker opens a run of its own and ends it; given: whoever gave it ends it."""
+    """Where the training is logged in MLflow."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    uri: str | None = Field(None, description="None: the server that CARSDEPO_MLFLOW names, password and all")
+    uri: str | None = Field(None, description="None: the server that CARSDEPO_MLFLOW names, with its password")
     experiment: str = "carsdepo"
     artifacts: str | None = None
-    run_id: str | None = None
+    run_id: str | None = Field(
+        None, description="the run to log to, which its owner ends; None: the worker begins and ends a run of its own"
+    )
 
 
 class TrainingSpec(BaseModel):
-    """Everything a training needs to know, as JSON."""
+    """Everything that a training job is given, as JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,7 +77,7 @@ class SpecError(ValueError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: trained; 2: the spec is wrong; anything else (an exception) is a failed training."""
+    """Runs the job. Exit status 0: trained; 2: the spec is wrong; any other: the training failed."""
     parser = argparse.ArgumentParser(prog="python -m carsdepo_assets.training.worker", description=__doc__)
     parser.add_argument("--spec", type=Path, required=True, help="JSON file: see TrainingSpec")
     options = parser.parse_args(arguments)
@@ -99,6 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_spec(path: Path) -> TrainingSpec:
+    """The spec in a JSON file.
+
+    Raises:
+        SpecError: the file cannot be read, or a field is wrong; the message names it.
+    """
     try:
         return TrainingSpec.model_validate_json(path.read_text())
     except OSError as error:
@@ -121,7 +128,7 @@ def train(spec: TrainingSpec, work: Path, events: Events) -> None:
 
         first = first_progress(spec.dagster_run_id, spec.recipe.detector, spec.dataset_version, spec.recipe.digest())
         with Watching(lake, events, policy.training, first, tracking, run_id) as watching:
-            done = fit(
+            fitted = fit(
                 lake,
                 spec.dataset_version,
                 recipe,
@@ -131,49 +138,49 @@ def train(spec: TrainingSpec, work: Path, events: Events) -> None:
                 watch=watching.watch,
                 trained=watching.trained,
             )
-            card, result = store(spec, lake, policy, done, run_id, time.monotonic() - started)
-            watching.stored(done.trained, {"threshold": card.threshold})
+            card, result = store(spec, lake, policy, fitted, run_id, time.monotonic() - started)
+            watching.stored(fitted.trained, {"threshold": card.threshold})
         if tracking is not None and run_id is not None:
             tracking.client.set_tag(run_id, "model_digest", card.digest)
-            tracking.client.set_tag(run_id, "training", done.trained.ended)
+            tracking.client.set_tag(run_id, "training", fitted.trained.ended)
         events.report(result, card.digest)
 
 
 def store(
-    spec: TrainingSpec, lake: Lake, policy: Policy, done: Fit, run_id: str | None, seconds: float
+    spec: TrainingSpec, lake: Lake, policy: Policy, fitted: Fit, run_id: str | None, seconds: float
 ) -> tuple[ModelCard, dict[str, Any]]:
-    """models/<digest>/ in the lake; lineage.json last."""
+    """Writes the model to models/<digest>/ in the lake, lineage.json last; returns its card and its result."""
     recipe = spec.recipe.model_dump(mode="json")
-    digest = digest_of(done.weights)
+    digest = digest_of(fitted.weights)
     card = ModelCard(
         digest=digest,
-        weights=f"weights{done.trained.weights.suffix}",
+        weights=f"weights{fitted.trained.weights.suffix}",
         detector=spec.recipe.detector,
         class_names=policy.class_map.names,
         image_size=spec.recipe.image_size,
-        threshold=done.threshold,
-        threshold_from=done.threshold_from,
+        threshold=fitted.threshold,
+        threshold_from=fitted.threshold_from,
         dataset_version=spec.dataset_version,
         recipe=recipe,
-        training=done.trained.ended,
+        training=fitted.trained.ended,
     )
     result = {
         "digest": digest,
         "detector": spec.recipe.detector,
         "dataset_version": spec.dataset_version,
-        "epochs": len(done.trained.history),
-        "steps": done.trained.steps,
-        "planned_steps": done.trained.planned_steps,
-        "stopped_by_time": done.trained.stopped_by_time,
-        "training": done.trained.ended,
+        "epochs": len(fitted.trained.history),
+        "steps": fitted.trained.steps,
+        "planned_steps": fitted.trained.planned_steps,
+        "stopped_by_time": fitted.trained.stopped_by_time,
+        "training": fitted.trained.ended,
         "seconds": round(seconds, 1),
-        "val_map50": done.last("val_map50"),
-        "threshold": done.threshold,
-        "threshold_from": done.threshold_from,
-        "bytes": len(done.weights),
+        "val_map50": fitted.last("val_map50"),
+        "threshold": fitted.threshold,
+        "threshold_from": fitted.threshold_from,
+        "bytes": len(fitted.weights),
         "model": folder(digest),
         "mlflow_run_id": run_id,
-        "history": done.trained.history,
+        "history": fitted.trained.history,
     }
     lineage = build_lineage(
         lake,
@@ -183,20 +190,21 @@ def store(
         recipe=recipe,
         recipe_digest=spec.recipe.digest(),
         policy_digest=policy.digest(),
-        environment=done.trained.environment,
-        training=done.trained.ended,
+        environment=fitted.trained.environment,
+        training=fitted.trained.ended,
         initialised_from=spec.recipe.champion if spec.recipe.init == "champion" else None,
         mlflow_run_id=run_id,
         dagster_run_id=spec.dagster_run_id,
     )
-    write_model(lake, done.weights, card, result, lineage.model_dump_json(indent=1).encode())
+    write_model(lake, fitted.weights, card, result, lineage.model_dump_json(indent=1).encode())
     return card, result
 
 
 def resolve_init(spec: TrainingSpec, lake: Lake) -> Recipe:
-    """The recipe, `champion` or a file below the home replaced by the path of the weights.
+    """The recipe with the path of the weights that it starts from, in place of `champion` or of a path in the home.
 
-    Raises SpecError when no champion is named or it is of another kind.
+    Raises:
+        SpecError: the recipe names no champion, or one of another detector.
     """
     if spec.home is not None and "/" in spec.recipe.init:
         return spec.recipe.model_copy(update={"init": str(Path(spec.home, spec.recipe.init))})
@@ -212,7 +220,7 @@ def resolve_init(spec: TrainingSpec, lake: Lake) -> Recipe:
 
 @contextmanager
 def alone(work: Path, events: Events) -> Iterator[None]:
-    """Waits for another training in the same work folder. The lock goes with its process, killed or not."""
+    """Holds the work folder, waiting while another training works in it. The lock ends with its process."""
     work.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(work.with_name(f"{work.name}.lock"))
     try:
@@ -253,9 +261,9 @@ def tracked(spec: TrainingSpec) -> Iterator[tuple[Tracking | None, str | None]]:
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
-    said = recipe.model_dump(mode="json")
-    said |= {f"extra.{k}": v for k, v in said.pop("extra").items()}
-    return {f"recipe.{k}": v for k, v in said.items()}
+    settings = recipe.model_dump(mode="json")
+    settings |= {f"extra.{k}": v for k, v in settings.pop("extra").items()}
+    return {f"recipe.{k}": v for k, v in settings.items()}
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -263,7 +271,7 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 
 def spec_json(spec: TrainingSpec) -> Mapping[str, Any]:
-    """For ComputeTarget.run."""
+    """The spec as ComputeTarget.run takes it."""
     return dict(json.loads(spec.model_dump_json()))
 
 

@@ -1,4 +1,4 @@
-"""What a worker tells: to Dagster by Pipes where it started the worker, to stdout elsewhere."""
+"""How a worker reports: through Pipes where Dagster started it, on stdout elsewhere."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ CHANNEL_VARIABLE = (
 
 
 class Events(Protocol):
-    def log(self, line: str) -> None: ...
+    """Where a worker reports to."""
+
+    def log(self, line: str) -> None:
+        """One line for people."""
+        ...
 
     def report(self, result: Mapping[str, Any], data_version: str) -> None:
-        """The one materialization: figures, and the training's history as a table."""
+        """The result, once: figures, and the training's history as a table."""
         ...
 
 
@@ -38,6 +42,8 @@ class StdoutEvents:
 
 
 class PipesEvents:
+    """Lines go to the Dagster run's log; the report becomes the asset's materialization."""
+
     def __init__(self, context: PipesContext) -> None:
         self._context = context
 
@@ -55,7 +61,7 @@ class PipesEvents:
 
 
 def table(rows: list[dict[str, float]]) -> dict[str, Any]:
-    """Rows as Pipes' table metadata. Every row gets every column; numbers are rounded to 4 significant digits."""
+    """Rows as the table metadata of Pipes: every row has every column, numbers have four significant digits."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     records = [{c: _short(row.get(c)) for c in columns} for row in rows]
     return {"records": records, "schema": [{"name": c, "type": "float"} for c in columns]}
@@ -63,6 +69,7 @@ def table(rows: list[dict[str, float]]) -> dict[str, Any]:
 
 @contextmanager
 def open_events() -> Iterator[Events]:
+    """Pipes where Dagster started this process, else stdout; errors that reach Dagster carry no password."""
     from dagster_pipes import PipesEnvVarParamsLoader, open_dagster_pipes
 
     loader = PipesEnvVarParamsLoader()
@@ -74,13 +81,13 @@ def open_events() -> Iterator[Events]:
         from dagster_pipes import PipesS3ContextLoader, PipesS3MessageWriter
 
         client = boto3.client("s3")
-        opened = open_dagster_pipes(
+        pipes = open_dagster_pipes(
             context_loader=PipesS3ContextLoader(client=client),
             message_writer=PipesS3MessageWriter(client=client, interval=1),
         )
     else:
-        opened = open_dagster_pipes()
-    with opened as context:
+        pipes = open_dagster_pipes()
+    with pipes as context:
         try:
             yield PipesEvents(context)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""One alert once: repetition, channels that fail, and processes that say the same at the same moment."""
+"""alerts/alerting.py: an alert is sent once: repetition, channels that fail, and concurrent processes."""
 
 from __future__ import annotations
 

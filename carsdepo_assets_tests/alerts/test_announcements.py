@@ -1,4 +1,4 @@
-"""alerts/announcements.py and the sensor release_news: every event of the ledger is told once."""
+"""alerts/announcements.py and sensors.py (release_news): every event of the ledger is announced once."""
 
 from __future__ import annotations
 

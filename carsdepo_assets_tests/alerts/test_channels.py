@@ -1,4 +1,4 @@
-"""Every channel keeps one contract, each on the real thing: a log, a webhook over HTTP, apprise over HTTP."""
+"""alerts/channels.py: every channel keeps one contract, on the real thing: a log, a webhook, apprise over HTTP."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def twin(request: pytest.FixtureRequest, hook: Receiver, caplog: pytest.LogCaptu
     if request.param == "log":
         caplog.set_level(logging.INFO, LOGGER)
         return Log(), lambda: [
-            (said["title"], said["body"])
-            for said in (json.loads(r.getMessage()) for r in caplog.records if r.name == LOGGER)
+            (logged["title"], logged["body"])
+            for logged in (json.loads(r.getMessage()) for r in caplog.records if r.name == LOGGER)
         ]
     if request.param == "webhook":
         return Webhook(hook.url()), lambda: [(b["title"], b["body"]) for b in hook.bodies]
@@ -55,10 +55,10 @@ def test_webhook_tries_again_when_the_server_is_busy(hook: Receiver, statuses: l
     assert len(hook.bodies) == tries
 
 
-@pytest.mark.parametrize(("status", "tries", "said"), [(500, 3, "HTTP 500, 3 times"), (404, 1, "HTTP 404")])
-def test_webhook_gives_up_with_the_reason(hook: Receiver, status: int, tries: int, said: str) -> None:
+@pytest.mark.parametrize(("status", "tries", "expected"), [(500, 3, "HTTP 500, 3 times"), (404, 1, "HTTP 404")])
+def test_webhook_gives_up_with_the_reason(hook: Receiver, status: int, tries: int, expected: str) -> None:
     hook.statuses = [status]
-    with pytest.raises(ChannelError, match=f"^{said}$"):
+    with pytest.raises(ChannelError, match=f"^{expected}$"):
         Webhook(hook.url(), pause_s=0.01).deliver(DRIFT)
     assert len(hook.bodies) == tries
 
@@ -84,7 +84,7 @@ def test_webhook_does_not_wait_for_ever(hook: Receiver) -> None:
 def test_a_failure_is_explained_without_secrets(channel: Channel) -> None:
     with pytest.raises(ChannelError) as caught:
         channel.deliver(DRIFT)
-    said = f"{channel.name} {caught.value}"
+    logged = f"{channel.name} {caught.value}"
     assert str(caught.value)
-    assert "s3cret" not in said
-    assert "t0ken" not in said
+    assert "s3cret" not in logged
+    assert "t0ken" not in logged

@@ -1,4 +1,4 @@
-"""A stage in trouble: what is said, when, and when not."""
+"""alerts/health.py: a stage in trouble: which alerts are sent, when, and when not."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def test_serving_the_ledgers_digest_is_no_trouble() -> None:
 def story(steps: list[tuple[int, dict[str, Any] | None]]) -> list[tuple[int, Alert]]:
     """(second, alert) of a sequence of answers to /healthz."""
     state: Trouble | None = None
-    said = []
+    alerts = []
     for second, health in steps:
         state, alert = follow("production", "http://x", "new", health, state, NOON + timedelta(seconds=second))
         if alert is not None:
-            said.append((second, alert))
-    return said
+            alerts.append((second, alert))
+    return alerts
 
 
 def test_a_short_silence_is_no_alert() -> None:
@@ -48,16 +48,16 @@ def test_a_short_silence_is_no_alert() -> None:
 
 
 def test_a_long_one_is_told_of_under_one_key_and_so_is_its_end() -> None:
-    said = story([(0, None), (30, None), (61, None), (91, None), (300, WELL), (330, WELL)])
-    assert [(second, a.severity) for second, a in said] == [(61, "critical"), (91, "critical"), (300, "info")]
-    assert said[0][1].key == said[1][1].key
-    assert "carsdepo serve --stage production" in said[0][1].body
-    assert "well again" in said[2][1].title
+    alerts = story([(0, None), (30, None), (61, None), (91, None), (300, WELL), (330, WELL)])
+    assert [(second, a.severity) for second, a in alerts] == [(61, "critical"), (91, "critical"), (300, "info")]
+    assert alerts[0][1].key == alerts[1][1].key
+    assert "carsdepo serve --stage production" in alerts[0][1].body
+    assert "well again" in alerts[2][1].title
 
 
 def test_two_outages_are_two_alerts() -> None:
-    said = story([(0, None), (61, None), (90, WELL), (120, None), (181, None)])
-    keys = [a.key for _, a in said if a.severity == "critical"]
+    alerts = story([(0, None), (61, None), (90, WELL), (120, None), (181, None)])
+    keys = [a.key for _, a in alerts if a.severity == "critical"]
     assert len(keys) == 2
     assert len(set(keys)) == 2
 

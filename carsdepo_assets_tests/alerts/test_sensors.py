@@ -1,4 +1,4 @@
-"""The sensors in a real Dagster instance, with services that really answer or do not."""
+"""alerts/sensors.py: in a real Dagster instance, with services that really answer or do not."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def resources(lake: Lake, port: int = 1) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("job", "said"),
+    ("job", "expected"),
     [
         (breaking, "break_down: KeyError: 'no such camera'"),
         (refusing, "refuse: The batch is unsound: half of it is black."),
     ],
 )
-def test_a_failed_run_is_told_of_once(lake: Lake, job: dg.JobDefinition, said: str) -> None:
+def test_a_failed_run_is_told_of_once(lake: Lake, job: dg.JobDefinition, expected: str) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(instance=instance, raise_on_error=False)
         context = dg.build_run_status_sensor_context(
@@ -74,7 +74,7 @@ def test_a_failed_run_is_told_of_once(lake: Lake, job: dg.JobDefinition, said: s
     (row,) = lake.read("alerts").to_pylist()
     assert (row["kind"], row["severity"]) == ("run_failed", "warning")
     assert row["title"] == f"Run of {job.name} failed"
-    assert row["body"] == f"{said}\nhttp://dagster/runs/{result.run_id}"
+    assert row["body"] == f"{expected}\nhttp://dagster/runs/{result.run_id}"
 
 
 def test_a_run_that_is_tried_again_is_not_told_of(lake: Lake) -> None:
@@ -142,10 +142,10 @@ def tick(lake: Lake, cursor: str | None, port: int) -> dg.SensorResult:
 
 def older(cursor: str | None, seconds: float) -> str:
     """The cursor as it would be had its troubles begun earlier."""
-    said = json.loads(cursor or "{}")
-    for trouble in said.values():
+    content = json.loads(cursor or "{}")
+    for trouble in content.values():
         trouble["since"] = (datetime.fromisoformat(trouble["since"]) - timedelta(seconds=seconds)).isoformat()
-    return json.dumps(said)
+    return json.dumps(content)
 
 
 def test_before_the_first_deployment_nobody_is_asked(lake: Lake) -> None:
@@ -162,16 +162,17 @@ def test_silence_another_digest_and_recovery(lake: Lake) -> None:
     first = tick(lake, None, nobody)
     assert lake.read("alerts").num_rows == 0
     second = tick(lake, older(first.cursor, 61), nobody)
+    assert "Done" in str(second.skip_reason)
     assert "does not answer" in str(second.skip_reason)
     (down,) = lake.read("alerts").to_pylist()
     assert (down["kind"], down["severity"]) == ("service_down", "critical")
     tick(lake, second.cursor, nobody)
     assert lake.read("alerts").num_rows == 1
-    said: dict[str, Any] = {"stage": "production", "status": "serving", "digest": "old"}
-    with service(said) as port:
+    content: dict[str, Any] = {"stage": "production", "status": "serving", "digest": "old"}
+    with service(content) as port:
         third = tick(lake, second.cursor, port)
         assert sorted(lake.read("alerts")["kind"].to_pylist()) == ["ledger", "service_down"]
-        said["digest"] = "new"
+        content["digest"] = "new"
         fourth = tick(lake, third.cursor, port)
     assert json.loads(fourth.cursor or "") == {}
     assert lake.read("alerts")["severity"].to_pylist().count("info") == 1

@@ -1,4 +1,4 @@
-"""A run that waits for too long is told of, with what it waits for, who has it and what to do; others are not."""
+"""alerts/waiting_runs.py: a run that waits too long raises an alert with the reason and what to do."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def body_of(run: WaitingRun, limit_s: float = 60) -> str | None:
 def test_the_alert_names_what_is_waited_for(run: WaitingRun, words: list[str]) -> None:
     body = body_of(run)
     assert body is not None
-    for word in words:
-        assert word in body
+    for part in words:
+        assert part in body
 
 
 def test_a_wait_within_the_limit_is_none() -> None:

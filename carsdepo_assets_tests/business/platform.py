@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import Any
 
+from carsdepo_assets.lake.evaluations import EvaluationRecord, record_evaluation
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.business.business_rows import at, evaluation
 
@@ -21,8 +21,11 @@ def changed(lake: Lake, sequence: int, when: str, action: str, digest: str, vers
 
 
 def evaluated(lake: Lake, digest: str, golden: int, made_at: str, **figures: float) -> None:
-    said = {"at": made_at, "golden": golden, "evaluation": evaluation(**figures)}
-    lake.put(f"reports/evaluation/{digest}-data{made_at[:10]}-golden{golden}.json", json.dumps(said).encode())
+    stored = evaluation(**figures)
+    counts = {"boxes": stored.pop("n_boxes"), "photographs": stored.pop("n_images")}
+    name, key = f"{digest}-{golden}-{made_at}", f"reports/evaluation/{digest}.html"
+    record = {"evaluation_id": name, "at": at(made_at), "digest": digest, "dataset": "d", "golden": golden}
+    record_evaluation(lake, EvaluationRecord.model_validate({**record, **stored, **counts, "report_key": key}))
 
 
 def box(class_id: int, score: float | None = None) -> dict[str, Any]:

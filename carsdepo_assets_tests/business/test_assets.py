@@ -1,4 +1,4 @@
-"""The assets, the job's sensor and the schedule as Dagster runs them."""
+"""business/assets.py, business/jobs.py, business/sensors.py: the assets, the job, its sensor and the schedule."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def resources(tmp_path: Path) -> dict[str, dg.ConfigurableResource]:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
 
 
 def dropped(lake: Lake) -> None:
@@ -68,14 +68,14 @@ def test_the_job_takes_files_to_a_report(
     (tmp_path / "carsdepo.toml").write_text('[business]\nbaseline_until = "2026-06-30"\n')
     result = definitions(resources).resolve_job_def("business").execute_in_process()
     assert result.success
-    found = {e.asset_key.to_user_string(): e for e in result.get_asset_materialization_events() if e.asset_key}
-    assert set(found) == {*DROPPED, "kpi_report"}
-    said = {k: e.materialization.metadata for k, e in found.items()}
-    assert said["inspections"]["rows"].value == 2
-    assert said["inspections"]["quarantined"].value == 1
-    assert said["kpi_report"]["cost_reduction_pct"].value == pytest.approx(50.0)
-    assert said["kpi_report"]["speed_improvement_pct"].value == pytest.approx(50.0)
-    assert Path(str(said["kpi_report"]["report"].value)).is_file()
+    events = {e.asset_key.to_user_string(): e for e in result.get_asset_materialization_events() if e.asset_key}
+    assert set(events) == {*DROPPED, "kpi_report"}
+    metadata = {k: e.materialization.metadata for k, e in events.items()}
+    assert metadata["inspections"]["dagster/row_count"].value == 2
+    assert metadata["inspections"]["rows_in_quarantine"].value == 1
+    assert metadata["kpi_report"]["cost_reduction_pct"].value == pytest.approx(50.0)
+    assert metadata["kpi_report"]["speed_improvement_pct"].value == pytest.approx(50.0)
+    assert Path(str(metadata["kpi_report"]["report"].value)).is_file()
     checks = {(c.asset_key.to_user_string(), c.check_name): c for c in result.get_asset_check_evaluations()}
     assert {k: c.passed for k, c in checks.items()} == {
         ("inspections", "rows_are_sound"): False,  # one of three rows
@@ -96,7 +96,7 @@ def test_a_missed_goal_warns(lake: Lake, resources: dict[str, dg.ConfigurableRes
     result = definitions(resources).resolve_job_def("business").execute_in_process()
     (check,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "goals_are_met"]
     assert not check.passed
-    assert "50.0 %, wanted at least 60 %" in str(check.description)
+    assert "50.0 %, goal: at least 60 %" in str(check.description)
 
 
 def tick(resources: dict[str, dg.ConfigurableResource], instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:

@@ -1,4 +1,4 @@
-"""Files into tables: each row once, whatever happens; corrections count; what is refused is in quarantine."""
+"""business/ingest.py: files become rows, each once; corrections count; what is refused is in quarantine."""
 
 from __future__ import annotations
 
@@ -37,11 +37,14 @@ def quarantine(lake: Lake) -> list[tuple[str, int | None, str]]:
 
 def test_rows_come_with_file_and_line_and_bad_ones_go_to_quarantine(lake: Lake) -> None:
     key = drop(lake, "disputes", "a.csv", ONE, "D3,T3,2026-07-21,weather,1,EUR", TWO)
-    done = ingest(lake, "disputes", RULES, NOW)
-    assert [(r["dispute_id"], r["file"], r["line"]) for r in done.rows.to_pylist()] == [("D1", key, 2), ("D2", key, 4)]
+    result = ingest(lake, "disputes", RULES, NOW)
+    assert [(r["dispute_id"], r["file"], r["line"]) for r in result.rows.to_pylist()] == [
+        ("D1", key, 2),
+        ("D2", key, 4),
+    ]
     assert quarantine(lake) == [("a.csv", 3, "unknown_cause")]
     assert "weather" in lake.read("quarantine")["detail"][0].as_py()
-    assert done.refused_share() == pytest.approx(1 / 3)
+    assert result.refused_share() == pytest.approx(1 / 3)
 
 
 def test_the_same_file_twice_adds_nothing(lake: Lake) -> None:
@@ -71,11 +74,11 @@ def test_killed_anywhere_and_run_again_gives_each_row_once(
     def dying(real: Any) -> Any:
         def step(*args: Any, **kwargs: Any) -> Any:
             nonlocal steps
-            done = real(*args, **kwargs)
+            result = real(*args, **kwargs)
             steps += 1
             if steps == dies_at + 1:
                 raise KeyboardInterrupt
-            return done
+            return result
 
         return step
 
@@ -96,8 +99,8 @@ def test_a_lost_state_repeats_nothing(lake: Lake) -> None:
     lake.put(key, csv("disputes", ONE.replace("310.5", "99"), "bad"))
     ingest(lake, "disputes", RULES, NOW)
     lake.delete("batches/business/disputes.json")
-    done = ingest(lake, "disputes", RULES, NOW)
-    assert (done.rows.num_rows, lake.read("disputes").num_rows, amounts(lake)) == (0, 2, {"D1": 99.0})
+    result = ingest(lake, "disputes", RULES, NOW)
+    assert (result.rows.num_rows, lake.read("disputes").num_rows, amounts(lake)) == (0, 2, {"D1": 99.0})
     assert len(quarantine(lake)) == 2  # one for each content of the file
 
 
@@ -106,8 +109,8 @@ def test_a_corrected_row_counts_and_a_file_put_back_counts_again(lake: Lake) -> 
     first = lake.get(key)
     ingest(lake, "disputes", RULES, NOW)
     lake.put(key, csv("disputes", ONE.replace("310.5", "99"), TWO))
-    done = ingest(lake, "disputes", RULES, NOW)
-    assert (done.rows.num_rows, done.unchanged, amounts(lake)) == (1, 1, {"D1": 99.0, "D2": None})
+    result = ingest(lake, "disputes", RULES, NOW)
+    assert (result.rows.num_rows, result.unchanged, amounts(lake)) == (1, 1, {"D1": 99.0, "D2": None})
     lake.put(key, first)
     ingest(lake, "disputes", RULES, NOW)
     assert amounts(lake) == {"D1": 310.5, "D2": None}
@@ -141,17 +144,17 @@ def test_an_unsold_listing_is_sold_later(lake: Lake) -> None:
 
 def test_too_large_is_refused_unread(lake: Lake) -> None:
     drop(lake, "disputes", "a.csv", ONE)
-    done = ingest(lake, "disputes", Policy(data=DataPolicy(max_bytes=10)), NOW)
-    assert (done.rows.num_rows, quarantine(lake), done.refused_share()) == (0, [("a.csv", None, "too_large")], 1.0)
+    result = ingest(lake, "disputes", Policy(data=DataPolicy(max_bytes=10)), NOW)
+    assert (result.rows.num_rows, quarantine(lake), result.refused_share()) == (0, [("a.csv", None, "too_large")], 1.0)
     assert new_files(lake, "disputes") == []
 
 
 def test_many_bad_rows_say_how_many_more_there_are(lake: Lake) -> None:
     drop(lake, "disputes", "a.csv", *["bad"] * (module.PROBLEMS_A_FILE + 7))
-    done = ingest(lake, "disputes", RULES, NOW)
-    assert done.quarantined.num_rows == module.PROBLEMS_A_FILE
-    assert done.quarantined["detail"][-1].as_py().endswith("; and 7 more rows")
-    assert done.standing["raw/business/disputes/a.csv"].refused == module.PROBLEMS_A_FILE + 7
+    result = ingest(lake, "disputes", RULES, NOW)
+    assert result.quarantined.num_rows == module.PROBLEMS_A_FILE
+    assert result.quarantined["detail"][-1].as_py().endswith("; and 7 more rows")
+    assert result.standing["raw/business/disputes/a.csv"].refused == module.PROBLEMS_A_FILE + 7
 
 
 def test_a_bad_file_warns_until_it_is_mended_or_removed(lake: Lake) -> None:

@@ -1,4 +1,4 @@
-"""business/honesty.py: what is told beside the KPIs, and where the old figures end."""
+"""business/kpis/warnings.py, business/kpis/summary.py: notes, warnings, and when the old figures end."""
 
 from __future__ import annotations
 
@@ -106,21 +106,21 @@ def figures(precision: float | None, live: float | None, recall: float | None = 
 
 
 @pytest.mark.parametrize(
-    ("precision", "live", "said"),
+    ("precision", "live", "shown"),
     [
-        (0.029, None, "precision is 2.9 % on test photographs, and at least 70 % is wanted"),
+        (0.029, None, "precision is 2.9 % on test photographs, and the goal is at least 70 %"),
         (0.9, 0.5, "precision is 50.0 % in live use"),
         (None, None, "its precision is not known"),
         (0.9, None, None),
         (0.1, 0.9, None),
     ],
 )
-def test_automation_beside_a_poor_model_warns(precision: float | None, live: float | None, said: str | None) -> None:
+def test_automation_beside_a_poor_model_warns(precision: float | None, live: float | None, shown: str | None) -> None:
     warnings = automation_without_accuracy(figures(precision, live), BusinessPolicy().goals)
-    assert len(warnings) == (said is not None)
-    if said is not None:
+    assert len(warnings) == (shown is not None)
+    if shown is not None:
         assert "88.0 % are decided without a person" in warnings[0]
-        assert said in warnings[0]
+        assert shown in warnings[0]
 
 
 def test_without_goals_or_automation_nothing_is_asked() -> None:

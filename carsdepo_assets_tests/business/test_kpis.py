@@ -1,4 +1,4 @@
-"""Every business KPI against numbers worked out by hand, and what is a gap instead of a number."""
+"""business/kpis/business.py, business/kpis/base.py: each KPI against numbers worked out by hand, and gaps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-from carsdepo_assets.business.kpis.base import Kpi, improvement_pct, judged, ratio
+from carsdepo_assets.business.kpis.base import Kpi, improvement_pct, ratio, with_verdict
 from carsdepo_assets.business.kpis.business import automation, cost_reduction, dispute_reduction, speed_improvement
 from carsdepo_assets.business.periods import last_days, monthly, past, split
 from carsdepo_assets.policy import BusinessPolicy
@@ -27,14 +27,14 @@ def many(month: str, n: int, days: int = 10) -> list[tuple[str, str, str | None]
 def test_dispute_reduction_by_hand() -> None:
     """Before: 2 pricing disputes of 10 sales, 20 a hundred. Since: 1 of 20, 5 a hundred. (20 − 5) / 20 = 75 %."""
     sold = sales(*many("2026-05", 10), *many("2026-08", 20))
-    opened = complaints(
+    dispute_rows = complaints(
         ("2026-05-0", "2026-05-20", "damage"),
         ("2026-05-1", "2026-05-21", "price"),
         ("2026-05-2", "2026-05-21", "other"),  # not about the price
         ("2026-05-3", "2026-07-21", "damage"),  # 67 days after the sale: outside dispute_days
         ("2026-08-0", "2026-09-14", "price"),  # day 30: inside
     )
-    kpi = dispute_reduction(sold, opened, RULES, NOW, BASELINE)
+    kpi = dispute_reduction(sold, dispute_rows, RULES, NOW, BASELINE)
     assert (kpi.value, kpi.n) == (pytest.approx(75.0), 30)
     assert [(p.label, p.value, p.n) for p in kpi.trend] == [
         ("2026-05", 20.0, 10), ("2026-06", None, 0), ("2026-07", None, 0), ("2026-08", 5.0, 20),
@@ -43,8 +43,8 @@ def test_dispute_reduction_by_hand() -> None:
 
 
 def test_two_disputes_of_one_sale_are_two() -> None:
-    opened = complaints(("2026-05-0", "2026-05-20", "damage"), ("2026-05-0", "2026-05-22", "price"))
-    kpi = dispute_reduction(sales(*many("2026-05", 10), *many("2026-08", 10)), opened, RULES, NOW, BASELINE)
+    dispute_rows = complaints(("2026-05-0", "2026-05-20", "damage"), ("2026-05-0", "2026-05-22", "price"))
+    kpi = dispute_reduction(sales(*many("2026-05", 10), *many("2026-08", 10)), dispute_rows, RULES, NOW, BASELINE)
     assert kpi.trend[0].value == 20.0
     assert kpi.value == 100.0
 
@@ -52,44 +52,44 @@ def test_two_disputes_of_one_sale_are_two() -> None:
 def test_sales_whose_disputes_may_be_still_to_come_are_left_out() -> None:
     """Counted, November's undisputed sales would flatter the platform: 100 % of nothing."""
     old = many("2026-05", 10)
-    opened = complaints(("2026-05-0", "2026-05-20", "damage"))
-    kpi = dispute_reduction(sales(*old, *many("2026-11", 50)), opened, RULES, NOW, BASELINE)
+    dispute_rows = complaints(("2026-05-0", "2026-05-20", "damage"))
+    kpi = dispute_reduction(sales(*old, *many("2026-11", 50)), dispute_rows, RULES, NOW, BASELINE)
     assert (kpi.value, kpi.n) == (None, 10)
     assert "no sales that are old enough after 30 Jun 2026" in kpi.explanation
     assert "may be still to come: 50" in kpi.explanation
 
 
 def test_a_dispute_of_an_unknown_sale_counts_nowhere_and_is_said() -> None:
-    opened = complaints(("2026-05-0", "2026-05-20", "damage"), ("T?", "2026-08-20", "damage"))
-    kpi = dispute_reduction(sales(*many("2026-05", 10), *many("2026-08", 10)), opened, RULES, NOW, BASELINE)
+    dispute_rows = complaints(("2026-05-0", "2026-05-20", "damage"), ("T?", "2026-08-20", "damage"))
+    kpi = dispute_reduction(sales(*many("2026-05", 10), *many("2026-08", 10)), dispute_rows, RULES, NOW, BASELINE)
     assert kpi.value == 100.0
-    assert "Disputes of a sale that is not known: 1" in kpi.explanation
+    assert "Disputes of a sale that is not in the transactions: 1" in kpi.explanation
 
 
 def test_more_disputes_than_before_is_below_zero() -> None:
     """Before 1 of 10, since 2 of 10: (10 − 20) / 10 = −100 %."""
-    opened = complaints(
+    dispute_rows = complaints(
         ("2026-05-0", "2026-05-20", "damage"),
         ("2026-08-0", "2026-08-20", "damage"),
         ("2026-08-1", "2026-08-20", "price"),
     )
-    kpi = dispute_reduction(sales(*many("2026-05", 10), *many("2026-08", 10)), opened, RULES, NOW, BASELINE)
+    kpi = dispute_reduction(sales(*many("2026-05", 10), *many("2026-08", 10)), dispute_rows, RULES, NOW, BASELINE)
     assert kpi.value == pytest.approx(-100.0)
     assert "it got worse" in kpi.explanation
-    assert judged(kpi, RULES.goals).verdict == "missed"
+    assert with_verdict(kpi, RULES.goals).verdict == "missed"
 
 
 @pytest.mark.parametrize(
-    ("sold", "opened", "why"),
+    ("sold", "dispute_rows", "why"),
     [
         (sales(), NONE, "There are no sales"),
         (sales(*many("2026-05", 3)), NONE, "no sales that are old enough after 30 Jun 2026 yet"),
         (sales(*many("2026-08", 3)), NONE, "no sales that are old enough until 30 Jun 2026 to compare with"),
-        (sales(*many("2026-05", 3), *many("2026-08", 3)), NONE, "of nothing there is no percentage"),
+        (sales(*many("2026-05", 3), *many("2026-08", 3)), NONE, "a change from 0 has no percentage"),
     ],
 )
-def test_one_sided_periods_are_explained_gaps(sold: pd.DataFrame, opened: pd.DataFrame, why: str) -> None:
-    kpi = judged(dispute_reduction(sold, opened, RULES, NOW, BASELINE), RULES.goals)
+def test_one_sided_periods_are_explained_gaps(sold: pd.DataFrame, dispute_rows: pd.DataFrame, why: str) -> None:
+    kpi = with_verdict(dispute_reduction(sold, dispute_rows, RULES, NOW, BASELINE), RULES.goals)
     assert (kpi.value, kpi.verdict) == (None, "unknown")
     assert why in kpi.explanation
 
@@ -231,11 +231,11 @@ def kpi(value: float | None, better: str = "up") -> Kpi:
 )  # fmt: skip
 def test_verdicts(value: float | None, better: str, verdict: str) -> None:
     """The last value is 20 but for float's last digit."""
-    assert judged(kpi(value, better), {"k": 20.0}).verdict == verdict
+    assert with_verdict(kpi(value, better), {"k": 20.0}).verdict == verdict
 
 
 def test_without_a_goal_there_is_no_verdict() -> None:
-    assert judged(kpi(20), {"other": 1.0}).verdict is None
+    assert with_verdict(kpi(20), {"other": 1.0}).verdict is None
 
 
 def test_the_month_of_the_first_model_is_two_points() -> None:

@@ -1,4 +1,4 @@
-"""The model's and the service's KPIs against numbers worked out by hand."""
+"""business/kpis/model.py: the KPIs of the model and the service against numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def drifts(*rows: tuple[str, bool, float | None]) -> pd.DataFrame:
 
 
 def test_quality_is_that_of_the_model_served_now() -> None:
-    found = {k.name: k for k in m.quality([V1, V2])}
-    assert {n: k.value for n, k in found.items()} == {
+    values = {k.name: k for k in m.quality([V1, V2])}
+    assert {n: k.value for n, k in values.items()} == {
         "precision": 0.8, "recall": 0.6, "f1": 0.686, "map50": 0.7, "map50_95": 0.4,
     }  # fmt: skip
-    assert (found["precision"].n, found["recall"].n) == (75, 100)
-    assert [(p.label, p.value) for p in found["map50"].trend] == [("v1", 0.5), ("v2", 0.7)]
+    assert (values["precision"].n, values["recall"].n) == (75, 100)
+    assert [(p.label, p.value) for p in values["map50"].trend] == [("v1", 0.5), ("v2", 0.7)]
 
 
 @pytest.mark.parametrize(
@@ -53,19 +53,19 @@ def test_without_an_evaluation_quality_is_a_gap(models: list[ProductionEvaluatio
 def test_live_quality_by_hand() -> None:
     """v2: tp 30 + 10, fp 10 + 0, fn 10 + 30: precision 40/50, recall 40/80, F1 80/(80 + 10 + 40)."""
     rows = live(("2026-10-01", "d1", 99, 0, 0), ("2026-11-01", "d2", 30, 10, 10), ("2026-11-02", "d2", 10, 0, 30))
-    found = {k.name: k for k in m.live_quality(rows, [V1, V2])}
-    assert found["precision_live"].value == pytest.approx(0.8)
-    assert found["recall_live"].value == pytest.approx(0.5)
-    assert found["f1_live"].value == pytest.approx(80 / 130)
-    assert (found["precision_live"].n, found["recall_live"].n) == (50, 80)
-    assert [(p.label, p.value) for p in found["recall_live"].trend] == [("2026-10", 1.0), ("2026-11", 0.5)]
+    values = {k.name: k for k in m.live_quality(rows, [V1, V2])}
+    assert values["precision_live"].value == pytest.approx(0.8)
+    assert values["recall_live"].value == pytest.approx(0.5)
+    assert values["f1_live"].value == pytest.approx(80 / 130)
+    assert (values["precision_live"].n, values["recall_live"].n) == (50, 80)
+    assert [(p.label, p.value) for p in values["recall_live"].trend] == [("2026-10", 1.0), ("2026-11", 0.5)]
 
 
 @pytest.mark.parametrize(
     ("rows", "why"),
     [
-        (live(), "None of the present model's answers has met a label"),
-        (live(("2026-11-01", "d1", 5, 1, 1)), "None of the present model's answers has met a label"),
+        (live(), "None of the present model's answers has a label yet"),
+        (live(("2026-11-01", "d1", 5, 1, 1)), "None of the present model's answers has a label yet"),
         (live(("2026-11-01", "d2", 0, 0, 5)), "without boxes to compute it from"),
     ],
 )
@@ -89,12 +89,12 @@ def test_latency_by_hand() -> None:
         ("2026-11-25T10:00:00", "clear", 9e9),
         ("2026-10-01T10:00:00", "clear", 9e9),
     )
-    found = {k.name: k for k in m.latency(rows, RULES, NOW)}
-    assert {n: k.value for n, k in found.items()} == {
+    values = {k.name: k for k in m.latency(rows, RULES, NOW)}
+    assert {n: k.value for n, k in values.items()} == {
         "latency_p50_ms": 51.0, "latency_p95_ms": pytest.approx(96.0), "latency_p99_ms": pytest.approx(100.0),
     }  # fmt: skip
-    assert all(k.n == 101 and k.better == "down" for k in found.values())
-    assert [p.label for p in found["latency_p50_ms"].trend] == ["2026-10", "2026-11"]
+    assert all(k.n == 101 and k.better == "down" for k in values.values())
+    assert [p.label for p in values["latency_p50_ms"].trend] == ["2026-10", "2026-11"]
 
 
 def test_throughput_is_the_busiest_minute() -> None:
@@ -119,14 +119,14 @@ def test_automation_of_answers_by_hand() -> None:
 
 @pytest.mark.parametrize("rows", [answers(), answers(("2026-11-25", "clear", 1.0))])
 def test_a_service_without_answers_is_a_gap(rows: pd.DataFrame) -> None:
-    found = [*m.latency(rows, RULES, NOW), m.throughput(rows, RULES, NOW), m.automation_of_answers(rows, RULES, NOW)]
-    assert [k.value for k in found] == [None] * 5
-    assert all(k.explanation for k in found)
+    values = [*m.latency(rows, RULES, NOW), m.throughput(rows, RULES, NOW), m.automation_of_answers(rows, RULES, NOW)]
+    assert [k.value for k in values] == [None] * 5
+    assert all(k.explanation for k in values)
 
 
 def frame(column: str, *rows: tuple[str, str]) -> pd.DataFrame:
-    made = pd.DataFrame(rows, columns=["image_id", column])
-    return made.assign(**{column: pd.to_datetime(made[column], utc=True, format="ISO8601")})
+    table = pd.DataFrame(rows, columns=["image_id", column])
+    return table.assign(**{column: pd.to_datetime(table[column], utc=True, format="ISO8601")})
 
 
 def test_labelled_by_hand() -> None:
@@ -174,13 +174,13 @@ def test_drift_that_was_not_computed_is_a_gap(rows: pd.DataFrame, why: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("labels", "said", "expected"),
+    ("labels", "answers", "expected"),
     [
         ({0: 3, 1: 1}, {0: 2}, [("scratch", 3, 0.75, 2, 1.0), ("dent", 1, 0.25, 0, 0.0)]),
         ({}, {}, [("scratch", 0, None, 0, None), ("dent", 0, None, 0, None)]),
         ({7: 1}, {}, [("scratch", 0, 0.0, 0, None), ("dent", 0, 0.0, 0, None), ("class 7", 1, 1.0, 0, None)]),
     ],
 )
-def test_damage_types(labels: dict[int, int], said: dict[int, int], expected: list[tuple[Any, ...]]) -> None:
-    found = m.damage_types(labels, said, ("scratch", "dent"))
-    assert [(t.name, t.labelled, t.labelled_share, t.answered, t.answered_share) for t in found] == expected
+def test_damage_types(labels: dict[int, int], answers: dict[int, int], expected: list[tuple[Any, ...]]) -> None:
+    values = m.damage_types(labels, answers, ("scratch", "dent"))
+    assert [(t.name, t.labelled, t.labelled_share, t.answered, t.answered_share) for t in values] == expected

@@ -1,4 +1,4 @@
-"""Files as offices send them: what a row may say, and what is refused, with line and reason."""
+"""business/reading.py, contracts.py, rules.py: which rows are read, and which are refused, with line and reason."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from carsdepo_assets.business.contracts import CONTRACTS, Kind
 from carsdepo_assets.business.reading import read
-from carsdepo_assets.business.rules import broken
+from carsdepo_assets.business.rules import first_broken_rules
 from carsdepo_assets.policy import Policy
 from carsdepo_assets_tests.business.business_rows import NOW, csv
 
@@ -26,17 +26,19 @@ GOOD = {
 
 def reasons(kind: Kind, *lines: str) -> list[tuple[int | None, str]]:
     """(line, reason) of everything that types and rules refuse."""
-    found = read(CONTRACTS[kind], "a.csv", csv(kind, *lines), RULES)
-    rules = broken(kind, found.rows, RULES, NOW)
-    both = [(r.line, r.reason) for r in found.refused] + [(found.rows[i]["line"], r.reason) for i, r in rules.items()]
+    contents = read(CONTRACTS[kind], "a.csv", csv(kind, *lines), RULES)
+    broken = first_broken_rules(kind, contents.rows, RULES, NOW)
+    both = [(r.line, r.reason) for r in contents.refused] + [
+        (contents.rows[i]["line"], r.reason) for i, r in broken.items()
+    ]
     return sorted(both, key=lambda x: x[0] or 0)
 
 
 @pytest.mark.parametrize("kind", list(GOOD))
 def test_a_sound_row_is_kept(kind: Kind) -> None:
-    found = read(CONTRACTS[kind], "a.csv", csv(kind, GOOD[kind]), RULES)
-    assert (len(found.rows), found.refused, found.seen) == (1, [], 1)
-    assert broken(kind, found.rows, RULES, NOW) == {}
+    contents = read(CONTRACTS[kind], "a.csv", csv(kind, GOOD[kind]), RULES)
+    assert (len(contents.rows), contents.refused, contents.seen) == (1, [], 1)
+    assert first_broken_rules(kind, contents.rows, RULES, NOW) == {}
 
 
 def test_values_have_their_types() -> None:
@@ -111,9 +113,9 @@ def test_edges_that_are_kept(kind: Kind, line: str) -> None:
     ],
 )
 def test_times_become_utc(text: str, moment: datetime) -> None:
-    found = read(CONTRACTS["disputes"], "a.csv", csv("disputes", f"D1,T1,{text},price,1,EUR"), RULES)
-    assert found.rows[0]["opened_at"] == moment
-    assert found.rows[0]["opened_at"].utcoffset() == timedelta(0)
+    contents = read(CONTRACTS["disputes"], "a.csv", csv("disputes", f"D1,T1,{text},price,1,EUR"), RULES)
+    assert contents.rows[0]["opened_at"] == moment
+    assert contents.rows[0]["opened_at"].utcoffset() == timedelta(0)
 
 
 @pytest.mark.parametrize(
@@ -130,24 +132,24 @@ def test_times_become_utc(text: str, moment: datetime) -> None:
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_refusal(name: str, data: bytes, reason: str) -> None:
-    found = read(CONTRACTS["disputes"], name, data, RULES)
-    assert ([r.reason for r in found.refused], found.rows) == ([reason], [])
+    contents = read(CONTRACTS["disputes"], name, data, RULES)
+    assert ([r.reason for r in contents.refused], contents.rows) == ([reason], [])
 
 
 def test_an_open_quote_keeps_what_came_before() -> None:
     data = csv("disputes", GOOD["disputes"], 'D2,T2,2026-07-21,"damage,1,EUR', "D3,T3,2026-07-21,price,1,EUR")
-    found = read(CONTRACTS["disputes"], "a.csv", data, RULES)
-    assert [r["dispute_id"] for r in found.rows] == ["D1"]
-    assert [(r.line, r.reason) for r in found.refused] == [(3, "malformed")]
+    contents = read(CONTRACTS["disputes"], "a.csv", data, RULES)
+    assert [r["dispute_id"] for r in contents.rows] == ["D1"]
+    assert [(r.line, r.reason) for r in contents.refused] == [(3, "malformed")]
 
 
 def test_lines_are_those_of_the_file() -> None:
     """A byte order mark, Windows' line ends, an empty line, and a cell over two lines."""
     lines = ["I1,L1,2026-07-01,8,5,12,21,EUR", "", 'I2,"L\n2",2026-07-01,8,5,12,21,EUR', "I3,L3,x,8,5,12,21,EUR"]
     data = b"\xef\xbb\xbf" + csv("inspections", *lines).replace(b"\n", b"\r\n")
-    found = read(CONTRACTS["inspections"], "a.csv", data, RULES)
-    assert [(r["inspection_id"], r["line"]) for r in found.rows] == [("I1", 2)]
-    assert [(r.line, r.reason) for r in found.refused] == [(4, "control_character"), (6, "not_a_time")]
+    contents = read(CONTRACTS["inspections"], "a.csv", data, RULES)
+    assert [(r["inspection_id"], r["line"]) for r in contents.rows] == [("I1", 2)]
+    assert [(r.line, r.reason) for r in contents.refused] == [(4, "control_character"), (6, "not_a_time")]
 
 
 def parquet(**columns: list[Any]) -> bytes:
@@ -167,12 +169,12 @@ def test_parquet_with_its_own_types() -> None:
         price=[Decimal("9900.50"), None, None],
         colour=["red", "blue", "grey"],
     )
-    found = read(CONTRACTS["transactions"], "a.parquet", data, RULES)
-    assert [(r["transaction_id"], r["price"], r["currency"]) for r in found.rows] == [
+    contents = read(CONTRACTS["transactions"], "a.parquet", data, RULES)
+    assert [(r["transaction_id"], r["price"], r["currency"]) for r in contents.rows] == [
         ("17", 9900.5, "EUR"),
         ("18", None, "EUR"),
     ]
-    assert found.rows[0]["listed_at"] == datetime(2026, 6, 30, 22, 30, 0, 123456, tzinfo=UTC)
-    assert found.rows[1]["sold_at"] is None
-    assert [(r.line, r.reason) for r in found.refused] == [(3, "missing")]
-    assert broken("transactions", found.rows, RULES, NOW) == {}
+    assert contents.rows[0]["listed_at"] == datetime(2026, 6, 30, 22, 30, 0, 123456, tzinfo=UTC)
+    assert contents.rows[1]["sold_at"] is None
+    assert [(r.line, r.reason) for r in contents.refused] == [(3, "missing")]
+    assert first_broken_rules("transactions", contents.rows, RULES, NOW) == {}

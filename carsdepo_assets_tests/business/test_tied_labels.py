@@ -1,4 +1,4 @@
-"""business/kpis/inputs.py: boxes of labels are counted as the dataset counts them, of two tied revisions the same one."""
+"""business/kpis/inputs.py: labelled boxes are counted as the dataset counts them, also for tied revisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands share: --map, and which lake a demo of its own works in."""
+"""commands/options.py: --map, and which lake a demo of its own works in."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def test_a_demo_apart_leaves_the_environments_lake_alone_and_says_so(
     assert read_settings(tmp_path).lake == "s3://ours/production"
     assert capsys.readouterr().out == ""
     assert read_settings(tmp_path, own_lake=True).lake == str(tmp_path / "lake")
-    said = capsys.readouterr().out
-    assert "CARSDEPO_LAKE names s3://ours/production" in said
-    assert str(tmp_path / "lake") in said
+    lines = capsys.readouterr().out
+    assert "CARSDEPO_LAKE names s3://ours/production" in lines
+    assert str(tmp_path / "lake") in lines
     monkeypatch.delenv("CARSDEPO_LAKE")
     assert read_settings(tmp_path, own_lake=True).lake == str(tmp_path / "lake")
     assert capsys.readouterr().out == ""

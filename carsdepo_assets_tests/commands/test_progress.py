@@ -1,4 +1,4 @@
-"""Progress: lines now and then where stdout is no terminal, a bar where it is one."""
+"""commands/progress.py: a line now and then where stdout is no terminal, a bar where it is one."""
 
 from __future__ import annotations
 

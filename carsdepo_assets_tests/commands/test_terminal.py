@@ -1,4 +1,4 @@
-"""Only a command's own lines reach the terminal; what Dagster, workers and libraries print is in a file it names."""
+"""commands/terminal.py: only a command's own lines reach the terminal; everything else is in a log file."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def run(log: Path, how: str) -> subprocess.CompletedProcess[str]:
 
 def test_what_others_print_goes_to_the_log(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "demo.log"
-    done = run(log, "work")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == ["before", "ours", "after", "printed after"]
+    process = run(log, "work")
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout.splitlines() == ["before", "ours", "after", "printed after"]
     text = log.read_text()
     for line in (
         '{"raw": "json"}',
@@ -55,7 +55,7 @@ def test_what_others_print_goes_to_the_log(tmp_path: Path) -> None:
 
 
 def test_an_error_names_the_log_and_the_terminal_is_given_back(tmp_path: Path) -> None:
-    done = run(tmp_path / "demo.log", "fail")
-    assert done.returncode == 1
-    assert done.stdout.splitlines() == ["before", "ours"]
-    assert done.stderr.splitlines()[:2] == ["Error: it went [wrong]", f"Log: {tmp_path / 'demo.log'}"]
+    process = run(tmp_path / "demo.log", "fail")
+    assert process.returncode == 1
+    assert process.stdout.splitlines() == ["before", "ours"]
+    assert process.stderr.splitlines()[:2] == ["Error: it went [wrong]", f"Log: {tmp_path / 'demo.log'}"]

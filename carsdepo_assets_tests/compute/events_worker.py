@@ -1,4 +1,4 @@
-"""A worker that reports through training.events, whatever the channel. Started as a subprocess."""
+"""A worker that reports through training.worker_events, whatever the channel. Started as a subprocess."""
 
 from carsdepo_assets.training.worker_events import open_events
 

@@ -1,4 +1,4 @@
-"""The same worker and the same materialization, through files and through S3 (dagster-aws, against moto)."""
+"""compute/channel.py: the same worker reports the same through files and S3 (dagster-aws, against moto)."""
 
 from collections.abc import Iterator
 

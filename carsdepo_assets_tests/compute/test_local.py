@@ -1,4 +1,4 @@
-"""A worker's end becomes the step's end: reported, failed, or ended with its children."""
+"""compute/local.py: the step ends as its worker ends: reported, failed, or ended with its children."""
 
 import time
 from pathlib import Path

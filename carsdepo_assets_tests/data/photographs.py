@@ -1,4 +1,4 @@
-"""Small photographs and lakes for the tests of this room."""
+"""Small photographs and lakes, for the tests of the data step."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ def close_labels(lake: Lake, files: Mapping[str, str | bytes], record: Mapping[s
         lake.put(import_record_key(next(iter(files)).split("/")[0]), json.dumps(record).encode())
     for name, text in files.items():
         lake.put(f"raw/labels/{name}", text if isinstance(text, bytes) else text.encode())
-    (made,) = plan_batches(lake, "labels", RULES, NOW, close_all=True)
-    return made.batch_id
+    (manifest,) = plan_batches(lake, "labels", RULES, NOW, close_all=True)
+    return manifest.batch_id
 
 
 def label(lake: Lake, files: Mapping[str, str | bytes], record: Mapping[str, Any] | None = None) -> LabelsResult:

@@ -1,4 +1,4 @@
-"""When batches close, and that no object is in two of them or in none."""
+"""data/batches.py, data/manifests.py: when batches close, and that no object is in two of them or in none."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def lake(tmp_path: Path) -> Lake:
 def test_closes_when_due(lake: Lake, files: int, age_s: float, close_all: bool, sizes: list[int]) -> None:
     for i in range(files):
         drop(lake, f"raw/uploads/{i}.jpg")
-    made = plan_batches(lake, "uploads", policy(), T0 + timedelta(seconds=age_s), close_all)
-    assert [len(m.objects) for m in made] == sizes
-    assert [m.batch_id for m in made] == list_batches(lake, "uploads") == sorted(m.batch_id for m in made)
-    keys = [o.key for m in made for o in m.objects]
+    manifests = plan_batches(lake, "uploads", policy(), T0 + timedelta(seconds=age_s), close_all)
+    assert [len(m.objects) for m in manifests] == sizes
+    assert [m.batch_id for m in manifests] == list_batches(lake, "uploads") == sorted(m.batch_id for m in manifests)
+    keys = [o.key for m in manifests for o in m.objects]
     assert len(keys) == len(set(keys))
-    assert [read_manifest(lake, "uploads", m.batch_id) for m in made] == made
+    assert [read_manifest(lake, "uploads", m.batch_id) for m in manifests] == manifests
 
 
 def test_lists_each_object_once_and_a_rewritten_file_again(lake: Lake) -> None:
@@ -80,8 +80,8 @@ def test_same_objects_have_the_same_digest(tmp_path: Path) -> None:
     for name, seconds in (("one", 100), ("two", 200)):
         lake = Lake.open(tmp_path / name)
         drop(lake, "raw/uploads/a.jpg")
-        (made,) = plan_batches(lake, "uploads", policy(), T0 + timedelta(seconds=seconds))
-        digests.append(made.batch_id.split("-")[1])
+        (manifest,) = plan_batches(lake, "uploads", policy(), T0 + timedelta(seconds=seconds))
+        digests.append(manifest.batch_id.split("-")[1])
     assert digests[0] == digests[1]
 
 
@@ -111,19 +111,19 @@ def test_an_unknown_batch_is_an_error(lake: Lake, batch_id: str) -> None:
 
 
 def test_a_label_waits_for_its_photograph(lake: Lake) -> None:
-    rules, now = policy(label_wait_s=3600), T0 + timedelta(minutes=1)
+    current_policy, now = policy(label_wait_s=3600), T0 + timedelta(minutes=1)
     for name in ("a", "lonely"):
         drop(lake, f"raw/labels/{name}.txt")
     drop(lake, "raw/labels/all.json")
     drop(lake, "raw/uploads/a.jpg", photograph(1))
-    assert plan_batches(lake, "labels", rules, now) == []
-    (uploads,) = plan_batches(lake, "uploads", rules, now)
-    ingest_uploads(lake, uploads.batch_id, rules)
-    assert plan_batches(lake, "labels", rules, now) == []  # its images are not in yet
-    build_images(lake, uploads.batch_id, rules)
-    (labels,) = plan_batches(lake, "labels", rules, now)
+    assert plan_batches(lake, "labels", current_policy, now) == []
+    (uploads,) = plan_batches(lake, "uploads", current_policy, now)
+    ingest_uploads(lake, uploads.batch_id, current_policy)
+    assert plan_batches(lake, "labels", current_policy, now) == []  # its images are not in yet
+    build_images(lake, uploads.batch_id, current_policy)
+    (labels,) = plan_batches(lake, "labels", current_policy, now)
     assert sorted(o.key for o in labels.objects) == ["raw/labels/a.txt", "raw/labels/all.json"]
-    (late,) = plan_batches(lake, "labels", rules, T0 + timedelta(hours=2))
+    (late,) = plan_batches(lake, "labels", current_policy, T0 + timedelta(hours=2))
     assert [o.key for o in late.objects] == ["raw/labels/lonely.txt"]
 
 

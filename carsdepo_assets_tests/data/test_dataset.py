@@ -1,4 +1,4 @@
-"""The manifest says what the tables say; the same input is the same version, written once."""
+"""data/dataset.py: the manifest agrees with the tables, and the same input gives the same version, written once."""
 
 from __future__ import annotations
 
@@ -69,15 +69,15 @@ def test_any_photograph_is_in_the_manifest_as_the_tables_say(lake: Lake) -> None
     dataset(lake)
     fill(lake, range(6, 9))
     label(lake, {"c1-0.txt": OTHER, "c7-1.txt": ""})
-    made = dataset(lake)
+    built = dataset(lake)
     tables = {
         name: {r["image_id"]: r for r in lake.read(name).to_pylist()} for name in ("images", "processed", "splits")
     }
     revisions = {r["image_id"]: r for r in latest_revisions(lake.read("annotations")).to_pylist()}
-    assert made.manifest.schema == MANIFEST
-    assert made.manifest["image_id"].to_pylist() == sorted(revisions)
+    assert built.manifest.schema == MANIFEST
+    assert built.manifest["image_id"].to_pylist() == sorted(revisions)
     assert len(revisions) == 18
-    for row in random.Random(3).sample(made.manifest.to_pylist(), 10):
+    for row in random.Random(3).sample(built.manifest.to_pylist(), 10):
         image, copy, split, revision = (
             t[row["image_id"]] for t in (tables["images"], tables["processed"], tables["splits"], revisions)
         )
@@ -98,9 +98,9 @@ def test_any_photograph_is_in_the_manifest_as_the_tables_say(lake: Lake) -> None
             "scale": 64 / WIDTH,
             "boxes": revision["boxes"],
         }
-    assert {r["boxes"][0]["class_id"] for r in made.manifest.to_pylist() if r["key"].endswith("c1-0.jpg")} == {1}
-    assert made.summary["all"]["photographs"] == 18
-    assert sum(s["photographs"] for s in made.summary["splits"].values()) == 18
+    assert {r["boxes"][0]["class_id"] for r in built.manifest.to_pylist() if r["key"].endswith("c1-0.jpg")} == {1}
+    assert built.summary["all"]["photographs"] == 18
+    assert sum(s["photographs"] for s in built.summary["splits"].values()) == 18
 
 
 def test_a_car_is_on_one_side_and_the_first_dataset_fills_all(lake: Lake) -> None:
@@ -109,16 +109,16 @@ def test_a_car_is_on_one_side_and_the_first_dataset_fills_all(lake: Lake) -> Non
     assert {r["split"] for r in first.manifest.to_pylist()} == {"train", "val", "test"}
     before = {r["image_id"]: r for r in lake.read("splits").to_pylist()}
     fill(lake, range(6, 16))
-    made = rows(lake)
+    split_rows = rows(lake)
     cars: dict[str, set[str]] = {}
-    for name, row in made.items():
+    for name, row in split_rows.items():
         cars.setdefault(name.split("-")[0], set()).add(side(row["split"]))
     assert all(len(sides) == 1 for sides in cars.values())
     after = {r["image_id"]: r for r in lake.read("splits").to_pylist()}
     assert {i: after[i] for i in before} == before
     closed = json.loads(lake.get(golden.key(1)))
-    assert closed["images"] == sorted(r["image_id"] for r in made.values() if r["split"] == "test")
-    assert POOL in {r["split"] for r in made.values()}
+    assert closed["images"] == sorted(r["image_id"] for r in split_rows.values() if r["split"] == "test")
+    assert POOL in {r["split"] for r in split_rows.values()}
 
 
 def test_the_golden_set_waits_for_a_first_test_photograph(lake: Lake) -> None:
@@ -126,10 +126,10 @@ def test_the_golden_set_waits_for_a_first_test_photograph(lake: Lake) -> None:
     dataset(lake)
     assert not lake.exists(golden.key(1))
     fill(lake, range(2, 3))
-    made = dataset(lake)
+    built = dataset(lake)
     assert (
         json.loads(lake.get(golden.key(1)))["images"]
-        == [r["image_id"] for r in made.manifest.to_pylist() if r["split"] == "test"]
+        == [r["image_id"] for r in built.manifest.to_pylist() if r["split"] == "test"]
         != []
     )
 
@@ -164,8 +164,8 @@ def test_a_new_revision_is_a_new_version_and_unlabelled_photographs_are_not(lake
 
 def test_near_duplicates_of_two_splits_are_excluded(lake: Lake) -> None:
     fill(lake, range(4))
-    made = rows(lake)
-    train, val = (next(n for n, r in made.items() if r["split"] == s) for s in ("train", "val"))
+    split_rows = rows(lake)
+    train, val = (next(n for n, r in split_rows.items() if r["split"] == s) for s in ("train", "val"))
     seeds = {f"c{c}-{p}.jpg": 1000 + 2 * c + p for c in range(4) for p in range(2)}
     upload(
         lake,
@@ -180,31 +180,31 @@ def test_near_duplicates_of_two_splits_are_excluded(lake: Lake) -> None:
     label(lake, {"again.txt": BOX, "x.txt": BOX, "y.txt": BOX, "far.txt": BOX})
     built = dataset(lake)
     now = {r["key"].removeprefix("raw/uploads/"): r for r in built.manifest.to_pylist()}
-    assert (now["again.jpg"]["split"], now["again.jpg"]["group_id"]) == ("train", made[train]["group_id"])
+    assert (now["again.jpg"]["split"], now["again.jpg"]["group_id"]) == ("train", split_rows[train]["group_id"])
     assert now["x.jpg"]["split"] == now["y.jpg"]["split"] == EXCLUDED
     assert now["far.jpg"]["split"] != EXCLUDED
     assert now["far.jpg"]["group_id"] not in {r["group_id"] for n, r in now.items() if n != "far.jpg"}
     assert built.summary["excluded"] == dict.fromkeys(
         sorted(now[n]["image_id"] for n in ("x.jpg", "y.jpg")), "its car has near-duplicates in train and val"
     )
-    assert {n: now[n]["split"] for n in made} == {n: r["split"] for n, r in made.items()}
+    assert {n: now[n]["split"] for n in split_rows} == {n: r["split"] for n, r in split_rows.items()}
 
 
 def test_the_folder_says_what_it_is(lake: Lake) -> None:
     fill(lake, range(3))
-    made = dataset(lake)
-    folder = f"datasets/{made.version}"
+    built = dataset(lake)
+    folder = f"datasets/{built.version}"
     assert {o.key for o in lake.list(f"{folder}/")} == {
         f"{folder}/{n}" for n in ("manifest.parquet", "summary.json", "data.yaml")
     }
-    assert json.loads(lake.get(f"{folder}/summary.json")) == made.summary
+    assert json.loads(lake.get(f"{folder}/summary.json")) == built.summary
     assert yaml.safe_load(lake.get(f"{folder}/data.yaml"))["names"] == {0: "scratch", 1: "dent"}
 
 
 def test_detectors_get_boxes_in_the_pixels_of_the_processed_image(lake: Lake) -> None:
     fill(lake, range(4))
-    made = dataset(lake)
-    data = training_set(lake, made.version, class_names=("scratch", "dent"))
+    built = dataset(lake)
+    data = training_set(lake, built.version, class_names=("scratch", "dent"))
     boxes = [i.xyxy.tolist() for i in data.images if len(i.xyxy)]
     assert boxes
     assert boxes[0][0] == pytest.approx([24, 12, 40, 36])
@@ -249,12 +249,12 @@ def test_killed_anywhere_the_next_run_finishes(lake: Lake, method: str, when: st
         timeout=120,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    made = dataset(lake)
-    assert latest(lake) == made.version
-    assert read_manifest(lake, made.version) == made.manifest
-    assert sorted(lake.read("splits")["image_id"].to_pylist()) == made.manifest["image_id"].to_pylist()
+    built = dataset(lake)
+    assert latest(lake) == built.version
+    assert read_manifest(lake, built.version) == built.manifest
+    assert sorted(lake.read("splits")["image_id"].to_pylist()) == built.manifest["image_id"].to_pylist()
     assert json.loads(lake.get(golden.key(1)))["images"] == [
-        r["image_id"] for r in made.manifest.to_pylist() if r["split"] == "test"
+        r["image_id"] for r in built.manifest.to_pylist() if r["split"] == "test"
     ]
     assert len({o.key.split("/")[1] for o in lake.list("datasets/") if o.key != LATEST}) == 1
 

@@ -1,4 +1,4 @@
-"""Datasets of a lake that grows, of the same lake elsewhere, and of builds that are killed."""
+"""data/dataset.py: datasets of a lake that grows, of a copied lake, and of builds that are killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which batches hold, which are blocked, and that the failing rows are the right ones."""
+"""data/expectations.py: which batches pass, which are blocked, and that the failing rows are the right ones."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ BAD: dict[str, Any] = {"outcome": "quarantined", "sha256": None, "bytes": 0}
     ],
 )
 def test_uploads(frame: pd.DataFrame, broken: list[str], rows: int) -> None:
-    found = validate_uploads(frame, RULES)
-    assert (found.passed, found.severity, list(found.statistics["failed"])) == (not broken, "ERROR", broken)
-    assert len(found.failing_rows) == rows
+    outcome = validate_uploads(frame, RULES)
+    assert (outcome.passed, outcome.severity, list(outcome.statistics["failed"])) == (not broken, "ERROR", broken)
+    assert len(outcome.failing_rows) == rows
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def test_uploads(frame: pd.DataFrame, broken: list[str], rows: int) -> None:
     ],
 )
 def test_images(frame: pd.DataFrame, refused: int, broken: list[str], severity: str, rows: int) -> None:
-    found = validate_images(frame, refused, RULES)
-    assert (found.passed, found.severity, list(found.statistics["failed"])) == (not broken, severity, broken)
-    assert len(found.failing_rows) == rows
-    assert all(rule in found.summary for rule in broken)
+    outcome = validate_images(frame, refused, RULES)
+    assert (outcome.passed, outcome.severity, list(outcome.statistics["failed"])) == (not broken, severity, broken)
+    assert len(outcome.failing_rows) == rows
+    assert all(rule in outcome.summary for rule in broken)
 
 
 @pytest.mark.parametrize(
@@ -138,10 +138,10 @@ SIZES = pd.DataFrame({"image_id": [sha(0)], "width": [100], "height": [50]})
     ],
 )
 def test_labels(box: tuple[int, float, float, float, float], sizes: pd.DataFrame | None, broken: list[str]) -> None:
-    found = validate_labels(labels((0, 1, 1, 9, 9), box), RULES, sizes)
-    assert (found.passed, list(found.statistics["failed"])) == (not broken, broken)
-    assert found.failing_rows["rule"].tolist() == broken
-    assert all(found.failing_rows["revision_id"] == "r")
+    outcome = validate_labels(labels((0, 1, 1, 9, 9), box), RULES, sizes)
+    assert (outcome.passed, list(outcome.statistics["failed"])) == (not broken, broken)
+    assert outcome.failing_rows["rule"].tolist() == broken
+    assert all(outcome.failing_rows["revision_id"] == "r")
 
 
 def test_no_labels_hold() -> None:

@@ -1,4 +1,4 @@
-"""The golden set grows by its own side's photographs only, as a new version; nothing of it is ever trained on."""
+"""data/golden_extension.py, data/jobs.py: the golden set grows by photographs that were held out, as a new version."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def test_it_grows_twice_and_no_split_changes(lake: Lake) -> None:
     second = deliver(lake, range(8, 40))
     pool = {i for i, s in second.items() if s == POOL}
     assert len(pool) >= 2  # else the rest says nothing
-    made = extend(lake, "ann@desk", "  more cars ", NOW)
-    assert made.version == 2
-    assert set(made.images) == {*closed.images, *pool}
-    assert (made.added_by, made.reason, made.at) == ("ann@desk", "more cars", NOW.isoformat())
-    assert golden.current(lake) == made
+    extended = extend(lake, "ann@desk", "  more cars ", NOW)
+    assert extended.version == 2
+    assert set(extended.images) == {*closed.images, *pool}
+    assert (extended.added_by, extended.reason, extended.at) == ("ann@desk", "more cars", NOW.isoformat())
+    assert golden.current(lake) == extended
     assert golden.read(lake, 1) == closed
 
     third = deliver(lake, range(40, 60))
@@ -51,8 +51,8 @@ def test_it_grows_twice_and_no_split_changes(lake: Lake) -> None:
     later = {i for i, s in third.items() if s == POOL} - pool
     assert later
     again = extend(lake, "bob@desk", "still more", NOW + timedelta(days=1))
-    assert (again.version, set(again.images)) == (3, {*made.images, *later})
-    assert golden.read(lake, 2) == made
+    assert (again.version, set(again.images)) == (3, {*extended.images, *later})
+    assert golden.read(lake, 2) == extended
 
 
 def test_nothing_of_the_golden_set_or_the_pool_is_trained_or_tuned_on(lake: Lake) -> None:
@@ -66,8 +66,8 @@ def test_nothing_of_the_golden_set_or_the_pool_is_trained_or_tuned_on(lake: Lake
 
     before = learnt()
     assert before == {i for i, s in splits.items() if s in ("train", "val")}
-    made = extend(lake, "ann", "more", NOW)
-    assert set(made.images) == held_out
+    extended = extend(lake, "ann", "more", NOW)
+    assert set(extended.images) == held_out
     assert learnt() == before
 
 
@@ -90,7 +90,7 @@ def test_refused_where_nothing_would_be_added(lake: Lake) -> None:
 def test_a_version_that_stands_is_not_written_again(lake: Lake) -> None:
     """What would happen on S3, where no lock keeps two apart."""
     deliver(lake, range(8))
-    with pytest.raises(LakeError, match="stands already"):
+    with pytest.raises(LakeError, match="exists already"):
         golden.write(lake, golden.Golden(1, ("x",)))
 
 
@@ -108,6 +108,6 @@ def test_the_job_extends_and_says_by_whom(lake: Lake) -> None:
     assert "Nothing to add" in str(failure.step_failure_data.user_failure_data.description)
     deliver(lake, range(8, 40))
     assert run(reason="night came in").success
-    made = golden.current(lake)
-    assert made is not None
-    assert (made.version, made.added_by, made.reason) == (2, person(), "night came in")
+    golden_set = golden.current(lake)
+    assert golden_set is not None
+    assert (golden_set.version, golden_set.added_by, golden_set.reason) == (2, person(), "night came in")

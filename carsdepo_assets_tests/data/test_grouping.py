@@ -1,15 +1,17 @@
-"""Near-duplicates found without comparing all with all, and verified; cars by hint and listing."""
+"""data/grouping.py: near-duplicates, found without comparing all with all; cars, by group hint and listing."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.cluster.hierarchy import DisjointSet
 
 from carsdepo_assets.data.grouping import (
-    DisjointSets,
     cars,
+    join_within,
     near_duplicates,
     near_pairs,
+    sorted_sets,
 )
 from carsdepo_assets.imaging.perceptual import MIN_CORRELATION, SIDE, correlation
 
@@ -62,10 +64,10 @@ def test_a_thousand_plain_photographs_are_linked_without_a_million_pairs() -> No
     hashes = {f"i{n:04}": "00000000000000ff" for n in range(1000)}
     pairs = list(near_pairs(hashes, set(hashes), 4))
     assert len(pairs) < 70_000
-    sets = DisjointSets(hashes)
+    sets = DisjointSet(hashes)
     for a, b in pairs:
-        sets.join(a, b)
-    assert len(sets.sets()) == 1
+        sets.merge(a, b)
+    assert len(sorted_sets(sets)) == 1
 
 
 def test_near_hashes_of_different_pictures_are_not_duplicates() -> None:
@@ -100,9 +102,9 @@ def test_correlation(a: list[float], b: list[float], expected: float) -> None:
 
 
 def test_sets_stop_at_their_limit() -> None:
-    sets = DisjointSets("abcd")
-    assert sets.join("a", "b", 2)
-    assert sets.join("b", "a", 2)
-    assert not sets.join("b", "c", 2)
-    assert sets.join("d", "c", 2)
-    assert sets.sets() == [["a", "b"], ["c", "d"]]
+    sets = DisjointSet("abcd")
+    assert join_within(sets, "a", "b", 2)
+    assert join_within(sets, "b", "a", 2)
+    assert not join_within(sets, "b", "c", 2)
+    assert join_within(sets, "d", "c", 2)
+    assert sorted_sets(sets) == [["a", "b"], ["c", "d"]]

@@ -1,4 +1,4 @@
-"""A user's folder into raw/: whole, once, resumable, or refused with what to do."""
+"""data/importing.py: a user's folder is imported whole, once and resumably, or refused with what to do."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def raw(lake: Lake) -> list[str]:
 
 
 def test_a_folder_becomes_photographs_with_their_groups(lake: Lake, tmp_path: Path) -> None:
-    done = import_folder(lake, cars(tmp_path / "my cars"), "yolo", {}, RULES, NOW, origin="sample")
+    result = import_folder(lake, cars(tmp_path / "my cars"), "yolo", {}, RULES, NOW, origin="sample")
     assert raw(lake) == [
         "labels/my-cars/a.txt",
         "labels/my-cars/b.txt",
@@ -75,7 +75,7 @@ def test_a_folder_becomes_photographs_with_their_groups(lake: Lake, tmp_path: Pa
         "uploads/my-cars/b.jpg",
         "uploads/my-cars/manifest.csv",
     ]
-    (batch,) = done.upload_batches
+    (batch,) = result.upload_batches
     ingest_uploads(lake, batch, RULES)
     assert build_images(lake, batch, RULES).rows["group_hint"].to_pylist() == ["g1", "g2"]
     (labels,) = plan_batches(lake, "labels", RULES, NOW)
@@ -234,9 +234,9 @@ def test_killed_half_way_the_next_import_finishes(lake: Lake, tmp_path: Path, n:
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    done = import_folder(lake, folder, "yolo", {}, RULES, NOW)
+    result = import_folder(lake, folder, "yolo", {}, RULES, NOW)
     assert len(raw(lake)) == 5
-    listed = [o.key for batch in done.upload_batches for o in read_manifest(lake, "uploads", batch).objects]
+    listed = [o.key for batch in result.upload_batches for o in read_manifest(lake, "uploads", batch).objects]
     assert sorted(listed) == ["raw/uploads/cars/a.jpg", "raw/uploads/cars/b.jpg"]
 
 
@@ -244,9 +244,9 @@ def test_killed_half_way_the_next_import_finishes(lake: Lake, tmp_path: Path, n:
 @pytest.mark.skipif("CARSDEPO_REAL_DATA" not in os.environ, reason="CARSDEPO_REAL_DATA is not set")
 def test_the_real_photographs(lake: Lake) -> None:
     folder = Path(os.environ["CARSDEPO_REAL_DATA"], "cardamage")
-    done = import_folder(lake, folder, "yolo", {}, RULES, NOW)
-    assert (done.photographs, done.labels) == (534, 534)
-    (batch,) = done.upload_batches
+    result = import_folder(lake, folder, "yolo", {}, RULES, NOW)
+    assert (result.photographs, result.labels) == (534, 534)
+    (batch,) = result.upload_batches
     assert ingest_uploads(lake, batch, RULES).count("new") == 534
     images = build_images(lake, batch, RULES)
     assert (len(images.rows), len(images.quarantined)) == (534, 0)
@@ -256,9 +256,11 @@ def test_the_real_photographs(lake: Lake) -> None:
 def test_it_tells_how_far_it_is_and_what_the_classes_became(lake: Lake, tmp_path: Path) -> None:
     folder = cars(tmp_path / "cars", **{"data.yaml": "names: [rust, scratch]\n"})
     steps: list[tuple[int, int]] = []
-    done = import_folder(lake, folder, "yolo", {"rust": "dent"}, RULES, NOW, progress=lambda *step: steps.append(step))
+    result = import_folder(
+        lake, folder, "yolo", {"rust": "dent"}, RULES, NOW, progress=lambda *step: steps.append(step)
+    )
     assert steps == [(n, 5) for n in range(1, 6)]
-    assert done.class_ids == {"0": 1, "1": 0}
+    assert result.class_ids == {"0": 1, "1": 0}
     steps.clear()
     again = import_folder(lake, folder, "yolo", {"rust": "dent"}, RULES, NOW, progress=lambda *step: steps.append(step))
     assert (again.copied, steps) == (0, [])

@@ -1,4 +1,4 @@
-"""Label files as people write them: what is read, what is mended, what is refused."""
+"""data/label_formats/: label files as people write them; what is read, what is corrected, what is refused."""
 
 from __future__ import annotations
 

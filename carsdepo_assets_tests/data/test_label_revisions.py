@@ -1,4 +1,4 @@
-"""From label files to revisions: whose they are, which one counts, what ends in quarantine."""
+"""data/label_revisions.py, data/labelled_photographs.py: label files become revisions of photographs, or quarantine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which source's word counts for a photograph, and that a bad one costs only itself."""
+"""data/metadata.py: which source of metadata counts for a photograph, and that a bad one costs only its own values."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def read(tmp_path: Path, files: dict[str, str | bytes], **exif: object) -> Metad
 
 @pytest.mark.parametrize("file", ["day/a.jpg", "a.jpg", "images/day/a.jpg", "./day/a.jpg", "day\\a.jpg"])
 def test_a_row_is_found_however_it_names_the_file(tmp_path: Path, file: str) -> None:
-    found = read(tmp_path, {"shop/manifest.csv": f"file,group,year,camera\n{file},g1,2019.0,X100\n"})
-    assert found.problems == ()
-    assert {k: v for k, v in found.values.items() if v is not None} == {
+    metadata = read(tmp_path, {"shop/manifest.csv": f"file,group,year,camera\n{file},g1,2019.0,X100\n"})
+    assert metadata.problems == ()
+    assert {k: v for k, v in metadata.values.items() if v is not None} == {
         "group_hint": "g1",
         "year": 2019,
         "camera": "X100",
@@ -39,13 +39,13 @@ def test_the_nearest_manifest_counts(tmp_path: Path) -> None:
 
 
 def test_sidecar_before_manifest_before_exif_field_by_field(tmp_path: Path) -> None:
-    found = read(
+    metadata = read(
         tmp_path,
         {"shop/day/a.json": json.dumps({"make": "Fiat"}), "shop/manifest.csv": "file,make,camera\nday/a.jpg,Seat,\n"},
         camera="Apple iPhone 12",
         captured_at=TAKEN,
     )
-    assert [found.values[name] for name in ("make", "camera", "captured_at")] == ["Fiat", "Apple iPhone 12", TAKEN]
+    assert [metadata.values[name] for name in ("make", "camera", "captured_at")] == ["Fiat", "Apple iPhone 12", TAKEN]
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_times_become_utc(tmp_path: Path, text: str, expected: datetime) -> None
     ],
 )
 def test_what_cannot_be_understood_is_said(tmp_path: Path, files: dict[str, str | bytes], problem: str) -> None:
-    found = read(tmp_path, files, camera="X")
-    assert [problem in said for said in found.problems] == [True]
-    assert {k for k, v in found.values.items() if v is not None} == {"camera"}
+    metadata = read(tmp_path, files, camera="X")
+    assert [problem in problem_text for problem_text in metadata.problems] == [True]
+    assert {k for k, v in metadata.values.items() if v is not None} == {"camera"}
 
 
 @pytest.mark.parametrize(

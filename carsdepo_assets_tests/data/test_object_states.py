@@ -1,4 +1,4 @@
-"""The same key and bytes are no new object, whatever the time; other bytes are, whatever the size. Hashed once."""
+"""data/object_states.py: the same bytes under a key are no new object, whatever their time; other bytes are."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def hashes(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counted
 
 
-def plan(lake: Lake, kind: Kind, at: datetime = LATER, rules: Policy = RULES) -> list[list[str]]:
+def plan(lake: Lake, kind: Kind, at: datetime = LATER, current_policy: Policy = RULES) -> list[list[str]]:
     """The keys of each batch that is due."""
-    return [[o.key for o in made.objects] for made in plan_batches(lake, kind, rules, at)]
+    return [[o.key for o in manifest.objects] for manifest in plan_batches(lake, kind, current_policy, at)]
 
 
 def ingest(lake: Lake) -> None:
@@ -81,12 +81,12 @@ def nothing_new(lake: Lake) -> Iterator[None]:
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     """Four photographs with their labels, and an empty file; all ingested."""
-    made = Lake.open(tmp_path / "lake")
+    opened_lake = Lake.open(tmp_path / "lake")
     for key, data in FILES.items():
-        made.put(key, data)
-    made.put("raw/uploads/empty.jpg", b"")
-    ingest(made)
-    return made
+        opened_lake.put(key, data)
+    opened_lake.put("raw/uploads/empty.jpg", b"")
+    ingest(opened_lake)
+    return opened_lake
 
 
 def test_touched_files_are_hashed_once_and_are_not_new(lake: Lake, hashes: Counter[str]) -> None:
@@ -148,14 +148,14 @@ def test_a_restored_file_counts_though_it_brings_its_old_time_back(lake: Lake) -
 
 def test_a_photograph_that_waits_for_its_run_is_listed_once(tmp_path: Path) -> None:
     """Its run reads what stands there: touched or rewritten at the same size, it needs no second batch."""
-    lake, key, rules = Lake.open(tmp_path / "lake"), "raw/uploads/a.jpg", RULES
+    lake, key, current_policy = Lake.open(tmp_path / "lake"), "raw/uploads/a.jpg", RULES
     first, second = (b"one photograph", b"two photograph")
     lake.put(key, first)
-    (batch,) = plan_batches(lake, "uploads", rules, NOW, close_all=True)
+    (batch,) = plan_batches(lake, "uploads", current_policy, NOW, close_all=True)
     lake.put(key, second)
     touch(lake, NOW, iter([key]))
     assert plan(lake, "uploads") == []
-    ingest_uploads(lake, batch.batch_id, rules)
+    ingest_uploads(lake, batch.batch_id, current_policy)
     assert plan(lake, "uploads") == []
     lake.put(key, first)
     touch(lake, NOW + timedelta(hours=1), iter([key]))
@@ -197,11 +197,11 @@ def test_a_touched_label_still_gets_its_photograph_that_came_later(tmp_path: Pat
 
 def test_a_tick_hashes_no_more_than_the_policy_says_and_forgets_nothing(lake: Lake, hashes: Counter[str]) -> None:
     touch(lake)
-    rules = Policy(data=DataPolicy(recheck_bytes=1))
+    current_policy = Policy(data=DataPolicy(recheck_bytes=1))
     for tick in range(1, 5):
-        assert plan(lake, "uploads", rules=rules) == []
+        assert plan(lake, "uploads", current_policy=current_policy) == []
         assert sum(hashes.values()) == tick
-    assert plan(lake, "uploads", rules=rules) == []
+    assert plan(lake, "uploads", current_policy=current_policy) == []
     assert hashes == {key: 1 for key in FILES if "uploads" in key}
 
 
@@ -210,10 +210,10 @@ def test_a_clock_that_goes_back_does_not_repeat_batches(lake: Lake) -> None:
     for n, day in enumerate((3, 2, 1)):
         lake.put(key, car(20 + n))
         touch(lake, NOW + timedelta(days=day), iter([key]))
-        (made,) = plan_batches(lake, "uploads", RULES, NOW - timedelta(days=9 * n), close_all=True)
-        assert list_batches(lake, "uploads")[-1] == made.batch_id
+        (manifest,) = plan_batches(lake, "uploads", RULES, NOW - timedelta(days=9 * n), close_all=True)
+        assert list_batches(lake, "uploads")[-1] == manifest.batch_id
         assert plan(lake, "uploads", NOW - timedelta(days=9 * n)) == []
-        ingest_uploads(lake, made.batch_id, RULES)
+        ingest_uploads(lake, manifest.batch_id, RULES)
         assert plan(lake, "uploads", NOW - timedelta(days=9 * n)) == []
 
 

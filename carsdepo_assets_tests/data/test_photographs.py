@@ -1,4 +1,4 @@
-"""From objects to photographs: every object ends somewhere, once, whatever is killed."""
+"""data/ingest.py: every uploaded object ends in exactly one place, whenever a run is killed."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def lake(tmp_path: Path) -> Lake:
 def batch(lake: Lake, files: dict[str, bytes]) -> str:
     for name, data in files.items():
         lake.put(f"raw/uploads/{name}", data)
-    (made,) = plan_batches(lake, "uploads", RULES, NOW)
-    return made.batch_id
+    (manifest,) = plan_batches(lake, "uploads", RULES, NOW)
+    return manifest.batch_id
 
 
 def test_every_object_has_its_outcome(lake: Lake) -> None:
@@ -94,7 +94,7 @@ def test_a_committed_batch_is_not_done_again(lake: Lake) -> None:
     seen: list[int] = []
     again = (
         ingest_uploads(lake, name, RULES),
-        build_images(lake, name, RULES, lambda done, _: seen.append(done)),
+        build_images(lake, name, RULES, lambda count, _: seen.append(count)),
         build_processed(lake, name, RULES),
     )
     assert again == first
@@ -115,43 +115,43 @@ def test_the_same_bytes_later_are_a_duplicate_even_while_the_first_batch_is_unde
 
 def test_refused_bytes_are_refused_again_with_their_reason(lake: Lake) -> None:
     for name in ("a.jpg", "b.jpg"):
-        made = batch(lake, {name: b"not an image"})
-        ingest_uploads(lake, made, RULES)
-        assert build_images(lake, made, RULES).quarantined["reason"].to_pylist() == ["not_an_image"]
+        batch_id = batch(lake, {name: b"not an image"})
+        ingest_uploads(lake, batch_id, RULES)
+        assert build_images(lake, batch_id, RULES).quarantined["reason"].to_pylist() == ["not_an_image"]
 
 
 @pytest.mark.parametrize(("after", "reason"), [(None, "missing"), (photograph(9), "changed")])
 @pytest.mark.parametrize("ingested", [False, True])
 def test_a_file_that_went_or_changed_is_said_so(lake: Lake, after: bytes | None, reason: str, ingested: bool) -> None:
-    made = batch(lake, {"a.jpg": photograph(1), "b.jpg": photograph(2)})
+    batch_id = batch(lake, {"a.jpg": photograph(1), "b.jpg": photograph(2)})
     if ingested:
-        ingest_uploads(lake, made, RULES)
+        ingest_uploads(lake, batch_id, RULES)
     lake.delete("raw/uploads/a.jpg")
     if after is not None:
         lake.put("raw/uploads/a.jpg", after)
-    ingest_uploads(lake, made, RULES)
-    images = build_images(lake, made, RULES)
+    ingest_uploads(lake, batch_id, RULES)
+    images = build_images(lake, batch_id, RULES)
     assert images.rows["key"].to_pylist() == ["raw/uploads/b.jpg"]
     assert images.quarantined["reason"].to_pylist() == [reason]
 
 
 def test_a_lost_copy_is_made_again(lake: Lake) -> None:
-    made = batch(lake, {"a.jpg": photograph(1)})
-    ingest_uploads(lake, made, RULES)
-    key = object_key(build_images(lake, made, RULES).rows["image_id"][0].as_py())
+    batch_id = batch(lake, {"a.jpg": photograph(1)})
+    ingest_uploads(lake, batch_id, RULES)
+    key = object_key(build_images(lake, batch_id, RULES).rows["image_id"][0].as_py())
     before = lake.get(key)
     lake.delete(key)
-    build_processed(lake, made, RULES)
+    build_processed(lake, batch_id, RULES)
     assert lake.get(key) == before
 
 
 def test_steps_out_of_order_say_what_to_run(lake: Lake) -> None:
-    made = batch(lake, {"a.jpg": photograph(1)})
+    batch_id = batch(lake, {"a.jpg": photograph(1)})
     with pytest.raises(BatchError, match="materialize `uploads` first"):
-        build_images(lake, made, RULES)
-    ingest_uploads(lake, made, RULES)
+        build_images(lake, batch_id, RULES)
+    ingest_uploads(lake, batch_id, RULES)
     with pytest.raises(BatchError, match="materialize `images` first"):
-        build_processed(lake, made, RULES)
+        build_processed(lake, batch_id, RULES)
     with pytest.raises(BatchError, match="no uploads batch"):
         ingest_uploads(lake, "20260301T120000000000-0123456789ab", RULES)
 
@@ -197,18 +197,18 @@ def test_killed_anywhere_the_next_run_finishes(tmp_path: Path, method: str, when
     lake = Lake.open(tmp_path / "lake")
     files = {f"{i}.jpg": photograph(i) for i in range(5)}
     files |= {"bad.jpg": b"no", "twin.jpg": photograph(0), "nil.jpg": b""}
-    made = batch(lake, files)
+    batch_id = batch(lake, files)
     killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, lake.url, made, method, when, str(n)],
+        [sys.executable, "-c", _KILLED, lake.url, batch_id, method, when, str(n)],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    uploads = ingest_uploads(lake, made, RULES)
-    images = build_images(lake, made, RULES)
-    build_processed(lake, made, RULES)
+    uploads = ingest_uploads(lake, batch_id, RULES)
+    images = build_images(lake, batch_id, RULES)
+    build_processed(lake, batch_id, RULES)
     assert len(uploads.rows) == len(files)
     expected = sorted(hashlib.sha256(photograph(i)).hexdigest() for i in range(5))
     assert sorted(lake.read("images")["image_id"].to_pylist()) == expected

@@ -1,4 +1,4 @@
-"""Profiles say what the frame says, and merge over batches as if they were one."""
+"""data/profiling.py: profiles agree with the frame, and merge over batches as if they were one."""
 
 from __future__ import annotations
 

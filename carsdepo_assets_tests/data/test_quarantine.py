@@ -1,4 +1,4 @@
-"""One delivery with every odd file among good ones: each is handled or refused with its reason, the rest goes on."""
+"""data/ingest.py, data/label_revisions.py: a delivery with every kind of odd file among good ones."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ class Delivery:
 
     def refused(self, kind: str) -> dict[str, dict[str, Any]]:
         rows = [row for row in self.quarantine if row["kind"] == kind]
-        found = {row["key"]: row for row in rows}
-        assert len(found) == len(rows), "a key twice"
-        return found
+        actual = {row["key"]: row for row in rows}
+        assert len(actual) == len(rows), "a key twice"
+        return actual
 
 
 def files() -> dict[str, bytes]:
@@ -110,11 +110,11 @@ def test_an_odd_photograph_comes_through_and_looks_the_same(delivery: Delivery, 
     data, note = HANDLED[name]
     (row,) = (row for row in delivery.images if row["key"] == f"raw/uploads/{name}")
     assert note in (row["notes"] or "").lower()
-    made = decode(delivery.lake.get(object_key(row["image_id"])), **LIMITS).rgb.astype(float)
-    original = np.asarray(Image.fromarray(decode(data, **LIMITS).rgb).resize(made.shape[1::-1])).astype(float)
-    assert max(made.shape) <= 128
-    assert np.abs(made.mean((0, 1)) - original.mean((0, 1))).max() < 3
-    assert np.corrcoef(made.ravel(), original.ravel())[0, 1] > 0.97
+    decoded = decode(delivery.lake.get(object_key(row["image_id"])), **LIMITS).rgb.astype(float)
+    original = np.asarray(Image.fromarray(decode(data, **LIMITS).rgb).resize(decoded.shape[1::-1])).astype(float)
+    assert max(decoded.shape) <= 128
+    assert np.abs(decoded.mean((0, 1)) - original.mean((0, 1))).max() < 3
+    assert np.corrcoef(decoded.ravel(), original.ravel())[0, 1] > 0.97
 
 
 def test_the_good_rest_is_processed(delivery: Delivery) -> None:
@@ -133,8 +133,8 @@ def test_a_bad_label_is_refused_with_its_line(delivery: Delivery, name: str) -> 
 
 
 def test_good_labels_and_no_others_are_annotations(delivery: Delivery) -> None:
-    found = {row["key"]: [tuple(box.values()) for box in row["boxes"]] for row in delivery.annotations}
-    assert found == {
+    actual = {row["key"]: [tuple(box.values()) for box in row["boxes"]] for row in delivery.annotations}
+    assert actual == {
         "raw/labels/car0/0.txt": [(0, 120.0, 60.0, 200.0, 180.0)],
         "raw/labels/car1/0.txt": [],
         "raw/labels/named.txt": [(1, 0.0, 0.0, 64.0, 48.0)],

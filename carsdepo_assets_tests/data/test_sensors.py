@@ -1,4 +1,4 @@
-"""The batch sensors: every batch gets its run, and one only, whatever was killed before it was ingested."""
+"""data/sensors.py: every batch gets its run, and one only, whatever was killed before it was ingested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A group never crosses splits, nothing changes split, and what would join two is excluded."""
+"""data/splitting.py: a group never crosses splits, no split changes, and what would join two is excluded."""
 
 from __future__ import annotations
 
@@ -165,10 +165,10 @@ def check(rows: Rows, standing: Rows, near: list[tuple[str, str]]) -> None:
     for row in everything.values():
         if row["split"] != EXCLUDED:
             sides.setdefault(row["group_id"], set()).add(side(row["split"]))
-    assert all(len(found) == 1 for found in sides.values())
+    assert all(len(actual) == 1 for actual in sides.values())
     for a, b in near:
-        found = {side(everything[i]["split"]) for i in (a, b) if everything[i]["split"] != EXCLUDED}
-        assert len(found) <= 1 or (a in standing and b in standing)
+        actual = {side(everything[i]["split"]) for i in (a, b) if everything[i]["split"] != EXCLUDED}
+        assert len(actual) <= 1 or (a in standing and b in standing)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -194,16 +194,16 @@ def test_whatever_comes_in_whatever_order(seed: int) -> None:
     for start, end in ((0, 5), (5, 30), (30, 31), (31, 60)):
         arrived += images[start:end]
         ids = {r["image_id"] for r in arrived}
-        known = [(a, b) for a, b in near if a in ids and b in ids]
+        pairs = [(a, b) for a, b in near if a in ids and b in ids]
         golden = any(r["split"] == "test" for r in standing.values())
-        rows = run(arrived, known, standing, golden)
+        rows = run(arrived, pairs, standing, golden)
         shuffled = [arrived[i] for i in random.permutation(len(arrived))]
-        assert run(shuffled, known[::-1], standing, golden) == rows
+        assert run(shuffled, pairs[::-1], standing, golden) == rows
         assert set(rows) == ids - set(standing)
-        check(rows, standing, known)
+        check(rows, standing, pairs)
         standing = {**standing, **rows}
         cars: dict[str, set[str]] = {}
         for row in arrived:
             if row["group_hint"] and standing[row["image_id"]]["split"] != EXCLUDED:
                 cars.setdefault(row["group_hint"], set()).add(side(standing[row["image_id"]]["split"]))
-        assert all(len(found) == 1 for found in cars.values())
+        assert all(len(actual) == 1 for actual in cars.values())

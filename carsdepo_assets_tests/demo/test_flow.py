@@ -1,4 +1,7 @@
-"""The demo's flow: what comes before what, who has the last word on its first model, whose labels are learnt."""
+"""demo/run.py, demo/train_loop.py, demo/release_loop.py, demo/traffic.py: the order of the demo's steps.
+
+Also who decides about its first model, and which classes the labels of a user's windows have.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from carsdepo_assets.commands import releasing
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError, Tick
 from carsdepo_assets.commands.progress import Advance, unwatched
 from carsdepo_assets.demo import release_loop, run, traffic, train_loop
-from carsdepo_assets.demo.progress import Memo
+from carsdepo_assets.demo.progress import DemoProgress
 from carsdepo_assets.demo.sample import traffic as sample_traffic
 from carsdepo_assets.demo.sample.write import write_sample
 from carsdepo_assets.demo.traffic_ahead import written_ahead
@@ -49,14 +52,14 @@ def test_the_training_comes_before_any_traffic_is_rendered(settings: Settings, m
         order.append(f"render {name}")
         return True
 
-    def sent(parts: release_loop.Parts, window: traffic.Traffic) -> None:
-        release_loop.prepare(parts, window)
+    def send(context: release_loop.DemoContext, window: traffic.Traffic) -> None:
+        release_loop.await_window(context, window)
         order.append(f"send {window.name}")
 
     monkeypatch.setattr(run, "running", services)
     monkeypatch.setattr(Pipeline, "open", pipeline)
     monkeypatch.setattr(
-        train_loop, "sample", lambda folder, n, advance: order.append("render sample") or (folder, True)
+        train_loop, "render_sample", lambda folder, n, advance: order.append("render sample") or (folder, True)
     )
     monkeypatch.setattr(train_loop, "bring_in", lambda *_: order.append("import"))
 
@@ -65,9 +68,9 @@ def test_the_training_comes_before_any_traffic_is_rendered(settings: Settings, m
         loop.note("registered_model", "version 1")
 
     monkeypatch.setattr(train_loop, "train", train)
-    monkeypatch.setattr(release_loop, "release", lambda parts, name, first: order.append(name))
-    monkeypatch.setattr(release_loop, "traffic", sent)
-    monkeypatch.setattr(release_loop, "business", lambda parts: None)
+    monkeypatch.setattr(release_loop, "release", lambda context, name, first: order.append(name))
+    monkeypatch.setattr(release_loop, "send_window", send)
+    monkeypatch.setattr(release_loop, "report_kpis", lambda context: None)
     monkeypatch.setattr(sample_traffic, "write_window", window)
     run.run(settings, None, minutes=None, detector=None, say=lambda text: None)
     windows = ("usual", "evening", "night")
@@ -81,7 +84,7 @@ def test_the_training_comes_before_any_traffic_is_rendered(settings: Settings, m
 def test_the_fast_demos_epoch_is_ended_by_no_clock(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine the policy's 2.5 minutes ended it after 12 of its 14 steps."""
     given: dict[str, Any] = {}
-    monkeypatch.setattr(train_loop, "sample", lambda folder, n, advance: (folder, True))
+    monkeypatch.setattr(train_loop, "render_sample", lambda folder, n, advance: (folder, True))
     monkeypatch.setattr(train_loop, "bring_in", lambda *_: None)
     monkeypatch.setattr(train_loop, "train", lambda pipeline, loop, say, **options: given.update(options))
     pipeline: Any = SimpleNamespace(settings=settings)
@@ -105,7 +108,7 @@ def test_its_policy_hangs_on_no_clock_and_one_of_the_users_is_left_alone(
     mine.write_text("[gate]\nresamples = 500\n")
     own.write_text("# changed by the user\n")
     run._write_policy(settings.model_copy(update={"policy_named": mine}), print)
-    assert f"{mine} goes before the demo's own settings" in capsys.readouterr().out
+    assert f"{mine} takes precedence over the demo's own settings" in capsys.readouterr().out
     assert own.read_text() == "# changed by the user\n"
 
 
@@ -134,11 +137,13 @@ class Refusing:
         self.lake.append("gates", [gate], "g")
         return Tick([], "")
 
-    def parts(self, *, rendered: bool) -> release_loop.Parts:
-        memo = Memo(self.settings.home / "demo.json", {})
+    def context(self, *, rendered: bool) -> release_loop.DemoContext:
+        progress = DemoProgress(self.settings.home / "demo.json", {})
         pipeline: Any = self
         with written_ahead([]) as ahead:
-            return release_loop.Parts(pipeline, self.lake, Loop(), memo, lambda text: None, unwatched, rendered, ahead)
+            return release_loop.DemoContext(
+                pipeline, self.lake, Loop(), progress, lambda text: None, unwatched, rendered, ahead
+            )
 
 
 def test_on_the_sample_the_demo_does_not_overrule_its_own_gate(
@@ -147,7 +152,7 @@ def test_on_the_sample_the_demo_does_not_overrule_its_own_gate(
     monkeypatch.setattr(releasing, "approve", lambda *_: pytest.fail("it approved what the gate refused"))
     refusing = Refusing(settings)
     with pytest.raises(PipelineError, match=r"does not overrule the gate.*0\.041 is under the floor") as caught:
-        release_loop.release(refusing.parts(rendered=True), "first release", first=True)
+        release_loop.release(refusing.context(rendered=True), "first release", first=True)
     assert f"{settings.lake}/reports/gate/g.html" in str(caught.value)
     assert ledger.desired(refusing.lake, "production") is None
 
@@ -164,12 +169,12 @@ def test_a_first_model_of_real_photographs_is_approved_in_the_users_name(
         return ""
 
     monkeypatch.setattr(releasing, "approve", approve)
-    parts = refusing.parts(rendered=False)
-    release_loop.release(parts, "first release", first=True)
+    context = refusing.context(rendered=False)
+    release_loop.release(context, "first release", first=True)
     event = ledger.desired(refusing.lake, "production")
     assert event is not None
     assert "the gate says reject: mAP@.5 0.041 is under the floor" in event.reason
-    assert ledger.person() in parts.loop.steps[-1].outcome
+    assert ledger.person() in context.loop.steps[-1].outcome
 
 
 def test_a_users_windows_have_our_classes_and_follow_a_changed_map(tmp_path: Path) -> None:
@@ -177,7 +182,7 @@ def test_a_users_windows_have_our_classes_and_follow_a_changed_map(tmp_path: Pat
     write_sample(own, 6, 5, "day", clean_share=0.0)
 
     def classes(class_ids: dict[str, int]) -> tuple[bool, set[str]]:
-        usual = traffic.darkened(tmp_path / "home", own, DataPolicy(), class_ids)[0]
+        usual = traffic.darkened_windows(tmp_path / "home", own, DataPolicy(), class_ids)[0]
         written = usual.write(lambda behind, total: None)
         texts = [file.read_text() for file in (usual.folder / "labels").iterdir()]
         return written, {line.split()[0] for text in texts for line in text.splitlines()}

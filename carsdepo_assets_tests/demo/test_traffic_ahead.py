@@ -1,4 +1,4 @@
-"""commands/traffic_ahead.py: windows are written beside the loop, in order, and nothing is written after it."""
+"""demo/traffic_ahead.py: windows are written beside the loop, in order, and nothing is written after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A predictor that is exact on the photographs of training.tiny, and cards for models that tests make up."""
+"""A predictor that is exact on the drawings of training/tiny_dataset.py, and cards of models that no detector reads."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ def card(digest: str = "aaaa", *, threshold: float = 0.5, image_size: int = 64, 
 
 def made_up_model(lake: Lake, weights: bytes, *, threshold: float = 0.5, dataset: str = "d") -> str:
     """A whole model in the lake, of weights that no detector reads; its digest."""
-    said = card(digest_of(weights), threshold=threshold, dataset=dataset)
-    write_model(lake, weights, said, {"history": []}, b"{}")
-    return said.digest
+    model_card = card(digest_of(weights), threshold=threshold, dataset=dataset)
+    write_model(lake, weights, model_card, {"history": []}, b"{}")
+    return model_card.digest

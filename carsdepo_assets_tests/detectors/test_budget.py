@@ -1,4 +1,7 @@
-"""A training's end by plan and by the clock, on a clock of the test's own: how busy the machine is plays no part."""
+"""detectors/pace.py: a training's end by plan and by the clock.
+
+The clock is the test's own: how busy the machine is plays no part.
+"""
 
 from __future__ import annotations
 
@@ -151,10 +154,10 @@ def test_killed_inside_an_epoch_it_goes_on_there_to_the_same_weights(
 
         with on_clock(step=1.0):
             try:
-                done = get_detector(detector).train(data(tmp_path), asked, out, lambda row: None, watch=watch)
+                trained = get_detector(detector).train(data(tmp_path), asked, out, lambda row: None, watch=watch)
             except Killed:
                 return None, seen
-        return done, seen
+        return trained, seen
 
     whole, _ = train(tmp_path / "whole")
     assert whole is not None

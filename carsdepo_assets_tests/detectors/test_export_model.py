@@ -1,4 +1,7 @@
-"""An export serves only what was compared with torch and found the same."""
+"""detectors/export/export_model.py, export_card.py and parity.py: what an export may serve.
+
+It serves only what was compared with torch and found the same.
+"""
 
 from __future__ import annotations
 
@@ -207,7 +210,7 @@ def boxes(*rows: tuple[float, float, int]) -> Detections:
 
 
 @pytest.mark.parametrize(
-    ("reference", "found", "given_back", "confirmed", "share"),
+    ("reference", "detections", "given_back", "confirmed", "share"),
     [
         (boxes((0, 0.9, 0), (200, 0.5, 1)), boxes((0, 0.91, 0), (201, 0.49, 1)), 1.0, 1.0, 1.0),
         (boxes((0, 0.9, 0), (200, 0.5, 1)), boxes((0, 0.9, 0)), 0.5, 1.0, 0.5),
@@ -222,18 +225,22 @@ def boxes(*rows: tuple[float, float, int]) -> Detections:
     ],
 )
 def test_parity_of_one_photograph(
-    reference: Detections, found: Detections, given_back: float | None, confirmed: float | None, share: float | None
+    reference: Detections,
+    detections: Detections,
+    given_back: float | None,
+    confirmed: float | None,
+    share: float | None,
 ) -> None:
-    said = parity([reference], [found])
-    assert (said.given_back, said.confirmed, said.share) == (given_back, confirmed, share)
+    result = parity([reference], [detections])
+    assert (result.given_back, result.confirmed, result.share) == (given_back, confirmed, share)
 
 
 def test_parity_counts_over_photographs_and_knows_the_largest_difference() -> None:
     a, b = boxes((0, 0.9, 0), (200, 0.5, 1)), boxes((0, 0.89, 0), (200, 0.2, 1))
-    said = parity([a, a], [a, b])
-    assert (said.photographs, said.reference_boxes, said.boxes) == (2, 4, 4)
-    assert said.share == 0.75
-    assert said.largest_score_difference == pytest.approx(0.3)
+    result = parity([a, a], [a, b])
+    assert (result.photographs, result.reference_boxes, result.boxes) == (2, 4, 4)
+    assert result.share == 0.75
+    assert result.largest_score_difference == pytest.approx(0.3)
     with pytest.raises(ValueError):
         parity([a], [])
 
@@ -243,9 +250,9 @@ def test_the_bar_is_the_policys(lake: Lake, digest: str) -> None:
     assert old is not None
     figures = dict(old.runtimes)
     for name in ("onnxruntime", "openvino"):
-        known = figures[name].parity
-        assert known is not None
-        figures[name] = figures[name].model_copy(update={"parity": known.model_copy(update={"confirmed": 0.9})})
+        measured = figures[name].parity
+        assert measured is not None
+        figures[name] = figures[name].model_copy(update={"parity": measured.model_copy(update={"confirmed": 0.9})})
     lake.put(card_key(digest), old.model_copy(update={"runtimes": figures}).model_dump_json().encode())
     assert export_model(lake, digest, Policy(), photographs()).chosen == "torch"
     lenient = Policy(gate=GatePolicy(parity_share=0.9))

@@ -1,4 +1,4 @@
-"""Faster R-CNN: it learns, resumes to the same weights, and takes what it is given."""
+"""detectors/faster_rcnn/: it learns, resumes to the same weights, and takes what it is given."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError
 from carsdepo_assets.detectors.faster_rcnn.detector import FasterRcnn
-from carsdepo_assets_tests.detectors.families import check_predictions, kill_and_resume, map50, rgb, same
+from carsdepo_assets_tests.detectors.detector_contract import check_predictions, kill_and_resume, map50, rgb, same
 from carsdepo_assets_tests.detectors.killed_training import RECIPES
 from carsdepo_assets_tests.detectors.scenes import scenes
 
@@ -93,7 +93,7 @@ def test_frozen_layers_and_norms_stay_and_a_file_is_a_start(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"init": "yolov8n"}, "not for faster_rcnn"),
         ({"init": "champion"}, "weights file"),
@@ -102,8 +102,8 @@ def test_frozen_layers_and_norms_stay_and_a_file_is_a_start(tmp_path: Path) -> N
         ({"freeze": 17}, "16 blocks"),
     ],
 )
-def test_refuses_what_it_cannot_do(tmp_path: Path, values: dict[str, object], said: str) -> None:
-    with pytest.raises(DetectorError, match=said):
+def test_refuses_what_it_cannot_do(tmp_path: Path, values: dict[str, object], message: str) -> None:
+    with pytest.raises(DetectorError, match=message):
         FasterRcnn().train(scenes(tmp_path / "images", 2, 0), recipe(**values), tmp_path / "out", lambda row: None)
 
 

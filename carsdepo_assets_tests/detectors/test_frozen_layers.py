@@ -1,4 +1,7 @@
-"""The fused copy of frozen layers gives what the layers give, and is left out where it would not."""
+"""detectors/faster_rcnn/frozen_layers.py: the fused copy of frozen layers.
+
+It gives what the layers give, and is left out where it would not.
+"""
 
 from __future__ import annotations
 

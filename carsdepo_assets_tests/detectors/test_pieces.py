@@ -1,4 +1,4 @@
-"""Frames, augmentation, label text, files and recipes: array in, array out."""
+"""detectors/postprocess.py, augmentation.py, checkpoints.py, pace.py, yolov8/: arrays in, arrays out; also files."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from carsdepo_assets.detectors.checkpoints import (
 )
 from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.postprocess import check_image, to_image_frame
-from carsdepo_assets.detectors.yolov8.dataset_folder import label_lines, write_yolo_folder
 from carsdepo_assets.detectors.yolov8 import ultralytics_settings
+from carsdepo_assets.detectors.yolov8.dataset_folder import label_lines, write_yolo_folder
 from carsdepo_assets_tests.detectors.scenes import scenes
 
 
 def test_boxes_return_to_the_image_clipped_sorted_and_with_area() -> None:
     square = np.array([[10, 60, 20, 70], [-5, 0, 400, 400], [30, 10, 40, 20], [50, 60, 50, 70]], dtype=float)
-    found = to_image_frame(square, np.array([0.2, 0.9, 0.8, 0.7]), np.array([0, 1, 0, 1]), 0.5, (0, 50), 200, 100)
-    assert found.xyxy.tolist() == [
+    result = to_image_frame(square, np.array([0.2, 0.9, 0.8, 0.7]), np.array([0, 1, 0, 1]), 0.5, (0, 50), 200, 100)
+    assert result.xyxy.tolist() == [
         [0, 0, 200, 100],
         [20, 20, 40, 40],
     ]  # the third lies in the padding, the last has no area
-    assert found.scores.tolist() == [0.9, 0.2]
-    assert found.classes.tolist() == [1, 0]
+    assert result.scores.tolist() == [0.9, 0.2]
+    assert result.classes.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_a_checkpoint_belongs_to_one_training(tmp_path: Path) -> None:
     assert read_checkpoint(path, mark) is None
     write_torch(path, {"format": CHECKPOINT_FORMAT, "fingerprint": mark, "epoch": 3})
     assert read_checkpoint(path, others[0]) is None
-    found = read_checkpoint(path, mark)
-    assert found is not None
-    assert found["epoch"] == 3
+    result = read_checkpoint(path, mark)
+    assert result is not None
+    assert result["epoch"] == 3
 
 
 @pytest.mark.parametrize("what", ["garbage", "empty", "truncated", "another format", "no fingerprint"])
@@ -153,12 +153,12 @@ def test_settings_of_ultralytics_name_the_home_where_it_lies_now(tmp_path: Path)
     old.rename(new)
     ultralytics_settings._prepare(new)
     file = new / "Ultralytics/settings.json"
-    said = json.loads(file.read_text())
-    assert [said[f"{name}_dir"] for name in ("datasets", "weights", "runs")] == [
+    message = json.loads(file.read_text())
+    assert [message[f"{name}_dir"] for name in ("datasets", "weights", "runs")] == [
         str(new / name) for name in ("datasets", "weights", "runs")
     ]
     assert str(old) not in file.read_text()
-    assert said["sync"] is False
+    assert message["sync"] is False
     written = file.stat().st_mtime_ns
     ultralytics_settings._prepare(new)
     assert file.stat().st_mtime_ns == written
@@ -171,11 +171,11 @@ def test_weights_say_whose_they_are(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     write_weights(path, "yolov8n", {"a": torch.ones(2)}, ("scratch", "dent"), 96)
     assert read_weights(path, "yolov8n", ("scratch", "dent"))["state"]["a"].tolist() == [1, 1]
-    for detector, names, said in (
+    for detector, names, message in (
         ("faster_rcnn", None, "weights of yolov8n"),
         ("yolov8n", ("dent",), "trained on classes"),
     ):
-        with pytest.raises(DetectorError, match=said):
+        with pytest.raises(DetectorError, match=message):
             read_weights(path, detector, names)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DetectorError, match="not a file of tensors"):
@@ -185,7 +185,7 @@ def test_weights_say_whose_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "spent", "done", "planned"),
+    ("minutes", "spent", "finished", "planned"),
     [
         (None, 1e6, 1, 10),
         (1.0, 10, 1, 6),
@@ -195,8 +195,8 @@ def test_weights_say_whose_they_are(tmp_path: Path) -> None:
         (1.0, 61, 7, 7),
     ],
 )
-def test_epochs_that_fit_into_the_minutes(minutes: float | None, spent: float, done: int, planned: int) -> None:
-    assert Pace(minutes, 10, spent).planned(done) == planned
+def test_epochs_that_fit_into_the_minutes(minutes: float | None, spent: float, finished: int, planned: int) -> None:
+    assert Pace(minutes, 10, spent).planned(finished) == planned
 
 
 @pytest.mark.parametrize("detector", NAMES)

@@ -1,4 +1,4 @@
-"""Suppression in numpy gives what ultralytics' gives, to the last bit."""
+"""detectors/postprocess.py: suppression in numpy gives what ultralytics' gives, to the last bit."""
 
 from __future__ import annotations
 

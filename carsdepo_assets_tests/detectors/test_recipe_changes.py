@@ -1,4 +1,4 @@
-"""What each fallback makes of a recipe, and which of them change nothing."""
+"""detectors/recipe_changes.py: what each fallback makes of a recipe, and which of them change nothing."""
 
 from __future__ import annotations
 

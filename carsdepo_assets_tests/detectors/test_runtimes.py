@@ -1,4 +1,7 @@
-"""Served predictors: the same boxes as torch, from many threads at once, without torch in the process."""
+"""detectors/export/runtimes.py: served predictors give the boxes that torch gives.
+
+They do so from many threads at once, and without torch in the process.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from carsdepo_assets.detectors.export.export_model import export_model
 from carsdepo_assets.detectors.export.runtimes import ExportError, OnnxRuntime, OpenVino, load_served, torch_threads
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.policy import InferencePolicy, Policy
-from carsdepo_assets_tests.detectors.families import same
+from carsdepo_assets_tests.detectors.detector_contract import same
 from carsdepo_assets_tests.detectors.stored_models import NAMES, photographs, store_model
 
 pytestmark = pytest.mark.slow
@@ -50,30 +53,30 @@ def test_serves_torchs_boxes(lake: Lake, exported: dict[str, ExportCard], detect
     for rgb in photographs():
         with torch_threads(1):
             expected = reference.predict([rgb], 0.05)[0]
-        found = served.predictor.predict([rgb], 0.05)[0]
+        detections = served.predictor.predict([rgb], 0.05)[0]
         assert len(expected) > 5
-        assert abs(len(expected) - len(found)) <= 1  # one may lie at 0.05 itself
-        n = min(len(expected), len(found))
-        np.testing.assert_allclose(found.scores[:n], expected.scores[:n], atol=1e-3)
+        assert abs(len(expected) - len(detections)) <= 1  # one may lie at 0.05 itself
+        n = min(len(expected), len(detections))
+        np.testing.assert_allclose(detections.scores[:n], expected.scores[:n], atol=1e-3)
 
 
 def check_contract(predictor: Predictor) -> None:
     """Any size; boxes in the image, best first, at most 100, above the score; the same alone and among others."""
     rgb = photographs()[2]
     images = [rgb, rgb[:60, :200], rgb[100:400, 50:90], rgb[:12, :9], np.full((300, 300, 3), 90, np.uint8)]
-    for image, found in zip(images, predictor.predict(images, 0.02), strict=True):
+    for image, detections in zip(images, predictor.predict(images, 0.02), strict=True):
         height, width = image.shape[:2]
-        assert same(found, predictor.predict([image], 0.02)[0])
-        assert 0 < len(found) <= 100
-        assert (found.xyxy.shape, found.xyxy.dtype) == ((len(found), 4), np.float64)
-        assert (found.xyxy >= 0).all()
-        assert (found.xyxy <= [width, height, width, height]).all()
-        assert (found.xyxy[:, 2:] > found.xyxy[:, :2]).all()
-        assert (np.diff(found.scores) <= 0).all()
-        assert found.scores.min() > 0.02
-        assert set(found.classes.tolist()) <= {0, 1}
-        assert found.classes.dtype == np.int64
-    assert [len(found) for found in predictor.predict(images, 1.0)] == [0] * 5
+        assert same(detections, predictor.predict([image], 0.02)[0])
+        assert 0 < len(detections) <= 100
+        assert (detections.xyxy.shape, detections.xyxy.dtype) == ((len(detections), 4), np.float64)
+        assert (detections.xyxy >= 0).all()
+        assert (detections.xyxy <= [width, height, width, height]).all()
+        assert (detections.xyxy[:, 2:] > detections.xyxy[:, :2]).all()
+        assert (np.diff(detections.scores) <= 0).all()
+        assert detections.scores.min() > 0.02
+        assert set(detections.classes.tolist()) <= {0, 1}
+        assert detections.classes.dtype == np.int64
+    assert [len(detections) for detections in predictor.predict(images, 1.0)] == [0] * 5
     assert predictor.predict([]) == []
 
 
@@ -87,11 +90,11 @@ def test_eight_threads_get_the_answers_of_one(
     predictor = load_served(lake, exported[detector].digest, Policy(), runtime=runtime, threads=threads).predictor
     questions = [(rgb, score) for rgb in photographs() for score in (0.01, 0.1, 0.85)]
     alone = [predictor.predict([rgb], score)[0] for rgb, score in questions]
-    assert len({len(found) for found in alone}) > 4
+    assert len({len(detections) for detections in alone}) > 4
     order = [int(i) for i in np.random.default_rng(0).permutation(2 * len(questions)) % len(questions)]
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda i: predictor.predict([questions[i][0]], questions[i][1])[0], order))
-    assert all(same(found, alone[i]) for i, found in zip(order, answers, strict=True))
+    assert all(same(detections, alone[i]) for i, detections in zip(order, answers, strict=True))
 
 
 FRESH = """
@@ -123,10 +126,10 @@ def test_a_fresh_process_never_imports_torch(
         [sys.executable, "-c", FRESH, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert process.returncode == 0, process.stderr
-    said = json.loads(process.stdout)
-    assert said["heavy"] == []
+    output = json.loads(process.stdout)
+    assert output["heavy"] == []
     here = load_served(lake, digest, Policy(), runtime=runtime).predictor.predict([rgb], 0.05)[0]
-    assert said["scores"] == here.scores.tolist()
+    assert output["scores"] == here.scores.tolist()
     assert len(here) > 5
 
 

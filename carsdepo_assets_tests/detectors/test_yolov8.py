@@ -1,4 +1,4 @@
-"""YOLOv8n: it learns, resumes, keeps to its folder, and its weights are no pickle."""
+"""detectors/yolov8/: it learns, resumes, keeps to its folder, and its weights are no pickle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from carsdepo_assets.detectors.base import Recipe, TrainingSet
 from carsdepo_assets.detectors.checkpoints import DetectorError
 from carsdepo_assets.detectors.yolov8.detector import YoloV8
-from carsdepo_assets_tests.detectors.families import check_predictions, kill_and_resume, map50, rgb, same
+from carsdepo_assets_tests.detectors.detector_contract import check_predictions, kill_and_resume, map50, rgb, same
 from carsdepo_assets_tests.detectors.scenes import scenes
 
 NAMES = ("scratch", "dent")
@@ -86,7 +86,7 @@ def test_only_empty_images_still_train(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"init": "imagenet"}, "faster_rcnn's"),
         ({"init": "champion"}, "weights file"),
@@ -94,8 +94,8 @@ def test_only_empty_images_still_train(tmp_path: Path) -> None:
         ({"extra": {"epochs": 3}}, "may not set epochs"),
     ],
 )
-def test_refuses_what_it_cannot_do(tmp_path: Path, values: dict[str, object], said: str) -> None:
-    with pytest.raises(DetectorError, match=said):
+def test_refuses_what_it_cannot_do(tmp_path: Path, values: dict[str, object], message: str) -> None:
+    with pytest.raises(DetectorError, match=message):
         YoloV8().train(scenes(tmp_path / "images", 2, 0), recipe(**values), tmp_path / "out", lambda row: None)
 
 

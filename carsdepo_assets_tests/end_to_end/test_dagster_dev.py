@@ -1,4 +1,4 @@
-"""As a user: `dagster dev` runs, photographs and labels are dropped into raw/, and a new candidate is registered."""
+"""definitions.py under `dagster dev`: photographs and labels are dropped into raw/, and a candidate is registered."""
 
 from __future__ import annotations
 

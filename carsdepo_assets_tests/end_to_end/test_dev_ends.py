@@ -1,4 +1,4 @@
-"""Ctrl-C of `carsdepo dev`: all ends in about ten seconds, in order and without a trace; also twice, also early.
+"""commands/dev.py, commands/code_servers.py: Ctrl-C ends everything in about ten seconds; also twice or early.
 
 And a code server that is killed below it comes back, so that the sensors go on.
 """

@@ -1,5 +1,7 @@
-"""`carsdepo demo --fast` as a newcomer runs it: the first half, labelled as such, in a lake of its own, and what stands
-on a narrow terminal meanwhile."""
+"""demo/cli.py: `carsdepo demo --fast` as a newcomer runs it.
+
+It ends with the first model, says so, and uses a lake of its own; a narrow terminal shows its progress.
+"""
 
 from __future__ import annotations
 

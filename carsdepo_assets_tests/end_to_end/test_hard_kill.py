@@ -1,4 +1,4 @@
-"""A training goes on from its checkpoint after Ctrl-C and after a crash of the machine, without any help.
+"""orchestration/dead_runs.py: a training goes on from its checkpoint after Ctrl-C and a crash, without any help.
 
 The crash: SIGKILL of every process of a running `dagster dev` (daemon, web server, code server, run worker, trainer).
 """

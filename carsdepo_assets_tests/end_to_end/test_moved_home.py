@@ -1,4 +1,4 @@
-"""A copied or moved home is used where it lies now: nothing is ingested again, nothing touches the old place."""
+"""settings.py: a copied or moved home is used where it is now; nothing is ingested again or touches the old place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Poor light, as a user meets it: `dagster dev` and both services run, night photographs come, the loop goes round.
+"""monitoring/routing.py in a running installation: night photographs are sent, and what follows is the policy's choice.
 
 The same night traffic is read by three policies, changed in carsdepo.toml while everything runs: a drift that is low
 by them promotes by itself, a middle one waits for a person, a high one opens an experiment and trains nothing.
@@ -179,7 +179,7 @@ def test_poor_light_goes_round_the_loop(tmp_path: Path, monkeypatch: pytest.Monk
         assert approved is not None
         assert not approved.actor.startswith("auto:")
 
-        # High: another world.
+        # High: nothing is retrained by itself.
         world.rules(low=0.001, high=0.002)
         before = world.trainings()
         report = world.night(13)

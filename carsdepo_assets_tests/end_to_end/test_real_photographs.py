@@ -1,4 +1,4 @@
-"""The loop on real photographs: a registered model, honest figures, and no scene on both sides of a split."""
+"""demo/train_loop.py on real photographs: a registered model, true figures, and no scene on both sides of a split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Champion and challenger meet the same photographs; what the cache gives back is what was predicted."""
+"""evaluation/golden.py and prediction_cache.py: champion and challenger meet the same photographs.
+
+What the cache gives back is what was predicted.
+"""
 
 from __future__ import annotations
 
@@ -57,9 +60,9 @@ def ids(scored: Scored) -> list[str]:
 
 def test_before_a_golden_set_the_test_split_is_scored(lake: Lake, model: DarkestRectangle) -> None:
     version, digest = tiny_dataset(lake), made_up_model(lake, b"one")
-    judged = evaluate_on_golden(lake, digest, version, Policy())
-    assert ids(judged.scored) == ["test0", "test1", "test2"]
-    assert judged.evaluation.map50_95 == pytest.approx(1.0)
+    evaluated = evaluate_on_golden(lake, digest, version, Policy())
+    assert ids(evaluated.scored) == ["test0", "test1", "test2"]
+    assert evaluated.evaluation.map50_95 == pytest.approx(1.0)
 
 
 def test_the_cache_gives_back_what_was_predicted(lake: Lake, model: DarkestRectangle) -> None:
@@ -67,14 +70,14 @@ def test_the_cache_gives_back_what_was_predicted(lake: Lake, model: DarkestRecta
     model.score = 0.1 + 0.2  # no short decimal
     fresh = golden_scores(lake, digest, version, Policy())
     assert len(model.sizes) == 3
-    told: list[tuple[int, int]] = []
-    cached = golden_scores(lake, digest, version, Policy(), progress=lambda done, of: told.append((done, of)))
+    progress_calls: list[tuple[int, int]] = []
+    cached = golden_scores(lake, digest, version, Policy(), progress=lambda n, of: progress_calls.append((n, of)))
     assert len(model.sizes) == 3  # nothing was predicted again
     assert same(fresh.detections, cached.detections)
     assert same(fresh.detections, predict_split(lake, version, "test", model, Policy()).detections)
     assert (fresh.sizes, ids(fresh)) == (cached.sizes, ids(cached))
     assert sum(map(len, cached.detections)) == 2  # one of the three has no damage
-    assert told == [(3, 3)]
+    assert progress_calls == [(3, 3)]
 
 
 def test_another_model_and_another_way_to_decode_have_scores_of_their_own(lake: Lake, model: DarkestRectangle) -> None:
@@ -95,10 +98,10 @@ def test_a_longer_golden_set_predicts_only_what_is_new(lake: Lake, model: Darkes
     golden.write(lake, Golden(1, ("test0", "test2")))
     assert ids(golden_scores(lake, digest, version, Policy())) == ["test0", "test2"]
     golden.write(lake, Golden(2, ("test0", "test1", "test2")))
-    told: list[tuple[int, int]] = []
-    longer = golden_scores(lake, digest, version, Policy(), progress=lambda done, of: told.append((done, of)))
+    progress_calls: list[tuple[int, int]] = []
+    longer = golden_scores(lake, digest, version, Policy(), progress=lambda n, of: progress_calls.append((n, of)))
     assert ids(longer) == ["test0", "test1", "test2"]
-    assert (len(model.sizes), told) == (3, [(3, 3)])
+    assert (len(model.sizes), progress_calls) == (3, [(3, 3)])
     first = golden_scores(lake, digest, version, Policy(), of=golden.read(lake, 1))
     assert same(first.detections, [longer.detections[0], longer.detections[2]])
 
@@ -143,9 +146,9 @@ def test_parts_hold_photographs_without_boxes_and_none_at_all(lake: Lake) -> Non
         lake, "scores/a/b", {"x": CachedPredictions(empty, (4, 3)), "w": CachedPredictions(empty, (5, 6))}
     )
     prediction_cache.write(lake, "scores/a/b", {})
-    found = prediction_cache.read(lake, "scores/a/b")
-    assert {k: f.size for k, f in found.items()} == {"x": (4, 3), "w": (5, 6)}
-    assert same([found["x"].detections], [empty])
+    predictions = prediction_cache.read(lake, "scores/a/b")
+    assert {k: f.size for k, f in predictions.items()} == {"x": (4, 3), "w": (5, 6)}
+    assert same([predictions["x"].detections], [empty])
     assert prediction_cache.read(lake, "scores/a/c") == {}
 
 

@@ -1,4 +1,4 @@
-"""The judge reads original bytes, keeps to the split, and takes the threshold from the model's card."""
+"""evaluation/predict.py: it reads original bytes, keeps to the split, and takes the threshold from the model's card."""
 
 from pathlib import Path
 
@@ -21,16 +21,18 @@ def lake(tmp_path: Path) -> Lake:
 
 def test_a_perfect_detector_is_perfect_on_originals(lake: Lake) -> None:
     version = tiny_dataset(lake)
-    told: list[tuple[int, int]] = []
+    progress_calls: list[tuple[int, int]] = []
     model = DarkestRectangle(score=0.95)
-    scored = predict_split(lake, version, "test", model, Policy(), progress=lambda done, of: told.append((done, of)))
+    scored = predict_split(
+        lake, version, "test", model, Policy(), progress=lambda n, of: progress_calls.append((n, of))
+    )
     evaluation = evaluate_split(scored, card(threshold=0.9), Policy()).evaluation
     assert evaluation.map50_95 == pytest.approx(1.0)
     assert (evaluation.precision, evaluation.recall) == (1.0, 1.0)
     assert evaluation.n_images == 3
     assert {row["split"] for row in scored.rows} == {"test"}
     assert model.sizes == [ORIGINAL] * 3 == scored.sizes
-    assert told[-1] == (3, 3)
+    assert progress_calls[-1] == (3, 3)
 
 
 def test_the_cards_threshold_counts_not_the_best_one(lake: Lake) -> None:
@@ -54,9 +56,9 @@ def test_a_model_that_is_older_than_a_class_never_names_it(lake: Lake) -> None:
 def test_the_threshold_is_chosen_on_val(lake: Lake) -> None:
     version = tiny_dataset(lake)
     predictor = DarkestRectangle(score=0.6)
-    threshold, said = choose_threshold(lake, version, predictor, ("scratch", "dent"), Policy())
+    threshold, reason = choose_threshold(lake, version, predictor, ("scratch", "dent"), Policy())
     assert 0 < threshold <= 0.6
-    assert said == "best F1 on 3 val photographs with 2 boxes"
+    assert reason == "best F1 on 3 val photographs with 2 boxes"
     assert len(predictor.sizes) == 3
 
 

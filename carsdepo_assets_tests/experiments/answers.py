@@ -30,7 +30,7 @@ def luma(data: bytes) -> float:
     return float(np.asarray(Image.open(io.BytesIO(data)).convert("L")).mean())
 
 
-def answer(lake: Lake, data: bytes, **said: Any) -> dict[str, Any]:
+def answer(lake: Lake, data: bytes, **columns: Any) -> dict[str, Any]:
     """Keeps the photograph as capture does and gives its row of INFERENCES; `said` overrides columns."""
     image_id = hashlib.sha256(data).hexdigest()
     key = f"capture/photographs/{image_id[:2]}/{image_id}.jpg"
@@ -51,11 +51,11 @@ def answer(lake: Lake, data: bytes, **said: Any) -> dict[str, Any]:
         "region": "north",
         "uploader": "seller-01",
         "listing": f"L-{image_id[:8]}",
-        **said,
+        **columns,
     }
 
 
-def report(lake: Lake, report_id: str, **said: Any) -> None:
+def report(lake: Lake, report_id: str, **columns: Any) -> None:
     """A row of DRIFT over the last day; `said` overrides columns."""
     row = {
         "report_id": report_id,
@@ -72,6 +72,6 @@ def report(lake: Lake, report_id: str, **said: Any) -> None:
         "features": '[{"name": "luma_mean", "drift": 0.3}]',
         "sources": "[]",
         "report_key": f"reports/drift/{report_id}.html",
-        **said,
+        **columns,
     }
     lake.append("drift", [row], report_id)

@@ -1,4 +1,4 @@
-"""The recipe of a fallback, from what the lake says of the state of the labels when the run begins."""
+"""experiments/fallback_recipe.py: the recipe of a fallback, at the state of the labels when the run begins."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def choice(lake: Lake, name: str, state: int | None = STATE, champion: Champion 
 
 def test_it_changes_the_recipe_that_was_under_the_floor(lake: Lake) -> None:
     under_floor(lake)
-    found = choice(lake, "longer-3")
-    assert found is not None
-    assert found.recipe == BASE.model_copy(update={"minutes": 6.0, "epochs": 12})
-    assert (found.fallback, found.new_family) == ("longer-3", None)
-    assert BASE.digest() in found.why[0]
+    chosen = choice(lake, "longer-3")
+    assert chosen is not None
+    assert chosen.recipe == BASE.model_copy(update={"minutes": 6.0, "epochs": 12})
+    assert (chosen.fallback, chosen.new_family) == ("longer-3", None)
+    assert BASE.digest() in chosen.why[0]
     champion = read_card(lake, made_up_model(lake, b"champion"))
     other = choice(lake, "detector-faster_rcnn", None, Champion(champion, champion))
     assert other is not None
@@ -94,8 +94,8 @@ def test_the_asset_says_what_it_tries(lake: Lake, tmp_path: Path, state: int, fa
             tags={LABEL_STATE_TAG: str(state)},
             instance=instance,
         )
-    (made,) = result.asset_materializations_for_node("recipe")
-    assert (made.metadata["fallback"].value if "fallback" in made.metadata else None) == fallback
+    (materialization,) = result.asset_materializations_for_node("recipe")
+    assert (materialization.metadata["fallback"].value if "fallback" in materialization.metadata else None) == fallback
     plan = candidates.plan(lake)
     assert (plan.fallback, plan.asked_by) == (fallback, "retrain")
-    assert "\n".join(f"- {line}" for line in plan.why) == made.metadata["why"].value
+    assert "\n".join(f"- {line}" for line in plan.why) == materialization.metadata["why"].value

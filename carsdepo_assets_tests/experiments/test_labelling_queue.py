@@ -1,4 +1,7 @@
-"""Which photographs are queued, in what order, and that a cut may be killed anywhere."""
+"""experiments/labelling_queue.py, experiments/queue_ranking.py, experiments/queue_sheet.py: the labelling queue.
+
+Which photographs are queued, in what order, and that the making of a queue may be killed anywhere.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from carsdepo_assets.experiments.labelling_queue import QueueError, cut, queue_state
+from carsdepo_assets.experiments.labelling_queue import QueueError, make_queue, queue_state
 from carsdepo_assets.experiments.queue_ranking import PER_CAR, by_uncertainty, outside, spread
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.lake import Lake, LakeError
@@ -23,7 +26,7 @@ from carsdepo_assets_tests.data.small_lake import car, label, upload
 from carsdepo_assets_tests.experiments.answers import NOW, answer, dark, report
 
 
-def rules(size: int = 120) -> Policy:
+def policy_with(size: int = 120) -> Policy:
     return Policy(monitoring=MonitoringPolicy(queue_size=size))
 
 
@@ -53,7 +56,7 @@ def ids(queue: queues.Queue) -> list[str]:
 
 def test_what_drifted_comes_first_and_says_why(drifted: tuple[Lake, list[str], list[str]]) -> None:
     lake, _, night = drifted
-    queue = cut(lake, rules(), "r1", NOW)
+    queue = make_queue(lake, policy_with(), "r1", NOW)
     assert set(ids(queue)[:6]) == set(night)
     assert [p.priority for p in queue.photographs] == list(range(1, 19))
     assert "luma_mean" in queue.photographs[0].why
@@ -66,15 +69,15 @@ def test_the_reports_own_ranking_wins(drifted: tuple[Lake, list[str], list[str]]
     lake, bright, night = drifted
     ranking = json.dumps({"drifted": [[bright[3], 0.9], [bright[1], 0.6], [night[0], 0.4]]})
     lake.put("reports/drift/r1.json", ranking.encode())
-    queue = cut(lake, rules(), "r1", NOW)
+    queue = make_queue(lake, policy_with(), "r1", NOW)
     assert ids(queue)[:2] == [bright[3], bright[1]]
-    assert queue.photographs[0].why == "drifted in luma_mean: 90 % likely of what changed"
+    assert queue.photographs[0].why == "drifted in luma_mean: 90 % likely to be part of the change"
     assert ": 2 drifted, 16 others" in queue.reason  # 0.4 is less likely than not
 
 
 def test_copies_enter_ordinary_intake_with_their_metadata(drifted: tuple[Lake, list[str], list[str]]) -> None:
     lake, *_ = drifted
-    queue = cut(lake, rules(), "r1", NOW)
+    queue = make_queue(lake, policy_with(), "r1", NOW)
     first = queue.photographs[0]
     assert first.upload_key == f"raw/uploads/queue/{queue.queue_id}/{first.image_id}.jpg"
     assert hashlib.sha256(lake.get(first.upload_key)).hexdigest() == first.image_id
@@ -82,15 +85,15 @@ def test_copies_enter_ordinary_intake_with_their_metadata(drifted: tuple[Lake, l
     rows = {r["image_id"]: r for r in lake.read("images").to_pylist()}
     assert set(ids(queue)) <= rows.keys()
     row = rows[first.image_id]
-    said = (row["listing"], row["camera"], row["region"], row["uploader"])
-    assert said == (first.listing, "Kestrel K3", "north", "seller-01")
-    done = label(lake, {first.label_key.removeprefix("raw/labels/"): "0 0.5 0.5 0.2 0.2\n"})
-    assert [r["image_id"] for r in done.rows.to_pylist()] == [first.image_id]
+    stored = (row["listing"], row["camera"], row["region"], row["uploader"])
+    assert stored == (first.listing, "Kestrel K3", "north", "seller-01")
+    labelled = label(lake, {first.label_key.removeprefix("raw/labels/"): "0 0.5 0.5 0.2 0.2\n"})
+    assert [r["image_id"] for r in labelled.rows.to_pylist()] == [first.image_id]
 
 
 def test_the_lists_for_people_hold_the_queue(drifted: tuple[Lake, list[str], list[str]]) -> None:
     lake, *_ = drifted
-    queue = cut(lake, rules(), "r1", NOW)
+    queue = make_queue(lake, policy_with(), "r1", NOW)
     rows = list(csv.DictReader(io.StringIO(lake.get(f"queues/{queue.queue_id}/queue.csv").decode())))
     assert [r["image_id"] for r in rows] == ids(queue)
     assert rows[0]["label_key"] == queue.photographs[0].label_key
@@ -103,9 +106,9 @@ def test_the_lists_for_people_hold_the_queue(drifted: tuple[Lake, list[str], lis
 
 def test_a_second_cut_of_a_report_is_the_first(drifted: tuple[Lake, list[str], list[str]]) -> None:
     lake, *_ = drifted
-    first = cut(lake, rules(), "r1", NOW)
+    first = make_queue(lake, policy_with(), "r1", NOW)
     before = list(lake.list())
-    assert cut(lake, rules(3), "r1", NOW + timedelta(days=1)) == first
+    assert make_queue(lake, policy_with(3), "r1", NOW + timedelta(days=1)) == first
     assert list(lake.list()) == before
 
 
@@ -127,16 +130,16 @@ def test_killed_at_any_write_the_next_cut_finishes_the_same(
 
     monkeypatch.setattr(lake, "put", put)
     with pytest.raises(KeyboardInterrupt):
-        cut(lake, rules(), "r1", NOW)
+        make_queue(lake, policy_with(), "r1", NOW)
     monkeypatch.undo()
-    planned = [(q, complete) for q, complete in queues.every(lake)]
+    planned = [(q, complete) for q, complete in queues.all_queues(lake)]
     assert [complete for _, complete in planned] == ([] if nth == 1 else [False])
-    queue = cut(lake, rules(), "r1", NOW + timedelta(hours=1))
+    queue = make_queue(lake, policy_with(), "r1", NOW + timedelta(hours=1))
     if planned:
         assert queue == planned[0][0]
     assert len(queue.photographs) == 18
     assert all(lake.exists(p.upload_key) for p in queue.photographs)
-    assert [complete for _, complete in queues.every(lake)] == [True]
+    assert [complete for _, complete in queues.all_queues(lake)] == [True]
     assert not lake.exists(queues.plan_key(queue.queue_id))
 
 
@@ -146,28 +149,28 @@ def test_killed_without_a_report_the_next_cut_finishes_it(
     lake, *_ = drifted
     monkeypatch.setattr("carsdepo_assets.experiments.labelling_queue._finish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        cut(lake, rules(4), None, NOW)
+        make_queue(lake, policy_with(4), None, NOW)
     monkeypatch.undo()
-    (plan,) = [q for q, _ in queues.every(lake)]
-    assert cut(lake, rules(4), None, NOW + timedelta(hours=1)) == plan
-    other = cut(lake, rules(4), None, NOW + timedelta(hours=1))
+    (plan,) = [q for q, _ in queues.all_queues(lake)]
+    assert make_queue(lake, policy_with(4), None, NOW + timedelta(hours=1)) == plan
+    other = make_queue(lake, policy_with(4), None, NOW + timedelta(hours=1))
     assert other.queue_id != plan.queue_id
     assert not set(ids(other)) & set(ids(plan))
 
 
 def test_labelled_queued_and_forgotten_photographs_are_left_out(lake: Lake) -> None:
-    known, queued, forgotten, unkept, fresh = (photograph(i) for i in range(5))
-    upload(lake, {"a/known.jpg": known})
+    labelled, queued, forgotten, unkept, fresh = (photograph(i) for i in range(5))
+    upload(lake, {"a/known.jpg": labelled})
     label(lake, {"a/known.txt": ""})
     fill(lake, [answer(lake, queued)], "first")
-    cut(lake, rules(), None, NOW)
-    rows = [answer(lake, known), answer(lake, queued), answer(lake, forgotten), answer(lake, fresh)]
+    make_queue(lake, policy_with(), None, NOW)
+    rows = [answer(lake, labelled), answer(lake, queued), answer(lake, forgotten), answer(lake, fresh)]
     fill(lake, [*rows, answer(lake, unkept, photograph_key=None)], "second")
     lake.delete(rows[2]["photograph_key"])
-    queue = cut(lake, rules(), None, NOW + timedelta(seconds=1))
+    queue = make_queue(lake, policy_with(), None, NOW + timedelta(seconds=1))
     assert ids(queue) == [hashlib.sha256(fresh).hexdigest()]
-    for said in ("1 labelled already", "1 in another queue", "2 not kept"):
-        assert said in queue.reason
+    for phrase in ("1 labelled already", "1 in another queue", "2 not kept"):
+        assert phrase in queue.reason
 
 
 def test_near_duplicates_of_labelled_or_chosen_ones_are_left_out(lake: Lake) -> None:
@@ -175,7 +178,7 @@ def test_near_duplicates_of_labelled_or_chosen_ones_are_left_out(lake: Lake) -> 
     label(lake, {"a/known.txt": ""})
     twins = [answer(lake, car(1, quality=70)), answer(lake, car(2, quality=92)), answer(lake, car(2, quality=70))]
     fill(lake, [*twins, answer(lake, car(3))])
-    queue = cut(lake, rules(), None, NOW)
+    queue = make_queue(lake, policy_with(), None, NOW)
     assert len(ids(queue)) == 2
     assert twins[0]["image_id"] not in ids(queue)
     assert "2 near-duplicates" in queue.reason
@@ -185,24 +188,24 @@ def test_a_labelled_scene_in_other_light_is_queued(lake: Lake) -> None:
     upload(lake, {"a/known.jpg": photograph(1)})
     label(lake, {"a/known.txt": ""})
     night = fill(lake, [answer(lake, dark(1))])
-    assert ids(cut(lake, rules(), None, NOW)) == night
+    assert ids(make_queue(lake, policy_with(), None, NOW)) == night
 
 
 def test_an_empty_window_gives_no_queue_and_says_so(lake: Lake) -> None:
     fill(lake, [answer(lake, photograph(1), at=NOW - timedelta(days=3))])
     fill(lake, [answer(lake, photograph(2), stage="staging")], "staging")
-    queue = cut(lake, rules(), None, NOW)
+    queue = make_queue(lake, policy_with(), None, NOW)
     assert queue.photographs == ()
     assert "Of 0 photographs answered: none to label" in queue.reason
-    assert list(queues.every(lake)) == []
+    assert list(queues.all_queues(lake)) == []
 
 
 def test_an_unknown_report_is_refused_with_those_there_are(lake: Lake) -> None:
     with pytest.raises(QueueError, match="none yet"):
-        cut(lake, rules(), "r9", NOW)
+        make_queue(lake, policy_with(), "r9", NOW)
     report(lake, "r1")
     with pytest.raises(QueueError, match=r"'r9'.*r1"):
-        cut(lake, rules(), "r9", NOW)
+        make_queue(lake, policy_with(), "r9", NOW)
 
 
 def test_only_answers_of_the_reports_model_and_window_count(lake: Lake) -> None:
@@ -214,14 +217,14 @@ def test_only_answers_of_the_reports_model_and_window_count(lake: Lake) -> None:
         answer(lake, photograph(4), at=NOW - timedelta(hours=25)),
     ]
     fill(lake, [inside, *others])
-    assert ids(cut(lake, rules(), "r1", NOW)) == [inside["image_id"]]
+    assert ids(make_queue(lake, policy_with(), "r1", NOW)) == [inside["image_id"]]
 
 
 def test_without_a_report_the_unsure_come_before_the_sure(lake: Lake) -> None:
     sure = fill(lake, [answer(lake, photograph(i)) for i in range(5)], "sure")
     near = fill(lake, [answer(lake, photograph(9), decision="damage", max_score=0.43)], "near")
     person = fill(lake, [answer(lake, photograph(8), decision="needs_person", max_score=0.35)], "person")
-    queue = cut(lake, rules(), None, NOW)
+    queue = make_queue(lake, policy_with(), None, NOW)
     assert ids(queue)[:2] == [*person, *near]
     assert set(ids(queue)[2:]) == set(sure)
     assert queue.photographs[0].why.startswith("the model asked for a person")
@@ -278,7 +281,7 @@ def test_nothing_is_outside_of_no_reference() -> None:
 
 def test_state_counts_labels_and_age(drifted: tuple[Lake, list[str], list[str]]) -> None:
     lake, *_ = drifted
-    queue = cut(lake, rules(5), "r1", NOW)
+    queue = make_queue(lake, policy_with(5), "r1", NOW)
     upload(lake, {})
     label(lake, {p.label_key.removeprefix("raw/labels/"): "" for p in queue.photographs[:2]})
     (state,) = queue_state(lake, NOW + timedelta(minutes=5))

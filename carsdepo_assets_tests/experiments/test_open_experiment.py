@@ -1,4 +1,4 @@
-"""The experiment of a drift report, and the asset that cuts the queue and opens it."""
+"""experiments/open_experiment.py, experiments/queue_assets.py: the experiment of a drift report, and its queue."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def tracking(home: Path) -> Tracking:
 def test_the_file_and_the_run_say_what_drifted_and_what_to_answer(lake: Lake, tracking: Tracking) -> None:
     report(lake, "r1")
     ledger.record(lake, "production", "promote", digest="e" * 12, version=3, actor="a", reason="b")
-    said = open_experiment(lake, tracking, "r1", "half the photographs are dark", "drift-r1", now=NOW)
-    assert json.loads(lake.get("experiments/r1.json")) == said
-    assert "30.0 %" in said["question"]
-    assert "luma_mean" in said["question"]
-    assert said["queue"] == {"queue_id": "drift-r1", "key": "queues/drift-r1/queue.json"}
-    assert said["champion"] == {"answered": DIGEST, "serves_now": "e" * 12}
-    assert said["drifted"]["features"] == [{"name": "luma_mean", "drift": 0.3}]
-    run = tracking.client.get_run(said["mlflow"]["run_id"])
+    experiment = open_experiment(lake, tracking, "r1", "half the photographs are dark", "drift-r1", now=NOW)
+    assert json.loads(lake.get("experiments/r1.json")) == experiment
+    assert "30.0 %" in experiment["question"]
+    assert "luma_mean" in experiment["question"]
+    assert experiment["queue"] == {"queue_id": "drift-r1", "key": "queues/drift-r1/queue.json"}
+    assert experiment["champion"] == {"answered": DIGEST, "serves_now": "e" * 12}
+    assert experiment["drifted"]["features"] == [{"name": "luma_mean", "drift": 0.3}]
+    run = tracking.client.get_run(experiment["mlflow"]["run_id"])
     assert run.info.run_name == "experiment: drift r1"
     assert run.info.status == "FINISHED"
     assert run.data.tags[EXPERIMENT_TAG] == "r1"
-    assert run.data.tags[NOTE_TAG].startswith(said["question"])
+    assert run.data.tags[NOTE_TAG].startswith(experiment["question"])
     assert run.data.metrics == {"drift": 0.3}
 
 
@@ -71,11 +71,11 @@ def test_the_suggested_recipes_are_configurations_that_training_takes(lake: Lake
     label(lake, {f"a/{i}.txt": "0 0.5 0.5 0.2 0.2\n" for i in range(9)})
     manifest = read_manifest(lake, dataset(lake).version)
     report(lake, "r1")
-    said = open_experiment(lake, tracking, "r1", "dark", None, now=NOW)
-    configs = [r["train"]["ops"]["recipe"]["config"] for r in said["recipes"]]
-    made = [choose_recipe(Policy(), manifest, Path("none"), **config).recipe for config in configs]
-    assert len({recipe.digest() for recipe in made}) > 1
-    assert f"{manifest['split'].to_pylist().count('train')} training photographs" in said["recipes"][0]["why"]
+    experiment = open_experiment(lake, tracking, "r1", "dark", None, now=NOW)
+    configs = [r["train"]["ops"]["recipe"]["config"] for r in experiment["recipes"]]
+    recipes = [choose_recipe(Policy(), manifest, Path("none"), **config).recipe for config in configs]
+    assert len({recipe.digest() for recipe in recipes}) > 1
+    assert f"{manifest['split'].to_pylist().count('train')} training photographs" in experiment["recipes"][0]["why"]
 
 
 @pytest.mark.parametrize(("serves", "proposed"), [("yolov8n", ["faster_rcnn"]), ("faster_rcnn", ["yolov8n"])])
@@ -86,8 +86,8 @@ def test_another_family_than_productions_is_proposed(
     write_model(lake, b"champion", champion, {"history": []}, b"{}")
     ledger.record(lake, "production", "promote", digest=champion.digest, version=1, actor="a", reason="b")
     report(lake, "r1")
-    said = open_experiment(lake, tracking, "r1", "dark", None, now=NOW)
-    configs = [r["train"]["ops"]["recipe"]["config"] for r in said["recipes"]]
+    experiment = open_experiment(lake, tracking, "r1", "dark", None, now=NOW)
+    configs = [r["train"]["ops"]["recipe"]["config"] for r in experiment["recipes"]]
     assert [c["detector"] for c in configs if "detector" in c] == proposed
 
 
@@ -126,7 +126,7 @@ def test_high_drift_cuts_a_queue_and_opens_an_experiment(home: Path, lake: Lake)
     (event,) = result.asset_materializations_for_node("labelling_queue")
     assert event.metadata["photographs"].value == 6
     assert event.metadata["experiment"].value == f"{home}/lake/experiments/storm.json"
-    sheet = str(event.metadata["contact sheet"].value)
+    sheet = str(event.metadata["contact_sheet"].value)
     assert sheet.startswith("![contact sheet](data:image/png;base64,")
     assert len(sheet) < 140_000
     assert json.loads(lake.get("experiments/storm.json"))["queue"]["queue_id"] == "drift-storm"

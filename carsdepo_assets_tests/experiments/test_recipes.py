@@ -1,4 +1,4 @@
-"""Which family, size and weights a training has and why, and that a recipe's digest tells."""
+"""experiments/recipes.py, experiments/champion.py: family, size and weights of a training, and the reasons."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def choice(
     **asked: Any,
 ) -> Choice:
     """champion: a card stands for a model in production that was trained on another dataset."""
-    rules = Policy(training=TrainingPolicy.model_validate(training or {}), class_map=ClassMap(names=classes))
-    known = Champion(champion, champion) if isinstance(champion, ModelCard) else champion
-    return choose_recipe(rules, manifest, weights, champion=known, **asked)
+    policy = Policy(training=TrainingPolicy.model_validate(training or {}), class_map=ClassMap(names=classes))
+    in_production = Champion(champion, champion) if isinstance(champion, ModelCard) else champion
+    return choose_recipe(policy, manifest, weights, champion=in_production, **asked)
 
 
 def chosen(champion: Champion | ModelCard | None, **asked: Any) -> Recipe:
@@ -85,11 +85,11 @@ def test_twelve_real_photographs_among_820_rendered_ones_change_nothing(lake: La
     """Family, input size and start are the champion's, whatever the mix, and the recipe says so."""
     card = model(lake, "a", "d1", chosen(None))
     assert card.detector == "yolov8n"
-    found = choice(card, manifest=mix(820, 12))
-    assert (found.recipe.detector, found.recipe.image_size) == ("yolov8n", 160)
-    assert (found.recipe.init, found.recipe.champion) == ("champion", card.digest)
-    assert found.new_family is None
-    assert f"the champion {card.digest} is followed" in found.why[0]
+    picked = choice(card, manifest=mix(820, 12))
+    assert (picked.recipe.detector, picked.recipe.image_size) == ("yolov8n", 160)
+    assert (picked.recipe.init, picked.recipe.champion) == ("champion", card.digest)
+    assert picked.new_family is None
+    assert f"the champion {card.digest} is followed" in picked.why[0]
     for manifest in (mix(10, 400), mix(0, 9)):
         other = choice(card, manifest=manifest)
         assert (other.recipe.detector, other.recipe.image_size, other.recipe.champion) == ("yolov8n", 160, card.digest)
@@ -98,8 +98,8 @@ def test_twelve_real_photographs_among_820_rendered_ones_change_nothing(lake: La
 def test_a_champion_of_real_photographs_is_followed_among_rendered_ones(lake: Lake) -> None:
     card = model(lake, "a", "d1", chosen(None, manifest=mix(0, 40)), size=384)
     assert card.detector == "faster_rcnn"
-    found = chosen(card, manifest=mix(400, 0))
-    assert (found.detector, found.image_size, found.champion) == ("faster_rcnn", 384, card.digest)
+    recipe = chosen(card, manifest=mix(400, 0))
+    assert (recipe.detector, recipe.image_size, recipe.champion) == ("faster_rcnn", 384, card.digest)
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_a_champion_of_real_photographs_is_followed_among_rendered_ones(lake: La
 def test_auto_takes_the_majority_of_a_first_models_photographs(
     rendered: int, real: int, family: str, shares: str
 ) -> None:
-    found = choice(None, manifest=mix(rendered, real))
-    assert found.recipe.detector == family
-    assert "A first model, detector auto" in found.why[0]
-    assert shares in found.why[0]
-    assert "50 % of policy.training.auto_real_share" in found.why[0]
+    picked = choice(None, manifest=mix(rendered, real))
+    assert picked.recipe.detector == family
+    assert "A first model, detector auto" in picked.why[0]
+    assert shares in picked.why[0]
+    assert "50 % of policy.training.auto_real_share" in picked.why[0]
 
 
 def test_the_share_that_is_real_is_the_policys() -> None:
@@ -139,22 +139,22 @@ def test_another_family_is_a_persons_decision_and_said(
     lake: Lake, training: dict[str, Any], asked: dict[str, Any], by: str
 ) -> None:
     card = model(lake, "a", "d1", chosen(None))
-    found = choice(card, training=training, **asked)
-    assert found.recipe == chosen(None, training=training, **asked)
-    assert (found.recipe.detector, found.recipe.init, found.recipe.champion) == ("faster_rcnn", "imagenet", None)
-    assert found.new_family == "yolov8n"
-    assert "The family changes from yolov8n" in found.why[0]
-    assert by in found.why[0]
+    picked = choice(card, training=training, **asked)
+    assert picked.recipe == chosen(None, training=training, **asked)
+    assert (picked.recipe.detector, picked.recipe.init, picked.recipe.champion) == ("faster_rcnn", "imagenet", None)
+    assert picked.new_family == "yolov8n"
+    assert "The family changes from yolov8n" in picked.why[0]
+    assert by in picked.why[0]
 
 
 def test_without_its_weights_family_and_size_of_the_champion_still_follow(lake: Lake) -> None:
     card = model(lake, "a", "d1", chosen(None), size=320)
-    found = choice(card, training={"from_champion": False}, manifest=mix(3, 400))
-    assert (found.recipe.detector, found.recipe.image_size) == ("yolov8n", 320)
-    assert (found.recipe.init, found.recipe.champion, found.new_family) == ("scratch", None, None)
-    assert "from_champion is false" in found.why[-1]
+    picked = choice(card, training={"from_champion": False}, manifest=mix(3, 400))
+    assert (picked.recipe.detector, picked.recipe.image_size) == ("yolov8n", 320)
+    assert (picked.recipe.init, picked.recipe.champion, picked.new_family) == ("scratch", None, None)
+    assert "from_champion is false" in picked.why[-1]
     # Larger images take longer: fewer epochs fit into the minutes than at 160 px.
-    assert found.recipe.epochs < chosen(None, manifest=mix(403, 0)).epochs
+    assert picked.recipe.epochs < chosen(None, manifest=mix(403, 0)).epochs
 
 
 @pytest.mark.parametrize(
@@ -170,10 +170,10 @@ def test_weights_are_passed_on_where_the_class_map_only_grew(
     lake: Lake, classes: tuple[str, ...], goes_on: bool
 ) -> None:
     card = model(lake, "a", "d1", chosen(None))
-    found = choice(card, classes=classes, manifest=mix(0, 40))
-    assert (found.recipe.detector, found.recipe.image_size) == ("yolov8n", 160)
-    assert (found.recipe.champion == card.digest) is goes_on
-    assert goes_on or "classes ['scratch', 'dent'] are not the first of the class map's" in found.why[-1]
+    picked = choice(card, classes=classes, manifest=mix(0, 40))
+    assert (picked.recipe.detector, picked.recipe.image_size) == ("yolov8n", 160)
+    assert (picked.recipe.champion == card.digest) is goes_on
+    assert goes_on or "classes ['scratch', 'dent'] are not the first of the class map's" in picked.why[-1]
 
 
 def test_pretrained_weights_that_come_later_change_no_champions_successor(lake: Lake, tmp_path: Path) -> None:
@@ -203,11 +203,11 @@ def test_pretrained_weights_that_come_later_change_no_champions_successor(lake: 
     ],
 )
 def test_steps_of_the_policy_and_of_the_run(training: dict[str, Any], asked: dict[str, Any], steps: int | None) -> None:
-    found = chosen(None, training=training, manifest=mix(45, 0), **asked)
-    assert found.steps == steps
-    assert found.minutes == asked.get("minutes", 2.5 if steps is None else 120)  # a far cap
+    recipe = chosen(None, training=training, manifest=mix(45, 0), **asked)
+    assert recipe.steps == steps
+    assert recipe.minutes == asked.get("minutes", 2.5 if steps is None else 120)  # a far cap
     if steps is not None:
-        assert found.epochs >= steps / (45 // found.batch)  # the epochs are no bound before the steps
+        assert recipe.epochs >= steps / (45 // recipe.batch)  # the epochs are no bound before the steps
 
 
 def test_pretrained_weights_of_the_home_are_the_same_recipe_wherever_it_lies(tmp_path: Path) -> None:
@@ -224,18 +224,18 @@ def test_it_goes_on_from_a_champion_of_the_same_detector(lake: Lake) -> None:
     scratch = chosen(None)
     assert (scratch.init, scratch.champion) == ("scratch", None)
     card = model(lake, "a", "d1", scratch)
-    found = chosen(card)
-    assert (found.init, found.champion) == ("champion", card.digest)
-    assert found.lr < scratch.lr
-    assert found.freeze == 0  # a frozen backbone does not learn a new light
+    recipe = chosen(card)
+    assert (recipe.init, recipe.champion) == ("champion", card.digest)
+    assert recipe.lr < scratch.lr
+    assert recipe.freeze == 0  # a frozen backbone does not learn a new light
     other = chosen(model(lake, "b", "d1", scratch))
-    assert len({scratch.digest(), found.digest(), other.digest()}) == 3
+    assert len({scratch.digest(), recipe.digest(), other.digest()}) == 3
 
 
 def test_a_faster_rcnn_goes_on_from_its_own_kind(lake: Lake) -> None:
     card = model(lake, "a", "d1", chosen(None, detector="faster_rcnn"))
-    found = chosen(card, detector="faster_rcnn")
-    assert (found.init, found.champion) == ("champion", card.digest)
+    recipe = chosen(card, detector="faster_rcnn")
+    assert (recipe.init, recipe.champion) == ("champion", card.digest)
 
 
 @pytest.mark.parametrize(
@@ -270,18 +270,18 @@ def test_a_training_is_planned_in_steps_with_time_as_a_far_cap(
     lake: Lake, training: dict[str, Any], asked: dict[str, Any], steps: int | None, minutes: float
 ) -> None:
     for champion in (None, model(lake, "a", "d1", chosen(None))):
-        found = chosen(champion, training=training, **asked)
-        assert (found.steps, found.minutes) == (steps, minutes)
+        recipe = chosen(champion, training=training, **asked)
+        assert (recipe.steps, recipe.minutes) == (steps, minutes)
         if steps is not None:
-            assert found.epochs == -(-steps // 5)  # 40 photographs in batches of 8
+            assert recipe.epochs == -(-steps // 5)  # 40 photographs in batches of 8
 
 
 def served(lake: Lake, dataset: str) -> ModelCard:
     """The model that a training on this dataset goes on from."""
-    found = champion_for(lake, dataset)
-    assert found is not None
-    assert found.start is not None
-    return found.start
+    followed = champion_for(lake, dataset)
+    assert followed is not None
+    assert followed.start is not None
+    return followed.start
 
 
 def test_only_what_production_serves_is_a_champion(lake: Lake) -> None:
@@ -321,9 +321,9 @@ def test_a_family_that_a_person_chose_stays_on_the_same_dataset(lake: Lake, tmp_
     serve(lake, other)
     again = champion_for(lake, "d2")
     assert again == Champion(other, None, "imagenet")
-    found = choice(again)
-    assert (found.recipe.detector, found.recipe.init, found.recipe.image_size) == ("faster_rcnn", "imagenet", 256)
-    assert found.new_family is None
+    picked = choice(again)
+    assert (picked.recipe.detector, picked.recipe.init, picked.recipe.image_size) == ("faster_rcnn", "imagenet", 256)
+    assert picked.new_family is None
     assert chosen(champion_for(lake, "d3")).champion == other.digest
     # Pretrained weights that came since do not change how its line starts, either.
     (tmp_path / "yolov8n.pt").write_bytes(b"pretrained")
@@ -338,9 +338,9 @@ def test_a_barred_model_passes_on_no_weights(lake: Lake) -> None:
     serve(lake, second)
     assert served(lake, "d3") == second
     record(lake, "production", "reject", digest=second.digest, version=2, actor="ann", reason="trained on wrong labels")
-    found = champion_for(lake, "d3")  # production still serves it: its family and size are followed, from its parent
-    assert found == Champion(second, first)
-    assert f"Goes on from {first.digest}, which the champion {second.digest} descends from" in choice(found).why[-1]
+    followed = champion_for(lake, "d3")  # production still serves it: its family and size are followed, from its parent
+    assert followed == Champion(second, first)
+    assert f"Goes on from {first.digest}, which the champion {second.digest} descends from" in choice(followed).why[-1]
     record(lake, "production", "reject", digest=first.digest, version=1, actor="ann", reason="that one too")
     assert champion_for(lake, "d3") == Champion(second, None)
     assert chosen(champion_for(lake, "d3")).init == "scratch"
@@ -354,5 +354,5 @@ def test_a_rolled_back_models_candidate_does_not_lead(lake: Lake) -> None:
     second = model(lake, "b", "d2", chosen(champion_for(lake, "d2"), detector="faster_rcnn"))
     serve(lake, second)
     serve(lake, first, action="rollback")
-    found = choice(champion_for(lake, "d3"), manifest=mix(0, 40))
-    assert (found.recipe.detector, found.recipe.champion) == ("yolov8n", first.digest)
+    picked = choice(champion_for(lake, "d3"), manifest=mix(0, 40))
+    assert (picked.recipe.detector, picked.recipe.champion) == ("yolov8n", first.digest)

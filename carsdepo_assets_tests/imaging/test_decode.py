@@ -1,4 +1,4 @@
-"""Odd files: each decodes to the right pixels or is refused with its reason."""
+"""imaging/decode.py: odd files, each of which decodes to the right pixels or is refused with its reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PHOTO = saved(scene(), quality=92)
 PROGRESSIVE = saved(scene(), quality=92, progressive=True)
 
 
-def opened(data: bytes) -> Decoded:
+def decode_within_limits(data: bytes) -> Decoded:
     return decode(data, **LIMITS)
 
 
@@ -70,17 +70,17 @@ REFUSED = {
 def test_refused_with_its_reason(name: str) -> None:
     data, reason = REFUSED[name]
     with pytest.raises(BadImage) as refusal:
-        opened(data)
+        decode_within_limits(data)
     assert refusal.value.reason == reason, refusal.value.detail
     assert refusal.value.detail
 
 
 @pytest.mark.parametrize("name", [n for n in REFUSED if "header of" in n])
 def test_huge_headers_take_no_memory(name: str) -> None:
-    opened(PHOTO)
+    decode_within_limits(PHOTO)
     tracemalloc.start()
     with pytest.raises(BadImage):
-        opened(REFUSED[name][0])
+        decode_within_limits(REFUSED[name][0])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2_000_000
@@ -88,11 +88,11 @@ def test_huge_headers_take_no_memory(name: str) -> None:
 
 def test_a_damaged_scan_is_refused_and_padding_is_not() -> None:
     padded = PHOTO[:-2] + b"\0\0\0\0" + PHOTO[-2:]
-    found = opened(padded)
-    assert found.notes == "padded scan"
-    assert np.array_equal(found.rgb, opened(PHOTO).rgb)
+    decoded = decode_within_limits(padded)
+    assert decoded.notes == "padded scan"
+    assert np.array_equal(decoded.rgb, decode_within_limits(PHOTO).rgb)
     with pytest.raises(BadImage, match="truncated"):
-        opened(PHOTO[:-2] + b"\x12\x34\x56\x78" + PHOTO[-2:])
+        decode_within_limits(PHOTO[:-2] + b"\x12\x34\x56\x78" + PHOTO[-2:])
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_a_damaged_scan_is_refused_and_padding_is_not() -> None:
 )
 def test_jpeg_pixels_equal_pillows(options: dict[str, Any]) -> None:
     data = saved(scene(333, 217), **options)
-    found = opened(data)
-    assert (found.format, found.notes, found.width, found.height) == ("jpeg", "", 333, 217)
-    assert np.array_equal(found.rgb, np.asarray(Image.open(io.BytesIO(data))))
+    decoded = decode_within_limits(data)
+    assert (decoded.format, decoded.notes, decoded.width, decoded.height) == ("jpeg", "", 333, 217)
+    assert np.array_equal(decoded.rgb, np.asarray(Image.open(io.BytesIO(data))))
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_jpeg_pixels_equal_pillows(options: dict[str, Any]) -> None:
     [(None, 1600), (1600, 1600), (801, 1600), (800, 800), (600, 600), (640, 800), (100, 200), (5000, 1600)],
 )
 def test_reduced_scale_is_never_under_what_is_asked(at_least: int | None, longest: int) -> None:
-    found = decode(saved(scene(1600, 1200)), **LIMITS, at_least=at_least)
-    assert max(found.rgb.shape) == longest
-    assert (found.width, found.height) == (1600, 1200)
+    decoded = decode(saved(scene(1600, 1200)), **LIMITS, at_least=at_least)
+    assert max(decoded.rgb.shape) == longest
+    assert (decoded.width, decoded.height) == (1600, 1200)
 
 
 EXACT = {
@@ -136,16 +136,16 @@ EXACT = {
 @pytest.mark.parametrize("name", EXACT)
 def test_lossless_forms_keep_their_pixels(name: str) -> None:
     data, notes = EXACT[name]
-    found = opened(data)
-    assert found.notes == notes
-    assert np.array_equal(found.rgb, scene())
+    decoded = decode_within_limits(data)
+    assert decoded.notes == notes
+    assert np.array_equal(decoded.rgb, scene())
 
 
 def test_16_bit_grey_is_scaled_not_clipped() -> None:
     grey = scene()[..., 0]
-    found = opened(saved(Image.fromarray(grey.astype(np.uint16) * 257), "PNG"))
-    assert found.notes == "grey, 16-bit"
-    assert np.array_equal(found.rgb, np.repeat(grey[..., None], 3, 2))
+    decoded = decode_within_limits(saved(Image.fromarray(grey.astype(np.uint16) * 257), "PNG"))
+    assert decoded.notes == "grey, 16-bit"
+    assert np.array_equal(decoded.rgb, np.repeat(grey[..., None], 3, 2))
 
 
 @pytest.mark.parametrize("adobe", [True, False], ids=["adobe, inverted", "no adobe marker, plain"])
@@ -155,20 +155,20 @@ def test_cmyk(adobe: bool) -> None:
         data = saved(inks, quality=95)  # Pillow writes what Photoshop writes: inverted, with the marker
     else:
         data = without_adobe(saved(Image.fromarray(255 - np.asarray(inks), "CMYK"), quality=95))
-    found = opened(data)
-    assert found.notes == "cmyk"
-    assert np.abs(found.rgb.astype(int) - scene()).mean() < 6
+    decoded = decode_within_limits(data)
+    assert decoded.notes == "cmyk"
+    assert np.abs(decoded.rgb.astype(int) - scene()).mean() < 6
 
 
 def test_alpha_and_palette_lie_on_white() -> None:
     rgba = np.dstack([scene(), np.zeros((240, 320), np.uint8)])
-    assert (opened(saved(rgba, "PNG")).rgb == 255).all()
-    found = opened(saved(Image.fromarray(scene()).quantize(64), "GIF"))
-    assert found.notes == "palette"
-    assert np.abs(found.rgb.astype(int) - scene()).mean() < 15
+    assert (decode_within_limits(saved(rgba, "PNG")).rgb == 255).all()
+    decoded = decode_within_limits(saved(Image.fromarray(scene()).quantize(64), "GIF"))
+    assert decoded.notes == "palette"
+    assert np.abs(decoded.rgb.astype(int) - scene()).mean() < 15
 
 
 def test_grey_jpeg_has_three_equal_channels() -> None:
-    found = opened(saved(Image.fromarray(scene()).convert("L")))
-    assert found.notes == "grey"
-    assert (np.ptp(found.rgb, axis=2) == 0).all()
+    decoded = decode_within_limits(saved(Image.fromarray(scene()).convert("L")))
+    assert decoded.notes == "grey"
+    assert (np.ptp(decoded.rgb, axis=2) == 0).all()

@@ -1,4 +1,4 @@
-"""Orientation, time and camera; and blocks that lie."""
+"""imaging/exif.py: orientation, time and camera; damaged and hostile blocks."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def test_upright_agrees_with_pillow(orientation: int) -> None:
 def test_every_format_is_turned(kind: str, orientation: int) -> None:
     options: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}
     data = saved(scene(96, 64), kind, exif=block({0x0112: orientation}), **options.get(kind, {}))
-    found = decode(data, **LIMITS)
+    decoded = decode(data, **LIMITS)
     expected = upright(scene(96, 64), orientation)
-    assert found.orientation == orientation
-    assert (found.height, found.width) == found.rgb.shape[:2] == expected.shape[:2]
-    assert np.abs(found.rgb.astype(int) - expected).mean() < 6
+    assert decoded.orientation == orientation
+    assert (decoded.height, decoded.width) == decoded.rgb.shape[:2] == expected.shape[:2]
+    assert np.abs(decoded.rgb.astype(int) - expected).mean() < 6
 
 
 @pytest.mark.parametrize(
@@ -91,5 +91,5 @@ def test_damaged_blocks_never_raise(seed: int) -> None:
 
 
 def test_an_unreadable_block_is_noted_and_the_photograph_kept() -> None:
-    found = decode(saved(scene(), exif=b"Exif\0\0not a tiff block"), **LIMITS)
-    assert (found.notes, found.orientation) == ("exif unreadable", 1)
+    decoded = decode(saved(scene(), exif=b"Exif\0\0not a tiff block"), **LIMITS)
+    assert (decoded.notes, decoded.orientation) == ("exif unreadable", 1)

@@ -1,4 +1,4 @@
-"""Features of images whose numbers are known, and how they move."""
+"""imaging/features.py: images whose features are known, and how features change with an image."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ RAMP = np.repeat(np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 64, 0)
     ids=["black", "white", "grey", "red", "gradient"],
 )
 def test_known_images(image: np.ndarray, expected: dict[str, float]) -> None:
-    found = features(image, 1000)
+    measured = features(image, 1000)
     for name, value in expected.items():
-        assert found[name] == pytest.approx(value, abs=0.1), name
+        assert measured[name] == pytest.approx(value, abs=0.1), name
 
 
 def test_columns_are_the_tables_and_shape_facts_are_the_originals() -> None:
-    found = features(scene(160, 120), 6000, width=1600, height=1200)
+    measured = features(scene(160, 120), 6000, width=1600, height=1200)
     names = IMAGES.names
-    assert list(found) == names[names.index("luma_mean") : names.index("bits_per_pixel") + 1]
-    assert found["aspect"] == pytest.approx(4 / 3)
-    assert found["megapixels"] == 1.92
-    assert found["bits_per_pixel"] == pytest.approx(8 * 6000 / 1.92e6)
+    assert list(measured) == names[names.index("luma_mean") : names.index("bits_per_pixel") + 1]
+    assert measured["aspect"] == pytest.approx(4 / 3)
+    assert measured["megapixels"] == 1.92
+    assert measured["bits_per_pixel"] == pytest.approx(8 * 6000 / 1.92e6)
 
 
 def test_sharpness_is_the_variance_of_the_laplacian() -> None:

@@ -1,4 +1,4 @@
-"""The hash stays under what users do to photographs, and tells scenes apart."""
+"""imaging/perceptual.py: the hash survives what users do to photographs, and differs between scenes."""
 
 from __future__ import annotations
 

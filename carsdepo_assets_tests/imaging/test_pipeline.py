@@ -1,4 +1,4 @@
-"""From bytes to what the lake keeps: copied scans, encoded ones, order, refusals, real photographs."""
+"""imaging/pipeline.py, imaging/encode.py: copied and encoded scans, order, refusals, real photographs."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def with_gps(pixels: np.ndarray, orientation: int = 1) -> bytes:
 
 def test_a_photograph_that_fits_keeps_its_scan_and_loses_its_metadata() -> None:
     data = with_gps(scene(256, 192))
-    found = process(data, POLICY)
-    assert b"SECRET" not in found.jpeg
-    assert found.facts.camera == "SECRET-CAMERA"
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(found.jpeg))), np.asarray(Image.open(io.BytesIO(data))))
-    assert (found.width, found.height, found.scale) == (256, 192, 1.0)
-    assert found.sha256 == hashlib.sha256(data).hexdigest()
-    assert found.jpeg_sha256 == hashlib.sha256(found.jpeg).hexdigest()
+    processed = process(data, POLICY)
+    assert b"SECRET" not in processed.jpeg
+    assert processed.facts.camera == "SECRET-CAMERA"
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(processed.jpeg))), np.asarray(Image.open(io.BytesIO(data))))
+    assert (processed.width, processed.height, processed.scale) == (256, 192, 1.0)
+    assert processed.sha256 == hashlib.sha256(data).hexdigest()
+    assert processed.jpeg_sha256 == hashlib.sha256(processed.jpeg).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_a_photograph_that_fits_keeps_its_scan_and_loses_its_metadata() -> None:
     ids=["large", "large, turned", "turned", "progressive", "png", "cmyk", "grey", "padded"],
 )
 def test_everything_else_is_encoded_upright(data: bytes, size: tuple[int, int], scale: float) -> None:
-    found = process(data, POLICY)
-    assert (found.width, found.height) == size
-    assert found.scale == scale
-    assert b"SECRET" not in found.jpeg
-    out = Image.open(io.BytesIO(found.jpeg))
+    processed = process(data, POLICY)
+    assert (processed.width, processed.height) == size
+    assert processed.scale == scale
+    assert b"SECRET" not in processed.jpeg
+    out = Image.open(io.BytesIO(processed.jpeg))
     assert (out.size, out.mode) == (size, "RGB")
     original = decode(data, max_bytes=2**24, max_pixels=10**7, min_side=1).rgb
     expected = np.asarray(Image.fromarray(original).resize(size, Image.Resampling.BOX), int)
@@ -123,13 +123,13 @@ def test_process_many_raises_what_is_no_refusal() -> None:
 def test_real_photographs_all_come_through() -> None:
     paths = sorted(Path(os.environ["CARSDEPO_REAL_DATA"]).glob("*/images/*.jpg"))[::25]
     assert paths
-    for path, found in zip(paths, process_many((p.read_bytes() for p in paths), DataPolicy()), strict=True):
-        assert isinstance(found, Processed), f"{path.name}: {found}"
+    for path, processed in zip(paths, process_many((p.read_bytes() for p in paths), DataPolicy()), strict=True):
+        assert isinstance(processed, Processed), f"{path.name}: {processed}"
         assert (
             np.array_equal(
                 np.asarray(Image.open(path).convert("RGB")),
                 decode(path.read_bytes(), max_bytes=2**26, max_pixels=10**8, min_side=1).rgb,
             )
-            or found.facts.orientation != 1
+            or processed.facts.orientation != 1
         )
-        assert 0 < found.features["luma_mean"] < 255
+        assert 0 < processed.features["luma_mean"] < 255

@@ -1,4 +1,4 @@
-"""Sizes, padding and the way back for boxes."""
+"""imaging/resize.py: sizes, padding, and boxes mapped back to the original."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The S3 of the lake's tests, for the spool's."""
+"""The S3 server of the lake's tests, for segments that are captured for a lake on S3."""
 
 from __future__ import annotations
 

@@ -58,18 +58,18 @@ class Running:
     log: Path
 
     def health(self) -> dict[str, Any]:
-        said: dict[str, Any] = CLIENT.get(f"{self.url}/healthz").json()
-        return said
+        health: dict[str, Any] = CLIENT.get(f"{self.url}/healthz").json()
+        return health
 
     def wait(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         limit = time.monotonic() + WAIT_S
-        while not wanted(said := self.health()):
-            assert time.monotonic() < limit, f"{said}\n{self.log.read_text()}"
+        while not wanted(health := self.health()):
+            assert time.monotonic() < limit, f"{health}\n{self.log.read_text()}"
             time.sleep(0.05)
-        return said
+        return health
 
     def serves(self, digest: str) -> dict[str, Any]:
-        return self.wait(lambda said: said["digest"] == digest)
+        return self.wait(lambda health: health["digest"] == digest)
 
     def send(self, *files: bytes, **form: Any) -> httpx.Response:
         parts = [("photographs", (f"{n}.jpg", data, "image/jpeg")) for n, data in enumerate(files)]

@@ -65,8 +65,8 @@ def load_red_pixels(lake: Lake, digest: str, policy: Policy) -> Loaded:
     card = read_card(lake, digest)
     if card.detector != "red_pixels":
         return load(lake, digest, policy)
-    said = json.loads(weights_path(lake, card).read_bytes())
-    return Loaded(RedPixels(said["seconds"]), card, "numpy")
+    colours = json.loads(weights_path(lake, card).read_bytes())
+    return Loaded(RedPixels(colours["seconds"]), card, "numpy")
 
 
 if __name__ == "__main__":

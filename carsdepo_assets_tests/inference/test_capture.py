@@ -1,4 +1,4 @@
-"""Segments: what closes them, what a kill, a full disk or an S3 outage leaves, and that no line is lost or doubled."""
+"""inference/capture.py, inference/segments.py: what closes a segment; no kill or outage loses or doubles a line."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def test_segments_close_by_lines_and_by_hour(lake: Lake, tmp_path: Path) -> None
         assert capture.write([a_record(number)]) == clock.at
     clock.at += timedelta(seconds=1)
     capture.write([a_record(3)])
-    found = names(lake)
-    assert [key.rpartition("/")[0] for key in found] == ["capture/production/2026/03/01/23"] * 2 + [
+    captured = names(lake)
+    assert [key.rpartition("/")[0] for key in captured] == ["capture/production/2026/03/01/23"] * 2 + [
         "capture/production/2026/03/02/00"
     ]
-    assert [key.endswith(".open") for key in found] == [False, False, True]
+    assert [key.endswith(".open") for key in captured] == [False, False, True]
     assert [s.day.isoformat() for s in waiting(lake)] == ["2026-03-01"] * 2
     capture.close()
     assert ids(lake) == Counter(["p0", "p1", "p2", "p3"])
@@ -130,8 +130,8 @@ def killed_after_writing(lake: Lake, count: int) -> None:
         "capture = Capture(lake, 'production', policy, Path(sys.argv[2]))\n"
         f"capture.write([a_record(n) for n in range({count})])\nos.kill(os.getpid(), 9)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, lake.url, f"{lake.url}/../home"], cwd=ROOT, timeout=60)
-    assert done.returncode == -9
+    completed = subprocess.run([sys.executable, "-c", code, lake.url, f"{lake.url}/../home"], cwd=ROOT, timeout=60)
+    assert completed.returncode == -9
 
 
 def full_disk(*_: Any) -> int:

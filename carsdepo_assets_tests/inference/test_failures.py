@@ -1,4 +1,4 @@
-"""What a client hears when the disk is full, the model breaks, or it is too slow itself."""
+"""inference/app.py, inference/service.py: what a client is told when the disk is full or the model breaks."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class Here:
 @pytest.fixture
 def client(tmp_path: Path, lake: Lake) -> Iterator[Here]:
     deploy(lake, "staging", put_model(lake, "a"))
-    made = Here(create_app(settings_of(tmp_path), "staging", load_red_pixels))
+    service = Here(create_app(settings_of(tmp_path), "staging", load_red_pixels))
     try:
-        until(lambda: made.get("/ping").status_code == 200)
-        yield made
+        until(lambda: service.get("/ping").status_code == 200)
+        yield service
     finally:
-        made.end()
+        service.end()
 
 
 def until(condition: Callable[[], bool]) -> None:

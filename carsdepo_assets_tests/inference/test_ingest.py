@@ -1,4 +1,4 @@
-"""Segments to rows: everything arrives once, what is no answer goes to quarantine, and Dagster says what came in."""
+"""inference/ingest.py, inference/assets.py, inference/sensors.py: every captured answer becomes one row."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,14 +50,14 @@ def test_a_line_is_data_capture_and_comes_back_as_it_was() -> None:
     given, out = event["captureData"]["endpointInput"], event["captureData"]["endpointOutput"]
     assert (given["mode"], out["mode"], given["observedContentType"]) == ("INPUT", "OUTPUT", "image/jpeg")
     assert (given["encoding"], out["encoding"]) == ("JSON", "JSON")
-    found = row(LINE, "s")
+    parsed = row(LINE, "s")
     record = a_record(1)
-    assert found["at"] == AT
-    assert found["segment"] == "s"
-    assert found["boxes"] == [{"class_id": 1, "x1": 1.5, "y1": 2.0, "x2": 3.0, "y2": 4.0, "score": 0.75}]
-    assert {k: found[k] for k in FEATURES} == FEATURES
-    assert found["source"] == record.sent.source
-    assert {"prediction_id", "request_id", "digest", "decision", "n_boxes", "milliseconds"} <= set(found)
+    assert parsed["at"] == AT
+    assert parsed["segment"] == "s"
+    assert parsed["boxes"] == [{"class_id": 1, "x1": 1.5, "y1": 2.0, "x2": 3.0, "y2": 4.0, "score": 0.75}]
+    assert {k: parsed[k] for k in FEATURES} == FEATURES
+    assert parsed["source"] == record.sent.source
+    assert {"prediction_id", "request_id", "digest", "decision", "n_boxes", "milliseconds"} <= set(parsed)
 
 
 def changed(path: str, value: Any) -> bytes:
@@ -108,8 +109,8 @@ def test_malformed_lines_go_to_quarantine_and_the_others_arrive(lake: Lake, case
     with pytest.raises(MalformedLine):
         row(line, "s")
     key = put_segment(lake, "s", range(1), extra=line + b"\n" + a_record(9).line("e9", AT))
-    done = ingest(lake, waiting(lake))
-    assert (done.segments, done.answers, done.quarantined) == (1, 2, 1)
+    result = ingest(lake, waiting(lake))
+    assert (result.segments, result.answers, result.quarantined) == (1, 2, 1)
     assert sorted(lake.read("inferences")["prediction_id"].to_pylist()) == ["p0", "p9"]
     (refused,) = lake.read("quarantine").to_pylist()
     assert (refused["key"], refused["kind"], refused["line"]) == (key, "capture", 2)
@@ -147,8 +148,8 @@ def test_an_ingestion_killed_halfway_is_finished_by_the_next(lake: Lake) -> None
         "    return real(self, table, rows, unit)\n"
         "Lake.append = append\ningest(lake, waiting(lake))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, lake.url], cwd=ROOT, timeout=60)
-    assert done.returncode == -signal.SIGKILL
+    completed = subprocess.run([sys.executable, "-c", code, lake.url], cwd=ROOT, timeout=60)
+    assert completed.returncode == -signal.SIGKILL
     assert (lake.read("inferences").num_rows, lake.read("quarantine").num_rows) == (5, 2)
     assert ingest(lake, waiting(lake)).segments == 2
     assert sorted(lake.read("inferences")["prediction_id"].to_pylist()) == sorted(
@@ -161,11 +162,17 @@ def test_summary_counts_the_day_and_no_other(lake: Lake) -> None:
     put_segment(lake, "a", range(100))
     put_segment(lake, "b", range(100, 103), AT + timedelta(days=1))
     ingest(lake, waiting(lake))
-    found = summary(lake, AT.date())
-    assert (found.answers, found.decisions, found.stages) == (100, {"damage": 100}, {"production": 100})
-    assert (found.p50, found.p95, found.p99) == pytest.approx((59.5, 104.05, 108.01))  # of 10, 11 ... 109
-    assert [(m["digest"], m["answers"]) for m in found.models] == [("d" * 16, 100)]
-    assert len(found.latest) == 10
+    summary_of_day = summary(lake, AT.date())
+    assert (summary_of_day.answers, summary_of_day.decisions, summary_of_day.stages) == (
+        100,
+        {"damage": 100},
+        {"production": 100},
+    )
+    assert (summary_of_day.p50, summary_of_day.p95, summary_of_day.p99) == pytest.approx(
+        (59.5, 104.05, 108.01)
+    )  # of 10, 11 ... 109
+    assert [(m["digest"], m["answers"]) for m in summary_of_day.models] == [("d" * 16, 100)]
+    assert len(summary_of_day.latest) == 10
     nothing = summary(lake, date(2026, 5, 1))
     assert (nothing.answers, nothing.p50, nothing.latest) == (0, None, [])
 
@@ -177,8 +184,8 @@ def test_a_last_line_without_newline_counts_when_it_is_whole() -> None:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+    with dg.DagsterInstance.ephemeral() as created:
+        yield created
 
 
 def resource(lake: Lake) -> LakeResource:
@@ -224,11 +231,11 @@ def test_the_sensor_starts_a_run_a_day_and_the_asset_says_what_came_in(
     assert event is not None
     assert event.asset_materialization is not None
     metadata = event.asset_materialization.metadata
-    assert metadata["answers"].value == 3
-    assert metadata["quarantined lines"].value == 1
-    assert metadata["by decision"].value == {"damage": 3}
-    assert metadata["p50 ms"].value == 11.0
-    newest = metadata["newest answers"]
+    assert metadata["dagster/partition_row_count"].value == 3
+    assert metadata["quarantined_lines"].value == 1
+    assert metadata["answers_by_decision"].value == {"damage": 3}
+    assert metadata["latency_p50_ms"].value == 11.0
+    newest = metadata["newest_answers"]
     assert isinstance(newest, dg.TableMetadataValue)
     assert len(newest.records) == 3
     put_segment(lake, "late", range(5, 6))
@@ -248,13 +255,13 @@ def test_a_failed_run_is_tried_again_under_another_key_and_then_rests(
     keys = []
     with monkeypatch.context() as patch:
         patch.setattr(Lake, "append", lambda *_: (_ for _ in ()).throw(OSError("the lake is away")))
-        for _ in range(sensors.FAILURES):
+        for _ in range(sensors.PAUSE.after_failures):
             (request,) = tick(instance, lake).run_requests
             keys.append(request.run_key)
             assert not run(instance, lake, request).success
         assert "failed" in tick(instance, lake).skip_message
-    assert len(set(keys)) == sensors.FAILURES
-    monkeypatch.setattr(sensors, "REST_S", 0.0)
+    assert len(set(keys)) == sensors.PAUSE.after_failures
+    monkeypatch.setattr(sensors, "PAUSE", replace(sensors.PAUSE, seconds=0.0))
     (request,) = tick(instance, lake).run_requests
     assert run(instance, lake, request).success
     assert lake.committed("inferences", key)

@@ -1,4 +1,4 @@
-"""What the service captures of a photograph is what the pipeline stores of the same bytes, to the last bit."""
+"""inference/inspecting.py: the service measures a photograph as the pipeline does, to the last bit."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def model(tmp_path: Path) -> Model:
 
 
 @pytest.fixture
-def beside() -> Iterator[ThreadPoolExecutor]:
+def executor() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(2) as pool:
         yield pool
 
 
-def test_features_are_those_that_images_holds(tmp_path: Path, model: Model, beside: ThreadPoolExecutor) -> None:
+def test_features_are_those_that_images_holds(tmp_path: Path, model: Model, executor: ThreadPoolExecutor) -> None:
     policy, lake = Policy(), Lake.open(tmp_path / "lake")
     for name, data in PHOTOGRAPHS.items():
         lake.put(f"raw/uploads/{name}", data)
@@ -65,7 +65,9 @@ def test_features_are_those_that_images_holds(tmp_path: Path, model: Model, besi
     stored = {row["image_id"]: row for row in lake.read("images").to_pylist()}
     assert len(stored) == len(PHOTOGRAPHS)
     photographs = [RequestPhotograph(name, "image/jpeg", data) for name, data in PHOTOGRAPHS.items()]
-    records = inspect(photographs, model, policy, stage="staging", request_id="r", keep=lambda *_: None, beside=beside)
+    records = inspect(
+        photographs, model, policy, stage="staging", request_id="r", keep=lambda *_: None, executor=executor
+    )
     for record in records:
         row = stored[record.sent.image_id]
         assert {k: getattr(record.answer.features, k) for k in FEATURES} == {k: row[k] for k in FEATURES}, row["key"]
@@ -74,7 +76,7 @@ def test_features_are_those_that_images_holds(tmp_path: Path, model: Model, besi
     assert {r.sent.camera for r in records} == {None, "Pixel 9"}
 
 
-def test_a_bad_photograph_refuses_all_before_anything_is_kept(model: Model, beside: ThreadPoolExecutor) -> None:
+def test_a_bad_photograph_refuses_all_before_anything_is_kept(model: Model, executor: ThreadPoolExecutor) -> None:
     kept: list[str] = []
 
     def keep(image_id: str, kind: str, data: bytes) -> str:
@@ -84,7 +86,7 @@ def test_a_bad_photograph_refuses_all_before_anything_is_kept(model: Model, besi
 
     def answer(*data: bytes) -> int:
         photographs = [RequestPhotograph(f"{n}.jpg", "image/jpeg", d) for n, d in enumerate(data)]
-        return len(inspect(photographs, model, Policy(), stage="staging", request_id="r", keep=keep, beside=beside))
+        return len(inspect(photographs, model, Policy(), stage="staging", request_id="r", keep=keep, executor=executor))
 
     good, other = PHOTOGRAPHS["small.jpg"], PHOTOGRAPHS["web.webp"]
     for bad_at in range(3):
@@ -117,7 +119,7 @@ def test_nothing_found_is_clear_even_where_everything_is_unsure() -> None:
     assert decide([0.01], threshold=0.5, unsure_share=0.0) == "needs_person"
 
 
-def test_a_low_threshold_still_gets_all_its_boxes(tmp_path: Path, beside: ThreadPoolExecutor) -> None:
+def test_a_low_threshold_still_gets_all_its_boxes(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
     """At threshold 0.04 the capture floor of 0.05 would hide boxes that count."""
     lake = Lake.open(tmp_path)
     digest = put_model(lake, "low", threshold=0.04)
@@ -128,6 +130,6 @@ def test_a_low_threshold_still_gets_all_its_boxes(tmp_path: Path, beside: Thread
     data = saved(rgb, "PNG")
     (record,) = inspect(
         [RequestPhotograph("a", "image/png", data)], model, Policy(), stage="staging", request_id="r",
-        keep=lambda *_: None, beside=beside,
+        keep=lambda *_: None, executor=executor,
     )  # fmt: skip
     assert (record.answer.decision, len(record.answer.boxes), record.answer.n_boxes) == ("needs_person", 1, 0)

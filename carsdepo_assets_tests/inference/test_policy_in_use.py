@@ -1,4 +1,4 @@
-"""A running service goes by the policy that it read at its start, and says so when the files say something else."""
+"""inference/service.py: the service keeps the policy of its start, and says when the files have another one."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def test_an_edit_that_a_service_has_not_read_is_said(tmp_path: Path) -> None:
     digest = put_model(lake, "one")
     deploy(lake, "production", digest)
     with service(settings) as running:
-        said = running.serves(digest)
+        health = running.serves(digest)
         in_use = settings.policy().digest()
-        assert (said["policy"], said["policy_on_disk"], said["policy_note"]) == (in_use, in_use, None)
+        assert (health["policy"], health["policy_on_disk"], health["policy_note"]) == (in_use, in_use, None)
         assert f"policy {in_use}" in CLIENT.get(running.url).text
         assert "older policy" not in CLIENT.get(running.url).text
         seen_by = settings.model_copy(update={"production_url": running.url})
@@ -43,16 +43,16 @@ def test_an_edit_that_a_service_has_not_read_is_said(tmp_path: Path) -> None:
 
         policy.write_text(TWO.replace("2\n", "1\n", 1))
         now = settings.policy().digest()
-        said = running.health()
-        assert (said["policy"], said["policy_on_disk"]) == (in_use, now)
+        health = running.health()
+        assert (health["policy"], health["policy_on_disk"]) == (in_use, now)
         assert now != in_use
         sentence = (
             f"The policy's files were edited since this service started: they hold policy {now}, and policy {in_use} "
             "is in use. Restart the service to put the edit in force."
         )
-        assert said["policy_note"] == sentence
+        assert health["policy_note"] == sentence
         page = CLIENT.get(running.url).text
-        assert "The production service goes by an older policy" in page
+        assert "The production service uses an older policy" in page
         assert sentence.replace("'", "&#39;") in page
         assert sentence in printed(seen_by)
         assert running.send(photograph(1), photograph(2)).status_code == 200  # two, as before the edit
@@ -67,18 +67,18 @@ def test_an_edit_that_a_service_has_not_read_is_said(tmp_path: Path) -> None:
                 policy.write_text(broken)
             answer = CLIENT.get(f"{running.url}/healthz")
             assert answer.status_code == 200
-            said = answer.json()
-            assert (said["status"], said["policy"], said["policy_on_disk"]) == ("serving", in_use, None)
-            assert f"policy {in_use} stays in use" in said["policy_note"]
-            assert str(policy) in said["policy_note"]
+            health = answer.json()
+            assert (health["status"], health["policy"], health["policy_on_disk"]) == ("serving", in_use, None)
+            assert f"policy {in_use} stays in use" in health["policy_note"]
+            assert str(policy) in health["policy_note"]
             for path in ("/", "/predictions", "/queues"):
                 assert CLIENT.get(f"{running.url}{path}").status_code == 200, path
             assert str(policy) in CLIENT.get(running.url).text
             assert running.send(photograph(3)).status_code == 200
         policy.write_text(TWO.replace("2\n", "1\n", 1))
     with service(settings) as running:
-        said = running.serves(digest)
-        assert said["policy"] == said["policy_on_disk"] == settings.policy().digest()
+        health = running.serves(digest)
+        assert health["policy"] == health["policy_on_disk"] == settings.policy().digest()
         assert running.send(photograph(1), photograph(2)).status_code == 413
 
 

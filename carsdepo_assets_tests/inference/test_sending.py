@@ -1,4 +1,4 @@
-"""`carsdepo send` against a real service."""
+"""commands/sending.py: `carsdepo send` against a real service."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def test_a_folder_is_sent_with_what_its_manifest_says(served: tuple[Running, Lak
     ingest(lake, waiting(lake))
     rows = {r["file_name"]: r for r in lake.read("inferences").to_pylist()}
     assert {r["prediction_id"] for r in rows.values()} == set(sent.prediction_ids)
-    said = {
+    fields = {
         n: tuple(rows[f"{n}.jpg"][k] for k in ("source", "camera", "region", "uploader", "listing")) for n in range(7)
     }
-    assert said[0] == ("web", "Pixel 9", "north", "u1", "g1")
-    assert said[1] == ("mobile", None, None, None, "L1")
-    assert said[2] == ("web", None, None, None, None)
-    assert said[6] == ("web", "A", None, None, None)
+    assert fields[0] == ("web", "Pixel 9", "north", "u1", "g1")
+    assert fields[1] == ("mobile", None, None, None, "L1")
+    assert fields[2] == ("web", None, None, None, None)
+    assert fields[6] == ("web", "A", None, None, None)
 
 
 def test_a_wrong_key_is_a_failure_of_each(served: tuple[Running, Lake, str], tmp_path: Path) -> None:

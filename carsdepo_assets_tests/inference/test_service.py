@@ -1,4 +1,4 @@
-"""The service as its clients see it: a process on a port."""
+"""inference/app.py, inference/answers.py, inference/requests.py: the service as its clients see it."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ def with_share(share: float) -> bytes:
 def test_answers_follow_the_contract(served: tuple[Running, Lake, str]) -> None:
     running, lake, digest = served
     first, second = photograph(1), photograph(2, damage=None)
-    said = running.send(
+    answer = running.send(
         first, second, source="web", metadata=json.dumps([{"camera": "A"}, {"source": "mobile"}])
     ).json()
-    assert said["model"] == {
+    assert answer["model"] == {
         "version": 7,
         "digest": digest,
         "runtime": "numpy",
         "threshold": 0.5,
         "class_names": ["scratch", "dent"],
     }
-    damaged, clear = said["photographs"]
+    damaged, clear = answer["photographs"]
     assert (damaged["file_name"], damaged["width"], damaged["height"]) == ("0.jpg", 160, 120)
     assert damaged["decision"] == "damage"
     assert [set(b) for b in damaged["boxes"]] == [{"class_id", "class", "score", "box"}]
@@ -96,7 +96,7 @@ def test_answers_follow_the_contract(served: tuple[Running, Lake, str]) -> None:
         "production",
     )
     assert (one["n_boxes"], one["max_score"]) == (1, damaged["boxes"][0]["score"])
-    assert one["request_id"] == two["request_id"] == said["request_id"]
+    assert one["request_id"] == two["request_id"] == answer["request_id"]
     assert one["milliseconds"] > 0
 
 
@@ -107,15 +107,15 @@ def test_answers_follow_the_contract(served: tuple[Running, Lake, str]) -> None:
 def test_decision_by_best_score(served: tuple[Running, Lake, str], share: float, decision: str, captured: int) -> None:
     """Threshold 0.5 and unsure_share 0.6: a person looks at [0.3, 0.5). What the answer leaves out is captured."""
     running, lake, _ = served
-    found = running.send(with_share(share)).json()["photographs"][0]
-    assert found["decision"] == decision
-    assert len(found["boxes"]) == (decision == "damage")
+    answer = running.send(with_share(share)).json()["photographs"][0]
+    assert answer["decision"] == decision
+    assert len(answer["boxes"]) == (decision == "damage")
     running.wait(lambda _: len(waiting(lake)) > 0)
     ingest(lake, waiting(lake))
-    row = next(r for r in lake.read("inferences").to_pylist() if r["prediction_id"] == found["prediction_id"])
+    row = next(r for r in lake.read("inferences").to_pylist() if r["prediction_id"] == answer["prediction_id"])
     assert len(row["boxes"]) == captured
     assert row["max_score"] == pytest.approx(share, abs=0.03)
-    assert row["n_boxes"] == len(found["boxes"])
+    assert row["n_boxes"] == len(answer["boxes"])
 
 
 def test_invocations_takes_one_photograph_as_the_body(served: tuple[Running, Lake, str]) -> None:
@@ -240,9 +240,9 @@ def test_documentation_has_the_examples(served: tuple[Running, Lake, str]) -> No
     from carsdepo_assets.inference.answers import Inspection
 
     running, _, _ = served
-    said = CLIENT.get(f"{running.url}/openapi.json").json()
-    assert {"/v1/inspections", "/healthz", "/ping", "/invocations", "/metrics"} <= set(said["paths"])
-    post = said["paths"]["/v1/inspections"]["post"]
+    schema = CLIENT.get(f"{running.url}/openapi.json").json()
+    assert {"/v1/inspections", "/healthz", "/ping", "/invocations", "/metrics"} <= set(schema["paths"])
+    post = schema["paths"]["/v1/inspections"]["post"]
     assert {"200", "400", "401", "413", "415", "422", "503"} <= set(post["responses"])
     form = post["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert set(form["properties"]) == {"photographs", "source", "camera", "uploader", "region", "listing", "metadata"}
@@ -291,5 +291,5 @@ def test_the_service_needs_no_dagster() -> None:
         "import sys\nimport carsdepo_assets.inference.app, carsdepo_assets.site.app\n"
         "sys.exit(', '.join(m for m in ('dagster', 'torch', 'mlflow') if m in sys.modules) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (completed.returncode, completed.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Models that change under load, services that are killed, and what /healthz says meanwhile."""
+"""inference/reconciler.py: models that change under load, services that are killed, and what /healthz says."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_models_swap_and_roll_back_under_load_without_a_failed_request(tmp_path:
             deploy(lake, "production", quick, 2)
             until(lambda: answered_by(quick, 0))
             before = len(answers)
-            target = ledger.rollback_target(ledger.events(lake))
+            target = ledger.LedgerHistory.read(lake).rollback_target()
             ledger.record(
                 lake, "production", "rollback", digest=target.digest, version=target.version, actor="t", reason="r"
             )
@@ -171,24 +171,34 @@ def test_health_tells_every_state(tmp_path: Path) -> None:
         def status() -> tuple[int, int]:
             return CLIENT.get(f"{running.url}/ping").status_code, running.send(photograph(1)).status_code
 
-        said = running.wait(lambda s: s["status"] == "empty")
-        assert (said["digest"], said["error"], status()) == (None, None, (503, 503))
+        health = running.wait(lambda s: s["status"] == "empty")
+        assert (health["digest"], health["error"], status()) == (None, None, (503, 503))
         assert running.send(photograph(1)).json()["error"]["reason"] == "no_model"
         assert int(running.send(photograph(1)).headers["Retry-After"]) >= 1
         missing = digest_of(b"no such model")
         deploy(lake, "production", missing)
-        said = running.wait(lambda s: s["status"] == "failed")
-        assert missing in said["error"]
-        assert said["digest"] is None
+        health = running.wait(lambda s: s["status"] == "failed")
+        assert missing in health["error"]
+        assert health["digest"] is None
         assert status() == (503, 503)
         good = put_model(lake, "good")
         deploy(lake, "production", good, 5)
-        said = running.serves(good)
-        assert (said["status"], said["version"], said["error"], said["ledger_sequence"]) == ("serving", 5, None, 2)
+        health = running.serves(good)
+        assert (health["status"], health["version"], health["error"], health["ledger_sequence"]) == (
+            "serving",
+            5,
+            None,
+            2,
+        )
         assert status() == (200, 200)
         deploy(lake, "production", missing, 6)
-        said = running.wait(lambda s: s["error"] is not None)
-        assert (said["status"], said["digest"], said["version"], said["ledger_sequence"]) == ("serving", good, 5, 2)
+        health = running.wait(lambda s: s["error"] is not None)
+        assert (health["status"], health["digest"], health["version"], health["ledger_sequence"]) == (
+            "serving",
+            good,
+            5,
+            2,
+        )
         assert missing in running.log.read_text()
         assert status() == (200, 200)
         ledger.record(lake, "production", "promote", digest=good, version=5, actor="t", reason="the same again")
@@ -197,9 +207,9 @@ def test_health_tells_every_state(tmp_path: Path) -> None:
         log.rename(log.with_name("away"))  # to the service: no ledger
         (log / "_delta_log").mkdir(parents=True)
         (log / "_delta_log" / f"{0:020d}.json").write_text("not a commit")
-        said = running.wait(lambda s: s["error"] is not None)
-        assert "ledger" in said["error"]
-        assert (said["status"], said["digest"], status()) == ("serving", good, (200, 200))
+        health = running.wait(lambda s: s["error"] is not None)
+        assert "ledger" in health["error"]
+        assert (health["status"], health["digest"], status()) == ("serving", good, (200, 200))
         (log / "_delta_log" / f"{0:020d}.json").unlink()
         (log / "_delta_log").rmdir()
         log.rmdir()
@@ -216,8 +226,8 @@ def test_without_its_lake_a_service_gives_no_answers_and_says_so(tmp_path: Path)
     with service(settings) as running:
         running.serves(model)
         lake.root.rename(tmp_path / "unmounted")
-        said = running.wait(lambda s: s["status"] == "failed")
-        assert "is the lake mounted" in said["error"]
+        health = running.wait(lambda s: s["status"] == "failed")
+        assert "is the lake mounted" in health["error"]
         answer = running.send(photograph(1))
         assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "no_model")
         assert not lake.root.exists()  # nothing was written where the lake is not
@@ -288,11 +298,11 @@ def test_a_busy_service_says_so_and_recovers(tmp_path: Path) -> None:
     deploy(lake, "staging", digest)
     with service(settings, "staging") as running:
         running.serves(digest)
-        found = burst(running, 80)
-        statuses = Counter(answer.status_code for answer in found)
+        answers = burst(running, 80)
+        statuses = Counter(answer.status_code for answer in answers)
         assert set(statuses) == {200, 503}
         assert statuses[200] >= 32
-        refused = next(a for a in found if a.status_code == 503)
+        refused = next(a for a in answers if a.status_code == 503)
         assert refused.json()["error"]["reason"] == "busy"
         assert int(refused.headers["Retry-After"]) >= 1
         assert running.send(photograph(1)).status_code == 200

@@ -1,4 +1,4 @@
-"""Processes that are killed, and processes that meet, on both kinds of lake."""
+"""lake/objects.py, lake/tables.py: processes that are killed, and several at once, on both kinds of lake."""
 
 from __future__ import annotations
 

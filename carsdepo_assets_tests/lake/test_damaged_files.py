@@ -1,4 +1,4 @@
-"""A truncated file of the lake is named, with what to do; it is never taken for an absent one."""
+"""lake/golden.py, lake/queues.py: a damaged file is named, with what to do, and never taken for a missing one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from carsdepo_assets.lake import golden, queues
 from carsdepo_assets.lake.golden import Golden
 from carsdepo_assets.lake.lake import Lake, LakeError
 
-PHOTOGRAPH = queues.Queued("a" * 64, "capture/a.jpg", "raw/uploads/queue/q/a.jpg", 1, "unsure")
+PHOTOGRAPH = queues.QueuedPhotograph("a" * 64, "capture/a.jpg", "raw/uploads/queue/q/a.jpg", 1, "unsure")
 QUEUE = queues.Queue("q", datetime(2026, 11, 1, tzinfo=UTC), None, "by uncertainty", (PHOTOGRAPH,))
 
 
@@ -32,14 +32,14 @@ def test_a_golden_set_is_written_once(lake: Lake) -> None:
     golden.write(lake, Golden(1, ("a", "b")))
     golden.write(lake, Golden(1, ("b", "a"), "someone", "the same photographs again"))
     assert golden.read(lake, 1).reason == ""
-    with pytest.raises(LakeError, match="stands already"):
+    with pytest.raises(LakeError, match="exists already"):
         golden.write(lake, Golden(1, ("a",)))
 
 
 @pytest.mark.parametrize("key", [queues.queue_key("q"), queues.plan_key("q")])
 def test_a_damaged_queue_is_named(lake: Lake, key: str) -> None:
     lake.put(key, QUEUE.to_json())
-    assert [queue for queue, _ in queues.every(lake)] == [QUEUE]
+    assert [queue for queue, _ in queues.all_queues(lake)] == [QUEUE]
     damaged(lake, key)
     with pytest.raises(LakeError, match=r"queues/q/(queue|plan)\.json .* is damaged"):
         queues.queue_state(lake)

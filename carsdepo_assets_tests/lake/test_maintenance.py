@@ -1,3 +1,5 @@
+"""lake/maintenance.py: what compaction and vacuum remove, and what they keep."""
+
 from __future__ import annotations
 
 import os
@@ -29,8 +31,13 @@ def age(folder: Path, days: float) -> None:
 @pytest.mark.slow
 def test_compacting_keeps_rows_and_units(lake: Lake) -> None:
     names = fill(lake, 9)
-    (done,) = compact(lake)
-    assert (done.table, done.files_before, done.files_after, done.version) == ("splits", 9, 1, lake.version("splits"))
+    (compacted,) = compact(lake)
+    assert (compacted.table, compacted.files_before, compacted.files_after, compacted.version) == (
+        "splits",
+        9,
+        1,
+        lake.version("splits"),
+    )
     assert sorted(lake.read("splits")["image_id"].to_pylist()) == names
     assert all(lake.committed("splits", name) for name in names)
     assert not lake.append("splits", [{"image_id": "i3"}], "i3")

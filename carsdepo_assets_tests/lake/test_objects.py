@@ -1,3 +1,5 @@
+"""lake/objects.py, lake/lake.py: objects by key, alike in a folder and on S3."""
+
 from __future__ import annotations
 
 import os
@@ -96,7 +98,7 @@ def test_file_url_and_path_are_one_lake(tmp_path: Path) -> None:
 
 def test_a_file_where_the_lake_should_be(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
-    with pytest.raises(LakeError, match="cannot be made"):
+    with pytest.raises(LakeError, match="cannot be created"):
         Lake.open(tmp_path / "f")
 
 

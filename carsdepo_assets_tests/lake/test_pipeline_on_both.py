@@ -1,4 +1,4 @@
-"""From photographs to a dataset on each kind of lake; on S3, where nothing can be locked, also twice at once."""
+"""lake/locks.py: from photographs to a dataset on each kind of lake; on S3, where nothing is locked, twice at once."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""lake/sources.py: what a source lists, and when it says that nothing changed."""
+
 from __future__ import annotations
 
 import logging

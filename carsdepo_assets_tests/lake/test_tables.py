@@ -1,3 +1,5 @@
+"""lake/tables.py, lake/schemas.py: rows come back as they were appended, and a unit is committed once."""
+
 from __future__ import annotations
 
 import math
@@ -36,11 +38,11 @@ def test_rows_come_back_as_they_went_in(lake: Lake) -> None:
     assert lake.append("annotations", rows, "b1")
     table = lake.read("annotations")
     assert table.schema == schemas.ANNOTATIONS
-    found = {r["revision_id"]: r for r in table.to_pylist()}
-    assert found["r1"]["boxes"] == [BOX, BOX]
-    assert (found["r1"]["created_at"], found["r1"]["sequence"]) == (NOW, 2**40)
-    assert (found["r2"]["boxes"], found["r2"]["image_id"]) == ([], "ü")  # no damage is not unlabelled
-    assert found["r3"]["boxes"] is None
+    by_id = {r["revision_id"]: r for r in table.to_pylist()}
+    assert by_id["r1"]["boxes"] == [BOX, BOX]
+    assert (by_id["r1"]["created_at"], by_id["r1"]["sequence"]) == (NOW, 2**40)
+    assert (by_id["r2"]["boxes"], by_id["r2"]["image_id"]) == ([], "ü")  # no damage is not unlabelled
+    assert by_id["r3"]["boxes"] is None
     part = lake.read("annotations", ["sequence", "revision_id"])
     assert part.column_names == ["sequence", "revision_id"]
     assert part.num_rows == 3

@@ -1,4 +1,4 @@
-"""What readers make of the one object that a training keeps writing."""
+"""lake/training_progress.py: what readers see of the object that a training keeps rewriting."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from carsdepo_assets.lake.training_progress import (
     KEY,
     TrainingProgress,
     duration,
-    look,
     read_progress,
+    training_status,
     write_progress,
 )
 
@@ -46,7 +46,7 @@ def lake(tmp_path: Path) -> Lake:
 
 def test_before_the_first_training_there_is_nothing(lake: Lake) -> None:
     assert read_progress(lake) is None
-    assert look(lake, 60.0) is None
+    assert training_status(lake, 60.0) is None
 
 
 def test_what_is_written_is_read(lake: Lake) -> None:
@@ -77,7 +77,7 @@ def test_what_is_written_is_read(lake: Lake) -> None:
 )
 def test_every_state_has_its_sentence(lake: Lake, state: str, detail: str, says: str) -> None:
     write_progress(lake, progress(state=state, detail=detail))
-    seen = look(lake, 60.0, NOON + timedelta(seconds=59))
+    seen = training_status(lake, 60.0, NOON + timedelta(seconds=59))
     assert seen is not None
     assert says in seen.text
     assert seen.under_way == (state in ("running", "evaluating"))
@@ -87,7 +87,7 @@ def test_every_state_has_its_sentence(lake: Lake, state: str, detail: str, says:
 @pytest.mark.parametrize("state", ["running", "evaluating"])
 def test_a_killed_training_does_not_run_for_ever(lake: Lake, state: str) -> None:
     write_progress(lake, progress(state=state))
-    seen = look(lake, 60.0, NOON + timedelta(seconds=61))
+    seen = training_status(lake, 60.0, NOON + timedelta(seconds=61))
     assert seen is not None
     assert (seen.silent, seen.under_way) == (True, False)
     assert "no sign of life since 2026-07-01 12:00:00 UTC, at step 1,200 of 5,000" in seen.text
@@ -95,11 +95,11 @@ def test_a_killed_training_does_not_run_for_ever(lake: Lake, state: str) -> None
 
 def test_a_training_that_ended_is_never_silent(lake: Lake) -> None:
     write_progress(lake, progress(state="finished", detail="all 5,000 planned steps"))
-    seen = look(lake, 60.0, NOON + timedelta(days=30))
+    seen = training_status(lake, 60.0, NOON + timedelta(days=30))
     assert seen is not None
     assert not seen.silent
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(-1, "0 s"), (59.4, "59 s"), (80, "1 min 20 s"), (7500, "2 h 5 min")])
-def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+@pytest.mark.parametrize(("seconds", "text"), [(-1, "0 s"), (59.4, "59 s"), (80, "1 min 20 s"), (7500, "2 h 5 min")])
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

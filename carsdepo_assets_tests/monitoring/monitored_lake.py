@@ -59,16 +59,16 @@ def looks(rng: np.random.Generator, car: np.ndarray, night: float = 0.0) -> dict
 
 def boxes_of(rng: np.random.Generator, n: int) -> list[Rows]:
     """Scored boxes of n photographs, best first."""
-    made = []
+    answers = []
     for _ in range(n):
         scores = sorted(rng.uniform(0.05, 0.95, rng.integers(0, 4)), reverse=True)
-        made.append(
+        answers.append(
             [
                 {"class_id": int(rng.integers(2)), "x1": 10.0, "y1": 10.0, "x2": 40.0, "y2": 30.0, "score": float(s)}
                 for s in scores
             ]
         )
-    return made
+    return answers
 
 
 def image_id(name: str) -> str:
@@ -79,7 +79,7 @@ def photographs(prefix: str, n: int, seed: int, night: float = 0.0) -> Rows:
     """Rows with image_id, listing, camera and IMAGE features."""
     rng = np.random.default_rng(seed)
     car = cars(rng, n)
-    found = looks(rng, car, night)
+    drawn = looks(rng, car, night)
     dark = (np.arange(int(car.max()) + 1) < round(night * (car.max() + 1)))[car]
     brand = rng.choice(["Pomona", "Lumenix", "Sonder"], size=int(car.max()) + 1)[car]
     return [
@@ -88,7 +88,7 @@ def photographs(prefix: str, n: int, seed: int, night: float = 0.0) -> Rows:
             "listing": f"{prefix}-car-{car[i]}",
             "camera": str(brand[i]),
             "source": "mobile" if dark[i] or rng.random() < 0.3 else "web",
-            **{name: float(found[name][i]) for name in IMAGE},
+            **{name: float(drawn[name][i]) for name in IMAGE},
         }
         for i in range(n)
     ]
@@ -152,7 +152,7 @@ def put_answers(
     seed: int = 5,
 ) -> None:
     """Answers to these photographs, ten seconds apart from start on."""
-    found = boxes_of(np.random.default_rng(seed), len(rows))
+    drawn = boxes_of(np.random.default_rng(seed), len(rows))
     lake.append(
         "inferences",
         [
@@ -172,7 +172,7 @@ def put_answers(
                 "decision": "clear",
                 "milliseconds": 20.0,
             }
-            for i, (r, boxes) in enumerate(zip(rows, found, strict=True))
+            for i, (r, boxes) in enumerate(zip(rows, drawn, strict=True))
         ],
         unit,
     )

@@ -1,4 +1,4 @@
-"""The step as Dagster runs it: reports and profiles materialize, and each report is acted on once."""
+"""monitoring/assets.py and sensors.py: reports and profiles materialize, and each report is routed once."""
 
 from __future__ import annotations
 
@@ -74,7 +74,6 @@ class House:
         )
         return sensor.evaluate_tick(context)
 
-
     def route(self) -> dg.ExecuteInProcessResult:
         """What the daemon does with the router's request."""
         request = self.tick("drift_router")
@@ -94,9 +93,9 @@ def digest(house: House) -> str:
     digest = monitored_lake.put_model(house.lake)
     monitored_lake.promote(house.lake, digest)
     monitored_lake.put_dataset(house.lake, photographs("r", 400, 1))
-    rules = house.resources["policy"].read()
-    assert rules.monitoring == RULES.monitoring
-    build_reference(house.lake, digest, rules, drawn_answers)
+    policy = house.resources["policy"].read()
+    assert policy.monitoring == RULES.monitoring
+    build_reference(house.lake, digest, policy, drawn_answers)
     return digest
 
 
@@ -119,9 +118,9 @@ def test_a_report_materializes_with_what_people_want_to_see(house: House, digest
     result = house.materialize(assets.reference_profile, assets.drift_report, drift_report=times)
     reference, report = metadata(result, "reference_profile"), metadata(result, "drift_report")
     assert reference["reused"] is True
-    assert reference["photographs"] == 400
+    assert reference["dagster/row_count"] == 400
     assert report["band"] == "high"
-    assert "darker" in report["said"]  # as the first or beside it
+    assert "darker" in report["summary"]  # as the first or beside it
     assert report["drift"] == significant(house.lake.read("drift").to_pylist()[0]["drift"])
     assert Path(report["report"]).is_file()
     assert report["distributions"].startswith("![picture](data:image/png")
@@ -150,9 +149,9 @@ def test_without_a_model_in_production_the_reference_says_what_to_do(house: Hous
 def test_a_day_has_its_profile(house: House, digest: str) -> None:
     monitored_lake.put_answers(house.lake, digest, photographs("w", 60, 2), start=TODAY)
     result = house.materialize(assets.inference_profile, partition=TODAY.date().isoformat())
-    said = metadata(result, "inference_profile")
-    assert said["answers"] == 60
-    assert Path(said["profile"]).is_file()
+    shown = metadata(result, "inference_profile")
+    assert shown["answers"] == 60
+    assert Path(shown["profile"]).is_file()
     empty = house.materialize(assets.inference_profile, partition="2026-01-02")
     assert metadata(empty, "inference_profile") == {"answers": 0}
 
@@ -166,8 +165,8 @@ def test_quality_is_asked_for_once_for_each_state_of_the_labels(house: House, di
     (request,) = first.run_requests or []
     assert request.partition_key == TODAY.date().isoformat()
     assert not house.tick("measure_quality", first.cursor).run_requests
-    done = house.materialize(assets.live_quality, partition=request.partition_key)
-    assert metadata(done, "live_quality")["labelled since"] == 1
+    result = house.materialize(assets.live_quality, partition=request.partition_key)
+    assert metadata(result, "live_quality")["labelled_since"] == 1
     house.lake.append("annotations", [{"revision_id": "l2", "image_id": image, "boxes": [], "sequence": 2}], "l2")
     assert house.tick("measure_quality", first.cursor).run_requests
 
@@ -190,7 +189,7 @@ def test_enough_answers_ask_for_a_report_and_the_days_profile(house: House, dige
 def test_failing_reports_do_not_start_a_run_every_tick(house: House, digest: str) -> None:
     traffic(house, digest, 0.0)
     job = house.definitions.resolve_job_def("drift")
-    for _ in range(sensors.FAILURES):
+    for _ in range(sensors.PAUSE.after_failures):
         wrong = {"ops": {"drift_report": {"config": {"from_time": "never"}}}}
         job.execute_in_process(instance=house.instance, run_config=wrong, raise_on_error=False)
     assert "failed" in str(house.tick("measure_drift").skip_message)
@@ -268,7 +267,7 @@ def test_routes_that_fail_do_not_start_a_run_every_tick(house: House, digest: st
     policy_text = house.policy_file.read_text()
     job = house.definitions.resolve_job_def("route_drift")
     house.policy_file.write_text("[monitoring]\nresamples = 'many'\n")
-    for _ in range(sensors.FAILURES):
+    for _ in range(sensors.PAUSE.after_failures):
         assert house.tick("drift_router").run_requests
         job.execute_in_process(instance=house.instance, raise_on_error=False)
     assert "failed" in str(house.tick("drift_router").skip_message)

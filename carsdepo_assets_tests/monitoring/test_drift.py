@@ -1,4 +1,4 @@
-"""Drift is found where it is, sized from below, explained; and nothing that is missing is ever "no drift"."""
+"""monitoring/drift/test.py: drift is detected, sized from below and explained; missing data are never "no drift"."""
 
 from __future__ import annotations
 
@@ -51,40 +51,40 @@ def test_a_mixture_of_known_size_is_bounded_from_below() -> None:
     rng = np.random.default_rng(1)
     reference = of(rng.uniform(0, 1, 4000), "r")
     window = of(np.concatenate((rng.uniform(0, 1, 1600), rng.uniform(2, 3, 400))), "w")
-    found = measure(reference, window, RULES)
-    assert found.detected
-    assert found.worst == "x"
+    drift = measure(reference, window, RULES)
+    assert drift.detected
+    assert drift.worst == "x"
     # All of the 20 % lies in the last tenth: TV on tenths is 0.8 * 0.1 + 0.2 - 0.1 = 0.18. Chance's share goes off.
-    assert found.features[0].tv == pytest.approx(0.18, abs=0.02)
-    assert found.drift is not None
-    assert 0.13 < found.drift < 0.18
-    assert found.low is not None
-    assert found.high is not None
-    assert found.low < found.drift < found.high
-    assert found.high < 0.2
-    assert band(found, RULES) == "high"
+    assert drift.features[0].tv == pytest.approx(0.18, abs=0.02)
+    assert drift.drift is not None
+    assert 0.13 < drift.drift < 0.18
+    assert drift.low is not None
+    assert drift.high is not None
+    assert drift.low < drift.drift < drift.high
+    assert drift.high < 0.2
+    assert band(drift, RULES) == "high"
 
 
 def test_a_world_apart_is_all_of_it() -> None:
     rng = np.random.default_rng(2)
-    found = measure(
+    drift = measure(
         of(rng.normal(0, 1, 1000), "r"),
         of(rng.normal(50, 1, 300), "w"),
         RULES,
     )
-    assert found.drift is not None
+    assert drift.drift is not None
     # The last tenth of the reference is the most that tenths can tell it from: 0.9, less chance's share.
-    assert 0.84 < found.drift <= 0.9
-    assert found.features[0].window[-1] == pytest.approx(1.0)
+    assert 0.84 < drift.drift <= 0.9
+    assert drift.features[0].window[-1] == pytest.approx(1.0)
 
 
 def test_levels_of_texts_are_compared_whole() -> None:
     reference = of(np.array(["web"] * 500 + ["mobile"] * 500, object), "r", name="source")
     window = of(np.array(["web"] * 100 + ["mobile"] * 100 + ["kiosk"] * 50, object), "w", name="source")
-    found = measure(reference, window, RULES)
-    assert found.detected
-    assert found.drift == pytest.approx(0.2, abs=0.04)
-    (feature,) = found.features
+    drift = measure(reference, window, RULES)
+    assert drift.detected
+    assert drift.drift == pytest.approx(0.2, abs=0.04)
+    (feature,) = drift.features
     assert "kiosk" in feature.labels
     assert feature.reference_median is None
 
@@ -97,10 +97,10 @@ def test_the_same_car_again_and_again_is_one_car() -> None:
     own = of(values, "w")
     one_car = of(values, "w", groups=[*own.ids[:60], *["the car"] * 40])
     assert measure(reference, own, RULES).detected
-    found = measure(reference, one_car, RULES)
-    assert found.computed
-    assert not found.detected
-    assert found.drift == 0.0
+    drift = measure(reference, one_car, RULES)
+    assert drift.computed
+    assert not drift.detected
+    assert drift.drift == 0.0
 
 
 def test_groups_of_the_window_larger_than_the_references_do_not_alarm() -> None:
@@ -117,36 +117,36 @@ def test_groups_of_the_window_larger_than_the_references_do_not_alarm() -> None:
 @pytest.mark.parametrize(("n", "reference"), [(50, 400), (200, 150)])
 def test_false_alarms_keep_to_alpha(n: int, reference: int) -> None:
     """Also with a reference that is smaller than the window. At 5 % since that needs fewer windows to see."""
-    rules = RULES.model_copy(update={"alpha": 0.05, "resamples": 200})
+    policy = RULES.model_copy(update={"alpha": 0.05, "resamples": 200})
     alarms = sum(
-        bool(measure(sample(reference, 2 * s, tag="r"), sample(n, 2 * s + 1, tag="w"), rules, s).detected)
+        bool(measure(sample(reference, 2 * s, tag="r"), sample(n, 2 * s + 1, tag="w"), policy, s).detected)
         for s in range(120)
     )
     assert 0 < alarms <= 14  # 120 at 5 %: 15 or more 3 times in 1,000, none 2 times in 1,000
 
 
 def test_a_night_is_found_named_and_traced() -> None:
-    found = measure(sample(600, 1), sample(300, 2, night=0.3), RULES)
-    assert found.detected
-    assert found.worst in ("luma_p95", "luma_mean", "luma_std")
-    assert found.drift is not None
-    assert 0.08 < found.drift < 0.4
-    top = found.sources[0]
+    drift = measure(sample(600, 1), sample(300, 2, night=0.3), RULES)
+    assert drift.detected
+    assert drift.worst in ("luma_p95", "luma_mean", "luma_std")
+    assert drift.drift is not None
+    assert 0.08 < drift.drift < 0.4
+    top = drift.sources[0]
     assert (top.attribute, top.value) == ("source", "mobile")
     assert top.excess > 0.1
-    significant = {f.name for f in found.features if f.significant}
+    significant = {f.name for f in drift.features if f.significant}
     assert "luma_mean" in significant
     assert not significant & {"saturation", "colour_cast", "bits_per_pixel", "aspect", "megapixels"}
-    assert all(f.drift == 0 for f in found.features if not f.significant)
+    assert all(f.drift == 0 for f in drift.features if not f.significant)
 
 
 def test_the_most_drifted_photographs_are_the_dark_ones() -> None:
     window = sample(300, 2, night=0.3)
-    found = measure(sample(600, 1), window, RULES)
-    first = [image for image, _ in found.drifted[:40]]
+    drift = measure(sample(600, 1), window, RULES)
+    first = [image for image, _ in drift.drifted[:40]]
     dark = {i for i, luma in zip(window.ids, window.features["luma_mean"], strict=True) if luma < 80}
     assert set(first) <= dark
-    shares = [share for _, share in found.drifted]
+    shares = [share for _, share in drift.drifted]
     assert shares == sorted(shares, reverse=True)
     assert min(shares) > 0
     assert max(shares) <= 1
@@ -179,30 +179,30 @@ def test_order_and_names_of_cars_do_not_matter() -> None:
 
 
 def test_too_few_is_unknown_and_never_none() -> None:
-    found = measure(sample(400, 1), sample(49, 2), RULES)
-    assert (found.computed, found.detected, found.drift) == (False, None, None)
-    assert "49 photographs" in found.reason
-    assert band(found, RULES) == "unknown"
+    drift = measure(sample(400, 1), sample(49, 2), RULES)
+    assert (drift.computed, drift.detected, drift.drift) == (False, None, None)
+    assert "49 photographs" in drift.reason
+    assert band(drift, RULES) == "unknown"
 
 
 def test_a_reference_that_is_too_small_is_unknown() -> None:
-    found = measure(sample(30, 1), sample(200, 2), RULES)
-    assert not found.computed
-    assert "reference has 30" in found.reason
+    drift = measure(sample(30, 1), sample(200, 2), RULES)
+    assert not drift.computed
+    assert "reference has 30" in drift.reason
 
 
 def test_no_reference_is_unknown() -> None:
-    found = measure(None, sample(200, 2), RULES)
-    assert not found.computed
-    assert "reference_profile" in found.reason
+    drift = measure(None, sample(200, 2), RULES)
+    assert not drift.computed
+    assert "reference_profile" in drift.reason
 
 
 def test_few_cars_are_unknown() -> None:
     window = sample(60, 2)
     few = replace(window, groups=[f"c{i % 3}" for i in range(60)])
-    found = measure(sample(400, 1), few, RULES)
-    assert not found.computed
-    assert "3 cars" in found.reason
+    drift = measure(sample(400, 1), few, RULES)
+    assert not drift.computed
+    assert "3 cars" in drift.reason
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -210,18 +210,18 @@ def test_few_cars_are_unknown() -> None:
 def test_a_feature_that_was_not_measured_is_unknown(bad: float, where: str) -> None:
     a, b = sample(400, 1), sample(200, 2)
     (a if where == "reference" else b).features["sharpness"][3] = bad
-    found = measure(a, b, RULES)
-    assert not found.computed
-    assert "sharpness" in found.reason
-    assert where in found.reason
+    drift = measure(a, b, RULES)
+    assert not drift.computed
+    assert "sharpness" in drift.reason
+    assert where in drift.reason
 
 
 def test_a_feature_that_the_window_lacks_is_unknown() -> None:
     a, b = sample(400, 1), sample(200, 2)
     rest = {k: v for k, v in b.features.items() if k != "aspect"}
-    found = measure(a, replace(b, features=rest), RULES)
-    assert not found.computed
-    assert "aspect" in found.reason
+    drift = measure(a, replace(b, features=rest), RULES)
+    assert not drift.computed
+    assert "aspect" in drift.reason
 
 
 def test_what_was_measured_on_a_part_is_compared_on_that_part() -> None:
@@ -232,9 +232,9 @@ def test_what_was_measured_on_a_part_is_compared_on_that_part() -> None:
     a = replace(a, features={**a.features, "max_score": score}, partial=frozenset({"max_score"}))
     low = rng.normal(0.3, 0.1, 200)
     b = replace(b, features={**b.features, "max_score": low}, partial=frozenset({"max_score"}))
-    found = measure(a, b, RULES)
-    assert found.worst == "max_score"
-    assert [f.name for f in found.features if f.significant] == ["max_score"]
+    drift = measure(a, b, RULES)
+    assert drift.worst == "max_score"
+    assert [f.name for f in drift.features if f.significant] == ["max_score"]
     same = replace(b, features={**b.features, "max_score": rng.normal(0.7, 0.1, 200)})
     assert not measure(a, same, RULES).detected
 
@@ -244,10 +244,10 @@ def test_what_hardly_anyone_says_is_left_out_with_its_reason() -> None:
     nobody = np.full(400, None, object)
     a = replace(a, features={**a.features, "camera": nobody})
     b = replace(b, features={**b.features, "camera": np.array(["A"] * 200, object)})
-    found = measure(a, b, RULES)
-    assert found.computed
-    assert found.left_out == {"camera": "known of 0 photographs of the reference"}
-    assert "camera" not in {f.name for f in found.features}
+    drift = measure(a, b, RULES)
+    assert drift.computed
+    assert drift.left_out == {"camera": "known of 0 photographs of the reference"}
+    assert "camera" not in {f.name for f in drift.features}
 
 
 def test_a_constant_that_stays_is_no_drift_and_one_that_changes_is() -> None:
@@ -261,9 +261,9 @@ def test_a_constant_that_stays_is_no_drift_and_one_that_changes_is() -> None:
     one[0] = 0.75
     assert not measure(a, replace(still, features={"x": one, **noise}), RULES).detected
     half = np.where(np.arange(200) % 2 == 0, 1.33, 0.75)
-    found = measure(a, replace(still, features={"x": half, **noise}), RULES)
-    assert found.worst == "x"
-    assert found.drift == pytest.approx(0.5, abs=0.08)
+    drift = measure(a, replace(still, features={"x": half, **noise}), RULES)
+    assert drift.worst == "x"
+    assert drift.drift == pytest.approx(0.5, abs=0.08)
 
 
 def test_weights_of_the_reference_count() -> None:
@@ -279,9 +279,9 @@ def test_weights_of_the_reference_count() -> None:
 
 def test_bad_weights_are_unknown() -> None:
     a = sample(400, 1)
-    found = measure(replace(a, weights=np.zeros(400)), sample(200, 2), RULES)
-    assert not found.computed
-    assert "weights" in found.reason
+    drift = measure(replace(a, weights=np.zeros(400)), sample(200, 2), RULES)
+    assert not drift.computed
+    assert "weights" in drift.reason
 
 
 @pytest.mark.parametrize(
@@ -289,10 +289,10 @@ def test_bad_weights_are_unknown() -> None:
     [(0.0, "low"), (0.0499, "low"), (0.05, "middle"), (0.0799, "middle"), (0.08, "high"), (1.0, "high")],
 )
 def test_bands_are_half_open_and_what_was_detected_is_never_none(drift: float, expected: str) -> None:
-    found = measure(sample(600, 1), sample(300, 2, night=0.3), RULES)
-    assert band(replace(found, drift=drift), RULES) == expected
-    assert band(replace(found, detected=False, drift=0.0), RULES) == "none"
-    assert band(replace(found, computed=False, drift=None), RULES) == "unknown"
+    measured = measure(sample(600, 1), sample(300, 2, night=0.3), RULES)
+    assert band(replace(measured, drift=drift), RULES) == expected
+    assert band(replace(measured, detected=False, drift=0.0), RULES) == "none"
+    assert band(replace(measured, computed=False, drift=None), RULES) == "unknown"
 
 
 def test_bins_hold_every_value_and_name_what_the_reference_never_was() -> None:

@@ -1,4 +1,4 @@
-"""Answers against the labels that came later, counted by hand."""
+"""monitoring/live_quality.py: answers against the labels that came later, counted by hand."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def lake(tmp_path: Path) -> Lake:
 
 def box(class_id: int, x: float, score: float | None = None) -> dict[str, Any]:
     """10 x 10 pixels at x."""
-    made = {"class_id": class_id, "x1": x, "y1": 0.0, "x2": x + 10, "y2": 10.0}
-    return made if score is None else made | {"score": score}
+    drawn_box = {"class_id": class_id, "x1": x, "y1": 0.0, "x2": x + 10, "y2": 10.0}
+    return drawn_box if score is None else drawn_box | {"score": score}
 
 
 def answer(lake: Lake, image: str, boxes: list[dict[str, Any]], *, hour: int = 0, **more: Any) -> None:
@@ -62,9 +62,9 @@ def test_hits_misses_and_false_alarms_by_hand(lake: Lake) -> None:
     label(lake, A, [box(0, 0), box(1, 50), box(0, 300)], 1)
     label(lake, B, [box(0, 0)], 2)
     label(lake, C, [], 3)
-    (found,) = measure_day(lake, DAY, Policy())
-    counts = found.counts
-    assert (found.answered, found.photographs, found.boxes) == (4, 3, 4)
+    (quality,) = measure_day(lake, DAY, Policy())
+    counts = quality.counts
+    assert (quality.answered, quality.photographs, quality.boxes) == (4, 3, 4)
     assert (counts.tp, counts.fp, counts.fn) == (2, 2, 2)
     assert counts.precision == pytest.approx(0.5)
     assert counts.recall == pytest.approx(0.5)
@@ -76,8 +76,8 @@ def test_the_latest_revision_and_the_last_answer_count(lake: Lake) -> None:
     answer(lake, A, [box(0, 0, 0.9)], hour=1)
     label(lake, A, [], 1)
     label(lake, A, [box(0, 0)], 2)
-    (found,) = measure_day(lake, DAY, Policy())
-    assert (found.answered, found.counts.tp, found.counts.fp, found.counts.fn) == (1, 1, 0, 0)
+    (quality,) = measure_day(lake, DAY, Policy())
+    assert (quality.answered, quality.counts.tp, quality.counts.fp, quality.counts.fn) == (1, 1, 0, 0)
 
 
 def test_models_and_stages_are_kept_apart(lake: Lake) -> None:
@@ -86,15 +86,15 @@ def test_models_and_stages_are_kept_apart(lake: Lake) -> None:
     answer(lake, C, [], stage="staging")
     for sequence, image in enumerate((A, B, C), 1):
         label(lake, image, [box(0, 0)], sequence)
-    found = {q.digest: (q.counts.tp, q.counts.fn) for q in measure_day(lake, DAY, Policy())}
-    assert found == {"d1": (1, 0), "d2": (0, 1)}
+    quality = {q.digest: (q.counts.tp, q.counts.fn) for q in measure_day(lake, DAY, Policy())}
+    assert quality == {"d1": (1, 0), "d2": (0, 1)}
 
 
 def test_a_day_without_labels_is_no_row_and_one_without_answers_nothing(lake: Lake) -> None:
     answer(lake, A, [box(0, 0, 0.9)])
-    found = measure_day(lake, DAY, Policy())
-    assert [(q.answered, q.photographs) for q in found] == [(1, 0)]
-    assert store(lake, found, NOW) == 0
+    quality = measure_day(lake, DAY, Policy())
+    assert [(q.answered, q.photographs) for q in quality] == [(1, 0)]
+    assert store(lake, quality, NOW) == 0
     assert measure_day(lake, DAY - timedelta(days=1), Policy()) == []
 
 

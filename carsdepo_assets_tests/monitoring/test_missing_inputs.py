@@ -77,10 +77,10 @@ def test_answers_and_photographs_are_read_from_the_lake(tmp_path: Path) -> None:
             }
         )
     lake.append("inferences", rows, "unit")
-    found = {(m.what, m.name): m for m in missing_inputs(lake, START, START + timedelta(days=1), POLICY)}
-    camera = found["answers", "camera"]
+    inputs = {(m.what, m.name): m for m in missing_inputs(lake, START, START + timedelta(days=1), POLICY)}
+    camera = inputs["answers", "camera"]
     assert (camera.photographs, camera.share, camera.photographs_before, camera.share_before) == (36, 1.0, 36, 0.0)
     assert camera.risen
-    assert not found["answers", "source"].risen
-    assert found["photographs", "captured_at"].photographs == 0
-    assert found["photographs", "captured_at"].share is None
+    assert not inputs["answers", "source"].risen
+    assert inputs["photographs", "captured_at"].photographs == 0
+    assert inputs["photographs", "captured_at"].share is None

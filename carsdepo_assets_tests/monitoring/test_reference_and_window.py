@@ -1,4 +1,4 @@
-"""What a model is compared with, what it met, and the profiles of both."""
+"""monitoring/reference.py, window.py, profiles.py, drift_schedule.py: what is compared, and when."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.schemas import INFERENCES
 from carsdepo_assets.monitoring import profiles
-from carsdepo_assets.monitoring.drift_schedule import drift_schedule_inputs, window_to_measure
+from carsdepo_assets.monitoring.drift_schedule import DriftScheduleInputs, drift_schedule_inputs, window_to_measure
 from carsdepo_assets.monitoring.features import IMAGE, answered
 from carsdepo_assets.monitoring.reference import (
     UNSEEN,
@@ -51,25 +51,25 @@ def test_a_reference_is_ordinary_intake_and_answers_on_unseen_photographs(lake: 
     rows = photographs("r", 120, 1)
     chosen = {r["image_id"]: "drift-x" for r in rows[:7]}
     monitored_lake.put_dataset(lake, rows, chosen)
-    made = build_reference(lake, digest, RULES, drawn_answers)
-    found = made.rows.to_pylist()
-    assert len(found) == 113
-    assert made.left_out == {"selected by a labelling queue": 7}
-    assert not chosen.keys() & {r["image_id"] for r in found}
-    for row in found:
+    reference = build_reference(lake, digest, RULES, drawn_answers)
+    results = reference.rows.to_pylist()
+    assert len(results) == 113
+    assert reference.left_out == {"selected by a labelling queue": 7}
+    assert not chosen.keys() & {r["image_id"] for r in results}
+    for row in results:
         assert row["asked"] == (row["split"] in ("val", "test"))
         assert (row["boxes"] is not None) == row["asked"]
-    sample = made.sample(0.6)
-    asked = np.array([r["asked"] for r in found])
-    assert 0 < made.asked == asked.sum() < 113
+    sample = reference.sample(0.6)
+    asked = np.array([r["asked"] for r in results])
+    assert 0 < reference.asked == asked.sum() < 113
     np.testing.assert_array_equal(np.isnan(sample.features["max_score"]), ~asked)
     assert [v is None for v in sample.features["classes"]] == (~asked).tolist()
-    assert list(sample.groups) == [r["group_id"] for r in found]
+    assert list(sample.groups) == [r["group_id"] for r in results]
     assert sample.problem("reference") is None
     again = read_reference(lake, digest)
     assert again is not None
-    assert again.rows.equals(made.rows)
-    assert again.left_out == made.left_out
+    assert again.rows.equals(reference.rows)
+    assert again.left_out == reference.left_out
 
 
 def test_a_reference_is_made_anew_when_the_policy_changes(lake: Lake, digest: str) -> None:
@@ -84,7 +84,7 @@ def test_a_reference_is_made_anew_when_the_policy_changes(lake: Lake, digest: st
 @pytest.mark.parametrize("kept", [0, 3000, -30])
 def test_a_truncated_reference_is_made_anew(lake: Lake, digest: str, kept: int) -> None:
     monitored_lake.put_dataset(lake, photographs("r", 120, 1))
-    made = build_reference(lake, digest, RULES, drawn_answers)
+    reference = build_reference(lake, digest, RULES, drawn_answers)
     lake.put(reference_key(digest), lake.get(reference_key(digest))[:kept])
     assert not is_current(lake, digest, RULES)
     with pytest.raises(LakeError, match=r"is damaged .* materialize `reference_profile`"):
@@ -92,13 +92,13 @@ def test_a_truncated_reference_is_made_anew(lake: Lake, digest: str, kept: int) 
     build_reference(lake, digest, RULES, drawn_answers)
     again = read_reference(lake, digest)
     assert again is not None
-    assert again.rows.equals(made.rows)
+    assert again.rows.equals(reference.rows)
 
 
 def test_answers_are_asked_of_whole_cars_up_to_the_limit(lake: Lake, digest: str) -> None:
     monitored_lake.put_dataset(lake, photographs("r", 600, 1))
-    rules = RULES.model_copy(update={"monitoring": MonitoringPolicy(reference_answers=60)})
-    rows = build_reference(lake, digest, rules, drawn_answers).rows.to_pylist()
+    policy = RULES.model_copy(update={"monitoring": MonitoringPolicy(reference_answers=60)})
+    rows = build_reference(lake, digest, policy, drawn_answers).rows.to_pylist()
     asked = [r for r in rows if r["asked"]]
     assert 50 < len(asked) <= 60
     cars = {r["group_id"] for r in asked}
@@ -111,9 +111,9 @@ def test_a_queue_may_weigh_what_its_report_measured(lake: Lake, digest: str) -> 
     monitored_lake.put_dataset(lake, rows, {r["image_id"]: "drift-x" for r in rows[:10]})
     lake.append("drift", [{"report_id": "x", "at": NOW, "drift": 0.2}], "x")
     lake.put(queues.queue_key("drift-x"), queues.Queue("drift-x", NOW, "x", "", ()).to_json())
-    rules = RULES.model_copy(update={"monitoring": MonitoringPolicy(queue_in_reference="weighted")})
-    found = build_reference(lake, digest, rules, drawn_answers).rows.to_pylist()
-    weights = {r["image_id"]: r["weight"] for r in found}
+    policy = RULES.model_copy(update={"monitoring": MonitoringPolicy(queue_in_reference="weighted")})
+    results = build_reference(lake, digest, policy, drawn_answers).rows.to_pylist()
+    weights = {r["image_id"]: r["weight"] for r in results}
     queued = sum(weights[r["image_id"]] for r in rows[:10])
     assert queued / sum(weights.values()) == pytest.approx(0.2)
     assert all(weights[r["image_id"]] == 1 for r in rows[10:])
@@ -121,12 +121,12 @@ def test_a_queue_may_weigh_what_its_report_measured(lake: Lake, digest: str) -> 
 
 def test_a_models_answers_are_boxes_on_originals(lake: Lake) -> None:
     rows = [r for r in read_manifest(lake, tiny_dataset(lake)).to_pylist() if r["split"] in UNSEEN]
-    found = answers_of(lake, rows, DarkestRectangle(score=0.8), 0.5, RULES)
-    assert [len(boxes) for boxes in found] == [len(r["boxes"]) for r in rows]
-    for row, boxes in zip(rows, found, strict=True):
-        for said, true in zip(boxes, row["boxes"], strict=True):
-            assert said["score"] == pytest.approx(0.8)
-            assert [said[k] for k in ("x1", "x2")] == pytest.approx([true[k] for k in ("x1", "x2")], abs=1)
+    results = [boxes for boxes in answers_of(lake, rows, DarkestRectangle(score=0.8), 0.5, RULES) if boxes is not None]
+    assert [len(boxes) for boxes in results] == [len(r["boxes"]) for r in rows]
+    for row, boxes in zip(rows, results, strict=True):
+        for box, true in zip(boxes, row["boxes"], strict=True):
+            assert box["score"] == pytest.approx(0.8)
+            assert [box[k] for k in ("x1", "x2")] == pytest.approx([true[k] for k in ("x1", "x2")], abs=1)
 
 
 def test_a_model_that_is_not_there_has_no_reference(lake: Lake) -> None:
@@ -179,11 +179,11 @@ def test_answers_as_features() -> None:
             "boxes": pa.array(boxes, INFERENCES.field("boxes").type),
         }
     )
-    found = answered(table, CLASSES, 0.6)
-    assert found["n_boxes"].tolist() == [0, 2, 0, 0, 0]
-    assert found["max_score"].tolist() == [0.0, 0.9, 0.39, 0.2, 0.0]
-    assert found["unsure"].tolist() == [0, 0, 1, 0, 0]  # 0.24 .. 0.4
-    assert found["classes"].tolist() == ["none", "scratch+dent", "none", "none", "none"]
+    results = answered(table, CLASSES, 0.6)
+    assert results["n_boxes"].tolist() == [0, 2, 0, 0, 0]
+    assert results["max_score"].tolist() == [0.0, 0.9, 0.39, 0.2, 0.0]
+    assert results["unsure"].tolist() == [0, 0, 1, 0, 0]  # 0.24 .. 0.4
+    assert results["classes"].tolist() == ["none", "scratch+dent", "none", "none", "none"]
 
 
 def test_a_pixel_more_is_no_other_format(lake: Lake) -> None:
@@ -221,42 +221,47 @@ def test_the_profile_of_a_reference_is_stored(lake: Lake, digest: str) -> None:
     assert figures.loc["sharpness", "count"] == 120
 
 
+def idle(inputs: DriftScheduleInputs, policy: MonitoringPolicy) -> str:
+    """Why nothing is measured."""
+    decision = window_to_measure(inputs, policy)
+    assert decision.action is None
+    return decision.message
+
+
 def test_when_a_report_is_due(lake: Lake) -> None:
-    rules = MonitoringPolicy()
-    assert isinstance(window_to_measure(drift_schedule_inputs(lake, rules, NOW), rules), str)
+    policy = MonitoringPolicy()
+    assert window_to_measure(drift_schedule_inputs(lake, policy, NOW), policy).action is None
     monitored_lake.put_answers(lake, "d1", photographs("a", 30, 2), unit="a", start=NOW - timedelta(hours=2))
-    found = drift_schedule_inputs(lake, rules, NOW)
-    assert (found.new, found.in_window, found.days) == (30, 30, ((NOW.date(), 30),))
-    assert "50 are needed" in str(window_to_measure(found, rules))
+    inputs = drift_schedule_inputs(lake, policy, NOW)
+    assert (inputs.new, inputs.in_window, inputs.days) == (30, 30, ((NOW.date(), 30),))
+    assert "50 are needed" in idle(inputs, policy)
     # The window closes with too few: it is measured, and will say that it is unknown.
     late = NOW + timedelta(hours=23)
-    assert window_to_measure(drift_schedule_inputs(lake, rules, late), rules) == (
+    assert window_to_measure(drift_schedule_inputs(lake, policy, late), policy).action == (
         NOW - timedelta(hours=2),
         NOW + timedelta(hours=22),
     )
     monitored_lake.put_answers(lake, "d1", photographs("b", 30, 3), unit="b", start=NOW - timedelta(hours=1))
-    assert window_to_measure(drift_schedule_inputs(lake, rules, NOW), rules) == (NOW - DAY, NOW)
+    assert window_to_measure(drift_schedule_inputs(lake, policy, NOW), policy).action == (NOW - DAY, NOW)
 
 
 def test_no_report_before_its_time_nor_without_anything_new(lake: Lake) -> None:
-    rules = MonitoringPolicy()
+    policy = MonitoringPolicy()
     monitored_lake.put_answers(lake, "d1", photographs("a", 60, 2), unit="a", start=NOW - timedelta(hours=2))
     lake.append("drift", [{"report_id": "x", "at": NOW, "window_to": NOW}], "x")
-    assert "nothing since" in str(
-        window_to_measure(drift_schedule_inputs(lake, rules, NOW + timedelta(minutes=10)), rules)
-    )
+    assert "nothing since" in idle(drift_schedule_inputs(lake, policy, NOW + timedelta(minutes=10)), policy)
     monitored_lake.put_answers(lake, "d1", photographs("b", 5, 3), unit="b", start=NOW + timedelta(minutes=1))
     soon = NOW + timedelta(minutes=10)
-    assert "600 s old" in str(window_to_measure(drift_schedule_inputs(lake, rules, soon), rules))
+    assert "600 s old" in idle(drift_schedule_inputs(lake, policy, soon), policy)
     hour = NOW + timedelta(hours=1)
-    assert window_to_measure(drift_schedule_inputs(lake, rules, hour), rules) == (hour - DAY, hour)
+    assert window_to_measure(drift_schedule_inputs(lake, policy, hour), policy).action == (hour - DAY, hour)
 
 
 def test_answers_of_a_replaced_model_do_not_fill_the_window(lake: Lake) -> None:
-    rules = MonitoringPolicy()
+    policy = MonitoringPolicy()
     monitored_lake.put_answers(lake, "old", photographs("a", 80, 2), unit="a", start=NOW - timedelta(hours=2))
     monitored_lake.put_answers(lake, "new", photographs("b", 10, 3), unit="b", start=NOW - timedelta(hours=1))
-    assert "10 answers" in str(window_to_measure(drift_schedule_inputs(lake, rules, NOW), rules))
+    assert "10 answers" in idle(drift_schedule_inputs(lake, policy, NOW), policy)
 
 
 def test_a_model_that_is_never_sure_has_its_answers_below_the_usual_floor(lake: Lake) -> None:

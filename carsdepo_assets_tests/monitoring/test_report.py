@@ -1,4 +1,4 @@
-"""The report of a window: whole, recorded once, escaped, and honest about what is not known."""
+"""monitoring/drift_run.py and report.py: a report is whole, recorded once, escaped, and says what is unknown."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from PIL import Image
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring.drift.test import FeatureDrift
-from carsdepo_assets.monitoring.drift_run import Measured, measure_window
+from carsdepo_assets.monitoring.drift_run import MeasuredWindow, measure_window
 from carsdepo_assets.monitoring.reference import build_reference
-from carsdepo_assets.monitoring.report import said_of
+from carsdepo_assets.monitoring.report import change_text
 from carsdepo_assets_tests.monitoring import monitored_lake
 from carsdepo_assets_tests.monitoring.monitored_lake import NOW, RULES, drawn_answers, photographs
 
@@ -37,8 +37,8 @@ def brightness(window: tuple[float, ...], median: float) -> FeatureDrift:
 
 
 def test_a_median_that_contradicts_the_word_is_explained() -> None:
-    assert said_of(brightness((0.5, 0.2, 0.1, 0.1, 0.1), 70.0)) == "darker: median 70, before 93"
-    assert said_of(brightness((0.3, 0.1, 0.2, 0.2, 0.2), 94.0)) == "darker: a part only, median 94, before 93"
+    assert change_text(brightness((0.5, 0.2, 0.1, 0.1, 0.1), 70.0)) == "darker: median 70, before 93"
+    assert change_text(brightness((0.3, 0.1, 0.2, 0.2, 0.2), 94.0)) == "darker: a part only, median 94, before 93"
 
 
 class _Page(HTMLParser):
@@ -76,10 +76,10 @@ def lake(tmp_path: Path) -> Lake:
     return lake
 
 
-def met(lake: Lake, night: float, n: int = 200, **said: str) -> Measured:
-    """A window of answers, measured. said: columns of every photograph."""
+def measured_window(lake: Lake, night: float, n: int = 200, **columns: str) -> MeasuredWindow:
+    """A window of answers, measured. columns: of every photograph."""
     digest = monitored_lake.digest_of(b"weights")
-    rows = [{**r, **said} for r in photographs("w", n, 2, night)]
+    rows = [{**r, **columns} for r in photographs("w", n, 2, night)]
     for i, row in enumerate(rows):
         if i % 10:  # one in ten is not kept
             row["photograph_key"] = f"capture/photographs/{row['image_id']}.jpg"
@@ -88,18 +88,18 @@ def met(lake: Lake, night: float, n: int = 200, **said: str) -> Measured:
     return measure_window(lake, NOW - HOURS, NOW, RULES, NOW, "run")
 
 
-def html_of(lake: Lake, done: Measured) -> str:
-    return lake.get(done.row["report_key"]).decode()
+def html_of(lake: Lake, measured: MeasuredWindow) -> str:
+    return lake.get(measured.row["report_key"]).decode()
 
 
 def test_a_night_is_said_so_that_a_manager_understands(lake: Lake) -> None:
-    done = met(lake, 0.3)
-    page = _Page(html_of(lake, done))
-    assert done.row["band"] == "high"
-    assert done.row["detected"]
-    drift = done.row["drift"]
+    measured = measured_window(lake, 0.3)
+    page = _Page(html_of(lake, measured))
+    assert measured.row["band"] == "high"
+    assert measured.row["detected"]
+    drift = measured.row["drift"]
     for text in (
-        "Another world",
+        "Strong drift",
         f"At least {100 * drift:.1f} % of the traffic",
         "darker",
         "source mobile",
@@ -111,7 +111,7 @@ def test_a_night_is_said_so_that_a_manager_understands(lake: Lake) -> None:
 
 
 def test_it_needs_nothing_beside_itself_and_its_pictures_are_pictures(lake: Lake) -> None:
-    html = html_of(lake, met(lake, 0.3))
+    html = html_of(lake, measured_window(lake, 0.3))
     page = _Page(html)
     assert page.sources
     assert all(s.startswith("data:image/") for s in page.sources)
@@ -126,23 +126,23 @@ def test_it_needs_nothing_beside_itself_and_its_pictures_are_pictures(lake: Lake
 
 
 def test_it_is_recorded_once_and_read_by_the_site_and_the_queue(lake: Lake) -> None:
-    done = met(lake, 0.3)
+    measured = measured_window(lake, 0.3)
     again = measure_window(lake, NOW - HOURS, NOW, RULES, NOW + timedelta(minutes=5), "run")
-    assert again.row["report_id"] == done.row["report_id"]
+    assert again.row["report_id"] == measured.row["report_id"]
     (row,) = lake.read("drift").to_pylist()
     assert row["dagster_run_id"] == "run"
     assert {f["name"] for f in json.loads(row["features"])} >= {"luma_p95", "max_score", "classes", "camera"}
     assert json.loads(row["sources"])[0]["value"] == "mobile"
-    said = json.loads(lake.get(f"reports/drift/{row['report_id']}.json"))
-    assert said["figures"]["drift"] == pytest.approx(row["drift"])
-    assert {"title", "at", "summary"} <= said.keys()
+    stored = json.loads(lake.get(f"reports/drift/{row['report_id']}.json"))
+    assert stored["figures"]["drift"] == pytest.approx(row["drift"])
+    assert {"title", "at", "summary"} <= stored.keys()
     images = {r["image_id"] for r in lake.read("inferences").to_pylist()}
-    assert said["drifted"]
-    assert all(image in images and 0 < share <= 1 for image, share in said["drifted"])
+    assert stored["drifted"]
+    assert all(image in images and 0 < share <= 1 for image, share in stored["drifted"])
 
 
 def test_more_answers_are_another_report(lake: Lake) -> None:
-    first = met(lake, 0.3)
+    first = measured_window(lake, 0.3)
     extra = photographs("late", 30, 9)
     monitored_lake.put_answers(lake, first.row["digest"], extra, unit="late", start=NOW - timedelta(hours=1))
     second = measure_window(lake, NOW - HOURS, NOW, RULES, NOW, "run")
@@ -151,55 +151,55 @@ def test_more_answers_are_another_report(lake: Lake) -> None:
 
 
 def test_every_text_is_escaped(lake: Lake) -> None:
-    done = met(lake, 0.3, region="<script>alert(1)</script>", uploader="a&b<i>")
-    html = html_of(lake, done)
+    measured = measured_window(lake, 0.3, region="<script>alert(1)</script>", uploader="a&b<i>")
+    html = html_of(lake, measured)
     assert "<script>" not in html
     assert "&lt;script&gt;alert(1)" in html
     assert "a&amp;b&lt;i&gt;" in html
 
 
 def test_no_drift_is_said_with_its_p_value(lake: Lake) -> None:
-    done = met(lake, 0.0)
-    assert (done.row["band"], done.row["drift"], done.row["computed"]) == ("none", 0.0, True)
-    page = _Page(html_of(lake, done))
+    measured = measured_window(lake, 0.0)
+    assert (measured.row["band"], measured.row["drift"], measured.row["computed"]) == ("none", 0.0, True)
+    page = _Page(html_of(lake, measured))
     assert "No drift" in page.text
-    assert "look like those that the model knows" in page.text
-    assert f"{done.row['p_value']:.3f}" in page.text
+    assert "look like those of the model's reference" in page.text
+    assert f"{measured.row['p_value']:.3f}" in page.text
 
 
 def test_too_few_answers_are_not_no_drift(lake: Lake) -> None:
-    done = met(lake, 0.3, n=20)
-    assert (done.row["band"], done.row["computed"], done.row["drift"]) == ("unknown", False, None)
-    text = _Page(html_of(lake, done)).text
+    measured = measured_window(lake, 0.3, n=20)
+    assert (measured.row["band"], measured.row["computed"], measured.row["drift"]) == ("unknown", False, None)
+    text = _Page(html_of(lake, measured)).text
     assert "Not known" in text
     assert "20 photographs" in text
     assert "No drift" not in text
 
 
 def test_an_empty_window_is_reported_as_unknown(lake: Lake) -> None:
-    done = measure_window(lake, NOW - HOURS, NOW, RULES, NOW)
-    assert (done.row["band"], done.row["digest"], done.row["photographs"]) == ("unknown", None, 0)
-    assert "answered nothing" in _Page(html_of(lake, done)).text
+    measured = measure_window(lake, NOW - HOURS, NOW, RULES, NOW)
+    assert (measured.row["band"], measured.row["digest"], measured.row["photographs"]) == ("unknown", None, 0)
+    assert "answered nothing" in _Page(html_of(lake, measured)).text
 
 
 def test_a_model_without_reference_is_unknown(lake: Lake) -> None:
     monitored_lake.put_answers(lake, "feedfeedfeedfeed", photographs("w", 100, 2))
-    done = measure_window(lake, NOW - HOURS, NOW, RULES, NOW)
-    assert (done.row["band"], done.row["computed"]) == ("unknown", False)
-    assert "no reference" in _Page(html_of(lake, done)).text
+    measured = measure_window(lake, NOW - HOURS, NOW, RULES, NOW)
+    assert (measured.row["band"], measured.row["computed"]) == ("unknown", False)
+    assert "no reference" in _Page(html_of(lake, measured)).text
 
 
 def test_two_models_in_a_window_are_said(lake: Lake) -> None:
     monitored_lake.put_answers(
         lake, "oldoldoldoldoldo", photographs("o", 70, 4), unit="old", start=NOW - timedelta(hours=20)
     )
-    text = _Page(html_of(lake, met(lake, 0.0))).text
+    text = _Page(html_of(lake, measured_window(lake, 0.0))).text
     assert "Several models answered" in text
     assert "oldoldoldoldoldo (70 answers)" in text
 
 
 def test_pictures_for_the_ui_are_small(lake: Lake) -> None:
-    pictures = met(lake, 0.3).pictures
+    pictures = measured_window(lake, 0.3).pictures
     assert set(pictures) == {"distributions"}
     for png in pictures.values():
         assert len(png) < 100_000

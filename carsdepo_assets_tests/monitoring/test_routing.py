@@ -1,4 +1,4 @@
-"""What follows from each band, and that it follows once."""
+"""monitoring/routing.py: what follows from each band, and that it follows once."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_table(band: str, drift: float | None, labels: int, actions: tuple[s
     assert route.message
 
 
-def test_another_world_is_never_retrained_on_its_own() -> None:
+def test_high_drift_is_never_retrained_on_its_own() -> None:
     for labels in (0, 1, 1000):
         for standing in (None, "drift-r0"):
             assert "retrain" not in decide(report("high", 0.2), labels, RULES, open_queue=standing).actions
@@ -121,7 +121,7 @@ def test_routing_again_changes_nothing(lake: Lake) -> None:
     assert len(holds) == 1
     assert "6.0 %" in holds[0].reason
     assert holds[0].actor.startswith("auto:")
-    assert ledger.promotion_hold(ledger.events(lake)) is not None
+    assert ledger.LedgerHistory.read(lake).promotion_hold is not None
     assert told.sent == []
 
 
@@ -151,7 +151,9 @@ def test_high_drift_asks_for_a_queue_until_it_is_there_and_tells_people(lake: La
 def cut(lake: Lake, report_id: str, n: int) -> None:
     queue_id = queues.queue_id_of(report_id)
     photographs = tuple(
-        queues.Queued(image_id(f"q{i}"), f"capture/{i}.jpg", f"raw/uploads/queue/{queue_id}/{i}.jpg", i + 1, "drifted")
+        queues.QueuedPhotograph(
+            image_id(f"q{i}"), f"capture/{i}.jpg", f"raw/uploads/queue/{queue_id}/{i}.jpg", i + 1, "drifted"
+        )
         for i in range(n)
     )
     lake.put(queues.queue_key(queue_id), queues.Queue(queue_id, NOW, report_id, "drift", photographs).to_json())
@@ -160,7 +162,9 @@ def cut(lake: Lake, report_id: str, n: int) -> None:
 def test_the_same_drift_again_waits_for_its_queue(lake: Lake) -> None:
     routing.route_report(lake, put(lake, report("high", 0.2)), Policy(), Told(), NOW)
     later = NOW + timedelta(hours=1)
-    again = routing.route_report(lake, put(lake, report("high", 0.21, report_id="r2", at=later)), Policy(), Told(), later)
+    again = routing.route_report(
+        lake, put(lake, report("high", 0.21, report_id="r2", at=later)), Policy(), Told(), later
+    )
     assert again.actions == ("alert",)  # the queue is asked for, if not yet cut
     cut(lake, "r1", 4)
     third = put(lake, report("high", 0.2, report_id="r3", at=later + timedelta(hours=1)))
@@ -198,8 +202,10 @@ def test_labels_that_no_training_could_learn_are_nothing_to_retrain_on(lake: Lak
     policy = Policy(training=TrainingPolicy(fallbacks=(Longer(),)))
 
     def under_floor(fallback: str | None) -> None:
-        made = Outcome(label_state=1, at=NOW, asked_by="retrain", fallback=fallback, outcome="under_floor", digest="m")
-        record_outcome(lake, made)
+        outcome = Outcome(
+            label_state=1, at=NOW, asked_by="retrain", fallback=fallback, outcome="under_floor", digest="m"
+        )
+        record_outcome(lake, outcome)
 
     under_floor(None)
     assert routing.route_report(lake, put(lake, report("low", 0.03)), policy, Told(), NOW).actions == ("retrain",)
@@ -207,7 +213,9 @@ def test_labels_that_no_training_could_learn_are_nothing_to_retrain_on(lake: Lak
     later = put(lake, report("low", 0.03, report_id="r2", at=NOW + timedelta(hours=1)))
     route = routing.route_report(lake, later, policy, Told(), NOW)
     assert route.actions == ("queue",)
-    assert "the 1 label revisions that are not learnt were tried, and their models stayed under the floor" in route.message
+    assert (
+        "the 1 label revisions that are not learnt were tried, and their models stayed under the floor" in route.message
+    )
 
 
 def test_unknown_is_told_with_its_own_key(lake: Lake) -> None:

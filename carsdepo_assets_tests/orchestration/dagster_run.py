@@ -48,5 +48,5 @@ if __name__ == "__main__":
         run = instance.create_run_for_job(make_job(), run_id=sys.argv[2])
         from dagster._core.execution.api import execute_run
 
-        done = execute_run(dg.reconstructable(make_job), run, instance)
-        sys.exit(0 if done.success else 1)
+        result = execute_run(dg.reconstructable(make_job), run, instance)
+        sys.exit(0 if result.success else 1)

@@ -1,4 +1,4 @@
-"""What dead runs leave in a real Dagster instance on SQLite, whenever the kill came, and how it is settled."""
+"""orchestration/dead_runs.py, attempts.py, run_states.py: what dead runs leave, and how it is settled."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster._core.utils import make_new_run_id
 
+from carsdepo_assets.orchestration.attempts import RETRY_CURSOR, attempts, next_run
 from carsdepo_assets.orchestration.dead_runs import RESUME_S, fail_orphaned_runs, settle_dead_runs
-from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG, RETRY_CURSOR, attempts, next_run
+from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets_tests.orchestration.dagster_run import POOL, instance_in
 
 OWN_FAULT = {"dagster/failure_reason": "STEP_FAILURE"}

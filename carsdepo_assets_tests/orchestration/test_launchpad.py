@@ -1,4 +1,4 @@
-"""compute/launchpad.py: every job opens in the launchpad with run config that Dagster accepts."""
+"""orchestration/launchpad.py: every job opens in the launchpad with run config that Dagster accepts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 from carsdepo_assets.data.jobs import ExtendGolden
 from carsdepo_assets.definitions import defs
 from carsdepo_assets.orchestration.launchpad import REASON_EXAMPLE
-from carsdepo_assets.release.jobs import Rollback, Word
+from carsdepo_assets.release.jobs import DecisionConfig, RollbackConfig
 
 
 def launchpad(job: dg.JobDefinition) -> dict[str, object]:
@@ -41,9 +41,9 @@ def test_a_person_finds_an_example_to_change(name: str) -> None:
 
 @pytest.mark.parametrize("reason", [REASON_EXAMPLE, "", "  "])
 def test_the_example_is_no_reason(reason: str) -> None:
-    for config in (Rollback, ExtendGolden):
+    for config in (RollbackConfig, ExtendGolden):
         with pytest.raises(ValueError, match="write why"):
             config(reason=reason)
     with pytest.raises(ValueError, match="write why"):
-        Word(version="latest", reason=reason)
-    assert Word(version="latest", reason="seen by eye").reason == "seen by eye"
+        DecisionConfig(version="latest", reason=reason)
+    assert DecisionConfig(version="latest", reason="seen by eye").reason == "seen by eye"

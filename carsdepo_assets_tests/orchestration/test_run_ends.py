@@ -1,4 +1,4 @@
-"""A Dagster run that is terminated or killed: no process is left, and MLflow says what Dagster says."""
+"""compute/local.py, orchestration/dead_runs.py: a run that is terminated or killed leaves no process behind."""
 
 import os
 import signal
@@ -11,9 +11,10 @@ import pytest
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._core.utils import make_new_run_id
 
+from carsdepo_assets.orchestration.attempts import attempts
 from carsdepo_assets.orchestration.dead_runs import fail_orphaned_runs, settle_dead_runs
 from carsdepo_assets.orchestration.run_processes import HOST_TAG, run_processes, run_worker
-from carsdepo_assets.orchestration.run_states import INTERRUPTED_TAG, attempts
+from carsdepo_assets.orchestration.run_states import INTERRUPTED_TAG
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets_tests.compute.test_local import gone, until
 from carsdepo_assets_tests.orchestration.dagster_run import DOES, FOLDER, POOL, instance_in
@@ -48,8 +49,8 @@ class Run:
 
 @pytest.fixture
 def instance(tmp_path: Path):
-    with instance_in(tmp_path / "dagster") as made:
-        yield made
+    with instance_in(tmp_path / "dagster") as created:
+        yield created
 
 
 @pytest.fixture
@@ -63,9 +64,9 @@ def run(tmp_path: Path, instance: DagsterInstance):
 
 
 def status(instance: DagsterInstance, run: Run) -> DagsterRunStatus:
-    found = instance.get_run_by_id(run.id)
-    assert found is not None
-    return found.status
+    run_now = instance.get_run_by_id(run.id)
+    assert run_now is not None
+    return run_now.status
 
 
 def holders(instance: DagsterInstance) -> set[str]:
@@ -84,9 +85,9 @@ def test_an_interrupted_run_ends_its_worker(
     pids = run.worker_and_child()
     assert run.mlflow_status() == "RUNNING"
     if asked:
-        found = instance.get_run_by_id(run.id)
-        assert found is not None
-        instance.report_run_canceling(found)
+        run_now = instance.get_run_by_id(run.id)
+        assert run_now is not None
+        instance.report_run_canceling(run_now)
     run.process.send_signal(signal.SIGINT)
     run.process.wait(timeout=60)
     assert all(map(gone, pids))
@@ -142,7 +143,7 @@ def test_a_killed_worker_fails_its_run_which_is_no_attempt(run: Run, instance: D
     os.kill(run.worker_and_child()[0], signal.SIGKILL)
     run.process.wait(timeout=60)
     assert status(instance, run) == DagsterRunStatus.FAILURE
-    found = instance.get_run_by_id(run.id)
-    assert found is not None
-    assert INTERRUPTED_TAG in found.tags
+    run_now = instance.get_run_by_id(run.id)
+    assert run_now is not None
+    assert INTERRUPTED_TAG in run_now.tags
     assert holders(instance) == set()

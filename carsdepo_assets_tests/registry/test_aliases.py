@@ -1,4 +1,4 @@
-"""Aliases are the ledger's projection: repaired when they differ, left alone when they don't."""
+"""registry/aliases.py: MLflow's aliases follow the ledger; they are repaired where they differ and left alone else."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_the_ledger_is_projected_once(tracking: Tracking, lake: Lake) -> None:
     register(tracking, "bbbb")
     serve(lake, "staging", "deploy", "bbbb", 2)
     serve(lake, "production", "promote", "aaaa", 1)
-    found = aliases.project(tracking, lake)
-    assert [(r.alias, r.was, r.now, r.repaired) for r in found] == [
+    repair = aliases.project(tracking, lake)
+    assert [(r.alias, r.was, r.now, r.repaired) for r in repair] == [
         ("staging", None, 2, True),
         ("production", None, 1, True),
     ]
@@ -69,7 +69,7 @@ def test_what_someone_set_by_hand_is_put_right(tracking: Tracking, lake: Lake) -
     staging, production = aliases.project(tracking, lake)
     assert (staging.was, staging.now) == (1, None)
     assert (production.was, production.now) == (2, 1)
-    assert "alias production was on version 2, the ledger says version 1" in production.said
+    assert "alias production was on version 2, the ledger says version 1" in production.message
     assert placed(tracking) == {1: ("production",), 2: ("candidate",)}
 
 
@@ -77,7 +77,7 @@ def test_a_model_that_the_registry_lacks_is_said_and_nothing_is_moved(tracking: 
     register(tracking, "aaaa")
     tracking.client.set_registered_model_alias(models.MODEL_NAME, "production", "1")
     serve(lake, "production", "promote", "cccc")
-    [found] = aliases.project(tracking, lake)
-    assert not found.repaired
-    assert "cccc" in found.said
+    [repair] = aliases.project(tracking, lake)
+    assert not repair.repaired
+    assert "cccc" in repair.message
     assert placed(tracking)[1] == ("candidate", "production")

@@ -1,4 +1,7 @@
-"""What MLflow's store says of places holds wherever the home lies; absolute ones of an earlier version are replaced."""
+"""registry/artifact_places.py: what MLflow's store says of places holds wherever the home lies.
+
+Absolute places of an earlier version are replaced.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ def texts(home: Path) -> set[str]:
 
 
 def files(folder: Path) -> dict[str, tuple[int, bytes]]:
-    found = (p for p in folder.rglob("*") if p.is_file())
-    return {str(p): (p.stat().st_mtime_ns, p.read_bytes()) for p in found}
+    places = (p for p in folder.rglob("*") if p.is_file())
+    return {str(p): (p.stat().st_mtime_ns, p.read_bytes()) for p in places}
 
 
 def register(tracking: Tracking, run: str, digest: str, home: Path) -> models.ModelVersion:

@@ -1,4 +1,4 @@
-"""How far the labels are learnt, from lake and ledger; and which model is used where none is named."""
+"""registry/labels_learnt.py and model_in_use.py: how far the labels are learnt, and which model is used by default."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def now(lake: Lake) -> LabelCoverage:
 
 
 def test_labels_that_came_wait_for_the_usual_training_and_are_no_trouble(lake: Lake) -> None:
-    found = now(lake)
-    assert (found.label_state, found.unlearnt, found.next, found.trainable) == (2, 2, "recipe", 2)
-    assert not found.in_trouble
+    coverage = now(lake)
+    assert (coverage.label_state, coverage.unlearnt, coverage.next, coverage.trainable) == (2, 2, "recipe", 2)
+    assert not coverage.in_trouble
     mark_trained(lake, digest="m", dataset="d", recipe="r", state=2)
     assert now(lake) == LabelCoverage(2, 0)
 
@@ -68,12 +68,12 @@ def test_each_try_leads_to_the_next_and_the_last_to_a_person(lake: Lake) -> None
     steps = [(None, "longer-3"), ("longer-3", "detector-faster_rcnn"), ("detector-faster_rcnn", None)]
     for minute, (fallback, coming) in enumerate(steps):
         tried(lake, 2, fallback, minute)
-        found = now(lake)
-        assert (found.next, found.in_trouble, found.needs_person) == (coming, True, coming is None)
-        assert found.trainable == (2 if coming else 0)
-        assert found.base_recipe == "usual"
-    assert "3 models under the floor, the best with mAP@.5 0.001 of 0.020" in found.said
-    assert found.said.endswith("a person is asked.")
+        coverage = now(lake)
+        assert (coverage.next, coverage.in_trouble, coverage.needs_person) == (coming, True, coming is None)
+        assert coverage.trainable == (2 if coming else 0)
+        assert coverage.base_recipe == "usual"
+    assert "3 models under the floor, the best with mAP@.5 0.001 of 0.020" in coverage.message
+    assert coverage.message.endswith("a person is asked.")
     label(lake, "c")
     assert (now(lake).next, now(lake).in_trouble) == ("recipe", False)
     mark_trained(lake, digest="m", dataset="d", recipe="r", state=3)
@@ -96,9 +96,9 @@ def test_a_person_settles_it(lake: Lake) -> None:
         tried(lake, 2, fallback, minute)
     assert now(lake).needs_person
     tried(lake, 2, minute=9, asked_by="person", digest="by-hand-again")
-    found = now(lake)
-    assert (found.needs_person, found.in_trouble, found.trainable, found.unlearnt) == (False, False, 0, 2)
-    assert "A person trained model by-hand-again since" in found.said
+    coverage = now(lake)
+    assert (coverage.needs_person, coverage.in_trouble, coverage.trainable, coverage.unlearnt) == (False, False, 0, 2)
+    assert "A person trained model by-hand-again since" in coverage.message
 
 
 def test_an_approval_settles_it_at_any_time(lake: Lake) -> None:
@@ -106,16 +106,16 @@ def test_an_approval_settles_it_at_any_time(lake: Lake) -> None:
     ledger.record(lake, "production", "approve", digest="another", version=1, actor="ann", reason="fine")
     assert now(lake).settled is None
     ledger.record(lake, "production", "approve", digest="model-None", version=2, actor="ann", reason="good enough")
-    found = now(lake)
-    assert (found.in_trouble, found.trainable, found.unlearnt) == (False, 0, 2)
-    assert found.settled == "ann approved model model-None all the same: good enough"
+    coverage = now(lake)
+    assert (coverage.in_trouble, coverage.trainable, coverage.unlearnt) == (False, 0, 2)
+    assert coverage.settled == "ann approved model model-None all the same: good enough"
 
 
 def test_a_person_who_comes_first_is_no_try_of_the_sensor(lake: Lake) -> None:
     """The demo's first model, or one's own short training: the usual recipe is still to come."""
     tried(lake, 2, asked_by="person", digest="by-hand")
-    found = now(lake)
-    assert (found.next, found.in_trouble, found.base_recipe) == ("recipe", True, None)
+    coverage = now(lake)
+    assert (coverage.next, coverage.in_trouble, coverage.base_recipe) == ("recipe", True, None)
 
 
 def test_the_same_outcome_is_one_row(lake: Lake) -> None:
@@ -136,7 +136,7 @@ def test_production_then_the_newest_candidate_that_met_the_floor(empty_store: Pa
     with pytest.raises(RegistryError, match="No model is registered yet"):
         model_in_use(lake, tracking, policy)
 
-    def made(digest: str, map50: float) -> None:
+    def register_version(digest: str, map50: float) -> None:
         register(
             tracking,
             digest=digest,
@@ -148,15 +148,15 @@ def test_production_then_the_newest_candidate_that_met_the_floor(empty_store: Pa
             alias=None,
         )
 
-    made("worthless", 0.001)
+    register_version("worthless", 0.001)
     with pytest.raises(RegistryError, match=r"none of the registered ones met the floor of 0.020.*1 \(worthless, mAP"):
         model_in_use(lake, tracking, policy)
-    made("first", 0.4)
-    made("second", 0.5)
-    made("newest", 0.019)
-    found = model_in_use(lake, tracking, policy)
-    assert (found.digest, found.version) == ("second", 3)
-    assert "newest candidate that met the floor: mAP@.5 0.500 of 0.020" in found.why
+    register_version("first", 0.4)
+    register_version("second", 0.5)
+    register_version("newest", 0.019)
+    in_use = model_in_use(lake, tracking, policy)
+    assert (in_use.digest, in_use.version) == ("second", 3)
+    assert "newest candidate that met the floor: mAP@.5 0.500 of 0.020" in in_use.why
     ledger.record(lake, "production", "reject", digest="second", version=3, actor="ann", reason="blind at night")
     assert model_in_use(lake, tracking, policy).digest == "first"
     ledger.record(lake, "production", "promote", digest="worthless", version=1, actor="ann", reason="to see it whole")

@@ -1,4 +1,4 @@
-"""The ledger: what a stage serves follows from its events alone, whoever wrote them, however often."""
+"""registry/ledger.py: what a stage serves follows from its events alone, whoever wrote them, however often."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def write(
     )
 
 
-def history(lake: Lake, *steps: str) -> list[ledger.Event]:
-    """Steps such as "promote a"; the events after them."""
+def history(lake: Lake, *steps: str) -> ledger.LedgerHistory:
+    """Steps such as "promote a"; the history after them."""
     for step in steps:
         action, _, digest = step.partition(" ")
         write(lake, action, digest or None)  # type: ignore[arg-type]
-    return ledger.events(lake)
+    return ledger.LedgerHistory.read(lake)
 
 
 def test_empty(lake: Lake) -> None:
     assert ledger.events(lake) == []
     assert ledger.desired(lake, "production") is None
     with pytest.raises(ledger.LedgerError, match="nothing yet"):
-        ledger.rollback_target([])
+        ledger.LedgerHistory(()).rollback_target()
 
 
 def test_the_newest_event_that_serves_counts(lake: Lake) -> None:
@@ -86,13 +86,13 @@ def test_refused(
 
 
 def test_rollback_bars_what_was_served(lake: Lake) -> None:
-    events = history(lake, "promote a", "promote b", "rollback a")
-    assert list(ledger.barred(events)) == ["b"]
-    assert "rolled back by ann@desk: rollback a" in ledger.barred(events)["b"]
+    barred = history(lake, "promote a", "promote b", "rollback a").barred
+    assert list(barred) == ["b"]
+    assert "rolled back by ann@desk: rollback a" in barred["b"]
 
 
 def test_a_rollback_to_what_is_served_bars_nothing(lake: Lake) -> None:
-    assert ledger.barred(history(lake, "promote a", "rollback a")) == {}
+    assert history(lake, "promote a", "rollback a").barred == {}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_rollback_to_what_is_served_bars_nothing(lake: Lake) -> None:
     ],
 )
 def test_bars(lake: Lake, steps: list[str], out: set[str]) -> None:
-    assert set(ledger.barred(history(lake, *steps))) == out
+    assert set(history(lake, *steps).barred) == out
 
 
 @pytest.mark.parametrize(
@@ -125,16 +125,16 @@ def test_bars(lake: Lake, steps: list[str], out: set[str]) -> None:
 def test_rollback_goes_to_the_newest_earlier_model_that_is_not_barred(
     lake: Lake, steps: list[str], target: str | None
 ) -> None:
-    events = history(lake, *steps)
+    after = history(lake, *steps)
     if target is None:
         with pytest.raises(ledger.LedgerError, match="no model to roll back to"):
-            ledger.rollback_target(events)
+            after.rollback_target()
     else:
-        assert ledger.rollback_target(events).digest == target
+        assert after.rollback_target().digest == target
 
 
 @pytest.mark.parametrize(
-    ("steps", "word"),
+    ("steps", "action"),
     [
         ([], None),
         (["approve a"], "approve"),
@@ -148,9 +148,9 @@ def test_rollback_goes_to_the_newest_earlier_model_that_is_not_barred(
         (["promote b", "promote a", "reject a", "rollback b"], "reject"),
     ],
 )
-def test_an_approval_is_good_for_one_promotion(lake: Lake, steps: list[str], word: str | None) -> None:
-    found = ledger.latest_decision(history(lake, *steps), "a")
-    assert (found.action if found else None) == word
+def test_an_approval_is_good_for_one_promotion(lake: Lake, steps: list[str], action: str | None) -> None:
+    decision = history(lake, *steps).latest_decision("a")
+    assert (decision.action if decision else None) == action
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_an_approval_is_good_for_one_promotion(lake: Lake, steps: list[str], wor
     ],
 )
 def test_a_hold_stands_until_production_changes(lake: Lake, steps: list[str], stands: bool) -> None:
-    assert (ledger.promotion_hold(history(lake, *steps)) is not None) == stands
+    assert (history(lake, *steps).promotion_hold is not None) == stands
 
 
 def _several(url: str, name: str) -> None:
@@ -189,16 +189,16 @@ def test_without_a_lock_every_event_has_a_sequence_of_its_own(lake: Lake, monkey
     monkeypatch.setattr(ledger, "one_writer", lambda *_: nullcontext())  # as on S3
     together = threading.Barrier(4)
 
-    def speak(number: int) -> ledger.Event:
+    def write_at_once(number: int) -> ledger.Event:
         together.wait()
         return write(Lake.open(lake.url), "promote", f"m{number % 3}", event_id=f"e{number % 3}")
 
     with ThreadPoolExecutor(4) as pool:
-        said = list(pool.map(speak, range(4)))
-    found = ledger.events(lake)
-    assert [e.sequence for e in found] == [1, 2, 3]
-    assert said[0] == said[3]  # the same event, twice at once
-    assert [e.previous for e in found] == [None, *(e.digest for e in found[:-1])]
+        written = list(pool.map(write_at_once, range(4)))
+    events = ledger.events(lake)
+    assert [e.sequence for e in events] == [1, 2, 3]
+    assert written[0] == written[3]  # the same event, twice at once
+    assert [e.previous for e in events] == [None, *(e.digest for e in events[:-1])]
 
 
 def test_people_and_machines_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What lineage.json says of data and code."""
+"""registry/lineage.py and registry/source_digest.py: what lineage.json says of data and code."""
 
 from pathlib import Path
 
@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.registry.lineage import build_lineage, describe_data, read_lineage, source_digest
+from carsdepo_assets.registry.lineage import build_lineage, describe_data, read_lineage
+from carsdepo_assets.registry.source_digest import source_digest
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 
 
@@ -38,7 +39,13 @@ def test_source_digest_sees_content_names_and_nothing_else(tmp_path: Path) -> No
     (tmp_path / "a.py").write_text("x = 2\n")
     second = source_digest(tmp_path)
     (tmp_path / "a.py").rename(tmp_path / "b.py")
-    assert len({first, second, source_digest(tmp_path)}) == 3
+    third = source_digest(tmp_path)
+    assert len({first, second, third}) == 3
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "c.py").write_text("x = 3\n")
+    assert source_digest(tmp_path) != third
+    assert source_digest(tmp_path, ["b.py"]) == third
+    assert source_digest(tmp_path, ["b.py", "other"]) == source_digest(tmp_path)
 
 
 def test_lineage_is_read_back_as_written(tmp_path: Path) -> None:

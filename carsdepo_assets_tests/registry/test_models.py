@@ -1,4 +1,4 @@
-"""Registered versions: once for each digest, found by number, digest or `latest`."""
+"""registry/models.py: registered versions, once for each digest, found by number, digest or `latest`."""
 
 import pytest
 
@@ -72,6 +72,6 @@ def test_an_ambiguous_digest_is_refused(tracking: Tracking) -> None:
 def test_the_source_is_the_runs_own_artifact(tracking: Tracking) -> None:
     run = tracking.begin("dagster-1", "train")
     register(tracking, "aaaa1111", run_id=run, lake_url="s3://bucket/lake/")
-    [found] = tracking.client.search_model_versions("name = 'carsdepo'")
-    assert found.source == tracking.client.get_run(run).info.artifact_uri + "/model"
-    assert found.tags["lake_uri"] == "s3://bucket/lake/models/aaaa1111"
+    [version] = tracking.client.search_model_versions("name = 'carsdepo'")
+    assert version.source == tracking.client.get_run(run).info.artifact_uri + "/model"
+    assert version.tags["lake_uri"] == "s3://bucket/lake/models/aaaa1111"

@@ -1,4 +1,4 @@
-"""One MLflow run for a Dagster run, with the same status."""
+"""registry/tracking.py and resources.py: one MLflow run for a Dagster run, with the same status."""
 
 import math
 import threading
@@ -28,14 +28,14 @@ def test_a_run_is_found_again_and_runs_again(tracking: Tracking) -> None:
 
 
 def test_runs_begun_at_once_are_one(tracking: Tracking) -> None:
-    found: list[str] = []
-    threads = [threading.Thread(target=lambda: found.append(tracking.begin("dagster-1", "train"))) for _ in range(4)]
+    runs: list[str] = []
+    threads = [threading.Thread(target=lambda: runs.append(tracking.begin("dagster-1", "train"))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 4
-    assert len(set(found)) == 1
+    assert len(runs) == 4
+    assert len(set(runs)) == 1
 
 
 def test_everything_lies_at_home(tracking: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A world a test, with MLflow's tables from the registry's template."""
+"""A released lake for each test, with MLflow's tables from the registry's template."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ __all__ = ["empty_store", "home", "world"]
 
 @pytest.fixture
 def world(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    with world_in(home, monkeypatch) as made:
-        yield made
+    with world_in(home, monkeypatch) as world:
+        yield world

@@ -81,8 +81,8 @@ class Squares:
 def load_squares(lake: Lake, digest: str, policy: Policy) -> Loaded:
     """What the service's `load` gives; "torch" is the runtime that needs no export."""
     card = read_card(lake, digest)
-    said = json.loads(weights_path(lake, card).read_bytes())
-    return Loaded(Squares(said["skill"], said["dice"]), card, "torch")
+    skill = json.loads(weights_path(lake, card).read_bytes())
+    return Loaded(Squares(skill["skill"], skill["dice"]), card, "torch")
 
 
 def fill(lake: Lake) -> None:
@@ -172,7 +172,7 @@ class World:
         return version
 
     def validate(self, version: models.ModelVersion, *, failed: str = "", p95_ms: float = 20.0) -> None:
-        done = Validation(
+        validation = Validation(
             digest=version.digest,
             version=version.version,
             runtime="torch",
@@ -181,10 +181,10 @@ class World:
             ledger_sequence=1,
             photographs=PHOTOGRAPHS,
             boxes=PHOTOGRAPHS,
-            outcomes=tuple(ServiceCheck(name=n, passed=n != failed, said=f"{n} was looked at") for n in CHECKS),
+            outcomes=tuple(ServiceCheck(name=n, passed=n != failed, message=f"{n} was looked at") for n in CHECKS),
             latency={"requests": 32, "p50": 10.0, "p95": p95_ms, "max": 30.0},
         )
-        self.lake.put(validation_key(version.digest), done.model_dump_json().encode())
+        self.lake.put(validation_key(version.digest), validation.model_dump_json().encode())
 
     def definitions(self) -> dg.Definitions:
         return dg.Definitions(
@@ -257,7 +257,7 @@ class FollowingLedger:
             def do_GET(self) -> None:
                 event = ledger.desired(lake, stage)
                 digest = outer.stuck or (event.digest if event else None)
-                said = {
+                health = {
                     "stage": stage,
                     "status": "serving" if digest else "empty",
                     "digest": digest,
@@ -265,7 +265,7 @@ class FollowingLedger:
                     "runtime": "torch",
                     "error": None,
                 }
-                body = json.dumps(said).encode()
+                body = json.dumps(health).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -24,8 +24,8 @@ def before(url: str, spoil: Spoil) -> Iterator[str]:
             names = ("Content-Type", "X-API-Key")
             headers = {n: self.headers[n] for n in names if self.headers[n]}
             answer = httpx.post(f"{url}{self.path}", content=body, headers=headers, timeout=30)
-            status, said = spoil(answer.status_code, answer.json())
-            sent = json.dumps(said).encode()
+            status, spoiled = spoil(answer.status_code, answer.json())
+            sent = json.dumps(spoiled).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(sent)))

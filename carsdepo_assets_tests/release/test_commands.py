@@ -1,4 +1,4 @@
-"""`carsdepo approve`, `reject`, `rollback`: what they say is what then is."""
+"""release/promotion.py and commands/releasing.py: `carsdepo approve`, `reject` and `rollback` do what they print."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from carsdepo_assets_tests.release.released_lake import World
 @pytest.fixture
 def pipeline(world: World) -> Pipeline:
     """The real one, over this world's graph."""
-    made = Pipeline.__new__(Pipeline)
-    made.settings, made.instance, made.definitions = world.settings, world.instance, world.definitions()
-    made.console = "CRITICAL"
-    return made
+    pipeline = Pipeline.__new__(Pipeline)
+    pipeline.settings, pipeline.instance, pipeline.definitions = world.settings, world.instance, world.definitions()
+    pipeline.console = "CRITICAL"
+    return pipeline
 
 
 def test_approve_promotes_at_once(world: World, pipeline: Pipeline) -> None:
@@ -25,8 +25,8 @@ def test_approve_promotes_at_once(world: World, pipeline: Pipeline) -> None:
     world.promote(first)
     world.promote(worse)
     assert world.production() == first.digest
-    said = releasing.approve(pipeline, "latest", "the old one is too slow")
-    assert said == f"Version 2 ({worse.digest}) is approved, and production serves it."
+    message = releasing.approve(pipeline, "latest", "the old one is too slow")
+    assert message == f"Version 2 ({worse.digest}) is approved, and production serves it."
     assert world.production() == worse.digest
     approval = ledger.events(world.lake)[-2]
     assert (approval.action, approval.actor, approval.reason) == (
@@ -38,7 +38,7 @@ def test_approve_promotes_at_once(world: World, pipeline: Pipeline) -> None:
 
 def test_approve_before_staging_says_what_is_missing(world: World, pipeline: Pipeline) -> None:
     first = world.model("one", 0.9, validated=False)
-    assert "not been found right at staging" in releasing.approve(pipeline, first.digest[:8], "soon")
+    assert "has not passed validation at staging" in releasing.approve(pipeline, first.digest[:8], "soon")
     assert world.production() is None
 
 
@@ -48,8 +48,8 @@ def test_reject_and_rollback(world: World, pipeline: Pipeline) -> None:
     world.promote(first)
     world.promote(second)
     assert "Production still serves it" in releasing.reject(pipeline, "2", "false alarms")
-    said = releasing.rollback(pipeline, "false alarms")
-    assert said == (
+    message = releasing.rollback(pipeline, "false alarms")
+    assert message == (
         f"Production serves version 1 ({first.digest}) again; {second.digest} is barred until a person approves it."
     )
     assert world.production() == first.digest

@@ -1,4 +1,4 @@
-"""The gate on drawn models of known skill: what it promotes, what it rejects, and what it will not decide."""
+"""release/gate.py: what it promotes, rejects and leaves undecided, on drawn models of known skill."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ SMALL = golden(57, 22, seed=1)
 MIDDLE = ["night" if i // 2 % 2 else "day" for i in range(3000)]
 
 
-def rules(**changes: Any) -> Policy:
+def gate_policy(**changes: Any) -> Policy:
     return Policy(gate=GatePolicy(**({"resamples": 200} | changes)))
 
 
 def decide(champion: Scored | None, challenger: Scored, policy: Policy | None = None, **changes: Any) -> Verdict:
-    said: dict[str, Any] = {"latency_p95_ms": 100.0, "parity": 1.0, "slices": {}} | changes
+    arguments: dict[str, Any] = {"latency_p95_ms": 100.0, "parity": 1.0, "slices": {}} | changes
     return gate_verdict(
-        champion, challenger, NAMES, (None if champion is None else 0.4, 0.4), policy or rules(), **said
+        champion, challenger, NAMES, (None if champion is None else 0.4, 0.4), policy or gate_policy(), **arguments
     )
 
 
 def row(verdict: Verdict, name: str) -> Check:
-    [found] = [c for c in verdict.checks if c.name == name]
-    return found
+    [checks] = [c for c in verdict.checks if c.name == name]
+    return checks
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +76,11 @@ def test_little_data_do_not_decide() -> None:
 def test_the_middle_decides_in_point_mode_and_says_so() -> None:
     first, second = scored(*SMALL, 0.7, seed=1), scored(*SMALL, 0.8, seed=6)
     assert decide(first, second).verdict == "undecided"
-    verdict = decide(first, second, rules(mode="point"))
+    verdict = decide(first, second, gate_policy(mode="point"))
     assert (verdict.verdict, verdict.mode) == ("promote", "point")
     assert "by the middle alone" in verdict.reasons[0]
     assert "Point mode" in verdict.notes[0]
-    worse = decide(second, first, rules(mode="point"))
+    worse = decide(second, first, gate_policy(mode="point"))
     assert worse.verdict == "reject"
     assert "worse, by the middle alone" in worse.reasons[0]
 
@@ -89,7 +89,7 @@ def test_one_class_may_not_pay_for_the_other(champion: Scored) -> None:
     """Dents found less, scratches more: overall as good, and still rejected, in point mode too."""
     challenger = scored(*LARGE, 0.9, seed=2, misses={1: 0.55})
     for mode in ("interval", "point"):
-        verdict = decide(champion, challenger, rules(mode=mode))
+        verdict = decide(champion, challenger, gate_policy(mode=mode))
         assert row(verdict, "mAP@.5").passed
         assert row(verdict, "recall of scratch").passed
         assert row(verdict, "recall of dent").passed is False
@@ -107,7 +107,7 @@ def test_a_large_slice_vetoes_on_significant_harm(champion: Scored) -> None:
     assert "mAP@.5 of light night" in verdict.reasons[0]
     assert row(verdict, "mAP@.5 of light day").passed
     # Significant harm alone vetoes, so point mode heeds the interval here too.
-    assert decide(champion, challenger, rules(mode="point"), slices={"light": MIDDLE}).verdict == "reject"
+    assert decide(champion, challenger, gate_policy(mode="point"), slices={"light": MIDDLE}).verdict == "reject"
 
 
 def test_a_small_slice_has_no_veto(champion: Scored) -> None:
@@ -133,7 +133,7 @@ def test_floors_and_limits_are_absolute(
     champion: Scored, changes: dict[str, Any], policy: dict[str, Any], name: str, says: str, first: bool
 ) -> None:
     assert decide(None if first else champion, champion).verdict == "promote"
-    verdict = decide(None if first else champion, champion, rules(**policy), **changes)
+    verdict = decide(None if first else champion, champion, gate_policy(**policy), **changes)
     assert verdict.verdict == "reject"
     assert row(verdict, name).passed is False
     assert any(says in reason for reason in verdict.reasons)
@@ -159,7 +159,7 @@ def test_a_class_without_boxes_is_undecided_and_in_point_mode_said() -> None:
     model = scored(*only, 0.8, seed=1)
     for first in (None, model):
         assert decide(first, model).verdict == "undecided"
-        verdict = decide(first, model, rules(mode="point"))
+        verdict = decide(first, model, gate_policy(mode="point"))
         assert verdict.verdict == "promote"
         assert any("no such box" in reason for reason in verdict.reasons)
 
@@ -168,7 +168,7 @@ def test_a_class_without_boxes_is_undecided_and_in_point_mode_said() -> None:
 def test_no_boxes_at_all_never_promote(mode: str) -> None:
     nothing = scored([], [], 0.9, seed=1)
     for first in (None, nothing):
-        assert decide(first, nothing, rules(mode=mode)).verdict == "undecided"
+        assert decide(first, nothing, gate_policy(mode=mode)).verdict == "undecided"
 
 
 def test_only_the_same_photographs_compare(champion: Scored) -> None:
@@ -192,13 +192,13 @@ def test_the_boxes_it_asks_for_decide() -> None:
     for seed in range(15):
         truths, groups = golden(60, 60, seed)
         pair = [scored(truths, groups, s, seed=100 * seed + n) for n, s in enumerate((0.6, 0.75))]
-        verdict = decide(*pair, rules(resamples=100))
+        verdict = decide(*pair, gate_policy(resamples=100))
         if verdict.verdict != "undecided" or verdict.needed is None or verdict.needed > 2000:
             continue
         asked += 1
         more = golden(verdict.needed, verdict.needed, seed)
         grown = [scored(*more, s, seed=100 * seed + n) for n, s in enumerate((0.6, 0.75))]
-        decided += decide(*grown, rules(resamples=100)).verdict != "undecided"
+        decided += decide(*grown, gate_policy(resamples=100)).verdict != "undecided"
     assert asked >= 5
     assert decided >= 0.6 * asked
 
@@ -219,5 +219,5 @@ def test_on_many_boxes_a_worse_model_never_passes_and_an_equal_one_is_not_reject
     for seed in range(4):
         truths, groups = golden(4000, 1000, seed)
         first, equal, worse = (scored(truths, groups, s, seed=100 * seed + n) for n, s in enumerate((0.75, 0.75, 0.66)))
-        assert decide(first, equal, rules(resamples=100)).verdict != "reject"
-        assert decide(first, worse, rules(resamples=100)).verdict == "reject"
+        assert decide(first, equal, gate_policy(resamples=100)).verdict != "reject"
+        assert decide(first, worse, gate_policy(resamples=100)).verdict == "reject"

@@ -1,4 +1,4 @@
-"""Models with thresholds of their own, compared at equal false alarms a photograph; a champion under the floors."""
+"""release/gate.py and gate_checks.py: models with thresholds of their own, compared at equal false alarms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bench of the gate's power at fewer tries: equal models go through, worse ones and a lost class do not."""
+"""release/gate.py: its power at fewer tries: equal models pass, worse ones and a lost class do not."""
 
 from __future__ import annotations
 

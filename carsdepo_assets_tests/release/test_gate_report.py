@@ -1,4 +1,4 @@
-"""The gate's page: whole, escaped, the verdict first; the picture fits the UI."""
+"""release/gate_report.py: the page is whole and escaped, with the verdict first; the picture fits the UI."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def verdict(boxes: int, skills: tuple[float | None, float], camera: str = "Pixel
     )
 
 
-def page(said: Verdict, state: GateInputs = STATE) -> str:
-    return render_gate(Page("g-1", state, said, MOMENT, version=4, champion_version=3, runtime="openvino"))
+def page(outcome: Verdict, state: GateInputs = STATE) -> str:
+    return render_gate(Page("g-1", state, outcome, MOMENT, version=4, champion_version=3, runtime="openvino"))
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,14 @@ def page(said: Verdict, state: GateInputs = STATE) -> str:
     [((0.6, 0.95), "Promote"), ((0.9, 0.5), "Reject"), ((0.75, 0.77), "Undecided")],
 )
 def test_verdict_reasons_and_figures_are_there(skills: tuple[float, float], heading: str) -> None:
-    said = verdict(1200, skills)
-    html = page(said)
-    assert said.verdict == heading.lower()
+    outcome = verdict(1200, skills)
+    html = page(outcome)
+    assert outcome.verdict == heading.lower()
     assert f"<strong>{heading}" in html
-    assert said.reasons[0] in html
+    assert outcome.reasons[0] in html
     assert html.count("data:image/svg+xml") == 2
-    assert f"{said.figures['challenger_map50']:.3f}" in html
-    assert ("carsdepo golden extend" in html) == (said.needed is not None)
+    assert f"{outcome.figures['challenger_map50']:.3f}" in html
+    assert ("carsdepo golden extend" in html) == (outcome.needed is not None)
     assert "http://" not in html.replace("http://www.w3.org", "")
     assert "https://" not in html
 
@@ -79,11 +79,11 @@ def test_what_people_typed_is_escaped() -> None:
 
 def test_both_models_are_shown_at_the_footing() -> None:
     """Each at its own threshold and where it gives as many false alarms as the other."""
-    said = verdict(1200, (0.7, 0.75))
-    html = page(said)
-    assert said.footing is not None
+    outcome = verdict(1200, (0.7, 0.75))
+    html = page(outcome)
+    assert outcome.footing is not None
     assert "At equal false alarms" in html
-    old, new = said.footing.first, said.footing.second
+    old, new = outcome.footing.first, outcome.footing.second
     assert old.false_alarms == pytest.approx(new.false_alarms)
     cells = [html.split(f"<td>{who}</td><td>{at}</td>") for who in ("champion", "challenger") for at in AT]
     assert [len(c) for c in cells] == [2, 2, 2, 2]
@@ -92,31 +92,31 @@ def test_both_models_are_shown_at_the_footing() -> None:
         own = row in (rows[0], rows[2])
         threshold, alarms = (side.deployed, side.deployed_false_alarms) if own else (side.threshold, side.false_alarms)
         assert f"<td>{threshold:.3f}</td><td>{alarms:.2f}</td>" in row
-    assert f"<td>{100 * said.figures['challenger_footing_recall']:.1f} %</td>" in rows[3]
-    assert f"<td>{100 * said.figures['champion_precision']:.1f} %</td>" in rows[0]
+    assert f"<td>{100 * outcome.figures['challenger_footing_recall']:.1f} %</td>" in rows[3]
+    assert f"<td>{100 * outcome.figures['champion_precision']:.1f} %</td>" in rows[0]
     for name in ("recall of scratch", "precision of scratch", "recall of dent", "precision of dent"):
-        [check] = [c for c in said.checks if c.name == name]
+        [check] = [c for c in outcome.checks if c.name == name]
         assert f"<td>{points(check.low)} to {points(check.high)}</td>" in html.split(f"<td>{name}</td>")[1]
 
 
 def test_what_has_no_veto_is_not_called_passed() -> None:
     """A champion under the floors: its comparisons are shown, the floors decide."""
-    said = verdict(1200, (0.01, 0.6), floor_map50=0.1)
-    html = page(said)
-    assert said.verdict == "promote"
-    assert "has no veto" in said.reasons[0]
+    outcome = verdict(1200, (0.01, 0.6), floor_map50=0.1)
+    html = page(outcome)
+    assert outcome.verdict == "promote"
+    assert "has no veto" in outcome.reasons[0]
     row = html.split("<td>mAP@.5</td>")[1].split("</tr>")[0]
     assert '<td class="state no veto">no veto</td>' in row
 
 
 def test_a_model_with_fewer_false_alarms_than_the_footing_is_named() -> None:
     truths, groups = golden(400, 100, seed=4)
-    said = gate_verdict(
+    outcome = gate_verdict(
         scored(truths, groups, 0.7, seed=1), scored(truths, groups, 0.7, seed=2, false_alarms=0.0),
         ("scratch", "dent"), (0.4, 0.4), Policy(gate=GatePolicy(resamples=100)),
         latency_p95_ms=1.0, parity=1.0, slices={},
     )  # fmt: skip
-    assert "The challenger gives no more false alarms than that: all of its boxes count." in page(said)
+    assert "The challenger gives no more false alarms than that: all of its boxes count." in page(outcome)
 
 
 @pytest.mark.parametrize("form", ["png", "svg"])
@@ -161,9 +161,9 @@ def test_a_verdict_of_before_there_was_a_footing_is_still_read(tmp_path: Path) -
 
 
 def test_a_verdict_comes_back_from_the_table_as_it_was(tmp_path: Path) -> None:
-    said = verdict(400, (0.7, 0.75))
+    outcome = verdict(400, (0.7, 0.75))
     lake = Lake.open(tmp_path)
-    lake.append("gates", [gate_row("g-1", STATE, said, MOMENT, "reports/gate/g-1.html", None)], "g-1")
+    lake.append("gates", [gate_row("g-1", STATE, outcome, MOMENT, "reports/gate/g-1.html", None)], "g-1")
     kept = newest_verdict_on(lake, STATE.challenger, STATE.champion)
     assert kept is not None
-    assert kept.verdict == said
+    assert kept.verdict == outcome

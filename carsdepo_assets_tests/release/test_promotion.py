@@ -1,4 +1,4 @@
-"""production_model: what goes live, by whom, what does not and why; killed, repeated and twice at once."""
+"""release/assets.py and promotion.py: what goes live, by whom, what does not and why; killed, repeated, concurrent."""
 
 from __future__ import annotations
 
@@ -38,10 +38,15 @@ def test_the_first_model_goes_live_by_the_gate(world: World) -> None:
     first = world.model("one", 0.8)
     result = world.promote(first)
     assert result.success
-    said = materialized(result)
-    assert said is not None
-    assert (said["digest"], said["version"], said["verdict"], said["previous"]) == (first.digest, 1, "promote", "none")
-    assert said["decided_by"] == f"auto:{world.policy.digest()}"
+    metadata = materialized(result)
+    assert metadata is not None
+    assert (metadata["digest"], metadata["version"], metadata["verdict"], metadata["previous"]) == (
+        first.digest,
+        1,
+        "promote",
+        "none",
+    )
+    assert metadata["decided_by"] == f"auto:{world.policy.digest()}"
     assert world.production() == first.digest
     assert world.aliases(first) == {"candidate", "production"}
     [row] = world.lake.read("gates").to_pylist()
@@ -65,11 +70,11 @@ def test_a_repetition_changes_nothing(world: World) -> None:
 def test_a_better_model_replaces_the_champion_and_a_worse_one_does_not(world: World) -> None:
     first, better, worse = (world.model(n, s) for n, s in (("one", 0.6), ("two", 0.9), ("three", 0.3)))
     world.promote(first)
-    said = materialized(world.promote(better))
-    assert said is not None
-    assert said["previous"] == first.digest
-    assert said["differences"].startswith("![picture](data:image/png")
-    assert said["champion_map50"] < said["challenger_map50"]
+    metadata = materialized(world.promote(better))
+    assert metadata is not None
+    assert metadata["previous"] == first.digest
+    assert metadata["differences"].startswith("![picture](data:image/png")
+    assert metadata["champion_map50"] < metadata["challenger_map50"]
     result = world.promote(worse)
     assert result.success
     assert materialized(result) is None
@@ -94,10 +99,10 @@ def test_undecided_stays_a_candidate_until_a_person_approves(world: World) -> No
     assert (world.production(), world.verdicts()) == (first.digest, ["promote", "undecided"])
     assert "labelled boxes would decide" in world.alerts()[0][1]
     assert world.say("approve", second, "the yard tested it").success
-    said = materialized(world.promote(second))
-    assert said is not None
-    assert said["decided_by"] == "ann@desk"
-    assert said["reason"] == "approved, overriding the gate's undecided: the yard tested it"
+    metadata = materialized(world.promote(second))
+    assert metadata is not None
+    assert metadata["decided_by"] == "ann@desk"
+    assert metadata["reason"] == "approved, overriding the gate's undecided: the yard tested it"
     assert world.production() == second.digest
     assert world.verdicts() == ["promote", "undecided"]  # the verdict stood, no new report
 
@@ -107,9 +112,9 @@ def test_a_person_may_override_a_rejection_by_the_gate(world: World) -> None:
     first, worse = world.model("one", 0.9), world.model("two", 0.4)
     world.promote(first)
     world.say("approve", worse, "less, and legal asks for it")
-    said = materialized(world.promote(worse))
-    assert said is not None
-    assert said["reason"].startswith("approved, overriding the gate's reject")
+    metadata = materialized(world.promote(worse))
+    assert metadata is not None
+    assert metadata["reason"].startswith("approved, overriding the gate's reject")
     # Good for one promotion: after another model went live it does not bring this one back.
     world.promote(first)
     assert world.production() == first.digest
@@ -197,8 +202,8 @@ def test_rollback_bars_and_shows_in_the_history(world: World) -> None:
     event = world.instance.get_latest_materialization_event(KEY)
     assert event is not None
     assert event.asset_materialization is not None
-    said = {k: v.value for k, v in event.asset_materialization.metadata.items()}
-    assert (said["digest"], said["previous"], said["action"], said["decided_by"]) == (
+    metadata = {k: v.value for k, v in event.asset_materialization.metadata.items()}
+    assert (metadata["digest"], metadata["previous"], metadata["action"], metadata["decided_by"]) == (
         first.digest,
         second.digest,
         "rollback",
@@ -255,9 +260,9 @@ def test_a_service_that_does_not_follow_fails_the_run_and_the_next_one_finishes(
     assert not result.success
     world.stages["production"].stuck = None
     result = world.promote(first)
-    said = materialized(result)
-    assert said is not None
-    assert (said["digest"], said["verdict"]) == (first.digest, "promote")
+    metadata = materialized(result)
+    assert metadata is not None
+    assert (metadata["digest"], metadata["verdict"]) == (first.digest, "promote")
     assert [e.action for e in ledger.events(world.lake)] == ["promote"]
 
 
@@ -272,9 +277,9 @@ def test_killed_between_ledger_and_alias(world: World, monkeypatch: pytest.Monke
         assert not world.promote(first).success
     assert world.production() == first.digest
     assert world.aliases(first) == {"candidate"}
-    said = materialized(world.promote(first))
-    assert said is not None
-    assert said["ledger_sequence"] == 1
+    metadata = materialized(world.promote(first))
+    assert metadata is not None
+    assert metadata["ledger_sequence"] == 1
     assert world.aliases(first) == {"candidate", "production"}
     assert [e.action for e in ledger.events(world.lake)] == ["promote"]
     assert materialized(world.promote(first)) is None

@@ -1,4 +1,4 @@
-"""Exported models in the real service, on the runtime that the export chose: equal to the same model run here."""
+"""release/staging.py and validation.py: exported models in the real service answer as the same model run here."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 
 from carsdepo_assets.detectors.export.export_model import export_model
 from carsdepo_assets.detectors.export.runtimes import load_served
-from carsdepo_assets.evaluation.golden_photographs import GoldenPhotograph, as_served
+from carsdepo_assets.evaluation.golden_photographs import GoldenPhotograph
 from carsdepo_assets.imaging.encode import encode_jpeg
+from carsdepo_assets.imaging.serving import decode_as_served
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.release.run_gate import served_parity
@@ -29,13 +30,14 @@ def test_served_equals_offline(detector: str, tmp_path: Path) -> None:
     sent = []
     for n, rgb in enumerate(photographs()):
         data = encode_jpeg(rgb, 92)
-        sent.append(GoldenPhotograph(hashlib.sha256(data).hexdigest(), f"{n}.jpg", data, as_served(data, policy)))
+        rgb_as_served = decode_as_served(data, policy).rgb
+        sent.append(GoldenPhotograph(hashlib.sha256(data).hexdigest(), f"{n}.jpg", data, rgb_as_served))
     card = export_model(lake, digest, policy, [p.rgb for p in sent])
     event = ledger.record(lake, "staging", "deploy", digest=digest, version=1, actor="test", reason="a test")
     with service(settings, "staging") as running:
         health = running.serves(digest)
         assert health["runtime"] == card.chosen
-        done = validate(
+        result = validate(
             lake,
             policy,
             sent,
@@ -46,8 +48,8 @@ def test_served_equals_offline(detector: str, tmp_path: Path) -> None:
             registered=digest,
             health=health,
         )
-    assert [o.said for o in done.outcomes if not o.passed] == []
-    assert done.boxes > 0
-    parity = served_parity(card, done.runtime)
+    assert [o.message for o in result.outcomes if not o.passed] == []
+    assert result.boxes > 0
+    parity = served_parity(card, result.runtime)
     assert parity is not None
     assert parity >= 0.9

@@ -1,4 +1,4 @@
-"""What the release step does by itself: once a state, never while it is at work, never what is barred."""
+"""release/sensors.py and next_step.py: once for each state, never while a run is under way, never a barred model."""
 
 from __future__ import annotations
 
@@ -21,38 +21,40 @@ def tick(world: World, sensor: dg.SensorDefinition = sensors.release_candidate) 
         resources={k: v for k, v in world.resources().items() if k in sensor.required_resource_keys},
         repository_def=world.definitions().get_repository_def(),
     )
-    said: Any = sensor(context)
-    return said
+    request: Any = sensor(context)
+    return request
 
 
-def skipped(said: dg.RunRequest | dg.SkipReason) -> str:
-    assert isinstance(said, dg.SkipReason), said
-    return said.skip_message or ""
+def skipped(request: dg.RunRequest | dg.SkipReason) -> str:
+    assert isinstance(request, dg.SkipReason), request
+    return request.skip_message or ""
 
 
-def requested(said: dg.RunRequest | dg.SkipReason) -> tuple[str, str]:
+def requested(request: dg.RunRequest | dg.SkipReason) -> tuple[str, str]:
     """(job, version)"""
-    assert isinstance(said, dg.RunRequest), said
-    return str(said.job_name), said.run_config["ops"]["production_model"]["config"]["version"]
+    assert isinstance(request, dg.RunRequest), request
+    return str(request.job_name), request.run_config["ops"]["production_model"]["config"]["version"]
 
 
-def carry_out(world: World, said: dg.RunRequest | dg.SkipReason, status: str | None = None) -> None:
+def carry_out(world: World, request: dg.RunRequest | dg.SkipReason, status: str | None = None) -> None:
     """The run that was asked for; status: only its record, with this end."""
-    assert isinstance(said, dg.RunRequest)
+    assert isinstance(request, dg.RunRequest)
     if status is not None:
         run = world.instance.create_run_for_job(
-            world.definitions().resolve_job_def(str(said.job_name)),
-            tags={**said.tags, "dagster/failure_reason": "STEP_FAILURE"},
+            world.definitions().resolve_job_def(str(request.job_name)),
+            tags={**request.tags, "dagster/failure_reason": "STEP_FAILURE"},
             status=dg.DagsterRunStatus[status],
         )
         assert run.run_id
         return
-    done = (
+    result = (
         world.definitions()
-        .resolve_job_def(str(said.job_name))
-        .execute_in_process(instance=world.instance, run_config=said.run_config, tags=said.tags, raise_on_error=False)
+        .resolve_job_def(str(request.job_name))
+        .execute_in_process(
+            instance=world.instance, run_config=request.run_config, tags=request.tags, raise_on_error=False
+        )
     )
-    assert done.success
+    assert result.success
 
 
 def test_nothing_to_release(world: World) -> None:
@@ -61,14 +63,14 @@ def test_nothing_to_release(world: World) -> None:
 
 def test_a_candidate_goes_through_staging_once(world: World) -> None:
     first = world.model("one", 0.8, validated=False)
-    said = tick(world)
-    assert requested(said) == ("release", "1")
-    assert isinstance(said, dg.RunRequest)
-    assert said.run_config["ops"]["staging_deployment"]["config"] == {"version": "1"}
+    request = tick(world)
+    assert requested(request) == ("release", "1")
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_config["ops"]["staging_deployment"]["config"] == {"version": "1"}
     world.validate(first)  # staging found it right, and the run was cut off before the gate
-    said = tick(world)
-    assert requested(said) == ("promote", "1")
-    carry_out(world, said)
+    request = tick(world)
+    assert requested(request) == ("promote", "1")
+    carry_out(world, request)
     assert world.production() == first.digest
     assert "Production serves the newest candidate" in skipped(tick(world))
 
@@ -85,7 +87,7 @@ def test_a_verdict_against_it_stands_until_something_changes(world: World) -> No
     world.promote(first)
     carry_out(world, tick(world))
     assert world.production() == first.digest
-    assert "The gate says reject of version 2" in skipped(tick(world))
+    assert "The gate's verdict on version 2 is reject" in skipped(tick(world))
     current = golden.current(world.lake)
     assert current is not None
     golden.write(world.lake, golden.Golden(2, current.images[:-1], "ann", "less"))
@@ -93,9 +95,9 @@ def test_a_verdict_against_it_stands_until_something_changes(world: World) -> No
     carry_out(world, tick(world))
     assert "reject" in skipped(tick(world))
     world.say("approve", worse)
-    said = tick(world)
-    assert requested(said) == ("promote", "2")
-    carry_out(world, said)
+    request = tick(world)
+    assert requested(request) == ("promote", "2")
+    carry_out(world, request)
     assert world.production() == worse.digest
 
 
@@ -139,10 +141,10 @@ def test_a_state_is_tried_three_times(world: World) -> None:
     first = world.model("one", 0.8)
     keys = set()
     for _ in range(sensors.MAX_ATTEMPTS):
-        said = tick(world)
-        assert isinstance(said, dg.RunRequest)
-        keys.add(said.run_key)
-        carry_out(world, said, "FAILURE")
+        request = tick(world)
+        assert isinstance(request, dg.RunRequest)
+        keys.add(request.run_key)
+        carry_out(world, request, "FAILURE")
     assert len(keys) == 3
     assert "did not come to a verdict" in skipped(tick(world))
     world.say("approve", first)  # another state
@@ -163,7 +165,9 @@ def test_the_ledger_is_projected_and_old_disagreements_are_told(world: World, mo
     assert "as the ledger has them" in skipped(tick(world, sensors.ledger_projection))
     world.tracking.client.set_registered_model_alias(models.MODEL_NAME, "production", str(second.version))
     # Young: a run that promotes sets the alias itself a moment later. Mended all the same, and nobody is woken.
-    assert "set" in skipped(tick(world, sensors.ledger_projection))
+    result: Any = tick(world, sensors.ledger_projection)
+    assert isinstance(result, dg.SensorResult)  # it did something: a SkipReason would mean that nothing is new
+    assert "set" in str(result.skip_reason)
     assert world.aliases(first) == {"production"}
     assert world.alerts() == []
     monkeypatch.setattr(sensors, "SETTLED", timedelta(0))

@@ -1,4 +1,4 @@
-"""The services resource: who answers, what it is, and what to start where none does."""
+"""resources.py: the services resource says who answers, what it serves, and what to start where none does."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def test_it_waits_until_the_stage_serves_the_digest(world: World) -> None:
     world.stages["staging"].stuck = "before"
     seen: list[Any] = []
 
-    def waiting(said: dict[str, Any]) -> None:
-        seen.append(said["digest"])
+    def waiting(health: dict[str, Any]) -> None:
+        seen.append(health["digest"])
         world.stages["staging"].stuck = None
 
-    said = world.services.wait_for("staging", "aaaa", 10, poll_s=0.01, waiting=waiting)
-    assert (said["digest"], said["version"]) == ("aaaa", 7)
+    health = world.services.wait_for("staging", "aaaa", 10, poll_s=0.01, waiting=waiting)
+    assert (health["digest"], health["version"]) == ("aaaa", 7)
     assert seen == ["before"]
 
 

@@ -1,4 +1,4 @@
-"""Staging's validation against the real service in a process of its own, right and spoiled in each way."""
+"""release/validation.py and service_probe.py: against the real service, right and spoiled in each way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from carsdepo_assets.evaluation.golden_photographs import golden_photographs
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.release import validation
-from carsdepo_assets.release.validation import CHECKS, Validation, read_validation, validate
+from carsdepo_assets.release.validation import CHECKS, Validation, read_validation, validate, validation_key
 from carsdepo_assets.resources import ServicesResource
 from carsdepo_assets_tests.inference.served_models import Running, service
 from carsdepo_assets_tests.registry.conftest import empty_store
@@ -56,10 +56,10 @@ def deployed(staged: tuple[World, Running]) -> tuple[World, Running, ledger.Even
     return world, running, event
 
 
-def found(deployed: tuple[World, Running, ledger.Event], **changes: Any) -> Validation:
+def validated(deployed: tuple[World, Running, ledger.Event], **changes: Any) -> Validation:
     world, running, event = deployed
     assert event.digest is not None
-    said: dict[str, Any] = {
+    body: dict[str, Any] = {
         "photographs": golden_photographs(world.lake, world.policy, 6),
         "predictor": load_squares(world.lake, event.digest, world.policy).predictor,
         "url": running.url,
@@ -68,30 +68,31 @@ def found(deployed: tuple[World, Running, ledger.Event], **changes: Any) -> Vali
         "registered": event.digest,
         "health": running.health(),
     }
-    return validate(world.lake, world.policy, **(said | changes))
+    return validate(world.lake, world.policy, **(body | changes))
 
 
-def failed(done: Validation) -> dict[str, str]:
-    return {o.name: o.said for o in done.outcomes if not o.passed}
+def failed(result: Validation) -> dict[str, str]:
+    return {o.name: o.message for o in result.outcomes if not o.passed}
 
 
 def test_found_right(deployed: tuple[World, Running, ledger.Event]) -> None:
-    done = found(deployed)
-    assert failed(done) == {}
-    assert done.passed
-    assert [o.name for o in done.outcomes] == list(CHECKS)
-    assert done.boxes >= 5  # else equal answers would say nothing
-    assert 0 < done.latency["p50"] <= done.latency["p95"] <= done.latency["max"]
-    assert done.latency["requests"] == 36
-    assert read_validation(deployed[0].lake, done.digest) == done
+    result = validated(deployed)
+    assert failed(result) == {}
+    assert result.passed
+    assert [o.name for o in result.outcomes] == list(CHECKS)
+    assert result.boxes >= 5  # else equal answers would say nothing
+    assert 0 < result.latency["p50"] <= result.latency["p95"] <= result.latency["max"]
+    assert result.latency["requests"] == 36
+    assert read_validation(deployed[0].lake, result.digest) == result
+    assert b'"said"' in deployed[0].lake.get(validation_key(result.digest))  # as in those that are stored already
 
 
 def _first_box(change: Callable[[dict[str, Any]], None]) -> Spoil:
-    def spoil(status: int, said: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        for one in said.get("photographs", []):
+    def spoil(status: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        for one in body.get("photographs", []):
             if one["boxes"]:
                 change(one["boxes"][0])
-        return status, said
+        return status, body
 
     return spoil
 
@@ -108,47 +109,47 @@ def _renamed(box: dict[str, Any]) -> None:
     box["class_id"] = 1 - box["class_id"]
 
 
-def _fewer(status: int, said: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    for one in said.get("photographs", []):
+def _fewer(status: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    for one in body.get("photographs", []):
         one["boxes"] = one["boxes"][1:]
-    return status, said
+    return status, body
 
 
-def _more(status: int, said: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    for one in said.get("photographs", []):
+def _more(status: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    for one in body.get("photographs", []):
         one["boxes"] += one["boxes"][:1]
-    return status, said
+    return status, body
 
 
-def _another_model(status: int, said: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    if "model" in said:
-        said["model"]["digest"] = "ffffffffffffffff"
-    return status, said
+def _another_model(status: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    if "model" in body:
+        body["model"]["digest"] = "ffffffffffffffff"
+    return status, body
 
 
-def _takes_everything(status: int, said: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    return 200, said
+def _takes_everything(status: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    return 200, body
 
 
-def _fails_on_bad_input(status: int, said: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    return (500, said) if 400 <= status < 500 else (status, said)
+def _fails_on_bad_input(status: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    return (500, body) if 400 <= status < 500 else (status, body)
 
 
-def _no_reason(status: int, said: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    return (status, {"detail": "no"}) if status >= 400 else (status, said)
+def _no_reason(status: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    return (status, {"detail": "no"}) if status >= 400 else (status, body)
 
 
-def _needs_no_key(status: int, said: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    return (200, said) if status == 401 else (status, said)
+def _needs_no_key(status: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    return (200, body) if status == 401 else (status, body)
 
 
-def _other_ids(status: int, said: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    for one in said.get("photographs", []):
+def _other_ids(status: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    for one in body.get("photographs", []):
         one["prediction_id"] = one["prediction_id"][::-1]
-    return status, said
+    return status, body
 
 
-def _down(status: int, said: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+def _down(status: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     return 503, {"error": {"reason": "no_model", "detail": "no model is served"}, "request_id": "r"}
 
 
@@ -165,7 +166,7 @@ EQUAL = "answers_equal_offline"
         (_more, EQUAL, "does not give"),
         (_another_model, "digest_is_registered", "ffffffffffffffff"),
         (_takes_everything, "bad_input_is_refused", "text was answered HTTP 200"),
-        (_fails_on_bad_input, "bad_input_is_refused", "a torn photograph was answered HTTP 500"),
+        (_fails_on_bad_input, "bad_input_is_refused", "a truncated photograph was answered HTTP 500"),
         (_no_reason, "bad_input_is_refused", "an empty file was answered without a reason"),
         (_needs_no_key, "bad_input_is_refused", "without the key was answered HTTP 200"),
         (_other_ids, "capture_arrives", "were not in"),
@@ -183,11 +184,11 @@ def test_each_fault_is_found(
     monkeypatch.setattr(validation, "TIMED_REQUESTS", 6)
     monkeypatch.setattr(validation, "CAPTURE_GRACE_S", 0.0)
     with before(deployed[1].url, spoil) as url:
-        done = found(deployed, url=url)
-    assert re.search(says, failed(done)[check])
-    assert spoil is _down or set(failed(done)) == {check}
-    assert not done.passed
-    stored = read_validation(deployed[0].lake, done.digest)
+        result = validated(deployed, url=url)
+    assert re.search(says, failed(result)[check])
+    assert spoil is _down or set(failed(result)) == {check}
+    assert not result.passed
+    stored = read_validation(deployed[0].lake, result.digest)
     assert stored is not None
     assert not stored.passed
 
@@ -196,9 +197,11 @@ def test_registry_and_service_must_agree(
     deployed: tuple[World, Running, ledger.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(validation, "TIMED_REQUESTS", 6)
-    done = found(deployed, registered="eeeeeeeeeeeeeeee", health={"digest": "dddddddddddddddd", "runtime": "torch"})
-    assert set(failed(done)) == {"digest_is_registered"}
-    assert "eeeeeeeeeeeeeeee" in failed(done)["digest_is_registered"]
+    result = validated(
+        deployed, registered="eeeeeeeeeeeeeeee", health={"digest": "dddddddddddddddd", "runtime": "torch"}
+    )
+    assert set(failed(result)) == {"digest_is_registered"}
+    assert "eeeeeeeeeeeeeeee" in failed(result)["digest_is_registered"]
 
 
 def test_a_slow_service_is_said_and_does_not_block(
@@ -209,17 +212,17 @@ def test_a_slow_service_is_said_and_does_not_block(
     policy = world.policy.model_copy(update={"gate": world.policy.gate.model_copy(update={"latency_p95_ms": 0.01})})
     world_with = replace(world)
     monkeypatch.setattr(type(world_with), "policy", property(lambda self: policy))
-    done = found((world_with, deployed[1], deployed[2]))
-    assert set(failed(done)) == {"latency_within_budget"}
-    assert done.passed
+    result = validated((world_with, deployed[1], deployed[2]))
+    assert set(failed(result)) == {"latency_within_budget"}
+    assert result.passed
 
 
 def test_a_service_that_is_gone_fails_the_checks_and_raises_nothing(
     deployed: tuple[World, Running, ledger.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(validation, "TIMED_REQUESTS", 6)
-    done = found(deployed, url="http://127.0.0.1:9")
-    assert set(failed(done)) == set(CHECKS)
+    result = validated(deployed, url="http://127.0.0.1:9")
+    assert set(failed(result)) == set(CHECKS)
 
 
 def test_the_release_job_from_registered_to_production(deployed: tuple[World, Running, ledger.Event]) -> None:

@@ -17,7 +17,7 @@ def truth(*rows: tuple[float, float, float, float, int]) -> Truth:
     return Truth(table[:, :4], table[:, 4].astype(np.int64))
 
 
-def found(*rows: tuple[float, float, float, float, int, float]) -> Detections:
+def detected(*rows: tuple[float, float, float, float, int, float]) -> Detections:
     """One row a box: x1, y1, x2, y2, class, score."""
     table = np.array(rows, float).reshape(-1, 6)
     return Detections(table[:, :4], table[:, 5], table[:, 4].astype(np.int64))

@@ -1,3 +1,5 @@
+"""scoring/bootstrap.py: the interval of mAP@.5 over groups."""
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from carsdepo_assets.scoring.bootstrap import bootstrap_map50
 from carsdepo_assets.scoring.boxes import Truth
 from carsdepo_assets.scoring.evaluation import evaluate
 from carsdepo_assets.scoring.matching import ScoringError
-from carsdepo_assets_tests.scoring.cases import found, random_images, truth
+from carsdepo_assets_tests.scoring.cases import detected, random_images, truth
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -56,10 +58,10 @@ def test_dependent_photographs_widen_it() -> None:
     ids=["no images", "no truth", "one group"],
 )
 def test_too_little_for_an_interval(truths: list[Truth], groups: list[str], value: float | None) -> None:
-    interval = bootstrap_map50(truths, [found() for _ in truths], 1, groups)
+    interval = bootstrap_map50(truths, [detected() for _ in truths], 1, groups)
     assert (interval.value, interval.low, interval.high) == (value, None, None)
 
 
 def test_groups_must_fit() -> None:
     with pytest.raises(ScoringError, match="1 images, but 2 group names"):
-        bootstrap_map50([truth()], [found()], 1, ["a", "b"])
+        bootstrap_map50([truth()], [detected()], 1, ["a", "b"])

@@ -1,3 +1,5 @@
+"""scoring/coco_files.py: COCO files read, written and refused."""
+
 import json
 from pathlib import Path
 from typing import Any
@@ -39,10 +41,10 @@ def test_reading(tmp_path: Path) -> None:
     assert truth.truths[0].xyxy.tolist() == [[1, 2, 11, 22]]
     assert truth.truths[0].classes.tolist() == [1]
     assert truth.truths[1].xyxy.shape == (0, 4)
-    found = load_results(_write(tmp_path / "r.json", [RESULT]), truth)
-    assert found[0].scores.tolist() == [0.5]
-    assert found[0].classes.tolist() == [1]
-    assert len(found[1]) == 0
+    detections = load_results(_write(tmp_path / "r.json", [RESULT]), truth)
+    assert detections[0].scores.tolist() == [0.5]
+    assert detections[0].classes.tolist() == [1]
+    assert len(detections[1]) == 0
     assert evaluate_files(tmp_path / "t.json", tmp_path / "r.json", threshold=0.5).map50 == pytest.approx(1.0)
     assert evaluate_files(tmp_path / "t.json", _write(tmp_path / "none.json", []), threshold=0.5).map50 == 0.0
 
@@ -72,8 +74,8 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_results_keep_foreign_category_ids(tmp_path: Path) -> None:
     truth = load_ground_truth(_write(tmp_path / "t.json", TRUTH))
-    found = load_results(_write(tmp_path / "r.json", [RESULT]), truth)
-    save_results(tmp_path / "again.json", found, truth.image_ids, truth.file_names, truth.category_ids)
+    detections = load_results(_write(tmp_path / "r.json", [RESULT]), truth)
+    save_results(tmp_path / "again.json", detections, truth.image_ids, truth.file_names, truth.category_ids)
     assert json.loads((tmp_path / "again.json").read_text()) == [{**RESULT, "file_name": "a.jpg"}]
 
 
@@ -96,7 +98,7 @@ def _changed(part: str, **values: Any) -> dict[str, Any]:
         (_changed("images", id=9), r"images\[1\]: image id 9 is there twice"),
         (_changed("images", width=...), '"width" is missing'),
         (_changed("images", height=0), "height 0 is not a number of pixels"),
-        ({**TRUTH, "images": [3]}, "expected an object, found 3"),
+        ({**TRUTH, "images": [3]}, "expected an object, not 3"),
         (_changed("annotations", image_id=8), r"annotations\[0\]: image_id 8 is not among the 2 images .*\(7, 9"),
         (_changed("annotations", image_id=None), "image_id None is neither"),
         (_changed("annotations", category_id=1), r"category_id 1 is not among the categories \[2, 3\]"),

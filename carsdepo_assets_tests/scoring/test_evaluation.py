@@ -1,23 +1,25 @@
+"""scoring/evaluation.py, matching.py, average_precision.py, confusion.py: figures by hand and against pycocotools."""
+
 import numpy as np
 import pytest
 
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.evaluation import Evaluation, evaluate, evaluate_slices
 from carsdepo_assets.scoring.matching import ScoringError, flatten, match
-from carsdepo_assets_tests.scoring.cases import found, pycocotools_precision, random_images, truth
+from carsdepo_assets_tests.scoring.cases import detected, pycocotools_precision, random_images, truth
 
 NAMES = ["scratch", "dent"]
-NOTHING = (truth(), found())
+NOTHING = (truth(), detected())
 
 
 def _means(precision: np.ndarray) -> dict[str, list[float | None]]:
     """Per class AP of pycocotools' table, None for -1."""
-    known = precision[0, 0, :] >= 0
+    has_truth = precision[0, 0, :] >= 0
     ap = precision.mean(axis=1)
     return {
-        "ap50": [float(a) if k else None for a, k in zip(ap[0], known, strict=True)],
-        "ap75": [float(a) if k else None for a, k in zip(ap[5], known, strict=True)],
-        "ap50_95": [float(a) if k else None for a, k in zip(ap.mean(axis=0), known, strict=True)],
+        "ap50": [float(a) if k else None for a, k in zip(ap[0], has_truth, strict=True)],
+        "ap75": [float(a) if k else None for a, k in zip(ap[5], has_truth, strict=True)],
+        "ap50_95": [float(a) if k else None for a, k in zip(ap.mean(axis=0), has_truth, strict=True)],
     }
 
 
@@ -59,7 +61,9 @@ def _first(d: Detections, most: int) -> Detections:
 def test_matching_by_hand() -> None:
     # 0.9 takes the right truth, 0.8 finds it taken, 0.7 takes the other one, 0.6 is of the wrong class
     truths = [truth((0, 0, 10, 10, 0), (20, 0, 30, 10, 0))]
-    detections = [found((0, 0, 10, 9, 0, 0.8), (0, 0, 10, 10, 0, 0.9), (20, 0, 30, 10, 1, 0.6), (20, 0, 30, 8, 0, 0.7))]
+    detections = [
+        detected((0, 0, 10, 9, 0, 0.8), (0, 0, 10, 10, 0, 0.9), (20, 0, 30, 10, 1, 0.6), (20, 0, 30, 8, 0, 0.7))
+    ]
     flat = flatten(truths, detections, 2)
     assert flat.det_row.tolist() == [1, 0, 3, 2]
     assert match(flat, 0.5).det_truth.tolist() == [0, -1, 1, -1]
@@ -73,13 +77,13 @@ ONE = (0, 0, 9, 9, 0)
     ("truths", "detections", "expected"),
     [
         ([], [], {"map50": None, "precision": None, "recall": None, "f1": None, "n_images": 0}),
-        ([truth()], [found()], {"map50": None, "precision": None, "recall": None, "f1": None, "n_images": 1}),
-        ([truth((0, 0, 9, 9, 0))], [found()], {"map50": 0.0, "precision": None, "recall": 0.0, "f1": 0.0}),
-        ([truth()], [found((0, 0, 9, 9, 0, 0.9))], {"map50": None, "precision": 0.0, "recall": None, "f1": 0.0}),
-        ([truth(ONE)], [found((*ONE, 0.9))], {"map50": 1.0, "precision": 1.0, "recall": 1.0, "f1": 1.0}),
-        ([truth(ONE)], [found((*ONE, 0.4))], {"map50": 1.0, "precision": None, "recall": 0.0, "f1": 0.0}),
-        ([truth(ONE)], [found((0, 0, 9, 9, 1, 0.9))], {"map50": 0.0, "precision": 0.0, "recall": 0.0, "f1": 0.0}),
-        ([truth((0, 0, 9, 9, 0))], [found((0, 0, 9, 0, 0, 0.9))], {"map50": 0.0, "tp": 0, "fp": 1, "fn": 1}),
+        ([truth()], [detected()], {"map50": None, "precision": None, "recall": None, "f1": None, "n_images": 1}),
+        ([truth((0, 0, 9, 9, 0))], [detected()], {"map50": 0.0, "precision": None, "recall": 0.0, "f1": 0.0}),
+        ([truth()], [detected((0, 0, 9, 9, 0, 0.9))], {"map50": None, "precision": 0.0, "recall": None, "f1": 0.0}),
+        ([truth(ONE)], [detected((*ONE, 0.9))], {"map50": 1.0, "precision": 1.0, "recall": 1.0, "f1": 1.0}),
+        ([truth(ONE)], [detected((*ONE, 0.4))], {"map50": 1.0, "precision": None, "recall": 0.0, "f1": 0.0}),
+        ([truth(ONE)], [detected((0, 0, 9, 9, 1, 0.9))], {"map50": 0.0, "precision": 0.0, "recall": 0.0, "f1": 0.0}),
+        ([truth((0, 0, 9, 9, 0))], [detected((0, 0, 9, 0, 0, 0.9))], {"map50": 0.0, "tp": 0, "fp": 1, "fn": 1}),
     ],
     ids=["no images", "nothing", "no predictions", "no truths", "right", "under the threshold", "class", "no area"],
 )
@@ -89,7 +93,7 @@ def test_edges(truths: list[Truth], detections: list[Detections], expected: dict
 
 
 def test_a_class_without_truth_has_no_ap_and_leaves_the_mean_alone() -> None:
-    result = evaluate([truth(ONE)], [found((*ONE, 0.9), (30, 30, 50, 50, 1, 0.9))], NAMES, threshold=0.5)
+    result = evaluate([truth(ONE)], [detected((*ONE, 0.9), (30, 30, 50, 50, 1, 0.9))], NAMES, threshold=0.5)
     assert result.per_class["dent"].ap50 is None
     assert result.per_class["dent"].ap50_95 is None
     assert result.map50 == pytest.approx(1.0)
@@ -121,8 +125,8 @@ def test_confusion_by_hand() -> None:
     truths = [truth((0, 0, 10, 10, 0), (20, 0, 30, 10, 1), (60, 0, 70, 10, 1)), truth()]
     detections = [
         # a dent where the scratch is, scored above the scratch that is right: the scratch keeps its own
-        found((0, 0, 10, 10, 1, 0.95), (0, 0, 10, 9, 0, 0.9), (20, 0, 30, 10, 0, 0.8), (60, 0, 70, 10, 1, 0.2)),
-        found((5, 5, 9, 9, 0, 0.7)),
+        detected((0, 0, 10, 10, 1, 0.95), (0, 0, 10, 9, 0, 0.9), (20, 0, 30, 10, 0, 0.8), (60, 0, 70, 10, 1, 0.2)),
+        detected((5, 5, 9, 9, 0, 0.7)),
     ]
     result = evaluate(truths, detections, NAMES, threshold=0.5)
     assert result.confusion == [[1, 0, 0], [1, 0, 1], [1, 1, 0]]
@@ -132,12 +136,12 @@ def test_confusion_by_hand() -> None:
     ("truths", "detections", "message"),
     [
         ([truth()], [], "1 images have truths and 0 have detections"),
-        ([truth((0, 0, float("nan"), 9, 0))], [found()], "image 0: truth: box 0 .* is not finite"),
-        ([truth(), truth()], [found(), found((0, 0, 9, 9, 0, 1.5))], "image 1: detection 0 has score 1.5"),
-        ([truth()], [found((0, 0, 9, 9, 0, float("nan")))], "score nan"),
-        ([truth((0, 0, 9, 9, 2))], [found()], "class 2; there are 2"),
-        ([truth()], [found((9, 0, 0, 9, 0, 0.5))], "inverted"),
-        ([Truth(np.zeros((2, 4)), np.zeros(1, int))], [found()], r"shape \(2, 4\) for 1 classes"),
+        ([truth((0, 0, float("nan"), 9, 0))], [detected()], "image 0: truth: box 0 .* is not finite"),
+        ([truth(), truth()], [detected(), detected((0, 0, 9, 9, 0, 1.5))], "image 1: detection 0 has score 1.5"),
+        ([truth()], [detected((0, 0, 9, 9, 0, float("nan")))], "score nan"),
+        ([truth((0, 0, 9, 9, 2))], [detected()], "class 2; there are 2"),
+        ([truth()], [detected((9, 0, 0, 9, 0, 0.5))], "inverted"),
+        ([Truth(np.zeros((2, 4)), np.zeros(1, int))], [detected()], r"shape \(2, 4\) for 1 classes"),
         ([truth()], [Detections(np.zeros((1, 4)), np.zeros(2), np.zeros(1, int))], "2 scores for 1 detections"),
     ],
 )
@@ -150,7 +154,7 @@ def test_bad_names_and_sizes() -> None:
     with pytest.raises(ScoringError, match="only once"):
         evaluate([], [], ["dent", "dent"])
     with pytest.raises(ScoringError, match="1 images, but 2 sizes"):
-        evaluate([truth()], [found()], NAMES, [(9, 9), (9, 9)])
+        evaluate([truth()], [detected()], NAMES, [(9, 9), (9, 9)])
 
 
 def test_slices_are_the_parts() -> None:

@@ -1,4 +1,4 @@
-"""Operating points at a number of false alarms a photograph: by hand, at ties, at the ends, under any rescaling."""
+"""scoring/free_response.py: operating points by hand, at equal scores, at the ends, under any rescaling."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.free_response import FreeResponse
 from carsdepo_assets.scoring.matching import flatten, match
-from carsdepo_assets_tests.scoring.cases import found, random_images, truth
+from carsdepo_assets_tests.scoring.cases import detected, random_images, truth
 
 BOX, OTHER = (10, 10, 50, 50), (200, 200, 240, 240)  # what is there, and where nothing is
 
@@ -26,10 +26,10 @@ def by_hand() -> FreeResponse:
     """
     truths = [truth((*BOX, 0), (100, 10, 140, 50, 1)) for _ in range(2)] + [truth((*BOX, 0)) for _ in range(2)]
     detections = [
-        found((*BOX, 0, 0.9), (*OTHER, 0, 0.8)),
-        found((100, 10, 140, 50, 1, 0.7), (*BOX, 0, 0.6)),
-        found((*OTHER, 1, 0.5), (*BOX, 0, 0.5)),
-        found((*OTHER, 0, 0.3)),
+        detected((*BOX, 0, 0.9), (*OTHER, 0, 0.8)),
+        detected((100, 10, 140, 50, 1, 0.7), (*BOX, 0, 0.6)),
+        detected((*OTHER, 1, 0.5), (*BOX, 0, 0.5)),
+        detected((*OTHER, 0, 0.3)),
     ]
     return curve_of(truths, detections)
 
@@ -63,13 +63,13 @@ def test_a_model_without_so_many_false_alarms_counts_with_all_that_it_has(by_han
 
 
 def test_the_surest_box_is_wrong_and_none_may_be() -> None:
-    point = curve_of([truth((*BOX, 0))], [found((*OTHER, 0, 0.9), (*BOX, 0, 0.8))]).at(0.0)
+    point = curve_of([truth((*BOX, 0))], [detected((*OTHER, 0, 0.9), (*BOX, 0, 0.8))]).at(0.0)
     assert (point.threshold, point.false_alarms) == (None, 0.0)
     np.testing.assert_allclose(point.recalls(), [0, np.nan, 0])
     np.testing.assert_allclose(point.precisions(), [np.nan, np.nan, np.nan])
 
 
-@pytest.mark.parametrize("detections", [[found()], [found((*BOX, 0, 0.4))]], ids=["none", "no false alarm"])
+@pytest.mark.parametrize("detections", [[detected()], [detected((*BOX, 0, 0.4))]], ids=["none", "no false alarm"])
 def test_no_false_alarm_at_all(detections: list[Detections]) -> None:
     point = curve_of([truth((*BOX, 0))], detections).at(0.125)
     assert point.false_alarms == 0.0
@@ -79,7 +79,7 @@ def test_no_false_alarm_at_all(detections: list[Detections]) -> None:
 def test_one_score_for_everything() -> None:
     """A model that is equally sure of all: each box counts with the probability that gives the false alarms."""
     truths = [truth((*BOX, 0)) for _ in range(8)]
-    detections = [found((*(BOX if i < 6 else OTHER), 0, 0.5)) for i in range(8)]
+    detections = [detected((*(BOX if i < 6 else OTHER), 0, 0.5)) for i in range(8)]
     point = curve_of(truths, detections).at(0.125)
     assert (point.threshold, point.false_alarms) == (None, 0.125)
     np.testing.assert_allclose(point.recalls()[0], 3 / 8)

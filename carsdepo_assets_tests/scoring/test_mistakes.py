@@ -1,6 +1,8 @@
+"""scoring/mistakes.py: the order and the kinds of misses and false alarms."""
+
 from carsdepo_assets.scoring.evaluation import evaluate
 from carsdepo_assets.scoring.mistakes import ranked_mistakes
-from carsdepo_assets_tests.scoring.cases import found, random_images, truth
+from carsdepo_assets_tests.scoring.cases import detected, random_images, truth
 
 
 def test_order_and_kinds() -> None:
@@ -9,14 +11,14 @@ def test_order_and_kinds() -> None:
         truth((0, 0, 20, 20, 1)),
     ]
     detections = [
-        found(
+        detected(
             (0, 0, 10, 10, 0, 0.9),
             (0, 0, 10, 9, 0, 0.8),  # right, and again
             (20, 0, 60, 40, 0, 0.7),  # the dent called a scratch
             (100, 0, 110, 10, 0, 0.3),  # suspected, under the threshold
             (200, 0, 210, 10, 1, 0.6),  # nothing there
         ),
-        found((0, 0, 20, 8, 1, 0.95)),  # too loose
+        detected((0, 0, 20, 8, 1, 0.95)),  # too loose
     ]
     result = ranked_mistakes(truths, detections, 2, threshold=0.5)
     assert [(a.image, a.row, a.kind) for a in result.false_alarms] == [
@@ -44,7 +46,7 @@ def test_the_numbers_are_those_of_the_evaluation() -> None:
 
 
 def test_nothing() -> None:
-    result = ranked_mistakes([truth()], [found()], 2, threshold=0.5)
+    result = ranked_mistakes([truth()], [detected()], 2, threshold=0.5)
     assert result.misses == []
     assert result.false_alarms == []
     assert result.n_misses == 0

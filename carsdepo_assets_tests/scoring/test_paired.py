@@ -1,4 +1,4 @@
-"""Two models on the same draws: the evaluator's own figures, and an interval that knows they share the images."""
+"""scoring/paired.py: two models on the same draws agree with the evaluator, and their interval is that of pairs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from carsdepo_assets.scoring.evaluation import evaluate
 from carsdepo_assets.scoring.matching import ScoringError, flatten, match
 from carsdepo_assets.scoring.paired import Footing, paired_scores
 from carsdepo_assets.scoring.thresholds import counts
-from carsdepo_assets_tests.scoring.cases import found, random_images, truth
+from carsdepo_assets_tests.scoring.cases import detected, random_images, truth
 
 
 def _distinct(detections: list[Detections]) -> list[Detections]:
@@ -87,8 +87,8 @@ def test_the_footing_is_the_smaller_of_both_and_the_least_one() -> None:
     """Ten photographs: the first model gives 4 false alarms at its threshold and 8 in all, the second 6."""
     truths = [truth((10, 10, 50, 50, 0)) for _ in range(10)]
     hit, wrong = (10, 10, 50, 50, 0), (200, 200, 240, 240, 0)
-    first = [found((*hit, 0.9), *([(*wrong, 0.8 if i < 4 else 0.2)] if i < 8 else [])) for i in range(10)]
-    second = [found((*hit, 0.3), *([(*wrong, 0.2)] if i < 6 else [])) for i in range(10)]
+    first = [detected((*hit, 0.9), *([(*wrong, 0.8 if i < 4 else 0.2)] if i < 8 else [])) for i in range(10)]
+    second = [detected((*hit, 0.3), *([(*wrong, 0.2)] if i < 6 else [])) for i in range(10)]
     groups = [str(i) for i in range(10)]
 
     def footing(thresholds: tuple[float, float], least: float = 0.125) -> Footing:
@@ -118,8 +118,8 @@ def test_a_threshold_of_ones_own_changes_no_recall_at_the_footing() -> None:
 
 def test_a_precision_rests_on_the_groups_where_the_model_with_fewer_draws_a_box() -> None:
     truths = [truth((10, 10, 50, 50, 0)) for _ in range(12)]
-    hit, few = found((10, 10, 50, 50, 0, 0.9)), [0, 1, 2]
-    first = [hit if i in few else found() for i in range(12)]
+    hit, few = detected((10, 10, 50, 50, 0, 0.9)), [0, 1, 2]
+    first = [hit if i in few else detected() for i in range(12)]
     got = paired_scores(truths, first, [hit] * 12, 1, [str(i) for i in range(12)], thresholds=(0.5, 0.5), resamples=20)
     assert (got.recalls[0].n_groups, got.precisions[0].n_groups) == (12, 3)
 
@@ -135,7 +135,7 @@ def test_what_both_find_hard_is_no_difference() -> None:
     rng = np.random.default_rng(0)
     truths = [truth((10, 10, 50, 50, 0)) for _ in range(120)]
     easy = rng.random(120) < 0.5
-    hit, miss = found((10, 10, 50, 50, 0, 0.9)), found()
+    hit, miss = detected((10, 10, 50, 50, 0, 0.9)), detected()
     first = [hit if e else miss for e in easy]
     second = [hit if e != (i % 12 == 0) else miss for i, e in enumerate(easy)]
     got = paired_scores(truths, first, second, 1, [str(i) for i in range(120)], thresholds=(0.5, 0.5)).recalls[0]
@@ -147,7 +147,7 @@ def test_what_both_find_hard_is_no_difference() -> None:
 
 def test_too_little_for_an_interval() -> None:
     truths = [truth((0, 0, 9, 9, 0)), truth()]
-    detections = [found((0, 0, 9, 9, 0, 0.9)), found()]
+    detections = [detected((0, 0, 9, 9, 0, 0.9)), detected()]
     got = paired_scores(truths, detections, detections, 2, ["a", "b"], thresholds=(0.5, 0.5))
     assert (got.map50.difference, got.map50.low, got.map50.n_groups) == (0.0, None, 1)
     assert got.recalls[1].first is got.recalls[1].difference is None
@@ -155,8 +155,8 @@ def test_too_little_for_an_interval() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ScoringError, match="1 images, but 2 group names"):
-        paired_scores([truth()], [found()], [found()], 1, ["a", "b"], thresholds=(0.5, 0.5))
+        paired_scores([truth()], [detected()], [detected()], 1, ["a", "b"], thresholds=(0.5, 0.5))
     with pytest.raises(ScoringError, match="slice night"):
         paired_scores(
-            [truth()], [found()], [found()], 1, ["a"], thresholds=(0.5, 0.5), slices={"night": np.ones(2, bool)}
+            [truth()], [detected()], [detected()], 1, ["a"], thresholds=(0.5, 0.5), slices={"night": np.ones(2, bool)}
         )

@@ -1,10 +1,12 @@
+"""scoring/thresholds.py: counts at a threshold, and the threshold with the best F1."""
+
 import numpy as np
 import pytest
 
 from carsdepo_assets.scoring.boxes import Detections
 from carsdepo_assets.scoring.evaluation import evaluate
 from carsdepo_assets.scoring.thresholds import best_threshold
-from carsdepo_assets_tests.scoring.cases import found, random_images, truth
+from carsdepo_assets_tests.scoring.cases import detected, random_images, truth
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -19,7 +21,7 @@ def test_no_other_threshold_has_a_larger_f1(seed: int) -> None:
 
 def test_it_lies_between_the_last_kept_and_the_first_dropped() -> None:
     truths = [truth((0, 0, 9, 9, 0), (20, 0, 29, 9, 1))]
-    detections = [found((0, 0, 9, 9, 0, 0.9), (20, 0, 29, 9, 1, 0.6), (50, 0, 59, 9, 1, 0.2))]
+    detections = [detected((0, 0, 9, 9, 0, 0.9), (20, 0, 29, 9, 1, 0.6), (50, 0, 59, 9, 1, 0.2))]
     assert best_threshold(truths, detections, 2) == pytest.approx(0.4)
 
 
@@ -27,11 +29,11 @@ def test_equal_scores_pass_together() -> None:
     # the true one comes first in the file, but 0.5 lets all four through
     truths = [truth((0, 0, 9, 9, 0), (20, 0, 29, 9, 0))]
     wrong = [(50.0 + 20 * k, 0, 59 + 20 * k, 9, 0, 0.5) for k in range(3)]
-    same = found((0, 0, 9, 9, 0, 0.8), (20, 0, 29, 9, 0, 0.5), *wrong)
+    same = detected((0, 0, 9, 9, 0, 0.8), (20, 0, 29, 9, 0, 0.5), *wrong)
     assert best_threshold(truths, [same], 1) == pytest.approx(0.65)
 
 
-@pytest.mark.parametrize("detections", [found(), found((50, 50, 60, 60, 0, 0.7))], ids=["none", "none right"])
+@pytest.mark.parametrize("detections", [detected(), detected((50, 50, 60, 60, 0, 0.7))], ids=["none", "none right"])
 def test_without_anything_to_choose_from(detections: Detections) -> None:
     assert best_threshold([truth((0, 0, 9, 9, 0))], [detections], 1, default=0.37) == 0.37
 

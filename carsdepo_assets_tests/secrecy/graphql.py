@@ -61,8 +61,8 @@ class Dagster:
         """Asks for the launchpad of every job; how many there are."""
         jobs = self.ask(JOBS, s=self._selector)["repositoryOrError"]["jobs"]
         for job in jobs:
-            said = self.ask(LAUNCHPAD, s={**self._selector, "pipelineName": job["name"]})["runConfigSchemaOrError"]
-            assert said["__typename"] == "RunConfigSchema", said
+            answer = self.ask(LAUNCHPAD, s={**self._selector, "pipelineName": job["name"]})["runConfigSchemaOrError"]
+            assert answer["__typename"] == "RunConfigSchema", answer
         return len(jobs)
 
     def runs(self) -> dict[str, dict[str, Any]]:

@@ -77,12 +77,12 @@ def seen(text: str | bytes) -> set[str]:
 
 def seen_below(folder: Path) -> dict[str, set[str]]:
     """The secrets in the raw bytes of every file below a folder, and in the files' names."""
-    found = {}
+    places = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         secrets = seen(path.read_bytes()) | seen(str(path.relative_to(folder)))
         if secrets:
-            found[str(path.relative_to(folder))] = secrets
-    return found
+            places[str(path.relative_to(folder))] = secrets
+    return places
 
 
 def given(environment: Mapping[str, str]) -> set[str]:

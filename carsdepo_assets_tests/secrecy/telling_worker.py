@@ -15,8 +15,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--spec", type=Path)
     text = parser.parse_args().spec.read_text()
-    said = {"environment": dict(os.environ), "spec": text, "arguments": sys.argv}
-    Path(json.loads(text)["file"]).write_text(json.dumps(said))
+    report = {"environment": dict(os.environ), "spec": text, "arguments": sys.argv}
+    Path(json.loads(text)["file"]).write_text(json.dumps(report))
     if json.loads(text)["as_ours"]:  # as the training worker does; else as any library's process
         install()
     with open_events() as events:

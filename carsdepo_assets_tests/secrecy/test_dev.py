@@ -1,4 +1,4 @@
-"""`carsdepo dev` with planted secrets: its processes' arguments and environments, and what they answer and leave."""
+"""commands/dev.py with planted secrets: processes' arguments and environments, and what they answer and leave."""
 
 from __future__ import annotations
 
@@ -89,13 +89,13 @@ def process(command: list[str], env: dict[str, str], log: Path) -> Iterator[subp
 
 def family(pid: int) -> list[tuple[list[str], dict[str, str]]]:
     """(arguments, environment) of a process's descendants, and of itself."""
-    found = []
+    places = []
     for one in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
         try:
-            found.append((one.cmdline(), one.environ()))
+            places.append((one.cmdline(), one.environ()))
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
-    return [f for f in found if f[0]]
+    return [f for f in places if f[0]]
 
 
 def ended(ticks: str) -> int:

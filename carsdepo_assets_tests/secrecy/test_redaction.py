@@ -1,4 +1,4 @@
-"""Texts, errors and logs are freed of the environment's secrets, and nothing else is hidden."""
+"""redaction.py: the environment's secrets are removed from texts, errors and logs, and nothing else is."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("secret", sorted(planted.SPELLED))
 def test_each_secret_is_hidden_wherever_it_stands(environment: None, secret: str) -> None:
-    said = redaction.redact(f"before{secret}after")
-    assert not seen(said)
-    assert said.startswith("before")
-    assert said.endswith("after")
+    text = redaction.redact(f"before{secret}after")
+    assert not seen(text)
+    assert text.startswith("before")
+    assert text.endswith("after")
 
 
 @pytest.mark.parametrize("url", [PLANTED.webhook, PLANTED.alert_url, PLANTED.mlflow_uri])
@@ -56,15 +56,15 @@ def test_a_password_is_hidden_whatever_it_is_made_of(mark: str) -> None:
 @pytest.mark.parametrize("key", ['quo"ted-key', "back\\slash-key", "schlüssel-key", "it's-a-key"])
 def test_a_key_is_hidden_as_json_and_python_write_it(key: str) -> None:
     for text in (json.dumps({"key": key}), repr([key]), repr(key.encode()), f"key={key}"):
-        said = redaction.redact(text, {"CARSDEPO_API_KEY": key})
-        assert redaction.HIDDEN in said
-        assert "-key" not in said
+        hidden = redaction.redact(text, {"CARSDEPO_API_KEY": key})
+        assert redaction.HIDDEN in hidden
+        assert "-key" not in hidden
 
 
 def test_an_address_in_the_query_does_not_hide_the_password() -> None:
     url = "mailtos://user:hunter22@mail.example?to=ann@cars.example"
-    said = redaction.redact(f"hunter22 and {url}", {"CARSDEPO_ALERT_URLS": url})
-    assert "hunter22" not in said
+    text = redaction.redact(f"hunter22 and {url}", {"CARSDEPO_ALERT_URLS": url})
+    assert "hunter22" not in text
 
 
 def test_what_is_no_secret_stays(environment: None) -> None:
@@ -90,8 +90,8 @@ def test_tokens_in_the_place_of_a_host_are_secret() -> None:
     env = {
         "CARSDEPO_ALERT_URLS": "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ mailto://me:pass-word@gmail.com"
     }
-    said = redaction.redact("T1JJ3T3L2 A1BRTD4JD TIiajkdnlazkcOXrIdevi7FQ pass-word gmail.com", env)
-    assert said == "*** *** *** *** gmail.com"
+    text = redaction.redact("T1JJ3T3L2 A1BRTD4JD TIiajkdnlazkcOXrIdevi7FQ pass-word gmail.com", env)
+    assert text == "*** *** *** *** gmail.com"
 
 
 def test_errors_and_those_behind_them_are_scrubbed(environment: None) -> None:
@@ -125,17 +125,17 @@ def test_logs_and_last_traces_of_a_process_show_none(tmp_path: Path) -> None:
         raise ValueError(url)
         """
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         env={**PLANTED.environment(), "PYTHONPATH": ":".join(sys.path)},
     )
-    assert done.returncode == 1
-    assert not seen(done.stdout + done.stderr)
+    assert process.returncode == 1
+    assert not seen(process.stdout + process.stderr)
     for words in ("HTTP Request: POST ***", "RuntimeError: no answer from ***", "KeyError: '***'", "ValueError: ***"):
-        assert words in done.stderr
-    assert "KeyError" in done.stderr
+        assert words in process.stderr
+    assert "KeyError" in process.stderr
 
 
 def test_a_record_that_logging_cannot_format_is_left_to_logging(

@@ -1,4 +1,4 @@
-"""Planted secrets are looked for in everything that an installation shows, stores or hands on."""
+"""redaction.py, orchestration/redacted_errors.py: no planted secret is in what an installation shows or stores."""
 
 import json
 import logging
@@ -174,12 +174,12 @@ def test_failed_steps_say_why_without_secrets(used: Used) -> None:
 
 
 def test_graphql_shows_which_variable_and_never_its_value(used: Used) -> None:
-    found = used.dagster.resources()
-    assert found["services"]["api_key"] == ("ENV_VAR", "CARSDEPO_API_KEY")
-    assert found["alerts"]["webhook"] == ("ENV_VAR", "CARSDEPO_ALERT_WEBHOOK")
-    assert found["tracking"]["uri"] == ("ENV_VAR", "CARSDEPO_MLFLOW")
-    assert "CARSDEPO_ALERT_URLS" in found["alerts"]["urls"][1]
-    assert "CARSDEPO_HOME" in found["compute"]["variables"][1]
+    places = used.dagster.resources()
+    assert places["services"]["api_key"] == ("ENV_VAR", "CARSDEPO_API_KEY")
+    assert places["alerts"]["webhook"] == ("ENV_VAR", "CARSDEPO_ALERT_WEBHOOK")
+    assert places["tracking"]["uri"] == ("ENV_VAR", "CARSDEPO_MLFLOW")
+    assert "CARSDEPO_ALERT_URLS" in places["alerts"]["urls"][1]
+    assert "CARSDEPO_HOME" in places["compute"]["variables"][1]
     assert used.dagster.launchpads() > 15
     runs = used.dagster.runs()
     assert len(runs["leaking"]["eventConnection"]["events"]) > 30

@@ -15,6 +15,7 @@ from PIL import Image
 
 from carsdepo_assets.inference.records import Answer, CapturedBox, ClientMetadata, Features, Record
 from carsdepo_assets.lake import queues
+from carsdepo_assets.lake.evaluations import EvaluationRecord, record_evaluation
 from carsdepo_assets.lake.label_state import label_state, mark_trained
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, write_model
@@ -70,9 +71,14 @@ def model(lake: Lake, tracking: Tracking, dataset: str, weights: bytes, parent: 
         tracking, digest=digest, lake_url=lake.url, dataset_version=dataset, detector="yolov8n",
         figures=FIGURES, run_id=run,
     )  # fmt: skip
-    report(
-        lake, "evaluation", f"{digest}-{dataset}", "Evaluation", "mAP@.5 0.412 meets the floor of 0.020",
-        photographs=105, boxes=171, groups=22, verdict="mAP@.5 0.412 meets the floor of 0.020",
+    verdict = "mAP@.5 0.412 meets the floor of 0.020"
+    page = report(lake, "evaluation", f"{digest}-{dataset}", "Evaluation", verdict)
+    record_evaluation(
+        lake,
+        EvaluationRecord(
+            evaluation_id=digest, at=datetime.now(UTC), digest=digest, trained_on=dataset, dataset=dataset, golden=1,
+            photographs=105, boxes=171, groups=22, verdict=verdict, report_key=page, **FIGURES,
+        ),
     )  # fmt: skip
     return digest
 
@@ -80,9 +86,9 @@ def model(lake: Lake, tracking: Tracking, dataset: str, weights: bytes, parent: 
 def report(lake: Lake, kind: str, name: str, title: str, summary: str, **more: Any) -> str:
     """The key of its page."""
     key = f"reports/{kind}/{name}"
-    said = {"title": title, "at": datetime.now(UTC).isoformat(), "summary": summary, "figures": FIGURES, **more}
+    stored = {"title": title, "at": datetime.now(UTC).isoformat(), "summary": summary, "figures": FIGURES, **more}
     lake.put(f"{key}.html", f"<!DOCTYPE html><title>{kind}</title><h1>{kind} report</h1>".encode())
-    lake.put(f"{key}.json", json.dumps(said).encode())
+    lake.put(f"{key}.json", json.dumps(stored).encode())
     return f"{key}.html"
 
 
@@ -166,13 +172,13 @@ def capture(lake: Lake, records: Sequence[Record], name: str = "i-1.jsonl.open",
 
 
 def queue(lake: Lake, records: Sequence[Record], queue_id: str = "drift-r1") -> None:
-    made = queues.Queue(
+    new_queue = queues.Queue(
         queue_id=queue_id,
         at=datetime.now(UTC),
         report_id="r1",
         reason="Brightness drifted, most of it from mobile.",
         photographs=tuple(
-            queues.Queued(
+            queues.QueuedPhotograph(
                 image_id=r.sent.image_id,
                 photograph_key=r.sent.photograph_key or "",
                 upload_key=f"{queues.UPLOADS}/{queue_id}/{r.sent.image_id}.jpg",
@@ -184,7 +190,7 @@ def queue(lake: Lake, records: Sequence[Record], queue_id: str = "drift-r1") -> 
             for n, r in enumerate(records)
         ),
     )
-    lake.put(queues.queue_key(queue_id), made.to_json())
+    lake.put(queues.queue_key(queue_id), new_queue.to_json())
 
 
 def drift(lake: Lake, digest: str) -> None:

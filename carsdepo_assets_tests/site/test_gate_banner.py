@@ -1,4 +1,4 @@
-"""A green banner stands only over a model that the gate let through: first page and evaluations as they are shown."""
+"""site/app.py: only a model that the gate passed has a green banner, on the first page and on evaluations."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def test_the_first_page_is_green_over_what_the_gate_let_through(
 @pytest.mark.parametrize(
     ("verdict", "banner", "words"),
     [
-        ("promote", '<div class="verdict ">', "The gate let it through"),
-        ("reject", '<div class="verdict failed">', "The gate refused it"),
+        ("promote", '<div class="verdict ">', "The gate passed this model"),
+        ("reject", '<div class="verdict failed">', "The gate refused this model"),
         ("undecided", NEUTRAL, "The gate could not decide"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`carsdepo lineage` as data and as text on a narrow terminal."""
+"""commands/lineage.py: `carsdepo lineage` as data, and as text on a narrow terminal."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def settings(filled: example_lake.Filled) -> Settings:
     return Settings.read({"CARSDEPO_MLFLOW_PORT": "5055"}, home=Path(filled.lake.url).parent)
 
 
-def shown(found: dict[str, object]) -> str:
+def shown(lineage: dict[str, object]) -> str:
     out = io.StringIO()
-    show(found, Console(file=out, width=40))
+    show(lineage, Console(file=out, width=40))
     return out.getvalue()
 
 
@@ -35,13 +35,13 @@ def test_a_model_by_version_digest_or_latest(settings: Settings, filled: example
 
 def test_all_three_are_json_and_show_places_whole(settings: Settings, filled: example_lake.Filled) -> None:
     key = filled.records[0].sent.photograph_key or ""
-    for found, said in (
+    for lineage, output in (
         (lineage_of(settings, prediction="p0000"), f"{filled.lake.url}/{key}"),
         (lineage_of(settings, stage="production"), "The gate says promote"),
         (lineage_of(settings, model="2"), f"{filled.lake.url}/models/{filled.second}"),
     ):
-        assert json.loads(json.dumps(found)) == found
-        assert said in shown(found)
+        assert json.loads(json.dumps(lineage)) == lineage
+        assert output in shown(lineage)
 
 
 def test_wrong_calls_say_what_there_is(settings: Settings, tmp_path: Path) -> None:
@@ -59,5 +59,5 @@ def test_an_answer_by_a_model_that_is_gone_is_shown(settings: Settings, home: Pa
     here = Settings.read({}, home=home)
     lake = example_lake.Lake.open(here.lake)
     example_lake.ingest(lake, example_lake.answered(lake, example_lake.shots(1), "[red]gone", 1))
-    found = lineage_of(here, prediction="p0000")
-    assert "No model '[red]gone'" in shown(found)
+    lineage = lineage_of(here, prediction="p0000")
+    assert "No model '[red]gone'" in shown(lineage)

@@ -1,4 +1,4 @@
-"""The pages as a browser gets them: what they show, what they refuse, what they escape."""
+"""site/app.py: the pages as a browser gets them: what they show, what they refuse, what they escape."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Page(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        said = {k: v or "" for k, v in attrs}
+        attributes = {k: v or "" for k, v in attrs}
         if tag == "a":
-            self.links.append(said["href"])
-        self.sources += [said[k] for k in ("src", "data") if k in said]
+            self.links.append(attributes["href"])
+        self.sources += [attributes[k] for k in ("src", "data") if k in attributes]
         if tag in ("image", "link", "use"):
-            self.sources.append(said.get("href", ""))
-        if tag == "script" or any(k.startswith("on") for k in said):
+            self.sources.append(attributes.get("href", ""))
+        if tag == "script" or any(k.startswith("on") for k in attributes):
             self.runs.append(tag)
 
 
@@ -77,8 +77,14 @@ def test_every_link_of_the_site_leads_somewhere(browser: TestClient) -> None:
 
 def test_the_first_page_says_what_goes_on(browser: TestClient, filled: example_lake.Filled) -> None:
     text = browser.get("/").text
-    for said in ("Production is not as it should be", "6.4 %", "version 2", "KPIs of November", "6 of 8 goals met."):
-        assert said in text
+    for wanted in (
+        "Production does not serve what it should",
+        "6.4 %",
+        "version 2",
+        "KPIs of November",
+        "6 of 8 goals met.",
+    ):
+        assert wanted in text
     assert "carsdepo approve 2 --reason" in text
     assert "auto:0a1b2c3d4e5f" in browser.get(f"/models/{filled.first}").text
 
@@ -152,10 +158,10 @@ def test_names_that_lead_out_of_their_folder_are_refused(browser: TestClient, na
 def test_reports_come_with_a_policy_that_lets_nothing_run_or_load(browser: TestClient) -> None:
     for path in ("/reports/drift/r1.html", "/"):
         headers = browser.get(path).headers
-        rules = headers["content-security-policy"]
-        assert "default-src 'none'" in rules
-        assert "img-src data:" in rules
-        assert "script" not in rules
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "img-src data:" in policy
+        assert "script" not in policy
         assert headers["x-content-type-options"] == "nosniff"
     assert "drift report" in browser.get("/reports/drift/r1.html").text
 

@@ -1,4 +1,4 @@
-"""What the first page and `carsdepo status` know."""
+"""site/reading.py: what the first page and `carsdepo status` know."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def waiting(lake: Lake, policy: Policy | None = None) -> list[tuple[str, str]]:
-    found = reading.pending(lake, ledger.events(lake), policy or Policy(), [])
-    return [(p.digest, p.why) for p in found]
+    listed = reading.pending(lake, ledger.LedgerHistory.read(lake), policy or Policy(), [])
+    return [(p.digest, p.why) for p in listed]
 
 
 def say(lake: Lake, action: Any, digest: str | None, reason: str = "because") -> None:
@@ -58,10 +58,10 @@ def test_overview_of_a_filled_lake(filled: example_lake.Filled) -> None:
     assert now.drift["band"] == "middle"
     assert (now.answers, now.photographs, now.labelled, now.labels_waiting, now.queue_length) == (4, 12, 12, 0, 4)
     assert not now.empty
-    said = json.loads(json.dumps(now.to_dict()))
-    assert said["stages"][0]["digest"] == filled.first
-    assert said["kpis"]["summary"] == "6 of 8 goals met."
-    assert said["pending_approvals"][0]["why"] == "the gate could not decide"
+    values = json.loads(json.dumps(now.to_dict()))
+    assert values["stages"][0]["digest"] == filled.first
+    assert values["kpis"]["summary"] == "6 of 8 goals met."
+    assert values["pending_approvals"][0]["why"] == "the gate could not decide"
 
 
 def test_checks_at_staging_are_no_answers_and_a_barred_model_is_named(
@@ -121,7 +121,7 @@ def test_overview_of_an_empty_lake(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize(
-    ("health", "said"),
+    ("health", "trouble"),
     [
         (None, "does not answer"),
         ({"status": "loading"}, "loading"),
@@ -129,10 +129,10 @@ def test_overview_of_an_empty_lake(lake: Lake) -> None:
         ({"status": "serving", "digest": B}, f"serves {B}, the ledger says {A}"),
     ],
 )
-def test_a_stage_in_trouble_says_so(lake: Lake, health: dict[str, Any] | None, said: str) -> None:
+def test_a_stage_in_trouble_says_so(lake: Lake, health: dict[str, Any] | None, trouble: str) -> None:
     say(lake, "promote", A)
     stage = reading.Serving("production", ledger.desired(lake, "production"), health)
-    assert said in (stage.trouble or "")
+    assert trouble in (stage.trouble or "")
 
 
 def test_promote_waits_only_where_a_person_is_asked_for(lake: Lake) -> None:
@@ -140,7 +140,7 @@ def test_promote_waits_only_where_a_person_is_asked_for(lake: Lake) -> None:
     assert waiting(lake) == []
     assert waiting(lake, PERSON) == [(A, "the policy asks for a person (release.approval)")]
     say(lake, "hold", None, "drift of 6 %")
-    assert waiting(lake) == [(A, "a hold stands: drift of 6 %")]
+    assert waiting(lake) == [(A, "promotions are on hold: drift of 6 %")]
 
 
 def test_undecided_waits_and_reject_does_not(lake: Lake) -> None:
@@ -186,10 +186,10 @@ def test_reports_are_newest_first_and_damage_is_told(lake: Lake) -> None:
         lake.put(f"reports/drift/{name}.json", text)
     lake.put("reports/drift/alone.html", b"<p>page without its JSON")
     lake.put("reports/drift/notes.txt", b"no report")
-    found = {r.id: r for r in reading.reports(lake, "drift")}
-    assert set(found) == {"good", "old", "cut", "list", "time", "bytes", "alone"}
-    assert {r.id for r in found.values() if r.trouble} == {"cut", "list", "time", "bytes", "alone"}
-    assert found["good"].page == "reports/drift/good.html"
-    assert found["old"].page is None
-    assert found["old"].figures == {}
+    listed = {r.id: r for r in reading.reports(lake, "drift")}
+    assert set(listed) == {"good", "old", "cut", "list", "time", "bytes", "alone"}
+    assert {r.id for r in listed.values() if r.trouble} == {"cut", "list", "time", "bytes", "alone"}
+    assert listed["good"].page == "reports/drift/good.html"
+    assert listed["old"].page is None
+    assert listed["old"].figures == {}
     assert [r.id for r in reading.reports(lake, "drift")][-1] == "old"

@@ -1,4 +1,4 @@
-"""From an answer back to its photographs, labels, code and people."""
+"""site/tracing.py, site/answers.py: from an answer back to its photographs, labels, code and people."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ PLACES = tracing.Places("http://site", "http://mlflow", "http://dagster")
 
 
 def test_an_answer_is_traced_to_the_photograph_the_labels_and_the_person(filled: example_lake.Filled) -> None:
-    found = tracing.prediction_lineage(filled.lake, filled.tracking, "p0001", PLACES)
+    lineage = tracing.prediction_lineage(filled.lake, filled.tracking, "p0001", PLACES)
     sent = filled.records[1]
-    assert found["photograph"]["image_id"] == sent.sent.image_id
-    assert filled.lake.get(found["photograph"]["key"]) == example_lake.shots()[1].data
-    assert found["prediction"]["decision"] == "damage"
-    assert found["prediction"]["boxes"][0]["class"] == "dent"
-    assert found["prediction"]["boxes"][0]["score"] == pytest.approx(0.7)
-    assert found["served_by"]["action"] == "promote"
-    assert found["served_by"]["url"] == "http://dagster/runs/dagster-release"
-    model = found["model"]
+    assert lineage["photograph"]["image_id"] == sent.sent.image_id
+    assert filled.lake.get(lineage["photograph"]["key"]) == example_lake.shots()[1].data
+    assert lineage["prediction"]["decision"] == "damage"
+    assert lineage["prediction"]["boxes"][0]["class"] == "dent"
+    assert lineage["prediction"]["boxes"][0]["score"] == pytest.approx(0.7)
+    assert lineage["served_by"]["action"] == "promote"
+    assert lineage["served_by"]["url"] == "http://dagster/runs/dagster-release"
+    model = lineage["model"]
     assert (model["digest"], model["version"]) == (filled.first, 1)
     assert model["dataset"]["version"] == filled.dataset
     assert model["dataset"]["revisions_by_origin"] == {"yolo": 12}
@@ -43,9 +43,9 @@ def test_an_answer_is_traced_to_the_photograph_the_labels_and_the_person(filled:
 
 
 def test_a_model_names_the_one_it_started_from(filled: example_lake.Filled) -> None:
-    found = tracing.model_lineage(filled.lake, filled.tracking, filled.second, PLACES)
-    assert [a["digest"] for a in found["initialised_from"]] == [filled.first]
-    assert found["approved_by"] is None
+    lineage = tracing.model_lineage(filled.lake, filled.tracking, filled.second, PLACES)
+    assert [a["digest"] for a in lineage["initialised_from"]] == [filled.first]
+    assert lineage["approved_by"] is None
     assert tracing.model_lineage(filled.lake, None, filled.first)["initialised_from"] == []
 
 
@@ -53,17 +53,17 @@ def test_ancestors_end_where_the_lake_has_no_more_and_at_a_circle(filled: exampl
     lake = Lake.open(home / "lake")
     text = filled.lake.get(f"models/{filled.second}/lineage.json")
     for digest, parent in (("a", "b"), ("b", "c"), ("c", "b"), ("d", "gone")):
-        said = text.replace(filled.second.encode(), digest.encode()).replace(filled.first.encode(), parent.encode())
-        lake.put(f"models/{digest}/lineage.json", said)
+        values = text.replace(filled.second.encode(), digest.encode()).replace(filled.first.encode(), parent.encode())
+        lake.put(f"models/{digest}/lineage.json", values)
     assert [a.digest for a in ancestors(lake, "a")] == ["b", "c"]
     assert ancestors(lake, "d") == []
 
 
 def test_without_mlflow_the_lineage_is_still_there(filled: example_lake.Filled) -> None:
-    found = tracing.prediction_lineage(filled.lake, None, "p0001")
-    assert found["model"]["version"] is None
-    assert found["model"]["mlflow"]["run_id"]
-    assert found["model"]["mlflow"]["url"] is None
+    lineage = tracing.prediction_lineage(filled.lake, None, "p0001")
+    assert lineage["model"]["version"] is None
+    assert lineage["model"]["mlflow"]["run_id"]
+    assert lineage["model"]["mlflow"]["url"] is None
 
 
 def test_answers_not_ingested_yet_are_found_in_open_and_closed_segments(
@@ -74,11 +74,11 @@ def test_answers_not_ingested_yet_are_found_in_open_and_closed_segments(
     key = example_lake.capture(lake, records[:2], torn=b'{"captureData":')
     example_lake.capture(lake, records[2:], name="i-2.jsonl")
     assert answers.find(lake, "fresh0001") is not None
-    found = tracing.prediction_lineage(lake, None, "fresh0001")
-    assert found["prediction"]["captured_in"] == key
-    assert found["prediction"]["boxes"][0]["box"] == [10, 12, 40, 50]
-    assert found["served_by"] is None
-    assert "No model" in found["model"]["missing"]
+    lineage = tracing.prediction_lineage(lake, None, "fresh0001")
+    assert lineage["prediction"]["captured_in"] == key
+    assert lineage["prediction"]["boxes"][0]["box"] == [10, 12, 40, 50]
+    assert lineage["served_by"] is None
+    assert "No model" in lineage["model"]["missing"]
     assert [r["prediction_id"] for r in answers.newest(lake, 9)][-1] == "fresh0000"
     assert {r["prediction_id"] for r in answers.newest(lake, 9)} == {"fresh0000", "fresh0001", "fresh0002"}
 
@@ -129,10 +129,10 @@ def test_a_stage_says_what_it_serves_and_its_history(home: Path) -> None:
     ledger.record(
         lake, "production", "promote", digest=filled.second, version=2, actor="ada@desk", reason="Better at night"
     )
-    found = tracing.production_lineage(lake, filled.tracking, "production", PLACES)
-    assert found["event"]["actor"] == "ada@desk"
-    assert [e["digest"] for e in found["history"]] == [filled.second, filled.first]
-    assert found["model"]["digest"] == filled.second
+    lineage = tracing.production_lineage(lake, filled.tracking, "production", PLACES)
+    assert lineage["event"]["actor"] == "ada@desk"
+    assert [e["digest"] for e in lineage["history"]] == [filled.second, filled.first]
+    assert lineage["model"]["digest"] == filled.second
     # Rolled back: an old answer keeps the event under which it was given.
     ledger.record(lake, "production", "rollback", digest=filled.first, version=1, actor="ada@desk", reason="Worse")
     old = tracing.prediction_lineage(lake, filled.tracking, "p0000", PLACES)
@@ -154,9 +154,9 @@ def test_a_hundred_thousand_answers_are_searched_in_little_time(tmp_path: Path) 
     )
     lake.append("inferences", rows, "many")
     started = time.monotonic()
-    found = answers.find(lake, "p50000")
+    lineage = answers.find(lake, "p50000")
     newest = answers.newest(lake, 50)
     assert time.monotonic() - started < 2  # 0.2 s measured on two cores
-    assert found is not None
-    assert found["image_id"] == f"{50000:064x}"
+    assert lineage is not None
+    assert lineage["image_id"] == f"{50000:064x}"
     assert newest[0]["prediction_id"] == f"p{count - 1}"

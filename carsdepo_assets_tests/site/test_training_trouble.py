@@ -1,4 +1,4 @@
-"""Labels that no training could learn stay on the first page and in `carsdepo status` until it is settled."""
+"""site/reading.py, commands/status.py: labels that no training could learn from stay visible until that is settled."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def test_it_is_seen_until_a_model_meets_the_floor(home: Path) -> None:
     app.include_router(pages(settings, health=lambda stage: None))
     browser = TestClient(app)
 
-    assert "came to nothing" not in browser.get("/").text
+    assert "usable model" not in browser.get("/").text
     assert read_status(settings)["training_trouble"] is None
 
     tried(lake, 1, None, "under_floor", "mAP@.5 0.001 is under the floor of 0.020.")
     page, status = browser.get("/").text, read_status(settings)
-    assert "A training came to nothing" in page
+    assert "A training gave no usable model" in page
     assert "Next: fallback longer-3." in page
     assert '<a href="/models/model1">version 1</a>' in page
     assert status["training_trouble"]["next"] == "longer-3"

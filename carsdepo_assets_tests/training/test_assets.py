@@ -1,4 +1,4 @@
-"""The assets as Dagster runs them: what they record, and that they meet in the lake."""
+"""training/assets.py: what the assets record when Dagster runs them, and that each reads what the one before wrote."""
 
 from __future__ import annotations
 
@@ -47,36 +47,36 @@ def materialize(
         "tracking": MlflowTracking(home=str(tmp_path)),
         "alerts": AlertsResource(),
     }
-    ops = {name: {"config": said} for name, said in config.items()}
+    ops = {name: {"config": settings} for name, settings in config.items()}
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(assets, resources=resources, run_config={"ops": ops}, instance=instance)
 
 
 def recorded(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
-    [made] = result.asset_materializations_for_node(asset)
-    return {name: value.value for name, value in made.metadata.items()}
+    [materialization] = result.asset_materializations_for_node(asset)
+    return {name: value.value for name, value in materialization.metadata.items()}
 
 
 def test_the_recipe_starts_from_what_production_serves(lake: Lake, tmp_path: Path) -> None:
     tiny_dataset(lake)
     champion = made_up_model(lake, b"one", dataset="earlier")
     first = recorded(materialize(lake, tmp_path, [recipe], recipe={"detector": "yolov8n"}), "recipe")
-    assert first["starts from"] == "scratch"
+    assert first["initial_weights"] == "scratch"
     record(lake, "production", "promote", digest=champion, version=1, actor="ann", reason="test")
     second = recorded(materialize(lake, tmp_path, [recipe], recipe={"detector": "yolov8n"}), "recipe")
-    assert second["starts from"] == f"champion {champion}"
+    assert second["initial_weights"] == f"champion {champion}"
     assert first["digest"] != second["digest"]
     assert candidates.plan(lake).recipe.champion == champion
     assert f"Goes on from the weights of the champion {champion}." in str(second["why"])
-    assert "family changes" not in second
+    assert "detector_change" not in second
     followed = recorded(
         materialize(lake, tmp_path, [recipe]), "recipe"
     )  # the photographs are real: it follows all the same
     assert followed["digest"] == second["digest"]
     assert f"the champion {champion} is followed" in candidates.plan(lake).why[0]
     other = recorded(materialize(lake, tmp_path, [recipe], recipe={"detector": "faster_rcnn"}), "recipe")
-    assert other["starts from"] == "imagenet"
-    assert other["family changes"] == "from yolov8n to faster_rcnn"
+    assert other["initial_weights"] == "imagenet"
+    assert other["detector_change"] == "from yolov8n to faster_rcnn"
     assert "since this run asks for it" in str(other["why"])
 
 
@@ -90,12 +90,13 @@ def test_the_golden_figures_reach_the_registry(lake: Lake, tmp_path: Path) -> No
     plan = candidates.Plan(dataset=dataset, recipe=Recipe(), label_state=14, seen_at=datetime(2026, 3, 4, tzinfo=UTC))
     candidates.write(lake, plan, new)
     result = materialize(lake, tmp_path, [evaluation, registered_model])
-    said = recorded(result, "evaluation")
-    assert (said["golden_version"], said["dataset_version"], said["champion"]) == (1, dataset, old)
-    assert "champion and candidate" in said
+    metadata = recorded(result, "evaluation")
+    assert (metadata["golden_version"], metadata["dataset_version"], metadata["champion"]) == (1, dataset, old)
+    assert "champion_comparison" in metadata
     [version] = versions(MlflowTracking(home=str(tmp_path)).tracking())
     assert (version.digest, version.aliases) == (new, (CANDIDATE,))
     assert version.figures["map50"] == pytest.approx(1.0)
-    assert said["map50"] == significant(version.figures["map50"])  # the registry's in full, the UI's as people read it
+    # The registry keeps all digits, the UI shows four.
+    assert metadata["map50"] == significant(version.figures["map50"])
     assert trained_state(lake) == 14
     assert trained_at(lake) == plan.seen_at

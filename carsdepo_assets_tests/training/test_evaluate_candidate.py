@@ -1,4 +1,4 @@
-"""Champion and challenger on the same golden photographs; figures again, and new ones, when the set grows."""
+"""training/evaluate_candidate.py: champion and challenger on the same golden photographs, and when the set grows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.evaluation.comparison import compare
 from carsdepo_assets.evaluation.slices import UNSAID_BRIGHT, UNSAID_DARK, lights
 from carsdepo_assets.lake import golden
+from carsdepo_assets.lake.evaluations import evaluations
 from carsdepo_assets.lake.golden import Golden
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, read_card
+from carsdepo_assets.lake.pointers import EvaluationPointer
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import record
 from carsdepo_assets.scoring.boxes import Detections
@@ -34,8 +36,8 @@ class BlindToScratches(DarkestRectangle):
     """Finds class 1 only."""
 
     def predict(self, images: Sequence[np.ndarray], min_score: float = 0.001) -> list[Detections]:
-        found = super().predict(images, min_score)
-        return [Detections(*(a[d.classes == 1] for a in (d.xyxy, d.scores, d.classes))) for d in found]
+        detections = super().predict(images, min_score)
+        return [Detections(*(a[d.classes == 1] for a in (d.xyxy, d.scores, d.classes))) for d in detections]
 
 
 @pytest.fixture
@@ -51,16 +53,16 @@ def lake(tmp_path: Path) -> Lake:
 @pytest.fixture
 def models(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> dict[str, DarkestRectangle]:
     """{digest: what it predicts with}; the first is blind to scratches, the second finds all."""
-    found = {
+    predictors = {
         made_up_model(lake, b"blind"): BlindToScratches(),
         made_up_model(lake, b"exact"): DarkestRectangle(score=0.9),
     }
 
     def load_model(lake: Lake, digest: str, device: str = "cpu") -> tuple[DarkestRectangle, ModelCard]:
-        return found[digest], read_card(lake, digest)
+        return predictors[digest], read_card(lake, digest)
 
     monkeypatch.setattr(catalogue, "load_model", load_model)
-    return found
+    return predictors
 
 
 def candidate(digest: str, dataset: str) -> Candidate:
@@ -142,15 +144,15 @@ def test_what_is_written_is_what_a_list_of_reports_needs(lake: Lake, models: dic
     dataset, (blind, exact) = tiny_dataset(lake, splits=SPLITS), models
     promote(lake, blind)
     judged = evaluate_candidate(lake, candidate(exact, dataset), Policy())
-    said = written(lake, judged.report_key)
+    stored = written(lake, judged.report_key)
     assert judged.report_key.startswith("reports/evaluation/")
-    assert exact in said["title"]
-    assert datetime.fromisoformat(said["at"]).tzinfo is not None
-    assert said["summary"].startswith("mAP@.5 1.000 meets the floor")
-    assert "production: 0.500" in said["summary"]
-    assert said["figures"] == judged.figures
-    assert all(isinstance(v, float) for v in said["figures"].values())
-    assert said["comparison"]["champion"] == blind
+    assert exact in stored["title"]
+    assert datetime.fromisoformat(stored["at"]).tzinfo is not None
+    assert stored["summary"].startswith("mAP@.5 1.000 meets the floor")
+    assert "production: 0.500" in stored["summary"]
+    assert stored["figures"] == judged.figures
+    assert all(isinstance(v, float) for v in stored["figures"].values())
+    assert stored["comparison"]["champion"] == blind
 
 
 def test_figures_are_those_of_this_candidate(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
@@ -162,6 +164,40 @@ def test_figures_are_those_of_this_candidate(lake: Lake, models: dict[str, Darke
     for other in (candidate(exact, dataset), candidate(blind, "another")):
         with pytest.raises(NotReady):
             read_figures(lake, other)
+
+
+def test_a_figure_that_cannot_be_computed_is_absent(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
+    dataset, (blind, exact) = tiny_dataset(lake, splits=SPLITS), models
+    golden.write(lake, Golden(1, ("test2",)))  # no damage on it
+    promote(lake, blind)
+    evaluated = evaluate_candidate(lake, candidate(exact, dataset), Policy())
+    assert not {"map50", "map75", "map50_95", "recall"} & set(evaluated.figures)
+    assert evaluated.comparison is not None
+    assert "map50" not in evaluated.comparison.figures
+    assert evaluated.verdict.startswith("mAP@.5 cannot be computed")
+    assert read_figures(lake, candidate(exact, dataset)) == evaluated.figures
+    (row,) = lake.read("evaluations").to_pylist()
+    assert (row["map50"], row["recall"], row["champion_map50"], row["floor_met"]) == (None, None, None, False)
+    assert (row["boxes"], row["photographs"], row["threshold"]) == (0, 1, evaluated.figures["threshold"])
+
+
+def test_a_kill_leaves_the_evaluation_before_and_a_repetition_a_single_row(
+    lake: Lake, models: dict[str, DarkestRectangle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, (blind, exact) = tiny_dataset(lake, splits=SPLITS), models
+    first = evaluate_candidate(lake, candidate(blind, dataset), Policy())
+
+    def killed(self: EvaluationPointer, lake: Lake) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EvaluationPointer, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_candidate(lake, candidate(exact, dataset), Policy(), "run-1")
+    assert read_figures(lake, candidate(blind, dataset)) == first.figures
+    second = evaluate_candidate(lake, candidate(exact, dataset), Policy(), "run-2")
+    assert read_figures(lake, candidate(exact, dataset)) == second.figures
+    assert [(r.digest, r.dagster_run_id) for r in evaluations(lake)] == [(blind, None), (exact, "run-1")]
 
 
 def test_the_newest_labels_are_the_truth(lake: Lake, models: dict[str, DarkestRectangle]) -> None:

@@ -1,4 +1,4 @@
-"""A training under the floor, end to end: told, followed by the policy's fallbacks, and nothing is learnt by it.
+"""training/fallbacks.py: after a training under the floor, an alert and the policy's fallbacks; no label is learnt.
 
 The graph's own `train` job and `retrain` sensor over a real lake, MLflow and Dagster instance; see made_up.py for the
 two seams at which a training is decided by the test.
@@ -88,8 +88,8 @@ def house(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with dg.DagsterInstance.ephemeral() as instance:
 
         def build(becomes: Callable[[Recipe], Becomes], **training: object) -> House:
-            rules = "".join(f"{k} = {v}\n" for k, v in {"debounce_s": 0, **training}.items())
-            (settings.home / "carsdepo.toml").write_text(f"[training]\n{rules}")
+            training_settings = "".join(f"{k} = {v}\n" for k, v in {"debounce_s": 0, **training}.items())
+            (settings.home / "carsdepo.toml").write_text(f"[training]\n{training_settings}")
             return House(settings, instance, MadeUpTrainings(monkeypatch, becomes))
 
         yield build
@@ -151,9 +151,9 @@ def test_when_nothing_helps_a_person_is_asked_until_it_is_settled(house: Callabl
     labels = len(FIRST)
     assert [here.tick()[0], here.tick()[0]] == [[f"labels:{labels}:1"], [f"labels:{labels}:longer-2:1"]]
     for _ in range(2):  # asked once, however often the sensor looks
-        keys, said = here.tick()
+        keys, message = here.tick()
         assert keys == []
-        assert "Nothing more is tried by itself: a person is asked." in said
+        assert "Nothing more is tried by itself: a person is asked." in message
     (alert,) = here.alerts("training_needs_person")
     assert "- longer-2: mAP@.5 0.000 is under the floor" in alert["body"]
     assert "carsdepo approve" in alert["body"]
@@ -166,9 +166,9 @@ def test_when_nothing_helps_a_person_is_asked_until_it_is_settled(house: Callabl
     assert len(here.alerts("training_under_floor")) == 3
     assert here.status["training_trouble"] is None
     assert here.status["labels_waiting"] == labels  # they are not learnt for that
-    keys, said = here.tick()
+    keys, message = here.tick()
     assert keys == []
-    assert "A person trained model" in said
+    assert "A person trained model" in message
 
     # New labels are a new state: the usual recipe first, then its fallback, on photographs that it has not had yet.
     here.label(range(30, 33))
@@ -243,9 +243,9 @@ def test_runs_that_do_not_finish_are_no_models_under_the_floor(house: Callable[.
     for _ in range(2):
         with pytest.raises(PipelineError, match="the loss is nan"):
             here.tick()
-    keys, said = here.tick()
+    keys, message = here.tick()
     assert keys == []
-    assert f"2 trainings at label state {labels + 2} did not finish" in said
+    assert f"2 trainings at label state {labels + 2} did not finish" in message
     assert here.outcomes() == [("recipe", "did_not_finish", "retrain")]
     assert here.alerts("training_needs_person")[-1]["title"] == "No training finished: a person is asked"
     assert here.status["training_trouble"]["needs_person"] is True

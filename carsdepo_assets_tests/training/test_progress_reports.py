@@ -1,4 +1,4 @@
-"""A running training is seen: in the lake by itself, in the log and in MLflow as it steps."""
+"""training/progress_reports.py: a running training shows in the lake, in the log and in MLflow."""
 
 from __future__ import annotations
 
@@ -38,16 +38,18 @@ def lake(tmp_path: Path) -> Lake:
     return Lake.open(tmp_path / "lake")
 
 
-def watching(lake: Lake, rules: TrainingPolicy = OFTEN, tracking: Tracking | None = None) -> tuple[Watching, list[str]]:
+def watching(
+    lake: Lake, policy: TrainingPolicy = OFTEN, tracking: Tracking | None = None
+) -> tuple[Watching, list[str]]:
     heard = Lines()
     run_id = tracking.begin(None, "a training") if tracking else None
-    return Watching(lake, heard, rules, first_progress("run-1", "yolov8n", "d1", "r1"), tracking, run_id), heard.lines
+    return Watching(lake, heard, policy, first_progress("run-1", "yolov8n", "d1", "r1"), tracking, run_id), heard.lines
 
 
 def at(lake: Lake) -> TrainingProgress:
-    found = read_progress(lake)
-    assert found is not None
-    return found
+    progress = read_progress(lake)
+    assert progress is not None
+    return progress
 
 
 def step(number: int, loss: float | None = 3.0, *, validating: bool = False) -> Progress:

@@ -1,4 +1,4 @@
-"""A judged candidate is registered, told of and recorded once, whatever is killed in between."""
+"""training/register.py: an evaluated candidate is registered and recorded once, whatever is killed in between."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Judge:
     def candidate(self, map50: float, **more: object) -> Candidate:
         digest = made_up_model(self.lake, f"model {map50}".encode())
         fields = {"digest": digest, "dataset": "d", "recipe": Recipe(), "label_state": 7, "asked_by": "retrain"}
-        made = Candidate.model_validate(fields | more)
+        candidate = Candidate.model_validate(fields | more)
         self.lake.put("figures.json", json.dumps({"figures": {"map50": map50}}).encode())
         pointer = {"digest": digest, "trained_on": "d", "figures_key": "figures.json"}
         self.lake.put(EVALUATION, json.dumps(pointer).encode())
-        return made
+        return candidate
 
     def register(self, candidate: Candidate) -> Registered:
         run_id = self.tracking.begin(None, "test")

@@ -1,4 +1,4 @@
-"""The page needs nothing beside itself, says what it was given, and its pictures fit where they are put."""
+"""training/report.py, training/evaluation_charts.py, training/mistake_pictures.py: the page and its pictures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from carsdepo_assets.scoring.evaluation import evaluate, evaluate_slices
 from carsdepo_assets.scoring.mistakes import ranked_mistakes
 from carsdepo_assets.training import report
 from carsdepo_assets.training.mistake_pictures import FALSE, MAX_PNG_BYTES, MAX_PNG_WIDTH, MISSED, caption
-from carsdepo_assets_tests.scoring.cases import found, random_images, truth
+from carsdepo_assets_tests.scoring.cases import detected, random_images, truth
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +102,7 @@ def test_it_says_what_it_was_given(usual: report.EvaluationReportInput) -> None:
         f"{e.map50:.3f}",
         f"{100 * e.recall:.1f} %",
         f"95 %: {interval.low:.3f} to {interval.high:.3f}",
-        "Judged on 24 photographs",
+        "Evaluated on 24 photographs",
         f"{e.n_boxes} labelled boxes",
         "of 12 groups",
         usual.threshold_from,
@@ -113,7 +113,7 @@ def test_it_says_what_it_was_given(usual: report.EvaluationReportInput) -> None:
         *(caption(m, NAMES) for m in usual.mistakes.misses),
         f"Of 100 labelled damages the model finds {100 * e.recall:.0f}",
     ]
-    assert [said for said in expected if said not in text] == []
+    assert [sentence for sentence in expected if sentence not in text] == []
 
 
 def test_a_failed_verdict_is_said(usual: report.EvaluationReportInput) -> None:
@@ -141,26 +141,36 @@ def test_foreign_text_is_escaped(usual: report.EvaluationReportInput) -> None:
 
 
 @pytest.mark.parametrize(
-    ("truths", "detections", "said"),
+    ("truths", "detections", "sentences"),
     [
         (
             [truth(), truth()],
-            [found(), found()],
-            ["nothing can be said", "no interval", "Nothing was missed", "There was no false alarm", "No box is wrong"],
+            [detected(), detected()],
+            [
+                "no figure can be computed",
+                "no interval",
+                "Nothing was missed",
+                "There was no false alarm",
+                "No box is wrong",
+            ],
         ),
         (
             [truth((9, 9, 90, 90, 0)), truth()],
-            [found(), found()],
+            [detected(), detected()],
             ["the model finds 0.", "Labelled boxes missed: 1", "There was no false alarm"],
         ),
-        ([truth(), truth()], [found((9, 9, 90, 90, 0, 0.9)), found()], ["of 100 boxes that it draws 0 are right"]),
+        (
+            [truth(), truth()],
+            [detected((9, 9, 90, 90, 0, 0.9)), detected()],
+            ["of 100 boxes that it draws 0 are right"],
+        ),
     ],
     ids=["nothing", "no predictions", "no truths"],
 )
-def test_edges(truths: list[Truth], detections: list[Detections], said: list[str]) -> None:
+def test_edges(truths: list[Truth], detections: list[Detections], sentences: list[str]) -> None:
     given = replace(context(truths, detections), history=[])
     text = _Page(report.render_report(given)).text
-    assert [s for s in said if s.lower() not in text.lower()] == []
+    assert [s for s in sentences if s.lower() not in text.lower()] == []
     assert "nan" not in text
     assert "training" not in report.pictures(given)
 
@@ -176,8 +186,8 @@ def test_pictures_fit_the_ui(usual: report.EvaluationReportInput) -> None:
     """Of noise, the worst that a PNG can meet."""
     noise = np.random.default_rng(0)
     noisy = {i: noise.integers(0, 255, (540, 560, 3), dtype=np.uint8) for i in usual.images}
-    made = report.pictures(replace(usual, images=noisy))
-    assert list(made) == [
+    by_name = report.pictures(replace(usual, images=noisy))
+    assert list(by_name) == [
         "precision_recall",
         "threshold_sweep",
         "confusion",
@@ -185,7 +195,7 @@ def test_pictures_fit_the_ui(usual: report.EvaluationReportInput) -> None:
         "worst_misses",
         "worst_false_alarms",
     ]
-    for name, png in made.items():
+    for name, png in by_name.items():
         picture = Image.open(io.BytesIO(png))
         assert picture.format == "PNG", name
         assert picture.width <= MAX_PNG_WIDTH, name
@@ -213,7 +223,7 @@ def test_many_classes_fit() -> None:
 @pytest.mark.parametrize(("part", "colour"), [("misses", MISSED), ("false_alarms", FALSE)])
 def test_the_mistake_is_drawn_where_it_is(part: str, colour: str) -> None:
     """On a black photograph shown whole, the coloured frame's extent is the box, scaled."""
-    truths, detections = [truth((40, 30, 200, 150, 0))], [found((40, 30, 200, 150, 1, 0.9))]
+    truths, detections = [truth((40, 30, 200, 150, 0))], [detected((40, 30, 200, 150, 1, 0.9))]
     given = replace(context(truths, detections), images={0: np.zeros((240, 320, 3), np.uint8)})
     mistake = getattr(given.mistakes, part)[0]
     shown = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)) if part == "misses" else detections[0]
@@ -230,11 +240,11 @@ def test_mistakes_png_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="0 images"):
         report.mistakes_png([], [], [], class_names=NAMES)
     with pytest.raises(ValueError, match="1 images, 2 truths"):
-        report.mistakes_png([np.zeros((9, 9, 3), np.uint8)], [truth(), truth()], [found()], class_names=NAMES)
+        report.mistakes_png([np.zeros((9, 9, 3), np.uint8)], [truth(), truth()], [detected()], class_names=NAMES)
 
 
 def test_a_photograph_of_one_row_and_a_box_beyond_it() -> None:
     image = np.full((1, 400, 3), 90, np.uint8)
     truths = [truth((390, 0, 480, 1, 0))]
-    given = replace(context(truths, [found()]), images={0: image})
+    given = replace(context(truths, [detected()]), images={0: image})
     assert len(report.pictures(given)["worst_misses"]) <= MAX_PNG_BYTES

@@ -1,4 +1,4 @@
-"""When a retraining starts: by what is there, whatever order it came in, and once."""
+"""training/retraining.py, training/sensors.py: when a retraining starts, from the state alone, and once."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from carsdepo_assets.detectors.recipe_changes import recipe_key
 from carsdepo_assets.lake.label_state import FALLBACK_TAG, LABEL_STATE_TAG, mark_trained, trained_at
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trainings import Outcome, outcomes, record_outcome
+from carsdepo_assets.orchestration.decision import Decision
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import Fallback, Policy, TrainingPolicy
 from carsdepo_assets.resources import LakeResource, PolicyResource
@@ -66,7 +67,7 @@ NOW = datetime.now(UTC)
         ({"next": "longer-3", "settled": "ann approved it."}, "nothing more is tried. ann approved it."),
         ({"next": "start-afresh"}, GivenUp("start-afresh", "Not tried: it is what it was.", impossible=True)),
         ({"next": "start-afresh", "attempts": 2}, GivenUp("start-afresh", "Not tried: it is what it was.", True)),
-        ({"next": None}, PersonAsked("Every training at label state 30 was under the floor or could not be tried.")),
+        ({"next": None}, PersonAsked()),
         ({"next": None, "settled": "ann trained."}, "nothing more is tried. ann trained."),
     ],
 )
@@ -74,16 +75,19 @@ def test_due(changes: dict[str, object], answer: RetrainingDue | GivenUp | Perso
     def impossible(change: Fallback) -> str | None:
         return "it is what it was" if change.name == "start-afresh" else None
 
-    found = retraining_decision(replace(USUAL, **changes), RULES, impossible)  # type: ignore[arg-type]
+    decision = retraining_decision(replace(USUAL, **changes), RULES, impossible)  # type: ignore[arg-type]
     if isinstance(answer, str):
-        assert isinstance(found, str)
-        assert answer in found
+        assert decision.action is None
+        assert answer in decision.message
+    elif answer == PersonAsked():
+        reason = "Every training at label state 30 was under the floor or could not be tried."
+        assert decision == Decision(answer, reason)
     else:
-        assert found == answer
+        assert decision.action == answer
 
 
 @pytest.mark.parametrize(
-    ("next", "fallback", "said"),
+    ("next", "fallback", "expected"),
     [
         ("recipe", None, "2 trainings at label state 30 did not finish: see their runs; new labels or a manual run"),
         ("longer-3", "longer-3", "2 trainings did not finish: see their runs."),
@@ -91,13 +95,13 @@ def test_due(changes: dict[str, object], answer: RetrainingDue | GivenUp | Perso
 )
 @pytest.mark.parametrize("asked", [None, "r1"])
 def test_runs_without_a_model_are_not_repeated_for_ever(
-    next: str, fallback: str | None, said: str, asked: str | None
+    next: str, fallback: str | None, expected: str, asked: str | None
 ) -> None:
     """They crashed or were killed: another matter than a model under the floor."""
-    found = retraining_decision(replace(USUAL, next=next, attempts=2, asked_by=asked), RULES)
-    assert isinstance(found, GivenUp)
-    assert (found.fallback, found.impossible) == (fallback, False)
-    assert said in found.reason
+    given_up = retraining_decision(replace(USUAL, next=next, attempts=2, asked_by=asked), RULES).action
+    assert isinstance(given_up, GivenUp)
+    assert (given_up.fallback, given_up.impossible) == (fallback, False)
+    assert expected in given_up.reason
 
 
 @pytest.fixture
@@ -107,8 +111,8 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
 
 
 def label(lake: Lake, *names: str, at: datetime = NOW - timedelta(hours=1)) -> None:
@@ -125,8 +129,8 @@ def trained(lake: Lake, state: int, seen_at: datetime | None) -> None:
     mark_trained(lake, digest="aaaa", dataset="d", recipe="r", state=state, seen_at=seen_at)
 
 
-def tick(lake: Lake, instance: dg.DagsterInstance, tmp_path: Path, **rules: object) -> dg.RunRequest | dg.SkipReason:
-    (tmp_path / "carsdepo.toml").write_text("[training]\n" + "\n".join(f"{k} = {v}" for k, v in rules.items()))
+def tick(lake: Lake, instance: dg.DagsterInstance, tmp_path: Path, **settings: object) -> dg.RunRequest | dg.SkipReason:
+    (tmp_path / "carsdepo.toml").write_text("[training]\n" + "\n".join(f"{k} = {v}" for k, v in settings.items()))
     context = dg.build_sensor_context(
         instance=instance,
         resources={
@@ -140,15 +144,15 @@ def tick(lake: Lake, instance: dg.DagsterInstance, tmp_path: Path, **rules: obje
     return answer
 
 
-def said(answer: dg.RunRequest | dg.SkipReason) -> str:
+def message_of(answer: dg.RunRequest | dg.SkipReason) -> str:
     assert isinstance(answer, dg.SkipReason)
     return str(answer.skip_message)
 
 
 def run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, state: int, **tags: str) -> None:
     """A run's record; one that failed, failed by itself unless the tags tell of an interruption."""
-    said = {LABEL_STATE_TAG: str(state), "dagster/failure_reason": "STEP_FAILURE", **tags}
-    instance.add_run(dg.DagsterRun(job_name="train", status=status, tags=said))
+    all_tags = {LABEL_STATE_TAG: str(state), "dagster/failure_reason": "STEP_FAILURE", **tags}
+    instance.add_run(dg.DagsterRun(job_name="train", status=status, tags=all_tags))
 
 
 def test_the_newest_route_since_the_last_training_counts(lake: Lake) -> None:
@@ -170,13 +174,13 @@ def test_a_route_that_comes_while_a_model_trains_is_not_lost(
     route(lake, "r1", NOW - timedelta(minutes=30), "retrain")
     label(lake, "c")
     run(instance, dg.DagsterRunStatus.STARTED, 2)
-    assert "under way" in said(tick(lake, instance, tmp_path, min_new_labels=50))
+    assert "under way" in message_of(tick(lake, instance, tmp_path, min_new_labels=50))
     [training] = instance.get_runs()
     instance.report_run_canceled(training)
     trained(lake, 2, seen_at=NOW - timedelta(minutes=40))
-    found = tick(lake, instance, tmp_path, min_new_labels=50)
-    assert isinstance(found, dg.RunRequest)
-    assert (found.run_key, found.tags) == ("labels:3:1", {LABEL_STATE_TAG: "3", DRIFT_TAG: "r1"})
+    request = tick(lake, instance, tmp_path, min_new_labels=50)
+    assert isinstance(request, dg.RunRequest)
+    assert (request.run_key, request.tags) == ("labels:3:1", {LABEL_STATE_TAG: "3", DRIFT_TAG: "r1"})
 
 
 def test_a_route_is_answered_by_the_training_that_saw_labels_after_it(
@@ -186,7 +190,7 @@ def test_a_route_is_answered_by_the_training_that_saw_labels_after_it(
     route(lake, "r1", NOW - timedelta(minutes=30), "retrain")
     trained(lake, 2, seen_at=NOW - timedelta(minutes=20))
     label(lake, "c")
-    assert "min_new_labels is 50" in said(tick(lake, instance, tmp_path, min_new_labels=50))
+    assert "min_new_labels is 50" in message_of(tick(lake, instance, tmp_path, min_new_labels=50))
     assert isinstance(tick(lake, instance, tmp_path, min_new_labels=1), dg.RunRequest)
 
 
@@ -194,24 +198,24 @@ def test_the_routers_own_run_is_not_doubled(lake: Lake, instance: dg.DagsterInst
     """Whoever starts a training tags it with the label state: it is waited for, and counts as an attempt."""
     label(lake, "a", "b")
     run(instance, dg.DagsterRunStatus.STARTING, 2, **{"dagster/sensor_name": "route_drift"})
-    assert "under way" in said(tick(lake, instance, tmp_path))
+    assert "under way" in message_of(tick(lake, instance, tmp_path))
     [theirs] = instance.get_runs()
     instance.report_run_failed(theirs)
-    found = tick(lake, instance, tmp_path)
-    assert isinstance(found, dg.RunRequest)
-    assert found.run_key == "labels:2:2"
+    request = tick(lake, instance, tmp_path)
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_key == "labels:2:2"
     run(instance, dg.DagsterRunStatus.FAILURE, 2)
     run(instance, dg.DagsterRunStatus.FAILURE, 2)
-    assert "3 trainings at label state 2 did not finish" in said(tick(lake, instance, tmp_path))
+    assert "3 trainings at label state 2 did not finish" in message_of(tick(lake, instance, tmp_path))
     label(lake, "c")
     assert isinstance(tick(lake, instance, tmp_path), dg.RunRequest)  # a new state has attempts of its own
     trained(lake, 3, seen_at=NOW)
-    assert "3 when the last model" in said(tick(lake, instance, tmp_path))
+    assert "3 when the last model" in message_of(tick(lake, instance, tmp_path))
 
 
 def test_labels_wait_until_none_followed(lake: Lake, instance: dg.DagsterInstance, tmp_path: Path) -> None:
     label(lake, "a", at=datetime.now(UTC))
-    assert "more may follow" in said(tick(lake, instance, tmp_path, debounce_s=3600))
+    assert "more may follow" in message_of(tick(lake, instance, tmp_path, debounce_s=3600))
     assert isinstance(tick(lake, instance, tmp_path, debounce_s=0), dg.RunRequest)
 
 
@@ -243,9 +247,9 @@ def judged(lake: Lake, state: int, fallback: str | None = None, **more: object) 
         "floor": 0.02,
         "reason": "mAP@.5 0.001 is under the floor of 0.020.",
     }
-    made = Outcome.model_validate(fields | more)
-    record_outcome(lake, made)
-    return made
+    outcome = Outcome.model_validate(fields | more)
+    record_outcome(lake, outcome)
+    return outcome
 
 
 def told(lake: Lake) -> list[str]:
@@ -257,11 +261,11 @@ def test_a_model_under_the_floor_is_followed_by_the_next_fallback(
 ) -> None:
     label(lake, "a", "b")
     judged(lake, 2)
-    found = tick(lake, instance, tmp_path)
-    assert isinstance(found, dg.RunRequest)
-    assert found.run_key == "labels:2:longer-3:1"
-    assert found.tags == {LABEL_STATE_TAG: "2", FALLBACK_TAG: "longer-3"}
-    assert found.run_config == {"ops": {"recipe": {"config": {"fallback": "longer-3", "label_state": 2}}}}
+    request = tick(lake, instance, tmp_path)
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_key == "labels:2:longer-3:1"
+    assert request.tags == {LABEL_STATE_TAG: "2", FALLBACK_TAG: "longer-3"}
+    assert request.run_config == {"ops": {"recipe": {"config": {"fallback": "longer-3", "label_state": 2}}}}
     # Killed before it was judged: the same fallback again, under a key of its own; the usual recipe's runs count apart.
     run(instance, dg.DagsterRunStatus.FAILURE, 2)
     run(instance, dg.DagsterRunStatus.FAILURE, 2, **{FALLBACK_TAG: "longer-3"})
@@ -287,7 +291,7 @@ def test_after_the_last_fallback_a_person_is_asked(lake: Lake, instance: dg.Dags
     for fallback in (None, "longer-3", "detector-faster_rcnn"):
         judged(lake, 2, fallback)
     for _ in range(3):
-        assert "a person is asked" in said(tick(lake, instance, tmp_path))
+        assert "a person is asked" in message_of(tick(lake, instance, tmp_path))
     assert told(lake) == ["training_needs_person training_needs_person:2"]
     (alert,) = lake.read("alerts").to_pylist()
     assert "- start-afresh: Not tried: it started from random weights already." in alert["body"]
@@ -301,7 +305,7 @@ def test_after_the_last_fallback_a_person_is_asked(lake: Lake, instance: dg.Dags
 def test_without_fallbacks_a_person_is_asked_at_once(lake: Lake, instance: dg.DagsterInstance, tmp_path: Path) -> None:
     label(lake, "a")
     judged(lake, 1)
-    assert "a person is asked" in said(tick(lake, instance, tmp_path, fallbacks="[]"))
+    assert "a person is asked" in message_of(tick(lake, instance, tmp_path, fallbacks="[]"))
 
 
 def test_runs_that_never_came_to_a_model_ask_a_person_and_start_no_fallback(
@@ -310,7 +314,7 @@ def test_runs_that_never_came_to_a_model_ask_a_person_and_start_no_fallback(
     label(lake, "a")
     for _ in range(3):
         run(instance, dg.DagsterRunStatus.FAILURE, 1)
-    assert "3 trainings at label state 1 did not finish" in said(tick(lake, instance, tmp_path))
+    assert "3 trainings at label state 1 did not finish" in message_of(tick(lake, instance, tmp_path))
     assert told(lake) == ["training_needs_person training_needs_person:1"]
     assert [(o.tried, o.outcome) for o in outcomes(lake, 1)] == [("recipe", "did_not_finish")]
 
@@ -322,9 +326,9 @@ def test_a_fallback_that_never_finishes_is_passed_over(
     judged(lake, 1)
     for _ in range(2):
         run(instance, dg.DagsterRunStatus.FAILURE, 1, **{FALLBACK_TAG: "longer-3"})
-    found = tick(lake, instance, tmp_path, max_attempts=2)
-    assert isinstance(found, dg.RunRequest)
-    assert found.run_key == "labels:1:detector-faster_rcnn:1"
+    request = tick(lake, instance, tmp_path, max_attempts=2)
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_key == "labels:1:detector-faster_rcnn:1"
     assert ("longer-3", "did_not_finish") in [(o.tried, o.outcome) for o in outcomes(lake, 1)]
 
 
@@ -334,9 +338,9 @@ def test_drift_still_asks_after_a_training_under_the_floor(
     label(lake, "a")
     route(lake, "r1", NOW - timedelta(minutes=30), "retrain")
     judged(lake, 1)  # looked at the labels after the route, and learnt nothing of them
-    found = tick(lake, instance, tmp_path, min_new_labels=50)
-    assert isinstance(found, dg.RunRequest)
-    assert found.tags[DRIFT_TAG] == "r1"
+    request = tick(lake, instance, tmp_path, min_new_labels=50)
+    assert isinstance(request, dg.RunRequest)
+    assert request.tags[DRIFT_TAG] == "r1"
 
 
 def test_a_killed_training_is_no_attempt_but_the_next_is_another_run(
@@ -350,7 +354,7 @@ def test_a_killed_training_is_no_attempt_but_the_next_is_another_run(
         assert answer.run_key == f"labels:2:{killed + 1}"
         run(instance, dg.DagsterRunStatus.FAILURE, 2, **{INTERRUPTED_TAG: INTERRUPTED})
     run(instance, dg.DagsterRunStatus.FAILURE, 2)
-    assert "1 trainings at label state 2 did not finish" in said(tick(lake, instance, tmp_path, max_attempts=1))
+    assert "1 trainings at label state 2 did not finish" in message_of(tick(lake, instance, tmp_path, max_attempts=1))
 
 
 def test_a_training_that_is_killed_every_time_is_given_up(
@@ -360,4 +364,4 @@ def test_a_training_that_is_killed_every_time_is_given_up(
     for _ in range(Policy().runs.max_interruptions + 1):
         assert isinstance(tick(lake, instance, tmp_path, max_attempts=1), dg.RunRequest)
         run(instance, dg.DagsterRunStatus.FAILURE, 2, **{INTERRUPTED_TAG: INTERRUPTED})
-    assert "did not finish" in said(tick(lake, instance, tmp_path, max_attempts=1))
+    assert "did not finish" in message_of(tick(lake, instance, tmp_path, max_attempts=1))

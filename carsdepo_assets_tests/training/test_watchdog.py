@@ -1,4 +1,4 @@
-"""A worker ends, with its children, when the process that started it is killed."""
+"""training/watchdog.py: a worker ends, with its children, when the process that started it is killed."""
 
 import subprocess
 import sys
@@ -41,6 +41,6 @@ def test_a_killed_parent_takes_the_worker_and_its_children_along() -> None:
 
 def test_a_parent_that_is_gone_before_the_first_look_counts() -> None:
     # Without a child: one forked between the look and the end would outlive the worker and hold its pipes open.
-    done = subprocess.run([sys.executable, "-c", ALONE, "1"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == EXIT_CODE
-    assert "process 1, which started this one, is gone" in done.stderr
+    process = subprocess.run([sys.executable, "-c", ALONE, "1"], capture_output=True, text=True, timeout=60)
+    assert process.returncode == EXIT_CODE
+    assert "process 1, which started this one, is gone" in process.stderr

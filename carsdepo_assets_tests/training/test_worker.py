@@ -1,4 +1,4 @@
-"""The training worker as ECS or SageMaker start it: a process with a spec and no Dagster."""
+"""training/worker.py, training/worker_events.py: the worker as ECS or SageMaker start it, without Dagster."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ from carsdepo_assets.detectors.checkpoints import read_weights, write_weights
 from carsdepo_assets.detectors.yolov8.detector import build_model
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import digest_of, is_complete, read_card, read_result, weights_path
-from carsdepo_assets.lake.training_progress import look, read_progress
+from carsdepo_assets.lake.training_progress import read_progress, training_status
 from carsdepo_assets.registry.lineage import read_lineage
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.registry.tracking import Tracking
@@ -30,13 +30,13 @@ from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 def spec_for(tmp_path: Path, **changes: Any) -> TrainingSpec:
     lake = Lake.open(str(tmp_path / "lake"))
     recipe = Recipe(detector="yolov8n", image_size=64, epochs=changes.pop("epochs", 2), batch=4, seed=1)
-    said = {
+    fields = {
         "lake": str(tmp_path / "lake"),
         "dataset_version": tiny_dataset(lake),
         "recipe": recipe,
         "work": str(tmp_path / "work"),
     }
-    return TrainingSpec(**(said | changes))
+    return TrainingSpec(**(fields | changes))
 
 
 def start(spec: TrainingSpec, tmp_path: Path) -> subprocess.Popen[str]:
@@ -108,7 +108,7 @@ def test_killed_while_it_trains_it_goes_on(tmp_path: Path) -> None:
     killed = read_progress(lake)
     assert killed is not None
     assert killed.state == "running" or killed.state == "evaluating"  # it could not say that it was killed
-    seen = look(lake, 60.0, killed.updated_at + timedelta(seconds=61))
+    seen = training_status(lake, 60.0, killed.updated_at + timedelta(seconds=61))
     assert seen is not None
     assert "no sign of life since" in seen.text
 
@@ -147,8 +147,8 @@ def test_the_worker_knows_nothing_of_dagster_but_its_pipes() -> None:
         "import sys, carsdepo_assets.training.worker;"
         "print([m for m in ('dagster', 'torch', 'ultralytics', 'mlflow', 'cv2') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert process.stdout.strip() == "[]"
 
 
 @pytest.mark.slow
@@ -170,11 +170,11 @@ def test_with_dagster_it_reports_its_history_once(tmp_path: Path) -> None:
         logged = [r.message for r in instance.all_logs(result.run_id)]
         mlflow.reconcile(instance)
     assert any(line.startswith("epoch 1/1: ") for line in logged)
-    [made] = result.asset_materializations_for_node("model")
-    history = made.metadata["history"]
+    [materialization] = result.asset_materializations_for_node("model")
+    history = materialization.metadata["history"]
     assert isinstance(history, dg.TableMetadataValue)
     assert [record.data["epoch"] for record in history.records] == [1.0]
-    digest = made.metadata["digest"].value
+    digest = materialization.metadata["digest"].value
     assert isinstance(digest, str)
     lineage = read_lineage(Lake.open(str(tmp_path / "lake")), digest)
     assert (lineage.dagster_run_id, lineage.mlflow_run_id) == (result.run_id, mlflow.find(result.run_id))
@@ -184,7 +184,9 @@ def test_with_dagster_it_reports_its_history_once(tmp_path: Path) -> None:
     # Its minutes were over before it began: one step, measured and kept, and everyone is told.
     ended = "stopped by time after 1 of 2 steps"
     assert f"The training ended: {ended}." in logged
-    told = {name: made.metadata[name].value for name in ("training", "steps", "planned_steps", "stopped_by_time")}
+    told = {
+        name: materialization.metadata[name].value for name in ("training", "steps", "planned_steps", "stopped_by_time")
+    }
     assert told == {"training": ended, "steps": 1, "planned_steps": 2, "stopped_by_time": True}
     lake = Lake.open(str(tmp_path / "lake"))
     assert lineage.training == read_card(lake, digest).training == read_result(lake, digest)["training"] == ended
@@ -195,9 +197,9 @@ def test_with_dagster_it_reports_its_history_once(tmp_path: Path) -> None:
 
 def test_no_spec_is_exit_code_2(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "carsdepo_assets.training.worker", "--spec", str(tmp_path / "absent.json")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert "absent.json" in done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 2
+    assert "absent.json" in process.stderr
 
 
 def test_work_folders_differ_by_dataset_recipe_and_start() -> None:

@@ -1,8 +1,8 @@
-"""The business's KPIs from its own tables: disputes, speed, cost, automation.
+"""The KPIs from the business's own tables: disputes, speed of sales, cost of inspections, automation.
 
-Rows are frames of the tables' columns, one an id, times in UTC. "Before" is until
-`baseline_until` (ISO date), its last day included. What is dated after now is left out. live_since: when production
-served its first model, which parts the trends' month.
+The functions take frames with the columns of the tables, one row for each id, with times in UTC. `baseline_until` (ISO
+date) is the last day before the platform. Rows that are dated after `now` are left out. `live_since` is when
+production served its first model; trends have two points in that month.
 """
 
 from __future__ import annotations
@@ -27,15 +27,17 @@ def dispute_reduction(
     baseline_until: str,
     live_since: datetime | None = None,
 ) -> Kpi:
-    """rate = disputes of cause damage or price within dispute_days of the sale / sales × 100; (old − new) / old × 100.
+    """By how many percent pricing disputes per sale fell since the platform.
 
-    A sale belongs to the period of its sold_at. Sales younger than dispute_days are left out of both, since their
-    disputes may be still to come. A dispute of a sale that is not in `transactions` counts nowhere.
+    rate = disputes of cause damage or price within dispute_days of the sale / sales × 100; the KPI is
+    (old rate − new rate) / old rate × 100. A sale belongs to the period of its sold_at. Sales younger than dispute_days
+    are left out, since their disputes may be still to come. A dispute of a sale that is not in `transactions` is not
+    counted.
     """
     sold = past(transactions, "sold_at", now)
     ripe = sold[sold["sold_at"] <= pd.Timestamp(now) - pd.Timedelta(days=policy.dispute_days)]
-    opened = past(disputes[disputes["cause"].isin(PRICING_CAUSES)], "opened_at", now)
-    joined = opened.merge(ripe[["transaction_id", "sold_at"]], on="transaction_id")
+    pricing_disputes = past(disputes[disputes["cause"].isin(PRICING_CAUSES)], "opened_at", now)
+    joined = pricing_disputes.merge(ripe[["transaction_id", "sold_at"]], on="transaction_id")
     in_time = joined["opened_at"] - joined["sold_at"] <= pd.Timedelta(days=policy.dispute_days)
     counted = joined[in_time]["transaction_id"].value_counts()
     ripe = ripe.assign(disputes=ripe["transaction_id"].map(counted).fillna(0))
@@ -43,7 +45,7 @@ def dispute_reduction(
     def rate(rows: pd.DataFrame) -> tuple[float | None, int]:
         return ratio(float(rows["disputes"].sum()), len(rows), 100.0), len(rows)
 
-    orphans = len(opened) - int(opened["transaction_id"].isin(transactions["transaction_id"]).sum())
+    orphans = len(pricing_disputes) - int(pricing_disputes["transaction_id"].isin(transactions["transaction_id"]).sum())
     notes = [_future(transactions, "sold_at", now, "sales")]
     if waiting := len(sold) - len(ripe):
         notes.append(
@@ -51,7 +53,7 @@ def dispute_reduction(
             "not counted."
         )
     if orphans:
-        notes.append(f"Disputes of a sale that is not known: {orphans:,}, not counted.")
+        notes.append(f"Disputes of a sale that is not in the transactions: {orphans:,}, not counted.")
     return _compared(
         Kpi(
             "dispute_reduction_pct",
@@ -82,9 +84,10 @@ def speed_improvement(
     baseline_until: str,
     live_since: datetime | None = None,
 ) -> Kpi:
-    """median of (sold_at − listed_at) in days; (old − new) / old × 100. A sale belongs to the period of its sold_at.
+    """By how many percent the time from listing to sale fell since the platform.
 
-    By the sale and not by the listing: of the newest listings only the quickest are sold yet.
+    days = median of (sold_at − listed_at); the KPI is (old days − new days) / old days × 100. A sale belongs to the
+    period of its sold_at and not of its listed_at: of the newest listings only the quickest are sold yet.
     """
     sold = past(transactions, "sold_at", now)
     days = (sold["sold_at"] - pd.to_datetime(sold["listed_at"], utc=True)).dt.total_seconds() / 86400
@@ -123,15 +126,15 @@ def cost_reduction(
     baseline_until: str,
     live_since: datetime | None = None,
 ) -> Kpi:
-    """mean cost of an inspection, in policy.currency; (old − new) / old × 100."""
-    done = past(inspections, "at", now)
-    known = done[done["cost"].notna() & (done["currency"] == policy.currency)]
+    """By how many percent the mean cost of an inspection, in policy.currency, fell since the platform."""
+    inspected = past(inspections, "at", now)
+    priced = inspected[inspected["cost"].notna() & (inspected["currency"] == policy.currency)]
 
     def mean(rows: pd.DataFrame) -> tuple[float | None, int]:
         return (float(rows["cost"].mean()), len(rows)) if len(rows) else (None, 0)
 
     notes = [_future(inspections, "at", now, "inspections")]
-    if unknown := len(done) - len(known):
+    if unknown := len(inspected) - len(priced):
         notes.append(f"Inspections without a cost in {policy.currency}: {unknown:,}, not counted.")
     return _compared(
         Kpi(
@@ -140,15 +143,15 @@ def cost_reduction(
             "business",
             None,
             "%",
-            len(known),
+            len(priced),
             "inspections",
             "cost = mean cost of an inspection; (old cost − new cost) / old cost × 100",
             "",
-            trend=monthly(known, "at", mean, live_since),
+            trend=monthly(priced, "at", mean, live_since),
             trend_title="Cost of an inspection",
             trend_unit=policy.currency,
         ),
-        *(mean(part) for part in split(known, "at", baseline_until)),
+        *(mean(part) for part in split(priced, "at", baseline_until)),
         what="inspections with a cost",
         figure=f"{policy.currency} for an inspection",
         baseline_until=baseline_until,
@@ -159,22 +162,22 @@ def cost_reduction(
 def automation(
     inspections: pd.DataFrame, policy: BusinessPolicy, now: datetime, live_since: datetime | None = None
 ) -> Kpi:
-    """images_by_ml / images × 100, over the last window_days up to the newest inspection."""
-    done = past(inspections, "at", now)
-    done = done[done["images"].notna() & done["images_by_ml"].notna()]
+    """images_by_ml / images × 100, over the last window_days before the newest inspection."""
+    counted = past(inspections, "at", now)
+    counted = counted[counted["images"].notna() & counted["images_by_ml"].notna()]
 
     def share(rows: pd.DataFrame) -> tuple[float | None, int]:
         images = float(rows["images"].sum())
         return ratio(float(rows["images_by_ml"].sum()), images, 100.0), int(images)
 
-    window = last_days(done, "at", policy.window_days)
+    window = last_days(counted, "at", policy.window_days)
     value, n = share(window.rows)
     if value is not None:
-        said = f"{n:,} images of {len(window.rows):,} inspections, {window.said()}."
-    elif done.empty:
-        said = "There are no inspections: drop files into raw/business/inspections."
+        explanation = f"{n:,} images of {len(window.rows):,} inspections, {window.dates()}."
+    elif counted.empty:
+        explanation = "There are no inspections: drop files into raw/business/inspections."
     else:
-        said = f"The inspections of {window.said()} hold no images."
+        explanation = f"The inspections of {window.dates()} hold no images."
     return Kpi(
         "automation_pct",
         "Images inspected by ML",
@@ -184,8 +187,8 @@ def automation(
         n,
         "images",
         "images that ML decided without a person / all images × 100, by the inspections table",
-        " ".join(filter(None, [said, _future(inspections, "at", now, "inspections")])),
-        trend=monthly(done, "at", share, live_since),
+        " ".join(filter(None, [explanation, _future(inspections, "at", now, "inspections")])),
+        trend=monthly(counted, "at", share, live_since),
         trend_title="Images inspected by ML",
         trend_unit="%",
     )
@@ -211,16 +214,16 @@ def _compared(
     value = improvement_pct(before, after)
     until = f"{date.fromisoformat(baseline_until):%d %b %Y}"
     if value is not None:
-        said = (
+        explanation = (
             f"{before:,.1f} {figure} until {until} (n = {n_before:,}), {after:,.1f} since (n = {n_after:,})"
             f"{'' if value >= 0 else ': it got worse'}."
         )
     elif n_before == 0 and n_after == 0:
-        said = f"There are no {what} yet: drop files into raw/business."
+        explanation = f"There are no {what} yet: drop files into raw/business."
     elif n_before == 0:
-        said = f"There are no {what} until {until} to compare with: bring older files in, or set baseline_until."
+        explanation = f"There are no {what} until {until} to compare with: bring older files in, or set baseline_until."
     elif n_after == 0:
-        said = f"There are no {what} after {until} yet."
+        explanation = f"There are no {what} after {until} yet."
     else:
-        said = f"It was 0 {figure} until {until} (n = {n_before:,}): of nothing there is no percentage."
-    return replace(kpi, value=value, explanation=" ".join(filter(None, [said, *notes])))
+        explanation = f"It was 0 {figure} until {until} (n = {n_before:,}), and a change from 0 has no percentage."
+    return replace(kpi, value=value, explanation=" ".join(filter(None, [explanation, *notes])))

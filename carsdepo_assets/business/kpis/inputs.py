@@ -1,12 +1,10 @@
-"""What the KPIs are computed from, read once from the lake."""
+"""Reads from the lake what the KPIs are computed from."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import PurePosixPath
 
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +14,7 @@ from carsdepo_assets.business.ingest import latest, stray_files
 from carsdepo_assets.business.kpis.model import ProductionEvaluation
 from carsdepo_assets.business.periods import last_days, past
 from carsdepo_assets.lake.annotations import latest_revisions
+from carsdepo_assets.lake.evaluations import FIGURES, EvaluationRecord, evaluations
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import SERVES, Event, events
@@ -23,30 +22,37 @@ from carsdepo_assets.registry.ledger import SERVES, Event, events
 
 @dataclass(frozen=True)
 class KpiInputs:
-    """Frames of the tables' columns; times in UTC. answers: those of production, without boxes.
-
-    models: what production served, change by change, the present one last. changes: the ledger's events.
-    label_boxes, answer_boxes: boxes by class id, of the label revisions that count and of the answers of the last
-    window_days at their threshold. stray: files in raw/business/ that nothing reads.
-    """
+    """What the KPIs of one moment are computed from. The frames have the columns of their tables; times are UTC."""
 
     now: datetime
+    """The moment of the report; what is dated later is left out."""
     inspections: pd.DataFrame
     transactions: pd.DataFrame
     disputes: pd.DataFrame
     answers: pd.DataFrame
+    """Production's rows of `inferences`, without their boxes."""
     live: pd.DataFrame
+    """The newest row of `live_quality` for each day and model."""
     drift: pd.DataFrame
+    """The table `drift`: one row for each drift report."""
     images: pd.DataFrame
+    """image_id and ingested_at of every photograph."""
     first_labels: pd.DataFrame
+    """image_id of every labelled photograph, with the time of its first label revision as created_at."""
     models: tuple[ProductionEvaluation, ...]
+    """The models that production served, one for each change; the last is the present one."""
     changes: tuple[Event, ...]
+    """The ledger's events that changed the model in production."""
     label_boxes: Mapping[int, int]
+    """Labelled boxes by class id, of the newest label revision of each photograph."""
     answer_boxes: Mapping[int, int]
+    """Boxes by class id at and above the threshold, in the answers of the last policy.business.window_days."""
     stray: tuple[str, ...]
+    """Keys of files in raw/business/ that nothing reads."""
 
 
 def gather(lake: Lake, policy: Policy, now: datetime) -> KpiInputs:
+    """Reads the inputs of the KPIs as they are at the moment `now`."""
     answered = lake.read("inferences", ["at", "stage", "digest", "decision", "milliseconds", "threshold", "boxes"])
     answered = answered.filter(pc.equal(answered["stage"], "production"))
     annotations = lake.read("annotations", ["image_id", "created_at", "sequence", "revision_id", "boxes"])
@@ -72,28 +78,27 @@ def gather(lake: Lake, policy: Policy, now: datetime) -> KpiInputs:
 
 
 def served_models(lake: Lake, changes: tuple[Event, ...]) -> tuple[ProductionEvaluation, ...]:
-    """What production served, a step each change: a model that it went back to comes again."""
-    reports: dict[str, list[str]] = {}
-    for found in lake.list("reports/evaluation"):
-        name = PurePosixPath(found.key)
-        if name.suffix == ".json":
-            reports.setdefault(name.stem.split("-")[0], []).append(found.key)
-    read: dict[str, ProductionEvaluation] = {}
+    """The models that production served, one for each change; after a rollback the earlier model comes once more."""
+    by_model: dict[str, list[EvaluationRecord]] = {}
+    for record in evaluations(lake):
+        by_model.setdefault(record.digest, []).append(record)
+    models: dict[str, ProductionEvaluation] = {}
     for event in changes:
-        if event.digest is not None and event.digest not in read:
-            read[event.digest] = _evaluated(lake, event.digest, event, reports.get(event.digest, []))
-    return tuple(read[event.digest] for event in changes if event.digest is not None)
+        if event.digest is not None and event.digest not in models:
+            models[event.digest] = _evaluated(event.digest, event, by_model.get(event.digest, []))
+    return tuple(models[event.digest] for event in changes if event.digest is not None)
 
 
-def _evaluated(lake: Lake, digest: str, event: Event, reports: list[str]) -> ProductionEvaluation:
+def _evaluated(digest: str, event: Event, records: list[EvaluationRecord]) -> ProductionEvaluation:
     """The evaluation on the newest golden set; of several on it, the last one made."""
     label = digest[:8] if event.version is None else f"v{event.version}"
-    said = [json.loads(lake.get(key)) for key in reports]
-    if not said:
-        why = f"Model {label} has no evaluation: reports/evaluation holds none of {digest}. Materialize `evaluation`."
+    if not records:
+        why = f"Model {label} has no evaluation: `evaluations` has no row of {digest}. Materialize `evaluation`."
         return ProductionEvaluation(digest, label, None, gap=why)
-    best = max(said, key=lambda one: (one.get("golden", 0), one.get("at", "")))
-    return ProductionEvaluation(digest, label, best["evaluation"], golden=best.get("golden", 0))
+    best = max(records, key=lambda record: (record.golden, record.at))
+    counts = {"tp": best.tp, "fp": best.fp, "fn": best.fn, "n_boxes": best.boxes, "n_images": best.photographs}
+    figures = {name: getattr(best, name) for name in FIGURES}
+    return ProductionEvaluation(digest, label, figures | counts, golden=best.golden)
 
 
 def _label_boxes(lake: Lake, annotations: pa.Table) -> dict[int, int]:

@@ -1,7 +1,4 @@
-"""KPIs of the model in production: accuracy, speed of its answers, what it decides alone, labels, drift.
-
-An evaluation is what a `reports/evaluation/<digest>-*.json` says under "evaluation".
-"""
+"""The KPIs of the model in production: its accuracy, the speed of its answers, what it decides alone, labels, drift."""
 
 from __future__ import annotations
 
@@ -29,69 +26,83 @@ _LIVE = ("precision", "recall", "f1")
 
 @dataclass(frozen=True)
 class ProductionEvaluation:
-    """A model that is or was in production. evaluation: None where it has none, and `gap` says so.
-
-    golden: version of the golden set that it was scored on; 0: the test split of its dataset.
-    """
+    """A model that is or was in production, with its evaluation."""
 
     digest: str
-    label: str  # v3
+    label: str
+    """The version for people, such as v3."""
     evaluation: Mapping[str, Any] | None
+    """Its figures and counts; None where it was not evaluated."""
     gap: str = ""
+    """Why there is no evaluation."""
     golden: int = 0
+    """Version of the golden set on which it was evaluated; 0: the test split of its dataset."""
 
 
 def quality(models: Sequence[ProductionEvaluation]) -> list[Kpi]:
-    """Precision, recall, F1, mAP on test photographs: of the last of the models, which production serves now.
+    """Precision, recall, F1 and mAP on test photographs of the model that production serves, the last of `models`.
 
-    n: tp + fp for precision, else the labelled boxes. trend: a step each change of the model.
+    `n` is tp + fp for precision, else the number of labelled boxes. The trend has one point for each change.
     """
     now = models[-1] if models else None
-    found = now.evaluation if now else None
-    made = []
+    evaluation = now.evaluation if now else None
+    kpis = []
     for name, (title, formula, n_of) in _QUALITY.items():
-        value = _figure(found, name)
+        value = _figure(evaluation, name)
         if now is None:
-            said = "No model is in production yet: promote one."
-        elif found is None:
-            said = now.gap
+            explanation = "No model is in production yet: promote one."
+        elif evaluation is None:
+            explanation = now.gap
         elif value is None:
-            said = f"The evaluation of {now.label} has no {n_of} to compute it from."
+            explanation = f"The evaluation of {now.label} has no {n_of} to compute it from."
         else:
             where = f", golden set {now.golden}" if now.golden else ""
-            said = f"Model {now.label} on {found['n_images']:,} test photographs that its training never saw{where}."
-        n = 0 if found is None else found["tp"] + found["fp"] if name == "precision" else found["n_boxes"]
+            explanation = (
+                f"Model {now.label} on {evaluation['n_images']:,} test photographs that its training never saw{where}."
+            )
+        n = (
+            0
+            if evaluation is None
+            else evaluation["tp"] + evaluation["fp"]
+            if name == "precision"
+            else evaluation["n_boxes"]
+        )
         trend = tuple(
             Point(m.label, _figure(m.evaluation, name), int((m.evaluation or {}).get("n_boxes", 0))) for m in models
         )
-        made.append(
-            Kpi(name, title, "accuracy", value, "share", n, n_of, formula, said, trend=trend, trend_unit="share")
+        kpis.append(
+            Kpi(name, title, "accuracy", value, "share", n, n_of, formula, explanation, trend=trend, trend_unit="share")
         )
-    return made
+    return kpis
 
 
 def live_quality(live: pd.DataFrame, models: Sequence[ProductionEvaluation]) -> list[Kpi]:
-    """Precision, recall and F1 of the answers that met labels since: counts of all days of the present model.
+    """Precision, recall and F1 of the present model's answers whose photographs were labelled afterwards.
 
-    precision = Σ tp / Σ (tp + fp), recall = Σ tp / Σ (tp + fn), F1 = 2 Σ tp / (2 Σ tp + Σ fp + Σ fn). trend: by month,
-    whatever model answered. live: one row a day and digest.
+    precision = Σ tp / Σ (tp + fp), recall = Σ tp / Σ (tp + fn), F1 = 2 Σ tp / (2 Σ tp + Σ fp + Σ fn), over all days.
+    The trend is by month, whichever model answered.
+
+    Args:
+        live: The counts tp, fp and fn, one row for each day and model.
+        models: The models that production served, the present one last.
     """
     digest = models[-1].digest if models else None
-    ours = live[live["digest"] == digest]
+    of_model = live[live["digest"] == digest]
     days = live.assign(day=pd.to_datetime(live["day"], utc=True))
-    made = []
+    kpis = []
     for name in _LIVE:
         title, formula, n_of = _QUALITY[name]
-        value, n = _live(ours, name)
+        value, n = _live(of_model, name)
         if value is not None:
-            said = f"{int(ours['photographs'].sum()):,} answered photographs that were labelled since."
+            explanation = f"{int(of_model['photographs'].sum()):,} answered photographs that were labelled since."
         elif digest is None:
-            said = "No model is in production yet."
-        elif ours.empty:
-            said = "None of the present model's answers has met a label yet: label its queue."
+            explanation = "No model is in production yet."
+        elif of_model.empty:
+            explanation = "None of the present model's answers has a label yet: label the photographs of its queue."
         else:
-            said = f"Labels came for {int(ours['photographs'].sum()):,} photographs, without {n_of} to compute it from."
-        made.append(
+            photographs = int(of_model["photographs"].sum())
+            explanation = f"{photographs:,} photographs got labels, without {n_of} to compute it from."
+        kpis.append(
             Kpi(
                 f"{name}_live",
                 f"{title}, live",
@@ -101,24 +112,24 @@ def live_quality(live: pd.DataFrame, models: Sequence[ProductionEvaluation]) -> 
                 n,
                 n_of,
                 f"{formula}; answers of the service against labels that came since",
-                said,
+                explanation,
                 trend=monthly(days, "day", lambda rows, name=name: _live(rows, name)),  # type: ignore[misc]
                 trend_title=f"{title}, live",
                 trend_unit="share",
             )
         )
-    return made
+    return kpis
 
 
 def live_gap(quality_kpis: Sequence[Kpi]) -> Kpi:
-    """(F1 of the evaluation − F1 live) × 100: points of accuracy lost between the test photographs and the street."""
+    """(F1 on test photographs − F1 in live use) × 100: the points of accuracy that are lost in live use."""
     by_name = {kpi.name: kpi for kpi in quality_kpis}
     tested, live = by_name["f1"], by_name["f1_live"]
     if tested.value is None or live.value is None:
-        value, said = None, tested.explanation if tested.value is None else live.explanation
+        value, explanation = None, tested.explanation if tested.value is None else live.explanation
     else:
         value = 100 * (tested.value - live.value)
-        said = f"F1 {tested.value:.3f} on test photographs, {live.value:.3f} live."
+        explanation = f"F1 {tested.value:.3f} on test photographs, {live.value:.3f} live."
     return Kpi(
         "live_gap_points",
         "Accuracy lost in live use",
@@ -128,26 +139,26 @@ def live_gap(quality_kpis: Sequence[Kpi]) -> Kpi:
         live.n,
         live.n_of,
         "(F1 of the evaluation − F1 live) × 100",
-        said,
+        explanation,
         better="down",
     )
 
 
 def latency(answers: pd.DataFrame, policy: BusinessPolicy, now: datetime) -> list[Kpi]:
-    """p50, p95, p99 of milliseconds (decode to answer), linear between ranks, over the last window_days.
+    """The 50th, 95th and 99th percentile of an answer's milliseconds, from decoding on, over the last window_days.
 
-    trend: the same percentile by month. Answers without a time measured are left out.
+    Percentiles are interpolated linearly between ranks. Answers without a measured time are left out.
     """
-    done = past(answers[answers["milliseconds"].notna()], "at", now)
-    window = last_days(done, "at", policy.window_days)
-    made = []
+    timed = past(answers[answers["milliseconds"].notna()], "at", now)
+    window = last_days(timed, "at", policy.window_days)
+    kpis = []
     for p in (50, 95, 99):
 
         def percentile(rows: pd.DataFrame, p: int = p) -> tuple[float | None, int]:
             return (float(np.percentile(rows["milliseconds"], p)), len(rows)) if len(rows) else (None, 0)
 
         value, n = percentile(window.rows)
-        made.append(
+        kpis.append(
             Kpi(
                 f"latency_p{p}_ms",
                 f"Time of an answer, p{p}",
@@ -157,18 +168,18 @@ def latency(answers: pd.DataFrame, policy: BusinessPolicy, now: datetime) -> lis
                 n,
                 "answers",
                 f"{p} of 100 answers take no longer; milliseconds from decoding to answer",
-                f"{window.said()}." if value is not None else _no_answers(answers),
+                f"{window.dates()}." if value is not None else _no_answers(answers),
                 better="down",
-                trend=monthly(done, "at", percentile),
+                trend=monthly(timed, "at", percentile),
                 trend_title=f"p{p}",
                 trend_unit="ms",
             )
         )
-    return made
+    return kpis
 
 
 def throughput(answers: pd.DataFrame, policy: BusinessPolicy, now: datetime) -> Kpi:
-    """most photographs answered in one minute / 60, over the last window_days: what was asked, not what is possible."""
+    """Photographs per second in the busiest minute of the last window_days: what was sent, not what is possible."""
 
     def busiest(rows: pd.DataFrame) -> tuple[float | None, int]:
         if rows.empty:
@@ -176,10 +187,12 @@ def throughput(answers: pd.DataFrame, policy: BusinessPolicy, now: datetime) -> 
         most = int(rows["at"].dt.floor("min").value_counts().max())
         return most / 60, most
 
-    done = past(answers, "at", now)
-    window = last_days(done, "at", policy.window_days)
+    answered = past(answers, "at", now)
+    window = last_days(answered, "at", policy.window_days)
     value, n = busiest(window.rows)
-    said = f"{len(window.rows):,} photographs answered, {window.said()}. It is what was asked, not what is possible."
+    explanation = (
+        f"{len(window.rows):,} photographs answered, {window.dates()}. It is what was sent, not what is possible."
+    )
     return Kpi(
         "throughput_per_s",
         "Photographs in the busiest minute",
@@ -189,21 +202,21 @@ def throughput(answers: pd.DataFrame, policy: BusinessPolicy, now: datetime) -> 
         n,
         "photographs in that minute",
         "most photographs answered in one minute / 60",
-        said if value is not None else _no_answers(answers),
-        trend=monthly(done, "at", busiest),
+        explanation if value is not None else _no_answers(answers),
+        trend=monthly(answered, "at", busiest),
         trend_title="Photographs in the busiest minute",
         trend_unit="1/s",
     )
 
 
 def automation_of_answers(answers: pd.DataFrame, policy: BusinessPolicy, now: datetime) -> Kpi:
-    """answers with decision clear or damage / all answers × 100, over the last window_days; the rest needs a person."""
+    """The percentage of answers of the last window_days that need no person (decision clear or damage)."""
 
     def share(rows: pd.DataFrame) -> tuple[float | None, int]:
         return ratio(float(rows["decision"].isin(["clear", "damage"]).sum()), len(rows), 100.0), len(rows)
 
-    done = past(answers, "at", now)
-    window: KpiPeriod = last_days(done, "at", policy.window_days)
+    answered = past(answers, "at", now)
+    window: KpiPeriod = last_days(answered, "at", policy.window_days)
     value, n = share(window.rows)
     return Kpi(
         "automation_answers_pct",
@@ -214,28 +227,32 @@ def automation_of_answers(answers: pd.DataFrame, policy: BusinessPolicy, now: da
         n,
         "answers",
         "answers that say clear or damage / all answers × 100, by the service's own record",
-        f"{window.said()}." if value is not None else _no_answers(answers),
-        trend=monthly(done, "at", share),
+        f"{window.dates()}." if value is not None else _no_answers(answers),
+        trend=monthly(answered, "at", share),
         trend_title="Answers without a person",
         trend_unit="%",
     )
 
 
 def labelled(images: pd.DataFrame, first_labels: pd.DataFrame, now: datetime) -> Kpi:
-    """images with a label revision (an empty one too: reviewed, no damage) / all images × 100.
+    """The percentage of photographs that have a label; an empty label counts, since it means "looked at, no damage".
 
-    images: image_id, ingested_at. first_labels: image_id, created_at of its first revision. trend: as it stood at the
-    end of each month.
+    The trend is the percentage at the end of each month.
+
+    Args:
+        images: image_id and ingested_at of every photograph.
+        first_labels: image_id and created_at of the first label revision.
+        now: Later rows are left out.
     """
-    done = past(images, "ingested_at", now)
-    known = past(first_labels, "created_at", now)
-    known = known[known["image_id"].isin(done["image_id"])].drop_duplicates("image_id")
-    value = ratio(float(len(known)), len(done), 100.0)
+    ingested = past(images, "ingested_at", now)
+    with_labels = past(first_labels, "created_at", now)
+    with_labels = with_labels[with_labels["image_id"].isin(ingested["image_id"])].drop_duplicates("image_id")
+    value = ratio(float(len(with_labels)), len(ingested), 100.0)
     # Both kinds of event on one axis: photographs of October may get their labels in November.
     events = pd.concat(
         [
-            pd.DataFrame({"at": done["ingested_at"], "images": 1, "labels": 0}),
-            pd.DataFrame({"at": known["created_at"], "images": 0, "labels": 1}),
+            pd.DataFrame({"at": ingested["ingested_at"], "images": 1, "labels": 0}),
+            pd.DataFrame({"at": with_labels["created_at"], "images": 0, "labels": 1}),
         ]
     )
     months = monthly(events, "at", lambda rows: (float(rows["labels"].sum()), int(rows["images"].sum())))
@@ -249,10 +266,12 @@ def labelled(images: pd.DataFrame, first_labels: pd.DataFrame, now: datetime) ->
         "loop",
         value,
         "%",
-        len(done),
+        len(ingested),
         "images",
         "images with a label / all images × 100",
-        f"{len(known):,} of {len(done):,} images are labelled." if value is not None else "There are no images yet.",
+        f"{len(with_labels):,} of {len(ingested):,} images are labelled."
+        if value is not None
+        else "There are no images yet.",
         trend=tuple(points),
         trend_title="Labelled images",
         trend_unit="%",
@@ -260,22 +279,22 @@ def labelled(images: pd.DataFrame, first_labels: pd.DataFrame, now: datetime) ->
 
 
 def drift(reports: pd.DataFrame, now: datetime) -> Kpi:
-    """drift of the newest report × 100: its worst feature's share of changed traffic. A report not computed is a gap.
+    """The drift of the newest report in percent; no value where that report could not compute it.
 
-    trend: the worst computed report of each month.
+    The trend is the highest drift of each month.
     """
-    done = past(reports, "at", now).sort_values("at")
-    computed = done[done["computed"].fillna(False).astype(bool) & done["drift"].notna()]
-    last = done.iloc[-1] if len(done) else None
+    measured = past(reports, "at", now).sort_values("at")
+    computed = measured[measured["computed"].fillna(False).astype(bool) & measured["drift"].notna()]
+    last = measured.iloc[-1] if len(measured) else None
     value = None
     if last is None:
-        said = "There is no drift report yet."
+        explanation = "There is no drift report yet."
     elif not last["computed"] or pd.isna(last["drift"]):
-        said = f"The report of {last['at']:%d %b %Y, %H:%M} was not computed, which is not the same as no drift."
+        explanation = f"The report of {last['at']:%d %b %Y, %H:%M} was not computed, which is not the same as no drift."
     else:
         value = 100 * float(last["drift"])
         where = f", most in {last['worst_feature']}" if last["worst_feature"] and value > 0 else ""
-        said = f"Band {last['band']}{where}; report of {last['at']:%d %b %Y, %H:%M}."
+        explanation = f"Band {last['band']}{where}; report of {last['at']:%d %b %Y, %H:%M}."
     return Kpi(
         "drift_pct",
         "Drift of the traffic",
@@ -285,7 +304,7 @@ def drift(reports: pd.DataFrame, now: datetime) -> Kpi:
         0 if last is None else int(last["photographs"] or 0),
         "photographs",
         "the worst feature's share of traffic whose mix changed, a lower bound; newest report",
-        said,
+        explanation,
         better="down",
         trend=monthly(computed, "at", lambda rows: (100 * float(rows["drift"].max()), len(rows))),
         trend_title="Worst drift of the month",
@@ -295,7 +314,7 @@ def drift(reports: pd.DataFrame, now: datetime) -> Kpi:
 
 @dataclass(frozen=True)
 class DamageType:
-    """One class: boxes in the labels that count, and in the model's answers; shares of all boxes, None without any."""
+    """The boxes of one class of damage, in the labels and in the model's answers; shares are None without any boxes."""
 
     name: str
     labelled: int
@@ -307,7 +326,7 @@ class DamageType:
 def damage_types(
     labels: Mapping[int, int], answers: Mapping[int, int], class_names: Sequence[str]
 ) -> tuple[DamageType, ...]:
-    """boxes of a class / boxes of all classes, of labels and of answers. An id outside the map is named `class N`."""
+    """The boxes of each class, and their share of all boxes; a class id that has no name is called `class N`."""
     ids = sorted({*range(len(class_names)), *labels, *answers})
     of_labels, of_answers = sum(labels.values()), sum(answers.values())
     return tuple(
@@ -339,4 +358,4 @@ def _live(rows: pd.DataFrame, name: str) -> tuple[float | None, int]:
 def _no_answers(answers: pd.DataFrame) -> str:
     if answers.empty:
         return "The production service has answered nothing yet, or inference_log has not run."
-    return f"None of {len(answers):,} answers has what it takes."
+    return f"None of the {len(answers):,} answers has the values that this needs."

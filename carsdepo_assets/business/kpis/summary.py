@@ -1,4 +1,4 @@
-"""All KPIs of one moment, judged by the policy's goals."""
+"""Computes all KPIs of one moment and compares them with the policy's goals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from carsdepo_assets.business.kpis import business, model, warnings
-from carsdepo_assets.business.kpis.base import Kpi, judged
+from carsdepo_assets.business.kpis.base import Kpi, with_verdict
 from carsdepo_assets.business.kpis.inputs import KpiInputs
 from carsdepo_assets.business.kpis.model import DamageType
 from carsdepo_assets.policy import BusinessPolicy, Policy
@@ -16,36 +16,40 @@ from carsdepo_assets.policy import BusinessPolicy, Policy
 
 @dataclass(frozen=True)
 class KpiSummary:
-    """notes: what the reader must know and no KPI says. warnings: figures that mislead when they are read alone.
-
-    orphans: disputes whose sale is not known. baseline_until: ISO date, the last day before the platform.
-    """
+    """The KPIs of one moment, and what a reader must know besides."""
 
     kpis: tuple[Kpi, ...]
     damage_types: tuple[DamageType, ...]
     orphans: pd.DataFrame
+    """Disputes that name a sale which is not in `transactions`."""
     notes: tuple[str, ...]
+    """Sentences on the data, such as goals that no KPI has, or rows that the demo invented."""
     warnings: tuple[str, ...]
+    """Sentences on figures that would mislead when they are read alone."""
     baseline_until: str
+    """The last day before the platform, as an ISO date."""
 
     def count(self, verdict: str) -> int:
+        """How many KPIs have this verdict: "met", "missed" or "unknown"."""
         return Counter(k.verdict for k in self.kpis)[verdict]  # type: ignore[index]
 
     def named(self, name: str) -> Kpi:
+        """The KPI of that name."""
         return next(k for k in self.kpis if k.name == name)
 
-    def goals_said(self) -> str:
+    def goals_sentence(self) -> str:
+        """How many goals are met, missed, and without a value yet."""
         goals = sum(k.goal is not None for k in self.kpis)
-        said = [f"{self.count('met')} of {goals} goals are met"]
+        parts = [f"{self.count('met')} of {goals} goals are met"]
         if self.count("missed"):
-            said.append(f"{self.count('missed')} missed")
+            parts.append(f"{self.count('missed')} missed")
         if self.count("unknown"):
-            said.append(f"{self.count('unknown')} cannot be told yet")
-        return ", ".join(said)
+            parts.append(f"{self.count('unknown')} have no value yet")
+        return ", ".join(parts)
 
-    def gains_said(self) -> str:
-        """What the business asks first, as far as it can be said."""
-        said = []
+    def gains_sentence(self) -> str:
+        """The changes since the platform, as far as they have a value: disputes, days to a sale, cost, automation."""
+        parts = []
         for name, words in (
             ("dispute_reduction_pct", "pricing disputes"),
             ("speed_improvement_pct", "days to a sale"),
@@ -53,57 +57,57 @@ class KpiSummary:
         ):
             value = self.named(name).value
             if value is not None:
-                said.append(f"{words} {'down' if value >= 0 else 'up'} {abs(value):.0f} %")
+                parts.append(f"{words} {'down' if value >= 0 else 'up'} {abs(value):.0f} %")
         automation = self.named("automation_pct").value
         if automation is not None:
-            said.append(f"{automation:.0f} % of images inspected by ML")
-        return "; ".join(said)
+            parts.append(f"{automation:.0f} % of images inspected by ML")
+        return "; ".join(parts)
 
     def summary(self) -> str:
-        """One sentence, and the warnings."""
-        return " ".join(["; ".join(filter(None, [self.goals_said(), self.gains_said()])) + ".", *self.warnings])
+        """Goals and changes in one sentence, followed by the warnings."""
+        return " ".join(["; ".join(filter(None, [self.goals_sentence(), self.gains_sentence()])) + ".", *self.warnings])
 
 
-def kpi_summary(facts: KpiInputs, policy: Policy) -> KpiSummary:
-    """Pure: the same facts and policy give the same KPIs."""
-    rules, now = policy.business, facts.now
-    baseline = baseline_until(facts, rules)
-    live_since = facts.changes[0].at if facts.changes else None
-    accuracy = [*model.quality(facts.models), *model.live_quality(facts.live, facts.models)]
-    found = [
-        business.dispute_reduction(facts.transactions, facts.disputes, rules, now, baseline, live_since),
-        business.speed_improvement(facts.transactions, rules, now, baseline, live_since),
-        business.cost_reduction(facts.inspections, rules, now, baseline, live_since),
-        business.automation(facts.inspections, rules, now, live_since),
+def kpi_summary(inputs: KpiInputs, policy: Policy) -> KpiSummary:
+    """Computes the KPIs, which depend on the inputs and the policy alone."""
+    business_policy, now = policy.business, inputs.now
+    baseline = baseline_until(inputs, business_policy)
+    live_since = inputs.changes[0].at if inputs.changes else None
+    accuracy = [*model.quality(inputs.models), *model.live_quality(inputs.live, inputs.models)]
+    kpis = [
+        business.dispute_reduction(inputs.transactions, inputs.disputes, business_policy, now, baseline, live_since),
+        business.speed_improvement(inputs.transactions, business_policy, now, baseline, live_since),
+        business.cost_reduction(inputs.inspections, business_policy, now, baseline, live_since),
+        business.automation(inputs.inspections, business_policy, now, live_since),
         *accuracy,
         model.live_gap(accuracy),
-        *model.latency(facts.answers, rules, now),
-        model.throughput(facts.answers, rules, now),
-        model.automation_of_answers(facts.answers, rules, now),
-        model.labelled(facts.images, facts.first_labels, now),
-        model.drift(facts.drift, now),
+        *model.latency(inputs.answers, business_policy, now),
+        model.throughput(inputs.answers, business_policy, now),
+        model.automation_of_answers(inputs.answers, business_policy, now),
+        model.labelled(inputs.images, inputs.first_labels, now),
+        model.drift(inputs.drift, now),
     ]
-    goals = {"live_gap_points": rules.error_tolerance_points, **rules.goals}
-    unknown = sorted(set(goals) - {k.name for k in found})
+    goals = {"live_gap_points": business_policy.error_tolerance_points, **business_policy.goals}
+    unknown = sorted(set(goals) - {k.name for k in kpis})
     notes = []
     if unknown:
         notes.append(
             f"policy.business.goals names {', '.join(unknown)}, which no KPI is called. "
-            f"KPIs: {', '.join(k.name for k in found)}."
+            f"KPIs: {', '.join(k.name for k in kpis)}."
         )
-    if facts.stray:
-        shown = ", ".join(facts.stray[:5]) + (" …" if len(facts.stray) > 5 else "")
+    if inputs.stray:
+        shown = ", ".join(inputs.stray[:5]) + (" …" if len(inputs.stray) > 5 else "")
         notes.append(
-            f"{len(facts.stray)} files lie in raw/business/ outside inspections/, transactions/ and disputes/, "
+            f"{len(inputs.stray)} files lie in raw/business/ outside inspections/, transactions/ and disputes/, "
             f"where nothing reads them: {shown}."
         )
-    notes += warnings.invented(facts)
-    notes += warnings.gains_without_a_model(facts, baseline)
-    orphans = facts.disputes[~facts.disputes["transaction_id"].isin(facts.transactions["transaction_id"])]
-    kpis_judged = tuple(judged(k, goals) for k in found)
+    notes += warnings.invented(inputs)
+    notes += warnings.gains_without_a_model(inputs, baseline)
+    orphans = inputs.disputes[~inputs.disputes["transaction_id"].isin(inputs.transactions["transaction_id"])]
+    kpis_judged = tuple(with_verdict(k, goals) for k in kpis)
     return KpiSummary(
         kpis_judged,
-        model.damage_types(facts.label_boxes, facts.answer_boxes, policy.class_map.names),
+        model.damage_types(inputs.label_boxes, inputs.answer_boxes, policy.class_map.names),
         orphans[["dispute_id", "transaction_id", "opened_at", "cause", "file", "line"]],
         tuple(notes),
         tuple(warnings.automation_without_accuracy(kpis_judged, goals)),
@@ -111,10 +115,13 @@ def kpi_summary(facts: KpiInputs, policy: Policy) -> KpiSummary:
     )
 
 
-def baseline_until(facts: KpiInputs, policy: BusinessPolicy) -> str:
-    """The policy's day; else the day on which production served its first model, since no earlier gain can be its own
-    and the sales of that day were made before it. Without a model everything lies before the platform."""
+def baseline_until(inputs: KpiInputs, policy: BusinessPolicy) -> str:
+    """The last day before the platform, as an ISO date.
+
+    It is the policy's, where it names one. Otherwise it is the day on which production served its first model: no gain
+    before that can be the platform's. Without any model it is today.
+    """
     if policy.baseline_until is not None:
         return policy.baseline_until
-    first = (facts.changes[0].at if facts.changes else facts.now).date()
+    first = (inputs.changes[0].at if inputs.changes else inputs.now).date()
     return first.isoformat()

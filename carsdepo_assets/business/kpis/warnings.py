@@ -1,4 +1,4 @@
-"""What a reader must be told beside the KPIs: invented rows, gains without a model, automation without accuracy."""
+"""Notes and warnings of the KPI report: invented rows, gains before any model, automation without accuracy."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ AUTOMATION = ("automation_pct", "automation_answers_pct")
 ACCURACY = ("precision", "recall")
 
 
-def invented(facts: KpiInputs) -> list[str]:
-    """One note where rows come from files whose names say that they are invented, with their number."""
+def invented(inputs: KpiInputs) -> list[str]:
+    """A note with the number of rows from files that the demo invented; no note where there are none."""
     counts = {
         kind: (int(_from_sample(rows).sum()), len(rows))
         for kind, rows in (
-            ("inspections", facts.inspections),
-            ("transactions", facts.transactions),
-            ("disputes", facts.disputes),
+            ("inspections", inputs.inspections),
+            ("transactions", inputs.transactions),
+            ("disputes", inputs.disputes),
         )
     }
     if not any(n for n, _ in counts.values()):
         return []
-    said = ", ".join(f"{n:,} of {of:,} {kind}" for kind, (n, of) in counts.items())
+    shares = ", ".join(f"{n:,} of {of:,} {kind}" for kind, (n, of) in counts.items())
     return [
-        f"Invented rows: {said} come from files named {INVENTED_FILE}*, which the demo writes. They show how this page "
-        "works and say nothing about a real business."
+        f"Invented rows: {shares} come from files named {INVENTED_FILE}*, which the demo writes. They show how this "
+        "page works and say nothing about a real business."
     ]
 
 
@@ -40,11 +40,11 @@ def _from_sample(rows: pd.DataFrame) -> pd.Series:
     return rows["file"].map(lambda key: PurePosixPath(str(key)).name.startswith(INVENTED_FILE)).astype(bool)
 
 
-def gains_without_a_model(facts: KpiInputs, baseline_until: str) -> list[str]:
-    """One note where the new period begins before production served any model."""
-    if not facts.changes:
+def gains_without_a_model(inputs: KpiInputs, baseline_until: str) -> list[str]:
+    """A note where the period since the platform begins before production served any model."""
+    if not inputs.changes:
         return []
-    first = facts.changes[0].at.date()
+    first = inputs.changes[0].at.date()
     begins = date.fromisoformat(baseline_until)
     if (first - begins).days <= 1:
         return []
@@ -55,9 +55,10 @@ def gains_without_a_model(facts: KpiInputs, baseline_until: str) -> list[str]:
 
 
 def automation_without_accuracy(kpis: Sequence[Kpi], goals: Mapping[str, float]) -> list[str]:
-    """A warning for each automation figure whose decisions miss the goal of precision or recall, or are not measured.
+    """A warning for each automation figure of a model whose precision or recall misses its goal or was not measured.
 
-    Live figures count before those on test photographs. Without a goal for either nothing is asked.
+    Figures of live use count where there are any, else those on test photographs. A figure without a goal is not
+    asked for.
     """
     by_name = {k.name: k for k in kpis}
     faults = []
@@ -70,11 +71,13 @@ def automation_without_accuracy(kpis: Sequence[Kpi], goals: Mapping[str, float])
             faults.append(f"its {name} is not known")
         elif measured.value < goals[name]:
             where = "in live use" if measured is live else "on test photographs"
-            faults.append(f"its {name} is {measured.said()} {where}, and at least {100 * goals[name]:g} % is wanted")
+            faults.append(
+                f"its {name} is {measured.value_text()} {where}, and the goal is at least {100 * goals[name]:g} %"
+            )
     if not faults:
         return []
     return [
-        f"{k.title}: {k.said()} are decided without a person by a model that should not decide alone: "
+        f"{k.title}: {k.value_text()} are decided without a person by a model that should not decide alone: "
         f"{'; '.join(faults)}."
         for k in (by_name[name] for name in AUTOMATION)
         if k.value

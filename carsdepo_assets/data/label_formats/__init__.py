@@ -1,4 +1,4 @@
-"""Label files as people write them, one module a format; the suffix says which."""
+"""Readers of label files, one module for each format; the file's suffix decides which one reads it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 
 def format_of(key: str) -> Literal["yolo", "coco"] | None:
-    """None for a suffix that no module here reads."""
+    """The format of a label file by its suffix; None for a suffix that no module here reads."""
     match PurePosixPath(key).suffix.lower():
         case ".txt":
             return "yolo"

@@ -1,4 +1,4 @@
-"""COCO JSON: images, annotations with `bbox` [x, y, width, height] in pixels, categories."""
+"""Reads COCO JSON: images, categories, and annotations with `bbox` [x, y, width, height] in pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class NotCoco(ValueError):
 
 @dataclass(frozen=True)
 class CocoImage:
-    """width, height: as the file says them, unchecked."""
+    """One image of a COCO file; width and height are as the file gives them, unchecked."""
 
     file_name: str
     width: Any
@@ -25,44 +25,56 @@ class CocoImage:
 
 
 def read(data: bytes) -> tuple[list[CocoImage], list[Problem], dict[str, str]]:
-    """(images with their annotations, annotations that name no image, category id as text -> name).
+    """Reads a COCO file. An image without annotations was reviewed and shows no damage.
 
-    An image without annotations was reviewed and shows no damage.
+    Returns:
+        The images with their annotations; the annotations that name no image; the category names by id, as text.
+
+    Raises:
+        NotCoco: the bytes are no COCO document.
     """
     try:
-        said = json.loads(data)
+        document = json.loads(data)
     except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are ValueErrors
         raise NotCoco(f"not JSON: {error}") from error
-    if not isinstance(said, dict) or not all(isinstance(said.get(k), list) for k in ("images", "annotations")):
+    if not isinstance(document, dict) or not all(isinstance(document.get(k), list) for k in ("images", "annotations")):
         raise NotCoco("needs the lists images and annotations")
     lists: dict[str, list[dict[str, Any]]] = {}
-    for image in said["images"]:
+    for image in document["images"]:
         if not isinstance(image, dict) or not _name(image.get("file_name")) or not _is_id(image.get("id")):
             raise NotCoco(f"an image without id and file_name: {str(image)[:100]}")
         if str(image["id"]) in lists:
             raise NotCoco(f"two images have the id {str(image['id'])[:40]}: whose annotations are whose?")
         lists[str(image["id"])] = []
     stray = []
-    for note in said["annotations"]:
+    for note in document["annotations"]:
         named = isinstance(note, dict) and _is_id(note.get("image_id"))
         if not named or str(note["image_id"]) not in lists:
             stray.append(Problem("no_photograph", f"annotation of no image in this file: {str(note)[:100]}"))
         else:
             lists[str(note["image_id"])].append(note)
-    categories = said.get("categories")
+    categories = document.get("categories")
     names = {
         str(c["id"]): str(c["name"])
         for c in (categories if isinstance(categories, list) else [])
         if isinstance(c, dict) and {"id", "name"} <= c.keys()
     }
-    images = [CocoImage(i["file_name"], i.get("width"), i.get("height"), lists[str(i["id"])]) for i in said["images"]]
+    images = [
+        CocoImage(i["file_name"], i.get("width"), i.get("height"), lists[str(i["id"])]) for i in document["images"]
+    ]
     return images, stray, names
 
 
 def parse(image: CocoImage, width: int, height: int, classes: Mapping[str, int]) -> Parsed:
-    """The labels of one photograph of width x height upright pixels. classes: category id, as text -> ours.
+    """The labels of one photograph.
 
-    A file that gives another size speaks of another frame (unrotated, resized): its boxes are refused, not guessed.
+    A file that gives another size means another frame (unrotated or resized), so that its boxes are refused.
+
+    Args:
+        image: the photograph's part of the file.
+        width: of the upright photograph, in pixels.
+        height: of the upright photograph, in pixels.
+        classes: our class id by the file's category id, as text.
     """
     parsed = Parsed()
     if (image.width, image.height) not in ((None, None), (width, height)):
@@ -101,8 +113,8 @@ def _box(parsed: Parsed, note: Mapping[str, Any], which: str, class_id: int, wid
     rings = note.get("segmentation")
     points: list[float] | None = []
     for ring in rings if isinstance(rings, list) else []:
-        found = _numbers(ring)
-        points = points + found if points is not None and found is not None and len(found) % 2 == 0 else None
+        numbers = _numbers(ring)
+        points = points + numbers if points is not None and numbers is not None and len(numbers) % 2 == 0 else None
     if not points or len(points) < 6:
         parsed.problems.append(Problem("malformed", f"{which}: neither a bbox nor a polygon"))
         return

@@ -1,4 +1,4 @@
-"""What every format's reader gives back."""
+"""The labels of one photograph as every reader of a label format returns them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,37 @@ _DECIMALS = 4  # of a pixel: what two ways of writing one box may differ by
 
 @dataclass(frozen=True)
 class Problem:
-    """reason: a word for statistics. line: 1-based, None where the format has no lines."""
+    """Why a label cannot be used."""
 
     reason: str
+    """One word for statistics, such as no_area."""
     detail: str
+    """A sentence for a person."""
     line: int | None = None
+    """The line of the file, from 1; None where the format has no lines."""
 
 
 @dataclass
 class Parsed:
-    """One photograph's labels. boxes: (class id, xyxy) in upright pixels. notes: what reading had to do."""
+    """The labels of one photograph."""
 
     boxes: list[tuple[int, Xyxy]] = field(default_factory=list)
+    """(class id, (x1, y1, x2, y2)) in pixels of the upright photograph."""
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    """What was corrected while reading, for a person."""
     _taken: set[tuple[int, Xyxy]] = field(default_factory=set)
 
     def add(self, class_id: int, box: Xyxy, width: int, height: int, line: int | None) -> None:
-        """Takes a box, clipped to the image; one that cannot be meant becomes a problem, the same box twice a note."""
+        """Adds a box, clipped to the image. An impossible box becomes a problem, a repeated one a note.
+
+        Args:
+            class_id: of the class map.
+            box: (x1, y1, x2, y2) in pixels of the upright photograph.
+            width: of the photograph, in pixels.
+            height: of the photograph, in pixels.
+            line: of the file, from 1; None where the format has no lines.
+        """
         x1, y1, x2, y2 = box
         where = f"box ({x1:.7g}, {y1:.7g}, {x2:.7g}, {y2:.7g}) in {width} x {height}"
         dx, dy = TOLERANCE * width, TOLERANCE * height
@@ -55,6 +68,7 @@ class Parsed:
                     self.notes.append(f"{_line(line)}clipped to the image")
 
     def note(self, text: str, line: int | None = None) -> None:
+        """Adds a note about a correction."""
         self.notes.append(_line(line) + text)
 
 

@@ -1,4 +1,4 @@
-"""YOLO text: `class x_center y_center width height`, shares of the upright image; longer lines are polygons."""
+"""Reads YOLO text: `class x_center y_center width height` as shares of the upright image; longer lines are polygons."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ _CLASS = re.compile(r"\d{1,9}(\.0+)?")  # some tools write 0.0
 
 
 def parse(data: bytes, width: int, height: int, classes: Mapping[str, int]) -> Parsed:
-    """The labels of one photograph of width x height pixels. classes: the file's class id, as text -> ours.
+    """The labels of one photograph.
 
-    No line at all means reviewed, no damage. A polygon (`class x y x y x y ...`) becomes its bounding box. A sixth
-    number (a score) is refused: predictions are not labels.
+    A file without lines means that the photograph was reviewed and shows no damage. A polygon (`class x y x y x y` and
+    so on) becomes its bounding box. A sixth number (a score) is refused, as predictions are not labels.
+
+    Args:
+        data: the file's bytes.
+        width: of the upright photograph, in pixels.
+        height: of the upright photograph, in pixels.
+        classes: our class id by the file's class id, as text.
     """
     parsed = Parsed()
     try:
@@ -46,8 +52,8 @@ def _line(parsed: Parsed, fields: list[str], number: int, width: int, height: in
         return
     class_id = classes.get(str(int(values[0]))) if _CLASS.fullmatch(fields[0]) else None
     if class_id is None:
-        known = ", ".join(classes)
-        parsed.problems.append(Problem("unknown_class", f"class {fields[0][:20]}; known are {known}", number))
+        class_ids = ", ".join(classes)
+        parsed.problems.append(Problem("unknown_class", f"class {fields[0][:20]}; known are {class_ids}", number))
         return
     if polygon:
         xs, ys = values[1::2], values[2::2]

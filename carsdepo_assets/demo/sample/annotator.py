@@ -1,6 +1,6 @@
-"""The sample's annotator: labels a queue's photographs from what the renderer knows. It guesses nothing.
+"""The sample's annotator: gives the photographs of a labelling queue the exact labels that the renderer wrote.
 
-Knows the lake by its objects only: queues/<id>/queue.json says what to label, raw/labels/queue/<id>/ takes the labels.
+It reads queues/<id>/queue.json, which lists the photographs, and writes label files below raw/labels/queue/<id>/.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 ANNOTATOR = "sample-annotator"
-# Intake gives labels below raw/labels/queue/ this origin and annotator.
+# This record makes intake store the origin and the annotator with the labels below raw/labels/queue/.
 _RECORD_KEY = "batches/imports/queue.json"
 _RECORD = {"origin": "annotator", "options": {"annotator": ANNOTATOR}}
 
 
 class ObjectStore(Protocol):
-    """What is needed of a lake."""
+    """The part of a lake that the annotator uses."""
 
     def get(self, key: str) -> bytes: ...
     def put(self, key: str, data: bytes) -> None: ...
@@ -28,32 +28,46 @@ class ObjectStore(Protocol):
 
 
 class AnnotatorError(ValueError):
-    """There is nothing to label by."""
+    """The queue or the true labels are missing."""
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """Image ids in the queue's order. labelled: by this call. standing: had a label file. unknown: no truth, left."""
+    """What became of a queue's photographs; each list has image ids in the queue's order."""
 
     queue_id: str
     labelled: tuple[str, ...]
+    """Given a label file by this call."""
     standing: tuple[str, ...]
+    """Had a label file already, which was left as it was."""
     unknown: tuple[str, ...]
+    """Left without labels, since the folders have none for them."""
 
 
 def annotate(lake: ObjectStore, queue_id: str, truth_folders: Iterable[Path], now: datetime) -> Annotated:
-    """Writes the YOLO labels of the queue's photographs whose files lie in the folders (images/*, labels/*.txt).
+    """Writes a YOLO label file for each photograph of the queue whose true labels are in one of the folders.
 
-    Photographs are recognised by the sha256 of their bytes. A label file that stands, a person's too, is left alone.
-    What was done is kept in queues/<id>/annotation.json. Raises AnnotatorError for an unknown queue or a folder that
-    has no photographs.
+    Photographs are recognised by the sha256 of their bytes. A label file that is there already, for example a person's,
+    is left alone. A summary is written to queues/<id>/annotation.json.
+
+    Args:
+        lake: Has the queue, and takes the labels.
+        queue_id: Of the labelling queue.
+        truth_folders: Folders with images/* and labels/*.txt.
+        now: Time of the labels, with a zone.
+
+    Returns:
+        Which photographs were labelled, and which were not.
+
+    Raises:
+        AnnotatorError: For an unknown queue, or a folder without photographs.
     """
     queue_key = f"queues/{queue_id}/queue.json"
     if not lake.exists(queue_key):
         raise AnnotatorError(f"no labelling queue {queue_id!r}: {queue_key} is not in the lake.")
     truth = _truth(truth_folders)
     if not lake.exists(_RECORD_KEY) or json.loads(lake.get(_RECORD_KEY)) != _RECORD:
-        lake.put(_RECORD_KEY, json.dumps(_RECORD, sort_keys=True).encode())  # before the labels that it speaks of
+        lake.put(_RECORD_KEY, json.dumps(_RECORD, sort_keys=True).encode())  # before the labels that it applies to
     labelled, standing, unknown = [], [], []
     for photograph in json.loads(lake.get(queue_key))["photographs"]:
         image_id = str(photograph["image_id"])
@@ -65,11 +79,11 @@ def annotate(lake: ObjectStore, queue_id: str, truth_folders: Iterable[Path], no
             labelled.append(image_id)
         else:
             unknown.append(image_id)
-    done = Annotated(queue_id, tuple(labelled), tuple(standing), tuple(unknown))
+    annotated = Annotated(queue_id, tuple(labelled), tuple(standing), tuple(unknown))
     if labelled or not lake.exists(_note_key(queue_id)):
-        said = {"annotator": ANNOTATOR, "at": now.isoformat(), "labels": len(labelled) + len(standing)}
-        lake.put(_note_key(queue_id), json.dumps(said | {"unknown": unknown}, indent=1).encode())
-    return done
+        summary = {"annotator": ANNOTATOR, "at": now.isoformat(), "labels": len(labelled) + len(standing)}
+        lake.put(_note_key(queue_id), json.dumps(summary | {"unknown": unknown}, indent=1).encode())
+    return annotated
 
 
 def _note_key(queue_id: str) -> str:
@@ -84,7 +98,7 @@ def _label_key(photograph: dict[str, Any]) -> str:
 
 def _truth(folders: Iterable[Path]) -> dict[str, Path]:
     """sha256 of a photograph's bytes -> its label file; photographs without a label file have no truth."""
-    found: dict[str, Path] = {}
+    label_files: dict[str, Path] = {}
     for folder in folders:
         files = sorted(path for path in (folder / "images").glob("*") if path.is_file())
         if not files:
@@ -92,5 +106,5 @@ def _truth(folders: Iterable[Path]) -> dict[str, Path]:
         for path in files:
             label = folder / "labels" / f"{path.stem}.txt"
             if label.is_file():
-                found[hashlib.sha256(path.read_bytes()).hexdigest()] = label
-    return found
+                label_files[hashlib.sha256(path.read_bytes()).hexdigest()] = label
+    return label_files

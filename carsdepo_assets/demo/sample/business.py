@@ -1,9 +1,10 @@
-"""Twelve months of a rendered business: inspections, transactions and disputes as the CSV files that it would send.
+"""Twelve months of an invented business: inspections, transactions and disputes as the CSV files that it would send.
 
-The story. Until June people look at every photograph. The platform starts in July: the model decides more and more
-photographs alone, so inspections cost less, cars sell sooner and fewer prices are disputed. In October a model that
-does not know autumn light goes live: people must look again, and disputes come back. November has a better one.
-Each month's files say what was known at its end, so a car listed in May and sold in June comes twice: the later counts.
+Until June people look at every photograph. The platform starts in July: the model decides more and more photographs
+alone, so inspections cost less, cars sell sooner and fewer prices are disputed. In October a model that was not trained
+on autumn light goes live: people must look at photographs again, and disputes rise. In November a better model follows.
+Each month's files state the facts at the month's end: a car listed in May and sold in June is in both months' files,
+and the later row counts.
 """
 
 from __future__ import annotations
@@ -24,14 +25,17 @@ LISTINGS_A_DAY = 8.0
 
 @dataclass(frozen=True)
 class Month:
-    """automation: share of photographs that the model decides. disputes: pricing disputes a sale. days: median."""
+    """How the business does in one month."""
 
     automation: float
+    """Share of the photographs that the model decides alone."""
     disputes: float
+    """Disputes about the price, per sale."""
     days: float
+    """Median number of days from listing to sale."""
 
 
-# By month, December 2025 first. Sales are slow around the turn of the year, platform or not.
+# One entry a month, December 2025 first. Sales are slow around the turn of the year, with the platform or without.
 STORY = (
     Month(0.0, 0.088, 36), Month(0.0, 0.085, 37), Month(0.0, 0.090, 34),
     Month(0.0, 0.086, 31), Month(0.0, 0.084, 31), Month(0.0, 0.087, 32), Month(0.0, 0.085, 32),
@@ -40,10 +44,10 @@ STORY = (
 )  # fmt: skip
 PLATFORM_STARTS = 7  # months of STORY in which people look at every photograph
 FIRST_YEAR, FIRST_MONTH = 2025, 12
-_OTHER_DISPUTES = 0.016  # of a sale: delivery, papers
+_OTHER_DISPUTES = 0.016  # per sale: about delivery or papers
 _WAGE = 0.62  # EUR a minute of an inspector
-_ML_IMAGE = 0.04  # EUR a photograph
-_TRIP = 9.0  # EUR an inspection, whoever looks
+_ML_IMAGE = 0.04  # EUR for a photograph that the model decides
+_TRIP = 9.0  # EUR an inspection, with or without a model
 _MINUTES_AN_IMAGE = 2.3
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "inspections": ("inspection_id", "listing", "at", "images", "images_by_ml", "minutes", "cost", "currency"),
@@ -56,11 +60,14 @@ Story = Callable[[datetime], Month]
 
 @dataclass(frozen=True)
 class BusinessSample:
-    """files: bytes by key such as `inspections/2026-07.csv`. rows: sound ones by kind, each id once; dirty: others."""
+    """The files of the invented business."""
 
     files: Mapping[str, bytes]
+    """Bytes by key, such as `inspections/2026-07.csv`."""
     rows: Mapping[str, int]
+    """Number of valid rows by kind; a row that is in several files counts once."""
     dirty: int
+    """Number of rows that break a rule."""
 
 
 def write_business(
@@ -70,22 +77,40 @@ def write_business(
     until: date = UNTIL,
     listings_a_day: float = LISTINGS_A_DAY,
 ) -> BusinessSample:
-    """Writes the files under a folder, or hands each to `to(key, bytes)`, oldest month first.
+    """Writes the business's files, oldest month first.
 
     Into a lake: `write_business(lambda key, data: lake.put(f"raw/business/{key}", data))`.
+
+    Args:
+        to: A folder, or a function that takes each file's key and bytes.
+        seed: Of the random numbers.
+        until: The last day of the story.
+        listings_a_day: Mean number of cars listed a day.
+
+    Returns:
+        What was written.
     """
-    made = business_sample(seed, until=until, listings_a_day=listings_a_day)
-    for key, data in made.files.items():
+    sample = business_sample(seed, until=until, listings_a_day=listings_a_day)
+    for key, data in sample.files.items():
         if isinstance(to, Path):
             (to / key).parent.mkdir(parents=True, exist_ok=True)
             (to / key).write_bytes(data)
         else:
             to(key, data)
-    return made
+    return sample
 
 
 def business_sample(seed: int = 4, *, until: date = UNTIL, listings_a_day: float = LISTINGS_A_DAY) -> BusinessSample:
-    """The same arguments give the same bytes. Raises ValueError for a day outside the story or no listings."""
+    """The business's files in memory; the same arguments give the same bytes.
+
+    Args:
+        seed: Of the random numbers.
+        until: The last day of the story.
+        listings_a_day: Mean number of cars listed a day.
+
+    Raises:
+        ValueError: For a day outside the story, or no listings.
+    """
     end = datetime(until.year, until.month, until.day, tzinfo=UTC)
     start = _month_start(0)
     if not start < end < _month_start(len(STORY)) or not listings_a_day > 0:
@@ -105,7 +130,7 @@ def business_sample(seed: int = 4, *, until: date = UNTIL, listings_a_day: float
         by_kind: dict[str, list[Row]] = {
             "inspections": [r for r in inspections if begin <= r["at"] < finish],
             "transactions": [
-                known_at(r, finish)
+                as_of(r, finish)
                 for r in transactions
                 if begin <= r["listed_at"] < finish or begin <= r["sold_at"] < finish
             ],
@@ -116,19 +141,30 @@ def business_sample(seed: int = 4, *, until: date = UNTIL, listings_a_day: float
             dirty += len(bad)
             files[f"{kind}/{label}.csv"] = rows_as_csv(kind, rows, bad)
     # Cars listed before the story and sold after its end are in no file.
-    known = [r for r in transactions if r["listed_at"] >= start or r["sold_at"] < end]
-    counts = {"inspections": len(inspections), "transactions": len(known), "disputes": len(disputes)}
+    in_files = [r for r in transactions if r["listed_at"] >= start or r["sold_at"] < end]
+    counts = {"inspections": len(inspections), "transactions": len(in_files), "disputes": len(disputes)}
     return BusinessSample(files, counts, dirty)
 
 
 def events_of(
     rng: np.random.Generator, start: datetime, end: datetime, a_day: float, story: Story
 ) -> tuple[list[Row], list[Row], list[Row]]:
-    """Inspections, transactions (sold_at may lie after `end`) and disputes up to `end`, each in order of time."""
+    """Draws a business's events.
+
+    Args:
+        rng: Source of the random numbers.
+        start: First moment, with a zone.
+        end: Last moment. Sales may lie after it: see `as_of`.
+        a_day: Mean number of cars listed a day.
+        story: How the business does in the month of a moment.
+
+    Returns:
+        Rows of inspections, transactions and disputes, each in order of time.
+    """
     inspections: list[Row] = []
     transactions: list[Row] = []
     disputes: list[Row] = []
-    # Cars listed three months before the story are sold in it: without them its first sales were all quick ones.
+    # Cars listed three months before the story are sold in it: without them all of its first sales would be quick ones.
     day = start - timedelta(days=90)
     while day < end:
         busy = a_day * (0.55 if day.weekday() >= 5 else 1.18)
@@ -159,7 +195,7 @@ def events_of(
 
 
 def _sale(rng: np.random.Generator, listed: datetime, story: Story) -> Row:
-    # What the buyer meets is the month around the sale, so the wait is drawn from the month after the listing.
+    # The month of the sale decides how long it takes; two weeks after the listing stands for it.
     month = story(listed + timedelta(days=14))
     days = month.days * float(np.exp(rng.normal(0, 0.55)))
     price = float(np.exp(rng.normal(9.55, 0.5)))
@@ -186,7 +222,16 @@ def _inspection(rng: np.random.Generator, sale: Row, story: Story) -> Row:
 
 
 def effort(images: int, by_ml: int, luck: float = 0.0) -> Row:
-    """Minutes of an inspector and the cost of one inspection; luck: minutes more or less."""
+    """What one inspection takes.
+
+    Args:
+        images: Number of photographs.
+        by_ml: How many of them the model decides alone.
+        luck: Minutes that are added, or subtracted where negative.
+
+    Returns:
+        Columns `minutes` (of an inspector), `cost` and `currency`.
+    """
     minutes = max(3.0, 5 + _MINUTES_AN_IMAGE * (images - by_ml) + 0.15 * by_ml + luck)
     cost = _TRIP + _WAGE * minutes + _ML_IMAGE * by_ml
     return {"minutes": round(minutes, 1), "cost": round(cost, 2), "currency": "EUR"}
@@ -207,7 +252,8 @@ def _dispute(rng: np.random.Generator, sale: Row, story: Story) -> Row | None:
     }
 
 
-def known_at(sale: Row, moment: datetime) -> Row:
+def as_of(sale: Row, moment: datetime) -> Row:
+    """A sale's row as it stands at a moment: without date and price before the car is sold."""
     return sale if sale["sold_at"] < moment else sale | {"sold_at": None, "price": None}
 
 
@@ -225,7 +271,13 @@ def _story(moment: datetime) -> Month:
 
 
 def rows_as_csv(kind: str, rows: list[Row], bad: list[tuple[int, tuple[str, ...]]]) -> bytes:
-    """bad: (position, cells) that go between the rows."""
+    """A CSV file with a header.
+
+    Args:
+        kind: `inspections`, `transactions` or `disputes`.
+        rows: Values by column.
+        bad: Rows to insert as they are: position and cells.
+    """
     lines = [tuple(_text(row[c]) for c in _COLUMNS[kind]) for row in rows]
     for position, cells in bad:
         lines.insert(min(position, len(lines)), cells)
@@ -242,7 +294,7 @@ def _text(value: Any) -> str:
     return value.strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else str(value)
 
 
-# A sale that no file knows: the row is sound, so it is kept, and the KPI report names it.
+# A dispute about a sale that is in no file: the row is valid, so it is kept, and the KPI report names it.
 _ORPHAN: Row = {
     "dispute_id": "D99001",
     "transaction_id": "T990001",
@@ -251,11 +303,14 @@ _ORPHAN: Row = {
     "amount": 410.0,
     "currency": "EUR",
 }
-# Rows as offices really send them, by kind and month of the story: (position, cells). Each breaks one rule.
+# Rows with the errors that offices make, by kind and month of the story: (position, cells). Each breaks one rule.
 _DIRTY: Mapping[tuple[str, int], list[tuple[int, tuple[str, ...]]]] = {
     ("inspections", 2): [(17, ("X-01", "L0000000000001", "2026-02-11T10:05:00Z", "8", "0", "24", "n/a", "EUR"))],
     ("inspections", 7): [
-        (40, ("X-02", "L0000000000002", "2026-07-09T08:30:00Z", "6", "11", "12", "21.5", "EUR")),  # more than there are
+        (
+            40,
+            ("X-02", "L0000000000002", "2026-07-09T08:30:00Z", "6", "11", "12", "21.5", "EUR"),
+        ),  # more by the model than there are
         (90, ("X-03", "L0000000000003", "2062-07-20T09:00:00Z", "9", "3", "16", "23.1", "EUR")),  # 2026 mistyped
     ],
     ("transactions", 4): [

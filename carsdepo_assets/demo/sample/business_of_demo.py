@@ -1,6 +1,6 @@
-"""The business's files of the demo: a year without a model, then what the demo's own models answered.
+"""The business files of the demo: an invented year without a model, then what the demo's own models answered.
 
-Their names say that the rows are invented (reporting.invented), and no gain comes before a model is live.
+The file names mark the rows as invented (see reporting/invented.py), and nothing improves before a model is live.
 """
 
 from __future__ import annotations
@@ -16,19 +16,26 @@ from carsdepo_assets.demo.sample.business import (
     PLATFORM_STARTS,
     STORY,
     Row,
+    as_of,
     effort,
     events_of,
-    known_at,
     rows_as_csv,
 )
 from carsdepo_assets.reporting.invented import INVENTED_FILE
 
 
 def business_before(first_live: datetime, *, seed: int = 4, listings_a_day: float = LISTINGS_A_DAY) -> dict[str, bytes]:
-    """Files of the twelve months before production served its first model: people look at every photograph.
+    """Files of the twelve months before production served its first model, in which people look at every photograph.
 
-    first_live: with a zone; no row is dated after it. Keys such as `inspections/sample-2026-07.csv`. The same arguments
-    give the same bytes.
+    The same arguments give the same bytes.
+
+    Args:
+        first_live: When production first served a model, with a zone; no row is dated after it.
+        seed: Of the random numbers.
+        listings_a_day: Mean number of cars listed a day.
+
+    Returns:
+        Bytes by key, such as `inspections/sample-2026-07.csv`.
     """
     end = first_live.astimezone(UTC)
     start = datetime(end.year - 1, end.month, 1, tzinfo=UTC)
@@ -37,21 +44,27 @@ def business_before(first_live: datetime, *, seed: int = 4, listings_a_day: floa
     inspections, transactions, disputes = events_of(
         rng, start, end, listings_a_day, lambda moment: quiet[moment.month % len(quiet)]
     )
-    sales = [known_at(sale, end) for sale in transactions]
+    sales = [as_of(sale, end) for sale in transactions]
     rows = {"inspections": inspections, "transactions": sales, "disputes": disputes}
-    of = {"inspections": "at", "transactions": "listed_at", "disputes": "opened_at"}
+    date_columns = {"inspections": "at", "transactions": "listed_at", "disputes": "opened_at"}
     files: dict[str, list[Row]] = {}
     for kind, table in rows.items():
         for row in table:
-            files.setdefault(f"{kind}/{INVENTED_FILE}{row[of[kind]]:%Y-%m}.csv", []).append(row)
+            files.setdefault(f"{kind}/{INVENTED_FILE}{row[date_columns[kind]]:%Y-%m}.csv", []).append(row)
     return {key: rows_as_csv(key.partition("/")[0], table, []) for key, table in files.items()}
 
 
 def business_of_answers(answers: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
-    """One inspection and one unsold car for each listing that the service answered about.
+    """Files with one inspection and one unsold car for each listing of which the service answered photographs.
 
-    answers: listing, at and decision of each. How many photographs the model decided alone is what it answered; minutes
-    and cost are invented by the same rule as before. Answers without a listing are left out.
+    How many photographs the model decided alone is taken from its answers; minutes and cost are invented as in the year
+    before. Answers without a listing are left out.
+
+    Args:
+        answers: Rows of the inference log, with `listing`, `at` and `decision`.
+
+    Returns:
+        Bytes by key; empty where no answer has a listing.
     """
     cars: dict[str, list[Mapping[str, Any]]] = {}
     for answer in answers:

@@ -1,49 +1,58 @@
-"""Where each pixel looks on the car, and what the sensor makes of the light that comes."""
+"""The camera: which point of the car each pixel shows, and how the sensor turns light into levels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.demo.sample.bands import bands
 from carsdepo_assets.demo.sample.scene import Light, Shot
 
-LONG, SHORT = 640, 480
-Window = tuple[slice, slice]  # rows, columns
-HalfPlane = tuple[float, float, float]  # a, b, c: where a u + b v + c >= 0, metres on the car
+LONG, SHORT = 640, 480  # sides of a picture, px
+PixelWindow = tuple[slice, slice]  # a rectangle of a picture: rows, columns
+HalfPlane = tuple[float, float, float]  # a, b, c: the points of the car with a u + b v + c >= 0, u and v in metres
 _GRAIN = 1024
 
 
 @dataclass(frozen=True)
 class Rays:
-    """u, v: (H, W) float32 metres on the car; view: three (H, W), unit, from the car to the camera."""
+    """Where the pixels of one picture look on the car's side."""
 
-    u: np.ndarray
-    v: np.ndarray
-    view: tuple[np.ndarray, np.ndarray, np.ndarray]
-    matrix: np.ndarray  # 3x3: (u, v, 1) -> pixel
+    u: NDArray[np.float32]
+    """(H, W) float32: metres from the nose to the point that the pixel shows."""
+    v: NDArray[np.float32]
+    """(H, W) float32: metres of that point above the ground."""
+    view: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+    """Unit vector from that point to the camera: x, y and z, (H, W) float32 each."""
+    matrix: NDArray[np.float64]
+    """3 x 3: (u, v, 1) -> pixel, in homogeneous coordinates."""
     metres_per_pixel: float
-    to_plane: np.ndarray  # 3x3: pixel -> multiples of (u, v, 1), positive before the camera
+    """At the point in the middle of the picture."""
+    to_plane: NDArray[np.float64]
+    """3 x 3: pixel -> multiple of (u, v, 1), positive for points before the camera."""
 
-    def project(self, points: np.ndarray) -> np.ndarray:
-        """(N, 2) metres -> (N, 2) pixels, pixel centres at whole numbers."""
+    def project(self, points: NDArray[Any]) -> NDArray[np.float64]:
+        """Pixels (N, 2) that show points (N, 2), in metres on the car; pixel centres lie at whole numbers."""
         q = np.asarray(points, np.float64) @ self.matrix[:, :2].T + self.matrix[:, 2]
-        depth = np.maximum(q[:, 2:], 0.05)  # what lies behind the camera goes far out of the picture
+        depth = np.maximum(q[:, 2:], 0.05)  # points behind the camera are moved far outside of the picture
         return np.asarray(np.minimum(np.maximum(q[:, :2] / depth, -20_000), 20_000), np.float64)
 
-    def where(self, *half_planes: HalfPlane) -> Window | None:
-        """The smallest part of the picture with all pixels that look at what lies in every half plane; None: none do.
+    def where(self, *half_planes: HalfPlane) -> PixelWindow | None:
+        """The smallest rectangle of the picture with all pixels that show points within all of the half planes.
 
-        Two pixels are added on each side, since what is drawn there fades out over a pixel.
+        It is two pixels larger on each side, since drawings fade out over a pixel. None where no pixel shows such a
+        point.
         """
         height, width = self.u.shape
         to_plane = self.to_plane
         corners = [(0.0, 0.0), (width - 1.0, 0.0), (width - 1.0, height - 1.0), (0.0, height - 1.0)]
         if min(float(to_plane[2] @ (x, y, 1.0)) for x, y in corners) <= 0:
-            return slice(0, height), slice(0, width)  # a corner looks past the horizon: the algebra below fails there
+            return slice(0, height), slice(0, width)  # a corner looks past the horizon, where the clipping below fails
         for half_plane in half_planes:
             a, b, c = (float(q) for q in np.asarray(half_plane) @ to_plane)
             corners = _clip(corners, a, b, c)
@@ -76,6 +85,7 @@ def size(shot: Shot) -> tuple[int, int]:
 
 
 def aim(shot: Shot) -> Rays:
+    """The rays of a shot's pixels, by a pinhole camera that looks at the plane of the car's side."""
     height, width = size(shot)
     focal = shot.focal * LONG
     distance = shot.width_m * shot.focal
@@ -104,24 +114,39 @@ def aim(shot: Shot) -> Rays:
     return Rays(u, v, view, matrix / scale, shot.width_m / LONG, to_plane * scale)
 
 
-def exposure(linear: list[np.ndarray], shot: Shot, light: Light) -> float:
-    """Gain of an automatic exposure that gives in to the scene by half, as phones do."""
+def exposure(linear: list[NDArray[np.float32]], shot: Shot, light: Light) -> float:
+    """Gain of an automatic exposure that follows the scene's brightness only in part, as telephones do.
+
+    Args:
+        linear: Radiance of the picture: red, green and blue, (H, W) each.
+        shot: Its `exposure` is added, in stops.
+        light: Its `target` is the mean that the exposure aims at.
+    """
     thinned = np.stack([plane[::8, ::8] for plane in linear], axis=-1)
     mean = float(np.minimum(thinned, 3.0).mean()) + 1e-4
     wanted: float = light.target * (mean / 0.25) ** 0.35
-    return wanted / mean * 2.0**shot.exposure
+    return float(wanted / mean * 2.0**shot.exposure)
 
 
 @lru_cache(maxsize=1)
-def _curve() -> np.ndarray:
-    """4096 levels of sqrt(radiance / 8) -> 0..255 float32: Narkowicz's ACES fit (2015), then gamma 2.2."""
+def _curve() -> NDArray[np.float32]:
+    """Level 0..255 (float32) for 4096 steps of sqrt(radiance / 8): Narkowicz's ACES fit (2015), then gamma 2.2."""
     x = (np.arange(4096) / 4095) ** 2 * 8 * 0.6
     y = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
     return (np.clip(y, 0, 1) ** (1 / 2.2) * 255).astype(np.float32)
 
 
-def tone(linear: list[np.ndarray], gain: float, warmth: float) -> list[np.ndarray]:
-    """Linear radiance -> levels 0..255 float32; red, green and blue, (H, W) each."""
+def tone(linear: list[NDArray[np.float32]], gain: float, warmth: float) -> list[NDArray[np.float32]]:
+    """Turns radiance into levels.
+
+    Args:
+        linear: Red, green and blue radiance, (H, W) float32 each.
+        gain: Of the exposure.
+        warmth: Error of the white balance: share by which red is amplified and blue weakened.
+
+    Returns:
+        Red, green and blue levels 0..255, (H, W) float32 each.
+    """
     balance = np.array([gain * (1 + warmth), gain, gain * (1 - warmth)], np.float32) / 8
     levels = [np.empty_like(plane) for plane in linear]
     for rows in bands(*linear[0].shape):
@@ -134,8 +159,8 @@ def tone(linear: list[np.ndarray], gain: float, warmth: float) -> list[np.ndarra
     return levels
 
 
-def develop(planes: list[np.ndarray], shot: Shot, light: Light) -> np.ndarray:
-    """Blur, vignette, noise: three (H, W) of levels -> (H, W, 3) uint8."""
+def develop(planes: list[NDArray[np.float32]], shot: Shot, light: Light) -> NDArray[np.uint8]:
+    """Adds blur, vignette and noise to levels (red, green and blue, (H, W) each); returns (H, W, 3) uint8."""
     rng = np.random.default_rng(shot.seed)
     levels = cv2.merge(planes)
     if shot.blur > 0.25:
@@ -163,17 +188,17 @@ def develop(planes: list[np.ndarray], shot: Shot, light: Light) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _grain() -> np.ndarray:
+def _grain() -> NDArray[np.float32]:
     """(1024, 1024, 3) float32 noise of a sensor, standard deviation about 1; each picture takes a piece."""
     white = np.random.default_rng(11).standard_normal((_GRAIN, _GRAIN, 3), np.float32)
     # demosaicing spreads a photosite's noise over its neighbours
     return np.asarray(cv2.GaussianBlur(white, (0, 0), 0.7) * 1.4, np.float32)
 
 
-def _streak(length: float, angle: float) -> np.ndarray:
+def _streak(length: float, angle: float) -> NDArray[np.float32]:
     side = int(np.ceil(length)) | 1
     kernel = np.zeros((side, side), np.float32)
     c, d = side // 2, np.array([np.cos(angle), np.sin(angle)]) * length / 2
     a, b = (tuple(round(float(v) * 16) for v in (c + s * d[0], c + s * d[1])) for s in (-1, 1))
     cv2.line(kernel, a, b, 1.0, 1, cv2.LINE_AA, 4)
-    return kernel / kernel.sum()
+    return np.asarray(kernel / kernel.sum(), np.float32)

@@ -1,4 +1,4 @@
-"""Draws a car from a seed: who sells it, its paint and body, the light, and what has happened to it."""
+"""Draws a car at random from a seed: its seller, paint, body and damage, the light, and how it is photographed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from carsdepo_assets.demo.sample import wear
 from carsdepo_assets.demo.sample.scene import Body, Car, Colour, Light, LightName, Paint, Point
 from carsdepo_assets.demo.sample.shots import draw_shots
 
-CLEAN_SHARE = 0.25
+CLEAN_SHARE = 0.25  # of cars have no damage
 LIGHT_MIX: dict[LightName, float] = {"day": 0.5, "overcast": 0.28, "dusk": 0.14, "night": 0.08}
-# The demo's first intake: what its first model knows. No night, so that night is new to it.
+# Light of the sample that the demo's first model is trained on. It has no night, so that night is new to the model.
 INTAKE_MIX: dict[str, float] = {"day": 0.6, "overcast": 0.34, "dusk": 0.06}
 
 MAKES = ("Arvo", "Belmar", "Corvid", "Dunlin", "Estrel", "Fjord", "Garnet", "Halden")  # no maker has these names
@@ -49,7 +49,13 @@ _HOURS: dict[LightName, tuple[float, float]] = {
 
 
 def draw_car(seed: int, light: LightName | None = None, clean: bool | None = None) -> Car:
-    """The car of a seed. The light and whether it is clean are drawn too where the caller does not say."""
+    """Draws the car of a seed; the same arguments give the same car.
+
+    Args:
+        seed: Of the random numbers.
+        light: None to draw it too.
+        clean: Whether the car has no damage; None to draw it too.
+    """
     rng = np.random.default_rng([0xCA2, seed])
     drawn_light = str(rng.choice(list(LIGHT_MIX), p=list(LIGHT_MIX.values())))
     drawn_clean = bool(rng.random() < CLEAN_SHARE)
@@ -93,6 +99,7 @@ def draw_car(seed: int, light: LightName | None = None, clean: bool | None = Non
 
 
 def draw_paint(rng: np.random.Generator) -> Paint:
+    """Draws a paint: one of thirteen colours, a little varied."""
     name, albedo, flake = _PAINTS[int(rng.integers(len(_PAINTS)))]
     shade = rng.uniform(0.8, 1.2) * rng.uniform(0.94, 1.06, 3)
     tinted = tuple(float(min(a * s, 0.85)) for a, s in zip(albedo, shade, strict=True))
@@ -107,6 +114,7 @@ def draw_paint(rng: np.random.Generator) -> Paint:
 
 
 def draw_body(rng: np.random.Generator) -> Body:
+    """Draws the shape of a car's side: wheels, doors, creases, trims and the like."""
     length = float(rng.uniform(3.9, 4.7))
     wheels = (float(rng.uniform(0.75, 0.9)), length - float(rng.uniform(0.75, 0.95)))
     radius = float(rng.uniform(0.29, 0.34))
@@ -204,7 +212,7 @@ def draw_body(rng: np.random.Generator) -> Body:
 
 
 def draw_light(rng: np.random.Generator, name: LightName) -> Light:
-    """Radiances are relative to a clear sky's; the exposure decides what the picture gets."""
+    """Draws the light and the surroundings of a scene; radiances are relative to a clear sky's."""
     u = rng.uniform
     sun, elevation = 0.0, float(u(0.4, 1.1))
     if name == "day":

@@ -1,9 +1,12 @@
-"""What looks like damage and is none: dirt, stickers, drops."""
+"""Draws what looks like damage but is none: dirt, stickers and drops of water."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.demo.sample import noise
 from carsdepo_assets.demo.sample.camera import Rays
@@ -11,7 +14,8 @@ from carsdepo_assets.demo.sample.stack import Stack, strips
 
 
 def dirt(stack: Stack) -> None:
-    car, rays = stack.made.car, stack.rays
+    """Lays a film of dirt, denser near the ground and behind the wheels, and streaks."""
+    car, rays = stack.panel.car, stack.rays
     c, (ox, oy) = car.clutter, car.clutter.noise_offset
     if c.dirt > 0.02:
         behind = np.zeros_like(rays.u)
@@ -24,7 +28,7 @@ def dirt(stack: Stack) -> None:
             film = noise.sample(1.1, *at, (300, 300), (oy, ox)) * 0.5
             grit = noise.sample(0.5, *at, (500, 500), (ox, oy))
             low = np.clip(1.3 - at[1] / (car.body.middle + 0.1), 0, 1)
-            amount: np.ndarray = c.dirt * np.clip(0.10 + 0.9 * low * (1 + behind[part]) + 0.35 * film, 0, 1.3)
+            amount: NDArray[Any] = c.dirt * np.clip(0.10 + 0.9 * low * (1 + behind[part]) + 0.35 * film, 0, 1.3)
             amount += c.dirt * 0.5 * np.clip(grit - 1.8 + low, 0, 1)
             stack.lay(np.clip(amount, 0, 0.85), c.dirt_colour, window=part)
     for u, top, length, width, opacity in c.streaks:
@@ -38,7 +42,8 @@ def dirt(stack: Stack) -> None:
 
 
 def stickers(stack: Stack) -> None:
-    for u, v, width, height, angle, colour, bars in stack.made.car.clutter.stickers:
+    """Lays stickers with bars of print."""
+    for u, v, width, height, angle, colour, bars in stack.panel.car.clutter.stickers:
         c, s = np.cos(angle), np.sin(angle)
         turn = np.array([[c, s], [-s, c]])
         corner = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (width / 2, height / 2)
@@ -51,17 +56,17 @@ def stickers(stack: Stack) -> None:
 
 
 def drops(stack: Stack) -> None:
-    """A drop is a lens: dark where the light enters, bright at the far side, a speck of sky."""
-    around, all_drops = stack.made.around, np.array(stack.made.car.clutter.drops).reshape(-1, 3)
+    """Lays drops of water: each is a lens, dark where the light enters, bright on the other side, with a highlight."""
+    around, all_drops = stack.panel.around, np.array(stack.panel.car.clutter.drops).reshape(-1, 3)
     t = np.linspace(0, 2 * np.pi, 9, endpoint=False)
     ring = np.column_stack([np.cos(t), 1.15 * np.sin(t)])
     for u, v, radius in all_drops[_near_the_picture(stack.rays, all_drops)].tolist():
         for scale, shift, tone, alpha in ((1.0, 0.25, 0.03, 0.35), (0.8, -0.35, 0.3, 0.4), (0.35, 0.3, 1.2, 0.8)):
             drop = stack.area(ring * (radius * scale) + (u, v + radius * shift))
-            stack.draw(drop, stack.made.car.paint.albedo, tone * around.above, alpha)
+            stack.draw(drop, stack.panel.car.paint.albedo, tone * around.above, alpha)
 
 
-def _near_the_picture(rays: Rays, drops: np.ndarray) -> np.ndarray:
+def _near_the_picture(rays: Rays, drops: NDArray[Any]) -> NDArray[np.bool_]:
     """(N,) bool: which of (N, 3) u, v, radius may be seen; most of a car's drops lie far outside of a picture."""
     around = [drops[:, :2] + drops[:, 2:] * (2 * a, 2 * b) for a in (-1, 1) for b in (-1, 1)]
     p = rays.project(np.concatenate(around)).reshape(4, -1, 2)

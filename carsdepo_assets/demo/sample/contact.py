@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.demo.sample.casting import draw_car
 from carsdepo_assets.demo.sample.render import RenderedPhoto, photographs
@@ -20,8 +21,16 @@ SEED, COLUMNS, TILE = 400, 4, (300, 225)
 _COLOURS = {True: (60, 230, 60), False: (255, 60, 60)}  # dents green, scratches red
 
 
-def contact_sheet(seed: int = SEED, columns: int = COLUMNS) -> tuple[np.ndarray, list[dict[str, object]]]:
-    """(H, W, 3) uint8, a row a light, day to night, the last car of each row undamaged; and the cars' parameters."""
+def contact_sheet(seed: int = SEED, columns: int = COLUMNS) -> tuple[NDArray[np.uint8], list[dict[str, object]]]:
+    """Renders one photograph each of several cars, with their boxes drawn in.
+
+    Args:
+        seed: Of the first car.
+        columns: Cars in a row. Each row has another light, from day to night; its last car is undamaged.
+
+    Returns:
+        The sheet, (H, W, 3) uint8, and the parameters of the cars.
+    """
     rows, scenes = [], []
     for line, light in enumerate(LIGHTS):
         tiles = []
@@ -42,8 +51,8 @@ def contact_sheet(seed: int = SEED, columns: int = COLUMNS) -> tuple[np.ndarray,
     return np.vstack(rows), scenes
 
 
-def _tile(photo: RenderedPhoto) -> np.ndarray:
-    """The photograph within TILE, boxes drawn."""
+def _tile(photo: RenderedPhoto) -> NDArray[np.uint8]:
+    """The photograph, scaled to fit in TILE, with its boxes."""
     height, width = photo.rgb.shape[:2]
     scale = min(TILE[0] / width, TILE[1] / height)
     small = cv2.resize(photo.rgb, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
@@ -57,6 +66,7 @@ def _tile(photo: RenderedPhoto) -> np.ndarray:
 
 
 def main(folder: Path) -> None:
+    """Writes contact_sheet.jpg and scenes.json to the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     sheet, scenes = contact_sheet()
     _, coded = cv2.imencode(".jpg", sheet[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])

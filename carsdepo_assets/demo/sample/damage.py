@@ -1,21 +1,34 @@
-"""Dents as slopes of the surface, scratches as a layer over the paint; and where each lies in the picture."""
+"""Shapes of damage, dents as slopes of the surface and scratches as layers, and their place in the picture."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from carsdepo_assets.demo.sample.camera import Rays, Window
+from carsdepo_assets.demo.sample.camera import PixelWindow, Rays
 from carsdepo_assets.demo.sample.scene import Dent, Scratch
 
 _FINER = 3  # strokes are drawn on a grid this much finer than the picture
 _STEEPEST = 16 / (3 * np.sqrt(3)) / 2  # of (1 - r^2)^2, at r = 1 / sqrt(3)
 
 
-def dent_slopes(dent: Dent, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """dh/du and dh/dv of the depression h = -k (1 - r^2)^2, zero outside r = 1."""
+def dent_slopes(
+    dent: Dent, u: NDArray[np.float32], v: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Slopes of a dent: dh/du and dh/dv of the depression h = -k (1 - r^2)^2, zero outside r = 1.
+
+    Args:
+        dent: Its radii scale r; its slope is the steepest one.
+        u: (H, W), metres from the nose.
+        v: (H, W), metres above the ground.
+
+    Returns:
+        dh/du and dh/dv, (H, W) float32 each.
+    """
     a, b = dent.radii
     c, s = float(np.cos(dent.angle)), float(np.sin(dent.angle))
     du, dv = u - dent.centre[0], v - dent.centre[1]
@@ -28,8 +41,8 @@ def dent_slopes(dent: Dent, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, n
     return (hp * (c / a) - hq * (s / b)).astype(np.float32), (hp * (s / a) + hq * (c / b)).astype(np.float32)
 
 
-def outline(item: Dent | Scratch) -> np.ndarray:
-    """(N, 2) metres: points that span the damage."""
+def outline(item: Dent | Scratch) -> NDArray[np.float64]:
+    """Points that span a dent or scratch, (N, 2), metres on the car."""
     if isinstance(item, Scratch):
         return np.array([p for stroke in item.strokes for p in stroke])
     dent = item
@@ -39,8 +52,8 @@ def outline(item: Dent | Scratch) -> np.ndarray:
     return np.column_stack([dent.centre[0] + p * c - q * s, dent.centre[1] + p * s + q * c])
 
 
-def share_in_picture(rays: Rays, points: np.ndarray) -> float:
-    """How much of the box around (N, 2) points on the car lies in the picture, 0..1."""
+def share_in_picture(rays: Rays, points: NDArray[Any]) -> float:
+    """Share 0..1 of the bounding box of points (N, 2), in metres on the car, that lies in the picture."""
     p = rays.project(points)
     height, width = rays.u.shape
     low, high = p.min(axis=0), p.max(axis=0)
@@ -48,13 +61,22 @@ def share_in_picture(rays: Rays, points: np.ndarray) -> float:
     return float(np.prod(np.maximum(inside, 0)) / np.prod(np.maximum(high - low, 1e-6)))
 
 
-def window_of(rays: Rays, points: np.ndarray, margin: int) -> Window | None:
-    """The part of the picture that (N, 2) points on the car span, with a margin in pixels; None when outside."""
+def window_of(rays: Rays, points: NDArray[Any], margin: int) -> PixelWindow | None:
+    """The rectangle of the picture that points (N, 2), in metres on the car, span; see `window_around`."""
     return window_around(rays.project(points), rays, margin)
 
 
-def window_around(p: np.ndarray, rays: Rays, margin: int) -> Window | None:
-    """The same of points in pixels."""
+def window_around(p: NDArray[Any], rays: Rays, margin: int) -> PixelWindow | None:
+    """The rectangle of the picture that points span.
+
+    Args:
+        p: Points (N, 2) in pixels.
+        rays: Of the picture.
+        margin: Pixels that are added on each side.
+
+    Returns:
+        Rows and columns within the picture; None where fewer than three of either are left.
+    """
     height, width = rays.u.shape
     (left, top), (right, bottom) = p.min(axis=0).tolist(), p.max(axis=0).tolist()
     x1, y1 = max(math.floor(left) - margin, 0), max(math.floor(top) - margin, 0)
@@ -62,8 +84,8 @@ def window_around(p: np.ndarray, rays: Rays, margin: int) -> Window | None:
     return (slice(y1, y2), slice(x1, x2)) if x2 - x1 > 2 and y2 - y1 > 2 else None
 
 
-def scratch_layer(scratch: Scratch, rays: Rays, window: Window) -> np.ndarray:
-    """(H, W) float32 0..1: how much of the paint each pixel of the window has lost."""
+def scratch_layer(scratch: Scratch, rays: Rays, window: PixelWindow) -> NDArray[np.float32]:
+    """Share 0..1 of the paint that a scratch has taken from each pixel of the window, (H, W) float32."""
     rows, cols = window
     height, width = rows.stop - rows.start, cols.stop - cols.start
     canvas = np.zeros((height * _FINER, width * _FINER), np.float32)
@@ -79,4 +101,4 @@ def scratch_layer(scratch: Scratch, rays: Rays, window: Window) -> np.ndarray:
     layer = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
     if scratch.haze > 0:
         layer = np.maximum(layer, np.minimum(cv2.GaussianBlur(layer, (0, 0), 3) * 1.5, 1) * scratch.haze)
-    return layer
+    return np.asarray(layer, np.float32)

@@ -1,7 +1,7 @@
-"""Windows of traffic out of a user's own photographs: some as they are, some as they would be in less light.
+"""Makes windows of traffic from a user's own photographs: some unchanged, some darkened as if taken in less light.
 
-A darkened photograph shows the same car, so its labels hold. It stands for dusk or night where none was photographed,
-and every report on it says that it is simulated.
+A darkened photograph shows the same car, so its labels stay valid. Darkening stands for dusk or night where nobody has
+photographed them, and the windows' titles say that it is simulated.
 """
 
 from __future__ import annotations
@@ -16,27 +16,39 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.policy import DataPolicy
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 GAMMA = 2.2
-READ_NOISE = 2.5  # grey levels of 255, before the light is lowered: what gain makes visible
-SHOT_NOISE = 0.02  # share of the square root of the signal, in linear light
+READ_NOISE = 2.5  # standard deviation in grey levels of 255: the noise that a sensor's gain makes visible
+SHOT_NOISE = 0.02  # standard deviation over the square root of the signal, in linear light
 JPEG_QUALITY = 88
 
 
 @dataclass(frozen=True)
 class DimmedWindow:
-    """folder: images/, labels/, manifest.csv. darkened: how many of the photographs."""
+    """What `write_window` wrote."""
 
     folder: Path
+    """Has images/, labels/ and manifest.csv."""
     photographs: int
     darkened: int
+    """How many of the photographs are darkened."""
 
 
-def darken(rgb: np.ndarray, stops: float, rng: np.random.Generator) -> np.ndarray:
-    """HxWx3 uint8 with the light lowered by `stops` (halvings), in linear light, with the noise that remains."""
+def darken(rgb: NDArray[np.uint8], stops: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Darkens a picture in linear light, and adds the noise that a camera has in the dark.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        stops: How many times the light is halved.
+        rng: Source of the noise.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     linear = (rgb.astype(np.float32) / 255) ** GAMMA * np.float32(2.0**-stops)
     noisy = linear + rng.standard_normal(linear.shape, np.float32) * np.float32(SHOT_NOISE) * np.sqrt(linear)
     back = np.clip(noisy, 0, 1) ** np.float32(1 / GAMMA) * 255
@@ -56,11 +68,27 @@ def write_window(
     class_ids: Mapping[str, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DimmedWindow:
-    """Writes at most `photographs` of source/images, whole groups in seeded order, `dark_share` of the groups darkened.
+    """Copies photographs of a user's folder, some of them darkened, with their labels.
 
-    Those left as they are keep their bytes. Labels are copied where there are any. Files that cannot be decoded are
-    left out. class_ids: the source's class id, as text -> the one in the copied labels; None: the same. progress:
-    called with the photographs written and all that may be. Raises ValueError for a folder without photographs.
+    Photographs of one group are either all darkened or all unchanged; the unchanged ones keep their bytes. Files that
+    cannot be decoded are not darkened but left out.
+
+    Args:
+        source: Has images/ (or the photographs themselves), labels/ and manifest.csv with groups, where known.
+        target: The folder to write.
+        photographs: At most so many are copied, whole groups in a random order.
+        dark_share: Share of the photographs to darken.
+        stops: How many times the light is halved.
+        seed: Of order and noise.
+        policy: Which photographs are accepted.
+        class_ids: Class id in the source's labels, as text -> the one in the copies; None to copy them unchanged.
+        progress: Called with the photographs written so far, and with the most that there can be.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: For a folder without photographs.
     """
     import cv2
 
@@ -87,18 +115,18 @@ def write_window(
     for group in order:
         if count >= photographs:
             break
-        turn = dark < dark_share * (count + len(members[group]) / 2)
+        is_dark = dark < dark_share * (count + len(members[group]) / 2)
         for file in members[group][: photographs - count]:
             data = file.read_bytes()
             name = file.relative_to(images).as_posix().replace("/", "_")
-            if turn:
+            if is_dark:
                 try:
-                    found = decode(
+                    decoded = decode(
                         data, max_bytes=policy.max_bytes, max_pixels=policy.max_pixels, min_side=policy.min_side_px
                     )
                 except (BadImage, cv2.error):
                     continue
-                data, name = encode_jpeg(darken(found.rgb, stops, rng), JPEG_QUALITY), f"{Path(name).stem}_dark.jpg"
+                data, name = encode_jpeg(darken(decoded.rgb, stops, rng), JPEG_QUALITY), f"{Path(name).stem}_dark.jpg"
                 dark += 1
             count += 1
             (target / "images" / name).write_bytes(data)
@@ -106,7 +134,7 @@ def write_window(
             if label.is_file():
                 copy = (target / "labels" / name).with_suffix(".txt")
                 copy.write_bytes(label.read_bytes() if class_ids is None else _translated(label, class_ids))
-            writer.writerow((name, group, "simulated dark" if turn else ""))
+            writer.writerow((name, group, "simulated dark" if is_dark else ""))
             if progress is not None:
                 progress(count, min(photographs, len(files)))
     (target / "manifest.csv").write_text(sheet.getvalue())
@@ -114,7 +142,7 @@ def write_window(
 
 
 def _translated(label: Path, class_ids: Mapping[str, int]) -> bytes:
-    """The lines of a YOLO file with the class ids translated; a line whose class is not among them stays as it is."""
+    """A YOLO label file with its class ids translated; lines of other classes stay as they are."""
 
     def line(match: re.Match[bytes]) -> bytes:
         to = class_ids.get(str(int(float(match[2]))))
@@ -124,7 +152,7 @@ def _translated(label: Path, class_ids: Mapping[str, int]) -> bytes:
 
 
 def _groups(source: Path, images: Path) -> dict[str, str]:
-    """File below images/ -> its group, as manifest.csv says."""
+    """File name below images/ -> its group in manifest.csv."""
     for sheet in (source / "manifest.csv", images / "manifest.csv"):
         if sheet.is_file():
             with sheet.open(newline="", encoding="utf-8-sig") as rows:

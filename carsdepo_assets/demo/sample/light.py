@@ -1,7 +1,7 @@
-"""The surroundings that the panels mirror: a map of the half sphere behind the photographer, and the light it sheds.
+"""The surroundings that the car's panels mirror, as a map of the half sphere behind the photographer, and their light.
 
-The map is paraboloidal: direction (x, y, z) lies at (x, y) / (1 + z) (Heidrich and Seidel, 1998), so that looking a
-reflection up needs no trigonometry and has no seam.
+The map is paraboloidal: direction (x, y, z) lies at (x, y) / (1 + z) (Heidrich and Seidel, 1998). Looking up a
+reflection then needs no trigonometry, and the map has no seam.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.demo.sample import noise
 from carsdepo_assets.demo.sample.scene import Light
@@ -23,50 +25,70 @@ REACH = 1.25  # of the map, in paraboloid units; 1 is the horizon of the half sp
 
 @dataclass(frozen=True)
 class Surroundings:
-    """mirror, rough: (SIZE, SIZE, 4) and (48, 48, 4) float32 radiance, a fourth channel of zeros beside red, green and
-    blue (cv2.remap takes four at once, three one by one); sun: unit direction; the rest: linear RGB.
+    """The radiance around a car.
+
+    The maps have a fourth channel of zeros after red, green and blue: cv2.remap handles four channels at once, but
+    three one by one.
     """
 
-    mirror: np.ndarray
-    rough: np.ndarray
-    sun: np.ndarray
-    sun_colour: np.ndarray
-    above: np.ndarray
-    below: np.ndarray
+    mirror: NDArray[np.float32]
+    """(SIZE, SIZE, 4) float32: radiance by direction, as a mirror shows it."""
+    rough: NDArray[np.float32]
+    """(48, 48, 4) float32: the same as metallic paint shows it, blurred."""
+    sun: NDArray[np.float32]
+    """(3,): unit vector towards the sun."""
+    sun_colour: NDArray[np.float32]
+    """Linear RGB radiance on a surface that faces the sun."""
+    above: NDArray[np.float32]
+    """Mean of the map's upper half, linear RGB and the zero."""
+    below: NDArray[np.float32]
+    """Mean of the map's lower half, linear RGB and the zero."""
 
-    def reflect(self, rx: np.ndarray, ry: np.ndarray, rz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sharp and rough radiance seen along unit directions, (H, W, 4) each: red, green, blue, nothing."""
+    def reflect(
+        self, rx: NDArray[np.float32], ry: NDArray[np.float32], rz: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What is seen in directions of reflection.
+
+        Args:
+            rx: x of the unit vectors, (H, W).
+            ry: Their y.
+            rz: Their z.
+
+        Returns:
+            Sharp and rough radiance, (H, W, 4) each: red, green, blue and zero.
+        """
         scale = 1.0 / (np.maximum(rz, -0.6) + 1.0) / (2 * REACH)
         mx, my = rx * scale + 0.5, 0.5 - ry * scale
         return _look(self.mirror, mx, my), _look(self.rough, mx, my)
 
 
-def _look(image: np.ndarray, mx: np.ndarray, my: np.ndarray) -> np.ndarray:
+def _look(image: NDArray[np.float32], mx: NDArray[Any], my: NDArray[Any]) -> NDArray[np.float32]:
     side = np.float32(image.shape[0] - 1)
     at = np.asarray(mx * side, np.float32), np.asarray(my * side, np.float32)
     return np.asarray(cv2.remap(image, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
-def _with_fourth(image: np.ndarray) -> np.ndarray:
+def _with_fourth(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """(H, W, 3) -> (H, W, 4), the fourth channel zero."""
     return np.concatenate([image, np.zeros_like(image[..., :1])], axis=2)
 
 
 @dataclass(frozen=True)
 class _Sphere:
-    """What each pixel of the map looks at: x, y, z, azimuth, elevation (SIZE, SIZE) float32, and functions of the
-    elevation that every sky and ground use. The same for all cars, and not to be written to.
+    """The direction of each pixel of the map, and functions of its elevation; (SIZE, SIZE) float32 each.
+
+    All cars share one: it must not be changed.
     """
 
-    x: np.ndarray
-    y: np.ndarray
-    z: np.ndarray
-    azimuth: np.ndarray
-    elevation: np.ndarray
-    rise: np.ndarray  # 0 at the horizon .. 1 high in the sky
-    haze: np.ndarray  # brightness of the ground towards the horizon
-    ground: np.ndarray  # 1 below the horizon, 0 above
-    kerb: np.ndarray  # 1 on the edge of the pavement
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    z: NDArray[np.float32]
+    azimuth: NDArray[np.float32]
+    elevation: NDArray[np.float32]
+    rise: NDArray[np.float32]  # 0 at the horizon .. 1 high in the sky
+    haze: NDArray[np.float32]  # brightness of the ground towards the horizon
+    ground: NDArray[np.float32]  # 1 below the horizon, 0 above
+    kerb: NDArray[np.float32]  # 1 on the edge of the pavement
 
 
 @lru_cache(maxsize=1)
@@ -89,13 +111,14 @@ def _sphere() -> _Sphere:
     )
 
 
-def direction(azimuth: float, elevation: float) -> np.ndarray:
-    """Unit vector; azimuth 0 looks away from the car, to where the photographer stands."""
+def direction(azimuth: float, elevation: float) -> NDArray[np.float32]:
+    """The unit vector (3,) of two angles in radians; azimuth 0 points from the car to the photographer."""
     c = np.cos(elevation)
     return np.array([np.sin(azimuth) * c, np.sin(elevation), np.cos(azimuth) * c], np.float32)
 
 
 def surroundings(light: Light) -> Surroundings:
+    """Renders the map of a light: sky, clouds, ground, buildings, trees, poles, wires, sun and lamps."""
     rng = np.random.default_rng(light.seed)
     sphere = _sphere()
     shift = rng.uniform(0, noise.SIDE, 2)
@@ -126,19 +149,19 @@ def surroundings(light: Light) -> Surroundings:
     return Surroundings(_with_fourth(mirror), _with_fourth(rough), sun, sun_colour, upper, lower)
 
 
-def _inside(value: np.ndarray, edge: float, soft: float) -> np.ndarray:
-    """1 below the edge, 0 above, a ramp of width soft."""
+def _inside(value: NDArray[Any], edge: float, soft: float) -> NDArray[Any]:
+    """1 where value is below the edge, 0 above, with a ramp of width `soft` between."""
     return np.clip((edge - value) / soft + 0.5, 0, 1)
 
 
-def _box(alpha: np.ndarray) -> tuple[slice, slice] | None:
-    """The rows and columns of (H, W) that hold all that is not zero; None where all is."""
+def _box(alpha: NDArray[Any]) -> tuple[slice, slice] | None:
+    """The smallest rectangle of (H, W) that has all values other than zero; None where all are zero."""
     rows, cols = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     return (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)) if len(rows) else None
 
 
-def _mix(planes: list[np.ndarray], alpha: np.ndarray, tones: Sequence[np.ndarray] | np.ndarray) -> None:
-    """Moves three (H, W) planes, in place, towards the three tones (numbers or (H, W)) by alpha (H, W)."""
+def _mix(planes: list[NDArray[Any]], alpha: NDArray[Any], tones: Sequence[NDArray[Any]] | NDArray[Any]) -> None:
+    """Blends three tones (numbers or (H, W)) into three planes (H, W), in place, with opacity alpha (H, W)."""
     part = _box(alpha)
     if part is None:
         return
@@ -149,11 +172,11 @@ def _mix(planes: list[np.ndarray], alpha: np.ndarray, tones: Sequence[np.ndarray
 
 
 def _glow(
-    planes: list[np.ndarray],
+    planes: list[NDArray[Any]],
     sphere: _Sphere,
-    towards: np.ndarray,
+    towards: NDArray[Any],
     lobes: tuple[tuple[float, float], ...],
-    colour: np.ndarray,
+    colour: NDArray[Any],
 ) -> None:
     """Adds round spots of light in the direction `towards`. lobes: how narrow, how bright."""
     cosine = sphere.x * towards[0] + sphere.y * towards[1] + sphere.z * towards[2]
@@ -165,7 +188,7 @@ def _glow(
                 plane[part] += spot * tone
 
 
-def _sky(light: Light, sphere: _Sphere, shift: np.ndarray) -> list[np.ndarray]:
+def _sky(light: Light, sphere: _Sphere, shift: NDArray[Any]) -> list[NDArray[Any]]:
     """Red, green and blue of sky and clouds."""
     clouds = noise.sample(1.6, sphere.azimuth, sphere.elevation, (90, 180), (shift[0], shift[1]))
     cover = np.clip(clouds * 0.6 + 0.2, 0, 1) * light.cloud * 0.8
@@ -178,14 +201,14 @@ def _sky(light: Light, sphere: _Sphere, shift: np.ndarray) -> list[np.ndarray]:
     return planes
 
 
-def _ground(light: Light, planes: list[np.ndarray], sphere: _Sphere, shift: np.ndarray) -> None:
+def _ground(light: Light, planes: list[NDArray[Any]], sphere: _Sphere, shift: NDArray[Any]) -> None:
     rows = slice(int(np.flatnonzero(sphere.ground.any(axis=1))[0]), SIZE)
     grain = noise.sample(1.0, sphere.azimuth[rows], sphere.elevation[rows], (150, 500), (shift[1], shift[0]))
     surface = 1 + 0.10 * grain + sphere.haze[rows] + sphere.kerb[rows] * 0.9
     _mix([p[rows] for p in planes], sphere.ground[rows], [surface * np.float32(c) for c in light.ground])
 
 
-def _skyline(light: Light, planes: list[np.ndarray], sphere: _Sphere, rng: np.random.Generator) -> None:
+def _skyline(light: Light, planes: list[NDArray[Any]], sphere: _Sphere, rng: np.random.Generator) -> None:
     rows = slice(0, SIZE // 2 + 6)  # down to just below the horizon
     planes, azimuth, elevation = [p[rows] for p in planes], sphere.azimuth[rows], sphere.elevation[rows]
     above = np.asarray(1 - _inside(elevation, -0.02, 0.01), np.float32)
@@ -213,8 +236,8 @@ def _skyline(light: Light, planes: list[np.ndarray], sphere: _Sphere, rng: np.ra
         _mix(planes, leaf, [mottled * c for c in tree])
 
 
-def _wires(light: Light, image: np.ndarray) -> None:
-    """Cables and branches: thin dark curves in the mirror image, which look like scratches."""
+def _wires(light: Light, image: NDArray[Any]) -> None:
+    """Draws cables and branches: thin dark curves, whose reflections look like scratches."""
     tone = tuple(float(c) * 0.12 for c in light.sky_low)
     for az, el, angle, bend in light.wires:
         t = np.linspace(-0.6, 0.6, 24)

@@ -1,4 +1,4 @@
-"""Tiles of noise that repeat without a seam, made once."""
+"""Random textures: tiles of noise that repeat without a seam and are computed once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.demo.sample.bands import bands
 
@@ -13,8 +14,16 @@ SIDE = 512
 
 
 @lru_cache(maxsize=16)
-def tile(power: float, seed: int = 7) -> np.ndarray:
-    """(512, 512) float32, mean 0, standard deviation 1, amplitude spectrum 1 / f^power (0: white)."""
+def tile(power: float, seed: int = 7) -> NDArray[np.float32]:
+    """A tile of noise whose amplitude spectrum is 1 / f^power, by filtering white noise in the frequency domain.
+
+    Args:
+        power: 0 for white noise; the larger, the softer.
+        seed: Of the random numbers.
+
+    Returns:
+        (SIDE, SIDE) float32 with mean 0 and standard deviation 1.
+    """
     white = np.random.default_rng(seed).standard_normal((SIDE, SIDE))
     if power == 0:
         return white.astype(np.float32)
@@ -23,18 +32,18 @@ def tile(power: float, seed: int = 7) -> np.ndarray:
     f[0, 0] = 1.0
     spectrum = np.fft.rfft2(white) / f**power
     spectrum[0, 0] = 0
-    made = np.fft.irfft2(spectrum, s=(SIDE, SIDE))
-    return (made / made.std()).astype(np.float32)
+    values = np.fft.irfft2(spectrum, s=(SIDE, SIDE))
+    return np.asarray(values / values.std(), np.float32)
 
 
 @lru_cache(maxsize=16)
-def _padded(power: float) -> np.ndarray:
-    """The tile with its first rows and columns once more at its far ends, (514, 514)."""
+def _padded(power: float) -> NDArray[np.float32]:
+    """The tile with its first two rows and columns repeated at its ends, (SIDE + 2, SIDE + 2)."""
     return np.pad(tile(power), ((0, 2), (0, 2)), mode="wrap")
 
 
-def _wrap(x: np.ndarray) -> np.ndarray:
-    """x modulo the tile's side, in place; exact in float32, since the side is a power of two."""
+def _wrap(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Reduces x modulo the tile's side, in place; exact in float32, since the side is a power of two."""
     whole = x * np.float32(1 / SIDE)
     np.floor(whole, out=whole)
     whole *= SIDE
@@ -44,19 +53,27 @@ def _wrap(x: np.ndarray) -> np.ndarray:
 
 def sample(
     power: float,
-    u: np.ndarray,
-    v: np.ndarray,
+    u: NDArray[np.float32],
+    v: NDArray[np.float32],
     scale: tuple[float, float] = (1.0, 1.0),
     shift: tuple[float, float] = (0.0, 0.0),
-) -> np.ndarray:
-    """(H, W) float32 noise at (u, v) * scale + shift in pixels of the tile, bilinear; it repeats every 512.
+) -> NDArray[np.float32]:
+    """Noise at given points: the tile's bilinear values at (u, v) * scale + shift, in pixels of the tile.
 
-    u, v: (H, W) float32.
+    Args:
+        power: Of the tile.
+        u: (H, W) float32.
+        v: (H, W) float32.
+        scale: Pixels of the tile for 1 of u, and of v.
+        shift: Pixels of the tile.
+
+    Returns:
+        (H, W) float32. It repeats every SIDE pixels of the tile.
     """
-    made = np.empty(u.shape, np.float32)
+    values = np.empty(u.shape, np.float32)
     padded = _padded(power)
     for rows in bands(*u.shape):
         x, y = (_wrap(a[rows] * np.float32(b) + np.float32(c)) for a, b, c in zip((u, v), scale, shift, strict=True))
-        # cv2.remap looks outside an image, as BORDER_WRAP would have it do here, five times slower than inside of one.
-        made[rows] = cv2.remap(padded, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return made
+        # Padding instead of BORDER_WRAP: cv2.remap is five times slower where it reads outside of an image.
+        values[rows] = cv2.remap(padded, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return values

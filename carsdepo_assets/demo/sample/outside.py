@@ -1,25 +1,31 @@
-"""What is no paint: the windows, the wheels, the street and what stands behind the car."""
+"""Draws what is not painted: the windows, the wheels, the street, and what is behind the car."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.demo.sample import noise
-from carsdepo_assets.demo.sample.camera import Rays, Window
+from carsdepo_assets.demo.sample.camera import PixelWindow, Rays
 from carsdepo_assets.demo.sample.scene import Car, Point
 from carsdepo_assets.demo.sample.stack import Stack, soft, tint
 
 
-def belt(car: Car, u: np.ndarray | float) -> np.ndarray | float:
+def belt(car: Car, u: NDArray[Any] | float) -> NDArray[Any] | float:
+    """Height of the windows' lower edge, in metres, at u metres from the nose."""
     return car.body.belt + car.body.belt_rise * u
 
 
 def glass_ends(car: Car) -> Point:
+    """Where the windows begin and end at their lower edge, in metres from the nose."""
     return car.body.wheels[0] + 0.35, car.body.wheels[1] + 0.25
 
 
 def windows(stack: Stack) -> None:
-    made, rays, car = stack.made, stack.rays, stack.made.car
+    """Lays the windows, which mirror the surroundings, with their seal and the pillar between the doors."""
+    panel, rays, car = stack.panel, stack.rays, stack.panel.car
     (u1, u2), rise = glass_ends(car), car.body.belt_rise
     window = rays.where(
         (-rise, 1, 0.02 - car.body.belt),  # above the belt, with the seal
@@ -37,7 +43,7 @@ def windows(stack: Stack) -> None:
     ny = np.float32(0.25)
     facing = np.clip((vz + ny * vy) / np.sqrt(1 + ny * ny), 0.05, 1)
     n = 1 / np.sqrt(1 + ny * ny)
-    sharp, _ = made.around.reflect(-vx, 2 * facing * ny * n - vy, 2 * facing * n - vz)
+    sharp, _ = panel.around.reflect(-vx, 2 * facing * ny * n - vy, 2 * facing * n - vz)
     away = 1 - facing
     mirrored = 0.09 + 0.8 * (away * away * away * away * away)
     stack.lay(glass, (0.018, 0.022, 0.022), [sharp[..., i] * mirrored for i in range(3)], window)
@@ -48,7 +54,8 @@ def windows(stack: Stack) -> None:
 
 
 def wheels(stack: Stack) -> None:
-    rays, body = stack.rays, stack.made.car.body
+    """Lays the wheel arches, the tyres and the rims with their spokes."""
+    rays, body = stack.rays, stack.panel.car.body
     radius = body.wheel_radius
     for axle in body.wheels:
         around = _disc(rays, (axle, radius), radius * 1.2)
@@ -67,12 +74,17 @@ def wheels(stack: Stack) -> None:
         spoke = np.clip((np.cos(angle * body.spokes + axle) - 0.2) * 6, 0, 1) * soft(r - rim * 0.95, stack)
         ring = soft(np.abs(r - rim * 0.95) - 0.012, stack)
         metal = np.maximum(np.maximum(spoke, ring), soft(r - rim * 0.2, stack)).astype(np.float32)
-        shine = tint(0.12 + 0.1 * np.sin(angle + 1), stack.made.around.above)
+        shine = tint(0.12 + 0.1 * np.sin(angle + 1), stack.panel.around.above)
         stack.lay(metal, (0.33, 0.33, 0.34), shine, window)
 
 
-def _disc(rays: Rays, centre: Point, radius: float) -> tuple[Window, np.ndarray, tuple[np.ndarray, np.ndarray]] | None:
-    """The part of the picture with a disc on the car; in it, metres from the centre, and along u and v. None: none."""
+def _disc(
+    rays: Rays, centre: Point, radius: float
+) -> tuple[PixelWindow, NDArray[Any], tuple[NDArray[Any], NDArray[Any]]] | None:
+    """The rectangle of the picture with a disc on the car, and its pixels' distances in metres from the disc's centre.
+
+    Distances are given in all, then along u and v. None where the disc is outside of the picture.
+    """
     (u, v), reach = centre, radius + rays.metres_per_pixel
     window = rays.where((1, 0, reach - u), (-1, 0, reach + u), (0, 1, reach - v), (0, -1, reach + v))
     if window is None:
@@ -82,11 +94,12 @@ def _disc(rays: Rays, centre: Point, radius: float) -> tuple[Window, np.ndarray,
 
 
 def street(stack: Stack) -> None:
+    """Lays the asphalt below the car, and the plain background before, behind and above it."""
     under = _under(stack)
     window = _outside_window(stack)
     if window is None:
         return
-    rays, body, car = stack.rays, stack.made.car.body, stack.made.car
+    rays, body, car = stack.rays, stack.panel.car.body, stack.panel.car
     ox, oy = car.clutter.noise_offset
     u, v = rays.u[window], rays.v[window]
     nose = 0.35 * (v - 0.5) ** 2  # the ends bow outwards
@@ -100,9 +113,9 @@ def street(stack: Stack) -> None:
         stack.lay(outside, tint(1 + 0.18 * blot, (0.30, 0.29, 0.27)), window=window)
 
 
-def _under(stack: Stack) -> np.ndarray:
-    """Lays the asphalt below the sill, around the wheels. (H, W): 1 where it lies."""
-    rays, body = stack.rays, stack.made.car.body
+def _under(stack: Stack) -> NDArray[np.float32]:
+    """Lays the asphalt below the sill, around the wheels; returns (H, W), 1 where it is."""
+    rays, body = stack.rays, stack.panel.car.body
     under = np.zeros(rays.u.shape, np.float32)
     window = rays.where((0, -1, body.sill + rays.metres_per_pixel))
     if window is None:
@@ -113,7 +126,7 @@ def _under(stack: Stack) -> np.ndarray:
         du, dv = u - axle, v - body.wheel_radius
         here *= 1 - soft(np.sqrt(du * du + dv * dv) - body.wheel_radius, stack)
     if here.any():
-        ox, oy = stack.made.car.clutter.noise_offset
+        ox, oy = stack.panel.car.clutter.noise_offset
         grain = 1 + 0.15 * noise.sample(0.4, u, v, (250, 900), (ox, oy))
         depth = np.clip((body.sill - v) / 0.14, 0.02, 1) ** 2  # the car's own shadow
         stack.lay(here, tint(0.14 * grain * depth, (1.0, 0.98, 0.95)), window=window)
@@ -121,18 +134,18 @@ def _under(stack: Stack) -> np.ndarray:
     return under
 
 
-def _outside_window(stack: Stack) -> Window | None:
-    """The part of the picture that may show what lies before, behind and above the car."""
-    rays, body, soft = stack.rays, stack.made.car.body, stack.rays.metres_per_pixel
+def _outside_window(stack: Stack) -> PixelWindow | None:
+    """The rectangle of the picture that may show what is before, behind and above the car; None where none does."""
+    rays, body, soft = stack.rays, stack.panel.car.body, stack.rays.metres_per_pixel
     heights = [float(rays.v[y, x]) for y in (0, -1) for x in (0, -1)]
     nose = 0.35 * max((v - 0.5) ** 2 for v in heights)
-    found = [
+    regions = [
         rays.where((-1, 0, 0.02 + nose + soft)),
         rays.where((1, 0, 0.02 + nose + soft - body.length)),
         rays.where((-body.belt_rise, 1, soft - body.belt - 0.05)),
         rays.where((0, 1, soft - body.roof)),
     ]
-    parts = [part for part in found if part is not None]
+    parts = [part for part in regions if part is not None]
     if not parts:
         return None
     return (

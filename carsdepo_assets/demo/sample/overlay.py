@@ -1,4 +1,4 @@
-"""What lies over the paint: panel gaps, trim, handles, badges, dirt, drops, stickers, windows, wheels, the street."""
+"""Everything that covers the paint: dirt, gaps, trim, handles, badge, stickers, drops, windows, wheels, the street."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from carsdepo_assets.demo.sample.panel import Panel
 from carsdepo_assets.demo.sample.stack import Overlay, Stack
 
 
-def overlay(made: Panel) -> Overlay:
-    stack = Stack(made)
+def overlay(panel: Panel) -> Overlay:
+    """Draws all that covers a car's paint in one picture, from the lowest layer to the uppermost."""
+    stack = Stack(panel)
     clutter.dirt(stack)
     fittings.gaps(stack)
     fittings.fittings(stack)

@@ -1,14 +1,16 @@
-"""The painted side: its shape as slopes, and the light that paint and clear coat send to the camera."""
+"""The painted side of the car: its shape as slopes, and the light that paint and clear coat send to the camera."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.demo.sample import noise
-from carsdepo_assets.demo.sample.camera import Rays, Window
+from carsdepo_assets.demo.sample.camera import PixelWindow, Rays
 from carsdepo_assets.demo.sample.damage import window_of
 from carsdepo_assets.demo.sample.light import Surroundings
 from carsdepo_assets.demo.sample.scene import Car, Colour
@@ -18,29 +20,34 @@ HANDLE = (0.095, 0.034)  # half axes of the recess behind a door handle, m
 
 @dataclass(frozen=True)
 class Panel:
-    """What does not change with damage. hu, hv: slopes; sunlit: 0..1; flake: standard normal; all (H, W) float32."""
+    """The undamaged side of a car in one picture; arrays are (H, W) float32."""
 
     car: Car
     around: Surroundings
     rays: Rays
-    hu: np.ndarray
-    hv: np.ndarray
-    sunlit: np.ndarray
-    flake: np.ndarray
+    hu: NDArray[np.float32]
+    """Slope of the surface along u."""
+    hv: NDArray[np.float32]
+    """Slope of the surface along v."""
+    sunlit: NDArray[np.float32]
+    """1 where the sun reaches, less in a shadow."""
+    flake: NDArray[np.float32]
+    """Standard normal noise: how the metal flakes of the paint are turned."""
 
 
-def panel(car: Car, around: Surroundings, rays: Rays, sunlit: np.ndarray) -> Panel:
+def build_panel(car: Car, around: Surroundings, rays: Rays, sunlit: NDArray[np.float32]) -> Panel:
+    """Computes the shape of a car's side in one picture; sunlit is (H, W), 1 where the sun reaches."""
     hu, hv = _slopes(car, rays)
     ox, oy = car.clutter.noise_offset
     flake = noise.sample(0.0, rays.u, rays.v, (900, 900), (ox, oy))
     return Panel(car, around, rays, hu, hv, sunlit, flake)
 
 
-def _around(rays: Rays, u: float, v: float, reach: float) -> Window | None:
+def _around(rays: Rays, u: float, v: float, reach: float) -> PixelWindow | None:
     return window_of(rays, np.array([(u + a * reach, v + b * reach) for a in (-1, 1) for b in (-1, 1)]), 2)
 
 
-def _slopes(car: Car, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
+def _slopes(car: Car, rays: Rays) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     body, u, v = car.body, rays.u, rays.v
     hv = -body.barrel * (v - body.middle)
     middle = body.length / 2
@@ -51,7 +58,7 @@ def _slopes(car: Car, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
         if part is not None:
             hu[part] -= 0.9 * side * np.maximum(side * (u[part] - middle) - straight, 0)
     for height, rise, tilt, width in body.creases:
-        reach, base = 6 * width, height - rise * middle  # further off, it is nothing
+        reach, base = 6 * width, height - rise * middle  # further off, it is negligible
         part = rays.where((-rise, 1, reach - base), (rise, -1, reach + base))
         if part is not None:
             d = (v[part] - height - rise * (u[part] - middle)) / width
@@ -80,29 +87,37 @@ def _slopes(car: Car, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shade(
-    made: Panel,
-    window: Window,
-    hu: np.ndarray | None = None,
-    hv: np.ndarray | None = None,
-    worn: list[tuple[np.ndarray, Colour]] | None = None,
-) -> list[np.ndarray]:
-    """Linear radiance of the paint in a window: red, green and blue, (H, W) float32 each.
+    panel: Panel,
+    window: PixelWindow,
+    hu: NDArray[np.float32] | None = None,
+    hv: NDArray[np.float32] | None = None,
+    worn: list[tuple[NDArray[Any], Colour]] | None = None,
+) -> list[NDArray[np.float32]]:
+    """The light that the paint sends to the camera.
 
-    hu, hv: slopes added to the panel's. worn: share of the paint lost (H, W), and albedo of what shows, of each layer.
+    Args:
+        panel: The undamaged side.
+        window: The rectangle of the picture to compute, H x W.
+        hu: Slopes along u that are added to the panel's, (H, W); None for none.
+        hv: Slopes along v.
+        worn: Scratches: the share of the paint that is lost, (H, W), and the albedo of what shows below it.
+
+    Returns:
+        Linear radiance: red, green and blue, (H, W) float32 each.
     """
-    paint, around = made.car.paint, made.around
-    vx, vy, vz = (c[window] for c in made.rays.view)
-    a, b = made.hu[window], made.hv[window]
+    paint, around = panel.car.paint, panel.around
+    vx, vy, vz = (c[window] for c in panel.rays.view)
+    a, b = panel.hu[window], panel.hv[window]
     a, b = (a + hu if hu is not None else a), (b + hv if hv is not None else b)
     nz = 1 / np.sqrt(a * a + b * b + 1)
     nx, ny = -a * nz, -b * nz
     facing = np.clip(nx * vx + ny * vy + nz * vz, 0.02, 1)
     rx, ry, rz = 2 * facing * nx - vx, 2 * facing * ny - vy, 2 * facing * nz - vz
     sharp, rough = around.reflect(rx, ry, rz)
-    light = irradiance(made, window, nx, ny, nz)
-    flake = made.flake[window]
+    light = irradiance(panel, window, nx, ny, nz)
+    flake = panel.flake[window]
     metal = 1.35 * paint.flake * (1 + 0.10 * paint.flake * flake) * cv2.pow(facing, 2 * paint.flop)
-    sparkle = np.maximum(flake - 2.2, 0) * (0.5 * paint.flake) * made.sunlit[window]
+    sparkle = np.maximum(flake - 2.2, 0) * (0.5 * paint.flake) * panel.sunlit[window]
     grazing = (1 - facing) * (1 - facing)
     coat = paint.gloss + (1 - paint.gloss) * grazing * grazing * (1 - facing)
     for layer, _ in worn or ():
@@ -123,17 +138,25 @@ def shade(
 
 
 def irradiance(
-    made: Panel, window: Window, nx: np.ndarray | float, ny: np.ndarray | float, nz: np.ndarray | float
-) -> list[np.ndarray]:
-    """Light on a surface over pi, what a white one sends out: red, green, blue, each (H, W) float32.
+    panel: Panel, window: PixelWindow, nx: NDArray[Any] | float, ny: NDArray[Any] | float, nz: NDArray[Any] | float
+) -> list[NDArray[np.float32]]:
+    """The light that falls on a surface, from sky, ground, sun and flash, divided by pi.
 
-    Sky and ground by height of the normal, the sun, the flash.
+    Args:
+        panel: Has the car, its surroundings and where the sun reaches.
+        window: The rectangle of the picture to compute, H x W.
+        nx: x of the surface's unit normal, a number or (H, W).
+        ny: Its y, upwards: the more, the more sky and the less ground.
+        nz: Its z, towards the camera.
+
+    Returns:
+        Radiance of a white matt surface: red, green and blue, (H, W) float32 each.
     """
-    around, light = made.around, made.car.light
-    shape = made.sunlit[window].shape
+    around, light = panel.around, panel.car.light
+    shape = panel.sunlit[window].shape
     up = np.broadcast_to(np.asarray(0.5 + 0.5 * np.asarray(ny, np.float32), np.float32), shape)
-    s, (vx, vy, vz) = around.sun, (c[window] for c in made.rays.view)
-    direct = np.maximum(nx * s[0] + ny * s[1] + nz * s[2], 0) * made.sunlit[window] if light.sun > 0 else None
+    s, (vx, vy, vz) = around.sun, (c[window] for c in panel.rays.view)
+    direct = np.maximum(nx * s[0] + ny * s[1] + nz * s[2], 0) * panel.sunlit[window] if light.sun > 0 else None
     flash = None
     if light.flash > 0:
         towards = np.maximum(nx * vx + ny * vy + nz * vz, 0)

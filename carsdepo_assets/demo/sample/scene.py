@@ -1,4 +1,4 @@
-"""What a rendered car is made of, in numbers. Lengths in metres on the car's side; angles in radians unless said.
+"""The parameters of a rendered car and its photographs. Lengths are metres on the car's side, angles radians.
 
 The side of the car is the plane z = 0: u runs from nose to tail, v upwards from the ground, z towards the camera.
 """
@@ -18,18 +18,22 @@ Colour = tuple[float, float, float]  # linear RGB, 0..1
 
 @dataclass(frozen=True)
 class Paint:
+    """A paint with its clear coat."""
+
     name: str
     albedo: Colour
     flake: float  # 0 solid .. 1 coarse metallic
-    flop: float  # how much darker at a grazing angle
+    flop: float  # how much darker it is at a grazing angle
     gloss: float  # clear coat's reflectance at right angles
     peel: float  # slope of the waviness of the clear coat
 
 
 @dataclass(frozen=True)
 class Body:
+    """The shape of a car's side, and what is mounted on it."""
+
     barrel: float  # 1/m: curvature of the side
-    middle: float  # m: height where the side stands upright
+    middle: float  # m: height at which the side is vertical
     creases: tuple[tuple[float, float, float, float], ...]  # height, rise per m of u, tilt, width
     belt: float  # m: lower edge of the windows at u = 0
     belt_rise: float  # m per m
@@ -48,6 +52,8 @@ class Body:
 
 @dataclass(frozen=True)
 class Dent:
+    """An elliptic depression."""
+
     centre: Point
     radii: Point  # m
     angle: float
@@ -57,6 +63,8 @@ class Dent:
 
 @dataclass(frozen=True)
 class Scratch:
+    """Strokes that have taken paint off."""
+
     strokes: tuple[tuple[Point, ...], ...]
     widths: tuple[float, ...]  # m, one a stroke
     opacity: tuple[float, ...]  # 0..1, one a stroke
@@ -67,7 +75,7 @@ class Scratch:
 
 @dataclass(frozen=True)
 class Clutter:
-    """What looks like damage and is none."""
+    """What looks like damage but is none."""
 
     dirt: float  # 0..1
     dirt_colour: Colour
@@ -75,11 +83,13 @@ class Clutter:
     drops: tuple[tuple[float, float, float], ...]  # u, v, radius
     stickers: tuple[tuple[float, float, float, float, float, Colour, int], ...]  # u, v, size, turn, colour, bars
     shadow: tuple[Point, ...] | None  # polygon that the sun does not reach
-    noise_offset: Point  # where in the noise tile this car lies
+    noise_offset: Point  # of this car in the noise tiles, px
 
 
 @dataclass(frozen=True)
 class Light:
+    """The light of a scene, and the surroundings that the car mirrors."""
+
     name: LightName
     sun_azimuth: float
     sun_elevation: float
@@ -94,19 +104,21 @@ class Light:
     wires: tuple[tuple[float, float, float, float], ...]  # azimuth, elevation, angle, bend
     lamps: tuple[tuple[float, float, float, Colour], ...]  # azimuth, elevation, strength, colour
     flash: float
-    target: float  # mean of the picture that the exposure aims at, 0..1 linear
+    target: float  # mean that the exposure aims at, 0..1, linear
     noise: float  # standard deviation, levels of 255, at mid grey
     seed: int
 
 
 @dataclass(frozen=True)
 class Shot:
+    """How one photograph is taken: the camera's place and direction, its errors, and the file."""
+
     look: Point  # point of the car in the middle of the picture
     width_m: float  # m across the picture's longer side
     yaw: float
     pitch: float
     roll: float
-    focal: float  # focal length over the picture's longer side
+    focal: float  # focal length, over the length of the picture's longer side
     portrait: bool
     orientation: int  # EXIF: 1, 3, 6 or 8
     exposure: float  # stops
@@ -121,6 +133,8 @@ class Shot:
 
 @dataclass(frozen=True)
 class Car:
+    """A car with its damage, the light and its photographs: all that the renderer needs."""
+
     seed: int
     listing: str
     make: str
@@ -139,10 +153,11 @@ class Car:
 
     @property
     def clean(self) -> bool:
+        """Whether the car has no damage."""
         return not self.dents and not self.scratches
 
     def parameters(self) -> dict[str, Any]:
-        """The car as JSON can hold it, floats rounded to 1e-5."""
+        """The car as JSON values by name, floats rounded to 1e-5."""
         rounded: dict[str, Any] = _rounded(self)
         return rounded
 

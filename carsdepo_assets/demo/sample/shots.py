@@ -1,4 +1,4 @@
-"""How people photograph a car: 1 to 6 pictures, most of them of what is wrong with it."""
+"""Draws how people photograph a car: 1 to 6 pictures, most of them of its damage."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ COUNT = (0.18, 0.22, 0.22, 0.16, 0.12, 0.10)  # share of cars with 1 .. 6 photog
 
 
 def draw_shots(rng: np.random.Generator, body: Body, damage: list[Point], light: LightName) -> tuple[Shot, ...]:
+    """Draws a car's shots.
+
+    Args:
+        rng: Source of the random numbers.
+        body: Of the car.
+        damage: Centres of its damage, in metres on the car; most shots are aimed at one of them.
+        light: In poor light pictures are blurred more.
+    """
     count = 1 + int(rng.choice(len(COUNT), p=COUNT))
     return tuple(_shot(rng, body, damage, light) for _ in range(count))
 

@@ -1,18 +1,18 @@
-"""The demo's traffic: three consecutive days of photographs that people send, with the truth about each beside it.
+"""Renders the demo's traffic: three consecutive days of photographs that people send, with their true labels.
 
-`usual` is light as in the first intake, in `evening` some photographs are taken after dark, `night` is half night.
+`usual` has the light of the first sample, in `evening` some photographs are taken after dark, in `night` half of them.
 
-Drift of the image features against the intake (700 photographs, 228 cars), of windows of 200 made at random from other
-cars, 50 a row, 100 for evening; without the model's answers:
+Drift of the image features against the first sample (700 photographs, 228 cars), for windows of 200 photographs that
+are drawn at random from other cars, 50 of each kind, 100 of evening; without the features of the model's answers:
 
     usual     0 of 50 detected
-    evening   70 of 100 detected, reading 0 to 10 %, median 2.5 %; 63 of them under 8 %
-    night     50 of 50 detected, reading 18 to 57 %, median 36 %
+    evening   70 of 100 detected; drift 0 to 10 %, median 2.5 %, under 8 % in 63 of them
+    night     50 of 50 detected; drift 18 to 57 %, median 36 %
 
-The ten seeds 22 to 31 of `evening` itself: all detected; 0.0, 0.7, 2.5, 4.5, 4.7, 5.5, 5.8, 5.8, 9.2 and 15.5 %.
-Seed 24 (4.5 %) is just below the middle of them. `usual` with seed 21: not detected, p = 0.07. `night` with seed 33:
-33 %. More dusk alone makes no mild drift: at 22 % of the cars it is found in 6 of 50 windows, at 30 % in 24 of 50, and
-of these 30 windows 29 read 8 % and more.
+With the ten seeds 22 to 31, `evening` is always detected, with 0.0, 0.7, 2.5, 4.5, 4.7, 5.5, 5.8, 5.8, 9.2 and 15.5 %.
+Seed 24 (4.5 %) is just below their median. `usual` with seed 21 is not detected (p = 0.07); `night` with seed 33 has
+33 %. More dusk without night gives no mild drift: with dusk for 22 % of the cars 6 of 50 windows are detected, for 30 %
+24 of 50, and in 29 of these 30 windows the drift is 8 % or more.
 """
 
 from __future__ import annotations
@@ -30,23 +30,24 @@ from pathlib import Path
 from carsdepo_assets.demo.sample.casting import INTAKE_MIX
 from carsdepo_assets.demo.sample.write import Progress, write_sample
 
-_DONE = ".complete"
-# Who photographs in the dark stands before the car with a telephone. Share of cars that come by the app, by light.
+_COMPLETE = ".complete"
+# Share of cars whose photographs come by the mobile app, by light: in the dark nearly all are taken with a telephone.
 _APP_SHARE = {"day": 0.5, "overcast": 0.5, "dusk": 0.8, "night": 0.95}
 
 
 @dataclass(frozen=True)
 class TrafficWindow:
-    """One day of traffic. lights: shares of cars by light."""
+    """The definition of one day of traffic."""
 
     name: str
     day: date
     seed: int
     lights: Mapping[str, float]
+    """Share of the cars by light."""
     photographs: int = 200
 
-    def said(self) -> str:
-        """The definition as JSON: what a written folder was made from."""
+    def as_json(self) -> str:
+        """The definition as JSON, which a rendered folder keeps."""
         return json.dumps(asdict(self) | {"day": self.day.isoformat()}, sort_keys=True)
 
 
@@ -61,21 +62,31 @@ WINDOWS: dict[str, TrafficWindow] = {
 
 
 def write_window(folder: Path, name: str, workers: int = 2, progress: Progress | None = None) -> bool:
-    """Renders a window into the folder (as write_sample does, manifest.csv with a column `source`) unless it stands.
-    True when it was rendered now.
+    """Renders a window of traffic into the folder, unless it is complete there already.
 
-    Killed halfway, the next call writes it again; a folder of another definition is replaced. progress: as write_sample
-    calls it; once, with all of them rendered, for a window that stands. Raises KeyError naming the windows there are
-    for an unknown name.
+    The folder is what `write_sample` writes, and manifest.csv has a column `source` too. A folder that is incomplete,
+    or that has another definition, is replaced.
+
+    Args:
+        folder: To write.
+        name: A key of WINDOWS.
+        workers: How many cars are rendered at the same time.
+        progress: Called as by `write_sample`; for a window that is complete once, with all of its photographs.
+
+    Returns:
+        Whether this call rendered it.
+
+    Raises:
+        KeyError: For an unknown name; it lists the names that exist.
     """
     if name not in WINDOWS:
         raise KeyError(f"no window {name!r}: {', '.join(WINDOWS)}")
-    window, done = WINDOWS[name], folder / _DONE
-    if done.exists() and done.read_text() == window.said():
+    window, complete = WINDOWS[name], folder / _COMPLETE
+    if complete.exists() and complete.read_text() == window.as_json():
         if progress is not None:
             progress(window.photographs, window.photographs)
         return False
-    done.unlink(missing_ok=True)
+    complete.unlink(missing_ok=True)
     for part in ("images", "labels"):
         shutil.rmtree(folder / part, ignore_errors=True)
     write_sample(
@@ -88,12 +99,12 @@ def write_window(folder: Path, name: str, workers: int = 2, progress: Progress |
         progress=progress,
     )
     _add_sources(folder / "manifest.csv")
-    done.write_text(window.said())
+    complete.write_text(window.as_json())
     return True
 
 
 def _add_sources(manifest: Path) -> None:
-    """web or mobile for each car, by a hash of its listing and the light."""
+    """Adds the column `source` to manifest.csv: web or mobile for each car, by a hash of its listing and the light."""
     rows = list(csv.DictReader(io.StringIO(manifest.read_text())))
     for row in rows:
         place = int.from_bytes(hashlib.sha256(row["listing"].encode()).digest()[:4], "big") / 2**32

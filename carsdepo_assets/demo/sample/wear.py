@@ -1,4 +1,4 @@
-"""What has happened to a car: damage, and the dirt, drops and stickers that are none."""
+"""Draws at random what has happened to a car: damage, and dirt, drops and stickers, which are none."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import numpy as np
 from carsdepo_assets.demo.sample.scene import Body, Clutter, Colour, Dent, Paint, Point, Scratch
 
 DENT_SHARE = 0.46  # of damages
-HARD_SHARE = 0.08  # of damages are small and faint
-NEAR_SHARE = 0.7  # of damages lie near another: one accident leaves several
+HARD_SHARE = 0.08  # of damages: small and faint
+NEAR_SHARE = 0.7  # of damages: near another, since one accident leaves several
 
 
 def draw_damage(rng: np.random.Generator, body: Body, paint: Paint) -> tuple[tuple[Dent, ...], tuple[Scratch, ...]]:
+    """Draws the damage of a car that has some; scratches show other colours on dark paint than on pale paint."""
     dents: list[Dent] = []
     scratches: list[Scratch] = []
     taken: list[Point] = []
@@ -31,7 +32,7 @@ def draw_damage(rng: np.random.Generator, body: Body, paint: Paint) -> tuple[tup
 
 
 def _place(rng: np.random.Generator, body: Body, taken: list[Point]) -> Point | None:
-    """A spot on the paint, mostly clear of the others; None when ten tries find none."""
+    """A point on the paint that keeps a distance from the points taken; None where ten tries find none."""
     for _ in range(10):
         low, high = body.sill + 0.16, body.belt - 0.09
         u, v = float(rng.uniform(0.2, body.length - 0.2)), float(rng.uniform(low, high))
@@ -96,7 +97,7 @@ def _stroke(
 
 
 def _bare(rng: np.random.Generator, paint: Paint, kind: str) -> Colour:
-    """Albedo of what a scratch shows: pale on dark paint, dark on pale paint."""
+    """Albedo of what a scratch lays bare: pale on dark paint, dark on pale paint."""
     bright = float(np.dot(paint.albedo, (0.21, 0.72, 0.07)))
     if kind == "transfer":
         other = (
@@ -111,6 +112,7 @@ def _bare(rng: np.random.Generator, paint: Paint, kind: str) -> Colour:
 
 
 def draw_clutter(rng: np.random.Generator, body: Body) -> Clutter:
+    """Draws the dirt, streaks, drops, stickers and the shadow on a car."""
     u = rng.uniform
     brown = float(u(0.6, 1.0))
     streaks = tuple(

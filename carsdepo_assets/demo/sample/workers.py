@@ -1,4 +1,4 @@
-"""The threads or processes that render cars at the same time."""
+"""The threads or processes that render several cars at the same time."""
 
 from __future__ import annotations
 
@@ -16,22 +16,29 @@ import cv2
 
 @contextmanager
 def pool_of(workers: int, *, processes: bool) -> Iterator[Executor]:
-    """Workers that, when the block fails, finish what they have begun and leave the rest. One is a thread.
+    """A pool of workers for the block; where the block fails, they finish the tasks they have begun and drop the rest.
 
-    Rendering is many short NumPy calls, which hold the interpreter's lock between them: two processes, their start
-    included, take 0.83 of the seconds of two threads for 200 photographs (`python -m benchmarks rendering`). Spawned,
-    since a fork of a process with threads may stand still. Raises OSError when one of them was killed.
+    Rendering is many short NumPy calls, between which a thread holds the interpreter's lock: two processes, their start
+    included, take 0.83 times as long as two threads for 200 photographs (`python -m benchmarks rendering`). They are
+    spawned, since the fork of a process that has threads may deadlock.
+
+    Args:
+        workers: How many.
+        processes: Whether they are processes; a single worker is always a thread.
+
+    Raises:
+        OSError: Where a worker process was killed.
     """
     pool: Executor
     if processes and workers > 1:
         spawn = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_process)
-        for _ in range(workers):  # they start while the caller still plans
+        for _ in range(workers):  # so that they start while the caller still plans
             pool.submit(_ready)
     else:
         pool = ThreadPoolExecutor(max(1, workers))
     before = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # OpenCV's own threads would fight with ours over the cores
+    cv2.setNumThreads(1)  # OpenCV's own threads would compete with the workers for the cores
     try:
         yield pool
     except BrokenProcessPool as error:
@@ -45,13 +52,13 @@ def pool_of(workers: int, *, processes: bool) -> Iterator[Executor]:
 
 
 def _ready() -> None:
-    """A task that only starts its process."""
+    """A task that does nothing: it makes the pool start a process."""
 
 
 def _begin_process() -> None:
-    """In a worker process: one thread, no trace of its own after Ctrl-C, and no life after its parent's."""
+    """Sets a worker process up: one OpenCV thread, no traceback after Ctrl-C, and an end when its parent ends."""
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends the pool
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets the signal too, and ends the pool
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""A folder of rendered photographs with labels, metadata and scene parameters, as `carsdepo import` takes it."""
+"""Writes rendered photographs with labels, metadata and scene parameters, as a folder for `carsdepo import`."""
 
 from __future__ import annotations
 
@@ -21,29 +21,42 @@ from carsdepo_assets.demo.sample.scene import LIGHTS, Car, LightName
 from carsdepo_assets.demo.sample.workers import pool_of
 
 Progress = Callable[[int, int], None]  # photographs rendered so far, and in all
-MANY = 100  # photographs, from which on processes save more than the two seconds that they take to start
+MANY = 100  # photographs: from here on processes save more than the two seconds that they take to start
 
 COLUMNS = ("file", "group", "listing", "make", "year", "camera", "region", "uploader", "light", "captured_at")
-_TURN_BACK = {1: 0, 3: 2, 6: 1, 8: 3}  # quarter turns to the left that EXIF's orientation undoes
+_TURN_BACK = {1: 0, 3: 2, 6: 1, 8: 3}  # EXIF orientation -> quarter turns to the left that it undoes
 _MAKE, _MODEL, _ORIENTATION, _DATETIME, _EXIF_IFD = 0x010F, 0x0110, 0x0112, 0x0132, 0x8769
 _DATETIME_ORIGINAL, _OFFSET_ORIGINAL = 0x9003, 0x9011
 
 
 @dataclass(frozen=True)
 class WrittenSample:
-    """What write_sample has made. files: names under images/, in order."""
+    """What `write_sample` wrote."""
 
     folder: Path
     files: tuple[str, ...]
+    """Names below images/, in the order of the manifest."""
     cars: int
     boxes: int
+    """Labelled boxes on all photographs."""
     clean_photographs: int
+    """Photographs without a box."""
 
 
 def plan(
     n_images: int, seed: int, lights: Mapping[str, float] | LightName | None, clean_share: float
 ) -> Iterator[tuple[Car, int]]:
-    """Cars, and how many photographs of each, until there are n_images; the last car may lose some."""
+    """Draws cars until they have n_images photographs in all; the last car may lose some.
+
+    Args:
+        n_images: Number of photographs.
+        seed: Of the random numbers.
+        lights: One light, or shares by name; None for the usual mix.
+        clean_share: Share of the cars without damage.
+
+    Yields:
+        A car, and how many of its photographs to render.
+    """
     mix = _mix(lights)
     rng = np.random.default_rng([0x91A, seed])
     left = n_images
@@ -66,14 +79,28 @@ def write_sample(
     day: date | None = None,
     progress: Progress | None = None,
 ) -> WrittenSample:
-    """Writes images/*.jpg, labels/*.txt (YOLO; empty: no damage), manifest.csv and scenes.json under the folder.
+    """Renders photographs and writes images/*.jpg, labels/*.txt, manifest.csv and scenes.json.
 
-    lights: one light, or shares by name (None: the usual mix). workers: how many cars are rendered at a time, by
-    processes from MANY photographs on, else by threads; the same arguments give the same bytes, whatever it is.
-    day: when they were taken, at a time that fits the light (None: a day of its own for each car). progress is called
-    in the caller's thread, before the first photograph and after each car. What it raises, or a keyboard interrupt,
-    ends the rendering: cars that are not begun are not rendered, and manifest.csv is not written.
-    Raises ValueError on shares or numbers that make no sense, OSError when a worker process was killed.
+    Labels are in YOLO's format; an empty file stands for no damage. The same arguments give the same bytes, whatever
+    the number of workers. An error that progress raises, or a keyboard interrupt, ends the rendering: cars that are not
+    begun are not rendered, and manifest.csv is not written.
+
+    Args:
+        folder: To write.
+        n_images: Number of photographs.
+        seed: Of the random numbers.
+        lights: One light, or shares by name; None for the usual mix.
+        clean_share: Share of the cars without damage.
+        workers: How many cars are rendered at the same time: by processes from MANY photographs on, else by threads.
+        day: On which the photographs were taken, at a time that fits the light; None for another day for each car.
+        progress: Called in the caller's thread before the first photograph and after each car.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: For numbers or shares that make no sense.
+        OSError: Where a worker process was killed.
     """
     if n_images < 1 or not 0 <= clean_share <= 1:
         raise ValueError(f"n_images {n_images} must be 1 or more, clean_share {clean_share} within 0..1")
@@ -87,9 +114,9 @@ def write_sample(
     with pool_of(workers, processes=n_images >= MANY) as pool:
         planned = [(_on(day, car), count) for car, count in plan(n_images, seed, lights, clean_share)]
         cars, counts = zip(*planned, strict=True)
-        for car, made in zip(cars, pool.map(partial(_write_car, folder), cars, counts), strict=True):
-            scenes.append({"car": car.parameters(), "photographs": [scene for _, scene, _ in made]})
-            for row, _, count in made:
+        for car, written in zip(cars, pool.map(partial(_write_car, folder), cars, counts), strict=True):
+            scenes.append({"car": car.parameters(), "photographs": [scene for _, scene, _ in written]})
+            for row, _, count in written:
                 rows.append(row)
                 boxes += count
                 clean += count == 0
@@ -104,7 +131,7 @@ def write_sample(
 
 
 def _on(day: date | None, car: Car) -> Car:
-    """The car photographed that day, at the same time of day."""
+    """The car, photographed on that day at the same time of day; unchanged where day is None."""
     if day is None:
         return car
     at = datetime.combine(day, datetime.fromisoformat(car.captured_at).timetz())
@@ -112,7 +139,7 @@ def _on(day: date | None, car: Car) -> Car:
 
 
 def _silent(_rendered: int, _total: int) -> None:
-    """Nobody watches."""
+    """A progress callback that does nothing."""
 
 
 def _mix(lights: Mapping[str, float] | LightName | None) -> dict[str, float]:
@@ -124,19 +151,19 @@ def _mix(lights: Mapping[str, float] | LightName | None) -> dict[str, float]:
 
 
 def _write_car(folder: Path, car: Car, count: int) -> list[tuple[dict[str, Any], dict[str, Any], int]]:
-    made = []
+    written = []
     for number, photo in zip(range(count), photographs(car), strict=False):
         name = f"{car.listing}_{number + 1}"
         (folder / "images" / f"{name}.jpg").write_bytes(encode(photo))
         (folder / "labels" / f"{name}.txt").write_text(yolo_lines(photo))
         row = {"file": f"{name}.jpg", **{c: photo.metadata[c] for c in COLUMNS[1:]}}
         scene = {"file": f"{name}.jpg", "boxes": [list(b) for b in photo.boxes], **photo.scene}
-        made.append((row, scene, len(photo.boxes)))
-    return made
+        written.append((row, scene, len(photo.boxes)))
+    return written
 
 
 def yolo_lines(photo: RenderedPhoto) -> str:
-    """class x_centre y_centre width height, shares of the upright picture, a line a box."""
+    """A photograph's labels in YOLO's format: a line a box; class, centre, width and height, as shares of the sides."""
     height, width = photo.rgb.shape[:2]
     return "".join(
         f"{c} {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f} {(x2 - x1) / width:.6f} "
@@ -146,14 +173,18 @@ def yolo_lines(photo: RenderedPhoto) -> str:
 
 
 def encode(photo: RenderedPhoto) -> bytes:
-    """JPEG with EXIF; the pixels are stored turned where the EXIF orientation turns them back."""
-    said = photo.metadata
+    """A photograph as JPEG with EXIF; the pixels are stored turned, as cameras do, where EXIF has an orientation."""
+    metadata = photo.metadata
     exif = Image.Exif()
-    exif[_MAKE], exif[_MODEL], exif[_ORIENTATION] = said["camera_make"], said["camera_model"], said["orientation"]
-    at = datetime.fromisoformat(said["captured_at"])
+    exif[_MAKE], exif[_MODEL], exif[_ORIENTATION] = (
+        metadata["camera_make"],
+        metadata["camera_model"],
+        metadata["orientation"],
+    )
+    at = datetime.fromisoformat(metadata["captured_at"])
     exif[_DATETIME] = at.strftime("%Y:%m:%d %H:%M:%S")
     exif.get_ifd(_EXIF_IFD).update({_DATETIME_ORIGINAL: exif[_DATETIME], _OFFSET_ORIGINAL: "+00:00"})
-    stored = np.ascontiguousarray(np.rot90(photo.rgb, _TURN_BACK[said["orientation"]]))
+    stored = np.ascontiguousarray(np.rot90(photo.rgb, _TURN_BACK[metadata["orientation"]]))
     buffer = io.BytesIO()
-    Image.fromarray(stored).save(buffer, "JPEG", quality=said["quality"], exif=exif.tobytes())
+    Image.fromarray(stored).save(buffer, "JPEG", quality=metadata["quality"], exif=exif.tobytes())
     return buffer.getvalue()

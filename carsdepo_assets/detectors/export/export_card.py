@@ -1,4 +1,4 @@
-"""What is known of a model's exports, and which runtime serves it. Light to import: the service reads it."""
+"""The card of a model's export: what was measured of each runtime, and which one serves. Light to import."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from carsdepo_assets.detectors.captured_scores import CAPTURE_FLOOR
 from carsdepo_assets.detectors.checkpoints import DetectorError
 from carsdepo_assets.detectors.export.parity import Parity
 from carsdepo_assets.lake.lake import Lake
@@ -17,11 +18,11 @@ RUNTIMES: tuple[RuntimeName, ...] = ("torch", "onnxruntime", "openvino")
 
 
 class ExportError(DetectorError):
-    """A model that cannot be exported, or not be served as asked; the message says what to do."""
+    """A model cannot be exported, or not be served as asked; the message says what to do."""
 
 
 class RuntimeFigures(BaseModel):
-    """One runtime on this model."""
+    """What was measured of one runtime on this model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,11 +33,12 @@ class RuntimeFigures(BaseModel):
 
     @property
     def available(self) -> bool:
+        """Whether the runtime can run the model."""
         return self.reason is None
 
 
 class ExportCard(BaseModel):
-    """models/<digest>/exports/export.json, written last: without it there is no export."""
+    """The file models/<digest>/exports/export.json. It is written last: without it there is no export."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,48 +56,64 @@ class ExportCard(BaseModel):
 
 
 def card_key(digest: str) -> str:
+    """The card's key in the lake."""
     return f"{folder(digest)}/exports/export.json"
 
 
 def graph_key(digest: str) -> str:
+    """The graph's key in the lake."""
     return f"{folder(digest)}/exports/model.onnx"
 
 
 def read_export(lake: Lake, digest: str) -> ExportCard | None:
-    """None where the model was not exported, or not to the end. Raises ExportError for a damaged or foreign file."""
+    """Reads a model's card; None where the model was not exported, or not to the end.
+
+    Raises:
+        ExportError: The file is damaged or another program's.
+    """
     key = card_key(digest)
     if not lake.exists(key):
         return None
     try:
         return ExportCard.model_validate_json(lake.get(key))
     except ValidationError as error:
-        said = error.errors()[0]["msg"]
-        raise ExportError(f"{key} is damaged ({said}): {again(digest)}.") from error
+        problem = error.errors()[0]["msg"]
+        raise ExportError(f"{key} is damaged ({problem}): {again(digest)}.") from error
 
 
 def again(digest: str) -> str:
-    """What makes a model's export anew."""
+    """Says, for error messages, how a model is exported again."""
     return f"materialize `staging_deployment` with version {digest}, which exports it again"
 
 
 def obstacle(name: RuntimeName, figures: RuntimeFigures, bar: float) -> str | None:
-    """Why a runtime may not serve; None when it may. Parity that could not be computed is an obstacle."""
+    """Why a runtime may not serve a model; None where it may. Parity that could not be computed is an obstacle.
+
+    Args:
+        name: The runtime.
+        figures: What was measured of it.
+        bar: The smallest share of boxes that must match torch's, of 1.
+    """
     if figures.reason is not None:
         return figures.reason
     if name == "torch":
         return None
     share = figures.parity.share if figures.parity is not None else None
     if share is None:
-        return "parity unknown: no box at or above a score of 0.05 on the photographs"
+        return f"parity unknown: no box at or above a score of {CAPTURE_FLOOR:g} on the photographs"
     if share < bar:
         return f"{share:.3f} of the boxes match torch's, under the bar of {bar:g}"
     return None
 
 
 def choose(runtimes: dict[RuntimeName, RuntimeFigures], policy: Policy) -> tuple[RuntimeName, str]:
-    """(runtime, why): the one that the policy names, else the fastest on par with torch.
+    """Chooses the runtime that serves: the one that the policy names, else the fastest that agrees with torch.
 
-    Raises ExportError when the policy names one that cannot run or is not on par.
+    Returns:
+        The runtime, and why in words.
+
+    Raises:
+        ExportError: The policy names a runtime that cannot run the model or does not agree with torch.
     """
     bar = policy.gate.parity_share
     obstacles = {name: obstacle(name, figures, bar) for name, figures in runtimes.items()}
@@ -119,5 +137,5 @@ def choose(runtimes: dict[RuntimeName, RuntimeFigures], policy: Policy) -> tuple
 
 
 def reason_of(error: BaseException) -> str:
-    """An error as one line of a card."""
+    """An error's type and message in one line."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -1,4 +1,4 @@
-"""Exports a model, measures each runtime against torch on photographs, and says which one serves."""
+"""Exports a model, compares each runtime with torch on photographs and chooses the one that serves."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.detectors.base import Predictor
 from carsdepo_assets.detectors.export.export_card import (
@@ -25,7 +26,7 @@ from carsdepo_assets.detectors.export.export_card import (
     read_export,
     reason_of,
 )
-from carsdepo_assets.detectors.export.parity import ASKED, parity
+from carsdepo_assets.detectors.export.parity import MIN_SCORE, parity
 from carsdepo_assets.detectors.export.runtimes import TorchPredictor, graph_predictor, torch_threads
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, weights_path
@@ -40,16 +41,27 @@ MIN_CALLS = 9  # timed calls of each runtime, at least
 
 
 def export_model(
-    lake: Lake, digest: str, policy: Policy, photographs: Sequence[np.ndarray], *, threads: int = 1
+    lake: Lake, digest: str, policy: Policy, photographs: Sequence[NDArray[np.uint8]], *, threads: int = 1
 ) -> ExportCard:
-    """Writes models/<digest>/exports/model.onnx and, last, export.json; gives the card.
+    """Exports a model: writes models/<digest>/exports/model.onnx and, last, export.json.
 
-    photographs: HxWx3 uint8 RGB, such as are served; every runtime is compared and timed on all of them. An export
-    that stands, of the same runtimes' versions and threads, is not made again: only the choice follows the policy.
-    A detector that cannot be exported is served by torch, and the card has the reason.
+    An export of the same versions of the runtimes and as many threads is kept; only the choice then follows the policy.
+    A detector that cannot be exported is served by torch, and the card gives the reason.
 
-    Raises ExportError without photographs or when policy.inference.runtime may not serve (then nothing but the graph
-    is written), LakeError for an unknown model.
+    Args:
+        lake: The lake with the model.
+        digest: The model.
+        policy: Names the runtime or leaves the choice, and says how far it must agree with torch.
+        photographs: RGB photographs such as are served, each HxWx3; every runtime is compared and timed on all of them.
+        threads: Cores that one photograph may use.
+
+    Returns:
+        The export's card.
+
+    Raises:
+        ExportError: There are no photographs, or the runtime that the policy names may not serve; then nothing but the
+            graph is written.
+        LakeError: The lake has no such model.
     """
     if not len(photographs):
         raise ExportError(f"model {digest}: an export is compared with torch on photographs, and there is none.")
@@ -80,7 +92,9 @@ def _standing(lake: Lake, digest: str, threads: int) -> ExportCard | None:
     return card if whole else None
 
 
-def _measured(lake: Lake, digest: str, policy: Policy, photographs: Sequence[np.ndarray], threads: int) -> ExportCard:
+def _measured(
+    lake: Lake, digest: str, policy: Policy, photographs: Sequence[NDArray[np.uint8]], threads: int
+) -> ExportCard:
     """A new graph, in the lake, and every runtime's figures."""
     from carsdepo_assets.detectors.catalogue import load_model
 
@@ -105,12 +119,12 @@ def _measured(lake: Lake, digest: str, policy: Policy, photographs: Sequence[np.
             except Exception as error:  # whatever it is, this runtime cannot serve the model
                 logger.warning("model %s does not run on %s", digest, name, exc_info=True)
                 reasons[name] = reason_of(error)
-    found, times = _run(predictors, photographs)
+    detections, times = _run(predictors, photographs)
     runtimes = {
         name: RuntimeFigures(
             version=_version(name),
             reason=reasons.get(name),
-            parity=parity(found["torch"], found[name]) if name in found and name != "torch" else None,
+            parity=parity(detections["torch"], detections[name]) if name in detections and name != "torch" else None,
             median_ms=times.get(name),
         )
         for name in RUNTIMES
@@ -141,24 +155,24 @@ def _graph(lake: Lake, model: ModelCard) -> tuple[bytes, int]:
 
 
 def _run(
-    predictors: dict[RuntimeName, Predictor], photographs: Sequence[np.ndarray]
+    predictors: dict[RuntimeName, Predictor], photographs: Sequence[NDArray[np.uint8]]
 ) -> tuple[dict[RuntimeName, list[Detections]], dict[RuntimeName, float]]:
     """(boxes by runtime, a list entry a photograph; median milliseconds), calls interleaved in turning order."""
-    found: dict[RuntimeName, list[Detections]] = {name: [] for name in predictors}
+    detections: dict[RuntimeName, list[Detections]] = {name: [] for name in predictors}
     times: dict[RuntimeName, list[float]] = {name: [] for name in predictors}
     names = list(predictors)
     for name in names:
-        predictors[name].predict(photographs[:1], ASKED)  # first allocations stay out of the times
+        predictors[name].predict(photographs[:1], MIN_SCORE)  # first allocations stay out of the times
     for turn in range(math.ceil(MIN_CALLS / len(photographs))):
         for number, rgb in enumerate(photographs):
             first = (turn + number) % len(names)
             for name in names[first:] + names[:first]:
                 started = time.perf_counter()
-                boxes = predictors[name].predict([rgb], ASKED)
+                boxes = predictors[name].predict([rgb], MIN_SCORE)
                 times[name].append((time.perf_counter() - started) * 1000)
                 if turn == 0:
-                    found[name] += boxes
-    return found, {name: round(statistics.median(taken), 2) for name, taken in times.items()}
+                    detections[name] += boxes
+    return detections, {name: round(statistics.median(taken), 2) for name, taken in times.items()}
 
 
 def _version(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""A detector's network as an ONNX graph on a fixed square. Imports torch when called.
+"""Exports a detector's network as an ONNX graph for squares of one size. Imports torch when called.
 
 The graph takes the letterboxed square as it is, (1, S, S, 3) uint8 RGB, so that the runtimes convert it and no second
 copy of the preprocessing exists. Outputs: yolov8n `head` (1, 4 + classes, anchors), before suppression; faster_rcnn
@@ -24,7 +24,19 @@ INPUT = "image"
 
 
 def onnx_graph(weights: Path, card: ModelCard) -> tuple[bytes, int]:
-    """(graph, side of its square). Raises DetectorError for a detector without an export, and what torch raises."""
+    """Exports a model's network.
+
+    Args:
+        weights: The model's weights.
+        card: The model's card.
+
+    Returns:
+        The graph, and the side of its square in pixels.
+
+    Raises:
+        DetectorError: The detector has no export.
+        Exception: Whatever torch raises where it cannot trace the network.
+    """
     import torch
 
     loaded: Any = get_detector(card.detector).load(weights, card.class_names, card.image_size)
@@ -37,7 +49,7 @@ def onnx_graph(weights: Path, card: ModelCard) -> tuple[bytes, int]:
         raise DetectorError(f"{card.detector} has no export to ONNX.")
     blank = torch.zeros((1, size, size, 3), dtype=torch.uint8)
     buffer = io.BytesIO()
-    with warnings.catch_warnings(record=True) as told, torch.inference_mode(False), torch.no_grad():
+    with warnings.catch_warnings(record=True) as caught, torch.inference_mode(False), torch.no_grad():
         warnings.simplefilter("always")
         network(blank)  # yolov8 makes its anchors in the first call; traced later they are constants
         # The TorchScript exporter: the newer one needs onnxscript, and does not take torchvision's detectors.
@@ -50,7 +62,7 @@ def onnx_graph(weights: Path, card: ModelCard) -> tuple[bytes, int]:
             input_names=[INPUT],
             output_names=outputs,
         )
-    for text in sorted({f"{w.category.__name__}: {w.message}" for w in told}):
+    for text in sorted({f"{w.category.__name__}: {w.message}" for w in caught}):
         # A tracer cannot tell what is constant; parity, measured on photographs, can.
         logger.debug("torch.onnx.export of %s: %s", card.digest, text)
     return buffer.getvalue(), size
@@ -82,7 +94,7 @@ def _faster_rcnn(model: Any) -> Any:
             self.model = model
 
         def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            found = self.model([image[0].permute(2, 0, 1).float() / 255])[0]
-            return found["boxes"], found["scores"], found["labels"]
+            prediction = self.model([image[0].permute(2, 0, 1).float() / 255])[0]
+            return prediction["boxes"], prediction["scores"], prediction["labels"]
 
     return Boxes().eval()

@@ -1,7 +1,7 @@
-"""A model as it is served: ONNX Runtime or OpenVINO on its exported graph, or torch. Only the torch path imports torch.
+"""Loads a model as it is served: ONNX Runtime or OpenVINO on its exported graph, or torch.
 
 Every predictor here may be called from several threads at once, and gives a photograph the same boxes whatever runs
-beside it: each photograph is a call of its own.
+at the same time: each photograph is a call of its own. Only the path by torch imports torch.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.detectors.base import Predictor
 from carsdepo_assets.detectors.export.export_card import (
@@ -42,35 +43,49 @@ from carsdepo_assets.scoring.boxes import Detections
 _TORCH = threading.Lock()
 _MAX_STREAMS = 8  # each holds activations of its own
 
-Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # xyxy in the square, scores, classes
+RawBoxes = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]  # corners in the square, scores, classes
 
 
 @dataclass(frozen=True)
 class Served:
-    """export: None where the model was never exported."""
+    """A model that is loaded for serving."""
 
     predictor: Predictor
+    """The model; it may be called from several threads at once."""
     card: ModelCard
+    """The model's card."""
     runtime: RuntimeName
+    """What runs it."""
     export: ExportCard | None
+    """The card of its export; None where it was never exported."""
 
 
 class Session(Protocol):
-    def run(self, square: np.ndarray) -> list[np.ndarray]:
-        """(1, S, S, 3) uint8 -> the graph's outputs in its order. Thread-safe."""
+    """An exported graph on a runtime."""
+
+    def run(self, square: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        """Runs the graph on a square, (1, S, S, 3) RGB; returns its outputs in its order. Thread-safe."""
         ...
 
 
 def load_served(
     lake: Lake, digest: str, policy: Policy, *, runtime: RuntimeName | None = None, threads: int = 1
 ) -> Served:
-    """The model on the runtime that its export and the policy choose; torch where there is no export.
+    """Loads a model on the runtime that its export and the policy choose, or on torch where there is no export.
 
-    runtime: this one instead. threads: cores that one photograph may use. One is best for throughput, since requests
-    run side by side: ONNX Runtime and OpenVINO take as many at a time as come, torch one at a time.
-    The first photograph is as fast as the others: a blank one has been predicted.
+    A blank photograph is predicted, so that the first real one is as fast as the others.
 
-    Raises ExportError when the runtime may not serve the model or is not installed, LakeError for an unknown model.
+    Args:
+        lake: The lake with the model.
+        digest: The model.
+        policy: Names the runtime or leaves the choice.
+        runtime: This runtime instead.
+        threads: Cores that one photograph may use. One is best for throughput, since requests run side by side: ONNX
+            Runtime and OpenVINO take as many at a time as come, torch one at a time.
+
+    Raises:
+        ExportError: The runtime may not serve the model or is not installed.
+        LakeError: The lake has no such model.
     """
     card = read_card(lake, digest)
     export = read_export(lake, digest)
@@ -115,9 +130,17 @@ def _graph(lake: Lake, export: ExportCard) -> bytes:
 
 
 def graph_predictor(name: RuntimeName, graph: bytes, detector: str, size: int, threads: int) -> GraphPredictor:
-    """A detector's graph (onnx_export) on a runtime other than torch; size: side of its square, pixels.
+    """Loads an exported graph on a runtime other than torch.
 
-    Raises ExportError when the runtime is not installed or refuses the graph.
+    Args:
+        name: The runtime.
+        graph: What `onnx_graph` returned.
+        detector: The detector's name, which says how the outputs are read.
+        size: Side of the graph's square, in pixels.
+        threads: Cores that one photograph may use.
+
+    Raises:
+        ExportError: The runtime is not installed or refuses the graph.
     """
     try:
         session: Session = OnnxRuntime(graph, threads) if name == "onnxruntime" else OpenVino(graph, threads)
@@ -129,16 +152,16 @@ def graph_predictor(name: RuntimeName, graph: bytes, detector: str, size: int, t
 
 
 class GraphPredictor:
-    """The Predictor on an exported graph: the same letterbox, suppression and way back as with torch."""
+    """Predicts with an exported graph, with the same letterbox, suppression and way back as with torch."""
 
-    def __init__(self, session: Session, read: Callable[[list[np.ndarray], float], Found], size: int) -> None:
+    def __init__(self, session: Session, read: Callable[[list[NDArray[Any]], float], RawBoxes], size: int) -> None:
         self.session, self.read, self.image_size = session, read, size
 
-    def predict(self, images: Sequence[np.ndarray], min_score: float = 0.001) -> list[Detections]:
+    def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
         """See Predictor.predict."""
         return [self._predict_one(image, min_score) for image in images]
 
-    def _predict_one(self, rgb: np.ndarray, min_score: float) -> Detections:
+    def _predict_one(self, rgb: NDArray[np.uint8], min_score: float) -> Detections:
         check_image(rgb)
         square, scale, (dx, dy) = letterbox(rgb, self.image_size, fill=114)
         boxes, scores, classes = self.read(self.session.run(np.ascontiguousarray(square)[None]), min_score)
@@ -146,24 +169,24 @@ class GraphPredictor:
         return to_image_frame(boxes, scores, classes, scale, (dx, dy), rgb.shape[1], rgb.shape[0])
 
 
-def _read_yolo(outputs: list[np.ndarray], min_score: float) -> Found:
+def _read_yolo(outputs: list[NDArray[Any]], min_score: float) -> RawBoxes:
     return boxes_of_head(outputs[0][0], min_score, NMS_IOU, MAX_BOXES)
 
 
-def _read_faster_rcnn(outputs: list[np.ndarray], min_score: float) -> Found:
+def _read_faster_rcnn(outputs: list[NDArray[Any]], min_score: float) -> RawBoxes:
     boxes, scores, labels = outputs
     kept = scores > min_score
     return boxes[kept], scores[kept], labels[kept].astype(np.int64) - 1
 
 
-_READERS: dict[str, Callable[[list[np.ndarray], float], Found]] = {
+_READERS: dict[str, Callable[[list[NDArray[Any]], float], RawBoxes]] = {
     "yolov8n": _read_yolo,
     "faster_rcnn": _read_faster_rcnn,
 }
 
 
 class OnnxRuntime:
-    """One session for all threads: its run() is thread-safe."""
+    """A graph on ONNX Runtime: one session for all threads, whose run() is thread-safe."""
 
     def __init__(self, graph: bytes, threads: int) -> None:
         import onnxruntime
@@ -178,12 +201,13 @@ class OnnxRuntime:
         self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self.input = self.session.get_inputs()[0].name
 
-    def run(self, square: np.ndarray) -> list[np.ndarray]:
+    def run(self, square: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        """See Session.run."""
         return list(self.session.run(None, {self.input: square}))
 
 
 class OpenVino:
-    """A compiled model with as many streams as the cores allow, and an infer request for each call under way."""
+    """A graph on OpenVINO: as many streams as the cores allow, and an infer request for each call under way."""
 
     def __init__(self, graph: bytes, threads: int) -> None:
         import openvino
@@ -202,7 +226,8 @@ class OpenVino:
         )
         self.idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def run(self, square: np.ndarray) -> list[np.ndarray]:
+    def run(self, square: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        """See Session.run."""
         try:
             request = self.idle.get_nowait()
         except queue.Empty:
@@ -214,23 +239,23 @@ class OpenVino:
 
 
 class TorchPredictor:
-    """Another predictor, one call at a time, on its own number of threads; the process keeps its number."""
+    """Predicts with torch, one call at a time, on its own number of threads; the process keeps its number."""
 
     def __init__(self, predictor: Predictor, threads: int) -> None:
         self.predictor, self.threads = predictor, threads
 
-    def predict(self, images: Sequence[np.ndarray], min_score: float = 0.001) -> list[Detections]:
+    def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
         """See Predictor.predict."""
-        found: list[Detections] = []
+        detections: list[Detections] = []
         for image in images:  # the lock is held for a photograph: a large request lets others through
             with torch_threads(self.threads):
-                found += self.predictor.predict([image], min_score)
-        return found
+                detections += self.predictor.predict([image], min_score)
+        return detections
 
 
 @contextmanager
 def torch_threads(number: int) -> Iterator[None]:
-    """Torch for one thread of ours at a time, with `number` of its own; then the process's number again."""
+    """Lets one caller at a time use torch with a number of threads, and restores the process's number afterwards."""
     import torch
 
     with _TORCH:

@@ -22,7 +22,7 @@ INITS = "scratch, imagenet, champion or a weights file"
 
 
 class FasterRcnn:
-    """The Detector. recipe.extra: see training.Options in this package."""
+    """The detector Faster R-CNN; recipe.extra holds the fields of `Options` in training.py."""
 
     name = "faster_rcnn"
 
@@ -58,7 +58,7 @@ class FasterRcnn:
             training.restore(checkpoint)
         training.run()
         weights = out / "weights.pt"
-        write_weights(weights, self.name, training.average, data.class_names, recipe.image_size)
+        write_weights(weights, self.name, training.averaged_weights(), data.class_names, recipe.image_size)
         environment = {
             "torchvision": str(torchvision.__version__),
             "torch": str(torch.__version__),

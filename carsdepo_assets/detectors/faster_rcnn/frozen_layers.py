@@ -1,7 +1,7 @@
-"""The frozen leading layers of an EfficientNet-Lite, made quicker to run. Imports torch: import it late.
+"""Makes the frozen leading layers of an EfficientNet-Lite faster. Imports torch: import it late.
 
-A frozen layer's batch norm is a constant scale and shift, so it is folded into the convolution before it. Same outputs,
-up to float32 rounding.
+A frozen layer's batch norm is a constant scale and shift, so it is folded into the convolution before it. The outputs
+are the same up to the rounding of float32.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fused(stem: nn.Sequential, blocks: Iterable[Any]) -> list[nn.Module]:
-    """[stem, *blocks] as copies in evaluation mode that take no gradient. stem: convolution, batch norm, ReLU6."""
+    """Copies layers with their batch norms folded into the convolutions; the copies take no gradient.
+
+    Args:
+        stem: Convolution, batch norm and ReLU6.
+        blocks: The blocks of the backbone that follow.
+
+    Returns:
+        The copies in the same order, in evaluation mode.
+    """
     stem, blocks = copy.deepcopy(stem).eval(), [copy.deepcopy(block).eval() for block in blocks]
     stem[0], stem[1] = fuse_conv_bn_eval(stem[0], stem[1]), nn.Identity()
     for block in blocks:

@@ -30,7 +30,7 @@ HEAD_WIDTH = 512
 
 
 class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
-    """(N, 3, S, S) -> maps of PYRAMID channels at strides 8, 16, 32 and 64."""
+    """EfficientNet-Lite0 with a feature pyramid: (N, 3, S, S) in, maps of PYRAMID channels at strides 8 to 64 out."""
 
     def __init__(self, imagenet: bool) -> None:
         super().__init__()
@@ -46,6 +46,7 @@ class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
         self.out_channels = PYRAMID
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The maps by the names of their levels, finest first."""
         layers = [self.stem, *self.blocks]
         if self.training:
             layers[: len(self._trunk)] = self._trunk
@@ -58,8 +59,12 @@ class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
         return maps
 
     def set_frozen(self, batch_norms: bool, leading_blocks: int) -> None:
-        """batch_norms: keep all statistics and scales (a batch of a few is too small to estimate them);
-        leading_blocks: also keep the stem and this many of the 16 blocks."""
+        """Chooses the layers that training leaves as they are.
+
+        Args:
+            batch_norms: Keep the statistics and scales of all batch norms: a small batch cannot estimate them.
+            leading_blocks: Keep the stem and this many of the 16 blocks; 0 keeps none.
+        """
         self._frozen_norms, self._frozen_blocks, self._trunk = batch_norms, leading_blocks, []
         kept = [self.stem, *self.blocks[:leading_blocks]] if leading_blocks else []
         for part in kept:
@@ -71,12 +76,15 @@ class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
         self.train(self.training)
 
     def fuse_frozen(self) -> None:
-        """Training runs the frozen layers on fused copies from here on: call it when the weights are in. Layers
-        whose norms still move stay as they are."""
+        """Lets training run the frozen layers on faster, fused copies; to be called when the weights are loaded.
+
+        Where batch norms still change nothing is fused.
+        """
         if self._frozen_norms and self._frozen_blocks:
             self._trunk = fused(self.stem, self.blocks[: self._frozen_blocks])
 
     def train(self, mode: bool = True) -> LiteBackbone:
+        """Switches to training or evaluation; frozen batch norms always stay in evaluation."""
         super().train(mode)
         if self._frozen_norms:
             for module in self.modules():
@@ -86,7 +94,13 @@ class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
 
 
 def build_model(n_classes: int, image_size: int, imagenet: bool) -> Any:
-    """A FasterRCNN for letterboxed squares of image_size, 0..1 RGB; class 0 is background, ours count from 1."""
+    """Builds torchvision's FasterRCNN for letterboxed squares of RGB values 0..1.
+
+    Args:
+        n_classes: Number of damage classes; in the model they count from 1, and 0 is the background.
+        image_size: Side of the square, in pixels.
+        imagenet: Whether the backbone starts from its ImageNet weights.
+    """
     backbone = LiteBackbone(imagenet)
     n_maps = len(ANCHOR_SIDES)
     names = [str(i) for i in range(n_maps - 1)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.detectors.postprocess import MAX_BOXES, check_image, to_image_frame
 from carsdepo_assets.scoring.boxes import Detections
@@ -17,12 +18,12 @@ class FasterRcnnPredictor:
     def __init__(self, model: Any, image_size: int, device: str) -> None:
         self.model, self.image_size, self.device = model, image_size, device
 
-    def predict(self, images: Sequence[np.ndarray], min_score: float = 0.001) -> list[Detections]:
+    def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
         """See Predictor.predict."""
         self.model.roi_heads.score_thresh = min_score
         return [self._predict_one(image) for image in images]
 
-    def _predict_one(self, rgb: np.ndarray) -> Detections:
+    def _predict_one(self, rgb: NDArray[np.uint8]) -> Detections:
         import torch
 
         from carsdepo_assets.imaging.resize import letterbox
@@ -31,6 +32,8 @@ class FasterRcnnPredictor:
         square, scale, (dx, dy) = letterbox(rgb, self.image_size, fill=114)
         tensor = torch.from_numpy(np.ascontiguousarray(square.transpose(2, 0, 1))).to(self.device).float() / 255
         with torch.inference_mode():
-            found = self.model([tensor])[0]
-        boxes, scores, labels = (found[k].cpu().double().numpy()[:MAX_BOXES] for k in ("boxes", "scores", "labels"))
+            prediction = self.model([tensor])[0]
+        boxes, scores, labels = (
+            prediction[k].cpu().double().numpy()[:MAX_BOXES] for k in ("boxes", "scores", "labels")
+        )
         return to_image_frame(boxes, scores, labels - 1, scale, (dx, dy), rgb.shape[1], rgb.shape[0])

@@ -9,7 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch.optim.swa_utils import AveragedModel
 
 from carsdepo_assets.detectors.augmentation import Augmentation, augment, to_square
 from carsdepo_assets.detectors.base import Progress, Recipe, Report, TrainingImage, TrainingSet, Watch
@@ -25,7 +27,7 @@ MAX_GRADIENT = 5.0
 
 
 class Options(BaseModel):
-    """What recipe.extra may hold."""
+    """What recipe.extra may hold for this detector."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +41,7 @@ class Options(BaseModel):
 
 
 def options(recipe: Recipe) -> Options:
-    """Raises DetectorError naming the key of recipe.extra that does not fit."""
+    """Reads recipe.extra. Raises DetectorError, which names the key, where it does not fit."""
     try:
         return Options.model_validate(recipe.extra)
     except ValidationError as error:
@@ -49,8 +51,8 @@ def options(recipe: Recipe) -> Options:
         ) from error
 
 
-def read_rgb(image: TrainingImage) -> np.ndarray:
-    """HxWx3 uint8 RGB. Raises DetectorError when the file is no image or not of the size that its boxes are in."""
+def read_rgb(image: TrainingImage) -> NDArray[np.uint8]:
+    """Reads an image, HxWx3 RGB. Raises DetectorError where the file is no image or not of the expected size."""
     bgr = cv2.imread(str(image.path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if bgr is None:
         raise DetectorError(f"{image.path}: cannot be read as an image.")
@@ -62,13 +64,19 @@ def read_rgb(image: TrainingImage) -> np.ndarray:
 
 
 def learning_rate(progress: float, step: int, warmup: int) -> float:
-    """Share of the recipe's rate: linear warm-up over `warmup` steps, cosine from 1 to LAST_LR over progress 0..1."""
+    """The learning rate as a share of the recipe's: a linear warm-up, then a cosine from 1 down to LAST_LR.
+
+    Args:
+        progress: Share of the training that is done, of 1.
+        step: Optimizer steps that were taken.
+        warmup: Optimizer steps of the warm-up.
+    """
     cosine = LAST_LR + (1 - LAST_LR) * (1 + math.cos(math.pi * progress)) / 2
     return cosine * min(1.0, (step + 1) / warmup)
 
 
 class Training:
-    """One training: run() goes from where it stands to its end. `average`: the weights to keep."""
+    """One training: `run` continues from where it stands to its end; `averaged_weights` are then the ones to keep."""
 
     def __init__(
         self,
@@ -103,7 +111,8 @@ class Training:
             lr=recipe.lr,
             weight_decay=recipe.weight_decay,
         )
-        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.average = AveragedModel(self.model, multi_avg_fn=self._blend, use_buffers=True)
+        self.average.n_averaged.fill_(1)  # the initial weights count as the first
         self.history: list[dict[str, float]] = []
         self.n_batches = math.ceil(len(self.train_images) / recipe.batch)
         self.pace = pace
@@ -117,18 +126,24 @@ class Training:
         self.saving = Every(CHECKPOINT_EVERY_S, CHECKPOINT_SHARE)
         self.augmentation = Augmentation(flip=self.options.flip, crop=self.options.crop, gain=self.options.gain)
 
-    def restore(self, found: dict[str, Any]) -> None:
-        """Continues after the checkpoint's last step."""
-        self.model.load_state_dict(found["model"])
-        self.optimizer.load_state_dict(found["optimizer"])
-        self.average = {k: v.to(self.device) for k, v in found["average"].items()}
-        self.history, self.epoch, self.batches = list(found["history"]), found["epoch"], found["batches"]
-        self.sums, self.finished, self.planned = dict(found["sums"]), found["finished"], found["planned"]
-        self.pace.taken = found["steps"]
-        self.pace.spent_before += found["seconds"]
-        torch.set_rng_state(found["torch_random"])
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Takes up the state after the checkpoint's last step."""
+        self.model.load_state_dict(checkpoint["model"])
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.average.module.load_state_dict(checkpoint["average"])
+        self.average.n_averaged.fill_(1 + checkpoint["steps"])
+        self.history, self.epoch, self.batches = list(checkpoint["history"]), checkpoint["epoch"], checkpoint["batches"]
+        self.sums, self.finished, self.planned = dict(checkpoint["sums"]), checkpoint["finished"], checkpoint["planned"]
+        self.pace.taken = checkpoint["steps"]
+        self.pace.spent_before += checkpoint["seconds"]
+        torch.set_rng_state(checkpoint["torch_random"])
+
+    def averaged_weights(self) -> dict[str, Any]:
+        """The weights to keep, by their names in the model."""
+        return dict(self.average.module.state_dict())
 
     def planned_steps(self) -> int:
+        """Optimizer steps of the whole training, as far as can be told now."""
         return self.pace.planned_steps(self.planned, self.n_batches)
 
     def run(self) -> None:
@@ -179,7 +194,7 @@ class Training:
                 "seconds": self.pace.spent(),
                 "history": self.history,
                 "model": self.model.state_dict(),
-                "average": self.average,
+                "average": self.averaged_weights(),
                 "optimizer": self.optimizer.state_dict(),
                 "torch_random": torch.get_rng_state(),
             },
@@ -245,20 +260,20 @@ class Training:
         torch.nn.utils.clip_grad_norm_((p for g in self.optimizer.param_groups for p in g["params"]), MAX_GRADIENT)
         self.optimizer.step()
         last = self.pace.step()
-        self._update_average()
+        self.average.update_parameters(self.model)
         for name, value in {**losses, "total": total}.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
         return last
 
-    def _update_average(self) -> None:
+    def _blend(self, averages: list[torch.Tensor], values: list[torch.Tensor], steps: torch.Tensor | int) -> None:
         """Exponential moving average, its decay rising to the option's so that early weights are forgotten."""
-        steps = self.pace.taken
-        decay = min(self.options.ema, steps / (steps + 10)) if self.options.ema else 0.0
-        for name, value in self.model.state_dict().items():  # detached tensors: no gradient is recorded
+        n = int(steps)
+        decay = min(self.options.ema, n / (n + 10)) if self.options.ema else 0.0
+        for average, value in zip(averages, values, strict=True):
             if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - decay)
+                average.lerp_(value, 1 - decay)
             else:
-                self.average[name].copy_(value)
+                average.copy_(value)
 
     def val_map50(self) -> float:
         """COCO mAP@.5 of the averaged weights on evenly spaced val images; 0 where those hold no box."""
@@ -266,12 +281,8 @@ class Training:
 
         pick = np.unique(np.linspace(0, len(self.val_images) - 1, self.options.val_images).astype(int))
         chosen = [self.val_images[i] for i in pick]
-        current = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average)
-        self.model.eval()
-        predictor = FasterRcnnPredictor(self.model, self.recipe.image_size, str(self.device))
-        found = [predictor.predict([read_rgb(image)])[0] for image in chosen]
-        self.model.load_state_dict(current)
-        flat = flatten([Truth(i.xyxy.reshape(-1, 4), i.classes) for i in chosen], found, self.n_classes)
+        predictor = FasterRcnnPredictor(self.average.module.eval(), self.recipe.image_size, str(self.device))
+        detections = [predictor.predict([read_rgb(image)])[0] for image in chosen]
+        flat = flatten([Truth(i.xyxy.reshape(-1, 4), i.classes) for i in chosen], detections, self.n_classes)
         ap = coco_ap(flat, [(i.width, i.height) for i in chosen], 100)[0]
         return float(np.nanmean(ap)) if np.isfinite(ap).any() else 0.0

@@ -1,4 +1,4 @@
-"""The order in which YOLOv8's training meets its images: of the seed and the epoch alone, so that it can be resumed.
+"""Gives YOLOv8's training an order of images that follows from seed and epoch, so that it can be resumed.
 
 ultralytics draws each epoch's order from one generator, which a new process starts from the beginning again.
 """
@@ -14,7 +14,7 @@ import torch
 
 
 class EpochOrder(torch.utils.data.Sampler[int]):
-    """Indices of an epoch, permuted; each pass over it is the next epoch's. skip: indices left out of the first."""
+    """Permuted indices of an epoch; each further pass is the next epoch's. skip: indices left out of the first pass."""
 
     def __init__(self, n: int, seed: int, epoch: int, skip: int) -> None:
         self.n, self.seed, self.epoch, self.skip = n, seed, epoch, skip
@@ -31,7 +31,7 @@ class EpochOrder(torch.utils.data.Sampler[int]):
 class ResumableLoader:
     """ultralytics' loader in the order of the seed, from batch `skip` of `epoch` on.
 
-    len() stays that of a whole epoch; the first pass is shorter by what was skipped.
+    Its length stays that of a whole epoch; the first pass is shorter by the batches that are skipped.
     """
 
     def __init__(self, loader: Any, seed: int, epoch: int, skip: int) -> None:

@@ -1,4 +1,4 @@
-"""A training set as the folder that ultralytics reads: images by link, labels as text, everything inside one place."""
+"""Writes a training set as the folder that ultralytics reads: links to images, labels as text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLACEHOLDERS = 2
 
 
 def label_lines(image: TrainingImage) -> str:
-    """One line a box: class, centre x, centre y, width, height as shares of the image. No boxes: an empty text."""
+    """The boxes as text, one line each: class, centre x, centre y, width and height as shares of the image."""
     scale = np.array([image.width, image.height, image.width, image.height], dtype=float)
     corners = np.clip(image.xyxy.reshape(-1, 4) / scale, 0.0, 1.0)
     centre, side = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
@@ -35,7 +35,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def write_yolo_folder(data: TrainingSet, folder: Path) -> Path:
-    """Makes `folder` afresh and returns its data.yaml. JSON is YAML, so no YAML writer is needed."""
+    """Writes the folder anew and returns its data.yaml, which is written as JSON, since JSON is YAML."""
     if folder.exists():
         shutil.rmtree(folder)
     train, val = data.split("train"), data.split("val")

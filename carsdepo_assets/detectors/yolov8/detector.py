@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.detectors.base import Recipe, Report, Trained, TrainingSet, Watch, unwatched
 from carsdepo_assets.detectors.checkpoints import (
@@ -73,7 +74,7 @@ RESERVED = {
 
 
 class YoloV8:
-    """The Detector. recipe.extra holds ultralytics' own arguments, and `threads` (CPU threads)."""
+    """The detector YOLOv8n; recipe.extra holds ultralytics' own arguments, and `threads` (CPU threads)."""
 
     name = "yolov8n"
 
@@ -173,7 +174,7 @@ class YoloV8:
 
 
 def build_model(n_classes: int) -> Any:
-    """YOLOv8n with a head of n_classes, random weights."""
+    """Builds YOLOv8n with random weights and a head of n_classes."""
     ultralytics()
     from ultralytics.nn.tasks import DetectionModel
 
@@ -226,11 +227,11 @@ class YoloPredictor:
     def __init__(self, model: Any, image_size: int, device: str) -> None:
         self.model, self.image_size, self.device = model, image_size, device
 
-    def predict(self, images: Sequence[np.ndarray], min_score: float = 0.001) -> list[Detections]:
+    def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
         """See Predictor.predict. One image at a time: on a CPU batches gain nothing and round differently."""
         return [self._predict_one(image, min_score) for image in images]
 
-    def _predict_one(self, rgb: np.ndarray, min_score: float) -> Detections:
+    def _predict_one(self, rgb: NDArray[np.uint8], min_score: float) -> Detections:
         import torch
         from ultralytics.utils.nms import non_max_suppression
 

@@ -126,20 +126,20 @@ class YoloTraining(DetectionTrainer):
         self.warmup = self._warmup_steps()
         if self.pace.steps is not None:
             self._plan(-(-self.pace.steps // self._steps_per_epoch()))
-        found = self.from_checkpoint
-        if found is None:
+        checkpoint = self.from_checkpoint
+        if checkpoint is None:
             return
-        self.model.load_state_dict(found["model"])
-        self.optimizer.load_state_dict(found["optimizer"])
+        self.model.load_state_dict(checkpoint["model"])
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.ema = ModelEMA(self.model)
-        self.ema.ema.load_state_dict(found["ema"])
-        self.ema.updates = found["updates"]
-        self.start_epoch, self.pace.taken = found["epoch"], found["steps"]
-        self._plan(found["planned"])
-        torch.set_rng_state(found["torch_random"])
-        version, state, gauss = found["random"]
+        self.ema.ema.load_state_dict(checkpoint["ema"])
+        self.ema.updates = checkpoint["updates"]
+        self.start_epoch, self.pace.taken = checkpoint["epoch"], checkpoint["steps"]
+        self._plan(checkpoint["planned"])
+        torch.set_rng_state(checkpoint["torch_random"])
+        version, state, gauss = checkpoint["random"]
         random.setstate((version, tuple(state), gauss))
-        kind, keys, *rest = found["numpy_random"]
+        kind, keys, *rest = checkpoint["numpy_random"]
         np.random.set_state((kind, np.array(keys, np.uint32), *rest))
 
     def _plan(self, epochs: int) -> None:
@@ -209,16 +209,16 @@ class YoloTraining(DetectionTrainer):
 
     def save_model(self) -> bool:
         """Ends an epoch, or what time left of it: plans the remaining ones, reports, then writes the checkpoint."""
-        done = self.epoch + 1
+        finished = self.epoch + 1
         ended = self.batches >= len(self.train_loader)  # by itself, not by the clock
         if ended:
-            self._plan(self.pace.planned(done))
+            self._plan(self.pace.planned(finished))
         self.scheduler.last_epoch = self.epoch
-        by_plan = self.pace.complete() if self.pace.steps is not None else ended and done >= self.epochs
+        by_plan = self.pace.complete() if self.pace.steps is not None else ended and finished >= self.epochs
         self.stop = by_plan or self.pace.over()
         losses = {f"loss_{k.removesuffix('_loss')}": v for k, v in self._losses().items()}
         row = {
-            "epoch": float(done),
+            "epoch": float(finished),
             "steps": float(self.pace.taken),
             "planned_steps": float(self._planned_steps()),
             "seconds": self.pace.spent(),
@@ -239,7 +239,7 @@ class YoloTraining(DetectionTrainer):
         self.history.append(row)
         self.batches, self.earlier = 0, (0, {})
         with self.saving.timed():
-            self._checkpoint(done, 0, finished=self.stop)
+            self._checkpoint(finished, 0, finished=self.stop)
         return True
 
     def _checkpoint(self, epoch: int, batches: int, finished: bool) -> None:

@@ -33,7 +33,7 @@ SETTINGS_VERSION = "0.0.8"
 
 
 def config_folder() -> Path:
-    """$CARSDEPO_HOME/ultralytics; CARSDEPO_HOME is ./.carsdepo where unset."""
+    """The folder for ultralytics' own files: $CARSDEPO_HOME/ultralytics; without the variable below ./.carsdepo."""
     return Path(os.environ.get("CARSDEPO_HOME", ".carsdepo")).absolute() / "ultralytics"
 
 
@@ -67,14 +67,14 @@ def _prepare(folder: Path) -> None:
 def _settings(file: Path) -> dict[str, Any]:
     """What the file says; nothing where it is absent or damaged."""
     try:
-        said = json.loads(file.read_bytes())
+        settings = json.loads(file.read_bytes())
     except (FileNotFoundError, ValueError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def ultralytics() -> ModuleType:
-    """The module, imported once with its settings isolated, quiet and without its integrations."""
+    """Imports ultralytics with its settings isolated, quiet and without its integrations."""
     if "ultralytics" in sys.modules:
         _switch_off(sys.modules["ultralytics"])
         return sys.modules["ultralytics"]
@@ -103,7 +103,7 @@ def _switch_off(module: ModuleType) -> None:
 
 @contextmanager
 def online() -> Iterator[None]:
-    """Lifts YOLO_OFFLINE: for the one download that a recipe asks for."""
+    """Allows ultralytics the network, for the one download that a recipe asks for."""
     before = os.environ.pop("YOLO_OFFLINE", None)
     try:
         yield

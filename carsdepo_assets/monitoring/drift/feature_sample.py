@@ -1,35 +1,36 @@
-"""Photographs as the drift measure takes them: features by name, and which of them show one car."""
+"""The input of the drift test: photographs with their features by name, and the cars that they show."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class FeatureSample:
-    """Photographs, one entry each in every array of length n.
-
-    features: by name; numbers (n,) float for ordered ones, texts or None (n,) object for the others. None: not said.
-    partial: names of ordered features that may be NaN, which then means "not measured on this photograph".
-    groups: name of the car (listing), else the photograph's own. weights: of photographs, positive; None: all equal.
-    sources: who sent it, by attribute (camera, uploader ...): (n,) object, texts or None.
-    """
+    """n photographs; every sequence and array has one entry for each of them."""
 
     ids: Sequence[str]
-    features: Mapping[str, np.ndarray]
+    features: Mapping[str, NDArray[Any]]
+    """By name: (n,) float for ordered features, (n,) object with texts or None (not stated) for the others."""
     groups: Sequence[str]
+    """The name of the car (listing) that a photograph shows, else the photograph's own id."""
     partial: frozenset[str] = frozenset()
-    weights: np.ndarray | None = None
-    sources: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Names of ordered features that may be NaN, which means that they were not measured on the photograph."""
+    weights: NDArray[np.float64] | None = None
+    """(n,) positive weights of the photographs; None: all are equal."""
+    sources: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Where a photograph comes from, by attribute (camera, uploader and so on): (n,) object, texts or None."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def problem(self, what: str) -> str | None:
-        """Why it cannot be used; None when it can."""
+        """Why the sample cannot be used, as a sentence; None when it can. what: the sample's name in that sentence."""
         n = len(self.ids)
         columns = {"groups": self.groups, "weights": self.weights, **self.features, **self.sources}
         for name, column in columns.items():
@@ -44,11 +45,12 @@ class FeatureSample:
             bad = int(np.isinf(values).sum() + (0 if name in self.partial else missing.sum()))
             if bad:
                 return (
-                    f"The {what} has no finite {name} for {bad} of {n} photographs: what was not measured is unknown."
+                    f"The {what} has no finite {name} for {bad} of {n} photographs: a feature that was not measured "
+                    "makes drift unknown."
                 )
         return None
 
-    def measured(self, name: str) -> np.ndarray:
-        """(n,) bool: photographs on which the feature was measured or said."""
+    def measured(self, name: str) -> NDArray[np.bool_]:
+        """(n,): whether the feature was measured (or stated) on each photograph."""
         values = self.features[name]
         return np.array([v is not None for v in values], bool) if values.dtype == object else ~np.isnan(values)

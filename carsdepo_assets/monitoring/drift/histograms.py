@@ -1,9 +1,13 @@
-"""Histograms that two samples share, cut twice.
+"""Cuts the values of a feature into bins that two samples share, and counts their photographs.
 
-coarse   at the reference's quantiles, or its levels where it has few: in these drift is measured and shown.
-cells    at the quantiles of both samples together, with finer ones in the tails: in these it is looked for. The null
-         is of both together, too, so a cut must not know which photographs are the reference's. The tails, because
-         half a night among bright days lies wholly below the reference's darkest tenth.
+Each feature is cut twice:
+
+coarse   at the reference's quantiles, or at its levels where it has few of them. In these bins drift is measured and
+         shown.
+cells    at the quantiles of both samples together, with finer ones in the tails. In these drift is looked for. The null
+         distribution is of both samples together, too, so these cuts must not depend on which photographs are the
+         reference's. The tails are finer because, for example, half a night among bright days lies wholly below the
+         reference's darkest tenth.
 """
 
 from __future__ import annotations
@@ -11,8 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 RARE = 0.02  # share of both samples under which a level is counted as OTHER
 OTHER = "other"
@@ -21,60 +27,69 @@ TAILS = (0.01, 0.02, 0.05)  # shares of both samples beyond the finer cuts, on e
 
 @dataclass(frozen=True)
 class Bins:
-    """How one feature is cut. labels: one a coarse bin, as people read them; starts: the first fine bin of each.
-
-    cuts: ascending inner edges of an ordered feature, fine bin i is [cuts[i-1], cuts[i]); None: an unordered one, whose
-    bins, fine and coarse, are its levels and, last, OTHER. cells: which of the cuts (levels) are looked at for a test.
-    """
+    """How one feature is cut. The fine bins are those of all cuts together."""
 
     name: str
     labels: tuple[str, ...]
+    """Of the coarse bins, for people."""
     starts: tuple[int, ...]
-    cuts: np.ndarray | None
-    cells: np.ndarray
+    """The first fine bin of each coarse bin."""
+    cuts: NDArray[np.float64] | None
+    """Ascending inner edges of an ordered feature: fine bin i is [cuts[i-1], cuts[i]). None for an unordered feature,
+    whose bins, fine and coarse, are its levels and, last, OTHER."""
+    cells: NDArray[np.int64]
+    """Indices of the cuts (of the levels) at which drift is looked for."""
 
     def __len__(self) -> int:
         """Number of fine bins."""
         return len(self.labels) if self.cuts is None else len(self.cuts) + 1
 
-    def coarse(self, fine: np.ndarray) -> np.ndarray:
-        """(..., fine bins) -> (..., coarse bins): sums."""
+    def coarse(self, fine: NDArray[Any]) -> NDArray[Any]:
+        """Sums fine bins to coarse ones: (..., fine bins) to (..., coarse bins)."""
         return np.add.reduceat(fine, np.array(self.starts), axis=-1)
 
-    def tested(self, fine: np.ndarray) -> np.ndarray:
-        """(..., fine bins) -> (..., cells): the share below each cut, or of each level."""
+    def tested(self, fine: NDArray[Any]) -> NDArray[Any]:
+        """The share below each tested cut, or of each tested level: (..., fine bins) to (..., cells)."""
         return (fine if self.cuts is None else np.cumsum(fine, axis=-1))[..., self.cells]
 
     @property
     def ordered(self) -> bool:
+        """Whether the feature is a number."""
         return self.cuts is not None
 
-    def codes(self, values: np.ndarray) -> np.ndarray:
-        """Bin of each value, int64; -1 where it is NaN or None (not measured, not said)."""
+    def codes(self, values: NDArray[Any]) -> NDArray[np.int64]:
+        """The fine bin of each value; -1 where it is NaN (not measured) or None (not stated)."""
         if self.cuts is not None:
             numbers = np.asarray(values, float)
             return np.where(np.isnan(numbers), -1, np.searchsorted(self.cuts, numbers, side="right"))
         place = {level: i for i, level in enumerate(self.labels[:-1])}
         levels, inverse = distinct(values)
-        found = np.array([-1 if level is None else place.get(level, len(place)) for level in levels], np.int64)
-        return found[inverse] if len(levels) else np.zeros(0, np.int64)
+        level_codes = np.array([-1 if level is None else place.get(level, len(place)) for level in levels], np.int64)
+        return level_codes[inverse] if len(levels) else np.zeros(0, np.int64)
 
 
-def distinct(values: np.ndarray) -> tuple[list[str | None], np.ndarray]:
-    """Sorted distinct texts (None first, where there is any), and each value's index among them."""
+def distinct(values: NDArray[Any]) -> tuple[list[str | None], NDArray[np.int64]]:
+    """The sorted distinct values (texts; None first, where there is any), and each value's index among them."""
     texts = np.array(["" if v is None else f"={v}" for v in values], dtype=str)
     names, inverse = np.unique(texts, return_inverse=True)
     return [str(n)[1:] if n else None for n in names], inverse.reshape(-1)
 
 
 def ordered_bins(
-    name: str, reference: np.ndarray, window: np.ndarray, most: int, weights: np.ndarray | None = None
+    name: str, reference: NDArray[Any], window: NDArray[Any], most: int, weights: NDArray[Any] | None = None
 ) -> Bins:
-    """reference, window: finite values, at least one each; weights: of the reference's.
+    """Cuts an ordered feature.
 
-    More than `most` distinct values of the reference: coarse cuts at its quantiles 1/most .. (most-1)/most, those that
-    coincide once. Fewer: a bin a level, and one on either side for what the reference never was; so a constant
-    reference still tells.
+    A reference with more than `most` distinct values is cut at its quantiles 1/most .. (most-1)/most. One with fewer
+    gets a bin for each of its values and one on either side for values that it never has, so that drift shows against
+    a constant reference too.
+
+    Args:
+        name: of the feature.
+        reference: finite values, at least one.
+        window: finite values, at least one.
+        most: the number of coarse bins at quantiles.
+        weights: of the reference's photographs; None: all are equal.
     """
     both = np.concatenate((reference, window))
     mass = None if weights is None else np.concatenate((weights, np.ones(len(window))))
@@ -93,23 +108,37 @@ def ordered_bins(
     return Bins(name, labels, starts, cuts, np.searchsorted(cuts, cells))
 
 
-def unordered_bins(name: str, reference: np.ndarray, window: np.ndarray, most: int) -> Bins:
-    """reference, window: texts, None where not said. The levels of at least RARE of both, the most frequent first."""
+def unordered_bins(name: str, reference: NDArray[Any], window: NDArray[Any], most: int) -> Bins:
+    """Cuts an unordered feature into its levels, the most frequent first, and OTHER for the rare ones.
+
+    Args:
+        name: of the feature.
+        reference: texts, None where not stated.
+        window: the same of the window.
+        most: levels that get a bin of their own, at most; each has a share of at least RARE of both samples.
+    """
     levels, inverse = distinct(np.concatenate((reference, window)))
     counts = np.bincount(inverse, minlength=len(levels))
-    said = [(int(c), level) for c, level in zip(counts, levels, strict=True) if level is not None]
-    total = sum(c for c, _ in said)
-    kept = [level for c, level in sorted(said, key=lambda s: (-s[0], s[1])) if c >= RARE * total and level != OTHER]
+    counted = [(int(c), level) for c, level in zip(counts, levels, strict=True) if level is not None]
+    total = sum(c for c, _ in counted)
+    kept = [level for c, level in sorted(counted, key=lambda s: (-s[0], s[1])) if c >= RARE * total and level != OTHER]
     labels = (*kept[:most], OTHER)
     return Bins(name, labels, tuple(range(len(labels))), None, np.arange(len(labels)))
 
 
 def grouped_counts(
-    groups: np.ndarray, bins: Sequence[Bins], codes: Sequence[np.ndarray], weights: np.ndarray | None
-) -> np.ndarray:
-    """(groups, all bins of all features one after the other) float32: photographs, or their weights.
+    groups: NDArray[Any], bins: Sequence[Bins], codes: Sequence[NDArray[Any]], weights: NDArray[Any] | None
+) -> NDArray[Any]:
+    """Counts photographs by group and bin.
 
-    groups: (n,) 0 .. G-1. A photograph whose code is -1 counts in no bin of that feature.
+    Args:
+        groups: (n,) the group of each photograph, 0 .. G-1.
+        bins: of each feature.
+        codes: of each feature, (n,) the fine bin of each photograph; one with -1 counts in no bin of that feature.
+        weights: (n,) of the photographs; None: each counts 1.
+
+    Returns:
+        (G, fine bins of all features one after the other): photographs, or their weights.
     """
     n = int(groups.max()) + 1 if len(groups) else 0
     width = sum(len(b) for b in bins)
@@ -123,13 +152,13 @@ def grouped_counts(
     return counts.reshape(n, width)
 
 
-def _quantiles(values: np.ndarray, at: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+def _quantiles(values: NDArray[Any], at: NDArray[Any], weights: NDArray[Any] | None) -> NDArray[Any]:
     """Values below which a share `at` of the weight lies (the inverse of the empirical distribution function)."""
     order = np.argsort(values, kind="stable")
     mass = np.cumsum(np.ones(len(values)) if weights is None else weights[order])
     return np.asarray(values[order][np.searchsorted(mass, at * mass[-1], side="left")], float)
 
 
-def _between(cuts: np.ndarray) -> tuple[str, ...]:
+def _between(cuts: NDArray[Any]) -> tuple[str, ...]:
     text = [f"{c:.3g}" for c in cuts]
     return (f"< {text[0]}", *(f"{a} to {b}" for a, b in pairwise(text)), f"≥ {text[-1]}")

@@ -1,4 +1,4 @@
-"""The difference of two samples' histograms, and how large it gets by chance between samples of these sizes.
+"""The difference between the histograms of two samples, and how large it gets by chance.
 
 The null hypothesis says that one source sent both samples; then it is chance which groups (cars) came to which, and
 shuffling whole groups between the two gives the differences that chance makes (Fisher's permutation test; exact for
@@ -17,8 +17,10 @@ and one a car (a fifth of a night among 200 photographs is found 84 times of 100
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.monitoring.drift.feature_sample import FeatureSample
 from carsdepo_assets.monitoring.drift.histograms import Bins, grouped_counts
@@ -29,12 +31,19 @@ _CELLS_AT_ONCE = 2**23  # resamples x groups
 
 
 class HistogramComparison:
-    """Two samples over common bins.
+    """Two samples over common bins, with the difference between them and its distribution under the null.
 
-    reference, window: histograms of all features one after the other, (B,); each feature's part sums to 1.
-    chance: (resamples, B) differences under the null; around: (resamples, B) the difference that was found, as the
-    noise of each sample's own groups would move it; both of the samples cut to common sizes of groups, as is found.
-    parts: where each feature's bins lie.
+    The histograms of all features lie one after the other in arrays of B bins.
+
+    Attributes:
+        reference: (B,) the reference's histograms; each feature's part sums to 1.
+        window: (B,) the window's histograms.
+        difference: (B,) window - reference, after both samples were cut to common sizes of groups.
+        chance: (resamples, B) differences under the null.
+        around: (resamples, B) the difference as the noise of each sample's own groups would move it.
+        parts: where each feature's bins lie.
+        bins: how each feature is cut.
+        codes: of each feature, the fine bin of each photograph of the window.
     """
 
     def __init__(
@@ -47,54 +56,72 @@ class HistogramComparison:
         self.codes = [b.codes(window.features[b.name]) for b in self.bins]
         theirs = [b.codes(reference.features[b.name]) for b in self.bins]
         n = int(sum(widths))
-        self.reference, self.window, self.found = np.zeros(n), np.zeros(n), np.zeros(n)
+        self.reference, self.window, self.difference = np.zeros(n), np.zeros(n), np.zeros(n)
         self.chance, self.around = np.zeros((resamples, n)), np.zeros((resamples, n))
         self._floor = np.zeros(len(bins))
         rng = np.random.default_rng(seed)
         # Features that were measured on the same photographs are shuffled together: their chance is one.
         for members in _measured_together(theirs, self.codes):
             cut = [self.bins[i] for i in members]
-            known = _Groups.of(reference, cut, [theirs[i] for i in members])
-            met = _Groups.of(window, cut, [self.codes[i] for i in members])
+            reference_groups = _Groups.of(reference, cut, [theirs[i] for i in members])
+            window_groups = _Groups.of(window, cut, [self.codes[i] for i in members])
             columns = np.concatenate([np.arange(self.parts[i].start, self.parts[i].stop) for i in members])
-            self.reference[columns], self.window[columns] = known.share, met.share
-            known, met = known.cut_like(met, rng), met.cut_like(known, rng)
-            self.found[columns] = met.share - known.share
-            self.chance[:, columns] = _shuffled(known, met, resamples, rng)
-            noise = met.noise(resamples, rng) - known.noise(resamples, rng)
-            self.around[:, columns] = self.found[columns] + noise
-            self._floor[members] = np.sqrt(_FINEST * (1 - _FINEST) * (1 / known.effective + 1 / met.effective))
+            self.reference[columns], self.window[columns] = reference_groups.share, window_groups.share
+            reference_groups, window_groups = (
+                reference_groups.cut_to_sizes_of(window_groups, rng),
+                window_groups.cut_to_sizes_of(reference_groups, rng),
+            )
+            self.difference[columns] = window_groups.share - reference_groups.share
+            self.chance[:, columns] = _shuffled(reference_groups, window_groups, resamples, rng)
+            noise = window_groups.noise(resamples, rng) - reference_groups.noise(resamples, rng)
+            self.around[:, columns] = self.difference[columns] + noise
+            self._floor[members] = np.sqrt(
+                _FINEST * (1 - _FINEST) * (1 / reference_groups.effective + 1 / window_groups.effective)
+            )
 
-    def statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """(F,) as found and (resamples, F) under the null: of each feature the largest |difference| / its deviation.
+    def statistics(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The test statistic of each feature: the largest |difference| / deviation over the cells of its bins.
 
-        Over the cells of its bins: differences in the share of photographs below a cut (a tail that grows shows at the
+        Compared are differences in the share of photographs below a cut (a tail that grows shows at the
         cut where it stands out best), or in the share of a level. The deviation is the null's, at least that of a level
         with a share of _FINEST.
+
+        Returns:
+            (F,) the statistics of the two samples, and (resamples, F) those under the null.
         """
-        found, chance = [], []
+        statistics, null_statistics = [], []
         for cut, part, floor in zip(self.bins, self.parts, self._floor, strict=True):
             null = cut.tested(self.chance[:, part])
             deviation = np.maximum(null.std(axis=0), floor)
-            found.append(np.max(np.abs(cut.tested(self.found[part])) / deviation))
-            chance.append(np.max(np.abs(null) / deviation, axis=1))
-        return np.array(found), np.stack(chance, axis=1)
+            statistics.append(np.max(np.abs(cut.tested(self.difference[part])) / deviation))
+            null_statistics.append(np.max(np.abs(null) / deviation, axis=1))
+        return np.array(statistics), np.stack(null_statistics, axis=1)
 
     def variation(self, i: int, level: float) -> tuple[float, float, float, float]:
-        """Total variation of feature i over its coarse bins: (as found, its mean under the null, low, high).
+        """Total variation between the samples in feature i, over its coarse bins.
 
-        The interval is of what was found under both samples' noise, shifted so that its mean is what was found: the
-        noise comes twice into a resample, and total variation grows with noise.
+        The interval comes from the difference under both samples' noise, shifted so that its mean is the measured
+        total variation: the noise enters a resample twice, and total variation grows with noise.
+
+        Args:
+            i: index of the feature.
+            level: of the interval, such as 0.95.
+
+        Returns:
+            (total variation, its mean under the null, low and high of the interval).
         """
         part, coarse = self.parts[i], self.bins[i].coarse
-        found = float(total_variation(coarse(self.found[part])))
+        variation = float(total_variation(coarse(self.difference[part])))
         near = total_variation(coarse(self.around[:, part]))
-        low, high = np.quantile(near, [(1 - level) / 2, (1 + level) / 2]) - (near.mean() - found)
-        return found, float(total_variation(coarse(self.chance[:, part])).mean()), float(low), float(high)
+        low, high = np.quantile(near, [(1 - level) / 2, (1 + level) / 2]) - (near.mean() - variation)
+        return variation, float(total_variation(coarse(self.chance[:, part])).mean()), float(low), float(high)
 
-    def excess(self, i: int) -> np.ndarray:
-        """(n,) of the window: 1 - h_r / h_w of the photograph's fine bin, at least 0: the probability that it is of
-        what the reference does not explain. 0 where the feature was not measured."""
+    def excess(self, i: int) -> NDArray[Any]:
+        """For each photograph of the window the probability that the reference does not explain it, by feature i.
+
+        It is 1 - h_r / h_w of the photograph's fine bin (h: the share of the reference, of the window), at least 0; 0
+        where the feature was not measured. (n,)
+        """
         part, codes = self.parts[i], self.codes[i]
         h_r, h_w = self.reference[part], self.window[part]
         share = np.clip(1 - np.divide(h_r, h_w, out=np.ones_like(h_r), where=h_w > 0), 0, 1)
@@ -102,14 +129,14 @@ class HistogramComparison:
 
 
 class _Groups:
-    """Photographs on which the given features were all measured, by group.
+    """The photographs on which all the given features were measured, by group.
 
     codes: (n,) fine bin of each photograph, one array a feature; group: (n,) 0 .. G-1, none empty; weights: (n,).
     counts: (G, B) by weight. mass: (G,) weights. share: (B,) histograms. effective: Kish's number of groups.
     """
 
     def __init__(
-        self, bins: Sequence[Bins], codes: Sequence[np.ndarray], group: np.ndarray, weights: np.ndarray
+        self, bins: Sequence[Bins], codes: Sequence[NDArray[Any]], group: NDArray[Any], weights: NDArray[Any]
     ) -> None:
         self._bins, self._codes, self._group, self._weights = bins, codes, group, weights
         self.sizes = np.bincount(group)
@@ -119,13 +146,13 @@ class _Groups:
         self.effective = float(self.mass.sum() ** 2 / (self.mass**2).sum())  # Kish 1965: (sum m)^2 / sum m^2
 
     @classmethod
-    def of(cls, sample: FeatureSample, bins: Sequence[Bins], codes: Sequence[np.ndarray]) -> _Groups:
+    def of(cls, sample: FeatureSample, bins: Sequence[Bins], codes: Sequence[NDArray[Any]]) -> _Groups:
         there = codes[0] >= 0
         names = np.asarray(sample.groups, dtype=str)[there]
         weights = np.ones(len(names)) if sample.weights is None else np.asarray(sample.weights, float)[there]
         return cls(bins, [c[there] for c in codes], np.unique(names, return_inverse=True)[1].reshape(-1), weights)
 
-    def cut_like(self, other: _Groups, rng: np.random.Generator) -> _Groups:
+    def cut_to_sizes_of(self, other: _Groups, rng: np.random.Generator) -> _Groups:
         """These groups with at most as many photographs as the other's group at the same quantile of sizes has, and
         the weights of photographs that share a car."""
         mine = np.lexsort((rng.random(len(self.sizes)), self.sizes))
@@ -140,7 +167,7 @@ class _Groups:
         weights = self._weights[kept] * (2 / (np.bincount(group) + 1))[group]
         return _Groups(self._bins, [c[kept] for c in self._codes], group, weights)
 
-    def noise(self, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    def noise(self, resamples: int, rng: np.random.Generator) -> NDArray[Any]:
         """(resamples, B): the noise of `share`: the groups' deviations from it under random signs (wild cluster
         bootstrap, Cameron, Gelbach & Miller 2008). G / (G - 1): deviations from a mean of G are too small by that."""
         groups = len(self.mass)
@@ -153,7 +180,7 @@ class _Groups:
         return sums * np.sqrt(groups / max(groups - 1, 1))
 
 
-def _normal(rows: np.ndarray, scale: float, resamples: int, rng: np.random.Generator) -> np.ndarray:
+def _normal(rows: NDArray[Any], scale: float, resamples: int, rng: np.random.Generator) -> NDArray[Any]:
     """(resamples, B): normal draws with mean 0 and covariance scale * sum of v v' over the rows v."""
     values, vectors = np.linalg.eigh((rows.T @ rows).astype(np.float64))
     return np.asarray(
@@ -161,22 +188,22 @@ def _normal(rows: np.ndarray, scale: float, resamples: int, rng: np.random.Gener
     )
 
 
-def _shuffled(known: _Groups, met: _Groups, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """(resamples, B): window minus reference, after the groups of both were dealt anew, as many to each as it had.
+def _shuffled(reference: _Groups, window: _Groups, resamples: int, rng: np.random.Generator) -> NDArray[Any]:
+    """(resamples, B): window minus reference, after the groups were shuffled between them, as many to each as it had.
 
     With v_g = C_g - mass_g h (h: of both together), sum of all v = 0, and W the groups dealt to the window:
     difference = sum_W v_g (1 / mass_W + 1 / (mass - mass_W)).
     """
-    mass = np.concatenate((known.mass, met.mass))
-    counts = np.concatenate((known.counts, met.counts))
+    mass = np.concatenate((reference.mass, window.mass))
+    counts = np.concatenate((reference.counts, window.counts))
     share = counts.sum(axis=0, dtype=np.float64) / mass.sum()
     v = (counts - mass[:, None] * share).astype(np.float32)
-    total, many, few = float(mass.sum()), len(mass), len(met.mass)
+    total, many, few = float(mass.sum()), len(mass), len(window.mass)
     if min(few, many - few) >= _MANY:  # sampling without replacement: covariance k (G - k) / (G (G - 1)) sum v v'
         usual = total * few / many
         scale = few * (many - few) / (many * (many - 1))
         return _normal(v, scale, resamples, rng) * (1 / usual + 1 / (total - usual))
-    made = []
+    blocks = []
     step = max(1, _CELLS_AT_ONCE // many)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
@@ -184,16 +211,16 @@ def _shuffled(known: _Groups, met: _Groups, resamples: int, rng: np.random.Gener
         chosen = np.zeros((rows, many), np.float32)
         np.put_along_axis(chosen, picked, 1, axis=1)
         dealt = chosen @ mass.astype(np.float32)
-        made.append((chosen @ v) * (1 / dealt + 1 / (total - dealt))[:, None])
-    return np.concatenate(made).astype(np.float64)
+        blocks.append((chosen @ v) * (1 / dealt + 1 / (total - dealt))[:, None])
+    return np.concatenate(blocks).astype(np.float64)
 
 
-def total_variation(difference: np.ndarray) -> np.ndarray:
-    """Half the sum of absolute differences over the last axis."""
+def total_variation(difference: NDArray[Any]) -> NDArray[Any]:
+    """Total variation of differences between histograms: half the sum of absolute values over the last axis."""
     return np.asarray(np.abs(difference).sum(axis=-1) / 2)
 
 
-def _measured_together(reference: Sequence[np.ndarray], window: Sequence[np.ndarray]) -> Iterator[list[int]]:
+def _measured_together(reference: Sequence[NDArray[Any]], window: Sequence[NDArray[Any]]) -> Iterator[list[int]]:
     """Indices of the features that were measured on the same photographs of both samples."""
     blocks: dict[bytes, list[int]] = {}
     for i, (a, b) in enumerate(zip(reference, window, strict=True)):

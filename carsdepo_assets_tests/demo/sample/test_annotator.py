@@ -1,4 +1,4 @@
-"""The annotator who knows the rendered world, against real intake."""
+"""demo/sample/annotator.py: labels a queue from what the renderer wrote, and real intake takes these labels."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def label_key(seed: int) -> str:
 
 
 def test_known_photographs_get_their_truth_and_unknown_ones_nothing(lake: Lake, truth: Path) -> None:
-    done = annotate(lake, QUEUE, [truth], NOW)
-    assert done.labelled == (image(1), image(2), image(3))
-    assert done.unknown == (image(4), image(5))
+    annotated = annotate(lake, QUEUE, [truth], NOW)
+    assert annotated.labelled == (image(1), image(2), image(3))
+    assert annotated.unknown == (image(4), image(5))
     assert {seed: lake.get(label_key(seed)).decode() for seed in TRUTH} == TRUTH
     assert not lake.exists(label_key(4))
     assert not lake.exists(label_key(5))
@@ -95,15 +95,15 @@ def test_killed_halfway_the_next_call_finishes(lake: Lake, truth: Path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         annotate(lake, QUEUE, [truth], NOW)
     monkeypatch.undo()
-    done = annotate(lake, QUEUE, [truth], NOW)
-    assert (done.standing, done.labelled) == ((image(1),), (image(2), image(3)))
+    annotated = annotate(lake, QUEUE, [truth], NOW)
+    assert (annotated.standing, annotated.labelled) == ((image(1),), (image(2), image(3)))
     assert json.loads(lake.get(f"queues/{QUEUE}/annotation.json"))["labels"] == 3
 
 
 def test_a_persons_labels_stay(lake: Lake, truth: Path) -> None:
     lake.put(label_key(1), b"1 0.5 0.5 0.1 0.1\n")
-    done = annotate(lake, QUEUE, [truth], NOW)
-    assert image(1) in done.standing
+    annotated = annotate(lake, QUEUE, [truth], NOW)
+    assert image(1) in annotated.standing
     assert lake.get(label_key(1)) == b"1 0.5 0.5 0.1 0.1\n"
 
 

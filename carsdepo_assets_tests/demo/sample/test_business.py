@@ -1,4 +1,4 @@
-"""The sample business: the same bytes again, every file in the contract, and the story in the figures."""
+"""demo/sample/business.py: the same bytes again, every file keeps the contract, and the KPIs show the story."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RULES = Policy(business=BusinessPolicy(baseline_until="2026-06-30"))
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, BusinessSample, KpiSummary]:
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, BusinessSample, KpiSummary]:
     lake = Lake.open(tmp_path_factory.mktemp("lake"))
     sample = write_business(lambda key, data: lake.put(f"raw/business/{key}", data))
     for kind in KINDS:
@@ -47,28 +47,28 @@ def test_twelve_months_of_each_in_the_contracts_columns() -> None:
 
 
 @pytest.mark.slow
-def test_sound_rows_come_in_and_dirty_ones_do_not(made: tuple[Lake, BusinessSample, KpiSummary]) -> None:
-    lake, sample, found = made
+def test_sound_rows_come_in_and_dirty_ones_do_not(loaded: tuple[Lake, BusinessSample, KpiSummary]) -> None:
+    lake, sample, summary = loaded
     for kind in KINDS:
         ids = set(lake.read(kind, [CONTRACTS[kind].id])[CONTRACTS[kind].id].to_pylist())
         assert len(ids) == sample.rows[kind]
     refused = lake.read("quarantine").to_pylist()
     assert len(refused) == sample.dirty == 8
     assert all("X-0" in r["detail"] or r["reason"] in ("missing", "not_a_time", "not_a_number") for r in refused)
-    assert found.orphans["transaction_id"].tolist() == ["T990001"]
+    assert summary.orphans["transaction_id"].tolist() == ["T990001"]
 
 
 @pytest.mark.slow
-def test_the_story_shows_in_the_kpis(made: tuple[Lake, BusinessSample, KpiSummary]) -> None:
+def test_the_story_shows_in_the_kpis(loaded: tuple[Lake, BusinessSample, KpiSummary]) -> None:
     """Better since July, worse in October, best in November; one goal is missed."""
-    _, _, found = made
-    verdicts = {k.name: k.verdict for k in found.kpis if k.group == "business"}
+    _, _, summary = loaded
+    verdicts = {k.name: k.verdict for k in summary.kpis if k.group == "business"}
     assert verdicts == {
         "dispute_reduction_pct": "met", "speed_improvement_pct": "met", "cost_reduction_pct": "missed",
         "automation_pct": "met",
     }  # fmt: skip
     automation, disputes, cost = (
-        {p.label: p.value or 0.0 for p in found.named(n).trend}
+        {p.label: p.value or 0.0 for p in summary.named(n).trend}
         for n in ("automation_pct", "dispute_reduction_pct", "cost_reduction_pct")
     )
     assert all(automation[m] == 0 for m in automation if m < "2026-07")

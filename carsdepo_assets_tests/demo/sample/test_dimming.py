@@ -1,4 +1,4 @@
-"""Windows out of a user's own photographs."""
+"""demo/sample/dimming.py: windows of traffic from a user's own photographs, some of them darkened."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_a_stop_halves_the_light() -> None:
 
 
 def test_groups_stay_whole_and_labels_come_along(source: Path, tmp_path: Path) -> None:
-    made = write_window(source, tmp_path / "w", photographs=100, dark_share=0.5, stops=3.5, seed=1, policy=RULES)
-    rows = list(csv.DictReader((tmp_path / "w" / "manifest.csv").open()))
-    assert made.photographs == len(rows) == len(list((tmp_path / "w" / "images").iterdir())) >= 16
+    window = write_window(source, tmp_path / "w", photographs=100, dark_share=0.5, stops=3.5, seed=1, policy=RULES)
+    rows = list(csv.DictReader((tmp_path / "w" / "manifest.csv").read_text().splitlines()))
+    assert window.photographs == len(rows) == len(list((tmp_path / "w" / "images").iterdir())) >= 16
     by_group: dict[str, set[str]] = {}
     for row in rows:
         by_group.setdefault(row["group"], set()).add(row["light"])
     assert all(len(lights) == 1 for lights in by_group.values())
-    assert 0.2 < made.darkened / made.photographs < 0.8
+    assert 0.2 < window.darkened / window.photographs < 0.8
     for row in rows:
         if row["file"] == "broken.jpg":
             continue

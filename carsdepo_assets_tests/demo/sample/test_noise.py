@@ -1,4 +1,4 @@
-"""Noise that repeats without a seam."""
+"""demo/sample/noise.py: noise that repeats without a seam."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures, and whether their boxes say what is on them."""
+"""demo/sample/render.py, demo/sample/camera.py: pictures, and whether their boxes fit the damage on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's windows: what they hold, and that a killed rendering is done again."""
+"""demo/sample/traffic.py: what the demo's windows hold, and that a rendering that was killed is repeated."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_lights_are_in_their_shares(name: str) -> None:
     cars = [car for car, _ in plan(window.photographs, window.seed, window.lights, CLEAN_SHARE)]
     assert sum(window.lights.values()) == pytest.approx(1)
     for light, share in window.lights.items():
-        found = np.mean([car.light.name == light for car in cars])
-        assert abs(found - share) < 3 * np.sqrt(share * (1 - share) / len(cars))
+        drawn = np.mean([car.light.name == light for car in cars])
+        assert abs(drawn - share) < 3 * np.sqrt(share * (1 - share) / len(cars))
 
 
 def test_night_is_new_to_the_intake_and_grows() -> None:

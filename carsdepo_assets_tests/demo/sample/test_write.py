@@ -1,4 +1,4 @@
-"""The folder that `carsdepo import` takes."""
+"""demo/sample/write.py, demo/sample/workers.py: the folder that `carsdepo import` takes, and killed renderings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every detector must do, run by each family's test file."""
+"""The contract that every detector must keep; the test file of each family runs these checks."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def rgb(image: TrainingImage) -> np.ndarray:
 
 
 def map50(predictor: Predictor, images: Sequence[TrainingImage]) -> float:
-    found = predictor.predict([rgb(i) for i in images])
-    flat = flatten([Truth(i.xyxy, i.classes) for i in images], found, 2)
+    detections = predictor.predict([rgb(i) for i in images])
+    flat = flatten([Truth(i.xyxy, i.classes) for i in images], detections, 2)
     return float(np.nanmean(coco_ap(flat, [(i.width, i.height) for i in images], 100)[0]))
 
 
@@ -43,18 +43,18 @@ def check_predictions(predictor: Predictor) -> None:
     assert [same(a, b) for a, b in zip(together, predictor.predict(images, min_score=0.0001), strict=True)] == [
         True
     ] * 4
-    for image, found in zip(images, together, strict=True):
-        assert same(found, predictor.predict([image], min_score=0.0001)[0])
+    for image, detections in zip(images, together, strict=True):
+        assert same(detections, predictor.predict([image], min_score=0.0001)[0])
         height, width = image.shape[:2]
-        assert found.xyxy.shape == (len(found), 4)
-        assert found.xyxy.dtype == np.float64
-        assert len(found) <= 100
-        assert (found.xyxy >= 0).all()
-        assert (found.xyxy <= [width, height, width, height]).all()
-        assert (found.xyxy[:, 2:] > found.xyxy[:, :2]).all()
-        assert (np.diff(found.scores) <= 0).all()
-        assert set(found.classes.tolist()) <= {0, 1}
-        assert found.classes.dtype == np.int64
+        assert detections.xyxy.shape == (len(detections), 4)
+        assert detections.xyxy.dtype == np.float64
+        assert len(detections) <= 100
+        assert (detections.xyxy >= 0).all()
+        assert (detections.xyxy <= [width, height, width, height]).all()
+        assert (detections.xyxy[:, 2:] > detections.xyxy[:, :2]).all()
+        assert (np.diff(detections.scores) <= 0).all()
+        assert set(detections.classes.tolist()) <= {0, 1}
+        assert detections.classes.dtype == np.int64
     assert sum(map(len, together)) > 0  # else nothing above was looked at
     assert sum(map(len, predictor.predict(images, min_score=0.9999))) == 0
     assert predictor.predict([]) == []

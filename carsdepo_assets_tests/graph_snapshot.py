@@ -1,0 +1,43 @@
+"""The snapshot of the asset graph: each asset with its group, its partitions and its declared upstream assets."""
+
+# asset: (group, partition, upstream)
+GRAPH: dict[str, tuple[str, str | None, set[str]]] = {
+    "uploads": ("data", "upload_batch", set()),
+    "images": ("data", "upload_batch", {"uploads"}),
+    "processed_images": ("data", "upload_batch", {"images"}),
+    "labels": ("data", "label_batch", {"images"}),
+    "dataset": ("data", None, {"images", "processed_images", "labels"}),
+    "recipe": ("experiments", None, {"dataset"}),
+    "candidate_model": ("training", None, {"dataset", "recipe"}),
+    "evaluation": ("training", None, {"candidate_model", "dataset"}),
+    "registered_model": ("training", None, {"evaluation"}),
+    "labelling_queue": ("experiments", None, {"images", "inference_log", "labels", "drift_report"}),
+    "staging_deployment": ("release", None, {"registered_model"}),
+    "staging_validation": ("release", None, {"staging_deployment"}),
+    "production_model": ("release", None, {"staging_validation"}),
+    "inference_log": ("inference", "day", set()),
+    "reference_profile": ("monitoring", None, {"production_model", "dataset"}),
+    "inference_profile": ("monitoring", "day", {"inference_log"}),
+    "drift_report": ("monitoring", None, {"reference_profile", "inference_profile"}),
+    "drift_route": ("monitoring", None, {"drift_report"}),
+    "live_quality": ("monitoring", "day", {"inference_log", "labels"}),
+    "inspections": ("business", None, set()),
+    "transactions": ("business", None, set()),
+    "disputes": ("business", None, set()),
+    "kpi_report": (
+        "business",
+        None,
+        {
+            "inspections",
+            "transactions",
+            "disputes",
+            "images",
+            "inference_log",
+            "evaluation",
+            "drift_report",
+            "live_quality",
+            "production_model",
+            "labels",
+        },
+    ),
+}

@@ -1,0 +1,81 @@
+"""settings.py: where each setting comes from, what a bad one is answered with, and that secrets stay secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from carsdepo_assets.settings import Settings
+
+FULL = {
+    "CARSDEPO_HOME": "/somewhere/home",
+    "CARSDEPO_LAKE": "s3://bucket/lake",
+    "CARSDEPO_POLICY": "/somewhere/policy.toml",
+    "CARSDEPO_POLICY_FOLDER": "/somewhere",
+    "CARSDEPO_PIPES_BUCKET": "bucket",
+    "CARSDEPO_MLFLOW": "https://user:password@mlflow.example/",
+    "CARSDEPO_DAGSTER_PORT": "3100",
+    "CARSDEPO_MLFLOW_PORT": "5100",
+    "CARSDEPO_PRODUCTION_PORT": "8100",
+    "CARSDEPO_STAGING_PORT": "8101",
+    "CARSDEPO_PRODUCTION_URL": "https://production.example/",
+    "CARSDEPO_STAGING_URL": "https://staging.example",
+    "CARSDEPO_API_KEY": "the key",
+    "CARSDEPO_ALERT_WEBHOOK": "https://hooks.example/token",
+    "CARSDEPO_ALERT_URLS": "slack://a/b/c  mailto://d",
+}
+SECRETS = ("CARSDEPO_API_KEY", "CARSDEPO_ALERT_WEBHOOK", "CARSDEPO_ALERT_URLS", "CARSDEPO_MLFLOW")
+
+
+def test_every_variable_is_read_and_handed_to_children(tmp_path: Path) -> None:
+    settings = Settings.read(FULL | {"CARSDEPO_HOME": str(tmp_path)})
+    handed = settings.variables() | settings.secrets()
+    expected = FULL | {"CARSDEPO_HOME": str(tmp_path), "CARSDEPO_ALERT_URLS": "slack://a/b/c mailto://d"}
+    assert {name: handed[name] for name in FULL} == expected
+    assert Settings.read(handed) == settings
+    assert settings.service_url("production") == "https://production.example"
+
+
+def test_an_argument_goes_before_the_environment_and_that_before_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CARSDEPO_MLFLOW_PORT", "5999")
+    assert Settings.read({}).mlflow_port == 5000  # the given environment alone counts
+    assert Settings.read().mlflow_port == 5999
+    assert Settings(home=tmp_path).mlflow_port == 5000  # the constructor reads no variable
+    variables = {"CARSDEPO_HOME": "there", "CARSDEPO_DAGSTER_PORT": ""}
+    settings = Settings.read(variables)
+    assert (settings.home, settings.lake) == (tmp_path / "there", str(tmp_path / "there" / "lake"))
+    assert (settings.policy_folder, settings.dagster_port) == (tmp_path, 3000)  # an empty variable is as if not set
+    assert Settings.read(variables, home=tmp_path / "here").home == tmp_path / "here"
+    assert Settings.read({"home": "/other", "carsdepo_home": "/other"}).home == tmp_path / ".carsdepo"
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"CARSDEPO_MLFLOW_PORT": "80O1"}, "CARSDEPO_MLFLOW_PORT='80O1' is no port: set a number from 1 to 65535."),
+        ({"CARSDEPO_DAGSTER_PORT": "65536"}, "CARSDEPO_DAGSTER_PORT='65536' is no port"),
+        ({"CARSDEPO_STAGING_PORT": "٣"}, "CARSDEPO_STAGING_PORT='٣' is no port"),
+        ({"CARSDEPO_LAKE": "s3://me:secret-word@bucket"}, "CARSDEPO_LAKE holds a user or a password"),
+        ({"CARSDEPO_STAGING_URL": "http://me:secret-word@there"}, "CARSDEPO_STAGING_URL holds a user or a password"),
+        ({"CARSDEPO_API_KEY": "secret-word\n"}, "CARSDEPO_API_KEY begins or ends with a space"),
+        ({"CARSDEPO_ENVIRONMENT": "mars"}, "CARSDEPO_ENVIRONMENT: Input should be 'local'"),
+    ],
+)
+def test_a_bad_variable_is_named_and_no_secret_is_shown(variables: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        Settings.read(variables)
+    assert message in str(error.value)
+    assert "secret-word" not in str(error.value)
+
+
+def test_secrets_are_in_no_text_and_not_among_the_variables(tmp_path: Path) -> None:
+    settings = Settings.read(FULL, home=tmp_path)
+    shown = repr(settings) + str(settings.model_dump()) + settings.model_dump_json() + str(settings.variables())
+    for secret in ("the key", "password", "hooks.example", "slack://"):
+        assert secret not in shown
+    assert set(settings.secrets()) == set(SECRETS)
+    assert not set(settings.variables()) & set(SECRETS)

@@ -1,0 +1,112 @@
+"""Writes the parts of the documentation that follow from the code: `python docs/generate.py`, which `make docs` runs.
+
+They are docs/policy.md, from policy.py, and docs/pictures/layers.svg, from import-linter's contract in pyproject.toml.
+carsdepo_assets_tests/test_docs.py fails where a file is not what this would write.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from html import escape
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+POLICY_INTRODUCTION = """# Policy
+
+<!-- Written by docs/generate.py from carsdepo_assets/policy.py: change it there. -->
+
+Every threshold that the business sets. A value is changed in `carsdepo.toml`, by its section and its key:
+
+```toml
+[gate]
+floor_map50 = 0.3
+```
+
+Files are merged key by key. Later ones go before earlier ones: the built-in values below, `carsdepo.toml` in the home
+(`.carsdepo/`), `carsdepo.toml` in the working folder, and the file that the variable `CARSDEPO_POLICY` names.
+`carsdepo policy show` prints the values in force and the file that sets each.
+A key that does not exist is an error that names it.
+
+"""
+# What each part of the package is for, in the words of the layer picture.
+PURPOSES = {
+    "alerts": "who is told, and how",
+    "business": "KPIs and the business's tables",
+    "certificates": "trusted certificates",
+    "cli": "the command carsdepo",
+    "commands": "one module a command",
+    "compute": "where a job runs",
+    "data": "uploads and labels to a dataset",
+    "definitions": "the whole graph, merged",
+    "demo": "the demo and its rendered sample",
+    "detectors": "YOLOv8, Faster R-CNN, exports",
+    "environments": "which resource stands behind a name",
+    "evaluation": "predictions on the golden set",
+    "experiments": "recipes, labelling queues",
+    "imaging": "decode, features, hashes",
+    "inference": "the service and its answers",
+    "lake": "bytes, tables, schemas",
+    "monitoring": "drift, routing, live quality",
+    "orchestration": "what Dagster-facing modules share",
+    "policy": "every threshold",
+    "policy_layers": "the policy's files, merged",
+    "quality": "Great Expectations, whylogs",
+    "redaction": "hides secrets in texts",
+    "registry": "models, ledger, lineage, MLflow",
+    "release": "staging, gate, production",
+    "reporting": "what report pages share",
+    "resources": "lake, policy, services for assets",
+    "scoring": "every figure about quality",
+    "settings": "where state lies, which ports",
+    "site": "the pages that people open",
+    "training": "train, evaluate, register",
+}
+_WIDTH, _ROW, _GAP, _MARGIN, _MOST = 1080, 46, 8, 16, 4
+
+
+def policy_page() -> str:
+    """docs/policy.md, as it must be."""
+    from carsdepo_assets.commands.policy_reference import policy_reference
+
+    return POLICY_INTRODUCTION + policy_reference()
+
+
+def layers() -> list[list[str]]:
+    """The parts of the package by layer, the highest first, as pyproject.toml's contract lists them."""
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    contract = next(c for c in linter["contracts"] if c["type"] == "layers")
+    return [[part.strip().removeprefix("carsdepo_assets.") for part in row.split("|")] for row in contract["layers"]]
+
+
+def layers_picture() -> str:
+    """docs/pictures/layers.svg, as it must be. Raises KeyError for a part without an entry in PURPOSES."""
+    rows = [row[i : i + _MOST] for row in layers() for i in range(0, len(row), _MOST)]
+    height = 2 * _MARGIN + len(rows) * (_ROW + _GAP) - _GAP
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" font-family="sans-serif">',
+        "<title>The layers of carsdepo_assets: each part imports only what lies below its layer</title>",
+        f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
+    ]
+    for number, row in enumerate(rows):
+        width = (_WIDTH - 2 * _MARGIN - (len(row) - 1) * _GAP) / len(row)
+        top = _MARGIN + number * (_ROW + _GAP)
+        for place, name in enumerate(row):
+            left, middle = _MARGIN + place * (width + _GAP), _MARGIN + place * (width + _GAP) + width / 2
+            parts += [
+                f'<rect x="{left:.0f}" y="{top}" width="{width:.0f}" height="{_ROW}" rx="4" fill="#e8eef7" '
+                'stroke="#5b7aa8"/>',
+                f'<text x="{middle:.0f}" y="{top + 19}" text-anchor="middle" font-size="15" font-weight="bold" '
+                f'fill="#1d2b40">{escape(name)}</text>',
+                f'<text x="{middle:.0f}" y="{top + 37}" text-anchor="middle" font-size="12.5" '
+                f'fill="#1d2b40">{escape(PURPOSES[name])}</text>',
+            ]
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+GENERATED = {"docs/policy.md": policy_page, "docs/pictures/layers.svg": layers_picture}
+
+if __name__ == "__main__":
+    for file, content in GENERATED.items():
+        target = ROOT / file
+        if not target.exists() or target.read_text() != content():
+            target.write_text(content())
