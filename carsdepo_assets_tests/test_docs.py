@@ -132,7 +132,7 @@ def photographs_of_the_reader(folder: Path) -> None:
     """my-photographs (YOLO), my-coco and their-coco (COCO), and new-photographs with front, side and back."""
     from carsdepo_assets.demo.sample.write import write_sample
 
-    write_sample(folder / "my-photographs", 27, 5)
+    write_sample(folder / "my-photographs", 27, 5, clean_share=0.0)  # so that every figure is defined
     images = sorted((folder / "my-photographs" / "images").iterdir())
     for name, classes, chosen in (
         ("my-coco", ["scratch", "dent"], images[20:22]),
