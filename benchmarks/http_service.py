@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.image_pipeline import photograph
 from benchmarks.temporary_home import temporary_home
 from carsdepo_assets.detectors.base import Predictor
-from carsdepo_assets.inference.loading import Load, Loaded
+from carsdepo_assets.inference.model_loading import Load, Loaded
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path, write_model
 from carsdepo_assets.policy import Policy

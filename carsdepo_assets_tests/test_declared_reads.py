@@ -36,7 +36,7 @@ def test_every_table_has_a_known_writer_and_every_writer_is_an_asset() -> None:
     [
         ("dataset", "annotations", "raw/uploads/a.jpg", []),
         ("dataset", "inferences", "datasets/latest.json", ["dataset reads the table inferences of inference_log"]),
-        ("images", "uploads", "models/0a/model.json", ["images reads the key models/0a/model.json of candidate_model"]),
+        ("images", "uploads", "golden/1.json", ["images reads the key golden/1.json of dataset"]),
         ("recipe", "deployments", "recipes/a.json", []),  # a feedback read of the allow-list
         ("labels", "quarantine", "unheard/of", ["labels reads the key unheard/of, of which no writer is known"]),
     ],

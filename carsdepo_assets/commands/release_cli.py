@@ -91,12 +91,12 @@ def rollback(
     home: Home = None,
 ) -> None:
     """Put the previous model back into production; the present one is barred from automatic promotion."""
-    from carsdepo_assets.commands import releasing
+    from carsdepo_assets.commands import decisions
     from carsdepo_assets.commands.pipeline import Pipeline
 
     settings = read_settings(home)
     with explained(), quietly(log_of(settings, "release"), out), Pipeline.open(settings, alone=False) as pipeline:
-        out.print(releasing.rollback(pipeline, reason), highlight=False, soft_wrap=True)
+        out.print(decisions.rollback(pipeline, reason), highlight=False, soft_wrap=True)
 
 
 @golden.command()
@@ -116,10 +116,9 @@ def extend(reason: Reason, home: Home = None) -> None:
 
 
 def _record_decision(action: str, version: str, reason: str, home: Path | None) -> None:
-    from carsdepo_assets.commands import releasing
     from carsdepo_assets.commands.pipeline import Pipeline
 
     settings = read_settings(home)
     with explained(), quietly(log_of(settings, "release"), out), Pipeline.open(settings, alone=False) as pipeline:
-        message = getattr(releasing, action)(pipeline, version, reason)
+        message = getattr(decisions, action)(pipeline, version, reason)
     out.print(message, highlight=False, soft_wrap=True)

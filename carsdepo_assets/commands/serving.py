@@ -14,7 +14,7 @@ from carsdepo_assets.commands.dev import PortTaken
 from carsdepo_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from carsdepo_assets.inference.loading import Load
+    from carsdepo_assets.inference.model_loading import Load
     from carsdepo_assets.registry.ledger import Stage
 
 logger = logging.getLogger(__name__)
@@ -52,10 +52,10 @@ def run(
 
     import uvicorn
 
-    from carsdepo_assets.inference import loading
+    from carsdepo_assets.inference import model_loading
     from carsdepo_assets.inference.app import create_app
 
-    app = create_app(settings, stage, load or loading.load)
+    app = create_app(settings, stage, load or model_loading.load)
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S, lifespan="on")
     server = uvicorn.Server(config)
 

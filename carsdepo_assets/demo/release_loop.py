@@ -16,8 +16,8 @@ from carsdepo_assets.commands.loop_steps import Loop, train
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 from carsdepo_assets.commands.progress import Watch
 from carsdepo_assets.demo.progress import DemoProgress, step_unless_finished
-from carsdepo_assets.demo.traffic import Traffic
 from carsdepo_assets.demo.traffic_ahead import TrafficAhead
+from carsdepo_assets.demo.traffic_windows import Traffic
 from carsdepo_assets.demo.training_budget import budget
 from carsdepo_assets.settings import plain
 
@@ -133,7 +133,7 @@ def _approved_by_the_user(context: DemoContext) -> Event | None:
 
     Returns the promotion in the ledger.
     """
-    from carsdepo_assets.commands.releasing import approve
+    from carsdepo_assets.commands.decisions import approve
     from carsdepo_assets.registry.ledger import desired
 
     if context.lake.read("gates").num_rows == 0:  # the evaluation refused it as a candidate: the sensor left it

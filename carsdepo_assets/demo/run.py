@@ -11,7 +11,7 @@ from carsdepo_assets.commands.loop_steps import Loop
 from carsdepo_assets.commands.pipeline import Pipeline
 from carsdepo_assets.commands.progress import Watch, unwatched
 from carsdepo_assets.commands.services import running
-from carsdepo_assets.demo import release_loop, traffic, train_loop
+from carsdepo_assets.demo import release_loop, traffic_windows, train_loop
 from carsdepo_assets.demo.progress import DemoProgress
 from carsdepo_assets.demo.traffic_ahead import written_ahead
 from carsdepo_assets.lake.lake import Lake
@@ -101,9 +101,9 @@ def run(
             progress=progress,
         )
         if folder is None:
-            windows = traffic.rendered_windows(settings.home)
+            windows = traffic_windows.rendered_windows(settings.home)
         else:
-            windows = traffic.darkened_windows(settings.home, folder, settings.policy().data, loop.class_ids)
+            windows = traffic_windows.darkened_windows(settings.home, folder, settings.policy().data, loop.class_ids)
         with written_ahead(windows) as ahead:  # only now: the first training needs both cores
             lake = Lake.open(settings.lake)
             context = release_loop.DemoContext(

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 from carsdepo_assets.commands.progress import Advance
-from carsdepo_assets.demo.traffic import Traffic
+from carsdepo_assets.demo.traffic_windows import Traffic
 
 LOOK_EVERY_S = 0.5  # seconds between two updates of the progress of the window that the demo waits for
 

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from carsdepo_assets import __version__
 from carsdepo_assets.inference.answers import FORM, RAW, REFUSALS, Health, Inspection
-from carsdepo_assets.inference.loading import Load, load
+from carsdepo_assets.inference.model_loading import Load, load
 from carsdepo_assets.inference.requests import Refused, RequestPhotograph, read_form, read_raw
 from carsdepo_assets.inference.service import Service, refusal
 from carsdepo_assets.registry.ledger import Stage

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from carsdepo_assets.detectors.captured_scores import CAPTURE_FLOOR
-from carsdepo_assets.inference.loading import Load, Loaded
+from carsdepo_assets.inference.model_loading import Load, Loaded
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger

@@ -22,8 +22,8 @@ from carsdepo_assets.imaging.pipeline import process
 from carsdepo_assets.inference.answers import Health, Inspection, inspection
 from carsdepo_assets.inference.capture import Capture, CaptureError
 from carsdepo_assets.inference.inspecting import inspect
-from carsdepo_assets.inference.loading import Load
 from carsdepo_assets.inference.metrics import Metrics
+from carsdepo_assets.inference.model_loading import Load
 from carsdepo_assets.inference.reconciler import Model, Reconciler
 from carsdepo_assets.inference.records import Record
 from carsdepo_assets.inference.requests import Refused, RequestPhotograph

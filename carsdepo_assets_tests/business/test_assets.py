@@ -165,7 +165,7 @@ def test_a_run_that_fails_is_tried_again_and_then_given_up(
             tags={**request.tags, "dagster/failure_reason": "STEP_FAILURE"},
         )
     assert len(set(keys)) == 3
-    assert "did not finish" in str(tick(resources, instance))
+    assert "failed; their logs say why" in str(tick(resources, instance))
 
 
 def test_the_sensor_waits_for_the_run_under_way(

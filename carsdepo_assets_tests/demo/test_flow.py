@@ -1,4 +1,4 @@
-"""demo/run.py, demo/train_loop.py, demo/release_loop.py, demo/traffic.py: the order of the demo's steps.
+"""demo/run.py, demo/train_loop.py, demo/release_loop.py, demo/traffic_windows.py: the order of the demo's steps.
 
 Also who decides about its first model, and which classes the labels of a user's windows have.
 """
@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from carsdepo_assets.commands import releasing
+from carsdepo_assets.commands import decisions
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError, Tick
 from carsdepo_assets.commands.progress import Advance, unwatched
-from carsdepo_assets.demo import release_loop, run, traffic, train_loop
+from carsdepo_assets.demo import release_loop, run, traffic_windows, train_loop
 from carsdepo_assets.demo.progress import DemoProgress
-from carsdepo_assets.demo.sample import traffic as sample_traffic
+from carsdepo_assets.demo.sample import traffic_windows as sample_traffic
 from carsdepo_assets.demo.sample.write import write_sample
 from carsdepo_assets.demo.traffic_ahead import written_ahead
 from carsdepo_assets.demo.train_loop import Loop
@@ -52,7 +52,7 @@ def test_the_training_comes_before_any_traffic_is_rendered(settings: Settings, m
         order.append(f"render {name}")
         return True
 
-    def send(context: release_loop.DemoContext, window: traffic.Traffic) -> None:
+    def send(context: release_loop.DemoContext, window: traffic_windows.Traffic) -> None:
         release_loop.await_window(context, window)
         order.append(f"send {window.name}")
 
@@ -149,7 +149,7 @@ class Refusing:
 def test_on_the_sample_the_demo_does_not_overrule_its_own_gate(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(releasing, "approve", lambda *_: pytest.fail("it approved what the gate refused"))
+    monkeypatch.setattr(decisions, "approve", lambda *_: pytest.fail("it approved what the gate refused"))
     refusing = Refusing(settings)
     with pytest.raises(PipelineError, match=r"does not overrule the gate.*0\.041 is under the floor") as caught:
         release_loop.release(refusing.context(rendered=True), "first release", first=True)
@@ -168,7 +168,7 @@ def test_a_first_model_of_real_photographs_is_approved_in_the_users_name(
         )
         return ""
 
-    monkeypatch.setattr(releasing, "approve", approve)
+    monkeypatch.setattr(decisions, "approve", approve)
     context = refusing.context(rendered=False)
     release_loop.release(context, "first release", first=True)
     event = ledger.desired(refusing.lake, "production")
@@ -182,7 +182,7 @@ def test_a_users_windows_have_our_classes_and_follow_a_changed_map(tmp_path: Pat
     write_sample(own, 6, 5, "day", clean_share=0.0)
 
     def classes(class_ids: dict[str, int]) -> tuple[bool, set[str]]:
-        usual = traffic.darkened_windows(tmp_path / "home", own, DataPolicy(), class_ids)[0]
+        usual = traffic_windows.darkened_windows(tmp_path / "home", own, DataPolicy(), class_ids)[0]
         written = usual.write(lambda behind, total: None)
         texts = [file.read_text() for file in (usual.folder / "labels").iterdir()]
         return written, {line.split()[0] for text in texts for line in text.splitlines()}

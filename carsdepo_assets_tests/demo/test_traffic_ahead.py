@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from carsdepo_assets.commands.progress import Advance
-from carsdepo_assets.demo.traffic import Traffic
 from carsdepo_assets.demo.traffic_ahead import written_ahead
+from carsdepo_assets.demo.traffic_windows import Traffic
 
 FAR_S = 60.0  # no test waits so long
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from carsdepo_assets.commands.serving import run
-from carsdepo_assets.inference.loading import Loaded, load
+from carsdepo_assets.inference.model_loading import Loaded, load
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path, write_model
 from carsdepo_assets.policy import Policy

@@ -28,7 +28,7 @@ from carsdepo_assets.detectors.export import export_model as export
 from carsdepo_assets.detectors.export import runtimes
 from carsdepo_assets.detectors.export.export_card import ExportCard, RuntimeFigures
 from carsdepo_assets.detectors.export.runtimes import Served
-from carsdepo_assets.inference.loading import Loaded
+from carsdepo_assets.inference.model_loading import Loaded
 from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.datasets import LATEST, manifest_key
 from carsdepo_assets.lake.lake import Lake

@@ -1,10 +1,10 @@
-"""release/promotion.py and commands/releasing.py: `carsdepo approve`, `reject` and `rollback` do what they print."""
+"""release/promotion.py and commands/decisions.py: `carsdepo approve`, `reject` and `rollback` do what they print."""
 
 from __future__ import annotations
 
 import pytest
 
-from carsdepo_assets.commands import releasing
+from carsdepo_assets.commands import decisions
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import RegistryError
@@ -25,7 +25,7 @@ def test_approve_promotes_at_once(world: World, pipeline: Pipeline) -> None:
     world.promote(first)
     world.promote(worse)
     assert world.production() == first.digest
-    message = releasing.approve(pipeline, "latest", "the old one is too slow")
+    message = decisions.approve(pipeline, "latest", "the old one is too slow")
     assert message == f"Version 2 ({worse.digest}) is approved, and production serves it."
     assert world.production() == worse.digest
     approval = ledger.events(world.lake)[-2]
@@ -38,7 +38,7 @@ def test_approve_promotes_at_once(world: World, pipeline: Pipeline) -> None:
 
 def test_approve_before_staging_says_what_is_missing(world: World, pipeline: Pipeline) -> None:
     first = world.model("one", 0.9, validated=False)
-    assert "has not passed validation at staging" in releasing.approve(pipeline, first.digest[:8], "soon")
+    assert "has not passed validation at staging" in decisions.approve(pipeline, first.digest[:8], "soon")
     assert world.production() is None
 
 
@@ -47,23 +47,23 @@ def test_reject_and_rollback(world: World, pipeline: Pipeline) -> None:
     first, second = world.model("one", 0.5), world.model("two", 0.9)
     world.promote(first)
     world.promote(second)
-    assert "Production still serves it" in releasing.reject(pipeline, "2", "false alarms")
-    message = releasing.rollback(pipeline, "false alarms")
+    assert "Production still serves it" in decisions.reject(pipeline, "2", "false alarms")
+    message = decisions.rollback(pipeline, "false alarms")
     assert message == (
         f"Production serves version 1 ({first.digest}) again; {second.digest} is barred until a person approves it."
     )
     assert world.production() == first.digest
-    assert "Production still" not in releasing.reject(pipeline, "2", "again")
+    assert "Production still" not in decisions.reject(pipeline, "2", "again")
 
 
 def test_mistakes_write_nothing(world: World, pipeline: Pipeline) -> None:
     world.model("one", 0.9)
     with pytest.raises(ValueError, match="Say why"):
-        releasing.approve(pipeline, "1", "  ")
+        decisions.approve(pipeline, "1", "  ")
     with pytest.raises(RegistryError, match="Registered: 1"):
-        releasing.reject(pipeline, "7", "no such")
+        decisions.reject(pipeline, "7", "no such")
     with pytest.raises(PipelineError, match="nothing to roll back"):
-        releasing.rollback(pipeline, "a test")
+        decisions.rollback(pipeline, "a test")
     assert ledger.events(world.lake) == []
 
 
@@ -71,5 +71,5 @@ def test_a_service_that_is_down_is_named(world: World, pipeline: Pipeline) -> No
     world.model("one", 0.9)
     world.stages["production"].end()
     with pytest.raises(PipelineError, match="carsdepo serve --stage production"):
-        releasing.approve(pipeline, "1", "go")
+        decisions.approve(pipeline, "1", "go")
     assert [e.action for e in ledger.events(world.lake)] == ["approve"]

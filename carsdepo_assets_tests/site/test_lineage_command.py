@@ -60,4 +60,4 @@ def test_an_answer_by_a_model_that_is_gone_is_shown(settings: Settings, home: Pa
     lake = example_lake.Lake.open(here.lake)
     example_lake.ingest(lake, example_lake.answered(lake, example_lake.shots(1), "[red]gone", 1))
     lineage = lineage_of(here, prediction="p0000")
-    assert "No model '[red]gone'" in shown(lineage)
+    assert "There is no model '[red]gone'" in shown(lineage)

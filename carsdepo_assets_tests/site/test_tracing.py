@@ -78,7 +78,7 @@ def test_answers_not_ingested_yet_are_found_in_open_and_closed_segments(
     assert lineage["prediction"]["captured_in"] == key
     assert lineage["prediction"]["boxes"][0]["box"] == [10, 12, 40, 50]
     assert lineage["served_by"] is None
-    assert "No model" in lineage["model"]["missing"]
+    assert "There is no model" in lineage["model"]["missing"]
     assert [r["prediction_id"] for r in answers.newest(lake, 9)][-1] == "fresh0000"
     assert {r["prediction_id"] for r in answers.newest(lake, 9)} == {"fresh0000", "fresh0001", "fresh0002"}
 

@@ -31,7 +31,7 @@ class Traffic:
 
 def rendered_windows(home: Path) -> list[Traffic]:
     """The three windows of the rendered sample, in folders below the home; nothing is rendered yet."""
-    from carsdepo_assets.demo.sample.traffic import WINDOWS, write_window
+    from carsdepo_assets.demo.sample.traffic_windows import WINDOWS, write_window
 
     titles = {"usual": "daylight", "evening": "some of it after dark", "night": "half of it night"}
 

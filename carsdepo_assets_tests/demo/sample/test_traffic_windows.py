@@ -1,4 +1,4 @@
-"""demo/sample/traffic.py: what the demo's windows hold, and that a rendering that was killed is repeated."""
+"""demo/sample/traffic_windows.py: what the demo's windows hold, and that a rendering that was killed is repeated."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from carsdepo_assets.demo.sample import traffic
+from carsdepo_assets.demo.sample import traffic_windows
 from carsdepo_assets.demo.sample.casting import CLEAN_SHARE, INTAKE_MIX
-from carsdepo_assets.demo.sample.traffic import WINDOWS, write_window
+from carsdepo_assets.demo.sample.traffic_windows import WINDOWS, write_window
 from carsdepo_assets.demo.sample.write import plan
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ INTAKE = (700, 7)  # photographs and seed of the demo's first intake
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The windows as they are, of eight photographs each."""
     short = {name: replace(window, photographs=8) for name, window in WINDOWS.items()}
-    monkeypatch.setattr(traffic, "WINDOWS", short)
+    monkeypatch.setattr(traffic_windows, "WINDOWS", short)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -101,7 +101,7 @@ def test_progress_of_a_window_and_of_one_that_stands(tmp_path: Path) -> None:
 def test_a_killed_rendering_is_done_again(tmp_path: Path) -> None:
     write_window(tmp_path / "whole", "evening")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(traffic, "_add_sources", lambda _: 1 / 0)
+        patch.setattr(traffic_windows, "_add_sources", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             write_window(tmp_path / "killed", "evening")
     write_window(tmp_path / "killed", "evening")
