@@ -116,6 +116,7 @@ def extend(reason: Reason, home: Home = None) -> None:
 
 
 def _record_decision(action: str, version: str, reason: str, home: Path | None) -> None:
+    from carsdepo_assets.commands import decisions
     from carsdepo_assets.commands.pipeline import Pipeline
 
     settings = read_settings(home)

@@ -97,7 +97,7 @@ def test_camera_projects_where_its_rays_look() -> None:
         assert rays.project(np.array([[rays.u[y, x], rays.v[y, x]]]))[0] == pytest.approx((x, y), abs=0.05)
 
 
-# What the renderer showed when the demo's windows were chosen by how far their features drift (sample/traffic_windows.py).
+# What the renderer showed when the windows of traffic_windows.py were chosen by how far their features drift.
 _CHOSEN_WITH = {
     (70, "day"): ([(0, 280, 158, 490, 470), (0, 485, 165, 640, 315)], (121.733, 51.084, 55.125, 25.194, 2.256)),
     (72, "dusk"): (
