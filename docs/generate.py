@@ -50,6 +50,8 @@ PURPOSES = {
     "orchestration": "what Dagster-facing modules share",
     "policy": "every threshold",
     "policy_layers": "the policy's files, merged",
+    "policy_training": "thresholds of training",
+    "policy_values": "kinds of values in a policy",
     "quality": "Great Expectations, whylogs",
     "redaction": "hides secrets in texts",
     "registry": "models, ledger, lineage, MLflow",

@@ -194,7 +194,7 @@ def train(
 
 def _outcome(name: str, m: dict[str, Any]) -> str:
     if name == "dataset":
-        return f"version {m['version']}, {m['photographs']} photographs"
+        return f"version {m['version']}, {m['dagster/row_count']} photographs"
     if name == "recipe":
         return f"{m['detector']}, recipe {m['digest']}"
     if name == "candidate_model":
