@@ -60,6 +60,7 @@ lock: setup
 	touch $@
 
 docs: .venv/.docs-installed
+	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "Open build/site/index.html."
 

@@ -63,6 +63,8 @@ KEY_WRITERS: dict[str, set[str]] = {
 }
 # reader: the assets later in the loop that it looks at, and why an edge would be wrong.
 FEEDBACK_READS: dict[str, set[str]] = {
+    # A batch's photographs are looked for among those that earlier batches brought.
+    "uploads": {"images"},
     # The recipe starts from the model in production, and counts the trainings that came to nothing.
     "recipe": {"production_model", "candidate_model"},
     # The report compares the candidate with the model in production.

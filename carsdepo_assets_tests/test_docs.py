@@ -232,6 +232,7 @@ def test_pages_about_data(story: Story) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(2400)
 def test_pages_about_models(story: Story) -> None:
     from carsdepo_assets.lake.lake import Lake

@@ -56,6 +56,7 @@ def uploads(context: dg.AssetExecutionContext, lake: LakeResource, policy: Polic
             "bytes": int(frame["bytes"].sum()),
             "outcomes": dg.MetadataValue.json(frame["outcome"].value_counts().to_dict()),
             "first_objects": metadata_table(frame[["key", "bytes", "outcome", "reason"]]),
+            "feedback_reads": ["images"],
         },
         check_results=[check_result("batch_is_sound", validate_uploads(frame, current_policy))],
     )
