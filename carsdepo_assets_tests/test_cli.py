@@ -57,6 +57,7 @@ def test_evaluate_explains_bad_predictions(tmp_path: Path, results: object, word
     assert words in result.stderr
 
 
+@pytest.mark.slow
 def test_import_refuses_unknown_classes_with_their_list(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     (folder / "images").mkdir(parents=True)

@@ -68,6 +68,7 @@ def test_our_own_errors_are_a_line_and_others_have_their_trace(
     assert "Stack Trace" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_person_waits_for_no_import(tmp_path: Path) -> None:
     """`approve`, `reject`, `rollback` and `golden extend` open the home although a long command is at work on it."""
     settings = Settings.read({}, home=tmp_path)

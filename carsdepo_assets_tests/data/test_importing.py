@@ -240,6 +240,7 @@ def test_killed_half_way_the_next_import_finishes(lake: Lake, tmp_path: Path, n:
     assert sorted(listed) == ["raw/uploads/cars/a.jpg", "raw/uploads/cars/b.jpg"]
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.skipif("CARSDEPO_REAL_DATA" not in os.environ, reason="CARSDEPO_REAL_DATA is not set")
 def test_the_real_photographs(lake: Lake) -> None:

@@ -151,6 +151,7 @@ def test_a_detector_without_export_is_served_by_torch_and_tried_again(
     assert export_model(lake, digest, Policy(), photographs()[:1]).graph_sha256 is not None
 
 
+@pytest.mark.slow
 def test_a_runtime_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = Lake.open(tmp_path)
     digest = store_model(lake, "yolov8n")

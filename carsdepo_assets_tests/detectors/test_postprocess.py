@@ -57,6 +57,7 @@ def test_random_heads() -> None:
     assert any(0 < n < 100 for n in counts)
 
 
+@pytest.mark.slow
 def test_crowds_of_near_copies_and_equal_scores() -> None:
     random = np.random.default_rng(2)
     for _ in range(40):

@@ -67,6 +67,7 @@ def test_a_repetition_changes_nothing(world: World) -> None:
     assert (ledger.events(world.lake), world.verdicts()) == before
 
 
+@pytest.mark.slow
 def test_a_better_model_replaces_the_champion_and_a_worse_one_does_not(world: World) -> None:
     first, better, worse = (world.model(n, s) for n, s in (("one", 0.6), ("two", 0.9), ("three", 0.3)))
     world.promote(first)
