@@ -37,6 +37,7 @@ class Unseen:
 
 
 def run() -> list[dict[str, Any]]:
+    from carsdepo_assets.commands import loop_steps
     from carsdepo_assets.commands.pipeline import Pipeline
     from carsdepo_assets.demo import train_loop
     from carsdepo_assets.lake.lake import Lake
@@ -50,8 +51,8 @@ def run() -> list[dict[str, Any]]:
         unseen = _render(settings.home / "unseen", settings.home / "sample")
         rows += _figures(lake, policy, unseen, f"{short:g} min", WANTED, "at least")
         if long > 0:
-            length = train_loop.Budget(None, long)
-            train_loop.train(pipeline, train_loop.Loop(), _say, length=length, detector="yolov8n")
+            length = loop_steps.Budget(None, long)
+            loop_steps.train(pipeline, loop_steps.Loop(), _say, length=length, detector="yolov8n")
             rows += _figures(lake, policy, unseen, f"{long:g} min", TOO_EASY, "under")
     return rows
 
