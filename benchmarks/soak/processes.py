@@ -99,6 +99,15 @@ class Memory:
             except psutil.Error:
                 continue
 
+    def grown_kinds(self, seconds: float) -> dict[str, tuple[float, float]]:
+        """The long-lived kinds whose memory grew in a run of so many seconds, with the medians of both thirds in MB."""
+        kinds = {}
+        for kind in self.samples.keys() - ONE_RUN_EACH:
+            middle, last = self.thirds(kind, seconds)
+            if middle is not None and last is not None and grown(middle, last):
+                kinds[kind] = (middle, last)
+        return kinds
+
     def thirds(self, kind: str, seconds: float) -> tuple[float | None, float | None]:
         """Medians in MB of the middle and of the last third of a run of so many seconds; None under FEWEST samples."""
         middle = [mb for at, mb in self.samples[kind] if seconds / 3 <= at < 2 * seconds / 3]
@@ -106,11 +115,14 @@ class Memory:
         return tuple(statistics.median(part) if len(part) >= FEWEST else None for part in (middle, last))  # type: ignore[return-value]
 
 
+# Processes that live for one run: what they hold depends on which job it is and how far it has come (an import is half
+# as large as a release), so their medians compare jobs. Nothing of theirs outlives the run.
+ONE_RUN_EACH = frozenset({"run worker", "trainer"})
 FEWEST = 5  # samples under which a median says nothing
 # The last third's median may lie this far above the middle third's: models and tables grow a little while it runs.
 GROWTH, SLACK_MB = 1.25, 40.0
 
 
-def grown(middle: float | None, last: float | None) -> bool:
-    """Whether a kind's memory grew beyond the bound: GROWTH times and SLACK_MB more."""
-    return middle is not None and last is not None and last > GROWTH * middle + SLACK_MB
+def grown(middle: float, last: float) -> bool:
+    """Whether a median in MB lies beyond the bound over an earlier one: GROWTH times and SLACK_MB more."""
+    return last > GROWTH * middle + SLACK_MB

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from benchmarks.soak.processes import Memory, grown, mine
+from benchmarks.soak.processes import Memory, mine
 from carsdepo_assets.data.batches import is_label, is_photograph
 from carsdepo_assets.inference.ingest import waiting
 from carsdepo_assets.lake.label_state import label_state, trained_state
@@ -93,12 +93,8 @@ def breaches(
         reasons.append(f"{repeated} answers are in `inferences` more than once")
     if not acknowledged:
         reasons.append("no answer was acknowledged: nothing was tested of the service")
-    for kind in memory.samples:
-        middle, last = memory.thirds(kind, seconds)
-        if grown(middle, last):
-            reasons.append(
-                f"memory of {kind} grew: median {middle:.0f} MB in the middle third, {last:.0f} MB in the last"
-            )
+    for kind, (middle, last) in sorted(memory.grown_kinds(seconds).items()):
+        reasons.append(f"memory of {kind} grew: median {middle:.0f} MB in the middle third, {last:.0f} MB in the last")
     trainers = [process.pid for kind, process in mine(home) if kind == "trainer"]
     if trainers:
         reasons.append(f"trainers without a run: processes {trainers}")
