@@ -251,12 +251,9 @@ class _Variables(EnvSettingsSource):
     """The fields that the given variables set, and not those of this process."""
 
     def __init__(self, settings: type[BaseSettings], env: Mapping[str, str]) -> None:
-        self._env = env
         super().__init__(settings, case_sensitive=True)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
         # By the prefix: pydantic would also take a variable that is called as a field, such as `home`.
-        return {name: value for name, value in self._env.items() if value and name.startswith("CARSDEPO_")}
+        self.env_vars = {name: value for name, value in env.items() if value and name.startswith("CARSDEPO_")}
 
 
 def _variable(settings: type[BaseSettings], field: str | None) -> str:

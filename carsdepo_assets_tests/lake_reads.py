@@ -15,7 +15,7 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.tables import Tables
 from carsdepo_assets_tests.graph_snapshot import GRAPH
 
-# The assets that write a table. None: it is a record that several steps keep, and no asset's result rests on it.
+# The assets that write a table. Empty: it is a record that several steps keep, and no asset's result rests on it.
 TABLE_WRITERS: dict[str, set[str]] = {
     "uploads": {"uploads"},
     "images": {"images"},
@@ -37,7 +37,7 @@ TABLE_WRITERS: dict[str, set[str]] = {
     "transactions": {"transactions"},
     "disputes": {"disputes"},
 }
-# The same by the beginning of a key; the longest that fits counts. None: files from outside, sensors' state, caches.
+# The same by the beginning of a key; the longest that fits counts. Empty: files from outside, sensors' state, caches.
 KEY_WRITERS: dict[str, set[str]] = {
     "raw/": set(),
     "capture/": set(),
@@ -135,9 +135,9 @@ def undeclared(reads: LakeReads) -> list[str]:
                     faults.append(f"{asset} reads the {kind} {name}, of which no writer is known")
                 elif writers and not writers & allowed:
                     faults.append(f"{asset} reads the {kind} {name} of {', '.join(sorted(writers))}")
-    for asset, told in sorted(reads.feedback.items()):
-        if asset in GRAPH and told != FEEDBACK_READS.get(asset, set()):
-            faults.append(f"{asset} has feedback_reads {sorted(told)}")
+    for asset, stated in sorted(reads.feedback.items()):
+        if asset in GRAPH and stated != FEEDBACK_READS.get(asset, set()):
+            faults.append(f"{asset} has feedback_reads {sorted(stated)}")
     return faults
 
 
@@ -159,8 +159,8 @@ def record_lake_reads(patch: pytest.MonkeyPatch) -> LakeReads:
     reads = LakeReads()
 
     def record_metadata(materialization: Any) -> None:
-        told = materialization.metadata.get("feedback_reads")
-        reads.feedback[materialization.asset_key.to_user_string()] = set(told.value if told else ())
+        stated = materialization.metadata.get("feedback_reads")
+        reads.feedback[materialization.asset_key.to_user_string()] = set(stated.value if stated else ())
 
     _watch_materializations(patch, record_metadata)
 

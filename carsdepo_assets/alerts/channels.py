@@ -7,8 +7,8 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypedDict
 from urllib.parse import urlsplit
 
 from carsdepo_assets.certificates import trusted
@@ -24,6 +24,16 @@ class ChannelError(RuntimeError):
     """The channel did not take the alert. The message holds no URL, since URLs carry passwords and tokens."""
 
 
+class AlertFields(TypedDict):
+    """The fields of an Alert by name: what AlertsResource.send takes, and what the table `alerts` keeps."""
+
+    kind: str
+    key: str
+    severity: Severity
+    title: str
+    body: str
+
+
 @dataclass(frozen=True)
 class Alert:
     """A message to people."""
@@ -36,9 +46,15 @@ class Alert:
     title: str
     body: str
 
-    def fields(self) -> dict[str, str]:
+    def fields(self) -> AlertFields:
         """The fields by name."""
-        return asdict(self)
+        return {
+            "kind": self.kind,
+            "key": self.key,
+            "severity": self.severity,
+            "title": self.title,
+            "body": self.body,
+        }
 
 
 class Channel(Protocol):

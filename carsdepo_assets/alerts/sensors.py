@@ -89,7 +89,7 @@ def release_news(
     titles = []
     for event in new_events:
         alert = announcement(event, lake.address)
-        alerts.send(opened_lake, current_policy, **alert.fields())  # type: ignore[arg-type]
+        alerts.send(opened_lake, current_policy, **alert.fields())
         titles.append(alert.title)
     if titles:
         return work_was_done(context, "; ".join(titles))
@@ -133,7 +133,7 @@ def service_health(
         if trouble is not None:
             troubles[stage] = trouble
         lines.append(f"{stage}: {trouble.what if trouble else 'serves ' + wanted.digest}")
-        if alert is not None and alerts.send(opened_lake, current_policy, **alert.fields()):  # type: ignore[arg-type]
+        if alert is not None and alerts.send(opened_lake, current_policy, **alert.fields()):
             sent.append(alert.title)
     cursor = json.dumps({k: v.model_dump(mode="json") for k, v in troubles.items()})
     if sent:
@@ -159,11 +159,7 @@ def waiting_runs(
         for run in waiting
         if (a := alert_of(run, now, current_policy.alerts.run_waiting_s, alerts.run_url)) is not None
     ]
-    sent = [
-        alert.title
-        for alert in late
-        if alerts.send(opened_lake, current_policy, **alert.fields())  # type: ignore[arg-type]
-    ]
+    sent = [alert.title for alert in late if alerts.send(opened_lake, current_policy, **alert.fields())]
     if sent:
         return work_was_done(context, "; ".join(sent))
     return dg.SkipReason(

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from carsdepo_assets.data.batches import import_record_key, is_photograph, list_batches, plan_batches, read_manifest
 from carsdepo_assets.data.metadata import MANIFEST
@@ -18,7 +18,6 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.objects import key_problem
 from carsdepo_assets.policy import Policy
 
-Format = Literal["yolo", "coco"]
 # In a folder that anyone filled, only these are taken for photographs; under images/ everything is.
 PHOTOGRAPH_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".avif"}
 _NOT_YOLO = {"classes.txt", "readme.txt", "license.txt", "licence.txt", "train.txt", "val.txt", "test.txt"}

@@ -1,7 +1,7 @@
 """Assets of the monitoring step: references, profiles of answers, drift reports and their routes, live quality."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,20 +10,16 @@ from pydantic import Field
 
 from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.orchestration.partitions import answer_days
-from carsdepo_assets.orchestration.ui_metadata import picture, rounded
+from carsdepo_assets.orchestration.ui_metadata import metadata_table, picture, rounded
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
+    from carsdepo_assets.alerts.channels import Severity
     from carsdepo_assets.monitoring.drift.test import Drift
     from carsdepo_assets.monitoring.missing_inputs import MissingInput
 
-_ROWS = 12
-
-
-def text_table(rows: Sequence[Mapping[Any, Any]]) -> dg.TableMetadataValue:
-    """A Dagster table with all values as text; there must be a row."""
-    records = [dg.TableRecord({str(k): "" if v is None else str(v) for k, v in row.items()}) for row in rows]
-    return dg.MetadataValue.table(records, schema=dg.TableSchema([dg.TableColumn(str(name)) for name in rows[0]]))
+_SOURCES = 12  # shown of those that drifted
+_ROWS = 30  # of a table: there are fewer features, inputs and models than that
 
 
 @dg.asset(
@@ -69,7 +65,7 @@ def reference_profile(
         "dagster/row_count": reference.rows.num_rows,
         "dagster/uri": f"{lake.url}/{reference_key(digest)}",
         "answers_on_unseen_photographs": reference.asked,
-        "features": text_table(figures.to_dict("records")),
+        "features": metadata_table(figures, limit=_ROWS),
         "reference": lake.link(reference_key(digest)),
         "feedback_reads": ["drift_report", "inference_log", "labelling_queue"],
     }
@@ -92,7 +88,7 @@ def inference_profile(context: dg.AssetExecutionContext, lake: LakeResource) -> 
     metadata: dict[str, Any] = {"answers": answers.num_rows}
     if answers.num_rows:
         key = write_day(opened_lake, day, answers)
-        metadata["features"] = text_table(merged([opened_lake.get(key)]).reset_index().to_dict("records"))
+        metadata["features"] = metadata_table(merged([opened_lake.get(key)]).reset_index(), limit=_ROWS)
         metadata["profile"] = lake.link(key)
     return dg.MaterializeResult(data_version=dg.DataVersion(f"{day}:{answers.num_rows}"), metadata=metadata)
 
@@ -145,12 +141,12 @@ def drift_report(
     if drift.computed:
         metadata |= {
             **rounded({"drift": drift.drift, "p_value": drift.p_value}),
-            "features": text_table(_features(drift)),
+            "features": metadata_table(_features(drift), limit=_ROWS),
         }
     if any(m.photographs for m in measured.missing):
-        metadata["missing_inputs"] = text_table(_missing(measured.missing))
+        metadata["missing_inputs"] = metadata_table(_missing(measured.missing), limit=_ROWS)
     if drift.sources:
-        metadata["sources"] = text_table(_sources(drift))
+        metadata["sources"] = metadata_table(_sources(drift), limit=_ROWS)
     metadata |= {name: picture(png) for name, png in measured.pictures.items()}
     return dg.MaterializeResult(data_version=dg.DataVersion(row["report_id"]), metadata=metadata)
 
@@ -175,13 +171,13 @@ def drift_route(
 
     opened_lake, current_policy = lake.open(), policy.read()
 
-    def alert(key: str, severity: str, title: str, body: str) -> bool:
+    def alert(key: str, severity: "Severity", title: str, body: str) -> bool:
         return alerts.send(
             opened_lake,
             current_policy,
             kind="drift",
             key=key,
-            severity=severity,  # type: ignore[arg-type]
+            severity=severity,
             title=title,
             body=body,
         )
@@ -231,7 +227,7 @@ def live_quality(context: dg.AssetExecutionContext, lake: LakeResource, policy: 
         "new_rows": new,
     }
     if labelled:
-        metadata["quality"] = text_table([q.row(now) for q in qualities])
+        metadata["quality"] = metadata_table([q.row(now) for q in qualities], limit=_ROWS)
         best = qualities[0].counts
         metadata |= rounded(
             {k: v for k, v in (("precision", best.precision), ("recall", best.recall)) if v is not None}
@@ -288,5 +284,5 @@ def _sources(drift: "Drift") -> list[dict[str, Any]]:
             "percent_of_drifted": f"{100 * s.drifted:.0f}",
             "percent_of_window": f"{100 * s.window:.0f}",
         }
-        for s in drift.sources[:_ROWS]
+        for s in drift.sources[:_SOURCES]
     ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from carsdepo_assets.alerts.channels import Severity
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
@@ -103,7 +104,7 @@ def _unknown(report: Mapping[str, Any], before: str | None) -> Route:
     return Route(("alert",), message)
 
 
-Alert = Callable[[str, str, str, str], object]  # key, severity, title, body
+Alert = Callable[[str, Severity, str, str], object]  # key, severity, title, body
 _BANDS = ("low", "middle", "high")
 QUEUE_ASKED_FOR = timedelta(days=7)  # a queue that could not be cut for so long is not asked for any more
 LOCK = "drift_route"  # reports are routed one at a time

@@ -19,13 +19,13 @@ import functools
 import hashlib
 import importlib.util
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from carsdepo_assets.lake.objects import write_atomic
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # Fields of syntax trees that follow from the node's place (ctx) or from how it is written.
@@ -131,10 +131,7 @@ class PackageSyntax:
         if self._cache is None or sys.dont_write_bytecode:
             return
         try:
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._cache.parent, delete=False) as file:
-                json.dump(self._kept, file)
-            os.replace(file.name, self._cache)  # several processes may write at once: each file is whole
+            write_atomic(self._cache, json.dumps(self._kept).encode())
         except OSError:
             return  # an installation that this user may not write to
 

@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.orchestration.ui_metadata import rounded
+from carsdepo_assets.orchestration.ui_metadata import picture, rounded
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.release.validation import CHECKS
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
@@ -277,7 +277,6 @@ def _promotion_metadata(promotion: "Promotion", version: "ModelVersion", lake: L
     if promotion.gated is None:
         return metadata
     from carsdepo_assets.release.gate_report import differences_png
-    from carsdepo_assets.reporting.page import data_uri
 
     verdict = promotion.gated.verdict
     figures = {k: v for k, v in verdict.figures.items() if v is not None}
@@ -296,7 +295,7 @@ def _promotion_metadata(promotion: "Promotion", version: "ModelVersion", lake: L
         ),
     }
     if promotion.gated.inputs.champion is not None:
-        metadata["differences"] = dg.MetadataValue.md(f"![picture]({data_uri(differences_png(verdict))})")
+        metadata["differences"] = picture(differences_png(verdict))
     return metadata
 
 

@@ -32,7 +32,7 @@ DRIFT_TAG = "carsdepo/drift_report"  # the report that asked for a training
 )
 def retrain(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource, alerts: AlertsResource
-) -> dg.RunRequest | dg.SkipReason:
+) -> dg.RunRequest | dg.SensorResult | dg.SkipReason:
     """Requests the next training of the labels that are not learnt, or says why none is due."""
     from carsdepo_assets.lake.label_state import newest_label, run_key, trained_at
     from carsdepo_assets.registry.labels_learnt import label_coverage
@@ -64,6 +64,7 @@ def retrain(
     def tried_runs(fallback: str | None) -> Attempts:
         return runs.get(fallback, Attempts(0, 0))
 
+    work: list[str] = []  # what this tick changes besides requesting a run
     while True:
         impossible = partial(fallbacks.impossible, opened_lake, now, weights)
         counted = tried_runs(_fallback_of(now.next)).counted(current_policy.runs.max_interruptions)
@@ -73,17 +74,19 @@ def retrain(
         action = decision.action
         if not isinstance(action, GivenUp):
             break
-        context.log.warning(f"{action.fallback or 'The training'}: {action.reason}")
+        work.append(f"{action.fallback or 'The training'} is given up: {action.reason}")
+        context.log.warning(work[-1])
         fallbacks.give_up(opened_lake, now, action)
         # The next decision is made on what is stored, so that a kill repeats nothing.
         before, now = now, label_coverage(opened_lake, current_policy)
         if now.label_state != before.label_state:
-            return dg.SkipReason("Newer labels came meanwhile: the next tick takes them up.")
+            return _no_training(context, work, "Newer labels came meanwhile: the next tick takes them up.")
     if isinstance(action, PersonAsked):
-        alerts.send(opened_lake, current_policy, **needs_person(now))
-        return dg.SkipReason(now.message)
+        if alerts.send(opened_lake, current_policy, **needs_person(now)):
+            work.append("An alert asks a person.")
+        return _no_training(context, work, now.message)
     if action is None:
-        return dg.SkipReason(decision.message)
+        return _no_training(context, work, decision.message)
     tags |= {DRIFT_TAG: asked} if asked is not None else {}
     config: dict[str, Any] = {}
     if action.fallback is not None:
@@ -95,6 +98,11 @@ def retrain(
         run_config=config,
         tags=tags,
     )
+
+
+def _no_training(context: dg.SensorEvaluationContext, work: list[str], why: str) -> dg.SensorResult | dg.SkipReason:
+    """The result of a tick that starts no training; it is skipped only where the tick changed nothing either."""
+    return work_was_done(context, " ".join([*work, why])) if work else dg.SkipReason(why)
 
 
 def _fallback_of(tried: str | None) -> str | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
-
+from carsdepo_assets.alerts.channels import AlertFields
 from carsdepo_assets.lake.trainings import RECIPE_ITSELF, Outcome
 from carsdepo_assets.registry.labels_learnt import LabelCoverage
 from carsdepo_assets.training.candidates import Candidate
@@ -13,16 +12,6 @@ WHAT_TO_DO = (
     "What to do: add labels or correct them; train by hand (`carsdepo train --minutes M --detector D`); or approve a "
     'model under the floor (`carsdepo approve VERSION --reason "..."`).'
 )
-
-
-class AlertFields(TypedDict):
-    """The arguments of AlertsResource.send."""
-
-    kind: str
-    key: str
-    severity: Literal["info", "warning", "critical"]
-    title: str
-    body: str
 
 
 def under_floor(outcome: Outcome, candidate: Candidate, run_url: str) -> AlertFields:

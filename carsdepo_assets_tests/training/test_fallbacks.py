@@ -1,7 +1,7 @@
 """training/fallbacks.py: after a training under the floor, an alert and the policy's fallbacks; no label is learnt.
 
-The graph's own `train` job and `retrain` sensor over a real lake, MLflow and Dagster instance; see made_up.py for the
-two seams at which a training is decided by the test.
+The graph's own `train` job and `retrain` sensor over a real lake, MLflow and Dagster instance; see
+example_evaluation.py for the two seams at which a training is decided by the test.
 """
 
 from __future__ import annotations
