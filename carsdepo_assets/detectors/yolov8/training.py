@@ -99,8 +99,11 @@ class YoloTraining(DetectionTrainer):
         return self.pace.taken, self._planned_steps()
 
     def build_optimizer(self, *args: Any, **options: Any) -> torch.optim.Optimizer:
-        """ultralytics' optimizer. Adam's fused kernel on a CPU too, where ultralytics leaves a Python loop over the
-        parameters: the same update, a fifteenth of a training's time less."""
+        """ultralytics' optimizer, with Adam's fused kernel on a CPU too.
+
+        ultralytics leaves a Python loop over the parameters there, which makes the same update more slowly
+        (`python -m benchmarks training_overhead`).
+        """
         optimizer: torch.optim.Optimizer = super().build_optimizer(*args, **options)
         if isinstance(optimizer, torch.optim.Adam):  # AdamW is one
             for group in optimizer.param_groups:
