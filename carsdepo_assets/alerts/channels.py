@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypedDict
@@ -22,6 +21,10 @@ _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging
 
 class ChannelError(RuntimeError):
     """The channel did not take the alert. The message holds no URL, since URLs carry passwords and tokens."""
+
+
+class _Unavailable(ChannelError):
+    """No answer, or one that asks to try again."""
 
 
 class AlertFields(TypedDict):
@@ -103,26 +106,32 @@ class Webhook:
 
     def deliver(self, alert: Alert) -> None:
         """Raises ChannelError where the webhook refused the alert or did not answer."""
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_incrementing
+
+        tries = Retrying(
+            retry=retry_if_exception_type(_Unavailable),
+            stop=stop_after_attempt(_TRIES),
+            wait=wait_incrementing(start=self.pause_s, increment=self.pause_s),
+            reraise=True,
+        )
+        try:
+            tries(self._post, {**alert.fields(), "text": f"{alert.title}\n{alert.body}"})
+        except _Unavailable as error:
+            raise ChannelError(f"{error}, {_TRIES} times") from error
+
+    def _post(self, body: dict[str, str]) -> None:
         import httpx
 
-        body = {**alert.fields(), "text": f"{alert.title}\n{alert.body}"}
-        reason = ""
-        for attempt in range(_TRIES):
-            if attempt:
-                time.sleep(self.pause_s * attempt)
-            try:
-                answer = httpx.post(self.url, json=body, timeout=self.timeout_s, verify=trusted())
-            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-                raise ChannelError("not an http(s) URL; see CARSDEPO_ALERT_WEBHOOK") from error
-            except httpx.TransportError as error:
-                reason = f"{type(error).__name__}: {error}".replace(self.url, "its URL")
-                continue
-            if answer.is_success:
-                return
-            reason = f"HTTP {answer.status_code}"
-            if answer.status_code != 429 and answer.status_code < 500:
-                raise ChannelError(reason)
-        raise ChannelError(f"{reason}, {_TRIES} times")
+        try:
+            answer = httpx.post(self.url, json=body, timeout=self.timeout_s, verify=trusted())
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise ChannelError("not an http(s) URL; see CARSDEPO_ALERT_WEBHOOK") from error
+        except httpx.TransportError as error:
+            raise _Unavailable(f"{type(error).__name__}: {error}".replace(self.url, "its URL")) from error
+        if answer.is_success:
+            return
+        is_final = answer.status_code != 429 and answer.status_code < 500
+        raise (ChannelError if is_final else _Unavailable)(f"HTTP {answer.status_code}")
 
 
 @dataclass(frozen=True)

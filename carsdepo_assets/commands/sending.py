@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_before_delay
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 FIELDS = ("source", "camera", "uploader", "region", "listing")
@@ -169,15 +170,16 @@ def _one(
     except OSError as error:
         return file, f"cannot be read: {error.strerror}", 0.0
     started = time.perf_counter()
-    while True:
-        try:
-            answer = client.post("/v1/inspections", files={"photographs": (file.name, data)}, data=metadata)
-        except httpx.HTTPError as error:  # it may have been answered and captured: sending again could count it twice
-            return file, f"{type(error).__name__}: {error}", 0.0
-        pause = float(answer.headers.get("Retry-After", "1"))
-        if answer.status_code != 503 or time.perf_counter() + pause - started >= patience_s:
-            break
-        time.sleep(pause)
+    while_busy = Retrying(
+        retry=retry_if_result(lambda answer: answer.status_code == 503),
+        wait=_pause_asked,
+        stop=stop_before_delay(patience_s),
+        retry_error_callback=_answer_of,
+    )
+    try:
+        answer = while_busy(client.post, "/v1/inspections", files={"photographs": (file.name, data)}, data=metadata)
+    except httpx.HTTPError as error:  # it may have been answered and captured: sending again could count it twice
+        return file, f"{type(error).__name__}: {error}", 0.0
     milliseconds = 1000 * (time.perf_counter() - started)
     try:
         body = answer.json()
@@ -186,6 +188,18 @@ def _one(
         return file, f"{answer.status_code} {body['error']['reason']}: {body['error']['detail']}", 0.0
     except (ValueError, KeyError, TypeError):
         return file, f"{answer.status_code}: not an answer of the inspection service", 0.0
+
+
+def _answer_of(state: RetryCallState) -> httpx.Response:
+    assert state.outcome is not None  # an answer came, since errors are not tried again
+    answer: httpx.Response = state.outcome.result()
+    return answer
+
+
+def _pause_asked(state: RetryCallState) -> float:
+    """Seconds that a busy service asks to wait; 1 where it names a date or nothing."""
+    asked = _answer_of(state).headers.get("Retry-After", "")
+    return float(asked) if asked.isascii() and asked.isdigit() else 1.0
 
 
 class _Manifests:

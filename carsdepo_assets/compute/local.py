@@ -91,6 +91,8 @@ class LocalCompute(ComputeTarget):
                 end_group(process.pid)
                 process.wait()
                 relay.join(timeout=5)
+                if not relay.is_alive():  # a grandchild that holds the pipe keeps it in use
+                    process.stdout.close()
         materializations = [r for r in session.get_reported_results() if isinstance(r, dg.MaterializeResult)]
         trouble = []
         if process.returncode != 0:

@@ -286,10 +286,11 @@ def _boxes(detections: Detections) -> Rows:
 
 def _own_answers(lake: Lake, digest: str, policy: Policy) -> Answers:
     def answers(rows: Rows) -> Sequence[Rows | None]:
-        from carsdepo_assets.detectors.catalogue import load_model
+        # As production computes the answers that are compared with these, which is also faster than torch.
+        from carsdepo_assets.detectors.export.runtimes import load_served
 
-        predictor, card = load_model(lake, digest)
-        return answers_of(lake, rows, predictor, card.threshold, policy)
+        served = load_served(lake, digest, policy)
+        return answers_of(lake, rows, served.predictor, served.card.threshold, policy)
 
     return answers
 

@@ -9,9 +9,11 @@ knows only the exception of the process it is in (a failed step's run is FINISHE
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -25,6 +27,7 @@ TERMINAL: dict[DagsterRunStatus, Terminal] = {
     DagsterRunStatus.FAILURE: "FAILED",
     DagsterRunStatus.CANCELED: "KILLED",
 }
+_STORE_VARIABLE = "MLFLOW_TRACKING_URI"
 
 
 class MlflowTracking(dg.ConfigurableResource):
@@ -45,18 +48,8 @@ class MlflowTracking(dg.ConfigurableResource):
         return Tracking.at_home(Path(self.home), self.experiment)
 
     def find(self, dagster_run_id: str) -> str | None:
-        """The MLflow run of a Dagster run, by dagster-mlflow's lookup, which retries on a busy server."""
-        tracking = self.tracking()
-        experiment = tracking.client.get_experiment(tracking.experiment_id())
-        import mlflow
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # dagster-mlflow announces on import that it is in beta
-            from dagster_mlflow.resources import MlFlow
-        mlflow.set_tracking_uri(tracking.uri)
-        # Without __init__: it would activate the run. The lookup uses nothing of the object.
-        run_id = MlFlow._get_current_run_id(MlFlow.__new__(MlFlow), experiment, dagster_run_id)
-        return None if run_id is None else str(run_id)
+        """The MLflow run of a Dagster run; None where there is none."""
+        return find_by_dagster_mlflow(self.tracking(), dagster_run_id)
 
     @contextmanager
     def during(
@@ -83,7 +76,13 @@ class MlflowTracking(dg.ConfigurableResource):
         """
         tracking = self.tracking()
         tags = {"dagster_job": context.run.job_name, **(tags or {})}
-        run_id = tracking.begin(context.run.run_id, name or context.run.job_name, tags, rename=name is not None)
+        run_id = tracking.begin(
+            context.run.run_id,
+            name or context.run.job_name,
+            tags,
+            rename=name is not None,
+            find=partial(find_by_dagster_mlflow, tracking),
+        )
         try:
             yield run_id
         except (DagsterExecutionInterruptedError, KeyboardInterrupt, SystemExit):
@@ -114,3 +113,32 @@ class MlflowTracking(dg.ConfigurableResource):
             if run.status != status:
                 changed[run.run_id] = status
         return changed
+
+
+def find_by_dagster_mlflow(tracking: Tracking, dagster_run_id: str) -> str | None:
+    """Finds the MLflow run of a Dagster run by dagster-mlflow's lookup, which retries on a busy server.
+
+    The lookup asks MLflow's global store. It is set for that time alone: MLflow also writes its address, which may hold
+    a password, into the environment, which child processes would inherit.
+
+    Args:
+        tracking: The store. Its client is used, so that a caller may hold the store's lock.
+        dagster_run_id: The run in Dagster.
+
+    Returns:
+        The id of the MLflow run; None where there is none.
+    """
+    experiment = tracking.client.get_experiment(tracking.experiment_id())
+    import mlflow
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # dagster-mlflow announces on import that it is in beta
+        from dagster_mlflow.resources import MlFlow
+    before = os.environ.get(_STORE_VARIABLE)
+    mlflow.set_tracking_uri(tracking.uri)
+    try:
+        # Without __init__: it would activate the run. The lookup uses nothing of the object.
+        run_id = MlFlow._get_current_run_id(MlFlow.__new__(MlFlow), experiment, dagster_run_id)
+    finally:
+        mlflow.set_tracking_uri(before)
+    return None if run_id is None else str(run_id)

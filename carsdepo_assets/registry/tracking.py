@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -107,7 +107,13 @@ class Tracking:
         return str(runs[0].info.run_id) if runs else None
 
     def begin(
-        self, dagster_run_id: str | None, name: str, tags: Mapping[str, str] | None = None, *, rename: bool = False
+        self,
+        dagster_run_id: str | None,
+        name: str,
+        tags: Mapping[str, str] | None = None,
+        *,
+        rename: bool = False,
+        find: Callable[[str], str | None] | None = None,
     ) -> str:
         """Opens the MLflow run of a Dagster run: the one that it has (after a retry, in a second step), else a new one.
 
@@ -116,6 +122,7 @@ class Tracking:
             name: The name of a new run.
             tags: Tags that the run gets.
             rename: Whether a run that exists gets the name too.
+            find: Looks the MLflow run of a Dagster run up; None: this class's own lookup, which needs no Dagster.
 
         Returns:
             The id of the MLflow run, whose status is RUNNING.
@@ -126,7 +133,7 @@ class Tracking:
             return str(self.client.create_run(experiment, tags=tags, run_name=name).info.run_id)
         tags |= {DAGSTER_RUN_TAG: dagster_run_id, OPEN_TAG: "true"}
         with self.lock():
-            run_id = self.find(dagster_run_id)
+            run_id = (find or self.find)(dagster_run_id)
             if run_id is None:
                 return str(self.client.create_run(experiment, tags=tags, run_name=name).info.run_id)
         self.client.update_run(run_id, status="RUNNING", name=name if rename else None)

@@ -74,7 +74,7 @@ def test_the_training_comes_before_any_traffic_is_rendered(settings: Settings, m
     monkeypatch.setattr(sample_traffic, "write_window", window)
     run.run(settings, None, minutes=None, detector=None, say=lambda text: None)
     windows = ("usual", "evening", "night")
-    assert order[:3] == ["render sample", "import", "train {'steps': 366}"]
+    assert order[:3] == ["render sample", "import", "train {'steps': 256}"]
     # A thread renders beside the loop: the two keep their own order.
     assert [o for o in order[3:] if o.startswith("render")] == [f"render {name}" for name in windows]
     assert [o for o in order[3:] if not o.startswith("render")] == ["first release", *(f"send {n}" for n in windows)]

@@ -1,6 +1,7 @@
 """registry/tracking.py and resources.py: one MLflow run for a Dagster run, with the same status."""
 
 import math
+import os
 import threading
 from pathlib import Path
 
@@ -97,6 +98,32 @@ def test_mlflow_says_what_dagster_says(fails: bool, expected: str, last: bool, h
         assert mlflow.tracking().status(seen[0]) == expected
         assert mlflow.tracking().open_runs() == []
         assert mlflow.reconcile(instance) == {}
+
+
+def test_the_run_is_found_by_dagster_mlflow_and_its_address_stays_in_this_process(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow exports the address of its store, which may hold a password, to child processes."""
+    from dagster_mlflow.resources import MlFlow
+
+    lookup, asked = MlFlow._get_current_run_id, []
+
+    def recorded(self: MlFlow, experiment: object, dagster_run_id: str) -> str | None:
+        asked.append((dagster_run_id, os.environ["MLFLOW_TRACKING_URI"]))
+        return lookup(self, experiment, dagster_run_id)
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(MlFlow, "_get_current_run_id", recorded)
+
+    @dg.asset
+    def model(context: dg.AssetExecutionContext, mlflow: MlflowTracking) -> None:
+        with mlflow.during(context, last=True):
+            assert "MLFLOW_TRACKING_URI" not in os.environ
+
+    mlflow = MlflowTracking(home=str(home))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([model], instance=instance, resources={"mlflow": mlflow})
+    assert asked == [(result.run_id, mlflow.tracking().uri)]
 
 
 def test_a_failure_outside_the_block_is_told_by_reconcile(home: Path) -> None:
