@@ -19,7 +19,7 @@ from pydantic_settings import (
 
 from carsdepo_assets import redaction
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.policy_layers import FILE_NAME, Layer, layers, load_policy
+from carsdepo_assets.policy_layers import Layer, layers, load_policy
 
 POLICY_FOLDER_VARIABLE = "CARSDEPO_POLICY_FOLDER"  # a child's working folder may be another than its parent's
 _SECRETS = ("api_key", "alert_webhook", "alert_urls", "mlflow_server")  # fields that no text and no configuration shows
@@ -176,12 +176,6 @@ class Settings(BaseSettings):
     def policy_files(self) -> tuple[Layer, ...]:
         """The files of the policy, each of which overrides those before it."""
         return layers(self.home, self.policy_folder, self.policy_named)
-
-    @property
-    def policy_file(self) -> Path:
-        """The file that overrides all others: the named one, the working folder's where it exists, or the home's."""
-        here = self.policy_folder / FILE_NAME
-        return self.policy_named or (here if here.exists() else self.home / FILE_NAME)
 
     def policy(self) -> Policy:
         """Reads the policy in force.

@@ -14,14 +14,18 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def declared_reads() -> Iterator[None]:
-    """Fails a test in which an asset reads from the lake what it does not declare (see test_declared_reads.py)."""
-    from carsdepo_assets_tests.lake_reads import record_lake_reads, undeclared
+    """Fails a test in which an asset reads what it does not declare, or leaves metadata under an odd key.
+
+    See test_declared_reads.py.
+    """
+    from carsdepo_assets_tests.lake_reads import odd_metadata_keys, record_lake_reads, undeclared
 
     with pytest.MonkeyPatch.context() as patch:
         reads = record_lake_reads(patch)
         yield
     if reads.upstream:
         assert undeclared(reads) == []
+    assert odd_metadata_keys(reads) == []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable
@@ -75,6 +76,7 @@ FEEDBACK_READS: dict[str, set[str]] = {
     # A route waits for the queue that it asked for.
     "drift_route": {"labelling_queue"},
 }
+_METADATA_KEY = re.compile(r"(dagster/)?[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
 @dataclass
@@ -89,6 +91,8 @@ class LakeReads:
     """The assets that ran and read something, with their declared upstream."""
     feedback: dict[str, set[str]] = field(default_factory=dict)
     """The metadata `feedback_reads` of the materializations, by asset."""
+    metadata_keys: dict[str, set[str]] = field(default_factory=dict)
+    """The keys of the materializations' metadata, by asset."""
 
     def record(self, names: dict[str, set[str]], name: str) -> None:
         """Notes a read of the asset whose code runs in this thread; does nothing outside of an asset."""
@@ -141,6 +145,16 @@ def undeclared(reads: LakeReads) -> list[str]:
     return faults
 
 
+def odd_metadata_keys(reads: LakeReads) -> list[str]:
+    """A sentence for each metadata key that is neither snake_case nor Dagster's own (`dagster/...`)."""
+    return [
+        f"{asset} has the metadata key {key!r}"
+        for asset, keys in sorted(reads.metadata_keys.items())
+        for key in sorted(keys)
+        if asset in GRAPH and not _METADATA_KEY.fullmatch(key)
+    ]
+
+
 def _ancestors(asset: str) -> set[str]:
     direct = GRAPH[asset][2]
     return direct.union(*(_ancestors(parent) for parent in direct))
@@ -159,8 +173,10 @@ def record_lake_reads(patch: pytest.MonkeyPatch) -> LakeReads:
     reads = LakeReads()
 
     def record_metadata(materialization: Any) -> None:
+        asset = materialization.asset_key.to_user_string()
         stated = materialization.metadata.get("feedback_reads")
-        reads.feedback[materialization.asset_key.to_user_string()] = set(stated.value if stated else ())
+        reads.feedback[asset] = set(stated.value if stated else ())
+        reads.metadata_keys.setdefault(asset, set()).update(materialization.metadata)
 
     _watch_materializations(patch, record_metadata)
 

@@ -1,4 +1,5 @@
-"""carsdepo_assets_tests/lake_reads.py: what an asset's code reads from the lake is declared, or a feedback read.
+"""carsdepo_assets_tests/lake_reads.py: what an asset's code reads from the lake is declared, or a feedback read; the
+keys of its metadata are snake_case.
 
 The fixture `declared_reads` of conftest.py applies `undeclared` to every test in which an asset runs in this process.
 A read is declared when what it reads is written by the asset itself or by an asset upstream of it, at any distance:
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -17,7 +19,13 @@ import pytest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.schemas import TABLES
 from carsdepo_assets_tests.graph_snapshot import GRAPH
-from carsdepo_assets_tests.lake_reads import FEEDBACK_READS, TABLE_WRITERS, record_lake_reads, undeclared
+from carsdepo_assets_tests.lake_reads import (
+    FEEDBACK_READS,
+    TABLE_WRITERS,
+    odd_metadata_keys,
+    record_lake_reads,
+    undeclared,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +66,7 @@ def test_an_undeclared_read_is_found(
     assert undeclared(reads) == expected
 
 
-def code_with(code: Callable[[], None], metadata: dict[str, list[str]]) -> Callable[[], dg.MaterializeResult]:
+def code_with(code: Callable[[], None], metadata: dict[str, Any]) -> Callable[[], dg.MaterializeResult]:
     """The code of an asset that leaves the metadata."""
 
     def asset() -> dg.MaterializeResult:
@@ -74,3 +82,14 @@ def test_metadata_that_does_not_name_the_feedback_reads_is_found(monkeypatch: py
         for asset, told in (("recipe", []), ("dataset", ["evaluation"])):
             assert dg.materialize([dg.asset(name=asset)(code_with(lambda: None, {"feedback_reads": told}))]).success
     assert undeclared(reads) == ["dataset has feedback_reads ['evaluation']", "recipe has feedback_reads []"]
+
+
+@pytest.mark.parametrize(
+    ("key", "is_odd"),
+    [("map50", False), ("map50_95", False), ("dagster/row_count", False), ("mAP", True), ("p-value", True), ("", True)],
+)
+def test_a_metadata_key_is_snake_case(monkeypatch: pytest.MonkeyPatch, key: str, is_odd: bool) -> None:
+    with monkeypatch.context() as patch:
+        reads = record_lake_reads(patch)
+        assert dg.materialize([dg.asset(name="evaluation")(code_with(lambda: None, {key: 1}))]).success
+    assert odd_metadata_keys(reads) == ([f"evaluation has the metadata key {key!r}"] if is_odd else [])

@@ -45,8 +45,12 @@ def model_in_use(lake: Lake, tracking: Tracking, policy: Policy) -> ModelInUse:
             return ModelInUse(version.digest, version.version, why)
     if not registered:
         raise RegistryError("No model is registered yet. `carsdepo train` makes one.")
-    have = ", ".join(f"{v.version} ({v.digest}, mAP@.5 {v.figures.get('map50', float('nan')):.3f})" for v in registered)
+    have = ", ".join(f"{v.version} ({v.digest}, mAP@.5 {_figure(v.figures.get('map50'))})" for v in registered)
     raise RegistryError(
         f"Production serves no model, and none of the registered ones met the floor of {floor:.3f} without being "
         f"barred: {have}. Name one by its version or digest to use it all the same."
     )
+
+
+def _figure(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"

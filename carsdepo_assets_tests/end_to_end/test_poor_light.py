@@ -25,6 +25,7 @@ from carsdepo_assets.demo.sample.annotator import annotate
 from carsdepo_assets.demo.sample.write import write_sample
 from carsdepo_assets.environments import resources
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.policy_layers import FILE_NAME
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import versions
 from carsdepo_assets.settings import Settings
@@ -67,7 +68,7 @@ class World:
         self.truth: list[Path] = []
 
     def rules(self, low: float, high: float) -> None:
-        self.settings.policy_file.write_text(POLICY.format(low=low, high=high))
+        self.settings.policy_files[-1].path.write_text(POLICY.format(low=low, high=high))
 
     def drop(self, sample: Path, name: str) -> None:
         for kind, place in (("images", "uploads"), ("labels", "labels")):
@@ -121,12 +122,12 @@ class World:
 def test_poor_light_goes_round_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("DAGSTER", "STAGING", "PRODUCTION")
     variables = {f"CARSDEPO_{name}_PORT": str(free_port()) for name in names}
-    given = Settings.read({"CARSDEPO_POLICY": str(tmp_path / "carsdepo.toml"), **variables}, home=tmp_path / "home")
+    given = Settings.read({"CARSDEPO_POLICY": str(tmp_path / FILE_NAME), **variables}, home=tmp_path / "home")
     for name, value in given.variables().items():
         monkeypatch.setenv(name, value)
     sample = tmp_path / "day"
     write_sample(sample, 110, 5, lights={"day": 0.6, "overcast": 0.4})
-    given.policy_file.write_text(POLICY.format(low=0.98, high=0.99))
+    (tmp_path / FILE_NAME).write_text(POLICY.format(low=0.98, high=0.99))
     with running(given) as settings, dagster_dev(settings, tmp_path / "dagster.log") as server:
         world = World(settings, server, tmp_path)
         world.drop(sample, "web")

@@ -28,7 +28,7 @@ def printed(settings: Settings) -> str:
 
 def test_an_edit_that_a_service_has_not_read_is_said(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, TWO)
-    policy = settings.policy_file
+    policy = settings.policy_files[-1].path
     lake = Lake.open(settings.lake)
     digest = put_model(lake, "one")
     deploy(lake, "production", digest)

@@ -136,28 +136,31 @@ def test_production_then_the_newest_candidate_that_met_the_floor(empty_store: Pa
     with pytest.raises(RegistryError, match="No model is registered yet"):
         model_in_use(lake, tracking, policy)
 
-    def register_version(digest: str, map50: float) -> None:
+    def register_version(digest: str, map50: float | None) -> None:
         register(
             tracking,
             digest=digest,
             lake_url=lake.url,
             dataset_version="d",
             detector="yolov8n",
-            figures={"map50": map50},
+            figures={} if map50 is None else {"map50": map50},
             run_id=None,
             alias=None,
         )
 
+    register_version("unmeasured", None)
+    with pytest.raises(RegistryError, match=r"1 \(unmeasured, mAP@\.5 undefined\)"):
+        model_in_use(lake, tracking, policy)
     register_version("worthless", 0.001)
-    with pytest.raises(RegistryError, match=r"none of the registered ones met the floor of 0.020.*1 \(worthless, mAP"):
+    with pytest.raises(RegistryError, match=r"none of the registered ones met the floor of 0.020.*2 \(worthless, mAP"):
         model_in_use(lake, tracking, policy)
     register_version("first", 0.4)
     register_version("second", 0.5)
     register_version("newest", 0.019)
     in_use = model_in_use(lake, tracking, policy)
-    assert (in_use.digest, in_use.version) == ("second", 3)
+    assert (in_use.digest, in_use.version) == ("second", 4)
     assert "newest candidate that met the floor: mAP@.5 0.500 of 0.020" in in_use.why
-    ledger.record(lake, "production", "reject", digest="second", version=3, actor="ann", reason="blind at night")
+    ledger.record(lake, "production", "reject", digest="second", version=4, actor="ann", reason="blind at night")
     assert model_in_use(lake, tracking, policy).digest == "first"
     ledger.record(lake, "production", "promote", digest="worthless", version=1, actor="ann", reason="to see it whole")
     served = model_in_use(lake, tracking, policy)

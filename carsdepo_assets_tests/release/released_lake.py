@@ -135,7 +135,7 @@ class World:
     stages: dict[str, FollowingLedger]
 
     def rule(self, toml: str) -> None:
-        self.settings.policy_file.write_text(toml)
+        self.settings.policy_files[-1].path.write_text(toml)
 
     @property
     def policy(self) -> Policy:
@@ -204,7 +204,7 @@ class World:
     def resources(self) -> dict[str, Any]:
         return {
             "lake": LakeResource(url=self.lake.url, home=str(self.settings.home)),
-            "policy": PolicyResource(files=[str(self.settings.policy_file)]),
+            "policy": PolicyResource(files=[str(self.settings.policy_files[-1].path)]),
             "services": self.services,
             "tracking": MlflowTracking(home=str(self.settings.home)),
             "alerts": AlertsResource(),
