@@ -42,6 +42,8 @@ def examine(wanted: str, health: Mapping[str, Any] | None) -> tuple[str, str] | 
     if status != "serving":
         error = health.get("error")
         return "service_down", f"answers, but is {status}" + (f": {error}" if error else "")
+    if health.get("ready") is False:
+        return "service_down", f"answers, but is not ready: {'; '.join(health.get('not_ready_because', []))}"
     if digest != wanted:
         return "ledger", f"serves {digest}, the ledger says {wanted}"
     return None

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from carsdepo_assets.inference.reconciler import Model, Status
+from carsdepo_assets.inference.reconciler import Model, ServingState, Status
 from carsdepo_assets.inference.records import Decision, Record
 
 _PHOTOGRAPH = "9f1c3b0e5d7a4c2f8b6e1d0c9a8f7e6d5c4b3a2918070f6e5d4c3b2a19080706"
@@ -80,6 +80,8 @@ class Health(BaseModel):
     """What this service serves now; answered with 200 whatever the status."""
 
     stage: Literal["staging", "production"]
+    ready: bool = Field(description="whether requests are answered now, as /readyz and /ping say")
+    not_ready_because: list[str] = Field(description="sentences; empty where it is ready", examples=[[]])
     status: Status = Field(
         description="empty: the ledger names no model for this stage. loading: the first one is on its way. "
         "failed: it cannot be loaded, and is tried again"
@@ -101,6 +103,39 @@ class Health(BaseModel):
     policy_note: str | None = Field(
         description="why the policy in use is not the one on disk, and what to do", examples=[None]
     )
+
+
+class Readiness(BaseModel):
+    """Whether requests are answered now."""
+
+    ready: bool
+    not_ready_because: list[str] = Field(
+        description="sentences; empty where it is ready",
+        examples=[["Answers cannot be captured: an answer cannot be written below /srv/lake: No space left on device"]],
+    )
+
+
+def reasons_against(state: ServingState, capture_problem: str | None, *, needs_lake: bool) -> list[str]:
+    """Why a service cannot answer requests now; empty where it can.
+
+    Args:
+        state: What it serves.
+        capture_problem: Why answers cannot be captured; None where they can.
+        needs_lake: Whether an answer cannot be captured without the lake: where it is a folder, or keeps photographs.
+    """
+    reasons = []
+    if state.model is None:
+        reasons.append(f"No model is served: {why_no_model(state)}")
+    if capture_problem is not None:
+        reasons.append(f"Answers cannot be captured: {capture_problem}")
+    if state.lake_is_away and needs_lake and state.model is not None:
+        reasons.append(f"The lake is away: {state.error}")
+    return reasons
+
+
+def why_no_model(state: ServingState) -> str:
+    """Why a service serves no model, as the end of a sentence."""
+    return state.error or ("no model was deployed to this stage yet" if state.status == "empty" else "it is loading")
 
 
 def inspection(request_id: str, model: Model, records: Sequence[Record]) -> Inspection:

@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from carsdepo_assets import __version__
-from carsdepo_assets.inference.answers import FORM, RAW, REFUSALS, Health, Inspection
+from carsdepo_assets.inference.answers import FORM, RAW, REFUSALS, Health, Inspection, Readiness
 from carsdepo_assets.inference.model_loading import Load, load
 from carsdepo_assets.inference.requests import Refused, RequestPhotograph, read_form, read_raw
 from carsdepo_assets.inference.service import Service, refusal
@@ -78,13 +78,27 @@ def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
 
     @app.get("/healthz", response_model=Health, tags=["operate"])
     async def healthz() -> Health:
-        """What is served, by which event of the ledger and under which policy; 200 whatever the status."""
+        """Liveness: 200 as long as the process answers, whatever the status. Says what is served, by which event of
+        the ledger and under which policy, and whether the service is ready."""
         return await asyncio.to_thread(service.health)
 
-    @app.get("/ping", responses={503: {"description": "No model is served"}}, tags=["operate"])
+    @app.get(
+        "/readyz",
+        response_model=Readiness,
+        responses={503: {"model": Readiness, "description": "Requests would not be answered now"}},
+        tags=["operate"],
+    )
+    async def readyz(response: Response) -> Readiness:
+        """Readiness: 200 while a model is served, answers can be captured and the lake that they need is there; 503
+        with the reasons while not. It recovers by itself."""
+        readiness = service.readiness()
+        response.status_code = 200 if readiness.ready else 503
+        return readiness
+
+    @app.get("/ping", response_class=Response, responses={503: {"description": "Not ready"}}, tags=["operate"])
     async def ping() -> Response:
-        """SageMaker's contract: 200 when a model is served."""
-        return Response(status_code=200 if service.reconciler.state.model else 503)
+        """SageMaker's contract: /readyz without a body."""
+        return Response(status_code=200 if service.readiness().ready else 503)
 
     @app.get("/metrics", response_class=Response, tags=["operate"])
     def metrics() -> Response:

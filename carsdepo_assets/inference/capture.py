@@ -21,6 +21,7 @@ from pathlib import Path
 
 from carsdepo_assets.inference.records import Record
 from carsdepo_assets.inference.segments import OPEN, ROOT, close_orphans, finish, hour_folder, lock, photograph_key
+from carsdepo_assets.inference.writability import Writability
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.policy import InferencePolicy
 
@@ -63,6 +64,12 @@ class Capture:
         self._thread: threading.Thread | None = None
         self.torn_lines = 0  # of dead processes' segments, dropped
         self._unshipped_since: datetime | None = None
+        self.writability = Writability(self._root, lake, stage, keeps_photographs=policy.keep_photographs)
+
+    @property
+    def needs_lake(self) -> bool:
+        """Whether nothing can be captured without the lake: answers or photographs are written straight to it."""
+        return self._lake.root is not None or self._policy.keep_photographs
 
     def start(self) -> None:
         """Closes the segments that dead processes of this stage left open; then closes old ones in the background."""
@@ -107,6 +114,7 @@ class Capture:
             if not self._lake.exists(key):
                 self._lake.put(key, data)
         except LakeError as error:
+            self.writability.failed(f"a photograph cannot be kept: {error}")
             raise CaptureError(f"the photograph cannot be kept: {error}") from error
         return key
 
@@ -130,6 +138,7 @@ class Capture:
                 if segment.lines >= self._policy.segment_lines:
                     self._retire()
         except OSError as error:
+            self.writability.failed(f"an answer cannot be written below {self._root}: {error.strerror}")
             raise CaptureError(f"the answer cannot be captured below {self._root}: {error.strerror}") from error
         finally:
             self._close_retired()
@@ -205,6 +214,7 @@ class Capture:
                     self._retire()
             self._close_retired()
             self._ship()
+            self.writability.try_again()
 
     def _ship(self) -> None:
         """Puts closed segments of the spool into the lake, by their name: the same one twice is the same object."""

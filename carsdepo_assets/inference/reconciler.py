@@ -46,6 +46,8 @@ class ServingState:
     """The event of the ledger by which it is served."""
     error: str | None
     """Why it is not the model that the ledger names; None when it is."""
+    lake_is_away: bool = False
+    """Whether the last look could not read the ledger."""
 
 
 class Reconciler:
@@ -92,6 +94,8 @@ class Reconciler:
                 self._gone()
                 return
             self._seen = version >= 0
+            if self.state.lake_is_away:
+                self.state = replace(self.state, lake_is_away=False)
             if version == self._followed_version:
                 if self.state.error is not None:  # the ledger was away and is back
                     self.state = replace(self.state, error=None)
@@ -101,6 +105,7 @@ class Reconciler:
             wanted = ledger.desired(self._lake, self._stage)
         except Exception as error:  # the lake is away: what is served goes on
             self._complain(f"the ledger cannot be read: {error}")
+            self.state = replace(self.state, lake_is_away=True)
             return
         if version != self._tried:  # news are tried at once
             self._tried, self._pause_s = version, _FIRST_RETRY_S
@@ -142,6 +147,7 @@ class Reconciler:
         self._complain(
             f"the ledger is gone from {self._lake.url}: is the lake mounted? Nothing is served until a ledger is there"
         )
+        self.state = replace(self.state, lake_is_away=True)
 
     def _complain(self, message: str) -> None:
         """Into `state`, and into the log once."""

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 
 from carsdepo_assets.imaging.encode import encode_jpeg
 from carsdepo_assets.imaging.pipeline import process
-from carsdepo_assets.inference.answers import Health, Inspection, inspection
+from carsdepo_assets.inference.answers import Health, Inspection, Readiness, inspection, reasons_against, why_no_model
 from carsdepo_assets.inference.capture import Capture, CaptureError
 from carsdepo_assets.inference.inspecting import inspect
 from carsdepo_assets.inference.metrics import Metrics
@@ -98,8 +98,11 @@ class Service:
         state = self.reconciler.state
         on_disk, note = self._policy_files.look()
         model = state.model
+        readiness = self.readiness()
         return Health(
             stage=self.stage,
+            ready=readiness.ready,
+            not_ready_because=readiness.not_ready_because,
             status=state.status,
             digest=model.digest if model else None,
             version=model.version if model else None,
@@ -112,6 +115,13 @@ class Service:
             policy_on_disk=on_disk,
             policy_note=note,
         )
+
+    def readiness(self) -> Readiness:
+        """The answer of /readyz: whether a request would be answered now, as far as is known without one."""
+        reasons = reasons_against(
+            self.reconciler.state, self.capture.writability.problem, needs_lake=self.capture.needs_lake
+        )
+        return Readiness(ready=not reasons, not_ready_because=reasons)
 
     def stop(self) -> None:
         """Ends the threads and closes the open segment; called after the last request."""
@@ -155,10 +165,7 @@ class Service:
         self._check_key(request)
         state = self.reconciler.state
         if state.model is None:
-            message = state.error or {"empty": "no model was deployed to this stage yet"}.get(
-                state.status, "it is loading"
-            )
-            raise Refused(503, "no_model", f"no model is served: {message}", RETRY_AFTER_S)
+            raise Refused(503, "no_model", f"no model is served: {why_no_model(state)}", RETRY_AFTER_S)
         with self._reading.one():
             try:
                 async with asyncio.timeout(BODY_S):

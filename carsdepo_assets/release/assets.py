@@ -246,7 +246,7 @@ def _report_not_promoted(
     context.log_event(
         dg.AssetObservation(PRODUCTION, metadata={**_promotion_metadata(promotion, version, lake), "promoted": False})
     )
-    lines = [f"{promotion.approval.reason}."]
+    lines = [f"{promotion.approval.reason.rstrip('.')}."]
     lines += [r for r in reasons if r.rstrip(".") not in promotion.approval.reason]
     if promotion.gated:
         lines.append(f"Report: {lake.address(promotion.gated.report_key)}")

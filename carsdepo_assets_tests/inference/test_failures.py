@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import threading
 import time
@@ -91,10 +92,45 @@ def test_a_full_disk_is_503_and_never_an_uncaptured_answer(
 
 def test_a_photograph_that_cannot_be_kept_is_503_too(client: Here, lake: Lake) -> None:
     Path(lake.url, "capture").mkdir(exist_ok=True)
-    Path(lake.url, "capture", "photographs").write_text("in the way")
+    in_the_way = Path(lake.url, "capture", "photographs")
+    in_the_way.write_text("in the way")
     answer = client.post()
     assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "not_captured")
     assert waiting(lake) == []
+    assert client.get("/ping").status_code == 503
+    in_the_way.unlink()
+    until(lambda: client.get("/ping").status_code == 200)
+
+
+def test_a_full_disk_is_not_ready_but_alive_until_there_is_room_again(
+    client: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It recovers without a request, since a service that is not ready gets none."""
+    assert client.get("/readyz").json() == {"ready": True, "not_ready_because": []}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", no_space)
+        patch.setattr(os, "fsync", no_space)  # what a trial needs
+        client.post()
+        for _ in range(3):
+            time.sleep(0.3)  # the trials of a full disk fail too
+            answer = client.get("/readyz")
+            assert (answer.status_code, client.get("/ping").status_code) == (503, 503)
+            assert "cannot be captured" in answer.json()["not_ready_because"][0]
+        health = client.get("/healthz")
+        assert (health.status_code, health.json()["status"], health.json()["ready"]) == (200, "serving", False)
+    until(lambda: client.get("/readyz").status_code == 200)
+    assert client.get("/healthz").json()["ready"]
+    assert client.post().status_code == 200
+
+
+def test_a_lake_that_is_away_is_not_ready(client: Here, lake: Lake) -> None:
+    away = Path(f"{lake.url}-away")
+    Path(lake.url).rename(away)
+    until(lambda: client.get("/readyz").status_code == 503)
+    assert client.get("/healthz").status_code == 200
+    shutil.rmtree(lake.url, ignore_errors=True)
+    away.rename(lake.url)
+    until(lambda: client.get("/readyz").status_code == 200)
 
 
 def test_a_model_that_breaks_is_500_in_json_and_the_next_request_works(
