@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
@@ -81,6 +82,12 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(
         None, validation_alias="CARSDEPO_API_KEY", description="what clients send as X-API-Key; None: no key is needed"
     )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        validation_alias="CARSDEPO_ALLOWED_HOSTS",
+        description="names by which services without an API key are called, separated by spaces, besides localhost, "
+        "addresses and the names in the services' URLs; * allows all",
+    )
     alert_webhook: SecretStr | None = Field(
         None, validation_alias="CARSDEPO_ALERT_WEBHOOK", description="URL that gets every alert as JSON"
     )
@@ -154,10 +161,10 @@ class Settings(BaseSettings):
             )
         return key
 
-    @field_validator("alert_urls", mode="before")
+    @field_validator("alert_urls", "allowed_hosts", mode="before")
     @classmethod
-    def _separate(cls, urls: Any) -> Any:
-        return tuple(urls.split()) if isinstance(urls, str) else urls
+    def _separate(cls, words: Any) -> Any:
+        return tuple(words.split()) if isinstance(words, str) else words
 
     @property
     def mlflow_uri(self) -> str:
@@ -171,6 +178,12 @@ class Settings(BaseSettings):
             "staging": (self.staging_url, self.staging_port),
         }[stage]
         return (given or f"http://127.0.0.1:{port}").rstrip("/")
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names by which the services are called, without ports."""
+        own = (urlsplit(self.service_url(stage)).hostname for stage in ("production", "staging"))
+        return frozenset(self.allowed_hosts) | {name for name in own if name}
 
     @property
     def policy_files(self) -> tuple[Layer, ...]:

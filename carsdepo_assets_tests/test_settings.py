@@ -24,6 +24,7 @@ FULL = {
     "CARSDEPO_API_KEY": "the key",
     "CARSDEPO_ALERT_WEBHOOK": "https://hooks.example/token",
     "CARSDEPO_ALERT_URLS": "slack://a/b/c  mailto://d",
+    "CARSDEPO_ALLOWED_HOSTS": "cars.example *",
 }
 SECRETS = ("CARSDEPO_API_KEY", "CARSDEPO_ALERT_WEBHOOK", "CARSDEPO_ALERT_URLS", "CARSDEPO_MLFLOW")
 

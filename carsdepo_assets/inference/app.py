@@ -16,8 +16,9 @@ from starlette.exceptions import HTTPException
 from carsdepo_assets import __version__
 from carsdepo_assets.inference.answers import FORM, RAW, REFUSALS, Health, Inspection, Readiness
 from carsdepo_assets.inference.model_loading import Load, load
-from carsdepo_assets.inference.requests import Refused, RequestPhotograph, read_form, read_raw
-from carsdepo_assets.inference.service import Service, refusal
+from carsdepo_assets.inference.requests import Refused, RequestPhotograph, read_form, read_raw, refusal
+from carsdepo_assets.inference.service import Service
+from carsdepo_assets.inference.web_origins import WebOrigins
 from carsdepo_assets.registry.ledger import Stage
 from carsdepo_assets.settings import Settings
 
@@ -49,6 +50,8 @@ def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
         lifespan=lifespan,
     )
     app.add_exception_handler(HTTPException, _http_error)
+    if settings.api_key is None:
+        app.add_middleware(WebOrigins, names=settings.host_names)
 
     async def one_raw(request: Request) -> list[RequestPhotograph]:
         return [await read_raw(request, service.policy.inference)]

@@ -11,6 +11,7 @@ from typing import Any
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from carsdepo_assets.policy import InferencePolicy
 
@@ -25,6 +26,13 @@ class Refused(Exception):
     def __init__(self, status: int, reason: str, detail: str, retry_after_s: int | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
         self.status, self.reason, self.detail, self.retry_after_s = status, reason, detail, retry_after_s
+
+
+def refusal(refused: Refused, request_id: str) -> JSONResponse:
+    """The error as JSON, with the header that says when to try again."""
+    after = {} if refused.retry_after_s is None else {"Retry-After": str(refused.retry_after_s)}
+    error = {"reason": refused.reason, "detail": refused.detail}
+    return JSONResponse({"error": error, "request_id": request_id}, refused.status, headers=after)
 
 
 @dataclass

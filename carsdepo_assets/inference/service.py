@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from carsdepo_assets.imaging.encode import encode_jpeg
 from carsdepo_assets.imaging.pipeline import process
@@ -26,7 +26,7 @@ from carsdepo_assets.inference.metrics import Metrics
 from carsdepo_assets.inference.model_loading import Load
 from carsdepo_assets.inference.reconciler import Model, Reconciler
 from carsdepo_assets.inference.records import Record
-from carsdepo_assets.inference.requests import Refused, RequestPhotograph
+from carsdepo_assets.inference.requests import Refused, RequestPhotograph, refusal
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy_layers import OnDisk
 from carsdepo_assets.registry.ledger import Stage
@@ -57,13 +57,6 @@ class _Places:
             yield
         finally:
             self._free += 1
-
-
-def refusal(refused: Refused, request_id: str) -> JSONResponse:
-    """The error as JSON, with the header that says when to try again."""
-    after = {} if refused.retry_after_s is None else {"Retry-After": str(refused.retry_after_s)}
-    error = {"reason": refused.reason, "detail": refused.detail}
-    return JSONResponse({"error": error, "request_id": request_id}, refused.status, headers=after)
 
 
 class Service:

@@ -224,10 +224,12 @@ class FolderObjects:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise ObjectMissing(f"{key}: no such object in {self._root}.") from error
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise ObjectMissing(f"{key}: no such object in {self._root}.") from error
             raise LakeError(f"{key}: cannot be read under {self._root}: {error.strerror}.") from error
 
     def exists(self, key: str) -> bool:
-        return (self._root / check_key(key)).is_file()
+        return _is_file(self._root / check_key(key))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         for key, facts in walk_folder(self._root, prefix):
@@ -246,9 +248,19 @@ class FolderObjects:
 
     def local_path(self, key: str) -> Path:
         path = self._root / check_key(key)
-        if not path.is_file():
+        if not _is_file(path):
             raise ObjectMissing(f"{key}: no such object in {self._root}.")
         return path
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file. A name too long for the file system names none; pathlib raises then."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
 
 
 class S3Objects:

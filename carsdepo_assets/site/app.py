@@ -7,10 +7,12 @@ pages ask for it too, since they show photographs.
 from __future__ import annotations
 
 import base64
+import logging
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +29,8 @@ from carsdepo_assets.settings import Settings, plain
 from carsdepo_assets.site import answers, reading, tracing
 from carsdepo_assets.site.graph import lineage_graph
 from carsdepo_assets.site.pictures import picture
+
+logger = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parent
 # Reports and pages may style themselves and show pictures that they carry; nothing else runs or loads.
@@ -65,7 +69,15 @@ def pages(settings: Settings, health: reading.Health | None = None) -> APIRouter
     router = APIRouter(dependencies=[Depends(_guard(plain(settings.api_key)))], include_in_schema=False)
 
     def get(path: str, page: Callable[..., HTMLResponse]) -> None:
-        router.add_api_route(path, page, methods=["GET", "HEAD"], response_class=HTMLResponse)
+        @wraps(page)
+        def shown(*args: Any, **kwargs: Any) -> HTMLResponse:
+            try:
+                return page(*args, **kwargs)
+            except Exception:
+                logger.exception("the page %s failed", path)
+                return site.failed()
+
+        router.add_api_route(path, shown, methods=["GET", "HEAD"], response_class=HTMLResponse)
 
     get("/", site.index)
     get("/predictions", site.predictions)
@@ -225,6 +237,11 @@ class Site:
     def _page(self, template: str, here: str, status: int = 200, **values: Any) -> HTMLResponse:
         html = render(_FOLDER, template, here=here, parse=datetime.fromisoformat, **values)
         return HTMLResponse(html, status, _HEADERS)
+
+    def failed(self) -> HTMLResponse:
+        """The page that is shown where another one could not be made."""
+        text = "This page could not be made. The log of the production service says why; the other pages still work."
+        return self._page("message.html", "", 500, heading="Something failed", text=text)
 
     def _missing(self, error: Exception) -> HTMLResponse:
         return self._page("message.html", "", 404, heading="Not found", text=str(error))

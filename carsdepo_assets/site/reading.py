@@ -69,6 +69,8 @@ class Serving:
             return f"does not answer; start it: carsdepo serve --stage {self.stage}"
         if self.health.get("status") != "serving":
             return f"is {self.health.get('status')}: {self.health.get('error') or 'no model yet'}"
+        if self.health.get("ready") is False:
+            return f"is not ready: {'; '.join(self.health.get('not_ready_because', []))}"
         if self.health.get("digest") != self.event.digest:
             return f"serves {self.health.get('digest')}, the ledger says {self.event.digest}"
         return None

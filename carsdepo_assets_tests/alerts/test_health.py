@@ -22,6 +22,11 @@ OLD = {"status": "serving", "digest": "old"}
         ({"status": "empty", "digest": None}, "service_down", "answers, but is empty"),
         ({"status": "failed", "error": "no weights"}, "service_down", "answers, but is failed: no weights"),
         (OLD, "ledger", "serves old, the ledger says new"),
+        (
+            WELL | {"ready": False, "not_ready_because": ["Answers cannot be captured: the disk is full"]},
+            "service_down",
+            "answers, but is not ready: Answers cannot be captured: the disk is full",
+        ),
     ],
 )
 def test_trouble_has_a_kind_and_words(health: dict[str, Any] | None, kind: str, what: str) -> None:
@@ -30,6 +35,7 @@ def test_trouble_has_a_kind_and_words(health: dict[str, Any] | None, kind: str, 
 
 def test_serving_the_ledgers_digest_is_no_trouble() -> None:
     assert examine("new", WELL) is None
+    assert examine("new", WELL | {"ready": True, "not_ready_because": []}) is None
 
 
 def story(steps: list[tuple[int, dict[str, Any] | None]]) -> list[tuple[int, Alert]]:

@@ -151,14 +151,14 @@ def test_a_model_that_breaks_is_500_in_json_and_the_next_request_works(
 def test_a_client_that_never_ends_its_body_is_sent_away(client: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_module, "BODY_S", 0.1)
     with socket.create_connection(("127.0.0.1", client.port), timeout=20) as slow:
-        slow.sendall(b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+        slow.sendall(b"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n")
         assert slow.recv(65536).startswith(b"HTTP/1.1 408")
     assert client.post().status_code == 200
 
 
 def test_a_client_that_leaves_in_the_middle_is_counted_and_harms_nobody(client: Here, lake: Lake) -> None:
     with socket.create_connection(("127.0.0.1", client.port)) as gone:
-        gone.sendall(b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhalf")
+        gone.sendall(b"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nhalf")
     until(lambda: 'outcome="gone",path="/invocations"' in client.get("/metrics").text)
     assert client.post().status_code == 200
     assert 'carsdepo_in_flight{stage="staging"} 0.0' in client.get("/metrics").text

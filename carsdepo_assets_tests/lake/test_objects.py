@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.objects import ObjectMissing
 
 KEYS = [
     "a.jpg", "raw/uploads/a b.jpg", "ä/日本語.jpg", "e\u0301.jpg", "a%20b.jpg", "a#1", "a~b?.jpg", "we*ird[1].jpg",
@@ -166,3 +167,12 @@ def test_a_killed_put_leaves_whole_bytes(folder_lake: Lake) -> None:
         assert len(data) == 4_000_000
         assert data == data[:1] * len(data)
     assert [o.key for o in folder_lake.list()] == ["objects/k"]
+
+
+def test_a_name_too_long_for_the_file_system_is_of_no_object(folder_lake: Lake) -> None:
+    key = f"queues/{'a' * 300}/queue.json"
+    assert not folder_lake.exists(key)
+    with pytest.raises(ObjectMissing):
+        folder_lake.get(key)
+    with pytest.raises(ObjectMissing):
+        folder_lake.local_path(key)

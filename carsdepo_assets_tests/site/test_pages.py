@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.reporting.page import BASE, render
 from carsdepo_assets.settings import Settings
+from carsdepo_assets.site import reading
 from carsdepo_assets.site.app import pages
 from carsdepo_assets_tests.site import example_lake
 
@@ -119,6 +120,20 @@ def test_an_empty_lake_says_what_to_do(tmp_path: Path, path: str) -> None:
     assert answer.status_code == 200
     assert "Nothing here yet" in answer.text or 'class="empty"' in answer.text
     assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"/{kind}/{'a' * 300}" for kind in ("predictions", "models", "queues", "reports")),
+        *(f"/{kind}/%00" for kind in ("predictions", "models", "queues", "reports")),
+        "/queues/%ff",
+    ],
+)
+def test_what_can_be_no_name_is_not_there(browser: TestClient, path: str) -> None:
+    answer = browser.get(path)
+    assert answer.status_code == 404
+    assert "Not found" in answer.text
 
 
 @pytest.mark.parametrize("path", ["/predictions/nope", "/models/nope", "/queues/nope", "/reports/gate/nope.html"])
@@ -269,3 +284,20 @@ def test_a_report_of_another_form_keeps_every_byte(home: Path) -> None:
     text = client(home).get("/reports/gate/odd.html").text
     assert text.endswith("<p>no body tag</p>")
     assert '<a href="/gates" class="on"' in text
+
+
+def test_a_page_that_fails_says_so_and_the_others_work(
+    browser: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("an inside")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "reports", broken)
+        answer = browser.get("/drift")
+        assert (answer.status_code, browser.get("/alerts").status_code) == (500, 200)
+    assert "could not be made" in answer.text
+    assert "an inside" not in answer.text
+    assert "an inside" in caplog.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert browser.get("/drift").status_code == 200

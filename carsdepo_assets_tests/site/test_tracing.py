@@ -94,6 +94,30 @@ def test_the_newest_answers_of_a_copied_lake_are_those_of_the_last_hour(home: Pa
     assert [r["prediction_id"] for r in answers.newest(lake, 9)] == ["p0000"]
 
 
+def test_the_newest_answers_cost_as_many_rows_as_are_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five files of 60 answers each wait to be ingested; the third one is of another model."""
+    lake = Lake.open(home / "lake")
+    (record,) = example_lake.answered(lake, example_lake.shots(1), "d" * 16, 1)
+    start = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    for file in range(5):
+        of_file = record.model_copy(
+            update={"answer": record.answer.model_copy(update={"digest": ("e" if file == 2 else "d") * 16})}
+        )
+        lines = [
+            of_file.model_copy(update={"prediction_id": f"f{file}n{n}"}).line(
+                "e", start + timedelta(seconds=5 * n + file)
+            )
+            for n in range(60)
+        ]
+        lake.put(f"capture/production/2026/01/01/12/i-{file}.jsonl", b"".join(lines))
+    made, row_of = [], answers._row
+    monkeypatch.setattr(answers, "_row", lambda line, key: made.append(key) or row_of(line, key))
+    newest = answers.newest(lake, 7)
+    assert [r["prediction_id"] for r in newest] == ["f4n59", "f3n59", "f2n59", "f1n59", "f0n59", "f4n58", "f3n58"]
+    assert len(made) == 7
+    assert [r["prediction_id"] for r in answers.newest(lake, 2, "e" * 16)] == ["f2n59", "f2n58"]
+
+
 def test_a_segments_line_and_its_row_in_the_table_say_the_same(home: Path) -> None:
     lake = Lake.open(home / "lake")
     records = example_lake.answered(lake, example_lake.shots(1), "d" * 16, 7)
