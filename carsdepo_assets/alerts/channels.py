@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypedDict
-from urllib.parse import urlsplit
 
 from carsdepo_assets.certificates import trusted
 
@@ -102,7 +102,7 @@ class Webhook:
     @property
     def name(self) -> str:
         """`webhook:` and the host."""
-        return f"webhook:{urlsplit(self.url).netloc.rpartition('@')[2]}"
+        return f"webhook:{_host(self.url)}"
 
     def deliver(self, alert: Alert) -> None:
         """Raises ChannelError where the webhook refused the alert or did not answer."""
@@ -124,8 +124,10 @@ class Webhook:
 
         try:
             answer = httpx.post(self.url, json=body, timeout=self.timeout_s, verify=trusted())
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as error:
             raise ChannelError("not an http(s) URL; see CARSDEPO_ALERT_WEBHOOK") from error
+        except httpx.DecodingError:  # it was received: what the answer's body holds is of no interest
+            return
         except httpx.TransportError as error:
             raise _Unavailable(f"{type(error).__name__}: {error}".replace(self.url, "its URL")) from error
         if answer.is_success:
@@ -143,7 +145,8 @@ class Apprise:
     @property
     def name(self) -> str:
         """The URL's scheme and a digest of the URL."""
-        return f"{urlsplit(self.url).scheme or 'apprise'}:{hashlib.sha256(self.url.encode()).hexdigest()[:6]}"
+        scheme = self.url.partition(":")[0]
+        return f"{scheme if scheme.isalnum() else 'apprise'}:{hashlib.sha256(self.url.encode()).hexdigest()[:6]}"
 
     def deliver(self, alert: Alert) -> None:
         """Raises ChannelError where apprise did not take the URL or its service refused the alert."""
@@ -177,3 +180,12 @@ def channels(webhook: str | None, urls: Sequence[str]) -> list[Channel]:
     if webhook:
         channels_in_use.append(Webhook(webhook))
     return channels_in_use + [Apprise(url) for url in urls]
+
+
+def _host(url: str) -> str:
+    """Host and port of a URL without user and password, which may themselves hold `/`, `?` and `#`; never raises."""
+    after_scheme = url.partition("://")[2]  # nothing of what is no URL: it may be a token
+    authority = re.split(r"[/?#]", after_scheme)[0]
+    if "@" not in authority and ":" in authority and not re.fullmatch(r"[^:]+:\d*|\[.*\](:\d*)?", authority):
+        return re.split(r"[/?#]", after_scheme.rpartition("@")[2])[0]  # a password goes on behind the first of those
+    return authority.rpartition("@")[2]

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import csv
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_before_delay
+from tenacity import RetryCallState, Retrying, retry_if_result, sleep_using_event, stop_before_delay
+
+from carsdepo_assets.redaction import without_credentials
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 FIELDS = ("source", "camera", "uploader", "region", "listing")
 MANIFEST = "manifest.csv"
 PATIENCE_S = 60.0  # seconds for a photograph's answer, a busy service's "try again" included
+_NO_URL = "{!r} is not the URL of a service, such as http://127.0.0.1:8000."
+_LEAST_PAUSE_S = 0.1  # before a photograph is sent again, whatever the service says
 _LEVELS = 3  # folders: images/, one below it, and the one that holds both
 
 
@@ -53,6 +58,15 @@ class SendResult:
     def per_second(self) -> float:
         """Answered photographs a second."""
         return self.answered / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What is kept of the answer about one photograph."""
+
+    decision: str
+    prediction_id: str
+    digest: str
 
 
 def send_folder(
@@ -113,21 +127,25 @@ def send(
     headers = {"X-API-Key": api_key} if api_key else {}
     limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
     started = time.perf_counter()
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ServiceUnreachable(_NO_URL.format(without_credentials(url))) from error
+    ended = threading.Event()
     with (
         httpx.Client(base_url=url, headers=headers, timeout=patience_s, limits=limits) as client,
-        ThreadPoolExecutor(concurrency, thread_name_prefix="send") as pool,
+        _interruptible(ThreadPoolExecutor(concurrency, thread_name_prefix="send"), ended) as pool,
     ):
         _check(client, url)
         work = ((file, {**(metadata or {}), **manifests.of(file)}) for file in files)
-        for file, answer, milliseconds in _answers(client, pool, work, concurrency, patience_s):
+        for file, answer, milliseconds in _answers(client, pool, work, concurrency, patience_s, ended):
             sent.photographs += 1
             if isinstance(answer, str):
                 sent.failures.append((str(file), answer))
             else:
-                photograph = answer["photographs"][0]
-                sent.by_decision[photograph["decision"]] += 1
-                sent.prediction_ids.append(photograph["prediction_id"])
-                sent.digests[answer["model"]["digest"]] += 1
+                sent.by_decision[answer.decision] += 1
+                sent.prediction_ids.append(answer.prediction_id)
+                sent.digests[answer.digest] += 1
                 sent.latencies.append(milliseconds)
             if progress is not None:
                 progress(sent.photographs, len(files))
@@ -135,12 +153,28 @@ def send(
     return sent
 
 
+@contextmanager
+def _interruptible(pool: ThreadPoolExecutor, ended: threading.Event) -> Iterator[ThreadPoolExecutor]:
+    """The pool; where the block is left by an error or Ctrl-C, what waits is dropped and pauses end at once."""
+    try:
+        yield pool
+    except BaseException:
+        ended.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    finally:
+        pool.shutdown()
+
+
 def _check(client: httpx.Client, url: str) -> None:
     try:
         client.get("/healthz")
+    except httpx.UnsupportedProtocol as error:
+        raise ServiceUnreachable(_NO_URL.format(without_credentials(url))) from error
     except httpx.TransportError as error:
         raise ServiceUnreachable(
-            f"{url} does not answer ({error}). Start the service: carsdepo serve --stage production."
+            f"{without_credentials(url)} does not answer ({error}). "
+            "Start the service: carsdepo serve --stage production."
         ) from error
 
 
@@ -150,28 +184,30 @@ def _answers(
     work: Iterable[tuple[Path, dict[str, str]]],
     concurrency: int,
     patience_s: float,
-) -> Iterator[tuple[Path, dict[str, Any] | str, float]]:
+    ended: threading.Event,
+) -> Iterator[tuple[Path, _Answer | str, float]]:
     """The file, its answer or the reason for none, and milliseconds, in the order in which they finish."""
-    pending: set[Future[tuple[Path, dict[str, Any] | str, float]]] = set()
+    pending: set[Future[tuple[Path, _Answer | str, float]]] = set()
     for file, metadata in work:
         if len(pending) >= 2 * concurrency:
             finished, pending = wait(pending, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in finished)
-        pending.add(pool.submit(_one, client, file, metadata, patience_s))
+        pending.add(pool.submit(_one, client, file, metadata, patience_s, ended))
     for future in pending:
         yield future.result()
 
 
 def _one(
-    client: httpx.Client, file: Path, metadata: dict[str, str], patience_s: float
-) -> tuple[Path, dict[str, Any] | str, float]:
+    client: httpx.Client, file: Path, metadata: dict[str, str], patience_s: float, ended: threading.Event
+) -> tuple[Path, _Answer | str, float]:
     try:
         data = file.read_bytes()
     except OSError as error:
         return file, f"cannot be read: {error.strerror}", 0.0
     started = time.perf_counter()
     while_busy = Retrying(
-        retry=retry_if_result(lambda answer: answer.status_code == 503),
+        retry=retry_if_result(lambda answer: answer.status_code == 503 and not ended.is_set()),
+        sleep=sleep_using_event(ended),
         wait=_pause_asked,
         stop=stop_before_delay(patience_s),
         retry_error_callback=_answer_of,
@@ -184,9 +220,10 @@ def _one(
     try:
         body = answer.json()
         if answer.status_code == 200:
-            return file, body, milliseconds
+            photograph, digest = body["photographs"][0], body["model"]["digest"]
+            return file, _Answer(photograph["decision"], photograph["prediction_id"], digest), milliseconds
         return file, f"{answer.status_code} {body['error']['reason']}: {body['error']['detail']}", 0.0
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, IndexError):
         return file, f"{answer.status_code}: not an answer of the inspection service", 0.0
 
 
@@ -199,7 +236,7 @@ def _answer_of(state: RetryCallState) -> httpx.Response:
 def _pause_asked(state: RetryCallState) -> float:
     """Seconds that a busy service asks to wait; 1 where it names a date or nothing."""
     asked = _answer_of(state).headers.get("Retry-After", "")
-    return float(asked) if asked.isascii() and asked.isdigit() else 1.0
+    return max(_LEAST_PAUSE_S, float(asked)) if asked.isascii() and asked.isdigit() else 1.0
 
 
 class _Manifests:

@@ -10,6 +10,7 @@ knows only the exception of the process it is in (a failed step's run is FINISHE
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ TERMINAL: dict[DagsterRunStatus, Terminal] = {
     DagsterRunStatus.CANCELED: "KILLED",
 }
 _STORE_VARIABLE = "MLFLOW_TRACKING_URI"
+_GLOBAL_STORE = threading.Lock()  # one thread at a time asks MLflow's global store
 
 
 class MlflowTracking(dg.ConfigurableResource):
@@ -134,11 +136,12 @@ def find_by_dagster_mlflow(tracking: Tracking, dagster_run_id: str) -> str | Non
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # dagster-mlflow announces on import that it is in beta
         from dagster_mlflow.resources import MlFlow
-    before = os.environ.get(_STORE_VARIABLE)
-    mlflow.set_tracking_uri(tracking.uri)
-    try:
-        # Without __init__: it would activate the run. The lookup uses nothing of the object.
-        run_id = MlFlow._get_current_run_id(MlFlow.__new__(MlFlow), experiment, dagster_run_id)
-    finally:
-        mlflow.set_tracking_uri(before)
+    with _GLOBAL_STORE:
+        before = os.environ.get(_STORE_VARIABLE)
+        mlflow.set_tracking_uri(tracking.uri)
+        try:
+            # Without __init__: it would activate the run. The lookup uses nothing of the object.
+            run_id = MlFlow._get_current_run_id(MlFlow.__new__(MlFlow), experiment, dagster_run_id)
+        finally:
+            mlflow.set_tracking_uri(before)
     return None if run_id is None else str(run_id)

@@ -55,6 +55,30 @@ def test_webhook_tries_again_when_the_server_is_busy(hook: Receiver, statuses: l
     assert len(hook.bodies) == tries
 
 
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://hooks.example/x", "hooks.example"),
+        ("https://hooks.example:8443/x?to=me@corp.example", "hooks.example:8443"),
+        ("https://bot:secret@hooks.example/x", "hooks.example"),
+        ("https://bot:pa/ss@hooks.example/x", "hooks.example"),  # raw characters that a browser would encode
+        ("https://bot:pa#ss?word@hooks.example:1/x", "hooks.example:1"),
+        ("https://[::1]:8/x", "[::1]:8"),
+        ("https://[hooks.example/x", "[hooks.example"),
+        ("", ""),
+    ],
+)
+def test_a_webhooks_name_is_its_host_and_no_password(url: str, name: str) -> None:
+    assert Webhook(url).name == f"webhook:{name}"
+    assert "secret" not in Apprise(url).name
+
+
+@pytest.mark.parametrize("url", ["https://[hooks.example/x", "no-url", "", "http://"])
+def test_a_malformed_webhook_is_a_failed_channel(url: str) -> None:
+    with pytest.raises(ChannelError):
+        Webhook(url, pause_s=0.01).deliver(DRIFT)
+
+
 @pytest.mark.parametrize(("status", "tries", "expected"), [(500, 3, "HTTP 500, 3 times"), (404, 1, "HTTP 404")])
 def test_webhook_gives_up_with_the_reason(hook: Receiver, status: int, tries: int, expected: str) -> None:
     hook.statuses = [status]

@@ -191,6 +191,16 @@ def test_a_graph_that_was_changed_is_not_served(tmp_path: Path) -> None:
         load_served(lake, digest, Policy(), runtime="onnxruntime")
 
 
+def test_the_export_of_another_model_is_not_served(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path)
+    digest = store_model(lake, "yolov8n")
+    export_model(lake, digest, Policy(), photographs()[:2])
+    for key in (info.key for info in list(lake.list(f"models/{digest}"))):
+        lake.put(key.replace(digest, "another"), lake.get(key))
+    with pytest.raises(ExportError, match=f"is of another model, {digest}"):
+        load_served(lake, "another", Policy())
+
+
 def test_refuses_what_is_no_photograph(lake: Lake, exported: dict[str, ExportCard]) -> None:
     predictor = load_served(lake, exported["yolov8n"].digest, Policy(), runtime="onnxruntime").predictor
     for wrong in (np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)):

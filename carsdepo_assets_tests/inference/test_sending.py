@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -140,3 +142,77 @@ def test_a_busy_service_is_asked_again(tmp_path: Path, retry_after: str, times_b
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def server_of(post: Callable[[int], tuple[int, dict[str, str], bytes]]) -> Iterator[tuple[str, list[str]]]:
+    """A server whose answer to the n-th photograph (from 1) `post` gives: status, headers, body. Its URL, its log."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._say(200, {}, b"{}")
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append(self.path)
+            self._say(*post(len(asked)))
+
+        def _say(self, status: int, headers: dict[str, str], body: bytes) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b"[]", b"null", b"1", b'{"photographs": []}', b'{"photographs": [{}]}', b"<html>", b"\xff"]
+)
+def test_an_answer_of_something_else_is_a_failure_of_that_photograph(tmp_path: Path, body: bytes) -> None:
+    files = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    for file in files:
+        file.write_bytes(photograph(1))
+    whole = b'{"model": {"digest": "d"}, "photographs": [{"decision": "clear", "prediction_id": "p"}]}'
+    with server_of(lambda n: (200, {}, body if n == 1 else whole)) as (url, _):
+        sent = send(url, files, concurrency=1)
+    assert (sent.answered, [file for file, _ in sent.failures]) == (1, [str(files[0])])
+    assert "not an answer of the inspection service" in sent.failures[0][1]
+
+
+def test_ctrl_c_ends_the_pauses_and_sends_no_more(tmp_path: Path) -> None:
+    files = [tmp_path / f"{n}.jpg" for n in range(20)]
+    for file in files:
+        file.write_bytes(photograph(1))
+    refused = b'{"error": {"reason": "bad", "detail": "no"}}'
+
+    def interrupt(behind: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with server_of(lambda n: (422, {}, refused) if n == 1 else (503, {"Retry-After": "30"}, refused)) as (url, asked):
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            send(url, files, concurrency=2, progress=interrupt)
+        assert time.monotonic() - began < 20  # a single pause takes 30 s
+        count = len(asked)
+        time.sleep(0.2)
+        assert (len(asked), count <= 4) == (count, True)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "ftp://127.0.0.1", "", "http://me:hunter22@127.0.0.1:1"])
+def test_an_address_that_is_none_is_named_without_its_password(tmp_path: Path, url: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(photograph(1))
+    with pytest.raises(ServiceUnreachable) as refused:
+        send(url, [tmp_path / "a.jpg"])
+    assert "hunter22" not in str(refused.value)

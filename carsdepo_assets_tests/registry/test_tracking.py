@@ -2,13 +2,15 @@
 
 import math
 import os
+import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from carsdepo_assets.registry.resources import MlflowTracking
+from carsdepo_assets.registry.resources import MlflowTracking, find_by_dagster_mlflow
 from carsdepo_assets.registry.tracking import Tracking
 
 
@@ -124,6 +126,25 @@ def test_the_run_is_found_by_dagster_mlflow_and_its_address_stays_in_this_proces
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize([model], instance=instance, resources={"mlflow": mlflow})
     assert asked == [(result.run_id, mlflow.tracking().uri)]
+
+
+def test_threads_that_look_at_once_each_ask_their_own_store(
+    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    stores = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(empty_store, tmp_path / name / "mlflow.db")
+        stores.append(Tracking.at_home(tmp_path / name))
+    runs = [store.begin("run", "train") for store in stores]
+
+    def look(n: int) -> bool:
+        return find_by_dagster_mlflow(stores[n % 2], "run") == runs[n % 2]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(look, range(12)))
+    assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
 def test_a_failure_outside_the_block_is_told_by_reconcile(home: Path) -> None:

@@ -69,16 +69,19 @@ def read_export(lake: Lake, digest: str) -> ExportCard | None:
     """Reads a model's card; None where the model was not exported, or not to the end.
 
     Raises:
-        ExportError: The file is damaged or another program's.
+        ExportError: The file is damaged, another program's or another model's.
     """
     key = card_key(digest)
     if not lake.exists(key):
         return None
     try:
-        return ExportCard.model_validate_json(lake.get(key))
+        card = ExportCard.model_validate_json(lake.get(key))
     except ValidationError as error:
         problem = error.errors()[0]["msg"]
         raise ExportError(f"{key} is damaged ({problem}): {again(digest)}.") from error
+    if card.digest != digest:  # its graph would answer under this model's name
+        raise ExportError(f"{key} is of another model, {card.digest}: {again(digest)}.")
+    return card
 
 
 def again(digest: str) -> str:
