@@ -6,6 +6,7 @@ from typing import Any
 
 from carsdepo_assets.commands.pipeline import Pipeline
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import ModelVersion, get
 
@@ -29,12 +30,14 @@ def approve(pipeline: Pipeline, version: str, reason: str) -> str:
     model = _version(pipeline, version)
     _run_decision(pipeline, "approve", model, reason)
     pipeline.run("promote", ops={"production_model": {"config": {"version": model.digest}}})
+    floor_note = _below_floor(model, pipeline.settings.policy())
     served = ledger.desired(_lake(pipeline), "production")
     if served is not None and served.digest == model.digest:
-        return f"Version {model.version} ({model.digest}) is approved, and production serves it."
+        return f"Version {model.version} ({model.digest}) is approved{floor_note}, and production serves it."
     return (
-        f"Version {model.version} ({model.digest}) is approved and not promoted yet: it has not passed validation at "
-        "staging. The job `release` validates it, by itself where `carsdepo dev` runs; the approval stays valid."
+        f"Version {model.version} ({model.digest}) is approved{floor_note} and not promoted yet: it has not passed "
+        "validation at staging. `carsdepo dev` takes it to staging and then to production by itself while it runs; the "
+        "approval stays valid until then."
     )
 
 
@@ -58,7 +61,7 @@ def reject(pipeline: Pipeline, version: str, reason: str) -> str:
     served = ledger.desired(_lake(pipeline), "production")
     more = ""
     if served is not None and served.digest == model.digest:
-        more = ' Production still serves it: `carsdepo rollback --stage production --reason "..."` goes back.'
+        more = f" Production still serves it: {_way_back(_lake(pipeline))}."
     return f"Version {model.version} ({model.digest}) is rejected: it is not promoted automatically.{more}"
 
 
@@ -85,6 +88,23 @@ def rollback(pipeline: Pipeline, reason: str) -> str:
         f"Production serves {_named(served.version, served.digest)} again; {served.previous} is barred until a person "
         "approves it."
     )
+
+
+def _below_floor(model: ModelVersion, policy: Policy) -> str:
+    """A phrase that warns of a model whose accuracy is below the floor of candidates, or not known; else empty."""
+    map50, floor = model.figures.get("map50"), policy.evaluation.floor_map50
+    if map50 is None:
+        return ", though its mAP@.5 is not known,"
+    return "" if map50 >= floor else f", though its mAP@.5 of {map50:.3f} is below the floor of {floor:.3f},"
+
+
+def _way_back(lake: Lake) -> str:
+    """How a person takes the present model out of production."""
+    try:
+        ledger.LedgerHistory.read(lake).rollback_target()
+    except ledger.LedgerError:
+        return "there is no earlier model to go back to, so approve another version to replace it"
+    return '`carsdepo rollback --stage production --reason "..."` goes back'
 
 
 def _run_decision(pipeline: Pipeline, action: str, version: ModelVersion, reason: str) -> None:

@@ -121,10 +121,13 @@ def _next(tries: Sequence[Outcome], policy: Policy) -> str | None:
 
 
 def _settled(tries: Sequence[Outcome], coming: str | None, history: LedgerHistory) -> str | None:
-    """A person's approval of one of the models, or a person's training after the sensor had tried all it has."""
+    """A person's approval of one of the models that no rejection followed, or a person's training after the sensor had
+    tried all it has."""
     digests = {o.digest for o in tries if o.digest is not None}
     for event in reversed(history.events):
-        if event.action == "approve" and event.digest in digests:
+        if event.action == "reject":
+            digests.discard(event.digest)
+        elif event.action == "approve" and event.digest in digests:
             return f"{event.actor} approved model {event.digest} all the same: {event.reason}"
     tried = [o.at for o in tries if o.asked_by == "retrain"]
     later = [o for o in tries if o.asked_by == "person" and (not tried or o.at > max(tried))]

@@ -226,6 +226,16 @@ class LedgerHistory:
         return None
 
     @functools.cached_property
+    def pending_approval(self) -> Event | None:
+        """The newest approval that stands and came after production last changed: its model is to be promoted."""
+        for event in reversed(self._of_production()):
+            if event.action in SERVES:
+                return None
+            if event.action == "approve" and event.digest is not None and self.latest_decision(event.digest) == event:
+                return event
+        return None
+
+    @functools.cached_property
     def promotion_hold(self) -> Event | None:
         """The hold that keeps the next promotion waiting for a person: one since production last changed."""
         for event in reversed(self._of_production()):

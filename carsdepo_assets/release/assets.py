@@ -250,7 +250,7 @@ def _report_not_promoted(
     lines += [r for r in reasons if r.rstrip(".") not in promotion.approval.reason]
     if promotion.gated:
         lines.append(f"Report: {lake.address(promotion.gated.report_key)}")
-    lines.append(f'To promote it all the same: carsdepo approve {version.version} --reason "..."')
+    lines.append(_what_a_person_can_do(opened_lake, promotion, version))
     inputs = promotion.gated.gate_id if promotion.gated else promotion.approval.reason
     alerts.send(
         opened_lake,
@@ -261,6 +261,17 @@ def _report_not_promoted(
         title=title,
         body="\n".join(lines),
     )
+
+
+def _what_a_person_can_do(lake: "Lake", promotion: "Promotion", version: "ModelVersion") -> str:
+    from carsdepo_assets.registry.ledger import LedgerHistory
+
+    decision = LedgerHistory.read(lake).latest_decision(version.digest)
+    if decision is not None and decision.action == "approve" and promotion.validation is None:
+        return (
+            f"{decision.actor} has approved it: `carsdepo dev` validates it at staging and promotes it while it runs."
+        )
+    return f'To promote it all the same: carsdepo approve {version.version} --reason "..."'
 
 
 def _promotion_metadata(promotion: "Promotion", version: "ModelVersion", lake: LakeResource) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.orchestration.decision import Decision
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import LedgerHistory
+from carsdepo_assets.registry.models import ModelVersion, versions
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.release.run_gate import newest_verdict_on
 from carsdepo_assets.release.staging import candidate
@@ -28,18 +29,19 @@ class ReleaseStep:
 
 
 def next_step(lake: Lake, tracking: Tracking, policy: Policy) -> Decision[ReleaseStep]:
-    """Decides what to do for the newest candidate.
+    """Decides what to do for the model that a person approved, where it is not in production yet, else for the newest
+    candidate.
 
     Returns:
-        The job `release` for a candidate without a verdict, `promote` where staging has validated it and it may go
+        The job `release` for a model without a verdict, `promote` where staging has validated it and it may go
         live now, nothing where production serves it or a person must decide. With an action, the message names the
         version.
     """
-    newest = candidate(tracking)
-    if newest is None:
-        return Decision(None, "No version has the alias `candidate`.")
-    digest, name = newest.digest, f"version {newest.version}"
     history = LedgerHistory.read(lake)
+    newest = _approved(history, tracking) or candidate(tracking)
+    if newest is None:
+        return Decision(None, "No version has the alias `candidate`, and no approved one waits for its release.")
+    digest, name = newest.digest, f"version {newest.version}"
     champion = history.served("production")
     if champion is not None and champion.digest == digest:
         return Decision(None, f"Production serves the newest candidate, {name}.")
@@ -74,3 +76,11 @@ def next_step(lake: Lake, tracking: Tracking, policy: Policy) -> Decision[Releas
     validation = read_validation(lake, digest)
     validated = validation is not None and validation.passed and validation.policy_digest == policy.digest()
     return Decision(ReleaseStep("promote" if validated else "release", newest.version, state), name)
+
+
+def _approved(history: LedgerHistory, tracking: Tracking) -> ModelVersion | None:
+    """The registered version that a person approved and that is not in production yet, candidate or not."""
+    approval = history.pending_approval
+    if approval is None:
+        return None
+    return next((v for v in reversed(versions(tracking)) if v.digest == approval.digest), None)

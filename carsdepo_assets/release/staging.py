@@ -49,7 +49,9 @@ def asked_version(tracking: Tracking, version: str | None) -> ModelVersion:
     newest = candidate(tracking)
     if newest is None:
         raise RegistryError(
-            "No registered version has the alias `candidate`: materialize `registered_model`, or give a version."
+            "No registered version has the alias `candidate`: train one that meets the floor, approve one "
+            '(`carsdepo approve VERSION`), or name one in the run\'s configuration (`version: "1"` of '
+            "staging_deployment)."
         )
     return newest
 

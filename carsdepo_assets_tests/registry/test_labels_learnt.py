@@ -109,6 +109,8 @@ def test_an_approval_settles_it_at_any_time(lake: Lake) -> None:
     coverage = now(lake)
     assert (coverage.in_trouble, coverage.trainable, coverage.unlearnt) == (False, 0, 2)
     assert coverage.settled == "ann approved model model-None all the same: good enough"
+    ledger.record(lake, "production", "reject", digest="model-None", version=2, actor="ben", reason="it sees nothing")
+    assert (now(lake).settled, now(lake).in_trouble) == (None, True)
 
 
 def test_a_person_who_comes_first_is_no_try_of_the_sensor(lake: Lake) -> None:

@@ -154,6 +154,25 @@ def test_an_approval_is_good_for_one_promotion(lake: Lake, steps: list[str], act
 
 
 @pytest.mark.parametrize(
+    ("steps", "digest"),
+    [
+        ([], None),
+        (["approve a"], "a"),
+        (["promote b", "approve a"], "a"),
+        (["approve a", "approve b"], "b"),
+        (["approve a", "approve b", "reject b"], "a"),
+        (["approve a", "hold"], "a"),
+        (["approve a", "reject a"], None),
+        (["approve a", "promote a"], None),
+        (["approve a", "promote b"], None),  # production changed since: what the person compared is no more
+    ],
+)
+def test_a_pending_approval_came_after_production_changed(lake: Lake, steps: list[str], digest: str | None) -> None:
+    pending = history(lake, *steps).pending_approval
+    assert (pending.digest if pending else None) == digest
+
+
+@pytest.mark.parametrize(
     ("steps", "stands"),
     [
         (["hold"], True),

@@ -40,6 +40,22 @@ def test_approve_before_staging_says_what_is_missing(world: World, pipeline: Pip
     first = world.model("one", 0.9, validated=False)
     assert "has not passed validation at staging" in decisions.approve(pipeline, first.digest[:8], "soon")
     assert world.production() is None
+    (_, body) = world.alerts()[-1]
+    assert "has approved it" in body
+    assert "To promote it all the same" not in body
+
+
+def test_the_approval_of_a_bad_model_warns(world: World, pipeline: Pipeline) -> None:
+    world.model("one", 0.001, validated=False)
+    message = decisions.approve(pipeline, "1", "to see it whole")
+    assert "though its mAP@.5 of 0.001 is below the floor of 0.020" in message
+
+
+def test_a_rejection_names_a_way_back_only_where_there_is_one(world: World, pipeline: Pipeline) -> None:
+    world.promote(world.model("one", 0.9))
+    message = decisions.reject(pipeline, "1", "false alarms")
+    assert "there is no earlier model to go back to" in message
+    assert "rollback" not in message
 
 
 @pytest.mark.slow

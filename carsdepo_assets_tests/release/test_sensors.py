@@ -123,6 +123,16 @@ def test_barred_models_are_left_alone(world: World) -> None:
     assert "rejected" in skipped(tick(world))
 
 
+def test_an_approved_model_is_released_although_it_is_no_candidate(world: World) -> None:
+    version = world.model("one", 0.01, validated=False)
+    world.tracking.client.delete_registered_model_alias(models.MODEL_NAME, "candidate")
+    assert "no approved one waits" in skipped(tick(world))
+    world.say("approve", version)
+    assert requested(tick(world)) == ("release", "1")
+    world.say("reject", version)
+    assert "no approved one waits" in skipped(tick(world))
+
+
 def test_never_beside_a_release_that_runs(world: World) -> None:
     world.model("one", 0.8)
     for job in ("release", "promote", "rollback_production"):
