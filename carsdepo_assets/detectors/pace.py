@@ -81,16 +81,32 @@ class Pace:
 
     def seconds_left(self, planned_steps: int) -> float | None:
         """Estimated seconds to the last step at this attempt's speed; None where that cannot be estimated yet."""
-        left = None
-        if self._first is not None and self.taken - self._first[1] > 1:
-            seconds, steps = self._first
-            left = max(0, planned_steps - self.taken) * (self.spent() - seconds) / (self.taken - steps - 1)
+        step_s = self._step_seconds()
+        left = None if step_s is None else max(0, planned_steps - self.taken) * step_s
         if self.minutes is None:
             return left
         budget = max(0.0, self.minutes * 60 - self.spent())
         if left is None:  # beside planned steps the minutes are a far cap, and no forecast
             return budget if self.steps is None else None
         return min(left, budget)
+
+    def expected_steps(self, planned_steps: int) -> int:
+        """Optimizer steps of the whole training, for people: those that are planned, or as many as the minutes allow.
+
+        Before the first epoch has ended the planned epochs are an upper bound, which may be twenty times too many.
+        """
+        step_s = self._step_seconds()
+        if self.minutes is None or self.steps is not None or not step_s:
+            return planned_steps
+        budget = max(0.0, self.minutes * 60 - self.spent())
+        return max(self.taken, min(planned_steps, self.taken + round(budget / step_s)))
+
+    def _step_seconds(self) -> float | None:
+        """Seconds of an optimizer step in this attempt; None before its second one."""
+        if self._first is None or self.taken - self._first[1] <= 1:
+            return None
+        seconds, steps = self._first
+        return (self.spent() - seconds) / (self.taken - steps - 1)
 
     @contextmanager
     def validating(self) -> Iterator[None]:

@@ -135,7 +135,11 @@ def reasons_against(state: ServingState, capture_problem: str | None, *, needs_l
 
 def why_no_model(state: ServingState) -> str:
     """Why a service serves no model, as the end of a sentence."""
-    return state.error or ("no model was deployed to this stage yet" if state.status == "empty" else "it is loading")
+    if state.error is not None:
+        return state.error
+    if state.status == "empty":
+        return "no model was deployed to this stage yet; `carsdepo dev` releases what `carsdepo train` registers"
+    return "it is loading"
 
 
 def inspection(request_id: str, model: Model, records: Sequence[Record]) -> Inspection:

@@ -201,6 +201,22 @@ def test_what_is_left_is_told_by_the_steps_and_the_minutes() -> None:
         assert Pace(minutes=None, epochs=1, steps=100).seconds_left(100) is None
 
 
+def test_the_steps_that_are_expected_fit_into_the_minutes() -> None:
+    with on_clock(step=2.0):
+        pace = Pace(minutes=1.0, epochs=22)
+        assert pace.expected_steps(462) == 462  # nothing is known of the pace yet
+        for _ in range(10):
+            pace.step()
+        assert pace.expected_steps(462) == pytest.approx(30, abs=1)
+        assert pace.expected_steps(12) == 12
+        planned_in_steps = Pace(minutes=1.0, epochs=22, steps=462)
+        no_minutes = Pace(minutes=None, epochs=22)
+        for other in (planned_in_steps, no_minutes):
+            for _ in range(10):
+                other.step()
+            assert other.expected_steps(462) == 462
+
+
 def test_a_slow_checkpoint_is_written_less_often() -> None:
     with on_clock(step=0.0) as clock:
         every = Every(30.0, share=0.02)

@@ -205,7 +205,8 @@ class Training:
         loss = self.sums["total"] / self.batches if self.batches else None
         epoch = self.epoch if validating else self.epoch + 1
         left = self.pace.seconds_left(planned)
-        self.watch(Progress(epoch, self.pace.taken, planned, self.pace.spent(), left, loss, validating))
+        expected = self.pace.expected_steps(planned)
+        self.watch(Progress(epoch, self.pace.taken, expected, self.pace.spent(), left, loss, validating))
 
     def _batch(self, number: int) -> list[TrainingImage]:
         """Images of the epoch's batch `number`."""

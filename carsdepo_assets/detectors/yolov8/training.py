@@ -193,7 +193,8 @@ class YoloTraining(DetectionTrainer):
         steps, planned = self.steps()
         loss = sum(self._losses().values()) if self.tloss else None
         left = self.pace.seconds_left(planned)
-        self.watch(Progress(self.epoch + 1, steps, planned, self.pace.spent(), left, loss, validating))
+        expected = self.pace.expected_steps(planned)
+        self.watch(Progress(self.epoch + 1, steps, expected, self.pace.spent(), left, loss, validating))
 
     def _losses(self) -> dict[str, float]:
         """Means over the epoch's batches, those of an earlier attempt among them."""
