@@ -99,7 +99,7 @@ def choose_threshold(
     Returns:
         The threshold, of 1, and a sentence that says how it was chosen.
     """
-    from carsdepo_assets.scoring.thresholds import best_threshold
+    from carsdepo_assets.scoring.thresholds import WITHOUT_A_MATCH, best_threshold
 
     scored = predict_split(lake, dataset_version, "val", predictor, policy)
     boxes = sum(len(t) for t in scored.truths)
@@ -110,7 +110,10 @@ def choose_threshold(
         iou=policy.evaluation.iou,
         max_detections=policy.evaluation.max_detections,
     )
-    return threshold, f"best F1 on {len(scored.rows)} val photographs with {boxes} boxes"
+    on = f"{len(scored.rows)} val photographs with {boxes} boxes"
+    if threshold is None:
+        return WITHOUT_A_MATCH, f"none is better: no detection matches a labelled box on {on}"
+    return threshold, f"best F1 on {on}"
 
 
 def predict_split(

@@ -11,7 +11,7 @@ from carsdepo_assets.scoring.average_precision import RECALLS, coco_ap, interpol
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.confusion import confusion
 from carsdepo_assets.scoring.matching import Flat, Matches, ScoringError, flatten, match
-from carsdepo_assets.scoring.thresholds import Counts, SweepPoint, best_threshold, counts, sweep
+from carsdepo_assets.scoring.thresholds import WITHOUT_A_MATCH, Counts, SweepPoint, best_threshold, counts, sweep
 
 
 class _Figures(BaseModel):
@@ -68,7 +68,7 @@ class Evaluation(_Figures):
     threshold: float
     """score at and above which a detection counts"""
     threshold_source: str
-    """either "given", or "best F1 on these images" where none was given, which favours precision, recall and F1"""
+    """"given", or, where none was given, how it was chosen on these images, which favours precision, recall and F1"""
     iou: float
     """overlap from which a detection matches a labelled box"""
     max_detections: int
@@ -144,6 +144,8 @@ def evaluate(
     if threshold is None:
         source = "best F1 on these images"
         threshold = best_threshold(truths, detections, len(names), iou=iou, max_detections=max_detections)
+        if threshold is None:
+            threshold, source = WITHOUT_A_MATCH, "none is better: no detection matches a labelled box"
     ap = coco_ap(flat, image_sizes, max_detections)
     per_class = {
         name: ClassScore(

@@ -88,6 +88,10 @@ def sweep(flat: Flat, matches: Matches, thresholds: Sequence[float] = SWEEP) -> 
     return points
 
 
+WITHOUT_A_MATCH = 0.5
+"""The threshold that is taken where no detection matches a labelled box, so that none is better than another."""
+
+
 def best_threshold(
     truths: Sequence[Truth],
     detections: Sequence[Detections],
@@ -95,8 +99,7 @@ def best_threshold(
     *,
     iou: float = 0.5,
     max_detections: int = 100,
-    default: float = 0.5,
-) -> float:
+) -> float | None:
     """Finds the threshold with the largest F1 over all classes; of equal ones the highest.
 
     It lies half-way between the lowest score that it keeps and the next lower one, so that rounding moves no detection
@@ -108,7 +111,9 @@ def best_threshold(
         n_classes: number of classes.
         iou: overlap from which a detection matches a labelled box.
         max_detections: detections of an image and class that count, the best ones.
-        default: returned where no detection matches a labelled box, so that no threshold is better than another.
+
+    Returns:
+        The threshold; None where no detection matches a labelled box, so that none is better than another.
 
     Raises:
         ScoringError: the input does not fit together.
@@ -116,7 +121,7 @@ def best_threshold(
     flat = flatten(truths, detections, n_classes, max_detections)
     hit = match(flat, iou).det_truth >= 0
     if not hit.any():
-        return default
+        return None
     order = np.argsort(-flat.det_score, kind="stable")
     scores = flat.det_score[order]
     tp = np.cumsum(hit[order])

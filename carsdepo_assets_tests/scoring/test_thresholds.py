@@ -35,7 +35,9 @@ def test_equal_scores_pass_together() -> None:
 
 @pytest.mark.parametrize("detections", [detected(), detected((50, 50, 60, 60, 0, 0.7))], ids=["none", "none right"])
 def test_without_anything_to_choose_from(detections: Detections) -> None:
-    assert best_threshold([truth((0, 0, 9, 9, 0))], [detections], 1, default=0.37) == 0.37
+    assert best_threshold([truth((0, 0, 9, 9, 0))], [detections], 1) is None
+    taken = evaluate([truth((0, 0, 9, 9, 0))], [detections], ["a"])
+    assert (taken.threshold, taken.threshold_source) == (0.5, "none is better: no detection matches a labelled box")
 
 
 def test_chosen_on_val_applied_on_test() -> None:
