@@ -58,6 +58,7 @@ def predict(
     Raises:
         RegistryError: There is no such model.
         NothingToPredict: The folder has no photographs.
+        CocoFileError: No file can be written at `out`; nothing was predicted.
     """
     from carsdepo_assets.detectors.catalogue import load_model
     from carsdepo_assets.environments import resources
@@ -66,7 +67,7 @@ def predict(
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.registry.model_in_use import ModelInUse, model_in_use
     from carsdepo_assets.registry.models import get
-    from carsdepo_assets.scoring.coco_files import save_results
+    from carsdepo_assets.scoring.coco_files import check_place, save_results
 
     if not folder.is_dir():
         raise NothingToPredict(f"{folder} is not a folder.")
@@ -77,6 +78,7 @@ def predict(
     )
     if not files:
         raise NothingToPredict(f"{folder} has no photographs (.jpg, .png, .webp, .bmp, .tif).")
+    check_place(out)
     lake, policy, tracking = Lake.open(settings.lake), settings.policy(), resources(settings)["tracking"].tracking()
     if model == LATEST:
         used = model_in_use(lake, tracking, policy)

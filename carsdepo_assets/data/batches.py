@@ -4,18 +4,18 @@ A manifest in the lake lists the objects of each batch before the batch's partit
 a new object, the same bytes at another time are not (see object_states).
 
 Objects under `raw/<kind>/<name>/` with an import record `batches/imports/<name>.json` batch by themselves and carry the
-record's options; all other objects batch together, with no options.
+record's options; all other objects batch together, with no options. Labels wait while their record is unfinished.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
+from carsdepo_assets.data.import_records import import_record_key, is_unfinished, read_import_record
 from carsdepo_assets.data.manifests import (
     BatchError,
     BatchManifest,
@@ -31,7 +31,16 @@ from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.sources import source_for
 from carsdepo_assets.policy import Policy
 
-__all__ = ["BatchError", "BatchManifest", "BatchObject", "Kind", "list_batches", "manifest_key", "read_manifest"]
+__all__ = [
+    "BatchError",
+    "BatchManifest",
+    "BatchObject",
+    "Kind",
+    "import_record_key",
+    "list_batches",
+    "manifest_key",
+    "read_manifest",
+]
 
 LABEL_SUFFIXES = {".txt", ".json", ".manifest"}
 # Suffixes of files that may lie beside photographs without being one.
@@ -48,11 +57,6 @@ def is_label(key: str) -> bool:
     """Whether a key under raw/labels is taken for a label file."""
     path = PurePosixPath(key)
     return path.suffix.lower() in LABEL_SUFFIXES and path.name.lower() not in _NOT_LABELS
-
-
-def import_record_key(name: str) -> str:
-    """Where the record of an import is stored: its origin, and what the class ids of its labels mean."""
-    return f"batches/imports/{name}.json"
 
 
 def plan_batches(lake: Lake, kind: Kind, policy: Policy, now: datetime, close_all: bool = False) -> list[BatchManifest]:
@@ -83,17 +87,22 @@ def plan_batches(lake: Lake, kind: Kind, policy: Policy, now: datetime, close_al
             fresh += _photograph_came_later(lake, objects, read_states(lake, "labels"))
         first = _after_the_last(lake, kind, now)
         manifests: list[BatchManifest] = []
-        for origin, options, group in _by_origin(lake, kind, fresh):
+        for record, group in _by_import(lake, kind, fresh):
             for part in _due(group, policy, now, close_all):
-                part = hashed(lake, part) if kind == "labels" else part
+                if kind == "labels":
+                    part = hashed(lake, part)
+                    # Imported anew since the record was read: the bytes may be those of the new one. A later call
+                    # lists them with it.
+                    if any(read_import_record(lake, name) != record for name in {_top(kind, o.key) for o in part}):
+                        break
                 closed_at = first + timedelta(microseconds=len(manifests))  # keeps the order of one call
                 manifest = BatchManifest(
                     batch_id=_batch_id(kind, part, closed_at),
                     kind=kind,
                     objects=tuple(part),
                     closed_at=closed_at,
-                    origin=origin,
-                    options=options,
+                    origin=record["origin"] if record else "drop",
+                    options=record["options"] if record else {},
                 )
                 lake.put(manifest_key(kind, manifest.batch_id), manifest.model_dump_json().encode())
                 manifests.append(manifest)
@@ -127,21 +136,27 @@ def _due(objects: list[BatchObject], policy: Policy, now: datetime, close_all: b
             yield part
 
 
-def _by_origin(
+def _by_import(
     lake: Lake, kind: Kind, objects: list[BatchObject]
-) -> Iterator[tuple[str, dict[str, Any], list[BatchObject]]]:
+) -> Iterator[tuple[dict[str, Any] | None, list[BatchObject]]]:
+    """The record and the objects of each import, and (None, all others)."""
     groups: dict[str, list[BatchObject]] = {}
-    records: dict[str, dict[str, Any] | None] = {}
+    records: dict[str, dict[str, Any] | None] = {"": None}
     for entry in objects:
-        parts = entry.key.removeprefix(f"raw/{kind}/").split("/")
-        name = parts[0] if len(parts) > 1 else ""
+        name = _top(kind, entry.key)
         if name not in records:
-            key = import_record_key(name)
-            records[name] = json.loads(lake.get(key)) if name and lake.exists(key) else None
+            records[name] = read_import_record(lake, name)
         groups.setdefault(name if records[name] is not None else "", []).append(entry)
     for name, group in sorted(groups.items()):
-        record = records.get(name) or {"origin": "drop", "options": {}}
-        yield record["origin"], record["options"], group
+        if kind == "labels" and is_unfinished(records[name]):
+            continue
+        yield records[name], group
+
+
+def _top(kind: Kind, key: str) -> str:
+    """The topmost folder of a key below raw/<kind>, which is an import's name if it has a record."""
+    top, below, _ = key.removeprefix(f"raw/{kind}/").partition("/")
+    return top if below else ""
 
 
 def _with_photograph(lake: Lake, labels: list[BatchObject], policy: Policy, now: datetime) -> list[BatchObject]:

@@ -12,9 +12,18 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from carsdepo_assets.data.batches import import_record_key, is_photograph, list_batches, plan_batches, read_manifest
+from carsdepo_assets.data.batches import is_label, is_photograph, list_batches, plan_batches, read_manifest
+from carsdepo_assets.data.import_records import (
+    QUEUE_NAME,
+    class_id_clash,
+    class_ids_before,
+    is_unfinished,
+    read_import_record,
+    write_import_record,
+)
 from carsdepo_assets.data.metadata import MANIFEST
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.objects import key_problem
 from carsdepo_assets.policy import Policy
 
@@ -22,6 +31,7 @@ from carsdepo_assets.policy import Policy
 PHOTOGRAPH_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".avif"}
 _NOT_YOLO = {"classes.txt", "readme.txt", "license.txt", "licence.txt", "train.txt", "val.txt", "test.txt"}
 _WRITERS = 4
+_CLASS_DIGITS = 9  # as many as ingestion reads
 
 
 class ImportRefused(ValueError):
@@ -94,6 +104,8 @@ def import_folder(
     if not folder.is_dir():
         raise ImportRefused(f"{folder} is not a folder.")
     name = _slug(name or folder.resolve().name)
+    if name == QUEUE_NAME:
+        raise ImportRefused(f"raw/labels/{name} is the labelling queue's. Rename {folder} and import it again.")
     contents = _contents(folder, format)
     if not contents.photographs:
         raise ImportRefused(f"{folder}: no photographs, neither below images/ nor in the folder itself.")
@@ -103,7 +115,31 @@ def import_folder(
                 raise ImportRefused(f"{str(path)!r} cannot be kept under its name: {problem}. Rename it.")
     class_ids = _class_ids(folder, contents, format, mapping, policy)
     record = {"origin": origin or format, "options": {"import": name, "format": format, "class_ids": class_ids}}
+    with one_writer(lake, f"import-{name[:100]}"):  # what stands below the name is looked at, then added to
+        copied = _import(lake, folder, name, contents, record, policy, progress)
+    plan_batches(lake, "uploads", policy, now, close_all=True)
+    total = len(contents.photographs) + len(contents.sidecars) + len(contents.labels)
+    return ImportResult(
+        name,
+        _holding(lake, f"raw/uploads/{name}/"),
+        len(contents.photographs),
+        len(contents.labels),
+        copied,
+        total - copied,
+        class_ids,
+    )
 
+
+def _import(
+    lake: Lake,
+    folder: Path,
+    name: str,
+    contents: _Contents,
+    record: dict[str, Any],
+    policy: Policy,
+    progress: Callable[[int, int], None] | None,
+) -> int:
+    """Copies what is not in raw/ yet, and stores the record. Returns the number of files copied."""
     uploads, labels = f"raw/uploads/{name}/", f"raw/labels/{name}/"
     standing = {o.key: o.size for prefix in (uploads, labels) for o in lake.list(prefix)}
     photographs = _missing(lake, standing, uploads, contents.photographs)
@@ -113,30 +149,31 @@ def import_folder(
             f"{len(replaced)} photographs differ from those imported before under {name!r}, first "
             f"{replaced[0]}. Photographs in raw/ are never replaced: import with another name."
         )
+    before, class_ids = read_import_record(lake, name), record["options"]["class_ids"]
+    ours = {labels + file for file in contents.labels}
+    others = sorted(key for key in standing if key.startswith(labels) and is_label(key) and key not in ours)
+    if others and (clash := class_id_clash(before, others, class_ids, policy.class_map.names)):
+        raise ImportRefused(
+            f"{len(others)} label files that stand under {name!r} already, first {others[0]}, are not from {folder}, "
+            f"and {clash} rename this folder and import it under its new name."
+        )
     sidecars = _missing(lake, standing, uploads, contents.sidecars)
     marks = _missing(lake, standing, labels, contents.labels)
+    rewritten = [key for key, _ in marks if key in standing]
+    ids_before = class_ids_before(before, rewritten, policy.class_map.names)
+    # Until the last label file is replaced some have the class ids of before, and no record is true of them all.
+    unfinished = is_unfinished(before) or (bool(rewritten) and ids_before != class_ids)
     # Before the files, so that whoever closes their batch first finds what the labels' class ids mean; sidecars before
     # photographs, since they are read together; labels last.
-    key, data = import_record_key(name), json.dumps(record, sort_keys=True).encode()
-    if not lake.exists(key) or lake.get(key) != data:
-        lake.put(key, data)
+    write_import_record(lake, name, {**record, "unfinished": True} if unfinished else record)
     behind, copied = 0, len(photographs) + len(sidecars) + len(marks)
     for part in (sidecars, photographs, marks):
         for _ in _copy(lake, part):
             behind += 1
             if progress is not None:
                 progress(behind, copied)
-    plan_batches(lake, "uploads", policy, now, close_all=True)
-    total = len(contents.photographs) + len(contents.sidecars) + len(contents.labels)
-    return ImportResult(
-        name,
-        _holding(lake, uploads),
-        len(contents.photographs),
-        len(contents.labels),
-        copied,
-        total - copied,
-        class_ids,
-    )
+    write_import_record(lake, name, record)
+    return copied
 
 
 def _slug(text: str) -> str:
@@ -233,10 +270,15 @@ def _yolo_classes(folder: Path, contents: _Contents, policy: Policy) -> tuple[di
     """(id -> name by data.yaml or classes.txt, else ours by position; id -> boxes). Other lines are for ingestion."""
     used: Counter[str] = Counter()
     for path in contents.labels.values():
-        for line in path.read_text("utf-8", "replace").splitlines():
+        for number, line in enumerate(path.read_text("utf-8-sig", "replace").splitlines(), 1):
             first = line.split()[:1]
-            if first and re.fullmatch(r"\d+(\.0+)?", first[0]):
-                used[str(int(float(first[0])))] += 1
+            if first and (match := re.fullmatch(r"(\d+)(\.0+)?", first[0])):
+                if len(match[1]) > _CLASS_DIGITS:
+                    raise ImportRefused(
+                        f"{path}: line {number}: class {match[1][:20]}... has {len(match[1])} digits: it is no class "
+                        "id. Correct the line."
+                    )
+                used[str(int(match[1]))] += 1
     return _names(folder) or {str(i): name for i, name in enumerate(policy.class_map.names)}, used
 
 
@@ -248,7 +290,11 @@ def _names(folder: Path) -> dict[str, str]:
             continue
         try:
             document = yaml.safe_load(path.read_text("utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except RecursionError as error:
+            raise ImportRefused(
+                f"{path}: nested too deeply to be read. It should list the names of the classes."
+            ) from error
+        except Exception as error:  # a value that is no date, number and the like: whatever its conversion raises
             raise ImportRefused(f"{path}: not YAML: {error}") from error
         names = document.get("names") if isinstance(document, dict) else None
         if isinstance(names, dict):
@@ -270,10 +316,17 @@ def _is_coco(path: Path) -> bool:
 
 
 def _document(path: Path) -> dict[str, Any] | None:
+    """The file's content, None unless it is COCO. Raises ImportRefused for JSON that cannot be read."""
     try:
         document = json.loads(path.read_bytes())
-    except ValueError:
+    except (json.JSONDecodeError, UnicodeDecodeError):
         return None
+    except RecursionError as error:
+        raise ImportRefused(
+            f"{path}: nested too deeply to be read. Correct it or take it out of the folder."
+        ) from error
+    except ValueError as error:  # a number with thousands of digits
+        raise ImportRefused(f"{path}: cannot be read: {error}. Correct it or take it out of the folder.") from error
     is_coco = isinstance(document, dict) and {"images", "annotations", "categories"} <= document.keys()
     return document if is_coco else None
 

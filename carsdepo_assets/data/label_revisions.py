@@ -99,6 +99,12 @@ class _Reading:
         self._current = {r["image_id"]: r["revision_id"] for r in latest_revisions(before).to_pylist()}
         for entry in sorted(manifest.objects, key=lambda o: (o.modified_at, o.key)):
             data, sha256 = _bytes(lake, entry)
+            if data is not None and entry.sha256 is not None and sha256 != entry.sha256:
+                # The later batch that lists it has the class ids of the new bytes; this one has those of the old.
+                self.notes.setdefault(entry.key, []).append(
+                    "rewritten since its batch was closed: a later one reads it"
+                )
+                continue
             for image_id, parsed in self._labels(entry, data):
                 if parsed.notes:
                     self.notes.setdefault(entry.key, []).extend(map(_text, parsed.notes))
@@ -209,7 +215,7 @@ def _problem(reason: str, detail: str) -> Parsed:
 
 
 def _bytes(lake: Lake, entry: BatchObject) -> tuple[bytes | None, str | None]:
-    """What is at the key now: a file rewritten since is listed by a later batch again, and says nothing new there."""
+    """What is at the key now, and its sha256: a file rewritten since its batch was closed is a later batch's."""
     try:
         data = lake.get(entry.key)
     except LakeError:

@@ -75,7 +75,7 @@ class MetadataReader:
         name = PurePosixPath(sidecar).name
         try:
             document = json.loads(self._lake.get(sidecar))
-        except ValueError as error:  # JSON and UTF-8 errors both
+        except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are ValueErrors
             problems.append(f"{name}: not JSON: {error}")
             return []
         if not isinstance(document, dict):
@@ -128,7 +128,7 @@ def _typed(column: str, value: Any) -> Any:
     if column in TEXT_FIELDS:
         if isinstance(value, (dict, list)):
             raise ValueError(f"{column} is not text")
-        return str(value).strip()
+        return _stored(str(value).strip())
     if column == "year":
         return _year(value)
     return _moment(value)
@@ -137,8 +137,8 @@ def _typed(column: str, value: Any) -> Any:
 def _year(value: Any) -> int:
     try:
         year = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"year {value!r} is not a year") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"year {repr(value)[:40]} is not a year") from None
     if not (1886 <= year <= 2200 and year == int(year)):  # 1886: the first car
         raise ValueError(f"year {value!r} is not a year")
     return int(year)
@@ -156,5 +156,13 @@ def _moment(value: Any) -> datetime:
             try:
                 moment = datetime.strptime(text, "%Y:%m:%d %H:%M:%S")  # EXIF's way
             except ValueError:
-                raise ValueError(f"captured_at {text!r} is not a time") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+                raise ValueError(f"captured_at {text[:40]!r} is not a time") from None
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:  # a zone that leads before the year 1 or behind 9999
+        raise ValueError(f"captured_at {str(value)[:40]!r} is not a time") from None
+
+
+def _stored(text: str) -> str:
+    """JSON may hold half a surrogate pair, which no table takes."""
+    return text.encode("utf-8", "replace").decode()

@@ -8,21 +8,33 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.tables import conform
 
 TABLE = "evaluations"
 REPORTS = "reports/evaluation"
 FIGURES = ("map50", "map75", "map50_95", "precision", "recall", "f1", "threshold", "map50_low", "map50_high")
+# What reading a file of another kind, or a damaged one, raises.
+_NO_EVALUATION = (LakeError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 _COPIED = "reports of before the table"  # the unit under which the figures of older reports are copied
 
 logger = logging.getLogger(__name__)
+
+
+def _computed(figure: float | None) -> float | None:
+    """The figure, None where it is no number: so some writers say that there was nothing to compute it from."""
+    return figure if figure is None or math.isfinite(figure) else None
+
+
+Figure = Annotated[float | None, AfterValidator(_computed)]
 
 
 class ClassFigures(BaseModel):
@@ -32,12 +44,12 @@ class ClassFigures(BaseModel):
 
     name: str
     boxes: int = Field(description="labelled boxes of the class")
-    ap50: float | None = None
-    ap75: float | None = None
-    ap50_95: float | None = None
-    precision: float | None = None
-    recall: float | None = None
-    f1: float | None = None
+    ap50: Figure = None
+    ap75: Figure = None
+    ap50_95: Figure = None
+    precision: Figure = None
+    recall: Figure = None
+    f1: Figure = None
 
 
 class EvaluationRecord(BaseModel):
@@ -58,19 +70,19 @@ class EvaluationRecord(BaseModel):
     tp: int | None = None
     fp: int | None = None
     fn: int | None = None
-    map50: float | None = None
-    map75: float | None = None
-    map50_95: float | None = None
-    precision: float | None = Field(None, description="this, recall and F1: at the threshold, at IoU 0.5")
-    recall: float | None = None
-    f1: float | None = None
-    threshold: float | None = Field(None, description="score at and above which a box counts")
-    map50_low: float | None = Field(None, description="95 % interval of map50, by bootstrap over groups")
-    map50_high: float | None = None
+    map50: Figure = None
+    map75: Figure = None
+    map50_95: Figure = None
+    precision: Figure = Field(None, description="this, recall and F1: at the threshold, at IoU 0.5")
+    recall: Figure = None
+    f1: Figure = None
+    threshold: Figure = Field(None, description="score at and above which a box counts")
+    map50_low: Figure = Field(None, description="95 % interval of map50, by bootstrap over groups")
+    map50_high: Figure = None
     floor_met: bool | None = Field(None, description="whether policy.evaluation's floor was met")
     verdict: str = Field("", description="the same as a sentence with both numbers")
     champion: str | None = Field(None, description="digest of the model in production that was scored beside it")
-    champion_map50: float | None = None
+    champion_map50: Figure = None
     classes: tuple[ClassFigures, ...] = ()
     report_key: str = Field(description="key of the HTML page in the lake")
     dagster_run_id: str | None = None
@@ -111,14 +123,18 @@ def record_evaluation(lake: Lake, record: EvaluationRecord) -> EvaluationRecord:
 
 
 def evaluations(lake: Lake, digest: str | None = None) -> list[EvaluationRecord]:
-    """All evaluations, or those of one model, oldest first."""
+    """All evaluations, or those of one model, oldest first.
+
+    A null stands for a column that the table did not have when the row was written: it reads as the model's default. A
+    row that is damaged is left out, with a line in the log.
+    """
     if not lake.committed(TABLE, _COPIED):
         records = [r for r in _of_reports(lake) if digest is None or r.digest == digest]
     else:
         rows = lake.read(TABLE)
         if digest is not None:
             rows = rows.filter(pc.equal(rows["digest"], digest))
-        records = [EvaluationRecord.model_validate(row) for row in rows.to_pylist()]
+        records = [record for row in rows.to_pylist() if (record := _stored(row)) is not None]
     return sorted(records, key=lambda r: (r.at, r.evaluation_id))
 
 
@@ -141,17 +157,19 @@ def from_report(stored: Mapping[str, Any], report_key: str) -> EvaluationRecord:
         report_key: key of the page beside it.
 
     Raises:
-        KeyError, TypeError, ValueError: the JSON does not hold what an evaluation needs.
+        AttributeError, KeyError, TypeError, ValueError: the JSON does not hold what an evaluation needs.
+        OverflowError: its time lies beyond what a date can be.
     """
     candidate, result = stored["candidate"], stored["evaluation"]
     at = datetime.fromisoformat(stored["at"])
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    in_utc = at.astimezone(UTC)  # a moment of the year 1 or 9999 may have none; without it rows cannot be sorted
     figures, comparison = stored["figures"], stored.get("comparison") or {}
     values = {name: result.get(name, figures.get(name)) for name in FIGURES}
     digest, dataset, golden = candidate["digest"], stored["dataset"], stored["golden"]
     return EvaluationRecord(
         evaluation_id=evaluation_id(digest, dataset, golden, at),
-        at=at,
+        at=in_utc,
         digest=digest,
         trained_on=candidate.get("dataset"),
         dataset=dataset,
@@ -187,10 +205,22 @@ def _of_reports(lake: Lake) -> list[EvaluationRecord]:
             continue
         try:
             stored = json.loads(lake.get(info.key))
-            records.append(from_report(stored, f"{info.key.removesuffix('.json')}.html"))
-        except (LakeError, ValidationError, ValueError, TypeError, KeyError, AttributeError) as error:
+            record = from_report(stored, f"{info.key.removesuffix('.json')}.html")
+            conform(TABLE, [_row(record)])  # else one number too large for its column would keep all from being copied
+            records.append(record)
+        except _NO_EVALUATION as error:
             logger.warning("%s holds no evaluation: %s: %s", info.key, type(error).__name__, error)
     return records
+
+
+def _stored(row: Mapping[str, Any]) -> EvaluationRecord | None:
+    """The evaluation of a row of the table; None, with a line in the log, where the row lacks what every one has."""
+    try:
+        return EvaluationRecord.model_validate({name: value for name, value in row.items() if value is not None})
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        logger.warning("%s: row %r holds no evaluation: %s", TABLE, row["evaluation_id"], problems)
+        return None
 
 
 def _row(record: EvaluationRecord) -> dict[str, Any]:

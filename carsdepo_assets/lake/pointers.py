@@ -13,6 +13,7 @@ either the old pointer or the new one. What a pointer named before stands in the
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
@@ -42,6 +43,11 @@ class Pointer(BaseModel):
             LakeError: the stored object is damaged.
         """
         if not lake.exists(cls.KEY):
+            if _is_obstructed(lake, cls.KEY):
+                raise LakeError(
+                    f"{cls.KEY} in {lake.url} is damaged (a folder, or a link to a file that is not there): remove it "
+                    "and put the pointer back from a copy."
+                )
             return None
         try:
             return cls.model_validate_json(lake.get(cls.KEY))
@@ -52,6 +58,15 @@ class Pointer(BaseModel):
     def write(self, lake: Lake) -> None:
         """Replaces what stood there, whole or not at all."""
         lake.put(self.KEY, self.model_dump_json(indent=1).encode())
+
+
+def _is_obstructed(lake: Lake, key: str) -> bool:
+    """Whether something that is no file stands at the key: a pointer that was written and is lost, not one that never
+    was. Never on S3, which knows neither links nor folders."""
+    if lake.root is None:
+        return False
+    path = lake.root / key
+    return os.path.lexists(path) and not path.is_file()  # it may have been written just now
 
 
 class DatasetPointer(Pointer):

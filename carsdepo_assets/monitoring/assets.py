@@ -163,9 +163,10 @@ def drift_route(
     """What follows from each drift report: nothing, a labelling queue, a retraining, a hold, an experiment or an alert.
 
     Every report without a route is decided on, oldest first, by the bands in policy.monitoring. A hold on promotion is
-    entered and an alert is sent here. What needs runs of its own is started by sensors that read the table `routes`:
-    `cut_drift_queues` for a labelling queue and its experiment, `retrain` for a retraining. The metadata is about the
-    newest report.
+    entered and an alert is sent here. A report that cannot be read is routed to an alert that names it; where routing
+    one fails, the others are routed before the run fails. What needs runs of its own is started by sensors that read
+    the table `routes`: `cut_drift_queues` for a labelling queue and its experiment, `retrain` for a retraining. The
+    metadata is about the newest report.
     """
     from carsdepo_assets.monitoring.routing import latest_route, route_unrouted
 
@@ -184,23 +185,26 @@ def drift_route(
 
     routed = route_unrouted(opened_lake, current_policy, alert, datetime.now(UTC), lake.address)
     for report, route in routed:
-        context.log.info(f"{report['report_id']}: {route.message}")
+        say = context.log.info if route.damage is None else context.log.warning
+        say(f"{report['report_id']}: {route.message}")
     latest = latest_route(opened_lake)
     if latest is None:
         raise dg.Failure("There is no drift report yet: run the job `drift` first.")
     report, route = latest
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(report["report_id"]),
-        metadata={
-            "report_id": report["report_id"],
-            "feedback_reads": ["labelling_queue"],
-            "band": report["band"],
-            "actions": list(route.actions),
-            "message": route.message,
-            "report": lake.link(report["report_key"]),
-            "reports_routed": len(routed),
-        },
-    )
+    metadata: dict[str, Any] = {
+        "report_id": report["report_id"],
+        "feedback_reads": ["labelling_queue"],
+        "band": report["band"],
+        "actions": list(route.actions),
+        "message": route.message,
+        "reports_routed": len(routed),
+    }
+    if report["report_key"]:
+        metadata["report"] = lake.link(report["report_key"])
+    damages = {str(report["report_id"]): route.damage for report, route in routed if route.damage is not None}
+    if damages:
+        metadata["damaged"] = dg.MetadataValue.json(damages)
+    return dg.MaterializeResult(data_version=dg.DataVersion(str(report["report_id"])), metadata=metadata)
 
 
 @dg.asset(

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from carsdepo_assets.detectors.captured_scores import capture_floor
+from carsdepo_assets.imaging.serving import serving_limits
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
@@ -118,18 +119,35 @@ def read_reference(lake: Lake, digest: str) -> Reference | None:
 
 
 def is_current(lake: Lake, digest: str, policy: Policy) -> bool:
-    """Whether a model's reference is there, not damaged, and was made under the present policy."""
-    if not lake.exists(reference_key(digest)):
+    """Whether a model's reference is there, not damaged, and was made under the present policy.
+
+    Raises:
+        LakeError: the model's card is damaged.
+    """
+    card = card_of(lake, digest)
+    if card is None or not lake.exists(reference_key(digest)):
         return False
     try:
         rows = pq.read_table(io.BytesIO(lake.get(reference_key(digest))))
-        return bool(json.loads(rows.schema.metadata[_META])["policy"] == _settings(policy))
+        return bool(json.loads(rows.schema.metadata[_META])["policy"] == _settings(policy, card))
     except _DAMAGE:
         return False
 
 
-def _settings(policy: Policy) -> dict[str, Any]:
-    return {"answers": policy.monitoring.reference_answers, "queue": policy.monitoring.queue_in_reference}
+def _settings(policy: Policy, card: ModelCard) -> dict[str, Any]:
+    """All that decides which photographs a reference has and what the model answers on them.
+
+    Traffic is answered under the present settings: compared with answers under others, a lower floor or a wider limit
+    would look like drift.
+    """
+    return {
+        "answers": policy.monitoring.reference_answers,
+        "queue": policy.monitoring.queue_in_reference,
+        "threshold": card.threshold,
+        "floor": float(capture_floor(card.threshold, policy.inference.unsure_share)),
+        "limits": dict(serving_limits(policy)),
+        "runtime": policy.inference.runtime,
+    }
 
 
 def build_reference(
@@ -170,7 +188,9 @@ def build_reference(
     table = pa.table(
         {field.name: pa.array([r[field.name] for r in rows], field.type) for field in REFERENCE}, schema=REFERENCE
     )
-    table = table.replace_schema_metadata({_META: json.dumps({"policy": _settings(policy), "left_out": left_out})})
+    table = table.replace_schema_metadata(
+        {_META: json.dumps({"policy": _settings(policy, card), "left_out": left_out})}
+    )
     lake.put(f"{profiles.REFERENCE}/{digest}.bin", profile_of(table.to_pandas()))
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")

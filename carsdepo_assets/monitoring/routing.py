@@ -2,20 +2,28 @@
 
 It is carried out in this order: hold and alert first, then the row in the table `routes`. A run that was killed can
 therefore be repeated: neither the hold nor the alert happens twice, and a report that has its row was acted on in full.
+
+A report that cannot be read is routed to an alert that names it, and has its row like any other: one damaged row never
+keeps the reports after it from being acted on.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from carsdepo_assets.alerts.channels import Severity
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
+from carsdepo_assets.monitoring.drift_queues import MEASURED_BANDS, open_queue
 from carsdepo_assets.monitoring.features import NAMES
 from carsdepo_assets.monitoring.missing_inputs import MissingInput, sentence
 from carsdepo_assets.policy import MonitoringPolicy, Policy
@@ -25,6 +33,13 @@ from carsdepo_assets.registry.labels_learnt import label_coverage
 Action = Literal["queue", "retrain", "hold", "experiment", "alert"]
 _CUT = "A labelling queue is cut from the drifted photographs"
 _STANDING = "Labelling queue {} for the same drift still waits for most of its labels, so no other is cut"
+_MISSING_INPUT = TypeAdapter(MissingInput)
+
+logger = logging.getLogger(__name__)
+
+
+class ReportsNotRouted(RuntimeError):
+    """Reports that could not be routed, each with its reason. All others were."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,8 @@ class Route:
     """In the order in which the table `routes` keeps them; empty: nothing is done."""
     message: str
     """The decision and its reason, for people."""
+    damage: str | None = None
+    """What of the report, or of an earlier queue for its drift, could not be read; None: nothing."""
 
 
 def decide(
@@ -55,9 +72,17 @@ def decide(
         stuck: label revisions that no training will take up any more: every model trained on them stayed under the
             floor, and a person was asked.
         open_queue: the id of an earlier queue for the same drift of this model that is mostly unlabelled.
-        band_before: the band of the report before this one, None for the first. Drift that is unknown twice in a row
-            raises one alert.
+        band_before: the band of the same model's report before this one, None for its first. A model's drift that is
+            unknown twice in a row raises one alert.
     """
+    damage = damage_of(report)
+    if damage is not None:
+        return Route(
+            ("alert",),
+            f"Drift report {report['report_id']} cannot be read: {damage}. Nothing else follows from it; look at its "
+            "page, or measure its window anew with the job `drift`.",
+            damage,
+        )
     band = report["band"]
     if band == "none":
         return Route((), f"No drift in {report['photographs']} photographs: nothing to do.")
@@ -97,6 +122,20 @@ def name_of(feature: str | None) -> str:
     return NAMES.get(feature or "", feature or "an unknown feature")
 
 
+def damage_of(report: Mapping[str, Any]) -> str | None:
+    """What of a row of the table `drift` keeps a decision from being made, in words; None: it is whole."""
+    if not report["report_id"]:
+        return "it has no id"
+    if report["at"] is None:
+        return "its time is missing"
+    if report["band"] not in ("none", "unknown", *MEASURED_BANDS):
+        return f"its band is {report['band']!r}"  # of a later version perhaps: it may stand for much drift
+    drift = report["drift"]
+    if report["band"] in MEASURED_BANDS and (drift is None or not math.isfinite(drift)):
+        return f"its band is {report['band']}, but how much drift there is is missing"
+    return None
+
+
 def _unknown(report: Mapping[str, Any], before: str | None) -> Route:
     message = f"Drift is not known for a window of {report['photographs']} photographs, which is not the same as none."
     if before == "unknown":
@@ -105,8 +144,6 @@ def _unknown(report: Mapping[str, Any], before: str | None) -> Route:
 
 
 Alert = Callable[[str, Severity, str, str], object]  # key, severity, title, body
-_BANDS = ("low", "middle", "high")
-QUEUE_ASKED_FOR = timedelta(days=7)  # a queue that could not be cut for so long is not asked for any more
 LOCK = "drift_route"  # reports are routed one at a time
 
 
@@ -135,9 +172,25 @@ def route_unrouted(
 
     Returns:
         The reports that were routed here (rows of the table `drift`), each with its route.
+
+    Raises:
+        ReportsNotRouted: the routing of some reports failed; it names them, and the others were routed.
     """
+    routed: list[tuple[dict[str, Any], Route]] = []
+    failures: list[tuple[str, Exception]] = []
     with one_writer(lake, LOCK):
-        return [(report, route_report(lake, report, policy, alert, now, address)) for report in unrouted_reports(lake)]
+        for report in unrouted_reports(lake):
+            try:
+                routed.append((report, route_report(lake, report, policy, alert, now, address)))
+            except Exception as error:  # whatever one report brings about, a critical one after it is still told
+                logger.warning("Drift report %s is not routed", report["report_id"], exc_info=error)
+                failures.append((str(report["report_id"]), error))
+    if failures:
+        reasons = "; ".join(f"{report_id}: {type(error).__name__}: {error}" for report_id, error in failures)
+        raise ReportsNotRouted(
+            f"{len(routed)} drift reports were routed. These were not, and are tried again: {reasons}"
+        ) from failures[0][1]
+    return routed
 
 
 def latest_route(lake: Lake) -> tuple[dict[str, Any], Route] | None:
@@ -146,7 +199,7 @@ def latest_route(lake: Lake) -> tuple[dict[str, Any], Route] | None:
     reports = [row for row in lake.read("drift").to_pylist() if row["report_id"] in routes]
     if not reports:
         return None
-    report = max(reports, key=lambda row: (row["at"], row["report_id"]))
+    report = max(reports, key=_moment)
     route = routes[report["report_id"]]
     return report, Route(tuple(route["actions"] or ()), route["said"])
 
@@ -172,15 +225,27 @@ def route_report(
         address: turns a key of the lake into the address that an alert links to; by default the key itself is shown.
     """
     labels = label_coverage(lake, policy)
+    queue_id, queue_damage = open_queue(lake, report, now)
     route = decide(
         report,
         labels.trainable,
         policy.monitoring,
         stuck=labels.unlearnt - labels.trainable,
-        open_queue=open_queue(lake, report, now),
+        open_queue=queue_id,
         band_before=_band_before(lake, report),
     )
+    missing, missing_damage = _missing_inputs(report)
+    for damage in (queue_damage, missing_damage):
+        if damage is not None:
+            route = replace(
+                route,
+                message=f"{route.message} Not read: {damage}",
+                damage="; ".join(d for d in (route.damage, damage) if d),
+            )
     report_id = report["report_id"]
+    if route.damage is not None:
+        logger.warning("Drift report %s: %s", report_id, route.damage)
+    page = f" Report: {address(report['report_key'])}" if report["report_key"] else ""
     if "hold" in route.actions and ledger.LedgerHistory.read(lake).promotion_hold is None:
         ledger.record(
             lake,
@@ -193,23 +258,37 @@ def route_report(
             policy_digest=policy.digest(),
             event_id=f"hold-{report_id}",
         )
-    if "alert" in route.actions:
-        high = report["band"] == "high"
+    high = report["band"] == "high"
+    if damage_of(report) is not None:
+        alert(
+            f"drift:damaged:{report_id}",
+            "critical" if high else "warning",
+            "A drift report cannot be read",
+            f"{route.message}{page}",
+        )
+    elif "alert" in route.actions:
         alert(
             f"drift:{report['band']}:{report['digest']}:{report['worst_feature']}",
             "critical" if high else "warning",
             f"Drift of {100 * report['drift']:.1f} % in {name_of(report['worst_feature'])}"
             if high
             else "Drift is not known",
-            f"{route.message} Report: {address(report['report_key'])}",
+            f"{route.message}{page}",
         )
-    risen = [MissingInput(**m) for m in json.loads(report.get("missing") or "[]") if m["risen"]]
+    if missing_damage is not None:
+        alert(
+            f"missing_inputs:damaged:{report_id}",
+            "warning",
+            "Whether inputs are missing more often cannot be read",
+            f"Drift report {report_id}: {missing_damage}{page}",
+        )
+    risen = [m for m in missing if m.risen]
     if risen:
         alert(
             f"missing_inputs:{report['digest']}:{','.join(sorted(f'{m.what}.{m.name}' for m in risen))}",
             "warning",
             "Inputs are missing more often than before",
-            f"{sentence(risen)} Report: {address(report['report_key'])}",
+            f"{sentence(risen)}{page}",
         )
     row = {
         "report_id": report_id,
@@ -219,51 +298,34 @@ def route_report(
         "queue_id": queues.queue_id_of(report_id) if "queue" in route.actions else None,
         "said": route.message,
     }
-    lake.append("routes", [row], report_id)
+    lake.append("routes", [row], report_id or "report without an id")
     return route
 
 
-def open_queue(lake: Lake, report: Mapping[str, Any], now: datetime) -> str | None:
-    """The id of a labelling queue that makes another one for this report needless, None where there is none.
-
-    It was cut for the same model, the same feature and a band at least as high, and fewer than half of its photographs
-    have labels. A queue that was asked for in the last QUEUE_ASKED_FOR and is not cut yet counts too.
-    """
-    if report["band"] not in _BANDS:
-        return None
-    same = {
-        r["report_id"]: r["band"]
-        for r in lake.read("drift", columns=["report_id", "digest", "worst_feature", "band"]).to_pylist()
-        if r["digest"] == report["digest"]
-        and r["worst_feature"] == report["worst_feature"]
-        and r["band"] in _BANDS
-        and _BANDS.index(r["band"]) >= _BANDS.index(report["band"])
-        and r["report_id"] != report["report_id"]
-    }
-    states = {state.report_id: state for state in queues.queue_state(lake, now)}
-    for row in lake.read("routes", columns=["report_id", "at", "queue_id"]).sort_by("at").to_pylist():
-        if row["report_id"] not in same or row["queue_id"] is None:
-            continue
-        state = states.get(row["report_id"])
-        if state is None and now - row["at"] < QUEUE_ASKED_FOR:
-            return str(row["queue_id"])
-        if state is not None and 2 * state.labelled < state.photographs:
-            return state.queue_id
-    return None
+def _missing_inputs(report: Mapping[str, Any]) -> tuple[list[MissingInput], str | None]:
+    """The report's missing inputs as far as they can be read, and in words what of them cannot; None: all can."""
+    try:
+        stored = json.loads(report.get("missing") or "[]")
+        entries = stored if isinstance(stored, list) else [stored]
+    except (ValueError, RecursionError) as error:
+        return [], f"its missing inputs are damaged ({error})."
+    inputs, unread = [], []
+    for entry in entries:
+        try:
+            inputs.append(_MISSING_INPUT.validate_python(entry))  # keys of a later version are left out
+        except ValidationError as error:
+            first = error.errors()[0]
+            unread.append(f"{'.'.join(map(str, first['loc'])) or 'the entry'}: {first['msg']}")
+    return inputs, f"{len(unread)} of its missing inputs are damaged ({'; '.join(unread)})." if unread else None
 
 
-def queues_to_cut(lake: Lake, now: datetime) -> list[str]:
-    """Report ids whose routes of the last QUEUE_ASKED_FOR asked for a queue that is not there yet, oldest first."""
-    there = {queue.report_id for queue, complete in queues.all_queues(lake) if complete}
-    rows = lake.read("routes", columns=["report_id", "at", "actions"]).sort_by("at").to_pylist()
-    return [
-        r["report_id"]
-        for r in rows
-        if "queue" in (r["actions"] or []) and now - r["at"] < QUEUE_ASKED_FOR and r["report_id"] not in there
-    ]
+def _moment(report: Mapping[str, Any]) -> tuple[datetime, str]:
+    """Orders reports by time; one without a time comes before all others."""
+    return report["at"] or datetime.min.replace(tzinfo=UTC), str(report["report_id"])
 
 
 def _band_before(lake: Lake, report: Mapping[str, Any]) -> str | None:
-    rows = lake.read("drift", columns=["report_id", "at", "band"]).to_pylist()
-    earlier = [r for r in rows if (r["at"], r["report_id"]) < (report["at"], report["report_id"])]
-    return str(max(earlier, key=lambda r: (r["at"], r["report_id"]))["band"]) if earlier else None
+    """The band of the same model's report before this one; None: there is none."""
+    rows = lake.read("drift", columns=["report_id", "at", "band", "digest"]).to_pylist()
+    earlier = [r for r in rows if r["digest"] == report["digest"] and _moment(r) < _moment(report)]
+    return max(earlier, key=_moment)["band"] if earlier else None

@@ -85,7 +85,7 @@ def drift_router(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.
     resting = _resting(context.instance, ROUTE_JOB)
     if resting:
         return dg.SkipReason(resting)
-    state = hashlib.sha256("\n".join(report_ids).encode()).hexdigest()[:16]
+    state = hashlib.sha256("\n".join(map(str, report_ids)).encode()).hexdigest()[:16]
     number = attempts(context.instance, ROUTE_JOB, {ROUTE_TAG: state}).next_number
     return dg.RunRequest(run_key=f"route:{state}:{number}", tags={ROUTE_TAG: state})
 
@@ -102,7 +102,7 @@ def cut_drift_queues(
 ) -> dg.SensorResult | dg.SkipReason:
     """Requests the labelling queues that routes ask for and that are not there yet."""
 
-    from carsdepo_assets.monitoring.routing import queues_to_cut
+    from carsdepo_assets.monitoring.drift_queues import queues_to_cut
 
     max_interruptions = policy.read().runs.max_interruptions
     # Decided by the routes that are stored: what a kill left undone is asked for again. A cut that failed is finished

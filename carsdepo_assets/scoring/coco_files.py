@@ -20,6 +20,7 @@ from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.evaluation import Evaluation, evaluate
 
 ImageId = int | str
+_LONGEST_SIDE = 2**31 - 1  # pixels: more than a photograph's format can say
 
 
 class CocoFileError(ValueError):
@@ -266,15 +267,38 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise CocoFileError(f"{path}: cannot be read: {error.strerror}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # JSON and UTF-8 errors, and numbers with thousands of digits
         raise CocoFileError(f"{path}: not JSON: {error}.") from error
+    except RecursionError as error:
+        raise CocoFileError(f"{path}: nested too deeply to be read: it is no COCO file.") from error
+
+
+def check_place(path: Path) -> None:
+    """Checks before the work that a file can be written at a path.
+
+    Args:
+        path: the file; folders above it may be missing.
+
+    Raises:
+        CocoFileError: it is a folder, or what should be a folder above it is a file.
+    """
+    if path.is_dir():
+        raise CocoFileError(f"{path} is a folder. Name the file to write, such as {path / 'results.json'}.")
+    above = next(p for p in path.absolute().parents if p.exists())
+    if not above.is_dir():
+        raise CocoFileError(f"{path} cannot be written: {above} is a file and no folder. Name another file.")
 
 
 def _write(path: Path, content: Any) -> None:
+    check_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, allow_nan=False))
-    part.replace(path)
+    try:
+        part.write_text(json.dumps(content, allow_nan=False))
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _field(row: Any, key: str, where: str) -> Any:
@@ -293,15 +317,18 @@ def _image_id(row: Any, where: str, key: str = "id") -> ImageId:
 
 
 def _number(value: Any, key: str, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise CocoFileError(f"{where}: {key} {value!r} is not a finite number.")
-    return float(value)
+    try:
+        if not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # a whole number beyond the largest float
+        pass
+    raise CocoFileError(f"{where}: {key} {value!r:.60} is not a finite number.")
 
 
 def _side(row: Any, key: str, where: str) -> int:
     value = _field(row, key, where)
-    if type(value) is not int or value < 1:
-        raise CocoFileError(f"{where}: {key} {value!r} is not a number of pixels.")
+    if type(value) is not int or not 1 <= value <= _LONGEST_SIDE:
+        raise CocoFileError(f"{where}: {key} {value!r:.60} is not a number of pixels.")
     return value
 
 
@@ -327,6 +354,8 @@ def _row(
     x, y, w, h = (_number(v, "bbox", where) for v in box)
     if w < 0 or h < 0:
         raise CocoFileError(f"{where}: bbox {box} has a negative side; COCO boxes are [x, y, width, height].")
+    if not math.isfinite((x + w) * (y + h)) or not math.isfinite(w * h):
+        raise CocoFileError(f"{where}: bbox {box!r:.60} is too large: its area is not a finite number.")
     return index[image_id], [x, y, x + w, y + h], class_of[category]
 
 

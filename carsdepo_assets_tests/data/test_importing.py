@@ -313,3 +313,26 @@ def test_coco_that_changes_while_it_is_read_is_refused(
     with pytest.raises(ImportRefused, match=r"x\.json: it changed while it was read"):
         import_folder(lake, folder, "coco", {}, RULES, NOW)
     assert raw(lake) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "form", "words"),
+    [
+        ("labels/a.txt", "0 .5 .5 .1 .1\n" + "9" * 400 + " .5 .5 .1 .1\n", "yolo", "line 2: class 99.* 400 digits"),
+        ("labels/a.txt", "\ufeff7 .5 .5 .1 .1\n", "yolo", r"unknown classes: 7 \(1 boxes\)"),
+        ("notes.json", "[" * 200_000, "coco", "nested too deeply"),
+        ("notes.json", '{"images": [' + "9" * 5000 + "]}", "coco", "cannot be read: .*digits"),
+        ("data.yaml", "[" * 5000, "yolo", "nested too deeply"),
+        ("data.yaml", "names: [scratch]\ndate: 2026-13-45\n", "yolo", "not YAML: month must be in 1..12"),
+        ("data.yaml", "names: [scratch]\nyear: " + "9" * 5000, "yolo", "not YAML: .*digits"),
+        ("data.yaml", "names: [scratch]\nday: !!timestamp today\n", "yolo", "not YAML"),
+    ],
+)
+def test_a_hostile_file_is_named_and_nothing_is_copied(
+    lake: Lake, tmp_path: Path, file: str, content: str, form: str, words: str
+) -> None:
+    folder = cars(tmp_path / "cars", **{"x.json": coco({0: "scratch"}, [0]), file: content})
+    with pytest.raises(ImportRefused, match=words) as error:
+        import_folder(lake, folder, form, {}, RULES, NOW)
+    assert str(folder / file if "unknown classes" not in words else folder) in str(error.value)
+    assert raw(lake) == []

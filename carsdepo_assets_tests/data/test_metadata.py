@@ -91,3 +91,23 @@ def test_what_cannot_be_understood_is_said(tmp_path: Path, files: dict[str, str 
 )
 def test_nobody_says_anything(tmp_path: Path, files: dict[str, str | bytes]) -> None:
     assert set(read(tmp_path, files).values.values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "problem"),
+    [
+        ("[" * 200_000, "not JSON"),
+        ('{"year": ' + "9" * 400 + "}", "is not a year"),
+        ('{"captured_at": "0001-01-01T00:00:00+14:00"}', "is not a time"),
+    ],
+)
+def test_a_hostile_sidecar_costs_its_values_only(tmp_path: Path, sidecar: str, problem: str) -> None:
+    metadata = read(tmp_path, {"shop/day/a.json": sidecar}, camera="X100")
+    assert metadata.values["camera"] == "X100"
+    (told,) = metadata.problems
+    assert problem in told
+    assert len(told) < 200
+
+
+def test_half_a_surrogate_pair_becomes_text_that_a_table_takes(tmp_path: Path) -> None:
+    assert read(tmp_path, {"shop/day/a.json": '{"make": "Fi\\ud800at"}'}).values["make"] == "Fi?at"

@@ -106,6 +106,55 @@ def test_a_lake_of_before_is_read_from_its_reports(lake: Lake) -> None:
     assert [e.digest for e in evaluations(lake)] == ["m1", "m1", "m2", "m3"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"golden": 2**40},
+        {"evaluation": {"n_images": 2**70, "n_boxes": 4}},
+        {"at": "0001-01-01T00:00:00+14:00"},
+        {"at": "9999-12-31T23:59:59-14:00"},
+        {"candidate": {"digest": "\ud83d"}},
+        None,  # nested too deeply to be read
+    ],
+    ids=str,
+)
+def test_a_foreign_report_is_left_out_and_named(
+    lake: Lake, caplog: pytest.LogCaptureFixture, change: dict[str, Any] | None
+) -> None:
+    page = old_report(lake, "m1", 1, NOW, 0.5)
+    stored = json.loads(lake.get(page.replace(".html", ".json")))
+    foreign = b"[" * 100_000 if change is None else json.dumps(stored | change).encode()
+    lake.put("reports/evaluation/foreign.json", foreign)
+    assert [e.digest for e in evaluations(lake)] == ["m1"]
+    assert "reports/evaluation/foreign.json holds no evaluation" in caplog.text
+    new = record_evaluation(lake, record("m2", minutes=1))
+    assert [e.digest for e in evaluations(lake)] == ["m1", "m2"]
+    assert newest_evaluation(lake, "m2") == new
+
+
+def test_what_is_no_number_was_not_computed(lake: Lake) -> None:
+    old_report(lake, "m1", 1, NOW, float("nan"))
+    (before,) = evaluations(lake)
+    assert (before.map50, before.classes[0].ap50, before.map75) == (None, None, 0.2)
+    assert "map50" not in before.figures
+    new = record_evaluation(lake, record("m2", map50=float("inf")))
+    assert new.map50 is None
+    assert record_evaluation(lake, record("m2", minutes=1, map50=float("nan"))) == new
+    assert evaluations(lake, "m1") == [before]
+
+
+def test_a_null_of_an_older_table_is_the_default_and_a_damaged_row_is_left_out(
+    lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = record_evaluation(lake, record())
+    old = {"at": NOW, "digest": "m1", "dataset": "d", "golden": 3, "photographs": 1, "boxes": 1, "report_key": "r"}
+    lake.append("evaluations", [old | {"evaluation_id": "old"}, old | {"evaluation_id": "torn", "golden": None}], "old")
+    read = {e.evaluation_id: e for e in evaluations(lake, "m1")}
+    assert read.keys() == {first.evaluation_id, "old"}
+    assert (read["old"].verdict, read["old"].classes, read["old"].map50) == ("", (), None)
+    assert "row 'torn' holds no evaluation: golden" in caplog.text
+
+
 def test_a_kill_while_the_old_ones_are_copied_loses_none(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     old_report(lake, "m1", 1, NOW, 0.5)
     append = Lake.append

@@ -64,6 +64,20 @@ def test_pointers_of_other_versions_are_read(lake: Lake, stored: dict[str, objec
     assert type(pointer).read(lake) == pointer
 
 
+@pytest.mark.parametrize("standing", ["a folder", "a link to nothing"])
+def test_a_pointer_that_is_lost_is_not_one_that_was_never_written(lake: Lake, standing: str) -> None:
+    assert lake.root is not None
+    for kind in {type(p) for p in POINTERS}:
+        path = lake.root / kind.KEY
+        path.parent.mkdir(exist_ok=True)
+        if standing == "a folder":
+            path.mkdir()
+        else:
+            path.symlink_to(lake.root / "gone.json")
+        with pytest.raises(LakeError, match=f"{kind.KEY} in .* is damaged"):
+            kind.read(lake)
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"label_state": "many"}', b'{"digest": '])
 def test_a_damaged_pointer_is_named(lake: Lake, data: bytes) -> None:
     for kind in {type(p) for p in POINTERS}:

@@ -232,6 +232,18 @@ def test_no_drift_is_routed_to_nothing(house: House, digest: str) -> None:
     assert house.lake.read("alerts").num_rows == 0
 
 
+def test_a_damaged_report_is_shown_and_does_not_fail_the_run(house: House, digest: str) -> None:
+    traffic(house, digest, 0.0)
+    house.materialize(assets.drift_report)
+    house.lake.append("drift", [{"report_id": "torn", "band": None}, {"report_id": None}], "torn")
+    assert house.tick("drift_router").run_requests
+    shown = metadata(house.route(), "drift_route")
+    assert (shown["band"], shown["reports_routed"]) == ("none", 3)
+    assert shown["damaged"].keys() == {"torn", "None"}
+    assert not house.tick("drift_router").run_requests
+    assert house.lake.read("alerts").num_rows == 2
+
+
 def test_a_route_that_was_killed_is_asked_for_again(house: House, digest: str) -> None:
     """Between the alert and the row: the same run once more, neither the alert nor the row a second time."""
     traffic(house, digest, 0.3)

@@ -81,6 +81,35 @@ def test_a_reference_is_made_anew_when_the_policy_changes(lake: Lake, digest: st
     assert not is_current(lake, digest, other)
 
 
+@pytest.mark.parametrize(
+    ("section", "change"),
+    [
+        ("inference", {"unsure_share": 0.1}),
+        ("inference", {"max_pixels": 1_000_000}),
+        ("inference", {"max_photograph_bytes": 100_000}),
+        ("inference", {"runtime": "torch"}),
+        ("data", {"min_side_px": 64}),
+    ],
+)
+def test_a_reference_whose_answers_would_differ_is_made_anew(lake: Lake, section: str, change: dict[str, Any]) -> None:
+    digest = monitored_lake.put_model(lake, threshold=0.05)  # its capture floor follows unsure_share
+    monitored_lake.put_dataset(lake, photographs("r", 120, 1))
+    build_reference(lake, digest, RULES, drawn_answers)
+    assert is_current(lake, digest, RULES)
+    other = RULES.model_copy(update={section: getattr(RULES, section).model_copy(update=change)})
+    assert not is_current(lake, digest, other)
+    build_reference(lake, digest, other, drawn_answers)
+    assert is_current(lake, digest, other)
+
+
+def test_a_setting_that_changes_no_answer_keeps_the_reference(lake: Lake, digest: str) -> None:
+    monitored_lake.put_dataset(lake, photographs("r", 120, 1))
+    build_reference(lake, digest, RULES, drawn_answers)
+    for change in ({"unsure_share": 0.5}, {"max_photographs": 3}):  # at a threshold of 0.4 the floor stays 0.05
+        other = RULES.model_copy(update={"inference": RULES.inference.model_copy(update=change)})
+        assert is_current(lake, digest, other)
+
+
 @pytest.mark.parametrize("kept", [0, 3000, -30])
 def test_a_truncated_reference_is_made_anew(lake: Lake, digest: str, kept: int) -> None:
     monitored_lake.put_dataset(lake, photographs("r", 120, 1))

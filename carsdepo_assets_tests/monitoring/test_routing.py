@@ -1,7 +1,9 @@
-"""monitoring/routing.py: what follows from each band, and that it follows once."""
+"""monitoring/routing.py and drift_queues.py: what follows from each band, and that it follows once."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ import pytest
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trainings import Outcome, record_outcome
-from carsdepo_assets.monitoring import routing
+from carsdepo_assets.monitoring import drift_queues, routing
+from carsdepo_assets.monitoring.missing_inputs import MissingInput
 from carsdepo_assets.monitoring.routing import decide
 from carsdepo_assets.policy import Longer, MonitoringPolicy, Policy, TrainingPolicy
 from carsdepo_assets.registry import ledger
@@ -79,6 +82,13 @@ def test_unknown_again_is_not_told_again() -> None:
     assert decide(report("unknown", None), 0, RULES, band_before="none").actions == ("alert",)
 
 
+@pytest.mark.parametrize("band", [None, "severe"])
+def test_a_band_that_is_not_known_is_not_a_low_one(band: str | None) -> None:
+    route = decide(report("low", 0.3) | {"band": band}, 40, RULES)
+    assert route.actions == ("alert",)
+    assert f"r1 cannot be read: its band is {band!r}" in route.message
+
+
 class Told:
     """Stands where alerts are sent."""
 
@@ -139,10 +149,10 @@ def test_high_drift_asks_for_a_queue_until_it_is_there_and_tells_people(lake: La
     assert "20.0 %" in title
     assert "reports/drift/r1.html" in body
     assert key == "drift:high:d1:luma_p95"
-    assert routing.queues_to_cut(lake, NOW) == ["r1"]
-    assert routing.queues_to_cut(lake, NOW + timedelta(days=8)) == []
+    assert drift_queues.queues_to_cut(lake, NOW) == ["r1"]
+    assert drift_queues.queues_to_cut(lake, NOW + timedelta(days=8)) == []
     cut(lake, "r1", 4)
-    assert routing.queues_to_cut(lake, NOW) == []
+    assert drift_queues.queues_to_cut(lake, NOW) == []
     (row,) = lake.read("routes").to_pylist()
     assert row["queue_id"] == queues.queue_id_of("r1")
     assert row["actions"] == ["queue", "experiment", "alert"]
@@ -168,10 +178,10 @@ def test_the_same_drift_again_waits_for_its_queue(lake: Lake) -> None:
     assert again.actions == ("alert",)  # the queue is asked for, if not yet cut
     cut(lake, "r1", 4)
     third = put(lake, report("high", 0.2, report_id="r3", at=later + timedelta(hours=1)))
-    assert routing.open_queue(lake, third, later) == queues.queue_id_of("r1")
+    assert drift_queues.open_queue(lake, third, later)[0] == queues.queue_id_of("r1")
     labelled = [{"revision_id": f"l{i}", "image_id": image_id(f"q{i}"), "sequence": i} for i in range(2)]
     lake.append("annotations", labelled, "labels")
-    assert routing.open_queue(lake, third, later) is None  # half of it has labels
+    assert drift_queues.open_queue(lake, third, later)[0] is None  # half of it has labels
 
 
 @pytest.mark.parametrize(
@@ -216,6 +226,111 @@ def test_labels_that_no_training_could_learn_are_nothing_to_retrain_on(lake: Lak
     assert (
         "the 1 label revisions that are not learnt were tried, and their models stayed under the floor" in route.message
     )
+
+
+RISEN = asdict(MissingInput("answers", "camera", 200, 0.9, 400, 0.1, 1e-9, risen=True))
+
+
+@pytest.mark.parametrize(
+    ("damage", "severity", "named"),
+    [
+        ({"band": "high", "drift": None}, "critical", "how much drift there is is missing"),
+        ({"band": "low", "drift": float("nan")}, "warning", "how much drift there is is missing"),
+        ({"band": None}, "warning", "its band is None"),
+        ({"band": "severe"}, "warning", "its band is 'severe'"),
+        ({"band": "high", "drift": 0.2, "at": None}, "critical", "its time is missing"),
+        ({"missing": "{"}, "warning", "its missing inputs are damaged"),
+        ({"missing": "[" * 100_000}, "warning", "its missing inputs are damaged"),
+        ({"missing": '[{"what": "answers", "risen": true}]'}, "warning", "1 of its missing inputs are damaged (name:"),
+        ({"missing": "[5]"}, "warning", "1 of its missing inputs are damaged"),
+        ({"report_key": None, "band": None}, "warning", "its band is None"),
+    ],
+)
+def test_a_damaged_report_is_named_once_and_the_others_are_routed(
+    lake: Lake, damage: dict[str, Any], severity: str, named: str
+) -> None:
+    before = {"report_id": "damaged", "at": NOW - timedelta(days=1), "digest": "d0"}
+    put(lake, report("none", 0.0) | before | damage)
+    put(lake, report("high", 0.3))
+    told = Told()
+    routes = {row["report_id"]: route for row, route in routing.route_unrouted(lake, Policy(), told, NOW)}
+    assert routes["r1"].actions == ("queue", "experiment", "alert")
+    assert routes["r1"].damage is None
+    assert named in str(routes["damaged"].damage)
+    ((how, body),) = [(how, body) for key, how, _, body in told.sent if key.endswith(":damaged:damaged")]
+    assert how == severity
+    assert named in body
+    assert [how for key, how, _, _ in told.sent if key == "drift:high:d1:luma_p95"] == ["critical"]
+    stored = {row["report_id"]: row for row in lake.read("routes").to_pylist()}
+    assert named in stored["damaged"]["said"]
+    assert set(stored["damaged"]["actions"]) <= {"alert"}
+    assert routing.unrouted_reports(lake) == []  # a damaged row is not tried for ever
+    assert routing.route_unrouted(lake, Policy(), told, NOW) == []
+    newest = routing.latest_route(lake)
+    assert newest is not None
+    assert newest[0]["report_id"] == "r1"
+
+
+def test_missing_inputs_that_can_be_read_are_told_beside_a_damaged_one(lake: Lake) -> None:
+    """A key of a later version is no damage."""
+    put(lake, report("none", 0.0, missing=json.dumps([{"what": "answers"}, RISEN | {"of_later": 1}])))
+    told = Told()
+    routing.route_unrouted(lake, Policy(), told, NOW)
+    assert [key for key, *_ in told.sent] == ["missing_inputs:damaged:r1", "missing_inputs:d1:answers.camera"]
+
+
+def test_a_report_whose_routing_fails_is_named_and_the_others_are_routed(lake: Lake) -> None:
+    put(lake, report("high", 0.2, report_id="failing", worst_feature="sharpness", at=NOW - timedelta(hours=1)))
+    put(lake, report("high", 0.3))
+    told = Told()
+
+    def alert(key: str, *more: str) -> None:
+        if key.endswith("sharpness"):
+            raise RuntimeError("the channel is away")
+        told(key, *more)  # type: ignore[call-arg]
+
+    with pytest.raises(routing.ReportsNotRouted, match=r"^1 drift reports were routed.*failing: .*the channel is away"):
+        routing.route_unrouted(lake, Policy(), alert, NOW)
+    assert [severity for _, severity, _, _ in told.sent] == ["critical"]
+    assert [row["report_id"] for row in routing.unrouted_reports(lake)] == ["failing"]
+    assert len(routing.route_unrouted(lake, Policy(), told, NOW)) == 1
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b"null", b"[" * 100_000])
+def test_a_damaged_queue_is_named_where_it_matters_and_stops_no_report(lake: Lake, data: bytes) -> None:
+    routing.route_report(lake, put(lake, report("high", 0.2)), Policy(), Told(), NOW)
+    lake.put(queues.queue_key(queues.queue_id_of("r1")), data)
+    later = NOW + timedelta(hours=1)
+    put(lake, report("high", 0.2, report_id="same", at=later))
+    put(lake, report("high", 0.2, report_id="other", at=later + timedelta(hours=1), worst_feature="sharpness"))
+    routes = {row["report_id"]: route for row, route in routing.route_unrouted(lake, Policy(), Told(), later)}
+    assert "queues/drift-r1/queue.json" in str(routes["same"].damage)
+    assert "queues/drift-r1/queue.json" in routes["same"].message
+    assert routes["other"].damage is None
+    assert all(route.actions == ("queue", "experiment", "alert") for route in routes.values())
+    assert set(drift_queues.queues_to_cut(lake, later)) == {"same", "other"}
+
+
+def test_an_interrupted_queue_that_is_not_asked_for_any_more_blocks_no_other(lake: Lake) -> None:
+    routing.route_report(lake, put(lake, report("middle", 0.06)), Policy(), Told(), NOW)
+    cut(lake, "r1", 10)
+    queue_id = queues.queue_id_of("r1")
+    lake.put(queues.plan_key(queue_id), lake.get(queues.queue_key(queue_id)))
+    lake.delete(queues.queue_key(queue_id))
+    again = put(lake, report("middle", 0.06, report_id="r2", at=NOW + timedelta(hours=1)))
+    assert drift_queues.open_queue(lake, again, NOW + timedelta(days=6))[0] == queue_id
+    late = NOW + timedelta(days=30)
+    assert drift_queues.queues_to_cut(lake, late) == []
+    assert routing.route_report(lake, again, Policy(), Told(), late).actions == ("queue", "hold")
+
+
+def test_unknown_drift_of_another_model_is_told(lake: Lake) -> None:
+    told = Told()
+    for hour, digest in enumerate(("d1", "d2", "d1", "d2")):
+        at = NOW + timedelta(hours=hour)
+        put(lake, report("unknown", None, report_id=f"u{hour}", digest=digest, at=at))
+    routing.route_unrouted(lake, Policy(), told, NOW)
+    assert [key for key, *_ in told.sent] == ["drift:unknown:d1:None", "drift:unknown:d2:None"]
 
 
 def test_unknown_is_told_with_its_own_key(lake: Lake) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from carsdepo_assets.commands.predicting import predict
 from carsdepo_assets.scoring.coco_files import (
     CocoFileError,
+    check_place,
     evaluate_files,
     load_ground_truth,
     load_results,
@@ -16,6 +18,7 @@ from carsdepo_assets.scoring.coco_files import (
     save_results,
 )
 from carsdepo_assets.scoring.evaluation import evaluate
+from carsdepo_assets.settings import Settings
 from carsdepo_assets_tests.scoring.cases import random_images
 
 TRUTH: dict[str, Any] = {
@@ -109,6 +112,9 @@ def _changed(part: str, **values: Any) -> dict[str, Any]:
         (_changed("annotations", bbox=[9, 9, -3, 4]), "negative side"),
         (_changed("annotations", bbox=[9, 9, 0, 4]), "has no area"),
         (_changed("annotations", iscrowd=1), "iscrowd is set"),
+        ("[" * 200_000, "nested too deeply"),
+        (_changed("images", width=10**400), "is not a number of pixels"),
+        (_changed("annotations", bbox=[1, 2, 10**400, 4]), "bbox 10+ is not a finite number"),
     ],
 )
 def test_bad_ground_truth(tmp_path: Path, content: Any, message: str) -> None:
@@ -128,6 +134,12 @@ def test_bad_ground_truth(tmp_path: Path, content: Any, message: str) -> None:
         ([{**RESULT, "category_id": 0}], "category_id 0 is not among"),
         ([{k: v for k, v in RESULT.items() if k != "score"}], '"score" is missing'),
         ([[1, 2]], "expected an object"),
+        ("[" * 200_000, r"r\.json: nested too deeply"),
+        (f'[{{"image_id": {"9" * 5000}}}]', r"r\.json: not JSON: .*digits"),
+        ([{**RESULT, "bbox": [0, 0, 10**400, 1]}], r"r\.json: \[0\]: bbox 10+ is not a finite number"),
+        ([{**RESULT, "score": 10**400}], "score 10+ is not a finite number"),
+        ([{**RESULT, "bbox": [1e308, 0, 1e308, 1]}], "is too large"),
+        ([{**RESULT, "bbox": [0, 0, 1e200, 1e200]}], "is too large"),
     ],
 )
 def test_bad_results(tmp_path: Path, content: Any, message: str) -> None:
@@ -139,3 +151,36 @@ def test_bad_results(tmp_path: Path, content: Any, message: str) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(CocoFileError, match=r"none\.json: cannot be read: No such file"):
         load_ground_truth(tmp_path / "none.json")
+
+
+def test_a_place_that_cannot_be_written_is_refused_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    for place, words in (
+        ("folder", r"folder is a folder\. Name the file to write"),
+        ("file/r.json", "file is a file and no folder"),
+    ):
+        with pytest.raises(CocoFileError, match=words):
+            check_place(tmp_path / place)
+        with pytest.raises(CocoFileError, match=words):
+            save_results(tmp_path / place, [], [], [])
+    check_place(tmp_path / "file")
+    check_place(tmp_path / "new/deep/r.json")
+    monkeypatch.setattr(Path, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_results(tmp_path / "file", [], [], [])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_predict_refuses_a_folder_to_write_to_before_it_looks_for_a_model(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "photographs/a.jpg").write_bytes(b"")
+    with pytest.raises(CocoFileError, match="out is a folder"):
+        predict(Settings.read(home=tmp_path / "home"), tmp_path / "photographs", "latest", tmp_path / "out")
+    assert not (tmp_path / "home/lake").exists()
+    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out.part").exists()
