@@ -37,15 +37,17 @@ def lineage_of(
         return tracing.prediction_lineage(lake, tracking, prediction, places)
     if stage is not None:
         return tracing.production_lineage(lake, tracking, stage, places)
-    return tracing.model_lineage(lake, tracking, _digest(lake, tracking, model or "latest"), places)
+    return tracing.model_lineage(lake, tracking, _digest(lake, tracking, "latest" if model is None else model), places)
 
 
 def _digest(lake: Any, tracking: Any, model: str) -> str:
     """The digest of a model; a whole digest is looked up in the lake, which needs no MLflow."""
     from carsdepo_assets.lake.models import is_complete
+    from carsdepo_assets.lake.objects import key_problem
     from carsdepo_assets.registry.models import RegistryError, get
 
-    if model != "latest" and "/" not in model and is_complete(lake, model):
+    can_be_digest = model != "latest" and "/" not in model and key_problem(model) is None
+    if can_be_digest and is_complete(lake, model):
         return model
     if tracking is None:
         raise RegistryError("No model is registered yet. `carsdepo train` makes one.")

@@ -127,7 +127,7 @@ def _ingested(lake: Any, kind: str, batches: list[str]) -> str:
     rows = lake.query(f"select count(*) n from {table} where batch_id in ({wanted})")["n"][0].as_py()
     refused = lake.query(f"select count(*) n from quarantine where batch_id in ({wanted})")["n"][0].as_py()
     noun = "photographs" if kind == "uploads" else "label revisions"
-    return f"{rows} {noun} in {len(batches)} batch(es), {refused} in quarantine"
+    return f"{rows} {noun} in {len(batches)} {'batch' if len(batches) == 1 else 'batches'}, {refused} in quarantine"
 
 
 def train(

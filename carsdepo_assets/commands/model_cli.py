@@ -22,11 +22,10 @@ def predict(
 ) -> None:
     """Find damage on a folder of photographs with a registered model, and write it as COCO results."""
     from carsdepo_assets.commands.predicting import predict as run
+    from carsdepo_assets.commands.progress import watch_on
 
-    with explained(), out.status("predicting") as status:
-        result = run(
-            Settings.read(home=home), folder, model, file, lambda i, n: status.update(f"{i} of {n} photographs")
-        )
+    with explained(), watch_on(out)("predicting", "photographs") as advance:
+        result = run(Settings.read(home=home), folder, model, file, advance)
     for path, reason in result.refused:
         err.print(f"refused: {path}: {reason}", highlight=False, soft_wrap=True)
     named = f"version {result.version} ({result.digest})" if result.version is not None else result.digest

@@ -95,6 +95,7 @@ def rollback(
     from carsdepo_assets.commands.pipeline import Pipeline
 
     settings = read_settings(home)
+    _announce()
     with explained(), quietly(log_of(settings, "release"), out), Pipeline.open(settings, alone=False) as pipeline:
         out.print(decisions.rollback(pipeline, reason), highlight=False, soft_wrap=True)
 
@@ -120,6 +121,12 @@ def _record_decision(action: str, version: str, reason: str, home: Path | None) 
     from carsdepo_assets.commands.pipeline import Pipeline
 
     settings = read_settings(home)
+    _announce()
     with explained(), quietly(log_of(settings, "release"), out), Pipeline.open(settings, alone=False) as pipeline:
         message = getattr(decisions, action)(pipeline, version, reason)
     out.print(message, highlight=False, soft_wrap=True)
+
+
+def _announce() -> None:
+    """A line at once, since the first output else comes after the imports and the run."""
+    err.print("Carried out as a run that Dagster records: some seconds …", highlight=False)

@@ -49,6 +49,9 @@ def test_wrong_calls_say_what_there_is(settings: Settings, tmp_path: Path) -> No
         lineage_of(settings, prediction="nope")
     with pytest.raises(LookupError, match=r"Registered: 1 \("):
         lineage_of(settings, model="9")
+    for odd in ("", ".", "..", "a\0b"):  # "": an empty variable of a shell names no model
+        with pytest.raises(LookupError, match=r"Registered: 1 \("):
+            lineage_of(settings, model=odd)
     with pytest.raises(ValueError, match="Name one"):
         lineage_of(settings, model="1", stage="production")
     with pytest.raises(LookupError, match="carsdepo train"):
