@@ -184,6 +184,9 @@ class InferencePolicy(PolicySection):
     keep_photographs: bool = policy_value(
         True, "", "Whether photographs that were sent are stored, so that they can be labelled."
     )
+    open_operations: bool = policy_value(
+        False, "", "Whether /metrics, /docs and /openapi.json answer without the API key, where one is configured."
+    )
     segment_lines: Count = policy_value(500, "answers", "A file of captured answers closes at this size.")
     segment_age_s: Positive = policy_value(5.0, "seconds", "A file of captured answers closes at this age.")
 

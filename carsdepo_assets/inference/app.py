@@ -8,19 +8,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response, Security
+from fastapi import APIRouter, Depends, FastAPI, Request, Response, Security
 from fastapi.security import APIKeyHeader
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from carsdepo_assets import __version__
 from carsdepo_assets.inference.answers import FORM, RAW, REFUSALS, Health, Inspection, Readiness
+from carsdepo_assets.inference.documentation import documentation
 from carsdepo_assets.inference.model_loading import Load, load
 from carsdepo_assets.inference.requests import Refused, RequestPhotograph, read_form, read_raw, refusal
 from carsdepo_assets.inference.service import Service
 from carsdepo_assets.inference.web_origins import WebOrigins
 from carsdepo_assets.registry.ledger import Stage
-from carsdepo_assets.settings import Settings
+from carsdepo_assets.settings import Settings, plain
+from carsdepo_assets.site.key_guard import key_guard
 
 
 def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
@@ -48,6 +50,9 @@ def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
         description="Every answer is captured with its model, photograph and features under its prediction_id "
         "before it is given. Errors are JSON too: `error.reason` for programs, `error.detail` for people.",
         lifespan=lifespan,
+        openapi_url=None,  # documentation.py has both, within reach without the internet and behind the key
+        docs_url=None,
+        redoc_url=None,
     )
     app.add_exception_handler(HTTPException, _http_error)
     if settings.api_key is None:
@@ -103,10 +108,21 @@ def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
         """SageMaker's contract: /readyz without a body."""
         return Response(status_code=200 if service.readiness().ready else 503)
 
-    @app.get("/metrics", response_class=Response, tags=["operate"])
+    is_open = service.policy.inference.open_operations
+    behind_key = [] if is_open else [Depends(key_guard(plain(settings.api_key)))]
+
+    @app.get(
+        "/metrics",
+        response_class=Response,
+        dependencies=behind_key,
+        responses={} if is_open else {401: {"description": "The key is missing or wrong"}},
+        tags=["operate"],
+    )
     def metrics() -> Response:
-        """For Prometheus."""
+        """For Prometheus. With a key configured it is asked for, as X-API-Key or as the password of any user."""
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    app.include_router(documentation(app), dependencies=behind_key)
 
     if stage == "production":
         app.include_router(_site(settings, service))

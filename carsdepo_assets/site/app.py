@@ -6,9 +6,7 @@ pages ask for it too, since they show photographs.
 
 from __future__ import annotations
 
-import base64
 import logging
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -16,7 +14,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import HTMLResponse
 
 from carsdepo_assets.lake.lake import Lake, LakeError
@@ -28,19 +26,14 @@ from carsdepo_assets.reporting.page import GATE_SLOT, render
 from carsdepo_assets.settings import Settings, plain
 from carsdepo_assets.site import answers, reading, tracing
 from carsdepo_assets.site.graph import lineage_graph
+from carsdepo_assets.site.key_guard import key_guard, page_headers
 from carsdepo_assets.site.pictures import picture
 
 logger = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parent
 # Reports and pages may style themselves and show pictures that they carry; nothing else runs or loads.
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "private, no-store",
-}
+_HEADERS = page_headers("style-src 'unsafe-inline'; img-src data:")
 _LISTS = {
     "evaluations": (
         "evaluation",
@@ -66,7 +59,7 @@ def pages(settings: Settings, health: reading.Health | None = None) -> APIRouter
         health: How the service of a stage is asked for its state; None: over HTTP, at its URL in the settings.
     """
     site = Site(settings, health or reading.ask_service(settings))
-    router = APIRouter(dependencies=[Depends(_guard(plain(settings.api_key)))], include_in_schema=False)
+    router = APIRouter(dependencies=[Depends(key_guard(plain(settings.api_key)))], include_in_schema=False)
 
     def get(path: str, page: Callable[..., HTMLResponse]) -> None:
         @wraps(page)
@@ -90,37 +83,6 @@ def pages(settings: Settings, health: reading.Health | None = None) -> APIRouter
     for name in _LISTS:
         get(f"/{name}", site.list_of(name))
     return router
-
-
-def _guard(api_key: str | None) -> Callable[..., None]:
-    """A check of requests for the key: as X-API-Key, or as the password of any user, for which browsers ask."""
-
-    def check(
-        authorization: Annotated[str | None, Header()] = None, x_api_key: Annotated[str | None, Header()] = None
-    ) -> None:
-        if api_key is None:
-            return
-        for given in (_password(authorization or ""), (x_api_key or "").encode("latin-1")):
-            if given and secrets.compare_digest(given, api_key.encode()):
-                return
-        raise HTTPException(
-            401,
-            "The pages show photographs: any user name, the API key as password.",
-            {"WWW-Authenticate": 'Basic realm="Carsdepo", charset="UTF-8"'},
-        )
-
-    return check
-
-
-def _password(authorization: str) -> bytes:
-    """The password of HTTP basic authentication; empty where there is none. FastAPI's own reader takes only ASCII."""
-    scheme, _, text = authorization.partition(" ")
-    if scheme.lower() != "basic":
-        return b""
-    try:
-        return base64.b64decode(text, validate=True).partition(b":")[2]
-    except ValueError:
-        return b""
 
 
 class Site:
