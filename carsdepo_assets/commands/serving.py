@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+HEADER_BYTES = 2**16  # of a request's line and headers
 GRACE_S = 30  # seconds for requests under way when the service is asked to end
 
 
@@ -56,7 +57,16 @@ def run(
     from carsdepo_assets.inference.app import create_app
 
     app = create_app(settings, stage, load or model_loading.load)
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S, lifespan="on")
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_S,
+        lifespan="on",
+        # httptools has no limit on headers: one that never ends would keep the event loop and the memory.
+        http="h11",
+        h11_max_incomplete_event_size=HEADER_BYTES,
+    )
     server = uvicorn.Server(config)
 
     def end(number: int, frame: object) -> None:

@@ -214,11 +214,14 @@ RAW: dict[str, Any] = {
     }
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": RefusalBody, "description": "Not a form, or `metadata` is not JSON"},
+    400: {"model": RefusalBody, "description": "Not a form, `metadata` is not JSON, or a name that is not the service's"},
     401: {"model": RefusalBody, "description": "X-API-Key is missing or wrong"},
+    403: {"model": RefusalBody, "description": "Sent by a page of another site, where no key is configured"},
+    408: {"model": RefusalBody, "description": "The body arrives too slowly"},
     413: {"model": RefusalBody, "description": "Too many bytes, pixels or photographs"},
     415: {"model": RefusalBody, "description": "Not multipart, or not an image that is read here"},
     422: {"model": RefusalBody, "description": "An image or field that cannot be used"},
+    500: {"model": RefusalBody, "description": "The service failed; its log says why"},
     503: {
         "model": RefusalBody,
         "description": "No model is loaded, too much work is waiting, or capture fails: try later",

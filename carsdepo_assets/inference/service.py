@@ -24,6 +24,7 @@ from carsdepo_assets.inference.capture import Capture, CaptureError
 from carsdepo_assets.inference.inspecting import inspect
 from carsdepo_assets.inference.metrics import Metrics
 from carsdepo_assets.inference.model_loading import Load
+from carsdepo_assets.inference.reading_places import ReadingPlaces
 from carsdepo_assets.inference.reconciler import Model, Reconciler
 from carsdepo_assets.inference.records import Record
 from carsdepo_assets.inference.requests import Refused, RequestPhotograph, refusal
@@ -36,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 READING = 64  # requests whose bodies arrive at a time: up to 1 MiB of memory for each of their files
 WORKING = 32  # requests that are computed or wait for a worker
-BODY_S = 60.0  # seconds that a client may take to send its body
 RETRY_AFTER_S = 1
 
 Read = Callable[[Request], Awaitable[list[RequestPhotograph]]]
@@ -76,7 +76,7 @@ class Service:
         cores = len(os.sched_getaffinity(0))
         self._workers = ThreadPoolExecutor(cores, thread_name_prefix="inspect")
         self._helpers = ThreadPoolExecutor(2 * cores, thread_name_prefix="helper")
-        self._reading, self._working = _Places(READING, "being read"), _Places(WORKING, "waiting for a worker")
+        self._reading, self._working = ReadingPlaces(READING), _Places(WORKING, "waiting for a worker")
 
     def start(self) -> None:
         """Starts the threads and decodes one photograph, so that the first request is as fast as the others."""
@@ -159,12 +159,8 @@ class Service:
         state = self.reconciler.state
         if state.model is None:
             raise Refused(503, "no_model", f"no model is served: {why_no_model(state)}", RETRY_AFTER_S)
-        with self._reading.one():
-            try:
-                async with asyncio.timeout(BODY_S):
-                    photographs = await read(request)
-            except TimeoutError as error:
-                raise Refused(408, "too_slow", f"the body did not arrive within {BODY_S:g} s") from error
+        async with self._reading.one(request.client.host if request.client else "") as reading:
+            photographs = await read(reading.counted(request))
         try:
             with self._working.one():
                 records = await asyncio.get_running_loop().run_in_executor(

@@ -16,7 +16,7 @@ import httpx
 import pytest
 import uvicorn
 
-from carsdepo_assets.inference import service as service_module
+from carsdepo_assets.inference import reading_places
 from carsdepo_assets.inference.app import create_app
 from carsdepo_assets.inference.ingest import waiting
 from carsdepo_assets.lake.lake import Lake
@@ -149,7 +149,7 @@ def test_a_model_that_breaks_is_500_in_json_and_the_next_request_works(
 
 
 def test_a_client_that_never_ends_its_body_is_sent_away(client: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "BODY_S", 0.1)
+    monkeypatch.setattr(reading_places, "GRACE_S", 0.1)
     with socket.create_connection(("127.0.0.1", client.port), timeout=20) as slow:
         slow.sendall(b"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n")
         assert slow.recv(65536).startswith(b"HTTP/1.1 408")
