@@ -175,6 +175,9 @@ class InferencePolicy(PolicySection):
     max_request_bytes: Count = policy_value(64 * 2**20, "bytes", "Larger requests are refused.")
     max_photograph_bytes: Count = policy_value(16 * 2**20, "bytes", "Larger photographs are refused.")
     max_pixels: Count = policy_value(50_000_000, "pixels", "Larger photographs are refused.")
+    max_request_pixels: Count = policy_value(
+        200_000_000, "pixels", "A request whose photographs have more of them together is refused."
+    )
     unsure_share: Share = policy_value(
         0.6,
         "share of the threshold",

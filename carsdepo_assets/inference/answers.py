@@ -214,7 +214,7 @@ RAW: dict[str, Any] = {
     }
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": RefusalBody, "description": "Not a form, `metadata` is not JSON, or a name that is not the service's"},
+    400: {"model": RefusalBody, "description": "Not a form, `metadata` is no JSON, or not the service's name"},
     401: {"model": RefusalBody, "description": "X-API-Key is missing or wrong"},
     403: {"model": RefusalBody, "description": "Sent by a page of another site, where no key is configured"},
     408: {"model": RefusalBody, "description": "The body arrives too slowly"},

@@ -7,7 +7,9 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from carsdepo_assets.detectors.captured_scores import capture_floor
 from carsdepo_assets.imaging.bad_image import BadImage
@@ -29,8 +31,13 @@ from carsdepo_assets.scoring.boxes import Detections
 
 Keep = Callable[[str, str, bytes], str | None]  # image_id, format, bytes -> key in the lake
 
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 # The HTTP status of a refusal by the decoder; by default 422: an image that cannot be inspected.
 _STATUS = {"not_an_image": 415, "unsupported": 415, "too_large": 413, "too_many_pixels": 413}
+
+
+class ClientGone(Exception):
+    """The client left before its photographs were all inspected; nothing of them is stored."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class _Inspected:
     data: bytes
     image_id: str
     decoded: Decoded
+    """Without its pixels: a request may have many photographs, and each is as large as its sender likes."""
     detections: Detections
     features: dict[str, float]
     milliseconds: float
@@ -71,6 +79,7 @@ def inspect(
     request_id: str,
     keep: Keep,
     executor: Executor,
+    is_gone: Callable[[], bool] = lambda: False,
 ) -> list[Record]:
     """Inspects all photographs of a request, or refuses the request.
 
@@ -84,20 +93,32 @@ def inspect(
         request_id: stored with every record.
         keep: stores a photograph (image id, format, bytes) and returns its key.
         executor: measures and stores photographs while the model computes.
+        is_gone: whether the client has left; asked before each photograph.
 
     Returns:
         One record for each photograph, in their order.
 
     Raises:
-        Refused: a photograph cannot be decoded; the message names it.
+        Refused: a photograph cannot be decoded, or all together are too large; the message names it.
+        ClientGone: the client left.
     """
+    pixels = 0
     inspected: list[_Inspected] = []
     kept: list[Future[str | None]] = []
     for number, photograph in enumerate(photographs, 1):
+        if is_gone():
+            raise ClientGone
         started = time.perf_counter()
         data = photograph.read()
         try:
             decoded = decode_as_served(data, policy)
+            pixels += decoded.width * decoded.height
+            if pixels > policy.inference.max_request_pixels:
+                raise BadImage(
+                    "too_many_pixels",
+                    f"with it the request has {pixels} pixels, at most {policy.inference.max_request_pixels} are "
+                    "inspected at once: send fewer photographs in a request",
+                )
             # The pipeline's own measurement, on its own decoding: reference and traffic compare to the last bit.
             measured = executor.submit(process, data, policy.data)
             image_id = hashlib.sha256(data).hexdigest()
@@ -110,7 +131,8 @@ def inspect(
             named = f"photograph {number} of {len(photographs)}, {photograph.file_name!r}: {error.detail}"
             raise Refused(_STATUS.get(error.reason, 422), error.reason, named) from error
         milliseconds = 1000 * (time.perf_counter() - started)
-        inspected.append(_Inspected(photograph, data, image_id, decoded, detections, features, milliseconds))
+        without_pixels = replace(decoded, rgb=_NO_PIXELS)
+        inspected.append(_Inspected(photograph, data, image_id, without_pixels, detections, features, milliseconds))
     return [_record(f, k.result(), model, policy, stage, request_id) for f, k in zip(inspected, kept, strict=True)]
 
 

@@ -6,12 +6,14 @@ import asyncio
 import hmac
 import logging
 import os
+import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from starlette.requests import ClientDisconnect, Request
@@ -21,7 +23,7 @@ from carsdepo_assets.imaging.encode import encode_jpeg
 from carsdepo_assets.imaging.pipeline import process
 from carsdepo_assets.inference.answers import Health, Inspection, Readiness, inspection, reasons_against, why_no_model
 from carsdepo_assets.inference.capture import Capture, CaptureError
-from carsdepo_assets.inference.inspecting import inspect
+from carsdepo_assets.inference.inspecting import ClientGone, inspect
 from carsdepo_assets.inference.metrics import Metrics
 from carsdepo_assets.inference.model_loading import Load
 from carsdepo_assets.inference.reading_places import ReadingPlaces
@@ -163,9 +165,11 @@ class Service:
             photographs = await read(reading.counted(request))
         try:
             with self._working.one():
-                records = await asyncio.get_running_loop().run_in_executor(
-                    self._workers, self._work, photographs, state.model, request_id
+                is_gone = threading.Event()
+                work = asyncio.get_running_loop().run_in_executor(
+                    self._workers, self._work, photographs, state.model, request_id, is_gone
                 )
+                records = await _while_connected(request, work, is_gone)
         finally:
             for photograph in photographs:
                 photograph.close()
@@ -173,7 +177,9 @@ class Service:
             self.metrics.photographs.labels(self.stage, record.answer.decision).inc()
         return inspection(request_id, state.model, records)
 
-    def _work(self, photographs: list[RequestPhotograph], model: Model, request_id: str) -> list[Record]:
+    def _work(
+        self, photographs: list[RequestPhotograph], model: Model, request_id: str, is_gone: threading.Event
+    ) -> list[Record]:
         try:
             records = inspect(
                 photographs,
@@ -183,9 +189,39 @@ class Service:
                 request_id=request_id,
                 keep=self.capture.keep,
                 executor=self._helpers,
+                is_gone=is_gone.is_set,
             )
             self.capture.write(records)
         except CaptureError as error:
             logger.error("request %s: %s", request_id, error)
             raise Refused(503, "not_captured", "the answer cannot be captured, so it is not given", 10) from error
         return records
+
+
+async def _while_connected(
+    request: Request, work: asyncio.Future[list[Record]], is_gone: threading.Event
+) -> list[Record]:
+    """The result of the work. Where the client leaves first, the work is told and ends before its next photograph.
+
+    Raises:
+        ClientDisconnect: The client left, and the work has ended.
+    """
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    leaving = asyncio.ensure_future(left())
+    either: set[asyncio.Future[Any]] = {work, leaving}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            is_gone.set()
+            await asyncio.wait({work})  # it reads the photographs, which are closed after it
+        if is_gone.is_set():
+            with suppress(ClientGone, Refused):
+                work.result()
+            raise ClientDisconnect
+        return work.result()
+    finally:
+        leaving.cancel()

@@ -156,6 +156,49 @@ def test_a_client_that_never_ends_its_body_is_sent_away(client: Here, monkeypatc
     assert client.post().status_code == 200
 
 
+def test_work_ends_with_its_client(client: Here, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen photographs, and a client that leaves while the second one is inspected."""
+    inspected, one = [], RedPixels._one
+
+    def slowly(self: RedPixels, rgb: Any, min_score: float) -> Any:
+        inspected.append(rgb.shape)
+        time.sleep(0.2)
+        return one(self, rgb, min_score)
+
+    before = len(waiting(lake))
+    with monkeypatch.context() as patch:
+        patch.setattr(RedPixels, "_one", slowly)
+        files = [("photographs", (f"{n}.jpg", photograph(n), "image/jpeg")) for n in range(16)]
+        request = httpx.Request("POST", f"http://127.0.0.1:{client.port}/v1/inspections", files=files)
+        with socket.create_connection(("127.0.0.1", client.port)) as leaving:
+            headers = "".join(f"{k}: {v}\r\n" for k, v in request.headers.items())
+            leaving.sendall(f"POST /v1/inspections HTTP/1.1\r\n{headers}\r\n".encode() + request.read())
+            until(lambda: len(inspected) == 2)
+        until(lambda: 'outcome="gone",path="/v1/inspections"' in client.get("/metrics").text)
+    assert len(inspected) <= 4
+    assert client.post().status_code == 200
+    client.end()
+    assert [len(lake.get(info.key).splitlines()) for info in waiting(lake)][before:] == [1]
+
+
+def test_the_photographs_of_a_request_have_a_limit_together(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, "[inference]\nmax_request_pixels = 200000\n")
+    own_lake = Lake.open(settings.lake)
+    deploy(own_lake, "staging", put_model(own_lake, "a"))
+    running = Here(create_app(settings, "staging", load_red_pixels))
+    try:
+        until(lambda: running.get("/ping").status_code == 200)
+        url = f"http://127.0.0.1:{running.port}/v1/inspections"
+        files = [("photographs", (f"{n}.jpg", photograph(n), "image/jpeg")) for n in range(16)]
+        answer = CLIENT.post(url, files=files)
+        assert (answer.status_code, answer.json()["error"]["reason"]) == (413, "too_many_pixels")
+        assert "send fewer photographs" in answer.json()["error"]["detail"]
+        assert waiting(own_lake) == []
+        assert CLIENT.post(url, files=files[:1]).status_code == 200
+    finally:
+        running.end()
+
+
 def test_a_client_that_leaves_in_the_middle_is_counted_and_harms_nobody(client: Here, lake: Lake) -> None:
     with socket.create_connection(("127.0.0.1", client.port)) as gone:
         gone.sendall(b"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nhalf")
