@@ -116,6 +116,7 @@ def test_blocking_checks_stand_where_a_bad_batch_would_poison() -> None:
     assert blocking == BLOCKING
 
 
+@pytest.mark.slow
 def test_loading_imports_nothing_heavy() -> None:
     code = (
         "import json, sys\nfrom carsdepo_assets.definitions import defs\ndefs()\n"

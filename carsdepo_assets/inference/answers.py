@@ -115,21 +115,18 @@ class Readiness(BaseModel):
     )
 
 
-def reasons_against(state: ServingState, capture_problem: str | None, *, needs_lake: bool) -> list[str]:
+def reasons_against(state: ServingState, capture_problem: str | None) -> list[str]:
     """Why a service cannot answer requests now; empty where it can.
 
     Args:
         state: What it serves.
         capture_problem: Why answers cannot be captured; None where they can.
-        needs_lake: Whether an answer cannot be captured without the lake: where it is a folder, or keeps photographs.
     """
     reasons = []
     if state.model is None:
         reasons.append(f"No model is served: {why_no_model(state)}")
     if capture_problem is not None:
         reasons.append(f"Answers cannot be captured: {capture_problem}")
-    if state.lake_is_away and needs_lake and state.model is not None:
-        reasons.append(f"The lake is away: {state.error}")
     return reasons
 
 

@@ -66,11 +66,6 @@ class Capture:
         self._unshipped_since: datetime | None = None
         self.writability = Writability(self._root, lake, stage, keeps_photographs=policy.keep_photographs)
 
-    @property
-    def needs_lake(self) -> bool:
-        """Whether nothing can be captured without the lake: answers or photographs are written straight to it."""
-        return self._lake.root is not None or self._policy.keep_photographs
-
     def start(self) -> None:
         """Closes the segments that dead processes of this stage left open; then closes old ones in the background."""
         count, self.torn_lines = close_orphans(self._root, self._stage)

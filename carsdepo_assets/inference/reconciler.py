@@ -46,8 +46,6 @@ class ServingState:
     """The event of the ledger by which it is served."""
     error: str | None
     """Why it is not the model that the ledger names; None when it is."""
-    lake_is_away: bool = False
-    """Whether the last look could not read the ledger."""
 
 
 class Reconciler:
@@ -65,9 +63,10 @@ class Reconciler:
         *,
         poll_s: float = POLL_S,
         swapped: Callable[[Model], None] = lambda model: None,
+        unreadable: Callable[[], None] = lambda: None,
     ) -> None:
         self._lake, self._stage, self._policy, self._load = lake, stage, policy, load
-        self._poll_s, self._swapped = poll_s, swapped
+        self._poll_s, self._swapped, self._unreadable = poll_s, swapped, unreadable
         self.state = ServingState("loading", None, None, None)
         self._followed_version: int | None = None  # the ledger's version that is carried out
         self._tried: int | None = None  # its version at the last try
@@ -94,8 +93,6 @@ class Reconciler:
                 self._gone()
                 return
             self._seen = version >= 0
-            if self.state.lake_is_away:
-                self.state = replace(self.state, lake_is_away=False)
             if version == self._followed_version:
                 if self.state.error is not None:  # the ledger was away and is back
                     self.state = replace(self.state, error=None)
@@ -105,7 +102,7 @@ class Reconciler:
             wanted = ledger.desired(self._lake, self._stage)
         except Exception as error:  # the lake is away: what is served goes on
             self._complain(f"the ledger cannot be read: {error}")
-            self.state = replace(self.state, lake_is_away=True)
+            self._unreadable()
             return
         if version != self._tried:  # news are tried at once
             self._tried, self._pause_s = version, _FIRST_RETRY_S
@@ -147,7 +144,6 @@ class Reconciler:
         self._complain(
             f"the ledger is gone from {self._lake.url}: is the lake mounted? Nothing is served until a ledger is there"
         )
-        self.state = replace(self.state, lake_is_away=True)
 
     def _complain(self, message: str) -> None:
         """Into `state`, and into the log once."""

@@ -73,7 +73,9 @@ class Service:
         lake = Lake.open(settings.lake)
         self.capture = Capture(lake, stage, self.policy.inference, settings.home)
         self.metrics = Metrics(stage, self.capture.lag_seconds)
-        self.reconciler = Reconciler(lake, stage, self.policy, load, swapped=self.metrics.swapped)
+        self.reconciler = Reconciler(
+            lake, stage, self.policy, load, swapped=self.metrics.swapped, unreadable=self.capture.writability.suspect
+        )
         self.started_at = datetime.now(UTC)
         cores = len(os.sched_getaffinity(0))
         self._workers = ThreadPoolExecutor(cores, thread_name_prefix="inspect")
@@ -113,9 +115,7 @@ class Service:
 
     def readiness(self) -> Readiness:
         """The answer of /readyz: whether a request would be answered now, as far as is known without one."""
-        reasons = reasons_against(
-            self.reconciler.state, self.capture.writability.problem, needs_lake=self.capture.needs_lake
-        )
+        reasons = reasons_against(self.reconciler.state, self.capture.writability.problem)
         return Readiness(ready=not reasons, not_ready_because=reasons)
 
     def stop(self) -> None:

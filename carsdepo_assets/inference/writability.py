@@ -5,6 +5,7 @@ A service that is not ready gets no requests, so that no request would show that
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -33,20 +34,27 @@ class Writability:
         self._root, self._lake, self._stage, self._keeps_photographs = root, lake, stage, keeps_photographs
         self.problem: str | None = None
         """Why answers cannot be captured; None where they can, as far as is known."""
+        self._is_suspected = False
 
     def failed(self, message: str) -> None:
         """Notes that an answer could not be captured."""
         self.problem = message
 
+    def suspect(self) -> None:
+        """Has the next `try_again` find out whether writing works, since something else of the lake failed."""
+        self._is_suspected = True
+
     def try_again(self) -> None:
-        """Where writing failed, writes a trial file and removes it; `problem` is None once that works.
+        """Where writing failed or is suspected, writes a trial file and removes it; `problem` is None once that works.
 
         A single small write that goes through does not count: on a nearly full disk some do.
         """
-        if self.problem is None:
+        if self.problem is None and not self._is_suspected:
             return
         trial = self._root / ROOT / f".trial-{self._stage}-{secrets.token_hex(4)}"
         try:
+            if not self._root.is_dir():  # not made here: the lake may not be mounted
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._root))
             trial.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with trial.open("wb") as file:
@@ -59,7 +67,8 @@ class Writability:
                     photograph_key(f"trial-{self._stage}", "txt"), b"Written to see whether writing works.\n"
                 )
         except (OSError, LakeError) as error:
-            self.problem = f"writing still fails: {error}"
+            self.problem = f"writing fails: {error}"
             return
-        logger.warning("%s: answers can be captured again.", self._stage)
-        self.problem = None
+        if self.problem is not None:
+            logger.warning("%s: answers can be captured again.", self._stage)
+        self.problem, self._is_suspected = None, False

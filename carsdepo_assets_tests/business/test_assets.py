@@ -61,6 +61,7 @@ def definitions(resources: dict[str, dg.ConfigurableResource]) -> dg.Definitions
     )
 
 
+@pytest.mark.slow
 def test_the_job_takes_files_to_a_report(
     lake: Lake, resources: dict[str, dg.ConfigurableResource], tmp_path: Path
 ) -> None:
@@ -88,6 +89,7 @@ def test_the_job_takes_files_to_a_report(
     assert all(c.severity == dg.AssetCheckSeverity.WARN for c in checks.values())
 
 
+@pytest.mark.slow
 def test_a_missed_goal_warns(lake: Lake, resources: dict[str, dg.ConfigurableResource], tmp_path: Path) -> None:
     dropped(lake)
     (tmp_path / "carsdepo.toml").write_text(
@@ -104,6 +106,7 @@ def tick(resources: dict[str, dg.ConfigurableResource], instance: dg.DagsterInst
     return sensors.new_business_files(context)  # type: ignore[return-value]
 
 
+@pytest.mark.slow
 def test_the_sensor_compares_states(
     lake: Lake, resources: dict[str, dg.ConfigurableResource], instance: dg.DagsterInstance
 ) -> None:

@@ -127,6 +127,7 @@ def test_a_report_materializes_with_what_people_want_to_see(house: House, digest
     assert {r.data["source"] for r in report["sources"].records} >= {"source", "camera"}
 
 
+@pytest.mark.slow
 def test_the_last_day_is_measured_where_no_time_is_given(house: House, digest: str) -> None:
     traffic(house, digest, 0.0)
     house.materialize(assets.drift_report)

@@ -6,12 +6,15 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from carsdepo_assets_tests.site import example_lake
 
 # pandas is not among them: pyarrow imports it by itself when rows with times become Python objects.
 HEAVY = ("mlflow", "sqlalchemy", "duckdb", "dagster", "torch", "cv2", "matplotlib", "great_expectations")
 
 
+@pytest.mark.slow
 def test_status_imports_nothing_heavy(filled: example_lake.Filled) -> None:
     code = (
         "import json, sys, pathlib\n"

@@ -71,7 +71,7 @@ def test_without_dagster_it_leaves_a_whole_model(tmp_path: Path) -> None:
     assert digest == report["data_version"] == digest_of(weights_path(lake, card).read_bytes())
     assert card.class_names == ("scratch", "dent")
     assert 0 <= card.threshold <= 1
-    assert card.threshold_from == "best F1 on 3 val photographs with 2 boxes"
+    assert card.threshold_from.endswith(" on 3 val photographs with 2 boxes")  # a match or not: it trained four steps
     assert len(read_result(lake, digest)["history"]) == 2
     lineage = read_lineage(lake, digest)
     assert lineage.data.version == spec.dataset_version

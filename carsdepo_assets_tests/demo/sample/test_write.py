@@ -84,8 +84,10 @@ def test_a_killed_worker_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_processes_end_with_what_started_them(tmp_path: Path, how: signal.Signals) -> None:
     """SIGINT goes to the process group, as a terminal's Ctrl-C does."""
+    # What a shell starts in the background ignores SIGINT, and so would what it starts.
     code = (
-        "import sys, pathlib, carsdepo_assets.demo.sample.write as w; w.write_sample(pathlib.Path(sys.argv[1]), 400, 4)"
+        "import signal, sys, pathlib, carsdepo_assets.demo.sample.write as w; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); w.write_sample(pathlib.Path(sys.argv[1]), 400, 4)"
     )
     renderer = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], start_new_session=True, stderr=subprocess.PIPE, text=True
