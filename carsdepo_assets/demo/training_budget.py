@@ -9,7 +9,7 @@ from carsdepo_assets.commands.loop_steps import POLICY_DECIDES, Budget
 from carsdepo_assets.policy import TrainingPolicy
 
 # Optimizer steps of the first training on the sample, and of the one that goes on from its model.
-SAMPLE_STEPS = {"yolov8n": (256, 192), "faster_rcnn": (1250, 750)}
+SAMPLE_STEPS = {"yolov8n": (256, 144), "faster_rcnn": (1250, 750)}
 RETRAIN_MINUTES = 1.5  # of wall time, on photographs of the user's own
 
 
