@@ -7,8 +7,8 @@ import json
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypedDict
+from dataclasses import asdict, dataclass, field
+from typing import Literal, Protocol, TypedDict, cast
 
 from carsdepo_assets.certificates import trusted
 
@@ -51,13 +51,7 @@ class Alert:
 
     def fields(self) -> AlertFields:
         """The fields by name."""
-        return {
-            "kind": self.kind,
-            "key": self.key,
-            "severity": self.severity,
-            "title": self.title,
-            "body": self.body,
-        }
+        return cast(AlertFields, asdict(self))
 
 
 class Channel(Protocol):

@@ -109,6 +109,7 @@ def extend(reason: Reason, home: Home = None) -> None:
     from carsdepo_assets.registry.ledger import person
 
     settings = read_settings(home)
+    _announce()
     with explained(), quietly(log_of(settings, "release"), out), Pipeline.open(settings, alone=False) as pipeline:
         pipeline.run("extend_golden", ops={"extend_golden_set": {"config": {"reason": reason, "actor": person()}}})
         now = sets.current(Lake.open(settings.lake))

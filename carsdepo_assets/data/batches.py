@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
-from carsdepo_assets.data.import_records import import_record_key, is_unfinished, read_import_record
+from carsdepo_assets.data.import_records import is_unfinished, read_import_record
 from carsdepo_assets.data.manifests import (
     BatchError,
     BatchManifest,
@@ -31,16 +31,7 @@ from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.sources import source_for
 from carsdepo_assets.policy import Policy
 
-__all__ = [
-    "BatchError",
-    "BatchManifest",
-    "BatchObject",
-    "Kind",
-    "import_record_key",
-    "list_batches",
-    "manifest_key",
-    "read_manifest",
-]
+__all__ = ["BatchError", "BatchManifest", "BatchObject", "Kind", "list_batches", "manifest_key", "read_manifest"]
 
 LABEL_SUFFIXES = {".txt", ".json", ".manifest"}
 # Suffixes of files that may lie beside photographs without being one.

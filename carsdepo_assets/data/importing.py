@@ -31,6 +31,8 @@ from carsdepo_assets.policy import Policy
 PHOTOGRAPH_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".avif"}
 _NOT_YOLO = {"classes.txt", "readme.txt", "license.txt", "licence.txt", "train.txt", "val.txt", "test.txt"}
 _WRITERS = 4
+# What PyYAML's conversions raise of values that are no date, number or text.
+_NO_VALUE = (ValueError, TypeError, AttributeError, ArithmeticError, LookupError)
 _CLASS_DIGITS = 9  # as many as ingestion reads
 
 
@@ -289,12 +291,12 @@ def _names(folder: Path) -> dict[str, str]:
         if not path.is_file():
             continue
         try:
-            document = yaml.safe_load(path.read_text("utf-8"))
+            document = yaml.safe_load(path.read_bytes().decode())
         except RecursionError as error:
             raise ImportRefused(
                 f"{path}: nested too deeply to be read. It should list the names of the classes."
             ) from error
-        except Exception as error:  # a value that is no date, number and the like: whatever its conversion raises
+        except (yaml.YAMLError, *_NO_VALUE) as error:
             raise ImportRefused(f"{path}: not YAML: {error}") from error
         names = document.get("names") if isinstance(document, dict) else None
         if isinstance(names, dict):

@@ -22,7 +22,7 @@ from carsdepo_assets.inference.service import Service
 from carsdepo_assets.inference.web_origins import WebOrigins
 from carsdepo_assets.registry.ledger import Stage
 from carsdepo_assets.settings import Settings, plain
-from carsdepo_assets.site.key_guard import key_guard
+from carsdepo_assets.site.protection import key_guard
 
 
 def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:

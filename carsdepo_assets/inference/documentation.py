@@ -7,9 +7,9 @@ import json
 from importlib.resources import files
 
 from fastapi import APIRouter, FastAPI
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
-from carsdepo_assets.site.key_guard import page_headers
+from carsdepo_assets.site.protection import page_headers
 
 OPENAPI = "/openapi.json"
 _HEADERS = page_headers("script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'")
@@ -27,8 +27,6 @@ _PAGE = """<!DOCTYPE html>
 <script src="/docs/start.js"></script>
 </body>
 </html>
-"""
-_START = """SwaggerUIBundle({options});
 """
 
 
@@ -48,15 +46,14 @@ def documentation(app: FastAPI) -> APIRouter:
     @router.get("/docs/start.js")
     def start() -> Response:
         options = json.dumps({"url": OPENAPI, "dom_id": "#interface", "deepLinking": True, "validatorUrl": None})
-        return Response(_START.format(options=options), media_type="text/javascript", headers=_HEADERS)
+        return Response(f"SwaggerUIBundle({options});\n", media_type="text/javascript", headers=_HEADERS)
 
     @router.get("/docs/swagger-ui-bundle.js")
-    def script() -> Response:
-        content = (packaged / "swagger-ui-bundle.js").read_bytes()
-        return Response(content, media_type="text/javascript", headers=_HEADERS)
+    def script() -> FileResponse:
+        return FileResponse(str(packaged / "swagger-ui-bundle.js"), media_type="text/javascript", headers=_HEADERS)
 
     @router.get("/docs/swagger-ui.css")
-    def style() -> Response:
-        return Response((packaged / "swagger-ui.css").read_bytes(), media_type="text/css", headers=_HEADERS)
+    def style() -> FileResponse:
+        return FileResponse(str(packaged / "swagger-ui.css"), media_type="text/css", headers=_HEADERS)
 
     return router

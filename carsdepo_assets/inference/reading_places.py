@@ -18,6 +18,7 @@ from carsdepo_assets.inference.requests import Refused
 
 GRACE_S = 10.0  # seconds that a body may take whatever its size
 LEAST_RATE = 32 * 2**10  # bytes a second beyond them
+RETRY_AFTER_S = 1
 SETTLED_S = 0.25  # seconds before a sender's rate says anything
 
 
@@ -66,8 +67,8 @@ class ReadingPlaces:
             client: The address that the request comes from.
 
         Raises:
-            Refused: 503 where no place is free and none can be taken from another; 408 where the body arrives too
-                slowly, or loses its place to another client's.
+            Refused: 503 where no place is free and none can be taken from another, or where this one is taken for
+                another; 408 where the body arrives too slowly.
         """
         loop = asyncio.get_running_loop()
         if len(self._readings) >= self._places:
@@ -79,7 +80,7 @@ class ReadingPlaces:
                 yield reading
         except TimeoutError as error:
             if reading.displaced:
-                raise Refused(408, "too_slow", "other requests took the place of this slow body: try again") from error
+                raise _busy() from error
             raise Refused(
                 408, "too_slow", f"after {GRACE_S:g} s a body must have come at {LEAST_RATE} bytes a second or more"
             ) from error
@@ -90,12 +91,16 @@ class ReadingPlaces:
         """Takes the place of the slowest sender that may lose it; raises Refused where there is none."""
         held = Counter(r.client for r in self._readings)
         share = self._places / len({*held, client})
-        greedy = {c for c, count in held.items() if count > share and held[client] + 1 <= share and c != client}
+        greedy = {c for c, count in held.items() if count > share >= held[client] + 1}
         losers = [r for r in self._readings if not r.displaced and (r.is_slow(now) or r.client in greedy)]
         if not losers:
-            raise Refused(503, "busy", "too many requests are being read: try again", 1)
+            raise _busy()
         loser = min(losers, key=lambda r: (-held[r.client], r.rate(now)))
         loser.displaced = True
         self._readings.discard(loser)
         assert loser.limit is not None
         loser.limit.reschedule(now)
+
+
+def _busy() -> Refused:
+    return Refused(503, "busy", "too many requests are being read: try again", RETRY_AFTER_S)

@@ -101,8 +101,10 @@ class Reconciler:
                 return
             wanted = ledger.desired(self._lake, self._stage)
         except Exception as error:  # the lake is away: what is served goes on
-            self._complain(f"the ledger cannot be read: {error}")
-            self._unreadable()
+            message = f"the ledger cannot be read: {error}"
+            if message != self.state.error:
+                self._unreadable()
+            self._complain(message)
             return
         if version != self._tried:  # news are tried at once
             self._tried, self._pause_s = version, _FIRST_RETRY_S

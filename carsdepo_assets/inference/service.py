@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import os
 import threading
@@ -26,7 +25,7 @@ from carsdepo_assets.inference.capture import Capture, CaptureError
 from carsdepo_assets.inference.inspecting import ClientGone, inspect
 from carsdepo_assets.inference.metrics import Metrics
 from carsdepo_assets.inference.model_loading import Load
-from carsdepo_assets.inference.reading_places import ReadingPlaces
+from carsdepo_assets.inference.reading_places import RETRY_AFTER_S, ReadingPlaces
 from carsdepo_assets.inference.reconciler import Model, Reconciler
 from carsdepo_assets.inference.records import Record
 from carsdepo_assets.inference.requests import Refused, RequestPhotograph, refusal
@@ -34,12 +33,12 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy_layers import OnDisk
 from carsdepo_assets.registry.ledger import Stage
 from carsdepo_assets.settings import Settings, plain
+from carsdepo_assets.site.protection import is_key
 
 logger = logging.getLogger(__name__)
 
 READING = 64  # requests whose bodies arrive at a time: up to 1 MiB of memory for each of their files
 WORKING = 32  # requests that are computed or wait for a worker
-RETRY_AFTER_S = 1
 
 Read = Callable[[Request], Awaitable[list[RequestPhotograph]]]
 
@@ -128,8 +127,7 @@ class Service:
     def _check_key(self, request: Request) -> None:
         """Raises Refused unless the request carries the key, where one is configured."""
         wanted = plain(self.settings.api_key)
-        given = request.headers.get("x-api-key", "").encode("latin-1")  # as headers are decoded: the bytes sent
-        if wanted and not hmac.compare_digest(given, wanted.encode()):
+        if wanted is not None and not is_key(request.headers.get("x-api-key"), wanted):
             raise Refused(401, "unauthorized", "the header X-API-Key is missing or wrong")
 
     async def respond(self, request: Request, read: Read) -> Response:

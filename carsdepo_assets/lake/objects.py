@@ -205,6 +205,10 @@ def is_temporary(key: str) -> bool:
     return name.startswith(TEMPORARY_PREFIX) and name.endswith(TEMPORARY_SUFFIX)
 
 
+# What reading says where there is no such file; a name too long for the file system names none either.
+_NO_FILE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG))
+
+
 class FolderObjects:
     """Objects stored as files below a folder."""
 
@@ -221,10 +225,8 @@ class FolderObjects:
     def get(self, key: str) -> bytes:
         try:
             return (self._root / check_key(key)).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            raise ObjectMissing(f"{key}: no such object in {self._root}.") from error
         except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
+            if error.errno in _NO_FILE:
                 raise ObjectMissing(f"{key}: no such object in {self._root}.") from error
             raise LakeError(f"{key}: cannot be read under {self._root}: {error.strerror}.") from error
 
@@ -254,11 +256,11 @@ class FolderObjects:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether there is such a file. A name too long for the file system names none; pathlib raises then."""
+    """Whether there is such a file. For a name too long for the file system pathlib raises an error."""
     try:
         return path.is_file()
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
+        if error.errno in _NO_FILE:
             return False
         raise
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
@@ -58,14 +59,11 @@ def newest(lake: Lake, count: int, digest: str | None = None) -> list[dict[str, 
         return []
     where = f"WHERE digest = '{digest}'" if digest else ""
     rows_by_id = {r["prediction_id"]: r for r in _select(lake, f"{where} ORDER BY at DESC LIMIT {int(count)}")}
-    rows_waiting = 0
-    for _, line, key in sorted(_newest_lines(lake, count, digest), key=itemgetter(0), reverse=True):
-        if rows_waiting == count:
-            break
-        row = _row(line, key)
-        if row is not None and digest in (None, row["digest"]):
-            rows_by_id.setdefault(row["prediction_id"], row)
-            rows_waiting += 1
+    newest_first = sorted(_newest_lines(lake, count, digest), key=itemgetter(0), reverse=True)
+    rows = (_row(line, key) for _, line, key in newest_first)  # made one by one: each is slow
+    waiting = (row for row in rows if row is not None and digest in (None, row["digest"]))
+    for row in islice(waiting, count):
+        rows_by_id.setdefault(row["prediction_id"], row)
     return sorted(rows_by_id.values(), key=lambda r: r["at"], reverse=True)[:count]
 
 

@@ -26,8 +26,8 @@ from carsdepo_assets.reporting.page import GATE_SLOT, render
 from carsdepo_assets.settings import Settings, plain
 from carsdepo_assets.site import answers, reading, tracing
 from carsdepo_assets.site.graph import lineage_graph
-from carsdepo_assets.site.key_guard import key_guard, page_headers
 from carsdepo_assets.site.pictures import picture
+from carsdepo_assets.site.protection import key_guard, page_headers
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from carsdepo_assets.data.batches import import_record_key, plan_batches
+from carsdepo_assets.data.batches import plan_batches
 from carsdepo_assets.data.dataset import Dataset, build_dataset
+from carsdepo_assets.data.import_records import import_record_key
 from carsdepo_assets.data.ingest import build_images, build_processed, ingest_uploads
 from carsdepo_assets.data.label_revisions import LabelsResult, ingest_labels
 from carsdepo_assets.lake.lake import Lake

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from carsdepo_assets.data import batches
-from carsdepo_assets.data.batches import import_record_key, plan_batches
+from carsdepo_assets.data.batches import plan_batches
+from carsdepo_assets.data.import_records import import_record_key
 from carsdepo_assets.data.importing import ImportRefused, import_folder
 from carsdepo_assets.data.ingest import build_images, ingest_uploads
 from carsdepo_assets.data.label_revisions import ingest_labels

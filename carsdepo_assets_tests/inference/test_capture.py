@@ -179,6 +179,33 @@ def test_photographs_are_kept_once_where_the_policy_says_so(lake: Lake, tmp_path
     assert len(list(lake.list("capture"))) == 2
 
 
+def test_on_s3_writing_is_tried_until_it_works_again(
+    s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photographs go straight to the lake: without it nothing can be answered, though the spool has room."""
+    lake = Lake.open(s3_url)
+    capture = Capture(lake, "production", LONG, tmp_path)
+    writability = capture.writability
+    writability.suspect()
+    writability.try_again()
+    assert writability.problem is None
+
+    def refuse(key: str, data: bytes) -> None:
+        raise LakeError(f"{key}: away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lake, "put", refuse)
+        with pytest.raises(CaptureError):
+            capture.keep("ab" * 32, "jpeg", b"data")
+        assert "cannot be kept" in str(writability.problem)
+        writability.try_again()
+        assert "away" in str(writability.problem)
+    writability.try_again()
+    assert writability.problem is None
+    assert capture.keep("ab" * 32, "jpeg", b"data") is not None
+    assert list((tmp_path / "capture").iterdir()) == []  # no trial is left behind
+
+
 def test_on_s3_segments_are_spooled_and_shipped_once(
     s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

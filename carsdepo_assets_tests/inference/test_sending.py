@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from carsdepo_assets.commands.sending import SendResult, ServiceUnreachable, send, send_folder
+from carsdepo_assets.commands.sending import ServiceUnreachable, send, send_folder
 from carsdepo_assets.inference.ingest import ingest, waiting
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.inference.served_models import Running, deploy, photograph, service, settings_of
@@ -101,47 +101,18 @@ def test_a_manifest_that_cannot_be_read_is_named(served: tuple[Running, Lake, st
 @pytest.mark.parametrize(("retry_after", "times_busy"), [("0", 2), ("Wed, 21 Oct 2026 07:28:00 GMT", 1), ("", 1)])
 def test_a_busy_service_is_asked_again(tmp_path: Path, retry_after: str, times_busy: int) -> None:
     """Sends 503 for the first photograph, then an answer; gives up where it stays busy."""
-    asked: list[str] = []
     (tmp_path / "a.jpg").write_bytes(photograph(1))
-
-    class Busy(BaseHTTPRequestHandler):
-        patience = times_busy
-
-        def do_GET(self) -> None:
-            self._say(200, b"{}")
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            asked.append(self.path)
-            if len(asked) <= self.patience:
-                self._say(503, b'{"error": {"reason": "busy", "detail": "later"}}')
-            else:
-                photographs = b'[{"decision": "clear", "prediction_id": "p"}]'
-                self._say(200, b'{"model": {"digest": "d"}, "photographs": ' + photographs + b"}")
-
-        def _say(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Retry-After", retry_after)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Busy)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        url = f"http://127.0.0.1:{server.server_port}"
+    busy = (503, {"Retry-After": retry_after}, b'{"error": {"reason": "busy", "detail": "later"}}')
+    with server_of(lambda n: busy if n <= times_busy else (200, {}, ANSWER)) as (url, asked):
         sent = send(url, [tmp_path / "a.jpg"])
         assert (sent.answered, len(asked)) == (1, times_busy + 1)
-        Busy.patience = 1_000_000
-        stuck: SendResult = send(url, [tmp_path / "a.jpg"], patience_s=0.5)
+    with server_of(lambda n: busy) as (url, _):
+        stuck = send(url, [tmp_path / "a.jpg"], patience_s=0.5)
         assert (stuck.answered, len(stuck.failures)) == (0, 1)
         assert "busy" in stuck.failures[0][1]
-    finally:
-        server.shutdown()
-        server.server_close()
+
+
+ANSWER = b'{"model": {"digest": "d"}, "photographs": [{"decision": "clear", "prediction_id": "p"}]}'
 
 
 @contextmanager
@@ -184,8 +155,7 @@ def test_an_answer_of_something_else_is_a_failure_of_that_photograph(tmp_path: P
     files = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
     for file in files:
         file.write_bytes(photograph(1))
-    whole = b'{"model": {"digest": "d"}, "photographs": [{"decision": "clear", "prediction_id": "p"}]}'
-    with server_of(lambda n: (200, {}, body if n == 1 else whole)) as (url, _):
+    with server_of(lambda n: (200, {}, body if n == 1 else ANSWER)) as (url, _):
         sent = send(url, files, concurrency=1)
     assert (sent.answered, [file for file, _ in sent.failures]) == (1, [str(files[0])])
     assert "not an answer of the inspection service" in sent.failures[0][1]
