@@ -118,7 +118,7 @@ def _parquet(contract: Contract, data: bytes) -> Iterator[tuple[int, Row | str]]
         _check_header(contract, file.schema_arrow.names)
         wanted = [name for name in contract.names if name in file.schema_arrow.names]
         line = 0
-        for batch in file.iter_batches(columns=wanted):
+        for batch in file.iter_batches(columns=wanted, use_threads=False):
             for row in batch.to_pylist():
                 line += 1
                 yield line, row

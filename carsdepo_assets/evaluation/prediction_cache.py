@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard
+from carsdepo_assets.lake.parquet import read_parquet
 from carsdepo_assets.lake.schemas import SCORED_BOX
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.source_digest import source_digest
@@ -80,7 +81,7 @@ def read(lake: Lake, place: str) -> dict[str, CachedPredictions]:
     predictions: dict[str, CachedPredictions] = {}
     for part in list(lake.list(place)):
         try:
-            table = pq.read_table(io.BytesIO(lake.get(part.key)), page_checksum_verification=True).cast(_SCHEMA)
+            table = read_parquet(lake.get(part.key), verify_checksums=True).cast(_SCHEMA)
         except (pa.ArrowException, OSError, ValueError) as error:
             logger.warning("%s is no readable part of the score cache (%s): removed.", part.key, error)
             lake.delete(part.key)

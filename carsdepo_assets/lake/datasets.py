@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.parquet import read_parquet
 from carsdepo_assets.lake.pointers import DatasetPointer
 
 LATEST = DatasetPointer.KEY
@@ -24,7 +22,7 @@ def read_manifest(lake: Lake, version: str) -> pa.Table:
     Raises:
         LakeError: there is no such dataset.
     """
-    return pq.read_table(io.BytesIO(lake.get(manifest_key(version))))
+    return read_parquet(lake.get(manifest_key(version)))
 
 
 def latest(lake: Lake) -> str | None:

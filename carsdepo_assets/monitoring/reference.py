@@ -21,6 +21,7 @@ from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.models import ModelCard, read_card
+from carsdepo_assets.lake.parquet import read_parquet
 from carsdepo_assets.lake.schemas import SCORED_BOX
 from carsdepo_assets.monitoring.drift.feature_sample import FeatureSample
 from carsdepo_assets.monitoring.features import IMAGE, MODEL, SOURCES, answered, sample_of
@@ -111,7 +112,7 @@ def read_reference(lake: Lake, digest: str) -> Reference | None:
     if not lake.exists(key):
         return None
     try:
-        rows = pq.read_table(io.BytesIO(lake.get(key)))
+        rows = read_parquet(lake.get(key))
         settings = json.loads(rows.schema.metadata[_META])
     except _DAMAGE as error:
         raise LakeError(f"{key} is damaged ({error}): materialize `reference_profile`, which makes it anew.") from error
@@ -128,7 +129,7 @@ def is_current(lake: Lake, digest: str, policy: Policy) -> bool:
     if card is None or not lake.exists(reference_key(digest)):
         return False
     try:
-        rows = pq.read_table(io.BytesIO(lake.get(reference_key(digest))))
+        rows = read_parquet(lake.get(reference_key(digest)))
         return bool(json.loads(rows.schema.metadata[_META])["policy"] == _settings(policy, card))
     except _DAMAGE:
         return False
