@@ -21,6 +21,7 @@ NAMES = (
     "rendering",
     "serving_runtime",
     "http_service",
+    "rollback",
     "drift",
     "gate_power",
     "frozen_layers",

@@ -8,7 +8,7 @@ import dagster as dg
 
 from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.compute.local import LocalCompute
-from carsdepo_assets.registry.resources import MlflowTracking
+from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
 from carsdepo_assets.settings import Settings
 
@@ -35,6 +35,7 @@ def local(settings: Settings) -> dict[str, Any]:
             s3_bucket=settings.pipes_bucket, variables=settings.variables(), secrets=list(settings.worker_secrets())
         ),
         "tracking": MlflowTracking(home=home, uri=_named("CARSDEPO_MLFLOW", settings.mlflow_server)),
+        "signing": ModelSigning(private=str(settings.signing_key), public=str(settings.verification_key)),
         "services": ServicesResource(
             production=settings.service_url("production"),
             staging=settings.service_url("staging"),

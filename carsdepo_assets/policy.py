@@ -184,6 +184,9 @@ class InferencePolicy(PolicySection):
         "An answer whose best score lies between this share of the threshold and the threshold is marked for a person "
         "to look at.",
     )
+    require_signature: bool = policy_value(
+        True, "", "Whether the service refuses models that are not signed. A wrong signature is refused in any case."
+    )
     keep_photographs: bool = policy_value(
         True, "", "Whether photographs that were sent are stored, so that they can be labelled."
     )

@@ -82,6 +82,16 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(
         None, validation_alias="CARSDEPO_API_KEY", description="what clients send as X-API-Key; None: no key is needed"
     )
+    signing_key: Path = Field(
+        default_factory=lambda values: _below_home(values, "keys/model-signing.key"),
+        validation_alias="CARSDEPO_SIGNING_KEY",
+        description="private key (PEM) by which models are signed; it is made where it is missing",
+    )
+    verification_key: Path = Field(
+        default_factory=lambda values: _below_home(values, "keys/model-signing.pub"),
+        validation_alias="CARSDEPO_VERIFICATION_KEY",
+        description="public key (PEM) by which the services verify models; it is made with the private one",
+    )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         validation_alias="CARSDEPO_ALLOWED_HOSTS",
@@ -127,7 +137,7 @@ class Settings(BaseSettings):
         """Only what is passed: `read` names the environment that counts."""
         return (init_settings,)
 
-    @field_validator("home", "policy_folder", "policy_named")
+    @field_validator("home", "policy_folder", "policy_named", "signing_key", "verification_key")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.resolve()
@@ -252,6 +262,10 @@ class Settings(BaseSettings):
 def plain(secret: SecretStr | None) -> str | None:
     """The secret itself, for the one that uses it."""
     return None if secret is None else secret.get_secret_value()
+
+
+def _below_home(values: Mapping[str, Any], name: str) -> Path:
+    return Path(values.get("home", ""), name)  # without a home it is home's error that is shown
 
 
 class _Variables(EnvSettingsSource):

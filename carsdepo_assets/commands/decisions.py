@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from carsdepo_assets.commands.pipeline import Pipeline
@@ -9,6 +10,8 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import ModelVersion, get
+from carsdepo_assets.release.promotion import roll_back
+from carsdepo_assets.settings import Settings
 
 
 def approve(pipeline: Pipeline, version: str, reason: str) -> str:
@@ -65,27 +68,49 @@ def reject(pipeline: Pipeline, version: str, reason: str) -> str:
     return f"Version {model.version} ({model.digest}) is rejected: it is not promoted automatically.{more}"
 
 
-def rollback(pipeline: Pipeline, reason: str) -> str:
-    """Puts the previous model back into production and bars the present one from automatic promotion.
+def enter_rollback(settings: Settings, reason: str) -> ledger.Event:
+    """Enters in the ledger that production goes back to the previous model, which its service follows at once.
+
+    It is done before the run that records it, whose imports and start take longer than the change of the model.
+
+    Args:
+        settings: The installation.
+        reason: Why; it is kept in the ledger.
+
+    Returns:
+        The ledger's event, for `finish_rollback`.
+
+    Raises:
+        ValueError: The reason is empty.
+        LedgerError: There is no previous model.
+    """
+    _reason(reason)
+    return roll_back(
+        Lake.open(settings.lake),
+        actor=ledger.person(),
+        reason=reason,
+        event_id=f"rollback:{secrets.token_hex(8)}",
+        dagster_run_id=None,
+    )
+
+
+def finish_rollback(pipeline: Pipeline, event: ledger.Event) -> str:
+    """Waits for the service and records the rollback as a run: the asset, MLflow's aliases.
 
     Args:
         pipeline: The graph.
-        reason: Why; it is kept in the ledger.
+        event: What `enter_rollback` returned.
 
     Returns:
         A sentence on the outcome.
 
     Raises:
-        ValueError: The reason is empty.
-        PipelineError: There is no previous model, or the service does not serve it in time.
+        PipelineError: The service does not serve the model in time. The ledger's event stands all the same.
     """
-    _reason(reason)
-    config: dict[str, Any] = {"reason": reason, "actor": ledger.person()}
+    config: dict[str, Any] = {"reason": event.reason, "actor": event.actor, "event_id": event.event_id}
     pipeline.run("rollback_production", ops={"rollback": {"config": config}})
-    served = ledger.desired(_lake(pipeline), "production")
-    assert served is not None
     return (
-        f"Production serves {_named(served.version, served.digest)} again; {served.previous} is barred until a person "
+        f"Production serves {_named(event.version, event.digest)} again; {event.previous} is barred until a person "
         "approves it."
     )
 

@@ -15,6 +15,7 @@ from carsdepo_assets.commands.code_servers import restart_dead_code_servers
 from carsdepo_assets.commands.doctor import port_is_free
 from carsdepo_assets.commands.instances import make_databases
 from carsdepo_assets.commands.services import STAGES, command, end_all
+from carsdepo_assets.registry.signatures import ensure_keys
 from carsdepo_assets.settings import Settings
 
 END_S = 8.0  # seconds that the servers, and a training under way, get to end in order
@@ -104,6 +105,7 @@ def run(settings: Settings) -> int:
     try:
         _ports_are_free(settings)
         settings.home.mkdir(parents=True, exist_ok=True)
+        ensure_keys(settings.signing_key, settings.verification_key)
         log = _Log(settings.home / "logs" / "dev.log")
         if not (settings.home / "dagster" / "history" / "runs.db").exists():
             make_databases(settings)  # another command at the same moment waits for it, or is waited for

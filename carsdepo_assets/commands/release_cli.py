@@ -1,4 +1,4 @@
-"""The commands serve, send, approve, reject, rollback and golden."""
+"""The commands serve, send, sign, approve, reject, rollback and golden."""
 
 from __future__ import annotations
 
@@ -75,6 +75,16 @@ def send(
     raise typer.Exit(1 if result.failures else 0)
 
 
+def sign(version: Version, home: Home = None) -> None:
+    """Sign a model whose files you know to be right; training and staging sign what they make by themselves."""
+    from carsdepo_assets.commands import signing
+
+    settings = read_settings(home)
+    with explained():
+        message = signing.sign(settings, version)
+    out.print(message, highlight=False, soft_wrap=True)
+
+
 def approve(version: Version, reason: Reason, home: Home = None) -> None:
     """Approve a model, whatever the gate decided, and promote it at once if it passed validation at staging."""
     _record_decision("approve", version, reason, home)
@@ -95,9 +105,17 @@ def rollback(
     from carsdepo_assets.commands.pipeline import Pipeline
 
     settings = read_settings(home)
-    _announce()
+    with explained():
+        event = decisions.enter_rollback(settings, reason)
+    err.print(
+        f"Ledger event {event.sequence}: production goes back to model {event.digest}. Waiting for its service, and "
+        "recording it as a run in Dagster …",
+        highlight=False,
+        soft_wrap=True,
+    )
     with explained(), quietly(log_of(settings, "release"), out), Pipeline.open(settings, alone=False) as pipeline:
-        out.print(decisions.rollback(pipeline, reason), highlight=False, soft_wrap=True)
+        message = decisions.finish_rollback(pipeline, event)
+    out.print(message, highlight=False, soft_wrap=True)
 
 
 @golden.command()

@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import signal
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 from carsdepo_assets import redaction
@@ -56,7 +57,8 @@ def run(
     from carsdepo_assets.inference import model_loading
     from carsdepo_assets.inference.app import create_app
 
-    app = create_app(settings, stage, load or model_loading.load)
+    load = load or partial(model_loading.load, verification_key=settings.verification_key)
+    app = create_app(settings, stage, load)
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -8,7 +8,8 @@ from typing import Literal, cast
 from carsdepo_assets.detectors.base import Detector, Predictor, Recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.models import ModelCard, read_card, weights_path
+from carsdepo_assets.lake.model_files import ModelFilesError, folder
+from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path
 
 NAMES = ("yolov8n", "faster_rcnn")
 
@@ -110,7 +111,22 @@ def retraining_recipe(recipe: Recipe, champion: str) -> Recipe:
 
 
 def load_model(lake: Lake, digest: str, device: str = "cpu") -> tuple[Predictor, ModelCard]:
-    """Loads a model of the lake; returns it with its card. Raises LakeError where the lake has no such model."""
+    """Loads a model of the lake by torch, for evaluation and export; services load it by `runtimes.load_served`.
+
+    Args:
+        lake: The lake.
+        digest: The model.
+        device: `cpu`, `cuda:0` and so on.
+
+    Returns:
+        The model, and its card.
+
+    Raises:
+        LakeError: The lake has no such model.
+        ModelFilesError: The weights are not those that the digest names.
+    """
     card = read_card(lake, digest)
     weights = weights_path(lake, card)
+    if digest_of(weights.read_bytes()) != digest:
+        raise ModelFilesError(f"{folder(digest)}/{card.weights} was changed: it is not the file of this digest.")
     return get_detector(card.detector).load(weights, card.class_names, card.image_size, device), card

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from carsdepo_assets.detectors.base import Predictor
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.model_files import signature_key
 from carsdepo_assets.lake.models import ModelCard
 from carsdepo_assets.policy import Policy
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,19 +29,29 @@ class Loaded:
 Load = Callable[[Lake, str, Policy], Loaded]
 
 
-def load(lake: Lake, digest: str, policy: Policy) -> Loaded:
-    """Loads a model on the runtime that its export and the policy choose, with one core for each photograph.
+def load(lake: Lake, digest: str, policy: Policy, *, verification_key: Path | None = None) -> Loaded:
+    """Verifies a model and loads it on the runtime that its export and the policy choose, one core for a photograph.
 
     Args:
         lake: where the model is stored.
         digest: of the model's weights.
-        policy: which runtimes may serve.
+        policy: which runtimes may serve, and whether the model must be signed.
+        verification_key: the public key; a model that is signed is verified with it whatever the policy says.
 
     Raises:
         LakeError: the lake has no such model.
-        ExportError: the runtime may not serve it.
+        ModelFilesError: a file of the model was changed, added or taken away, or its signature does not stand.
+        SigningKeyError: a signature is to be verified and the key cannot be read.
+        ExportError: the model has no export, or the runtime may not serve it.
     """
     from carsdepo_assets.detectors.export.runtimes import load_served
+    from carsdepo_assets.registry.signatures import SigningKeyError, verify_manifest
 
+    if policy.inference.require_signature or lake.exists(signature_key(digest)):
+        if verification_key is None:
+            raise SigningKeyError("No public key was given to verify models with: set CARSDEPO_VERIFICATION_KEY.")
+        verify_manifest(lake, digest, verification_key)
+    else:
+        logger.warning("model %s is not signed, and policy.inference.require_signature is off", digest)
     served = load_served(lake, digest, policy)
     return Loaded(served.predictor, served.card, served.runtime)

@@ -1,4 +1,4 @@
-"""Models in the lake: the folder models/<digest>/ holds the weights, model.json, result.json and lineage.json.
+"""Models in the lake: models/<digest>/ holds weights, model.json, result.json, lineage.json and their manifest.json.
 
 The digest is the first 16 hex digits of the sha256 of the weights. lineage.json is written last: a folder without it
 is not a model yet.
@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.model_files import folder, put_model_manifest, record_exports
 
 
 class ModelCard(BaseModel):
@@ -44,11 +45,6 @@ class ModelCard(BaseModel):
     """how the training ended, in words; None for models from before this was recorded"""
 
 
-def folder(digest: str) -> str:
-    """Returns the key below which a model's files lie."""
-    return f"models/{digest}"
-
-
 def digest_of(weights: bytes) -> str:
     """Returns the digest that names the model with these weights."""
     return hashlib.sha256(weights).hexdigest()[:16]
@@ -69,9 +65,16 @@ def write_model(lake: Lake, weights: bytes, card: ModelCard, result: Mapping[str
     """
     if card.digest != digest_of(weights):
         raise ValueError(f"the card names the digest {card.digest}, that of the weights is {digest_of(weights)}")
-    lake.put(f"{folder(card.digest)}/{card.weights}", weights)
-    lake.put(f"{folder(card.digest)}/model.json", card.model_dump_json(indent=1).encode())
-    lake.put(f"{folder(card.digest)}/result.json", json.dumps(dict(result), indent=1).encode())
+    files = {
+        card.weights: weights,
+        "model.json": card.model_dump_json(indent=1).encode(),
+        "result.json": json.dumps(dict(result), indent=1).encode(),
+        "lineage.json": lineage,
+    }
+    for name in files.keys() - {"lineage.json"}:
+        lake.put(f"{folder(card.digest)}/{name}", files[name])
+    put_model_manifest(lake, card.digest, files)
+    record_exports(lake, card.digest)  # the same model was perhaps exported before
     lake.put(f"{folder(card.digest)}/lineage.json", lineage)
 
 

@@ -1,6 +1,6 @@
-"""MLflow as a Dagster resource: each Dagster run has one MLflow run, which ends with the same status.
+"""MLflow and the keys of models as Dagster resources.
 
-This holds for runs that are killed, too.
+Each Dagster run has one MLflow run, which ends with the same status. This holds for runs that are killed, too.
 
 dagster-mlflow finds the run by its tag, and that lookup is used here. The rest of its resource is not: its constructor
 makes the run the process's active one (a second Dagster run in that process is then logged to the first), and its end
@@ -21,6 +21,7 @@ import dagster as dg
 from dagster import DagsterExecutionInterruptedError, DagsterInstance, DagsterRunStatus
 from pydantic import Field
 
+from carsdepo_assets.registry.signatures import SigningKeys
 from carsdepo_assets.registry.tracking import Terminal, Tracking
 
 TERMINAL: dict[DagsterRunStatus, Terminal] = {
@@ -115,6 +116,17 @@ class MlflowTracking(dg.ConfigurableResource):
             if run.status != status:
                 changed[run.run_id] = status
         return changed
+
+
+class ModelSigning(dg.ConfigurableResource):
+    """The keys that models are signed with. The services need the public one alone."""
+
+    private: str = Field(description="path of the private key; a pair of keys is made where there is none")
+    public: str = Field(description="path of the public key")
+
+    def key_pair(self) -> SigningKeys:
+        """The same for code that does not use Dagster."""
+        return SigningKeys(Path(self.private), Path(self.public))
 
 
 def find_by_dagster_mlflow(tracking: Tracking, dagster_run_id: str) -> str | None:

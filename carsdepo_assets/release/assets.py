@@ -8,7 +8,7 @@ from pydantic import Field
 
 from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.orchestration.ui_metadata import picture, rounded
-from carsdepo_assets.registry.resources import MlflowTracking
+from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning
 from carsdepo_assets.release.validation import CHECKS
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
 
@@ -41,11 +41,12 @@ def staging_deployment(
     policy: PolicyResource,
     services: ServicesResource,
     tracking: MlflowTracking,
+    signing: ModelSigning,
 ) -> dg.MaterializeResult:
     """A registered version, served by staging's service.
 
-    The model is exported, the deployment is entered in the ledger, and the run waits until the service reports that it
-    serves that model. By default the version is the newest one with the alias `candidate`.
+    The model is exported and signed, the deployment is entered in the ledger, and the run waits until the service
+    reports that it serves that model. By default the version is the newest one with the alias `candidate`.
     """
     from carsdepo_assets.registry.aliases import project
     from carsdepo_assets.release.staging import asked_version, deploy
@@ -53,7 +54,7 @@ def staging_deployment(
     current_policy, opened_lake, store = policy.read(), lake.open(), tracking.tracking()
     version = asked_version(store, config.version)
     services.health("staging")  # before anything is written: no service, no deployment
-    deployment = deploy(opened_lake, version, current_policy, context.run.run_id)
+    deployment = deploy(opened_lake, version, current_policy, context.run.run_id, signing.key_pair())
     health = services.wait_for("staging", version.digest, current_policy.release.wait_s)
     project(store, opened_lake)
     runtimes = [
@@ -276,7 +277,7 @@ def _what_a_person_can_do(lake: "Lake", promotion: "Promotion", version: "ModelV
 
 def _promotion_metadata(promotion: "Promotion", version: "ModelVersion", lake: LakeResource) -> dict[str, Any]:
     """Metadata that a promotion and a refusal have in common."""
-    from carsdepo_assets.lake.models import folder
+    from carsdepo_assets.lake.model_files import folder
 
     metadata: dict[str, Any] = {
         "version": version.version,

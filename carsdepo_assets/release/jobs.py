@@ -35,6 +35,9 @@ class RollbackConfig(dg.Config):
 
     reason: Reason = Field(description="the reason, which is kept with the decision")
     actor: str | None = Field(default=None, description="who decides; by default the user of this process")
+    event_id: str | None = Field(
+        default=None, description="a rollback that the ledger has already (`carsdepo rollback` enters it first)"
+    )
 
 
 def _record_decision(
@@ -102,16 +105,16 @@ def rollback(
         opened_lake,
         actor=config.actor or ledger.person(),
         reason=config.reason,
-        event_id=f"rollback:{context.run_id}",
+        event_id=config.event_id or f"rollback:{context.run_id}",
         dagster_run_id=context.run_id,
     )
     assert event.digest is not None
-    project(tracking.tracking(), opened_lake)
     failure: NoService | None = None
     try:
         services.wait_for("production", event.digest, ROLLBACK_WAIT_S)
     except NoService as error:
         failure = error
+    project(tracking.tracking(), opened_lake)
     context.log_event(
         dg.AssetMaterialization(
             "production_model",

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from carsdepo_assets.evaluation.golden_photographs import golden_photographs
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.model_files import check_model_files
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import CANDIDATE, ModelVersion, RegistryError, get, versions
+from carsdepo_assets.registry.signatures import SigningKeys, verify_manifest
 from carsdepo_assets.registry.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -57,23 +59,34 @@ def asked_version(tracking: Tracking, version: str | None) -> ModelVersion:
 
 
 def deploy(
-    lake: Lake, version: ModelVersion, policy: Policy, dagster_run_id: str, *, actor: str | None = None
+    lake: Lake,
+    version: ModelVersion,
+    policy: Policy,
+    dagster_run_id: str,
+    keys: SigningKeys,
+    *,
+    actor: str | None = None,
 ) -> StagedVersion:
-    """Exports a version's model, tests the export on golden photographs, and has staging serve it.
+    """Exports a version's model, tests the export on golden photographs, signs it, and has staging serve it.
 
     Called again for the same version it changes nothing. It raises what export_model and golden_photographs raise.
+    A model whose files or signature are wrong, exports aside, is neither exported nor signed.
 
     Args:
         lake: where models and ledger are.
         version: to deploy.
         policy: the policy in force.
         dagster_run_id: of the run that deploys.
+        keys: what models are signed with.
         actor: who deploys, for the ledger; None: the policy.
     """
     from carsdepo_assets.detectors.export.export_model import export_model
 
+    check_model_files(lake, version.digest, with_exports=False)
+    verify_manifest(lake, version.digest, keys.public)
     photographs = golden_photographs(lake, policy, policy.release.validation_photographs)
     export = export_model(lake, version.digest, policy, [p.rgb for p in photographs])
+    keys.sign(lake, version.digest)
     standing = ledger.desired(lake, "staging")
     if standing is not None and standing.digest == version.digest:
         return StagedVersion(version, export, standing, True)

@@ -16,7 +16,8 @@ from typing import Any, get_args
 from carsdepo_assets.lake.datasets import manifest_key
 from carsdepo_assets.lake.evaluations import FIGURES, newest_evaluation
 from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.lake.models import ModelCard, folder, read_card
+from carsdepo_assets.lake.model_files import folder
+from carsdepo_assets.lake.models import ModelCard, read_card
 from carsdepo_assets.redaction import redact, without_credentials
 from carsdepo_assets.registry import models
 from carsdepo_assets.registry.ledger import SERVES, Event, LedgerHistory, Stage, events

@@ -8,7 +8,7 @@ from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.compute.target import ComputeTarget
 from carsdepo_assets.lake.trainings import Outcome
 from carsdepo_assets.orchestration.ui_metadata import picture, rounded
-from carsdepo_assets.registry.resources import MlflowTracking
+from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 
@@ -25,7 +25,7 @@ def candidate_model(
     A worker process trains; meanwhile it reports to this run's log, to MLflow and to `training/progress.json`. Where a
     model of the same dataset and recipe was evaluated before, nothing is trained and that model is taken again.
     """
-    from carsdepo_assets.lake.models import folder
+    from carsdepo_assets.lake.model_files import folder
     from carsdepo_assets.training import candidates
     from carsdepo_assets.training.mlflow_run_name import run_name
     from carsdepo_assets.training.worker import MlflowSpec, TrainingSpec, spec_json
@@ -141,13 +141,14 @@ def registered_model(
     policy: PolicyResource,
     tracking: MlflowTracking,
     alerts: AlertsResource,
+    signing: ModelSigning,
 ) -> dg.MaterializeResult:
-    """The model's version in MLflow's registry, with the alias `candidate` where the policy's floor is met.
+    """The signed model's version in MLflow's registry, with the alias `candidate` where the policy's floor is met.
 
     Under the floor an alert is sent and the labels do not count as learnt: the sensor `retrain` tries the policy's
     fallbacks.
     """
-    from carsdepo_assets.lake.models import folder
+    from carsdepo_assets.lake.model_files import folder
     from carsdepo_assets.training import candidates
     from carsdepo_assets.training.register import register_candidate
     from carsdepo_assets.training.training_alerts import under_floor
@@ -158,6 +159,7 @@ def registered_model(
     def tell(outcome: Outcome) -> None:
         alerts.send(opened_lake, current_policy, **under_floor(outcome, candidate, alerts.run_url(context.run.run_id)))
 
+    signing.key_pair().sign(opened_lake, candidate.digest)
     with tracking.during(context, last=True) as mlflow_run:
         registered = register_candidate(opened_lake, tracking.tracking(), candidate, current_policy, mlflow_run, tell)
     return dg.MaterializeResult(

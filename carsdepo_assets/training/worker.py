@@ -25,7 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.models import ModelCard, digest_of, folder, read_card, weights_path, write_model
+from carsdepo_assets.lake.model_files import folder
+from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path, write_model
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.redaction import install
 from carsdepo_assets.registry.lineage import build_lineage

@@ -20,6 +20,7 @@ from carsdepo_assets.detectors.export.export_model import ExportError, export_mo
 from carsdepo_assets.detectors.export.parity import parity
 from carsdepo_assets.detectors.export.runtimes import load_served
 from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.model_files import ModelFilesError
 from carsdepo_assets.lake.models import read_card, weights_path
 from carsdepo_assets.policy import GatePolicy, InferencePolicy, Policy
 from carsdepo_assets.scoring.boxes import Detections
@@ -90,7 +91,7 @@ def test_what_has_changed_is_measured_again(lake: Lake, digest: str, change: str
         lake.put(graph_key(digest), lake.get(graph_key(digest))[:-1] + b"x")
     if change == "card":
         lake.put(card_key(digest), lake.get(card_key(digest))[:200])
-        with pytest.raises(ExportError, match=r"export\.json is damaged .* materialize `staging_deployment`"):
+        with pytest.raises(ModelFilesError, match=r"export\.json was changed.* materialize `staging_deployment`"):
             load_served(lake, digest, Policy())
     if change == "version":
         torch = old.runtimes["torch"].model_copy(update={"version": "1.0"})
@@ -199,7 +200,8 @@ def test_killed_before_the_card_the_next_call_finishes(tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGKILL, process.stderr
     assert lake.exists(graph_key(digest))
     assert read_export(lake, digest) is None
-    assert load_served(lake, digest, Policy()).runtime == "torch"
+    with pytest.raises(ModelFilesError, match=r"model\.onnx is not in the manifest.* materialize `staging_deployment`"):
+        load_served(lake, digest, Policy())
     card = export_model(lake, digest, Policy(), photographs()[:1])
     assert load_served(lake, digest, Policy()).export == card
 

@@ -17,11 +17,12 @@ import pytest
 
 from carsdepo_assets.detectors.base import Predictor
 from carsdepo_assets.detectors.catalogue import load_model
-from carsdepo_assets.detectors.export.export_card import RUNTIMES, ExportCard, RuntimeName, graph_key
+from carsdepo_assets.detectors.export.export_card import RUNTIMES, ExportCard, RuntimeName, card_key, graph_key
 from carsdepo_assets.detectors.export.export_model import export_model
 from carsdepo_assets.detectors.export.runtimes import ExportError, OnnxRuntime, OpenVino, load_served, torch_threads
 from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.policy import InferencePolicy, Policy
+from carsdepo_assets.lake.model_files import ModelFilesError, record_exports
+from carsdepo_assets.policy import Policy
 from carsdepo_assets_tests.detectors.detector_contract import same
 from carsdepo_assets_tests.detectors.stored_models import NAMES, photographs, store_model
 
@@ -168,16 +169,12 @@ def test_torchs_own_number_of_threads_is_given_back(lake: Lake, exported: dict[s
         torch.set_num_threads(before)
 
 
-def test_without_an_export_torch_serves_and_nothing_else(tmp_path: Path) -> None:
+def test_without_an_export_nothing_is_served(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path)
     digest = store_model(lake, "yolov8n")
-    served = load_served(lake, digest, Policy())
-    assert (served.runtime, served.export) == ("torch", None)
-    assert len(served.predictor.predict(photographs()[:1], 0.05)[0]) > 5
-    with pytest.raises(ExportError, match="has no export, which onnxruntime needs"):
-        load_served(lake, digest, Policy(), runtime="onnxruntime")
-    with pytest.raises(ExportError, match="has no export, which openvino needs"):
-        load_served(lake, digest, Policy(inference=InferencePolicy(runtime="openvino")))
+    for runtime in (None, *RUNTIMES):
+        with pytest.raises(ExportError, match="has no export, and only exported models are served: materialize"):
+            load_served(lake, digest, Policy(), runtime=runtime)
     with pytest.raises(LakeError, match="absent"):
         load_served(lake, "absent", Policy())
 
@@ -187,8 +184,20 @@ def test_a_graph_that_was_changed_is_not_served(tmp_path: Path) -> None:
     digest = store_model(lake, "yolov8n")
     export_model(lake, digest, Policy(), photographs()[:2])
     lake.put(graph_key(digest), lake.get(graph_key(digest)) + b"\0")
-    with pytest.raises(ExportError, match="is not the graph that was compared with torch"):
+    with pytest.raises(ModelFilesError, match=r"exports/model\.onnx was changed"):
         load_served(lake, digest, Policy(), runtime="onnxruntime")
+
+
+def test_another_models_graph_is_not_served_though_the_card_and_the_manifest_were_rewritten(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path)
+    digest, other = store_model(lake, "yolov8n"), store_model(lake, "faster_rcnn")
+    for each in (digest, other):
+        export_model(lake, each, Policy(), photographs()[:2])
+    for key in (graph_key, card_key):
+        lake.put(key(digest), lake.get(key(other)))
+    record_exports(lake, digest)
+    with pytest.raises(ExportError, match=f"is of another model, {other}"):
+        load_served(lake, digest, Policy())
 
 
 def test_the_export_of_another_model_is_not_served(tmp_path: Path) -> None:
@@ -197,7 +206,7 @@ def test_the_export_of_another_model_is_not_served(tmp_path: Path) -> None:
     export_model(lake, digest, Policy(), photographs()[:2])
     for key in (info.key for info in list(lake.list(f"models/{digest}"))):
         lake.put(key.replace(digest, "another"), lake.get(key))
-    with pytest.raises(ExportError, match=f"is of another model, {digest}"):
+    with pytest.raises(ModelFilesError, match=f"is the manifest of another model, {digest}"):
         load_served(lake, "another", Policy())
 
 

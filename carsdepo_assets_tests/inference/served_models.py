@@ -17,9 +17,12 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from carsdepo_assets.detectors.export.export_card import ExportCard
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger
+from carsdepo_assets.registry.signatures import SigningKeys
 from carsdepo_assets.settings import Settings
+from carsdepo_assets_tests.detectors.stored_models import photographs
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 30.0
@@ -44,6 +47,16 @@ def settings_of(folder: Path, policy: str = "", **changes: Any) -> Settings:
     file.write_text(policy)
     settings = Settings.read({"CARSDEPO_POLICY": str(file)}, home=folder / "home")
     return Settings(**dict(settings) | changes)
+
+
+def exported_and_signed(settings: Settings, digest: str) -> ExportCard:
+    """Makes a stored network ready to be served, as staging's deployment does."""
+    from carsdepo_assets.detectors.export.export_model import export_model
+
+    lake = Lake.open(settings.lake)
+    card = export_model(lake, digest, settings.policy(), photographs())
+    SigningKeys(settings.signing_key, settings.verification_key).sign(lake, digest)
+    return card
 
 
 def deploy(lake: Lake, stage: ledger.Stage, digest: str, version: int = 1) -> ledger.Event:

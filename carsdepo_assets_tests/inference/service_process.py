@@ -64,7 +64,7 @@ def put_model(lake: Lake, name: str, threshold: float = 0.5, seconds: float = 0.
 def load_red_pixels(lake: Lake, digest: str, policy: Policy) -> Loaded:
     card = read_card(lake, digest)
     if card.detector != "red_pixels":
-        return load(lake, digest, policy)
+        return load(lake, digest, policy, verification_key=Settings.read().verification_key)
     colours = json.loads(weights_path(lake, card).read_bytes())
     return Loaded(RedPixels(colours["seconds"]), card, "numpy")
 

@@ -20,7 +20,15 @@ from carsdepo_assets.inference.ingest import ingest, waiting
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, write_model
 from carsdepo_assets.registry import ledger
-from carsdepo_assets_tests.inference.served_models import CLIENT, Running, deploy, photograph, service, settings_of
+from carsdepo_assets_tests.inference.served_models import (
+    CLIENT,
+    Running,
+    deploy,
+    exported_and_signed,
+    photograph,
+    service,
+    settings_of,
+)
 from carsdepo_assets_tests.inference.service_process import put_model
 
 pytestmark = pytest.mark.slow
@@ -115,7 +123,7 @@ def test_models_swap_and_roll_back_under_load_without_a_failed_request(tmp_path:
 
 
 def test_no_acknowledged_answer_is_lost_to_kill_9(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path, "[inference]\nsegment_lines = 5000\nsegment_age_s = 60\n")
+    settings = settings_of(tmp_path, "[inference]\nsegment_lines = 5000\nsegment_age_s = 3600\n")
     lake = Lake.open(settings.lake)
     digest = put_model(lake, "only")
     deploy(lake, "production", digest)
@@ -147,7 +155,7 @@ def test_no_acknowledged_answer_is_lost_to_kill_9(tmp_path: Path) -> None:
 
 
 def test_two_services_of_one_stage_write_segments_of_their_own(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path)
+    settings = settings_of(tmp_path, "[inference]\nsegment_age_s = 3600.0\n")  # none closes by its age
     lake = Lake.open(settings.lake)
     digest = put_model(lake, "only")
     deploy(lake, "production", digest)
@@ -252,6 +260,7 @@ def test_networks_swap_too(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     lake = Lake.open(settings.lake)
     quick, network = put_model(lake, "quick"), put_network(lake, tmp_path)
+    exported_and_signed(settings, network)
     deploy(lake, "production", quick)
     with service(settings) as running:
         running.serves(quick)

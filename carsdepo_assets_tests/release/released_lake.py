@@ -36,7 +36,8 @@ from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights
 from carsdepo_assets.lake.schemas import BOX
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger, models
-from carsdepo_assets.registry.resources import MlflowTracking
+from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning
+from carsdepo_assets.registry.signatures import SigningKeys
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.release import assets, jobs, sensors
 from carsdepo_assets.release.validation import CHECKS, ServiceCheck, Validation, validation_key
@@ -138,6 +139,10 @@ class World:
         self.settings.policy_files[-1].path.write_text(toml)
 
     @property
+    def keys(self) -> SigningKeys:
+        return SigningKeys(self.settings.signing_key, self.settings.verification_key)
+
+    @property
     def policy(self) -> Policy:
         return self.settings.policy()
 
@@ -158,6 +163,7 @@ class World:
             recipe={},
         )
         write_model(self.lake, weights, card, {}, b"{}")
+        self.keys.sign(self.lake, card.digest)
         version = models.register(
             self.tracking,
             digest=card.digest,
@@ -207,6 +213,7 @@ class World:
             "policy": PolicyResource(files=[str(self.settings.policy_files[-1].path)]),
             "services": self.services,
             "tracking": MlflowTracking(home=str(self.settings.home)),
+            "signing": ModelSigning(private=str(self.keys.private), public=str(self.keys.public)),
             "alerts": AlertsResource(),
         }
 
@@ -293,16 +300,19 @@ def use_squares(patch: pytest.MonkeyPatch) -> None:
 
     def load_served(lake: Lake, digest: str, policy: Policy, *, runtime: str | None = None, threads: int = 1) -> Served:
         loaded = load_squares(lake, digest, policy)
-        return Served(loaded.predictor, loaded.card, "torch", None)
+        return Served(loaded.predictor, loaded.card, "torch", torch_export(digest))
 
     def export_model(lake: Lake, digest: str, policy: Policy, photographs: Sequence[Any]) -> ExportCard:
+        return torch_export(digest, len(photographs))
+
+    def torch_export(digest: str, photographs: int = 1) -> ExportCard:
         return ExportCard(
             digest=digest,
             detector="squares",
             input_size=64,
             graph_sha256=None,
             threads=1,
-            photographs=len(photographs),
+            photographs=photographs,
             runtimes={"torch": RuntimeFigures(version="0", median_ms=1.0)},
             parity_share=1.0,
             chosen="torch",

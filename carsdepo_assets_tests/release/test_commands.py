@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from carsdepo_assets.commands import decisions
@@ -64,11 +67,13 @@ def test_reject_and_rollback(world: World, pipeline: Pipeline) -> None:
     world.promote(first)
     world.promote(second)
     assert "Production still serves it" in decisions.reject(pipeline, "2", "false alarms")
-    message = decisions.rollback(pipeline, "false alarms")
+    event = decisions.enter_rollback(world.settings, "false alarms")
+    assert world.production() == first.digest  # before any run
+    message = decisions.finish_rollback(pipeline, event)
     assert message == (
         f"Production serves version 1 ({first.digest}) again; {second.digest} is barred until a person approves it."
     )
-    assert world.production() == first.digest
+    assert [e.action for e in ledger.events(world.lake)] == ["promote", "promote", "reject", "rollback"]
     assert "Production still" not in decisions.reject(pipeline, "2", "again")
 
 
@@ -78,8 +83,10 @@ def test_mistakes_write_nothing(world: World, pipeline: Pipeline) -> None:
         decisions.approve(pipeline, "1", "  ")
     with pytest.raises(RegistryError, match="Registered: 1"):
         decisions.reject(pipeline, "7", "no such")
-    with pytest.raises(PipelineError, match="nothing to roll back"):
-        decisions.rollback(pipeline, "a test")
+    with pytest.raises(ledger.LedgerError, match="nothing to roll back"):
+        decisions.enter_rollback(world.settings, "a test")
+    with pytest.raises(ValueError, match="Say why"):
+        decisions.enter_rollback(world.settings, " ")
     assert ledger.events(world.lake) == []
 
 
@@ -89,3 +96,22 @@ def test_a_service_that_is_down_is_named(world: World, pipeline: Pipeline) -> No
     with pytest.raises(PipelineError, match="carsdepo serve --stage production"):
         decisions.approve(pipeline, "1", "go")
     assert [e.action for e in ledger.events(world.lake)] == ["approve"]
+
+
+WITHOUT_DAGSTER = """
+import sys
+from pathlib import Path
+from carsdepo_assets.cli import app
+from carsdepo_assets.commands.decisions import enter_rollback
+from carsdepo_assets.settings import Settings
+enter_rollback(Settings.read(home=Path(sys.argv[1])), "false alarms")
+assert not {"dagster", "mlflow", "torch"} & set(sys.modules), "imported before the ledger was written"
+"""
+
+
+def test_a_rollback_is_in_the_ledger_before_anything_slow_is_imported(world: World) -> None:
+    first = world.model("one", 0.5)
+    world.promote(first)
+    world.promote(world.model("two", 0.9))
+    subprocess.run([sys.executable, "-c", WITHOUT_DAGSTER, str(world.settings.home)], check=True, timeout=60)
+    assert world.production() == first.digest

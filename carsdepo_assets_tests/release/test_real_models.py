@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from carsdepo_assets.detectors.export.export_model import export_model
 from carsdepo_assets.detectors.export.runtimes import load_served
 from carsdepo_assets.evaluation.golden_photographs import GoldenPhotograph
 from carsdepo_assets.imaging.encode import encode_jpeg
@@ -17,7 +16,7 @@ from carsdepo_assets.registry import ledger
 from carsdepo_assets.release.run_gate import served_parity
 from carsdepo_assets.release.validation import validate
 from carsdepo_assets_tests.detectors.stored_models import photographs, store_model
-from carsdepo_assets_tests.inference.served_models import service, settings_of
+from carsdepo_assets_tests.inference.served_models import exported_and_signed, service, settings_of
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +31,7 @@ def test_served_equals_offline(detector: str, tmp_path: Path) -> None:
         data = encode_jpeg(rgb, 92)
         rgb_as_served = decode_as_served(data, policy).rgb
         sent.append(GoldenPhotograph(hashlib.sha256(data).hexdigest(), f"{n}.jpg", data, rgb_as_served))
-    card = export_model(lake, digest, policy, [p.rgb for p in sent])
+    card = exported_and_signed(settings, digest)
     event = ledger.record(lake, "staging", "deploy", digest=digest, version=1, actor="test", reason="a test")
     with service(settings, "staging") as running:
         health = running.serves(digest)

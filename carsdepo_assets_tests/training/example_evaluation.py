@@ -19,7 +19,8 @@ from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.detectors import catalogue
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.models import ModelCard, digest_of, folder, read_card, write_model
+from carsdepo_assets.lake.model_files import folder
+from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, write_model
 from carsdepo_assets.scoring.boxes import Detections
 from carsdepo_assets.training.worker import TrainingSpec
 from carsdepo_assets_tests.detectors.rectangles import DarkestRectangle

@@ -21,7 +21,7 @@ from carsdepo_assets.lake.models import ModelCard, read_card
 from carsdepo_assets.orchestration.ui_metadata import significant
 from carsdepo_assets.registry.ledger import record
 from carsdepo_assets.registry.models import CANDIDATE, versions
-from carsdepo_assets.registry.resources import MlflowTracking
+from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning
 from carsdepo_assets.resources import LakeResource, PolicyResource
 from carsdepo_assets.training import candidates
 from carsdepo_assets.training.assets import evaluation, registered_model
@@ -45,6 +45,7 @@ def materialize(
         "lake": LakeResource(url=lake.url, home=str(tmp_path)),
         "policy": PolicyResource(files=[str(tmp_path / "absent.toml")]),
         "tracking": MlflowTracking(home=str(tmp_path)),
+        "signing": ModelSigning(private=str(tmp_path / "key"), public=str(tmp_path / "key.pub")),
         "alerts": AlertsResource(),
     }
     ops = {name: {"config": settings} for name, settings in config.items()}

@@ -10,7 +10,7 @@ from carsdepo_assets.detectors.captured_scores import CAPTURE_FLOOR
 from carsdepo_assets.detectors.checkpoints import DetectorError
 from carsdepo_assets.detectors.export.parity import Parity
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.models import folder
+from carsdepo_assets.lake.model_files import folder
 from carsdepo_assets.policy import Policy
 
 RuntimeName = Literal["torch", "onnxruntime", "openvino"]

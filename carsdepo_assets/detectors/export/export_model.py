@@ -29,6 +29,7 @@ from carsdepo_assets.detectors.export.export_card import (
 from carsdepo_assets.detectors.export.parity import MIN_SCORE, parity
 from carsdepo_assets.detectors.export.runtimes import TorchPredictor, graph_predictor, torch_threads
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.model_files import record_exports
 from carsdepo_assets.lake.models import ModelCard, weights_path
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.scoring.boxes import Detections
@@ -43,7 +44,7 @@ MIN_CALLS = 9  # timed calls of each runtime, at least
 def export_model(
     lake: Lake, digest: str, policy: Policy, photographs: Sequence[NDArray[np.uint8]], *, threads: int = 1
 ) -> ExportCard:
-    """Exports a model: writes models/<digest>/exports/model.onnx and, last, export.json.
+    """Exports a model: writes models/<digest>/exports/model.onnx, export.json and, last, their lines of the manifest.
 
     An export of the same versions of the runtimes and as many threads is kept; only the choice then follows the policy.
     A detector that cannot be exported is served by torch, and the card gives the reason.
@@ -74,6 +75,7 @@ def export_model(
         card = standing.model_copy(update={"chosen": chosen, "why": why, "parity_share": share})
     if card != standing:
         lake.put(card_key(digest), card.model_dump_json(indent=1).encode())
+    record_exports(lake, digest)
     return card
 
 

@@ -35,6 +35,7 @@ from carsdepo_assets.detectors.postprocess import MAX_BOXES, boxes_of_head, chec
 from carsdepo_assets.detectors.yolov8.detector import NMS_IOU
 from carsdepo_assets.imaging.resize import letterbox
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.model_files import check_model_files
 from carsdepo_assets.lake.models import ModelCard, read_card
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.scoring.boxes import Detections
@@ -56,8 +57,8 @@ class Served:
     """The model's card."""
     runtime: RuntimeName
     """What runs it."""
-    export: ExportCard | None
-    """The card of its export; None where it was never exported."""
+    export: ExportCard
+    """The card of its export."""
 
 
 class Session(Protocol):
@@ -71,7 +72,7 @@ class Session(Protocol):
 def load_served(
     lake: Lake, digest: str, policy: Policy, *, runtime: RuntimeName | None = None, threads: int = 1
 ) -> Served:
-    """Loads a model on the runtime that its export and the policy choose, or on torch where there is no export.
+    """Compares a model's files with its manifest and loads it on the runtime that its export and the policy choose.
 
     A blank photograph is predicted, so that the first real one is as fast as the others.
 
@@ -84,12 +85,16 @@ def load_served(
             Runtime and OpenVINO take as many at a time as come, torch one at a time.
 
     Raises:
-        ExportError: The runtime may not serve the model or is not installed.
+        ExportError: The model has no export, or the runtime may not serve it or is not installed.
+        ModelFilesError: A file of the model is not the one of its manifest.
         LakeError: The lake has no such model.
     """
+    check_model_files(lake, digest)
     card = read_card(lake, digest)
     export = read_export(lake, digest)
-    name = _wanted(export, digest, policy, runtime)
+    if export is None:
+        raise ExportError(f"model {digest} has no export, and only exported models are served: {again(digest)}.")
+    name = _wanted(export, policy, runtime)
     predictor: Predictor
     if name == "torch":
         from carsdepo_assets.detectors.catalogue import load_model
@@ -98,25 +103,19 @@ def load_served(
             model, _ = load_model(lake, digest)
         predictor = TorchPredictor(model, threads)
     else:
-        assert export is not None  # _wanted gave no other runtime without one
         predictor = graph_predictor(name, _graph(lake, export), export.detector, export.input_size, threads)
     predictor.predict([np.zeros((card.image_size, card.image_size, 3), np.uint8)])
     return Served(predictor, card, name, export)
 
 
-def _wanted(export: ExportCard | None, digest: str, policy: Policy, runtime: RuntimeName | None) -> RuntimeName:
-    if export is None:
-        asked = runtime or policy.inference.runtime
-        if asked not in ("auto", "torch"):
-            raise ExportError(f"model {digest} has no export, which {asked} needs: {again(digest)}.")
-        return "torch"
+def _wanted(export: ExportCard, policy: Policy, runtime: RuntimeName | None) -> RuntimeName:
     if runtime is None:
         return choose(export.runtimes, policy)[0]
     if runtime not in RUNTIMES:
         raise ExportError(f"no runtime named {runtime!r}: there are {', '.join(RUNTIMES)}.")
     problem = obstacle(runtime, export.runtimes[runtime], policy.gate.parity_share)
     if problem is not None:
-        raise ExportError(f"{runtime} may not serve model {digest}: {problem}.")
+        raise ExportError(f"{runtime} may not serve model {export.digest}: {problem}.")
     return runtime
 
 
