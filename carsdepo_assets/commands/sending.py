@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_result, sleep_using_event, stop_before_delay
+from tenacity import RetryCallState, Retrying, sleep_using_event, stop_before_delay
 
 from carsdepo_assets.redaction import without_credentials
 
@@ -22,6 +23,7 @@ FIELDS = ("source", "camera", "uploader", "region", "listing")
 MANIFEST = "manifest.csv"
 PATIENCE_S = 60.0  # seconds for a photograph's answer, a busy service's "try again" included
 _NO_URL = "{!r} is not the URL of a service, such as http://127.0.0.1:8000."
+_BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)  # after the connection stood
 _LEAST_PAUSE_S = 0.1  # before a photograph is sent again, whatever the service says
 _LEVELS = 3  # folders: images/, one below it, and the one that holds both
 
@@ -206,15 +208,21 @@ def _one(
         return file, f"cannot be read: {error.strerror}", 0.0
     started = time.perf_counter()
     while_busy = Retrying(
-        retry=retry_if_result(lambda answer: answer.status_code == 503 and not ended.is_set()),
+        retry=lambda state: not ended.is_set() and _to_be_repeated(state),
         sleep=sleep_using_event(ended),
         wait=_pause_asked,
         stop=stop_before_delay(patience_s),
         retry_error_callback=_answer_of,
     )
     try:
-        answer = while_busy(client.post, "/v1/inspections", files={"photographs": (file.name, data)}, data=metadata)
-    except httpx.HTTPError as error:  # it may have been answered and captured: sending again could count it twice
+        answer = while_busy(
+            client.post,
+            "/v1/inspections",
+            files={"photographs": (file.name, data)},
+            data=metadata,
+            headers={"Idempotency-Key": uuid.uuid4().hex},  # sent again, it is answered and counted once
+        )
+    except httpx.HTTPError as error:
         return file, f"{type(error).__name__}: {error}", 0.0
     milliseconds = 1000 * (time.perf_counter() - started)
     try:
@@ -227,15 +235,26 @@ def _one(
         return file, f"{answer.status_code}: not an answer of the inspection service", 0.0
 
 
+def _to_be_repeated(state: RetryCallState) -> bool:
+    """Whether the service was busy, still works on the photograph, or was lost while it did."""
+    assert state.outcome is not None
+    if state.outcome.failed:
+        return isinstance(state.outcome.exception(), _BROKEN)
+    answer = state.outcome.result()
+    return answer.status_code == 503 or (answer.status_code == 409 and "in_progress" in answer.text)
+
+
 def _answer_of(state: RetryCallState) -> httpx.Response:
-    assert state.outcome is not None  # an answer came, since errors are not tried again
+    """The last answer; raises the error where there is none."""
+    assert state.outcome is not None
     answer: httpx.Response = state.outcome.result()
     return answer
 
 
 def _pause_asked(state: RetryCallState) -> float:
     """Seconds that a busy service asks to wait; 1 where it names a date or nothing."""
-    asked = _answer_of(state).headers.get("Retry-After", "")
+    assert state.outcome is not None
+    asked = "" if state.outcome.failed else _answer_of(state).headers.get("Retry-After", "")
     return max(_LEAST_PAUSE_S, float(asked)) if asked.isascii() and asked.isdigit() else 1.0
 
 

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from carsdepo_assets.inference.reconciler import Model, ServingState, Status
 from carsdepo_assets.inference.records import Decision, Record
+from carsdepo_assets.inference.requests import FORM_BYTES, REFUSED_CHARACTERS, TEXT_MAX
+from carsdepo_assets.policy import InferencePolicy
 
 _PHOTOGRAPH = "9f1c3b0e5d7a4c2f8b6e1d0c9a8f7e6d5c4b3a2918070f6e5d4c3b2a19080706"
 
@@ -171,50 +173,92 @@ def _inspected(record: Record, class_names: Sequence[str]) -> Inspected:
     )
 
 
-# What FastAPI cannot derive, since the body is read within limits by hand.
-FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["photographs"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "photographs": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                            "description": "JPEG, PNG, WebP, BMP or TIFF",
-                        },
-                        "source": {"type": "string", "description": "where they come from", "example": "mobile"},
-                        "camera": {"type": "string", "description": "default: EXIF's", "example": "Pixel 9"},
-                        "uploader": {"type": "string", "example": "dealer-17"},
-                        "region": {"type": "string", "example": "north"},
-                        "listing": {"type": "string", "description": "the car on sale", "example": "L-20481"},
-                        "metadata": {
-                            "type": "string",
-                            "description": "JSON: a list of objects, one a photograph, with the keys above; "
-                            "its values go before the fields that apply to all",
-                            "example": '[{"listing": "L-20481", "camera": "Pixel 9"}]',
-                        },
-                    },
-                }
-            }
+_IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A text of yours for this request, such as a UUID. For a day the same request under it is answered "
+    "and captured once; another request under it is refused.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ !#-~]+$"},
+}
+
+
+def form_schema(policy: InferencePolicy) -> dict[str, Any]:
+    """The part of an operation in OpenAPI that FastAPI cannot derive, since the form is read within limits by hand.
+
+    Args:
+        policy: Its limits are stated.
+    """
+
+    def text(description: str, example: str, longest: int = TEXT_MAX) -> dict[str, Any]:
+        return {
+            "type": "string",
+            "maxLength": longest,
+            "pattern": f"^[^{REFUSED_CHARACTERS}]*$",
+            "description": description,
+            "example": example,
+        }
+
+    properties = {
+        "photographs": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": policy.max_photographs,
+            "items": {"type": "string", "format": "binary"},
+            "description": f"JPEG, PNG, WebP, BMP or TIFF, each of at most {policy.max_photograph_bytes} bytes and "
+            f"{policy.max_pixels} pixels, together {policy.max_request_pixels} pixels",
+        },
+        "source": text("where they come from", "mobile"),
+        "camera": text("default: EXIF's", "Pixel 9"),
+        "uploader": text("who sends them", "dealer-17"),
+        "region": text("where the car is", "north"),
+        "listing": text("the car on sale", "L-20481"),
+        "metadata": {
+            "type": "string",
+            "maxLength": FORM_BYTES,
+            "description": "JSON: a list of objects, one a photograph, with the keys above; its values go before the "
+            "fields that apply to all",
+            "example": '[{"listing": "L-20481", "camera": "Pixel 9"}]',
         },
     }
-}
-RAW: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+    schema = {
+        "type": "object",
+        "required": ["photographs"],
+        "additionalProperties": False,
+        "properties": properties,
     }
-}
+    return {
+        "parameters": [_IDEMPOTENCY_KEY],
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}},
+    }
+
+
+def raw_schema(policy: InferencePolicy) -> dict[str, Any]:
+    """The same of /invocations, whose body is a photograph."""
+    described = {
+        "type": "string",
+        "format": "binary",
+        "description": f"JPEG, PNG, WebP, BMP or TIFF of at most {policy.max_photograph_bytes} bytes",
+    }
+    return {
+        "parameters": [_IDEMPOTENCY_KEY],
+        "requestBody": {"required": True, "content": {"image/jpeg": {"schema": described}}},
+    }
+
+
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": RefusalBody, "description": "Not a form, `metadata` is no JSON, or not the service's name"},
+    400: {
+        "model": RefusalBody,
+        "description": "Not a form, text that is not UTF-8, `metadata` that is no JSON, a wrong Idempotency-Key, or "
+        "not the service's name",
+    },
     401: {"model": RefusalBody, "description": "X-API-Key is missing or wrong"},
     403: {"model": RefusalBody, "description": "Sent by a page of another site, where no key is configured"},
     408: {"model": RefusalBody, "description": "The body arrives too slowly"},
+    409: {
+        "model": RefusalBody,
+        "description": "Another request came under this Idempotency-Key, or one is being worked on",
+    },
     413: {"model": RefusalBody, "description": "Too many bytes, pixels or photographs"},
     415: {"model": RefusalBody, "description": "Not multipart, or not an image that is read here"},
     422: {"model": RefusalBody, "description": "An image or field that cannot be used"},

@@ -14,8 +14,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from carsdepo_assets import __version__
-from carsdepo_assets.inference.answers import FORM, RAW, REFUSALS, Health, Inspection, Readiness
+from carsdepo_assets.inference.answers import REFUSALS, Health, Inspection, Readiness, form_schema, raw_schema
 from carsdepo_assets.inference.documentation import documentation
+from carsdepo_assets.inference.head_requests import HeadAsGet
 from carsdepo_assets.inference.model_loading import Load, load
 from carsdepo_assets.inference.requests import Refused, RequestPhotograph, read_form, read_raw, refusal
 from carsdepo_assets.inference.service import Service
@@ -55,6 +56,7 @@ def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
         redoc_url=None,
     )
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_middleware(HeadAsGet)
     if settings.api_key is None:
         app.add_middleware(WebOrigins, names=settings.host_names)
 
@@ -64,8 +66,9 @@ def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
     async def form(request: Request) -> list[RequestPhotograph]:
         return await read_form(request, service.policy.inference)
 
+    limits = service.policy.inference
     # For /docs only: the service checks the key before it reads the body.
-    key = [Security(APIKeyHeader(name="X-API-Key", auto_error=False))]
+    key = [] if settings.api_key is None else [Security(APIKeyHeader(name="X-API-Key", auto_error=False))]
     inspect: dict[str, Any] = {
         "response_model": Inspection,
         "responses": REFUSALS,
@@ -73,13 +76,13 @@ def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
         "tags": ["inspect"],
     }
 
-    @app.post("/v1/inspections", openapi_extra=FORM, **inspect)
+    @app.post("/v1/inspections", openapi_extra=form_schema(limits), **inspect)
     async def inspections(request: Request) -> Response:
         """Inspect photographs of a car. One bad photograph refuses the whole request and names it; nothing is
         captured then. With a key configured, send it as `X-API-Key`."""
         return await service.respond(request, form)
 
-    @app.post("/invocations", openapi_extra=RAW, **inspect)
+    @app.post("/invocations", openapi_extra=raw_schema(limits), **inspect)
     async def invocations(request: Request) -> Response:
         """SageMaker's contract: the body is one photograph's bytes."""
         return await service.respond(request, one_raw)

@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from carsdepo_assets.inference.records import Record
@@ -138,6 +138,29 @@ class Capture:
         finally:
             self._close_retired()
         return at
+
+    def missing(self, records: Sequence[Record], since: datetime) -> list[Record]:
+        """The records that no segment has, of this service or of one that was killed.
+
+        Args:
+            records: to look for, by their prediction_id.
+            since: before any of them was written, in UTC.
+
+        Raises:
+            CaptureError: the segments cannot be read.
+        """
+        hour, texts = since.replace(minute=0, second=0, microsecond=0), []
+        try:
+            while hour <= self._now():
+                folder = hour_folder(self._stage, hour)
+                texts += [p.read_bytes() for p in sorted((self._root / folder).glob("*.jsonl*"))]
+                if self._lake.root is None:  # closed ones are there
+                    texts += [self._lake.get(o.key) for o in self._lake.list(folder)]
+                hour += timedelta(hours=1)
+        except (OSError, LakeError) as error:
+            raise CaptureError(f"the captured answers cannot be read below {self._root}: {error}") from error
+        whole = b"".join(text[: text.rfind(b"\n") + 1] for text in texts)
+        return [record for record in records if f'"inferenceId":"{record.prediction_id}"'.encode() not in whole]
 
     def lag_seconds(self) -> float:
         """Seconds since the oldest answer that ingestion cannot see yet; 0 when all segments are closed and shipped."""

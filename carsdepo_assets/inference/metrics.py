@@ -33,6 +33,12 @@ class Metrics:
         self.photographs = Counter(
             "carsdepo_photographs_total", "Answered photographs.", ["stage", "decision"], registry=self.registry
         )
+        self.repeated = Counter(
+            "carsdepo_repeated_requests_total",
+            "Requests that were answered as the first one under their Idempotency-Key.",
+            ["stage"],
+            registry=self.registry,
+        )
         self._model = Gauge(
             "carsdepo_model_info", "1 for what is served.", ["stage", "digest", "version", "runtime"],
             registry=self.registry,

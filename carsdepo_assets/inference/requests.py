@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +17,11 @@ from starlette.responses import JSONResponse
 from carsdepo_assets.policy import InferencePolicy
 
 FIELDS = ("source", "camera", "uploader", "region", "listing")
-_TEXT_MAX = 200  # characters of one value
-_FORM_BYTES = 2**16  # of one form field: `metadata` of many photographs
+TEXT_MAX = 200  # characters of one value
+FORM_BYTES = 2**16  # of one form field: `metadata` of many photographs
+# Control characters, separators of lines, and what turns the direction of the text around it: a class of a regex.
+REFUSED_CHARACTERS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+_REFUSED = re.compile(f"[{REFUSED_CHARACTERS}\\ud800-\\udfff]")  # JSON may hold halves of characters
 
 
 class Refused(Exception):
@@ -49,10 +53,37 @@ class RequestPhotograph:
         """The bytes; blocks where they were spooled to the disk."""
         return self.upload if isinstance(self.upload, bytes) else self.upload.file.read()
 
+    def rewind(self) -> None:
+        """Has the next `read` begin at the start again."""
+        if isinstance(self.upload, UploadFile):
+            self.upload.file.seek(0)
+
     def close(self) -> None:
         """Frees the spooled file."""
         if isinstance(self.upload, UploadFile):
             self.upload.file.close()
+
+
+class _Utf8Parser(MultiPartParser):
+    """Refuses names and fields that are not UTF-8, which Starlette would silently read as Latin-1."""
+
+    def on_headers_finished(self) -> None:
+        """Looks at the part's name and file name before they are decoded."""
+        _check_utf8("a part's Content-Disposition", self._current_part.content_disposition or b"")
+        super().on_headers_finished()
+
+    def on_part_end(self) -> None:
+        """Looks at the value of a field before it is decoded."""
+        if self._current_part.file is None:
+            _check_utf8(f"the field {self._current_part.field_name!r}", bytes(self._current_part.data))
+        super().on_part_end()
+
+
+def _check_utf8(what: str, data: bytes) -> None:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MultiPartException(f"{what} is not UTF-8: {data[:80]!r}") from error
 
 
 async def read_form(request: Request, policy: InferencePolicy) -> list[RequestPhotograph]:
@@ -69,12 +100,12 @@ async def read_form(request: Request, policy: InferencePolicy) -> list[RequestPh
     kind = request.headers.get("content-type", "")
     if not kind.lower().startswith("multipart/form-data"):
         raise Refused(415, "not_multipart", f"send multipart/form-data with the field `photographs`, not {kind!r}")
-    parser = MultiPartParser(
+    parser = _Utf8Parser(
         request.headers,
         _limited(request, policy.max_request_bytes),
         max_files=policy.max_photographs,
         max_fields=len(FIELDS) + 1,
-        max_part_size=_FORM_BYTES,
+        max_part_size=FORM_BYTES,
     )
     try:
         form = await parser.parse()
@@ -169,9 +200,13 @@ def _metadata(text: str | None, count: int) -> list[dict[str, str | None]]:
 
 
 def _text(name: str, value: object) -> str | None:
-    """Short printable text, None where nothing is said."""
+    """Short text, None where nothing is said."""
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > _TEXT_MAX or not all(c.isprintable() for c in value):
-        raise Refused(422, "bad_metadata", f"{name}: text of at most {_TEXT_MAX} printable characters is read")
+    if not isinstance(value, str) or len(value) > TEXT_MAX or _REFUSED.search(value):
+        raise Refused(
+            422,
+            "bad_metadata",
+            f"{name}: text of at most {TEXT_MAX} characters is read, none of them a control character",
+        )
     return value.strip() or None

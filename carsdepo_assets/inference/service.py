@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -20,8 +21,9 @@ from starlette.responses import Response
 
 from carsdepo_assets.imaging.encode import encode_jpeg
 from carsdepo_assets.imaging.pipeline import process
-from carsdepo_assets.inference.answers import Health, Inspection, Readiness, inspection, reasons_against, why_no_model
+from carsdepo_assets.inference.answers import Health, Readiness, inspection, reasons_against, why_no_model
 from carsdepo_assets.inference.capture import Capture, CaptureError
+from carsdepo_assets.inference.idempotency import Idempotency, StoredAnswer, fingerprint, key_of
 from carsdepo_assets.inference.inspecting import ClientGone, inspect
 from carsdepo_assets.inference.metrics import Metrics
 from carsdepo_assets.inference.model_loading import Load
@@ -76,6 +78,7 @@ class Service:
             lake, stage, self.policy, load, swapped=self.metrics.swapped, unreadable=self.capture.writability.suspect
         )
         self.started_at = datetime.now(UTC)
+        self.idempotency = Idempotency(settings.home / "idempotency" / f"{stage}.db")
         cores = len(os.sched_getaffinity(0))
         self._workers = ThreadPoolExecutor(cores, thread_name_prefix="inspect")
         self._helpers = ThreadPoolExecutor(2 * cores, thread_name_prefix="helper")
@@ -136,9 +139,9 @@ class Service:
         self.metrics.in_flight.labels(self.stage).inc()
         outcome = "failed"
         try:
-            answer = await self._answer(request, read, request_id)
+            body = await self._answer(request, read, request_id)
             outcome = "ok"
-            return Response(answer.model_dump_json(by_alias=True), 200, media_type="application/json")
+            return Response(body, 200, media_type="application/json")
         except Refused as refused:
             outcome = "unavailable" if refused.status == 503 else "refused"
             return refusal(refused, request_id)
@@ -153,9 +156,11 @@ class Service:
             self.metrics.requests.labels(self.stage, path, outcome).inc()
             self.metrics.seconds.labels(self.stage, path).observe(time.perf_counter() - started)
 
-    async def _answer(self, request: Request, read: Read, request_id: str) -> Inspection:
-        """Reads, inspects, captures. Raises Refused."""
+    async def _answer(self, request: Request, read: Read, request_id: str) -> str:
+        """Reads, inspects, captures; returns the answer's JSON. Raises Refused."""
         self._check_key(request)
+        key = key_of(request)
+        name = None if key is None else f"{request.url.path} {key}"
         state = self.reconciler.state
         if state.model is None:
             raise Refused(503, "no_model", f"no model is served: {why_no_model(state)}", RETRY_AFTER_S)
@@ -165,40 +170,74 @@ class Service:
             with self._working.one():
                 is_gone = threading.Event()
                 work = asyncio.get_running_loop().run_in_executor(
-                    self._workers, self._work, photographs, state.model, request_id, is_gone
+                    self._workers, self._work, photographs, state.model, request_id, is_gone, name
                 )
-                records = await _while_connected(request, work, is_gone)
+                return await _while_connected(request, work, is_gone)
         finally:
             for photograph in photographs:
                 photograph.close()
-        for record in records:
-            self.metrics.photographs.labels(self.stage, record.answer.decision).inc()
-        return inspection(request_id, state.model, records)
 
     def _work(
-        self, photographs: list[RequestPhotograph], model: Model, request_id: str, is_gone: threading.Event
-    ) -> list[Record]:
+        self,
+        photographs: list[RequestPhotograph],
+        model: Model,
+        request_id: str,
+        is_gone: threading.Event,
+        name: str | None,
+    ) -> str:
+        """The answer's JSON, captured. name: address and Idempotency-Key, under which it is the answer of before."""
         try:
-            records = inspect(
-                photographs,
-                model,
-                self.policy,
-                stage=self.stage,
-                request_id=request_id,
-                keep=self.capture.keep,
-                executor=self._helpers,
-                is_gone=is_gone.is_set,
-            )
-            self.capture.write(records)
-        except CaptureError as error:
+            if name is None:
+                body, records = self._inspected(photographs, model, request_id, is_gone)
+                self._captured(records)
+                return body
+            path = name.partition(" ")[0]
+            with self.idempotency.claim(name, fingerprint(path, photographs)) as stored:
+                return self._once(name, stored, lambda: self._inspected(photographs, model, request_id, is_gone))
+        except (CaptureError, sqlite3.Error) as error:
             logger.error("request %s: %s", request_id, error)
             raise Refused(503, "not_captured", "the answer cannot be captured, so it is not given", 10) from error
-        return records
+
+    def _once(self, name: str, stored: StoredAnswer | None, make: Callable[[], tuple[str, list[Record]]]) -> str:
+        if stored is None:
+            body, records = make()
+            self.idempotency.store(name, body, records)
+            try:
+                self._captured(records)
+            except CaptureError:
+                self.idempotency.forget(name)
+                raise
+            self.idempotency.captured(name)
+            return body
+        self.metrics.repeated.labels(self.stage).inc()
+        if not stored.captured:  # the service was killed just then
+            self._captured(self.capture.missing(stored.records, stored.begun_at))
+            self.idempotency.captured(name)
+        return stored.body
+
+    def _inspected(
+        self, photographs: list[RequestPhotograph], model: Model, request_id: str, is_gone: threading.Event
+    ) -> tuple[str, list[Record]]:
+        records = inspect(
+            photographs,
+            model,
+            self.policy,
+            stage=self.stage,
+            request_id=request_id,
+            keep=self.capture.keep,
+            executor=self._helpers,
+            is_gone=is_gone.is_set,
+        )
+        return inspection(request_id, model, records).model_dump_json(by_alias=True), records
+
+    def _captured(self, records: Sequence[Record]) -> None:
+        if records:
+            self.capture.write(records)
+        for record in records:
+            self.metrics.photographs.labels(self.stage, record.answer.decision).inc()
 
 
-async def _while_connected(
-    request: Request, work: asyncio.Future[list[Record]], is_gone: threading.Event
-) -> list[Record]:
+async def _while_connected(request: Request, work: asyncio.Future[str], is_gone: threading.Event) -> str:
     """The result of the work. Where the client leaves first, the work is told and ends before its next photograph.
 
     Raises:

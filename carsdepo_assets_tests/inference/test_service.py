@@ -293,3 +293,40 @@ def test_the_service_needs_no_dagster() -> None:
     )
     completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert (completed.returncode, completed.stderr) == (0, "")
+
+
+def test_head_is_answered_as_get_without_the_body(served: tuple[Running, Lake, str]) -> None:
+    running, _, _ = served
+    for path in ("/healthz", "/readyz", "/ping", "/metrics", "/docs", "/openapi.json", "/", "/predictions", "/nowhere"):
+        get, head = CLIENT.get(running.url + path), CLIENT.head(running.url + path)
+        assert (head.status_code, head.content) == (get.status_code, b""), path
+        assert head.headers.get("content-type") == get.headers.get("content-type"), path
+    assert CLIENT.head(f"{running.url}/v1/inspections").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        (b'name="photographs"; filename="T\xfcr.jpg"\r\nContent-Type: image/jpeg', None),
+        (b'name="camera"', b"Pixel \xff"),
+        (b'name="cam\xe9ra"', b"Pixel"),
+    ],
+)
+def test_text_that_is_not_utf8_is_refused(served: tuple[Running, Lake, str], part: bytes, text: bytes | None) -> None:
+    running, _, _ = served
+    whole = b'--b\r\nContent-Disposition: form-data; name="photographs"; filename="a.jpg"\r\n\r\n' + photograph(1)
+    odd = b"--b\r\nContent-Disposition: form-data; " + part + b"\r\n\r\n" + (photograph(1) if text is None else text)
+    answer = CLIENT.post(
+        f"{running.url}/v1/inspections",
+        content=whole + b"\r\n" + odd + b"\r\n--b--\r\n",
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (400, "bad_form")
+    assert "is not UTF-8" in answer.json()["error"]["detail"]
+
+
+def test_a_utf8_file_name_is_kept_exactly(served: tuple[Running, Lake, str]) -> None:
+    running, _, _ = served
+    files = [("photographs", ("Tür links 車.jpg", photograph(1), "image/jpeg"))]
+    answer = CLIENT.post(f"{running.url}/v1/inspections", files=files)
+    assert answer.json()["photographs"][0]["file_name"] == "Tür links 車.jpg"
