@@ -56,6 +56,7 @@ def run(
 
     from carsdepo_assets.inference import model_loading
     from carsdepo_assets.inference.app import create_app
+    from carsdepo_assets.inference.connections import BACKLOG
 
     load = load or partial(model_loading.load, verification_key=settings.verification_key)
     app = create_app(settings, stage, load)
@@ -65,8 +66,9 @@ def run(
         access_log=False,
         timeout_graceful_shutdown=GRACE_S,
         lifespan="on",
-        # httptools has no limit on headers: one that never ends would keep the event loop and the memory.
-        http="h11",
+        # h11, since httptools has no limit on headers: one that never ends would keep the event loop and the memory.
+        http=app.state.connections.protocol,  # uvicorn calls it for each connection
+        backlog=BACKLOG,
         h11_max_incomplete_event_size=HEADER_BYTES,
     )
     server = uvicorn.Server(config)

@@ -55,6 +55,7 @@ def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.state.connections = service.connections  # for the server that runs the application
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(HeadAsGet)
     if settings.api_key is None:

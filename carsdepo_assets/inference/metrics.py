@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from carsdepo_assets.inference.connections import Connections
 from carsdepo_assets.inference.reconciler import Model
 
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -17,7 +18,7 @@ class Metrics:
     The label `outcome` is ok, refused (4xx), unavailable (503), failed (500), or gone (the client left).
     """
 
-    def __init__(self, stage: str, capture_lag: Callable[[], float]) -> None:
+    def __init__(self, stage: str, capture_lag: Callable[[], float], connections: Connections) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "carsdepo_requests_total", "Requests by outcome.", ["stage", "path", "outcome"], registry=self.registry
@@ -49,6 +50,15 @@ class Metrics:
             ["stage"],
             registry=self.registry,
         )
+        closed = Gauge(
+            "carsdepo_connections_closed",
+            "Connections closed since the start: no request's head in time, displaced by a newer one, refused.",
+            ["stage", "why"],
+            registry=self.registry,
+        )
+        closed.labels(stage, "too_slow").set_function(lambda: connections.too_slow)
+        closed.labels(stage, "displaced").set_function(lambda: connections.displaced)
+        closed.labels(stage, "refused").set_function(lambda: connections.refused)
         lag = Gauge(
             "carsdepo_capture_lag_seconds",
             "Age of the oldest answer that ingestion cannot see yet.",

@@ -23,6 +23,7 @@ from carsdepo_assets.imaging.encode import encode_jpeg
 from carsdepo_assets.imaging.pipeline import process
 from carsdepo_assets.inference.answers import Health, Readiness, inspection, reasons_against, why_no_model
 from carsdepo_assets.inference.capture import Capture, CaptureError
+from carsdepo_assets.inference.connections import Connections, most_connections
 from carsdepo_assets.inference.idempotency import Idempotency, StoredAnswer, fingerprint, key_of
 from carsdepo_assets.inference.inspecting import ClientGone, inspect
 from carsdepo_assets.inference.metrics import Metrics
@@ -73,7 +74,8 @@ class Service:
         self._policy_files = OnDisk(settings.policy_files, self.policy)
         lake = Lake.open(settings.lake)
         self.capture = Capture(lake, stage, self.policy.inference, settings.home)
-        self.metrics = Metrics(stage, self.capture.lag_seconds)
+        self.connections = Connections(most_connections())
+        self.metrics = Metrics(stage, self.capture.lag_seconds, self.connections)
         self.reconciler = Reconciler(
             lake, stage, self.policy, load, swapped=self.metrics.swapped, unreadable=self.capture.writability.suspect
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +97,13 @@ class Running:
 
 @contextmanager
 def service(
-    settings: Settings, stage: str = "production", module: str = "carsdepo_assets_tests.inference.service_process"
+    settings: Settings,
+    stage: str = "production",
+    module: str = "carsdepo_assets_tests.inference.service_process",
+    most_files: int | None = None,
 ) -> Iterator[Running]:
+    """A service that runs meanwhile; most_files: how many files and connections it may have open."""
+    limit_files = None if most_files is None else partial(resource.setrlimit, resource.RLIMIT_NOFILE, (most_files,) * 2)
     log = settings.home / f"{stage}-{time.monotonic_ns()}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as stderr:
@@ -104,6 +111,7 @@ def service(
             [sys.executable, "-m", module, stage],
             env=settings.child_environment(*settings.service_secrets()),
             cwd=ROOT,
+            preexec_fn=limit_files,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
