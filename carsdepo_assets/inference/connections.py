@@ -35,7 +35,7 @@ class Connections:
         self._open: set[LimitedH11] = set()
         self._waiting: dict[LimitedH11, None] = {}  # for a request's head; the oldest first
 
-    def opened(self, connection: LimitedH11) -> bool:
+    def open(self, connection: LimitedH11) -> bool:
         """Counts a new connection, and closes another where there are too many.
 
         Returns:
@@ -60,7 +60,7 @@ class Connections:
         elif connection in self._open:
             self._waiting.setdefault(connection)
 
-    def closed(self, connection: LimitedH11) -> None:
+    def close(self, connection: LimitedH11) -> None:
         """Forgets a connection."""
         self._open.discard(connection)
         self._waiting.pop(connection, None)
@@ -83,7 +83,7 @@ class LimitedH11(H11Protocol):
         """Takes a place, or ends the connection where there is none."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else ""
-        if self._all.opened(self):
+        if self._all.open(self):
             self._look()
         else:
             self.transport.abort()
@@ -101,13 +101,13 @@ class LimitedH11(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Gives the place back."""
         self._stop()
-        self._all.closed(self)
+        self._all.close(self)
         super().connection_lost(exc)
 
     def drop(self) -> None:
         """Ends the connection at once."""
         self._stop()
-        self._all.closed(self)
+        self._all.close(self)
         self.transport.abort()
 
     def _look(self) -> None:
