@@ -166,6 +166,7 @@ def test_a_runtime_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Mon
             export_model(lake, digest, FORCED, photographs()[:1])
 
 
+@pytest.mark.slow
 def test_refuses_what_it_cannot_judge(lake: Lake, digest: str) -> None:
     with pytest.raises(ExportError, match="there is none"):
         export_model(lake, digest, Policy(), [])

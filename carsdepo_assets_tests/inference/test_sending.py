@@ -116,8 +116,11 @@ ANSWER = b'{"model": {"digest": "d"}, "photographs": [{"decision": "clear", "pre
 
 
 @contextmanager
-def server_of(post: Callable[[int], tuple[int, dict[str, str], bytes]]) -> Iterator[tuple[str, list[str]]]:
-    """A server whose answer to the n-th photograph (from 1) `post` gives: status, headers, body. Its URL, its log."""
+def server_of(post: Callable[[int], tuple[int, dict[str, str], bytes] | None]) -> Iterator[tuple[str, list[str]]]:
+    """A server whose answer to the n-th photograph (from 1) `post` gives: status, headers, body; None: it hangs up.
+
+    Yields its URL, and the Idempotency-Key of each request.
+    """
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -126,8 +129,12 @@ def server_of(post: Callable[[int], tuple[int, dict[str, str], bytes]]) -> Itera
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            asked.append(self.path)
-            self._say(*post(len(asked)))
+            asked.append(self.headers["Idempotency-Key"])
+            answer = post(len(asked))
+            if answer is None:
+                self.close_connection = True
+            else:
+                self._say(*answer)
 
         def _say(self, status: int, headers: dict[str, str], body: bytes) -> None:
             self.send_response(status)
@@ -189,41 +196,12 @@ def test_an_address_that_is_none_is_named_without_its_password(tmp_path: Path, u
 
 
 def test_a_photograph_whose_connection_breaks_is_sent_again_under_its_key(tmp_path: Path) -> None:
-    """The first attempt of each is read and not answered, at the second it is still worked on, the third counts."""
-    for name in ("a.jpg", "b.jpg"):
-        (tmp_path / name).write_bytes(photograph(1))
-    seen: dict[str, int] = Counter()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._say(200, b"{}")
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            key = self.headers["Idempotency-Key"]
-            seen[key] += 1
-            if seen[key] == 1:
-                self.close_connection = True
-            elif seen[key] == 2:
-                self._say(409, b'{"error": {"reason": "in_progress", "detail": "later"}}')
-            else:
-                self._say(200, ANSWER)
-
-        def _say(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        sent = send(f"http://127.0.0.1:{server.server_port}", [tmp_path / "a.jpg", tmp_path / "b.jpg"])
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert (sent.answered, sent.failures) == (2, [])
-    assert sorted(seen.values()) == [3, 3]
+    """The first attempt is read and not answered, at the second it is still worked on, the third counts."""
+    (tmp_path / "a.jpg").write_bytes(photograph(1))
+    in_progress = (409, {}, b'{"error": {"reason": "in_progress", "detail": "later"}}')
+    answers = [None, in_progress, (200, {}, ANSWER)]
+    with server_of(lambda n: answers[n - 1]) as (url, keys):
+        sent = send(url, [tmp_path / "a.jpg"])
+    assert (sent.answered, sent.failures) == (1, [])
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
