@@ -45,7 +45,8 @@ def examine(wanted: str, health: Mapping[str, Any] | None) -> tuple[str, str] | 
     if health.get("ready") is False:
         return "service_down", f"answers, but is not ready: {'; '.join(health.get('not_ready_because', []))}"
     if digest != wanted:
-        return "ledger", f"serves {digest}, the ledger says {wanted}"
+        why = f": {health['error']}" if health.get("error") else ""
+        return "ledger", f"serves {digest}, the ledger says {wanted}{why}"
     return None
 
 

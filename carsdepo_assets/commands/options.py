@@ -85,10 +85,14 @@ def explained() -> Iterator[None]:
     from carsdepo_assets.commands.pipeline import PipelineError
     from carsdepo_assets.commands.services import ServiceError
     from carsdepo_assets.lake.lake import LakeError
+    from carsdepo_assets.registry.signatures import SigningKeyError
 
+    expected = (
+        PipelineError, PortTaken, ServiceError, SigningKeyError, LakeError, LookupError, ValueError, OSError,
+    )  # fmt: skip
     try:
         yield
-    except (PipelineError, PortTaken, ServiceError, LakeError, LookupError, ValueError, OSError) as error:
+    except expected as error:
         if isinstance(error, KeyError | IndexError) and not isinstance(error, LakeError):
             raise
         err.print(f"[bold red]Error:[/] {escape(redact(str(error)))}", highlight=False, soft_wrap=True)

@@ -56,8 +56,9 @@ def run(
 
     from carsdepo_assets.inference import model_loading
     from carsdepo_assets.inference.app import create_app
-    from carsdepo_assets.inference.connections import BACKLOG
+    from carsdepo_assets.inference.connections import BACKLOG, allow_connections
 
+    allow_connections()
     load = load or partial(model_loading.load, verification_key=settings.verification_key)
     app = create_app(settings, stage, load)
     config = uvicorn.Config(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from carsdepo_assets.inference.idempotency import HEADER, LONGEST, PATTERN
 from carsdepo_assets.inference.reconciler import Model, ServingState, Status
 from carsdepo_assets.inference.records import Decision, Record
 from carsdepo_assets.inference.requests import FORM_BYTES, REFUSED_CHARACTERS, TEXT_MAX
@@ -174,12 +175,12 @@ def _inspected(record: Record, class_names: Sequence[str]) -> Inspected:
 
 
 _IDEMPOTENCY_KEY: dict[str, Any] = {
-    "name": "Idempotency-Key",
+    "name": HEADER,
     "in": "header",
     "required": False,
     "description": "A text of yours for this request, such as a UUID. For a day the same request under it is answered "
     "and captured once; another request under it is refused.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ !#-~]+$"},
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": PATTERN},
 }
 
 
@@ -190,10 +191,10 @@ def form_schema(policy: InferencePolicy) -> dict[str, Any]:
         policy: Its limits are stated.
     """
 
-    def text(description: str, example: str, longest: int = TEXT_MAX) -> dict[str, Any]:
+    def text(description: str, example: str) -> dict[str, Any]:
         return {
             "type": "string",
-            "maxLength": longest,
+            "maxLength": TEXT_MAX,
             "pattern": f"^[^{REFUSED_CHARACTERS}]*$",
             "description": description,
             "example": example,

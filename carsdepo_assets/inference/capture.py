@@ -14,7 +14,7 @@ import os
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -149,18 +149,28 @@ class Capture:
         Raises:
             CaptureError: the segments cannot be read.
         """
-        hour, texts = since.replace(minute=0, second=0, microsecond=0), []
+        missing = list(records)
         try:
-            while hour <= self._now():
-                folder = hour_folder(self._stage, hour)
-                texts += [p.read_bytes() for p in sorted((self._root / folder).glob("*.jsonl*"))]
-                if self._lake.root is None:  # closed ones are there
-                    texts += [self._lake.get(o.key) for o in self._lake.list(folder)]
-                hour += timedelta(hours=1)
+            for text in self._segments_since(since):
+                whole = text[: text.rfind(b"\n") + 1]  # a torn line does not count: it is dropped
+                missing = [r for r in missing if f'"inferenceId":"{r.prediction_id}"'.encode() not in whole]
+                if not missing:
+                    break
         except (OSError, LakeError) as error:
             raise CaptureError(f"the captured answers cannot be read below {self._root}: {error}") from error
-        whole = b"".join(text[: text.rfind(b"\n") + 1] for text in texts)
-        return [record for record in records if f'"inferenceId":"{record.prediction_id}"'.encode() not in whole]
+        return missing
+
+    def _segments_since(self, since: datetime) -> Iterator[bytes]:
+        """The bytes of the stage's segments from that hour on, one by one, open ones too."""
+        hour = since.replace(minute=0, second=0, microsecond=0)
+        while hour <= self._now():
+            folder = hour_folder(self._stage, hour)
+            for path in sorted((self._root / folder).glob("*.jsonl*")):
+                yield path.read_bytes()
+            if self._lake.root is None:  # closed ones are there
+                for stored in self._lake.list(folder):
+                    yield self._lake.get(stored.key)
+            hour += timedelta(hours=1)
 
     def lag_seconds(self) -> float:
         """Seconds since the oldest answer that ingestion cannot see yet; 0 when all segments are closed and shipped."""

@@ -128,13 +128,16 @@ class LimitedH11(H11Protocol):
         self.drop()
 
 
-def most_connections() -> int:
-    """Raises the limit of open files as far as the system allows; returns how many connections leave room for files."""
+def allow_connections() -> None:
+    """Raises this process's limit of open files towards what the most connections need, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST + BACKLOG + _FILES
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-        soft = allowed
-    files = wanted if soft == resource.RLIM_INFINITY else soft
-    return max(32, min(_MOST, files - BACKLOG - _FILES))
+
+
+def most_connections() -> int:
+    """How many connections leave room for the files that the process opens besides."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST if files == resource.RLIM_INFINITY else max(32, min(_MOST, files - BACKLOG - _FILES))

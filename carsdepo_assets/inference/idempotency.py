@@ -11,25 +11,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
+from filelock import FileLock
 from starlette.requests import Request
 
 from carsdepo_assets.inference.records import Record
-from carsdepo_assets.inference.requests import Refused, RequestPhotograph
+from carsdepo_assets.inference.requests import RETRY_AFTER_S, Refused, RequestPhotograph
 
 HEADER = "Idempotency-Key"
 KEPT_S = 24 * 3600.0
-_LONGEST = 255  # characters of a key
-_RETRY_AFTER_S = 1
+LONGEST = 255  # characters of a key
+PATTERN = "^[!#-~]([ !#-~]*[!#-~])?$"  # printable ASCII without quotes, and no space at its ends
+_WAIT_S = 10.0  # for another process that writes
 _TABLE = """
 CREATE TABLE IF NOT EXISTS requests (
   name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, at REAL NOT NULL, owner TEXT NOT NULL,
@@ -64,11 +67,11 @@ def key_of(request: Request) -> str | None:
     key = values[0].strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
-    if len(values) > 1 or not 0 < len(key) <= _LONGEST or not all(" " <= c <= "~" and c != '"' for c in key):
+    if len(values) > 1 or len(key) > LONGEST or not re.fullmatch(PATTERN, key):
         raise Refused(
             400,
             "bad_idempotency_key",
-            f"{HEADER} is one text of 1 to {_LONGEST} printable ASCII characters, such as a UUID",
+            f"{HEADER} is one text of 1 to {LONGEST} printable ASCII characters, such as a UUID",
         )
     return key
 
@@ -97,6 +100,7 @@ class Idempotency:
         self._owner = f"{os.getpid()}:{psutil.Process().create_time()}"
         self._under_way: set[str] = set()
         self._lock = threading.Lock()
+        self._is_made = False
 
     @contextmanager
     def claim(self, name: str, print_: str) -> Iterator[StoredAnswer | None]:
@@ -107,8 +111,8 @@ class Idempotency:
             print_: the request's fingerprint.
 
         Yields:
-            The answer where there is one; else None, and the caller makes it. Unless `store` was called by the end,
-            the key is free again.
+            The answer where there is one; else None, and the caller makes it and calls `store`. Where it fails before
+            that, the key is free again.
 
         Raises:
             Refused: 409, for another request came under this key, or one is worked on.
@@ -122,9 +126,10 @@ class Idempotency:
             stored = self._begin(name, print_)
             try:
                 yield stored
-            finally:
+            except BaseException:
                 with self._connection() as database:
                     database.execute("DELETE FROM requests WHERE name = ? AND answer IS NULL", (name,))
+                raise
         finally:
             with self._lock:
                 self._under_way.discard(name)
@@ -139,11 +144,6 @@ class Idempotency:
         """Notes that the records of a key's answer are captured."""
         with self._connection() as database:
             database.execute("UPDATE requests SET captured = 1, records = NULL WHERE name = ?", (name,))
-
-    def forget(self, name: str) -> None:
-        """Frees a key whose answer cannot be captured: the request may be sent again and is worked on anew."""
-        with self._connection() as database:
-            database.execute("DELETE FROM requests WHERE name = ?", (name,))
 
     def _begin(self, name: str, print_: str) -> StoredAnswer | None:
         with self._connection() as database:
@@ -177,21 +177,34 @@ class Idempotency:
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """A connection whose changes are committed at the end, or none of them."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(self._file, timeout=10, isolation_level=None)
+        if not (self._is_made and self._file.exists()):
+            self._make()
+        database = sqlite3.connect(self._file, timeout=_WAIT_S, isolation_level=None)
         try:
             # As with captured answers, a killed process loses nothing; only a power cut may.
-            database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
-            database.execute(_TABLE)
             with database:
                 yield database
         finally:
             database.close()
 
+    def _make(self) -> None:
+        """Makes the database where there is none; one process at a time, since SQLite does not wait for that."""
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with (
+                FileLock(self._file.with_suffix(".lock")),
+                closing(sqlite3.connect(self._file, timeout=_WAIT_S)) as database,
+            ):
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute(_TABLE)
+        except OSError as error:
+            raise sqlite3.OperationalError(f"{self._file} cannot be made: {error.strerror}") from error
+        self._is_made = True
+
 
 def _in_progress() -> Refused:
-    return Refused(409, "in_progress", f"a request under this {HEADER} is being worked on: try again", _RETRY_AFTER_S)
+    return Refused(409, "in_progress", f"a request under this {HEADER} is being worked on: try again", RETRY_AFTER_S)
 
 
 def _alive(owner: str) -> bool:

@@ -14,11 +14,10 @@ from contextlib import asynccontextmanager
 from starlette.requests import Request
 from starlette.types import Message
 
-from carsdepo_assets.inference.requests import Refused
+from carsdepo_assets.inference.requests import RETRY_AFTER_S, Refused
 
 GRACE_S = 10.0  # seconds that a body may take whatever its size
 LEAST_RATE = 32 * 2**10  # bytes a second beyond them
-RETRY_AFTER_S = 1
 SETTLED_S = 0.25  # seconds before a sender's rate says anything
 
 

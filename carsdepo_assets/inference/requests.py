@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse
 
 from carsdepo_assets.policy import InferencePolicy
 
+RETRY_AFTER_S = 1
 FIELDS = ("source", "camera", "uploader", "region", "listing")
 TEXT_MAX = 200  # characters of one value
 FORM_BYTES = 2**16  # of one form field: `metadata` of many photographs

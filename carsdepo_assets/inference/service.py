@@ -28,10 +28,10 @@ from carsdepo_assets.inference.idempotency import Idempotency, StoredAnswer, fin
 from carsdepo_assets.inference.inspecting import ClientGone, inspect
 from carsdepo_assets.inference.metrics import Metrics
 from carsdepo_assets.inference.model_loading import Load
-from carsdepo_assets.inference.reading_places import RETRY_AFTER_S, ReadingPlaces
+from carsdepo_assets.inference.reading_places import ReadingPlaces
 from carsdepo_assets.inference.reconciler import Model, Reconciler
 from carsdepo_assets.inference.records import Record
-from carsdepo_assets.inference.requests import Refused, RequestPhotograph, refusal
+from carsdepo_assets.inference.requests import RETRY_AFTER_S, Refused, RequestPhotograph, refusal
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy_layers import OnDisk
 from carsdepo_assets.registry.ledger import Stage
@@ -204,15 +204,11 @@ class Service:
         if stored is None:
             body, records = make()
             self.idempotency.store(name, body, records)
-            try:
-                self._captured(records)
-            except CaptureError:
-                self.idempotency.forget(name)
-                raise
+            self._captured(records)
             self.idempotency.captured(name)
             return body
         self.metrics.repeated.labels(self.stage).inc()
-        if not stored.captured:  # the service was killed just then
+        if not stored.captured:  # the service was killed just then, or the disk was full
             self._captured(self.capture.missing(stored.records, stored.begun_at))
             self.idempotency.captured(name)
         return stored.body

@@ -17,6 +17,10 @@ from carsdepo_assets.lake.lake import Lake, LakeError
 
 _MANIFEST, _SIGNATURE = "manifest.json", "model.sig"
 EXPORTS = "exports/"  # made after training, and made again where runtimes or the policy changed
+_WAY_OUT = (
+    "Take the files from a backup; where only exports are concerned, materialize `staging_deployment` with this "
+    "version, which makes them again."
+)
 _ATTEMPTS = 5  # of a manifest, where another process exports the same model at the same time
 
 
@@ -63,8 +67,9 @@ def signature_key(digest: str) -> str:
 
 
 def put_model_manifest(lake: Lake, digest: str, files: Mapping[str, bytes]) -> ModelManifest:
-    """Writes the manifest of a model's files, given by name below models/<digest>/."""
-    manifest = ModelManifest(digest=digest, files={name: _record(data) for name, data in sorted(files.items())})
+    """Writes the manifest of a model's files, given by name below models/<digest>/, and of the exports it has."""
+    records = {name: _record(data) for name, data in files.items()} | _exports(lake, digest)
+    manifest = ModelManifest(digest=digest, files=dict(sorted(records.items())))
     _put(lake, manifest)
     return manifest
 
@@ -85,6 +90,24 @@ def read_model_manifest(lake: Lake, digest: str) -> ModelManifest | None:
     if manifest.digest != digest:
         raise ModelFilesError(f"{key} is the manifest of another model, {manifest.digest}. {_WAY_OUT}")
     return manifest
+
+
+def require_model_manifest(lake: Lake, digest: str) -> ModelManifest:
+    """Reads a model's manifest.
+
+    Raises:
+        ModelFilesError: It is missing, damaged or another model's.
+        LakeError: The lake has no such model.
+    """
+    manifest = read_model_manifest(lake, digest)
+    if manifest is not None:
+        return manifest
+    if not lake.exists(f"{folder(digest)}/model.json"):
+        raise LakeError(f"{folder(digest)}: the lake has no such model.")
+    raise ModelFilesError(
+        f"{model_manifest_key(digest)} is missing, so that nothing says what the model's files should be. Of a model "
+        f"from before manifests were written, `carsdepo sign {digest}` makes one; else it was removed."
+    )
 
 
 def record_exports(lake: Lake, digest: str) -> ModelManifest | None:
@@ -136,15 +159,9 @@ def check_model_files(lake: Lake, digest: str, *, with_exports: bool = True) -> 
 
     Raises:
         ModelFilesError: There is no manifest, or a file was changed, is missing or is not in it; all are named.
+        LakeError: The lake has no such model.
     """
-    manifest = read_model_manifest(lake, digest)
-    if manifest is None:
-        if not lake.exists(f"{folder(digest)}/model.json"):
-            raise LakeError(f"{folder(digest)}: the lake has no such model.")
-        raise ModelFilesError(
-            f"{model_manifest_key(digest)} is missing, so that nothing says what the model's files should be. Of a "
-            f"model from before manifests were written, `carsdepo sign {digest}` makes one; else it was removed."
-        )
+    manifest = require_model_manifest(lake, digest)
 
     def counts(name: str) -> bool:
         return with_exports or not name.startswith(EXPORTS)
@@ -165,12 +182,6 @@ def check_model_files(lake: Lake, digest: str, *, with_exports: bool = True) -> 
     if problems:
         raise ModelFilesError(f"{'; '.join(problems)}. {_WAY_OUT}")
     return manifest
-
-
-_WAY_OUT = (
-    "Take the files from a backup; where only exports are concerned, materialize `staging_deployment` with this "
-    "version, which makes them again."
-)
 
 
 def _put(lake: Lake, manifest: ModelManifest) -> None:

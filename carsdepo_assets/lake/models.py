@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.model_files import folder, put_model_manifest, record_exports
+from carsdepo_assets.lake.model_files import folder, put_model_manifest
 
 
 class ModelCard(BaseModel):
@@ -74,7 +74,6 @@ def write_model(lake: Lake, weights: bytes, card: ModelCard, result: Mapping[str
     for name in files.keys() - {"lineage.json"}:
         lake.put(f"{folder(card.digest)}/{name}", files[name])
     put_model_manifest(lake, card.digest, files)
-    record_exports(lake, card.digest)  # the same model was perhaps exported before
     lake.put(f"{folder(card.digest)}/lineage.json", lineage)
 
 

@@ -26,7 +26,7 @@ from carsdepo_assets.lake.model_files import (
     ModelManifest,
     check_model_files,
     model_manifest_key,
-    read_model_manifest,
+    require_model_manifest,
     signature_key,
 )
 
@@ -44,39 +44,44 @@ class SigningKeyError(RuntimeError):
 
 
 def ensure_keys(private: Path, public: Path) -> bool:
-    """Makes a pair of keys (ECDSA on P-256, PEM) where the private one does not exist.
+    """Makes a pair of keys (ECDSA on P-256, PEM) where there is none, and the public one where only that is missing.
 
-    The private key is written last and is readable by its owner alone. Of two processes at once one makes the pair.
+    The private key is readable by its owner alone. Of two processes at once one makes the pair.
 
     Returns:
-        Whether keys were made.
+        Whether a private key was made.
 
     Raises:
-        SigningKeyError: The files cannot be written.
+        SigningKeyError: The files cannot be written, or there is a public key without its private one: a new pair
+            would take the trust in what was signed before.
     """
-    if private.exists():
+    if private.exists() and public.exists():
         return False
-    from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
     from filelock import FileLock
 
-    key = ec.generate_private_key(ec.SECP256R1())
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    shown = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     try:
         for path in (private, public):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with FileLock(private.with_suffix(".lock")):
-            if private.exists():
-                return False
-            _write(public, shown, 0o644)
-            _write(private, secret, 0o600)
+            is_new = not private.exists()
+            if is_new:
+                if public.exists():
+                    raise SigningKeyError(
+                        f"{public} verifies models, and the key that signs them is missing: {private}. Sign where that "
+                        "key is, or restore it. To begin with a new pair, remove the public key; every model must then "
+                        "be signed again."
+                    )
+                key = ec.generate_private_key(ec.SECP256R1())
+                _write(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+            if not public.exists():  # also after a kill in between
+                _write(public, _pem(_signing_key(private).public_key()), 0o644)
     except OSError as error:
         raise SigningKeyError(f"No signing key can be made at {private}: {error.strerror}.") from error
-    logger.info("A key that signs models was made: %s. Whoever has it can sign models; keep a copy.", private)
-    return True
+    if is_new:
+        logger.warning("A key that signs models was made: %s. Whoever has it can sign models; keep a copy.", private)
+    return is_new
 
 
 @dataclass(frozen=True)
@@ -107,14 +112,8 @@ def sign_manifest(lake: Lake, manifest: ModelManifest, private: Path) -> None:
     """
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    try:
-        key = load_pem_private_key(private.read_bytes(), None)
-    except (OSError, ValueError, TypeError) as error:
-        raise SigningKeyError(f"{private} is no private key that models can be signed with: {error}") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise SigningKeyError(f"{private} is not a key of the curve P-256, which models are signed with.")
+    key = _signing_key(private)
     payload = json.dumps(signed_statement(manifest), separators=(",", ":")).encode()
     bundle = {
         "mediaType": _BUNDLE,
@@ -135,11 +134,10 @@ def verify_manifest(lake: Lake, digest: str, public: Path) -> None:
         ModelFilesError: There is no signature, another key made it, or it is for other files than those of the
             manifest, which are named.
         SigningKeyError: The public key cannot be read.
+        LakeError: The lake has no such model.
     """
     key = signature_key(digest)
-    manifest = read_model_manifest(lake, digest)
-    if manifest is None:
-        raise ModelFilesError(f"{model_manifest_key(digest)} is missing, which its signature is for.")
+    manifest = require_model_manifest(lake, digest)
     if not lake.exists(key):
         raise ModelFilesError(
             f"{key} is missing: model {digest} is not signed. `carsdepo sign {digest}` signs it, if you know that its "
@@ -182,10 +180,12 @@ def verified_statement(bundle: bytes, key: str, public: Path) -> dict[str, Any]:
         raise SigningKeyError(f"{public} is not a key of the curve P-256, which models are signed with.")
     try:
         parts = json.loads(bundle)
-        envelope, hint = parts["dsseEnvelope"], parts["verificationMaterial"]["publicKey"]["hint"]
-        payload = base64.b64decode(envelope["payload"], validate=True)
-        signature = base64.b64decode(envelope["signatures"][0]["sig"], validate=True)
+        envelope, material = parts["dsseEnvelope"], parts["verificationMaterial"]
+        hint = material["publicKey"]["hint"]
+        payload, signature = _decoded(envelope["payload"]), _decoded(envelope["signatures"][0]["sig"])
         kind = envelope["payloadType"]
+        if parts["mediaType"] != _BUNDLE or material["tlogEntries"]:
+            raise ValueError("another kind of bundle")
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise ModelFilesError(f"{key} is no signature of a model: it is damaged.") from error
     if hint != _fingerprint(verifier):
@@ -237,15 +237,41 @@ def _difference(signed: dict[str, Any], wanted: dict[str, Any]) -> str:
     return f"another file was signed as {', '.join(names)}" if names else "it has another form"
 
 
+def _decoded(text: str) -> bytes:
+    """The bytes of base64 text. Raises ValueError for any other spelling of the same bytes."""
+    data = base64.b64decode(text, validate=True)
+    if base64.b64encode(data).decode() != text:
+        raise ValueError("base64 with bits that count for nothing")
+    return data
+
+
 def _pae(payload: bytes) -> bytes:
     """DSSE's pre-authentication encoding: what is signed in place of the payload."""
     return b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD), _PAYLOAD.encode(), len(payload), payload)
 
 
-def _fingerprint(key: ec.EllipticCurvePublicKey) -> str:
+def _signing_key(private: Path) -> ec.EllipticCurvePrivateKey:
+    """Reads the private key. Raises SigningKeyError."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(private.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise SigningKeyError(f"{private} is no private key that models can be signed with: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise SigningKeyError(f"{private} is not a key of the curve P-256, which models are signed with.")
+    return key
+
+
+def _pem(key: ec.EllipticCurvePublicKey) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    return hashlib.sha256(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _fingerprint(key: ec.EllipticCurvePublicKey) -> str:
+    return hashlib.sha256(_pem(key)).hexdigest()
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

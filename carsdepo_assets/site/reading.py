@@ -72,7 +72,8 @@ class Serving:
         if self.health.get("ready") is False:
             return f"is not ready: {'; '.join(self.health.get('not_ready_because', []))}"
         if self.health.get("digest") != self.event.digest:
-            return f"serves {self.health.get('digest')}, the ledger says {self.event.digest}"
+            why = f": {self.health['error']}" if self.health.get("error") else ""
+            return f"serves {self.health.get('digest')}, the ledger says {self.event.digest}{why}"
         return None
 
     @property

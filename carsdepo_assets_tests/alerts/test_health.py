@@ -22,6 +22,7 @@ OLD = {"status": "serving", "digest": "old"}
         ({"status": "empty", "digest": None}, "service_down", "answers, but is empty"),
         ({"status": "failed", "error": "no weights"}, "service_down", "answers, but is failed: no weights"),
         (OLD, "ledger", "serves old, the ledger says new"),
+        (OLD | {"error": "a file was changed"}, "ledger", "serves old, the ledger says new: a file was changed"),
         (
             WELL | {"ready": False, "not_ready_because": ["Answers cannot be captured: the disk is full"]},
             "service_down",

@@ -59,3 +59,14 @@ def test_a_demo_apart_leaves_the_environments_lake_alone_and_says_so(
     monkeypatch.delenv("CARSDEPO_LAKE")
     assert read_settings(tmp_path, own_lake=True).lake == str(tmp_path / "lake")
     assert capsys.readouterr().out == ""
+
+
+def test_a_key_that_cannot_be_made_is_a_line_and_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARSDEPO_SIGNING_KEY", str(tmp_path / "none.key"))
+    monkeypatch.setenv("CARSDEPO_VERIFICATION_KEY", str(tmp_path / "theirs.pub"))
+    (tmp_path / "theirs.pub").write_text("a public key")
+    result = CliRunner().invoke(app, ["dev", "--home", str(tmp_path / "home")])
+    assert result.exit_code == 1
+    assert "the key that signs them is missing" in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+    assert (tmp_path / "theirs.pub").read_text() == "a public key"

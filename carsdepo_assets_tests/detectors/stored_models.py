@@ -13,7 +13,7 @@ from carsdepo_assets.demo.sample.render import render_car
 from carsdepo_assets.detectors.checkpoints import write_weights
 from carsdepo_assets.detectors.export.runtimes import torch_threads
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.models import ModelCard, digest_of, write_model
+from carsdepo_assets_tests.lake.stored_model import stored_model
 
 NAMES = ("scratch", "dent")
 
@@ -37,19 +37,9 @@ def store_model(lake: Lake, detector: str, size: int = 96, *, blind: bool = Fals
         path = Path(folder) / "weights.pt"
         write_weights(path, detector, model.state_dict(), NAMES, size)
         weights = path.read_bytes()
-    card = ModelCard(
-        digest=digest_of(weights),
-        weights="weights.pt",
-        detector=detector,
-        class_names=NAMES,
-        image_size=size,
-        threshold=0.3,
-        threshold_from="test",
-        dataset_version="none",
-        recipe={},
+    return stored_model(
+        lake, weights, weights="weights.pt", detector=detector, class_names=NAMES, image_size=size, threshold=0.3
     )
-    write_model(lake, weights, card, {}, b"{}")
-    return card.digest
 
 
 def _yolo(size: int, blind: bool) -> Any:

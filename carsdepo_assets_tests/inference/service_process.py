@@ -16,10 +16,11 @@ import numpy as np
 from carsdepo_assets.commands.serving import run
 from carsdepo_assets.inference.model_loading import Loaded, load
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path, write_model
+from carsdepo_assets.lake.models import read_card, weights_path
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.scoring.boxes import Detections
 from carsdepo_assets.settings import Settings
+from carsdepo_assets_tests.lake.stored_model import stored_model
 
 
 class RedPixels:
@@ -46,19 +47,7 @@ class RedPixels:
 def put_model(lake: Lake, name: str, threshold: float = 0.5, seconds: float = 0.0) -> str:
     """A model of its own digest in the lake."""
     weights = json.dumps({"name": name, "seconds": seconds}).encode()
-    card = ModelCard(
-        digest=digest_of(weights),
-        weights="weights.json",
-        detector="red_pixels",
-        class_names=("scratch", "dent"),
-        image_size=64,
-        threshold=threshold,
-        threshold_from="given",
-        dataset_version="0123456789abcdef",
-        recipe={},
-    )
-    write_model(lake, weights, card, {}, b"{}")
-    return card.digest
+    return stored_model(lake, weights, weights="weights.json", detector="red_pixels", threshold=threshold)
 
 
 def load_red_pixels(lake: Lake, digest: str, policy: Policy) -> Loaded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -95,6 +96,38 @@ def test_what_was_refused_may_be_sent_again_under_its_key(tmp_path: Path) -> Non
         assert answer.status_code == 200
         running.end()
     assert rows(lake) == Counter(ids(answer))
+
+
+def test_what_could_not_be_captured_is_captured_by_the_next_attempt(tmp_path: Path) -> None:
+    with served(tmp_path) as (running, lake):
+        blocked = Path(lake.url, "capture", "production")
+        blocked.parent.mkdir(exist_ok=True)
+        blocked.write_text("no folder")
+        refused = send(running, "k", photograph(1))
+        assert (refused.status_code, refused.json()["error"]["reason"]) == (503, "not_captured")
+        blocked.unlink()
+        answer = send(running, "k", photograph(1))
+        assert answer.status_code == 200
+        assert send(running, "k", photograph(1)).content == answer.content
+        running.end()
+    assert rows(lake) == Counter(ids(answer))
+
+
+def test_a_database_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    file = tmp_path / "idempotency" / "production.db"
+    keys = Idempotency(file)
+    for _ in range(2):
+        with keys.claim(NAME, "a") as stored:
+            assert stored is None
+            keys.store(NAME, "{}", [])
+        for path in file.parent.iterdir():
+            path.unlink()
+
+
+def test_a_place_where_no_database_can_be_is_an_error_of_the_database(tmp_path: Path) -> None:
+    (tmp_path / "idempotency").write_text("no folder")
+    with pytest.raises(sqlite3.Error), Idempotency(tmp_path / "idempotency" / "production.db").claim(NAME, "a"):
+        pass
 
 
 @pytest.mark.slow

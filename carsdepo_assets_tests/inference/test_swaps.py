@@ -18,8 +18,9 @@ import pytest
 
 from carsdepo_assets.inference.ingest import ingest, waiting
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.models import ModelCard, digest_of, write_model
+from carsdepo_assets.lake.models import digest_of
 from carsdepo_assets.registry import ledger
+from carsdepo_assets_tests.detectors.stored_models import store_model
 from carsdepo_assets_tests.inference.served_models import (
     CLIENT,
     Running,
@@ -259,7 +260,7 @@ def test_networks_swap_too(tmp_path: Path) -> None:
     """YOLOv8n with random weights, loaded as production loads it, in place of the test's quick model."""
     settings = settings_of(tmp_path)
     lake = Lake.open(settings.lake)
-    quick, network = put_model(lake, "quick"), put_network(lake, tmp_path)
+    quick, network = put_model(lake, "quick"), store_model(lake, "yolov8n", blind=True)
     exported_and_signed(settings, network)
     deploy(lake, "production", quick)
     with service(settings) as running:
@@ -272,31 +273,6 @@ def test_networks_swap_too(tmp_path: Path) -> None:
         assert failures == []
         assert {a["model"]["runtime"] for a in answers} == {"numpy", "torch"}
         assert answers[-1]["model"]["digest"] == network
-
-
-def put_network(lake: Lake, folder: Path, image_size: int = 64) -> str:
-    import torch
-
-    from carsdepo_assets.detectors.checkpoints import write_weights
-    from carsdepo_assets.detectors.yolov8.detector import build_model
-
-    torch.manual_seed(0)
-    file = folder / "weights.pt"
-    write_weights(file, "yolov8n", build_model(2).state_dict(), ("scratch", "dent"), image_size)
-    weights = file.read_bytes()
-    card = ModelCard(
-        digest=digest_of(weights),
-        weights="weights.pt",
-        detector="yolov8n",
-        class_names=("scratch", "dent"),
-        image_size=image_size,
-        threshold=0.5,
-        threshold_from="given",
-        dataset_version="0123456789abcdef",
-        recipe={},
-    )
-    write_model(lake, weights, card, {}, b"{}")
-    return card.digest
 
 
 def test_a_busy_service_says_so_and_recovers(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from carsdepo_assets.inference.model_loading import Loaded
 from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.datasets import LATEST, manifest_key
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path, write_model
+from carsdepo_assets.lake.models import ModelCard, read_card, weights_path
 from carsdepo_assets.lake.schemas import BOX
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger, models
@@ -44,6 +44,7 @@ from carsdepo_assets.release.validation import CHECKS, ServiceCheck, Validation,
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
 from carsdepo_assets.scoring.boxes import Detections
 from carsdepo_assets.settings import Settings
+from carsdepo_assets_tests.lake.stored_model import stored_model
 
 DATASET = "0123456789abcdef"
 PHOTOGRAPHS, GROUPS = 16, 8
@@ -151,22 +152,11 @@ class World:
     ) -> models.ModelVersion:
         """A registered candidate; validated: with a record that staging found it right. run_id: its training's."""
         weights = json.dumps({"name": name, "skill": skill, "dice": dice}).encode()
-        card = ModelCard(
-            digest=digest_of(weights),
-            weights="weights.json",
-            detector="squares",
-            class_names=("scratch", "dent"),
-            image_size=64,
-            threshold=0.5,
-            threshold_from="given",
-            dataset_version=DATASET,
-            recipe={},
-        )
-        write_model(self.lake, weights, card, {}, b"{}")
-        self.keys.sign(self.lake, card.digest)
+        digest = stored_model(self.lake, weights, weights="weights.json", detector="squares", dataset_version=DATASET)
+        self.keys.sign(self.lake, digest)
         version = models.register(
             self.tracking,
-            digest=card.digest,
+            digest=digest,
             lake_url=self.lake.url,
             dataset_version=DATASET,
             detector="squares",

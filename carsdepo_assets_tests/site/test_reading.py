@@ -127,6 +127,7 @@ def test_overview_of_an_empty_lake(lake: Lake) -> None:
         ({"status": "loading"}, "loading"),
         ({"status": "failed", "error": "no weights"}, "failed: no weights"),
         ({"status": "serving", "digest": B}, f"serves {B}, the ledger says {A}"),
+        ({"status": "serving", "digest": B, "error": "a file was changed"}, f"says {A}: a file was changed"),
     ],
 )
 def test_a_stage_in_trouble_says_so(lake: Lake, health: dict[str, Any] | None, trouble: str) -> None:
