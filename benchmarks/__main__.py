@@ -22,6 +22,7 @@ NAMES = (
     "serving_runtime",
     "http_service",
     "rollback",
+    "attacks",
     "drift",
     "gate_power",
     "frozen_layers",

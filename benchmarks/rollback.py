@@ -44,8 +44,8 @@ def run() -> list[dict[str, Any]]:
     from carsdepo_assets_tests.end_to_end.dagster_server import dagster_dev
 
     with temporary_home() as settings, tempfile.TemporaryDirectory() as logs:
-        settings = settings.model_copy(update={"production_port": _free_port(), "dagster_port": _free_port()})
-        good, bad = _models(settings)
+        settings = settings.model_copy(update={"production_port": free_port(), "dagster_port": free_port()})
+        good, bad = exported_models(settings)
         with _service(settings, Path(logs, "service.log")), _clients(settings) as sent:
             command = [_command(settings, good, bad) for _ in range(ROUNDS)]
             with dagster_dev(settings, Path(logs, "dagster.log")) as server:
@@ -71,7 +71,7 @@ def _row(name: str, seconds: list[float], limit: float | None) -> dict[str, Any]
     }
 
 
-def _models(settings: Settings) -> tuple[str, str]:
+def exported_models(settings: Settings) -> tuple[str, str]:
     """(model before, model to be rolled back), exported and signed."""
     from carsdepo_assets.detectors.export.export_model import export_model
     from carsdepo_assets_tests.detectors.stored_models import photographs, store_model
@@ -197,7 +197,7 @@ def _clients(settings: Settings) -> Iterator[_Sent]:
         yield sent
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])

@@ -7,13 +7,16 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from carsdepo_assets.scoring.boxes import Detections
+
+if TYPE_CHECKING:
+    from carsdepo_assets.imaging.resize import Letterboxed
 
 
 class Recipe(BaseModel):
@@ -151,6 +154,17 @@ class Predictor(Protocol):
         ...
 
 
+class LetterboxPredictor(Predictor, Protocol):
+    """A loaded model that can be given images which were letterboxed elsewhere."""
+
+    image_size: int
+    """Side of its square, in pixels."""
+
+    def predict_letterboxed(self, image: Letterboxed, min_score: float = 0.001) -> Detections:
+        """Detects damage on one image; as `predict` does, which letterboxes it."""
+        ...
+
+
 class Detector(Protocol):
     """A kind of model that can be trained and loaded."""
 
@@ -186,7 +200,9 @@ class Detector(Protocol):
         """
         ...
 
-    def load(self, weights: Path, class_names: Sequence[str], image_size: int, device: str = "cpu") -> Predictor:
+    def load(
+        self, weights: Path, class_names: Sequence[str], image_size: int, device: str = "cpu"
+    ) -> LetterboxPredictor:
         """Loads weights for prediction.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, cast
 
-from carsdepo_assets.detectors.base import Detector, Predictor, Recipe
+from carsdepo_assets.detectors.base import Detector, LetterboxPredictor, Recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import ModelFilesError, folder
@@ -110,7 +110,7 @@ def retraining_recipe(recipe: Recipe, champion: str) -> Recipe:
     return recipe.model_copy(update={"init": "champion", "champion": champion, "lr": recipe.lr / 2})
 
 
-def load_model(lake: Lake, digest: str, device: str = "cpu") -> tuple[Predictor, ModelCard]:
+def load_model(lake: Lake, digest: str, device: str = "cpu") -> tuple[LetterboxPredictor, ModelCard]:
     """Loads a model of the lake by torch, for evaluation and export; services load it by `runtimes.load_served`.
 
     Args:

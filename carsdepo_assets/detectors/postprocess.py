@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carsdepo_assets.imaging.resize import unletterbox
+from carsdepo_assets.imaging.resize import Letterboxed, unletterbox
 from carsdepo_assets.scoring.boxes import Detections
 
 CLASS_OFFSET = np.float32(7680)  # pixels between the planes of two classes, so that they don't suppress each other
@@ -79,36 +79,19 @@ def suppress(xyxy: NDArray[Any], scores: NDArray[Any], iou: float, max_boxes: in
 MAX_BOXES = 100
 
 
-def check_image(rgb: NDArray[np.uint8]) -> None:
-    """Raises ValueError for anything but HxWx3 uint8 with pixels in it."""
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
-        raise ValueError(f"expected HxWx3 uint8 RGB, got shape {rgb.shape} of {rgb.dtype}")
-
-
-def to_image_frame(
-    xyxy: NDArray[Any],
-    scores: NDArray[Any],
-    classes: NDArray[Any],
-    scale: float,
-    offset: tuple[int, int],
-    width: int,
-    height: int,
-) -> Detections:
+def to_image_frame(xyxy: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any], image: Letterboxed) -> Detections:
     """Moves boxes from the letterboxed square back to the image.
 
     Args:
         xyxy: Boxes in pixels of the square, (n, 4).
         scores: Their scores, (n,).
         classes: Their class ids, (n,).
-        scale: The letterbox's scale, pixels of the square for one of the image.
-        offset: The letterbox's border left and above, in pixels.
-        width: The image's, in pixels.
-        height: The image's, in pixels.
+        image: What the network was given.
 
     Returns:
         At most MAX_BOXES boxes, best first, clipped to the image; boxes without area are left out.
     """
-    boxes = unletterbox(xyxy, scale, offset, width, height)
+    boxes = unletterbox(xyxy, image.scale, image.offset, image.width, image.height)
     keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     order = np.argsort(-scores[keep], kind="stable")[:MAX_BOXES]
     return Detections(boxes[keep][order], scores[keep][order].astype(np.float64), classes[keep][order].astype(np.int64))

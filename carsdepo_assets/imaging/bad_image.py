@@ -12,6 +12,7 @@ Reason = Literal[
     "too_large",  # the file has more bytes than the policy's maximum
     "too_many_pixels",  # the header names more pixels than the policy's maximum
     "animated",  # it has several frames or pages, and which one is the photograph is unknown
+    "too_costly",  # decoding it takes more time or memory than a photograph is given
     "unsupported",  # an image in a form that is not read here
 ]
 

@@ -96,6 +96,7 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int, min_side: int, at_le
         width, height = image.size
         _check_size(width, height, max_pixels, min_side)
         rgb, notes, block = pillow_formats.to_rgb(image, data, kind)
+        del image  # it has the pixels a second time
     facts = read_exif(block)
     if not facts.readable:
         notes.append("exif unreadable")
@@ -114,6 +115,18 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int, min_side: int, at_le
         {"captured_at": facts.captured_at, "camera": facts.camera},
         header,
     )
+
+
+def declared_pixels(data: bytes) -> int:
+    """The number of pixels that a file's header names, read without decoding any; 0 where it is not known yet."""
+    kind = sniff(data)
+    if kind is None or kind == "heic":
+        return 0
+    if kind == "jpeg":
+        header = jpeg_header(data)
+        return header.width * header.height
+    width, height = webp_size(data) if kind == "webp" else pillow_formats.open_image(data, kind).size
+    return int(width * height)
 
 
 def upright(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

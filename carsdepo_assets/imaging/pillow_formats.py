@@ -45,6 +45,7 @@ _DAMAGE = (
     TypeError,
     OverflowError,
 )
+_STRIP = 256  # rows
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -113,9 +114,15 @@ def _convert(image: Any) -> tuple[NDArray[np.uint8], list[str]]:
     notes = {"L": ["grey"], "LA": ["grey"], "1": ["grey"], "P": ["palette"], "PA": ["palette"], "CMYK": ["cmyk"]}.get(
         mode, []
     )
-    if mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        front = image.convert("RGBA")
-        image = Image.new("RGBA", front.size, (255, 255, 255, 255))
-        image.alpha_composite(front)
-        notes = [*notes, "alpha"]
-    return np.array(image.convert("RGB")), notes
+    has_alpha = mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
+    # By strips: whole conversions would hold up to four copies of all pixels at a time.
+    width, height = image.size
+    rgb = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _STRIP):
+        strip = image.crop((0, top, width, min(height, top + _STRIP)))
+        if has_alpha:
+            front = strip.convert("RGBA")
+            strip = Image.new("RGBA", front.size, (255, 255, 255, 255))
+            strip.alpha_composite(front)
+        rgb[top : top + _STRIP] = np.asarray(strip.convert("RGB"))
+    return rgb, [*notes, "alpha"] if has_alpha else notes

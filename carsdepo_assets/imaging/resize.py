@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -73,6 +74,34 @@ def letterbox(rgb: NDArray[np.uint8], size: int, fill: int = 114) -> tuple[NDArr
     canvas = np.full((size, size, *rgb.shape[2:]), fill, np.uint8)
     canvas[dy : dy + height, dx : dx + width] = inner
     return canvas, scale, (dx, dy)
+
+
+@dataclass(frozen=True)
+class Letterboxed:
+    """An image as a network is given it, with what maps boxes back to the image."""
+
+    square: NDArray[np.uint8]
+    """size x size x 3, as letterbox returned it"""
+    scale: float
+    """as letterbox returned it"""
+    offset: tuple[int, int]
+    """(dx, dy), as letterbox returned it"""
+    width: int
+    """of the image, in pixels"""
+    height: int
+    """of the image, in pixels"""
+
+
+def letterboxed(rgb: NDArray[np.uint8], size: int) -> Letterboxed:
+    """Letterboxes an image for a network, with the grey (114) that both detectors were trained beside.
+
+    Raises:
+        ValueError: it is not height x width x 3 of uint8, or has no pixels.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
+        raise ValueError(f"expected HxWx3 uint8 RGB, got shape {rgb.shape} of {rgb.dtype}")
+    square, scale, offset = letterbox(rgb, size, fill=114)
+    return Letterboxed(square, scale, offset, rgb.shape[1], rgb.shape[0])
 
 
 def unletterbox(

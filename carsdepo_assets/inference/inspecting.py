@@ -7,15 +7,15 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from carsdepo_assets.detectors.captured_scores import capture_floor
 from carsdepo_assets.imaging.bad_image import BadImage
-from carsdepo_assets.imaging.decode import Decoded
-from carsdepo_assets.imaging.pipeline import process
-from carsdepo_assets.imaging.serving import decode_as_served
+from carsdepo_assets.inference.decode_pool import TooManyLarge
+from carsdepo_assets.inference.decoding import ClientGone, Measured, measure
 from carsdepo_assets.inference.reconciler import Model
 from carsdepo_assets.inference.records import (
     Answer,
@@ -29,15 +29,13 @@ from carsdepo_assets.inference.requests import Refused, RequestPhotograph
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.scoring.boxes import Detections
 
+Decode = Callable[[bytes, Policy, int | None, Callable[[], bool]], Measured]
 Keep = Callable[[str, str, bytes], str | None]  # image_id, format, bytes -> key in the lake
 
+_NO_TURN: AbstractContextManager[object] = nullcontext()
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 # The HTTP status of a refusal by the decoder; by default 422: an image that cannot be inspected.
 _STATUS = {"not_an_image": 415, "unsupported": 415, "too_large": 413, "too_many_pixels": 413}
-
-
-class ClientGone(Exception):
-    """The client left before its photographs were all inspected; nothing of them is stored."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,15 @@ class _Inspected:
     photograph: RequestPhotograph
     data: bytes
     image_id: str
-    decoded: Decoded
-    """Without its pixels: a request may have many photographs, and each is as large as its sender likes."""
+    measured: Measured
+    """Without its pixels: a request may have many photographs."""
     detections: Detections
-    features: dict[str, float]
     milliseconds: float
+
+
+def measure_here(data: bytes, policy: Policy, side: int | None, is_gone: Callable[[], bool]) -> Measured:
+    """Decodes in this process: for photographs that are trusted."""
+    return measure(data, policy, side)
 
 
 def decide(scores: Sequence[float], threshold: float, unsure_share: float) -> Decision:
@@ -79,6 +81,8 @@ def inspect(
     request_id: str,
     keep: Keep,
     executor: Executor,
+    decode: Decode = measure_here,
+    turn: AbstractContextManager[object] = _NO_TURN,
     is_gone: Callable[[], bool] = lambda: False,
 ) -> list[Record]:
     """Inspects all photographs of a request, or refuses the request.
@@ -92,7 +96,9 @@ def inspect(
         stage: staging or production.
         request_id: stored with every record.
         keep: stores a photograph (image id, format, bytes) and returns its key.
-        executor: measures and stores photographs while the model computes.
+        executor: stores photographs while the model computes.
+        decode: decodes and measures; by default in this process.
+        turn: held while the model computes, so that as many do as there are cores.
         is_gone: whether the client has left; asked before each photograph.
 
     Returns:
@@ -111,28 +117,28 @@ def inspect(
         started = time.perf_counter()
         data = photograph.read()
         try:
-            decoded = decode_as_served(data, policy)
-            pixels += decoded.width * decoded.height
+            measured = decode(data, policy, model.loaded.side, is_gone)
+            pixels += measured.width * measured.height
             if pixels > policy.inference.max_request_pixels:
                 raise BadImage(
                     "too_many_pixels",
                     f"with it the request has {pixels} pixels, at most {policy.inference.max_request_pixels} are "
                     "inspected at once: send fewer photographs in a request",
                 )
-            # The pipeline's own measurement, on its own decoding: reference and traffic compare to the last bit.
-            measured = executor.submit(process, data, policy.data)
             image_id = hashlib.sha256(data).hexdigest()
             if number == len(photographs):
-                kept = [executor.submit(keep, f.image_id, f.decoded.format, f.data) for f in inspected]
-                kept.append(executor.submit(keep, image_id, decoded.format, data))
-            detections = model.loaded.predictor.predict([decoded.rgb], _floor(model, policy))[0]
-            features = measured.result().features
+                kept = [executor.submit(keep, f.image_id, f.measured.format, f.data) for f in inspected]
+                kept.append(executor.submit(keep, image_id, measured.format, data))
+            with turn:
+                detections = model.loaded.predict(measured.image, _floor(model, policy))
         except BadImage as error:
             named = f"photograph {number} of {len(photographs)}, {photograph.file_name!r}: {error.detail}"
             raise Refused(_STATUS.get(error.reason, 422), error.reason, named) from error
+        except TooManyLarge as error:
+            raise Refused(503, "busy", "too many large photographs wait to be decoded: try again", 5) from error
         milliseconds = 1000 * (time.perf_counter() - started)
-        without_pixels = replace(decoded, rgb=_NO_PIXELS)
-        inspected.append(_Inspected(photograph, data, image_id, without_pixels, detections, features, milliseconds))
+        without_pixels = replace(measured, image=_NO_PIXELS)
+        inspected.append(_Inspected(photograph, data, image_id, without_pixels, detections, milliseconds))
     return [_record(f, k.result(), model, policy, stage, request_id) for f, k in zip(inspected, kept, strict=True)]
 
 
@@ -155,10 +161,10 @@ def _record(
     sent = ClientMetadata(
         image_id=inspected.image_id,
         file_name=photograph.file_name,
-        content_type=f"image/{inspected.decoded.format}",
+        content_type=f"image/{inspected.measured.format}",
         bytes=len(inspected.data),
         photograph_key=key,
-        **{"camera": inspected.decoded.exif["camera"], **photograph.client_fields},
+        **{"camera": inspected.measured.camera, **photograph.client_fields},
     )
     answer = Answer(
         request_id=request_id,
@@ -167,13 +173,13 @@ def _record(
         version=model.version,
         runtime=model.loaded.runtime,
         threshold=card.threshold,
-        width=inspected.decoded.width,
-        height=inspected.decoded.height,
+        width=inspected.measured.width,
+        height=inspected.measured.height,
         decision=decide(scores, card.threshold, policy.inference.unsure_share),
         boxes=boxes,
         n_boxes=sum(score >= card.threshold for score in scores),
         max_score=max((box.score for box in boxes), default=0.0),
         milliseconds=inspected.milliseconds,
-        features=Features(**inspected.features),
+        features=Features(**inspected.measured.features),
     )
     return Record(prediction_id=uuid.uuid4().hex, sent=sent, answer=answer)

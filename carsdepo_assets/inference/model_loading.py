@@ -6,12 +6,21 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from carsdepo_assets.detectors.base import Predictor
+from carsdepo_assets.imaging.resize import Letterboxed
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import signature_key
 from carsdepo_assets.lake.models import ModelCard
 from carsdepo_assets.policy import Policy
+from carsdepo_assets.scoring.boxes import Detections
+
+if TYPE_CHECKING:
+    from carsdepo_assets.detectors.base import LetterboxPredictor
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +33,19 @@ class Loaded:
     card: ModelCard
     runtime: str
     """What computes it, such as openvino; captured with every answer."""
+
+    @property
+    def side(self) -> int | None:
+        """Side of the square that the predictor takes, in pixels; None where it takes whole photographs."""
+        if not hasattr(self.predictor, "predict_letterboxed"):
+            return None
+        return cast("LetterboxPredictor", self.predictor).image_size
+
+    def predict(self, image: Letterboxed | NDArray[np.uint8], min_score: float) -> Detections:
+        """The boxes of one photograph, in its own pixels."""
+        if isinstance(image, Letterboxed):
+            return cast("LetterboxPredictor", self.predictor).predict_letterboxed(image, min_score)
+        return self.predictor.predict([image], min_score)[0]
 
 
 Load = Callable[[Lake, str, Policy], Loaded]

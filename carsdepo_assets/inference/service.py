@@ -15,17 +15,16 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from carsdepo_assets.imaging.encode import encode_jpeg
-from carsdepo_assets.imaging.pipeline import process
 from carsdepo_assets.inference.answers import Health, Readiness, inspection, reasons_against, why_no_model
 from carsdepo_assets.inference.capture import Capture, CaptureError
 from carsdepo_assets.inference.connections import Connections, most_connections
+from carsdepo_assets.inference.decode_pool import DecodePool
+from carsdepo_assets.inference.decoding import ClientGone
 from carsdepo_assets.inference.idempotency import Idempotency, StoredAnswer, fingerprint, key_of
-from carsdepo_assets.inference.inspecting import ClientGone, inspect
+from carsdepo_assets.inference.inspecting import inspect
 from carsdepo_assets.inference.metrics import Metrics
 from carsdepo_assets.inference.model_loading import Load
 from carsdepo_assets.inference.reading_places import ReadingPlaces
@@ -82,16 +81,18 @@ class Service:
         self.started_at = datetime.now(UTC)
         self.idempotency = Idempotency(settings.home / "idempotency" / f"{stage}.db")
         cores = len(os.sched_getaffinity(0))
-        self._workers = ThreadPoolExecutor(cores, thread_name_prefix="inspect")
+        self._decoders = DecodePool(self.policy, cores)
+        # As many as requests that are worked on: one that waits for its turn to be decoded holds up no other.
+        self._workers = ThreadPoolExecutor(WORKING, thread_name_prefix="inspect")
+        self._computing = threading.Semaphore(cores)
         self._helpers = ThreadPoolExecutor(2 * cores, thread_name_prefix="helper")
         self._reading, self._working = ReadingPlaces(READING), _Places(WORKING, "waiting for a worker")
 
     def start(self) -> None:
-        """Starts the threads and decodes one photograph, so that the first request is as fast as the others."""
+        """Starts the threads and the decoding processes."""
         self.capture.start()
         self.metrics.torn.labels(self.stage).inc(self.capture.torn_lines)
-        blank = encode_jpeg(np.full((self.policy.data.min_side_px,) * 2 + (3,), 128, np.uint8), 90)
-        process(blank, self.policy.data)
+        self._decoders.start()
         self.reconciler.start()
 
     def health(self) -> Health:
@@ -127,6 +128,7 @@ class Service:
         self.reconciler.stop()
         self._workers.shutdown()
         self._helpers.shutdown()
+        self._decoders.close()
         self.capture.close()
 
     def _check_key(self, request: Request) -> None:
@@ -224,6 +226,8 @@ class Service:
             request_id=request_id,
             keep=self.capture.keep,
             executor=self._helpers,
+            turn=self._computing,
+            decode=lambda data, _, side, gone: self._decoders.measure(data, side, gone),
             is_gone=is_gone.is_set,
         )
         return inspection(request_id, model, records).model_dump_json(by_alias=True), records

@@ -23,15 +23,17 @@ from carsdepo_assets.detectors.checkpoints import (
     write_weights,
 )
 from carsdepo_assets.detectors.pace import Pace
-from carsdepo_assets.detectors.postprocess import check_image, to_image_frame
+from carsdepo_assets.detectors.postprocess import to_image_frame
 from carsdepo_assets.detectors.yolov8 import ultralytics_settings
 from carsdepo_assets.detectors.yolov8.dataset_folder import label_lines, write_yolo_folder
+from carsdepo_assets.imaging.resize import Letterboxed, letterboxed
 from carsdepo_assets_tests.detectors.scenes import scenes
 
 
 def test_boxes_return_to_the_image_clipped_sorted_and_with_area() -> None:
     square = np.array([[10, 60, 20, 70], [-5, 0, 400, 400], [30, 10, 40, 20], [50, 60, 50, 70]], dtype=float)
-    result = to_image_frame(square, np.array([0.2, 0.9, 0.8, 0.7]), np.array([0, 1, 0, 1]), 0.5, (0, 50), 200, 100)
+    image = Letterboxed(np.zeros((200, 200, 3), np.uint8), 0.5, (0, 50), 200, 100)
+    result = to_image_frame(square, np.array([0.2, 0.9, 0.8, 0.7]), np.array([0, 1, 0, 1]), image)
     assert result.xyxy.tolist() == [
         [0, 0, 200, 100],
         [20, 20, 40, 40],
@@ -45,7 +47,7 @@ def test_boxes_return_to_the_image_clipped_sorted_and_with_area() -> None:
 )
 def test_refuses_what_is_no_rgb_image(image: np.ndarray) -> None:
     with pytest.raises(ValueError, match="HxWx3 uint8"):
-        check_image(image)
+        letterboxed(image, 64)
 
 
 @pytest.mark.parametrize(

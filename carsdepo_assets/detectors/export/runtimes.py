@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from carsdepo_assets.detectors.base import Predictor
+from carsdepo_assets.detectors.base import LetterboxPredictor
 from carsdepo_assets.detectors.export.export_card import (
     RUNTIMES,
     ExportCard,
@@ -31,9 +31,9 @@ from carsdepo_assets.detectors.export.export_card import (
     read_export,
     reason_of,
 )
-from carsdepo_assets.detectors.postprocess import MAX_BOXES, boxes_of_head, check_image, to_image_frame
+from carsdepo_assets.detectors.postprocess import MAX_BOXES, boxes_of_head, to_image_frame
 from carsdepo_assets.detectors.yolov8.detector import NMS_IOU
-from carsdepo_assets.imaging.resize import letterbox
+from carsdepo_assets.imaging.resize import Letterboxed, letterboxed
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import check_model_files
 from carsdepo_assets.lake.models import ModelCard, read_card
@@ -51,7 +51,7 @@ RawBoxes = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]  # corners in the squ
 class Served:
     """A model that is loaded for serving."""
 
-    predictor: Predictor
+    predictor: LetterboxPredictor
     """The model; it may be called from several threads at once."""
     card: ModelCard
     """The model's card."""
@@ -95,7 +95,7 @@ def load_served(
     if export is None:
         raise ExportError(f"model {digest} has no export, and only exported models are served: {again(digest)}.")
     name = _wanted(export, policy, runtime)
-    predictor: Predictor
+    predictor: LetterboxPredictor
     if name == "torch":
         from carsdepo_assets.detectors.catalogue import load_model
 
@@ -158,14 +158,12 @@ class GraphPredictor:
 
     def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
         """See Predictor.predict."""
-        return [self._predict_one(image, min_score) for image in images]
+        return [self.predict_letterboxed(letterboxed(image, self.image_size), min_score) for image in images]
 
-    def _predict_one(self, rgb: NDArray[np.uint8], min_score: float) -> Detections:
-        check_image(rgb)
-        square, scale, (dx, dy) = letterbox(rgb, self.image_size, fill=114)
-        boxes, scores, classes = self.read(self.session.run(np.ascontiguousarray(square)[None]), min_score)
-        boxes, scores = boxes.astype(np.float64), scores.astype(np.float64)
-        return to_image_frame(boxes, scores, classes, scale, (dx, dy), rgb.shape[1], rgb.shape[0])
+    def predict_letterboxed(self, image: Letterboxed, min_score: float = 0.001) -> Detections:
+        """See LetterboxPredictor.predict_letterboxed."""
+        boxes, scores, classes = self.read(self.session.run(np.ascontiguousarray(image.square)[None]), min_score)
+        return to_image_frame(boxes.astype(np.float64), scores.astype(np.float64), classes, image)
 
 
 def _read_yolo(outputs: list[NDArray[Any]], min_score: float) -> RawBoxes:
@@ -240,8 +238,8 @@ class OpenVino:
 class TorchPredictor:
     """Predicts with torch, one call at a time, on its own number of threads; the process keeps its number."""
 
-    def __init__(self, predictor: Predictor, threads: int) -> None:
-        self.predictor, self.threads = predictor, threads
+    def __init__(self, predictor: LetterboxPredictor, threads: int) -> None:
+        self.predictor, self.threads, self.image_size = predictor, threads, predictor.image_size
 
     def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
         """See Predictor.predict."""
@@ -250,6 +248,11 @@ class TorchPredictor:
             with torch_threads(self.threads):
                 detections += self.predictor.predict([image], min_score)
         return detections
+
+    def predict_letterboxed(self, image: Letterboxed, min_score: float = 0.001) -> Detections:
+        """See LetterboxPredictor.predict_letterboxed."""
+        with torch_threads(self.threads):
+            return self.predictor.predict_letterboxed(image, min_score)
 
 
 @contextmanager

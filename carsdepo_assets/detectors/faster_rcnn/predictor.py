@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carsdepo_assets.detectors.postprocess import MAX_BOXES, check_image, to_image_frame
+from carsdepo_assets.detectors.postprocess import MAX_BOXES, to_image_frame
+from carsdepo_assets.imaging.resize import Letterboxed
 from carsdepo_assets.scoring.boxes import Detections
 
 
@@ -20,20 +21,19 @@ class FasterRcnnPredictor:
 
     def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
         """See Predictor.predict."""
-        self.model.roi_heads.score_thresh = min_score
-        return [self._predict_one(image) for image in images]
+        from carsdepo_assets.imaging.resize import letterboxed
 
-    def _predict_one(self, rgb: NDArray[np.uint8]) -> Detections:
+        return [self.predict_letterboxed(letterboxed(image, self.image_size), min_score) for image in images]
+
+    def predict_letterboxed(self, image: Letterboxed, min_score: float = 0.001) -> Detections:
+        """See LetterboxPredictor.predict_letterboxed."""
         import torch
 
-        from carsdepo_assets.imaging.resize import letterbox
-
-        check_image(rgb)
-        square, scale, (dx, dy) = letterbox(rgb, self.image_size, fill=114)
-        tensor = torch.from_numpy(np.ascontiguousarray(square.transpose(2, 0, 1))).to(self.device).float() / 255
+        self.model.roi_heads.score_thresh = min_score
+        tensor = torch.from_numpy(np.ascontiguousarray(image.square.transpose(2, 0, 1))).to(self.device).float() / 255
         with torch.inference_mode():
             prediction = self.model([tensor])[0]
         boxes, scores, labels = (
             prediction[k].cpu().double().numpy()[:MAX_BOXES] for k in ("boxes", "scores", "labels")
         )
-        return to_image_frame(boxes, scores, labels - 1, scale, (dx, dy), rgb.shape[1], rgb.shape[0])
+        return to_image_frame(boxes, scores, labels - 1, image)

@@ -22,13 +22,15 @@ from carsdepo_assets.detectors.checkpoints import (
     write_weights,
 )
 from carsdepo_assets.detectors.pace import Pace
-from carsdepo_assets.detectors.postprocess import MAX_BOXES, check_image, to_image_frame
+from carsdepo_assets.detectors.postprocess import MAX_BOXES, to_image_frame
 from carsdepo_assets.detectors.yolov8.dataset_folder import write_yolo_folder
 from carsdepo_assets.detectors.yolov8.ultralytics_settings import config_folder, online, ultralytics
 from carsdepo_assets.scoring.boxes import Detections
 
 if TYPE_CHECKING:
     import torch
+
+    from carsdepo_assets.imaging.resize import Letterboxed
 
 ARCHITECTURE = "yolov8n.yaml"
 NMS_IOU = 0.7
@@ -229,17 +231,17 @@ class YoloPredictor:
 
     def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
         """See Predictor.predict. One image at a time: on a CPU batches gain nothing and round differently."""
-        return [self._predict_one(image, min_score) for image in images]
+        from carsdepo_assets.imaging.resize import letterboxed
 
-    def _predict_one(self, rgb: NDArray[np.uint8], min_score: float) -> Detections:
+        return [self.predict_letterboxed(letterboxed(image, self.image_size), min_score) for image in images]
+
+    def predict_letterboxed(self, image: Letterboxed, min_score: float = 0.001) -> Detections:
+        """See LetterboxPredictor.predict_letterboxed."""
         import torch
         from ultralytics.utils.nms import non_max_suppression
 
-        from carsdepo_assets.imaging.resize import letterbox
-
-        check_image(rgb)
-        square, scale, (dx, dy) = letterbox(rgb, self.image_size, fill=114)
-        tensor = torch.from_numpy(np.ascontiguousarray(square.transpose(2, 0, 1)))[None].to(self.device).float() / 255
+        pixels = np.ascontiguousarray(image.square.transpose(2, 0, 1))
+        tensor = torch.from_numpy(pixels)[None].to(self.device).float() / 255
         with torch.inference_mode():
             # multi_label as in ultralytics' own validation; the time limit is off: a slow machine must not lose boxes.
             rows = (
@@ -250,4 +252,4 @@ class YoloPredictor:
                 .double()
                 .numpy()
             )
-        return to_image_frame(rows[:, :4], rows[:, 4], rows[:, 5], scale, (dx, dy), rgb.shape[1], rgb.shape[0])
+        return to_image_frame(rows[:, :4], rows[:, 4], rows[:, 5], image)

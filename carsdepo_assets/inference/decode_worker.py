@@ -1,0 +1,98 @@
+"""`python -m carsdepo_assets.inference.decode_worker`: decodes what strangers send, in a process with limits.
+
+It reads requests from stdin and writes answers to stdout until stdin ends. A request is a line of JSON and the file's
+bytes; an answer is a line of JSON and pixels. Before it decodes, it says how many pixels the file has, and waits for a
+line that says go or stop. CPU time beyond the limit ends the process by SIGPROF; memory beyond it is an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from carsdepo_assets.imaging.bad_image import BadImage
+from carsdepo_assets.imaging.decode import declared_pixels
+from carsdepo_assets.imaging.encode import encode_jpeg
+from carsdepo_assets.imaging.resize import Letterboxed
+from carsdepo_assets.inference.decoding import Measured, measure
+from carsdepo_assets.policy import Policy
+
+GO, STOP = b"go\n", b"stop\n"
+
+
+def main() -> None:
+    """Serves requests until stdin ends."""
+    source, target = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not look like an answer
+    settings = json.loads(source.readline())
+    policy = Policy.model_validate(settings["policy"])
+    _warm_up(policy)
+    _limit_memory(settings["memory"])
+    _answer(target, {"ready": True}, b"")
+    while line := source.readline():
+        request = json.loads(line)
+        data = source.read(request["bytes"])
+        signal.setitimer(signal.ITIMER_PROF, settings["cpu_s"])
+        _one(source, target, data, policy, request["side"])
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _one(source: BinaryIO, target: BinaryIO, data: bytes, policy: Policy, side: int | None) -> None:
+    try:
+        _answer(target, {"pixels": declared_pixels(data)}, b"")
+        if source.readline() != GO:
+            return
+        measured = measure(data, policy, side)
+        head, pixels = _packed(measured)
+    except BadImage as error:
+        head, pixels = {"reason": error.reason, "detail": error.detail}, b""
+    except MemoryError:
+        detail = "decoding it takes more memory than a photograph is given"
+        head, pixels = {"reason": "too_costly", "detail": detail}, b""
+    _answer(target, head, pixels)
+
+
+def _packed(measured: Measured) -> tuple[dict[str, Any], bytes]:
+    head: dict[str, Any] = {
+        "width": measured.width,
+        "height": measured.height,
+        "format": measured.format,
+        "camera": measured.camera,
+        "features": measured.features,
+    }
+    image = measured.image
+    if isinstance(image, Letterboxed):
+        head |= {"scale": image.scale, "offset": image.offset}
+        image = image.square
+    return {**head, "shape": image.shape}, np.ascontiguousarray(image).tobytes()
+
+
+def _answer(target: BinaryIO, head: dict[str, Any], pixels: bytes) -> None:
+    target.write(json.dumps({**head, "bytes": len(pixels)}).encode() + b"\n")
+    target.write(pixels)
+    target.flush()
+
+
+def _warm_up(policy: Policy) -> None:
+    """Loads what decoding needs, so that it is not counted as the first photograph's."""
+    blank = np.full((policy.data.min_side_px,) * 2 + (3,), 128, np.uint8)
+    measure(encode_jpeg(blank, 90), policy, policy.data.min_side_px)
+
+
+def _limit_memory(allowance: int) -> None:
+    """Lets the process have so many bytes more than it has now."""
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + allowance,) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+
+if __name__ == "__main__":
+    main()
