@@ -118,9 +118,14 @@ def _loader(runtime: Any) -> Load:
 
     def load(lake: Lake, digest: str, policy: Policy) -> Loaded:
         from carsdepo_assets.detectors.export.runtimes import graph_predictor
+        from carsdepo_assets.imaging.resize import NetworkInput
 
         card = read_card(lake, digest)
-        return Loaded(graph_predictor(runtime, lake.get(GRAPH), card.detector, card.image_size, 1), card, runtime)
+        return Loaded(
+            graph_predictor(runtime, lake.get(GRAPH), card.detector, NetworkInput(card.image_size, 32), 1),
+            card,
+            runtime,
+        )
 
     return load
 
@@ -232,7 +237,8 @@ def _post(connection: http.client.HTTPConnection, photograph: bytes) -> float:
 def _measure_bare(settings: Settings, runtime: str) -> None:
     """Answers the lines of stdin: decode + predict as the service does both, and nothing else."""
     from carsdepo_assets.detectors.captured_scores import CAPTURE_FLOOR
-    from carsdepo_assets.imaging.decode import decode
+    from carsdepo_assets.detectors.predicting import network_of, predict_image
+    from carsdepo_assets.imaging.serving import decode_as_served
     from carsdepo_assets.registry import ledger
 
     lake, policy = Lake.open(settings.lake), settings.policy()
@@ -240,13 +246,12 @@ def _measure_bare(settings: Settings, runtime: str) -> None:
     assert wanted is not None
     assert wanted.digest is not None
     predictor: Predictor = _loader(runtime)(lake, wanted.digest, policy).predictor
-    limits = policy.inference
     bodies = [photograph(seed) for seed in range(8)]
 
     def one(body: bytes) -> float:
         started = time.perf_counter()
-        rgb = decode(body, max_bytes=limits.max_photograph_bytes, max_pixels=limits.max_pixels, min_side=32).rgb
-        predictor.predict([rgb], CAPTURE_FLOOR)
+        _, image = decode_as_served(body, policy, network_of(predictor))
+        predict_image(predictor, image, CAPTURE_FLOOR)
         return time.perf_counter() - started
 
     for line in sys.stdin:

@@ -1,8 +1,7 @@
 """One photograph through each serving runtime against ultralytics' own `YOLO.predict`, on the same weights.
 
 A 1280 x 960 JPEG file; reading and decoding are in the times. One thread each, which is what ultralytics takes on two
-cores; calls interleaved in turning order. Ultralytics runs as it comes: its input is 4:3, where ours is a square (a
-third more pixels).
+cores by itself, then two; calls interleaved in turning order. Both give the network an image of 4:3.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SIZES = (320, 640)
+SIZES = (160, 320, 640)
+THREADS = (1, 2)
 ROUNDS = 15
 BOXES = 30  # on the photograph: the score that so many reach is asked for on both sides
 
@@ -31,7 +31,8 @@ def run() -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         for size in SIZES:
             lake, digest = _exported(Path(name, f"lake{size}"), size)
-            rows += _latencies(lake, digest, size, photograph)
+            for threads in THREADS:
+                rows += _latencies(lake, digest, size, threads, photograph)
         return rows + _starts(Path(name, f"lake{SIZES[-1]}"), digest, photograph)
 
 
@@ -58,25 +59,27 @@ def _exported(folder: Path, size: int) -> tuple[Any, str]:
     return lake, digest
 
 
-def _latencies(lake: Any, digest: str, size: int, photograph: Path) -> list[dict[str, Any]]:
+def _latencies(lake: Any, digest: str, size: int, threads: int, photograph: Path) -> list[dict[str, Any]]:
     from carsdepo_assets.detectors.export.export_card import RUNTIMES
     from carsdepo_assets.detectors.export.runtimes import load_served
     from carsdepo_assets.policy import Policy
 
-    predictors = {name: load_served(lake, digest, Policy(), runtime=name).predictor for name in RUNTIMES}
-    scores = predictors["torch"].predict([_decoded(photograph)])[0].scores
+    predictors = {
+        name: load_served(lake, digest, Policy(), runtime=name, threads=threads).predictor for name in RUNTIMES
+    }
+    scores = _detections(predictors["torch"], photograph).scores
     score = float(scores[min(BOXES, len(scores)) - 1])
 
     def ours(predictor: Any) -> Callable[[], int]:
-        return lambda: len(predictor.predict([_decoded(photograph)], score)[0])
+        return lambda: len(_detections(predictor, photograph, score))
 
-    calls = {"ultralytics": _ultralytics(lake, digest, size, photograph, score)}
+    calls = {"ultralytics": _ultralytics(lake, digest, size, threads, photograph, score)}
     calls |= {name: ours(predictor) for name, predictor in predictors.items()}
     times = _interleaved(calls)
     theirs = statistics.median(times.pop("ultralytics"))
     return [
         {
-            "name": f"{name}: one photograph at {size} px, decode included, median of {ROUNDS}",
+            "name": f"{name}, {threads} {'thread' if threads == 1 else 'threads'}: one photograph at {size} px",
             "value": round(statistics.median(taken), 1),
             "unit": "ms",
             "against": f"YOLO.predict {theirs:.1f} ms",
@@ -86,16 +89,19 @@ def _latencies(lake: Any, digest: str, size: int, photograph: Path) -> list[dict
     ]
 
 
-def _decoded(photograph: Path) -> Any:
-    from carsdepo_assets.imaging.decode import decode
-    from carsdepo_assets.policy import DataPolicy
+def _detections(predictor: Any, photograph: Path, min_score: float = 0.001) -> Any:
+    """As the service answers: it reads, decodes, letterboxes, predicts and suppresses."""
+    from carsdepo_assets.detectors.predicting import network_of, predict_image
+    from carsdepo_assets.imaging.serving import decode_as_served
+    from carsdepo_assets.policy import Policy
 
-    limits = DataPolicy()
-    data = photograph.read_bytes()
-    return decode(data, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels, min_side=limits.min_side_px).rgb
+    _, image = decode_as_served(photograph.read_bytes(), Policy(), network_of(predictor))
+    return predict_image(predictor, image, min_score)
 
 
-def _ultralytics(lake: Any, digest: str, size: int, photograph: Path, score: float) -> Callable[[], int]:
+def _ultralytics(lake: Any, digest: str, size: int, threads: int, photograph: Path, score: float) -> Callable[[], int]:
+    from ultralytics.utils import torch_utils
+
     from carsdepo_assets.detectors.checkpoints import read_weights
     from carsdepo_assets.detectors.yolov8.detector import ARCHITECTURE, NMS_IOU, build_model
     from carsdepo_assets.detectors.yolov8.ultralytics_settings import ultralytics
@@ -107,6 +113,7 @@ def _ultralytics(lake: Any, digest: str, size: int, photograph: Path, score: flo
     plain.model.load_state_dict(read_weights(weights_path(lake, card), "yolov8n")["state"])
 
     def call() -> int:
+        torch_utils.NUM_THREADS = threads  # it sets torch's number of threads to this at each call
         results = plain.predict(
             str(photograph), imgsz=size, conf=score, iou=NMS_IOU, max_det=100, device="cpu", verbose=False, save=False
         )
@@ -167,7 +174,7 @@ def _answer(lake: str, digest: str, runtime: Any, photograph: str) -> int:
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.policy import Policy
 
-    load_served(Lake.open(lake), digest, Policy(), runtime=runtime).predictor.predict([_decoded(Path(photograph))], 0.5)
+    _detections(load_served(Lake.open(lake), digest, Policy(), runtime=runtime).predictor, Path(photograph), 0.5)
     # not ru_maxrss, which a process inherits from the one that started it
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     print(int(status["VmHWM"].split()[0]) / 1024)

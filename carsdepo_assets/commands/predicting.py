@@ -61,9 +61,12 @@ def predict(
         CocoFileError: No file can be written at `out`; nothing was predicted.
     """
     from carsdepo_assets.detectors.catalogue import load_model
+    from carsdepo_assets.detectors.predicting import predict_image
     from carsdepo_assets.environments import resources
     from carsdepo_assets.imaging.bad_image import BadImage
-    from carsdepo_assets.imaging.decode import decode
+    from carsdepo_assets.imaging.decodings import Decodings
+    from carsdepo_assets.imaging.pipeline import pipeline_limits
+    from carsdepo_assets.imaging.serving import served
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.registry.model_in_use import ModelInUse, model_in_use
     from carsdepo_assets.registry.models import get
@@ -86,29 +89,20 @@ def predict(
         chosen = get(tracking, model)
         used = ModelInUse(chosen.digest, chosen.version, "as asked")
     predictor, card = load_model(lake, used.digest)
-    limits = policy.data
+    limits = pipeline_limits(policy.data)
     result = Predicted(version=used.version, digest=used.digest, why=used.why)
     numbers: list[int] = []
     detections: list[Detections] = []
     for start in range(0, len(files), CHUNK):
-        images, ids = [], []
         for number, path in enumerate(files[start : start + CHUNK], start + 1):
             try:
-                images.append(
-                    decode(
-                        path.read_bytes(),
-                        max_bytes=limits.max_bytes,
-                        max_pixels=limits.max_pixels,
-                        min_side=limits.min_side_px,
-                    ).rgb
-                )
+                _, image = served(Decodings(path.read_bytes(), limits), policy, predictor.network)
             except BadImage as error:
                 result.refused.append((str(path), str(error)))
-            else:
-                ids.append(number)
-        detections += predictor.predict(images)
-        numbers += ids
-        result.photographs += len(ids)
+                continue
+            detections.append(predict_image(predictor, image))
+            numbers.append(number)
+            result.photographs += 1
         if progress is not None:
             progress(min(start + CHUNK, len(files)), len(files))
     names = [files[number - 1].relative_to(folder).as_posix() for number in numbers]

@@ -59,7 +59,11 @@ def run(
     from carsdepo_assets.inference.connections import BACKLOG, allow_connections
 
     allow_connections()
-    load = load or partial(model_loading.load, verification_key=settings.verification_key)
+    load = load or partial(
+        model_loading.load,
+        verification_key=settings.verification_key,
+        speeds=settings.home / "runtime_speeds.json",
+    )
     app = create_app(settings, stage, load)
     config = uvicorn.Config(
         app,

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from carsdepo_assets.scoring.boxes import Detections
 
 if TYPE_CHECKING:
-    from carsdepo_assets.imaging.resize import Letterboxed
+    from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput
 
 
 class Recipe(BaseModel):
@@ -157,8 +157,8 @@ class Predictor(Protocol):
 class LetterboxPredictor(Predictor, Protocol):
     """A loaded model that can be given images which were letterboxed elsewhere."""
 
-    image_size: int
-    """Side of its square, in pixels."""
+    network: NetworkInput
+    """The images that its network takes."""
 
     def predict_letterboxed(self, image: Letterboxed, min_score: float = 0.001) -> Detections:
         """Detects damage on one image; as `predict` does, which letterboxes it."""

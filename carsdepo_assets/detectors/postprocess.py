@@ -1,4 +1,4 @@
-"""From a network's raw output to the boxes of an image: non-maximum suppression and the way back from the square.
+"""From a network's raw output to the boxes of an image: non-maximum suppression and the way back from the letterbox.
 
 Without torch: the rule and float32 arithmetic of ultralytics.utils.nms (multi_label).
 """
@@ -25,14 +25,14 @@ def boxes_of_head(
     An anchor gives a box for each class above min_score. Of equal scores the earlier anchor, then class, wins.
 
     Args:
-        head: (4 + classes, anchors) float32: centre x, centre y, width and height in pixels of the square, then the
-            classes' scores, of 1.
+        head: (4 + classes, anchors) float32: centre x, centre y, width and height in pixels of the network's image,
+            then the classes' scores, of 1.
         min_score: Boxes must have a higher score, of 1.
         iou: Overlap from which the better of two boxes suppresses the other, of 1.
         max_boxes: Number of boxes at most.
 
     Returns:
-        Corners (n, 4) in pixels of the square, scores (n,) and class ids (n,), best first.
+        Corners (n, 4) in pixels of the network's image, scores (n,) and class ids (n,), best first.
     """
     head = np.ascontiguousarray(head[:, head[4:].max(axis=0) > min_score].T)
     half = head[:, 2:4] / 2
@@ -80,10 +80,10 @@ MAX_BOXES = 100
 
 
 def to_image_frame(xyxy: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any], image: Letterboxed) -> Detections:
-    """Moves boxes from the letterboxed square back to the image.
+    """Moves boxes from the letterboxed image back to the image.
 
     Args:
-        xyxy: Boxes in pixels of the square, (n, 4).
+        xyxy: Boxes in pixels of the network's image, (n, 4).
         scores: Their scores, (n,).
         classes: Their class ids, (n,).
         image: What the network was given.

@@ -31,7 +31,7 @@ class GoldenPhotograph:
     data: bytes
     """The original bytes."""
     rgb: NDArray[np.uint8]
-    """The upright pixels as the service decodes them, HxWx3."""
+    """All upright pixels, HxWx3."""
 
 
 def golden_versions(lake: Lake) -> tuple[int, str]:
@@ -70,7 +70,7 @@ def golden_photographs(lake: Lake, policy: Policy, count: int) -> list[GoldenPho
         try:
             photographs.append(
                 GoldenPhotograph(
-                    row["image_id"], row["key"].rsplit("/", 1)[-1], data, decode_as_served(data, policy).rgb
+                    row["image_id"], row["key"].rsplit("/", 1)[-1], data, decode_as_served(data, policy)[0].rgb
                 )
             )
         except BadImage:  # the pipeline's limits let it in, the service's are narrower

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from carsdepo_assets.imaging.decode import Decoded
+    from carsdepo_assets.imaging.serving import NetworkImage
     from carsdepo_assets.lake.models import ModelCard
     from carsdepo_assets.scoring.evaluation import Evaluation
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-_CHUNK = 8  # photographs decoded at a time: originals are large
+_CHUNK = 8  # photographs between two calls of `progress`
 
 
 class NothingToScore(ValueError):
@@ -143,19 +145,21 @@ def predict_rows(
     A photograph beyond the service's limits is left out of the result, with a warning in the log.
     Raises LakeError where an original is missing, BadImage where one is damaged.
     """
+    from carsdepo_assets.detectors.predicting import predict_image
     from carsdepo_assets.detectors.training_set import boxes_of
 
     scored = Scored([], [], [], [])
     looked_at = 0
     for chunk in _chunks(rows):
-        images = [(row, decoded_if_answered(lake, row, policy)) for row in chunk]
-        answered = [(row, image) for row, image in images if image is not None]
-        if answered:
-            scored.detections.extend(predictor.predict([image for _, image in answered]))
-        for row, image in answered:
+        for row in chunk:
+            served = served_if_answered(lake, row, predictor, policy)
+            if served is None:
+                continue
+            photograph, image = served
+            scored.detections.append(predict_image(predictor, image))
             scored.rows.append(row)
             scored.truths.append(Truth(*boxes_of(row)))
-            scored.sizes.append((image.shape[1], image.shape[0]))
+            scored.sizes.append((photograph.width, photograph.height))
         looked_at += len(chunk)
         if progress is not None:
             progress(looked_at, len(rows))
@@ -163,25 +167,29 @@ def predict_rows(
 
 
 def decoded(lake: Lake, row: Mapping[str, Any], policy: Policy) -> NDArray[np.uint8]:
-    """The original of a manifest's row, HxWx3 uint8 RGB, decoded as the service does.
+    """All upright pixels of the original of a manifest's row, HxWx3 uint8 RGB, to be looked at.
 
     Raises BadImage where the service would refuse it, LakeError where it is missing.
     """
     from carsdepo_assets.imaging.serving import decode_as_served
 
-    return decode_as_served(lake.get(row["key"]), policy).rgb
+    return decode_as_served(lake.get(row["key"]), policy)[0].rgb
 
 
-def decoded_if_answered(lake: Lake, row: Mapping[str, Any], policy: Policy) -> NDArray[np.uint8] | None:
-    """As `decoded`; None, with a warning in the log, where the photograph is beyond the service's limits.
+def served_if_answered(
+    lake: Lake, row: Mapping[str, Any], predictor: Predictor, policy: Policy
+) -> tuple[Decoded, NetworkImage] | None:
+    """The original of a manifest's row as the service decodes it, and what it would give this predictor.
 
-    The pipeline's limits, under which it came into the lake, may be wider. A damaged one still raises BadImage.
+    Returns None, with a warning in the log, where the photograph is beyond the service's limits: the pipeline's, under
+    which it came into the lake, may be wider. A damaged one still raises BadImage.
     """
+    from carsdepo_assets.detectors.predicting import network_of
     from carsdepo_assets.imaging.bad_image import BadImage
-    from carsdepo_assets.imaging.serving import is_beyond_limits
+    from carsdepo_assets.imaging.serving import decode_as_served, is_beyond_limits
 
     try:
-        return decoded(lake, row, policy)
+        return decode_as_served(lake.get(row["key"]), policy, network_of(predictor))
     except BadImage as refusal:
         if not is_beyond_limits(refusal):
             raise

@@ -15,7 +15,7 @@ import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +59,7 @@ def settings(card: ModelCard, policy: Policy) -> str:
         "detector": card.detector,
         "classes": len(card.class_names),
         "image_size": card.image_size,
-        "decode": serving_limits(policy),
+        "decode": asdict(serving_limits(policy)),
         "code": _code(),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

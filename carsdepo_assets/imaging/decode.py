@@ -25,6 +25,9 @@ __all__ = ["BadImage", "Decoded", "ExifDict", "decode", "upright"]
 
 # Eighths at which libjpeg-turbo decodes no slower than at full scale; 5, 6 and 7 take up to 1.6 times as long.
 _SCALES = (1, 2, 3, 4, 8)
+# Above this many, pixels of formats other than JPEG are averaged while they are converted: Pillow holds four bytes of
+# each already.
+LARGE_PX = 16_000_000
 # cv2.flip's code for each EXIF orientation, after transposing 5..8: 1 left-right, 0 up-down, -1 both.
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 
@@ -68,8 +71,8 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int, min_side: int, at_le
         max_bytes: larger files are refused.
         max_pixels: larger images (width times height, as the header says) are refused.
         min_side: images with a shorter side are refused, in pixels.
-        at_least: pixels; a JPEG may be decoded at a reduced scale whose longest side is still at least this (for 12
-            megapixels 22 ms instead of 34). None: every pixel is decoded.
+        at_least: pixels; the photograph may be decoded at a reduced scale whose longest side is still at least this: a
+            JPEG (12 megapixels take 22 ms instead of 34), and other formats above LARGE_PX. None: every pixel is kept.
 
     Raises:
         BadImage: the photograph is refused; `reason` says why.
@@ -95,15 +98,15 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int, min_side: int, at_le
         image = pillow_formats.open_image(data, kind)
         width, height = image.size
         _check_size(width, height, max_pixels, min_side)
-        rgb, notes, block = pillow_formats.to_rgb(image, data, kind)
+        rgb, notes, block = pillow_formats.to_rgb(image, data, kind, _reduction(width, height, at_least))
+        width, height = image.size  # Pillow turns TIFF itself
         del image  # it has the pixels a second time
     facts = read_exif(block)
     if not facts.readable:
         notes.append("exif unreadable")
-    rgb = upright(rgb, 1 if kind == "tiff" else facts.orientation)  # Pillow turns TIFF itself
-    if header is None:
-        height, width = rgb.shape[:2]
-    elif facts.orientation >= 5:
+    turned = 1 if kind == "tiff" else facts.orientation
+    rgb = upright(rgb, turned)
+    if turned >= 5:
         width, height = height, width
     return Decoded(
         rgb,
@@ -117,6 +120,16 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int, min_side: int, at_le
     )
 
 
+def is_at_scale(decoded: Decoded, at_least: int | None) -> bool:
+    """Whether `decode` would give the same pixels with this `at_least`."""
+    longest = max(decoded.width, decoded.height)
+    if decoded.format == "jpeg":
+        expected = -(-longest * _eighths(longest, at_least) // 8)
+    else:
+        expected = -(-longest // _reduction(decoded.width, decoded.height, at_least))
+    return bool(max(decoded.rgb.shape) == expected)
+
+
 def declared_pixels(data: bytes) -> int:
     """The number of pixels that a file's header names, read without decoding any; 0 where it is not known yet."""
     kind = sniff(data)
@@ -127,6 +140,13 @@ def declared_pixels(data: bytes) -> int:
         return header.width * header.height
     width, height = webp_size(data) if kind == "webp" else pillow_formats.open_image(data, kind).size
     return int(width * height)
+
+
+def _reduction(width: int, height: int, at_least: int | None) -> int:
+    """The side of the blocks of pixels that are averaged to one; 1: none are."""
+    if at_least is None or width * height <= LARGE_PX:
+        return 1
+    return max(1, max(width, height) // at_least)
 
 
 def upright(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -184,9 +204,12 @@ def _jpeg(data: bytes, header: JpegHeader, at_least: int | None) -> tuple[NDArra
 
 def _scaled(header: JpegHeader, at_least: int | None) -> tuple[int, int]:
     """Width and height of the smallest of JPEG's n/8 scales whose longest side is at least `at_least`."""
-    longest = max(header.width, header.height)
-    eighths = 8 if not at_least else next((n for n in _SCALES if n * longest >= 8 * at_least), 8)
+    eighths = _eighths(max(header.width, header.height), at_least)
     return -(-header.width * eighths // 8), -(-header.height * eighths // 8)
+
+
+def _eighths(longest: int, at_least: int | None) -> int:
+    return 8 if not at_least else next((n for n in _SCALES if n * longest >= 8 * at_least), 8)
 
 
 def _harmless(message: str, data: bytes, header: JpegHeader) -> bool:

@@ -74,13 +74,14 @@ def open_image(data: bytes, kind: str) -> Any:
     return image
 
 
-def to_rgb(image: Any, data: bytes, kind: str) -> tuple[NDArray[np.uint8], list[str], bytes]:
+def to_rgb(image: Any, data: bytes, kind: str, reduction: int = 1) -> tuple[NDArray[np.uint8], list[str], bytes]:
     """Reads the pixels of an image that open_image opened.
 
     Args:
         image: Pillow's image.
         data: the file's bytes.
         kind: its format.
+        reduction: blocks of so many pixels squared are averaged to one.
 
     Returns:
         The pixels as stored (height x width x 3; transparency laid on white), notes on what had to be done, and the
@@ -91,7 +92,7 @@ def to_rgb(image: Any, data: bytes, kind: str) -> tuple[NDArray[np.uint8], list[
     """
     try:
         image.load()
-        rgb, notes = _convert(image)
+        rgb, notes = _convert(image, reduction)
     except _BOMB as error:
         raise BadImage("too_many_pixels", str(error)) from error
     except _DAMAGE as error:
@@ -103,26 +104,29 @@ def to_rgb(image: Any, data: bytes, kind: str) -> tuple[NDArray[np.uint8], list[
     return rgb, notes, exif if isinstance(exif, bytes) else b""
 
 
-def _convert(image: Any) -> tuple[NDArray[np.uint8], list[str]]:
+def _convert(image: Any, reduction: int) -> tuple[NDArray[np.uint8], list[str]]:
     mode = image.mode
-    if mode.startswith("I;16"):
-        # Pillow's own conversion clips at 255 and would give a white picture.
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2), ["grey", "16-bit"] if image.format != "PNG" else ["grey"]
     if mode in ("I", "F"):
         raise BadImage("unsupported", f"{image.format} with pixels of mode {mode}: their range is unknown")
     notes = {"L": ["grey"], "LA": ["grey"], "1": ["grey"], "P": ["palette"], "PA": ["palette"], "CMYK": ["cmyk"]}.get(
         mode, []
     )
-    has_alpha = mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
+    if is_deep := mode.startswith("I;16"):
+        notes = ["grey"] if image.format == "PNG" else ["grey", "16-bit"]
+    has_alpha = mode in ("LA", "PA", "RGBA", "La", "RGBa") or (not is_deep and "transparency" in image.info)
     # By strips: whole conversions would hold up to four copies of all pixels at a time.
     width, height = image.size
-    rgb = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, _STRIP):
-        strip = image.crop((0, top, width, min(height, top + _STRIP)))
+    rows = _STRIP // reduction * reduction  # no averaged block lies in two strips
+    rgb = np.empty((-(-height // reduction), -(-width // reduction), 3), np.uint8)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(height, top + rows)))
+        if is_deep:  # Pillow's own conversion clips at 255 and would give a white picture
+            strip = Image.fromarray((np.asarray(strip) >> 8).astype(np.uint8))
         if has_alpha:
             front = strip.convert("RGBA")
             strip = Image.new("RGBA", front.size, (255, 255, 255, 255))
             strip.alpha_composite(front)
-        rgb[top : top + _STRIP] = np.asarray(strip.convert("RGB"))
+        strip = strip.convert("RGB")
+        reduced = strip.reduce(reduction) if reduction > 1 else strip
+        rgb[top // reduction :][: reduced.height] = np.asarray(reduced)
     return rgb, [*notes, "alpha"] if has_alpha else notes

@@ -9,8 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+from numpy.typing import NDArray
+
 from carsdepo_assets.imaging.bad_image import BadImage
-from carsdepo_assets.imaging.decode import Decoded, decode
+from carsdepo_assets.imaging.decode import Decoded
+from carsdepo_assets.imaging.decodings import Decodings, Limits
 from carsdepo_assets.imaging.encode import encode_jpeg, rewrap_jpeg
 from carsdepo_assets.imaging.exif import read_exif
 from carsdepo_assets.imaging.features import FEATURE_PX, features
@@ -79,18 +83,9 @@ def process(data: bytes, policy: DataPolicy) -> Processed:
     Raises:
         BadImage: the photograph cannot be used.
     """
-    header = _copyable(data, policy)
-    decoded = _decode(data, policy, FEATURE_PX if header else policy.longest_side_px)
-    jpeg = rewrap_jpeg(data, header) if header and not decoded.notes else None
-    if header and jpeg is None:
-        decoded = _decode(data, policy, policy.longest_side_px)  # not certain enough to copy: every pixel, to encode
-    rgb, scale, width, height = decoded.rgb, 1.0, decoded.width, decoded.height
-    if jpeg is None:
-        width, height = fitted_size(decoded.width, decoded.height, policy.longest_side_px)
-        scale = max(width, height) / max(decoded.width, decoded.height)
-        rgb = shrink(rgb, width, height)
-        jpeg = encode_jpeg(rgb, policy.jpeg_quality)
-    small, _ = fit_longest(rgb, FEATURE_PX)
+    reduced = _reduce(Decodings(data, pipeline_limits(policy)), policy)
+    jpeg, decoded = reduced.jpeg or encode_jpeg(reduced.rgb, policy.jpeg_quality), reduced.decoded
+    small, _ = fit_longest(reduced.rgb, FEATURE_PX)
     facts = PhotographFacts(
         decoded.format,
         decoded.width,
@@ -108,10 +103,65 @@ def process(data: bytes, policy: DataPolicy) -> Processed:
         phash(small),
         jpeg,
         hashlib.sha256(jpeg).hexdigest(),
-        width,
-        height,
-        scale,
+        reduced.width,
+        reduced.height,
+        reduced.scale,
     )
+
+
+def pipeline_limits(policy: DataPolicy) -> Limits:
+    """Returns the limits within which photographs are taken into the lake."""
+    return Limits(policy.max_bytes, policy.max_pixels, policy.min_side_px)
+
+
+def pipeline_scale(data: bytes, policy: DataPolicy) -> int:
+    """Returns the least number of pixels of its longest side at which `process` decodes a photograph.
+
+    Raises:
+        BadImage: the header of a JPEG cannot be read.
+    """
+    return FEATURE_PX if _copyable(data, policy) else policy.longest_side_px
+
+
+def measure(decodings: Decodings, policy: DataPolicy) -> dict[str, float]:
+    """Returns a photograph's features, equal to the last bit to those that `process` gives.
+
+    Args:
+        decodings: the photograph; what was decoded already at a scale that is needed is used.
+        policy: as in process.
+
+    Raises:
+        BadImage: the photograph cannot be used.
+    """
+    reduced = _reduce(decodings, policy)
+    small, _ = fit_longest(reduced.rgb, FEATURE_PX)
+    return features(small, len(decodings.data), reduced.decoded.width, reduced.decoded.height)
+
+
+@dataclass(frozen=True)
+class _Reduced:
+    """What is measured, and encoded unless the photograph's own compressed pixels are kept."""
+
+    decoded: Decoded
+    jpeg: bytes | None  # the photograph's own compressed pixels, where they are kept
+    rgb: NDArray[np.uint8]
+    width: int
+    height: int
+    scale: float
+
+
+def _reduce(decodings: Decodings, policy: DataPolicy) -> _Reduced:
+    data = decodings.data
+    header = _copyable(data, policy)
+    decoded = decodings.at_least(FEATURE_PX if header else policy.longest_side_px)
+    jpeg = rewrap_jpeg(data, header) if header and not decoded.notes else None
+    if jpeg is not None:
+        return _Reduced(decoded, jpeg, decoded.rgb, decoded.width, decoded.height, 1.0)
+    if header:
+        decoded = decodings.at_least(policy.longest_side_px)  # not certain enough to copy: every pixel, to encode
+    width, height = fitted_size(decoded.width, decoded.height, policy.longest_side_px)
+    scale = max(width, height) / max(decoded.width, decoded.height)
+    return _Reduced(decoded, None, shrink(decoded.rgb, width, height), width, height, scale)
 
 
 def process_many(items: Iterable[bytes], policy: DataPolicy, threads: int = 2) -> Iterator[Processed | BadImage]:
@@ -146,12 +196,6 @@ def _attempt(data: bytes, policy: DataPolicy) -> Processed | BadImage:
         return process(data, policy)
     except BadImage as refusal:
         return refusal.with_traceback(None)  # a traceback would keep the file's bytes alive
-
-
-def _decode(data: bytes, policy: DataPolicy, at_least: int) -> Decoded:
-    return decode(
-        data, max_bytes=policy.max_bytes, max_pixels=policy.max_pixels, min_side=policy.min_side_px, at_least=at_least
-    )
 
 
 def _copyable(data: bytes, policy: DataPolicy) -> JpegHeader | None:

@@ -49,17 +49,20 @@ def fit_longest(rgb: NDArray[np.uint8], px: int) -> tuple[NDArray[np.uint8], flo
     return shrink(rgb, width, height), max(width, height) / max(w, h)
 
 
-def letterbox(rgb: NDArray[np.uint8], size: int, fill: int = 114) -> tuple[NDArray[np.uint8], float, tuple[int, int]]:
-    """Fits an image into the middle of a square, enlarging or shrinking it until its longest side fills the square.
+def letterbox(
+    rgb: NDArray[np.uint8], size: int, fill: int = 114, stride: int | None = None
+) -> tuple[NDArray[np.uint8], float, tuple[int, int]]:
+    """Fits an image into the middle of a canvas, enlarging or shrinking it until its longest side is `size`.
 
     Args:
         rgb: the image.
-        size: side of the square, in pixels.
+        size: longest side of the canvas, in pixels.
         fill: value of the pixels beside the image.
+        stride: the canvas's shorter side is the smallest multiple of it that holds the image; None: a square.
 
     Returns:
-        The square, the scale, and (dx, dy): a point (x, y) of the image lies at (x * scale + dx, y * scale + dy) of
-        the square, to half a pixel.
+        The canvas, the scale, and (dx, dy): a point (x, y) of the image lies at (x * scale + dx, y * scale + dy) of
+        the canvas, to half a pixel.
     """
     h, w = rgb.shape[:2]
     scale = size / max(w, h)
@@ -68,49 +71,71 @@ def letterbox(rgb: NDArray[np.uint8], size: int, fill: int = 114) -> tuple[NDArr
         inner = shrink(rgb, width, height)
     else:
         inner = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-    dx, dy = (size - width) // 2, (size - height) // 2
-    if (dx, dy) == (0, 0) and (width, height) == (size, size):
+    across, down = (
+        (size, size) if stride is None else (min(size, -(-side // stride) * stride) for side in inner.shape[1::-1])
+    )
+    if (width, height) == (across, down):
         return inner, scale, (0, 0)
-    canvas = np.full((size, size, *rgb.shape[2:]), fill, np.uint8)
+    dx, dy = (across - width) // 2, (down - height) // 2
+    canvas = np.full((down, across, *rgb.shape[2:]), fill, np.uint8)
     canvas[dy : dy + height, dx : dx + width] = inner
     return canvas, scale, (dx, dy)
 
 
 @dataclass(frozen=True)
-class Letterboxed:
-    """An image as a network is given it, with what maps boxes back to the image."""
+class NetworkInput:
+    """The images that a network takes."""
 
-    square: NDArray[np.uint8]
-    """size x size x 3, as letterbox returned it"""
+    side: int
+    """their longest side, in pixels"""
+    stride: int | None
+    """their shorter side is a multiple of it, in pixels; None: they are squares"""
+
+
+@dataclass(frozen=True)
+class Letterboxed:
+    """A photograph as a network is given it, with what maps boxes back to the photograph."""
+
+    pixels: NDArray[np.uint8]
+    """height x width x 3, as letterbox returned it"""
     scale: float
-    """as letterbox returned it"""
+    """pixels of the network's image for one of the photograph"""
     offset: tuple[int, int]
     """(dx, dy), as letterbox returned it"""
     width: int
-    """of the image, in pixels"""
+    """of the photograph, in pixels"""
     height: int
-    """of the image, in pixels"""
+    """of the photograph, in pixels"""
 
 
-def letterboxed(rgb: NDArray[np.uint8], size: int) -> Letterboxed:
-    """Letterboxes an image for a network, with the grey (114) that both detectors were trained beside.
+def letterboxed(
+    rgb: NDArray[np.uint8], network: NetworkInput, width: int | None = None, height: int | None = None
+) -> Letterboxed:
+    """Letterboxes a photograph for a network, with the grey (114) that both detectors were trained beside.
+
+    Args:
+        rgb: its pixels.
+        network: what the network takes.
+        width: of the photograph, in pixels, where `rgb` was decoded at a reduced scale; None: that of `rgb`.
+        height: likewise.
 
     Raises:
         ValueError: it is not height x width x 3 of uint8, or has no pixels.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
         raise ValueError(f"expected HxWx3 uint8 RGB, got shape {rgb.shape} of {rgb.dtype}")
-    square, scale, offset = letterbox(rgb, size, fill=114)
-    return Letterboxed(square, scale, offset, rgb.shape[1], rgb.shape[0])
+    width, height = width or rgb.shape[1], height or rgb.shape[0]
+    pixels, _, offset = letterbox(rgb, network.side, fill=114, stride=network.stride)
+    return Letterboxed(pixels, network.side / max(width, height), offset, width, height)
 
 
 def unletterbox(
     xyxy: NDArray[Any], scale: float, offset: tuple[int, int], width: int, height: int
 ) -> NDArray[np.float64]:
-    """Maps boxes from a letterboxed square back to the image, and clips them to it.
+    """Maps boxes from a letterboxed image back to the original, and clips them to it.
 
     Args:
-        xyxy: (N, 4), in pixels of the square.
+        xyxy: (N, 4), in pixels of the letterboxed image.
         scale: as letterbox returned it.
         offset: (dx, dy), as letterbox returned it.
         width: of the image, in pixels.

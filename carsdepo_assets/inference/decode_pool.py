@@ -7,6 +7,7 @@ service's memory stays bounded.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -17,7 +18,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +27,17 @@ import numpy as np
 
 import carsdepo_assets
 from carsdepo_assets.imaging.bad_image import BadImage
-from carsdepo_assets.imaging.resize import Letterboxed
-from carsdepo_assets.inference.decode_worker import GO, STOP
+from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput
 from carsdepo_assets.inference.decoding import ClientGone, Measured
 from carsdepo_assets.policy import Policy
 
 logger = logging.getLogger(__name__)
 
 CPU_S = 10.0  # of one photograph; 50 megapixels take 2 to 4 s
-BYTES_A_PIXEL = 8  # of the most pixels that a photograph may have: what decoding may need
+BYTES_A_PIXEL = 6  # of the most pixels that a photograph may have: what decoding may need
 LARGE = 16_000_000  # pixels; larger ones are decoded one at a time
 WAITING = 3  # large ones that wait; further ones are refused
+_PIPE_BYTES = 2**20
 _LOOK_S = 0.1  # between looks whether the client is there
 _AGAIN_S = 1.0  # before a process that cannot start is tried again
 
@@ -67,7 +69,7 @@ class DecodePool:
             "memory": BYTES_A_PIXEL * policy.inference.max_pixels,
         }
         self._processes = max(2, processes)  # one for a large photograph, one for the others
-        self._idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
+        self._idle: queue.LifoQueue[_Process] = queue.LifoQueue()
         self._all: set[_Process] = set()
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -89,12 +91,14 @@ class DecodePool:
                 process.kill()
             self._all.clear()
 
-    def measure(self, data: bytes, side: int | None, is_gone: Callable[[], bool] = lambda: False) -> Measured:
+    def measure(
+        self, data: bytes, network: NetworkInput | None, is_gone: Callable[[], bool] = lambda: False
+    ) -> Measured:
         """Decodes, letterboxes and measures a photograph in one of the processes; see `decoding.measure`.
 
         Args:
             data: The file's bytes.
-            side: Of the network's square, in pixels; None: the whole photograph is given back.
+            network: What the model's network takes; None: the whole photograph is given back.
             is_gone: Whether its sender has left; then its process is ended.
 
         Raises:
@@ -102,25 +106,21 @@ class DecodePool:
             TooManyLarge: It is large, and others wait already.
             ClientGone: Its sender has left.
         """
-        measured = self._attempt(data, side, is_gone, is_alone=False)
+        measured = self._attempt(data, network, is_gone, is_alone=False)
         if measured is not None:
             return measured
         with self._alone(is_gone):
-            measured = self._attempt(data, side, is_gone, is_alone=True)
+            measured = self._attempt(data, network, is_gone, is_alone=True)
         assert measured is not None
         return measured
 
-    def _attempt(self, data: bytes, side: int | None, is_gone: Callable[[], bool], is_alone: bool) -> Measured | None:
+    def _attempt(
+        self, data: bytes, network: NetworkInput | None, is_gone: Callable[[], bool], is_alone: bool
+    ) -> Measured | None:
         """None where the photograph is large and must wait for its turn."""
         process, is_whole = self._idle.get(), False
         try:
-            process.send({"bytes": len(data), "side": side}, data)
-            pixels = process.answer(is_gone)[0]["pixels"]
-            if pixels > LARGE and not is_alone:
-                process.send_line(STOP)
-                is_whole = True
-                return None
-            process.send_line(GO)
+            process.send({"network": network and asdict(network), "large": None if is_alone else LARGE}, data)
             head, body = process.answer(is_gone)
             is_whole = True
         except BadImage:
@@ -135,7 +135,7 @@ class DecodePool:
                 self._idle.put(process)
             else:
                 self._replace(process)
-        return _measured(head, body)
+        return None if head.get("is_large") else _measured(head, body)
 
     @contextmanager
     def _alone(self, is_gone: Callable[[], bool]) -> Iterator[None]:
@@ -196,6 +196,10 @@ class _Process:
             start_new_session=True,  # Ctrl-C is the service's
         )
         self._read = b""
+        for stream in (self._popen.stdin, self._popen.stdout):
+            assert stream is not None
+            with suppress(OSError):  # the system allows less
+                fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)  # a file passes at once
         try:
             self.send_line(json.dumps(settings).encode() + b"\n")
             self.answer(lambda: False)
@@ -204,8 +208,8 @@ class _Process:
             raise
 
     def send(self, head: dict[str, Any], data: bytes) -> None:
-        """Sends a request."""
-        self.send_line(json.dumps(head).encode() + b"\n")
+        """Sends a request about a file."""
+        self.send_line(json.dumps({**head, "bytes": len(data)}).encode() + b"\n")
         self.send_line(data)
 
     def send_line(self, data: bytes) -> None:

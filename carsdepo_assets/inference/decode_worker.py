@@ -1,8 +1,8 @@
 """`python -m carsdepo_assets.inference.decode_worker`: decodes what strangers send, in a process with limits.
 
 It reads requests from stdin and writes answers to stdout until stdin ends. A request is a line of JSON and the file's
-bytes; an answer is a line of JSON and pixels. Before it decodes, it says how many pixels the file has, and waits for a
-line that says go or stop. CPU time beyond the limit ends the process by SIGPROF; memory beyond it is an answer.
+bytes; an answer is a line of JSON and pixels. A photograph that is large by the request is not decoded, and the
+answer says so. CPU time beyond the limit ends the process by SIGPROF; memory beyond it is an answer.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ import numpy as np
 from carsdepo_assets.imaging.bad_image import BadImage
 from carsdepo_assets.imaging.decode import declared_pixels
 from carsdepo_assets.imaging.encode import encode_jpeg
-from carsdepo_assets.imaging.resize import Letterboxed
+from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput
 from carsdepo_assets.inference.decoding import Measured, measure
 from carsdepo_assets.policy import Policy
-
-GO, STOP = b"go\n", b"stop\n"
 
 
 def main() -> None:
@@ -39,23 +37,24 @@ def main() -> None:
         request = json.loads(line)
         data = source.read(request["bytes"])
         signal.setitimer(signal.ITIMER_PROF, settings["cpu_s"])
-        _one(source, target, data, policy, request["side"])
+        _answer(target, *_one(data, policy, request))
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _one(source: BinaryIO, target: BinaryIO, data: bytes, policy: Policy, side: int | None) -> None:
+def _one(data: bytes, policy: Policy, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     try:
-        _answer(target, {"pixels": declared_pixels(data)}, b"")
-        if source.readline() != GO:
-            return
-        measured = measure(data, policy, side)
-        head, pixels = _packed(measured)
+        if request["large"] is not None and request["large"] < declared_pixels(data) <= policy.inference.max_pixels:
+            return {"is_large": True}, b""
+        return _packed(measure(data, policy, _network(request["network"])))
     except BadImage as error:
-        head, pixels = {"reason": error.reason, "detail": error.detail}, b""
+        return {"reason": error.reason, "detail": error.detail}, b""
     except MemoryError:
         detail = "decoding it takes more memory than a photograph is given"
-        head, pixels = {"reason": "too_costly", "detail": detail}, b""
-    _answer(target, head, pixels)
+        return {"reason": "too_costly", "detail": detail}, b""
+
+
+def _network(given: dict[str, Any] | None) -> NetworkInput | None:
+    return None if given is None else NetworkInput(given["side"], given["stride"])
 
 
 def _packed(measured: Measured) -> tuple[dict[str, Any], bytes]:
@@ -69,7 +68,7 @@ def _packed(measured: Measured) -> tuple[dict[str, Any], bytes]:
     image = measured.image
     if isinstance(image, Letterboxed):
         head |= {"scale": image.scale, "offset": image.offset}
-        image = image.square
+        image = image.pixels
     return {**head, "shape": image.shape}, np.ascontiguousarray(image).tobytes()
 
 
@@ -82,7 +81,7 @@ def _answer(target: BinaryIO, head: dict[str, Any], pixels: bytes) -> None:
 def _warm_up(policy: Policy) -> None:
     """Loads what decoding needs, so that it is not counted as the first photograph's."""
     blank = np.full((policy.data.min_side_px,) * 2 + (3,), 128, np.uint8)
-    measure(encode_jpeg(blank, 90), policy, policy.data.min_side_px)
+    measure(encode_jpeg(blank, 90), policy, NetworkInput(policy.data.min_side_px, None))
 
 
 def _limit_memory(allowance: int) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from carsdepo_assets.imaging.pipeline import process
-from carsdepo_assets.imaging.resize import Letterboxed, letterboxed
-from carsdepo_assets.imaging.serving import decode_as_served
+from carsdepo_assets.imaging import pipeline
+from carsdepo_assets.imaging.decodings import Decodings
+from carsdepo_assets.imaging.resize import NetworkInput
+from carsdepo_assets.imaging.serving import NetworkImage, served, serving_limits
 from carsdepo_assets.policy import Policy
 
 
@@ -19,7 +17,7 @@ class ClientGone(Exception):
 
 @dataclass(frozen=True)
 class Measured:
-    """A photograph as the service needs it; of its megapixels only the network's square is kept."""
+    """A photograph as the service needs it; of its megapixels only what the network is given is kept."""
 
     width: int
     """of the upright photograph"""
@@ -31,24 +29,23 @@ class Measured:
     """EXIF's"""
     features: dict[str, float]
     """as the pipeline measures them"""
-    image: Letterboxed | NDArray[np.uint8]
-    """what the network is given; the whole upright photograph for predictors that do not say their square"""
+    image: NetworkImage
+    """what the predictor is given"""
 
 
-def measure(data: bytes, policy: Policy, side: int | None) -> Measured:
+def measure(data: bytes, policy: Policy, network: NetworkInput | None) -> Measured:
     """Decodes, letterboxes and measures one photograph.
 
     Args:
         data: the file's bytes.
         policy: its sections `data` and `inference`.
-        side: of the network's square, in pixels; None: the predictor is given the whole photograph.
+        network: what the model's network takes; None: the predictor is given the whole photograph.
 
     Raises:
         BadImage: it cannot be used.
     """
-    decoded = decode_as_served(data, policy)
-    image = decoded.rgb if side is None else letterboxed(decoded.rgb, side)
-    width, height, kind, camera = decoded.width, decoded.height, decoded.format, decoded.exif["camera"]
-    del decoded  # its pixels, before the pipeline decodes them a second time
-    # The pipeline's own measurement, on its own decoding: reference and traffic compare to the last bit.
-    return Measured(width, height, kind, camera, process(data, policy.data).features, image)
+    decodings = Decodings(data, serving_limits(policy))
+    decoded, image = served(decodings, policy, network)
+    # The pipeline's own measurement: reference and traffic compare to the last bit.
+    features = pipeline.measure(decodings, policy.data)
+    return Measured(decoded.width, decoded.height, decoded.format, decoded.exif["camera"], features, image)

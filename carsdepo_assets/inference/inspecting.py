@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from carsdepo_assets.detectors.captured_scores import capture_floor
+from carsdepo_assets.detectors.predicting import network_of, predict_image
 from carsdepo_assets.imaging.bad_image import BadImage
+from carsdepo_assets.imaging.resize import NetworkInput
 from carsdepo_assets.inference.decode_pool import TooManyLarge
 from carsdepo_assets.inference.decoding import ClientGone, Measured, measure
 from carsdepo_assets.inference.reconciler import Model
@@ -29,7 +31,7 @@ from carsdepo_assets.inference.requests import Refused, RequestPhotograph
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.scoring.boxes import Detections
 
-Decode = Callable[[bytes, Policy, int | None, Callable[[], bool]], Measured]
+Decode = Callable[[bytes, Policy, NetworkInput | None, Callable[[], bool]], Measured]
 Keep = Callable[[str, str, bytes], str | None]  # image_id, format, bytes -> key in the lake
 
 _NO_TURN: AbstractContextManager[object] = nullcontext()
@@ -49,9 +51,9 @@ class _Inspected:
     milliseconds: float
 
 
-def measure_here(data: bytes, policy: Policy, side: int | None, is_gone: Callable[[], bool]) -> Measured:
+def measure_here(data: bytes, policy: Policy, network: NetworkInput | None, is_gone: Callable[[], bool]) -> Measured:
     """Decodes in this process: for photographs that are trusted."""
-    return measure(data, policy, side)
+    return measure(data, policy, network)
 
 
 def decide(scores: Sequence[float], threshold: float, unsure_share: float) -> Decision:
@@ -117,7 +119,7 @@ def inspect(
         started = time.perf_counter()
         data = photograph.read()
         try:
-            measured = decode(data, policy, model.loaded.side, is_gone)
+            measured = decode(data, policy, network_of(model.loaded.predictor), is_gone)
             pixels += measured.width * measured.height
             if pixels > policy.inference.max_request_pixels:
                 raise BadImage(
@@ -130,7 +132,7 @@ def inspect(
                 kept = [executor.submit(keep, f.image_id, f.measured.format, f.data) for f in inspected]
                 kept.append(executor.submit(keep, image_id, measured.format, data))
             with turn:
-                detections = model.loaded.predict(measured.image, _floor(model, policy))
+                detections = predict_image(model.loaded.predictor, measured.image, _floor(model, policy))
         except BadImage as error:
             named = f"photograph {number} of {len(photographs)}, {photograph.file_name!r}: {error.detail}"
             raise Refused(_STATUS.get(error.reason, 422), error.reason, named) from error

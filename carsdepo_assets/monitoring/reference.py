@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 # A model is surer of photographs that it was trained on than it will ever be again: their scores would make every
 # ordinary window look like drift. It has seen neither val nor test.
 UNSEEN = ("val", "test", "test_pool")
-_CHUNK = 8  # photographs decoded at a time
 Rows = list[dict[str, Any]]
 Answers = Callable[[Rows], Sequence[Rows | None]]
 _META = b"carsdepo"  # key of the Parquet file's metadata: what it was made by
@@ -146,7 +145,7 @@ def _settings(policy: Policy, card: ModelCard) -> dict[str, Any]:
         "queue": policy.monitoring.queue_in_reference,
         "threshold": card.threshold,
         "floor": float(capture_floor(card.threshold, policy.inference.unsure_share)),
-        "limits": dict(serving_limits(policy)),
+        "limits": asdict(serving_limits(policy)),
         "runtime": policy.inference.runtime,
     }
 
@@ -285,15 +284,14 @@ def answers_of(lake: Lake, rows: Rows, predictor: Predictor, threshold: float, p
         The scored boxes on each row's photograph, best first; None for a photograph beyond the service's limits, which
         it would refuse.
     """
-    from carsdepo_assets.evaluation.predict import decoded_if_answered
+    from carsdepo_assets.detectors.predicting import predict_image
+    from carsdepo_assets.evaluation.predict import served_if_answered
 
     floor = float(capture_floor(threshold, policy.inference.unsure_share))
     answers: list[Rows | None] = []
-    for start in range(0, len(rows), _CHUNK):
-        images = [decoded_if_answered(lake, row, policy) for row in rows[start : start + _CHUNK]]
-        served = [image for image in images if image is not None]
-        predictions = iter(predictor.predict(served, min_score=floor) if served else [])
-        answers.extend(None if image is None else _boxes(next(predictions)) for image in images)
+    for row in rows:
+        served = served_if_answered(lake, row, predictor, policy)
+        answers.append(None if served is None else _boxes(predict_image(predictor, served[1], floor)))
     return answers
 
 

@@ -139,7 +139,7 @@ def validate(
     latency = _latency(good)
     outcomes = (
         _digests(good, event, registered, health),
-        _equal(answers, photographs, predictor),
+        _equal(answers, photographs, predictor, policy),
         ServiceCheck(
             name="bad_input_is_refused",
             passed=not wrong,
@@ -184,9 +184,13 @@ def _digests(
 
 
 def _equal(
-    answers: Sequence[ProbeAnswer], photographs: Sequence[GoldenPhotograph], predictor: Predictor
+    answers: Sequence[ProbeAnswer], photographs: Sequence[GoldenPhotograph], predictor: Predictor, policy: Policy
 ) -> ServiceCheck:
-    offline = {p.image_id: predictor.predict([p.rgb])[0] for p in photographs}
+    from carsdepo_assets.detectors.predicting import network_of, predict_image
+    from carsdepo_assets.imaging.serving import decode_as_served
+
+    network = network_of(predictor)
+    offline = {p.image_id: predict_image(predictor, decode_as_served(p.data, policy, network)[1]) for p in photographs}
     differences = [
         (float("inf"), a.problem)
         if a.problem

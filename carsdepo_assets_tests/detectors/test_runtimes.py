@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -19,10 +20,14 @@ from carsdepo_assets.detectors.base import Predictor
 from carsdepo_assets.detectors.catalogue import load_model
 from carsdepo_assets.detectors.export.export_card import RUNTIMES, ExportCard, RuntimeName, card_key, graph_key
 from carsdepo_assets.detectors.export.export_model import export_model
-from carsdepo_assets.detectors.export.runtimes import ExportError, OnnxRuntime, OpenVino, load_served, torch_threads
+from carsdepo_assets.detectors.export.runtimes import ExportError, load_served, torch_threads
+from carsdepo_assets.detectors.export.sessions import OnnxRuntime, OpenVino
+from carsdepo_assets.detectors.predicting import predict_image
+from carsdepo_assets.imaging.resize import NetworkInput, letterboxed
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.model_files import ModelFilesError, record_exports
-from carsdepo_assets.policy import Policy
+from carsdepo_assets.policy import InferencePolicy, Policy
+from carsdepo_assets.scoring.boxes import pairwise_iou
 from carsdepo_assets_tests.detectors.detector_contract import same
 from carsdepo_assets_tests.detectors.stored_models import NAMES, photographs, store_model
 
@@ -98,6 +103,67 @@ def test_eight_threads_get_the_answers_of_one(
     assert all(same(detections, alone[i]) for i, detections in zip(order, answers, strict=True))
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_the_network_sees_no_more_than_the_photographs_shape(
+    lake: Lake, exported: dict[str, ExportCard], detector: str, runtime: RuntimeName
+) -> None:
+    """And boxes are in the original's pixels, whatever the scale at which it was decoded."""
+    served = load_served(lake, exported[detector].digest, Policy(), runtime=runtime)
+    assert served.predictor.network == NetworkInput(96, 32)
+    rgb = photographs()[0]  # 640 x 480
+    small = letterboxed(cv2.resize(rgb, (320, 240), interpolation=cv2.INTER_AREA), served.predictor.network, 640, 480)
+    assert small.pixels.shape == (96, 96, 3)  # 72 rows are rounded up to 96
+    wide = letterboxed(rgb[:300], served.predictor.network)
+    assert wide.pixels.shape == (64, 96, 3)
+    assert len(predict_image(served.predictor, wide, 0.05)) > 0
+    whole, reduced = served.predictor.predict([rgb], 0.05)[0], predict_image(served.predictor, small, 0.05)
+    near = pairwise_iou(whole.xyxy[:5], reduced.xyxy).max(axis=1)
+    assert (near > 0.9).all()
+
+
+def test_an_export_of_squares_is_served_as_squares_until_it_is_exported_again(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path)
+    digest = store_model(lake, "yolov8n")
+    card = export_model(lake, digest, Policy(), photographs()[:2])
+    old = json.loads(card.model_dump_json())
+    del old["stride"]
+    lake.put(card_key(digest), json.dumps(old).encode())
+    record_exports(lake, digest)
+    for runtime in ("onnxruntime", "openvino"):
+        served = load_served(lake, digest, Policy(), runtime=runtime)
+        assert served.predictor.network == NetworkInput(96, None)
+        check_contract(served.predictor)
+    assert export_model(lake, digest, Policy(), photographs()[:2]).network == NetworkInput(96, 32)
+
+
+def test_runtime_and_threads_are_chosen_by_speed_on_this_machine(
+    lake: Lake, exported: dict[str, ExportCard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest, file = exported["yolov8n"].digest, tmp_path / "home" / "speeds.json"
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    load_served(lake, digest, Policy(), speeds=file)
+    (key,) = json.loads(file.read_bytes())
+    measured = json.loads(file.read_bytes())[key]
+    assert set(measured) == {f"{r}, {t}" for r in ("onnxruntime", "openvino") for t in ("1 thread", "2 threads")}
+    assert all(speed > 0 for speed in measured.values())
+
+    def never(*_: object) -> dict[str, float]:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("carsdepo_assets.detectors.export.runtimes.measure", never)
+    for fast in ("onnxruntime", "openvino"):
+        speeds = {name: 100.0 if name == f"{fast}, 1 thread" else 10.0 for name in measured}
+        file.write_text(json.dumps({key: speeds}))
+        assert load_served(lake, digest, Policy(), speeds=file).runtime == fast
+    slow = Policy(inference=InferencePolicy(runtime="onnxruntime"))
+    file.write_text(json.dumps({}))
+    monkeypatch.undo()
+    assert load_served(lake, digest, slow, speeds=file).runtime == "onnxruntime"
+    (only,) = json.loads(file.read_bytes()).values()
+    assert {name.partition(",")[0] for name in only} == {"onnxruntime"}  # what the policy names has no rival
+
+
 FRESH = """
 import json, sys
 from pathlib import Path
@@ -118,8 +184,6 @@ print(json.dumps({"heavy": heavy, "scores": found.scores.tolist()}))
 def test_a_fresh_process_never_imports_torch(
     lake: Lake, exported: dict[str, ExportCard], tmp_path: Path, detector: str, runtime: RuntimeName
 ) -> None:
-    import cv2
-
     digest, rgb = exported[detector].digest, photographs()[0]
     cv2.imwrite(str(tmp_path / "photograph.png"), rgb[:, :, ::-1])
     arguments = [str(lake.root), digest, runtime, str(tmp_path / "photograph.png")]
@@ -138,7 +202,8 @@ def test_a_fresh_process_never_imports_torch(
 def test_idle_threads_leave_the_cores_alone(
     lake: Lake, exported: dict[str, ExportCard], runtime: type[OnnxRuntime | OpenVino]
 ) -> None:
-    session = runtime(lake.get(graph_key(exported["yolov8n"].digest)), 2)
+    graph, network = lake.get(graph_key(exported["yolov8n"].digest)), exported["yolov8n"].network
+    session = OnnxRuntime(graph, 2) if runtime is OnnxRuntime else OpenVino(graph, 2, network)
     square = np.zeros((1, 96, 96, 3), np.uint8)
     idle = 0.0
     for _ in range(6):

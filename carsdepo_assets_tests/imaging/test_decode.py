@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from carsdepo_assets.imaging.decode import BadImage, Decoded, decode
+from carsdepo_assets.imaging.decode import BadImage, Decoded, decode, is_at_scale
 from carsdepo_assets_tests.imaging.files import LIMITS, animated, jpeg_claiming, png, png16, saved, scene, without_adobe
 
 PHOTO = saved(scene(), quality=92)
@@ -139,6 +139,30 @@ def test_lossless_forms_keep_their_pixels(name: str) -> None:
     decoded = decode_within_limits(data)
     assert decoded.notes == notes
     assert np.array_equal(decoded.rgb, scene())
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "LA", "RGBA", "CMYK", "I;16"])
+def test_large_ones_of_other_formats_are_averaged_as_pillow_does(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    monkeypatch.setattr("carsdepo_assets.imaging.decode.LARGE_PX", 700 * 600 - 1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.fromarray(scene(700, 600)).convert("L" if mode == "I;16" else mode)
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
+    data = saved(picture, "TIFF" if mode == "CMYK" else "PNG", **({} if mode == "CMYK" else {"exif": exif}))
+    whole, reduced = decode_within_limits(data), decode(data, **LIMITS, at_least=200)
+    assert (reduced.width, reduced.height) == (whole.width, whole.height)
+    turns = 0 if mode == "CMYK" else 1  # it was turned after it was averaged
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(whole.rgb, turns)))
+    assert np.array_equal(np.rot90(reduced.rgb, turns), np.asarray(stored.reduce(3)))
+    assert is_at_scale(reduced, 200)
+    assert not is_at_scale(reduced, None)
+    assert is_at_scale(whole, 500)  # 700 // 500 is 1
+
+
+def test_none_but_large_ones_are_averaged() -> None:
+    data = saved(scene(700, 600), "PNG")
+    assert decode(data, **LIMITS, at_least=200).rgb.shape == (600, 700, 3)
 
 
 def test_16_bit_grey_is_scaled_not_clipped() -> None:

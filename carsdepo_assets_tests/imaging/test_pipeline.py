@@ -14,7 +14,8 @@ from PIL import Image
 
 from carsdepo_assets.imaging.bad_image import BadImage
 from carsdepo_assets.imaging.decode import decode
-from carsdepo_assets.imaging.pipeline import Processed, process, process_many
+from carsdepo_assets.imaging.decodings import Decodings
+from carsdepo_assets.imaging.pipeline import Processed, measure, pipeline_limits, process, process_many
 from carsdepo_assets.policy import DataPolicy
 from carsdepo_assets_tests.imaging.files import saved, scene
 
@@ -64,6 +65,29 @@ def test_everything_else_is_encoded_upright(data: bytes, size: tuple[int, int], 
     original = decode(data, max_bytes=2**24, max_pixels=10**7, min_side=1).rgb
     expected = np.asarray(Image.fromarray(original).resize(size, Image.Resampling.BOX), int)
     assert np.abs(np.asarray(out, int) - expected).mean() < 4
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_gps(scene(256, 192)),
+        with_gps(scene(900, 700)),
+        with_gps(scene(2000, 1500), orientation=6),
+        with_gps(scene(256, 192), orientation=8),
+        saved(scene(700, 500), progressive=True),
+        saved(scene(256, 192), "PNG"),
+        saved(Image.fromarray(scene(256, 192)).convert("CMYK")),
+        saved(Image.fromarray(scene(256, 192)).convert("L")),
+        saved(scene(256, 192))[:-2] + b"\0\0\xff\xd9",
+    ],
+    ids=["copied", "large", "larger, turned", "turned", "progressive", "png", "cmyk", "grey", "padded"],
+)
+@pytest.mark.parametrize("first", [None, 64, 640, 900])
+def test_measured_to_the_last_bit_whatever_was_decoded_before(data: bytes, first: int | None) -> None:
+    for policy in (POLICY, DataPolicy()):
+        decodings = Decodings(data, pipeline_limits(policy))
+        decodings.at_least(first)
+        assert measure(decodings, policy) == process(data, policy).features
 
 
 def test_the_same_bytes_give_the_same_result() -> None:

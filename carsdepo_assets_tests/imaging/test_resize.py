@@ -61,6 +61,32 @@ def test_letterbox_is_inverted_to_half_a_target_pixel(width: int, height: int, s
     assert np.abs(ends - there[0]).max() <= 0.5
 
 
+@pytest.mark.parametrize(
+    ("size", "side", "canvas"),
+    [
+        ((1280, 960), 640, (640, 480)),
+        ((960, 1280), 640, (480, 640)),
+        ((1600, 900), 640, (640, 384)),  # 360 rows and a border of 12 above and below
+        ((500, 500), 160, (160, 160)),
+        ((5000, 3), 640, (640, 32)),
+        ((100, 97), 100, (100, 100)),  # a side that is no multiple bounds the other
+    ],
+)
+def test_a_stride_leaves_out_what_the_photograph_does_not_need(
+    size: tuple[int, int], side: int, canvas: tuple[int, int]
+) -> None:
+    rgb = scene(*size)
+    image, scale, (dx, dy) = letterbox(rgb, side, stride=32)
+    square, square_scale, _ = letterbox(rgb, side)
+    assert image.shape == (*canvas[::-1], 3)
+    assert scale == square_scale
+    left, top = (side - canvas[0]) // 2, (side - canvas[1]) // 2
+    if (left + dx, top + dy) == letterbox(rgb, side)[2]:
+        assert np.array_equal(image, square[top : top + canvas[1], left : left + canvas[0]])
+    corners = np.array([[0.0, 0, *size]])
+    assert np.allclose(unletterbox(corners * scale + [dx, dy, dx, dy], scale, (dx, dy), *size), corners)
+
+
 def test_letterbox_fills_and_unletterbox_clips() -> None:
     image, _, (dx, dy) = letterbox(scene(200, 100), 64, fill=7)
     assert (dx, dy) == (0, 16)

@@ -16,12 +16,14 @@ import pytest
 from PIL import Image
 
 from carsdepo_assets.imaging.bad_image import BadImage
-from carsdepo_assets.imaging.resize import Letterboxed
+from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput
 from carsdepo_assets.inference import decode_pool
 from carsdepo_assets.inference.decode_pool import DecodePool, TooManyLarge
 from carsdepo_assets.inference.decoding import ClientGone, measure
 from carsdepo_assets.policy import Policy
 from carsdepo_assets_tests.inference.served_models import photograph
+
+SQUARES = NetworkInput(96, None)
 
 
 def png(width: int, height: int, mode: str = "L") -> bytes:
@@ -52,10 +54,10 @@ def settled(pool: DecodePool) -> list[psutil.Process]:
     return children(pool)
 
 
-@pytest.mark.parametrize("side", [None, 96, 640])
+@pytest.mark.parametrize("network", [None, NetworkInput(96, None), NetworkInput(640, 32)])
 @pytest.mark.parametrize("data", [photograph(1), photograph(2, size=(120, 160), kind="PNG")])
-def test_the_same_as_in_this_process(pool: DecodePool, data: bytes, side: int | None) -> None:
-    there, here = pool.measure(data, side), measure(data, Policy(), side)
+def test_the_same_as_in_this_process(pool: DecodePool, data: bytes, network: NetworkInput | None) -> None:
+    there, here = pool.measure(data, network), measure(data, Policy(), network)
     assert (there.width, there.height, there.format, there.camera) == (
         here.width,
         here.height,
@@ -63,12 +65,12 @@ def test_the_same_as_in_this_process(pool: DecodePool, data: bytes, side: int | 
         here.camera,
     )
     assert there.features == here.features
-    if side is None:
+    if network is None:
         assert np.array_equal(there.image, here.image)  # type: ignore[arg-type]
         return
     assert isinstance(there.image, Letterboxed)
     assert isinstance(here.image, Letterboxed)
-    assert np.array_equal(there.image.square, here.image.square)
+    assert np.array_equal(there.image.pixels, here.image.pixels)
     assert (there.image.scale, there.image.offset) == (here.image.scale, here.image.offset)
 
 
@@ -78,9 +80,9 @@ def test_refusals_are_the_decoders(pool: DecodePool) -> None:
         (png(20, 20), "too_small"), (png(9000, 9000), "too_many_pixels"),
     ):  # fmt: skip
         with pytest.raises(BadImage) as refused:
-            pool.measure(data, 96)
+            pool.measure(data, SQUARES)
         assert refused.value.reason == reason
-    assert pool.measure(photograph(1), 96).width == 160
+    assert pool.measure(photograph(1), SQUARES).width == 160
 
 
 def test_memory_beyond_the_limit_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,8 +91,8 @@ def test_memory_beyond_the_limit_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -
     small.start()
     try:
         with pytest.raises(BadImage, match="too_costly: decoding it takes more memory"):
-            small.measure(png(6000, 6000, "RGBA"), 96)
-        assert small.measure(photograph(1), 96).width == 160
+            small.measure(png(6000, 6000, "RGBA"), SQUARES)
+        assert small.measure(photograph(1), SQUARES).width == 160
     finally:
         small.close()
 
@@ -102,8 +104,8 @@ def test_time_beyond_the_limit_ends_the_process_and_another_takes_its_place(monk
     try:
         before = {child.pid for child in settled(hasty)}
         with pytest.raises(BadImage, match="too_costly: decoding it takes more time"):
-            hasty.measure(png(7000, 7000, "RGB"), 96)
-        assert hasty.measure(photograph(1), 96).width == 160
+            hasty.measure(png(7000, 7000, "RGB"), SQUARES)
+        assert hasty.measure(photograph(1), SQUARES).width == 160
         assert len({child.pid for child in settled(hasty)} - before) == 1
     finally:
         hasty.close()
@@ -115,11 +117,11 @@ def test_a_process_that_dies_is_replaced(pool: DecodePool) -> None:
     refused = 0
     for _ in range(4):
         try:
-            pool.measure(photograph(1), 96)
+            pool.measure(photograph(1), SQUARES)
         except BadImage:
             refused += 1
     assert refused <= 2
-    assert pool.measure(photograph(1), 96).width == 160
+    assert pool.measure(photograph(1), SQUARES).width == 160
 
 
 def test_large_photographs_wait_for_each_other_and_others_do_not(pool: DecodePool) -> None:
@@ -127,7 +129,7 @@ def test_large_photographs_wait_for_each_other_and_others_do_not(pool: DecodePoo
 
     def send() -> None:
         try:
-            done.append(pool.measure(large, 96).width)
+            done.append(pool.measure(large, SQUARES).width)
         except TooManyLarge:
             done.append(0)
 
@@ -136,7 +138,7 @@ def test_large_photographs_wait_for_each_other_and_others_do_not(pool: DecodePoo
         sender.start()
     while done.count(0) < 3:  # all are in: one is decoded, some wait, the others are refused
         time.sleep(0.02)
-    small = [pool.measure(photograph(seed), 96).width for seed in range(3)]
+    small = [pool.measure(photograph(seed), SQUARES).width for seed in range(3)]
     assert len(done) < len(senders)  # meanwhile
     assert small == [160] * 3
     assert max(child.memory_info().rss for child in children(pool)) < 700 * 2**20
@@ -150,9 +152,9 @@ def test_the_work_ends_with_its_client(pool: DecodePool) -> None:
     threading.Timer(0.3, gone.set).start()
     started = time.process_time()
     with pytest.raises(ClientGone):
-        pool.measure(png(6900, 6900, "RGB"), 96, gone.is_set)
+        pool.measure(png(6900, 6900, "RGB"), SQUARES, gone.is_set)
     assert time.process_time() - started < 2
-    assert pool.measure(photograph(1), 96).width == 160
+    assert pool.measure(photograph(1), SQUARES).width == 160
 
 
 def test_a_process_has_nothing_of_the_services_environment(pool: DecodePool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from carsdepo_assets.detectors.captured_scores import CAPTURE_FLOOR
 from carsdepo_assets.detectors.checkpoints import DetectorError
 from carsdepo_assets.detectors.export.parity import Parity
+from carsdepo_assets.imaging.resize import NetworkInput
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import folder
 from carsdepo_assets.policy import Policy
@@ -45,7 +47,10 @@ class ExportCard(BaseModel):
     format: Literal["carsdepo-export-1"] = "carsdepo-export-1"
     digest: str
     detector: str
-    input_size: int = Field(description="pixels: side of the fixed square")
+    input_size: int = Field(description="pixels: longest side of the images that the graph takes")
+    stride: int | None = Field(
+        None, description="pixels: of which their shorter side is a multiple; None: squares, as older exports have"
+    )
     graph_sha256: str | None = Field(description="of model.onnx; None where the detector could not be exported")
     threads: int = Field(description="intra-op threads while measuring")
     photographs: int
@@ -53,6 +58,11 @@ class ExportCard(BaseModel):
     parity_share: float = Field(description="the bar: policy.gate.parity_share when this was written")
     chosen: RuntimeName
     why: str
+
+    @property
+    def network(self) -> NetworkInput:
+        """The images that the graph takes."""
+        return NetworkInput(self.input_size, self.stride)
 
 
 def card_key(digest: str) -> str:
@@ -87,6 +97,14 @@ def read_export(lake: Lake, digest: str) -> ExportCard | None:
 def again(digest: str) -> str:
     """Says, for error messages, how a model is exported again."""
     return f"materialize `staging_deployment` with version {digest}, which exports it again"
+
+
+def installed_version(runtime: RuntimeName) -> str | None:
+    """The version of a runtime's package on this machine; None where it is not installed."""
+    try:
+        return version(runtime)
+    except PackageNotFoundError:
+        return None
 
 
 def obstacle(name: RuntimeName, figures: RuntimeFigures, bar: float) -> str | None:

@@ -8,7 +8,6 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +22,13 @@ from carsdepo_assets.detectors.export.export_card import (
     card_key,
     choose,
     graph_key,
+    installed_version,
     read_export,
     reason_of,
 )
 from carsdepo_assets.detectors.export.parity import MIN_SCORE, parity
 from carsdepo_assets.detectors.export.runtimes import TorchPredictor, graph_predictor, torch_threads
+from carsdepo_assets.imaging.resize import NetworkInput
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import record_exports
 from carsdepo_assets.lake.models import ModelCard, weights_path
@@ -85,9 +86,9 @@ def _standing(lake: Lake, digest: str, threads: int) -> ExportCard | None:
         card = read_export(lake, digest)
     except ExportError:  # damaged: made again
         return None
-    if card is None or card.graph_sha256 is None or card.threads != threads:
+    if card is None or card.graph_sha256 is None or card.threads != threads or card.stride is None:
         return None  # what could not be exported is tried again
-    if any(card.runtimes[name].version != _version(name) for name in RUNTIMES):
+    if any(card.runtimes[name].version != installed_version(name) for name in RUNTIMES):
         return None
     key = graph_key(digest)
     whole = lake.exists(key) and hashlib.sha256(lake.get(key)).hexdigest() == card.graph_sha256
@@ -104,10 +105,10 @@ def _measured(
         reference, model = load_model(lake, digest)
     predictors: dict[RuntimeName, Predictor] = {"torch": TorchPredictor(reference, threads)}
     reasons: dict[RuntimeName, str] = {}
-    sha256, size = None, model.image_size
+    sha256, network = None, reference.network
     try:
         with torch_threads(threads):
-            graph, size = _graph(lake, model)
+            graph, network = _graph(lake, model)
         sha256 = hashlib.sha256(graph).hexdigest()
     except Exception as error:  # whatever the network's code or the tracer raises is a reason to stay with torch
         logger.warning("model %s could not be exported to ONNX", digest, exc_info=True)
@@ -115,7 +116,7 @@ def _measured(
     else:
         for name in ("onnxruntime", "openvino"):
             try:
-                predictor = graph_predictor(name, graph, model.detector, size, threads)
+                predictor = graph_predictor(name, graph, model.detector, network, threads)
                 predictor.predict(photographs[:1])  # some refuse a graph only when it runs
                 predictors[name] = predictor
             except Exception as error:  # whatever it is, this runtime cannot serve the model
@@ -124,7 +125,7 @@ def _measured(
     detections, times = _run(predictors, photographs)
     runtimes = {
         name: RuntimeFigures(
-            version=_version(name),
+            version=installed_version(name),
             reason=reasons.get(name),
             parity=parity(detections["torch"], detections[name]) if name in detections and name != "torch" else None,
             median_ms=times.get(name),
@@ -135,7 +136,8 @@ def _measured(
     return ExportCard(
         digest=digest,
         detector=model.detector,
-        input_size=size,
+        input_size=network.side,
+        stride=network.stride,
         graph_sha256=sha256,
         threads=threads,
         photographs=len(photographs),
@@ -146,14 +148,14 @@ def _measured(
     )
 
 
-def _graph(lake: Lake, model: ModelCard) -> tuple[bytes, int]:
-    """(ONNX graph, side of its square), written to the lake."""
+def _graph(lake: Lake, model: ModelCard) -> tuple[bytes, NetworkInput]:
+    """(ONNX graph, the images that it takes); the graph is written to the lake."""
     from carsdepo_assets.detectors.export.onnx_graph import onnx_graph
 
-    graph, size = onnx_graph(weights_path(lake, model), model)
+    graph, network = onnx_graph(weights_path(lake, model), model)
     lake.delete(card_key(model.digest))  # no card of another graph beside this one, even if killed in between
     lake.put(graph_key(model.digest), graph)
-    return graph, size
+    return graph, network
 
 
 def _run(
@@ -175,10 +177,3 @@ def _run(
                 if turn == 0:
                     detections[name] += boxes
     return detections, {name: round(statistics.median(taken), 2) for name, taken in times.items()}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

@@ -7,13 +7,14 @@ at the same time: each photograph is a call of its own. Only the path by torch i
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,20 +32,30 @@ from carsdepo_assets.detectors.export.export_card import (
     read_export,
     reason_of,
 )
+from carsdepo_assets.detectors.export.measured_choice import (
+    Setup,
+    fastest,
+    measure,
+    read_speeds,
+    speeds_key,
+    write_speeds,
+)
+from carsdepo_assets.detectors.export.sessions import OnnxRuntime, OpenVino, Session
 from carsdepo_assets.detectors.postprocess import MAX_BOXES, boxes_of_head, to_image_frame
 from carsdepo_assets.detectors.yolov8.detector import NMS_IOU
-from carsdepo_assets.imaging.resize import Letterboxed, letterboxed
+from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput, letterboxed
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import check_model_files
 from carsdepo_assets.lake.models import ModelCard, read_card
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.scoring.boxes import Detections
 
+logger = logging.getLogger(__name__)
+
 # Of one setting for the whole process (torch's number of threads) and of models that keep state between calls.
 _TORCH = threading.Lock()
-_MAX_STREAMS = 8  # each holds activations of its own
 
-RawBoxes = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]  # corners in the square, scores, classes
+RawBoxes = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]  # corners in the network's image, scores, classes
 
 
 @dataclass(frozen=True)
@@ -61,16 +72,14 @@ class Served:
     """The card of its export."""
 
 
-class Session(Protocol):
-    """An exported graph on a runtime."""
-
-    def run(self, square: NDArray[np.uint8]) -> list[NDArray[Any]]:
-        """Runs the graph on a square, (1, S, S, 3) RGB; returns its outputs in its order. Thread-safe."""
-        ...
-
-
 def load_served(
-    lake: Lake, digest: str, policy: Policy, *, runtime: RuntimeName | None = None, threads: int = 1
+    lake: Lake,
+    digest: str,
+    policy: Policy,
+    *,
+    runtime: RuntimeName | None = None,
+    threads: int = 1,
+    speeds: Path | None = None,
 ) -> Served:
     """Compares a model's files with its manifest and loads it on the runtime that its export and the policy choose.
 
@@ -83,6 +92,8 @@ def load_served(
         runtime: This runtime instead.
         threads: Cores that one photograph may use. One is best for throughput, since requests run side by side: ONNX
             Runtime and OpenVINO take as many at a time as come, torch one at a time.
+        speeds: A file of speeds on this machine; with it, runtime and threads are chosen by them among what may serve,
+            and measured where the file has none yet.
 
     Raises:
         ExportError: The model has no export, or the runtime may not serve it or is not installed.
@@ -94,18 +105,45 @@ def load_served(
     export = read_export(lake, digest)
     if export is None:
         raise ExportError(f"model {digest} has no export, and only exported models are served: {again(digest)}.")
-    name = _wanted(export, policy, runtime)
+    setup = Setup(_wanted(export, policy, runtime), threads)
     predictor: LetterboxPredictor
-    if name == "torch":
+    if setup.runtime == "torch":
         from carsdepo_assets.detectors.catalogue import load_model
 
         with torch_threads(threads):
             model, _ = load_model(lake, digest)
         predictor = TorchPredictor(model, threads)
     else:
-        predictor = graph_predictor(name, _graph(lake, export), export.detector, export.input_size, threads)
+        graph = _graph(lake, export)
+        if speeds is not None:
+            setup = _fastest_here(graph, export, policy, setup, speeds)
+        predictor = graph_predictor(setup.runtime, graph, export.detector, export.network, setup.threads)
     predictor.predict([np.zeros((card.image_size, card.image_size, 3), np.uint8)])
-    return Served(predictor, card, name, export)
+    return Served(predictor, card, setup.runtime, export)
+
+
+def _fastest_here(graph: bytes, export: ExportCard, policy: Policy, standing: Setup, file: Path) -> Setup:
+    """The fastest setup on this machine, by the file's speeds or by new ones. torch is no rival: one call at a time."""
+    bar, wanted = policy.gate.parity_share, policy.inference.runtime
+    names = [n for n in RUNTIMES if n in (wanted, standing.runtime) or (wanted == "auto" and n != "torch")]
+    names = [n for n in names if n in export.runtimes and obstacle(n, export.runtimes[n], bar) is None]
+    setups = [Setup(name, threads) for name in names for threads in sorted({1, len(os.sched_getaffinity(0))})]
+    key = speeds_key(export.detector, export.network, setups)
+    speeds = read_speeds(file, key)
+    if speeds is None:
+        loaded: dict[Setup, LetterboxPredictor] = {}
+        for s in setups:
+            try:
+                loaded[s] = graph_predictor(s.runtime, graph, export.detector, export.network, s.threads)
+            except ExportError as error:
+                logger.warning("%s is left out of the choice on this machine: %s", s, error)
+        speeds = measure(loaded)
+        if len(loaded) == len(setups):
+            write_speeds(file, key, speeds)
+    chosen = fastest(speeds, setups, standing)
+    rates = ", ".join(f"{name}: {speed:g} photographs a second" for name, speed in speeds.items())
+    logger.info("%s serves model %s on this machine (%s)", chosen, export.digest, rates)
+    return chosen
 
 
 def _wanted(export: ExportCard, policy: Policy, runtime: RuntimeName | None) -> RuntimeName:
@@ -128,41 +166,45 @@ def _graph(lake: Lake, export: ExportCard) -> bytes:
     return graph
 
 
-def graph_predictor(name: RuntimeName, graph: bytes, detector: str, size: int, threads: int) -> GraphPredictor:
+def graph_predictor(
+    name: RuntimeName, graph: bytes, detector: str, network: NetworkInput, threads: int
+) -> GraphPredictor:
     """Loads an exported graph on a runtime other than torch.
 
     Args:
         name: The runtime.
         graph: What `onnx_graph` returned.
         detector: The detector's name, which says how the outputs are read.
-        size: Side of the graph's square, in pixels.
+        network: The images that the graph takes.
         threads: Cores that one photograph may use.
 
     Raises:
         ExportError: The runtime is not installed or refuses the graph.
     """
     try:
-        session: Session = OnnxRuntime(graph, threads) if name == "onnxruntime" else OpenVino(graph, threads)
+        session: Session = OnnxRuntime(graph, threads) if name == "onnxruntime" else OpenVino(graph, threads, network)
     except ImportError as error:
         raise ExportError(f"{name} is not installed ({error}): install it, or set policy.inference.runtime.") from error
     except Exception as error:  # each runtime has error types of its own, some right below Exception
         raise ExportError(f"{name} refuses the graph: {reason_of(error)}") from error
-    return GraphPredictor(session, _READERS[detector], size)
+    return GraphPredictor(session, _READERS[detector], network)
 
 
 class GraphPredictor:
     """Predicts with an exported graph, with the same letterbox, suppression and way back as with torch."""
 
-    def __init__(self, session: Session, read: Callable[[list[NDArray[Any]], float], RawBoxes], size: int) -> None:
-        self.session, self.read, self.image_size = session, read, size
+    def __init__(
+        self, session: Session, read: Callable[[list[NDArray[Any]], float], RawBoxes], network: NetworkInput
+    ) -> None:
+        self.session, self.read, self.network = session, read, network
 
     def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
         """See Predictor.predict."""
-        return [self.predict_letterboxed(letterboxed(image, self.image_size), min_score) for image in images]
+        return [self.predict_letterboxed(letterboxed(image, self.network), min_score) for image in images]
 
     def predict_letterboxed(self, image: Letterboxed, min_score: float = 0.001) -> Detections:
         """See LetterboxPredictor.predict_letterboxed."""
-        boxes, scores, classes = self.read(self.session.run(np.ascontiguousarray(image.square)[None]), min_score)
+        boxes, scores, classes = self.read(self.session.run(np.ascontiguousarray(image.pixels)[None]), min_score)
         return to_image_frame(boxes.astype(np.float64), scores.astype(np.float64), classes, image)
 
 
@@ -182,64 +224,11 @@ _READERS: dict[str, Callable[[list[NDArray[Any]], float], RawBoxes]] = {
 }
 
 
-class OnnxRuntime:
-    """A graph on ONNX Runtime: one session for all threads, whose run() is thread-safe."""
-
-    def __init__(self, graph: bytes, threads: int) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors; its warnings are about optimizations that it did not do
-        # Idle threads sleep instead of spinning: they'd take the cores from the requests beside them.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        self.input = self.session.get_inputs()[0].name
-
-    def run(self, square: NDArray[np.uint8]) -> list[NDArray[Any]]:
-        """See Session.run."""
-        return list(self.session.run(None, {self.input: square}))
-
-
-class OpenVino:
-    """A graph on OpenVINO: as many streams as the cores allow, and an infer request for each call under way."""
-
-    def __init__(self, graph: bytes, threads: int) -> None:
-        import openvino
-
-        streams = max(1, min(_MAX_STREAMS, len(os.sched_getaffinity(0)) // threads))
-        core = openvino.Core()
-        self.model: Any = core.compile_model(
-            core.read_model(graph),
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "f32",  # else bf16 where the CPU has it, and boxes change
-                "NUM_STREAMS": streams,
-                "INFERENCE_NUM_THREADS": streams * threads,
-                "ENABLE_CPU_PINNING": False,  # pinned threads of two processes would share one core
-            },
-        )
-        self.idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def run(self, square: NDArray[np.uint8]) -> list[NDArray[Any]]:
-        """See Session.run."""
-        try:
-            request = self.idle.get_nowait()
-        except queue.Empty:
-            request = self.model.create_infer_request()
-        # A request that fails is not used again.
-        outputs = [np.array(value) for value in request.infer([square]).to_tuple()]
-        self.idle.put(request)
-        return outputs
-
-
 class TorchPredictor:
     """Predicts with torch, one call at a time, on its own number of threads; the process keeps its number."""
 
     def __init__(self, predictor: LetterboxPredictor, threads: int) -> None:
-        self.predictor, self.threads, self.image_size = predictor, threads, predictor.image_size
+        self.predictor, self.threads, self.network = predictor, threads, predictor.network
 
     def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
         """See Predictor.predict."""

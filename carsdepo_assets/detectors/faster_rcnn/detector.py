@@ -91,10 +91,11 @@ class FasterRcnn:
         """See Detector.load."""
         import torch
 
-        from carsdepo_assets.detectors.faster_rcnn.model import build_model
+        from carsdepo_assets.detectors.faster_rcnn.model import STRIDE, build_model
+        from carsdepo_assets.imaging.resize import NetworkInput
 
         content = read_weights(weights, self.name, class_names)
         model = build_model(len(class_names), image_size, imagenet=False)
         model.load_state_dict(content["state"])
         model = model.eval().to(device).to(memory_format=torch.channels_last)
-        return FasterRcnnPredictor(model, image_size, device)
+        return FasterRcnnPredictor(model, NetworkInput(image_size, STRIDE), device)

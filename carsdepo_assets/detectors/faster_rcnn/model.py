@@ -93,6 +93,9 @@ class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
         return self
 
 
+STRIDE = 32  # both sides of its input are multiples, else it adds a border itself
+
+
 def build_model(n_classes: int, image_size: int, imagenet: bool) -> Any:
     """Builds torchvision's FasterRCNN for letterboxed squares of RGB values 0..1.
 

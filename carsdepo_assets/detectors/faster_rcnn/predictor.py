@@ -9,28 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carsdepo_assets.detectors.postprocess import MAX_BOXES, to_image_frame
-from carsdepo_assets.imaging.resize import Letterboxed
+from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput
 from carsdepo_assets.scoring.boxes import Detections
 
 
 class FasterRcnnPredictor:
-    """Letterboxes to one square size and predicts image by image, so that boxes do not depend on the batch."""
+    """Predicts image by image: each is letterboxed to its own shape, and boxes do not depend on a batch."""
 
-    def __init__(self, model: Any, image_size: int, device: str) -> None:
-        self.model, self.image_size, self.device = model, image_size, device
+    def __init__(self, model: Any, network: NetworkInput, device: str) -> None:
+        self.model, self.network, self.device = model, network, device
 
     def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
         """See Predictor.predict."""
         from carsdepo_assets.imaging.resize import letterboxed
 
-        return [self.predict_letterboxed(letterboxed(image, self.image_size), min_score) for image in images]
+        return [self.predict_letterboxed(letterboxed(image, self.network), min_score) for image in images]
 
     def predict_letterboxed(self, image: Letterboxed, min_score: float = 0.001) -> Detections:
         """See LetterboxPredictor.predict_letterboxed."""
         import torch
 
         self.model.roi_heads.score_thresh = min_score
-        tensor = torch.from_numpy(np.ascontiguousarray(image.square.transpose(2, 0, 1))).to(self.device).float() / 255
+        tensor = torch.from_numpy(np.ascontiguousarray(image.pixels.transpose(2, 0, 1))).to(self.device).float() / 255
         with torch.inference_mode():
             prediction = self.model([tensor])[0]
         boxes, scores, labels = (

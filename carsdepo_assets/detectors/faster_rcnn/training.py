@@ -16,7 +16,9 @@ from torch.optim.swa_utils import AveragedModel
 from carsdepo_assets.detectors.augmentation import Augmentation, augment, to_square
 from carsdepo_assets.detectors.base import Progress, Recipe, Report, TrainingImage, TrainingSet, Watch
 from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, DetectorError, threads, write_torch
+from carsdepo_assets.detectors.faster_rcnn.model import STRIDE
 from carsdepo_assets.detectors.pace import CHECKPOINT_EVERY_S, CHECKPOINT_SHARE, TELL_EVERY_S, Every, Pace
+from carsdepo_assets.imaging.resize import NetworkInput
 from carsdepo_assets.scoring.average_precision import coco_ap
 from carsdepo_assets.scoring.boxes import Truth
 from carsdepo_assets.scoring.matching import flatten
@@ -282,7 +284,8 @@ class Training:
 
         pick = np.unique(np.linspace(0, len(self.val_images) - 1, self.options.val_images).astype(int))
         chosen = [self.val_images[i] for i in pick]
-        predictor = FasterRcnnPredictor(self.average.module.eval(), self.recipe.image_size, str(self.device))
+        network = NetworkInput(self.recipe.image_size, STRIDE)
+        predictor = FasterRcnnPredictor(self.average.module.eval(), network, str(self.device))
         detections = [predictor.predict([read_rgb(image)])[0] for image in chosen]
         flat = flatten([Truth(i.xyxy.reshape(-1, 4), i.classes) for i in chosen], detections, self.n_classes)
         ap = coco_ap(flat, [(i.width, i.height) for i in chosen], 100)[0]

@@ -30,10 +30,11 @@ from carsdepo_assets.scoring.boxes import Detections
 if TYPE_CHECKING:
     import torch
 
-    from carsdepo_assets.imaging.resize import Letterboxed
+    from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput
 
 ARCHITECTURE = "yolov8n.yaml"
 NMS_IOU = 0.7
+STRIDE = 32  # of the network's coarsest map: both sides of its input are multiples
 
 # Arguments of ultralytics that a short training needs. Its defaults (nbs=64, mosaic, three warm-up epochs) reach
 # mAP@.5 0.001 in the 90 s in which these reach 0.65: what decides is the number of optimizer steps.
@@ -168,11 +169,14 @@ class YoloV8:
         return _file_state(Path(recipe.init))
 
     def load(self, weights: Path, class_names: Sequence[str], image_size: int, device: str = "cpu") -> YoloPredictor:
-        """See Detector.load. image_size is rounded up to the network's stride of 32."""
+        """See Detector.load. image_size is rounded up to the network's stride."""
         content = read_weights(weights, self.name, class_names)
         model = build_model(len(class_names))
         model.load_state_dict(content["state"])
-        return YoloPredictor(model.fuse(verbose=False).eval().to(device), math.ceil(image_size / 32) * 32, device)
+        from carsdepo_assets.imaging.resize import NetworkInput
+
+        network = NetworkInput(math.ceil(image_size / STRIDE) * STRIDE, STRIDE)
+        return YoloPredictor(model.fuse(verbose=False).eval().to(device), network, device)
 
 
 def build_model(n_classes: int) -> Any:
@@ -224,23 +228,23 @@ def _downloaded_state() -> dict[str, torch.Tensor]:
 
 
 class YoloPredictor:
-    """Letterboxes to one square size, so that an image's boxes do not depend on the others of its batch."""
+    """Predicts image by image: each is letterboxed to its own shape, and boxes do not depend on a batch."""
 
-    def __init__(self, model: Any, image_size: int, device: str) -> None:
-        self.model, self.image_size, self.device = model, image_size, device
+    def __init__(self, model: Any, network: NetworkInput, device: str) -> None:
+        self.model, self.network, self.device = model, network, device
 
     def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
         """See Predictor.predict. One image at a time: on a CPU batches gain nothing and round differently."""
         from carsdepo_assets.imaging.resize import letterboxed
 
-        return [self.predict_letterboxed(letterboxed(image, self.image_size), min_score) for image in images]
+        return [self.predict_letterboxed(letterboxed(image, self.network), min_score) for image in images]
 
     def predict_letterboxed(self, image: Letterboxed, min_score: float = 0.001) -> Detections:
         """See LetterboxPredictor.predict_letterboxed."""
         import torch
         from ultralytics.utils.nms import non_max_suppression
 
-        pixels = np.ascontiguousarray(image.square.transpose(2, 0, 1))
+        pixels = np.ascontiguousarray(image.pixels.transpose(2, 0, 1))
         tensor = torch.from_numpy(pixels)[None].to(self.device).float() / 255
         with torch.inference_mode():
             # multi_label as in ultralytics' own validation; the time limit is off: a slow machine must not lose boxes.
