@@ -39,6 +39,8 @@ def main(wanted: list[str]) -> int:
     if unknown:
         print(f"No benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}.", file=sys.stderr)
         return 2
+    # Without compiled modules each process would compile the platform and its libraries anew, which no user's does.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     console = Console(width=150)
     target = Path(__file__).with_name("results.json")
     kept = json.loads(target.read_text())["results"] if target.exists() else {}

@@ -201,6 +201,28 @@ def _connections(head: str) -> Attack:
     return attack
 
 
+def _leaving(settings: Settings, ended: threading.Event) -> None:
+    """Six clients that send a photograph of nearly 16 megapixels and close the connection while it is decoded."""
+    bomb = _png(4000, 3990, "RGB")
+
+    def one() -> None:
+        while not ended.is_set():
+            with (
+                suppress(OSError),
+                socket.create_connection(
+                    ("127.0.0.1", settings.production_port), timeout=5, source_address=("127.0.1.1", 0)
+                ) as connection,
+            ):
+                connection.sendall(_HEAD.format(len(bomb)).encode() + bomb)
+                ended.wait(0.4)
+
+    threads = [threading.Thread(target=one) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def _endless(settings: Settings, ended: threading.Event) -> None:
     """A header that never ends, again and again."""
     while not ended.is_set():
@@ -213,6 +235,7 @@ def _endless(settings: Settings, ended: threading.Event) -> None:
 ATTACKS: dict[str, Attack] = {
     "4 senders of grey PNG bombs (49 Mpx, 6 kB)": _bombs("L", 1),
     "4 senders of 4 colour PNG bombs (49 Mpx each)": _bombs("RGB", 4),
+    "6 senders that leave while it is decoded (16 Mpx)": _leaving,
     "an endless header": _endless,
     f"{HOSTILE} bodies that stop": _connections(_HEAD.format(10**6) + "few"),
     f"{HOSTILE} silent connections": _connections(""),

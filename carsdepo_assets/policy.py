@@ -169,7 +169,9 @@ class InferencePolicy(PolicySection):
     """What the inspection service accepts, how it answers and what it keeps."""
 
     runtime: Literal["auto", "onnxruntime", "openvino", "torch"] = policy_value(
-        "auto", "", "What executes the model. auto: the fastest where it is served, of those whose export agrees with the weights."
+        "auto",
+        "",
+        "What executes the model. auto: of those that agree with the weights, the fastest where it is served.",
     )
     max_photographs: Count = policy_value(16, "photographs", "Most photographs in one request.")
     max_request_bytes: Count = policy_value(64 * 2**20, "bytes", "Larger requests are refused.")

@@ -83,7 +83,7 @@ def import_(
 
 
 def train(minutes: Minutes = None, steps: Steps = None, detector: DetectorName = None, home: Home = None) -> None:
-    """Train a model on the labels of now, evaluate it, and register it if it is good enough (the `train` job)."""
+    """Train a model on the labels of now, evaluate it and register it (the `train` job)."""
     from carsdepo_assets.commands.pipeline import Pipeline
 
     settings, loop = read_settings(home), Loop()

@@ -7,7 +7,6 @@ import ipaddress
 import logging
 import signal
 import socket
-from functools import partial
 from typing import TYPE_CHECKING
 
 from carsdepo_assets import redaction
@@ -59,11 +58,7 @@ def run(
     from carsdepo_assets.inference.connections import BACKLOG, allow_connections
 
     allow_connections()
-    load = load or partial(
-        model_loading.load,
-        verification_key=settings.verification_key,
-        speeds=settings.home / "runtime_speeds.json",
-    )
+    load = load or model_loading.loader(settings.verification_key, settings.home / "runtime_speeds.json")
     app = create_app(settings, stage, load)
     config = uvicorn.Config(
         app,

@@ -63,7 +63,15 @@ class Decoded:
     """the segments of a JPEG; None for other formats"""
 
 
-def decode(data: bytes, *, max_bytes: int, max_pixels: int, min_side: int, at_least: int | None = None) -> Decoded:
+def decode(
+    data: bytes,
+    *,
+    max_bytes: int,
+    max_pixels: int,
+    min_side: int,
+    max_pixels_other: int | None = None,
+    at_least: int | None = None,
+) -> Decoded:
     """Decodes one photograph.
 
     Args:
@@ -71,11 +79,14 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int, min_side: int, at_le
         max_bytes: larger files are refused.
         max_pixels: larger images (width times height, as the header says) are refused.
         min_side: images with a shorter side are refused, in pixels.
+        max_pixels_other: likewise, of formats other than JPEG and PNG, whose decoders take up to 16 bytes of memory for
+            each pixel; None: as many as of those.
         at_least: pixels; the photograph may be decoded at a reduced scale whose longest side is still at least this: a
             JPEG (12 megapixels take 22 ms instead of 34), and other formats above LARGE_PX. None: every pixel is kept.
 
     Raises:
         BadImage: the photograph is refused; `reason` says why.
+        MemoryError: there is not enough memory for it.
     """
     if not data:
         raise BadImage("empty", "0 bytes")
@@ -86,18 +97,20 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int, min_side: int, at_le
         raise BadImage("not_an_image", f"starts with {data[:12]!r}")
     if kind == "heic":
         raise BadImage("unsupported", "HEIC: have the phone send JPEG")
+    if kind not in ("jpeg", "png") and max_pixels_other is not None:
+        max_pixels = min(max_pixels, max_pixels_other)
     header: JpegHeader | None = None
     if kind == "jpeg":
         header = jpeg_header(data)
-        _check_size(header.width, header.height, max_pixels, min_side)
+        _check_size(header.width, header.height, max_pixels, min_side, kind)
         rgb, notes = _jpeg(data, header, at_least)
         width, height, block = header.width, header.height, header.exif
     else:
         if kind == "webp":
-            _check_size(*webp_size(data), max_pixels, min_side)
+            _check_size(*webp_size(data), max_pixels, min_side, kind)
         image = pillow_formats.open_image(data, kind)
         width, height = image.size
-        _check_size(width, height, max_pixels, min_side)
+        _check_size(width, height, max_pixels, min_side, kind)
         rgb, notes, block = pillow_formats.to_rgb(image, data, kind, _reduction(width, height, at_least))
         width, height = image.size  # Pillow turns TIFF itself
         del image  # it has the pixels a second time
@@ -165,9 +178,9 @@ def upright(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return rgb if flip is None else np.asarray(cv2.flip(rgb, flip), np.uint8)
 
 
-def _check_size(width: int, height: int, max_pixels: int, min_side: int) -> None:
+def _check_size(width: int, height: int, max_pixels: int, min_side: int, kind: str) -> None:
     if width * height > max_pixels:
-        raise BadImage("too_many_pixels", f"{width} x {height}, at most {max_pixels} pixels are decoded")
+        raise BadImage("too_many_pixels", f"{width} x {height}, at most {max_pixels} pixels of {kind} are decoded")
     if min(width, height) < min_side:
         raise BadImage("too_small", f"{width} x {height}, each side has at least {min_side}")
 
@@ -185,6 +198,8 @@ def _jpeg(data: bytes, header: JpegHeader, at_least: int | None) -> tuple[NDArra
         pixels = simplejpeg.decode_jpeg(data, colours, min_width=width, min_height=height)
     except ValueError as error:
         message = str(error)
+        if "Insufficient memory" in message:
+            raise MemoryError(message) from error
         if _harmless(message, data, header):
             pixels = simplejpeg.decode_jpeg(data, colours, min_width=width, min_height=height, strict=False)
             notes.append("padded scan")

@@ -17,6 +17,8 @@ class Limits:
     """width times height, as the header says"""
     min_side: int
     """shortest side, in pixels"""
+    max_pixels_other: int | None = None
+    """as max_pixels, of formats other than JPEG and PNG; None: as many"""
 
 
 class Decodings:
@@ -46,6 +48,7 @@ class Decodings:
             max_bytes=limits.max_bytes,
             max_pixels=limits.max_pixels,
             min_side=limits.min_side,
+            max_pixels_other=limits.max_pixels_other,
             at_least=px,
         )
         self._decoded.append(decoded)

@@ -46,6 +46,8 @@ _DAMAGE = (
     OverflowError,
 )
 _STRIP = 256  # rows
+_FILLS = (77, 78)  # rare in whole rows, so that pictures are seldom read twice; of mode "1": (1, 0)
+_OUT_OF_MEMORY = "error -9"
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -89,19 +91,50 @@ def to_rgb(image: Any, data: bytes, kind: str, reduction: int = 1) -> tuple[NDAr
 
     Raises:
         BadImage: truncated, unsupported or too_many_pixels.
+        MemoryError: there is not enough memory for it.
     """
     try:
-        image.load()
+        _load(image, data, kind)
         rgb, notes = _convert(image, reduction)
     except _BOMB as error:
         raise BadImage("too_many_pixels", str(error)) from error
     except _DAMAGE as error:
+        if _OUT_OF_MEMORY in str(error):
+            raise MemoryError(str(error)) from error
         raise BadImage("truncated", f"{kind}: {error}") from error
     if kind == "png" and data[24] == 16:
         notes.append("16-bit")
     # A TIFF file is itself the structure that EXIF blocks have.
     exif = data if kind == "tiff" else image.info.get("exif", b"")
     return rgb, notes, exif if isinstance(exif, bytes) else b""
+
+
+def _load(image: Any, data: bytes, kind: str) -> None:
+    """Reads all pixels, or raises BadImage.
+
+    Pillow takes a PNG whose compressed data end early, but properly, for whole, and leaves its other rows black.
+    So the memory is filled with a colour beforehand: a row that has it still after a second reading with another
+    colour was never written.
+    """
+    if kind != "png" or not _is_left(image, _FILLS[0]):
+        image.load()
+        return
+    again = open_image(data, kind)
+    if _is_left(again, _FILLS[1]):
+        raise BadImage("truncated", "png: its data end before its last row")
+
+
+def _is_left(image: Any, fill: int) -> bool:
+    """Reads all pixels into memory filled with a colour; returns whether one of the last two rows has it still."""
+    value = fill % 2 if image.mode == "1" else fill
+    bands = len(Image.new(image.mode, (1, 1)).getbands())
+    colour = value if bands == 1 else (value,) * bands
+    image.im = Image.new(image.mode, image.size, colour).im
+    image.load()
+    width, height = image.size
+    # Of interlaced pictures the last but one may be written by an earlier pass.
+    rows = np.asarray(image.crop((0, height - 2, width, height)))
+    return any((row == value).all() for row in rows)
 
 
 def _convert(image: Any, reduction: int) -> tuple[NDArray[np.uint8], list[str]]:
@@ -116,7 +149,7 @@ def _convert(image: Any, reduction: int) -> tuple[NDArray[np.uint8], list[str]]:
     has_alpha = mode in ("LA", "PA", "RGBA", "La", "RGBa") or (not is_deep and "transparency" in image.info)
     # By strips: whole conversions would hold up to four copies of all pixels at a time.
     width, height = image.size
-    rows = _STRIP // reduction * reduction  # no averaged block lies in two strips
+    rows = max(1, _STRIP // reduction) * reduction  # no averaged block lies in two strips
     rgb = np.empty((-(-height // reduction), -(-width // reduction), 3), np.uint8)
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(height, top + rows)))

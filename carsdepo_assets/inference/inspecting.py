@@ -16,7 +16,7 @@ from carsdepo_assets.detectors.captured_scores import capture_floor
 from carsdepo_assets.detectors.predicting import network_of, predict_image
 from carsdepo_assets.imaging.bad_image import BadImage
 from carsdepo_assets.imaging.resize import NetworkInput
-from carsdepo_assets.inference.decode_pool import TooManyLarge
+from carsdepo_assets.inference.decode_pool import PoolBusy
 from carsdepo_assets.inference.decoding import ClientGone, Measured, measure
 from carsdepo_assets.inference.reconciler import Model
 from carsdepo_assets.inference.records import (
@@ -27,7 +27,7 @@ from carsdepo_assets.inference.records import (
     Features,
     Record,
 )
-from carsdepo_assets.inference.requests import Refused, RequestPhotograph
+from carsdepo_assets.inference.requests import RETRY_AFTER_S, Refused, RequestPhotograph
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.scoring.boxes import Detections
 
@@ -136,8 +136,8 @@ def inspect(
         except BadImage as error:
             named = f"photograph {number} of {len(photographs)}, {photograph.file_name!r}: {error.detail}"
             raise Refused(_STATUS.get(error.reason, 422), error.reason, named) from error
-        except TooManyLarge as error:
-            raise Refused(503, "busy", "too many large photographs wait to be decoded: try again", 5) from error
+        except PoolBusy as error:
+            raise Refused(503, "busy", f"{error}: try again", RETRY_AFTER_S) from error
         milliseconds = 1000 * (time.perf_counter() - started)
         without_pixels = replace(measured, image=_NO_PIXELS)
         inspected.append(_Inspected(photograph, data, image_id, without_pixels, detections, milliseconds))

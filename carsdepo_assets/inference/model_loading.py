@@ -30,7 +30,13 @@ Load = Callable[[Lake, str, Policy], Loaded]
 
 
 def load(
-    lake: Lake, digest: str, policy: Policy, *, verification_key: Path | None = None, speeds: Path | None = None
+    lake: Lake,
+    digest: str,
+    policy: Policy,
+    *,
+    verification_key: Path | None = None,
+    speeds: Path | None = None,
+    may_measure: bool = True,
 ) -> Loaded:
     """Verifies a model and loads it on the runtime that its export, the policy and this machine's speed choose.
 
@@ -40,6 +46,7 @@ def load(
         policy: which runtimes may serve, and whether the model must be signed.
         verification_key: the public key; a model that is signed is verified with it whatever the policy says.
         speeds: a file of what was measured on this machine; None: the export chooses, with one core for a photograph.
+        may_measure: whether speeds that the file does not have are measured, which takes seconds.
 
     Raises:
         LakeError: the lake has no such model.
@@ -56,5 +63,21 @@ def load(
         verify_manifest(lake, digest, verification_key)
     else:
         logger.warning("model %s is not signed, and policy.inference.require_signature is off", digest)
-    served = load_served(lake, digest, policy, speeds=speeds)
+    served = load_served(lake, digest, policy, speeds=speeds, may_measure=may_measure)
     return Loaded(served.predictor, served.card, served.runtime)
+
+
+def loader(verification_key: Path, speeds: Path) -> Load:
+    """Returns how a service loads its models.
+
+    Speeds are measured for the first model only, before there is one that serves: a release or a rollback waits for no
+    measurement.
+    """
+    is_first = True
+
+    def load_next(lake: Lake, digest: str, policy: Policy) -> Loaded:
+        nonlocal is_first
+        may_measure, is_first = is_first, False
+        return load(lake, digest, policy, verification_key=verification_key, speeds=speeds, may_measure=may_measure)
+
+    return load_next

@@ -126,9 +126,9 @@ class Service:
     def stop(self) -> None:
         """Ends the threads and closes the open segment; called after the last request."""
         self.reconciler.stop()
+        self._decoders.close()  # first: a request that is left over may wait for them
         self._workers.shutdown()
         self._helpers.shutdown()
-        self._decoders.close()
         self.capture.close()
 
     def _check_key(self, request: Request) -> None:
@@ -262,5 +262,9 @@ async def _while_connected(request: Request, work: asyncio.Future[str], is_gone:
                 work.result()
             raise ClientDisconnect
         return work.result()
+    except asyncio.CancelledError:  # the service ends and waits no longer
+        is_gone.set()
+        work.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # else asyncio reports it
+        raise
     finally:
         leaving.cancel()

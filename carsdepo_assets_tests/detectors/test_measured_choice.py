@@ -35,6 +35,7 @@ def test_the_fastest_serves(rates: tuple[float, ...], chosen: Setup) -> None:
 def test_what_was_not_measured_is_not_chosen() -> None:
     assert fastest({"onnxruntime, 1 thread": 60}, ALL, ONE) == ONE
     assert fastest({"openvino, 1 thread": 60}, ALL, ONE) == OTHER
+    assert fastest({}, ALL, OTHER) == OTHER  # none could be loaded
 
 
 def test_speeds_are_kept_by_what_they_depend_on(tmp_path: Path) -> None:
@@ -48,19 +49,28 @@ def test_speeds_are_kept_by_what_they_depend_on(tmp_path: Path) -> None:
     }
     assert len(keys) == 5
     first, second, *_ = keys
-    assert read_speeds(file, first) is None
-    write_speeds(file, first, {"a": 1.5})
-    write_speeds(file, second, {"b": 2})
-    assert (read_speeds(file, first), read_speeds(file, second)) == ({"a": 1.5}, {"b": 2.0})
+    assert read_speeds(file, first, ALL) is None
+    write_speeds(file, first, {str(ONE): 1.5, str(TWO): 1.0})
+    write_speeds(file, second, {str(OTHER): 2})
+    assert read_speeds(file, first, [ONE, TWO]) == {str(ONE): 1.5, str(TWO): 1.0}
+    assert read_speeds(file, second, [OTHER]) == {str(OTHER): 2.0}
+    assert read_speeds(file, second, ALL) is None  # of other setups
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"k": 3}', '{"k": {"a": "fast"}}', "\ud800"])
+KEPT = '{"k": {"onnxruntime, 1 thread": %s}}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "3", '{"k": 3}', '{"k": {}}', '{"k": {"x": 1}}', "\ud800"]
+    + [KEPT % value for value in ('"fast"', "NaN", "Infinity", "0", "-1", "null")],
+)
 def test_a_damaged_file_is_measured_anew(tmp_path: Path, content: str) -> None:
     file = tmp_path / "speeds.json"
     file.write_bytes(content.encode("utf-8", "surrogatepass"))
-    assert read_speeds(file, "k") is None
-    write_speeds(file, "k", {"a": 1})
-    assert read_speeds(file, "k") == {"a": 1.0}
+    assert read_speeds(file, "k", [ONE]) is None
+    write_speeds(file, "k", {str(ONE): 1})
+    assert read_speeds(file, "k", [ONE]) == {str(ONE): 1.0}
 
 
 def test_a_home_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -160,6 +160,63 @@ def test_large_ones_of_other_formats_are_averaged_as_pillow_does(monkeypatch: py
     assert is_at_scale(whole, 500)  # 700 // 500 is 1
 
 
+@pytest.mark.parametrize("rows", [200, 199, 100])
+@pytest.mark.parametrize(("colour", "width"), [(0, 300), (2, 900), (6, 1200)], ids=["grey", "RGB", "RGBA"])
+def test_a_png_whose_data_end_early_is_no_picture(colour: int, width: int, rows: int) -> None:
+    """Its checksums are right; Pillow takes it for whole, its last rows black."""
+    body = b"".join(b"\0" + bytes([n % 255 or 1]) * width for n in range(rows))
+    data = png(300, 200, 8, colour, body)
+    if rows == 200:
+        assert decode_within_limits(data).rgb.shape == (200, 300, 3)
+        return
+    with pytest.raises(BadImage, match="truncated: png: its data end before its last row"):
+        decode_within_limits(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+@pytest.mark.parametrize(
+    ("mode", "value"), [(m, v) for m in ("L", "P", "1", "RGB", "RGBA") for v in (0, 1, 77, 78, 255)]
+)
+def test_a_picture_of_one_colour_is_whole_whatever_the_colour(kind: str, mode: str, value: int) -> None:
+    colour = value % 2 if mode == "1" else value if mode in "LP" else (value,) * len(mode)
+    assert decode_within_limits(saved(Image.new(mode, (64, 48), colour), kind)).rgb.shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_a_very_long_picture_is_averaged_too(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr("carsdepo_assets.imaging.decode.LARGE_PX", 1000)
+    reduced = decode(saved(scene(30_000, 41), kind), **LIMITS, at_least=64)  # blocks larger than a strip
+    assert (reduced.width, reduced.height, reduced.rgb.shape) == (30_000, 41, (1, 65, 3))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF"])
+def test_formats_whose_decoders_need_much_memory_have_a_limit_of_their_own(kind: str) -> None:
+    data = saved(scene(320, 240), kind)
+    assert decode(data, **LIMITS, max_pixels_other=320 * 240).width == 320
+    if kind in ("JPEG", "PNG"):
+        assert decode(data, **LIMITS, max_pixels_other=100).width == 320
+        return
+    with pytest.raises(BadImage, match=f"too_many_pixels: 320 x 240, at most 100 pixels of {kind.lower()} are decoded"):
+        decode(data, **LIMITS, max_pixels_other=100)
+
+
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("simplejpeg.decode_jpeg", ValueError("Insufficient memory (case 4)")),
+        ("PIL.PngImagePlugin.PngImageFile.load", OSError("decoder error -9 when reading image file")),
+    ],
+)
+def test_lack_of_memory_is_not_called_damage(monkeypatch: pytest.MonkeyPatch, where: str, error: Exception) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    data = PHOTO if "jpeg" in where else saved(scene(), "PNG")
+    monkeypatch.setattr(where, fail)
+    with pytest.raises(MemoryError):
+        decode_within_limits(data)
+
+
 def test_none_but_large_ones_are_averaged() -> None:
     data = saved(scene(700, 600), "PNG")
     assert decode(data, **LIMITS, at_least=200).rgb.shape == (600, 700, 3)

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from PIL import Image
 
 from carsdepo_assets.imaging.bad_image import BadImage
 from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput
-from carsdepo_assets.inference import decode_pool
-from carsdepo_assets.inference.decode_pool import DecodePool, TooManyLarge
+from carsdepo_assets.inference import decode_pool, decode_process
+from carsdepo_assets.inference.decode_pool import DecodePool, PoolBusy
 from carsdepo_assets.inference.decoding import ClientGone, measure
 from carsdepo_assets.policy import Policy
 from carsdepo_assets_tests.inference.served_models import photograph
@@ -42,7 +43,7 @@ def pool() -> Iterator[DecodePool]:
 
 
 def children(pool: DecodePool) -> list[psutil.Process]:
-    return [psutil.Process(process._popen.pid) for process in list(pool._all)]
+    return [psutil.Process(process.pid) for process in list(pool._all)]
 
 
 def settled(pool: DecodePool) -> list[psutil.Process]:
@@ -103,7 +104,7 @@ def test_time_beyond_the_limit_ends_the_process_and_another_takes_its_place(monk
     hasty.start()
     try:
         before = {child.pid for child in settled(hasty)}
-        with pytest.raises(BadImage, match="too_costly: decoding it takes more time"):
+        with pytest.raises(BadImage, match="too_costly: decoding it takes too much time"):
             hasty.measure(png(7000, 7000, "RGB"), SQUARES)
         assert hasty.measure(photograph(1), SQUARES).width == 160
         assert len({child.pid for child in settled(hasty)} - before) == 1
@@ -111,17 +112,113 @@ def test_time_beyond_the_limit_ends_the_process_and_another_takes_its_place(monk
         hasty.close()
 
 
-def test_a_process_that_dies_is_replaced(pool: DecodePool) -> None:
-    for child in settled(pool):
-        child.send_signal(signal.SIGKILL)
-    refused = 0
-    for _ in range(4):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
+def test_no_photograph_pays_for_a_process_that_died(pool: DecodePool, how: signal.Signals) -> None:
+    before = settled(pool)
+    for child in before:
+        child.send_signal(how)
+    for child in before:
+        child.wait(10)
+    assert [pool.measure(photograph(seed), SQUARES).width for seed in range(4)] == [160] * 4
+    assert not {child.pid for child in settled(pool)} & {child.pid for child in before}
+
+
+def test_one_that_dies_while_it_decodes_is_asked_again(pool: DecodePool) -> None:
+    before = {child.pid for child in settled(pool)}
+    threading.Timer(0.4, lambda: [os.kill(pid, signal.SIGKILL) for pid in before]).start()
+    assert pool.measure(png(6900, 6900, "RGB"), SQUARES).width == 6900
+    assert not {child.pid for child in settled(pool)} & before
+
+
+def test_a_stopped_process_holds_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_process, "WALL_S", 1.0)
+    stuck = DecodePool(Policy(), 2)
+    stuck.start()
+    try:
+        for child in children(stuck):
+            child.suspend()
+        noise = np.random.default_rng(0).integers(0, 255, (1000, 1000, 3), np.uint8)
+        out = io.BytesIO()
+        Image.fromarray(noise).save(out, "PNG")  # more than a pipe holds
+        assert stuck.measure(out.getvalue(), SQUARES).width == 1000
+    finally:
+        stuck.close()
+
+
+def test_a_client_that_leaves_while_it_waits_costs_no_process() -> None:
+    busy = DecodePool(Policy(), 2)
+    busy.start()
+    try:
+        before = {child.pid for child in settled(busy)}
+        taken = [busy._idle.get() for _ in range(2)]
+        with pytest.raises(ClientGone):
+            busy.measure(photograph(1), SQUARES, lambda: True)
+        for process in taken:
+            busy._idle.put(process)
+        for seed in range(10):
+            with pytest.raises(ClientGone):
+                busy.measure(photograph(seed), SQUARES, lambda: True)
+        left = iter([False] * 1 + [True] * 100)  # there when a process is asked, then no longer
+        with pytest.raises(ClientGone):
+            busy.measure(photograph(1), SQUARES, lambda: next(left))
+        assert {child.pid for child in settled(busy)} == before
+    finally:
+        busy.close()
+
+
+def test_the_pool_comes_back_when_processes_can_be_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_pool, "_AGAIN_S", 0.05)
+    hurt = DecodePool(Policy(), 2)
+    hurt.start()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("threading.Thread.start", lambda _: pytest.fail("a thread was started"))
+            patch.setattr("sys.executable", "/no/such/python")
+            for child in children(hurt):
+                child.kill()
+                child.wait(10)
+            asked = iter([False] * 5 + [True] * 100)
+            with pytest.raises(ClientGone):
+                hurt.measure(photograph(1), SQUARES, lambda: next(asked))
+        assert hurt.measure(photograph(1), SQUARES).width == 160
+        assert len(settled(hurt)) == 2
+    finally:
+        hurt.close()
+
+
+def test_a_service_that_cannot_decode_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/no/such/python")
+    with pytest.raises(OSError, match="/no/such/python"):
+        DecodePool(Policy(), 2).start()
+
+
+def test_closing_wakes_those_who_wait() -> None:
+    closing = DecodePool(Policy(), 2)
+    closing.start()
+    taken = [closing._idle.get() for _ in range(2)]
+    timer = threading.Timer(0.2, closing.close)
+    timer.start()
+    with pytest.raises(PoolBusy, match="the service ends"):
+        closing.measure(photograph(1), SQUARES)
+    timer.join()
+    assert not any(process.is_alive() for process in taken)
+
+
+def test_answers_are_not_mixed_up(pool: DecodePool) -> None:
+    """Also where clients leave in the middle."""
+    sizes = [(100 + 7 * n, 80 + 3 * n) for n in range(40)]
+    photographs = [png(*size) for size in sizes]
+
+    def one(n: int) -> bool:
+        looks = iter([False] * (n % 3) + [True] * 100) if n % 4 == 0 else None
         try:
-            pool.measure(photograph(1), SQUARES)
-        except BadImage:
-            refused += 1
-    assert refused <= 2
-    assert pool.measure(photograph(1), SQUARES).width == 160
+            measured = pool.measure(photographs[n], SQUARES, lambda: looks is not None and next(looks))
+        except ClientGone:
+            return looks is not None
+        return (measured.width, measured.height) == sizes[n]
+
+    with ThreadPoolExecutor(12) as threads:
+        assert all(threads.map(one, range(40)))
 
 
 def test_large_photographs_wait_for_each_other_and_others_do_not(pool: DecodePool) -> None:
@@ -130,7 +227,7 @@ def test_large_photographs_wait_for_each_other_and_others_do_not(pool: DecodePoo
     def send() -> None:
         try:
             done.append(pool.measure(large, SQUARES).width)
-        except TooManyLarge:
+        except PoolBusy:
             done.append(0)
 
     senders = [threading.Thread(target=send) for _ in range(decode_pool.WAITING + 4)]
@@ -173,7 +270,7 @@ def test_it_ends_with_the_service(tmp_path: Path) -> None:
     script = (
         "import os, signal\nfrom carsdepo_assets.inference.decode_pool import DecodePool\n"
         "from carsdepo_assets.policy import Policy\npool = DecodePool(Policy(), 2)\npool.start()\n"
-        "print(*[p._popen.pid for p in pool._all], flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
+        "print(*[p.pid for p in pool._all], flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
     )
     import subprocess
     import sys

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -54,13 +55,15 @@ def speeds_key(detector: str, network: NetworkInput, setups: list[Setup]) -> str
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def read_speeds(file: Path, key: str) -> dict[str, float] | None:
-    """Photographs a second by setup, as they were measured before; None where they were not."""
+def read_speeds(file: Path, key: str, setups: list[Setup]) -> dict[str, float] | None:
+    """Photographs a second by setup, as they were measured before; None where they were not, or are damaged."""
     try:
         speeds = json.loads(file.read_bytes())[key]
-        return {str(name): float(speed) for name, speed in speeds.items()}
+        speeds = {str(name): float(speed) for name, speed in speeds.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    is_whole = speeds.keys() == {str(s) for s in setups} and all(0 < v < math.inf for v in speeds.values())
+    return speeds if is_whole else None
 
 
 def write_speeds(file: Path, key: str, speeds: Mapping[str, float]) -> None:
@@ -101,6 +104,8 @@ def fastest(speeds: Mapping[str, float], setups: list[Setup], standing: Setup) -
         setups: that may serve, `standing` among them.
         standing: what the export chose.
     """
+    if not speeds:
+        return standing
     best = max(setups, key=lambda s: speeds.get(str(s), 0.0))
     if speeds.get(str(best), 0.0) < BETTER * speeds.get(str(standing), 0.0):
         best = standing

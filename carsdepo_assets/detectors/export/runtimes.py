@@ -80,6 +80,7 @@ def load_served(
     runtime: RuntimeName | None = None,
     threads: int = 1,
     speeds: Path | None = None,
+    may_measure: bool = True,
 ) -> Served:
     """Compares a model's files with its manifest and loads it on the runtime that its export and the policy choose.
 
@@ -92,8 +93,8 @@ def load_served(
         runtime: This runtime instead.
         threads: Cores that one photograph may use. One is best for throughput, since requests run side by side: ONNX
             Runtime and OpenVINO take as many at a time as come, torch one at a time.
-        speeds: A file of speeds on this machine; with it, runtime and threads are chosen by them among what may serve,
-            and measured where the file has none yet.
+        speeds: A file of speeds on this machine; with it, runtime and threads are chosen by them among what may serve.
+        may_measure: Whether speeds that the file does not have are measured, which takes seconds.
 
     Raises:
         ExportError: The model has no export, or the runtime may not serve it or is not installed.
@@ -116,20 +117,24 @@ def load_served(
     else:
         graph = _graph(lake, export)
         if speeds is not None:
-            setup = _fastest_here(graph, export, policy, setup, speeds)
+            setup = _fastest_here(graph, export, policy, setup, speeds, may_measure)
         predictor = graph_predictor(setup.runtime, graph, export.detector, export.network, setup.threads)
     predictor.predict([np.zeros((card.image_size, card.image_size, 3), np.uint8)])
     return Served(predictor, card, setup.runtime, export)
 
 
-def _fastest_here(graph: bytes, export: ExportCard, policy: Policy, standing: Setup, file: Path) -> Setup:
+def _fastest_here(
+    graph: bytes, export: ExportCard, policy: Policy, standing: Setup, file: Path, may_measure: bool
+) -> Setup:
     """The fastest setup on this machine, by the file's speeds or by new ones. torch is no rival: one call at a time."""
     bar, wanted = policy.gate.parity_share, policy.inference.runtime
     names = [n for n in RUNTIMES if n in (wanted, standing.runtime) or (wanted == "auto" and n != "torch")]
     names = [n for n in names if n in export.runtimes and obstacle(n, export.runtimes[n], bar) is None]
     setups = [Setup(name, threads) for name in names for threads in sorted({1, len(os.sched_getaffinity(0))})]
     key = speeds_key(export.detector, export.network, setups)
-    speeds = read_speeds(file, key)
+    speeds = read_speeds(file, key, setups)
+    if speeds is None and not may_measure:
+        return standing
     if speeds is None:
         loaded: dict[Setup, LetterboxPredictor] = {}
         for s in setups:
