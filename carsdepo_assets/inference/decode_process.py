@@ -57,7 +57,8 @@ class DecodeProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            start_new_session=True,  # Ctrl-C is the service's
+            # Ctrl-C is the service's. Not a session of its own: Linux shares the cores among sessions.
+            process_group=0,
         )
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None

@@ -19,6 +19,7 @@ import numpy as np
 from carsdepo_assets.imaging.bad_image import BadImage
 from carsdepo_assets.imaging.decode import declared_pixels
 from carsdepo_assets.imaging.encode import encode_jpeg
+from carsdepo_assets.imaging.headers import sniff
 from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput
 from carsdepo_assets.inference.decoding import Measured, measure
 from carsdepo_assets.policy import Policy
@@ -43,14 +44,21 @@ def main() -> None:
 
 def _one(data: bytes, policy: Policy, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     try:
-        if request["large"] is not None and request["large"] < declared_pixels(data) <= policy.inference.max_pixels:
-            return {"is_large": True}, b""
+        if request["large"] is not None and (pixels := _large(data, policy, request["large"])):
+            return {"large": pixels}, b""
         return _packed(measure(data, policy, _network(request["network"])))
     except BadImage as error:
         return {"reason": error.reason, "detail": error.detail}, b""
     except MemoryError:
         detail = "decoding it takes more memory than a photograph is given"
         return {"reason": "too_costly", "detail": detail}, b""
+
+
+def _large(data: bytes, policy: Policy, limits: dict[str, int]) -> int:
+    """The number of pixels of a photograph that is large by the limits; 0 for others, and for what is refused."""
+    pixels = declared_pixels(data)
+    limit = limits["jpeg"] if sniff(data) == "jpeg" else limits["other"]
+    return pixels if limit < pixels <= policy.inference.max_pixels else 0
 
 
 def _network(given: dict[str, Any] | None) -> NetworkInput | None:

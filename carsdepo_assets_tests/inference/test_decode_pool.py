@@ -221,7 +221,10 @@ def test_answers_are_not_mixed_up(pool: DecodePool) -> None:
         assert all(threads.map(one, range(40)))
 
 
-def test_large_photographs_wait_for_each_other_and_others_do_not(pool: DecodePool) -> None:
+def test_large_photographs_wait_for_each_other_and_others_do_not(
+    pool: DecodePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode_pool, "WAITING", 3)
     large, done = png(6900, 6900, "RGB"), []
 
     def send() -> None:

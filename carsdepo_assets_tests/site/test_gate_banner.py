@@ -74,3 +74,13 @@ def test_an_evaluation_is_shown_with_what_the_gate_says_by_now(
     assert f'href="/reports/gate/{DIGEST}-{verdict}.html"' in text
     assert "<p>before</p>" in text
     assert lake.get(key).decode() == f"<p>before</p>{GATE_SLOT}<p>after</p>"  # as it was written
+
+
+def test_the_first_page_shows_a_model_that_the_registry_lacks(home: Path) -> None:
+    """As after the lake was restored without MLflow's database, which knows other models."""
+    example_lake.fill(home, example_lake.shots())
+    digest = "e" * 16
+    ledger.record(Lake.open(home / "lake"), "production", "promote", digest=digest, version=None, actor="a", reason="b")
+    answer = browser(home, {"status": "serving", "digest": digest}).get("/")
+    assert answer.status_code == 200
+    assert digest in answer.text
