@@ -33,6 +33,7 @@ LARGE = {"jpeg": 16_000_000, "other": 4_000_000}
 WAITING = 12  # large ones that wait; further ones are refused, so that the service has places for others
 _RESTART_PX = 16_000_000  # decoding as many takes as long as starting a process
 _TRIES = 3  # processes that are asked about one photograph, where others end for reasons that may not be its own
+_CRASHES = 2  # of those: the photograph is refused, so that a file that crashes its decoder is not sent again
 _LOOK_S = 0.1  # between looks whether the client is there
 _AGAIN_S = 1.0  # before a process that cannot start is tried again
 
@@ -120,6 +121,7 @@ class DecodePool:
     def _ask(
         self, request: dict[str, Any], data: bytes, is_gone: Callable[[], bool], ends_with_client: bool
     ) -> tuple[dict[str, Any], bytes]:
+        crashes = 0
         for _ in range(_TRIES):
             process = self._idle_process(is_gone)
             is_whole = False
@@ -134,6 +136,9 @@ class DecodePool:
                 logger.warning("A decoding process ended: %s.", error)
                 if error.is_too_slow:
                     raise BadImage("too_costly", "decoding it takes too much time: its process was ended") from error
+                crashes += error.is_crash
+                if crashes == _CRASHES:
+                    raise BadImage("too_costly", f"decoding it ended {crashes} processes in turn") from error
             finally:
                 if is_whole:
                     self._idle.put(process)

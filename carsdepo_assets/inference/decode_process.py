@@ -24,12 +24,19 @@ _PIPE_BYTES = 2**20
 _LOOK_S = 0.1  # between looks whether the client is there
 
 
+# What a process ends with that a decoder's fault brought down. SIGKILL may be the system's, for want of memory.
+_CRASHES = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGILL, -signal.SIGFPE}
+
+
 class ProcessEnded(Exception):
-    """The process ended, or gave no sign of life, while it was asked; `is_too_slow`: it had used up its CPU time."""
+    """The process ended, or gave no sign of life, while it was asked."""
 
     def __init__(self, code: int | None) -> None:
         super().__init__("no sign of life" if code is None else f"exit code {code}")
         self.is_too_slow = code == -signal.SIGPROF
+        """it had used up its CPU time"""
+        self.is_crash = code in _CRASHES
+        """a fault in it ended it"""
 
 
 def never() -> bool:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from carsdepo_assets.imaging.bad_image import BadImage
-from carsdepo_assets.imaging.decode import declared_pixels
+from carsdepo_assets.imaging.decode import LARGE_PX, declared_pixels
 from carsdepo_assets.imaging.encode import encode_jpeg
 from carsdepo_assets.imaging.headers import sniff
 from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput
@@ -56,9 +56,9 @@ def _one(data: bytes, policy: Policy, request: dict[str, Any]) -> tuple[dict[str
 
 def _large(data: bytes, policy: Policy, limits: dict[str, int]) -> int:
     """The number of pixels of a photograph that is large by the limits; 0 for others, and for what is refused."""
-    pixels = declared_pixels(data)
-    limit = limits["jpeg"] if sniff(data) == "jpeg" else limits["other"]
-    return pixels if limit < pixels <= policy.inference.max_pixels else 0
+    kind, pixels = sniff(data), declared_pixels(data)
+    most = policy.inference.max_pixels if kind in ("jpeg", "png") else LARGE_PX
+    return pixels if limits["jpeg" if kind == "jpeg" else "other"] < pixels <= most else 0
 
 
 def _network(given: dict[str, Any] | None) -> NetworkInput | None:

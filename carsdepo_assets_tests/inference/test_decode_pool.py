@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -79,6 +80,7 @@ def test_refusals_are_the_decoders(pool: DecodePool) -> None:
     for data, reason in (
         (b"", "empty"), (b"no photograph", "not_an_image"), (photograph(1)[:-900], "truncated"),
         (png(20, 20), "too_small"), (png(9000, 9000), "too_many_pixels"),
+        (photograph(3, size=(4100, 4000), kind="WEBP"), "too_many_pixels"),
     ):  # fmt: skip
         with pytest.raises(BadImage) as refused:
             pool.measure(data, SQUARES)
@@ -121,6 +123,39 @@ def test_no_photograph_pays_for_a_process_that_died(pool: DecodePool, how: signa
         child.wait(10)
     assert [pool.measure(photograph(seed), SQUARES).width for seed in range(4)] == [160] * 4
     assert not {child.pid for child in settled(pool)} & {child.pid for child in before}
+
+
+@pytest.mark.parametrize(
+    ("codes", "outcome"),
+    [
+        ([-signal.SIGKILL, -signal.SIGKILL], None),  # the system's doing: others are asked
+        ([-signal.SIGSEGV], None),
+        ([-signal.SIGSEGV, -signal.SIGABRT], (BadImage, "too_costly: decoding it ended 2 processes in turn")),
+        ([-signal.SIGPROF], (BadImage, "too_costly: decoding it takes too much time")),
+        ([-signal.SIGKILL, None, -signal.SIGKILL], (PoolBusy, "ended, 3 in turn")),
+    ],
+)
+def test_a_file_that_crashes_its_decoder_is_refused_and_others_are_not(
+    monkeypatch: pytest.MonkeyPatch, codes: list[int | None], outcome: tuple[type[Exception], str] | None
+) -> None:
+    ask, left = decode_process.DecodeProcess.ask, list(codes)
+
+    def fails_first(self: Any, *given: Any) -> Any:
+        if left:
+            raise decode_process.ProcessEnded(left.pop(0))
+        return ask(self, *given)
+
+    monkeypatch.setattr(decode_process.DecodeProcess, "ask", fails_first)
+    crashing = DecodePool(Policy(), 2)
+    crashing.start()
+    try:
+        if outcome is None:
+            assert crashing.measure(photograph(1), SQUARES).width == 160
+        else:
+            with pytest.raises(outcome[0], match=outcome[1]):
+                crashing.measure(photograph(1), SQUARES)
+    finally:
+        crashing.close()
 
 
 def test_one_that_dies_while_it_decodes_is_asked_again(pool: DecodePool) -> None:
