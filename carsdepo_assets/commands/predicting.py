@@ -61,7 +61,7 @@ def predict(
         CocoFileError: No file can be written at `out`; nothing was predicted.
     """
     from carsdepo_assets.detectors.catalogue import load_model
-    from carsdepo_assets.detectors.predicting import predict_image
+    from carsdepo_assets.detectors.predicting import network_of, predict_image
     from carsdepo_assets.environments import resources
     from carsdepo_assets.imaging.bad_image import BadImage
     from carsdepo_assets.imaging.decodings import Decodings
@@ -96,7 +96,7 @@ def predict(
     for start in range(0, len(files), CHUNK):
         for number, path in enumerate(files[start : start + CHUNK], start + 1):
             try:
-                _, image = served(Decodings(path.read_bytes(), limits), policy, predictor.network)
+                _, image = served(Decodings(path.read_bytes(), limits), policy, network_of(predictor))
             except BadImage as error:
                 result.refused.append((str(path), str(error)))
                 continue
