@@ -7,16 +7,14 @@ own, that send one photograph after the other; first without, then beside each a
 from __future__ import annotations
 
 import io
-import os
 import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,14 +24,13 @@ import psutil
 from PIL import Image
 
 from benchmarks.image_pipeline import photograph
-from benchmarks.rollback import exported_models, free_port
+from benchmarks.rollback import await_served, exported_models, free_port, service
 from benchmarks.temporary_home import temporary_home
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.settings import Settings
 
 CLIENTS, SECONDS, HOSTILE = 8, 20.0, 100
-_CARSDEPO = str(Path(sys.executable).parent / "carsdepo")
 _HEAD = "POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\nContent-Length: {}\r\n\r\n"
 
 Attack = Callable[[Settings, threading.Event], None]
@@ -58,7 +55,9 @@ def run() -> list[dict[str, Any]]:
         digest = exported_models(settings)[0]
         lake = Lake.open(settings.lake)
         ledger.record(lake, "production", "promote", digest=digest, version=1, actor="benchmark", reason="measured")
-        with _service(settings, Path(logs, "service.log")) as process:
+        with service(settings, Path(logs, "service.log")) as started:
+            process = psutil.Process(started.pid)
+            await_served(settings, digest)
             _period(settings, process, None)  # warms up
             normal = _period(settings, process, None)
             usual = statistics.median(normal.seconds)
@@ -146,6 +145,12 @@ def _png(width: int, height: int, mode: str) -> bytes:
     return out.getvalue()
 
 
+def _at_once(count: int, work: Callable[[], None]) -> None:
+    with ThreadPoolExecutor(count) as pool:
+        for future in [pool.submit(work) for _ in range(count)]:
+            future.result()
+
+
 def _senders(count: int, send: Callable[[httpx.Client], object]) -> Attack:
     """That many clients of one address that send it again and again, whatever the answer is."""
 
@@ -157,11 +162,7 @@ def _senders(count: int, send: Callable[[httpx.Client], object]) -> Attack:
                     with suppress(httpx.HTTPError):
                         send(http)
 
-        threads = [threading.Thread(target=one) for _ in range(count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        _at_once(count, one)
 
     return attack
 
@@ -192,11 +193,7 @@ def _connections(head: str) -> Attack:
                         except TimeoutError:
                             continue
 
-        threads = [threading.Thread(target=one) for _ in range(HOSTILE)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        _at_once(HOSTILE, one)
 
     return attack
 
@@ -216,11 +213,7 @@ def _leaving(settings: Settings, ended: threading.Event) -> None:
                 connection.sendall(_HEAD.format(len(bomb)).encode() + bomb)
                 ended.wait(0.4)
 
-    threads = [threading.Thread(target=one) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    _at_once(6, one)
 
 
 def _endless(settings: Settings, ended: threading.Event) -> None:
@@ -240,25 +233,3 @@ ATTACKS: dict[str, Attack] = {
     f"{HOSTILE} bodies that stop": _connections(_HEAD.format(10**6) + "few"),
     f"{HOSTILE} silent connections": _connections(""),
 }
-
-
-@contextmanager
-def _service(settings: Settings, log: Path) -> Iterator[psutil.Process]:
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [_CARSDEPO, "serve", "--stage", "production"],
-            env={**os.environ, **settings.variables()},
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        limit = time.monotonic() + 90
-        while time.monotonic() < limit:
-            with suppress(httpx.TransportError):
-                if httpx.get(f"{settings.service_url('production')}/ping", timeout=5).status_code == 200:
-                    break
-            time.sleep(0.2)
-        yield psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait(60)

@@ -118,11 +118,12 @@ def _loader(runtime: Any) -> Load:
 
     def load(lake: Lake, digest: str, policy: Policy) -> Loaded:
         from carsdepo_assets.detectors.export.runtimes import graph_predictor
+        from carsdepo_assets.detectors.yolov8.detector import STRIDE
         from carsdepo_assets.imaging.resize import NetworkInput
 
         card = read_card(lake, digest)
         return Loaded(
-            graph_predictor(runtime, lake.get(GRAPH), card.detector, NetworkInput(card.image_size, 32), 1),
+            graph_predictor(runtime, lake.get(GRAPH), card.detector, NetworkInput(card.image_size, STRIDE), 1),
             card,
             runtime,
         )

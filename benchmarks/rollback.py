@@ -46,7 +46,7 @@ def run() -> list[dict[str, Any]]:
     with temporary_home() as settings, tempfile.TemporaryDirectory() as logs:
         settings = settings.model_copy(update={"production_port": free_port(), "dagster_port": free_port()})
         good, bad = exported_models(settings)
-        with _service(settings, Path(logs, "service.log")), _clients(settings) as sent:
+        with service(settings, Path(logs, "service.log")), _clients(settings) as sent:
             command = [_command(settings, good, bad) for _ in range(ROUNDS)]
             with dagster_dev(settings, Path(logs, "dagster.log")) as server:
                 server.wait("the code location", lambda: _launchable(server), 200)
@@ -92,10 +92,10 @@ def _promote(settings: Settings, good: str, bad: str) -> None:
             Lake.open(settings.lake), "production", "promote",
             digest=digest, version=None, actor="benchmark", reason="measured",
         )  # fmt: skip
-        _served(settings, digest)
+        await_served(settings, digest)
 
 
-def _served(settings: Settings, digest: str, since: float | None = None) -> float:
+def await_served(settings: Settings, digest: str, since: float | None = None) -> float:
     """Waits until production serves a model; returns seconds since `since`."""
     started = since or time.monotonic()
     while time.monotonic() - started < 120:
@@ -115,7 +115,7 @@ def _command(settings: Settings, good: str, bad: str) -> tuple[float, float]:
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # a terminal of its own; Linux shares the cores among sessions
     )
-    served = _served(settings, good, started)
+    served = await_served(settings, good, started)
     if process.wait(120) != 0:
         raise RuntimeError("carsdepo rollback failed")
     return served, time.monotonic() - started
@@ -138,18 +138,19 @@ def _job(settings: Settings, server: Any, good: str, bad: str) -> float:
     answer = server.ask(_LAUNCH, p={"selector": selector, "runConfigData": config, "mode": "default"})["launchRun"]
     if answer["__typename"] != "LaunchRunSuccess":
         raise RuntimeError(f"the job was not launched: {answer}")
-    return _served(settings, good, started)
+    return await_served(settings, good, started)
 
 
 @contextmanager
-def _service(settings: Settings, log: Path) -> Iterator[None]:
+def service(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The service of production as `carsdepo dev` starts it, once it answers."""
     with log.open("wb") as out:
         process = subprocess.Popen(
             [_CARSDEPO, "serve", "--stage", "production"],
             env={**os.environ, **settings.variables()},
             stdout=out,
             stderr=out,
-            start_new_session=True,  # as `carsdepo dev` starts it
+            start_new_session=True,  # Linux shares the cores among sessions
         )
     try:
         limit = time.monotonic() + 60
@@ -159,7 +160,7 @@ def _service(settings: Settings, log: Path) -> Iterator[None]:
                 break
             except httpx.TransportError:
                 time.sleep(0.1)
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(60)

@@ -12,7 +12,6 @@ from carsdepo_assets.settings import Settings
 if TYPE_CHECKING:
     from carsdepo_assets.scoring.boxes import Detections
 
-CHUNK = 8  # photographs decoded at a time
 LATEST = "latest"
 
 
@@ -93,18 +92,17 @@ def predict(
     result = Predicted(version=used.version, digest=used.digest, why=used.why)
     numbers: list[int] = []
     detections: list[Detections] = []
-    for start in range(0, len(files), CHUNK):
-        for number, path in enumerate(files[start : start + CHUNK], start + 1):
-            try:
-                _, image = served(Decodings(path.read_bytes(), limits), policy, network_of(predictor))
-            except BadImage as error:
-                result.refused.append((str(path), str(error)))
-                continue
+    for number, path in enumerate(files, 1):
+        try:
+            _, image = served(Decodings(path.read_bytes(), limits), policy, network_of(predictor))
+        except BadImage as error:
+            result.refused.append((str(path), str(error)))
+        else:
             detections.append(predict_image(predictor, image))
             numbers.append(number)
             result.photographs += 1
         if progress is not None:
-            progress(min(start + CHUNK, len(files)), len(files))
+            progress(number, len(files))
     names = [files[number - 1].relative_to(folder).as_posix() for number in numbers]
     # Category ids are the class map's own: what the class is called in this product.
     result.boxes = save_results(out, detections, numbers, names, range(len(card.class_names)))

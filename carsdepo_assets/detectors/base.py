@@ -208,7 +208,7 @@ class Detector(Protocol):
         Args:
             weights: The file that a training left.
             class_names: The classes that the weights must have been trained on.
-            image_size: Side of the square that the network sees, in pixels.
+            image_size: Longest side of the images that the network sees, in pixels.
             device: `cpu`, `cuda:0` and so on.
 
         Raises:

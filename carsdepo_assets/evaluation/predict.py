@@ -6,7 +6,7 @@ Evaluating what production would do, and not the resized training images, keeps 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-_CHUNK = 8  # photographs between two calls of `progress`
 
 
 class NothingToScore(ValueError):
@@ -149,20 +148,16 @@ def predict_rows(
     from carsdepo_assets.detectors.training_set import boxes_of
 
     scored = Scored([], [], [], [])
-    looked_at = 0
-    for chunk in _chunks(rows):
-        for row in chunk:
-            served = served_if_answered(lake, row, predictor, policy)
-            if served is None:
-                continue
+    for number, row in enumerate(rows, 1):
+        served = served_if_answered(lake, row, predictor, policy)
+        if served is not None:
             photograph, image = served
             scored.detections.append(predict_image(predictor, image))
             scored.rows.append(row)
             scored.truths.append(Truth(*boxes_of(row)))
             scored.sizes.append((photograph.width, photograph.height))
-        looked_at += len(chunk)
         if progress is not None:
-            progress(looked_at, len(rows))
+            progress(number, len(rows))
     return scored
 
 
@@ -195,8 +190,3 @@ def served_if_answered(
             raise
         logger.warning("%s is left out: the service would refuse it (%s).", row["key"], refusal)
         return None
-
-
-def _chunks(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    for start in range(0, len(rows), _CHUNK):
-        yield rows[start : start + _CHUNK]

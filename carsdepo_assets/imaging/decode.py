@@ -97,8 +97,7 @@ def decode(
         raise BadImage("not_an_image", f"starts with {data[:12]!r}")
     if kind == "heic":
         raise BadImage("unsupported", "HEIC: have the phone send JPEG")
-    if kind not in ("jpeg", "png") and max_pixels_other is not None:
-        max_pixels = min(max_pixels, max_pixels_other)
+    max_pixels = most_pixels(kind, max_pixels, max_pixels_other)
     header: JpegHeader | None = None
     if kind == "jpeg":
         header = jpeg_header(data)
@@ -131,6 +130,13 @@ def decode(
         {"captured_at": facts.captured_at, "camera": facts.camera},
         header,
     )
+
+
+def most_pixels(kind: str, max_pixels: int, max_pixels_other: int | None) -> int:
+    """How many pixels a file of this format may have; arguments as of `decode`."""
+    if kind in ("jpeg", "png") or max_pixels_other is None:
+        return max_pixels
+    return min(max_pixels, max_pixels_other)
 
 
 def is_at_scale(decoded: Decoded, at_least: int | None) -> bool:

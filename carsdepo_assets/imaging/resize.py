@@ -71,9 +71,8 @@ def letterbox(
         inner = shrink(rgb, width, height)
     else:
         inner = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-    across, down = (
-        (size, size) if stride is None else (min(size, -(-side // stride) * stride) for side in inner.shape[1::-1])
-    )
+    step = stride or size
+    across, down = (min(size, -(-side // step) * step) for side in (width, height))
     if (width, height) == (across, down):
         return inner, scale, (0, 0)
     dx, dy = (across - width) // 2, (down - height) // 2

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carsdepo_assets.imaging.bad_image import BadImage, Reason
-from carsdepo_assets.imaging.decode import LARGE_PX, Decoded
+from carsdepo_assets.imaging.decode import Decoded
 from carsdepo_assets.imaging.decodings import Decodings, Limits
 from carsdepo_assets.imaging.pipeline import pipeline_scale
 from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput, letterboxed
 from carsdepo_assets.policy import Policy
 
+MAX_PIXELS_OTHER = 16_000_000  # of formats whose decoders take up to 16 bytes of memory for each
 _LIMITS: frozenset[Reason] = frozenset({"too_large", "too_many_pixels", "too_small"})
 
 NetworkImage = Letterboxed | NDArray[np.uint8]
@@ -32,7 +33,7 @@ def serving_limits(policy: Policy) -> Limits:
         max_bytes=min(service.max_photograph_bytes, pipeline.max_bytes),
         max_pixels=min(service.max_pixels, pipeline.max_pixels),
         min_side=pipeline.min_side_px,
-        max_pixels_other=LARGE_PX,
+        max_pixels_other=MAX_PIXELS_OTHER,
     )
 
 

@@ -12,7 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from carsdepo_assets.imaging.bad_image import BadImage
 from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput
-from carsdepo_assets.inference.decode_process import DecodeProcess, ProcessEnded, never
+from carsdepo_assets.inference.decode_process import LOOK_S, DecodeProcess, ProcessEnded, never
 from carsdepo_assets.inference.decoding import ClientGone, Measured
 from carsdepo_assets.policy import Policy
 
@@ -34,7 +34,6 @@ WAITING = 12  # large ones that wait; further ones are refused, so that the serv
 _RESTART_PX = 16_000_000  # decoding as many takes as long as starting a process
 _TRIES = 3  # processes that are asked about one photograph, where others end for reasons that may not be its own
 _CRASHES = 2  # of those: the photograph is refused, so that a file that crashes its decoder is not sent again
-_LOOK_S = 0.1  # between looks whether the client is there
 _AGAIN_S = 1.0  # before a process that cannot start is tried again
 
 
@@ -81,7 +80,7 @@ class DecodePool:
         except BaseException:
             for future in starting:
                 if future.exception() is None:
-                    future.result().kill()
+                    future.result().close()
             raise
         self._starter.start()
 
@@ -91,8 +90,11 @@ class DecodePool:
         self._wanted.put(None)  # wakes the thread
         with self._lock:
             for process in self._all:
-                process.kill()
+                process.end()
             self._all.clear()
+        with suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
 
     def measure(self, data: bytes, network: NetworkInput | None, is_gone: Callable[[], bool] = never) -> Measured:
         """Decodes, letterboxes and measures a photograph in one of the processes; see `decoding.measure`.
@@ -140,7 +142,7 @@ class DecodePool:
                 if crashes == _CRASHES:
                     raise BadImage("too_costly", f"decoding it ended {crashes} processes in turn") from error
             finally:
-                if is_whole:
+                if is_whole and not self._ended.is_set():
                     self._idle.put(process)
                 else:
                     self._replace(process)
@@ -152,7 +154,7 @@ class DecodePool:
             if is_gone():
                 raise ClientGone
             try:
-                process = self._idle.get(timeout=_LOOK_S)
+                process = self._idle.get(timeout=LOOK_S)
             except queue.Empty:
                 continue
             if process.is_alive():
@@ -168,9 +170,11 @@ class DecodePool:
                 raise PoolBusy("too many large photographs wait to be decoded")
             self._queued += 1
         try:
-            while not self._large.acquire(timeout=_LOOK_S):
-                if is_gone() or self._ended.is_set():
+            while not self._large.acquire(timeout=LOOK_S):
+                if is_gone():
                     raise ClientGone
+                if self._ended.is_set():
+                    raise PoolBusy("the service ends")
             try:
                 yield
             finally:
@@ -182,15 +186,15 @@ class DecodePool:
     def _add(self, process: DecodeProcess) -> None:
         with self._lock:
             if self._ended.is_set():
-                process.kill()
+                process.close()
                 return
             self._all.add(process)
         self._idle.put(process)
 
     def _replace(self, process: DecodeProcess) -> None:
         with self._lock:
-            process.kill()
             self._all.discard(process)
+        process.close()
         self._wanted.put(None)
 
     def _replace_ended(self) -> None:

@@ -19,11 +19,9 @@ import carsdepo_assets
 from carsdepo_assets.imaging.bad_image import BadImage
 from carsdepo_assets.inference.decoding import ClientGone
 
+LOOK_S = 0.1  # between looks whether the client is there
 WALL_S = 60.0  # without a sign of life; its CPU time is limited long before, so it was stopped or the machine stands
 _PIPE_BYTES = 2**20
-_LOOK_S = 0.1  # between looks whether the client is there
-
-
 # What a process ends with that a decoder's fault brought down. SIGKILL may be the system's, for want of memory.
 _CRASHES = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGILL, -signal.SIGFPE}
 
@@ -79,7 +77,7 @@ class DecodeProcess:
             self._write(json.dumps(settings).encode() + b"\n", never)
             self._answer(never)
         except BaseException:
-            self.kill()
+            self.close()
             raise
 
     @property
@@ -103,10 +101,14 @@ class DecodeProcess:
         self._write(data, is_gone)
         return self._answer(is_gone)
 
-    def kill(self) -> None:
-        """Ends it at once."""
+    def end(self) -> None:
+        """Ends it at once, also while another thread asks it, which is told by ProcessEnded."""
         self._popen.kill()
         self._popen.wait()
+
+    def close(self) -> None:
+        """Ends it and closes its streams; for the thread that has it."""
+        self.end()
         self._in.close()
         self._out.close()
 
@@ -144,7 +146,7 @@ class DecodeProcess:
 
     def _wait(self, readers: list[int], writers: list[int], is_gone: Callable[[], bool]) -> None:
         limit = time.monotonic() + WALL_S
-        while not any(select.select(readers, writers, [], _LOOK_S)):
+        while not any(select.select(readers, writers, [], LOOK_S)):
             if is_gone():
                 raise ClientGone
             if time.monotonic() > limit:

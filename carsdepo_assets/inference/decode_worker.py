@@ -17,10 +17,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from carsdepo_assets.imaging.bad_image import BadImage
-from carsdepo_assets.imaging.decode import LARGE_PX, declared_pixels
+from carsdepo_assets.imaging.decode import declared_pixels, most_pixels
 from carsdepo_assets.imaging.encode import encode_jpeg
 from carsdepo_assets.imaging.headers import sniff
 from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput
+from carsdepo_assets.imaging.serving import serving_limits
 from carsdepo_assets.inference.decoding import Measured, measure
 from carsdepo_assets.policy import Policy
 
@@ -56,9 +57,10 @@ def _one(data: bytes, policy: Policy, request: dict[str, Any]) -> tuple[dict[str
 
 def _large(data: bytes, policy: Policy, limits: dict[str, int]) -> int:
     """The number of pixels of a photograph that is large by the limits; 0 for others, and for what is refused."""
-    kind, pixels = sniff(data), declared_pixels(data)
-    most = policy.inference.max_pixels if kind in ("jpeg", "png") else LARGE_PX
-    return pixels if limits["jpeg" if kind == "jpeg" else "other"] < pixels <= most else 0
+    kind, pixels, most = sniff(data), declared_pixels(data), serving_limits(policy)
+    if kind is None or pixels > most_pixels(kind, most.max_pixels, most.max_pixels_other):
+        return 0
+    return pixels if pixels > limits["jpeg" if kind == "jpeg" else "other"] else 0
 
 
 def _network(given: dict[str, Any] | None) -> NetworkInput | None:

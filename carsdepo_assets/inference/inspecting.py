@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from carsdepo_assets.detectors.predicting import network_of, predict_image
 from carsdepo_assets.imaging.bad_image import BadImage
 from carsdepo_assets.imaging.resize import NetworkInput
 from carsdepo_assets.inference.decode_pool import PoolBusy
-from carsdepo_assets.inference.decoding import ClientGone, Measured, measure
+from carsdepo_assets.inference.decoding import ClientGone, Measured
 from carsdepo_assets.inference.reconciler import Model
 from carsdepo_assets.inference.records import (
     Answer,
@@ -31,10 +31,9 @@ from carsdepo_assets.inference.requests import RETRY_AFTER_S, Refused, RequestPh
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.scoring.boxes import Detections
 
-Decode = Callable[[bytes, Policy, NetworkInput | None, Callable[[], bool]], Measured]
+Decode = Callable[[bytes, NetworkInput | None, Callable[[], bool]], Measured]  # the last: whether the client left
 Keep = Callable[[str, str, bytes], str | None]  # image_id, format, bytes -> key in the lake
 
-_NO_TURN: AbstractContextManager[object] = nullcontext()
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 # The HTTP status of a refusal by the decoder; by default 422: an image that cannot be inspected.
 _STATUS = {"not_an_image": 415, "unsupported": 415, "too_large": 413, "too_many_pixels": 413}
@@ -49,11 +48,6 @@ class _Inspected:
     """Without its pixels: a request may have many photographs."""
     detections: Detections
     milliseconds: float
-
-
-def measure_here(data: bytes, policy: Policy, network: NetworkInput | None, is_gone: Callable[[], bool]) -> Measured:
-    """Decodes in this process: for photographs that are trusted."""
-    return measure(data, policy, network)
 
 
 def decide(scores: Sequence[float], threshold: float, unsure_share: float) -> Decision:
@@ -83,8 +77,8 @@ def inspect(
     request_id: str,
     keep: Keep,
     executor: Executor,
-    decode: Decode = measure_here,
-    turn: AbstractContextManager[object] = _NO_TURN,
+    decode: Decode,
+    turn: AbstractContextManager[object],
     is_gone: Callable[[], bool] = lambda: False,
 ) -> list[Record]:
     """Inspects all photographs of a request, or refuses the request.
@@ -99,7 +93,7 @@ def inspect(
         request_id: stored with every record.
         keep: stores a photograph (image id, format, bytes) and returns its key.
         executor: stores photographs while the model computes.
-        decode: decodes and measures; by default in this process.
+        decode: decodes and measures, as DecodePool.measure.
         turn: held while the model computes, so that as many do as there are cores.
         is_gone: whether the client has left; asked before each photograph.
 
@@ -119,7 +113,7 @@ def inspect(
         started = time.perf_counter()
         data = photograph.read()
         try:
-            measured = decode(data, policy, network_of(model.loaded.predictor), is_gone)
+            measured = decode(data, network_of(model.loaded.predictor), is_gone)
             pixels += measured.width * measured.height
             if pixels > policy.inference.max_request_pixels:
                 raise BadImage(

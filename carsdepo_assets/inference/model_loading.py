@@ -77,7 +77,8 @@ def loader(verification_key: Path, speeds: Path) -> Load:
 
     def load_next(lake: Lake, digest: str, policy: Policy) -> Loaded:
         nonlocal is_first
-        may_measure, is_first = is_first, False
-        return load(lake, digest, policy, verification_key=verification_key, speeds=speeds, may_measure=may_measure)
+        loaded = load(lake, digest, policy, verification_key=verification_key, speeds=speeds, may_measure=is_first)
+        is_first = False
+        return loaded
 
     return load_next

@@ -227,7 +227,7 @@ class Service:
             keep=self.capture.keep,
             executor=self._helpers,
             turn=self._computing,
-            decode=lambda data, _, network, gone: self._decoders.measure(data, network, gone),
+            decode=self._decoders.measure,
             is_gone=is_gone.is_set,
         )
         return inspection(request_id, model, records).model_dump_json(by_alias=True), records

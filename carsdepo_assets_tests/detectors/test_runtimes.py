@@ -151,7 +151,7 @@ def test_runtime_and_threads_are_chosen_by_speed_on_this_machine(
     def never(*_: object) -> dict[str, float]:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("carsdepo_assets.detectors.export.runtimes.measure", never)
+    monkeypatch.setattr("carsdepo_assets.detectors.export.measured_choice.measure", never)
     for fast in ("onnxruntime", "openvino"):
         speeds = {name: 100.0 if name == f"{fast}, 1 thread" else 10.0 for name in measured}
         file.write_text(json.dumps({key: speeds}))

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from carsdepo_assets.imaging.bad_image import BadImage
-from carsdepo_assets.imaging.decode import LARGE_PX, decode
+from carsdepo_assets.imaging.decode import decode
 from carsdepo_assets.imaging.decodings import Limits
 from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput, letterboxed
-from carsdepo_assets.imaging.serving import decode_as_served, is_beyond_limits, serving_limits
+from carsdepo_assets.imaging.serving import MAX_PIXELS_OTHER, decode_as_served, is_beyond_limits, serving_limits
 from carsdepo_assets.policy import DataPolicy, InferencePolicy, Policy
 from carsdepo_assets_tests.imaging.files import jpeg_claiming, saved, scene
 
@@ -27,7 +27,7 @@ def test_the_narrower_limit_counts(service: tuple[int, int], pipeline: tuple[int
         inference=InferencePolicy(max_photograph_bytes=service[0], max_pixels=service[1]),
         data=DataPolicy(max_bytes=pipeline[0], max_pixels=pipeline[1], min_side_px=7),
     )
-    assert serving_limits(policy) == Limits(1000, 200, 7, LARGE_PX)
+    assert serving_limits(policy) == Limits(1000, 200, 7, MAX_PIXELS_OTHER)
 
 
 def test_whole_photographs_are_given_to_a_predictor_that_does_not_say_what_it_takes() -> None:

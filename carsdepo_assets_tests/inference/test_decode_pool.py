@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,21 @@ def png(width: int, height: int, mode: str = "L") -> bytes:
     return out.getvalue()
 
 
-@pytest.fixture(scope="module")
-def pool() -> Iterator[DecodePool]:
+@contextmanager
+def running() -> Iterator[DecodePool]:
+    """A pool of two processes of its own."""
     started = DecodePool(Policy(), 2)
     started.start()
-    yield started
-    started.close()
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[DecodePool]:
+    with running() as started:
+        yield started
 
 
 def children(pool: DecodePool) -> list[psutil.Process]:
@@ -90,28 +100,20 @@ def test_refusals_are_the_decoders(pool: DecodePool) -> None:
 
 def test_memory_beyond_the_limit_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode_pool, "BYTES_A_PIXEL", 1)
-    small = DecodePool(Policy(), 1)
-    small.start()
-    try:
+    with running() as small:
         with pytest.raises(BadImage, match="too_costly: decoding it takes more memory"):
             small.measure(png(6000, 6000, "RGBA"), SQUARES)
         assert small.measure(photograph(1), SQUARES).width == 160
-    finally:
-        small.close()
 
 
 def test_time_beyond_the_limit_ends_the_process_and_another_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode_pool, "CPU_S", 0.2)
-    hasty = DecodePool(Policy(), 1)
-    hasty.start()
-    try:
+    with running() as hasty:
         before = {child.pid for child in settled(hasty)}
         with pytest.raises(BadImage, match="too_costly: decoding it takes too much time"):
             hasty.measure(png(7000, 7000, "RGB"), SQUARES)
         assert hasty.measure(photograph(1), SQUARES).width == 160
         assert len({child.pid for child in settled(hasty)} - before) == 1
-    finally:
-        hasty.close()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
@@ -146,44 +148,34 @@ def test_a_file_that_crashes_its_decoder_is_refused_and_others_are_not(
         return ask(self, *given)
 
     monkeypatch.setattr(decode_process.DecodeProcess, "ask", fails_first)
-    crashing = DecodePool(Policy(), 2)
-    crashing.start()
-    try:
+    with running() as crashing:
         if outcome is None:
             assert crashing.measure(photograph(1), SQUARES).width == 160
         else:
             with pytest.raises(outcome[0], match=outcome[1]):
                 crashing.measure(photograph(1), SQUARES)
-    finally:
-        crashing.close()
 
 
 def test_one_that_dies_while_it_decodes_is_asked_again(pool: DecodePool) -> None:
-    before = {child.pid for child in settled(pool)}
-    threading.Timer(0.4, lambda: [os.kill(pid, signal.SIGKILL) for pid in before]).start()
+    before = settled(pool)
+    threading.Timer(0.4, lambda: [child.kill() for child in before]).start()
     assert pool.measure(png(6900, 6900, "RGB"), SQUARES).width == 6900
-    assert not {child.pid for child in settled(pool)} & before
+    assert not {child.pid for child in settled(pool)} & {child.pid for child in before}
 
 
 def test_a_stopped_process_holds_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode_process, "WALL_S", 1.0)
-    stuck = DecodePool(Policy(), 2)
-    stuck.start()
-    try:
+    with running() as stuck:
         for child in children(stuck):
             child.suspend()
         noise = np.random.default_rng(0).integers(0, 255, (1000, 1000, 3), np.uint8)
         out = io.BytesIO()
         Image.fromarray(noise).save(out, "PNG")  # more than a pipe holds
         assert stuck.measure(out.getvalue(), SQUARES).width == 1000
-    finally:
-        stuck.close()
 
 
 def test_a_client_that_leaves_while_it_waits_costs_no_process() -> None:
-    busy = DecodePool(Policy(), 2)
-    busy.start()
-    try:
+    with running() as busy:
         before = {child.pid for child in settled(busy)}
         taken = [busy._idle.get() for _ in range(2)]
         with pytest.raises(ClientGone):
@@ -197,15 +189,11 @@ def test_a_client_that_leaves_while_it_waits_costs_no_process() -> None:
         with pytest.raises(ClientGone):
             busy.measure(photograph(1), SQUARES, lambda: next(left))
         assert {child.pid for child in settled(busy)} == before
-    finally:
-        busy.close()
 
 
 def test_the_pool_comes_back_when_processes_can_be_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode_pool, "_AGAIN_S", 0.05)
-    hurt = DecodePool(Policy(), 2)
-    hurt.start()
-    try:
+    with running() as hurt:
         with monkeypatch.context() as patch:
             patch.setattr("threading.Thread.start", lambda _: pytest.fail("a thread was started"))
             patch.setattr("sys.executable", "/no/such/python")
@@ -217,8 +205,6 @@ def test_the_pool_comes_back_when_processes_can_be_started_again(monkeypatch: py
                 hurt.measure(photograph(1), SQUARES, lambda: next(asked))
         assert hurt.measure(photograph(1), SQUARES).width == 160
         assert len(settled(hurt)) == 2
-    finally:
-        hurt.close()
 
 
 def test_a_service_that_cannot_decode_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,15 +214,34 @@ def test_a_service_that_cannot_decode_does_not_start(monkeypatch: pytest.MonkeyP
 
 
 def test_closing_wakes_those_who_wait() -> None:
-    closing = DecodePool(Policy(), 2)
-    closing.start()
-    taken = [closing._idle.get() for _ in range(2)]
-    timer = threading.Timer(0.2, closing.close)
-    timer.start()
-    with pytest.raises(PoolBusy, match="the service ends"):
-        closing.measure(photograph(1), SQUARES)
-    timer.join()
-    assert not any(process.is_alive() for process in taken)
+    with running() as closing:
+        taken = [closing._idle.get() for _ in range(2)]
+        timer = threading.Timer(0.2, closing.close)
+        timer.start()
+        with pytest.raises(PoolBusy, match="the service ends"):
+            closing.measure(photograph(1), SQUARES)
+        timer.join()
+        assert not any(process.is_alive() for process in taken)
+        for process in taken:
+            process.close()
+
+
+def test_closing_ends_what_is_decoded_and_what_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask, is_decoded = decode_process.DecodeProcess.ask, threading.Event()
+
+    def tells(self: Any, request: Any, *given: Any) -> Any:
+        if request["large"] is None:
+            is_decoded.set()
+        return ask(self, request, *given)
+
+    monkeypatch.setattr(decode_process.DecodeProcess, "ask", tells)
+    with running() as closing, ThreadPoolExecutor(3) as threads:
+        large = png(6900, 6900, "RGB")
+        waiting = [threads.submit(closing.measure, large, SQUARES) for _ in range(3)]
+        assert is_decoded.wait(20)
+        closing.close()
+        for future in waiting:
+            assert isinstance(future.exception(20), PoolBusy)
 
 
 def test_answers_are_not_mixed_up(pool: DecodePool) -> None:
@@ -282,26 +287,33 @@ def test_large_photographs_wait_for_each_other_and_others_do_not(
     assert sorted(done) == [0] * 3 + [6900] * (decode_pool.WAITING + 1)
 
 
-def test_the_work_ends_with_its_client(pool: DecodePool) -> None:
-    gone = threading.Event()
-    threading.Timer(0.3, gone.set).start()
-    started = time.process_time()
+@pytest.mark.parametrize(("side", "ended"), [(6900, 1), (3900, 0)])
+def test_the_work_on_a_very_large_one_ends_with_its_client(
+    pool: DecodePool, monkeypatch: pytest.MonkeyPatch, side: int, ended: int
+) -> None:
+    """One that leaves as soon as its photograph is decoded; of smaller ones the process is kept."""
+    ask, gone = decode_process.DecodeProcess.ask, threading.Event()
+
+    def leaves(self: Any, request: Any, *given: Any) -> Any:
+        if request["large"] is None:
+            gone.set()
+        return ask(self, request, *given)
+
+    monkeypatch.setattr(decode_process.DecodeProcess, "ask", leaves)
+    before = {child.pid for child in settled(pool)}
     with pytest.raises(ClientGone):
-        pool.measure(png(6900, 6900, "RGB"), SQUARES, gone.is_set)
-    assert time.process_time() - started < 2
+        pool.measure(png(side, side, "RGB"), SQUARES, gone.is_set)
+    assert gone.is_set()
+    assert len(before - {child.pid for child in settled(pool)}) == ended
     assert pool.measure(photograph(1), SQUARES).width == 160
 
 
 def test_a_process_has_nothing_of_the_services_environment(pool: DecodePool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARSDEPO_API_KEY", "secret")
-    other = DecodePool(Policy(), 1)
-    other.start()
-    try:
+    with running() as other:
         for child in children(other):
             assert set(child.environ()) <= {"PYTHONPATH", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LC_CTYPE"}
             assert child.cwd() == "/"
-    finally:
-        other.close()
 
 
 def test_it_ends_with_the_service(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from PIL import Image
 
 from carsdepo_assets.data.batches import list_batches, plan_batches
 from carsdepo_assets.data.ingest import build_images, ingest_uploads
-from carsdepo_assets.inference.inspecting import decide, inspect
+from carsdepo_assets.inference.decoding import measure
+from carsdepo_assets.inference.inspecting import Keep, decide, inspect
 from carsdepo_assets.inference.reconciler import Model
-from carsdepo_assets.inference.records import Features
+from carsdepo_assets.inference.records import Features, Record
 from carsdepo_assets.inference.requests import Refused, RequestPhotograph
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
@@ -39,6 +41,16 @@ PHOTOGRAPHS = {
     "lossless.png": saved(scene(1500, 1000), "PNG"),
     "web.webp": saved(scene(640, 480), "WEBP"),
 }
+
+
+def inspected(
+    photographs: Sequence[RequestPhotograph], model: Model, policy: Policy, keep: Keep, executor: Executor
+) -> list[Record]:
+    """`inspect`, decoding in this process."""
+    return inspect(
+        photographs, model, policy, stage="staging", request_id="r", keep=keep, executor=executor,
+        decode=lambda data, network, _: measure(data, policy, network), turn=nullcontext(),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -65,9 +77,7 @@ def test_features_are_those_that_images_holds(tmp_path: Path, model: Model, exec
     stored = {row["image_id"]: row for row in lake.read("images").to_pylist()}
     assert len(stored) == len(PHOTOGRAPHS)
     photographs = [RequestPhotograph(name, "image/jpeg", data) for name, data in PHOTOGRAPHS.items()]
-    records = inspect(
-        photographs, model, policy, stage="staging", request_id="r", keep=lambda *_: None, executor=executor
-    )
+    records = inspected(photographs, model, policy, keep=lambda *_: None, executor=executor)
     for record in records:
         row = stored[record.sent.image_id]
         assert {k: getattr(record.answer.features, k) for k in FEATURES} == {k: row[k] for k in FEATURES}, row["key"]
@@ -86,7 +96,7 @@ def test_a_bad_photograph_refuses_all_before_anything_is_kept(model: Model, exec
 
     def answer(*data: bytes) -> int:
         photographs = [RequestPhotograph(f"{n}.jpg", "image/jpeg", d) for n, d in enumerate(data)]
-        return len(inspect(photographs, model, Policy(), stage="staging", request_id="r", keep=keep, executor=executor))
+        return len(inspected(photographs, model, Policy(), keep=keep, executor=executor))
 
     good, other = PHOTOGRAPHS["small.jpg"], PHOTOGRAPHS["web.webp"]
     for bad_at in range(3):
@@ -128,8 +138,7 @@ def test_a_low_threshold_still_gets_all_its_boxes(tmp_path: Path, executor: Thre
     rgb[10, 10], rgb[14, 13] = (255, 0, 0), (255, 0, 0)  # 2 of 4 x 5 pixels
     rgb[30, 10] = (255, 0, 0)  # 3 of 4 x 21: 0.036
     data = saved(rgb, "PNG")
-    (record,) = inspect(
-        [RequestPhotograph("a", "image/png", data)], model, Policy(), stage="staging", request_id="r",
-        keep=lambda *_: None, executor=executor,
-    )  # fmt: skip
+    (record,) = inspected(
+        [RequestPhotograph("a", "image/png", data)], model, Policy(), keep=lambda *_: None, executor=executor
+    )
     assert (record.answer.decision, len(record.answer.boxes), record.answer.n_boxes) == ("needs_person", 1, 0)

@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from carsdepo_assets.detectors.base import LetterboxPredictor
-from carsdepo_assets.detectors.export.export_card import RuntimeName, installed_version
+from carsdepo_assets.detectors.export.export_card import ExportCard, ExportError, RuntimeName, installed_version
 from carsdepo_assets.imaging.resize import NetworkInput, letterboxed
 from carsdepo_assets.lake.objects import write_atomic
 
@@ -41,6 +41,43 @@ class Setup:
 
     def __str__(self) -> str:
         return f"{self.runtime}, {self.threads} {'thread' if self.threads == 1 else 'threads'}"
+
+
+def fastest_here(
+    file: Path,
+    export: ExportCard,
+    runtimes: Sequence[RuntimeName],
+    standing: Setup,
+    load: Callable[[Setup], LetterboxPredictor] | None,
+) -> Setup:
+    """The fastest setup on this machine, by the speeds of a file or by new ones.
+
+    Args:
+        file: Keeps speeds.
+        export: The model's export.
+        runtimes: That may serve it.
+        standing: What the export chose.
+        load: Loads the model in a setup, to measure what the file does not have; None: then `standing` serves.
+    """
+    setups = [Setup(name, threads) for name in runtimes for threads in sorted({1, len(os.sched_getaffinity(0))})]
+    key = speeds_key(export.detector, export.network, setups)
+    speeds = read_speeds(file, key, setups)
+    if speeds is None:
+        if load is None:
+            return standing
+        loaded: dict[Setup, LetterboxPredictor] = {}
+        for setup in setups:
+            try:
+                loaded[setup] = load(setup)
+            except ExportError as error:
+                logger.warning("%s is left out of the choice on this machine: %s", setup, error)
+        speeds = measure(loaded)
+        if len(loaded) == len(setups):
+            write_speeds(file, key, speeds)
+    chosen = fastest(speeds, setups, standing)
+    rates = ", ".join(f"{name}: {speed:g} photographs a second" for name, speed in speeds.items())
+    logger.info("%s serves model %s on this machine (%s)", chosen, export.digest, rates)
+    return chosen
 
 
 def speeds_key(detector: str, network: NetworkInput, setups: list[Setup]) -> str:

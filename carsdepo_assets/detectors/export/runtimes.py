@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,14 +31,7 @@ from carsdepo_assets.detectors.export.export_card import (
     read_export,
     reason_of,
 )
-from carsdepo_assets.detectors.export.measured_choice import (
-    Setup,
-    fastest,
-    measure,
-    read_speeds,
-    speeds_key,
-    write_speeds,
-)
+from carsdepo_assets.detectors.export.measured_choice import Setup, fastest_here
 from carsdepo_assets.detectors.export.sessions import OnnxRuntime, OpenVino, Session
 from carsdepo_assets.detectors.postprocess import MAX_BOXES, boxes_of_head, to_image_frame
 from carsdepo_assets.detectors.yolov8.detector import NMS_IOU
@@ -116,39 +108,24 @@ def load_served(
         predictor = TorchPredictor(model, threads)
     else:
         graph = _graph(lake, export)
+
+        def load(setup: Setup) -> LetterboxPredictor:
+            return graph_predictor(setup.runtime, graph, export.detector, export.network, setup.threads)
+
         if speeds is not None:
-            setup = _fastest_here(graph, export, policy, setup, speeds, may_measure)
-        predictor = graph_predictor(setup.runtime, graph, export.detector, export.network, setup.threads)
+            names = _may_serve(export, policy, setup.runtime)
+            setup = fastest_here(speeds, export, names, setup, load if may_measure else None)
+        predictor = load(setup)
     predictor.predict([np.zeros((card.image_size, card.image_size, 3), np.uint8)])
     return Served(predictor, card, setup.runtime, export)
 
 
-def _fastest_here(
-    graph: bytes, export: ExportCard, policy: Policy, standing: Setup, file: Path, may_measure: bool
-) -> Setup:
-    """The fastest setup on this machine, by the file's speeds or by new ones. torch is no rival: one call at a time."""
-    bar, wanted = policy.gate.parity_share, policy.inference.runtime
-    names = [n for n in RUNTIMES if n in (wanted, standing.runtime) or (wanted == "auto" and n != "torch")]
-    names = [n for n in names if n in export.runtimes and obstacle(n, export.runtimes[n], bar) is None]
-    setups = [Setup(name, threads) for name in names for threads in sorted({1, len(os.sched_getaffinity(0))})]
-    key = speeds_key(export.detector, export.network, setups)
-    speeds = read_speeds(file, key, setups)
-    if speeds is None and not may_measure:
-        return standing
-    if speeds is None:
-        loaded: dict[Setup, LetterboxPredictor] = {}
-        for s in setups:
-            try:
-                loaded[s] = graph_predictor(s.runtime, graph, export.detector, export.network, s.threads)
-            except ExportError as error:
-                logger.warning("%s is left out of the choice on this machine: %s", s, error)
-        speeds = measure(loaded)
-        if len(loaded) == len(setups):
-            write_speeds(file, key, speeds)
-    chosen = fastest(speeds, setups, standing)
-    rates = ", ".join(f"{name}: {speed:g} photographs a second" for name, speed in speeds.items())
-    logger.info("%s serves model %s on this machine (%s)", chosen, export.digest, rates)
-    return chosen
+def _may_serve(export: ExportCard, policy: Policy, standing: RuntimeName) -> list[RuntimeName]:
+    """The runtimes among which speed decides; torch is none of them, since it takes one call at a time."""
+    if policy.inference.runtime != "auto":
+        return [standing]
+    bar = policy.gate.parity_share
+    return [n for n, f in export.runtimes.items() if n != "torch" and obstacle(n, f, bar) is None]
 
 
 def _wanted(export: ExportCard, policy: Policy, runtime: RuntimeName | None) -> RuntimeName:

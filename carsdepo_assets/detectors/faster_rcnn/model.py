@@ -24,9 +24,10 @@ from carsdepo_assets.detectors.faster_rcnn.frozen_layers import fused
 PYRAMID = 96
 # Index of the last block of strides 8, 16 and 32, and its channels.
 TAPS = {4: 40, 10: 112, 15: 320}
-ANCHOR_SIDES = ((16, 24), (32, 48), (64, 96), (128, 192))  # pixels of the square, strides 8, 16, 32, 64
+ANCHOR_SIDES = ((16, 24), (32, 48), (64, 96), (128, 192))  # pixels of the network's image, strides 8, 16, 32, 64
 ANCHOR_RATIOS = (0.4, 1.0, 2.5)  # height over width: scratches are long
 HEAD_WIDTH = 512
+STRIDE = 32  # both sides of the images are multiples, else FasterRCNN adds a border itself
 
 
 class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
@@ -93,15 +94,12 @@ class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
         return self
 
 
-STRIDE = 32  # both sides of its input are multiples, else it adds a border itself
-
-
 def build_model(n_classes: int, image_size: int, imagenet: bool) -> Any:
-    """Builds torchvision's FasterRCNN for letterboxed squares of RGB values 0..1.
+    """Builds torchvision's FasterRCNN for letterboxed images of RGB values 0..1.
 
     Args:
         n_classes: Number of damage classes; in the model they count from 1, and 0 is the background.
-        image_size: Side of the square, in pixels.
+        image_size: Longest side of the images, in pixels.
         imagenet: Whether the backbone starts from its ImageNet weights.
     """
     backbone = LiteBackbone(imagenet)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carsdepo_assets.detectors.postprocess import MAX_BOXES, to_image_frame
-from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput
+from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput, letterboxed
 from carsdepo_assets.scoring.boxes import Detections
 
 
@@ -21,8 +21,6 @@ class FasterRcnnPredictor:
 
     def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
         """See Predictor.predict."""
-        from carsdepo_assets.imaging.resize import letterboxed
-
         return [self.predict_letterboxed(letterboxed(image, self.network), min_score) for image in images]
 
     def predict_letterboxed(self, image: Letterboxed, min_score: float = 0.001) -> Detections:

@@ -170,11 +170,11 @@ class YoloV8:
 
     def load(self, weights: Path, class_names: Sequence[str], image_size: int, device: str = "cpu") -> YoloPredictor:
         """See Detector.load. image_size is rounded up to the network's stride."""
+        from carsdepo_assets.imaging.resize import NetworkInput
+
         content = read_weights(weights, self.name, class_names)
         model = build_model(len(class_names))
         model.load_state_dict(content["state"])
-        from carsdepo_assets.imaging.resize import NetworkInput
-
         network = NetworkInput(math.ceil(image_size / STRIDE) * STRIDE, STRIDE)
         return YoloPredictor(model.fuse(verbose=False).eval().to(device), network, device)
 
