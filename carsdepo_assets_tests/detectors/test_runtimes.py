@@ -202,8 +202,7 @@ def test_a_fresh_process_never_imports_torch(
 def test_idle_threads_leave_the_cores_alone(
     lake: Lake, exported: dict[str, ExportCard], runtime: type[OnnxRuntime | OpenVino]
 ) -> None:
-    graph, network = lake.get(graph_key(exported["yolov8n"].digest)), exported["yolov8n"].network
-    session = OnnxRuntime(graph, 2) if runtime is OnnxRuntime else OpenVino(graph, 2, network)
+    session = runtime(lake.get(graph_key(exported["yolov8n"].digest)), 2)
     square = np.zeros((1, 96, 96, 3), np.uint8)
     idle = 0.0
     for _ in range(6):

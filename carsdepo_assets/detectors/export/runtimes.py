@@ -164,7 +164,7 @@ def graph_predictor(
         ExportError: The runtime is not installed or refuses the graph.
     """
     try:
-        session: Session = OnnxRuntime(graph, threads) if name == "onnxruntime" else OpenVino(graph, threads, network)
+        session: Session = OnnxRuntime(graph, threads) if name == "onnxruntime" else OpenVino(graph, threads)
     except ImportError as error:
         raise ExportError(f"{name} is not installed ({error}): install it, or set policy.inference.runtime.") from error
     except Exception as error:  # each runtime has error types of its own, some right below Exception

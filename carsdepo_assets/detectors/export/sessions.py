@@ -9,8 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from carsdepo_assets.imaging.resize import NetworkInput
-
 _MAX_STREAMS = 8  # each holds activations of its own
 
 
@@ -44,56 +42,32 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    """A graph on OpenVINO: as many streams as the cores allow, and an infer request for each call under way.
+    """A graph on OpenVINO: as many streams as the cores allow, and an infer request for each call under way."""
 
-    Images of a camera's usual shape, 4:3 or 3:4, have a compilation of their own, which was measured to be a tenth
-    faster than the one for all shapes.
-    """
-
-    def __init__(self, graph: bytes, threads: int, network: NetworkInput) -> None:
+    def __init__(self, graph: bytes, threads: int) -> None:
         import openvino
 
         streams = max(1, min(_MAX_STREAMS, len(os.sched_getaffinity(0)) // threads))
         core = openvino.Core()
-        options = {
-            "INFERENCE_PRECISION_HINT": "f32",  # else bf16 where the CPU has it, and boxes change
-            "NUM_STREAMS": streams,
-            "INFERENCE_NUM_THREADS": streams * threads,
-            "ENABLE_CPU_PINNING": False,  # pinned threads of two processes would share one core
-        }
-        self._models: dict[tuple[int, int] | None, _Compiled] = {}
-        for shape in (None, *_usual_shapes(network)):  # height, width; None: all others
-            model = core.read_model(graph)
-            if shape is not None:
-                model.reshape([1, *shape, 3])
-            self._models[shape] = _Compiled(core.compile_model(model, "CPU", options))
+        self.model: Any = core.compile_model(
+            core.read_model(graph),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "f32",  # else bf16 where the CPU has it, and boxes change
+                "NUM_STREAMS": streams,
+                "INFERENCE_NUM_THREADS": streams * threads,
+                "ENABLE_CPU_PINNING": False,  # pinned threads of two processes would share one core
+            },
+        )
+        self.idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def run(self, image: NDArray[np.uint8]) -> list[NDArray[Any]]:
         """See Session.run."""
-        compiled = self._models.get((image.shape[1], image.shape[2]), self._models[None])
-        return compiled.run(image)
-
-
-class _Compiled:
-    """A compiled model, and its infer requests that are not in use."""
-
-    def __init__(self, model: Any) -> None:
-        self._model, self._idle = model, queue.SimpleQueue[Any]()
-
-    def run(self, image: NDArray[np.uint8]) -> list[NDArray[Any]]:
         try:
-            request = self._idle.get_nowait()
+            request = self.idle.get_nowait()
         except queue.Empty:
-            request = self._model.create_infer_request()
+            request = self.model.create_infer_request()
         # A request that fails is not used again.
         outputs = [np.array(value) for value in request.infer([image]).to_tuple()]
-        self._idle.put(request)
+        self.idle.put(request)
         return outputs
-
-
-def _usual_shapes(network: NetworkInput) -> tuple[tuple[int, int], ...]:
-    """Height and width of the network's images of photographs of 4:3 and 3:4."""
-    if network.stride is None:
-        return ((network.side, network.side),)
-    short = min(network.side, -(-(3 * network.side // 4) // network.stride) * network.stride)
-    return ((short, network.side), (network.side, short))
