@@ -20,6 +20,7 @@ from carsdepo_assets.imaging.bad_image import BadImage
 from carsdepo_assets.inference.decoding import ClientGone
 
 LOOK_S = 0.1  # between looks whether the client is there
+START_S = 60.0  # until it is ready
 WALL_S = 60.0  # without a sign of life; its CPU time is limited long before, so it was stopped or the machine stands
 _PIPE_BYTES = 2**20
 # What a process ends with that a decoder's fault brought down. SIGKILL may be the system's, for want of memory.
@@ -68,7 +69,7 @@ class DecodeProcess:
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         self._in, self._out = self._popen.stdin, self._popen.stdout
-        self._read = b""
+        self._read, self._patience_s = b"", START_S
         for stream in (self._in, self._out):
             with suppress(OSError):  # the system allows less
                 fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)  # a file passes at once
@@ -79,6 +80,7 @@ class DecodeProcess:
         except BaseException:
             self.close()
             raise
+        self._patience_s = WALL_S
 
     @property
     def pid(self) -> int:
@@ -145,7 +147,7 @@ class DecodeProcess:
         self._read += data
 
     def _wait(self, readers: list[int], writers: list[int], is_gone: Callable[[], bool]) -> None:
-        limit = time.monotonic() + WALL_S
+        limit = time.monotonic() + self._patience_s
         while not any(select.select(readers, writers, [], LOOK_S)):
             if is_gone():
                 raise ClientGone

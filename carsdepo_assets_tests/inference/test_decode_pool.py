@@ -164,7 +164,7 @@ def test_one_that_dies_while_it_decodes_is_asked_again(pool: DecodePool) -> None
 
 
 def test_a_stopped_process_holds_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_process, "WALL_S", 1.0)
+    monkeypatch.setattr(decode_process, "WALL_S", 3.0)  # of the two that are stopped
     with running() as stuck:
         for child in children(stuck):
             child.suspend()
