@@ -156,9 +156,16 @@ def test_a_file_that_crashes_its_decoder_is_refused_and_others_are_not(
                 crashing.measure(photograph(1), SQUARES)
 
 
-def test_one_that_dies_while_it_decodes_is_asked_again(pool: DecodePool) -> None:
-    before = settled(pool)
-    threading.Timer(0.4, lambda: [child.kill() for child in before]).start()
+def test_one_that_dies_while_it_decodes_is_asked_again(pool: DecodePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, ask = settled(pool), decode_process.DecodeProcess.ask
+    left = list(before)
+
+    def kills_first(self: Any, request: Any, *given: Any) -> Any:
+        if request["large"] is None and left:
+            threading.Timer(0.05, lambda: [left.pop().send_signal(signal.SIGKILL) for _ in before]).start()
+        return ask(self, request, *given)
+
+    monkeypatch.setattr(decode_process.DecodeProcess, "ask", kills_first)
     assert pool.measure(png(6900, 6900, "RGB"), SQUARES).width == 6900
     assert not {child.pid for child in settled(pool)} & {child.pid for child in before}
 
