@@ -41,6 +41,8 @@ class FileState(BaseModel):
     size: int
     """Bytes."""
     modified_at: AwareDatetime
+    etag: str | None = None
+    """S3's; None in a folder."""
     sha256: str | None
     """Digest of its bytes; None for a file that is too large to read."""
     sequence: int
@@ -108,7 +110,7 @@ def changed_files(lake: Lake, kind: Kind, policy: Policy) -> list[ObjectInfo]:
         for entry in _new(_listed(lake, kind), state):
             last = state.files.get(entry.key)
             if last is not None and last.size == entry.size and last.sha256 == _sha256(lake, entry, policy):
-                retimed[entry.key] = last.model_copy(update={"modified_at": entry.modified_at})
+                retimed[entry.key] = last.model_copy(update={"modified_at": entry.modified_at, "etag": entry.etag})
             else:
                 changed.append(entry)
         if retimed:
@@ -153,8 +155,9 @@ def ingest(lake: Lake, kind: Kind, policy: Policy, now: datetime | None = None) 
             for file, broken_rules in zip(group, _broken(kind, group, policy, now), strict=True):
                 if file.contents is None:
                     assert file.previous is not None
+                    entry = file.entry
                     fresh = file.previous.model_copy(
-                        update={"size": file.entry.size, "modified_at": file.entry.modified_at}
+                        update={"size": entry.size, "modified_at": entry.modified_at, "etag": entry.etag}
                     )
                 else:
                     sequence += 1
@@ -267,6 +270,7 @@ def _commit(
     state = FileState(
         size=file.entry.size,
         modified_at=file.entry.modified_at,
+        etag=file.entry.etag,
         sha256=file.sha256,
         sequence=sequence,
         seen=contents.seen,
@@ -348,6 +352,8 @@ def _listed(lake: Lake, kind: Kind) -> list[ObjectInfo]:
 def _new(listed: list[ObjectInfo], state: TableState) -> list[ObjectInfo]:
     def was_read(entry: ObjectInfo) -> bool:
         last = state.files.get(entry.key)
-        return last is not None and (last.size, last.modified_at) == (entry.size, entry.modified_at)
+        if last is None or (last.size, last.modified_at) != (entry.size, entry.modified_at):
+            return False
+        return last.etag in (None, entry.etag)  # None: read by a version that did not know ETags
 
     return [entry for entry in listed if not was_read(entry)]

@@ -45,7 +45,7 @@ def new_business_files(
         return dg.SkipReason(
             f"Nothing new in {opened_lake.url}/raw/business: files have another time, but the same bytes."
         )
-    listing = "".join(f"{o.key}\0{o.size}\0{o.modified_at.isoformat()}\n" for o in files)
+    listing = "".join(f"{o.key}\0{o.size}\0{o.modified_at.isoformat()}\0{o.etag}\n" for o in files)
     state = hashlib.sha256(listing.encode()).hexdigest()[:16]
     tried = attempts(context.instance, BUSINESS_JOB, {FILES_TAG: state})
     counted = tried.counted(thresholds.runs.max_interruptions)

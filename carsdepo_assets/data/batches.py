@@ -68,7 +68,7 @@ def plan_batches(lake: Lake, kind: Kind, policy: Policy, now: datetime, close_al
     """
     entries, _ = source_for(lake, f"raw/{kind}/").poll(None)
     wanted = is_photograph if kind == "uploads" else is_label
-    objects = [BatchObject(key=o.key, size=o.size, modified_at=o.modified_at) for o in entries if wanted(o.key)]
+    objects = [BatchObject.of(o) for o in entries if wanted(o.key)]
     with one_writer(lake, f"plan-{kind}"):
         budget = None if close_all else policy.data.recheck_bytes
         fresh = fresh_objects(lake, kind, objects, policy.data.max_bytes, budget, now)
@@ -216,5 +216,5 @@ def _oldest_open_upload(lake: Lake) -> datetime | None:
     states = read_states(lake, "uploads")
     built = set(lake.read("images", columns=["batch_id"])["batch_id"].to_pylist())
     finished = {b for b in list_batches(lake, "uploads") if b in built or lake.committed("images", b)}
-    uploads = (BatchObject(key=o.key, size=o.size, modified_at=o.modified_at) for o in entries if is_photograph(o.key))
+    uploads = (BatchObject.of(o) for o in entries if is_photograph(o.key))
     return min((o.modified_at for o in uploads if states.batch_of(o) not in finished), default=None)

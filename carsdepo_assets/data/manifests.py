@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.objects import ObjectInfo
 
 Kind = Literal["uploads", "labels"]
 
@@ -30,10 +31,19 @@ class BatchObject(BaseModel):
     modified_at: AwareDatetime
     # Of label files, and of what was compared with an earlier batch. Photographs are hashed when their batch is read.
     sha256: str | None = None
+    # S3's. None in a folder, and in what earlier versions wrote.
+    etag: str | None = None
 
-    def fingerprint(self) -> bytes:
-        """16 bytes naming key, size and time."""
+    @classmethod
+    def of(cls, info: ObjectInfo) -> BatchObject:
+        """A file as a listing gives it."""
+        return cls(key=info.key, size=info.size, modified_at=info.modified_at, etag=info.etag)
+
+    def fingerprint(self, with_etag: bool = True) -> bytes:
+        """16 bytes naming key, size and time, and the ETag where it is known and asked for."""
         text = f"{self.key}\0{self.size}\0{self.modified_at.timestamp():.6f}"
+        if with_etag and self.etag is not None:
+            text += f"\0{self.etag}"
         return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 

@@ -1,8 +1,8 @@
 """Decides which files in raw/ are new: a key that no batch lists, or other bytes under a key that a batch lists.
 
-A file whose size and time are those of the newest batch that lists its key is not opened. One whose time differs
-(a copied or moved lake, `touch`) is hashed once and compared with what that batch read; equal bytes are written down in
-`batches/rechecked/`, whose records never change, so that no later look hashes the file again.
+A file whose size, time and ETag (on S3) are those of the newest batch that lists its key is not opened. One whose time
+or ETag differs (a copied or moved lake, `touch`) is hashed once and compared with what that batch read; equal bytes are
+written down in `batches/rechecked/`, whose records never change, so that no later look hashes the file again.
 """
 
 from __future__ import annotations
@@ -56,8 +56,11 @@ class ObjectStates:
         """The id of the batch that has the file's bytes; None when they are new or were not compared yet."""
         if entry.key not in self.listed:
             return None
-        mine, (fingerprint, batch_id) = entry.fingerprint(), self.listed[entry.key]
-        return batch_id if mine == fingerprint or (mine, batch_id) in self.rechecked else None
+        fingerprint, batch_id = self.listed[entry.key]
+        # The second is how versions that did not know ETags wrote the file down.
+        mine = {entry.fingerprint(), entry.fingerprint(with_etag=False)}
+        is_listed = fingerprint in mine or any((one, batch_id) in self.rechecked for one in mine)
+        return batch_id if is_listed else None
 
 
 # Manifests and records never change, so a long-lived sensor process reads each once.

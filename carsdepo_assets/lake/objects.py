@@ -55,6 +55,8 @@ class ObjectInfo:
     """in bytes"""
     modified_at: datetime
     """in UTC, to the microsecond; on S3 to the second"""
+    etag: str | None = None
+    """S3's ETag, which tells other bytes of the same second apart; None in a folder"""
 
 
 class Objects(Protocol):
@@ -311,7 +313,7 @@ class S3Objects:
         with _naming(folder, self.url):
             for page in obstore.list(self._store, folder or None):
                 for row in page:
-                    yield ObjectInfo(row["path"], row["size"], row["last_modified"].astimezone(UTC))
+                    yield ObjectInfo(row["path"], row["size"], row["last_modified"].astimezone(UTC), row["e_tag"])
 
     def delete(self, key: str) -> None:
         import obstore

@@ -18,7 +18,7 @@ _UNFINISHED = (".part", ".tmp")
 class Source(Protocol):
     """A place that is asked for its objects again and again.
 
-    An object may be delivered more than once: the caller compares its key, size and time with what it has.
+    An object may be delivered more than once: the caller compares its key, size, time and ETag with what it has.
     """
 
     def poll(self, cursor: str | None) -> tuple[list[ObjectInfo], str]:
@@ -42,7 +42,7 @@ def wanted(key: str) -> bool:
 def _digest(objects: Iterable[ObjectInfo]) -> str:
     digest = hashlib.sha256()
     for o in objects:
-        digest.update(f"{o.key}\0{o.size}\0{o.modified_at.isoformat()}\n".encode())
+        digest.update(f"{o.key}\0{o.size}\0{o.modified_at.isoformat()}\0{o.etag}\n".encode())
     return digest.hexdigest()
 
 

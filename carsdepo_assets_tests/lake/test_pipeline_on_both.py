@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,13 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from carsdepo_assets.business.ingest import ingest, new_files
+from carsdepo_assets.business.ingest import latest as business_rows
+from carsdepo_assets.data import object_states
 from carsdepo_assets.data.batches import plan_batches
 from carsdepo_assets.data.dataset import build_dataset
 from carsdepo_assets.data.ingest import build_images, build_processed, ingest_uploads
 from carsdepo_assets.data.label_revisions import ingest_labels
 from carsdepo_assets.lake.datasets import latest, read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.objects import ObjectInfo, S3Objects
 from carsdepo_assets.policy import Policy
+from carsdepo_assets_tests.business.business_rows import drop
 from carsdepo_assets_tests.imaging.files import saved, scene
 
 pytestmark = pytest.mark.slow
@@ -99,6 +107,55 @@ def test_put_again_as_it_was_nothing_is_new(lake: Lake) -> None:
     lake.put("raw/labels/1.txt", b"0 0.5 0.5 0.26 0.25\n")
     (labels,) = plan_batches(lake, "labels", RULES, NOW, close_all=True)
     assert [o.key for o in labels.objects] == ["raw/labels/1.txt"]
+
+
+@pytest.fixture
+def one_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All objects on S3 were stored within one second, as it tells time."""
+    real = S3Objects.list
+
+    def listed(self: S3Objects, prefix: str) -> Iterator[ObjectInfo]:
+        return (replace(info, modified_at=NOW) for info in real(self, prefix))
+
+    monkeypatch.setattr(S3Objects, "list", listed)
+
+
+@pytest.mark.usefixtures("one_second")
+def test_other_bytes_of_the_same_size_and_second_are_new(s3_url: str) -> None:
+    lake = Lake.open(s3_url)
+    run(lake, *plan(lake))
+    assert plan_batches(lake, "labels", RULES, NOW, close_all=True) == []
+    lake.put("raw/labels/1.txt", b"0 0.5 0.5 0.26 0.25\n")
+    (labels,) = plan_batches(lake, "labels", RULES, NOW, close_all=True)
+    assert [o.key for o in labels.objects] == ["raw/labels/1.txt"]
+    assert plan_batches(lake, "labels", RULES, NOW, close_all=True) == []
+
+
+@pytest.mark.usefixtures("one_second")
+def test_a_business_file_written_again_in_the_same_second_is_read(s3_url: str) -> None:
+    lake = Lake.open(s3_url)
+    for amount in (310, 410):
+        key = drop(lake, "disputes", "a.csv", f"D1,T1,2026-07-21,damage,{amount},EUR")
+        assert [o.key for o in new_files(lake, "disputes")] == [key]
+        ingest(lake, "disputes", RULES, NOW)
+        assert new_files(lake, "disputes") == []
+    assert business_rows(lake, "disputes")["amount"].tolist() == [410]
+
+
+def test_a_manifest_without_etags_still_lists_its_files(s3_url: str) -> None:
+    lake = Lake.open(s3_url)
+    run(lake, *plan(lake))
+    manifests = list(lake.list("batches"))
+    assert manifests
+    for info in manifests:
+        written = json.loads(lake.get(info.key))
+        for entry in written["objects"]:
+            assert entry.pop("etag")
+        lake.put(info.key, json.dumps(written).encode())
+    object_states._states.clear()
+    assert plan_batches(lake, "uploads", RULES, NOW, close_all=True) == []
+    assert plan_batches(lake, "labels", RULES, NOW, close_all=True) == []
+    assert list(lake.list("batches/rechecked")) == []  # nothing was hashed anew
 
 
 def test_the_same_batches_by_two_processes_at_once(lake: Lake) -> None:
