@@ -1,7 +1,8 @@
 """The policy: every threshold that the business sets, as a typed value with its unit, its meaning and its default.
 
 `carsdepo.toml` files override the defaults (see policy_layers.py). The meanings are printed by `carsdepo policy show`
-and by the generated policy reference of the documentation. The training section is in policy_training.py, the compute section in policy_compute.py.
+and by the generated policy reference of the documentation. The training section is in policy_training.py, the compute
+section in policy_compute.py.
 """
 
 from __future__ import annotations
