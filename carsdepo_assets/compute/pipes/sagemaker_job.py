@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 import dagster as dg
 from dagster import PipesClient
-from dagster._core.definitions.resource_annotation import TreatAsResourceParam
 from dagster._check import CheckError
+from dagster._core.definitions.resource_annotation import TreatAsResourceParam
 from dagster._core.errors import DagsterExecutionInterruptedError, DagsterPipesExecutionError
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster._core.pipes.context import PipesSession
@@ -323,8 +323,9 @@ class SageMakerJobClient(PipesClient, TreatAsResourceParam):
 
     def _unobserved(self, name: str, error: Exception) -> JobUnobserved:
         return JobUnobserved(
-            f"{str(error).rstrip('.')}. The {self.NOUN} {name} goes on by itself. Re-execute this run from the failed step: it takes "
-            f"the job up and reads all its messages. To end the job instead: {self._by_hand('stop', name)}"
+            f"{str(error).rstrip('.')}. The {self.NOUN} {name} goes on by itself. Re-execute this run from the failed "
+            "step: it takes the job up and reads all its messages. To end the job instead: "
+            f"{self._by_hand('stop', name)}"
         )
 
 

@@ -74,7 +74,7 @@ class PipesSageMakerProcessingClient(SageMakerJobClient):
                     "S3 and give its URL."
                 )
             check_counts(request["Environment"], {})
-            request["Tags"] = merge_tags(request.get("Tags", []), session.default_remote_invocation_info)
+            request["Tags"] = merge_tags(request.get("Tags", []), session.context.run.dagster_execution_info)
             return request
 
         return self._run(context, job_name, build, extras, price)

@@ -136,7 +136,7 @@ def _builder(params: dict[str, Any]) -> Any:
         request["Environment"], parts = fit_environment(variables, TRAINING_VALUE)
         request["HyperParameters"] = {**request.get("HyperParameters", {}), **parts}
         check_counts(request["Environment"], request["HyperParameters"])
-        request["Tags"] = merge_tags(request.get("Tags", []), session.default_remote_invocation_info)
+        request["Tags"] = merge_tags(request.get("Tags", []), session.context.run.dagster_execution_info)
         return request
 
     return build
