@@ -38,6 +38,7 @@ class _Fault:
     message: str
     status: int
     times: int
+    late: bool
 
 
 @dataclass
@@ -55,10 +56,12 @@ class Faults:
     _faults: list[_Fault] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def fail(self, operation: str, code: str, message: str = "", status: int = 400, times: int = 1) -> None:
-        """Lets the next `times` calls of an operation fail."""
+    def fail(
+        self, operation: str, code: str, message: str = "", status: int = 400, times: int = 1, late: bool = False
+    ) -> None:
+        """Lets the next `times` calls of an operation fail; a `late` fault comes after the work was done."""
         with self._lock:
-            self._faults.append(_Fault(operation, code, message or code, status, times))
+            self._faults.append(_Fault(operation, code, message or code, status, times, late))
 
     def count(self, operation: str) -> int:
         """How often an operation was called."""
@@ -74,9 +77,15 @@ class Faults:
         access_key, service = (signed[1], signed[3]) if signed else ("", "")
         operation = _operation(environ, service)
         self.calls.append(Call(operation, time.monotonic(), access_key))
-        refusal = self._refusal(environ, operation, access_key, service)
+        refusal = self._refusal(environ, access_key, service)
         if refusal is not None:
             return self._answer(start_response, service, *refusal)
+        fault = self._fault(operation)
+        if fault is not None:
+            if fault.late:
+                for _ in self.application(environ, lambda status, headers, error=None: lambda body: None):
+                    continue
+            return self._answer(start_response, service, fault.code, fault.message, fault.status)
         if operation == "ListServiceQuotas":
             quotas = [
                 {"ServiceCode": "sagemaker", "QuotaName": name, "QuotaCode": f"L-{i:08X}", "Value": value}
@@ -87,9 +96,7 @@ class Faults:
             return [body]
         return self.application(environ, start_response)
 
-    def _refusal(
-        self, environ: dict[str, Any], operation: str, access_key: str, service: str
-    ) -> tuple[str, str, int] | None:
+    def _refusal(self, environ: dict[str, Any], access_key: str, service: str) -> tuple[str, str, int] | None:
         if access_key and access_key in self.expired:
             message = "The security token included in the request is expired"
             return ("ExpiredToken" if service == "s3" else "ExpiredTokenException", message, 400)
@@ -104,11 +111,14 @@ class Faults:
                 f"Signature expired: {sent} is now earlier than {early:%Y%m%dT%H%M%SZ} ({now:%Y%m%dT%H%M%SZ} - 5 min.)"
             )
             return "InvalidSignatureException", text, 403
+        return None
+
+    def _fault(self, operation: str) -> _Fault | None:
         with self._lock:
             for fault in self._faults:
                 if fault.operation == operation and fault.times > 0:
                     fault.times -= 1
-                    return fault.code, fault.message, fault.status
+                    return fault
         return None
 
     def _now(self) -> datetime:

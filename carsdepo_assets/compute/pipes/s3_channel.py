@@ -82,7 +82,7 @@ class S3PrefixMessageReader(PipesMessageReader):
         self._messages = f"{prefix}/{MESSAGES_FOLDER}"
         self._handler: PipesMessageHandler | None = None
         self._incarnations: dict[str, _Incarnation] = {}
-        self._opening_relayed = False
+        self._is_open = False
         self._reported: set[str] = set()
         self.missing: list[str] = []
         """Keys of chunks that never came although later ones did; filled by `finish`."""
@@ -178,9 +178,9 @@ class S3PrefixMessageReader(PipesMessageReader):
             incarnation.closed = message
             return
         if message["method"] == "opened":
-            if self._opening_relayed:
+            if self._is_open:
                 return
-            self._opening_relayed = True
+            self._is_open = True
         if message["method"].startswith("report_asset"):
             content = json.dumps(message, sort_keys=True)
             if content in self._reported:
