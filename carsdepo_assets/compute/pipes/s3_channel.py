@@ -98,6 +98,12 @@ class S3PrefixMessageReader(PipesMessageReader):
         finally:
             self._handler = None
 
+    @property
+    def closed(self) -> bool:
+        """Whether the newest container has closed its channel, which is the last that it does."""
+        order = self._in_order()
+        return bool(order) and order[-1].closed is not None
+
     def poll(self) -> int:
         """Relays the chunks that came since the last call, in order; returns the number of messages.
 
