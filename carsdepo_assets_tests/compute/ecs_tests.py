@@ -5,7 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,18 @@ from deploy.emulators.ecs_on_moto import EcsOnMoto
 from deploy.emulators.ecs_tasks import EmulatedTask
 
 BUCKET = "jobs"
+MARKS = "marks"  # prefix of what a worker and its test tell one another
 SPOT = CapacityProvider("FARGATE_SPOT", spot=True, price_per_hour=36.0)
 ON_DEMAND = CapacityProvider("FARGATE", price_per_hour=72.0)
 QUICK = TaskLimits(poll_s=0.05, poll_most_s=0.1, starts=4, failed_polls=6, missing_polls=3, stop_s=20, interruptions=2)
 WORKER = [sys.executable, str(Path(__file__).with_name("ecs_worker.py"))]
+
+
+def task_params(does: str) -> dict[str, Any]:
+    """What run_task is given for a worker that does as told."""
+    task = json.dumps({"does": does, "bucket": BUCKET, "marks": MARKS})
+    override = {"name": "worker", "command": [task]}
+    return {"cluster": "c", "taskDefinition": "train", "overrides": {"containerOverrides": [override]}}
 
 
 @dataclass
@@ -31,12 +39,10 @@ class Account:
     ecs: EcsOnMoto
     instance: dg.DagsterInstance
     limits: TaskLimits = QUICK
-    marks: str = "marks"
-    options: dict[str, Any] = field(default_factory=dict)
 
     def run(self, does: str, *, job: str = "job-1", key: str = "STEP", **options: Any) -> dg.ExecuteInProcessResult:
         """Materializes an asset whose worker does as told; failures are in the result."""
-        params = self.params(does) | options.pop("params", {})
+        params = task_params(does) | options.pop("params", {})
         client = PipesECSTaskClient(
             BUCKET, "pipes", self.ecs.client("ecs", key), self.ecs.client("s3"), options.pop("limits", self.limits)
         )
@@ -49,26 +55,20 @@ class Account:
 
         return dg.materialize([model], instance=self.instance, raise_on_error=False)
 
-    def params(self, does: str) -> dict[str, Any]:
-        """What run_task is given for a worker that does as told."""
-        task = json.dumps({"does": does, "bucket": BUCKET, "marks": self.marks})
-        override = {"name": "worker", "command": [task]}
-        return {"cluster": "c", "taskDefinition": "train", "overrides": {"containerOverrides": [override]}}
-
     def mark(self, name: str) -> None:
         """Tells the workers something."""
-        self.ecs.client("s3").put_object(Bucket=BUCKET, Key=f"{self.marks}/{name}", Body=b"")
+        self.ecs.client("s3").put_object(Bucket=BUCKET, Key=f"{MARKS}/{name}", Body=b"")
 
     def started(self) -> int:
         """How many workers have begun."""
-        listed = self.ecs.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"{self.marks}/started/")
+        listed = self.ecs.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"{MARKS}/started/")
         return int(listed.get("KeyCount", 0))
 
-    def wait_for_mark(self, name: str) -> None:
+    def wait_for_mark(self, name: str, seconds: int = 20) -> None:
         """Waits until a worker has set a mark."""
         s3 = self.ecs.client("s3")
-        for _ in range(600):
-            if s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{self.marks}/{name}").get("KeyCount"):
+        for _ in range(20 * seconds):
+            if s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{MARKS}/{name}").get("KeyCount"):
                 return
             self.pause()
         raise TimeoutError(f"No worker has set the mark {name}.")
@@ -77,9 +77,9 @@ class Account:
         """Lets a moment pass."""
         threading.Event().wait(0.05)
 
-    def first_task(self) -> EmulatedTask:
+    def first_task(self, seconds: int = 20) -> EmulatedTask:
         """The first task, as soon as it is there."""
-        for _ in range(600):
+        for _ in range(20 * seconds):
             if self.ecs.tasks():
                 return self.ecs.tasks()[0]
             self.pause()

@@ -8,7 +8,17 @@ import dagster as dg
 import pytest
 
 from carsdepo_assets.compute.pipes.ecs_record import RecordStore
-from carsdepo_assets_tests.compute.ecs_tests import BUCKET, Account, account, define, facts, failure, logged, meanwhile
+from carsdepo_assets_tests.compute.ecs_tests import (
+    BUCKET,
+    Account,
+    account,
+    define,
+    facts,
+    failure,
+    logged,
+    meanwhile,
+    task_params,
+)
 
 
 @pytest.fixture
@@ -168,7 +178,7 @@ def test_messages_that_come_twice_count_once_and_lost_lines_are_no_failure(aws: 
 def test_gpus_are_asked_of_the_container(aws: Account) -> None:
     from carsdepo_assets.compute.pipes.ecs_request import with_gpus
 
-    facts(aws.run("report", params=with_gpus(aws.params("report"), "worker", 1)))
+    facts(aws.run("report", params=with_gpus(task_params("report"), "worker", 1)))
     [task] = aws.ecs.tasks()
     [override] = task.request["overrides"]["containerOverrides"]
     assert override["resourceRequirements"] == [{"type": "GPU", "value": "1"}]

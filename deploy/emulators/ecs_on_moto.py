@@ -132,11 +132,11 @@ class EcsOnMoto:
         """How often an operation was called."""
         return sum(name == operation for name, _ in self.calls)
 
-    def _handler(self, operation: str) -> Callable[[Any], ActionResult | tuple[int, dict[str, str], str]]:
+    def _handler(self, operation: str) -> Callable[[Any], ActionResult | tuple[int, dict[str, Any], str]]:
         emulated = self
         do = getattr(self, f"_{operation}")
 
-        def handle(response: Any) -> ActionResult | tuple[int, dict[str, str], str]:
+        def handle(response: Any) -> ActionResult | tuple[int, dict[str, Any], str]:
             request = json.loads(response.body)
             emulated.calls.append((operation, request))
             queued = emulated._next[operation]
@@ -146,7 +146,7 @@ class EcsOnMoto:
             except ServiceException as refusal:  # moto's own way knows only the errors in an operation's model
                 more = {k: v for k, v in vars(refusal).items() if k == "resourceIds"}
                 body = json.dumps({"__type": refusal.code, "message": refusal.message, **more})
-                return 400, {"x-amzn-ErrorType": refusal.code}, body
+                return 400, {"status": 400, "x-amzn-ErrorType": refusal.code}, body
 
         return handle
 
