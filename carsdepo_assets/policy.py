@@ -1,7 +1,8 @@
 """The policy: every threshold that the business sets, as a typed value with its unit, its meaning and its default.
 
 `carsdepo.toml` files override the defaults (see policy_layers.py). The meanings are printed by `carsdepo policy show`
-and by the generated policy reference of the documentation. The training section is in policy_training.py.
+and by the generated policy reference of the documentation. The training section is in policy_training.py, the compute
+section in policy_compute.py.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from carsdepo_assets.policy_compute import ComputePolicy
 from carsdepo_assets.policy_training import Fallback as Fallback
 from carsdepo_assets.policy_training import Longer as Longer
 from carsdepo_assets.policy_training import OtherDetector as OtherDetector
@@ -347,6 +349,7 @@ class Policy(PolicySection):
     business: BusinessPolicy = BusinessPolicy()
     alerts: AlertPolicy = AlertPolicy()
     runs: RunsPolicy = RunsPolicy()
+    compute: ComputePolicy = ComputePolicy()
 
     def digest(self) -> str:
         """The first 12 hex digits of the sha256 of the policy as sorted JSON: its name in records."""

@@ -49,6 +49,7 @@ PURPOSES = {
     "monitoring": "drift, routing, live quality",
     "orchestration": "what Dagster-facing modules share",
     "policy": "every threshold",
+    "policy_compute": "prices of machines",
     "policy_layers": "the policy's files, merged",
     "policy_training": "thresholds of training",
     "policy_values": "kinds of values in a policy",

@@ -82,7 +82,7 @@ class S3PrefixMessageReader(PipesMessageReader):
         self._messages = f"{prefix}/{MESSAGES_FOLDER}"
         self._handler: PipesMessageHandler | None = None
         self._incarnations: dict[str, _Incarnation] = {}
-        self._opened = False
+        self._is_open = False
         self._reported: set[str] = set()
         self.missing: list[str] = []
         """Keys of chunks that never came although later ones did; filled by `finish`."""
@@ -99,6 +99,12 @@ class S3PrefixMessageReader(PipesMessageReader):
             yield {"bucket": self._bucket, "key_prefix": self._messages, "include_stdio_in_messages": False}
         finally:
             self._handler = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether the newest container has closed its channel, which is the last that it does."""
+        order = self._in_order()
+        return bool(order) and order[-1].closed is not None
 
     def poll(self) -> int:
         """Relays the chunks that came since the last call, in order; returns the number of messages.
@@ -177,9 +183,9 @@ class S3PrefixMessageReader(PipesMessageReader):
             incarnation.closed = message
             return
         if message["method"] == "opened":
-            if self._opened:
+            if self._is_open:
                 return
-            self._opened = True
+            self._is_open = True
         if message["method"].startswith("report_asset"):
             content = json.dumps(message, sort_keys=True)
             if content in self._reported:

@@ -1,0 +1,155 @@
+"""What runs the container of an emulated SageMaker job: a container engine, or a process with /opt/ml re-rooted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+OPT_ML = "/opt/ml"
+ROOT_VARIABLE = "CARSDEPO_OPT_ML"  # where /opt/ml lies for a worker that is a process
+ENTRYPOINT = Path(__file__).resolve().parents[1] / "images" / "entrypoint.py"
+REPOSITORY = Path(__file__).resolve().parents[2]
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "OMP_NUM_THREADS", "YOLO_CONFIG_DIR")
+
+
+class ImageMissing(Exception):
+    """The image cannot be pulled."""
+
+
+class Running(Protocol):
+    """A container that was started."""
+
+    def poll(self) -> int | None:
+        """Its exit code, 137 after SIGKILL; None: it runs."""
+
+    def terminate(self) -> None:
+        """Sends SIGTERM."""
+
+    def kill(self) -> None:
+        """Ends it and its children."""
+
+    def output(self) -> str:
+        """What it wrote."""
+
+
+class Runner(Protocol):
+    """Starts containers."""
+
+    words: str
+    """How it runs them, for people."""
+
+    def start(self, image: str, command: Sequence[str], root: Path, variables: Mapping[str, str]) -> Running:
+        """Starts `command` with `root` as /opt/ml.
+
+        Raises:
+            ImageMissing: there is no such image.
+        """
+
+
+class ProcessRunner:
+    """Runs the image's entrypoint as a process of this Python, whatever the image; `missing` images do not exist.
+
+    Values of variables that begin with /opt/ml begin with the folder that stands for it instead.
+    """
+
+    words = "the worker as a process of this machine, with /opt/ml re-rooted; the image itself is not used"
+
+    def __init__(self, missing: Sequence[str] = (), python: str = sys.executable) -> None:
+        self.missing = set(missing)
+        self._python = python
+
+    def start(self, image: str, command: Sequence[str], root: Path, variables: Mapping[str, str]) -> Running:
+        """Starts it; see Runner."""
+        if image in self.missing:
+            raise ImageMissing(image)
+        env = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        env |= {k: str(root) + v.removeprefix(OPT_ML) if v.startswith(OPT_ML) else v for k, v in variables.items()}
+        env |= {ROOT_VARIABLE: str(root), "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+        arguments = [self._python, "-m", "deploy.emulators.opt_ml_runner", *command]
+        log = root / "container.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                arguments, env=env, cwd=root, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            )
+        return _Process(process, log)
+
+
+class _Process:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process, self._log = process, log
+
+    def poll(self) -> int | None:
+        code = self._process.poll()
+        return code if code is None or code >= 0 else 128 - code
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        self._process.wait()
+
+    def output(self) -> str:
+        return self._log.read_text(errors="replace")
+
+
+class ContainerRunner:
+    """Runs images by the engine that DOCKER_HOST names: Docker, or podman's service."""
+
+    def __init__(self, network: str = "host") -> None:
+        import docker  # type: ignore[import-untyped]
+
+        self._client = docker.from_env(timeout=120)
+        self._network = network
+        self.words = f"images in containers of {os.environ.get('DOCKER_HOST', 'the local Docker daemon')}"
+
+    def start(self, image: str, command: Sequence[str], root: Path, variables: Mapping[str, str]) -> Running:
+        """Starts it; see Runner."""
+        from docker import errors
+
+        for folder in (root, *root.rglob("*")):  # the image's user is not this process's
+            folder.chmod(0o777)
+        try:
+            container = self._client.containers.run(
+                image, list(command), detach=True, network_mode=self._network, environment=dict(variables),
+                volumes={str(root): {"bind": OPT_ML, "mode": "rw"}},
+            )  # fmt: skip
+        except (errors.ImageNotFound, errors.APIError) as error:
+            raise ImageMissing(f"{image}: {error}") from error
+        return _Container(container)
+
+
+class _Container:
+    def __init__(self, container: Any) -> None:
+        self._container = container
+        self._output: str | None = None
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        if self._code is None:
+            self._container.reload()
+            if self._container.status in ("exited", "dead"):
+                self._code = int(self._container.wait()["StatusCode"])
+                self._output = self._container.logs().decode(errors="replace")
+                self._container.remove(force=True)
+        return self._code
+
+    def terminate(self) -> None:
+        self._container.kill(signal="SIGTERM")
+
+    def kill(self) -> None:
+        if self._code is None:
+            self._container.kill(signal="SIGKILL")
+            while self.poll() is None:
+                pass
+
+    def output(self) -> str:
+        return self._output if self._output is not None else self._container.logs().decode(errors="replace")
