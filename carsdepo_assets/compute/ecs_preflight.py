@@ -84,8 +84,8 @@ def _cluster(needs: EcsNeeds, client: Client) -> Iterator[Finding]:
         yield (
             "problem",
             f"The cluster {needs.cluster} has no capacity provider {', '.join(missing)}; it has "
-            f"{', '.join(there) or 'none'}. Add it with aws ecs put-cluster-capacity-providers, or correct `capacity` of "
-            "the compute target.",
+            f"{', '.join(there) or 'none'}. Add it with aws ecs put-cluster-capacity-providers, or correct "
+            "`capacity` of the compute target.",
         )
 
 
@@ -133,8 +133,8 @@ def _image(image: str, needs: EcsNeeds, client: Client) -> Iterator[Finding]:
             raise
         yield (
             "problem",
-            f"The image {image} is not in ECR ({code(error)}): push it (`make images REGISTRY=...`), or register a task "
-            "definition with one that is.",
+            f"The image {image} is not in ECR ({code(error)}): push it (`make images REGISTRY=...`), or register a "
+            "task definition with one that is.",
         )
     if parts["region"] != needs.region:
         yield "warning", f"The image is in {parts['region']} and the task in {needs.region}."
@@ -145,8 +145,8 @@ def _gpus(needs: EcsNeeds, client: Client) -> Iterator[Finding]:
     if needs.gpus and on_fargate:
         yield (
             "warning",
-            f"The task asks for {needs.gpus} GPUs, which {', '.join(on_fargate)} does not have: name a capacity provider "
-            "of an Auto Scaling group with GPU instances in `gpu_capacity` of the compute target.",
+            f"The task asks for {needs.gpus} GPUs, which {', '.join(on_fargate)} does not have: name a capacity "
+            "provider of an Auto Scaling group with GPU instances in `gpu_capacity` of the compute target.",
         )
 
 
@@ -165,6 +165,6 @@ def _bucket(needs: EcsNeeds, client: Client) -> Iterator[Finding]:
     if region is not None and region != needs.region:
         yield (
             "problem",
-            f"The bucket {needs.bucket} is in {region} and the cluster in {needs.region}: use a bucket in {needs.region}, "
-            "since messages and data between regions cost money and time.",
+            f"The bucket {needs.bucket} is in {region} and the cluster in {needs.region}: use a bucket in "
+            f"{needs.region}, since messages and data between regions cost money and time.",
         )

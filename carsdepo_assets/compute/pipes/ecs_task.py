@@ -105,7 +105,7 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
         """
         calls = EcsCalls(self._client, self._limits)
         container = self._container(calls, run_task_params["taskDefinition"], container_name)
-        folder = f"{self._prefix}/{job_name}"
+        folder = f"{self._prefix}/{started_by(job_name)}"
         job = EcsJob(
             name=job_name,
             cluster=run_task_params.get("cluster", "default"),
