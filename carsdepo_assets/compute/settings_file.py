@@ -44,7 +44,9 @@ def read_compute(path: Path | None, local: LocalCompute) -> ComputeChoice:
         raise ComputeSettingsError(
             f"{path}: {strange[0]}: no such key; there are place, by_asset, {' and '.join(_SECTIONS)}."
         )
-    sections: dict[str, Any] = {name: _section(path, name, kind, content[name]) for name, kind in _SECTIONS.items() if name in content}
+    sections: dict[str, Any] = {
+        name: _section(path, name, kind, content[name]) for name, kind in _SECTIONS.items() if name in content
+    }
     place, by_asset = content.get("place", "local"), content.get("by_asset", {})
     if not isinstance(by_asset, dict):
         raise ComputeSettingsError(f'{path}: by_asset: must be a table, such as candidate_model = "sagemaker".')
@@ -64,6 +66,10 @@ def _section(path: Path, name: str, kind: type[ComputeTarget], content: Any) -> 
         raise ComputeSettingsError(
             f"{path}: {name}.{strange[0]}: no such key; there are {', '.join(sorted(kind.model_fields))}."
         )
+    missing = [key for key, field in kind.model_fields.items() if field.is_required() and key not in content]
+    if missing:
+        meaning = kind.model_fields[missing[0]].description
+        raise ComputeSettingsError(f"{path}: {name}.{missing[0]}: is missing: {meaning}.")
     try:
         return kind(**content)
     except ValidationError as error:
