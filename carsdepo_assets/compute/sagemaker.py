@@ -16,6 +16,7 @@ from pydantic import Field
 from carsdepo_assets.compute import instances
 from carsdepo_assets.compute.channel import S3, S3_CHANNEL_VARIABLE
 from carsdepo_assets.compute.job_names import job_name_of
+from carsdepo_assets.compute.pipes.job_requests import PROCESSING_VALUE
 from carsdepo_assets.compute.pipes.sagemaker_processing import PipesSageMakerProcessingClient
 from carsdepo_assets.compute.pipes.sagemaker_training import PipesSageMakerTrainingClient
 from carsdepo_assets.compute.preflight import Kind, Needs, preflight
@@ -238,6 +239,13 @@ class SageMakerCompute(ComputeTarget):
             raise ValueError(
                 f"{', '.join(secret)}: a secret must not be a variable of a SageMaker job, since AWS shows it to "
                 "everybody who may describe the job. Give the job's role access to it instead."
+            )
+
+        long = sorted(n for n, value in self.variables.items() if len(value) > PROCESSING_VALUE)
+        if long:
+            raise ValueError(
+                f"{', '.join(long)}: SageMaker takes {PROCESSING_VALUE} characters in a variable of a processing job. "
+                "Put the value into a file on S3 and give its URL."
             )
 
     def _session(self) -> Any:

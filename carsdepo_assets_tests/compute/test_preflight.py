@@ -13,9 +13,9 @@ from carsdepo_assets.compute.preflight import Needs, NotReady, preflight
 from carsdepo_assets_tests.compute.sagemaker_cases import BUCKET, INSTANCE, emulated_aws
 from deploy.emulators.sagemaker_on_moto import ACCOUNT, SageMakerOnMoto
 
-TRUST = {
-    "Statement": [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}]
-}
+PRINCIPAL = {"Service": "sagemaker.amazonaws.com"}
+TRUST = {"Statement": [{"Effect": "Allow", "Principal": PRINCIPAL, "Action": "sts:AssumeRole"}]}
+KIND = "application/vnd.docker.distribution.manifest.v2+json"
 NEEDS = Needs(
     kind="training",
     instance_type=INSTANCE,
@@ -33,8 +33,10 @@ NEEDS = Needs(
 def one_aws() -> Iterator[SageMakerOnMoto]:
     with emulated_aws() as emulator:
         emulator.client("ecr").create_repository(repositoryName="worker")
-        manifest = {"schemaVersion": 2, "config": {"digest": "sha256:" + "a" * 64}, "layers": []}
-        emulator.client("ecr").put_image(repositoryName="worker", imageManifest=json.dumps(manifest), imageTag="1")
+        manifest = {"schemaVersion": 2, "mediaType": KIND, "config": {"digest": "sha256:" + "a" * 64}, "layers": []}
+        emulator.client("ecr").put_image(
+            repositoryName="worker", imageManifest=json.dumps(manifest), imageTag="1", imageManifestMediaType=KIND
+        )
         iam = emulator.client("iam")
         iam.create_role(RoleName="trainer", AssumeRolePolicyDocument=json.dumps(TRUST))
         other = json.dumps(TRUST).replace("sagemaker", "ec2")
