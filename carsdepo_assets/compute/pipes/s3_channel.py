@@ -88,6 +88,8 @@ class S3PrefixMessageReader(PipesMessageReader):
         """Keys of chunks that never came although later ones did; filled by `finish`."""
         self.repeated = 0
         """Reports that came more than once."""
+        self.error: str | None = None
+        """The exception with which the job closed its channel, as `ValueError: its message`; filled by `finish`."""
 
     @contextmanager
     def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
@@ -133,6 +135,9 @@ class S3PrefixMessageReader(PipesMessageReader):
                 incarnation.relayed = number
         if newest is not None and newest.closed is not None and self._handler is not None:
             self._handler.handle_message(newest.closed)  # type: ignore[arg-type]
+            exception = (newest.closed.get("params") or {}).get("exception")
+            if exception is not None:
+                self.error = f"{exception.get('name')}: {exception.get('message')}"
             newest.closed = None
 
     def no_messages_debug_text(self) -> str:

@@ -1,0 +1,230 @@
+"""Runs workers as tasks on Amazon ECS, on Fargate or on a cluster's own machines with GPUs.
+
+The image's contract: `VERB --module MODULE --spec URL` runs `python -m MODULE --spec URL`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from carsdepo_assets.compute.channel import S3, S3_CHANNEL_VARIABLE
+from carsdepo_assets.compute.ecs_preflight import EcsNeeds, preflight
+from carsdepo_assets.compute.job_names import job_name_of
+from carsdepo_assets.compute.pipes.ecs_calls import TaskLimits
+from carsdepo_assets.compute.pipes.ecs_request import CapacityProvider, with_gpus
+from carsdepo_assets.compute.pipes.ecs_task import PipesECSTaskClient
+from carsdepo_assets.compute.target import PLACE_VARIABLE, ComputeTarget, Hardware, Verb
+from carsdepo_assets.policy import ComputePolicy
+from carsdepo_assets.redaction import SECRETS, has_credentials
+
+PLACE = "ecs"
+OTHER_VERBS = "others"  # in settings by verb: every verb that is not named there
+MAX_RUNTIME_VARIABLE = "CARSDEPO_MAX_RUNTIME_S"
+FARGATE = ("FARGATE", "FARGATE_SPOT")
+
+
+class Capacity(dg.Config):
+    """A capacity provider of the cluster."""
+
+    name: str = Field(description="FARGATE, FARGATE_SPOT, or the name of an Auto Scaling group's capacity provider")
+    spot: bool = Field(default=False, description="whether AWS may take the machine back")
+    price_share: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="its price as a share of the policy's on-demand price, such as 0.35 for spot",
+    )
+
+
+class EcsCompute(ComputeTarget):
+    """Runs the worker as an ECS task. Credentials come from boto3's own chain; the task has those of its task role.
+
+    Secrets reach the worker only by the task definition's `secrets`.
+    """
+
+    cluster: str = Field(description="name or ARN of the cluster")
+    task_definitions: dict[str, str] = Field(
+        description="family, family:revision or ARN by verb; `others` stands for every verb that is not named"
+    )
+    container: str = Field(default="worker", description="the container that runs the worker, by name")
+    capacity: list[Capacity] = Field(
+        default=[Capacity(name="FARGATE_SPOT", spot=True), Capacity(name="FARGATE")],
+        description="capacity providers in the order in which they are tried",
+    )
+    gpu_capacity: list[Capacity] = Field(
+        default=[], description="the same for verbs with GPUs, which Fargate does not have; none: `capacity`"
+    )
+    gpus: dict[str, int] = Field(default={}, description="GPUs of the task by verb; a verb that is not named has none")
+    vcpus: dict[str, float] = Field(default={}, description="vCPUs by verb; not named: the task definition's")
+    memory_gb: dict[str, float] = Field(default={}, description="GiB by verb; not named: the task definition's")
+    machines: dict[str, str] = Field(
+        default={}, description="instance type by verb, such as g5.xlarge: for lineage and price; not named: Fargate"
+    )
+    bucket: str = Field(description="S3 bucket for specs and messages, in the cluster's region")
+    prefix: str = Field(default="carsdepo-jobs", description="key prefix in the bucket")
+    region: str | None = Field(default=None, description="of the cluster; None: boto3's own")
+    subnets: list[str] = Field(default=[], description="of tasks with a network interface of their own (awsvpc)")
+    security_groups: list[str] = Field(default=[], description="of these network interfaces")
+    public_ip: bool = Field(default=False, description="whether they get a public address, to reach ECR without a NAT")
+    variables: dict[str, str] = Field(
+        default={}, description="environment variables for the worker; none that is secret: AWS's console shows them"
+    )
+    tags: dict[str, str] = Field(default={}, description="tags of the tasks, for example for costs")
+    max_runtime_s: int = Field(default=6 * 3600, ge=1, description="seconds after which a job is stopped")
+    check_first: bool = Field(
+        default=True, description="look at cluster, image, capacity and bucket before a job starts"
+    )
+    poll_s: float = Field(default=5.0, gt=0, description="seconds between two looks at a task, at least")
+    poll_max_s: float = Field(default=30.0, gt=0, description="what they grow to while nothing changes")
+    starts: int = Field(default=30, ge=1, description="attempts to start a task with any of the providers")
+    provisioning_s: float = Field(default=1800.0, gt=0, description="seconds to wait for a machine of one provider")
+    stop_timeout_s: float = Field(default=180.0, gt=0, description="seconds to wait for a task to stop")
+    interruptions: int = Field(default=5, ge=0, description="machines that AWS may take back before a job fails")
+
+    def run(
+        self,
+        context: dg.AssetExecutionContext | dg.OpExecutionContext,
+        verb: Verb,
+        spec: Mapping[str, Any],
+        *,
+        module: str | None = None,
+    ) -> dg.MaterializeResult[Any]:
+        """Runs the worker to its end; see ComputeTarget.run."""
+        if module is None:
+            raise ValueError(f"ECS needs the module that does {verb}.")
+        self._check_variables()
+        session = self._session()
+        if self.check_first:
+            preflight(self.needs(verb, session.region_name), session.client, context.log.warning)
+        name = job_name_of(context, verb, module, spec)
+        key = f"{self.prefix}/{name}/spec.json"
+        s3 = session.client("s3")
+        s3.put_object(Bucket=self.bucket, Key=key, Body=json.dumps(spec).encode())
+        prices = ComputePolicy.model_validate(spec.get("policy", {}).get("compute", {}))
+        client = PipesECSTaskClient(
+            self.bucket,
+            self.prefix,
+            session.client("ecs"),
+            s3,
+            TaskLimits(
+                poll_s=self.poll_s,
+                poll_most_s=self.poll_max_s,
+                starts=self.starts,
+                provisioning_s=self.provisioning_s,
+                stop_s=self.stop_timeout_s,
+                interruptions=self.interruptions,
+            ),
+            max_runtime_variable=MAX_RUNTIME_VARIABLE,
+        )
+        invocation = client.run(
+            context=context,
+            job_name=name,
+            run_task_params=self.request(verb, module, f"s3://{self.bucket}/{key}"),
+            container_name=self.container,
+            providers=self.providers(verb, prices),
+            environment={
+                "AWS_DEFAULT_REGION": session.region_name,
+                S3_CHANNEL_VARIABLE: S3,
+                PLACE_VARIABLE: PLACE,
+                **self.variables,
+            },
+            max_runtime_s=self.max_runtime_s,
+        )
+        result = invocation.get_materialize_result(implicit_materialization=False)
+        where: dict[str, Any] = {"place": PLACE, "instance": self.hardware(verb).name, **invocation.metadata}
+        if "money" in where:
+            where["currency"] = prices.currency
+        own = {k: v for k, v in (result.metadata or {}).items() if k not in invocation.metadata}
+        return result._replace(metadata={**where, **own})
+
+    def hardware(self, verb: Verb) -> Hardware:
+        """What a verb's task has."""
+        gpus = self.gpus.get(verb, 0)
+        return Hardware(
+            place=PLACE, name=self.machines.get(verb, "Fargate"), device="cuda:0" if gpus else "cpu", gpus=gpus
+        )
+
+    def capacity_of(self, verb: Verb) -> list[Capacity]:
+        """The capacity providers for a verb, in order."""
+        return self.gpu_capacity if self.gpus.get(verb) and self.gpu_capacity else self.capacity
+
+    def providers(self, verb: Verb, prices: ComputePolicy) -> list[CapacityProvider]:
+        """The capacity providers for a verb, with the price of its task where the policy has it."""
+        price = self._price(verb, prices)
+        return [
+            CapacityProvider(c.name, c.spot, None if price is None else price * c.price_share)
+            for c in self.capacity_of(verb)
+        ]
+
+    def task_definition(self, verb: Verb) -> str:
+        """The task definition of a verb."""
+        try:
+            return self.task_definitions.get(verb) or self.task_definitions[OTHER_VERBS]
+        except KeyError:
+            raise ValueError(f"task_definitions has neither {verb!r} nor {OTHER_VERBS!r}: add one of them.") from None
+
+    def needs(self, verb: Verb, region: str) -> EcsNeeds:
+        """What a task of a verb needs, for preflight."""
+        return EcsNeeds(
+            cluster=self.cluster,
+            task_definition=self.task_definition(verb),
+            container=self.container,
+            providers=tuple(c.name for c in self.capacity_of(verb)),
+            gpus=self.gpus.get(verb, 0),
+            bucket=self.bucket,
+            region=region,
+        )
+
+    def request(self, verb: Verb, module: str, spec: str) -> dict[str, Any]:
+        """boto3's run_task for the module with the spec at an s3:// URL."""
+        overrides: dict[str, Any] = {
+            "containerOverrides": [{"name": self.container, "command": [verb, "--module", module, "--spec", spec]}]
+        }
+        if verb in self.vcpus:
+            overrides["cpu"] = str(int(self.vcpus[verb] * 1024))  # CPU units, 1,024 to a vCPU
+        if verb in self.memory_gb:
+            overrides["memory"] = str(int(self.memory_gb[verb] * 1024))  # MiB
+        request: dict[str, Any] = {
+            "cluster": self.cluster,
+            "taskDefinition": self.task_definition(verb),
+            "overrides": overrides,
+            "tags": [{"key": key, "value": value} for key, value in self.tags.items()],
+        }
+        if self.subnets:
+            request["networkConfiguration"] = {
+                "awsvpcConfiguration": {
+                    "subnets": self.subnets,
+                    "securityGroups": self.security_groups,
+                    "assignPublicIp": "ENABLED" if self.public_ip else "DISABLED",
+                }
+            }
+        return with_gpus(request, self.container, self.gpus.get(verb, 0))
+
+    def _price(self, verb: Verb, prices: ComputePolicy) -> float | None:
+        if verb in self.machines:
+            return prices.price_per_hour(self.machines[verb])
+        vcpu, gb = prices.price_per_hour("fargate-vcpu"), prices.price_per_hour("fargate-gb")
+        if vcpu is None or gb is None or verb not in self.vcpus or verb not in self.memory_gb:
+            return None
+        return vcpu * self.vcpus[verb] + gb * self.memory_gb[verb]
+
+    def _check_variables(self) -> None:
+        secret = sorted(n for n, value in self.variables.items() if n in SECRETS or has_credentials(value))
+        if secret:
+            raise ValueError(
+                f"{', '.join(secret)}: a secret must not be a variable of an ECS task, since AWS shows it to everybody "
+                "who may describe the task. Put it into the task definition's `secrets`."
+            )
+
+    def _session(self) -> Any:
+        import boto3
+
+        session = boto3.Session(region_name=self.region)
+        if session.region_name is None:
+            raise ValueError("ECS tasks need a region: set `region`, or AWS_DEFAULT_REGION.")
+        return session

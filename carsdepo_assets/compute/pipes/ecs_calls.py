@@ -1,0 +1,179 @@
+"""The calls to Amazon ECS that a job needs, with AWS's answers sorted by what to do next."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+import dagster as dg
+
+from carsdepo_assets.compute.pipes.aws_errors import code, explained, message, passes
+from carsdepo_assets.compute.pipes.ecs_ending import lacks_capacity, lasts
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TaskLimits:
+    """How often ECS is asked, and how long a job waits."""
+
+    poll_s: float = 5.0
+    """Seconds between two looks at a task at first, and after each change of its status."""
+    poll_most_s: float = 30.0
+    """Seconds to which the pause grows while nothing changes."""
+    starts: int = 30
+    """Rounds of RunTask over all capacity providers before the job fails; the pauses grow as above."""
+    provisioning_s: float = 1800.0
+    """Seconds a task may wait for a machine before the next capacity provider is tried."""
+    failed_polls: int = 40
+    """Looks in a row that may fail before the job is left to itself."""
+    missing_polls: int = 5
+    """Looks in a row at which ECS may not know the task: its answers are eventually consistent."""
+    stop_s: float = 180.0
+    """Seconds to wait for a task to stop: containers have up to 120 s after SIGTERM."""
+    interruptions: int = 5
+    """Machines that AWS may take back before the job fails."""
+
+
+class NoCapacity(Exception):
+    """RunTask started nothing, since there is no machine at present."""
+
+
+class NotNow(Exception):
+    """RunTask started nothing, for a reason that may pass."""
+
+
+class NotAtAll(dg.Failure):
+    """RunTask started nothing, and asking again does not help."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A look at a task."""
+
+    task: dict[str, Any] | None
+    """As DescribeTasks returns it; None: ECS does not know the task."""
+    at: datetime
+    """By AWS's clock, which may differ from this machine's."""
+
+
+class Pause:
+    """Pauses that grow by half, from one length to another."""
+
+    def __init__(self, shortest_s: float, longest_s: float) -> None:
+        self._shortest, self._longest, self._next = shortest_s, longest_s, shortest_s
+
+    def reset(self) -> None:
+        """The next pause is the shortest."""
+        self._next = self._shortest
+
+    def sleep(self, jitter: bool = False) -> None:
+        """Sleeps; with `jitter` up to half longer, so that many jobs do not ask at the same time."""
+        time.sleep(self._next * (random.uniform(1.0, 1.5) if jitter else 1.0))
+        self._next = min(self._next * 1.5, self._longest)
+
+
+class EcsCalls:
+    """ECS as a job uses it.
+
+    Args:
+        client: a boto3 ECS client.
+        limits: how often ECS is asked.
+    """
+
+    def __init__(self, client: Any, limits: TaskLimits) -> None:
+        self._client, self._limits = client, limits
+
+    def run_task(self, request: Mapping[str, Any], token: str) -> str:
+        """Starts a task; returns its ARN. The same token starts one task only.
+
+        Raises:
+            NoCapacity: there is no machine at present.
+            NotNow: throttled, or a failure that may pass.
+            NotAtAll: a failure that stays.
+        """
+        try:
+            answer = self._client.run_task(**request, clientToken=token)
+        except Exception as error:
+            if code(error) == "ConflictException" and (arns := getattr(error, "response", {}).get("resourceIds")):
+                return str(arns[0])  # started by an earlier request with this token
+            if lacks_capacity(message(error)) or (
+                code(error) == "ClientException" and "PROVISIONING" in message(error)
+            ):
+                raise NoCapacity(message(error)) from error
+            if passes(error):
+                raise NotNow(explained(error)) from error
+            raise NotAtAll(f"ECS RunTask was refused. {explained(error)}", allow_retries=False) from error
+        if answer.get("tasks"):
+            return str(answer["tasks"][0]["taskArn"])
+        reasons = [
+            " ".join(filter(None, (f.get("reason"), f.get("detail"), f.get("arn")))) for f in answer.get("failures", [])
+        ] or ["RunTask named neither a task nor a failure"]
+        text = "; ".join(reasons)
+        if any(map(lacks_capacity, reasons)):
+            raise NoCapacity(text)
+        if any(map(lasts, reasons)):
+            raise NotAtAll(f"ECS RunTask started no task: {text}.", allow_retries=False)
+        raise NotNow(text)
+
+    def look(self, cluster: str, arn: str) -> Seen:
+        """Looks at a task once."""
+        answer = self._client.describe_tasks(cluster=cluster, tasks=[arn])
+        tasks = answer.get("tasks") or []
+        return Seen(tasks[0] if tasks else None, _aws_time(answer))
+
+    def under_way(self, cluster: str, started_by: str) -> list[str]:
+        """ARNs of the tasks with this startedBy that ECS wants to run; no other filter may go with it."""
+        pages = self._client.get_paginator("list_tasks").paginate(cluster=cluster, startedBy=started_by)
+        return [arn for page in pages for arn in page.get("taskArns", ())]
+
+    def containers(self, task_definition: str) -> list[str]:
+        """Names of a task definition's containers, the essential ones first."""
+        answer = self._client.describe_task_definition(taskDefinition=task_definition)
+        containers = answer["taskDefinition"]["containerDefinitions"]
+        return [c["name"] for c in sorted(containers, key=lambda c: not c.get("essential", True))]
+
+    def stop(self, cluster: str, arn: str, reason: str) -> dict[str, Any] | None:
+        """Stops a task and waits until it has stopped, but no longer than TaskLimits.stop_s.
+
+        Returns:
+            The stopped task, or None: it could not be seen to have stopped.
+        """
+        end = time.monotonic() + self._limits.stop_s
+        asked = False
+        while True:
+            try:
+                if not asked:
+                    self._client.stop_task(cluster=cluster, task=arn, reason=reason[:255])
+                    asked = True
+                seen = self.look(cluster, arn)
+                if seen.task is not None and seen.task.get("lastStatus") == "STOPPED":
+                    return seen.task
+            except Exception as error:
+                if not passes(error):
+                    return None
+            if time.monotonic() > end:
+                return None
+            time.sleep(self._limits.poll_s)
+
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """Asks again, with growing pauses, while the errors are such as pass."""
+        pause = Pause(self._limits.poll_s, self._limits.poll_most_s)
+        for _ in range(self._limits.failed_polls - 1):
+            try:
+                return ask()
+            except Exception as error:
+                if not passes(error):
+                    raise
+            pause.sleep(jitter=True)
+        return ask()
+
+
+def _aws_time(answer: Mapping[str, Any]) -> datetime:
+    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    return parsedate_to_datetime(date) if date else datetime.now(UTC)

@@ -1,0 +1,170 @@
+"""compute/pipes/ecs_job.py: the run's process dies, is cancelled, or cannot reach ECS, while the task goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from carsdepo_assets.compute.pipes.ecs_record import RecordStore
+from carsdepo_assets_tests.compute.ecs_tests import BUCKET, Account, account, facts, failure, logged, meanwhile
+from deploy.emulators.ecs_on_moto import error
+
+
+@pytest.fixture
+def aws(tmp_path: Path) -> Iterator[Account]:
+    with account(tmp_path) as made:
+        yield made
+
+
+def run_apart(aws: Account, does: str, ended: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "carsdepo_assets_tests.compute.ecs_run", does, str(ended)],
+        env={**os.environ, **aws.ecs.variables, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.slow
+def test_a_run_whose_process_was_killed_is_taken_up_and_the_work_happens_once(aws: Account, tmp_path: Path) -> None:
+    first = run_apart(aws, "wait to be let go on", tmp_path / "ended")
+    aws.wait_for_mark("checkpoint", seconds=60)
+    first.kill()
+    first.wait()
+    aws.mark("go-on")
+    result = aws.run("wait to be let go on")
+    assert facts(result)["resumed"] is False
+    assert len(aws.ecs.tasks()) == 1
+    assert aws.started() == 1
+    assert "taking" in logged(aws, result)
+
+
+@pytest.mark.slow
+def test_a_cancelled_run_stops_its_task(aws: Account, tmp_path: Path) -> None:
+    run = run_apart(aws, "hang", tmp_path / "ended")
+    aws.wait_for_mark("checkpoint", seconds=60)
+    run.send_signal(signal.SIGTERM)
+    run.wait(30)
+    [task] = aws.ecs.tasks()
+    assert (task.status, task.exit_code, task.stop_code) == ("STOPPED", 143, "UserInitiated")
+    assert task.stopped_reason == "The Dagster run was ended."
+    assert (tmp_path / "ended").read_text() == "DagsterExecutionInterruptedError"
+
+
+@pytest.mark.slow
+def test_a_run_cancelled_before_a_machine_came_stops_its_task(aws: Account, tmp_path: Path) -> None:
+    aws.ecs.runner.stuck_providers = {"FARGATE_SPOT"}
+    run = run_apart(aws, "hang", tmp_path / "ended")
+    task = aws.first_task(seconds=60)
+    assert task.status == "PROVISIONING"
+    run.send_signal(signal.SIGTERM)
+    run.wait(30)
+    assert (task.status, task.started, task.stop_code) == ("STOPPED", None, "UserInitiated")
+    assert aws.started() == 0
+
+
+def test_a_task_that_ended_while_nobody_watched_is_read_to_its_end(aws: Account) -> None:
+    first = facts(aws.run("report"))
+    forget_the_end(aws)
+    again = aws.run("report")
+    assert facts(again)["job_page"] == first["job_page"]
+    assert "ended while nobody watched it: taking its report" in logged(aws, again)
+    assert aws.started() == 1
+
+
+def test_a_task_that_was_started_but_not_recorded_is_found_by_its_tag(aws: Account) -> None:
+    def lose_the_record() -> None:
+        aws.wait_for_mark("checkpoint")
+        aws.ecs.client("s3").delete_object(Bucket=BUCKET, Key="pipes/job-1/tasks.json")
+        aws.ecs.answer("describe_tasks", error("AccessDeniedException", "no"))
+
+    thread = meanwhile(lose_the_record)
+    assert "could not be watched any longer" in failure(aws.run("wait to be let go on"))
+    thread.join()
+    aws.mark("go-on")
+    assert facts(aws.run("wait to be let go on"))["resumed"] is False
+    assert aws.started() == 1
+
+
+def test_a_failed_job_starts_again_when_it_is_asked_for_again(aws: Account) -> None:
+    failure(aws.run("fail"))
+    facts(aws.run("report"))
+    assert len(aws.ecs.tasks()) == 2
+    assert len({r["clientToken"] for name, r in aws.ecs.calls if name == "run_task"}) == 2
+
+
+def test_a_job_that_failed_unwatched_starts_again_and_its_old_messages_do_not_count(aws: Account) -> None:
+    failure(aws.run("report, then fail"))
+    forget_the_end(aws)
+    result = aws.run("report")
+    facts(result)
+    assert "had ended: exit code 3. Starting again." in logged(aws, result)
+    assert len(aws.ecs.tasks()) == 2
+
+
+def test_a_job_whose_report_was_taken_starts_again(aws: Account) -> None:
+    facts(aws.run("report"))
+    facts(aws.run("report"))
+    assert len(aws.ecs.tasks()) == 2
+
+
+def test_a_failure_of_polling_passes(aws: Account) -> None:
+    aws.ecs.answer("describe_tasks", error("ServerException", "Service Unavailable"), times=6)
+    result = aws.run("report")
+    facts(result)
+    assert len(aws.ecs.tasks()) == 1
+    assert "cannot be watched at present" in logged(aws, result)
+    assert "can be watched again" in logged(aws, result)
+
+
+def test_credentials_that_expire_while_it_runs_lose_no_task(aws: Account) -> None:
+    def expire() -> None:
+        aws.wait_for_mark("checkpoint")
+        aws.ecs.expired_keys.add("STEP")
+
+    thread = meanwhile(expire)
+    text = failure(aws.run("wait to be let go on"))
+    thread.join()
+    assert "The AWS credentials have expired (ExpiredTokenException" in text
+    assert "The task goes on; a re-execution of this run takes it up" in text
+    [task] = aws.ecs.tasks()
+    assert task.status == "RUNNING"
+    aws.mark("go-on")
+    facts(aws.run("wait to be let go on", key="RENEWED"))
+    assert aws.started() == 1
+
+
+def test_credentials_that_are_renewed_in_time_are_no_failure(aws: Account) -> None:
+    def expire_and_renew() -> None:
+        aws.wait_for_mark("checkpoint")
+        aws.ecs.expired_keys.add("STEP")
+        asked = aws.ecs.count("describe_tasks")
+        while aws.ecs.count("describe_tasks") < asked + 2:
+            aws.pause()
+        aws.ecs.expired_keys.clear()
+        aws.mark("go-on")
+
+    thread = meanwhile(expire_and_renew)
+    facts(aws.run("wait to be let go on"))
+    thread.join()
+
+
+def test_a_clock_that_is_wrong_is_named_and_starts_nothing(aws: Account) -> None:
+    aws.ecs.clock_ahead = timedelta(hours=1)
+    text = failure(aws.run("report"))
+    assert "AWS refused the time of this machine's clock (InvalidSignatureException" in text
+    assert "set the clock by NTP" in text
+    assert not aws.ecs.tasks()
+
+
+def forget_the_end(aws: Account) -> None:
+    """As if the run's process had died before the end."""
+    store = RecordStore(aws.ecs.client("s3"), BUCKET, "pipes/job-1")
+    record = store.read()
+    record.tasks[-1].over = None
+    store.write(record)
