@@ -41,8 +41,8 @@ def _link(distribution: metadata.Distribution, library: Path) -> None:
     source = str(distribution.locate_file(""))
     folders: set[str] = set()
     for file in map(str, distribution.files or ()):
-        if file.startswith("..") or "__pycache__" in file:
-            continue  # scripts, and what compiling left
+        if file.startswith(".."):
+            continue  # scripts
         place = os.path.join(library, file)
         if (folder := os.path.dirname(place)) not in folders:
             os.makedirs(folder, exist_ok=True)

@@ -2,7 +2,7 @@
 
 | verb | what it does |
 | --- | --- |
-| `train` without arguments | a SageMaker training: module and spec come from its hyper-parameters, see `sagemaker_training` |
+| `train` without arguments | a SageMaker training: its hyper-parameters have module and spec |
 | `train`, `evaluate`, `export`, `reference`, `process` `--module M --spec S` | `python -m M --spec S` |
 | `serve …` | `carsdepo serve`, by CARSDEPO_STAGE and CARSDEPO_SERVE_PORT; options given here count more |
 | `dagster …`, `dagster-webserver …`, `dagster-daemon …`, `mlflow …`, `carsdepo …` | that command |
@@ -219,8 +219,7 @@ def failure_text(module: str, code: int, lines: Sequence[str]) -> str:
     else:
         how = f"ended with code {code}"
     head = f"{module} {how}."
-    # What tools overwrite on a terminal with carriage returns counts once, as it was left.
-    text = "\n".join(line.rstrip().rpartition("\r")[2] for line in lines).strip()
+    text = "\n".join(line.rstrip() for line in lines).strip()
     if not text:
         return f"{head} It wrote nothing to stderr."
     room = FAILURE_CHARACTERS - len(head) - 1
@@ -250,7 +249,10 @@ def _module_and_spec(verb: str, arguments: Sequence[str]) -> tuple[str, str]:
     parser = argparse.ArgumentParser(prog=f"entrypoint.py {verb}", exit_on_error=False, add_help=False)
     parser.add_argument("--module")
     parser.add_argument("--spec")
-    options, unread = parser.parse_known_args(arguments)
+    try:
+        options, unread = parser.parse_known_args(arguments)
+    except argparse.ArgumentError:
+        options, unread = argparse.Namespace(module=None), []
     if unread or not options.module or not options.spec:
         raise EntrypointError(f"{verb} takes --module MODULE and --spec FILE, and nothing else.")
     return options.module, options.spec
