@@ -21,11 +21,11 @@ from carsdepo_assets.compute.pipes.sagemaker_processing import PipesSageMakerPro
 from carsdepo_assets.compute.pipes.sagemaker_training import PipesSageMakerTrainingClient
 from carsdepo_assets.compute.preflight import Kind, Needs, preflight
 from carsdepo_assets.compute.target import PLACE_VARIABLE, ComputeTarget, Hardware, Verb
+from carsdepo_assets.compute.worker.process import WORK_VARIABLE
 from carsdepo_assets.policy import ComputePolicy
 from carsdepo_assets.redaction import SECRETS, has_credentials
 
 PLACE = "sagemaker"
-WORK_VARIABLE = "CARSDEPO_WORK"
 TRAINING_WORK = "/opt/ml/checkpoints"  # what SageMaker copies to S3 and back
 PROCESSING_WORK = "/opt/ml/processing/work"
 OTHER_VERBS = "others"  # in instance_types: every verb that is not named there
