@@ -117,13 +117,13 @@ class SageMakerCompute(ComputeTarget):
                 create_processing_job_params=self.processing_request(verb, module, url),
                 **pricing,
             )
-        known = {_FIGURES[k]: v for k, v in invocation.metadata.items() if k in _FIGURES}
+        figures = {_FIGURES[k]: v for k, v in invocation.metadata.items() if k in _FIGURES}
         money = {k: v for k, v in invocation.metadata.items() if k.startswith("money_")}
         if money:
-            known |= {"money": next(iter(money.values())), "currency": dg.MetadataValue.text(prices.currency)}
+            figures |= {"money": next(iter(money.values())), "currency": dg.MetadataValue.text(prices.currency)}
         result = invocation.get_materialize_result(implicit_materialization=False)
         own = {k: v for k, v in (result.metadata or {}).items() if k not in invocation.metadata}
-        return result._replace(metadata={"place": PLACE, **known, **own})
+        return result._replace(metadata={"place": PLACE, **figures, **own})
 
     def hardware(self, verb: Verb) -> Hardware:
         """What the instance type of a verb has.

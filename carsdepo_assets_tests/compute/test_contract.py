@@ -1,4 +1,4 @@
-"""Every compute target keeps one contract with the same worker module and the same specs."""
+"""compute/local.py, compute/sagemaker.py: every compute target keeps one contract, with the same worker and specs."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The real trainer at every compute target: one dataset, recipe and seed give one model, told apart by place alone."""
+"""training/worker.py at every compute target: one dataset, recipe and seed give one model, told apart by place."""
 
 import json
 from collections.abc import Callable

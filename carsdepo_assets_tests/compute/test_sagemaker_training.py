@@ -1,4 +1,4 @@
-"""compute/pipes/sagemaker_training.py against an emulated SageMaker that runs the job's worker as a process."""
+"""compute/pipes/sagemaker_training.py: each trouble of a job, on an emulated SageMaker that runs the worker."""
 
 from __future__ import annotations
 
