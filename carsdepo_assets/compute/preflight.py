@@ -25,7 +25,7 @@ _ECR = re.compile(
 SERVICE = "sagemaker.amazonaws.com"
 
 
-class NotReady(dg.Failure):
+class JobNotReady(dg.Failure):
     """A job would fail for want of something that has to be asked for first; `description` lists all of it."""
 
 
@@ -59,7 +59,7 @@ def preflight(needs: Needs, client: Client, warn: Callable[[str], None]) -> None
         warn: gets a line for each thing that could not be looked at.
 
     Raises:
-        NotReady: something is missing.
+        JobNotReady: something is missing.
     """
     problems = []
     for look in (_instance, _quota, _image, _role, _bucket):
@@ -69,7 +69,7 @@ def preflight(needs: Needs, client: Client, warn: Callable[[str], None]) -> None
             else:
                 warn(f"Before the {needs.kind} job: {text}")
     if problems:
-        raise NotReady(f"The {needs.kind} job was not started. " + " ".join(problems), allow_retries=False)
+        raise JobNotReady(f"The {needs.kind} job was not started. " + " ".join(problems), allow_retries=False)
 
 
 def _instance(needs: Needs, client: Client) -> Iterator[Found]:

@@ -16,15 +16,16 @@ from pydantic import Field
 from carsdepo_assets.compute import instances
 from carsdepo_assets.compute.channel import S3, S3_CHANNEL_VARIABLE
 from carsdepo_assets.compute.job_names import job_name_of
+from carsdepo_assets.compute.pipes.job_requests import PROCESSING_VALUE
 from carsdepo_assets.compute.pipes.sagemaker_processing import PipesSageMakerProcessingClient
 from carsdepo_assets.compute.pipes.sagemaker_training import PipesSageMakerTrainingClient
 from carsdepo_assets.compute.preflight import Kind, Needs, preflight
 from carsdepo_assets.compute.target import PLACE_VARIABLE, ComputeTarget, Hardware, Verb
+from carsdepo_assets.compute.worker.process import WORK_VARIABLE
 from carsdepo_assets.policy import ComputePolicy
 from carsdepo_assets.redaction import SECRETS, has_credentials
 
 PLACE = "sagemaker"
-WORK_VARIABLE = "CARSDEPO_WORK"
 TRAINING_WORK = "/opt/ml/checkpoints"  # what SageMaker copies to S3 and back
 PROCESSING_WORK = "/opt/ml/processing/work"
 OTHER_VERBS = "others"  # in instance_types: every verb that is not named there
@@ -114,13 +115,13 @@ class SageMakerCompute(ComputeTarget):
                 create_processing_job_params=self.processing_request(verb, module, url),
                 **pricing,
             )
-        known = {_FIGURES[k]: v for k, v in invocation.metadata.items() if k in _FIGURES}
+        figures = {_FIGURES[k]: v for k, v in invocation.metadata.items() if k in _FIGURES}
         money = {k: v for k, v in invocation.metadata.items() if k.startswith("money_")}
         if money:
-            known |= {"money": next(iter(money.values())), "currency": dg.MetadataValue.text(prices.currency)}
+            figures |= {"money": next(iter(money.values())), "currency": dg.MetadataValue.text(prices.currency)}
         result = invocation.get_materialize_result(implicit_materialization=False)
         own = {k: v for k, v in (result.metadata or {}).items() if k not in invocation.metadata}
-        return result._replace(metadata={"place": PLACE, **known, **own})
+        return result._replace(metadata={"place": PLACE, **figures, **own})
 
     def hardware(self, verb: Verb) -> Hardware:
         """What the instance type of a verb has.
@@ -240,6 +241,13 @@ class SageMakerCompute(ComputeTarget):
             raise ValueError(
                 f"{', '.join(secret)}: a secret must not be a variable of a SageMaker job, since AWS shows it to "
                 "everybody who may describe the job. Give the job's role access to it instead."
+            )
+
+        long = sorted(n for n, value in self.variables.items() if len(value) > PROCESSING_VALUE)
+        if long:
+            raise ValueError(
+                f"{', '.join(long)}: SageMaker takes {PROCESSING_VALUE} characters in a variable of a processing job. "
+                "Put the value into a file on S3 and give its URL."
             )
 
     def _session(self) -> Any:

@@ -15,8 +15,8 @@ from carsdepo_assets.compute.pipes.job_requests import (
     job_name,
     merge_tags,
 )
-from deploy.emulators.opt_ml_runner import joined
 from deploy.emulators.request_limits import violations
+from deploy.images.entrypoint import join_pieces
 
 
 @pytest.mark.parametrize("text", ["a", "carsdepo-train-1", "x" * 200, "ä/ö", "--a__b--", "-", "a" * 59 + "-b", "run/7"])
@@ -37,7 +37,7 @@ def test_no_variable_is_cut(length: int) -> None:
     value = ("0123456789" * 600)[:length]
     fitting, parts = fit_environment({"V": value, "W": "w"}, 512)
     assert ("V" in fitting) == (length <= 512)
-    assert {**fitting, **joined(parts)} == {"V": value, "W": "w"}
+    assert {**fitting, **join_pieces(parts)} == {"V": value, "W": "w"}
     assert all(len(part) <= 256 for part in parts.values())
     request = {"Environment": fitting, "HyperParameters": parts}
     assert violations("CreateTrainingJob", request) == []

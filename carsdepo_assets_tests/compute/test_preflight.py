@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from carsdepo_assets.compute.preflight import Needs, NotReady, preflight
+from carsdepo_assets.compute.preflight import JobNotReady, Needs, preflight
 from carsdepo_assets_tests.compute.sagemaker_cases import BUCKET, INSTANCE, emulated_aws
 from deploy.emulators.sagemaker_on_moto import ACCOUNT, SageMakerOnMoto
 
-TRUST = {
-    "Statement": [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}]
-}
+PRINCIPAL = {"Service": "sagemaker.amazonaws.com"}
+TRUST = {"Statement": [{"Effect": "Allow", "Principal": PRINCIPAL, "Action": "sts:AssumeRole"}]}
+KIND = "application/vnd.docker.distribution.manifest.v2+json"
 NEEDS = Needs(
     kind="training",
     instance_type=INSTANCE,
@@ -33,8 +33,10 @@ NEEDS = Needs(
 def one_aws() -> Iterator[SageMakerOnMoto]:
     with emulated_aws() as emulator:
         emulator.client("ecr").create_repository(repositoryName="worker")
-        manifest = {"schemaVersion": 2, "config": {"digest": "sha256:" + "a" * 64}, "layers": []}
-        emulator.client("ecr").put_image(repositoryName="worker", imageManifest=json.dumps(manifest), imageTag="1")
+        manifest = {"schemaVersion": 2, "mediaType": KIND, "config": {"digest": "sha256:" + "a" * 64}, "layers": []}
+        emulator.client("ecr").put_image(
+            repositoryName="worker", imageManifest=json.dumps(manifest), imageTag="1", imageManifestMediaType=KIND
+        )
         iam = emulator.client("iam")
         iam.create_role(RoleName="trainer", AssumeRolePolicyDocument=json.dumps(TRUST))
         other = json.dumps(TRUST).replace("sagemaker", "ec2")
@@ -85,7 +87,7 @@ def test_what_is_all_there_passes_without_a_word(aws: SageMakerOnMoto) -> None:
 def test_what_is_missing_is_named_with_its_remedy(
     change: dict[str, Any], words: list[str], aws: SageMakerOnMoto
 ) -> None:
-    with pytest.raises(NotReady) as caught:
+    with pytest.raises(JobNotReady) as caught:
         look(aws, replace(NEEDS, **change))
     for word in words:
         assert word in (caught.value.description or "")
@@ -93,7 +95,7 @@ def test_what_is_missing_is_named_with_its_remedy(
 
 def test_everything_that_is_missing_is_named_at_once(aws: SageMakerOnMoto) -> None:
     aws.faults.quotas[f"{INSTANCE} for training job usage"] = 0
-    with pytest.raises(NotReady) as caught:
+    with pytest.raises(JobNotReady) as caught:
         look(aws, replace(NEEDS, bucket="elsewhere", role=NEEDS.role.replace("trainer", "nobody")))
     for word in ("is 0 in us-east-1", "eu-central-1", "nobody"):
         assert word in (caught.value.description or "")

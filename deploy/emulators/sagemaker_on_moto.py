@@ -91,6 +91,7 @@ class SageMakerOnMoto:
             "AWS_DEFAULT_REGION": self.region,
             "AWS_REGION": self.region,
             "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ALLOW_HTTP": "true",  # for the lake's client, which would refuse an address without TLS
         }
 
     def client(self, service: str, access_key: str = "AKIATESTS") -> Any:
