@@ -85,7 +85,7 @@ def test_the_orchestrators_packages_load_the_code_location(tmp_path: Path) -> No
         "from carsdepo_assets.definitions import defs\n"
         "import importlib.util, mlflow\n"
         "assert importlib.util.find_spec('torch') is None\n"
-        "print(len(defs.resolve_asset_graph().get_all_asset_keys()))"
+        "print(len(defs().resolve_asset_graph().get_all_asset_keys()))"
     )
     state = {"CARSDEPO_HOME": str(tmp_path / "home"), "DAGSTER_HOME": ""}
     result = subprocess.run(
