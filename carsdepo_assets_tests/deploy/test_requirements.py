@@ -22,7 +22,8 @@ TORCH = {"torch", "torchvision", "ultralytics", "ultralytics-thop", "triton", "e
 
 
 def entries(image: str) -> dict[str, str]:
-    return requirements.locked((IMAGES / f"requirements-{image}.lock").read_text())  # type: ignore[no-any-return]
+    packages: dict[str, str] = requirements.locked((IMAGES / f"requirements-{image}.lock").read_text())
+    return packages
 
 
 def test_the_locks_are_current() -> None:

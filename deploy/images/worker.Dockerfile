@@ -31,8 +31,8 @@ FROM ${BASE}
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 tini \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --no-log-init --uid 10001 --user-group --home-dir /var/lib/carsdepo --create-home carsdepo \
-    && mkdir -p /opt/ml && chown carsdepo:carsdepo /opt/ml \
+    && useradd --no-log-init --uid 10001 --user-group --home-dir /var/lib/carsdepo --no-create-home carsdepo \
+    && install --directory --owner=carsdepo --group=carsdepo /var/lib/carsdepo /opt/ml \
     && dpkg-query --show > /var/lib/dpkg/sbom-debian.txt
 COPY --from=build /opt/carsdepo /opt/carsdepo
 # Nothing writes outside /tmp and the volume, so that the root may be read-only.
