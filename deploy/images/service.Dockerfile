@@ -42,8 +42,7 @@ ENV PATH=/opt/carsdepo/bin:$PATH \
     YOLO_CONFIG_DIR=/tmp/ultralytics \
     DAGSTER_DISABLE_TELEMETRY=yes \
     MLFLOW_DISABLE_TELEMETRY=true \
-    CARSDEPO_HOME=/var/lib/carsdepo \
-    CARSDEPO_SERVE_PORT=8080
+    CARSDEPO_HOME=/var/lib/carsdepo
 WORKDIR /var/lib/carsdepo
 USER 10001:10001
 VOLUME ["/var/lib/carsdepo"]
@@ -57,6 +56,6 @@ LABEL org.opencontainers.image.title="carsdepo-service" \
 EXPOSE 8080
 # Liveness. /ping, which load balancers and SageMaker ask, is 503 as long as no model is deployed.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 \
-    CMD python /opt/carsdepo/entrypoint.py health "http://127.0.0.1:${CARSDEPO_SERVE_PORT}/healthz"
+    CMD ["/opt/carsdepo/bin/python", "/opt/carsdepo/entrypoint.py", "health"]
 ENTRYPOINT ["tini", "--", "/opt/carsdepo/bin/python", "/opt/carsdepo/entrypoint.py"]
 CMD ["serve"]

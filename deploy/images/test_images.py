@@ -278,7 +278,7 @@ def test_the_service_answers_within_two_seconds_and_ends_by_sigterm(built: Built
         assert answer.status_code == 200, answer.text
         assert answer.json()["model"]["digest"] == digest
         health = subprocess.run(
-            run_command(built.image("service"), "health", f"http://127.0.0.1:{port}/healthz"), timeout=WAIT_S
+            run_command(built.image("service"), "health", flags=("-e", f"CARSDEPO_SERVE_PORT={port}")), timeout=WAIT_S
         )
         assert health.returncode == 0
         process.send_signal(signal.SIGTERM)
