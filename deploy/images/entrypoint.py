@@ -6,7 +6,7 @@
 | `train`, `evaluate`, `export`, `reference`, `process` `--module M --spec S` | `python -m M --spec S` |
 | `serve …` | `carsdepo serve`, by CARSDEPO_STAGE and CARSDEPO_SERVE_PORT; options given here count more |
 | `dagster …`, `dagster-webserver …`, `dagster-daemon …`, `mlflow …`, `carsdepo …` | that command |
-| `health [URL]` | exit code 0 where the URL answers with a status below 400; without one: the service that `serve` runs |
+| `health [URL]` | exit code 0 where the URL, or without one what `serve` runs, answers with a status below 400 |
 
 Every verb but a SageMaker training becomes its command (exec), so that signals reach it and its exit code is the
 container's. The images run it below tini, which passes signals on and reaps the processes that others leave behind.
