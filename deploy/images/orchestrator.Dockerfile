@@ -46,13 +46,10 @@ ENV PATH=/opt/carsdepo/bin:$PATH \
 WORKDIR /var/lib/carsdepo
 USER 10001:10001
 VOLUME ["/var/lib/carsdepo"]
-ARG VERSION=0.1.0
-ARG REVISION=unknown
+# build.sh adds version and revision.
 LABEL org.opencontainers.image.title="carsdepo-orchestrator" \
       org.opencontainers.image.description="Dagster's processes and MLflow's server of a Carsdepo" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.licenses="Apache-2.0"
 EXPOSE 3000
 # For the webserver. The daemon has `dagster-daemon liveness-check`, a code server `dagster api grpc-health-check`:
 # whoever starts those gives them as the container's check.

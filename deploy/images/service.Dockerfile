@@ -46,13 +46,10 @@ ENV PATH=/opt/carsdepo/bin:$PATH \
 WORKDIR /var/lib/carsdepo
 USER 10001:10001
 VOLUME ["/var/lib/carsdepo"]
-ARG VERSION=0.1.0
-ARG REVISION=unknown
+# build.sh adds version and revision.
 LABEL org.opencontainers.image.title="carsdepo-service" \
       org.opencontainers.image.description="Inspects photographs of cars over HTTP" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.licenses="Apache-2.0"
 EXPOSE 8080
 # Liveness. /ping, which load balancers and SageMaker ask, is 503 as long as no model is deployed.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 \

@@ -49,13 +49,10 @@ WORKDIR /var/lib/carsdepo
 USER 10001:10001
 VOLUME ["/var/lib/carsdepo"]
 ARG VARIANT=cuda
-ARG VERSION=0.1.0
-ARG REVISION=unknown
+# build.sh adds version and revision.
 LABEL org.opencontainers.image.title="carsdepo-worker-${VARIANT}" \
       org.opencontainers.image.description="Trains, evaluates, exports and processes for a Carsdepo" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.licenses="Apache-2.0"
 # A job's health is its exit code. Who runs a code server in this image gives `dagster api grpc-health-check` as check.
 HEALTHCHECK NONE
 ENTRYPOINT ["tini", "--", "/opt/carsdepo/bin/python", "/opt/carsdepo/entrypoint.py"]
