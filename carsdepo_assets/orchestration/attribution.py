@@ -20,7 +20,7 @@ ACTOR = "who decides; leave it out: it is the person who is logged in, or where 
 NOBODY = ""  # the tag's value where someone who was not authenticated had set it
 
 
-class AttributedRunCoordinator(QueuedRunCoordinator):  # type: ignore[type-arg]
+class AttributedRunCoordinator(QueuedRunCoordinator):
     """Dagster's queue, which also tags each run with the authenticated person who asked for it."""
 
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
