@@ -42,7 +42,7 @@ wait_for() {
     local limit=$((SECONDS + $1)) what=$2
     shift 2
     until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$limit" ] || fail "$what did not come: see `deploy/compose logs`."
+        [ "$SECONDS" -lt "$limit" ] || fail "$what did not come: see deploy/compose logs."
         sleep 2
     done
 }

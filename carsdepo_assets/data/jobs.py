@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from pydantic import Field
 
-from carsdepo_assets.orchestration.attempts import RETRY_TAGS
+from carsdepo_assets.orchestration.attempts import ONCE_TAGS, RETRY_TAGS
 from carsdepo_assets.orchestration.attribution import ACTOR, decider
 from carsdepo_assets.orchestration.launchpad import Reason, example
 from carsdepo_assets.resources import LakeResource
@@ -67,6 +67,7 @@ def extend_golden_set(context: dg.OpExecutionContext, config: ExtendGolden, lake
 @dg.job(
     name="extend_golden",
     config=example("extend_golden_set"),
+    tags=ONCE_TAGS,
     description="Extends the golden test set by the labelled photographs that were held out since. No split changes.",
 )
 def extend_golden_job() -> None:

