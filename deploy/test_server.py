@@ -123,6 +123,8 @@ class Server:
         """What Dagster answers a person."""
         body = json.dumps({"query": query, "variables": variables}).encode()
         status, text = self.ask("HTTPS_PORT", "/graphql", user, body, Content_Type="application/json", **headers)
+        if status in (502, 504):
+            raise ConnectionError(f"nginx reaches no webserver: {status}")
         assert status == 200, (status, text[:500])
         (outcome,) = json.loads(text)["data"].values()
         return dict(outcome)
@@ -207,8 +209,8 @@ def logins(server: Server) -> None:
     for port in server.ports:
         for user in (None, "nobody", "ann"):  # ann is not a user yet
             assert server.ask(port, "/", user)[0] == 401, (port, user)
-    for path in ("/graphql", "/runs"):
-        assert server.ask("HTTPS_PORT", path)[0] == 401
+    body = {"Content_Type": "application/json"}
+    assert server.ask("HTTPS_PORT", "/graphql", None, b'{"query": "{version}"}', **body)[0] == 401
     server.do("users", "add", "vera", given=PASSWORDS["vera"] + "\n")
     server.do("users", "add", "ann", "--approver", given=PASSWORDS["ann"] + "\n")
     assert server.do("users", "list") == "vera viewer\nann approver\n"
@@ -287,10 +289,7 @@ def heal(server: Server) -> None:
 
 
 def _launched(server: Server) -> str | None:
-    try:
-        answer = server.launch("ann", "build_dataset")
-    except AssertionError:  # nginx answers 502 while the webserver starts
-        return None
+    answer = server.launch("ann", "build_dataset")
     return answer["run"]["runId"] if answer["__typename"] == "LaunchRunSuccess" else None
 
 
@@ -337,6 +336,7 @@ def back_and_restore(server: Server) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="where its state lies; default: a new one, removed afterwards")
+    parser.add_argument("--keep", action="store_true", help="leave the server running, with its folder")
     parser.add_argument("--images", choices=["stand-in", "built"], default="stand-in")
     arguments = parser.parse_args()
     base = arguments.folder or Path(tempfile.mkdtemp(prefix="carsdepo-server-"))
@@ -364,10 +364,13 @@ def main() -> int:
         heal(server)
         back_and_restore(server)
     finally:
-        step("Down")
-        server.do("down", "--volumes")
-        if arguments.folder is None:
-            shutil.rmtree(base, ignore_errors=True)
+        if arguments.keep:
+            print(f"It runs at https://localhost:{server.ports['HTTPS_PORT']}; its files are in {place}.")
+        else:
+            step("Down")
+            server.do("down", "--volumes")
+            if arguments.folder is None:
+                shutil.rmtree(base, ignore_errors=True)
     return 0
 
 

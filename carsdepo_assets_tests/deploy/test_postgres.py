@@ -63,14 +63,14 @@ class Platform:
         self.start("daemon")
 
     def start(self, name: str) -> None:
+        module = "carsdepo_assets_tests.deploy.waiting_jobs"
         commands = {
-            "code": ["-m", "dagster", "api", "grpc", "-h", "127.0.0.1", "-p", str(self.port)]
-            + ["-m", "carsdepo_assets_tests.deploy.waiting_jobs"],
-            "daemon": ["-m", "dagster._daemon", "run", "-w", str(self.workspace)],
+            "code": ["dagster", "api", "grpc", "-h", "127.0.0.1", "-p", str(self.port), "-m", module],
+            "daemon": ["dagster._daemon", "run", "-w", str(self.workspace)],
         }
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, *commands[name]], cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+                [sys.executable, "-m", *commands[name]], cwd=ROOT, stdout=log, stderr=log, start_new_session=True
             )
 
     def kill(self, name: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from carsdepo_assets.orchestration.attempts import RETRY_TAGS
+from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.training.sensors import settle_runs
 
 FOLDER = "CARSDEPO_TEST_FOLDER"
@@ -31,9 +32,13 @@ def waited(context: dg.AssetExecutionContext, config: Waits) -> dg.MaterializeRe
     return dg.MaterializeResult(metadata={"name": config.name})
 
 
-defs = dg.Definitions(
-    assets=[waited],
-    jobs=[dg.define_asset_job("wait", selection=[waited], tags=RETRY_TAGS)],
-    sensors=[settle_runs],
-    executor=dg.in_process_executor,
-)
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The location of the code server."""
+    return dg.Definitions(
+        assets=[waited],
+        jobs=[dg.define_asset_job("wait", selection=[waited], tags=RETRY_TAGS)],
+        sensors=[settle_runs],
+        resources={"tracking": MlflowTracking(home=os.environ[FOLDER])},
+        executor=dg.in_process_executor,
+    )
