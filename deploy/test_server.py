@@ -100,7 +100,27 @@ class Server:
 
     def inside(self, service: str, *command: str) -> str:
         """Runs a command in a service's container."""
-        return self.do("compose", "exec", "-T", service, *command)
+        return self.do("inside", service, *command)
+
+    def upload(self, service: str, folder: Path, target: str) -> None:
+        """Copies a folder into a container."""
+        archive = subprocess.run(["tar", "-C", str(folder), "-cf", "-", "."], stdout=subprocess.PIPE, check=True).stdout
+        unpack = [
+            str(self.folder / "deploy/inside"),
+            service,
+            "sh",
+            "-c",
+            f"mkdir -p {target} && tar -xf - -C {target}",
+        ]
+        subprocess.run(unpack, input=archive, env=self.environment, check=True, capture_output=True)
+
+    def healthy(self, service: str, command: list[str]) -> bool:
+        """Whether a health check succeeds in its container."""
+        try:
+            self.do("compose", "exec", "-T", service, *command)
+        except AssertionError:
+            return False
+        return True
 
     def ask(
         self, port: str, path: str, user: str | None = None, data: bytes | None = None, **headers: str
@@ -246,12 +266,7 @@ def foreign_pages(server: Server) -> None:
 def train_and_approve(server: Server, sample: Path) -> None:
     """Photographs become a model; a viewer cannot approve it, an approver can, and the ledger names her."""
     step("Photographs and labels go into the lake; the daemon trains")
-    archive = subprocess.run(["tar", "-C", str(sample), "-cf", "-", "."], stdout=subprocess.PIPE, check=True).stdout
-    subprocess.run(
-        [str(server.folder / "deploy/compose"), "exec", "-T", "code", "sh", "-c",
-         "mkdir -p /tmp/sample && tar -xf - -C /tmp/sample"],
-        input=archive, env=server.environment, check=True, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    server.upload("code", sample, "/tmp/sample")
     server.inside("code", "carsdepo", "import", "/tmp/sample")
     wait("a training", lambda: server.runs(pipelineName="train", statuses=["SUCCESS"]), 900)
     wait("a release at staging", lambda: server.runs(pipelineName="release", statuses=["SUCCESS"]), 900)
@@ -302,7 +317,7 @@ def checks(server: Server) -> None:
     for name, service in compose["services"].items():
         if "healthcheck" in service:
             test = service["healthcheck"]["test"]
-            wait(f"{name}'s health", lambda name=name, test=test: server.inside(name, *test[1:]) is not None, 120)
+            wait(f"{name}'s health", lambda name=name, test=test: server.healthy(name, test[1:]), 120)
     engine = shutil.which("podman", path=server.environment["PATH"]) or "docker"
     names = subprocess.run([engine, "ps", "-q"], env=server.environment, capture_output=True, text=True, check=True)
     shown = subprocess.run(
