@@ -100,6 +100,7 @@ def test_a_servers_runs_are_processes_of_the_code_server(environment: Path) -> N
     assert isinstance(_reference("local-server", environment).run_launcher, DefaultRunLauncher)
 
 
+@pytest.mark.slow
 def test_an_accounts_runs_are_tasks_with_logs_on_s3(environment: Path) -> None:
     with mock_aws():
         boto3.client("ecs").register_task_definition(
