@@ -30,6 +30,15 @@ compose() {
     "${command[@]}" "$@"
 }
 
+# The container engine that compose uses.
+engine() {
+    if [[ ${COMPOSE:-} == *podman* ]] || ! command -v docker >/dev/null; then
+        podman "$@"
+    else
+        docker "$@"
+    fi
+}
+
 # The value of a setting of this server, or what is given as its default.
 setting() {
     local value

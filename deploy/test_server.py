@@ -209,7 +209,7 @@ def stand_ins(folder: Path) -> dict[str, str]:
             (context / "part.tar").rename(context / "rootfs.tar")
         build = ["buildah", *storage, "bud", "--isolation", "chroot", "--quiet", "--tag", image, str(context)]
         subprocess.run(build, check=True)
-        for name in ("orchestrator", "worker", "service"):
+        for name in ("orchestrator", "worker", "worker-cpu", "service"):
             subprocess.run(["buildah", *storage, "tag", image, f"localhost/carsdepo-{name}:latest"], check=True)
     compose = shutil.which("podman-compose") or str(Path(sys.executable).with_name("podman-compose"))
     return {
