@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+HEALED = ("postgres", "production", "code", "daemon", "webserver", "nginx")
 PASSWORDS = {"ann": "correct horse battery", "vera": "staple of twelve or more"}
 PACKAGES = "python3,ca-certificates,postgresql,nginx-light,openssl,curl,tini,libgl1,libglib2.0-0,libgomp1"
 POLICY = """
@@ -38,6 +39,8 @@ minutes = 0.4
 debounce_s = 1
 [evaluation]
 floor_map50 = 0.0
+[release]
+wait_s = 600
 """
 CONTAINERS_CONF = """
 [containers]
@@ -292,7 +295,7 @@ def train_and_approve(server: Server, sample: Path) -> None:
 
 def heal(server: Server) -> None:
     """What is killed comes back by itself, and work goes on."""
-    for service in ("postgres", "production", "code", "daemon", "webserver", "nginx"):
+    for service in HEALED:
         began = time.monotonic()
         server.kill(service)
         wait("the UI", lambda: server.ask("HTTPS_PORT", "/", "vera")[0] == 200)

@@ -244,8 +244,12 @@ def test_mlflow_can_be_read_and_not_written(door: Door) -> None:
 def test_programs_show_their_own_key_and_people_need_none(door: Door) -> None:
     key = (door.deploy / "secrets/CARSDEPO_API_KEY").read_text().strip()
     for stage in ("production", "staging"):
-        _, asked = door.ask(stage, "/v1/inspections", None, "POST", b"x", X_API_Key="the program's own")
-        assert (asked["upstream"], asked["headers"]["X-API-Key"]) == (stage, "the program's own")
+        _, asked = door.ask(stage, "/v1/inspections", None, "POST", b"x", X_API_Key=key)
+        assert (asked["upstream"], asked["headers"]["X-API-Key"]) == (stage, key)
+        large = b"x" * 2**22
+        for path in ("/v1/inspections", "/invocations"):
+            assert door.ask(stage, path, None, "POST", large, X_API_Key="a wrong one")[0] == 401
+            assert door.ask(stage, path, "ann", "POST", large)[0] == 401  # a person's login is no key
         _, page = door.ask(stage, "/reports/x.html", "vera")
         assert page["headers"]["X-API-Key"] == key
         assert "X-API-Key" not in door.ask(stage, "/readyz")[1]["headers"]
