@@ -207,8 +207,8 @@ def stand_ins(folder: Path) -> dict[str, str]:
         context.mkdir(exist_ok=True)
         shutil.copy(ROOT / "deploy/testing/Dockerfile", context)
         if not (context / "rootfs.tar").exists():
-            made = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", "bookworm"]
-            subprocess.run([*made, str(context / "part.tar")], check=True)
+            bootstrap = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", "bookworm"]
+            subprocess.run([*bootstrap, str(context / "part.tar")], check=True)
             (context / "part.tar").rename(context / "rootfs.tar")
         build = ["buildah", *storage, "bud", "--isolation", "chroot", "--quiet", "--tag", image, str(context)]
         subprocess.run(build, check=True)
@@ -346,8 +346,8 @@ def back_and_restore(server: Server) -> None:
     wait("the UI", lambda: server.ask("HTTPS_PORT", "/", "vera")[0] == 200)
     wait("production", lambda: server.ask("PRODUCTION_PORT", "/readyz")[0] == 200, 600)
     assert server.lineage() == lineage
-    known = {run["runId"]: run for run in server.runs()}
-    assert all(known.get(run["runId"]) == run for run in runs)
+    restored = {run["runId"]: run for run in server.runs()}
+    assert all(restored.get(run["runId"]) == run for run in runs)
     step("The same lineage, runs and logins")
 
 

@@ -96,14 +96,14 @@ class Door:
         ended = self.script("users", *arguments, given=password + "\n")
         assert ended.returncode == 0, ended.stderr
         approvers = self.deploy / "secrets/nginx/approvers.map"
-        known = approvers.read_text()
+        stored_map = approvers.read_text()
         approvers.chmod(0o644)
-        approvers.write_text(self._here(known))
+        approvers.write_text(self._here(stored_map))
         self.end()
         command = ["nginx", "-c", str(self._configuration), "-e", "stderr", "-g", "daemon off;"]
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         self._wait()
-        approvers.write_text(known)
+        approvers.write_text(stored_map)
         return ended.stdout
 
     def _wait(self) -> None:

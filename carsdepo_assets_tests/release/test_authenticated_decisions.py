@@ -75,8 +75,8 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     coordinator = {"module": "carsdepo_assets.orchestration.attribution", "class": "AttributedRunCoordinator"}
     folder = tmp_path / "dagster"
     folder.mkdir()
-    with dg.DagsterInstance.local_temp(str(folder), overrides={"run_coordinator": coordinator}) as made:
-        yield made
+    with dg.DagsterInstance.local_temp(str(folder), overrides={"run_coordinator": coordinator}) as attributed:
+        yield attributed
 
 
 @pytest.fixture
