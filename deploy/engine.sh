@@ -55,3 +55,11 @@ wait_for() {
         sleep 2
     done
 }
+
+# Gives the volumes to the containers' users, and starts the database before what asks it.
+start_postgres() {
+    compose --profile setup run --rm volumes
+    compose up --detach postgres
+    wait_for 300 "Postgres' first answer" compose exec -T postgres pg_isready --host 127.0.0.1 --username dagster \
+        --dbname dagster
+}
