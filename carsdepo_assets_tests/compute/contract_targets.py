@@ -8,12 +8,16 @@ from carsdepo_assets.compute.sagemaker import SageMakerCompute
 from carsdepo_assets.compute.target import ComputeTarget
 from carsdepo_assets_tests.compute.sagemaker_cases import BUCKET, IMAGE, INSTANCE, ROLE, emulated_aws
 
+VARIABLES = {"OMP_NUM_THREADS": "1"}  # sums of floats depend on the number of threads
+
 
 @contextmanager
 def local() -> Iterator[ComputeTarget]:
     """This machine, with a lake on an emulated S3."""
     with emulated_aws():
-        yield LocalCompute(grace_s=2, poll_s=0.05, in_process=[])
+        yield LocalCompute(
+            grace_s=2, poll_s=0.05, in_process=[], variables=VARIABLES, secrets=["AWS_SECRET_ACCESS_KEY"]
+        )
 
 
 @contextmanager
@@ -26,7 +30,7 @@ def sagemaker() -> Iterator[ComputeTarget]:
             bucket=BUCKET,
             region="us-east-1",
             instance_types={"train": INSTANCE, "others": "ml.m5.xlarge"},
-            variables={"OMP_NUM_THREADS": "1"},
+            variables=VARIABLES,
             check_first=False,
             poll_s=0.2,
             poll_max_s=0.4,
