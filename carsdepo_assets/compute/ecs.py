@@ -25,7 +25,6 @@ from carsdepo_assets.redaction import SECRETS, has_credentials
 PLACE = "ecs"
 OTHER_VERBS = "others"  # in settings by verb: every verb that is not named there
 MAX_RUNTIME_VARIABLE = "CARSDEPO_MAX_RUNTIME_S"
-FARGATE = ("FARGATE", "FARGATE_SPOT")
 
 
 class Capacity(dg.Config):
@@ -53,8 +52,8 @@ class EcsCompute(ComputeTarget):
     )
     container: str = Field(default="worker", description="the container that runs the worker, by name")
     capacity: list[Capacity] = Field(
-        default=[Capacity(name="FARGATE_SPOT", spot=True), Capacity(name="FARGATE")],
-        description="capacity providers in the order in which they are tried",
+        default=[],
+        description="capacity providers in the order in which they are tried; none: FARGATE_SPOT, then FARGATE",
     )
     gpu_capacity: list[Capacity] = Field(
         default=[], description="the same for verbs with GPUs, which Fargate does not have; none: `capacity`"
@@ -92,11 +91,9 @@ class EcsCompute(ComputeTarget):
         verb: Verb,
         spec: Mapping[str, Any],
         *,
-        module: str | None = None,
+        module: str,
     ) -> dg.MaterializeResult[Any]:
         """Runs the worker to its end; see ComputeTarget.run."""
-        if module is None:
-            raise ValueError(f"ECS needs the module that does {verb}.")
         self._check_variables()
         session = self._session()
         if self.check_first:
@@ -151,7 +148,9 @@ class EcsCompute(ComputeTarget):
 
     def capacity_of(self, verb: Verb) -> list[Capacity]:
         """The capacity providers for a verb, in order."""
-        return self.gpu_capacity if self.gpus.get(verb) and self.gpu_capacity else self.capacity
+        if self.gpus.get(verb) and self.gpu_capacity:
+            return self.gpu_capacity
+        return self.capacity or [Capacity(name="FARGATE_SPOT", spot=True), Capacity(name="FARGATE")]
 
     def providers(self, verb: Verb, prices: ComputePolicy) -> list[CapacityProvider]:
         """The capacity providers for a verb, with the price of its task where the policy has it."""

@@ -114,7 +114,7 @@ def test_a_job_whose_report_was_taken_starts_again(aws: Account) -> None:
 
 
 def test_a_failure_of_polling_passes(aws: Account) -> None:
-    aws.ecs.answer("describe_tasks", error("ServerException", "Service Unavailable"), times=6)
+    aws.ecs.answer("describe_tasks", error("ServerException", "Service Unavailable"), times=4)
     result = aws.run("report")
     facts(result)
     assert len(aws.ecs.tasks()) == 1

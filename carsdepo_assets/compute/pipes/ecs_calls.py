@@ -161,17 +161,29 @@ class EcsCalls:
                 return None
             time.sleep(self._limits.poll_s)
 
-    def patiently(self, ask: Callable[[], T]) -> T:
-        """Asks again, with growing pauses, while the errors are such as pass."""
+    def patiently(self, ask: Callable[[], T], what: str) -> T:
+        """Asks again, with growing pauses, while the errors are such as pass.
+
+        Args:
+            ask: calls AWS.
+            what: is asked, for the failure's text.
+
+        Raises:
+            dagster.Failure: AWS refused, or did not answer in TaskLimits.failed_polls tries; the text says why.
+        """
         pause = Pause(self._limits.poll_s, self._limits.poll_most_s)
-        for _ in range(self._limits.failed_polls - 1):
+        tries = 0
+        while True:
             try:
                 return ask()
             except Exception as error:
-                if not passes(error):
+                tries += 1
+                if not passes(error) and not code(error):
                     raise
+                if not passes(error) or tries >= self._limits.failed_polls:
+                    text = f"AWS could not be asked for {what}. {explained(error)}"
+                    raise dg.Failure(text, allow_retries=False) from error
             pause.sleep(jitter=True)
-        return ask()
 
 
 def _aws_time(answer: Mapping[str, Any]) -> datetime:

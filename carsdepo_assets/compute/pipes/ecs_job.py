@@ -54,19 +54,21 @@ class EcsJob:
 
     def take_up(self) -> None:
         """Finds the task that an earlier process started, where it runs still or ended well."""
-        self._record = self.calls.patiently(self.store.read)
+        self._record = self.calls.patiently(self.store.read, f"the tasks of {self.name} that are recorded on S3")
         last = self._record.last
         if last is not None and last.over is None:
             self._now = last
         else:
-            listed = self.calls.patiently(lambda: self.calls.under_way(self.cluster, started_by(self.name)))
+            listed = self.calls.patiently(
+                lambda: self.calls.under_way(self.cluster, started_by(self.name)), f"the tasks of {self.name}"
+            )
             unrecorded = sorted(set(listed) - {task.arn for task in self._record.tasks})
             if unrecorded:  # its process died before it could record it
                 self._add(TaskEntry(unrecorded[0], None, self._record.round()))
         if self._now is None:
             return
         self._at = next((i for i, p in enumerate(self.providers) if p.name == self._now.provider), 0)
-        task = self.calls.patiently(lambda: self.calls.look(self.cluster, self._arn())).task
+        task = self.calls.patiently(lambda: self.calls.look(self.cluster, self._arn()), self.title).task
         if task is None:
             self.log.warning(f"{self.title} is not known to ECS any more, nor is its exit code: starting again.")
             self._over("failed")

@@ -142,7 +142,7 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
             ]
             try:
                 problem = job.to_its_end(request, reader.poll)
-                calls.patiently(reader.finish)
+                calls.patiently(reader.finish, f"the last messages of {job.title}")
             except (DagsterExecutionInterruptedError, KeyboardInterrupt):
                 if self._forward_termination:
                     job.stop(_ENDED, reader.poll)
@@ -172,7 +172,7 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
 
     @staticmethod
     def _container(calls: EcsCalls, task_definition: str, name: str | None) -> str:
-        names = calls.patiently(lambda: calls.containers(task_definition))
+        names = calls.patiently(lambda: calls.containers(task_definition), f"task definition {task_definition}")
         if name is None and len(names) == 1:
             return names[0]
         if name not in names:
