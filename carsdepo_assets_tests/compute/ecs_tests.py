@@ -22,6 +22,8 @@ MARKS = "marks"  # prefix of what a worker and its test tell one another
 SPOT = CapacityProvider("FARGATE_SPOT", spot=True, price_per_hour=36.0)
 ON_DEMAND = CapacityProvider("FARGATE", price_per_hour=72.0)
 QUICK = TaskLimits(poll_s=0.05, poll_most_s=0.1, starts=4, failed_polls=6, missing_polls=3, stop_s=20, interruptions=2)
+# What the image's entrypoint does with a verb, a module and a spec.
+ENTRYPOINT = ["-c", "import os, sys; a = sys.argv; os.execv(sys.executable, [sys.executable, '-m', a[3], *a[4:]])"]
 WORKER = [sys.executable, str(Path(__file__).with_name("ecs_worker.py"))]
 
 

@@ -11,11 +11,9 @@ import pytest
 
 from carsdepo_assets.compute.ecs import Capacity, EcsCompute
 from carsdepo_assets.policy import ComputePolicy, Policy
-from carsdepo_assets_tests.compute.ecs_tests import BUCKET, Account, account, define
+from carsdepo_assets_tests.compute.ecs_tests import BUCKET, ENTRYPOINT, Account, account, define
 
 MODULE = "carsdepo_assets_tests.compute.events_worker"
-# What the image's entrypoint does with a verb, a module and a spec.
-ENTRYPOINT = "import os, sys; a = sys.argv; os.execv(sys.executable, [sys.executable, '-m', a[3], *a[4:]])"
 
 
 @pytest.fixture
@@ -23,7 +21,7 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     with account(tmp_path) as made:
         for name, value in made.ecs.variables.items():
             monkeypatch.setenv(name, value)
-        made.ecs.runner.images["worker:1"] = [sys.executable, "-W", "ignore", "-c", ENTRYPOINT]
+        made.ecs.runner.images["worker:1"] = [sys.executable, "-W", "ignore", *ENTRYPOINT]
         yield made
 
 
