@@ -1,4 +1,4 @@
-"""Real containers: ministack's ECS runs an image by podman, and the client sees its exit codes and its reports.
+"""compute/ecs.py with real containers, which ministack's ECS runs by podman: exit codes and reports come through.
 
 The image is Debian with its own Python 3.11; the worker's packages are mounted from this environment, not installed.
 """

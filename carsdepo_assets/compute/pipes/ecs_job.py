@@ -12,7 +12,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
 
 from carsdepo_assets.compute.pipes.aws_errors import explained, passes
-from carsdepo_assets.compute.pipes.ecs_calls import EcsCalls, NoCapacity, NotNow, Pause, TaskLimits
+from carsdepo_assets.compute.pipes.ecs_calls import EcsCalls, NoMachine, NotNow, PollPause, TaskLimits
 from carsdepo_assets.compute.pipes.ecs_ending import Ending, ending, paid_s, ran_s
 from carsdepo_assets.compute.pipes.ecs_record import Over, RecordStore, TaskEntry, TaskRecord
 from carsdepo_assets.compute.pipes.ecs_request import CapacityProvider, client_token, started_by, with_provider
@@ -164,7 +164,7 @@ class EcsJob:
         return self._record.last.round
 
     def _start(self, request: Mapping[str, Any]) -> None:
-        pause = Pause(self.limits.poll_s, self.limits.poll_most_s)
+        pause = PollPause(self.limits.poll_s, self.limits.poll_most_s)
         answers: dict[str, str] = {}
         rounds = 0
         while True:
@@ -180,7 +180,7 @@ class EcsJob:
                     raise DagsterExecutionInterruptedError
                 self.log.info(f"{self.title} was started with {self._provider_text()}.")
                 return
-            except NoCapacity as answer:
+            except NoMachine as answer:
                 self._refusals += 1
                 answers[self._provider_text()] = str(answer)
                 if self._at + 1 < len(self.providers):
@@ -204,7 +204,7 @@ class EcsJob:
 
     def _watch(self, relay: Callable[[], object]) -> Ending:
         """Until the task has stopped, or ECS does not know it any more."""
-        pause = Pause(self.limits.poll_s, self.limits.poll_most_s)
+        pause = PollPause(self.limits.poll_s, self.limits.poll_most_s)
         status, failed, missing, told = None, 0, 0, False
         while True:
             try:
