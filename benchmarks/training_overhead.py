@@ -133,8 +133,7 @@ def _spec(settings: Any, dataset: str, folder: Path, threads: int | None) -> dic
                 lake=settings.lake,
                 dataset_version=dataset,
                 recipe=recipe,
-                work=str(folder / "work"),
-                mlflow=MlflowSpec(uri=settings.mlflow_uri, artifacts=str(settings.home / "mlflow-artifacts")),
+                mlflow=MlflowSpec(),
             )
         )
     )

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from carsdepo_assets.policy_compute import ComputePolicy
+from carsdepo_assets.policy_compute import ComputePolicy as ComputePolicy
 from carsdepo_assets.policy_training import Fallback as Fallback
 from carsdepo_assets.policy_training import Longer as Longer
 from carsdepo_assets.policy_training import OtherDetector as OtherDetector

@@ -235,6 +235,7 @@ class Settings(BaseSettings):
         fields = [name for name in type(self).model_fields if name not in _SECRETS]
         return {_variable(type(self), name): _text(getattr(self, name)) for name in fields} | {
             "DAGSTER_HOME": str(self.dagster_home()),
+            "CARSDEPO_WORK": str(self.home / "work"),
             "DAGSTER_DISABLE_TELEMETRY": "yes",
             # Dagster's 60 s end a run that a busy machine is slow to start, as "failed from outside".
             "DAGSTER_GRPC_TIMEOUT_SECONDS": "300",

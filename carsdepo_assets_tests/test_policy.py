@@ -355,7 +355,7 @@ def test_a_training_is_given_the_policy_itself(tmp_path: Path) -> None:
     from carsdepo_assets.training.worker import TrainingSpec, spec_json
 
     policy = one(tmp_path, "[business.goals]\nprecision = false\n[training]\nsteps = 40\n[gate]\nmode = 'point'\n")
-    spec = TrainingSpec(lake="lake", dataset_version="d", recipe=Recipe(), work="work", policy=policy)
+    spec = TrainingSpec(lake="lake", dataset_version="d", recipe=Recipe(), policy=policy)
     (tmp_path / "carsdepo.toml").unlink()  # what the file says later is another training's
     read = TrainingSpec.model_validate_json(json.dumps(spec_json(spec)))
     assert read.policy == policy

@@ -1,6 +1,6 @@
 """How a step and its worker exchange messages: files of this machine, or an S3 bucket for a worker elsewhere.
 
-The worker's side is training.worker_events.open_events, which uses S3 when S3_CHANNEL_VARIABLE says so.
+The worker's side is compute.worker.events.open_events, which uses S3 when S3_CHANNEL_VARIABLE says so.
 """
 
 from __future__ import annotations

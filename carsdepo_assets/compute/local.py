@@ -22,7 +22,8 @@ import dagster as dg
 from pydantic import Field
 
 from carsdepo_assets.compute.channel import channel
-from carsdepo_assets.compute.target import ComputeTarget
+from carsdepo_assets.compute.here import run_here, this_machine
+from carsdepo_assets.compute.target import ComputeTarget, Hardware, Verb
 from carsdepo_assets.orchestration.process_tree import end_group, end_tree
 from carsdepo_assets.orchestration.run_processes import RunProcess, mark_host, name_process, run_worker
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
@@ -37,6 +38,10 @@ class LocalCompute(ComputeTarget):
 
     grace_s: float = Field(default=10.0, ge=0, description="seconds between asking a worker to end and ending it")
     poll_s: float = Field(default=0.2, gt=0, description="seconds between looks at the worker")
+    in_process: list[str] = Field(
+        default=["process"],
+        description="verbs that run in the step's own process, as they cost less than the start of another one",
+    )
     s3_bucket: str | None = Field(default=None, description="talk through this bucket, as workers on AWS do")
     variables: dict[str, str] = Field(
         default_factory=dict, description="environment variables for the worker; none that is secret: this is shown"
@@ -46,9 +51,16 @@ class LocalCompute(ComputeTarget):
     )
 
     def run(
-        self, context: dg.AssetExecutionContext | dg.OpExecutionContext, module: str, spec: Mapping[str, Any]
+        self,
+        context: dg.AssetExecutionContext | dg.OpExecutionContext,
+        verb: Verb,
+        spec: Mapping[str, Any],
+        *,
+        module: str,
     ) -> dg.MaterializeResult[Any]:
         """Runs the worker to its end; see ComputeTarget.run."""
+        if verb in self.in_process:
+            return run_here(context, module, spec)
         mark_host(context.instance, context.run.run_id)
         last: deque[str] = deque(maxlen=_LAST_LINES)
         injector, reader, worker_variables = channel(self.s3_bucket)
@@ -109,6 +121,10 @@ class LocalCompute(ComputeTarget):
                 metadata={"last_lines": dg.MetadataValue.md("```\n" + "".join(last) + "\n```")},
             )
         return materializations[-1]
+
+    def hardware(self, verb: Verb) -> Hardware:
+        """The machine's processor, or its first GPU where torch can use it."""
+        return this_machine()
 
     def _wait(self, process: subprocess.Popen[str], driver: RunProcess | None) -> None:
         """Until the worker has ended, or the run that the step belongs to has lost its process.

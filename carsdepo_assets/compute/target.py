@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from carsdepo_assets.compute.verbs import Verb
+from carsdepo_assets.compute.worker.process import PLACE_VARIABLE
 
-PLACE_VARIABLE = "CARSDEPO_COMPUTE_PLACE"  # tells the worker where it runs, for the model's lineage
+__all__ = ["PLACE_VARIABLE", "ComputeTarget", "Hardware", "Verb"]
+
+Verb = Literal["train", "evaluate", "export", "reference", "process"]
 
 
 class Hardware(BaseModel):
@@ -31,6 +33,22 @@ class Hardware(BaseModel):
     """Machines that work together on one job."""
 
 
+PLACE_KEYS = ("place", "instance", "seconds", "billable_seconds", "interruptions", "money", "job")
+"""Metadata about where a job ran, for how long and for how much money, as far as the place knows it."""
+
+
+def of_worker(results: Sequence[dg.MaterializeResult[Any]]) -> dict[str, Any]:
+    """What the asset tells of the jobs that worked for it: the metadata of PLACE_KEYS, prefixed with `worker_`.
+
+    Args:
+        results: what ComputeTarget.run gave; where there are several, the last one counts.
+    """
+    if not results:
+        return {}
+    metadata = results[-1].metadata or {}
+    return {f"worker_{key}": metadata[key] for key in PLACE_KEYS if key in metadata}
+
+
 class ComputeTarget(dg.ConfigurableResource, ABC):
     """A place that runs `python -m MODULE --spec PLACE`, where PLACE holds the job's spec as JSON.
 
@@ -45,7 +63,7 @@ class ComputeTarget(dg.ConfigurableResource, ABC):
         verb: Verb,
         spec: Mapping[str, Any],
         *,
-        module: str | None = None,
+        module: str,
     ) -> dg.MaterializeResult[Any]:
         """Runs the worker to its end.
 
@@ -55,7 +73,8 @@ class ComputeTarget(dg.ConfigurableResource, ABC):
             context: of the asset or op that the worker works for; its log receives the worker's events.
             verb: what the worker does.
             spec: the verb's arguments; serialised as JSON. It holds no path of a machine.
-            module: the worker's module; None: the verb's, as verbs.MODULES has it.
+            module: the worker's module, such as `carsdepo_assets.training.worker`. Assets name it, so that their code
+                version follows it.
 
         Returns:
             The one materialization that the worker reported, with where it ran, for how long and for how much money

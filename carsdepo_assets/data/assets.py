@@ -5,12 +5,32 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from carsdepo_assets.compute.target import ComputeTarget, of_worker
 from carsdepo_assets.orchestration.partitions import label_batches, upload_batches
 from carsdepo_assets.orchestration.ui_metadata import column_schema, metadata_table, significant, stored_table
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
     from carsdepo_assets.data.expectations import CheckOutcome
+    from carsdepo_assets.data.ingest import ProcessingStep
+    from carsdepo_assets.lake.lake import Lake
+    from carsdepo_assets.policy import Policy
+
+
+def process(
+    context: dg.AssetExecutionContext, compute: ComputeTarget, lake: "Lake", policy: "Policy", step: "ProcessingStep"
+) -> list[dg.MaterializeResult]:
+    """Has the worker (verb `process`) do a step for the run's batch; nothing where the lake has its rows already."""
+    from carsdepo_assets.compute.worker.process import spec_json
+    from carsdepo_assets.data.ingest import is_processed, require_step_before
+    from carsdepo_assets.data.processing_worker import ProcessingSpec
+
+    batch_id = context.partition_key
+    require_step_before(lake, batch_id, step)
+    if is_processed(lake, batch_id, step):
+        return []
+    spec = ProcessingSpec(lake=lake.url, policy=policy, batch_id=batch_id, step=step, dagster_run_id=context.run.run_id)
+    return [compute.run(context, "process", spec_json(spec), module="carsdepo_assets.data.processing_worker")]
 
 
 def check_result(name: str, outcome: "CheckOutcome") -> dg.AssetCheckResult:
@@ -83,19 +103,23 @@ def uploads(context: dg.AssetExecutionContext, lake: LakeResource, policy: Polic
         ),
     ],
 )
-def images(context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
+def images(
+    context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource, compute: ComputeTarget
+) -> dg.MaterializeResult:
     """The distinct photographs of one upload batch: size, EXIF, quality features, perceptual hash, vehicle metadata."""
     from carsdepo_assets.data.expectations import validate_groups, validate_images
     from carsdepo_assets.data.ingest import build_images
     from carsdepo_assets.data.profiling import merged, profile
 
     opened_lake, current_policy = lake.open(), policy.read()
-    result = build_images(opened_lake, context.partition_key, current_policy)
+    worked = process(context, compute, opened_lake, current_policy, "images")
+    result = build_images(opened_lake, context.partition_key, current_policy)  # reads what the worker stored
     frame, refused = result.rows.to_pandas(), result.quarantined.to_pandas()
     metadata: dict[str, Any] = {
         **stored_table(lake.url, "images"),
         "dagster/partition_row_count": len(frame),
         "quarantined": len(refused),
+        **of_worker(worked),
     }
     if len(frame):
         profiled = profile(frame)
@@ -117,7 +141,7 @@ def images(context: dg.AssetExecutionContext, lake: LakeResource, policy: Policy
 
 @dg.asset(group_name="data", partitions_def=upload_batches, deps=[images], kinds={"jpeg"})
 def processed_images(
-    context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource
+    context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource, compute: ComputeTarget
 ) -> dg.MaterializeResult:
     """Copies of the photographs for training: upright JPEGs, reduced to the longest side that the policy allows.
 
@@ -125,7 +149,9 @@ def processed_images(
     """
     from carsdepo_assets.data.ingest import build_processed
 
-    frame = build_processed(lake.open(), context.partition_key, policy.read()).rows.to_pandas()
+    opened_lake, current_policy = lake.open(), policy.read()
+    worked = process(context, compute, opened_lake, current_policy, "processed")
+    frame = build_processed(opened_lake, context.partition_key, current_policy).rows.to_pandas()
     return dg.MaterializeResult(
         data_version=dg.DataVersion(context.partition_key),
         metadata={
@@ -133,6 +159,7 @@ def processed_images(
             "dagster/partition_row_count": len(frame),
             "bytes": int(frame["bytes"].sum()) if len(frame) else 0,
             "first_images": metadata_table(frame[["image_id", "object_key", "width", "height", "scale"]]),
+            **of_worker(worked),
         },
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 _WRITERS = 4  # threads that wait for the disk while others decode
+
+
+ProcessingStep = Literal["images", "processed"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,23 @@ def ingest_uploads(lake: Lake, batch_id: str, policy: Policy, now: datetime | No
     return UploadsResult(batch_id, _of_batch(lake, "uploads", batch_id))
 
 
+def require_step_before(lake: Lake, batch_id: str, step: ProcessingStep) -> None:
+    """Raises BatchError where what a step works on is not in the lake yet."""
+    if step == "images" and not lake.committed("uploads", batch_id):
+        read_manifest(lake, "uploads", batch_id)
+        raise BatchError(f"batch {batch_id}: materialize `uploads` first; its objects have no outcome yet.")
+    if step == "processed" and not lake.committed("images", batch_id):
+        read_manifest(lake, "uploads", batch_id)
+        raise BatchError(f"batch {batch_id}: materialize `images` first; its photographs are not in the lake yet.")
+
+
+def is_processed(lake: Lake, batch_id: str, step: ProcessingStep) -> bool:
+    """Whether the lake has all rows of a step for a batch."""
+    if step == "processed":
+        return lake.committed("processed", batch_id)
+    return lake.committed("images", batch_id) and lake.committed("quarantine", batch_id)
+
+
 def build_images(
     lake: Lake,
     batch_id: str,
@@ -112,10 +132,8 @@ def build_images(
     Raises:
         BatchError: the uploads step of the batch has not run.
     """
-    if not lake.committed("uploads", batch_id):
-        read_manifest(lake, "uploads", batch_id)
-        raise BatchError(f"batch {batch_id}: materialize `uploads` first; its objects have no outcome yet.")
-    if not (lake.committed("images", batch_id) and lake.committed("quarantine", batch_id)):
+    require_step_before(lake, batch_id, "images")
+    if not is_processed(lake, batch_id, "images"):
         at = now or datetime.now(UTC)
         uploads = [row for row in _of_batch(lake, "uploads", batch_id).to_pylist() if row["outcome"] == "new"]
         rows, refused = _photographs(lake, batch_id, uploads, policy, progress, at)
@@ -132,10 +150,8 @@ def build_processed(lake: Lake, batch_id: str, policy: Policy) -> ProcessedResul
     Raises:
         BatchError: the images step of the batch has not run, or a copy is missing and its original too.
     """
-    if not lake.committed("images", batch_id):
-        read_manifest(lake, "uploads", batch_id)
-        raise BatchError(f"batch {batch_id}: materialize `images` first; its photographs are not in the lake yet.")
-    if not lake.committed("processed", batch_id):
+    require_step_before(lake, batch_id, "processed")
+    if not is_processed(lake, batch_id, "processed"):
         photographs = _of_batch(lake, "images", batch_id).to_pylist()
         with ThreadPoolExecutor(_cores(), thread_name_prefix="processed") as pool:
             rows = list(pool.map(lambda row: _processed_row(lake, row, policy), photographs))

@@ -130,6 +130,10 @@ class Progress:
     """Whether the model is being evaluated on the split `val`."""
 
 
+class Interrupted(SystemExit):
+    """A `Watch` raises it to end a training that is to go on later: the detector writes its checkpoint first."""
+
+
 Report = Callable[[dict[str, float]], None]
 Watch = Callable[[Progress], None]
 
@@ -192,7 +196,7 @@ class Detector(Protocol):
             out: Folder for weights and checkpoint; a checkpoint of the same training there is resumed.
             report: Called after every epoch with its numbers: at least epoch, steps, planned_steps, seconds, loss and,
                 unless the split `val` is empty, val_map50.
-            watch: Called about once a second with the progress.
+            watch: Called about once a second with the progress; it may raise Interrupted.
             spent_s: Seconds of the recipe's minutes that are used up already.
 
         Raises:

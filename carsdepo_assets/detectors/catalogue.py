@@ -34,13 +34,6 @@ def get_detector(name: str) -> Detector:
     raise DetectorError(f"no detector named {name!r}: there are {', '.join(NAMES)}.")
 
 
-def best_device() -> str:
-    """cuda:0 where torch finds a GPU that it can use, else cpu."""
-    import torch
-
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
-
-
 def default_recipe(
     detector: str, *, minutes: float, n_train: int, device: str, real: bool, image_size: int | None = None
 ) -> Recipe:

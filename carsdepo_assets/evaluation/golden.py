@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carsdepo_assets.detectors import catalogue
@@ -58,9 +58,9 @@ def golden_scores(
     """
     rows = golden_rows(lake, dataset_version, of)
     card = read_card(lake, digest)
-    place = prediction_cache.folder(card, policy)
+    place = prediction_cache.folder(lake, card, policy)
     predictions = prediction_cache.read(lake, place)
-    missing = [row for row in rows if row["image_id"] not in predictions]
+    missing = _missing(lake, place, rows, predictions)
     if missing:
         predictions |= _predicted(lake, card, missing, place, policy, len(rows), progress)
     elif progress is not None:
@@ -70,6 +70,22 @@ def golden_scores(
         raise NothingToScore("No golden photograph is within the limits of policy.inference: raise them.")
     scored = [predictions[row["image_id"]] for row in rows]
     return Scored(rows, [Truth(*boxes_of(r)) for r in rows], [f.detections for f in scored], [f.size for f in scored])
+
+
+def count_missing(lake: Lake, digest: str, dataset_version: str, policy: Policy, *, of: Golden | None = None) -> int:
+    """The number of photographs that golden_scores would have to predict; arguments and errors are its own."""
+    rows = golden_rows(lake, dataset_version, of)
+    place = prediction_cache.folder(lake, read_card(lake, digest), policy)
+    return len(_missing(lake, place, rows, prediction_cache.read(lake, place)))
+
+
+def _missing(
+    lake: Lake, place: str, rows: Sequence[dict[str, Any]], predictions: Mapping[str, CachedPredictions]
+) -> list[dict[str, Any]]:
+    """The rows without a prediction, but for those that the service would refuse."""
+    missing = [row for row in rows if row["image_id"] not in predictions]
+    left_out = prediction_cache.read_left_out(lake, place) if missing else frozenset()
+    return [row for row in missing if row["image_id"] not in left_out]
 
 
 def evaluate_on_golden(
@@ -142,5 +158,7 @@ def _predicted(
             for row, detections, size in zip(scored.rows, scored.detections, scored.sizes, strict=True)
         }
         prediction_cache.write(lake, place, predictions_of_part)
+        left_out = [row["image_id"] for row in part if row["image_id"] not in predictions_of_part]
+        prediction_cache.write_left_out(lake, place, left_out)
         predictions |= predictions_of_part
     return predictions

@@ -51,8 +51,14 @@ class CachedPredictions:
     size: tuple[int, int]
 
 
-def settings(card: ModelCard, policy: Policy) -> str:
-    """A digest of all that detections depend on besides weights and photograph; 12 hexadecimal digits."""
+def settings(card: ModelCard, policy: Policy, versions: Mapping[str, str] | None = None) -> str:
+    """A digest of all that detections depend on besides weights and photograph; 12 hexadecimal digits.
+
+    Args:
+        card: the model's.
+        policy: gives the limits of the decoder.
+        versions: of the libraries that predict; None: those that are installed here.
+    """
     from carsdepo_assets.imaging.serving import serving_limits
 
     content = {
@@ -60,14 +66,50 @@ def settings(card: ModelCard, policy: Policy) -> str:
         "classes": len(card.class_names),
         "image_size": card.image_size,
         "decode": asdict(serving_limits(policy)),
-        "code": _code(),
+        "code": _code(tuple(sorted((versions or installed_versions()).items()))),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def folder(card: ModelCard, policy: Policy) -> str:
-    """The folder of the lake that holds a model's cached detections under the present code and policy."""
-    return f"scores/{card.digest}/{settings(card, policy)}"
+def folder(lake: Lake, card: ModelCard, policy: Policy) -> str:
+    """The folder of the lake that holds a model's cached detections under the present code and policy.
+
+    An installation that lacks torch predicts nothing itself: it looks where workers with the same source predict.
+    """
+    return f"scores/{card.digest}/{settings(card, policy, _versions(lake))}"
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of the libraries between photograph and box; those that are not installed here are left out."""
+    versions = {}
+    for name in _DISTRIBUTIONS:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def can_predict() -> bool:
+    """Whether every library that predicting needs is installed here."""
+    return len(installed_versions()) == len(_DISTRIBUTIONS)
+
+
+def announce(lake: Lake) -> None:
+    """Writes down with which libraries this installation predicts, for those of the same source that lack them."""
+    key, content = _announced_key(), json.dumps(installed_versions(), sort_keys=True).encode()
+    if not lake.exists(key) or lake.get(key) != content:
+        lake.put(key, content)
+
+
+def _announced_key() -> str:
+    return f"scores/versions/{source_digest(parts=_SOURCES)}.json"
+
+
+def _versions(lake: Lake) -> dict[str, str]:
+    if can_predict() or not lake.exists(_announced_key()):
+        return installed_versions()
+    return dict(json.loads(lake.get(_announced_key())))
 
 
 def read(lake: Lake, place: str) -> dict[str, CachedPredictions]:
@@ -80,6 +122,8 @@ def read(lake: Lake, place: str) -> dict[str, CachedPredictions]:
     """
     predictions: dict[str, CachedPredictions] = {}
     for part in list(lake.list(place)):
+        if not part.key.endswith(".parquet"):
+            continue
         try:
             table = read_parquet(lake.get(part.key), verify_checksums=True).cast(_SCHEMA)
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -101,6 +145,25 @@ def write(lake: Lake, place: str, predictions: Mapping[str, CachedPredictions]) 
     pq.write_table(_table(ids, ordered), sink, compression="zstd", write_page_checksum=True)
     name = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
     lake.put(f"{place}/{name}.parquet", sink.getvalue())
+
+
+def read_left_out(lake: Lake, place: str) -> frozenset[str]:
+    """The image_ids that the service would refuse under the folder's limits, so that they have no detections."""
+    left_out: set[str] = set()
+    for part in list(lake.list(f"{place}/left-out")):
+        try:
+            left_out.update(json.loads(lake.get(part.key)))
+        except ValueError as error:
+            logger.warning("%s is no readable part of the score cache (%s): removed.", part.key, error)
+            lake.delete(part.key)
+    return frozenset(left_out)
+
+
+def write_left_out(lake: Lake, place: str, ids: Sequence[str]) -> None:
+    """Writes down the image_ids that the service would refuse, so that they are not decoded anew each time."""
+    if ids:
+        content = json.dumps(sorted(ids)).encode()
+        lake.put(f"{place}/left-out/{hashlib.sha256(content).hexdigest()[:16]}.json", content)
 
 
 def _table(ids: Sequence[str], predictions: Sequence[CachedPredictions]) -> pa.Table:
@@ -139,9 +202,9 @@ def _rows(table: pa.Table) -> dict[str, CachedPredictions]:
 
 
 @functools.cache
-def _code() -> str:
+def _code(versions: tuple[tuple[str, str], ...]) -> str:
     """Digest of the source between photograph and box, and of its libraries' versions."""
     digest = hashlib.sha256(source_digest(parts=_SOURCES).encode())
-    for name in _DISTRIBUTIONS:
-        digest.update(f"{name} {importlib.metadata.version(name)}\n".encode())
+    for name, version in versions:
+        digest.update(f"{name} {version}\n".encode())
     return digest.hexdigest()

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from carsdepo_assets.compute.target import ComputeTarget
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 
@@ -22,13 +23,17 @@ class RecipeConfig(dg.Config):
 
 @dg.asset(group_name="experiments", deps=["dataset"], kinds={"json"})
 def recipe(
-    context: dg.AssetExecutionContext, config: RecipeConfig, lake: LakeResource, policy: PolicyResource
+    context: dg.AssetExecutionContext,
+    config: RecipeConfig,
+    lake: LakeResource,
+    policy: PolicyResource,
+    compute: ComputeTarget,
 ) -> dg.MaterializeResult:
     """How the next model is trained: detector, initial weights, image size, epochs, batch, learning rate; and why.
 
     With a model in production the recipe follows its family, its input size and its weights. A first model's family is
-    chosen by the policy and by the share of real photographs. Only a person changes the family. Stored at
-    `recipes/<digest>.json`.
+    chosen by the policy and by the share of real photographs. It is made for the hardware that the compute target
+    names. Only a person changes the family. Stored at `recipes/<digest>.json`.
     """
     from carsdepo_assets.detectors.recipe_changes import recipe_key
     from carsdepo_assets.experiments.champion import champion_for
@@ -51,10 +56,12 @@ def recipe(
             context.log.warning(
                 f"Labels came after state {config.label_state}: the usual recipe is used instead of the fallback."
             )
+    hardware = compute.hardware("train")
     chosen = chosen or choose_recipe(
         current_policy,
         manifest,
         weights,
+        device=hardware.device,
         detector=config.detector,
         minutes=config.minutes,
         epochs=config.epochs,
@@ -73,6 +80,7 @@ def recipe(
         "dagster/uri": f"{lake.url}/{recipe_key(digest)}",
         "detector": settings.detector,
         "epochs": settings.epochs,
+        "hardware": f"{hardware.name} ({hardware.place})",
         "initial_weights": f"champion {settings.champion}" if settings.champion else settings.init,
         "feedback_reads": ["candidate_model", "production_model"],
     }

@@ -60,6 +60,7 @@ def choose_recipe(
     manifest: pa.Table,
     weights: Path,
     *,
+    device: str = "cpu",
     detector: str | None = None,
     minutes: float | None = None,
     epochs: int | None = None,
@@ -75,6 +76,7 @@ def choose_recipe(
     Args:
         manifest: the dataset's.
         weights: a folder that may hold `yolov8n.pt`, put there by the user.
+        device: what the training computes with: `cpu`, `cuda:0` and so on.
         detector: the family that this run asks for; None: as the policy says. Likewise the next three.
         minutes: wall time of the training.
         epochs: epochs after which it ends.
@@ -84,7 +86,7 @@ def choose_recipe(
     Raises:
         DetectorError: there is no such detector.
     """
-    from carsdepo_assets.detectors.catalogue import best_device, default_recipe, retraining_recipe
+    from carsdepo_assets.detectors.catalogue import default_recipe, retraining_recipe
 
     training, mix = policy.training, mix_of(manifest)
     wanted, why = _family(policy, mix, weights, detector, champion)
@@ -98,7 +100,7 @@ def choose_recipe(
         wanted,
         minutes=minutes or (training.cap_minutes if ends is not None else usual),
         n_train=n_train,
-        device=best_device(),
+        device=device,
         real=mix.is_real(policy),
         image_size=own.card.image_size if own is not None else None,
     )

@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from carsdepo_assets.alerts.resources import AlertsResource
+from carsdepo_assets.compute.target import ComputeTarget, of_worker
 from carsdepo_assets.orchestration.partitions import answer_days
 from carsdepo_assets.orchestration.ui_metadata import metadata_table, picture, rounded
 from carsdepo_assets.resources import LakeResource, PolicyResource
@@ -29,7 +30,7 @@ _ROWS = 30  # of a table: there are fewer features, inputs and models than that
     pool="reference_profile",
 )
 def reference_profile(
-    context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource
+    context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource, compute: ComputeTarget
 ) -> dg.MaterializeResult:
     """What drift is measured against: features of the photographs in the dataset of production's model, and the model's
     answers on those that it was not trained on.
@@ -37,7 +38,9 @@ def reference_profile(
     Stored at `references/<digest>.parquet`, with a whylogs profile. Photographs that a labelling queue selected are
     left out or weighted, as the policy says. A reference that is there already and current is kept.
     """
-    from carsdepo_assets.monitoring.reference import build_reference, is_current, read_reference, reference_key
+    from carsdepo_assets.compute.worker.process import spec_json
+    from carsdepo_assets.monitoring.reference import check_model_is_here, is_current, read_reference, reference_key
+    from carsdepo_assets.monitoring.reference_worker import ReferenceSpec
     from carsdepo_assets.monitoring.window import answering
     from carsdepo_assets.quality.profiles import REFERENCE, merged
     from carsdepo_assets.registry.ledger import desired
@@ -48,20 +51,24 @@ def reference_profile(
     wanted = dict.fromkeys(d for d in (serving.digest if serving else None, answering(opened_lake)) if d)
     if not wanted:
         raise dg.Failure("Production serves nothing yet: release a model first (job `release`, then `promote`).")
-    reused = []
-    for digest in wanted:
-        if is_current(opened_lake, digest, current_policy):
-            reused.append(digest)
-            continue
-        context.log.info(f"Reference of model {digest}: its photographs, and its answers on those it has not seen.")
-        build_reference(opened_lake, digest, current_policy)
+    missing = tuple(digest for digest in wanted if not is_current(opened_lake, digest, current_policy))
+    worked = []
+    for digest in missing:
+        check_model_is_here(opened_lake, digest)
+    if missing:
+        spec = ReferenceSpec(
+            lake=opened_lake.url, policy=current_policy, digests=missing, dagster_run_id=context.run.run_id
+        )
+        module = "carsdepo_assets.monitoring.reference_worker"
+        worked.append(compute.run(context, "reference", spec_json(spec), module=module))
     digest = next(iter(wanted))
     reference = read_reference(opened_lake, digest)
     assert reference is not None
     figures = merged([opened_lake.get(f"{REFERENCE}/{digest}.bin")]).reset_index()
     metadata: dict[str, Any] = {
         "digest": digest,
-        "reused": digest in reused,
+        "reused": digest not in missing,
+        **of_worker(worked),
         "dagster/row_count": reference.rows.num_rows,
         "dagster/uri": f"{lake.url}/{reference_key(digest)}",
         "answers_on_unseen_photographs": reference.asked,

@@ -150,6 +150,12 @@ def _settings(policy: Policy, card: ModelCard) -> dict[str, Any]:
     }
 
 
+def check_model_is_here(lake: Lake, digest: str) -> None:
+    """Raises NoReference where the model is not in the lake."""
+    if not lake.exists(f"models/{digest}/model.json"):
+        raise NoReference(f"models/{digest} is not in {lake.url}: production serves a model that is not in this lake.")
+
+
 def build_reference(
     lake: Lake,
     digest: str,
@@ -168,8 +174,7 @@ def build_reference(
     Raises:
         NoReference: the model is not in the lake, or nothing of its dataset can be used.
     """
-    if not lake.exists(f"models/{digest}/model.json"):
-        raise NoReference(f"models/{digest} is not in {lake.url}: production serves a model that is not in this lake.")
+    check_model_is_here(lake, digest)
     card = read_card(lake, digest)
     manifest = read_manifest(lake, card.dataset_version).to_pylist()
     rows, left_out = _ordinary(lake, manifest, policy)

@@ -189,7 +189,7 @@ def this_environment() -> dict[str, str]:
     environment = {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": processor_name(),
         "cores": str(os.cpu_count() or "unknown"),
     }
     for name in _DISTRIBUTIONS:
@@ -218,7 +218,8 @@ def _git_describe() -> str | None:
     return process.stdout.strip() or None
 
 
-def _cpu() -> str:
+def processor_name() -> str:
+    """The model name of this machine's processor."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():

@@ -7,6 +7,8 @@ import dagster as dg
 from pydantic import Field
 
 from carsdepo_assets.alerts.resources import AlertsResource
+from carsdepo_assets.compute.golden_predictions import predict_missing
+from carsdepo_assets.compute.target import ComputeTarget, of_worker
 from carsdepo_assets.orchestration.ui_metadata import picture, rounded
 from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning
 from carsdepo_assets.release.validation import CHECKS
@@ -42,19 +44,33 @@ def staging_deployment(
     services: ServicesResource,
     tracking: MlflowTracking,
     signing: ModelSigning,
+    compute: ComputeTarget,
 ) -> dg.MaterializeResult:
     """A registered version, served by staging's service.
 
-    The model is exported and signed, the deployment is entered in the ledger, and the run waits until the service
-    reports that it serves that model. By default the version is the newest one with the alias `candidate`.
+    The model is exported by the worker (verb `export`) and signed here, the deployment is entered in the ledger, and
+    the run waits until the service reports that it serves that model. By default the version is the newest one with the
+    alias `candidate`.
     """
+    from carsdepo_assets.compute.worker.export import ExportSpec
+    from carsdepo_assets.compute.worker.process import spec_json
+    from carsdepo_assets.detectors.export.export_model import keep_export
     from carsdepo_assets.registry.aliases import project
     from carsdepo_assets.release.staging import asked_version, deploy
 
     current_policy, opened_lake, store = policy.read(), lake.open(), tracking.tracking()
     version = asked_version(store, config.version)
     services.health("staging")  # before anything is written: no service, no deployment
-    deployment = deploy(opened_lake, version, current_policy, context.run.run_id, signing.key_pair())
+    exported: list[dg.MaterializeResult] = []
+
+    def export(lake: "Lake", digest: str, policy: "Policy") -> None:
+        if keep_export(lake, digest, policy) is None:
+            spec = ExportSpec(lake=lake.url, policy=policy, digest=digest, dagster_run_id=context.run.run_id)
+            module = "carsdepo_assets.compute.worker.export"
+            exported.append(compute.run(context, "export", spec_json(spec), module=module))
+
+    keys, run_id = signing.key_pair(), context.run.run_id
+    deployment = deploy(opened_lake, version, current_policy, run_id, keys, export=export)
     health = services.wait_for("staging", version.digest, current_policy.release.wait_s)
     project(store, opened_lake)
     runtimes = [
@@ -79,6 +95,7 @@ def staging_deployment(
             "service": dg.MetadataValue.url(services.url("staging")),
             "ledger_sequence": deployment.event.sequence,
             "reused": deployment.reused,
+            **of_worker(exported),
         },
     )
 
@@ -166,6 +183,7 @@ def production_model(
     services: ServicesResource,
     tracking: MlflowTracking,
     alerts: AlertsResource,
+    compute: ComputeTarget,
 ) -> Iterator[dg.MaterializeResult]:
     """The model in production. Every materialization is a promotion or a rollback.
 
@@ -187,6 +205,9 @@ def production_model(
         current_policy,
         dagster_run_id=context.run.run_id,
         reachable=lambda: services.health("production"),
+        predict=lambda digests, dataset, golden: predict_missing(
+            context, compute, opened_lake, current_policy, digests, dataset, golden
+        ),
     )
     if promotion.gated is not None and not promotion.gated.reused:
         _log_gate_to_mlflow(context, store, version, promotion.gated.verdict.figures)

@@ -16,7 +16,7 @@ from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.ledger import LedgerHistory
 from carsdepo_assets.registry.models import ModelVersion
 from carsdepo_assets.release.gate import GateDecision
-from carsdepo_assets.release.run_gate import GateResult, newest_verdict_on, run_gate
+from carsdepo_assets.release.run_gate import GateResult, Predict, newest_verdict_on, predicted_here, run_gate
 from carsdepo_assets.release.validation import Validation, read_validation
 
 
@@ -103,6 +103,7 @@ def promote(
     *,
     dagster_run_id: str | None,
     reachable: Callable[[], object],
+    predict: Predict = predicted_here,
 ) -> Promotion:
     """Checks bars, staging's validation, the gate and the approval, and enters the promotion in the ledger.
 
@@ -114,6 +115,7 @@ def promote(
         policy: the policy in force.
         dagster_run_id: of the run that promotes; None outside of Dagster.
         reachable: raises where production's service does not answer; called before the ledger is written.
+        predict: has the models' missing detections predicted elsewhere, before the gate scores them.
     """
     digest = version.digest
     while True:
@@ -139,6 +141,7 @@ def promote(
                 version=version.version,
                 champion_version=champion.version if champion else None,
                 dagster_run_id=dagster_run_id,
+                predict=predict,
             )
         because = gated.verdict.reasons[0] if gated.verdict.reasons else gated.verdict.verdict
         approval = after_the_gate(history, digest, gated.verdict.verdict, because, policy)

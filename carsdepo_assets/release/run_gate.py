@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,14 @@ from carsdepo_assets.scoring.paired import AtFooting, Footing
 
 if TYPE_CHECKING:
     from carsdepo_assets.evaluation.predict import Scored
+
+
+Predict = Callable[[Sequence[str], str, sets.Golden], object]
+"""Given the models' digests, the dataset's version and the golden set."""
+
+
+def predicted_here(digests: Sequence[str], dataset: str, golden: sets.Golden) -> None:
+    """Leaves it to the scoring to predict what is missing, in this process."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,7 @@ def run_gate(
     version: int | None,
     champion_version: int | None,
     dagster_run_id: str | None,
+    predict: Predict = predicted_here,
 ) -> GateResult:
     """Returns the stored verdict if nothing that it rests on has changed, else evaluates and stores a new one.
 
@@ -86,6 +95,7 @@ def run_gate(
         version: the challenger's version in the registry, for the report.
         champion_version: the champion's version, for the report.
         dagster_run_id: of the run that asks; None outside of Dagster.
+        predict: called before the models are scored, to have their missing detections predicted elsewhere.
 
     Raises:
         NoGoldenSet: there is no golden set yet.
@@ -105,6 +115,7 @@ def run_gate(
         if tuple(names[: len(card.class_names)]) != card.class_names:
             raise NotComparable(f"Model {digest} has the classes {card.class_names}, the policy has {names}.")
     chosen = sets.read(lake, golden)  # once: it may be extended meanwhile
+    predict(list(cards), dataset, chosen)
     scored = golden_scores(lake, challenger, dataset, policy, of=chosen)
     verdict = gate_verdict(
         None if champion is None else golden_scores(lake, champion, dataset, policy, of=chosen),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from carsdepo_assets.detectors.export.export_card import ExportCard, require_export
 from carsdepo_assets.evaluation.golden_photographs import golden_photographs
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import check_model_files
@@ -13,9 +14,6 @@ from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import CANDIDATE, ModelVersion, RegistryError, get, versions
 from carsdepo_assets.registry.signatures import SigningKeys, verify_manifest
 from carsdepo_assets.registry.tracking import Tracking
-
-if TYPE_CHECKING:
-    from carsdepo_assets.detectors.export.export_card import ExportCard
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,14 @@ def asked_version(tracking: Tracking, version: str | None) -> ModelVersion:
     return newest
 
 
+def export_here(lake: Lake, digest: str, policy: Policy) -> None:
+    """Exports a model in this process; it raises what export_model and golden_photographs raise."""
+    from carsdepo_assets.detectors.export.export_model import export_model
+
+    photographs = golden_photographs(lake, policy, policy.release.validation_photographs)
+    export_model(lake, digest, policy, [p.rgb for p in photographs])
+
+
 def deploy(
     lake: Lake,
     version: ModelVersion,
@@ -66,11 +72,12 @@ def deploy(
     keys: SigningKeys,
     *,
     actor: str | None = None,
+    export: Callable[[Lake, str, Policy], object] = export_here,
 ) -> StagedVersion:
     """Exports a version's model, tests the export on golden photographs, signs it, and has staging serve it.
 
-    Called again for the same version it changes nothing. It raises what export_model and golden_photographs raise.
-    A model whose files or signature are wrong, exports aside, is neither exported nor signed.
+    Called again for the same version it changes nothing. A model whose files or signature are wrong, exports aside, is
+    neither exported nor signed.
 
     Args:
         lake: where models and ledger are.
@@ -79,17 +86,20 @@ def deploy(
         dagster_run_id: of the run that deploys.
         keys: what models are signed with.
         actor: who deploys, for the ledger; None: the policy.
-    """
-    from carsdepo_assets.detectors.export.export_model import export_model
+        export: exports the model, in this process or elsewhere.
 
+    Raises:
+        ExportError: the model has no export that may serve.
+        NoGoldenSet: there are no photographs to test the export on.
+    """
     check_model_files(lake, version.digest, with_exports=False)
     verify_manifest(lake, version.digest, keys.public)
-    photographs = golden_photographs(lake, policy, policy.release.validation_photographs)
-    export = export_model(lake, version.digest, policy, [p.rgb for p in photographs])
+    export(lake, version.digest, policy)
+    card = require_export(lake, version.digest)
     keys.sign(lake, version.digest)
     standing = ledger.desired(lake, "staging")
     if standing is not None and standing.digest == version.digest:
-        return StagedVersion(version, export, standing, True)
+        return StagedVersion(version, card, standing, True)
     event = ledger.record(
         lake,
         "staging",
@@ -102,4 +112,4 @@ def deploy(
         dagster_run_id=dagster_run_id,
         event_id=f"deploy:{dagster_run_id}:{version.digest}",
     )
-    return StagedVersion(version, export, event, False)
+    return StagedVersion(version, card, event, False)

@@ -1,11 +1,13 @@
 """The assets of step 3: recipe and dataset become a candidate, its evaluation and a registered model."""
 
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from carsdepo_assets.alerts.resources import AlertsResource
-from carsdepo_assets.compute.target import ComputeTarget
+from carsdepo_assets.compute.golden_predictions import predict_missing
+from carsdepo_assets.compute.target import ComputeTarget, of_worker
 from carsdepo_assets.lake.trainings import Outcome
 from carsdepo_assets.orchestration.ui_metadata import picture, rounded
 from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning
@@ -22,11 +24,13 @@ def candidate_model(
 ) -> dg.MaterializeResult:
     """Weights trained by the recipe on the dataset, with their card and `lineage.json`, at `models/<digest>/`.
 
-    A worker process trains; meanwhile it reports to this run's log, to MLflow and to `training/progress.json`. Where a
-    model of the same dataset and recipe was evaluated before, nothing is trained and that model is taken again.
+    A worker trains, on the compute target that this run has; meanwhile it reports to this run's log, to MLflow and to
+    `training/progress.json`. Where a model of the same dataset and recipe was evaluated before, nothing is trained and
+    that model is taken again.
     """
     from carsdepo_assets.lake.model_files import folder
     from carsdepo_assets.training import candidates
+    from carsdepo_assets.training.initial_weights import keep_initial_weights
     from carsdepo_assets.training.mlflow_run_name import run_name
     from carsdepo_assets.training.worker import MlflowSpec, TrainingSpec, spec_json
 
@@ -46,23 +50,16 @@ def candidate_model(
         )
     name = run_name(opened_lake, plan.dataset, plan.recipe)
     with tracking.during(context, tags={"dataset_version": plan.dataset}, name=name) as mlflow_run:
-        store = tracking.tracking()
         spec = TrainingSpec(
             lake=lake.url,
+            policy=policy.read(),
             dataset_version=plan.dataset,
             recipe=plan.recipe,
-            work=str(lake.work("training")),
-            home=lake.home,
-            mlflow=MlflowSpec(
-                uri=store.uri if tracking.uri is None else None,
-                experiment=store.experiment,
-                run_id=mlflow_run,
-                artifacts=str(store.artifacts) if store.artifacts else None,
-            ),
+            initial_weights=keep_initial_weights(opened_lake, plan.recipe, Path(lake.home)),
+            mlflow=MlflowSpec(experiment=tracking.experiment, run_id=mlflow_run),
             dagster_run_id=context.run.run_id,
-            policy=policy.read(),
         )
-        result = compute.run(context, "carsdepo_assets.training.worker", spec_json(spec))
+        result = compute.run(context, "train", spec_json(spec), module="carsdepo_assets.training.worker")
     assert result.metadata is not None
     digest = result.metadata["digest"]
     candidates.write(opened_lake, plan, str(getattr(digest, "value", digest)))
@@ -71,19 +68,27 @@ def candidate_model(
 
 @dg.asset(group_name="training", deps=[candidate_model, "dataset"], kinds={"html"})
 def evaluation(
-    context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource, tracking: MlflowTracking
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    policy: PolicyResource,
+    tracking: MlflowTracking,
+    compute: ComputeTarget,
 ) -> dg.MaterializeResult:
     """The candidate's figures on the golden set, which no model was trained on, and a report for people.
 
     Precision, recall and F1 are at IoU 0.5 and at the threshold that was chosen on the validation split; AP is COCO's.
     The photographs are decoded as the service decodes them. The model in production is scored on the same photographs.
-    The figures stand in the table `evaluations`. Materialize it again after `extend_golden`.
+    What a model has not predicted there yet is predicted by the worker (verb `evaluate`). The figures stand in the
+    table `evaluations`. Materialize it again after `extend_golden`.
     """
     from carsdepo_assets.training import candidates
-    from carsdepo_assets.training.evaluate_candidate import evaluate_candidate, figure_text
+    from carsdepo_assets.training.evaluate_candidate import compared_models, evaluate_candidate, figure_text
 
-    opened_lake = lake.open()
-    evaluated = evaluate_candidate(opened_lake, candidates.current(opened_lake), policy.read(), context.run.run_id)
+    opened_lake, current_policy = lake.open(), policy.read()
+    candidate = candidates.current(opened_lake)
+    compared, dataset, golden = compared_models(opened_lake, candidate)
+    ran = predict_missing(context, compute, opened_lake, current_policy, compared, dataset, golden)
+    evaluated = evaluate_candidate(opened_lake, candidate, current_policy, context.run.run_id)
     logged = {f"test_{k}": v for k, v in evaluated.figures.items()} | {"golden_version": float(evaluated.golden)}
     if evaluated.comparison:
         logged |= {f"champion_{k}": v for k, v in evaluated.comparison.figures.items()}
@@ -100,6 +105,7 @@ def evaluation(
         "report": lake.link(evaluated.report_key),
         "dagster/uri": f"{lake.url}/{evaluated.report_key}",
         "feedback_reads": ["production_model"],
+        **of_worker([ran] if ran else []),
     }
     metadata["classes"] = dg.MetadataValue.table([dg.TableRecord(row) for row in evaluated.per_class])
     if evaluated.comparison:

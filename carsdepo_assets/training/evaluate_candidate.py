@@ -169,13 +169,20 @@ def evaluate_candidate(
     )
 
 
+def compared_models(lake: Lake, candidate: Candidate) -> tuple[list[str], str, Golden | None]:
+    """(digests of the candidate and of the model in production, dataset whose labels count, golden set) as of now."""
+    event = desired(lake, "production")
+    champion = [event.digest] if event is not None and event.digest is not None else []
+    return [candidate.digest, *champion], latest(lake) or candidate.dataset, golden.current(lake)
+
+
 def score_candidate(lake: Lake, candidate: Candidate, policy: Policy) -> CandidateScores:
     """The candidate on the current golden set, with the labels of the newest dataset.
 
     Raises:
         NothingToScore: there are no test photographs, or the dataset is older than the golden set.
     """
-    dataset, golden_set = latest(lake) or candidate.dataset, golden.current(lake)
+    _, dataset, golden_set = compared_models(lake, candidate)
     on_golden = evaluate_on_golden(lake, candidate.digest, dataset, policy, of=golden_set)
     result, scored = on_golden.evaluation, on_golden.scored
     n_classes, iou, most = len(result.class_names), result.iou, result.max_detections

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 
+from carsdepo_assets.compute.worker.events import Events
 from carsdepo_assets.detectors.base import Progress, Trained
 from carsdepo_assets.detectors.pace import Every
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.training_progress import TrainingProgress, steps_text, write_progress
 from carsdepo_assets.policy import TrainingPolicy
 from carsdepo_assets.registry.tracking import Tracking
-from carsdepo_assets.training.worker_events import Events
 
 
 class Watching:

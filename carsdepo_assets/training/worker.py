@@ -6,66 +6,65 @@ goes on from its checkpoint when the job is started again with the same dataset 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from carsdepo_assets.detectors.base import Recipe
+from carsdepo_assets.compute.worker.events import Events
+from carsdepo_assets.compute.worker.process import (
+    PLACE_VARIABLE,
+    Job,
+    JobSpec,
+    SpecError,
+    interruption,
+    spec_json,
+    work_folder,
+)
+from carsdepo_assets.detectors.base import Interrupted, Progress, Recipe
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import folder
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path, write_model
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.redaction import install
 from carsdepo_assets.registry.lineage import build_lineage
 from carsdepo_assets.registry.tracking import Tracking
+from carsdepo_assets.training.checkpoint_store import CheckpointStore
 from carsdepo_assets.training.mlflow_run_name import run_name
 from carsdepo_assets.training.progress_reports import Watching, first_progress
 from carsdepo_assets.training.train_detector import Fit, fit
-from carsdepo_assets.training.watchdog import PARENT_VARIABLE, follow_parent
-from carsdepo_assets.training.worker_events import Events, open_events
+
+__all__ = ["JOB", "MlflowSpec", "SpecError", "TrainingSpec", "spec_json"]
 
 
 class MlflowSpec(BaseModel):
-    """Where the training is logged in MLflow."""
+    """What the training is logged as in MLflow: in the store that CARSDEPO_MLFLOW names, or below CARSDEPO_HOME."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    uri: str | None = Field(None, description="None: the server that CARSDEPO_MLFLOW names, with its password")
     experiment: str = "carsdepo"
-    artifacts: str | None = None
     run_id: str | None = Field(
         None, description="the run to log to, which its owner ends; None: the worker begins and ends a run of its own"
     )
 
 
-class TrainingSpec(BaseModel):
+class TrainingSpec(JobSpec):
     """Everything that a training job is given, as JSON."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    lake: str = Field(description="URL or folder")
     dataset_version: str
     recipe: Recipe
-    work: str = Field(description="folder for checkpoints; survives a kill")
-    home: str | None = Field(
-        None, description="what a relative path in recipe.init starts from; None: the working folder"
+    initial_weights: str | None = Field(
+        None, description="key in the lake of the weights file that recipe.init names; None: it names no file"
     )
     mlflow: MlflowSpec | None = None
-    dagster_run_id: str | None = None
-    policy: Policy = Policy()
 
     def key(self) -> str:
         """Names the work folder: one for each dataset and recipe (which names the model that it starts from)."""
@@ -73,78 +72,74 @@ class TrainingSpec(BaseModel):
         return f"{self.dataset_version[:12]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-class SpecError(ValueError):
-    """The spec cannot be read or asks for what is not there."""
+def run(spec: TrainingSpec, events: Events, after: ExitStack) -> None:
+    """The job: trains in the work folder, alone; the folder is removed when the report is out."""
+    work = work_folder("training") / spec.key()
+    after.enter_context(alone(work, events))
+    checkpoints = CheckpointStore(Lake.open(spec.lake), spec.key(), work, events.log)
+    train(spec, work, checkpoints, events)
+    after.callback(shutil.rmtree, work)  # until the report is out, a rerun must find the work
+    after.callback(checkpoints.delete)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the job. Exit status 0: trained; 2: the spec is wrong; any other: the training failed."""
-    parser = argparse.ArgumentParser(prog="python -m carsdepo_assets.training.worker", description=__doc__)
-    parser.add_argument("--spec", type=Path, required=True, help="JSON file: see TrainingSpec")
-    options = parser.parse_args(arguments)
-    install()
-    parent = os.environ.get(PARENT_VARIABLE)
-    if parent is not None:
-        follow_parent(int(parent))
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
-        spec = read_spec(options.spec)
-    except SpecError as error:
-        print(error, file=sys.stderr)
-        return 2
-    work = Path(spec.work) / spec.key()
-    with ExitStack() as held:
-        with open_events() as events:
-            held.enter_context(alone(work, events))
-            train(spec, work, events)
-        shutil.rmtree(work)  # only now: until the report is out, a rerun must find it
-    return 0
-
-
-def read_spec(path: Path) -> TrainingSpec:
-    """The spec in a JSON file.
-
-    Raises:
-        SpecError: the file cannot be read, or a field is wrong; the message names it.
-    """
-    try:
-        return TrainingSpec.model_validate_json(path.read_text())
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror}.") from error
-    except ValidationError as error:
-        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise SpecError(f"{path}: {lines}.") from error
-
-
-def train(spec: TrainingSpec, work: Path, events: Events) -> None:
+def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: Events) -> None:
     """Trains in `work`, stores the model in the lake and reports it once."""
     policy, lake = spec.policy, Lake.open(spec.lake)
     recipe = resolve_init(spec, lake)
     with tracked(spec) as (tracking, run_id):
         started = time.monotonic()
-        if work.exists():
+        if checkpoints.fetch():
+            events.log(f"Going on from the checkpoint that the lake has at {checkpoints.key}.")
+        elif work.exists():
             events.log(f"Going on from the checkpoint in {work.name}.")
         if tracking is not None and run_id is not None:
             tracking.log_params(run_id, {"dataset_version": spec.dataset_version, **_flat(spec.recipe)})
 
         first = first_progress(spec.dagster_run_id, spec.recipe.detector, spec.dataset_version, spec.recipe.digest())
         with Watching(lake, events, policy.training, first, tracking, run_id) as watching:
-            fitted = fit(
-                lake,
-                spec.dataset_version,
-                recipe,
-                policy,
-                work,
-                watching.report,
-                watch=watching.watch,
-                trained=watching.trained,
-            )
+            fitted = fit_interruptibly(lake, spec.dataset_version, recipe, policy, work, watching, checkpoints)
             card, result = store(spec, lake, policy, fitted, run_id, time.monotonic() - started)
             watching.stored(fitted.trained, {"threshold": card.threshold})
         if tracking is not None and run_id is not None:
             tracking.client.set_tag(run_id, "model_digest", card.digest)
             tracking.client.set_tag(run_id, "training", fitted.trained.ended)
         events.report(result, card.digest)
+
+
+def fit_interruptibly(
+    lake: Lake,
+    dataset_version: str,
+    recipe: Recipe,
+    policy: Policy,
+    work: Path,
+    watching: Watching,
+    checkpoints: CheckpointStore,
+) -> Fit:
+    """Trains; each epoch's checkpoint is kept in the lake, and so is the one that is written after SIGTERM."""
+    epoch_ended = False
+
+    def report(row: dict[str, float]) -> None:
+        nonlocal epoch_ended
+        watching.report(row)
+        epoch_ended = True  # the detector writes the epoch's checkpoint after this
+
+    def watch(progress: Progress) -> None:
+        nonlocal epoch_ended
+        watching.watch(progress)
+        if progress.validating:
+            return
+        if interruption.asked:
+            raise Interrupted(128 + signal.SIGTERM)
+        if epoch_ended:
+            epoch_ended = False
+            checkpoints.store()
+
+    try:
+        with interruption:
+            return fit(lake, dataset_version, recipe, policy, work, report, watch=watch, trained=watching.trained)
+    except SystemExit:
+        checkpoints.store()
+        raise
 
 
 def store(
@@ -183,6 +178,7 @@ def store(
         "mlflow_run_id": run_id,
         "history": fitted.trained.history,
     }
+    place = os.environ.get(PLACE_VARIABLE)
     lineage = build_lineage(
         lake,
         digest=digest,
@@ -191,7 +187,7 @@ def store(
         recipe=recipe,
         recipe_digest=spec.recipe.digest(),
         policy_digest=policy.digest(),
-        environment=fitted.trained.environment,
+        environment={**fitted.trained.environment, **({"place": place} if place else {})},
         training=fitted.trained.ended,
         initialised_from=spec.recipe.champion if spec.recipe.init == "champion" else None,
         mlflow_run_id=run_id,
@@ -202,13 +198,13 @@ def store(
 
 
 def resolve_init(spec: TrainingSpec, lake: Lake) -> Recipe:
-    """The recipe with the path of the weights that it starts from, in place of `champion` or of a path in the home.
+    """The recipe with the path of the weights that it starts from, in place of `champion` or of a file's name.
 
     Raises:
         SpecError: the recipe names no champion, or one of another detector.
     """
-    if spec.home is not None and "/" in spec.recipe.init:
-        return spec.recipe.model_copy(update={"init": str(Path(spec.home, spec.recipe.init))})
+    if spec.initial_weights is not None:
+        return spec.recipe.model_copy(update={"init": str(lake.local_path(spec.initial_weights))})
     if spec.recipe.init != "champion":
         return spec.recipe
     if spec.recipe.champion is None:
@@ -241,11 +237,15 @@ def tracked(spec: TrainingSpec) -> Iterator[tuple[Tracking | None, str | None]]:
     if spec.mlflow is None:
         yield None, None
         return
-    artifacts = Path(spec.mlflow.artifacts) if spec.mlflow.artifacts else None
-    uri = spec.mlflow.uri or os.environ.get("CARSDEPO_MLFLOW")
-    if not uri:
-        raise SpecError("the spec names no MLflow store, so that CARSDEPO_MLFLOW must: it is unset.")
-    tracking = Tracking(uri, spec.mlflow.experiment, artifacts)
+    server, home = os.environ.get("CARSDEPO_MLFLOW"), os.environ.get("CARSDEPO_HOME")
+    if server:
+        tracking = Tracking(server, spec.mlflow.experiment)
+    elif home:
+        tracking = Tracking.at_home(Path(home), spec.mlflow.experiment)
+    else:
+        raise SpecError(
+            "the training is to be logged in MLflow, and neither CARSDEPO_MLFLOW (a server) nor CARSDEPO_HOME is set."
+        )
     if spec.mlflow.run_id is not None:
         yield tracking, spec.mlflow.run_id
         return
@@ -267,14 +267,7 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
     return {f"recipe.{k}": v for k, v in settings.items()}
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
-
-
-def spec_json(spec: TrainingSpec) -> Mapping[str, Any]:
-    """The spec as ComputeTarget.run takes it."""
-    return dict(json.loads(spec.model_dump_json()))
-
+JOB = Job(TrainingSpec, run)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(JOB.main())

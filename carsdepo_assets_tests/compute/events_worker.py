@@ -1,6 +1,6 @@
-"""A worker that reports through training.worker_events, whatever the channel. Started as a subprocess."""
+"""A worker that reports through compute.worker.events, whatever the channel. Started as a subprocess."""
 
-from carsdepo_assets.training.worker_events import open_events
+from carsdepo_assets.compute.worker.events import open_events
 
 with open_events() as events:
     events.log("half way")

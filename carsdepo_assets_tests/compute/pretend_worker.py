@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dagster_pipes import open_dagster_pipes
 
-from carsdepo_assets.training.watchdog import PARENT_VARIABLE, follow_parent
+from carsdepo_assets.compute.worker.watchdog import PARENT_VARIABLE, follow_parent
 
 spec = json.loads(Path(sys.argv[2]).read_text())
 if spec.get("follow", True):

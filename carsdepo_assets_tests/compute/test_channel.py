@@ -37,7 +37,7 @@ def test_a_report_comes_through(kind: str, request: pytest.FixtureRequest) -> No
 
     @dg.asset
     def model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return LocalCompute(grace_s=2, poll_s=0.05, s3_bucket=name).run(context, WORKER, {})
+        return LocalCompute(grace_s=2, poll_s=0.05, s3_bucket=name).run(context, "train", {}, module=WORKER)
 
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize([model], instance=instance)

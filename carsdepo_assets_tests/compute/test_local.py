@@ -16,7 +16,7 @@ def run_worker(does: str, tmp_path: Path, **compute: float) -> dg.ExecuteInProce
     @dg.asset
     def model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         spec = {"does": does, "pids": str(tmp_path / "pids")}
-        return LocalCompute(grace_s=2, poll_s=0.05, **compute).run(context, WORKER, spec)
+        return LocalCompute(grace_s=2, poll_s=0.05, **compute).run(context, "train", spec, module=WORKER)
 
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize([model], instance=instance, raise_on_error=False)
@@ -75,7 +75,7 @@ def test_no_child_outlives_a_worker_that_crashed(tmp_path: Path) -> None:
 def test_an_unknown_module_is_a_failure() -> None:
     @dg.asset
     def model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return LocalCompute().run(context, "carsdepo_assets.no_such_worker", {})
+        return LocalCompute().run(context, "train", {}, module="carsdepo_assets.no_such_worker")
 
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize([model], instance=instance, raise_on_error=False)

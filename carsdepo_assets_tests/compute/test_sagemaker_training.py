@@ -1,4 +1,4 @@
-"""compute/pipes/sagemaker_training.py against an emulated SageMaker that runs the job's worker as a process."""
+"""compute/pipes/sagemaker_training.py: each trouble of a job, on an emulated SageMaker that runs the worker."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from carsdepo_assets_tests.compute.sagemaker_cases import (
 from deploy.emulators.sagemaker_on_moto import SageMakerOnMoto
 
 pytestmark = pytest.mark.slow
+NAME = "DAGSTER_PIPES_OF_A_TEST"  # the image's entrypoint joins the parts of such names
 PAUSED = {"does": "train", "epochs": 3, "pause_at": 2}  # waits after epoch 2 until it is ended
 
 
@@ -212,12 +213,12 @@ def test_a_lost_answer_to_the_creation_starts_one_job(aws: SageMakerOnMoto) -> N
 
 def test_a_long_variable_arrives_whole(aws: SageMakerOnMoto) -> None:
     long = "".join(chr(33 + i % 90) for i in range(1500))
-    request = params(aws, {"does": "report variables", "names": ["LONG", "SHORT"]})
-    request["Environment"] |= {"LONG": long, "SHORT": "s"}
+    request = params(aws, {"does": "report variables", "names": [NAME, "SHORT"]})
+    request["Environment"] |= {NAME: long, "SHORT": "s"}
     result = train(request, "long-variable")
     assert result.success, result.error
-    assert result.metadata == {**result.metadata, "LONG": long, "SHORT": "s"}
-    assert "LONG" not in aws.jobs["long-variable"].request["Environment"]
+    assert result.metadata == {**result.metadata, NAME: long, "SHORT": "s"}
+    assert NAME not in aws.jobs["long-variable"].request["Environment"]
 
 
 def test_a_long_name_is_cut_and_still_its_own(aws: SageMakerOnMoto) -> None:

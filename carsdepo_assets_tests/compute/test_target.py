@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from carsdepo_assets.compute.local import LocalCompute
-from carsdepo_assets.compute.target import ComputeTarget
+from carsdepo_assets.compute.target import ComputeTarget, Hardware, Verb
 from carsdepo_assets.definitions import defs
 from carsdepo_assets.training.assets import candidate_model
 from carsdepo_assets_tests.orchestration.dagster_run import WORKER
@@ -19,14 +19,22 @@ class Elsewhere(ComputeTarget):
     queue: str
 
     def run(
-        self, context: dg.AssetExecutionContext | dg.OpExecutionContext, module: str, spec: Mapping[str, Any]
+        self,
+        context: dg.AssetExecutionContext | dg.OpExecutionContext,
+        verb: Verb,
+        spec: Mapping[str, Any],
+        *,
+        module: str,
     ) -> dg.MaterializeResult[Any]:
         return dg.MaterializeResult(metadata={"where": self.queue, "module": module, "does": spec["does"]})
+
+    def hardware(self, verb: Verb) -> Hardware:
+        return Hardware(place=self.queue, name="ml.g5.xlarge", device="cuda:0", gpus=1)
 
 
 @dg.asset
 def weights(context: dg.AssetExecutionContext, compute: ComputeTarget) -> dg.MaterializeResult:
-    return compute.run(context, WORKER, {"does": "report"})
+    return compute.run(context, "train", {"does": "report"}, module=WORKER)
 
 
 def test_the_target_itself_runs_nothing() -> None:

@@ -23,6 +23,7 @@ from carsdepo_assets.lake.trainings import Outcome, record_outcome
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.resources import LakeResource, PolicyResource
 from carsdepo_assets.training import candidates
+from carsdepo_assets_tests.compute.in_process import in_process
 from carsdepo_assets_tests.detectors.rectangles import made_up_model
 from carsdepo_assets_tests.training.tiny_dataset import SPLITS, tiny_dataset
 
@@ -89,6 +90,7 @@ def test_the_asset_says_what_it_tries(lake: Lake, tmp_path: Path, state: int, fa
             resources={
                 "lake": LakeResource(url=lake.url, home=str(tmp_path)),
                 "policy": PolicyResource(files=[str(tmp_path / "absent.toml")]),
+                "compute": in_process(),
             },
             run_config={"ops": {"recipe": {"config": {"fallback": "longer-3", "label_state": state}}}},
             tags={LABEL_STATE_TAG: str(state)},

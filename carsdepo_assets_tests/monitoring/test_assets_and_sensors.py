@@ -16,6 +16,7 @@ from carsdepo_assets.monitoring import assets, jobs, routing, sensors
 from carsdepo_assets.monitoring.reference import build_reference
 from carsdepo_assets.orchestration.ui_metadata import significant
 from carsdepo_assets.resources import LakeResource, PolicyResource
+from carsdepo_assets_tests.compute.in_process import in_process
 from carsdepo_assets_tests.monitoring import monitored_lake
 from carsdepo_assets_tests.monitoring.monitored_lake import RULES, drawn_answers, photographs
 
@@ -42,6 +43,7 @@ class House:
             "lake": LakeResource(url=str(folder / "lake"), home=str(folder)),
             "policy": PolicyResource(files=[str(self.policy_file)]),
             "alerts": AlertsResource(),
+            "compute": in_process(),
         }
         self.definitions = dg.Definitions(
             assets=[*dg.load_assets_from_modules([assets]), labelling_queue],

@@ -19,7 +19,7 @@ POOL = "training"
 def model(context: dg.AssetExecutionContext, compute: LocalCompute, mlflow: MlflowTracking) -> dg.MaterializeResult:
     with mlflow.during(context) as run_id:
         spec = {"does": os.environ[DOES], "pids": f"{os.environ[FOLDER]}/pids", "run": run_id}
-        return compute.run(context, WORKER, spec)
+        return compute.run(context, "train", spec, module=WORKER)
 
 
 def instance_in(folder: Path) -> dg.DagsterInstance:

@@ -44,6 +44,7 @@ from carsdepo_assets.release.validation import CHECKS, ServiceCheck, Validation,
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
 from carsdepo_assets.scoring.boxes import Detections
 from carsdepo_assets.settings import Settings
+from carsdepo_assets_tests.compute.in_process import in_process
 from carsdepo_assets_tests.lake.stored_model import stored_model
 
 DATASET = "0123456789abcdef"
@@ -205,6 +206,7 @@ class World:
             "tracking": MlflowTracking(home=str(self.settings.home)),
             "signing": ModelSigning(private=str(self.keys.private), public=str(self.keys.public)),
             "alerts": AlertsResource(),
+            "compute": in_process(),
         }
 
     def run(self, job: str, ops: dict[str, Any] | None = None) -> dg.ExecuteInProcessResult:

@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from carsdepo_assets.compute.worker.events import open_events
 from carsdepo_assets.redaction import install
-from carsdepo_assets.training.worker_events import open_events
 
 
 def main() -> None:

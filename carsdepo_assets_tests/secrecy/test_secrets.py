@@ -78,12 +78,12 @@ def look_at_services(services: ServicesResource) -> None:
 
 @dg.op
 def work_as_ours(context: dg.OpExecutionContext, compute: LocalCompute) -> None:
-    compute.run(context, WORKER, {"file": os.environ["A_FILE"] + ".ours", "as_ours": True})
+    compute.run(context, "train", {"file": os.environ["A_FILE"] + ".ours", "as_ours": True}, module=WORKER)
 
 
 @dg.op
 def work_as_a_library(context: dg.OpExecutionContext, compute: LocalCompute) -> None:
-    compute.run(context, WORKER, {"file": os.environ["A_FILE"] + ".other", "as_ours": False})
+    compute.run(context, "train", {"file": os.environ["A_FILE"] + ".other", "as_ours": False}, module=WORKER)
 
 
 @dg.job(executor_def=dg.in_process_executor)

@@ -25,6 +25,7 @@ from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning
 from carsdepo_assets.resources import LakeResource, PolicyResource
 from carsdepo_assets.training import candidates
 from carsdepo_assets.training.assets import evaluation, registered_model
+from carsdepo_assets_tests.compute.in_process import in_process
 from carsdepo_assets_tests.detectors.rectangles import DarkestRectangle, made_up_model
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 
@@ -47,6 +48,7 @@ def materialize(
         "tracking": MlflowTracking(home=str(tmp_path)),
         "signing": ModelSigning(private=str(tmp_path / "key"), public=str(tmp_path / "key.pub")),
         "alerts": AlertsResource(),
+        "compute": in_process(),
     }
     ops = {name: {"config": settings} for name, settings in config.items()}
     with dg.DagsterInstance.ephemeral() as instance:

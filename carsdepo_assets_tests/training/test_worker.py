@@ -1,6 +1,7 @@
-"""training/worker.py, training/worker_events.py: the worker as ECS or SageMaker start it, without Dagster."""
+"""training/worker.py, compute/worker/events.py: the worker as ECS or SageMaker start it, without Dagster."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -12,9 +13,10 @@ import dagster as dg
 import pytest
 
 from carsdepo_assets.compute.local import LocalCompute
+from carsdepo_assets.compute.worker.process import SpecError, read_spec, spec_json
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.catalogue import retraining_recipe
-from carsdepo_assets.detectors.checkpoints import read_weights, write_weights
+from carsdepo_assets.detectors.checkpoints import DetectorError, read_weights, write_weights
 from carsdepo_assets.detectors.yolov8.detector import build_model
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import digest_of, is_complete, read_card, read_result, weights_path
@@ -22,7 +24,8 @@ from carsdepo_assets.lake.training_progress import read_progress, training_statu
 from carsdepo_assets.registry.lineage import read_lineage
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.registry.tracking import Tracking
-from carsdepo_assets.training.worker import SpecError, TrainingSpec, alone, read_spec, resolve_init, spec_json
+from carsdepo_assets.training.initial_weights import keep_initial_weights
+from carsdepo_assets.training.worker import TrainingSpec, alone, resolve_init
 from carsdepo_assets_tests.detectors.rectangles import made_up_model
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 
@@ -34,7 +37,6 @@ def spec_for(tmp_path: Path, **changes: Any) -> TrainingSpec:
         "lake": str(tmp_path / "lake"),
         "dataset_version": tiny_dataset(lake),
         "recipe": recipe,
-        "work": str(tmp_path / "work"),
     }
     return TrainingSpec(**(fields | changes))
 
@@ -47,6 +49,7 @@ def start(spec: TrainingSpec, tmp_path: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env={**os.environ, "CARSDEPO_WORK": str(tmp_path / "work"), "CARSDEPO_HOME": str(tmp_path)},
     )
 
 
@@ -61,7 +64,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[list[str], dict[str, Any]]:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_without_dagster_it_leaves_a_whole_model(tmp_path: Path) -> None:
-    spec = spec_for(tmp_path, mlflow={"uri": f"sqlite:///{tmp_path}/mlflow.db", "artifacts": str(tmp_path / "art")})
+    spec = spec_for(tmp_path, mlflow={})
     lines, report = finish(start(spec, tmp_path))
     assert [line.split(":")[0] for line in lines if line.startswith("epoch ")] == ["epoch 1/2", "epoch 2/2"]
     lake = Lake.open(spec.lake)
@@ -76,9 +79,9 @@ def test_without_dagster_it_leaves_a_whole_model(tmp_path: Path) -> None:
     lineage = read_lineage(lake, digest)
     assert lineage.data.version == spec.dataset_version
     assert lineage.recipe_digest == spec.recipe.digest()
-    assert not (tmp_path / "work" / spec.key()).exists()
+    assert not (tmp_path / "work" / "training" / spec.key()).exists()
 
-    tracking = Tracking(f"sqlite:///{tmp_path}/mlflow.db", artifacts=tmp_path / "art")
+    tracking = Tracking.at_home(tmp_path)
     run_id = report["mlflow_run_id"]
     assert lineage.mlflow_run_id == run_id
     assert tracking.status(run_id) == "FINISHED"
@@ -131,15 +134,15 @@ def test_killed_while_it_trains_it_goes_on(tmp_path: Path) -> None:
     [
         ("", "Invalid JSON"),
         ("{}", "dataset_version: Field required"),
-        ('{"lake": "x", "dataset_version": "d", "work": "w", "recipe": {"epochs": 0}}', "recipe.epochs"),
-        ('{"lake": "x", "dataset_version": "d", "work": "w", "recipe": {}, "colour": 1}', "colour: Extra inputs"),
+        ('{"lake": "x", "dataset_version": "d", "recipe": {"epochs": 0}}', "recipe.epochs"),
+        ('{"lake": "x", "dataset_version": "d", "recipe": {}, "colour": 1}', "colour: Extra inputs"),
     ],
 )
 def test_a_wrong_spec_is_refused(text: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "spec.json"
     path.write_text(text)
     with pytest.raises(SpecError, match=says):
-        read_spec(path)
+        read_spec(path, TrainingSpec)
 
 
 def test_the_worker_knows_nothing_of_dagster_but_its_pipes() -> None:
@@ -156,14 +159,17 @@ def test_the_worker_knows_nothing_of_dagster_but_its_pipes() -> None:
 def test_with_dagster_it_reports_its_history_once(tmp_path: Path) -> None:
     mlflow = MlflowTracking(home=str(tmp_path))
     tracking = mlflow.tracking()
+    compute = LocalCompute(
+        grace_s=2, variables={"CARSDEPO_HOME": str(tmp_path), "CARSDEPO_WORK": str(tmp_path / "work")}
+    )
 
     @dg.asset
     def model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with mlflow.during(context, last=True) as run_id:
-            told = {"uri": tracking.uri, "artifacts": str(tracking.artifacts), "run_id": run_id}
+            told = {"run_id": run_id}
             recipe = Recipe(detector="yolov8n", image_size=64, epochs=1, batch=4, seed=1, minutes=0.0001)
             spec = spec_for(tmp_path, recipe=recipe, mlflow=told, dagster_run_id=context.run.run_id)
-            return LocalCompute(grace_s=2).run(context, "carsdepo_assets.training.worker", spec_json(spec))
+            return compute.run(context, "train", spec_json(spec), module="carsdepo_assets.training.worker")
 
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize([model], instance=instance)
@@ -203,7 +209,7 @@ def test_no_spec_is_exit_code_2(tmp_path: Path) -> None:
 
 
 def test_work_folders_differ_by_dataset_recipe_and_start() -> None:
-    base = TrainingSpec(lake="x", dataset_version="d1", recipe=Recipe(), work="w")
+    base = TrainingSpec(lake="x", dataset_version="d1", recipe=Recipe())
     others = [
         base.model_copy(update={"dataset_version": "d2"}),
         base.model_copy(update={"recipe": Recipe(epochs=11)}),
@@ -214,18 +220,25 @@ def test_work_folders_differ_by_dataset_recipe_and_start() -> None:
     assert base.model_copy(update={"dagster_run_id": "another"}).key() == base.key()
 
 
-def test_weights_of_the_home_are_found_where_it_lies_now(tmp_path: Path) -> None:
+def test_a_file_of_initial_weights_travels_in_the_lake(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path / "lake")
-    recipe = Recipe(init="weights/yolov8n.pt")
-    specs = [
-        TrainingSpec(lake=lake.url, dataset_version="d", recipe=recipe, work="w", home=home) for home in ("/a", "/b")
-    ]
-    assert [resolve_init(spec, lake).init for spec in specs] == ["/a/weights/yolov8n.pt", "/b/weights/yolov8n.pt"]
-    assert specs[0].key() == specs[1].key()
-    absolute = specs[0].model_copy(update={"recipe": Recipe(init="/c/mine.pt")})
-    assert resolve_init(absolute, lake).init == "/c/mine.pt"
-    scratch = specs[0].model_copy(update={"recipe": Recipe(init="scratch")})
-    assert resolve_init(scratch, lake).init == "scratch"
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "yolov8n.pt").write_bytes(b"pretrained")
+
+    def resolved(init: str) -> tuple[str | None, str]:
+        recipe = Recipe(init=init)
+        key = keep_initial_weights(lake, recipe, tmp_path)
+        spec = TrainingSpec(lake=lake.url, dataset_version="d", recipe=recipe, initial_weights=key)
+        assert str(tmp_path / "weights") not in json.dumps(spec_json(spec).get("initial_weights"))
+        return key, resolve_init(spec, lake).init
+
+    key, path = resolved("weights/yolov8n.pt")
+    assert key is not None
+    assert (Path(path).read_bytes(), Path(path).name) == (b"pretrained", "yolov8n.pt")
+    assert resolved(str(tmp_path / "weights" / "yolov8n.pt")) == (key, path)  # the same bytes are kept once
+    assert resolved("scratch") == (None, "scratch")
+    with pytest.raises(DetectorError, match=r"mine\.pt, from which the recipe starts, is not there"):
+        resolved("elsewhere/mine.pt")
 
 
 def test_init_champion_becomes_its_weights(tmp_path: Path) -> None:
@@ -234,7 +247,7 @@ def test_init_champion_becomes_its_weights(tmp_path: Path) -> None:
 
     def resolved(**changes: Any) -> Recipe:
         recipe = Recipe.model_validate({"init": "champion", "champion": digest, **changes})
-        return resolve_init(TrainingSpec(lake=lake.url, dataset_version="d", recipe=recipe, work="w"), lake)
+        return resolve_init(TrainingSpec(lake=lake.url, dataset_version="d", recipe=recipe), lake)
 
     assert Path(resolved().init).read_bytes() == b"weights"
     assert resolved(init="scratch").init == "scratch"

@@ -91,6 +91,7 @@ class SageMakerOnMoto:
             "AWS_DEFAULT_REGION": self.region,
             "AWS_REGION": self.region,
             "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ALLOW_HTTP": "true",  # for the lake's client, which would refuse an address without TLS
         }
 
     def client(self, service: str, access_key: str = "AKIATESTS") -> Any:
@@ -115,11 +116,8 @@ class SageMakerOnMoto:
     def _create(self, kind: Kind, response: Any, original: Any) -> Any:
         from moto.sagemaker.exceptions import ResourceInUseException, SagemakerClientError, ValidationError
 
-        request = json.loads(response.body)
         field = "TrainingJob" if kind == "training" else "ProcessingJob"
-        wrong = violations(f"Create{field}", request)
-        if wrong:
-            raise ValidationError(f"{len(wrong)} validation error{'s' * (len(wrong) > 1)} detected: {'; '.join(wrong)}")
+        request = _valid(f"Create{field}", response)
         name = request[f"{field}Name"]
         cluster = request["ResourceConfig"] if kind == "training" else request["ProcessingResources"]["ClusterConfig"]
         quota = f"{cluster['InstanceType']} for {kind} job usage"
@@ -150,7 +148,7 @@ class SageMakerOnMoto:
         from moto.core.responses import ActionResult
         from moto.sagemaker.exceptions import ValidationError
 
-        job = self._named(kind, response)
+        job = self._named("Describe", kind, response)
         if job is None:
             raise ValidationError("Requested resource not found.")
         field = "TrainingJobArn" if kind == "training" else "ProcessingJobArn"
@@ -162,7 +160,7 @@ class SageMakerOnMoto:
         from moto.core.responses import EmptyResult
         from moto.sagemaker.exceptions import ValidationError
 
-        job = self._named(kind, response)
+        job = self._named("Stop", kind, response)
         if job is None:
             raise ValidationError("Requested resource not found.")
         if job.status != "InProgress":
@@ -170,9 +168,9 @@ class SageMakerOnMoto:
         job.stop()
         return EmptyResult()
 
-    def _named(self, kind: Kind, response: Any) -> EmulatedJob | None:
-        name = response._get_param("TrainingJobName" if kind == "training" else "ProcessingJobName")
-        job = self.jobs.get(name)
+    def _named(self, verb: str, kind: Kind, response: Any) -> EmulatedJob | None:
+        field = "TrainingJob" if kind == "training" else "ProcessingJob"
+        job = self.jobs.get(_valid(f"{verb}{field}", response)[f"{field}Name"])
         return job if job is not None and job.kind == kind else None
 
     def _patch(self) -> dict[str, Any]:
@@ -189,6 +187,17 @@ class SageMakerOnMoto:
     def _method(self, verb: str, kind: Any, original: Any) -> Any:
         ours = getattr(self, f"_{verb}")
         return lambda response: ours(kind, response, original)
+
+
+def _valid(operation: str, response: Any) -> dict[str, Any]:
+    """The body of a request, refused as AWS refuses it."""
+    from moto.sagemaker.exceptions import ValidationError
+
+    request: dict[str, Any] = json.loads(response.body)
+    wrong = violations(operation, request)
+    if wrong:
+        raise ValidationError(f"{len(wrong)} validation error{'s' * (len(wrong) > 1)} detected: {'; '.join(wrong)}")
+    return request
 
 
 def internals() -> list[str]:

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from deploy.images.entrypoint import ML_ROOT_VARIABLE
+
 OPT_ML = "/opt/ml"
-ROOT_VARIABLE = "CARSDEPO_OPT_ML"  # where /opt/ml lies for a worker that is a process
 ENTRYPOINT = Path(__file__).resolve().parents[1] / "images" / "entrypoint.py"
 REPOSITORY = Path(__file__).resolve().parents[2]
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "OMP_NUM_THREADS", "YOLO_CONFIG_DIR")
@@ -69,8 +70,8 @@ class ProcessRunner:
             raise ImageMissing(image)
         env = {name: os.environ[name] for name in _KEPT if name in os.environ}
         env |= {k: str(root) + v.removeprefix(OPT_ML) if v.startswith(OPT_ML) else v for k, v in variables.items()}
-        env |= {ROOT_VARIABLE: str(root), "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
-        arguments = [self._python, "-m", "deploy.emulators.opt_ml_runner", *command]
+        env |= {ML_ROOT_VARIABLE: str(root), "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+        arguments = [self._python, str(ENTRYPOINT), *command]
         log = root / "container.log"
         with log.open("wb") as out:
             process = subprocess.Popen(

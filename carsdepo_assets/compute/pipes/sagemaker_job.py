@@ -36,7 +36,7 @@ MOST_ATTEMPTS = 50
 _GROWTH = 1.5  # of the pause between two questions while nothing changes
 
 
-class NoCapacity(JobFailed):
+class NoInstance(JobFailed):
     """A job got no instance."""
 
 
@@ -127,7 +127,7 @@ class SageMakerJobClient(PipesClient, TreatAsResourceParam):
         """Takes up or starts a job and waits for its end; returns its results.
 
         Raises:
-            NoCapacity: AWS had no instance for it.
+            NoInstance: AWS had no instance for it.
             JobFailed: it did not succeed, or could not be started.
             JobUnobserved: it goes on, and AWS cannot be asked about it.
         """
@@ -185,15 +185,15 @@ class SageMakerJobClient(PipesClient, TreatAsResourceParam):
                 raise
             except Exception as error:  # AWS, or Dagster's own storage
                 raise self._unobserved(name, error) from error
-        known = self._metadata(name, description, work.price)
+        figures = self._metadata(name, description, work.price)
         try:
             the_materialization(session, f"SageMaker {self.NOUN} {name}", self._trouble(description), reader.missing)
         except JobFailed as error:
-            kind = NoCapacity if self._no_capacity(description) else JobFailed
-            raise kind(description=error.description, metadata={**error.metadata, **known}) from None
+            kind = NoInstance if self._no_capacity(description) else JobFailed
+            raise kind(description=error.description, metadata={**error.metadata, **figures}) from None
         if reader.repeated or reader.missing:
             context.log.warning(f"{name}: {reader.repeated} messages came twice, {len(reader.missing)} were lost.")
-        return PipesClientCompletedInvocation(session, metadata=known)
+        return PipesClientCompletedInvocation(session, metadata=figures)
 
     def _create(self, calls: PatientCalls, name: str, request: dict[str, Any]) -> None:
         try:

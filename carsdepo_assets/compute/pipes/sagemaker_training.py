@@ -19,7 +19,7 @@ from carsdepo_assets.compute.pipes.job_requests import (
     merge_tags,
     present,
 )
-from carsdepo_assets.compute.pipes.sagemaker_job import COMPLETED, Context, Description, NoCapacity, SageMakerJobClient
+from carsdepo_assets.compute.pipes.sagemaker_job import COMPLETED, Context, Description, NoInstance, SageMakerJobClient
 
 _SPOT_ONLY = ("MaxWaitTimeInSeconds",)
 
@@ -74,7 +74,7 @@ class PipesSageMakerTrainingClient(SageMakerJobClient):
         spot = bool(create_training_job_params.get("EnableManagedSpotTraining"))
         try:
             return self._run(context, job_name, _builder(create_training_job_params), extras, price)
-        except NoCapacity as error:
+        except NoInstance as error:
             if not (spot and on_demand_fallback):
                 raise
             context.log.warning(f"{error.description} Going on without spot instances, at the full price.")

@@ -94,6 +94,18 @@ def read_export(lake: Lake, digest: str) -> ExportCard | None:
     return card
 
 
+def require_export(lake: Lake, digest: str) -> ExportCard:
+    """Reads the card of a model that was exported.
+
+    Raises:
+        ExportError: There is none, or it is damaged or another model's.
+    """
+    card = read_export(lake, digest)
+    if card is None:
+        raise ExportError(f"model {digest} was not exported: {again(digest)}.")
+    return card
+
+
 def again(digest: str) -> str:
     """Says, for error messages, how a model is exported again."""
     return f"materialize `staging_deployment` with version {digest}, which exports it again"

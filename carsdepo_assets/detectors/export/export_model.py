@@ -67,13 +67,29 @@ def export_model(
     """
     if not len(photographs):
         raise ExportError(f"model {digest}: an export is compared with torch on photographs, and there is none.")
+    kept = keep_export(lake, digest, policy, threads=threads)
+    if kept is not None:
+        return kept
+    card = _measured(lake, digest, policy, photographs, threads)
+    lake.put(card_key(digest), card.model_dump_json(indent=1).encode())
+    record_exports(lake, digest)
+    return card
+
+
+def keep_export(lake: Lake, digest: str, policy: Policy, *, threads: int = 1) -> ExportCard | None:
+    """The export that stands, with the choice that follows from the policy; None where the model must be exported.
+
+    It needs no runtime. Where torch is not installed, the versions of runtimes that are not installed are not compared.
+
+    Raises:
+        ExportError: The runtime that the policy names may not serve.
+        LakeError: The lake has no such model.
+    """
     standing = _standing(lake, digest, threads)
     if standing is None:
-        card = _measured(lake, digest, policy, photographs, threads)
-    else:
-        chosen, why = choose(standing.runtimes, policy)
-        share = policy.gate.parity_share
-        card = standing.model_copy(update={"chosen": chosen, "why": why, "parity_share": share})
+        return None
+    chosen, why = choose(standing.runtimes, policy)
+    card = standing.model_copy(update={"chosen": chosen, "why": why, "parity_share": policy.gate.parity_share})
     if card != standing:
         lake.put(card_key(digest), card.model_dump_json(indent=1).encode())
     record_exports(lake, digest)
@@ -88,7 +104,9 @@ def _standing(lake: Lake, digest: str, threads: int) -> ExportCard | None:
         return None
     if card is None or card.graph_sha256 is None or card.threads != threads or card.stride is None:
         return None  # what could not be exported is tried again
-    if any(card.runtimes[name].version != installed_version(name) for name in RUNTIMES):
+    here = {name: installed_version(name) for name in RUNTIMES}
+    compared = RUNTIMES if here["torch"] is not None else tuple(name for name in RUNTIMES if here[name] is not None)
+    if any(card.runtimes[name].version != here[name] for name in compared):
         return None
     key = graph_key(digest)
     whole = lake.exists(key) and hashlib.sha256(lake.get(key)).hexdigest() == card.graph_sha256

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch.optim.swa_utils import AveragedModel
 
 from carsdepo_assets.detectors.augmentation import Augmentation, augment, to_square
-from carsdepo_assets.detectors.base import Progress, Recipe, Report, TrainingImage, TrainingSet, Watch
+from carsdepo_assets.detectors.base import Interrupted, Progress, Recipe, Report, TrainingImage, TrainingSet, Watch
 from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, DetectorError, threads, write_torch
 from carsdepo_assets.detectors.faster_rcnn.model import STRIDE
 from carsdepo_assets.detectors.pace import CHECKPOINT_EVERY_S, CHECKPOINT_SHARE, TELL_EVERY_S, Every, Pace
@@ -236,11 +236,17 @@ class Training:
         while self.batches < self.n_batches:
             last = self._step()
             self.batches += 1
+            inside = not last and self.batches < self.n_batches  # the epoch's end writes its own checkpoint
             if self.telling.due():
-                self._tell()
+                try:
+                    self._tell()
+                except Interrupted:
+                    if inside:
+                        self._checkpoint()
+                        raise
             if last:
                 return
-            if self.batches < self.n_batches and self.saving.due():
+            if inside and self.saving.due():
                 with self.saving.timed():
                     self._checkpoint()
 

@@ -13,7 +13,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.torch_utils import ModelEMA
 
-from carsdepo_assets.detectors.base import Progress, Report, Watch
+from carsdepo_assets.detectors.base import Interrupted, Progress, Report, Watch
 from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, DetectorError, write_torch
 from carsdepo_assets.detectors.pace import CHECKPOINT_EVERY_S, CHECKPOINT_SHARE, TELL_EVERY_S, Every, Pace
 from carsdepo_assets.detectors.yolov8.batch_order import ResumableLoader
@@ -183,9 +183,15 @@ class YoloTraining(DetectionTrainer):
 
     def _batch_ended(self) -> None:
         self.batches += 1
+        inside = not self.stop and self.batches < len(self.train_loader)  # the epoch's end writes its own checkpoint
         if self.telling.due():
-            self._tell()
-        if not self.stop and self.batches < len(self.train_loader) and self.saving.due():
+            try:
+                self._tell()
+            except Interrupted:
+                if inside:
+                    self._checkpoint(self.epoch, self.batches, finished=False)
+                    raise
+        if inside and self.saving.due():
             with self.saving.timed():
                 self._checkpoint(self.epoch, self.batches, finished=False)
 

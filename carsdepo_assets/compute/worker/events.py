@@ -27,7 +27,7 @@ class Events(Protocol):
         ...
 
     def report(self, result: Mapping[str, Any], data_version: str) -> None:
-        """The result, once: figures, and the training's history as a table."""
+        """The result, once: figures and texts by name; a list of rows becomes a table."""
         ...
 
 
@@ -53,18 +53,19 @@ class PipesEvents:
         self._context.log.info(line)
 
     def report(self, result: Mapping[str, Any], data_version: str) -> None:
-        rows = result["history"]
-        figures = {k: _shown(v) for k, v in result.items() if k != "history" and v is not None}
-        self._context.report_asset_materialization(
-            metadata={**figures, "history": {"type": "table", "raw_value": table(rows)}}, data_version=data_version
-        )
+        metadata = {k: _shown(v) for k, v in result.items() if v is not None}
+        self._context.report_asset_materialization(metadata=metadata, data_version=data_version)
 
 
-def table(rows: list[dict[str, float]]) -> dict[str, Any]:
+def table(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Rows as the table metadata of Pipes: every row has every column, numbers have four significant digits."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    records = [{c: _short(row.get(c)) for c in columns} for row in rows]
-    return {"records": records, "schema": [{"name": c, "type": "float"} for c in columns]}
+    records = [{c: _cell(row.get(c)) for c in columns} for row in rows]
+    texts = {c for row in rows for c, value in row.items() if isinstance(value, str)}
+    return {
+        "records": records,
+        "schema": [{"name": c, "type": "string" if c in texts else "float"} for c in columns],
+    }
 
 
 @contextmanager
@@ -78,12 +79,13 @@ def open_events() -> Iterator[Events]:
         return
     if os.environ.get(CHANNEL_VARIABLE) == "s3":
         import boto3
-        from dagster_pipes import PipesS3ContextLoader, PipesS3MessageWriter
+        from dagster_pipes import PipesS3ContextLoader
+
+        from carsdepo_assets.compute.worker.s3_writer import S3IncarnationWriter
 
         client = boto3.client("s3")
         pipes = open_dagster_pipes(
-            context_loader=PipesS3ContextLoader(client=client),
-            message_writer=PipesS3MessageWriter(client=client, interval=1),
+            context_loader=PipesS3ContextLoader(client=client), message_writer=S3IncarnationWriter(client)
         )
     else:
         pipes = open_dagster_pipes()
@@ -96,8 +98,16 @@ def open_events() -> Iterator[Events]:
 
 
 def _shown(value: Any) -> Any:
+    if isinstance(value, list):
+        return {"type": "table", "raw_value": table(value)}
     return _short(value) if isinstance(value, float) else value
 
 
-def _short(value: float | None) -> float | str:
-    return "" if value is None else float(f"{value:.4g}")
+def _cell(value: Any) -> float | str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return _short(float(value))
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -1,14 +1,14 @@
-"""training/watchdog.py: a worker ends, with its children, when the process that started it is killed."""
+"""compute/worker/watchdog.py: a worker ends, with its children, when the process that started it is killed."""
 
 import subprocess
 import sys
 
-from carsdepo_assets.training.watchdog import EXIT_CODE
+from carsdepo_assets.compute.worker.watchdog import EXIT_CODE
 from carsdepo_assets_tests.compute.test_local import gone, until
 
 WORKER = """
 import os, subprocess, sys, time
-from carsdepo_assets.training.watchdog import follow_parent
+from carsdepo_assets.compute.worker.watchdog import follow_parent
 follow_parent(int(sys.argv[1]), poll_s=0.05)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print(os.getpid(), child.pid, flush=True)
@@ -16,7 +16,7 @@ time.sleep(600)
 """
 ALONE = """
 import sys, time
-from carsdepo_assets.training.watchdog import follow_parent
+from carsdepo_assets.compute.worker.watchdog import follow_parent
 follow_parent(int(sys.argv[1]), poll_s=0.05)
 time.sleep(600)
 """
