@@ -110,6 +110,7 @@ class EcsCompute(ComputeTarget):
             self.prefix,
             session.client("ecs"),
             s3,
+            session.client("logs"),
             TaskLimits(
                 poll_s=self.poll_s,
                 poll_most_s=self.poll_max_s,

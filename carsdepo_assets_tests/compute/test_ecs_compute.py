@@ -21,7 +21,7 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     with account(tmp_path) as made:
         for name, value in made.ecs.variables.items():
             monkeypatch.setenv(name, value)
-        made.ecs.runner.images["worker:1"] = [sys.executable, "-W", "ignore", *ENTRYPOINT]
+        made.ecs.runner.images["worker:1"] = [sys.executable, "-W", "ignore", ENTRYPOINT]
         yield made
 
 

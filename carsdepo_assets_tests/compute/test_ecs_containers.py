@@ -30,7 +30,6 @@ from deploy.emulators.podman import Podman, missing_tools
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 REPOSITORY = Path(__file__).parents[2]
-PYTHON = "python3"
 
 
 def lacking() -> list[str]:
@@ -59,6 +58,10 @@ def podman(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     (kept / "Dockerfile").write_text("FROM scratch\nADD rootfs.tar /\n")
     with Podman(tmp_path_factory.mktemp("podman")) as engine:
         engine.build(kept, "localhost/base")
+        for image, script in {"entrypoint": ENTRYPOINT, "worker": WORKER[1]}.items():
+            folder = tmp_path_factory.mktemp(image)
+            (folder / "Dockerfile").write_text(f'FROM localhost/base\nENTRYPOINT ["python3", "{script}"]\n')
+            engine.build(folder, f"localhost/{image}")
         yield engine
 
 
@@ -85,7 +88,7 @@ def client(ecs: EcsOnMinistack, service: str) -> Any:
     return boto3.client(service, endpoint_url=ecs.url, **keys)
 
 
-def define(ecs: EcsOnMinistack, family: str, entrypoint: list[str], image: str = "localhost/base") -> None:
+def define(ecs: EcsOnMinistack, family: str, image: str) -> None:
     """A task definition whose container has this environment's packages and the repository."""
     packages = sysconfig.get_path("purelib")
     mounts = {"packages": packages, "repository": str(REPOSITORY)}
@@ -106,7 +109,6 @@ def define(ecs: EcsOnMinistack, family: str, entrypoint: list[str], image: str =
                 "image": image,
                 "essential": True,
                 "memory": 1024,
-                "entryPoint": entrypoint,
                 "environment": [{"name": name, "value": value} for name, value in variables.items()],
                 "mountPoints": [{"sourceVolume": name, "containerPath": path} for name, path in mounts.items()],
             }
@@ -117,7 +119,7 @@ def define(ecs: EcsOnMinistack, family: str, entrypoint: list[str], image: str =
 def test_a_module_in_a_container_reports(
     ecs: EcsOnMinistack, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    define(ecs, "module", [PYTHON, *ENTRYPOINT])
+    define(ecs, "module", "localhost/entrypoint")
     environment = {"AWS_ENDPOINT_URL": ecs.url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -142,7 +144,7 @@ def test_a_module_in_a_container_reports(
 def run(ecs: EcsOnMinistack, instance: dg.DagsterInstance, family: str, does: str, **options: Any) -> Any:
     from carsdepo_assets.compute.pipes.ecs_task import PipesECSTaskClient
 
-    runner = PipesECSTaskClient(BUCKET, "pipes", client(ecs, "ecs"), client(ecs, "s3"), QUICK)
+    runner = PipesECSTaskClient(BUCKET, "pipes", client(ecs, "ecs"), client(ecs, "s3"), client(ecs, "logs"), QUICK)
     params = task_params(does) | {"taskDefinition": family}
 
     @dg.asset
@@ -155,21 +157,17 @@ def run(ecs: EcsOnMinistack, instance: dg.DagsterInstance, family: str, does: st
     return dg.materialize([model], instance=instance, raise_on_error=False)
 
 
-def worker() -> list[str]:
-    return [PYTHON, WORKER[1]]
-
-
 def test_a_container_that_fails_has_its_exit_code_and_its_words(
     ecs: EcsOnMinistack, instance: dg.DagsterInstance
 ) -> None:
-    define(ecs, "failing", worker())
+    define(ecs, "failing", "localhost/worker")
     text = failure(run(ecs, instance, "failing", "fail"))
     assert "exit code 1" in text
     assert "ValueError: the worker's own words" in text
 
 
 def test_a_stopped_container_gets_sigterm(ecs: EcsOnMinistack, instance: dg.DagsterInstance) -> None:
-    define(ecs, "hanging", worker())
+    define(ecs, "hanging", "localhost/worker")
     text = failure(run(ecs, instance, "hanging", "hang", max_runtime_s=4))
     assert "it ran longer than its limit of 4 s and was stopped" in text
     record = client(ecs, "s3").get_object(Bucket=BUCKET, Key="pipes/hanging-hang/tasks.json")["Body"].read()
@@ -179,5 +177,5 @@ def test_a_stopped_container_gets_sigterm(ecs: EcsOnMinistack, instance: dg.Dags
 
 
 def test_an_image_that_is_not_there_is_named(ecs: EcsOnMinistack, instance: dg.DagsterInstance) -> None:
-    define(ecs, "missing", worker(), image="localhost/none:1")
+    define(ecs, "missing", "localhost/none:1")
     assert "it did not start" in failure(run(ecs, instance, "missing", "report"))

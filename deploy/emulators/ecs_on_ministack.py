@@ -2,7 +2,8 @@
 
 ministack keeps ECS's calls and starts containers through DOCKER_HOST. What it does otherwise than AWS is put right by a
 proxy before it: its StopTask removes the container at once and reports exit code 0, where AWS sends SIGTERM, waits for
-stopTimeout and reports the container's own exit code (page "StopTask" of the Amazon ECS API Reference). It has no spot
+stopTimeout and reports the container's own exit code (page "StopTask" of the Amazon ECS API Reference). It takes no
+entryPoint from a task definition, only the image's own, and no clientToken. It has no spot
 interruptions, missing capacity or throttling: those tests use ecs_on_moto.py.
 """
 
@@ -149,7 +150,7 @@ class EcsOnMinistack:
                     content = emulator._corrected(operation, content)
                 self.send_response(answer.status)
                 for name, value in answer.getheaders():
-                    if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                    if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
                         self.send_header(name, value)
                 length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
                 self.send_header("Content-Length", length or "0")

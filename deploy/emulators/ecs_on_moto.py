@@ -82,6 +82,7 @@ class EcsOnMoto:
             "AWS_ACCESS_KEY_ID": "TASKROLE",
             "AWS_SECRET_ACCESS_KEY": "emulated",
             "AWS_DEFAULT_REGION": REGION,
+            "AWS_ALLOW_HTTP": "true",  # obstore's clients ask for it
         }
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         self.runner.environment = {**keep, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **self.variables}
@@ -194,6 +195,10 @@ class EcsOnMoto:
             provider=provider,
             stop_timeout_s=float(container.get("stopTimeout", 30)),
         )
+        logs = container.get("logConfiguration", {}).get("options", {})
+        if "awslogs-group" in logs:
+            stream = f"{logs['awslogs-stream-prefix']}/{task.container}/{task.arn.rpartition('/')[2]}"
+            task.keep_output = lambda text: self._keep_lines(logs["awslogs-group"], stream, text)
         if token:
             self._tokens[token] = (content, task.arn)
         command = override.get("command") or container.get("command") or []
@@ -222,6 +227,15 @@ class EcsOnMoto:
             raise ServiceException("InvalidParameterException", "The referenced task was not found.")
         self.runner.stop(task, "UserInitiated", request.get("reason", "Task stopped by user"))
         return {"task": task.shown()}
+
+    def _keep_lines(self, group: str, stream: str, text: str) -> None:
+        """What the awslogs driver does: the group must be there, the stream is made."""
+        client = self.client("logs")
+        client.create_log_stream(logGroupName=group, logStreamName=stream)
+        now = int(datetime.now(UTC).timestamp() * 1000)
+        events = [{"timestamp": now, "message": line} for line in text.splitlines() if line]
+        if events:
+            client.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events[-500:])
 
     def _variables(self, container: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, str]:
         """Of a container: files, then the definition's own, then the override's."""

@@ -132,11 +132,10 @@ class EcsCalls:
         pages = self._client.get_paginator("list_tasks").paginate(cluster=cluster, startedBy=started_by)
         return [arn for page in pages for arn in page.get("taskArns", ())]
 
-    def containers(self, task_definition: str) -> list[str]:
-        """Names of a task definition's containers, the essential ones first."""
+    def containers(self, task_definition: str) -> dict[str, dict[str, Any]]:
+        """Definitions of a task definition's containers by name."""
         answer = self._client.describe_task_definition(taskDefinition=task_definition)
-        containers = answer["taskDefinition"]["containerDefinitions"]
-        return [c["name"] for c in sorted(containers, key=lambda c: not c.get("essential", True))]
+        return {c["name"]: c for c in answer["taskDefinition"]["containerDefinitions"]}
 
     def stop(self, cluster: str, arn: str, reason: str) -> dict[str, Any] | None:
         """Stops a task and waits until it has stopped, but no longer than TaskLimits.stop_s.
@@ -188,4 +187,8 @@ class EcsCalls:
 
 def _aws_time(answer: Mapping[str, Any]) -> datetime:
     date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-    return parsedate_to_datetime(date) if date else datetime.now(UTC)
+    try:
+        at = parsedate_to_datetime(str(date))
+    except ValueError:  # none, or none that can be read
+        return datetime.now(UTC)
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

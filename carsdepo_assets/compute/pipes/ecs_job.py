@@ -111,6 +111,12 @@ class EcsJob:
             self.log.warning(f"{title}: {end.text}. Going on with {self._provider_text()}.")
 
     @property
+    def last_arn(self) -> str:
+        """ARN of the newest task."""
+        task = self._now or self._record.last
+        return task.arn if task is not None else ""
+
+    @property
     def interruptions(self) -> int:
         """Machines of this round that AWS took back."""
         return sum(t.round == self.round and t.over == "interrupted" for t in self._record.tasks)
