@@ -69,6 +69,8 @@ class EcsOnMoto:
         """Access keys whose session has ended."""
         self.clock_ahead: timedelta = timedelta()
         """How far AWS's clock is ahead of this machine's."""
+        self.lost_answers: deque[str] = deque()
+        """Operations whose next call is carried out, and whose answer does not arrive."""
         self._next: dict[str, deque[Answer]] = {name: deque() for name in OPERATIONS}
         self._tokens: dict[str, tuple[str, str]] = {}
 
@@ -143,7 +145,11 @@ class EcsOnMoto:
             queued = emulated._next[operation]
             try:
                 emulated._check_caller(response.headers)
-                return ActionResult(queued.popleft()(request) if queued else do(response.ecs_backend, request))
+                answer = queued.popleft()(request) if queued else do(response.ecs_backend, request)
+                if operation in emulated.lost_answers:
+                    emulated.lost_answers.remove(operation)
+                    raise ServiceException("ServerException", "The answer was lost.")
+                return ActionResult(answer)
             except ServiceException as refusal:  # moto's own way knows only the errors in an operation's model
                 more = {k: v for k, v in vars(refusal).items() if k == "resourceIds"}
                 body = json.dumps({"__type": refusal.code, "message": refusal.message, **more})
