@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,11 @@ def podman(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", packages, "bookworm", str(part)], check=True)
         part.rename(image)
     (kept / "Dockerfile").write_text("FROM scratch\nADD rootfs.tar /\n")
-    with Podman(tmp_path_factory.mktemp("podman")) as engine:
+    # Not below pytest's folder, which could not be removed after a test that was killed.
+    with (
+        tempfile.TemporaryDirectory(prefix="podman-", ignore_cleanup_errors=True) as place,
+        Podman(Path(place)) as engine,
+    ):
         engine.build(kept, "localhost/base")
         for image, script in {"entrypoint": ENTRYPOINT, "worker": WORKER[1]}.items():
             folder = tmp_path_factory.mktemp(image)

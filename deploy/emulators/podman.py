@@ -26,6 +26,7 @@ class Podman:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self.socket = folder / "docker.sock"
         self._store = ["--root", str(folder / "store"), "--runroot", str(folder / "run"), "--storage-driver", "overlay"]
         self._environment = {**os.environ, "CONTAINERS_CONF": str(_SETTINGS)}
@@ -45,8 +46,11 @@ class Podman:
         raise RuntimeError("podman's API service did not come up within 20 s.")
 
     def __exit__(self, *exception: object) -> None:
+        self.run("rm", "--all", "--force", "--time", "0")
         self._service.terminate()
         self._service.wait(20)
+        # The overlay driver leaves its folder mounted on itself, so that nobody could remove it.
+        subprocess.run(["umount", "--lazy", str(self._folder / "store" / "overlay")], check=False)
 
     @property
     def address(self) -> str:
