@@ -20,13 +20,16 @@ import time
 import urllib.error
 import urllib.request
 import venv
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from deploy.emulators.podman import Podman
+from deploy.emulators.ecs_on_moto import EcsOnMoto
+from deploy.emulators.podman import Podman, missing_tools
 
 LOCK = Path(__file__).with_name("requirements.lock")
+ENTRYPOINT = Path(__file__).parents[1] / "images" / "entrypoint.py"
 TASK_LABEL = "com.amazonaws.ecs.task-arn"  # ministack gives it to the containers of a task
 STOP_TIMEOUT_S = 30
 _TARGET = "AmazonEC2ContainerServiceV20141113."
@@ -167,13 +170,28 @@ class EcsOnMinistack:
         return Handler
 
 
-if __name__ == "__main__":
-    # python -m deploy.emulators.ecs_on_ministack FOLDER: runs until Ctrl-C and prints the endpoint.
-    place = Path(sys.argv[1])
-    place.mkdir(parents=True, exist_ok=True)
-    with Podman(place) as engine, EcsOnMinistack(place, engine) as emulated:
-        print(f"Tasks run as containers of podman. AWS_ENDPOINT_URL={emulated.url}", flush=True)
+def main(folder: Path, image: str = "carsdepo-worker:latest") -> None:
+    """Runs an ECS until Ctrl-C, with containers where this machine has an engine for them, and prints which.
+
+    Args:
+        folder: for the emulator's environment, images and logs; created if missing.
+        image: which task definitions may name where tasks are processes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lacking = missing_tools()
+    with ExitStack() as running:
+        if lacking:
+            print(f"Without {', '.join(lacking)}, tasks run the image's entrypoint as processes of this machine.")
+            url = running.enter_context(EcsOnMoto(folder, {image: [sys.executable, str(ENTRYPOINT)]})).url
+        else:
+            print("Tasks run as containers of podman.")
+            url = running.enter_context(EcsOnMinistack(folder, running.enter_context(Podman(folder)))).url
+        print(f"AWS_ENDPOINT_URL={url}", flush=True)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
             print("Ended.")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:3])

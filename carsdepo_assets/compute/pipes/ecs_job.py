@@ -11,6 +11,7 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
 
+from carsdepo_assets.compute.pipes.aws_calls import JobUnobserved
 from carsdepo_assets.compute.pipes.aws_errors import explained, passes
 from carsdepo_assets.compute.pipes.ecs_calls import EcsCalls, NoMachine, NotNow, PollPause, TaskLimits
 from carsdepo_assets.compute.pipes.ecs_ending import Ending, ending, paid_s, ran_s
@@ -219,7 +220,7 @@ class EcsJob:
             except Exception as error:
                 failed += 1
                 if not passes(error) or failed >= self.limits.failed_polls:
-                    raise dg.Failure(
+                    raise JobUnobserved(
                         f"{self.title} could not be watched any longer. {explained(error)} The task goes on; a "
                         "re-execution of this run takes it up.",
                         allow_retries=False,  # another try would not be this job
@@ -260,10 +261,9 @@ class EcsJob:
         else:
             return None
         stopped = self.calls.stop(self.cluster, self._arn(), f"The job's limit: {end.text}")
-        if stopped is None:
-            self.log.warning(self._look_after())
-        else:
-            self._count(stopped)
+        if stopped is None:  # another task beside it would do the same work
+            return Ending("failed", f"{end.text}. {self._look_after().rstrip('.')}")
+        self._count(stopped)
         return end
 
     def _ran_before(self) -> float:

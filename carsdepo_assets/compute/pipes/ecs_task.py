@@ -105,7 +105,8 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
         Raises:
             JobFailed: the container did not exit with code 0, did not close its channel or did not report one
                 materialization.
-            dagster.Failure: no task could be started, or ECS could not be asked any more; the message says which.
+            JobUnobserved: ECS could not be asked any more; the task goes on, and the next run of the job takes it up.
+            dagster.Failure: no task could be started; the message says why.
         """
         calls = EcsCalls(self._client, self._limits)
         definition = self._container(calls, run_task_params["taskDefinition"], container_name)
