@@ -26,6 +26,7 @@ NAMES = (
     "drift",
     "gate_power",
     "frozen_layers",
+    "compute",
     "materialize",
     "edges_baseline",
     "training_overhead",

@@ -8,6 +8,7 @@ import dagster as dg
 
 from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.compute.local import LocalCompute
+from carsdepo_assets.compute.settings_file import read_compute
 from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
 from carsdepo_assets.settings import Settings
@@ -15,6 +16,8 @@ from carsdepo_assets.settings import Settings
 
 def local(settings: Settings) -> dict[str, Any]:
     """The resources of one machine: a folder (or an S3 URL) as the lake, subprocesses for training, MLflow on SQLite.
+
+    Jobs run on ECS or SageMaker where the file that CARSDEPO_COMPUTE names says so.
 
     Secrets are given as names of environment variables, since Dagster shows every value of a resource's configuration.
 
@@ -31,8 +34,11 @@ def local(settings: Settings) -> dict[str, Any]:
             files=[str(layer.path) for layer in settings.policy_files if not layer.required],
             file=str(named) if named else None,
         ),
-        "compute": LocalCompute(
-            s3_bucket=settings.pipes_bucket, variables=settings.variables(), secrets=list(settings.worker_secrets())
+        "compute": read_compute(
+            settings.compute_file,
+            LocalCompute(
+                s3_bucket=settings.pipes_bucket, variables=settings.variables(), secrets=list(settings.worker_secrets())
+            ),
         ),
         "tracking": MlflowTracking(home=home, uri=_named("CARSDEPO_MLFLOW", settings.mlflow_server)),
         "signing": ModelSigning(private=str(settings.signing_key), public=str(settings.verification_key)),

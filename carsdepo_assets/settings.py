@@ -66,6 +66,11 @@ class Settings(BaseSettings):
         validation_alias="CARSDEPO_PIPES_BUCKET",
         description="S3 bucket through which jobs and workers exchange messages; None: files",
     )
+    compute_file: Path | None = Field(
+        None,
+        validation_alias="CARSDEPO_COMPUTE",
+        description="TOML file that says where jobs run, on this machine, ECS or SageMaker; None: on this machine",
+    )
     mlflow_server: SecretStr | None = Field(
         None, validation_alias="CARSDEPO_MLFLOW", description="an MLflow server's URI; None: SQLite below home"
     )
@@ -137,7 +142,7 @@ class Settings(BaseSettings):
         """Only what is passed: `read` names the environment that counts."""
         return (init_settings,)
 
-    @field_validator("home", "policy_folder", "policy_named", "signing_key", "verification_key")
+    @field_validator("home", "policy_folder", "policy_named", "compute_file", "signing_key", "verification_key")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.resolve()

@@ -304,7 +304,8 @@ def _of_an_installation(name: str) -> bool:
     """A file or folder of a home, a lake or the reader, which no repository holds."""
     first = name.partition("/")[0]
     homes = (".carsdepo", "dagster", "dist", "keys", "lake", "mlartifacts")
-    lakes = ("batches", "capture", "datasets", "golden", "models", "objects", "profiles", "raw", "reports", "tables")
+    lakes = ("batches", "capture", "checkpoints", "datasets", "golden", "models", "objects", "profiles", "raw")
+    lakes += ("reports", "tables", "weights")
     readers = ("carsdepo.toml", "cardamage", "data.yaml", "images", "labels", "build", "docs")
     return first in (*homes, *lakes, *readers)
 

@@ -1,1 +1,1 @@
-"""Where a job's worker process runs: this machine now, ECS and SageMaker later with the same worker."""
+"""Where a job's worker runs: on this machine, on ECS or on SageMaker, with the same worker and specs."""

@@ -1,37 +1,57 @@
-"""How a step and its worker exchange messages: files of this machine, or an S3 bucket for a worker elsewhere.
+"""How a step and its worker on this machine exchange messages: files, or an S3 bucket as jobs on AWS use it.
 
 The worker's side is compute.worker.events.open_events, which uses S3 when S3_CHANNEL_VARIABLE says so.
 """
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
 import dagster as dg
 
 S3_CHANNEL_VARIABLE = "CARSDEPO_PIPES_CHANNEL"
 S3 = "s3"
-POLL_S = 0.5  # seconds between looks for the worker's next chunk of messages
+FOLDER = "pipes"  # below which each job's messages lie in the bucket
 
 
-def channel(bucket: str | None) -> tuple[dg.PipesContextInjector, dg.PipesMessageReader, dict[str, str]]:
-    """The two ends of a Dagster Pipes session on the step's side, and what the worker has to know of them.
+def _nothing() -> None:
+    """Files are read by a thread of Dagster's own."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """The step's end of a Dagster Pipes session."""
+
+    injector: dg.PipesContextInjector
+    reader: dg.PipesMessageReader
+    variables: dict[str, str] = field(default_factory=dict)
+    """For the worker."""
+    poll: Callable[[], object] = _nothing
+    """Relays the messages that came; to be called while the worker runs."""
+    finish: Callable[[], object] = _nothing
+    """Relays the rest, once the worker has ended."""
+
+
+def channel(bucket: str | None, job: str) -> Channel:
+    """Opens a channel.
 
     The S3 client takes credentials and endpoint from the standard AWS_* variables. Messages come through S3, not
     through CloudWatch, whose reader exhausts its quota.
 
     Args:
         bucket: name of an S3 bucket; None exchanges temporary files.
-
-    Returns:
-        The context injector, the message reader, and environment variables for the worker.
+        job: names the messages in the bucket.
     """
     if bucket is None:
-        return dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader(), {}
+        return Channel(dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader())
     import boto3
-    from dagster_aws.pipes import PipesS3ContextInjector, PipesS3MessageReader
 
-    client = boto3.client("s3")
-    return (
-        PipesS3ContextInjector(bucket=bucket, client=client),
-        PipesS3MessageReader(bucket=bucket, client=client, interval=POLL_S),
-        {S3_CHANNEL_VARIABLE: S3},
+    from carsdepo_assets.compute.pipes.s3_channel import S3PrefixContextInjector, S3PrefixMessageReader
+
+    client, prefix = boto3.client("s3"), f"{FOLDER}/{job}-{secrets.token_hex(4)}"
+    reader = S3PrefixMessageReader(client, bucket, prefix)
+    return Channel(
+        S3PrefixContextInjector(client, bucket, prefix), reader, {S3_CHANNEL_VARIABLE: S3}, reader.poll, reader.finish
     )

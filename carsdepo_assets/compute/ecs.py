@@ -93,11 +93,9 @@ class EcsCompute(ComputeTarget):
         verb: Verb,
         spec: Mapping[str, Any],
         *,
-        module: str | None = None,
+        module: str,
     ) -> dg.MaterializeResult[Any]:
         """Runs the worker to its end; see ComputeTarget.run."""
-        if module is None:
-            raise ValueError(f"ECS needs the module that does {verb}.")
         self._check_variables()
         session = self._session()
         if self.check_first:

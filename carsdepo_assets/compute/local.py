@@ -21,9 +21,10 @@ from typing import Any, TextIO
 import dagster as dg
 from pydantic import Field
 
-from carsdepo_assets.compute.channel import channel
+from carsdepo_assets.compute.channel import Channel, channel
 from carsdepo_assets.compute.here import run_here, this_machine
 from carsdepo_assets.compute.target import ComputeTarget, Hardware, Verb
+from carsdepo_assets.detectors.pace import Every
 from carsdepo_assets.orchestration.process_tree import end_group, end_tree
 from carsdepo_assets.orchestration.run_processes import RunProcess, mark_host, name_process, run_worker
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
@@ -31,6 +32,7 @@ from carsdepo_assets.redaction import AWS, environment, redact
 
 PARENT_VARIABLE = "CARSDEPO_PARENT_PID"  # the worker ends when this process is no longer its parent
 _LAST_LINES = 40
+_RELAY_S = 2.0  # seconds between two looks for messages in S3
 
 
 class LocalCompute(ComputeTarget):
@@ -63,13 +65,13 @@ class LocalCompute(ComputeTarget):
             return run_here(context, module, spec)
         mark_host(context.instance, context.run.run_id)
         last: deque[str] = deque(maxlen=_LAST_LINES)
-        injector, reader, worker_variables = channel(self.s3_bucket)
+        messages = channel(self.s3_bucket, f"{context.run.run_id}-{verb}")
         with (
             tempfile.TemporaryDirectory(prefix="carsdepo-") as folder,
             dg.open_pipes_session(
                 context=context,
-                context_injector=injector,
-                message_reader=reader,
+                context_injector=messages.injector,
+                message_reader=messages.reader,
             ) as session,
         ):
             path = Path(folder) / "spec.json"
@@ -80,7 +82,7 @@ class LocalCompute(ComputeTarget):
                     **environment(os.environ, (*self.secrets, *(AWS if self.s3_bucket else ()))),
                     **self.variables,
                     **session.get_bootstrap_env_vars(),
-                    **worker_variables,
+                    **messages.variables,
                     PARENT_VARIABLE: str(os.getpid()),
                 },
                 stdin=subprocess.DEVNULL,
@@ -97,7 +99,8 @@ class LocalCompute(ComputeTarget):
             relay = threading.Thread(target=_relay, args=(process.stdout, last), daemon=True)
             relay.start()
             try:
-                self._wait(process, run_worker(context.instance, context.run.run_id))
+                self._wait(process, run_worker(context.instance, context.run.run_id), messages)
+                messages.finish()
             finally:
                 end_tree(process.pid, self.grace_s)
                 end_group(process.pid)
@@ -126,12 +129,18 @@ class LocalCompute(ComputeTarget):
         """The machine's processor, or its first GPU where torch can use it."""
         return this_machine()
 
-    def _wait(self, process: subprocess.Popen[str], driver: RunProcess | None) -> None:
+    def _wait(self, process: subprocess.Popen[str], driver: RunProcess | None, messages: Channel) -> None:
         """Until the worker has ended, or the run that the step belongs to has lost its process.
 
         A step process of the multiprocess executor outlives a SIGKILLed run; its training must not.
         """
+        relaying = Every(_RELAY_S)
         while True:
+            if relaying.due():
+                try:
+                    messages.poll()
+                except Exception as error:  # the worker must not end with the network: the next look relays the rest
+                    print(f"Messages could not be read: {redact(str(error))}. The worker goes on.", file=sys.stderr)
             try:
                 process.wait(timeout=self.poll_s)
                 return

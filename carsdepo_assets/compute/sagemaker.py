@@ -81,11 +81,9 @@ class SageMakerCompute(ComputeTarget):
         verb: Verb,
         spec: Mapping[str, Any],
         *,
-        module: str | None = None,
+        module: str,
     ) -> dg.MaterializeResult[Any]:
         """Runs the worker to its end; see ComputeTarget.run."""
-        if module is None:
-            raise ValueError(f"SageMaker needs the module that does {verb}.")
         self._check_configuration()
         name = job_name_of(context, verb, module, spec)
         session = self._session()
@@ -132,6 +130,10 @@ class SageMakerCompute(ComputeTarget):
             UnknownInstance: the table of instance types does not have it.
         """
         return instances.hardware(self.instance_type(verb), self.instances if verb == "train" else 1)
+
+    def on_instance(self, instance_type: str) -> SageMakerCompute:
+        """The same with one instance type for every verb, as a run's launchpad asks for it."""
+        return self.model_copy(update={"instance_types": {OTHER_VERBS: instance_type}})
 
     def instance_type(self, verb: Verb) -> str:
         """The instance type of a verb."""

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from carsdepo_assets.compute.choice import ComputeChoice
 from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.compute.target import ComputeTarget, Hardware, Verb
 from carsdepo_assets.definitions import defs
@@ -60,6 +61,6 @@ def test_the_training_asks_for_any_target() -> None:
     """The graph loads with another place behind the same name."""
     assert "compute" in candidate_model.required_resource_keys
     graph = defs()
-    assert isinstance((graph.resources or {})["compute"], LocalCompute)
+    assert isinstance((graph.resources or {})["compute"], ComputeChoice)
     elsewhere = {**(graph.resources or {}), "compute": Elsewhere(queue="gpu")}
     dg.Definitions.validate_loadable(dg.Definitions(assets=[candidate_model], resources=elsewhere))

@@ -1,0 +1,77 @@
+"""Reads the file that says where jobs run: TOML with `place`, `by_asset` and a section for each place on AWS."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from carsdepo_assets.compute.choice import PLACES, ComputeChoice
+from carsdepo_assets.compute.ecs import EcsCompute
+from carsdepo_assets.compute.local import LocalCompute
+from carsdepo_assets.compute.sagemaker import SageMakerCompute
+from carsdepo_assets.compute.target import ComputeTarget
+
+_SECTIONS: dict[str, type[ComputeTarget]] = {"ecs": EcsCompute, "sagemaker": SageMakerCompute}
+
+
+class ComputeSettingsError(ValueError):
+    """The file cannot be read, or holds something else; the message names file and key."""
+
+
+def read_compute(path: Path | None, local: LocalCompute) -> ComputeChoice:
+    """The compute target of an installation.
+
+    Args:
+        path: the file; None: every job runs on this machine.
+        local: this machine.
+
+    Raises:
+        ComputeSettingsError: the file is missing or wrong.
+    """
+    if path is None:
+        return ComputeChoice(local=local)
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ComputeSettingsError(f"{path}, which CARSDEPO_COMPUTE names: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ComputeSettingsError(f"{path}: not TOML: {error}.") from error
+    strange = sorted(content.keys() - {"place", "by_asset", *_SECTIONS})
+    if strange:
+        raise ComputeSettingsError(
+            f"{path}: {strange[0]}: no such key; there are place, by_asset, {' and '.join(_SECTIONS)}."
+        )
+    sections: dict[str, Any] = {
+        name: _section(path, name, kind, content[name]) for name, kind in _SECTIONS.items() if name in content
+    }
+    place, by_asset = content.get("place", "local"), content.get("by_asset", {})
+    if not isinstance(by_asset, dict):
+        raise ComputeSettingsError(f'{path}: by_asset: must be a table, such as candidate_model = "sagemaker".')
+    for key, chosen in [("place", place), *((f"by_asset.{asset}", value) for asset, value in by_asset.items())]:
+        if chosen not in PLACES:
+            raise ComputeSettingsError(f"{path}: {key}: {chosen!r} is no place; there are {', '.join(PLACES)}.")
+        if chosen != "local" and chosen not in sections:
+            raise ComputeSettingsError(f"{path}: {key} is {chosen}, and the section [{chosen}] is missing.")
+    return ComputeChoice(place=place, by_asset=by_asset, local=local, **sections)
+
+
+def _section(path: Path, name: str, kind: type[ComputeTarget], content: Any) -> ComputeTarget:
+    if not isinstance(content, dict):
+        raise ComputeSettingsError(f"{path}: {name}: must be a section.")
+    strange = sorted(content.keys() - kind.model_fields.keys())
+    if strange:
+        raise ComputeSettingsError(
+            f"{path}: {name}.{strange[0]}: no such key; there are {', '.join(sorted(kind.model_fields))}."
+        )
+    missing = [key for key, field in kind.model_fields.items() if field.is_required() and key not in content]
+    if missing:
+        meaning = kind.model_fields[missing[0]].description
+        raise ComputeSettingsError(f"{path}: {name}.{missing[0]}: is missing: {meaning}.")
+    try:
+        return kind(**content)
+    except ValidationError as error:
+        problems = "; ".join(f"{name}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ComputeSettingsError(f"{path}: {problems}.") from error

@@ -1,0 +1,156 @@
+"""compute/choice.py, compute/settings_file.py: configuration, an asset or a launchpad decides where a job runs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from carsdepo_assets.compute.choice import ComputeChoice
+from carsdepo_assets.compute.local import LocalCompute
+from carsdepo_assets.compute.sagemaker import SageMakerCompute
+from carsdepo_assets.compute.settings_file import ComputeSettingsError, read_compute
+from carsdepo_assets.compute.target import ComputeTarget, Verb
+from carsdepo_assets.environments import resources
+from carsdepo_assets.settings import Settings
+
+SAGEMAKER = """
+[sagemaker]
+image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/carsdepo-worker:1"
+role = "arn:aws:iam::123456789012:role/carsdepo-jobs"
+bucket = "carsdepo-jobs"
+region = "eu-west-1"
+instance_types = { train = "ml.g5.xlarge", others = "ml.m5.xlarge" }
+"""
+
+
+@dg.asset
+def candidate_model(context: dg.AssetExecutionContext, compute: ComputeTarget) -> dg.MaterializeResult:
+    return compute.run(context, "train", {"lake": "s3://bucket/lake"}, module="a.worker")
+
+
+@dg.asset
+def evaluation(context: dg.AssetExecutionContext, compute: ComputeTarget) -> dg.MaterializeResult:
+    return compute.run(context, "evaluate", {"lake": "s3://bucket/lake"}, module="a.worker")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "compute.toml"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
+    """(place, verb, instance type) of each job, none of which runs."""
+    jobs: list[tuple[str, str, str]] = []
+
+    def answering(place: str) -> Any:
+        def run(
+            target: ComputeTarget,
+            context: dg.AssetExecutionContext,
+            verb: Verb,
+            spec: Mapping[str, Any],
+            *,
+            module: str,
+        ) -> dg.MaterializeResult[Any]:
+            instance = target.instance_type(verb) if isinstance(target, SageMakerCompute) else ""
+            jobs.append((place, verb, instance))
+            return dg.MaterializeResult(metadata={"place": place})
+
+        return run
+
+    monkeypatch.setattr(LocalCompute, "run", answering("local"))
+    monkeypatch.setattr(SageMakerCompute, "run", answering("sagemaker"))
+    return jobs
+
+
+def materialize(compute: ComputeChoice, **launchpad: Any) -> dg.ExecuteInProcessResult:
+    job = dg.define_asset_job("both", selection=["candidate_model", "evaluation"])
+    definitions = dg.Definitions(
+        assets=[candidate_model, evaluation],
+        jobs=[job],
+        resources={"compute": compute},
+        executor=dg.in_process_executor,
+    )
+    config = {"resources": {"compute": {"config": launchpad}}} if launchpad else {}
+    return definitions.resolve_job_def("both").execute_in_process(run_config=config, raise_on_error=False)
+
+
+def test_without_a_file_all_runs_on_this_machine(asked: list[tuple[str, str, str]]) -> None:
+    assert materialize(read_compute(None, LocalCompute())).success
+    assert sorted(asked) == [("local", "evaluate", ""), ("local", "train", "")]
+
+
+def test_an_asset_has_a_place_of_its_own(file: Path, asked: list[tuple[str, str, str]]) -> None:
+    file.write_text(f'by_asset = {{ candidate_model = "sagemaker" }}\n{SAGEMAKER}')
+    compute = read_compute(file, LocalCompute())
+    assert materialize(compute).success
+    assert sorted(asked) == [("local", "evaluate", ""), ("sagemaker", "train", "ml.g5.xlarge")]
+    assert compute.hardware("train").device == "cuda:0"  # of the instance, whatever this machine has
+
+
+def test_the_launchpad_decides_for_one_run(file: Path, asked: list[tuple[str, str, str]]) -> None:
+    file.write_text(SAGEMAKER)
+    compute = read_compute(file, LocalCompute())
+    assert materialize(compute, place="sagemaker", instance="ml.p4d.24xlarge").success
+    assert {(place, instance) for place, _, instance in asked} == {("sagemaker", "ml.p4d.24xlarge")}
+    asked.clear()
+    assert materialize(compute).success
+    assert {place for place, _, _ in asked} == {"local"}
+
+
+@pytest.mark.parametrize(
+    ("launchpad", "says"),
+    [
+        ({"place": "ecs"}, "not configured"),
+        ({"place": "the moon"}, "must be one of local, ecs, sagemaker"),
+    ],
+)
+def test_a_place_that_is_not_there_is_refused(launchpad: dict[str, str], says: str) -> None:
+    result = materialize(ComputeChoice(local=LocalCompute()), **launchpad)
+    failures = [e for e in result.all_node_events if e.is_step_failure]
+    assert failures
+    assert all(says in str(e.step_failure_data.error) for e in failures if e.step_failure_data.error)
+
+
+def test_a_lake_in_a_folder_is_not_sent_away(file: Path) -> None:
+    file.write_text(f'place = "sagemaker"\n{SAGEMAKER}')
+
+    @dg.asset
+    def weights(context: dg.AssetExecutionContext, compute: ComputeTarget) -> dg.MaterializeResult:
+        return compute.run(context, "train", {"lake": "/home/me/lake"}, module="a.worker")
+
+    compute = read_compute(file, LocalCompute())
+    result = dg.materialize([weights], resources={"compute": compute}, raise_on_error=False)
+    [failure] = [e for e in result.all_node_events if e.is_step_failure]
+    assert failure.step_failure_data.error is not None
+    assert "which sagemaker cannot read: set CARSDEPO_LAKE" in failure.step_failure_data.error.to_string()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("place = ", "not TOML"),
+        ('where = "ecs"', "where: no such key"),
+        ('place = "moon"', "place: 'moon' is no place"),
+        ('place = "ecs"', r"the section \[ecs\] is missing"),
+        ('by_asset = { evaluation = "sagemaker" }', r"by_asset.evaluation is sagemaker, and the section \[sagemaker\]"),
+        ("[sagemaker]\nimage = 'x'", "sagemaker.role: is missing: ARN of the role"),
+        (f"{SAGEMAKER}colour = 1", "sagemaker.colour: no such key"),
+        ("sagemaker = 1", "sagemaker: must be a section"),
+    ],
+)
+def test_a_wrong_file_names_the_key(file: Path, text: str, says: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ComputeSettingsError, match=says):
+        read_compute(file, LocalCompute())
+
+
+def test_settings_name_the_file(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ComputeSettingsError, match="CARSDEPO_COMPUTE names: No such file"):
+        resources(Settings.read({"CARSDEPO_COMPUTE": str(file)}, home=tmp_path))
+    file.write_text(f'place = "sagemaker"\n{SAGEMAKER}')
+    compute = resources(Settings.read({"CARSDEPO_COMPUTE": str(file)}, home=tmp_path))["compute"]
+    assert compute.place == "sagemaker"
+    assert isinstance(compute.target("sagemaker"), SageMakerCompute)
