@@ -26,6 +26,7 @@ from carsdepo_assets.redaction import SECRETS, has_credentials
 
 PLACE = "ecs"
 OTHER_VERBS = "others"  # in settings by verb: every verb that is not named there
+_FIGURES = {"job_page": "console"}  # what the client calls a figure, and what the platform does
 MAX_RUNTIME_VARIABLE = "CARSDEPO_MAX_RUNTIME_S"
 
 
@@ -141,7 +142,8 @@ class EcsCompute(ComputeTarget):
             context.instance.add_run_tags(context.run.run_id, {INTERRUPTED_TAG: INTERRUPTED})
             raise
         result = invocation.get_materialize_result(implicit_materialization=False)
-        where: dict[str, Any] = {"place": PLACE, "instance": self.hardware(verb).name, **invocation.metadata}
+        where: dict[str, Any] = {"place": PLACE, "instance": self.hardware(verb).name}
+        where |= {_FIGURES.get(name, name): value for name, value in invocation.metadata.items()}
         if "money" in where:
             where["currency"] = prices.currency
         own = {k: v for k, v in (result.metadata or {}).items() if k not in invocation.metadata}
