@@ -27,6 +27,7 @@ NAMES = (
     "gate_power",
     "frozen_layers",
     "compute",
+    "compute_ecs",
     "materialize",
     "edges_baseline",
     "training_overhead",

@@ -34,7 +34,7 @@ def run() -> list[dict[str, Any]]:
     with SageMakerOnMoto(ProcessRunner()) as aws, environment(aws):
         aws.client("s3").create_bucket(Bucket=BUCKET)
         for _ in range(ROUNDS):
-            alone.append(_alone(SHORT_S))
+            alone.append(worker_alone(SHORT_S))
             jobs.append(_job(aws, SHORT_S))
         before = aws.faults.count("DescribeTrainingJob"), aws.faults.count("ListObjectsV2")
         long = _job(aws, LONG_S)
@@ -68,7 +68,8 @@ def run() -> list[dict[str, Any]]:
     ]
 
 
-def _alone(seconds: float) -> float:
+def worker_alone(seconds: float) -> float:
+    """Seconds of wall time of the worker that waits, as a process."""
     with tempfile.TemporaryDirectory() as folder:
         spec = Path(folder) / "spec.json"
         spec.write_text(WaitingSpec(lake=folder, seconds=seconds).model_dump_json())
