@@ -26,6 +26,8 @@ NAMES = (
     "drift",
     "gate_power",
     "frozen_layers",
+    "compute",
+    "compute_ecs",
     "materialize",
     "edges_baseline",
     "training_overhead",

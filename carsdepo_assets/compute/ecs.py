@@ -15,15 +15,18 @@ from pydantic import Field
 from carsdepo_assets.compute.channel import S3, S3_CHANNEL_VARIABLE
 from carsdepo_assets.compute.ecs_preflight import EcsNeeds, preflight
 from carsdepo_assets.compute.job_names import job_name_of
+from carsdepo_assets.compute.pipes.aws_calls import JobUnobserved
 from carsdepo_assets.compute.pipes.ecs_calls import TaskLimits
 from carsdepo_assets.compute.pipes.ecs_request import CapacityProvider, with_gpus
 from carsdepo_assets.compute.pipes.ecs_task import PipesECSTaskClient
 from carsdepo_assets.compute.target import PLACE_VARIABLE, ComputeTarget, Hardware, Verb
+from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import ComputePolicy
 from carsdepo_assets.redaction import SECRETS, has_credentials
 
 PLACE = "ecs"
 OTHER_VERBS = "others"  # in settings by verb: every verb that is not named there
+_FIGURES = {"job_page": "console"}  # what the client calls a figure, and what the platform does
 MAX_RUNTIME_VARIABLE = "CARSDEPO_MAX_RUNTIME_S"
 
 
@@ -108,6 +111,7 @@ class EcsCompute(ComputeTarget):
             self.prefix,
             session.client("ecs"),
             s3,
+            session.client("logs"),
             TaskLimits(
                 poll_s=self.poll_s,
                 poll_most_s=self.poll_max_s,
@@ -118,22 +122,28 @@ class EcsCompute(ComputeTarget):
             ),
             max_runtime_variable=MAX_RUNTIME_VARIABLE,
         )
-        invocation = client.run(
-            context=context,
-            job_name=name,
-            run_task_params=self.request(verb, module, f"s3://{self.bucket}/{key}"),
-            container_name=self.container,
-            providers=self.providers(verb, prices),
-            environment={
-                "AWS_DEFAULT_REGION": session.region_name,
-                S3_CHANNEL_VARIABLE: S3,
-                PLACE_VARIABLE: PLACE,
-                **self.variables,
-            },
-            max_runtime_s=self.max_runtime_s,
-        )
+        environment = {
+            "AWS_DEFAULT_REGION": session.region_name,
+            S3_CHANNEL_VARIABLE: S3,
+            PLACE_VARIABLE: PLACE,
+            **self.variables,
+        }
+        try:
+            invocation = client.run(
+                context=context,
+                job_name=name,
+                run_task_params=self.request(verb, module, f"s3://{self.bucket}/{key}"),
+                container_name=self.container,
+                providers=self.providers(verb, prices),
+                environment=environment,
+                max_runtime_s=self.max_runtime_s,
+            )
+        except JobUnobserved:  # the work itself goes on: the next run of it takes the task up
+            context.instance.add_run_tags(context.run.run_id, {INTERRUPTED_TAG: INTERRUPTED})
+            raise
         result = invocation.get_materialize_result(implicit_materialization=False)
-        where: dict[str, Any] = {"place": PLACE, "instance": self.hardware(verb).name, **invocation.metadata}
+        where: dict[str, Any] = {"place": PLACE, "instance": self.hardware(verb).name}
+        where |= {_FIGURES.get(name, name): value for name, value in invocation.metadata.items()}
         if "money" in where:
             where["currency"] = prices.currency
         own = {k: v for k, v in (result.metadata or {}).items() if k not in invocation.metadata}

@@ -24,7 +24,7 @@ _ECR = re.compile(
 _FARGATE = ("FARGATE", "FARGATE_SPOT")
 
 
-class NotReady(dg.Failure):
+class EcsNotReady(dg.Failure):
     """A task would fail for want of something that has to be asked for first; `description` lists all of it."""
 
 
@@ -50,7 +50,7 @@ def preflight(needs: EcsNeeds, client: Client, warn: Callable[[str], None]) -> N
         warn: gets a line for each thing that could not be looked at.
 
     Raises:
-        NotReady: something is missing.
+        EcsNotReady: something is missing.
     """
     problems = []
     for look in (_cluster, _task_definition, _gpus, _bucket):
@@ -64,7 +64,7 @@ def preflight(needs: EcsNeeds, client: Client, warn: Callable[[str], None]) -> N
             else:
                 warn(f"Before the ECS task: {text}")
     if problems:
-        raise NotReady(f"The ECS task was not started. {' '.join(problems)}", allow_retries=False)
+        raise EcsNotReady(f"The ECS task was not started. {' '.join(problems)}", allow_retries=False)
 
 
 def _cluster(needs: EcsNeeds, client: Client) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.execution.stats import StepEventStatus
+from dagster._core.storage.tags import ROOT_RUN_ID_TAG
 
 PER_RUN = ("dagster_run_id", "run_id")  # fields of a spec that differ between the tries of the same work
 
@@ -24,7 +25,7 @@ def job_name_of(
 
     The digest is of the step, the module, the spec without its PER_RUN fields, and the times the step has succeeded.
     """
-    root = context.run.root_run_id or context.run.run_id
+    root = _root(context)
     step = context.get_step_execution_context().step.key
     identity = [root, step, verb, module, _without(spec), successes(context, step)]
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -33,15 +34,21 @@ def job_name_of(
 
 def successes(context: dg.AssetExecutionContext | dg.OpExecutionContext, step: str) -> int:
     """In how many earlier runs of this run's group the step succeeded."""
-    if context.run.root_run_id is None:
+    root = _root(context)
+    if root == context.run.run_id:
         return 0
-    group = context.instance.get_run_group(context.run.run_id)
-    earlier = [run.run_id for run in (group[1] if group else ()) if run.run_id != context.run.run_id]
+    records = context.instance.get_runs(filters=dg.RunsFilter(tags={ROOT_RUN_ID_TAG: root}))
+    earlier = {root, *(run.run_id for run in records)} - {context.run.run_id}
     return sum(
         stats.status == StepEventStatus.SUCCESS
         for run_id in earlier
         for stats in context.instance.get_run_step_stats(run_id, [step])
     )
+
+
+def _root(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> str:
+    """The first run of a group of re-executions."""
+    return context.run.tags.get(ROOT_RUN_ID_TAG) or context.run.root_run_id or context.run.run_id
 
 
 def _without(value: Any) -> Any:

@@ -84,7 +84,7 @@ class SageMakerCompute(ComputeTarget):
         module: str,
     ) -> dg.MaterializeResult[Any]:
         """Runs the worker to its end; see ComputeTarget.run."""
-        self._check_variables()
+        self._check_configuration()
         name = job_name_of(context, verb, module, spec)
         session = self._session()
         if self.check_first:
@@ -235,7 +235,7 @@ class SageMakerCompute(ComputeTarget):
     def _vpc(self) -> dict[str, list[str]]:
         return {"Subnets": self.subnets, "SecurityGroupIds": self.security_groups}
 
-    def _check_variables(self) -> None:
+    def _check_configuration(self) -> None:
         secret = sorted(n for n, value in self.variables.items() if n in SECRETS or has_credentials(value))
         if secret:
             raise ValueError(
@@ -249,6 +249,9 @@ class SageMakerCompute(ComputeTarget):
                 f"{', '.join(long)}: SageMaker takes {PROCESSING_VALUE} characters in a variable of a processing job. "
                 "Put the value into a file on S3 and give its URL."
             )
+
+        if bool(self.subnets) != bool(self.security_groups):
+            raise ValueError("Jobs in a VPC need both subnets and security_groups: set both or neither.")
 
     def _session(self) -> Any:
         import boto3

@@ -16,7 +16,7 @@ from carsdepo_assets.compute.pipes.ecs_task import PipesECSTaskClient
 from carsdepo_assets_tests.compute.ecs_tests import BUCKET, ON_DEMAND, QUICK, SPOT, task_params
 
 does, ended = sys.argv[1], Path(sys.argv[2])
-client = PipesECSTaskClient(BUCKET, "pipes", boto3.client("ecs"), boto3.client("s3"), QUICK)
+client = PipesECSTaskClient(BUCKET, "pipes", boto3.client("ecs"), boto3.client("s3"), limits=QUICK)
 
 
 @dg.asset

@@ -22,6 +22,7 @@ MARKS = "marks"  # prefix of what a worker and its test tell one another
 SPOT = CapacityProvider("FARGATE_SPOT", spot=True, price_per_hour=36.0)
 ON_DEMAND = CapacityProvider("FARGATE", price_per_hour=72.0)
 QUICK = TaskLimits(poll_s=0.05, poll_most_s=0.1, starts=4, failed_polls=6, missing_polls=3, stop_s=20, interruptions=2)
+ENTRYPOINT = str(Path(__file__).parents[2] / "deploy" / "images" / "entrypoint.py")
 WORKER = [sys.executable, str(Path(__file__).with_name("ecs_worker.py"))]
 
 
@@ -44,7 +45,12 @@ class Account:
         """Materializes an asset whose worker does as told; failures are in the result."""
         params = task_params(does) | options.pop("params", {})
         client = PipesECSTaskClient(
-            BUCKET, "pipes", self.ecs.client("ecs", key), self.ecs.client("s3"), options.pop("limits", self.limits)
+            BUCKET,
+            "pipes",
+            self.ecs.client("ecs", key),
+            self.ecs.client("s3"),
+            self.ecs.client("logs"),
+            options.pop("limits", self.limits),
         )
         options.setdefault("providers", (SPOT, ON_DEMAND))
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import secrets
+import signal
 import sys
 import time
 import urllib.request
@@ -41,6 +42,7 @@ class Writer(PipesS3MessageWriter):
         return super().make_channel({**params, "key_prefix": f"{params['key_prefix']}/{secrets.token_hex(4)}"})
 
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # process 1 of a container has no default
 task = json.loads(sys.argv[1])
 s3 = S3()
 

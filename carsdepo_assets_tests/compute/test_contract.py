@@ -1,4 +1,4 @@
-"""compute/local.py, compute/sagemaker.py: every compute target keeps one contract, with the same worker and specs."""
+"""compute/local.py, compute/ecs.py, compute/sagemaker.py: one contract, one worker, the same specs."""
 
 from collections.abc import Iterator
 

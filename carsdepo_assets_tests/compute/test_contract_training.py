@@ -48,5 +48,7 @@ def test_the_real_trainer_makes_the_same_model_everywhere() -> None:
 
 
 def _common(lineage: dict[str, Any]) -> dict[str, Any]:
+    """All but the time, the place, and `git describe`, which a file written meanwhile makes dirty."""
     environment = {k: v for k, v in lineage["environment"].items() if k != "place"}
-    return {**{k: v for k, v in lineage.items() if k != "created_at"}, "environment": environment}
+    code = lineage["code"]["source_digest"]
+    return {**{k: v for k, v in lineage.items() if k != "created_at"}, "environment": environment, "code": code}

@@ -136,7 +136,7 @@ def test_ecs_is_asked_less_and_less_while_nothing_changes(monkeypatch: pytest.Mo
     slept: list[float] = []
     monkeypatch.setattr(ecs_calls.time, "sleep", slept.append)
     limits = ecs_calls.TaskLimits()
-    pause = ecs_calls.Pause(limits.poll_s, limits.poll_most_s)
+    pause = ecs_calls.PollPause(limits.poll_s, limits.poll_most_s)
     for _ in range(8):
         pause.sleep()
     assert slept[0] == 5.0

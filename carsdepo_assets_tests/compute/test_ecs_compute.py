@@ -10,12 +10,12 @@ import dagster as dg
 import pytest
 
 from carsdepo_assets.compute.ecs import Capacity, EcsCompute
+from carsdepo_assets.orchestration.run_states import was_interrupted
 from carsdepo_assets.policy import ComputePolicy, Policy
-from carsdepo_assets_tests.compute.ecs_tests import BUCKET, Account, account, define
+from carsdepo_assets_tests.compute.ecs_tests import BUCKET, ENTRYPOINT, Account, account, define, failure
+from deploy.emulators.ecs_on_moto import error
 
 MODULE = "carsdepo_assets_tests.compute.events_worker"
-# What the image's entrypoint does with a verb, a module and a spec.
-ENTRYPOINT = "import os, sys; a = sys.argv; os.execv(sys.executable, [sys.executable, '-m', a[3], *a[4:]])"
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     with account(tmp_path) as made:
         for name, value in made.ecs.variables.items():
             monkeypatch.setenv(name, value)
-        made.ecs.runner.images["worker:1"] = [sys.executable, "-W", "ignore", "-c", ENTRYPOINT]
+        made.ecs.runner.images["worker:1"] = [sys.executable, "-W", "ignore", ENTRYPOINT]
         yield made
 
 
@@ -91,6 +91,21 @@ def test_a_verb_with_gpus_asks_its_own_capacity_providers_and_trains_on_cuda() -
     assert override["resourceRequirements"] == [{"type": "GPU", "value": "2"}]
     [override] = target.request("evaluate", MODULE, "s3://b/k")["overrides"]["containerOverrides"]
     assert "resourceRequirements" not in override
+
+
+def test_a_run_that_cannot_watch_its_task_any_more_counts_as_interrupted(aws: Account) -> None:
+    target = compute()
+    aws.ecs.answer("describe_tasks", error("AccessDeniedException", "not any more"))
+
+    @dg.asset
+    def model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        return target.run(context, "train", {}, module=MODULE)
+
+    result = dg.materialize([model], instance=aws.instance, raise_on_error=False)
+    assert "The task goes on" in failure(result)
+    run = aws.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert was_interrupted(run)
 
 
 def test_a_secret_is_no_variable_of_a_task(aws: Account) -> None:

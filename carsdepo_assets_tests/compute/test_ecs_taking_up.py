@@ -91,6 +91,13 @@ def test_a_task_that_was_started_but_not_recorded_is_found_by_its_tag(aws: Accou
     assert aws.started() == 1
 
 
+def test_a_lost_answer_to_run_task_starts_one_task(aws: Account) -> None:
+    aws.ecs.lost_answers.append("run_task")
+    facts(aws.run("report"))
+    assert aws.ecs.count("run_task") == 2
+    assert len(aws.ecs.tasks()) == 1
+
+
 def test_a_failed_job_starts_again_when_it_is_asked_for_again(aws: Account) -> None:
     failure(aws.run("fail"))
     facts(aws.run("report"))

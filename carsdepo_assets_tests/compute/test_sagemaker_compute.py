@@ -1,8 +1,5 @@
 """compute/sagemaker.py, compute/job_names.py: what is asked of AWS for a verb, and which job belongs to which work."""
 
-from __future__ import annotations
-
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,7 +46,9 @@ def test_a_training_request_has_spot_checkpoints_network_and_limits() -> None:
 
 
 def test_a_processing_request_runs_the_module_with_its_spec() -> None:
-    request = compute(subnets=["subnet-1234"]).processing_request("evaluate", WORKER, "s3://jobs/spec.json")
+    request = compute(subnets=["subnet-1"], security_groups=["sg-1"]).processing_request(
+        "evaluate", WORKER, "s3://jobs/spec.json"
+    )
     assert violations("CreateProcessingJob", {"ProcessingJobName": "job", **request}) == []
     arguments = request["AppSpecification"]["ContainerArguments"]
     assert arguments == ["process", "--module", WORKER, "--spec", "s3://jobs/spec.json"]
@@ -65,19 +64,20 @@ def test_a_recipe_is_made_for_the_gpu_that_will_train_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variables", "words"),
+    ("wrong", "words"),
     [
-        ({"CARSDEPO_API_KEY": "x"}, "secret"),
-        ({"DATABASE": "postgresql://user:word@host/db"}, "secret"),
-        ({"LONG": "x" * 257}, "256 characters"),
+        ({"variables": {"CARSDEPO_API_KEY": "x"}}, ["CARSDEPO_API_KEY", "secret"]),
+        ({"variables": {"DATABASE": "postgresql://user:word@host/db"}}, ["DATABASE", "secret"]),
+        ({"variables": {"LONG": "x" * 257}}, ["LONG", "256 characters"]),
+        ({"subnets": ["subnet-1"]}, ["security_groups"]),
     ],
 )
-def test_variables_that_must_not_or_cannot_be_passed_are_refused(
-    variables: dict[str, str], words: str, aws: SageMakerOnMoto
+def test_configuration_that_must_not_or_cannot_be_passed_is_refused(
+    wrong: dict[str, Any], words: list[str], aws: SageMakerOnMoto
 ) -> None:
-    result = run(compute(variables=variables))
-    assert words in result.error
-    assert next(iter(variables)) in result.error
+    result = run(compute(**wrong))
+    for word in words:
+        assert word in result.error
     assert not aws.jobs
 
 
@@ -132,8 +132,10 @@ def test_work_that_succeeded_is_done_anew_when_it_is_asked_for_again() -> None:
         first: dict[str, str] = {}
         name = names(instance, SPEC, first)
         group = {"dagster/root_run_id": first["root"], "dagster/parent_run_id": first["root"]}
-        assert names(instance, SPEC, dict(group)) != name
-        assert json.dumps(SPEC)
+        again = names(instance, SPEC, dict(group))
+        assert again != name
+        assert again.startswith(f"carsdepo-train-{first['root'][:8]}-")
+        assert names(instance, SPEC, dict(group)) not in (name, again)
 
 
 @pytest.mark.slow

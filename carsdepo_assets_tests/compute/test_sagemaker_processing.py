@@ -1,4 +1,4 @@
-"""compute/pipes/sagemaker_processing.py against an emulated SageMaker that runs the job's worker as a process."""
+"""compute/pipes/sagemaker_processing.py: jobs of an emulated SageMaker that runs the worker as a process."""
 
 from __future__ import annotations
 

@@ -69,6 +69,8 @@ class EcsOnMoto:
         """Access keys whose session has ended."""
         self.clock_ahead: timedelta = timedelta()
         """How far AWS's clock is ahead of this machine's."""
+        self.lost_answers: deque[str] = deque()
+        """Operations whose next call is carried out, and whose answer does not arrive."""
         self._next: dict[str, deque[Answer]] = {name: deque() for name in OPERATIONS}
         self._tokens: dict[str, tuple[str, str]] = {}
 
@@ -82,6 +84,7 @@ class EcsOnMoto:
             "AWS_ACCESS_KEY_ID": "TASKROLE",
             "AWS_SECRET_ACCESS_KEY": "emulated",
             "AWS_DEFAULT_REGION": REGION,
+            "AWS_ALLOW_HTTP": "true",  # obstore's clients ask for it
         }
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         self.runner.environment = {**keep, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **self.variables}
@@ -142,7 +145,11 @@ class EcsOnMoto:
             queued = emulated._next[operation]
             try:
                 emulated._check_caller(response.headers)
-                return ActionResult(queued.popleft()(request) if queued else do(response.ecs_backend, request))
+                answer = queued.popleft()(request) if queued else do(response.ecs_backend, request)
+                if operation in emulated.lost_answers:
+                    emulated.lost_answers.remove(operation)
+                    raise ServiceException("ServerException", "The answer was lost.")
+                return ActionResult(answer)
             except ServiceException as refusal:  # moto's own way knows only the errors in an operation's model
                 more = {k: v for k, v in vars(refusal).items() if k == "resourceIds"}
                 body = json.dumps({"__type": refusal.code, "message": refusal.message, **more})
@@ -194,6 +201,10 @@ class EcsOnMoto:
             provider=provider,
             stop_timeout_s=float(container.get("stopTimeout", 30)),
         )
+        logs = container.get("logConfiguration", {}).get("options", {})
+        if "awslogs-group" in logs:
+            stream = f"{logs['awslogs-stream-prefix']}/{task.container}/{task.arn.rpartition('/')[2]}"
+            task.keep_output = lambda text: self._keep_lines(logs["awslogs-group"], stream, text)
         if token:
             self._tokens[token] = (content, task.arn)
         command = override.get("command") or container.get("command") or []
@@ -222,6 +233,15 @@ class EcsOnMoto:
             raise ServiceException("InvalidParameterException", "The referenced task was not found.")
         self.runner.stop(task, "UserInitiated", request.get("reason", "Task stopped by user"))
         return {"task": task.shown()}
+
+    def _keep_lines(self, group: str, stream: str, text: str) -> None:
+        """What the awslogs driver does: the group must be there, the stream is made."""
+        client = self.client("logs")
+        client.create_log_stream(logGroupName=group, logStreamName=stream)
+        now = int(datetime.now(UTC).timestamp() * 1000)
+        events = [{"timestamp": now, "message": line} for line in text.splitlines() if line]
+        if events:
+            client.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events[-500:])
 
     def _variables(self, container: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, str]:
         """Of a container: files, then the definition's own, then the override's."""

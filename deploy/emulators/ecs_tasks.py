@@ -45,6 +45,8 @@ class EmulatedTask:
     stop_code: str = ""
     stopped_reason: str = ""
     keeps_exit_code: bool = True
+    keep_output: Callable[[str], None] | None = None
+    """Gets what the container wrote, when it has ended: its log driver."""
     process: subprocess.Popen[bytes] | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -175,7 +177,7 @@ class TaskRunner:
             self._failed_to_start(task, f"CannotPullContainerError: pull image manifest: {task.image}: not found")
             return
         try:
-            environment = {**self.environment, **variables()}
+            environment = {**self.environment, **variables(), "TMPDIR": str(self._disk(task))}
         except Exception as error:
             self._failed_to_start(task, f"ResourceInitializationError: failed to download env files: {error}")
             return
@@ -191,6 +193,8 @@ class TaskRunner:
             task.started = datetime.now(UTC)
         self._to(task, "RUNNING" if task.wanted == "RUNNING" else "STOPPING")
         code = task.process.wait()
+        if task.keep_output is not None:
+            task.keep_output(self.output(task))
         with task.changed:
             task.exit_code = code if code >= 0 else 128 - code
             if not task.stop_code:
@@ -213,6 +217,12 @@ class TaskRunner:
         with task.changed:
             task.status = status
             task.changed.notify_all()
+
+    def _disk(self, task: EmulatedTask) -> Path:
+        """A container's own disk, which is gone with it: the next task of a job does not see it."""
+        folder = self._folder / task.arn.rpartition("/")[2]
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def _log(self, task: EmulatedTask) -> Path:
         return self._folder / f"{task.arn.rpartition('/')[2]}.log"

@@ -103,14 +103,22 @@ class _Process:
 
 
 class ContainerRunner:
-    """Runs images by the engine that DOCKER_HOST names: Docker, or podman's service."""
+    """Runs images by the engine that DOCKER_HOST names: Docker, or podman's service.
 
-    def __init__(self, network: str = "host") -> None:
+    Args:
+        network: the engine's name of it.
+        mounts: folders of this machine by the path that they have in containers, read-only.
+    """
+
+    def __init__(self, network: str = "host", mounts: Mapping[str, str] | None = None) -> None:
         import docker  # type: ignore[import-untyped]
 
         self._client = docker.from_env(timeout=120)
         self._network = network
+        self._mounts = {folder: {"bind": path, "mode": "ro"} for path, folder in (mounts or {}).items()}
         self.words = f"images in containers of {os.environ.get('DOCKER_HOST', 'the local Docker daemon')}"
+        if mounts:
+            self.words += f", with {', '.join(mounts)} mounted"
 
     def start(self, image: str, command: Sequence[str], root: Path, variables: Mapping[str, str]) -> Running:
         """Starts it; see Runner."""
@@ -121,7 +129,7 @@ class ContainerRunner:
         try:
             container = self._client.containers.run(
                 image, list(command), detach=True, network_mode=self._network, environment=dict(variables),
-                volumes={str(root): {"bind": OPT_ML, "mode": "rw"}},
+                volumes={str(root): {"bind": OPT_ML, "mode": "rw"}, **self._mounts},
             )  # fmt: skip
         except (errors.ImageNotFound, errors.APIError) as error:
             raise ImageMissing(f"{image}: {error}") from error

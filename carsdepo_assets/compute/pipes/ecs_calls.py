@@ -40,7 +40,7 @@ class TaskLimits:
     """Machines that AWS may take back before the job fails."""
 
 
-class NoCapacity(Exception):
+class NoMachine(Exception):
     """RunTask started nothing, since there is no machine at present."""
 
 
@@ -62,7 +62,7 @@ class Seen:
     """By AWS's clock, which may differ from this machine's."""
 
 
-class Pause:
+class PollPause:
     """Pauses that grow by half, from one length to another."""
 
     def __init__(self, shortest_s: float, longest_s: float) -> None:
@@ -93,7 +93,7 @@ class EcsCalls:
         """Starts a task; returns its ARN. The same token starts one task only.
 
         Raises:
-            NoCapacity: there is no machine at present.
+            NoMachine: there is no machine at present.
             NotNow: throttled, or a failure that may pass.
             NotAtAll: a failure that stays.
         """
@@ -105,7 +105,7 @@ class EcsCalls:
             if lacks_capacity(message(error)) or (
                 code(error) == "ClientException" and "PROVISIONING" in message(error)
             ):
-                raise NoCapacity(message(error)) from error
+                raise NoMachine(message(error)) from error
             if passes(error):
                 raise NotNow(explained(error)) from error
             raise NotAtAll(f"ECS RunTask was refused. {explained(error)}", allow_retries=False) from error
@@ -116,7 +116,7 @@ class EcsCalls:
         ] or ["RunTask named neither a task nor a failure"]
         text = "; ".join(reasons)
         if any(map(lacks_capacity, reasons)):
-            raise NoCapacity(text)
+            raise NoMachine(text)
         if any(map(lasts, reasons)):
             raise NotAtAll(f"ECS RunTask started no task: {text}.", allow_retries=False)
         raise NotNow(text)
@@ -132,11 +132,10 @@ class EcsCalls:
         pages = self._client.get_paginator("list_tasks").paginate(cluster=cluster, startedBy=started_by)
         return [arn for page in pages for arn in page.get("taskArns", ())]
 
-    def containers(self, task_definition: str) -> list[str]:
-        """Names of a task definition's containers, the essential ones first."""
+    def containers(self, task_definition: str) -> dict[str, dict[str, Any]]:
+        """Definitions of a task definition's containers by name."""
         answer = self._client.describe_task_definition(taskDefinition=task_definition)
-        containers = answer["taskDefinition"]["containerDefinitions"]
-        return [c["name"] for c in sorted(containers, key=lambda c: not c.get("essential", True))]
+        return {c["name"]: c for c in answer["taskDefinition"]["containerDefinitions"]}
 
     def stop(self, cluster: str, arn: str, reason: str) -> dict[str, Any] | None:
         """Stops a task and waits until it has stopped, but no longer than TaskLimits.stop_s.
@@ -171,7 +170,7 @@ class EcsCalls:
         Raises:
             dagster.Failure: AWS refused, or did not answer in TaskLimits.failed_polls tries; the text says why.
         """
-        pause = Pause(self._limits.poll_s, self._limits.poll_most_s)
+        pause = PollPause(self._limits.poll_s, self._limits.poll_most_s)
         tries = 0
         while True:
             try:
@@ -188,4 +187,8 @@ class EcsCalls:
 
 def _aws_time(answer: Mapping[str, Any]) -> datetime:
     date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-    return parsedate_to_datetime(date) if date else datetime.now(UTC)
+    try:
+        at = parsedate_to_datetime(str(date))
+    except ValueError:  # none, or none that can be read
+        return datetime.now(UTC)
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

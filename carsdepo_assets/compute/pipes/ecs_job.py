@@ -11,8 +11,9 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
 
+from carsdepo_assets.compute.pipes.aws_calls import JobUnobserved
 from carsdepo_assets.compute.pipes.aws_errors import explained, passes
-from carsdepo_assets.compute.pipes.ecs_calls import EcsCalls, NoCapacity, NotNow, Pause, TaskLimits
+from carsdepo_assets.compute.pipes.ecs_calls import EcsCalls, NoMachine, NotNow, PollPause, TaskLimits
 from carsdepo_assets.compute.pipes.ecs_ending import Ending, ending, paid_s, ran_s
 from carsdepo_assets.compute.pipes.ecs_record import Over, RecordStore, TaskEntry, TaskRecord
 from carsdepo_assets.compute.pipes.ecs_request import CapacityProvider, client_token, started_by, with_provider
@@ -111,6 +112,12 @@ class EcsJob:
             self.log.warning(f"{title}: {end.text}. Going on with {self._provider_text()}.")
 
     @property
+    def last_arn(self) -> str:
+        """ARN of the newest task."""
+        task = self._now or self._record.last
+        return task.arn if task is not None else ""
+
+    @property
     def interruptions(self) -> int:
         """Machines of this round that AWS took back."""
         return sum(t.round == self.round and t.over == "interrupted" for t in self._record.tasks)
@@ -164,7 +171,7 @@ class EcsJob:
         return self._record.last.round
 
     def _start(self, request: Mapping[str, Any]) -> None:
-        pause = Pause(self.limits.poll_s, self.limits.poll_most_s)
+        pause = PollPause(self.limits.poll_s, self.limits.poll_most_s)
         answers: dict[str, str] = {}
         rounds = 0
         while True:
@@ -180,7 +187,7 @@ class EcsJob:
                     raise DagsterExecutionInterruptedError
                 self.log.info(f"{self.title} was started with {self._provider_text()}.")
                 return
-            except NoCapacity as answer:
+            except NoMachine as answer:
                 self._refusals += 1
                 answers[self._provider_text()] = str(answer)
                 if self._at + 1 < len(self.providers):
@@ -204,7 +211,7 @@ class EcsJob:
 
     def _watch(self, relay: Callable[[], object]) -> Ending:
         """Until the task has stopped, or ECS does not know it any more."""
-        pause = Pause(self.limits.poll_s, self.limits.poll_most_s)
+        pause = PollPause(self.limits.poll_s, self.limits.poll_most_s)
         status, failed, missing, told = None, 0, 0, False
         while True:
             try:
@@ -213,7 +220,7 @@ class EcsJob:
             except Exception as error:
                 failed += 1
                 if not passes(error) or failed >= self.limits.failed_polls:
-                    raise dg.Failure(
+                    raise JobUnobserved(
                         f"{self.title} could not be watched any longer. {explained(error)} The task goes on; a "
                         "re-execution of this run takes it up.",
                         allow_retries=False,  # another try would not be this job
@@ -254,10 +261,9 @@ class EcsJob:
         else:
             return None
         stopped = self.calls.stop(self.cluster, self._arn(), f"The job's limit: {end.text}")
-        if stopped is None:
-            self.log.warning(self._look_after())
-        else:
-            self._count(stopped)
+        if stopped is None:  # another task beside it would do the same work
+            return Ending("failed", f"{end.text}. {self._look_after().rstrip('.')}")
+        self._count(stopped)
         return end
 
     def _ran_before(self) -> float:

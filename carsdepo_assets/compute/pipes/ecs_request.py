@@ -73,19 +73,19 @@ def with_provider(request: Mapping[str, Any], provider: CapacityProvider) -> dic
 
 def overridden(request: Mapping[str, Any], container: str, environment: Mapping[str, str]) -> dict[str, Any]:
     """The request with variables for one container, over those that the request has for it."""
-    made = copy.deepcopy(dict(request))
-    override = _override(made, container)
+    changed = copy.deepcopy(dict(request))
+    override = _override(changed, container)
     variables = {v["name"]: v["value"] for v in override.get("environment", [])} | dict(environment)
     override["environment"] = [{"name": name, "value": value} for name, value in sorted(variables.items())]
-    return made
+    return changed
 
 
 def with_gpus(request: Mapping[str, Any], container: str, gpus: int) -> dict[str, Any]:
     """The request with GPUs for one container; 0 leaves what the task definition asks for."""
-    made = copy.deepcopy(dict(request))
+    changed = copy.deepcopy(dict(request))
     if gpus:
-        _override(made, container)["resourceRequirements"] = [{"type": "GPU", "value": str(gpus)}]
-    return made
+        _override(changed, container)["resourceRequirements"] = [{"type": "GPU", "value": str(gpus)}]
+    return changed
 
 
 def too_large(request: Mapping[str, Any]) -> bool:
@@ -108,8 +108,8 @@ def by_file(request: Mapping[str, Any], container: str, file_arn: str) -> tuple[
     Raises:
         EcsRequestError: a value has more than one line, or the overrides are too large without the variables too.
     """
-    made = copy.deepcopy(dict(request))
-    override = _override(made, container)
+    changed = copy.deepcopy(dict(request))
+    override = _override(changed, container)
     variables = override.pop("environment", [])
     broken = [v["name"] for v in variables if "\n" in v["value"] or "\r" in v["value"]]
     if broken:
@@ -118,12 +118,12 @@ def by_file(request: Mapping[str, Any], container: str, file_arn: str) -> tuple[
             "environment file, since it has several lines: put such values into the job's spec."
         )
     override["environmentFiles"] = [*override.get("environmentFiles", []), {"type": "s3", "value": file_arn}]
-    if too_large(made):
+    if too_large(changed):
         raise EcsRequestError(
             f"The overrides are longer than {LONGEST_OVERRIDES} characters even without environment variables: shorten "
             "the command, or put it into the task definition or the job's spec."
         )
-    return made, "".join(f"{v['name']}={v['value']}\n" for v in variables)
+    return changed, "".join(f"{v['name']}={v['value']}\n" for v in variables)
 
 
 def _override(request: dict[str, Any], container: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from dagster._core.pipes.client import PipesClientCompletedInvocation
 
 from carsdepo_assets.compute.pipes.ecs_calls import EcsCalls, TaskLimits
 from carsdepo_assets.compute.pipes.ecs_job import EcsJob
+from carsdepo_assets.compute.pipes.ecs_logs import last_lines
 from carsdepo_assets.compute.pipes.ecs_record import RecordStore
 from carsdepo_assets.compute.pipes.ecs_request import (
     ENVIRONMENT_FILE,
@@ -43,6 +44,7 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
         prefix: key prefix below which each job has a folder of its own, without a slash at its end.
         client: a boto3 ECS client; None: boto3's default.
         s3_client: a boto3 S3 client; None: boto3's default.
+        logs_client: a boto3 client of CloudWatch Logs, for the last lines of a task that failed; None: boto3's default.
         limits: how often ECS is asked, and how long a job waits.
         forward_termination: stops the task when the step is interrupted.
         max_runtime_variable: the container's environment variable that holds the job's longest time in seconds.
@@ -54,6 +56,7 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
         prefix: str,
         client: Any = None,
         s3_client: Any = None,
+        logs_client: Any = None,
         limits: TaskLimits | None = None,
         forward_termination: bool = True,
         max_runtime_variable: str = "PIPES_MAX_RUNTIME_S",
@@ -63,6 +66,7 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
         self._bucket, self._prefix = bucket, prefix
         self._client = client or boto3.client("ecs")
         self._s3 = s3_client or boto3.client("s3")
+        self._logs_client = logs_client
         self._limits = limits or TaskLimits()
         self._forward_termination = forward_termination
         self._max_runtime_variable = max_runtime_variable
@@ -101,10 +105,12 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
         Raises:
             JobFailed: the container did not exit with code 0, did not close its channel or did not report one
                 materialization.
-            dagster.Failure: no task could be started, or ECS could not be asked any more; the message says which.
+            JobUnobserved: ECS could not be asked any more; the task goes on, and the next run of the job takes it up.
+            dagster.Failure: no task could be started; the message says why.
         """
         calls = EcsCalls(self._client, self._limits)
-        container = self._container(calls, run_task_params["taskDefinition"], container_name)
+        definition = self._container(calls, run_task_params["taskDefinition"], container_name)
+        container = definition["name"]
         folder = f"{self._prefix}/{started_by(job_name)}"
         job = EcsJob(
             name=job_name,
@@ -153,10 +159,19 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
             try:
                 the_materialization(session, job.title, trouble, reader.missing)
             except JobFailed:
+                lines = last_lines(self._logs(), definition, job.last_arn)
                 job.end("failed")
-                raise
+                the_materialization(session, job.title, trouble, reader.missing, lines)
         job.end("taken")
         return PipesClientCompletedInvocation(session, metadata=job.metadata(self._client.meta.region_name))
+
+    def _logs(self) -> Any:
+        """A client of CloudWatch Logs, in the cluster's region with the same credentials."""
+        if self._logs_client is None:
+            import boto3
+
+            self._logs_client = boto3.client("logs", region_name=self._client.meta.region_name)
+        return self._logs_client
 
     def _request(
         self, params: Mapping[str, Any], container: str, variables: Mapping[str, str], job: str, folder: str
@@ -171,14 +186,14 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
         return request
 
     @staticmethod
-    def _container(calls: EcsCalls, task_definition: str, name: str | None) -> str:
-        names = calls.patiently(lambda: calls.containers(task_definition), f"task definition {task_definition}")
-        if name is None and len(names) == 1:
-            return names[0]
-        if name not in names:
+    def _container(calls: EcsCalls, task_definition: str, name: str | None) -> dict[str, Any]:
+        containers = calls.patiently(lambda: calls.containers(task_definition), f"task definition {task_definition}")
+        if name is None and len(containers) == 1:
+            return next(iter(containers.values()))
+        if name is None or name not in containers:
             raise dg.Failure(
-                f"Task definition {task_definition} has the containers {', '.join(names)}"
+                f"Task definition {task_definition} has the containers {', '.join(containers)}"
                 + (f", none of the name {name}." if name else ": name the one that reports."),
                 allow_retries=False,
             )
-        return name
+        return containers[name]

@@ -131,10 +131,7 @@ class SageMakerJobClient(PipesClient, TreatAsResourceParam):
             JobFailed: it did not succeed, or could not be started.
             JobUnobserved: it goes on, and AWS cannot be asked about it.
         """
-        calls = PatientCalls(
-            self._clients, context.log.warning, self.poll_interval, self.patience, self.short_patience,
-            self._sleep, self._clock,
-        )  # fmt: skip
+        calls = self._calls(context, self.patience, self.short_patience)
         work = _Work(context, calls, build, extras, price)
         base = job_name(name)
         for attempt in range(1, MOST_ATTEMPTS + 1):
@@ -245,7 +242,8 @@ class SageMakerJobClient(PipesClient, TreatAsResourceParam):
 
     def _stop(self, work: _Work, name: str) -> None:
         """Stops a job in whatever state it is, and waits for its end, though not for ever."""
-        context, calls = work.context, work.calls
+        context = work.context
+        calls = self._calls(context, self.stop_timeout, self.stop_timeout)  # whoever cancels waits no longer
         context.log.warning(f"Stopping the {self.NOUN} {name}.")
         try:
             calls(f"stop the {self.NOUN} {name}", lambda: self._ask("stop", **self._named(name)), at_once=True)
@@ -296,6 +294,11 @@ class SageMakerJobClient(PipesClient, TreatAsResourceParam):
                 raise
 
         return calls(f"describe the {self.NOUN} {name}", ask, at_once=at_once)
+
+    def _calls(self, context: Context, patience: float, short_patience: float) -> PatientCalls:
+        return PatientCalls(
+            self._clients, context.log.warning, self.poll_interval, patience, short_patience, self._sleep, self._clock
+        )
 
     def _ask(self, verb: str, **request: Any) -> Any:
         return getattr(self._clients["sagemaker"], f"{verb}_{self.KIND}")(**request)
