@@ -40,6 +40,8 @@ class Settings:
     """Seconds between SIGTERM and SIGKILL."""
     sync_s: float = 0.3
     """Seconds between two copies of changed checkpoints to S3."""
+    syncs: bool = True
+    """Whether checkpoints are copied at all: that they stop being copied was reported (sagemaker-python-sdk#3062)."""
     look_s: float = 0.02
     """Seconds between two looks at a container."""
     spot_share: float = 0.3
@@ -222,7 +224,7 @@ class EmulatedJob:
         channels = {c["ChannelName"]: {} for c in self.request.get("InputDataConfig") or ()}
         (root / "input/config/inputdataconfig.json").write_text(json.dumps(channels))
         config = self.request.get("CheckpointConfig")
-        if not config:
+        if not config or not self._settings.syncs:
             return None
         local = root / config.get("LocalPath", "/opt/ml/checkpoints").removeprefix("/opt/ml/")
         return config["S3Uri"], local
