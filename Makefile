@@ -5,7 +5,8 @@ BIN := .venv/bin
 export DAGSTER_DISABLE_TELEMETRY := yes
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: setup demo dev lint check test test-slow test-all bench soak lock docs docs-lock clean
+.PHONY: setup demo dev lint check test test-slow test-all bench soak lock docs docs-lock clean \
+	images test-images lint-deploy up down backup restore test-server
 
 .venv/.installed: requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11, or make PYTHON=/path/to/python3.11"; exit 1; }
@@ -67,6 +68,31 @@ docs: .venv/.docs-installed
 docs-lock: setup
 	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'], sep='\n')" | \
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe --no-header --constraint requirements.lock -o docs/requirements.lock -
+
+# Containers: see docs/deploy.md. VERSION is the images' tag, IMAGES names some of them.
+images:
+	REGISTRY=$(REGISTRY) deploy/images/build.sh $(IMAGES)
+
+test-images: setup
+	$(BIN)/pytest -s deploy/images/test_images.py
+
+lint-deploy: setup
+	deploy/lint.sh
+
+up:
+	@deploy/up $(NAME)
+
+down:
+	@deploy/down
+
+backup:
+	@deploy/backup $(FOLDER)
+
+restore:
+	@deploy/restore $(BACKUP)
+
+test-server: setup
+	$(BIN)/python deploy/test_server.py
 
 clean:
 	rm -rf .venv .carsdepo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

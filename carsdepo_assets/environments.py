@@ -29,7 +29,7 @@ def local(settings: Settings) -> dict[str, Any]:
     """
     home, named = str(settings.home), settings.policy_named
     return {
-        "lake": LakeResource(url=settings.lake, home=home, site=settings.service_url("production")),
+        "lake": LakeResource(url=settings.lake, home=home, site=settings.site_for_people),
         "policy": PolicyResource(
             files=[str(layer.path) for layer in settings.policy_files if not layer.required],
             file=str(named) if named else None,
@@ -50,7 +50,7 @@ def local(settings: Settings) -> dict[str, Any]:
         "alerts": AlertsResource(
             webhook=_named("CARSDEPO_ALERT_WEBHOOK", settings.alert_webhook),
             urls=[dg.EnvVar("CARSDEPO_ALERT_URLS")] if settings.alert_urls else [],
-            dagster_url=f"http://127.0.0.1:{settings.dagster_port}",
+            dagster_url=settings.dagster_for_people,
         ),
     }
 

@@ -28,6 +28,7 @@ _TRACKING = redaction.MLFLOW + redaction.AWS  # MLflow's artifacts may lie on S3
 # URLs that pages show, and what to use in place of credentials in them.
 _SHOWN = {
     "lake": "the AWS_* variables hold them",
+    **dict.fromkeys(("site_address", "dagster_address", "mlflow_address"), "browsers ask people for them"),
     "production_url": "the services ask for CARSDEPO_API_KEY",
     "staging_url": "the services ask for CARSDEPO_API_KEY",
 }
@@ -60,6 +61,11 @@ class Settings(BaseSettings):
         validation_alias="CARSDEPO_POLICY",
         description="policy file that overrides both others and must exist; None: none",
     )
+    dagster_folder: Path | None = Field(
+        None,
+        validation_alias="CARSDEPO_DAGSTER_HOME",
+        description="folder with a dagster.yaml of one's own, as a team's server has; None: one is written below home",
+    )
     environment: Literal["local"] = Field("local", validation_alias="CARSDEPO_ENVIRONMENT")
     pipes_bucket: str | None = Field(
         None,
@@ -83,6 +89,21 @@ class Settings(BaseSettings):
     )
     staging_url: str | None = Field(
         None, validation_alias="CARSDEPO_STAGING_URL", description="where staging answers; None: on this machine"
+    )
+    site_address: str | None = Field(
+        None,
+        validation_alias="CARSDEPO_SITE_ADDRESS",
+        description="production's pages as people reach them, for links; None: where production answers",
+    )
+    dagster_address: str | None = Field(
+        None,
+        validation_alias="CARSDEPO_DAGSTER_ADDRESS",
+        description="Dagster's UI as people reach it, for links; None: on this machine",
+    )
+    mlflow_address: str | None = Field(
+        None,
+        validation_alias="CARSDEPO_MLFLOW_ADDRESS",
+        description="MLflow's UI as people reach it, for links; None: the server, or on this machine",
     )
     api_key: SecretStr | None = Field(
         None, validation_alias="CARSDEPO_API_KEY", description="what clients send as X-API-Key; None: no key is needed"
@@ -142,7 +163,9 @@ class Settings(BaseSettings):
         """Only what is passed: `read` names the environment that counts."""
         return (init_settings,)
 
-    @field_validator("home", "policy_folder", "policy_named", "compute_file", "signing_key", "verification_key")
+    @field_validator(
+        "home", "policy_folder", "policy_named", "compute_file", "dagster_folder", "signing_key", "verification_key"
+    )
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.resolve()
@@ -155,7 +178,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{_variable(cls, info.field_name)}={text!r} is no port: set a number from 1 to 65535.")
         return int(text)
 
-    @field_validator("lake", "production_url", "staging_url")
+    @field_validator("lake", "production_url", "staging_url", "site_address", "dagster_address", "mlflow_address")
     @classmethod
     def _without_credentials(cls, url: str | None, info: ValidationInfo) -> str | None:
         if redaction.has_credentials(url or ""):
@@ -193,6 +216,23 @@ class Settings(BaseSettings):
             "staging": (self.staging_url, self.staging_port),
         }[stage]
         return (given or f"http://127.0.0.1:{port}").rstrip("/")
+
+    @property
+    def site_for_people(self) -> str:
+        """The address of production's pages in links."""
+        return (self.site_address or self.service_url("production")).rstrip("/")
+
+    @property
+    def dagster_for_people(self) -> str:
+        """The address of Dagster's UI in links."""
+        return (self.dagster_address or f"http://127.0.0.1:{self.dagster_port}").rstrip("/")
+
+    @property
+    def mlflow_for_people(self) -> str:
+        """The address of MLflow's UI in links; it holds no password."""
+        server = redaction.without_credentials(plain(self.mlflow_server) or "")
+        own = server if server.startswith("http") else f"http://127.0.0.1:{self.mlflow_port}"
+        return (self.mlflow_address or own).rstrip("/")
 
     @property
     def host_names(self) -> frozenset[str]:
@@ -252,7 +292,21 @@ class Settings(BaseSettings):
         }
 
     def dagster_home(self) -> Path:
-        """The folder with the dagster.yaml that keeps Dagster's storage below `home`; it is written when absent."""
+        """The folder with Dagster's dagster.yaml.
+
+        Returns:
+            CARSDEPO_DAGSTER_HOME where that is set; else a folder below `home`, where the file is written when it is
+            absent and keeps Dagster's storage below `home` too.
+
+        Raises:
+            FileNotFoundError: CARSDEPO_DAGSTER_HOME names a folder without the file.
+        """
+        if self.dagster_folder is not None:
+            if not (self.dagster_folder / "dagster.yaml").is_file():
+                raise FileNotFoundError(
+                    f"CARSDEPO_DAGSTER_HOME={self.dagster_folder} has no dagster.yaml: put one there, or unset it."
+                )
+            return self.dagster_folder
         folder = self.home / "dagster_home"
         text = files("carsdepo_assets").joinpath("dagster_template.yaml").read_text()
         wanted = text.replace("@HOME@", str(self.home))

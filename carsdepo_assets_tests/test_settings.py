@@ -21,6 +21,9 @@ FULL = {
     "CARSDEPO_STAGING_PORT": "8101",
     "CARSDEPO_PRODUCTION_URL": "https://production.example/",
     "CARSDEPO_STAGING_URL": "https://staging.example",
+    "CARSDEPO_SITE_ADDRESS": "https://cars.example:8000",
+    "CARSDEPO_DAGSTER_ADDRESS": "https://cars.example",
+    "CARSDEPO_MLFLOW_ADDRESS": "https://cars.example:5000",
     "CARSDEPO_API_KEY": "the key",
     "CARSDEPO_ALERT_WEBHOOK": "https://hooks.example/token",
     "CARSDEPO_ALERT_URLS": "slack://a/b/c  mailto://d",
@@ -80,3 +83,28 @@ def test_secrets_are_in_no_text_and_not_among_the_variables(tmp_path: Path) -> N
         assert secret not in shown
     assert set(settings.secrets()) == set(SECRETS)
     assert not set(settings.variables()) & set(SECRETS)
+
+
+def test_a_server_has_a_dagster_yaml_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "dagster"
+    settings = Settings.read({"CARSDEPO_DAGSTER_HOME": str(folder)}, home=tmp_path / "home")
+    with pytest.raises(FileNotFoundError, match=r"CARSDEPO_DAGSTER_HOME=.* has no dagster.yaml"):
+        settings.dagster_home()
+    folder.mkdir()
+    (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    assert settings.dagster_home() == folder
+    assert settings.variables()["DAGSTER_HOME"] == str(folder)
+    assert (folder / "dagster.yaml").read_text() == "telemetry:\n  enabled: false\n"
+
+
+def test_links_lead_where_people_reach_the_pages(tmp_path: Path) -> None:
+    here = Settings.read({"CARSDEPO_PRODUCTION_URL": "http://production:8000/"}, home=tmp_path)
+    assert (here.site_for_people, here.dagster_for_people) == ("http://production:8000", "http://127.0.0.1:3000")
+    served = Settings.read(
+        {"CARSDEPO_MLFLOW": "http://u:secret@mlflow:5000", "CARSDEPO_SITE_ADDRESS": "https://cars.example:8000/"},
+        home=tmp_path,
+    )
+    assert served.site_for_people == "https://cars.example:8000"
+    assert "secret" not in served.mlflow_for_people
+    with pytest.raises(ValueError, match="CARSDEPO_SITE_ADDRESS holds a user or a password"):
+        Settings.read({"CARSDEPO_SITE_ADDRESS": "https://u:p@cars.example"}, home=tmp_path)

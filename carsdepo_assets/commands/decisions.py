@@ -107,8 +107,10 @@ def finish_rollback(pipeline: Pipeline, event: ledger.Event) -> str:
     Raises:
         PipelineError: The service does not serve the model in time. The ledger's event stands all the same.
     """
+    from carsdepo_assets.orchestration.attribution import USER_TAG
+
     config: dict[str, Any] = {"reason": event.reason, "actor": event.actor, "event_id": event.event_id}
-    pipeline.run("rollback_production", ops={"rollback": {"config": config}})
+    pipeline.run("rollback_production", ops={"rollback": {"config": config}}, tags={USER_TAG: event.actor})
     return (
         f"Production serves {_named(event.version, event.digest)} again; {event.previous} is barred until a person "
         "approves it."
@@ -134,8 +136,11 @@ def _way_back(lake: Lake) -> str:
 
 def _run_decision(pipeline: Pipeline, action: str, version: ModelVersion, reason: str) -> None:
     _reason(reason)
-    config = {"version": version.digest, "reason": reason, "actor": ledger.person()}
-    pipeline.run(f"{action}_model", ops={action: {"config": config}})
+    from carsdepo_assets.orchestration.attribution import USER_TAG
+
+    actor = ledger.person()
+    config = {"version": version.digest, "reason": reason, "actor": actor}
+    pipeline.run(f"{action}_model", ops={action: {"config": config}}, tags={USER_TAG: actor})
 
 
 def _reason(reason: str) -> None:

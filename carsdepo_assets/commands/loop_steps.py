@@ -188,7 +188,7 @@ def train(
                 if k in metadata
             }
             # The UI links to the site, whose service ends with the demo: the terminal shows the place in the lake.
-            site, lake = pipeline.settings.service_url("production"), pipeline.settings.lake
+            site, lake = pipeline.settings.site_for_people, pipeline.settings.lake
             loop.report = str(metadata["report"]).replace(f"{site}/", f"{lake}/", 1)
 
 

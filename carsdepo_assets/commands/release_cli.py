@@ -124,12 +124,14 @@ def extend(reason: Reason, home: Home = None) -> None:
     from carsdepo_assets.commands.pipeline import Pipeline
     from carsdepo_assets.lake import golden as sets
     from carsdepo_assets.lake.lake import Lake
+    from carsdepo_assets.orchestration.attribution import USER_TAG
     from carsdepo_assets.registry.ledger import person
 
     settings = read_settings(home)
     _announce()
     with explained(), quietly(log_of(settings, "release"), out), Pipeline.open(settings, alone=False) as pipeline:
-        pipeline.run("extend_golden", ops={"extend_golden_set": {"config": {"reason": reason, "actor": person()}}})
+        config = {"reason": reason, "actor": person()}
+        pipeline.run("extend_golden", ops={"extend_golden_set": {"config": config}}, tags={USER_TAG: config["actor"]})
         now = sets.current(Lake.open(settings.lake))
     assert now is not None
     out.print(f"Golden set {now.version}: {len(now.images)} photographs.", highlight=False)

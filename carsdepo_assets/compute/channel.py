@@ -21,7 +21,7 @@ def _nothing() -> None:
 
 
 @dataclass(frozen=True)
-class Channel:
+class MessageChannel:
     """The step's end of a Dagster Pipes session."""
 
     injector: dg.PipesContextInjector
@@ -34,7 +34,7 @@ class Channel:
     """Relays the rest, once the worker has ended."""
 
 
-def channel(bucket: str | None, job: str) -> Channel:
+def channel(bucket: str | None, job: str) -> MessageChannel:
     """Opens a channel.
 
     The S3 client takes credentials and endpoint from the standard AWS_* variables. Messages come through S3, not
@@ -45,13 +45,13 @@ def channel(bucket: str | None, job: str) -> Channel:
         job: names the messages in the bucket.
     """
     if bucket is None:
-        return Channel(dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader())
+        return MessageChannel(dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader())
     import boto3
 
     from carsdepo_assets.compute.pipes.s3_channel import S3PrefixContextInjector, S3PrefixMessageReader
 
     client, prefix = boto3.client("s3"), f"{FOLDER}/{job}-{secrets.token_hex(4)}"
     reader = S3PrefixMessageReader(client, bucket, prefix)
-    return Channel(
+    return MessageChannel(
         S3PrefixContextInjector(client, bucket, prefix), reader, {S3_CHANNEL_VARIABLE: S3}, reader.poll, reader.finish
     )

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 import dagster as dg
 from pydantic import Field
 
-from carsdepo_assets.compute.channel import Channel, channel
+from carsdepo_assets.compute.channel import MessageChannel, channel
 from carsdepo_assets.compute.here import run_here, this_machine
 from carsdepo_assets.compute.target import ComputeTarget, Hardware, Verb
 from carsdepo_assets.detectors.pace import Every
@@ -129,7 +129,7 @@ class LocalCompute(ComputeTarget):
         """The machine's processor, or its first GPU where torch can use it."""
         return this_machine()
 
-    def _wait(self, process: subprocess.Popen[str], driver: RunProcess | None, messages: Channel) -> None:
+    def _wait(self, process: subprocess.Popen[str], driver: RunProcess | None, messages: MessageChannel) -> None:
         """Until the worker has ended, or the run that the step belongs to has lost its process.
 
         A step process of the multiprocess executor outlives a SIGKILLed run; its training must not.

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import dagster as dg
 from pydantic import Field
 
-from carsdepo_assets.orchestration.attempts import RETRY_TAGS
+from carsdepo_assets.orchestration.attempts import ONCE_TAGS, RETRY_TAGS
+from carsdepo_assets.orchestration.attribution import ACTOR, decider
 from carsdepo_assets.orchestration.launchpad import Reason, example
 from carsdepo_assets.resources import LakeResource
 
@@ -30,7 +31,7 @@ class ExtendGolden(dg.Config):
     """Who extends the golden set, and why."""
 
     reason: Reason = Field(description="why it grows now, for example: night photographs came in since")
-    actor: str | None = Field(None, description="who decides it; default: the user of this process")
+    actor: str | None = Field(None, description=ACTOR)
 
 
 @dg.op(description="Adds the newest dataset's test pool to the golden set, as a new version.", out=dg.Out(int))
@@ -38,11 +39,11 @@ def extend_golden_set(context: dg.OpExecutionContext, config: ExtendGolden, lake
     """Extends the golden set and returns the new version, on which models are evaluated from now on."""
     from carsdepo_assets.data.golden_extension import extend
     from carsdepo_assets.lake import golden
-    from carsdepo_assets.registry.ledger import person
 
     opened_lake = lake.open()
+    actor = decider(context.instance, context.run, config.actor)
     try:
-        extended = extend(opened_lake, config.actor or person(), config.reason, datetime.now(UTC))
+        extended = extend(opened_lake, actor, config.reason, datetime.now(UTC))
     except ValueError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     before = golden.read(opened_lake, extended.version - 1)
@@ -66,6 +67,7 @@ def extend_golden_set(context: dg.OpExecutionContext, config: ExtendGolden, lake
 @dg.job(
     name="extend_golden",
     config=example("extend_golden_set"),
+    tags=ONCE_TAGS,
     description="Extends the golden test set by the labelled photographs that were held out since. No split changes.",
 )
 def extend_golden_job() -> None:

@@ -18,6 +18,8 @@ from carsdepo_assets.orchestration.run_states import failed_by_itself, was_inter
 # Of a job whose runs Dagster itself starts again: a run whose process died is reported as failed by the sensor
 # `settle_runs`, and the retry finishes its work.
 RETRY_TAGS = {"dagster/max_retries": "2"}
+# Of a job that enters a person's decision: a second run would enter it again, and roll back once more.
+ONCE_TAGS = {"dagster/max_retries": "0"}
 # How far Dagster's daemon has come among failed runs: its own key, which a test compares.
 RETRY_CURSOR = f"EVENT_LOG_CONSUMER_CURSOR-{dg.DagsterEventType.RUN_FAILURE.value}"
 

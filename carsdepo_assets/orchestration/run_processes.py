@@ -68,9 +68,16 @@ def name_process(instance: DagsterInstance, run: dg.DagsterRun, step: str, pid: 
 
 
 def all_runs_are_here(instance: DagsterInstance) -> bool:
-    """Whether every run of the instance is a process of this machine, which is so when its storage is SQLite."""
+    """Whether every run of the instance that is not marked as another machine's is a process of this machine.
+
+    It is so when its storage is SQLite, and on a server whose one code server starts the runs as its own processes: the
+    sensors that ask this run there too.
+    """
+    from dagster._core.launcher import DefaultRunLauncher
     from dagster._core.storage.runs import SqliteRunStorage
 
+    if isinstance(instance.run_launcher, DefaultRunLauncher):
+        return True
     storage = instance.run_storage
     storage = getattr(storage, "_storage", storage)  # dagster.yaml's `storage:` section wraps the three in one
     return isinstance(getattr(storage, "run_storage", storage), SqliteRunStorage)

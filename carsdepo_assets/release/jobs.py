@@ -3,6 +3,8 @@
 import dagster as dg
 from pydantic import Field
 
+from carsdepo_assets.orchestration.attempts import ONCE_TAGS
+from carsdepo_assets.orchestration.attribution import ACTOR, decider
 from carsdepo_assets.orchestration.launchpad import Reason, example
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, NoService, ServicesResource
@@ -27,14 +29,14 @@ class DecisionConfig(dg.Config):
 
     version: str = Field(description="the version's number, its digest (or first digits) or latest")
     reason: Reason = Field(description="the reason, which is kept with the decision")
-    actor: str | None = Field(default=None, description="who decides; by default the user of this process")
+    actor: str | None = Field(default=None, description=ACTOR)
 
 
 class RollbackConfig(dg.Config):
     """A person's rollback of production."""
 
     reason: Reason = Field(description="the reason, which is kept with the decision")
-    actor: str | None = Field(default=None, description="who decides; by default the user of this process")
+    actor: str | None = Field(default=None, description=ACTOR)
     event_id: str | None = Field(
         default=None, description="a rollback that the ledger has already (`carsdepo rollback` enters it first)"
     )
@@ -53,7 +55,7 @@ def _record_decision(
         action,  # type: ignore[arg-type]
         digest=version.digest,
         version=version.version,
-        actor=config.actor or ledger.person(),
+        actor=decider(context.instance, context.run, config.actor),
         reason=config.reason,
         dagster_run_id=context.run_id,
         event_id=f"{action}:{context.run_id}",
@@ -96,14 +98,13 @@ def rollback(
     Raises:
         dagster.Failure: the service does not serve the model in time.
     """
-    from carsdepo_assets.registry import ledger
     from carsdepo_assets.registry.aliases import project
     from carsdepo_assets.release.promotion import roll_back
 
     opened_lake = lake.open()
     event = roll_back(
         opened_lake,
-        actor=config.actor or ledger.person(),
+        actor=decider(context.instance, context.run, config.actor),
         reason=config.reason,
         event_id=config.event_id or f"rollback:{context.run_id}",
         dagster_run_id=context.run_id,
@@ -142,20 +143,27 @@ def rollback(
     description="A person approves a version: config version, reason. The sensor `release_candidate` promotes it "
     "next, or run `promote`; `carsdepo approve` does both.",
     config=example("approve", version="latest"),
+    tags=ONCE_TAGS,
 )
 def approve_model() -> None:
     """The job in which a person approves a version."""
     approve()
 
 
-@dg.job(description="A person rejects a version: config version, reason.", config=example("reject", version="latest"))
+@dg.job(
+    description="A person rejects a version: config version, reason.",
+    config=example("reject", version="latest"),
+    tags=ONCE_TAGS,
+)
 def reject_model() -> None:
     """The job in which a person rejects a version."""
     reject()
 
 
 @dg.job(
-    description="Production goes back to the model before the present one: config reason.", config=example("rollback")
+    description="Production goes back to the model before the present one: config reason.",
+    config=example("rollback"),
+    tags=ONCE_TAGS,
 )
 def rollback_production() -> None:
     """The job in which a person rolls production back."""

@@ -24,7 +24,7 @@ from carsdepo_assets.registry.ledger import SERVES, Event, LedgerHistory, Stage,
 from carsdepo_assets.registry.lineage import Lineage, ancestors, read_lineage
 from carsdepo_assets.registry.stored_versions import stored_versions
 from carsdepo_assets.registry.tracking import Tracking
-from carsdepo_assets.settings import Settings, plain
+from carsdepo_assets.settings import Settings
 from carsdepo_assets.site import answers
 
 logger = logging.getLogger(__name__)
@@ -45,12 +45,7 @@ class Places:
     @classmethod
     def of(cls, settings: Settings) -> Places:
         """The URLs of an installation."""
-        server = without_credentials(plain(settings.mlflow_server) or "")
-        return cls(
-            settings.service_url("production"),
-            server.rstrip("/") if server.startswith("http") else f"http://127.0.0.1:{settings.mlflow_port}",
-            f"http://127.0.0.1:{settings.dagster_port}",
-        )
+        return cls(settings.site_for_people, settings.mlflow_for_people, settings.dagster_for_people)
 
     def run(self, dagster_run_id: str | None) -> str | None:
         """The page of a Dagster run; None without a run."""

@@ -107,6 +107,7 @@ def test_failures_that_asking_again_does_not_mend_are_named_at_once(aws: Account
     assert aws.ecs.count("run_task") == 1
 
 
+@pytest.mark.slow
 def test_throttling_passes(aws: Account) -> None:
     aws.ecs.answer("run_task", error("ThrottlingException", "Rate exceeded"), times=12)  # boto3 itself tries 5 times
     aws.ecs.answer("describe_tasks", error("ThrottlingException", "Rate exceeded"), times=12)
@@ -116,6 +117,7 @@ def test_throttling_passes(aws: Account) -> None:
     assert len(aws.ecs.tasks()) == 1
 
 
+@pytest.mark.slow
 def test_throttling_that_lasts_is_named(aws: Account) -> None:
     aws.ecs.answer("run_task", error("ThrottlingException", "Rate exceeded"), times=60)
     text = failure(aws.run("report", limits=replace(QUICK, starts=2)))

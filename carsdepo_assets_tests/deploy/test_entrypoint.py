@@ -8,7 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -168,6 +170,17 @@ def test_a_job_of_ecs_is_its_worker(verb: str, tmp_path: Path) -> None:
     assert (process.returncode, out) == (0, f"{process.pid}\n"), err  # the process became it
 
 
+class Healthy(BaseHTTPRequestHandler):
+    """200 at /healthz, 503 elsewhere."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/healthz" else 503)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing to stderr, which the test reads."""
+
+
 def command(*arguments: str, **environment: str) -> list[str]:
     """What the verb becomes."""
     became = entrypoint.command_of(list(arguments), environment)
@@ -189,6 +202,22 @@ def test_serve_takes_stage_and_port_from_the_environment_and_options_count_more(
         "--port",
         "9000",
     ]
+
+
+def test_health_asks_the_service_of_this_container(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        monkeypatch.setenv("CARSDEPO_SERVE_PORT", str(server.server_port))
+        assert entrypoint.main(["health"]) == 0
+        assert entrypoint.main(["health", f"http://127.0.0.1:{server.server_port}/other"]) == 1
+        assert "503" in capsys.readouterr().err
+        server.shutdown()
+        thread.join()
+    assert entrypoint.main(["health"]) == 1  # nothing listens any more
+    assert f"127.0.0.1:{server.server_port}" in capsys.readouterr().err
 
 
 def test_dagsters_commands_are_run_as_they_are() -> None:

@@ -22,7 +22,8 @@ TORCH = {"torch", "torchvision", "ultralytics", "ultralytics-thop", "triton", "e
 
 
 def entries(image: str) -> dict[str, str]:
-    return requirements.locked((IMAGES / f"requirements-{image}.lock").read_text())  # type: ignore[no-any-return]
+    packages: dict[str, str] = requirements.locked((IMAGES / f"requirements-{image}.lock").read_text())
+    return packages
 
 
 def test_the_locks_are_current() -> None:
@@ -85,7 +86,7 @@ def test_the_orchestrators_packages_load_the_code_location(tmp_path: Path) -> No
         "from carsdepo_assets.definitions import defs\n"
         "import importlib.util, mlflow\n"
         "assert importlib.util.find_spec('torch') is None\n"
-        "print(len(defs.resolve_asset_graph().get_all_asset_keys()))"
+        "print(len(defs().resolve_asset_graph().get_all_asset_keys()))"
     )
     state = {"CARSDEPO_HOME": str(tmp_path / "home"), "DAGSTER_HOME": ""}
     result = subprocess.run(

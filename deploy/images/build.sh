@@ -30,7 +30,9 @@ if [ -n "${BUILDER_FLAGS:-}" ]; then
 fi
 version=${VERSION:-$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml | head -n 1)}
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
-command+=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision")
+# As flags: in the Dockerfile, buildah's cache of layers can bring back those of another version.
+label=org.opencontainers.image
+command+=(--label "$label.version=$version" --label "$label.revision=$revision")
 if [ -n "${BASE:-}" ]; then command+=(--build-arg "BASE=$BASE"); fi
 
 if [ $# -eq 0 ]; then set -- orchestrator service worker-cuda; fi

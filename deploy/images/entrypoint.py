@@ -6,7 +6,7 @@
 | `train`, `evaluate`, `export`, `reference`, `process` `--module M --spec S` | `python -m M --spec S` |
 | `serve …` | `carsdepo serve`, by CARSDEPO_STAGE and CARSDEPO_SERVE_PORT; options given here count more |
 | `dagster …`, `dagster-webserver …`, `dagster-daemon …`, `mlflow …`, `carsdepo …` | that command |
-| `health URL` | exit code 0 where the URL answers with a status below 400 |
+| `health [URL]` | exit code 0 where the URL, or without one what `serve` runs, answers with a status below 400 |
 
 Every verb but a SageMaker training becomes its command (exec), so that signals reach it and its exit code is the
 container's. The images run it below tini, which passes signals on and reaps the processes that others leave behind.
@@ -60,8 +60,8 @@ def main(arguments: Sequence[str] | None = None, *, execute: Execute | None = No
     try:
         if arguments == ["train"]:
             return sagemaker_training(root)
-        if arguments[:1] == ["health"] and len(arguments) == 2:
-            return health(arguments[1])
+        if arguments[:1] == ["health"] and len(arguments) <= 2:
+            return health(*arguments[1:] or [f"http://127.0.0.1:{serve_port(os.environ)}/healthz"])
         execute(command_of(arguments, os.environ))
     except EntrypointError as error:
         print(f"entrypoint: {error}", file=sys.stderr, flush=True)
@@ -87,12 +87,17 @@ def command_of(arguments: Sequence[str], environment: Mapping[str, str]) -> list
         return worker_command(*_module_and_spec(verb, rest))
     if verb == "serve":
         stage = environment.get("CARSDEPO_STAGE") or "production"
-        port = environment.get("CARSDEPO_SERVE_PORT") or "8080"  # SageMaker's
+        port = serve_port(environment)
         return [_script("carsdepo"), "serve", "--stage", stage, "--host", "0.0.0.0", "--port", port, *rest]
     if verb in COMMANDS:
         return [_script(verb), *rest]
     verbs = ", ".join((*WORK, "serve", *COMMANDS, "health"))
     raise EntrypointError(f"there is no verb {verb!r}: there are {verbs}.")
+
+
+def serve_port(environment: Mapping[str, str]) -> str:
+    """The port of `serve`: CARSDEPO_SERVE_PORT, or 8080, which SageMaker asks."""
+    return environment.get("CARSDEPO_SERVE_PORT") or "8080"
 
 
 def worker_command(module: str, spec: str) -> list[str]:

@@ -29,8 +29,8 @@ FROM ${BASE}
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 tini \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --no-log-init --uid 10001 --user-group --home-dir /var/lib/carsdepo --create-home carsdepo \
-    && mkdir -p /opt/ml && chown carsdepo:carsdepo /opt/ml \
+    && useradd --no-log-init --uid 10001 --user-group --home-dir /var/lib/carsdepo --no-create-home carsdepo \
+    && install --directory --owner=carsdepo --group=carsdepo /var/lib/carsdepo /opt/ml \
     && dpkg-query --show > /var/lib/dpkg/sbom-debian.txt
 COPY --from=build /opt/carsdepo /opt/carsdepo
 # Nothing writes outside /tmp and the volume, so that the root may be read-only.
@@ -46,13 +46,10 @@ ENV PATH=/opt/carsdepo/bin:$PATH \
 WORKDIR /var/lib/carsdepo
 USER 10001:10001
 VOLUME ["/var/lib/carsdepo"]
-ARG VERSION=0.1.0
-ARG REVISION=unknown
+# build.sh adds version and revision.
 LABEL org.opencontainers.image.title="carsdepo-orchestrator" \
       org.opencontainers.image.description="Dagster's processes and MLflow's server of a Carsdepo" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.licenses="Apache-2.0"
 EXPOSE 3000
 # For the webserver. The daemon has `dagster-daemon liveness-check`, a code server `dagster api grpc-health-check`:
 # whoever starts those gives them as the container's check.

@@ -29,8 +29,8 @@ FROM ${BASE}
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 tini \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --no-log-init --uid 10001 --user-group --home-dir /var/lib/carsdepo --create-home carsdepo \
-    && mkdir -p /opt/ml && chown carsdepo:carsdepo /opt/ml \
+    && useradd --no-log-init --uid 10001 --user-group --home-dir /var/lib/carsdepo --no-create-home carsdepo \
+    && install --directory --owner=carsdepo --group=carsdepo /var/lib/carsdepo /opt/ml \
     && dpkg-query --show > /var/lib/dpkg/sbom-debian.txt
 COPY --from=build /opt/carsdepo /opt/carsdepo
 # Nothing writes outside /tmp and the volume, so that the root may be read-only.
@@ -46,16 +46,13 @@ ENV PATH=/opt/carsdepo/bin:$PATH \
 WORKDIR /var/lib/carsdepo
 USER 10001:10001
 VOLUME ["/var/lib/carsdepo"]
-ARG VERSION=0.1.0
-ARG REVISION=unknown
+# build.sh adds version and revision.
 LABEL org.opencontainers.image.title="carsdepo-service" \
       org.opencontainers.image.description="Inspects photographs of cars over HTTP" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.licenses="Apache-2.0"
 EXPOSE 8080
 # Liveness. /ping, which load balancers and SageMaker ask, is 503 as long as no model is deployed.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 \
-    CMD ["/opt/carsdepo/bin/python", "/opt/carsdepo/entrypoint.py", "health", "http://127.0.0.1:8080/healthz"]
+    CMD ["/opt/carsdepo/bin/python", "/opt/carsdepo/entrypoint.py", "health"]
 ENTRYPOINT ["tini", "--", "/opt/carsdepo/bin/python", "/opt/carsdepo/entrypoint.py"]
 CMD ["serve"]

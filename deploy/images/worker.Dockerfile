@@ -31,8 +31,8 @@ FROM ${BASE}
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 tini \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --no-log-init --uid 10001 --user-group --home-dir /var/lib/carsdepo --create-home carsdepo \
-    && mkdir -p /opt/ml && chown carsdepo:carsdepo /opt/ml \
+    && useradd --no-log-init --uid 10001 --user-group --home-dir /var/lib/carsdepo --no-create-home carsdepo \
+    && install --directory --owner=carsdepo --group=carsdepo /var/lib/carsdepo /opt/ml \
     && dpkg-query --show > /var/lib/dpkg/sbom-debian.txt
 COPY --from=build /opt/carsdepo /opt/carsdepo
 # Nothing writes outside /tmp and the volume, so that the root may be read-only.
@@ -49,13 +49,10 @@ WORKDIR /var/lib/carsdepo
 USER 10001:10001
 VOLUME ["/var/lib/carsdepo"]
 ARG VARIANT=cuda
-ARG VERSION=0.1.0
-ARG REVISION=unknown
+# build.sh adds version and revision.
 LABEL org.opencontainers.image.title="carsdepo-worker-${VARIANT}" \
       org.opencontainers.image.description="Trains, evaluates, exports and processes for a Carsdepo" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.licenses="Apache-2.0"
 # A job's health is its exit code. Who runs a code server in this image gives `dagster api grpc-health-check` as check.
 HEALTHCHECK NONE
 ENTRYPOINT ["tini", "--", "/opt/carsdepo/bin/python", "/opt/carsdepo/entrypoint.py"]
