@@ -11,17 +11,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+from dagster._core.pipes.client import PipesClientCompletedInvocation
 from pydantic import Field
 
 from carsdepo_assets.compute import instances
 from carsdepo_assets.compute.channel import S3, S3_CHANNEL_VARIABLE
 from carsdepo_assets.compute.job_names import job_name_of
+from carsdepo_assets.compute.pipes.aws_calls import JobUnobserved
 from carsdepo_assets.compute.pipes.job_requests import PROCESSING_VALUE
+from carsdepo_assets.compute.pipes.sagemaker_job import Context
 from carsdepo_assets.compute.pipes.sagemaker_processing import PipesSageMakerProcessingClient
 from carsdepo_assets.compute.pipes.sagemaker_training import PipesSageMakerTrainingClient
 from carsdepo_assets.compute.preflight import Kind, Needs, preflight
 from carsdepo_assets.compute.target import PLACE_VARIABLE, ComputeTarget, Hardware, Verb
 from carsdepo_assets.compute.worker.process import WORK_VARIABLE
+from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import ComputePolicy
 from carsdepo_assets.redaction import SECRETS, has_credentials
 
@@ -98,23 +102,11 @@ class SageMakerCompute(ComputeTarget):
             "price_per_hour": prices.price_per_hour(self.instance_type(verb)),
             "currency": prices.currency,
         }
-        if verb == "train":
-            client = PipesSageMakerTrainingClient(self.bucket, self.prefix, **self._how())
-            invocation = client.run(
-                context=context,
-                job_name=name,
-                create_training_job_params=self.training_request(name, module, url),
-                on_demand_fallback=self.on_demand_fallback,
-                **pricing,
-            )
-        else:
-            processing = PipesSageMakerProcessingClient(self.bucket, self.prefix, **self._how())
-            invocation = processing.run(
-                context=context,
-                job_name=name,
-                create_processing_job_params=self.processing_request(verb, module, url),
-                **pricing,
-            )
+        try:
+            invocation = self._run_job(context, verb, module, name, url, pricing)
+        except JobUnobserved:  # the work itself goes on: the next run of it takes the job up
+            context.instance.add_run_tags(context.run.run_id, {INTERRUPTED_TAG: INTERRUPTED})
+            raise
         figures = {_FIGURES[k]: v for k, v in invocation.metadata.items() if k in _FIGURES}
         money = {k: v for k, v in invocation.metadata.items() if k.startswith("money_")}
         if money:
@@ -122,6 +114,30 @@ class SageMakerCompute(ComputeTarget):
         result = invocation.get_materialize_result(implicit_materialization=False)
         own = {k: v for k, v in (result.metadata or {}).items() if k not in invocation.metadata}
         return result._replace(metadata={"place": PLACE, **figures, **own})
+
+    def _run_job(
+        self, context: Context, verb: Verb, module: str, name: str, spec: str, pricing: dict[str, Any]
+    ) -> PipesClientCompletedInvocation:
+        how: dict[str, Any] = {
+            "region_name": self.region,
+            "poll_interval": self.poll_s,
+            "poll_interval_max": self.poll_max_s,
+            "stop_timeout": self.stop_timeout_s,
+        }
+        if verb == "train":
+            return PipesSageMakerTrainingClient(self.bucket, self.prefix, **how).run(
+                context=context,
+                job_name=name,
+                create_training_job_params=self.training_request(name, module, spec),
+                on_demand_fallback=self.on_demand_fallback,
+                **pricing,
+            )
+        return PipesSageMakerProcessingClient(self.bucket, self.prefix, **how).run(
+            context=context,
+            job_name=name,
+            create_processing_job_params=self.processing_request(verb, module, spec),
+            **pricing,
+        )
 
     def hardware(self, verb: Verb) -> Hardware:
         """What the instance type of a verb has.
@@ -219,14 +235,6 @@ class SageMakerCompute(ComputeTarget):
             PLACE_VARIABLE: PLACE,
             WORK_VARIABLE: work,
             **self.variables,
-        }
-
-    def _how(self) -> dict[str, Any]:
-        return {
-            "region_name": self.region,
-            "poll_interval": self.poll_s,
-            "poll_interval_max": self.poll_max_s,
-            "stop_timeout": self.stop_timeout_s,
         }
 
     def _tags(self) -> list[dict[str, str]]:

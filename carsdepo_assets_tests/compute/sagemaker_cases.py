@@ -60,6 +60,8 @@ class Materialized:
         events = result.asset_materializations_for_node("model") if result.success else []
         self.count = len(events)
         self.metadata = {k: v.value for e in events for k, v in e.metadata.items()}
+        run = instance.get_run_by_id(result.run_id)
+        self.run_tags = dict(run.tags) if run is not None else {}
         tags = events[0].tags or {} if events else {}
         self.data_version = tags.get("dagster/data_version")
         failures = [e for e in result.all_node_events if e.is_step_failure]

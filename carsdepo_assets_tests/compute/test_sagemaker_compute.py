@@ -9,6 +9,7 @@ import pytest
 from carsdepo_assets.compute.job_names import job_name_of
 from carsdepo_assets.compute.preflight import JobNotReady
 from carsdepo_assets.compute.sagemaker import SageMakerCompute
+from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets_tests.compute.contract_worker import ContractSpec
 from carsdepo_assets_tests.compute.sagemaker_cases import BUCKET, IMAGE, INSTANCE, ROLE, emulated_aws, materialized
 from deploy.emulators.request_limits import violations
@@ -98,44 +99,49 @@ def test_nothing_starts_where_something_is_missing(aws: SageMakerOnMoto) -> None
     assert JobNotReady.__doc__
 
 
-def names(instance: dg.DagsterInstance, spec: dict[str, Any], tags: dict[str, str], fails: bool = False) -> str:
-    """The job's name in a run that belongs to the group that the tags name."""
+def test_a_run_that_cannot_watch_its_job_counts_as_interrupted(aws: SageMakerOnMoto) -> None:
+    aws.faults.fail("DescribeTrainingJob", "AccessDeniedException", "You may not look.")
+    result = run(compute(), {**SPEC, "figure": 3.0})
+    assert "You may not look" in result.error
+    assert "started no training job" in result.error
+    assert result.run_tags[INTERRUPTED_TAG] == INTERRUPTED
+
+
+def name_in_a_run(instance: dg.DagsterInstance, spec: dict[str, Any], dies: bool = False) -> str:
+    """The job's name in a run of its own, whose step succeeds unless it dies."""
     heard: list[str] = []
 
     @dg.asset
     def model(context: dg.AssetExecutionContext) -> None:
         heard.append(job_name_of(context, "train", WORKER, spec))
-        if fails:
+        assert job_name_of(context, "train", WORKER, spec) == heard[0]  # a retry of the step
+        if dies:
             raise ValueError("its process dies")
 
     job = dg.Definitions(assets=[model], jobs=[dg.define_asset_job("j", [model])]).resolve_job_def("j")
-    run = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
-    tags.setdefault("root", run.run_id)
+    run = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert run.success != dies
     return heard[0]
 
 
-def test_a_re_execution_belongs_to_the_job_of_its_first_run() -> None:
+def test_a_run_takes_up_the_job_of_one_that_died_whoever_asks_for_it() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        first: dict[str, str] = {}
-        name = names(instance, {**SPEC, "dagster_run_id": "1", "mlflow": {"run_id": "a"}}, first, fails=True)
-        group = {"dagster/root_run_id": first["root"], "dagster/parent_run_id": first["root"]}
-        again = names(instance, {**SPEC, "dagster_run_id": "2", "mlflow": {"run_id": "b"}}, dict(group))
-        assert again == name
-        assert name.startswith(f"carsdepo-train-{first['root'][:8]}-")
+        name = name_in_a_run(instance, {**SPEC, "dagster_run_id": "1", "mlflow": {"run_id": "a"}}, dies=True)
+        assert name.startswith("carsdepo-train-")
         assert len(name) <= 60
-        assert names(instance, {**SPEC, "figure": 2.0}, dict(group)) != name  # other work
-        assert names(instance, SPEC, {}) != name  # another run
+        assert name_in_a_run(instance, {**SPEC, "figure": 2.0}, dies=True) != name  # other work
+        again = {**SPEC, "dagster_run_id": "2", "mlflow": {"run_id": "b"}}
+        assert name_in_a_run(instance, again, dies=True) == name
+        assert name_in_a_run(instance, again) == name
 
 
 def test_work_that_succeeded_is_done_anew_when_it_is_asked_for_again() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        first: dict[str, str] = {}
-        name = names(instance, SPEC, first)
-        group = {"dagster/root_run_id": first["root"], "dagster/parent_run_id": first["root"]}
-        again = names(instance, SPEC, dict(group))
-        assert again != name
-        assert again.startswith(f"carsdepo-train-{first['root'][:8]}-")
-        assert names(instance, SPEC, dict(group)) not in (name, again)
+        first = name_in_a_run(instance, SPEC)
+        second = name_in_a_run(instance, SPEC, dies=True)
+        assert second != first
+        assert name_in_a_run(instance, SPEC) == second
+        assert name_in_a_run(instance, SPEC) not in (first, second)
 
 
 @pytest.mark.slow

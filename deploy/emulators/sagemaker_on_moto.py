@@ -47,6 +47,7 @@ class SageMakerOnMoto:
         self.url = ""
 
     def __enter__(self) -> SageMakerOnMoto:
+        from moto.core.base_backend import BackendDict
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
         from moto.server import MotoRequestHandler  # type: ignore[attr-defined]
         from werkzeug.serving import make_server
@@ -54,6 +55,7 @@ class SageMakerOnMoto:
         broken = internals()
         if broken:
             raise RuntimeError(f"moto {importlib.metadata.version('moto')}: {'; '.join(broken)}.")
+        BackendDict.reset()  # of what another emulator left in this process
         self.faults = Faults(DomainDispatcherApplication(create_backend_app))
         self._server = make_server("127.0.0.1", 0, self.faults, threaded=True, request_handler=MotoRequestHandler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
