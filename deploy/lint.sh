@@ -18,7 +18,8 @@ if hadolint=$(tool hadolint); then
   echo "hadolint: the Dockerfiles are clean."
 fi
 if shellcheck=$(tool shellcheck); then
-  find deploy -name '*.sh' -print0 | xargs -0 "$shellcheck"
+  mapfile -t scripts < <(grep -rlE --include='*' '^#!.*(ba)?sh$' deploy)
+  (cd deploy && "$shellcheck" -x -P . "${scripts[@]#deploy/}")
   echo "shellcheck: the scripts are clean."
 fi
 if [ ! -e deploy/compose.yaml ]; then

