@@ -16,7 +16,6 @@ BUCKET = "lake-tests"
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    import boto3  # type: ignore[import-untyped]
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # one line a request otherwise
@@ -24,12 +23,6 @@ def s3_endpoint() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3", endpoint_url=endpoint, region_name="eu-central-1", aws_access_key_id="a", aws_secret_access_key="b"
-    )
-    # moto keeps one state a process: another room's server may have made the bucket.
-    if BUCKET not in [b["Name"] for b in client.list_buckets()["Buckets"]]:
-        client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     yield endpoint
     server.stop()
 
@@ -37,6 +30,14 @@ def s3_endpoint() -> Iterator[str]:
 @pytest.fixture
 def s3_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A fresh prefix of the bucket, with the environment set as a deployment would."""
+    import boto3  # type: ignore[import-untyped]
+
+    client = boto3.client(
+        "s3", endpoint_url=s3_endpoint, region_name="eu-central-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    # moto keeps one state a process: another room's tests may have made the bucket, or emptied the account.
+    if BUCKET not in [b["Name"] for b in client.list_buckets()["Buckets"]]:
+        client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
