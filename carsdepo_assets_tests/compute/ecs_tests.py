@@ -110,7 +110,7 @@ def define(client: Any, image: str = "worker:1", family: str = "train", **more: 
     client.register_task_definition(
         family=family,
         containerDefinitions=[
-            {"name": "worker", "image": image, "essential": True, "memory": 512, "stopTimeout": 5, **more}
+            {"name": "worker", "image": image, "essential": True, "memory": 512, "stopTimeout": 60, **more}
         ],
     )
 

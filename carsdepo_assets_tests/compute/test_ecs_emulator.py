@@ -46,8 +46,8 @@ def ecs(tmp_path: Path) -> Iterator[EcsOnMoto]:
     with EcsOnMoto(tmp_path, {"sleep": SLEEP, "stubborn": STUBBORN}) as emulated:
         client = emulated.client("ecs")
         client.create_cluster(clusterName="c")
-        for image in ("sleep", "stubborn"):
-            container = {"name": "main", "image": image, "essential": True, "memory": 128, "stopTimeout": 1}
+        for image, stop_timeout in (("sleep", 120), ("stubborn", 1)):
+            container = {"name": "main", "image": image, "essential": True, "memory": 128, "stopTimeout": stop_timeout}
             client.register_task_definition(family=image, containerDefinitions=[container])
         yield emulated
 

@@ -136,7 +136,7 @@ class TaskRunner:
         assert task.process is not None
         _signal(task.process, signal.SIGKILL)
 
-    def wait(self, task: EmulatedTask, *statuses: str, seconds: float = 30.0) -> None:
+    def wait(self, task: EmulatedTask, *statuses: str, seconds: float = 120.0) -> None:
         """Waits until a task has one of the statuses.
 
         Raises:
