@@ -104,7 +104,7 @@ class SageMakerOnMoto:
             service, endpoint_url=self.url
         )
 
-    def job(self, name: str, state: str | None = None, seconds: float = 60.0) -> EmulatedJob:
+    def job(self, name: str, state: str | None = None, seconds: float = 180.0) -> EmulatedJob:
         """A job, once it is there and, if given, once its secondary status is `state`."""
         ends = time.monotonic() + seconds
         while name not in self.jobs or (state is not None and self.jobs[name].secondary != state):
