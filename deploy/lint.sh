@@ -24,6 +24,8 @@ if shellcheck=$(tool shellcheck); then
 fi
 if [ ! -e deploy/compose.yaml ]; then
   echo "lint-deploy: there is no deploy/compose.yaml: its check is skipped." >&2
+elif ! command -v podman >/dev/null; then # podman-compose asks it for its version even to read a file
+  echo "lint-deploy: podman is not installed: the check of compose.yaml by podman-compose is skipped." >&2
 elif compose=$(tool podman-compose); then
   "$compose" --file deploy/compose.yaml config >/dev/null
   echo "podman-compose: the compose file can be read."
