@@ -1,6 +1,6 @@
 """How a step and its worker on this machine exchange messages: files, or an S3 bucket as jobs on AWS use it.
 
-The worker's side is compute.worker.events.open_events, which uses S3 when S3_CHANNEL_VARIABLE says so.
+The worker's side is compute.worker.events.open_events, which uses S3 when CHANNEL_VARIABLE says so.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
-S3_CHANNEL_VARIABLE = "CARSDEPO_PIPES_CHANNEL"
-S3 = "s3"
+from carsdepo_assets.compute.worker.events import CHANNEL_VARIABLE, S3
+
 FOLDER = "pipes"  # below which each job's messages lie in the bucket
 
 
@@ -53,5 +53,5 @@ def channel(bucket: str | None, job: str) -> MessageChannel:
     client, prefix = boto3.client("s3"), f"{FOLDER}/{job}-{secrets.token_hex(4)}"
     reader = S3PrefixMessageReader(client, bucket, prefix)
     return MessageChannel(
-        S3PrefixContextInjector(client, bucket, prefix), reader, {S3_CHANNEL_VARIABLE: S3}, reader.poll, reader.finish
+        S3PrefixContextInjector(client, bucket, prefix), reader, {CHANNEL_VARIABLE: S3}, reader.poll, reader.finish
     )

@@ -46,7 +46,7 @@ class ComputeChoice(ComputeTarget):
             dagster.Failure: also where that place is unknown, or not configured.
         """
         place = self.place_of(context.asset_key.to_user_string() if context.has_assets_def else None)
-        if place != "local" and "://" not in str(spec.get("lake", "")):
+        if place != "local" and not str(spec.get("lake", "")).startswith("s3://"):
             raise dg.Failure(
                 f"The lake is the folder {spec.get('lake')}, which {place} cannot read: set CARSDEPO_LAKE to an s3:// "
                 "URL, or run this job on this machine (compute.place: local).",

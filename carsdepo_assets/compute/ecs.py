@@ -12,20 +12,19 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from carsdepo_assets.compute.channel import S3, S3_CHANNEL_VARIABLE
 from carsdepo_assets.compute.ecs_preflight import EcsNeeds, preflight
 from carsdepo_assets.compute.job_names import job_name_of
 from carsdepo_assets.compute.pipes.aws_calls import JobUnobserved
 from carsdepo_assets.compute.pipes.ecs_calls import TaskLimits
 from carsdepo_assets.compute.pipes.ecs_request import CapacityProvider, with_gpus
 from carsdepo_assets.compute.pipes.ecs_task import PipesECSTaskClient
-from carsdepo_assets.compute.target import PLACE_VARIABLE, ComputeTarget, Hardware, Verb
+from carsdepo_assets.compute.target import PLACE_VARIABLE, ComputeTarget, Hardware, Verb, by_verb
+from carsdepo_assets.compute.worker.events import CHANNEL_VARIABLE, S3
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import ComputePolicy
 from carsdepo_assets.redaction import SECRETS, has_credentials
 
 PLACE = "ecs"
-OTHER_VERBS = "others"  # in settings by verb: every verb that is not named there
 _FIGURES = {"job_page": "console"}  # what the client calls a figure, and what the platform does
 MAX_RUNTIME_VARIABLE = "CARSDEPO_MAX_RUNTIME_S"
 
@@ -124,7 +123,7 @@ class EcsCompute(ComputeTarget):
         )
         environment = {
             "AWS_DEFAULT_REGION": session.region_name,
-            S3_CHANNEL_VARIABLE: S3,
+            CHANNEL_VARIABLE: S3,
             PLACE_VARIABLE: PLACE,
             **self.variables,
         }
@@ -172,10 +171,7 @@ class EcsCompute(ComputeTarget):
 
     def task_definition(self, verb: Verb) -> str:
         """The task definition of a verb."""
-        try:
-            return self.task_definitions.get(verb) or self.task_definitions[OTHER_VERBS]
-        except KeyError:
-            raise ValueError(f"task_definitions has neither {verb!r} nor {OTHER_VERBS!r}: add one of them.") from None
+        return by_verb(self.task_definitions, verb, "task_definitions")
 
     def needs(self, verb: Verb, region: str) -> EcsNeeds:
         """What a task of a verb needs, for preflight."""

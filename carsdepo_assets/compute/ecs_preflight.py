@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import dagster as dg
 
+from carsdepo_assets.compute.pipes.aws_calls import trouble_of
 from carsdepo_assets.compute.pipes.aws_errors import code, explained
 
 Client = Callable[..., Any]
@@ -57,6 +58,8 @@ def preflight(needs: EcsNeeds, client: Client, warn: Callable[[str], None]) -> N
         try:
             findings = list(look(needs, client))
         except Exception as error:
+            if trouble_of(error) is None:  # no answer of AWS, nor its absence: a fault of this code
+                raise
             findings = [("warning", f"{look.__name__.strip('_')} could not be looked at. {explained(error)}")]
         for weight, text in findings:
             if weight == "problem":

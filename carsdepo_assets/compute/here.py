@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -26,6 +27,9 @@ import json, torch
 usable = torch.cuda.is_available()
 print(json.dumps([torch.cuda.device_count(), torch.cuda.get_device_name(0)] if usable else [0, ""]))
 """
+
+
+logger = logging.getLogger(__name__)
 
 
 class StepEvents:
@@ -73,4 +77,7 @@ def this_machine() -> Hardware:
         )
         if asked.returncode == 0:
             gpus, name = json.loads(asked.stdout.splitlines()[-1])
+        if not gpus:
+            why = asked.stderr.strip().splitlines()[-1:] or ["torch finds no GPU that it can use"]
+            logger.warning("There is a GPU's driver here, and torch computes on the processor: %s", redact(why[0]))
     return Hardware(place="this machine", name=name or processor_name(), device="cuda:0" if gpus else "cpu", gpus=gpus)

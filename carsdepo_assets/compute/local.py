@@ -23,14 +23,16 @@ from pydantic import Field
 
 from carsdepo_assets.compute.channel import MessageChannel, channel
 from carsdepo_assets.compute.here import run_here, this_machine
+from carsdepo_assets.compute.pipes.aws_calls import trouble_of
+from carsdepo_assets.compute.pipes.job_report import the_materialization
 from carsdepo_assets.compute.target import ComputeTarget, Hardware, Verb
+from carsdepo_assets.compute.worker.watchdog import PARENT_VARIABLE
 from carsdepo_assets.detectors.pace import Every
 from carsdepo_assets.orchestration.process_tree import end_group, end_tree
 from carsdepo_assets.orchestration.run_processes import RunProcess, mark_host, name_process, run_worker
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.redaction import AWS, environment, redact
 
-PARENT_VARIABLE = "CARSDEPO_PARENT_PID"  # the worker ends when this process is no longer its parent
 _LAST_LINES = 40
 _RELAY_S = 2.0  # seconds between two looks for messages in S3
 
@@ -108,22 +110,12 @@ class LocalCompute(ComputeTarget):
                 relay.join(timeout=5)
                 if not relay.is_alive():  # a grandchild that holds the pipe keeps it in use
                     process.stdout.close()
-        materializations = [r for r in session.get_reported_results() if isinstance(r, dg.MaterializeResult)]
         trouble = []
         if process.returncode != 0:
             trouble.append(_ended(process.returncode))
             if process.returncode == -signal.SIGKILL:  # not by us: what we end raises above
                 context.instance.add_run_tags(context.run.run_id, {INTERRUPTED_TAG: INTERRUPTED})
-        if not session.message_handler.received_closed_message:
-            trouble.append("it did not close its channel")
-        if not materializations:
-            trouble.append("it reported no materialization")
-        if trouble:
-            raise dg.Failure(
-                description=f"{module}: {'; '.join(trouble)}. Its last lines:\n" + "".join(last),
-                metadata={"last_lines": dg.MetadataValue.md("```\n" + "".join(last) + "\n```")},
-            )
-        return materializations[-1]
+        return the_materialization(session, module, trouble, last_lines="".join(last))
 
     def hardware(self, verb: Verb) -> Hardware:
         """The machine's processor, or its first GPU where torch can use it."""
@@ -140,6 +132,8 @@ class LocalCompute(ComputeTarget):
                 try:
                     messages.poll()
                 except Exception as error:  # the worker must not end with the network: the next look relays the rest
+                    if trouble_of(error) is None:
+                        raise
                     print(f"Messages could not be read: {redact(str(error))}. The worker goes on.", file=sys.stderr)
             try:
                 process.wait(timeout=self.poll_s)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import dagster as dg
 
 from carsdepo_assets.compute.instances import UnknownInstance, hardware, types_of
+from carsdepo_assets.compute.pipes.aws_calls import trouble_of
 
 Kind = Literal["training", "processing"]
 Client = Callable[[str], Any]
@@ -98,6 +99,8 @@ def _quota(needs: Needs, client: Client) -> Iterator[Found]:
         pages = client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
         quota = next((q for page in pages for q in page["Quotas"] if q["QuotaName"] == needs.quota), None)
     except Exception as error:
+        if trouble_of(error) is None:  # no answer of AWS, nor its absence: a fault of this code
+            raise
         yield "warning", f"The quota '{needs.quota}' could not be looked at: {error}"
         return
     if quota is None:
@@ -123,6 +126,8 @@ def _image(needs: Needs, client: Client) -> Iterator[Found]:
             registryId=parts["account"], repositoryName=parts["repository"], imageIds=[wanted]
         )
     except Exception as error:
+        if trouble_of(error) is None:  # no answer of AWS, nor its absence: a fault of this code
+            raise
         code = _code(error)
         if code in ("RepositoryNotFoundException", "ImageNotFoundException"):
             yield (
@@ -144,6 +149,8 @@ def _role(needs: Needs, client: Client) -> Iterator[Found]:
     try:
         trust = client("iam").get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
     except Exception as error:
+        if trouble_of(error) is None:  # no answer of AWS, nor its absence: a fault of this code
+            raise
         if _code(error) == "NoSuchEntity":
             yield (
                 "problem",
@@ -170,6 +177,8 @@ def _bucket(needs: Needs, client: Client) -> Iterator[Found]:
     try:
         response = client("s3").head_bucket(Bucket=needs.bucket)
     except Exception as error:
+        if trouble_of(error) is None:  # no answer of AWS, nor its absence: a fault of this code
+            raise
         response = getattr(error, "response", {})
         if _code(error) in ("404", "NoSuchBucket"):
             yield "problem", f"There is no bucket {needs.bucket}: make it in {needs.region}."

@@ -15,7 +15,6 @@ from dagster._core.pipes.client import PipesClientCompletedInvocation
 from pydantic import Field
 
 from carsdepo_assets.compute import instances
-from carsdepo_assets.compute.channel import S3, S3_CHANNEL_VARIABLE
 from carsdepo_assets.compute.job_names import job_name_of
 from carsdepo_assets.compute.pipes.aws_calls import JobUnobserved
 from carsdepo_assets.compute.pipes.job_requests import PROCESSING_VALUE
@@ -23,7 +22,8 @@ from carsdepo_assets.compute.pipes.sagemaker_job import Context
 from carsdepo_assets.compute.pipes.sagemaker_processing import PipesSageMakerProcessingClient
 from carsdepo_assets.compute.pipes.sagemaker_training import PipesSageMakerTrainingClient
 from carsdepo_assets.compute.preflight import Kind, Needs, preflight
-from carsdepo_assets.compute.target import PLACE_VARIABLE, ComputeTarget, Hardware, Verb
+from carsdepo_assets.compute.target import OTHER_VERBS, PLACE_VARIABLE, ComputeTarget, Hardware, Verb, by_verb
+from carsdepo_assets.compute.worker.events import CHANNEL_VARIABLE, S3
 from carsdepo_assets.compute.worker.process import WORK_VARIABLE
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import ComputePolicy
@@ -32,7 +32,6 @@ from carsdepo_assets.redaction import SECRETS, has_credentials
 PLACE = "sagemaker"
 TRAINING_WORK = "/opt/ml/checkpoints"  # what SageMaker copies to S3 and back
 PROCESSING_WORK = "/opt/ml/processing/work"
-OTHER_VERBS = "others"  # in instance_types: every verb that is not named there
 # What AWS calls a figure, and what the platform does.
 _FIGURES = {
     "sagemaker_job": "job",
@@ -153,10 +152,7 @@ class SageMakerCompute(ComputeTarget):
 
     def instance_type(self, verb: Verb) -> str:
         """The instance type of a verb."""
-        try:
-            return self.instance_types.get(verb) or self.instance_types[OTHER_VERBS]
-        except KeyError:
-            raise ValueError(f"instance_types has neither {verb!r} nor {OTHER_VERBS!r}: add one of them.") from None
+        return by_verb(self.instance_types, verb, "instance_types")
 
     def needs(self, verb: Verb, region: str) -> Needs:
         """What a job of a verb needs, for preflight."""
@@ -231,7 +227,7 @@ class SageMakerCompute(ComputeTarget):
         region = self._session().region_name
         return {
             "AWS_DEFAULT_REGION": region,
-            S3_CHANNEL_VARIABLE: S3,
+            CHANNEL_VARIABLE: S3,
             PLACE_VARIABLE: PLACE,
             WORK_VARIABLE: work,
             **self.variables,

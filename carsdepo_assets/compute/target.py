@@ -11,9 +11,24 @@ from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.compute.worker.process import PLACE_VARIABLE
 
-__all__ = ["PLACE_VARIABLE", "ComputeTarget", "Hardware", "Verb"]
+__all__ = ["OTHER_VERBS", "PLACE_VARIABLE", "ComputeTarget", "Hardware", "Verb", "by_verb", "of_worker"]
 
 Verb = Literal["train", "evaluate", "export", "reference", "process"]
+
+
+OTHER_VERBS = "others"  # in a setting by verb: every verb that is not named there
+
+
+def by_verb(setting: Mapping[str, str], verb: Verb, name: str) -> str:
+    """What a setting has for a verb, or for `others`.
+
+    Raises:
+        ValueError: it has neither; name: the setting's, for the message.
+    """
+    value = setting.get(verb) or setting.get(OTHER_VERBS)
+    if not value:
+        raise ValueError(f"{name} has neither {verb!r} nor {OTHER_VERBS!r}: add one of them.")
+    return value
 
 
 class Hardware(BaseModel):

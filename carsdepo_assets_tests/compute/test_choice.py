@@ -114,12 +114,13 @@ def test_a_place_that_is_not_there_is_refused(launchpad: dict[str, str], says: s
     assert all(says in str(e.step_failure_data.error) for e in failures if e.step_failure_data.error)
 
 
-def test_a_lake_in_a_folder_is_not_sent_away(file: Path) -> None:
+@pytest.mark.parametrize("lake", ["/home/me/lake", "file:///home/me/lake"])
+def test_a_lake_in_a_folder_is_not_sent_away(lake: str, file: Path) -> None:
     file.write_text(f'place = "sagemaker"\n{SAGEMAKER}')
 
     @dg.asset
     def weights(context: dg.AssetExecutionContext, compute: ComputeTarget) -> dg.MaterializeResult:
-        return compute.run(context, "train", {"lake": "/home/me/lake"}, module="a.worker")
+        return compute.run(context, "train", {"lake": lake}, module="a.worker")
 
     compute = read_compute(file, LocalCompute())
     result = dg.materialize([weights], resources={"compute": compute}, raise_on_error=False)

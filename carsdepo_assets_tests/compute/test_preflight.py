@@ -110,3 +110,11 @@ def test_a_look_that_is_not_allowed_is_a_warning(aws: SageMakerOnMoto) -> None:
     assert len(look(aws, replace(NEEDS, image="registry.example.com/worker:1"))) == 1
     aws.faults.quotas = {}
     assert any("lists no quota" in warning for warning in look(aws, NEEDS))
+
+
+def test_a_fault_of_our_own_is_no_warning() -> None:
+    def client(service: str) -> object:
+        raise KeyError(service)
+
+    with pytest.raises(KeyError):
+        preflight(NEEDS, client, pytest.fail)

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from dagster_pipes import PipesContext
 
 
-CHANNEL_VARIABLE = (
-    "CARSDEPO_PIPES_CHANNEL"  # "s3": compute.channel talks through a bucket; the worker imports no Dagster
-)
+CHANNEL_VARIABLE = "CARSDEPO_PIPES_CHANNEL"  # S3: the step and its worker talk through a bucket
+S3 = "s3"
 
 
 class Events(Protocol):
@@ -77,7 +76,7 @@ def open_events() -> Iterator[Events]:
     if not loader.is_dagster_pipes_process():
         yield StdoutEvents()
         return
-    if os.environ.get(CHANNEL_VARIABLE) == "s3":
+    if os.environ.get(CHANNEL_VARIABLE) == S3:
         import boto3
         from dagster_pipes import PipesS3ContextLoader
 
