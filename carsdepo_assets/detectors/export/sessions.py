@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import queue
+import threading
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 _MAX_STREAMS = 8  # each holds activations of its own
+
+# OpenVINO's bindings import numpy when arrays are first passed, inside the initialization of a static variable of C++.
+# Another thread that passes its first array then waits for that variable and keeps the GIL, so that the process stands
+# still for ever: https://pybind11.readthedocs.io/en/stable/advanced/misc.html#common-sources-of-global-interpreter-lock-errors
+_openvino_alone = threading.Lock()
+_is_openvino_initialized = False
 
 
 class Session(Protocol):
@@ -62,7 +69,16 @@ class OpenVino:
         self.idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def run(self, image: NDArray[np.uint8]) -> list[NDArray[Any]]:
-        """See Session.run."""
+        """See Session.run. The process's first call runs alone."""
+        global _is_openvino_initialized
+        if _is_openvino_initialized:
+            return self._run(image)
+        with _openvino_alone:
+            outputs = self._run(image)
+            _is_openvino_initialized = True
+        return outputs
+
+    def _run(self, image: NDArray[np.uint8]) -> list[NDArray[Any]]:
         try:
             request = self.idle.get_nowait()
         except queue.Empty:
