@@ -51,6 +51,12 @@ def environment(env: Mapping[str, str], needed: tuple[str, ...] = ()) -> dict[st
     return {name: value for name, value in env.items() if name not in SECRETS or name in needed}
 
 
+def secret_names(variables: Mapping[str, str]) -> list[str]:
+    """The variables whose values are secret, sorted: keys and tokens by their names, URLs that hold a password."""
+    named = {*_WHOLE, *_TOKEN_URLS}
+    return sorted(name for name, value in variables.items() if name in named or has_credentials(value))
+
+
 def has_credentials(url: str) -> bool:
     """Whether a URL holds a user or a password. AWS's keys may hold slashes, so an s3:// URL is searched as a whole."""
     parts = urlsplit(url)

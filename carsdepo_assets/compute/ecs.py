@@ -22,7 +22,7 @@ from carsdepo_assets.compute.target import PLACE_VARIABLE, ComputeTarget, Hardwa
 from carsdepo_assets.compute.worker.events import CHANNEL_VARIABLE, S3
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import ComputePolicy
-from carsdepo_assets.redaction import SECRETS, has_credentials
+from carsdepo_assets.redaction import secret_names
 
 PLACE = "ecs"
 _FIGURES = {"job_page": "console"}  # what the client calls a figure, and what the platform does
@@ -219,7 +219,7 @@ class EcsCompute(ComputeTarget):
         return vcpu * self.vcpus[verb] + gb * self.memory_gb[verb]
 
     def _check_variables(self) -> None:
-        secret = sorted(n for n, value in self.variables.items() if n in SECRETS or has_credentials(value))
+        secret = secret_names(self.variables)
         if secret:
             raise ValueError(
                 f"{', '.join(secret)}: a secret must not be a variable of an ECS task, since AWS shows it to everybody "

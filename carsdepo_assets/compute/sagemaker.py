@@ -27,7 +27,7 @@ from carsdepo_assets.compute.worker.events import CHANNEL_VARIABLE, S3
 from carsdepo_assets.compute.worker.process import WORK_VARIABLE
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import ComputePolicy
-from carsdepo_assets.redaction import SECRETS, has_credentials
+from carsdepo_assets.redaction import secret_names
 
 PLACE = "sagemaker"
 TRAINING_WORK = "/opt/ml/checkpoints"  # what SageMaker copies to S3 and back
@@ -240,7 +240,7 @@ class SageMakerCompute(ComputeTarget):
         return {"Subnets": self.subnets, "SecurityGroupIds": self.security_groups}
 
     def _check_configuration(self) -> None:
-        secret = sorted(n for n, value in self.variables.items() if n in SECRETS or has_credentials(value))
+        secret = secret_names(self.variables)
         if secret:
             raise ValueError(
                 f"{', '.join(secret)}: a secret must not be a variable of a SageMaker job, since AWS shows it to "

@@ -244,7 +244,8 @@ def tracked(spec: TrainingSpec) -> Iterator[tuple[Tracking | None, str | None]]:
         tracking = Tracking.at_home(Path(home), spec.mlflow.experiment)
     else:
         raise SpecError(
-            "the training is to be logged in MLflow, and neither CARSDEPO_MLFLOW (a server) nor CARSDEPO_HOME is set."
+            "the training is to be logged in MLflow, and neither CARSDEPO_MLFLOW (a server) nor CARSDEPO_HOME is set: "
+            "name the server in `variables` of this place, in the file that CARSDEPO_COMPUTE names."
         )
     if spec.mlflow.run_id is not None:
         yield tracking, spec.mlflow.run_id

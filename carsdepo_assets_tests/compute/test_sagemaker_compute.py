@@ -1,14 +1,17 @@
 """compute/sagemaker.py, compute/job_names.py: what is asked of AWS for a verb, and which job belongs to which work."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from carsdepo_assets.compute.job_names import job_name_of
+from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.compute.preflight import JobNotReady
 from carsdepo_assets.compute.sagemaker import SageMakerCompute
+from carsdepo_assets.compute.settings_file import read_compute
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets_tests.compute.contract_worker import ContractSpec
 from carsdepo_assets_tests.compute.sagemaker_cases import BUCKET, IMAGE, INSTANCE, ROLE, emulated_aws, materialized
@@ -76,10 +79,22 @@ def test_a_recipe_is_made_for_the_gpu_that_will_train_it() -> None:
 def test_configuration_that_must_not_or_cannot_be_passed_is_refused(
     wrong: dict[str, Any], words: list[str], aws: SageMakerOnMoto
 ) -> None:
+    before = set(aws.jobs)
     result = run(compute(**wrong))
     for word in words:
         assert word in result.error
-    assert not aws.jobs
+    assert set(aws.jobs) == before
+
+
+def test_the_documented_configuration_is_taken(aws: SageMakerOnMoto, tmp_path: Path) -> None:
+    """docs/aws.md shows a file and variables; both must pass the checks."""
+    page = (Path(__file__).parents[2] / "docs" / "aws.md").read_text()
+    file = tmp_path / "compute.toml"
+    file.write_text(page.partition("```toml\n")[2].partition("```")[0])
+    documented = read_compute(file, LocalCompute()).target("sagemaker")
+    assert isinstance(documented, SageMakerCompute)
+    assert "CARSDEPO_MLFLOW" in documented.variables
+    assert run(compute(variables=documented.variables)).success
 
 
 def run(target: SageMakerCompute, spec: dict[str, Any] = SPEC) -> Any:
@@ -91,11 +106,12 @@ def run(target: SageMakerCompute, spec: dict[str, Any] = SPEC) -> Any:
 
 
 def test_nothing_starts_where_something_is_missing(aws: SageMakerOnMoto) -> None:
+    before = set(aws.jobs)
     aws.faults.quotas = {f"{INSTANCE} for spot training job usage": 0}
     result = run(compute(check_first=True))
     for word in ("is 0 in us-east-1", "RepositoryNotFoundException", "no role carsdepo-sagemaker"):
         assert word in result.error
-    assert not aws.jobs
+    assert set(aws.jobs) == before
     assert JobNotReady.__doc__
 
 

@@ -53,6 +53,24 @@ def test_a_password_is_hidden_whatever_it_is_made_of(mark: str) -> None:
     assert "Sss3cr3t" not in redaction.without_credentials(url)
 
 
+def test_variables_that_are_secret() -> None:
+    """The address of MLflow's server is one only where it holds a password; a webhook's path is as secret as one."""
+    open_ones = {
+        "CARSDEPO_MLFLOW": "http://mlflow.internal:5000",
+        "CARSDEPO_LAKE": "s3://b/lake",
+        "OMP_NUM_THREADS": "1",
+    }
+    assert redaction.secret_names(open_ones) == []
+    secret = {
+        "CARSDEPO_MLFLOW": "http://u:p@mlflow.internal:5000",
+        "CARSDEPO_API_KEY": "k",
+        "AWS_SECRET_ACCESS_KEY": "k",
+        "CARSDEPO_ALERT_WEBHOOK": "https://hooks.example/T/B/x",
+        "MLFLOW_TRACKING_TOKEN": "t",
+    }
+    assert redaction.secret_names({**open_ones, **secret}) == sorted(secret)
+
+
 @pytest.mark.parametrize("key", ['quo"ted-key', "back\\slash-key", "schlüssel-key", "it's-a-key"])
 def test_a_key_is_hidden_as_json_and_python_write_it(key: str) -> None:
     for text in (json.dumps({"key": key}), repr([key]), repr(key.encode()), f"key={key}"):
