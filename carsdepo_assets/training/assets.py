@@ -82,13 +82,13 @@ def evaluation(
     table `evaluations`. Materialize it again after `extend_golden`.
     """
     from carsdepo_assets.training import candidates
-    from carsdepo_assets.training.evaluate_candidate import compared_models, evaluate_candidate, figure_text
+    from carsdepo_assets.training.evaluate_candidate import basis_now, evaluate_candidate, figure_text
 
     opened_lake, current_policy = lake.open(), policy.read()
     candidate = candidates.current(opened_lake)
-    compared, dataset, golden = compared_models(opened_lake, candidate)
-    ran = predict_missing(context, compute, opened_lake, current_policy, compared, dataset, golden)
-    evaluated = evaluate_candidate(opened_lake, candidate, current_policy, context.run.run_id)
+    basis = basis_now(opened_lake, candidate)  # once: what changes meanwhile would be predicted in this process
+    ran = predict_missing(context, compute, opened_lake, current_policy, basis.digests, basis.dataset, basis.golden)
+    evaluated = evaluate_candidate(opened_lake, candidate, current_policy, context.run.run_id, basis)
     logged = {f"test_{k}": v for k, v in evaluated.figures.items()} | {"golden_version": float(evaluated.golden)}
     if evaluated.comparison:
         logged |= {f"champion_{k}": v for k, v in evaluated.comparison.figures.items()}

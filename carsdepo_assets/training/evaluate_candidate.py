@@ -31,7 +31,7 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import read_result
 from carsdepo_assets.lake.pointers import EvaluationPointer
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.registry.ledger import desired
+from carsdepo_assets.registry.ledger import Event, desired
 from carsdepo_assets.reporting.publish import ReportSummary, publish
 from carsdepo_assets.scoring.bootstrap import Interval, bootstrap_map50
 from carsdepo_assets.scoring.evaluation import SliceScore
@@ -138,19 +138,43 @@ def read_figures(lake: Lake, candidate: Candidate) -> dict[str, float]:
     return record.figures
 
 
+@dataclass(frozen=True)
+class Basis:
+    """What a candidate is scored on and compared with, chosen once for an evaluation."""
+
+    digests: tuple[str, ...]
+    """The models that are scored: the candidate and, where there is another one in production, that."""
+    champion: Event | None
+    """By which production serves another model; None where it serves none, or the candidate."""
+    dataset: str
+    """Version of the dataset whose labels are the truth."""
+    golden: Golden | None
+    """The golden set; None before the first, when the dataset's test split is used."""
+
+
+def basis_now(lake: Lake, candidate: Candidate) -> Basis:
+    """The newest dataset, the current golden set and the model in production, as of now."""
+    event = desired(lake, "production")
+    champion = event if event is not None and event.digest not in (None, candidate.digest) else None
+    digests = (candidate.digest, *([champion.digest] if champion is not None and champion.digest else []))
+    return Basis(digests, champion, latest(lake) or candidate.dataset, golden.current(lake))
+
+
 def evaluate_candidate(
-    lake: Lake, candidate: Candidate, policy: Policy, run_id: str | None = None
+    lake: Lake, candidate: Candidate, policy: Policy, run_id: str | None = None, basis: Basis | None = None
 ) -> CandidateEvaluation:
     """Scores the candidate, and the model in production beside it, on the golden set as the newest dataset labels it.
 
     Args:
         run_id: the Dagster run that asks, for the table `evaluations`.
+        basis: what the models have predicted already; None: as of now.
 
     Raises:
         NothingToScore: there are no test photographs, or the dataset is older than the golden set.
     """
-    scores = score_candidate(lake, candidate, policy)
-    comparison = against_production(lake, scores.on_golden, scores.dataset, scores.golden, policy)
+    basis = basis or basis_now(lake, candidate)
+    scores = score_candidate(lake, candidate, policy, basis)
+    comparison = against_production(lake, scores.on_golden, basis, policy)
     page = report_input(lake, candidate, scores, comparison, policy)
     record = store_evaluation(lake, candidate, scores, comparison, page, policy, run_id)
     return CandidateEvaluation(
@@ -169,27 +193,19 @@ def evaluate_candidate(
     )
 
 
-def compared_models(lake: Lake, candidate: Candidate) -> tuple[list[str], str, Golden | None]:
-    """(digests of the candidate and of the model in production, dataset whose labels count, golden set) as of now."""
-    event = desired(lake, "production")
-    champion = [event.digest] if event is not None and event.digest is not None else []
-    return [candidate.digest, *champion], latest(lake) or candidate.dataset, golden.current(lake)
-
-
-def score_candidate(lake: Lake, candidate: Candidate, policy: Policy) -> CandidateScores:
-    """The candidate on the current golden set, with the labels of the newest dataset.
+def score_candidate(lake: Lake, candidate: Candidate, policy: Policy, basis: Basis) -> CandidateScores:
+    """The candidate on the golden set, with the labels of the dataset.
 
     Raises:
         NothingToScore: there are no test photographs, or the dataset is older than the golden set.
     """
-    _, dataset, golden_set = compared_models(lake, candidate)
-    on_golden = evaluate_on_golden(lake, candidate.digest, dataset, policy, of=golden_set)
+    on_golden = evaluate_on_golden(lake, candidate.digest, basis.dataset, policy, of=basis.golden)
     result, scored = on_golden.evaluation, on_golden.scored
     n_classes, iou, most = len(result.class_names), result.iou, result.max_detections
     groups = [row["group_id"] for row in scored.rows]
     return CandidateScores(
-        dataset=dataset,
-        golden=golden_set,
+        dataset=basis.dataset,
+        golden=basis.golden,
         on_golden=on_golden,
         interval=bootstrap_map50(scored.truths, scored.detections, n_classes, groups, iou=iou, max_detections=most),
         mistakes=ranked_mistakes(
@@ -205,23 +221,20 @@ def score_candidate(lake: Lake, candidate: Candidate, policy: Policy) -> Candida
     )
 
 
-def against_production(
-    lake: Lake, candidate: SplitEvaluation, dataset: str, golden_set: Golden | None, policy: Policy
-) -> Comparison | None:
+def against_production(lake: Lake, candidate: SplitEvaluation, basis: Basis, policy: Policy) -> Comparison | None:
     """The candidate's scores beside those of the model in production, on the same photographs.
 
     Args:
         candidate: the candidate's scores.
-        dataset: version of the dataset whose labels are the truth.
-        golden_set: None: the test split of that dataset.
+        basis: on which it was scored.
 
     Returns:
         None where production serves no model, or the candidate itself.
     """
-    event = desired(lake, "production")
-    if event is None or event.digest is None or event.digest == candidate.card.digest:
+    event = basis.champion
+    if event is None or event.digest is None:
         return None
-    champion = evaluate_on_golden(lake, event.digest, dataset, policy, of=golden_set)
+    champion = evaluate_on_golden(lake, event.digest, basis.dataset, policy, of=basis.golden)
     return Comparison(
         champion=event.digest,
         version=event.version,

@@ -38,6 +38,7 @@ def trained(make: Target) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_real_trainer_makes_the_same_model_everywhere() -> None:
     (here, lineage), *others = [trained(make) for make in TARGETS.values()]

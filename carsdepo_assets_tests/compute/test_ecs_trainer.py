@@ -21,6 +21,7 @@ EPOCHS = 8
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_interrupted_training_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with account(tmp_path) as aws:
         for name, value in aws.ecs.variables.items():

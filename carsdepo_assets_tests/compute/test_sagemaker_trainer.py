@@ -20,6 +20,7 @@ EPOCHS = 8
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("syncs", [True, False], ids=["from SageMaker's copy", "from the lake's copy"])
 @pytest.mark.timeout(900)
 def test_an_interrupted_training_goes_on_from_its_checkpoint(syncs: bool) -> None:

@@ -256,12 +256,15 @@ def params_before_skew(aws: SageMakerOnMoto) -> dict[str, Any]:
 
 
 def test_a_clock_that_is_mended_in_time_costs_nothing(aws: SageMakerOnMoto) -> None:
+    was_wrong = False
+
     def sleep(seconds: float) -> None:
+        nonlocal was_wrong
         time.sleep(seconds)
-        if any(c.operation == "CreateTrainingJob" for c in aws.faults.calls[-3:]):
-            aws.faults.skew_s = 3600
-        elif aws.faults.skew_s:
+        if aws.faults.skew_s:
             aws.faults.skew_s = 0.0
+        elif not was_wrong and any(c.operation == "CreateTrainingJob" for c in aws.faults.calls):
+            was_wrong, aws.faults.skew_s = True, 3600
 
     result = train(params(aws, {"does": "report"}), "mended", {"sleep": sleep})
     assert result.success, result.error

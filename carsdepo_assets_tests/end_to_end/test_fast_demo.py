@@ -50,6 +50,7 @@ def places(value: object) -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3000)
 def test_one_epoch_ends_with_a_registered_model_and_is_named_as_what_it_is(tmp_path: Path) -> None:
     home = tmp_path / "a folder whose name is longer than half of a narrow terminal" / "home"

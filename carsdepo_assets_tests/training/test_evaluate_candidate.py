@@ -25,7 +25,7 @@ from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import record
 from carsdepo_assets.scoring.boxes import Detections
 from carsdepo_assets.training.candidates import Candidate, NotReady
-from carsdepo_assets.training.evaluate_candidate import evaluate_candidate, read_figures
+from carsdepo_assets.training.evaluate_candidate import basis_now, evaluate_candidate, read_figures
 from carsdepo_assets_tests.detectors.rectangles import DarkestRectangle, made_up_model
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 
@@ -225,3 +225,19 @@ def test_light_is_as_said_else_as_measured(lake: Lake) -> None:
     lake.append("images", [{"image_id": "q", "light": "unknown", "luma_mean": 12.0}], "v")
     rows = [{"image_id": i} for i in ("test0", "test1", "test2", "q", "train0", "absent")]
     assert lights(lake, rows) == ["day", UNSAID_DARK, UNSAID_BRIGHT, UNSAID_DARK, "unknown", "unknown"]
+
+
+def test_what_changes_after_the_choice_is_not_scored(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
+    """The worker has predicted for the models and photographs that were chosen: no others may be needed afterwards."""
+    dataset, (blind, exact) = tiny_dataset(lake, splits=SPLITS), models
+    golden.write(lake, Golden(1, ("test0", "test1", "test2")))
+    promote(lake, blind)
+    basis = basis_now(lake, candidate(exact, dataset))
+    assert basis.digests == (exact, blind)
+    golden.write(lake, Golden(2, ("test0", "test1")))
+    record(lake, "production", "promote", digest=exact, version=8, actor="ann", reason="second")
+    judged = evaluate_candidate(lake, candidate(exact, dataset), Policy(), basis=basis)
+    assert (judged.golden, judged.photographs) == (1, 3)
+    assert judged.comparison is not None
+    assert judged.comparison.champion == blind
+    assert basis_now(lake, candidate(exact, dataset)).digests == (exact,)
