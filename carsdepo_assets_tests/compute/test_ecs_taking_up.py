@@ -14,6 +14,8 @@ from carsdepo_assets.compute.pipes.ecs_record import RecordStore
 from carsdepo_assets_tests.compute.ecs_tests import BUCKET, Account, account, facts, failure, logged, meanwhile
 from deploy.emulators.ecs_on_moto import error
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def aws(tmp_path: Path) -> Iterator[Account]:
@@ -30,7 +32,6 @@ def run_apart(aws: Account, does: str, ended: Path) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.mark.slow
 def test_a_run_whose_process_was_killed_is_taken_up_and_the_work_happens_once(aws: Account, tmp_path: Path) -> None:
     first = run_apart(aws, "wait to be let go on", tmp_path / "ended")
     aws.wait_for_mark("checkpoint", seconds=60)
@@ -44,7 +45,6 @@ def test_a_run_whose_process_was_killed_is_taken_up_and_the_work_happens_once(aw
     assert "taking" in logged(aws, result)
 
 
-@pytest.mark.slow
 def test_a_cancelled_run_stops_its_task(aws: Account, tmp_path: Path) -> None:
     run = run_apart(aws, "hang", tmp_path / "ended")
     aws.wait_for_mark("checkpoint", seconds=60)
@@ -56,7 +56,6 @@ def test_a_cancelled_run_stops_its_task(aws: Account, tmp_path: Path) -> None:
     assert (tmp_path / "ended").read_text() == "DagsterExecutionInterruptedError"
 
 
-@pytest.mark.slow
 def test_a_run_cancelled_before_a_machine_came_stops_its_task(aws: Account, tmp_path: Path) -> None:
     aws.ecs.runner.stuck_providers = {"FARGATE_SPOT"}
     run = run_apart(aws, "hang", tmp_path / "ended")

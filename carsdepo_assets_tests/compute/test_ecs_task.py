@@ -20,6 +20,8 @@ from carsdepo_assets_tests.compute.ecs_tests import (
     task_params,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def aws(tmp_path: Path) -> Iterator[Account]:

@@ -86,6 +86,7 @@ def test_configuration_that_must_not_or_cannot_be_passed_is_refused(
     assert set(aws.jobs) == before
 
 
+@pytest.mark.slow
 def test_the_documented_configuration_is_taken(aws: SageMakerOnMoto, tmp_path: Path) -> None:
     """docs/aws.md shows a file and variables; both must pass the checks."""
     page = (Path(__file__).parents[2] / "docs" / "aws.md").read_text()
