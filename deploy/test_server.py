@@ -1,7 +1,7 @@
 """Tries a team's server for real: starts it, logs in, trains, approves, kills, backs up, removes and restores it.
 
-`make test-server`; by hand, since it takes minutes and a container engine. It needs root, podman, buildah, runc,
-mmdebstrap and podman-compose, or `--images built` and images of this repository on the usual engine. Where images are
+`make test-server`; by hand, since it takes minutes and a container engine. It needs root and TOOLS, or `--images built`
+and images of this repository on the usual engine. Where images are
 stood in for, PostgreSQL, nginx and Python come from Debian packages and the Python packages of this environment are
 mounted: it prints which. State lies in --folder; a second run reuses the image there.
 """
@@ -29,6 +29,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 HEALED = ("postgres", "production", "code", "daemon", "webserver", "nginx")
+TOOLS = ("podman", "buildah", "runc", "mmdebstrap", "iptables")  # Debian's packages of these names, and netavark
 PASSWORDS = {"ann": "correct horse battery", "vera": "staple of twelve or more"}
 PACKAGES = "python3,ca-certificates,postgresql,nginx-light,openssl,curl,tini,libgl1,libglib2.0-0,libgomp1"
 POLICY = """
@@ -192,6 +193,9 @@ def _free_port() -> int:
 
 def stand_ins(folder: Path) -> dict[str, str]:
     """Builds the image that stands in for all of them, where it is not there yet; the variables that name it."""
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        sys.exit(f"test_server needs {', '.join(missing)}: install Debian's packages of these names, as root.")
     engine = folder / "bin"
     engine.mkdir(exist_ok=True)
     storage = ["--root", f"{folder}/storage", "--runroot", f"{folder}/run", "--storage-driver", "overlay"]
