@@ -102,16 +102,13 @@ class EcsCompute(ComputeTarget):
             preflight(self.needs(verb, session.region_name), session.client, context.log.warning)
         name = job_name_of(context, verb, module, spec)
         key = f"{self.prefix}/{name}/spec.json"
-        s3 = session.client("s3")
-        s3.put_object(Bucket=self.bucket, Key=key, Body=json.dumps(spec).encode())
+        session.client("s3").put_object(Bucket=self.bucket, Key=key, Body=json.dumps(spec).encode())
         prices = ComputePolicy.model_validate(spec.get("policy", {}).get("compute", {}))
         client = PipesECSTaskClient(
             self.bucket,
             self.prefix,
-            session.client("ecs"),
-            s3,
-            session.client("logs"),
-            TaskLimits(
+            session=self._session,
+            limits=TaskLimits(
                 poll_s=self.poll_s,
                 poll_most_s=self.poll_max_s,
                 starts=self.starts,

@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from carsdepo_assets.compute.pipes.aws_calls import trouble_of
-from carsdepo_assets.compute.pipes.aws_errors import code, explained
+from carsdepo_assets.compute.pipes.aws_errors import code_of, explained, trouble_of
 
 Client = Callable[..., Any]
 Finding = tuple[Literal["problem", "warning"], str]
@@ -96,7 +95,7 @@ def _task_definition(needs: EcsNeeds, client: Client) -> Iterator[Finding]:
     try:
         definition = client("ecs").describe_task_definition(taskDefinition=needs.task_definition)["taskDefinition"]
     except Exception as error:
-        if code(error) != "ClientException":
+        if code_of(error) != "ClientException":
             raise
         yield (
             "problem",
@@ -132,11 +131,11 @@ def _image(image: str, needs: EcsNeeds, client: Client) -> Iterator[Finding]:
             registryId=parts["account"], repositoryName=parts["repository"], imageIds=[wanted]
         )
     except Exception as error:
-        if code(error) not in ("RepositoryNotFoundException", "ImageNotFoundException"):
+        if code_of(error) not in ("RepositoryNotFoundException", "ImageNotFoundException"):
             raise
         yield (
             "problem",
-            f"The image {image} is not in ECR ({code(error)}): push it (`make images REGISTRY=...`), or register a "
+            f"The image {image} is not in ECR ({code_of(error)}): push it (`make images REGISTRY=...`), or register a "
             "task definition with one that is.",
         )
     if parts["region"] != needs.region:
@@ -157,7 +156,7 @@ def _bucket(needs: EcsNeeds, client: Client) -> Iterator[Finding]:
     try:
         headers = client("s3").head_bucket(Bucket=needs.bucket)["ResponseMetadata"]["HTTPHeaders"]
     except Exception as error:
-        if code(error) not in ("404", "NoSuchBucket"):
+        if code_of(error) not in ("404", "NoSuchBucket"):
             raise
         yield (
             "problem",

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import dagster as dg
 
 from carsdepo_assets.compute.instances import UnknownInstance, hardware, types_of
-from carsdepo_assets.compute.pipes.aws_calls import trouble_of
+from carsdepo_assets.compute.pipes.aws_errors import trouble_of
 
 Kind = Literal["training", "processing"]
 Client = Callable[[str], Any]

@@ -256,12 +256,15 @@ def params_before_skew(aws: SageMakerOnMoto) -> dict[str, Any]:
 
 
 def test_a_clock_that_is_mended_in_time_costs_nothing(aws: SageMakerOnMoto) -> None:
+    aws.settings.starting.clear()  # the container's clock is right: it begins when this one is
+
     def sleep(seconds: float) -> None:
         time.sleep(seconds)
         if any(c.operation == "CreateTrainingJob" for c in aws.faults.calls[-3:]):
             aws.faults.skew_s = 3600
         elif aws.faults.skew_s:
             aws.faults.skew_s = 0.0
+            aws.settings.starting.set()
 
     result = train(params(aws, {"does": "report"}), "mended", {"sleep": sleep})
     assert result.success, result.error
@@ -277,7 +280,7 @@ def test_renewed_credentials_are_taken_up(aws: SageMakerOnMoto, monkeypatch: pyt
     sleep = when(aws, "renewed", "Training", expire)
     result = train(params(aws, {**PAUSED, "gate": "renewed"}), "renewed", {"sleep": sleep})
     assert result.success, result.error
-    assert any("refuses the credentials" in line for line in result.lines)
+    assert any("AWS credentials have expired" in line for line in result.lines)
     assert any(c.access_key == "AKIARENEWED" and c.operation == "DescribeTrainingJob" for c in aws.faults.calls)
 
 
