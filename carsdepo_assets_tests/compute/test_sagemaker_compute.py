@@ -7,7 +7,6 @@ import dagster as dg
 import pytest
 
 from carsdepo_assets.compute.job_names import job_name_of
-from carsdepo_assets.compute.preflight import JobNotReady
 from carsdepo_assets.compute.sagemaker import SageMakerCompute
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets_tests.compute.contract_worker import ContractSpec
@@ -96,7 +95,6 @@ def test_nothing_starts_where_something_is_missing(aws: SageMakerOnMoto) -> None
     for word in ("is 0 in us-east-1", "RepositoryNotFoundException", "no role carsdepo-sagemaker"):
         assert word in result.error
     assert not aws.jobs
-    assert JobNotReady.__doc__
 
 
 def test_a_run_that_cannot_watch_its_job_counts_as_interrupted(aws: SageMakerOnMoto) -> None:
