@@ -155,6 +155,43 @@ def test_a_worker_without_a_handler_ends_by_sigterm_with_143(tmp_path: Path) -> 
     assert process.returncode == 143
 
 
+def processing(folder: Path, spec: str) -> subprocess.Popen[str]:
+    """The entrypoint as the container of a processing job."""
+    (folder / "config").mkdir()
+    (folder / "config" / "processingjobconfig.json").write_text("{}")
+    return start(folder, {}, arguments=("process", "--module", "job", "--spec", spec))
+
+
+def test_a_failed_processing_job_leaves_a_message_of_a_kilobyte_of_whole_characters(tmp_path: Path) -> None:
+    spec = "import sys; sys.stderr.reconfigure(encoding='utf-8'); print('\u20ac' * 999, file=sys.stderr); sys.exit(7)"
+    process = processing(tmp_path, spec)
+    process.communicate(timeout=60)
+    message = (tmp_path / "output" / "message").read_bytes()
+    assert process.returncode == 7
+    assert message.decode().startswith("job ended with code 7.\n\u20ac")
+    assert entrypoint.MESSAGE_BYTES - 3 < len(message) <= entrypoint.MESSAGE_BYTES
+    assert failure(tmp_path) is None
+
+
+def test_a_processing_job_that_is_stopped_leaves_no_message_and_its_workers_code(tmp_path: Path) -> None:
+    process = processing(tmp_path, WAITS)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "trains\n"
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (143, "checkpoint\n"), err
+    assert not (tmp_path / "output" / "message").exists()
+
+
+def test_wrong_arguments_of_a_processing_job_are_its_message(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "processingjobconfig.json").write_text("{}")
+    process = start(tmp_path, {}, arguments=("process", "--module", "job"))
+    process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "process takes --module MODULE and --spec FILE" in (tmp_path / "output" / "message").read_text()
+
+
 def test_a_failure_file_that_cannot_be_written_does_not_hide_the_code(tmp_path: Path) -> None:
     (tmp_path / "output").write_text("a file where the folder should be")
     process = start(tmp_path, {"module": "job", "spec": "raise SystemExit(5)"})
