@@ -167,6 +167,8 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
                 lines = last_lines(self._clients["logs"], definition, job.last_arn)
                 job.end("failed")
                 the_materialization(session, job.title, trouble, reader.missing, lines)
+        if reader.remark:
+            context.log.warning(f"{job.title}: {reader.remark}")
         job.end("taken")
         return PipesClientCompletedInvocation(session, metadata=job.metadata(self._clients["ecs"].meta.region_name))
 

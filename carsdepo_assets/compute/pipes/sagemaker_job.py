@@ -189,8 +189,8 @@ class SageMakerJobClient(PipesClient, TreatAsResourceParam):
         except JobFailed as error:
             kind = NoInstance if self._no_capacity(description) else JobFailed
             raise kind(description=error.description, metadata={**error.metadata, **figures}) from None
-        if reader.repeated or reader.missing:
-            context.log.warning(f"{name}: {reader.repeated} messages came twice, {len(reader.missing)} were lost.")
+        if reader.remark:
+            context.log.warning(f"{name}: {reader.remark}")
         return PipesClientCompletedInvocation(session, metadata=figures)
 
     def _create(self, calls: PatientCalls, name: str, request: dict[str, Any]) -> None:
