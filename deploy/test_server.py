@@ -1,9 +1,9 @@
 """Tries a team's server for real: starts it, logs in, trains, approves, kills, backs up, removes and restores it.
 
 `make test-server`; by hand, since it takes minutes and a container engine. It needs root and TOOLS, or `--images built`
-and images of this repository on the usual engine. Where images are
-stood in for, PostgreSQL, nginx and Python come from Debian packages and the Python packages of this environment are
-mounted: it prints which. State lies in --folder; a second run reuses the image there.
+and images of this repository on the usual engine. Where images are stood in for, PostgreSQL, nginx and Python come from
+Debian packages and the Python packages of this environment are mounted: it prints which. State lies in --folder; a
+second run reuses the image there.
 """
 
 from __future__ import annotations

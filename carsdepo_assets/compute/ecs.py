@@ -20,13 +20,13 @@ from carsdepo_assets.compute.pipes.ecs_request import CapacityProvider, with_gpu
 from carsdepo_assets.compute.pipes.ecs_task import PipesECSTaskClient
 from carsdepo_assets.compute.target import PLACE_VARIABLE, ComputeTarget, Hardware, Verb, by_verb
 from carsdepo_assets.compute.worker.events import CHANNEL_VARIABLE, S3
+from carsdepo_assets.compute.worker.process import MAX_RUNTIME_VARIABLE
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import ComputePolicy
 from carsdepo_assets.redaction import secret_names
 
 PLACE = "ecs"
 _FIGURES = {"job_page": "console"}  # what the client calls a figure, and what the platform does
-MAX_RUNTIME_VARIABLE = "CARSDEPO_MAX_RUNTIME_S"
 
 
 class Capacity(dg.Config):
@@ -76,7 +76,9 @@ class EcsCompute(ComputeTarget):
         default={}, description="environment variables for the worker; none that is secret: AWS's console shows them"
     )
     tags: dict[str, str] = Field(default={}, description="tags of the tasks, for example for costs")
-    max_runtime_s: int = Field(default=6 * 3600, ge=1, description="seconds after which a job is stopped")
+    max_runtime_s: int = Field(
+        default=6 * 3600, ge=1, description="seconds after which a job is stopped, or ends itself if unwatched"
+    )
     check_first: bool = Field(
         default=True, description="look at cluster, image, capacity and bucket before a job starts"
     )
@@ -102,16 +104,13 @@ class EcsCompute(ComputeTarget):
             preflight(self.needs(verb, session.region_name), session.client, context.log.warning)
         name = job_name_of(context, verb, module, spec)
         key = f"{self.prefix}/{name}/spec.json"
-        s3 = session.client("s3")
-        s3.put_object(Bucket=self.bucket, Key=key, Body=json.dumps(spec).encode())
+        session.client("s3").put_object(Bucket=self.bucket, Key=key, Body=json.dumps(spec).encode())
         prices = ComputePolicy.model_validate(spec.get("policy", {}).get("compute", {}))
         client = PipesECSTaskClient(
             self.bucket,
             self.prefix,
-            session.client("ecs"),
-            s3,
-            session.client("logs"),
-            TaskLimits(
+            session=self._session,
+            limits=TaskLimits(
                 poll_s=self.poll_s,
                 poll_most_s=self.poll_max_s,
                 starts=self.starts,

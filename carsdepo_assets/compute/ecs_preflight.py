@@ -1,32 +1,15 @@
-"""Looks, before an ECS task starts, at what it will need: cluster, task definition, image, capacity, bucket.
-
-A task that asks for what is not there fails late, or waits. Each problem says what to ask for and where. Where this
-process may not look, that is a warning in the log: the task may still run.
-"""
+"""Looks, before an ECS task starts, at what it will need: cluster, task definition, image, capacity, bucket."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
 
-import dagster as dg
+from carsdepo_assets.compute.pipes.aws_errors import code_of
+from carsdepo_assets.compute.preflight_checks import Client, Finding, bucket, image, look_at_all
 
-from carsdepo_assets.compute.pipes.aws_calls import trouble_of
-from carsdepo_assets.compute.pipes.aws_errors import code, explained
-
-Client = Callable[..., Any]
-Finding = tuple[Literal["problem", "warning"], str]
-_ECR = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/"
-    r"(?P<repository>[^:@]+)(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
+_JOB = "ECS task"
 _FARGATE = ("FARGATE", "FARGATE_SPOT")
-
-
-class EcsNotReady(dg.Failure):
-    """A task would fail for want of something that has to be asked for first; `description` lists all of it."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +34,15 @@ def preflight(needs: EcsNeeds, client: Client, warn: Callable[[str], None]) -> N
         warn: gets a line for each thing that could not be looked at.
 
     Raises:
-        EcsNotReady: something is missing.
+        JobNotReady: something is missing.
     """
-    problems = []
-    for look in (_cluster, _task_definition, _gpus, _bucket):
-        try:
-            findings = list(look(needs, client))
-        except Exception as error:
-            if trouble_of(error) is None:  # no answer of AWS, nor its absence: a fault of this code
-                raise
-            findings = [("warning", f"{look.__name__.strip('_')} could not be looked at. {explained(error)}")]
-        for weight, text in findings:
-            if weight == "problem":
-                problems.append(text)
-            else:
-                warn(f"Before the ECS task: {text}")
-    if problems:
-        raise EcsNotReady(f"The ECS task was not started. {' '.join(problems)}", allow_retries=False)
+    looks = {
+        f"The cluster {needs.cluster}": lambda: _cluster(needs, client),
+        f"The task definition {needs.task_definition} with its image": lambda: _task_definition(needs, client),
+        "The GPUs": lambda: _gpus(needs),
+        f"The bucket {needs.bucket}": lambda: bucket(needs.bucket, _JOB, needs.region, client),
+    }
+    look_at_all(_JOB, looks, warn)
 
 
 def _cluster(needs: EcsNeeds, client: Client) -> Iterator[Finding]:
@@ -96,7 +71,7 @@ def _task_definition(needs: EcsNeeds, client: Client) -> Iterator[Finding]:
     try:
         definition = client("ecs").describe_task_definition(taskDefinition=needs.task_definition)["taskDefinition"]
     except Exception as error:
-        if code(error) != "ClientException":
+        if code_of(error) != "ClientException":
             raise
         yield (
             "problem",
@@ -118,56 +93,15 @@ def _task_definition(needs: EcsNeeds, client: Client) -> Iterator[Finding]:
             f"{', '.join(containers)}: correct `container` of the compute target.",
         )
         return
-    yield from _image(containers[needs.container]["image"], needs, client)
+    or_else = "register a task definition with one that is"
+    yield from image(containers[needs.container]["image"], _JOB, needs.region, or_else, client)
 
 
-def _image(image: str, needs: EcsNeeds, client: Client) -> Iterator[Finding]:
-    parts = _ECR.fullmatch(image)
-    if parts is None:
-        yield "warning", f"The image {image} is not in ECR, so that it cannot be looked at."
-        return
-    wanted = {"imageDigest": parts["digest"]} if parts["digest"] else {"imageTag": parts["tag"] or "latest"}
-    try:
-        client("ecr", region_name=parts["region"]).describe_images(
-            registryId=parts["account"], repositoryName=parts["repository"], imageIds=[wanted]
-        )
-    except Exception as error:
-        if code(error) not in ("RepositoryNotFoundException", "ImageNotFoundException"):
-            raise
-        yield (
-            "problem",
-            f"The image {image} is not in ECR ({code(error)}): push it (`make images REGISTRY=...`), or register a "
-            "task definition with one that is.",
-        )
-    if parts["region"] != needs.region:
-        yield "warning", f"The image is in {parts['region']} and the task in {needs.region}."
-
-
-def _gpus(needs: EcsNeeds, client: Client) -> Iterator[Finding]:
+def _gpus(needs: EcsNeeds) -> Iterator[Finding]:
     on_fargate = [p for p in needs.providers if p in _FARGATE]
     if needs.gpus and on_fargate:
         yield (
             "warning",
             f"The task asks for {needs.gpus} GPUs, which {', '.join(on_fargate)} does not have: name a capacity "
             "provider of an Auto Scaling group with GPU instances in `gpu_capacity` of the compute target.",
-        )
-
-
-def _bucket(needs: EcsNeeds, client: Client) -> Iterator[Finding]:
-    try:
-        headers = client("s3").head_bucket(Bucket=needs.bucket)["ResponseMetadata"]["HTTPHeaders"]
-    except Exception as error:
-        if code(error) not in ("404", "NoSuchBucket"):
-            raise
-        yield (
-            "problem",
-            f"There is no bucket {needs.bucket}: make it in {needs.region}, or correct `bucket` of the compute target.",
-        )
-        return
-    region = headers.get("x-amz-bucket-region")
-    if region is not None and region != needs.region:
-        yield (
-            "problem",
-            f"The bucket {needs.bucket} is in {region} and the cluster in {needs.region}: use a bucket in "
-            f"{needs.region}, since messages and data between regions cost money and time.",
         )

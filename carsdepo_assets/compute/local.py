@@ -23,7 +23,7 @@ from pydantic import Field
 
 from carsdepo_assets.compute.channel import MessageChannel, channel
 from carsdepo_assets.compute.here import run_here, this_machine
-from carsdepo_assets.compute.pipes.aws_calls import trouble_of
+from carsdepo_assets.compute.pipes.aws_errors import trouble_of
 from carsdepo_assets.compute.pipes.job_report import the_materialization
 from carsdepo_assets.compute.target import ComputeTarget, Hardware, Verb
 from carsdepo_assets.compute.worker.watchdog import PARENT_VARIABLE

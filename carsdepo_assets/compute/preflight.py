@@ -1,8 +1,4 @@
-"""Looks, before a SageMaker job starts, at what it will need: instance type, quota, image, role, bucket.
-
-A job that asks for what is not there fails late, or waits. Each problem says what to ask for and where. Where this
-process may not look, that is a warning in the log: the job may still run.
-"""
+"""Looks, before a SageMaker job starts, at what it will need: instance type, quota, image, role, bucket."""
 
 from __future__ import annotations
 
@@ -11,23 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import dagster as dg
-
 from carsdepo_assets.compute.instances import UnknownInstance, hardware, types_of
-from carsdepo_assets.compute.pipes.aws_calls import trouble_of
+from carsdepo_assets.compute.pipes.aws_errors import code_of
+from carsdepo_assets.compute.preflight_checks import Client, Finding, bucket, image, look_at_all
 
 Kind = Literal["training", "processing"]
-Client = Callable[[str], Any]
-Found = tuple[Literal["problem", "warning"], str]
-_ECR = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/"
-    r"(?P<repository>[^:@]+)(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
 SERVICE = "sagemaker.amazonaws.com"
-
-
-class JobNotReady(dg.Failure):
-    """A job would fail for want of something that has to be asked for first; `description` lists all of it."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +41,24 @@ def preflight(needs: Needs, client: Client, warn: Callable[[str], None]) -> None
 
     Args:
         needs: what the job needs.
-        client: a boto3 client by the name of its service; for ECR of the image's region, `ecr@REGION`.
+        client: makes a boto3 client of a service, as a boto3 session does.
         warn: gets a line for each thing that could not be looked at.
 
     Raises:
         JobNotReady: something is missing.
     """
-    problems = []
-    for look in (_instance, _quota, _image, _role, _bucket):
-        for weight, text in look(needs, client):
-            if weight == "problem":
-                problems.append(text)
-            else:
-                warn(f"Before the {needs.kind} job: {text}")
-    if problems:
-        raise JobNotReady(f"The {needs.kind} job was not started. " + " ".join(problems), allow_retries=False)
+    job, or_else = f"{needs.kind} job", "correct `image` of the compute target"
+    looks = {
+        f"The instance type {needs.instance_type}": lambda: _instance(needs),
+        f"The quota '{needs.quota}'": lambda: _quota(needs, client),
+        f"The image {needs.image}": lambda: image(needs.image, job, needs.region, or_else, client),
+        f"The role {needs.role}": lambda: _role(needs, client),
+        f"The bucket {needs.bucket}": lambda: bucket(needs.bucket, job, needs.region, client),
+    }
+    look_at_all(job, looks, warn)
 
 
-def _instance(needs: Needs, client: Client) -> Iterator[Found]:
+def _instance(needs: Needs) -> Iterator[Finding]:
     if needs.instance_type not in types_of(needs.kind):
         family = needs.instance_type.removeprefix("ml.").partition(".")[0]
         alike = sorted(t for t in types_of(needs.kind) if t.split(".")[1] == family)
@@ -94,15 +79,9 @@ def _instance(needs: Needs, client: Client) -> Iterator[Found]:
         )
 
 
-def _quota(needs: Needs, client: Client) -> Iterator[Found]:
-    try:
-        pages = client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
-        quota = next((q for page in pages for q in page["Quotas"] if q["QuotaName"] == needs.quota), None)
-    except Exception as error:
-        if trouble_of(error) is None:  # no answer of AWS, nor its absence: a fault of this code
-            raise
-        yield "warning", f"The quota '{needs.quota}' could not be looked at: {error}"
-        return
+def _quota(needs: Needs, client: Client) -> Iterator[Finding]:
+    pages = client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
+    quota = next((q for page in pages for q in page["Quotas"] if q["QuotaName"] == needs.quota), None)
     if quota is None:
         yield "warning", f"Service Quotas lists no quota '{needs.quota}' in {needs.region}."
     elif quota["Value"] < needs.instances:
@@ -115,33 +94,7 @@ def _quota(needs: Needs, client: Client) -> Iterator[Found]:
         )
 
 
-def _image(needs: Needs, client: Client) -> Iterator[Found]:
-    parts = _ECR.fullmatch(needs.image)
-    if parts is None:
-        yield "warning", f"The image {needs.image} is not in ECR, so that it cannot be looked at."
-        return
-    wanted = {"imageDigest": parts["digest"]} if parts["digest"] else {"imageTag": parts["tag"] or "latest"}
-    try:
-        client(f"ecr@{parts['region']}").describe_images(
-            registryId=parts["account"], repositoryName=parts["repository"], imageIds=[wanted]
-        )
-    except Exception as error:
-        if trouble_of(error) is None:  # no answer of AWS, nor its absence: a fault of this code
-            raise
-        code = _code(error)
-        if code in ("RepositoryNotFoundException", "ImageNotFoundException"):
-            yield (
-                "problem",
-                f"The image {needs.image} is not in ECR ({code}): push it (`make images REGISTRY=...`), or correct "
-                "the address, in the configuration of the compute target.",
-            )
-        else:
-            yield "warning", f"The image {needs.image} could not be looked at: {error}"
-    if parts["region"] != needs.region:
-        yield "warning", f"The image is in {parts['region']} and the job in {needs.region}."
-
-
-def _role(needs: Needs, client: Client) -> Iterator[Found]:
+def _role(needs: Needs, client: Client) -> Iterator[Finding]:
     name = needs.role.rpartition("/")[2]
     if not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:role/.+", needs.role):
         yield "problem", f"{needs.role!r} is no ARN of a role, such as arn:aws:iam::123456789012:role/{name or 'name'}."
@@ -149,15 +102,12 @@ def _role(needs: Needs, client: Client) -> Iterator[Found]:
     try:
         trust = client("iam").get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
     except Exception as error:
-        if trouble_of(error) is None:  # no answer of AWS, nor its absence: a fault of this code
+        if code_of(error) != "NoSuchEntity":
             raise
-        if _code(error) == "NoSuchEntity":
-            yield (
-                "problem",
-                f"There is no role {name}: make it in IAM, trusted by {SERVICE}, with access to the bucket and to ECR.",
-            )
-        else:
-            yield "warning", f"The role {name} could not be looked at: {error}"
+        yield (
+            "problem",
+            f"There is no role {name}: make it in IAM, trusted by {SERVICE}, with access to the bucket and to ECR.",
+        )
         return
     services = [
         service
@@ -171,37 +121,6 @@ def _role(needs: Needs, client: Client) -> Iterator[Found]:
             f"The role {name} does not trust {SERVICE}, but {', '.join(services) or 'no service'}: add it to the "
             "role's trust relationships in IAM (Principal, Service, action sts:AssumeRole).",
         )
-
-
-def _bucket(needs: Needs, client: Client) -> Iterator[Found]:
-    try:
-        response = client("s3").head_bucket(Bucket=needs.bucket)
-    except Exception as error:
-        if trouble_of(error) is None:  # no answer of AWS, nor its absence: a fault of this code
-            raise
-        response = getattr(error, "response", {})
-        if _code(error) in ("404", "NoSuchBucket"):
-            yield "problem", f"There is no bucket {needs.bucket}: make it in {needs.region}."
-            return
-        if _region(response) is None:
-            yield "warning", f"The bucket {needs.bucket} could not be looked at: {error}"
-            return
-    region = _region(response)
-    if region is not None and region != needs.region:
-        yield (
-            "problem",
-            f"The bucket {needs.bucket} is in {region} and the jobs run in {needs.region}: SageMaker reads and writes "
-            "buckets of its own region. Use another bucket or set the compute target's region.",
-        )
-
-
-def _region(response: dict[str, Any]) -> str | None:
-    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return response.get("BucketRegion") or headers.get("x-amz-bucket-region")
-
-
-def _code(error: Exception) -> str:
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
 
 
 def _list(value: Any) -> list[Any]:

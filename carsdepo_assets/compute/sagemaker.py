@@ -91,8 +91,7 @@ class SageMakerCompute(ComputeTarget):
         name = job_name_of(context, verb, module, spec)
         session = self._session()
         if self.check_first:
-            clients = _clients(session)
-            preflight(self.needs(verb, session.region_name), clients, context.log.warning)
+            preflight(self.needs(verb, session.region_name), session.client, context.log.warning)
         url = f"s3://{self.bucket}/{self.prefix}/{name}/spec.json"
         body = json.dumps(spec).encode()
         session.client("s3").put_object(Bucket=self.bucket, Key=f"{self.prefix}/{name}/spec.json", Body=body)
@@ -264,11 +263,3 @@ class SageMakerCompute(ComputeTarget):
         if session.region_name is None:
             raise ValueError("SageMaker jobs need a region: set `region`, or AWS_DEFAULT_REGION.")
         return session
-
-
-def _clients(session: Any) -> Any:
-    def client(service: str) -> Any:
-        name, _, region = service.partition("@")
-        return session.client(name, region_name=region or None)
-
-    return client

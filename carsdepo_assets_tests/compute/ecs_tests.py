@@ -21,7 +21,10 @@ BUCKET = "jobs"
 MARKS = "marks"  # prefix of what a worker and its test tell one another
 SPOT = CapacityProvider("FARGATE_SPOT", spot=True, price_per_hour=36.0)
 ON_DEMAND = CapacityProvider("FARGATE", price_per_hour=72.0)
-QUICK = TaskLimits(poll_s=0.05, poll_most_s=0.1, starts=4, failed_polls=6, missing_polls=3, stop_s=20, interruptions=2)
+QUICK = TaskLimits(
+    poll_s=0.05, poll_most_s=0.1, starts=4, patience_s=30, short_patience_s=3, missing_polls=3, stop_s=20,
+    interruptions=2,
+)  # fmt: skip
 ENTRYPOINT = str(Path(__file__).parents[2] / "deploy" / "images" / "entrypoint.py")
 WORKER = [sys.executable, str(Path(__file__).with_name("ecs_worker.py"))]
 
@@ -44,14 +47,12 @@ class Account:
     def run(self, does: str, *, job: str = "job-1", key: str = "STEP", **options: Any) -> dg.ExecuteInProcessResult:
         """Materializes an asset whose worker does as told; failures are in the result."""
         params = task_params(does) | options.pop("params", {})
-        client = PipesECSTaskClient(
-            BUCKET,
-            "pipes",
-            self.ecs.client("ecs", key),
-            self.ecs.client("s3"),
-            self.ecs.client("logs"),
-            options.pop("limits", self.limits),
-        )
+        limits = options.pop("limits", self.limits)
+        if "session" in options:
+            client = PipesECSTaskClient(BUCKET, "pipes", session=options.pop("session"), limits=limits)
+        else:
+            given = self.ecs.client("ecs", key), self.ecs.client("s3"), self.ecs.client("logs")
+            client = PipesECSTaskClient(BUCKET, "pipes", *given, limits)
         options.setdefault("providers", (SPOT, ON_DEMAND))
 
         @dg.asset

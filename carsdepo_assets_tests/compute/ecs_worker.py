@@ -79,3 +79,6 @@ with open_dagster_pipes(
         )
 if task["does"] == "report, then fail":
     sys.exit(3)
+if task["does"] == "report, then be interrupted once" and not resumed:
+    mark("checkpoint")
+    time.sleep(600)

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from botocore import exceptions
 
-from carsdepo_assets.compute.pipes.aws_calls import AwsClients, CallFailed, PatientCalls, trouble_of
+from carsdepo_assets.compute.pipes.aws_calls import AwsClients, CallFailed, PatientCalls
 from carsdepo_assets.compute.pipes.sagemaker_training import PipesSageMakerTrainingClient
 
 
@@ -46,33 +46,12 @@ def calls(time: Time, lines: list[str], clients: AwsClients | None = None) -> Pa
     return PatientCalls(clients or AwsClients(), lines.append, 5.0, 3600.0, 300.0, time.sleep, time.clock)
 
 
-@pytest.mark.parametrize(
-    ("raised", "trouble"),
-    [
-        (error("ThrottlingException"), "throttled"),
-        (error("Anything", status=429), "throttled"),
-        (error("InternalFailure", status=500), "network"),
-        (exceptions.EndpointConnectionError(endpoint_url="x"), "network"),
-        (exceptions.ReadTimeoutError(endpoint_url="x"), "network"),
-        (error("ExpiredTokenException"), "credentials"),
-        (exceptions.NoCredentialsError(), "credentials"),
-        (error("RequestTimeTooSkewed", status=403), "skew"),
-        (error("InvalidSignatureException", "Signature expired: ..."), "skew"),
-        (error("InvalidSignatureException", "The request signature we calculated does not match"), "refused"),
-        (error("ValidationException"), "refused"),
-        (exceptions.NoRegionError(), "refused"),
-        (ValueError("ours"), None),
-    ],
-)
-def test_each_error_is_one_kind_of_trouble(raised: Exception, trouble: str | None) -> None:
-    assert trouble_of(raised) == trouble
-
-
 def test_throttling_is_waited_out_with_growing_pauses() -> None:
     time, lines = Time(), list[str]()
     assert calls(time, lines)("look", failing(*[error("ThrottlingException")] * 8)) == "answer"
     assert 5 + 10 + 20 + 40 + 60 * 4 <= time.now - 1000 <= 1.2 * (5 + 10 + 20 + 40 + 60 * 4)
-    assert len(lines) == 8
+    assert len(lines) == 9
+    assert lines[-1] == "AWS answers again, at try 9: look."
     with pytest.raises(CallFailed, match="Could not look"):
         calls(time, lines)("look", failing(*[error("ThrottlingException")] * 1000))
 

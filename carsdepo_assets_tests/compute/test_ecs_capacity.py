@@ -40,6 +40,21 @@ def test_a_job_whose_machine_is_taken_back_goes_on_from_its_checkpoint(aws: Acco
 
 
 @pytest.mark.slow
+def test_a_job_whose_machine_is_taken_back_after_its_report_counts_its_second_report_only(aws: Account) -> None:
+    def interrupt() -> None:
+        aws.wait_for_mark("checkpoint")
+        aws.ecs.interrupt(aws.first_task())
+
+    thread = meanwhile(interrupt)
+    result = aws.run("report, then be interrupted once")
+    thread.join()
+    told = facts(result)  # one materialization
+    assert told["resumed"] is True
+    assert told["interruptions"] == 1
+    assert "1 reports came again, of which the last counts" in logged(aws, result)
+
+
+@pytest.mark.slow
 def test_a_job_that_is_interrupted_ever_again_fails_at_last(aws: Account) -> None:
     def interrupt() -> None:
         for number in range(QUICK.interruptions + 1):

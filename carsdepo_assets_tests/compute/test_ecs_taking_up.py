@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.config import Config
 
 from carsdepo_assets.compute.pipes.ecs_record import RecordStore
 from carsdepo_assets_tests.compute.ecs_tests import BUCKET, Account, account, facts, failure, logged, meanwhile
@@ -83,7 +85,7 @@ def test_a_task_that_was_started_but_not_recorded_is_found_by_its_tag(aws: Accou
         aws.ecs.answer("describe_tasks", error("AccessDeniedException", "no"))
 
     thread = meanwhile(lose_the_record)
-    assert "could not be watched any longer" in failure(aws.run("wait to be let go on"))
+    assert "Could not watch ECS job job-1" in failure(aws.run("wait to be let go on"))
     thread.join()
     aws.mark("go-on")
     assert facts(aws.run("wait to be let go on"))["resumed"] is False
@@ -124,8 +126,9 @@ def test_a_failure_of_polling_passes(aws: Account) -> None:
     result = aws.run("report")
     facts(result)
     assert len(aws.ecs.tasks()) == 1
-    assert "cannot be watched at present" in logged(aws, result)
-    assert "can be watched again" in logged(aws, result)
+    assert "Could not watch ECS job job-1" in logged(aws, result)
+    assert "AWS had a fault of its own (ServerException: Service Unavailable)" in logged(aws, result)
+    assert "AWS answers again, at try 5: watch ECS job job-1" in logged(aws, result)
 
 
 def test_credentials_that_expire_while_it_runs_lose_no_task(aws: Account) -> None:
@@ -160,11 +163,36 @@ def test_credentials_that_are_renewed_in_time_are_no_failure(aws: Account) -> No
     thread.join()
 
 
+def test_credentials_that_a_new_session_has_are_taken_while_the_job_goes_on(aws: Account) -> None:
+    keys: list[str] = []
+
+    class Session:
+        def __init__(self) -> None:
+            keys.append("RENEWED" if "STEP" in aws.ecs.expired_keys else "STEP")
+
+        def client(self, service: str, config: Config) -> Any:
+            return aws.ecs.client(service, keys[-1], config=config)
+
+    def expire() -> None:
+        aws.wait_for_mark("checkpoint")
+        aws.ecs.expired_keys.add("STEP")
+        while "RENEWED" not in keys:
+            aws.pause()
+        aws.mark("go-on")
+
+    thread = meanwhile(expire)
+    facts(aws.run("wait to be let go on", session=Session))
+    thread.join()
+    assert keys == ["STEP", "RENEWED"]
+    assert aws.started() == 1
+
+
 def test_a_clock_that_is_wrong_is_named_and_starts_nothing(aws: Account) -> None:
     aws.ecs.clock_ahead = timedelta(hours=1)
     text = failure(aws.run("report"))
-    assert "AWS refused the time of this machine's clock (InvalidSignatureException" in text
-    assert "set the clock by NTP" in text
+    assert "This machine's clock differs from AWS's: AWS has" in text
+    assert "UTC (InvalidSignatureException: Signature expired" in text
+    assert "Set the clock by NTP" in text
     assert not aws.ecs.tasks()
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from carsdepo_assets.compute.preflight import JobNotReady, Needs, preflight
+from carsdepo_assets.compute.preflight import Needs, preflight
+from carsdepo_assets.compute.preflight_checks import JobNotReady
 from carsdepo_assets_tests.compute.sagemaker_cases import BUCKET, INSTANCE, emulated_aws
 from deploy.emulators.sagemaker_on_moto import ACCOUNT, SageMakerOnMoto
 
@@ -55,8 +56,8 @@ def aws(one_aws: SageMakerOnMoto) -> SageMakerOnMoto:
 def look(aws: SageMakerOnMoto, needs: Needs) -> list[str]:
     warnings: list[str] = []
 
-    def client(service: str) -> Any:
-        return aws.client(service.partition("@")[0])
+    def client(service: str, region_name: str | None = None) -> Any:
+        return aws.client(service)
 
     preflight(needs, client, warnings.append)
     return warnings
@@ -79,7 +80,7 @@ def test_what_is_all_there_passes_without_a_word(aws: SageMakerOnMoto) -> None:
         ({"role": NEEDS.role.replace("trainer", "nobody")}, ["no role nobody", "IAM"]),
         ({"role": "trainer"}, ["no ARN of a role"]),
         ({"role": NEEDS.role.replace("trainer", "of-another-service")}, ["ec2.amazonaws.com", "trust relationships"]),
-        ({"bucket": "elsewhere"}, ["in eu-central-1", "run in us-east-1"]),
+        ({"bucket": "elsewhere"}, ["in eu-central-1", "training job runs in us-east-1"]),
         ({"bucket": "nowhere"}, ["no bucket nowhere"]),
         ({"warm_pool": True, "spot": True}, ["warm pool", "keep_alive_s"]),
     ],
@@ -106,7 +107,7 @@ def test_a_look_that_is_not_allowed_is_a_warning(aws: SageMakerOnMoto) -> None:
         aws.faults.fail(operation, "AccessDeniedException", "You may not look.")
     warnings = look(aws, NEEDS)
     assert len(warnings) == 2
-    assert all("could not be looked at" in warning and "You may not look." in warning for warning in warnings)
+    assert all("could not be looked at" in warning and "You may not look" in warning for warning in warnings)
     assert len(look(aws, replace(NEEDS, image="registry.example.com/worker:1"))) == 1
     aws.faults.quotas = {}
     assert any("lists no quota" in warning for warning in look(aws, NEEDS))

@@ -113,13 +113,47 @@ def test_a_container_that_starts_again_is_one_session(s3: Any, reader: tuple[S3P
 def test_a_report_that_comes_twice_counts_once(s3: Any, reader: tuple[S3PrefixMessageReader, Heard]) -> None:
     it, heard = reader
     write(s3, "a", 1, message("opened"), report("v"))
-    write(s3, "b", 1, message("opened"), report("v"), message("closed"))
+    write(s3, "a", 2, report("v"), message("closed"))
+    it.finish()
+    assert heard.methods == ["opened", "report_asset_materialization", "closed"]
+    assert it.repeated == 1
+    assert it.remark == "1 reports came again, of which the last counts; 0 chunks were lost."
+
+
+def test_two_reports_of_one_container_are_both_relayed(s3: Any, reader: tuple[S3PrefixMessageReader, Heard]) -> None:
+    it, heard = reader
+    write(s3, "a", 1, message("opened"), report("one"), report("another"), message("closed"))
+    it.finish()
+    assert heard.methods.count("report_asset_materialization") == 2  # for the caller to refuse
+    assert it.remark == ""
+
+
+CLOSED, FAILED = message("closed"), message("closed", exception={"name": "E", "message": "no", "stack": []})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "counts"),
+    [
+        ([report("first"), CLOSED], [report("second"), CLOSED], "second"),
+        ([report("first")], [report("second"), CLOSED], "second"),
+        ([report("first"), CLOSED], [report("second"), FAILED], "first"),
+        ([report("first"), CLOSED], [CLOSED], "first"),
+        ([report("first")], [report("second")], "second"),
+    ],
+)
+def test_the_report_of_the_last_complete_container_counts(
+    first: list[str], second: list[str], counts: str, s3: Any, reader: tuple[S3PrefixMessageReader, Heard]
+) -> None:
+    it, heard = reader
+    write(s3, "b", 1, message("opened"), *first)
+    it.poll()
+    time.sleep(1.1)  # S3's clock counts in seconds
+    write(s3, "a", 1, message("opened"), *second)
+    it.finish()
+    assert [text for method, text in heard.messages if method == "report_asset_materialization"] == [counts]
+    assert it.repeated == sum("report_asset" in line for line in first + second) - 1
     it.finish()
     assert heard.methods.count("report_asset_materialization") == 1
-    assert it.repeated == 1
-    write(s3, "b", 2, report("another"))
-    it.poll()
-    assert heard.messages[-1] == ("report_asset_materialization", "another")  # for the caller to refuse
 
 
 def test_a_later_process_reads_from_the_beginning(s3: Any, reader: tuple[S3PrefixMessageReader, Heard]) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from carsdepo_assets.compute.job_names import job_name_of
 from carsdepo_assets.compute.local import LocalCompute
-from carsdepo_assets.compute.preflight import JobNotReady
 from carsdepo_assets.compute.sagemaker import SageMakerCompute
 from carsdepo_assets.compute.settings_file import read_compute
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
@@ -113,7 +112,6 @@ def test_nothing_starts_where_something_is_missing(aws: SageMakerOnMoto) -> None
     for word in ("is 0 in us-east-1", "RepositoryNotFoundException", "no role carsdepo-sagemaker"):
         assert word in result.error
     assert set(aws.jobs) == before
-    assert JobNotReady.__doc__
 
 
 def test_a_run_that_cannot_watch_its_job_counts_as_interrupted(aws: SageMakerOnMoto) -> None:

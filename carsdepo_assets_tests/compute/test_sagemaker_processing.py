@@ -49,14 +49,28 @@ def test_success(aws: SageMakerOnMoto) -> None:
 def test_a_failure_gives_the_exit_code_and_a_new_try_follows(aws: SageMakerOnMoto) -> None:
     result = process(params(aws, {"does": "fail"}), "fails")
     assert "exit code: 1" in result.error
+    assert "ValueError: the worker's own words" in result.error
     mended = process(params(aws, {"does": "report"}), "fails")
     assert mended.metadata["sagemaker_job"] == "fails-2"
+
+
+def test_a_killed_container_says_so(aws: SageMakerOnMoto) -> None:
+    result = process(params(aws, {"does": "oom"}), "killed")
+    assert "exit code: 137" in result.error
+    assert f"{WORKER} was killed by signal 9, as the system does when memory is short" in result.error
+
+
+def test_a_worker_that_cannot_be_imported_says_so(aws: SageMakerOnMoto) -> None:
+    request = params(aws, {"does": "report"})
+    request["AppSpecification"]["ContainerArguments"][2] = "no_such_module"
+    assert "No module named no_such_module" in process(request, "not-there").error
 
 
 def test_a_time_limit_stops_it(aws: SageMakerOnMoto) -> None:
     request = params(aws, {"does": "train", "epochs": 3, "pause_at": 2}, StoppingCondition={"MaxRuntimeInSeconds": 1})
     result = process(request, "late")
     assert "MaxRuntimeInSeconds (1 s)" in result.error
+    assert aws.jobs["late"].message is None  # it was asked to end
 
 
 def test_a_variable_over_256_characters_is_refused_before_anything_starts(aws: SageMakerOnMoto) -> None:

@@ -256,6 +256,7 @@ def params_before_skew(aws: SageMakerOnMoto) -> dict[str, Any]:
 
 
 def test_a_clock_that_is_mended_in_time_costs_nothing(aws: SageMakerOnMoto) -> None:
+    aws.settings.starting.clear()  # the container's clock is right: it begins when this one is
     was_wrong = False
 
     def sleep(seconds: float) -> None:
@@ -263,6 +264,7 @@ def test_a_clock_that_is_mended_in_time_costs_nothing(aws: SageMakerOnMoto) -> N
         time.sleep(seconds)
         if aws.faults.skew_s:
             aws.faults.skew_s = 0.0
+            aws.settings.starting.set()
         elif not was_wrong and any(c.operation == "CreateTrainingJob" for c in aws.faults.calls):
             was_wrong, aws.faults.skew_s = True, 3600
 
@@ -280,7 +282,7 @@ def test_renewed_credentials_are_taken_up(aws: SageMakerOnMoto, monkeypatch: pyt
     sleep = when(aws, "renewed", "Training", expire)
     result = train(params(aws, {**PAUSED, "gate": "renewed"}), "renewed", {"sleep": sleep})
     assert result.success, result.error
-    assert any("refuses the credentials" in line for line in result.lines)
+    assert any("AWS credentials have expired" in line for line in result.lines)
     assert any(c.access_key == "AKIARENEWED" and c.operation == "DescribeTrainingJob" for c in aws.faults.calls)
 
 

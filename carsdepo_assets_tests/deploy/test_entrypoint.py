@@ -67,6 +67,13 @@ def test_a_sagemaker_training_gets_its_module_spec_and_pipes_variables(tmp_path:
     assert failure(tmp_path) is None
 
 
+@pytest.mark.parametrize("variables", [{}, {"CARSDEPO_WORK": "/elsewhere"}])
+def test_a_trainings_files_lie_where_sagemaker_keeps_checkpoints(tmp_path: Path, variables: dict[str, str]) -> None:
+    parameters = {"module": "job", "spec": "import os; print(os.environ['CARSDEPO_WORK'])"}
+    out, err = start(tmp_path, parameters, **variables).communicate(timeout=60)
+    assert out == variables.get("CARSDEPO_WORK", str(tmp_path / "checkpoints")) + "\n", err
+
+
 def test_eleven_pieces_are_joined_by_number() -> None:
     pieces = {f"spec.{i}": chr(ord("a") + i) for i in range(11)}
     assert entrypoint.join_pieces(dict(reversed(pieces.items())))["spec"] == "abcdefghijk"
@@ -153,6 +160,43 @@ def test_a_worker_without_a_handler_ends_by_sigterm_with_143(tmp_path: Path) -> 
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 143
+
+
+def processing(folder: Path, spec: str) -> subprocess.Popen[str]:
+    """The entrypoint as the container of a processing job."""
+    (folder / "config").mkdir()
+    (folder / "config" / "processingjobconfig.json").write_text("{}")
+    return start(folder, {}, arguments=("process", "--module", "job", "--spec", spec))
+
+
+def test_a_failed_processing_job_leaves_a_message_of_a_kilobyte_of_whole_characters(tmp_path: Path) -> None:
+    spec = "import sys; sys.stderr.reconfigure(encoding='utf-8'); print('\u20ac' * 999, file=sys.stderr); sys.exit(7)"
+    process = processing(tmp_path, spec)
+    process.communicate(timeout=60)
+    message = (tmp_path / "output" / "message").read_bytes()
+    assert process.returncode == 7
+    assert message.decode().startswith("job ended with code 7.\n\u20ac")
+    assert entrypoint.MESSAGE_BYTES - 3 < len(message) <= entrypoint.MESSAGE_BYTES
+    assert failure(tmp_path) is None
+
+
+def test_a_processing_job_that_is_stopped_leaves_no_message_and_its_workers_code(tmp_path: Path) -> None:
+    process = processing(tmp_path, WAITS)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "trains\n"
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (143, "checkpoint\n"), err
+    assert not (tmp_path / "output" / "message").exists()
+
+
+def test_wrong_arguments_of_a_processing_job_are_its_message(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "processingjobconfig.json").write_text("{}")
+    process = start(tmp_path, {}, arguments=("process", "--module", "job"))
+    process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "process takes --module MODULE and --spec FILE" in (tmp_path / "output" / "message").read_text()
 
 
 def test_a_failure_file_that_cannot_be_written_does_not_hide_the_code(tmp_path: Path) -> None:

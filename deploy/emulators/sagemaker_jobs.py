@@ -2,7 +2,8 @@
 
 Statuses and their order: Amazon SageMaker API reference, DescribeTrainingJob, and the developer guide's "Managed Spot
 Training Lifecycle". Files: "How Amazon SageMaker AI Provides Training Information", "How Amazon SageMaker AI Processes
-Training Output", "Save and Access Metadata Information About Your Processing Job". SIGTERM and 120 seconds:
+Training Output", "How Amazon SageMaker Processing Configures Your
+Processing Container", "Save and Access Metadata Information About Your Processing Job". SIGTERM and 120 seconds:
 StopTrainingJob. How a container is ended when a spot instance is taken away is not written there: emulated as a stop.
 """
 
@@ -205,7 +206,7 @@ class EmulatedJob:
         self.seconds += time.monotonic() - began
         self.log += running.output()
         note = root / "output" / ("failure" if self.kind == "training" else "message")
-        self.message = note.read_text(errors="replace")[:1024] if note.exists() else None
+        self.message = note.read_bytes()[:1024].decode(errors="replace") if note.exists() else None
         if checkpoints is not None:
             self._storage.upload(checkpoints[1], checkpoints[0])
         if self.kind == "training" and ending != "interruption":
@@ -223,6 +224,8 @@ class EmulatedJob:
         (root / "input/config/hyperparameters.json").write_text(json.dumps(self.request.get("HyperParameters") or {}))
         channels = {c["ChannelName"]: {} for c in self.request.get("InputDataConfig") or ()}
         (root / "input/config/inputdataconfig.json").write_text(json.dumps(channels))
+        if self.kind == "processing":
+            (root / "config/processingjobconfig.json").write_text(json.dumps(self.request, default=str))
         config = self.request.get("CheckpointConfig")
         if not config or not self._settings.syncs:
             return None

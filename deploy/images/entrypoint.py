@@ -8,8 +8,9 @@
 | `dagster …`, `dagster-webserver …`, `dagster-daemon …`, `mlflow …`, `carsdepo …` | that command |
 | `health [URL]` | exit code 0 where the URL, or without one what `serve` runs, answers with a status below 400 |
 
-Every verb but a SageMaker training becomes its command (exec), so that signals reach it and its exit code is the
-container's. The images run it below tini, which passes signals on and reaps the processes that others leave behind.
+Every verb but a job of SageMaker becomes its command (exec), so that signals reach it and its exit code is the
+container's. A SageMaker processing job is known by its file config/processingjobconfig.json. The images run this below
+tini, which passes signals on and reaps the processes that others leave behind.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ COMMANDS = ("dagster", "dagster-webserver", "dagster-daemon", "mlflow", "carsdep
 FAILURE_CHARACTERS = 1024
 """DescribeTrainingJob's FailureReason has the first 1,024 characters of /opt/ml/output/failure (AWS, "How Amazon
 SageMaker Processes Training Output")."""
+MESSAGE_BYTES = 1024
+"""DescribeProcessingJob's ExitMessage has the first KB of /opt/ml/output/message, which must be UTF-8 (AWS, "Save and
+Access Metadata Information About Your Processing Job")."""
 _KEPT_LINES = 200  # of the worker's stderr; the failure is cut from their end
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _DRAIN_S = 5.0  # seconds for the last lines, where a grandchild still holds the worker's stderr
@@ -62,11 +66,15 @@ def main(arguments: Sequence[str] | None = None, *, execute: Execute | None = No
             return sagemaker_training(root)
         if arguments[:1] == ["health"] and len(arguments) <= 2:
             return health(*arguments[1:] or [f"http://127.0.0.1:{serve_port(os.environ)}/healthz"])
+        if arguments and arguments[0] in WORK and is_processing(root):
+            return sagemaker_processing(root, arguments)
         execute(command_of(arguments, os.environ))
     except EntrypointError as error:
         print(f"entrypoint: {error}", file=sys.stderr, flush=True)
         if arguments == ["train"]:
-            write_failure(root, str(error))
+            write_note(root / "output" / "failure", str(error))
+        elif is_processing(root):
+            write_note(root / "output" / "message", str(error))
         return 2
     return 0
 
@@ -115,8 +123,9 @@ def sagemaker_training(root: Path) -> int:
     """A training as SageMaker starts it: `train`, everything else in files below `root`.
 
     input/config/hyperparameters.json has `module`, `spec` and the variables DAGSTER_PIPES_*, all strings. A value too
-    long for SageMaker may come in pieces, `spec.0`, `spec.1` and so on. Signals are passed on to the worker. Where it
-    fails unasked, output/failure has the end of what it wrote to stderr.
+    long for SageMaker may come in pieces, `spec.0`, `spec.1` and so on. Signals are passed on to the worker. Its own
+    files lie in `checkpoints` unless CARSDEPO_WORK says otherwise, so that SageMaker keeps them for the next try. Where
+    it fails unasked, output/failure has the end of what it wrote to stderr.
 
     Returns:
         The worker's exit code; 128 and the signal's number where a signal ended it.
@@ -131,9 +140,34 @@ def sagemaker_training(root: Path) -> int:
     if unread := sorted(values.keys() - pipes.keys() - {"module", "spec"}):
         print(f"entrypoint: nothing reads the hyper-parameters {', '.join(unread)}.", file=sys.stderr, flush=True)
     command = worker_command(values["module"], values["spec"])
-    code, was_asked, lines = supervise(command, {**pipes, **os.environ})
+    kept = {"CARSDEPO_WORK": str(root / "checkpoints")}  # AWS, Amazon SageMaker AI: "Checkpoints in SageMaker AI"
+    code, was_asked, lines = supervise(command, {**pipes, **kept, **os.environ})
     if code != 0 and not was_asked:
-        write_failure(root, failure_text(values["module"], code, lines))
+        write_note(root / "output" / "failure", failure_text(values["module"], code, lines))
+    return 128 - code if code < 0 else code
+
+
+def is_processing(root: Path) -> bool:
+    """Whether this container is a SageMaker processing job, which has a file with its configuration."""
+    return (root / "config" / "processingjobconfig.json").exists()
+
+
+def sagemaker_processing(root: Path, arguments: Sequence[str]) -> int:
+    """A verb in a SageMaker processing job: signals are passed on to the worker.
+
+    AWS's reason for the failure of a processing job has the exit code alone. Where the worker fails unasked,
+    output/message has the end of what it wrote to stderr.
+
+    Returns:
+        As of `sagemaker_training`.
+
+    Raises:
+        EntrypointError: The arguments are wrong.
+    """
+    module, spec = _module_and_spec(arguments[0], arguments[1:])
+    code, was_asked, lines = supervise(worker_command(module, spec), os.environ)
+    if code != 0 and not was_asked:
+        write_note(root / "output" / "message", failure_text(module, code, lines, MESSAGE_BYTES))
     return 128 - code if code < 0 else code
 
 
@@ -215,8 +249,15 @@ def supervise(command: Sequence[str], environment: Mapping[str, str]) -> tuple[i
     return code, bool(asked), list(last)
 
 
-def failure_text(module: str, code: int, lines: Sequence[str]) -> str:
-    """What output/failure says: the end of the worker's stderr, or how it ended where it wrote nothing."""
+def failure_text(module: str, code: int, lines: Sequence[str], most_bytes: int | None = None) -> str:
+    """What SageMaker is told of a failure: the end of the worker's stderr, or how it ended where it wrote nothing.
+
+    Args:
+        module: of the worker.
+        code: its return code; negative: the signal that ended it.
+        lines: the last ones of its stderr.
+        most_bytes: of the text as UTF-8; None: FAILURE_CHARACTERS characters.
+    """
     if code == -signal.SIGKILL:
         how = "was killed by signal 9, as the system does when memory is short"
     elif code < 0:
@@ -227,17 +268,19 @@ def failure_text(module: str, code: int, lines: Sequence[str]) -> str:
     text = "\n".join(line.rstrip() for line in lines).strip()
     if not text:
         return f"{head} It wrote nothing to stderr."
-    room = FAILURE_CHARACTERS - len(head) - 1
-    return f"{head}\n{text[-room:]}"
+    if most_bytes is None:
+        return f"{head}\n{text[-(FAILURE_CHARACTERS - len(head) - 1) :]}"
+    end = text.encode()[-(most_bytes - len(head.encode()) - 1) :].decode(errors="ignore")  # no half a character
+    return f"{head}\n{end}"
 
 
-def write_failure(root: Path, text: str) -> None:
-    """Writes output/failure below `root`; where that cannot be, says so: the exit code must still come through."""
+def write_note(file: Path, text: str) -> None:
+    """Writes what SageMaker reads; where that cannot be, says so: the exit code must still come through."""
     try:
-        (root / "output").mkdir(parents=True, exist_ok=True)
-        (root / "output" / "failure").write_text(text[:FAILURE_CHARACTERS], encoding="utf-8")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text[:FAILURE_CHARACTERS], encoding="utf-8", errors="replace")
     except OSError as error:
-        print(f"entrypoint: {root / 'output' / 'failure'}: {error.strerror}.", file=sys.stderr, flush=True)
+        print(f"entrypoint: {file}: {error.strerror}.", file=sys.stderr, flush=True)
 
 
 def health(url: str) -> int:

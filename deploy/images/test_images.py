@@ -318,7 +318,7 @@ def test_a_training_is_stopped_by_sigterm_and_goes_on(built: Built, tmp_path: Pa
     here = spec_for(tmp_path, epochs=5)
     shutil.move(tmp_path / "lake", ml / "lake")
     lake = Lake.open(str(ml / "lake"))
-    spec = here.model_copy(update={"lake": "/opt/ml/lake", "work": "/opt/ml/checkpoints"})
+    spec = here.model_copy(update={"lake": "/opt/ml/lake"})
     (ml / "spec.json").write_text(spec.model_dump_json())
     parameters = {"module": "carsdepo_assets.training.worker", "spec": "/opt/ml/spec.json"}
     (ml / "input" / "config" / "hyperparameters.json").write_text(json.dumps(parameters))

@@ -1,4 +1,4 @@
-"""Calls of AWS by a client that waits for a job: which are tried again, and what the errors of the others mean.
+"""Calls of AWS by a client that waits for a job: by clients that are renewed, and again after trouble that can pass.
 
 A job must not be lost because a question about it fails: throttling, the network, a clock and credentials can recover
 while the job goes on.
@@ -9,28 +9,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import dagster as dg
 
-Trouble = Literal["throttled", "network", "credentials", "skew", "refused"]
+from carsdepo_assets.compute.pipes.aws_errors import Trouble, code_of, explained, trouble_of
+
 T = TypeVar("T")
 
-_THROTTLED = frozenset(
-    {
-        "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException",
-        "TooManyRequestsException", "RequestLimitExceeded", "SlowDown", "ServiceUnavailable",
-    }
-)  # fmt: skip
-_CREDENTIALS = frozenset(
-    {
-        "ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired",
-        "UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId",
-    }
-)  # fmt: skip
-_SKEWED = "RequestTimeTooSkewed"
-_SIGNATURES = frozenset({"InvalidSignatureException", "SignatureDoesNotMatch"})
 LONGEST_WAIT_S = 60.0  # seconds between two tries
 
 
@@ -46,43 +32,6 @@ class CallFailed(Exception):
         self.trouble = trouble
         self.code = code
         """AWS's code of the error, or the name of botocore's class."""
-
-
-def trouble_of(error: Exception) -> Trouble | None:
-    """Which kind of trouble an error of botocore is; None: it is none of botocore's."""
-    from botocore import exceptions  # type: ignore[import-untyped]
-
-    if isinstance(error, exceptions.ClientError):
-        code = code_of(error)
-        message = str(error.response.get("Error", {}).get("Message", ""))
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if code in _CREDENTIALS:
-            return "credentials"
-        if code == _SKEWED or (code in _SIGNATURES and ("expired" in message or "not yet current" in message)):
-            return "skew"
-        if code in _THROTTLED or status == 429:
-            return "throttled"
-        return "network" if status >= 500 else "refused"
-    if isinstance(
-        error,
-        exceptions.NoCredentialsError
-        | exceptions.PartialCredentialsError
-        | exceptions.CredentialRetrievalError
-        | exceptions.SSOError
-        | exceptions.TokenRetrievalError,
-    ):
-        return "credentials"
-    if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError | exceptions.ResponseStreamingError):
-        return "network"
-    if isinstance(error, exceptions.BotoCoreError):
-        return "refused"
-    return None
-
-
-def code_of(error: Exception) -> str:
-    """AWS's code of an error, or the name of its class."""
-    response: Mapping[str, Any] = getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code") or type(error).__name__)
 
 
 class AwsClients:
@@ -150,7 +99,7 @@ class PatientCalls:
 
     Args:
         clients: renewed when credentials are refused.
-        log: gets a line before each further try.
+        log: gets a line before each further try, and one when AWS answers again.
         first_wait_s: seconds before the second try; doubled for each further one, up to LONGEST_WAIT_S.
         patience_s: seconds of throttling or network trouble without one success before the call fails.
         short_patience_s: the same for credentials and clocks, which a person has to mend.
@@ -186,7 +135,7 @@ class PatientCalls:
         began, wait, tries = self._clock(), self._first_wait_s, 0
         while True:
             try:
-                return call()
+                answer = call()
             except Exception as error:
                 trouble = trouble_of(error)
                 if trouble is None:
@@ -198,24 +147,35 @@ class PatientCalls:
                 if at_once and trouble in ("credentials", "skew"):
                     patience = 0.0 if tries > 1 or trouble == "skew" else self._short_patience_s
                 if trouble == "refused" or self._clock() + wait - began > patience:
-                    raise CallFailed(
-                        f"Could not {what}: {words_of(error, trouble)}", trouble, code_of(error)
-                    ) from error
-                self._log(f"Could not {what}: {words_of(error, trouble)} Trying again in {wait:.3g} s.")
+                    raise CallFailed(f"Could not {what}: {explained(error)}", trouble, code_of(error)) from error
+                self._log(f"Could not {what}: {explained(error)} Trying again in {wait:.3g} s.")
                 self._sleep(wait * random.uniform(1.0, 1.2))
                 wait = min(wait * 2, LONGEST_WAIT_S)
+            else:
+                if tries:
+                    self._log(f"AWS answers again, at try {tries + 1}: {what}.")
+                return answer
 
 
-def words_of(error: Exception, trouble: Trouble) -> str:
-    """What an error means and what to do about it."""
-    text = f"{error}".rstrip(".")
-    if trouble == "credentials":
-        return f"AWS refuses the credentials of this process ({text}). Renew them where it takes them from."
-    if trouble == "skew":
-        headers = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        theirs = headers.get("date", "unknown")
-        return (
-            f"This machine's clock differs from AWS's: AWS has {theirs}, this machine {datetime.now(UTC):%H:%M:%S} UTC "
-            f"({text}). Set the clock, for example by `timedatectl set-ntp true`."
-        )
-    return f"{text}."
+class PatientPut:
+    """A client of S3 that stores an object by a call that is tried again.
+
+    Args:
+        client: a boto3 S3 client.
+        calls: try it again.
+    """
+
+    def __init__(self, client: Any, calls: PatientCalls) -> None:
+        self._client, self._calls = client, calls
+
+    def put_object(self, **request: Any) -> Any:
+        """As boto3's.
+
+        Raises:
+            JobUnobserved: AWS refused, or the patience is used up.
+        """
+        what = f"store s3://{request['Bucket']}/{request['Key']}"
+        try:
+            return self._calls(what, lambda: self._client.put_object(**request), at_once=True)
+        except CallFailed as error:
+            raise JobUnobserved(f"{error} This call started no job; one that runs goes on.") from error

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from carsdepo_assets.compute.pipes.aws_errors import code, explained, message, passes
+from carsdepo_assets.compute.pipes.aws_calls import AwsClients, CallFailed, PatientCalls
+from carsdepo_assets.compute.pipes.aws_errors import code_of, explained, message_of, passes, trouble_of
 from carsdepo_assets.compute.pipes.ecs_ending import lacks_capacity, lasts
 
 T = TypeVar("T")
@@ -30,8 +31,10 @@ class TaskLimits:
     """Rounds of RunTask over all capacity providers before the job fails; the pauses grow as above."""
     provisioning_s: float = 1800.0
     """Seconds a task may wait for a machine before the next capacity provider is tried."""
-    failed_polls: int = 40
-    """Looks in a row that may fail before the job is left to itself."""
+    patience_s: float = 3600.0
+    """Seconds of throttling or network trouble after which the job is left to itself."""
+    short_patience_s: float = 1200.0
+    """The same for refused credentials and a wrong clock."""
     missing_polls: int = 5
     """Looks in a row at which ECS may not know the task: its answers are eventually consistent."""
     stop_s: float = 180.0
@@ -82,31 +85,33 @@ class EcsCalls:
     """ECS as a job uses it.
 
     Args:
-        client: a boto3 ECS client.
+        clients: of AWS; renewed when credentials are refused.
         limits: how often ECS is asked.
+        log: gets a line for each call that is tried again.
     """
 
-    def __init__(self, client: Any, limits: TaskLimits) -> None:
-        self._client, self._limits = client, limits
+    def __init__(self, clients: AwsClients, limits: TaskLimits, log: Callable[[str], None]) -> None:
+        self._clients, self._client, self._limits = clients, clients.standing("ecs"), limits
+        self.patiently = PatientCalls(clients, log, limits.poll_s, limits.patience_s, limits.short_patience_s)
+        """Calls AWS about a job that goes on."""
 
     def run_task(self, request: Mapping[str, Any], token: str) -> str:
         """Starts a task; returns its ARN. The same token starts one task only.
 
         Raises:
             NoMachine: there is no machine at present.
-            NotNow: throttled, or a failure that may pass.
+            NotNow: throttled, refused credentials, or a failure that may pass.
             NotAtAll: a failure that stays.
         """
         try:
             answer = self._client.run_task(**request, clientToken=token)
         except Exception as error:
-            if code(error) == "ConflictException" and (arns := getattr(error, "response", {}).get("resourceIds")):
+            if code_of(error) == "ConflictException" and (arns := getattr(error, "response", {}).get("resourceIds")):
                 return str(arns[0])  # started by an earlier request with this token
-            if lacks_capacity(message(error)) or (
-                code(error) == "ClientException" and "PROVISIONING" in message(error)
-            ):
-                raise NoMachine(message(error)) from error
-            if passes(error):
+            text = message_of(error)
+            if lacks_capacity(text) or (code_of(error) == "ClientException" and "PROVISIONING" in text):
+                raise NoMachine(text) from error
+            if self._passes(error):
                 raise NotNow(explained(error)) from error
             raise NotAtAll(f"ECS RunTask was refused. {explained(error)}", allow_retries=False) from error
         if answer.get("tasks"):
@@ -154,35 +159,33 @@ class EcsCalls:
                 if seen.task is not None and seen.task.get("lastStatus") == "STOPPED":
                     return seen.task
             except Exception as error:
-                if not passes(error):
+                if not self._passes(error):
                     return None
             if time.monotonic() > end:
                 return None
             time.sleep(self._limits.poll_s)
 
-    def patiently(self, ask: Callable[[], T], what: str) -> T:
-        """Asks again, with growing pauses, while the errors are such as pass.
+    def asked_first(self, what: str, ask: Callable[[], T]) -> T:
+        """What has to be known before a task may start.
 
         Args:
+            what: is asked, in words, such as "describe task definition trainer".
             ask: calls AWS.
-            what: is asked, for the failure's text.
 
         Raises:
-            dagster.Failure: AWS refused, or did not answer in TaskLimits.failed_polls tries; the text says why.
+            dagster.Failure: AWS refused, or did not answer in TaskLimits.patience_s; the text says why.
         """
-        pause = PollPause(self._limits.poll_s, self._limits.poll_most_s)
-        tries = 0
-        while True:
-            try:
-                return ask()
-            except Exception as error:
-                tries += 1
-                if not passes(error) and not code(error):
-                    raise
-                if not passes(error) or tries >= self._limits.failed_polls:
-                    text = f"AWS could not be asked for {what}. {explained(error)}"
-                    raise dg.Failure(text, allow_retries=False) from error
-            pause.sleep(jitter=True)
+        try:
+            return self.patiently(what, ask, at_once=True)
+        except CallFailed as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+
+    def _passes(self, error: Exception) -> bool:
+        """Whether the same call may succeed later; refused credentials are read anew for it."""
+        trouble = trouble_of(error)
+        if trouble == "credentials":
+            self._clients.renew()
+        return passes(trouble)
 
 
 def _aws_time(answer: Mapping[str, Any]) -> datetime:

@@ -11,9 +11,9 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
 
-from carsdepo_assets.compute.pipes.aws_calls import JobUnobserved
-from carsdepo_assets.compute.pipes.aws_errors import explained, passes
-from carsdepo_assets.compute.pipes.ecs_calls import EcsCalls, NoMachine, NotNow, PollPause, TaskLimits
+from carsdepo_assets.compute.pipes.aws_calls import CallFailed, JobUnobserved
+from carsdepo_assets.compute.pipes.aws_errors import explained
+from carsdepo_assets.compute.pipes.ecs_calls import EcsCalls, NoMachine, NotNow, PollPause, Seen, TaskLimits
 from carsdepo_assets.compute.pipes.ecs_ending import Ending, ending, paid_s, ran_s
 from carsdepo_assets.compute.pipes.ecs_record import Over, RecordStore, TaskEntry, TaskRecord
 from carsdepo_assets.compute.pipes.ecs_request import CapacityProvider, client_token, started_by, with_provider
@@ -55,13 +55,13 @@ class EcsJob:
 
     def take_up(self) -> None:
         """Finds the task that an earlier process started, where it runs still or ended well."""
-        self._record = self.calls.patiently(self.store.read, f"the tasks of {self.name} that are recorded on S3")
+        self._record = self.calls.asked_first(f"read the record of the tasks of {self.name}", self.store.read)
         last = self._record.last
         if last is not None and last.over is None:
             self._now = last
         else:
-            listed = self.calls.patiently(
-                lambda: self.calls.under_way(self.cluster, started_by(self.name)), f"the tasks of {self.name}"
+            listed = self.calls.asked_first(
+                f"list the tasks of {self.name}", lambda: self.calls.under_way(self.cluster, started_by(self.name))
             )
             unrecorded = sorted(set(listed) - {task.arn for task in self._record.tasks})
             if unrecorded:  # its process died before it could record it
@@ -69,7 +69,8 @@ class EcsJob:
         if self._now is None:
             return
         self._at = next((i for i, p in enumerate(self.providers) if p.name == self._now.provider), 0)
-        task = self.calls.patiently(lambda: self.calls.look(self.cluster, self._arn()), self.title).task
+        look = f"look at {self.title}"
+        task = self.calls.asked_first(look, lambda: self.calls.look(self.cluster, self._arn())).task
         if task is None:
             self.log.warning(f"{self.title} is not known to ECS any more, nor is its exit code: starting again.")
             self._over("failed")
@@ -212,27 +213,22 @@ class EcsJob:
     def _watch(self, relay: Callable[[], object]) -> Ending:
         """Until the task has stopped, or ECS does not know it any more."""
         pause = PollPause(self.limits.poll_s, self.limits.poll_most_s)
-        status, failed, missing, told = None, 0, 0, False
+        status, missing = None, 0
+
+        def look() -> Seen:
+            seen = self.calls.look(self.cluster, self._arn())
+            relay()
+            return seen
+
         while True:
             try:
-                seen = self.calls.look(self.cluster, self._arn())
-                relay()
-            except Exception as error:
-                failed += 1
-                if not passes(error) or failed >= self.limits.failed_polls:
-                    raise JobUnobserved(
-                        f"{self.title} could not be watched any longer. {explained(error)} The task goes on; a "
-                        "re-execution of this run takes it up.",
-                        allow_retries=False,  # another try would not be this job
-                    ) from error
-                if not told:
-                    self.log.warning(f"{self.title} cannot be watched at present. {explained(error)}")
-                    told = True
-                pause.sleep(jitter=True)
-                continue
-            if told:
-                self.log.info(f"{self.title} can be watched again.")
-            failed, told = 0, False
+                seen = self.calls.patiently(f"watch {self.title}", look)
+            except Exception as error:  # AWS, or Dagster's own storage
+                why = str(error) if isinstance(error, CallFailed) else f"Could not watch {self.title}: {error!r}."
+                raise JobUnobserved(
+                    f"{why} The task goes on; a re-execution of this run takes it up.",
+                    allow_retries=False,  # another try would not be this job
+                ) from error
             if seen.task is None:
                 missing += 1
                 if missing >= self.limits.missing_polls:

@@ -7,7 +7,7 @@ its form.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -16,6 +16,7 @@ from dagster._core.definitions.resource_annotation import TreatAsResourceParam
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 
+from carsdepo_assets.compute.pipes.aws_calls import AwsClients, CallFailed, JobUnobserved, PatientPut
 from carsdepo_assets.compute.pipes.ecs_calls import EcsCalls, TaskLimits
 from carsdepo_assets.compute.pipes.ecs_job import EcsJob
 from carsdepo_assets.compute.pipes.ecs_logs import last_lines
@@ -42,12 +43,14 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
     Args:
         bucket: name of the S3 bucket for messages and records.
         prefix: key prefix below which each job has a folder of its own, without a slash at its end.
-        client: a boto3 ECS client; None: boto3's default.
-        s3_client: a boto3 S3 client; None: boto3's default.
-        logs_client: a boto3 client of CloudWatch Logs, for the last lines of a task that failed; None: boto3's default.
+        client: a boto3 ECS client to use as it is; its credentials cannot be renewed by this client.
+        s3_client: the same for S3.
+        logs_client: the same for CloudWatch Logs, from which the last lines of a task that failed are read.
         limits: how often ECS is asked, and how long a job waits.
         forward_termination: stops the task when the step is interrupted.
         max_runtime_variable: the container's environment variable that holds the job's longest time in seconds.
+        region_name: of the cluster; None: that of `client`, or boto3's own.
+        session: makes boto3 sessions; called again when credentials are refused. None: boto3.Session.
     """
 
     def __init__(
@@ -60,13 +63,14 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
         limits: TaskLimits | None = None,
         forward_termination: bool = True,
         max_runtime_variable: str = "PIPES_MAX_RUNTIME_S",
+        *,
+        region_name: str | None = None,
+        session: Callable[[], Any] | None = None,
     ) -> None:
-        if client is None or s3_client is None:
-            import boto3
         self._bucket, self._prefix = bucket, prefix
-        self._client = client or boto3.client("ecs")
-        self._s3 = s3_client or boto3.client("s3")
-        self._logs_client = logs_client
+        region = client.meta.region_name if client is not None and region_name is None else region_name
+        self._clients = AwsClients(session, region, {"ecs": client, "s3": s3_client, "logs": logs_client})
+        self._s3 = self._clients.standing("s3")
         self._limits = limits or TaskLimits()
         self._forward_termination = forward_termination
         self._max_runtime_variable = max_runtime_variable
@@ -108,7 +112,7 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
             JobUnobserved: ECS could not be asked any more; the task goes on, and the next run of the job takes it up.
             dagster.Failure: no task could be started; the message says why.
         """
-        calls = EcsCalls(self._client, self._limits)
+        calls = EcsCalls(self._clients, self._limits, context.log.warning)
         definition = self._container(calls, run_task_params["taskDefinition"], container_name)
         container = definition["name"]
         folder = f"{self._prefix}/{started_by(job_name)}"
@@ -131,16 +135,17 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
             raise
         round_folder = f"{folder}/{job.round}"
         reader = S3PrefixMessageReader(self._s3, self._bucket, round_folder)
+        put = PatientPut(self._s3, calls.patiently)
         with dg.open_pipes_session(
             context=context,
-            context_injector=S3PrefixContextInjector(self._s3, self._bucket, round_folder),
+            context_injector=S3PrefixContextInjector(put, self._bucket, round_folder),
             message_reader=reader,
             extras=extras,
         ) as session:
             variables = {**(environment or {}), **session.get_bootstrap_env_vars()}
             if max_runtime_s is not None:
                 variables[self._max_runtime_variable] = str(int(max_runtime_s))
-            request = self._request(run_task_params, container, variables, job_name, round_folder)
+            request = self._request(put, run_task_params, container, variables, job_name, round_folder)
             request["tags"] = [
                 *run_task_params.get("tags", []),
                 *({"key": k, "value": tag_value(v)} for k, v in context.run.dagster_execution_info.items()),
@@ -148,7 +153,7 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
             ]
             try:
                 problem = job.to_its_end(request, reader.poll)
-                calls.patiently(reader.finish, f"the last messages of {job.title}")
+                self._finish(calls, job, reader)
             except (DagsterExecutionInterruptedError, KeyboardInterrupt):
                 if self._forward_termination:
                     job.stop(_ENDED, reader.poll)
@@ -159,35 +164,45 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
             try:
                 the_materialization(session, job.title, trouble, reader.missing)
             except JobFailed:
-                lines = last_lines(self._logs(), definition, job.last_arn)
+                lines = last_lines(self._clients["logs"], definition, job.last_arn)
                 job.end("failed")
                 the_materialization(session, job.title, trouble, reader.missing, lines)
+        if reader.remark:
+            context.log.warning(f"{job.title}: {reader.remark}")
         job.end("taken")
-        return PipesClientCompletedInvocation(session, metadata=job.metadata(self._client.meta.region_name))
+        return PipesClientCompletedInvocation(session, metadata=job.metadata(self._clients["ecs"].meta.region_name))
 
-    def _logs(self) -> Any:
-        """A client of CloudWatch Logs, in the cluster's region with the same credentials."""
-        if self._logs_client is None:
-            import boto3
-
-            self._logs_client = boto3.client("logs", region_name=self._client.meta.region_name)
-        return self._logs_client
+    @staticmethod
+    def _finish(calls: EcsCalls, job: EcsJob, reader: S3PrefixMessageReader) -> None:
+        try:
+            calls.patiently(f"read the last messages of {job.title}", reader.finish)
+        except CallFailed as error:
+            text = f"{error} A re-execution of this run within the hour reads them."
+            raise JobUnobserved(text, allow_retries=False) from error
 
     def _request(
-        self, params: Mapping[str, Any], container: str, variables: Mapping[str, str], job: str, folder: str
+        self,
+        put: PatientPut,
+        params: Mapping[str, Any],
+        container: str,
+        variables: Mapping[str, str],
+        job: str,
+        folder: str,
     ) -> dict[str, Any]:
         """What RunTask is asked, without a capacity provider."""
         request = overridden({**params, "count": 1, "startedBy": started_by(job)}, container, variables)
         if too_large(request):
             key = f"{folder}/{ENVIRONMENT_FILE}"
-            partition = self._client.meta.partition
+            partition = self._clients["ecs"].meta.partition
             request, content = by_file(request, container, f"arn:{partition}:s3:::{self._bucket}/{key}")
-            self._s3.put_object(Bucket=self._bucket, Key=key, Body=content.encode())
+            put.put_object(Bucket=self._bucket, Key=key, Body=content.encode())
         return request
 
     @staticmethod
     def _container(calls: EcsCalls, task_definition: str, name: str | None) -> dict[str, Any]:
-        containers = calls.patiently(lambda: calls.containers(task_definition), f"task definition {task_definition}")
+        containers = calls.asked_first(
+            f"describe the task definition {task_definition}", lambda: calls.containers(task_definition)
+        )
         if name is None and len(containers) == 1:
             return next(iter(containers.values()))
         if name is None or name not in containers:

@@ -62,14 +62,23 @@ class _Incarnation:
     """Number of the last chunk that was relayed."""
     closed: dict[str, Any] | None = None
     """Its last message, which is held back until the job has ended."""
+    reports: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What it reported of assets, by content; held back too."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether it closed its channel without an exception."""
+        return self.closed is not None and (self.closed.get("params") or {}).get("exception") is None
 
 
 class S3PrefixMessageReader(PipesMessageReader):
     """Reads messages below a prefix whenever `poll` is called.
 
-    `opened` is relayed once and `closed` only by `finish`: a container that was interrupted closes its channel, and
-    the one that follows it in the same job opens it again. A materialization that is reported a second time with the
-    same content is relayed once.
+    `opened` is relayed once, and `closed` and the reports of assets only by `finish`: a container that was interrupted
+    closes its channel, and the one that follows it in the same job opens it again. One that was interrupted after its
+    report is followed by one that reports again, with other figures: the reports of the last container that closed its
+    channel without an exception count, and where there is none, those of the last one that reported. A report that
+    comes a second time with the same content is relayed once.
 
     Args:
         client: a boto3 S3 client.
@@ -83,11 +92,10 @@ class S3PrefixMessageReader(PipesMessageReader):
         self._handler: PipesMessageHandler | None = None
         self._incarnations: dict[str, _Incarnation] = {}
         self._is_open = False
-        self._reported: set[str] = set()
         self.missing: list[str] = []
         """Keys of chunks that never came although later ones did; filled by `finish`."""
         self.repeated = 0
-        """Reports that came more than once."""
+        """Reports that came more than once, or from a container whose reports do not count; complete by `finish`."""
         self.error: str | None = None
         """The exception with which the job closed its channel, as `ValueError: its message`; filled by `finish`."""
 
@@ -123,7 +131,7 @@ class S3PrefixMessageReader(PipesMessageReader):
         return count
 
     def finish(self) -> None:
-        """Relays all that is left once the job has ended, over gaps, which `missing` names; then the last `closed`."""
+        """Relays what is left once the job has ended, over gaps, which `missing` names; last, what it held back."""
         self.poll()
         newest: _Incarnation | None = None
         for incarnation in self._in_order():
@@ -133,12 +141,20 @@ class S3PrefixMessageReader(PipesMessageReader):
                 self.missing += [f"{folder}/{n}.json" for n in range(incarnation.relayed + 1, number)]
                 self._relay(incarnation, incarnation.chunks[number])
                 incarnation.relayed = number
+        self._relay_reports()
         if newest is not None and newest.closed is not None and self._handler is not None:
             self._handler.handle_message(newest.closed)  # type: ignore[arg-type]
             exception = (newest.closed.get("params") or {}).get("exception")
             if exception is not None:
                 self.error = f"{exception.get('name')}: {exception.get('message')}"
             newest.closed = None
+
+    @property
+    def remark(self) -> str:
+        """What came again or not at all, for the log; empty: nothing."""
+        if not self.repeated and not self.missing:
+            return ""
+        return f"{self.repeated} reports came again, of which the last counts; {len(self.missing)} chunks were lost."
 
     def no_messages_debug_text(self) -> str:
         """What Dagster adds to its warning when no message came."""
@@ -177,6 +193,17 @@ class S3PrefixMessageReader(PipesMessageReader):
             self._handle(incarnation, message)
         return count
 
+    def _relay_reports(self) -> None:
+        reporting = [i for i in self._in_order() if i.reports]
+        counting = ([i for i in reporting if i.complete] or reporting)[-1:]
+        for incarnation in reporting:
+            if incarnation not in counting:
+                self.repeated += len(incarnation.reports)
+            elif self._handler is not None:
+                for message in incarnation.reports.values():
+                    self._handler.handle_message(message)  # type: ignore[arg-type]
+            incarnation.reports = {}
+
     def _handle(self, incarnation: _Incarnation, message: dict[str, Any]) -> None:
         assert self._handler is not None
         if message["method"] == "closed":
@@ -188,8 +215,7 @@ class S3PrefixMessageReader(PipesMessageReader):
             self._is_open = True
         if message["method"].startswith("report_asset"):
             content = json.dumps(message, sort_keys=True)
-            if content in self._reported:
-                self.repeated += 1
-                return
-            self._reported.add(content)
+            self.repeated += content in incarnation.reports
+            incarnation.reports[content] = message
+            return
         self._handler.handle_message(message)  # type: ignore[arg-type]

@@ -21,7 +21,8 @@ from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster._core.pipes.context import PipesSession
 from dagster._core.pipes.utils import open_pipes_session
 
-from carsdepo_assets.compute.pipes.aws_calls import AwsClients, CallFailed, JobUnobserved, PatientCalls, code_of
+from carsdepo_assets.compute.pipes.aws_calls import AwsClients, CallFailed, JobUnobserved, PatientCalls, PatientPut
+from carsdepo_assets.compute.pipes.aws_errors import code_of
 from carsdepo_assets.compute.pipes.job_report import JobFailed, the_materialization
 from carsdepo_assets.compute.pipes.job_requests import Price, attempt_name, job_name
 from carsdepo_assets.compute.pipes.s3_channel import S3PrefixContextInjector, S3PrefixMessageReader
@@ -158,7 +159,7 @@ class SageMakerJobClient(PipesClient, TreatAsResourceParam):
         """One job, to be created unless `before` describes it."""
         context, s3 = work.context, self._clients.standing("s3")
         reader = S3PrefixMessageReader(s3, self.bucket, self.folder(name))
-        injector = S3PrefixContextInjector(_PatientPut(s3, work.calls), self.bucket, self.folder(name))
+        injector = S3PrefixContextInjector(PatientPut(s3, work.calls), self.bucket, self.folder(name))
         with open_pipes_session(
             context=context, context_injector=injector, message_reader=reader, extras=work.extras
         ) as session:
@@ -188,8 +189,8 @@ class SageMakerJobClient(PipesClient, TreatAsResourceParam):
         except JobFailed as error:
             kind = NoInstance if self._no_capacity(description) else JobFailed
             raise kind(description=error.description, metadata={**error.metadata, **figures}) from None
-        if reader.repeated or reader.missing:
-            context.log.warning(f"{name}: {reader.repeated} messages came twice, {len(reader.missing)} were lost.")
+        if reader.remark:
+            context.log.warning(f"{name}: {reader.remark}")
         return PipesClientCompletedInvocation(session, metadata=figures)
 
     def _create(self, calls: PatientCalls, name: str, request: dict[str, Any]) -> None:
@@ -330,17 +331,3 @@ class SageMakerJobClient(PipesClient, TreatAsResourceParam):
             "step: it takes the job up and reads all its messages. To end the job instead: "
             f"{self._by_hand('stop', name)}"
         )
-
-
-class _PatientPut:
-    """Stores the context by a call that is tried again."""
-
-    def __init__(self, client: Any, calls: PatientCalls) -> None:
-        self._client, self._calls = client, calls
-
-    def put_object(self, **request: Any) -> Any:
-        what = f"store s3://{request['Bucket']}/{request['Key']}"
-        try:
-            return self._calls(what, lambda: self._client.put_object(**request), at_once=True)
-        except CallFailed as error:
-            raise JobUnobserved(f"{error} This call started no job; one that runs goes on.") from error

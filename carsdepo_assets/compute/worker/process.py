@@ -1,17 +1,21 @@
 """The process of a job: `python -m MODULE --spec PLACE`, the same on this machine, on ECS and on SageMaker.
 
 It reports through Dagster Pipes where Dagster started it, and as lines on stdout elsewhere. SIGTERM asks it to end: a
-training writes a checkpoint first. Its exit status is 0 after success, 2 for a wrong spec, 143 after SIGTERM.
+training writes a checkpoint first. So does the end of the longest time that the compute target gives it, which holds
+where nobody watches the job any more, too. Its exit status is 0 after success, 2 for a wrong spec, 143 after SIGTERM
+and after its longest time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,7 +34,8 @@ from carsdepo_assets.redaction import install
 
 WORK_VARIABLE = "CARSDEPO_WORK"  # folder of a job's own files; the compute target sets it
 PLACE_VARIABLE = "CARSDEPO_COMPUTE_PLACE"  # where the job runs, for a model's lineage; the compute target sets it
-GRACE_S = 60  # seconds after SIGTERM in which a job that was asked to end ends by itself
+MAX_RUNTIME_VARIABLE = "CARSDEPO_MAX_RUNTIME_S"  # seconds that a job may run; the compute target sets it
+GRACE_S = 60  # seconds after SIGTERM or the longest time in which a job ends by itself
 
 
 class SpecError(ValueError):
@@ -68,7 +73,8 @@ class Job(Generic[Spec]):
         parent = os.environ.get(PARENT_VARIABLE)
         if parent is not None:
             follow_parent(int(parent))
-        interruption.listen()
+        longest = os.environ.get(MAX_RUNTIME_VARIABLE)
+        interruption.listen(int(longest) if longest else None)
         try:
             spec = read_spec(options.spec, self.spec)
         except SpecError as error:
@@ -79,21 +85,42 @@ class Job(Generic[Spec]):
         return 0
 
 
-class Interruption:
-    """Whether SIGTERM has asked this process to end.
+class TimeLimit(SystemExit):
+    """The job ran for its longest time."""
 
-    Outside the block `deferred` the signal ends the process at once, by SystemExit. Inside it the work looks at `asked`
-    between its steps, and has GRACE_S seconds.
+    def __init__(self, longest_s: int) -> None:
+        super().__init__(128 + signal.SIGTERM)
+        self.longest_s = longest_s
+
+    def __str__(self) -> str:
+        return f"the job ran longer than its limit of {self.longest_s} s"
+
+
+class Interruption:
+    """Whether SIGTERM, or the end of its longest time, has asked this process to end.
+
+    Outside a block `with interruption` the process ends at once, by SystemExit. Inside it the work looks at `asked`
+    between its steps, and has GRACE_S seconds; a second SIGTERM ends it at once.
     """
 
     def __init__(self) -> None:
         self.asked = False
         self._deferring = False
+        self._signalled = False
+        self._longest_s: int | None = None
+        self._ends = math.inf  # by time.monotonic
 
-    def listen(self) -> None:
-        """Takes over SIGTERM."""
+    def listen(self, longest_s: int | None = None) -> None:
+        """Takes over SIGTERM, and SIGALRM for the longest time.
+
+        Args:
+            longest_s: seconds from now on that the job may run; None: not limited.
+        """
         signal.signal(signal.SIGTERM, self._terminated)
         signal.signal(signal.SIGALRM, self._out_of_time)
+        if longest_s is not None:
+            self._longest_s, self._ends = longest_s, time.monotonic() + longest_s
+            signal.alarm(longest_s)
 
     def __enter__(self) -> Interruption:
         self._deferring = True
@@ -102,15 +129,30 @@ class Interruption:
     def __exit__(self, *exception: object) -> None:
         self._deferring = False
         signal.alarm(0)
+        if self._longest_s is not None and not self.asked:
+            signal.alarm(max(1, math.ceil(self._ends - time.monotonic())))
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
-        again, self.asked = self.asked, True
+        again, self._signalled = self._signalled, True
         if again or not self._deferring:
+            self.asked = True
             raise SystemExit(128 + number)
-        signal.alarm(GRACE_S)
+        self._ask()
 
     def _out_of_time(self, number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + signal.SIGTERM)
+        if self.asked or self._longest_s is None:  # its grace is over
+            raise SystemExit(128 + signal.SIGTERM)
+        limit = TimeLimit(self._longest_s)
+        os.write(2, f"{limit}: it ends itself.\n".encode())  # print is not safe in a handler
+        if not self._deferring:
+            self.asked = True
+            raise limit
+        self._ask()
+
+    def _ask(self) -> None:
+        if not self.asked:  # the first to ask starts the grace
+            self.asked = True
+            signal.alarm(GRACE_S)
 
 
 interruption = Interruption()

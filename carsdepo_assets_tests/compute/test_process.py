@@ -1,0 +1,84 @@
+"""compute/worker/process.py: a job ends itself after its longest time, in order, whether or not somebody watches it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+JOB = """
+import sys, time
+from carsdepo_assets.compute.worker.process import Job, JobSpec, interruption
+
+def until_asked():
+    while not interruption.asked:
+        time.sleep(0.02)
+
+def work(spec, events, after):
+    print("works", flush=True)
+{work}
+
+sys.exit(Job(JobSpec, work).main())
+"""
+AT_ONCE = "    time.sleep(60)"
+IN_ORDER = """
+    with interruption:
+        until_asked()
+        print("asked", flush=True)
+        time.sleep(1.0)
+        print("checkpoint", flush=True)
+    sys.exit(143)
+"""
+AFTER_A_BLOCK = """
+    with interruption:
+        time.sleep(0.1)
+    time.sleep(60)
+"""
+SAYS = "the job ran longer than its limit of 1 s: it ends itself."
+
+
+def start(work: str, folder: Path, longest: str | None) -> subprocess.Popen[str]:
+    (folder / "spec.json").write_text('{"lake": "memory://"}')
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", JOB.format(work=work), "--spec", str(folder / "spec.json")],
+        env={**os.environ, **({"CARSDEPO_MAX_RUNTIME_S": longest} if longest else {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("work", "printed"),
+    [(AT_ONCE, "works\n"), (IN_ORDER, "works\nasked\ncheckpoint\n"), (AFTER_A_BLOCK, "works\n")],
+)
+def test_a_job_ends_itself_after_its_longest_time(work: str, printed: str, tmp_path: Path) -> None:
+    process = start(work, tmp_path, "1")
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (143, printed), err
+    assert SAYS in err
+
+
+def test_a_stop_that_follows_the_longest_time_does_not_cut_the_checkpoint_off(tmp_path: Path) -> None:
+    process = start(IN_ORDER, tmp_path, "1")
+    assert process.stdout is not None
+    assert [process.stdout.readline(), process.stdout.readline()] == ["works\n", "asked\n"]
+    process.send_signal(signal.SIGTERM)  # as StopTask does, for the same reason
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (143, "checkpoint\n"), err
+
+
+def test_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
+    process = start(IN_ORDER, tmp_path, None)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "works\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "asked\n"
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (143, ""), err
+    assert SAYS not in err
