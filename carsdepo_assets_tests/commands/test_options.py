@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,10 @@ def test_a_key_that_cannot_be_made_is_a_line_and_no_trace(tmp_path: Path, monkey
     monkeypatch.setenv("CARSDEPO_SIGNING_KEY", str(tmp_path / "none.key"))
     monkeypatch.setenv("CARSDEPO_VERIFICATION_KEY", str(tmp_path / "theirs.pub"))
     (tmp_path / "theirs.pub").write_text("a public key")
+    for name in ("DAGSTER", "MLFLOW", "PRODUCTION", "STAGING"):  # free ones, whatever runs on this machine
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            monkeypatch.setenv(f"CARSDEPO_{name}_PORT", str(free.getsockname()[1]))
     result = CliRunner().invoke(app, ["dev", "--home", str(tmp_path / "home")])
     assert result.exit_code == 1
     assert "the key that signs them is missing" in " ".join(result.output.split())
