@@ -115,7 +115,7 @@ def test_a_secret_is_no_variable_of_a_task(aws: Account) -> None:
     def model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         return target.run(context, "train", {}, module=MODULE)
 
-    with pytest.raises(ValueError, match="CARSDEPO_API_KEY: a secret must not be a variable of an ECS task"):
+    with pytest.raises(dg.Failure, match="variables: CARSDEPO_API_KEY: a secret must not be a variable here"):
         dg.materialize([model], instance=aws.instance)
     assert not aws.ecs.tasks()
 
