@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import logging
 import os
@@ -151,6 +152,23 @@ def read_checkpoint(path: Path, expected: str) -> dict[str, Any] | None:
         logger.warning("%s It is set aside as %s, and the training begins anew.", error, aside.name)
         return None
     return content if content.get("fingerprint") == expected else None
+
+
+def progress_of(content: bytes) -> tuple[str, int] | None:
+    """The fingerprint of a checkpoint's training and the steps that it has behind it; None: it cannot be read.
+
+    Args:
+        content: of the file.
+    """
+    import torch
+
+    try:
+        checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (OSError, *_TORN):
+        return None
+    if not isinstance(checkpoint, dict) or checkpoint.get("format") != CHECKPOINT_FORMAT:
+        return None
+    return str(checkpoint.get("fingerprint")), int(checkpoint.get("steps", 0))
 
 
 def threads(asked: int | None = None) -> int:
