@@ -5,7 +5,6 @@ The image's contract: `VERB --module MODULE --spec URL` runs `python -m MODULE -
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from pydantic import ConfigDict, Field
 from carsdepo_assets.compute import settings_checks
 from carsdepo_assets.compute.ecs_preflight import EcsNeeds, preflight
 from carsdepo_assets.compute.job_names import job_name_of
+from carsdepo_assets.compute.job_spec import store_spec
 from carsdepo_assets.compute.pipes.aws_calls import JobUnobserved
 from carsdepo_assets.compute.pipes.ecs_calls import TaskLimits
 from carsdepo_assets.compute.pipes.ecs_request import CapacityProvider, with_gpus
@@ -110,8 +110,7 @@ class EcsCompute(ComputeTarget):
         if self.check_first:
             preflight(self.needs(verb, session.region_name), session.client, context.log.warning)
         name = job_name_of(context, verb, module, spec)
-        key = f"{self.prefix}/{name}/spec.json"
-        session.client("s3").put_object(Bucket=self.bucket, Key=key, Body=json.dumps(spec).encode())
+        url = store_spec(context, self._session, self.bucket, f"{self.prefix}/{name}/spec.json", spec)
         prices = ComputePolicy.model_validate(spec.get("policy", {}).get("compute", {}))
         client = PipesECSTaskClient(
             self.bucket,
@@ -137,7 +136,7 @@ class EcsCompute(ComputeTarget):
             invocation = client.run(
                 context=context,
                 job_name=name,
-                run_task_params=self.request(verb, module, f"s3://{self.bucket}/{key}"),
+                run_task_params=self.request(verb, module, url),
                 container_name=self.container,
                 providers=self.providers(verb, prices),
                 environment=environment,

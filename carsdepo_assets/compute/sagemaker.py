@@ -6,7 +6,6 @@ with its `module` and `spec`; a processing job runs `process --module MODULE --s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from pydantic import Field
 
 from carsdepo_assets.compute import instances, settings_checks
 from carsdepo_assets.compute.job_names import job_name_of
+from carsdepo_assets.compute.job_spec import store_spec
 from carsdepo_assets.compute.pipes.aws_calls import JobUnobserved
 from carsdepo_assets.compute.pipes.job_requests import PROCESSING_VALUE
 from carsdepo_assets.compute.pipes.sagemaker_job import Context
@@ -102,9 +102,7 @@ class SageMakerCompute(ComputeTarget):
         session = self._session()
         if self.check_first:
             preflight(self.needs(verb, session.region_name), session.client, context.log.warning)
-        url = f"s3://{self.bucket}/{self.prefix}/{name}/spec.json"
-        body = json.dumps(spec).encode()
-        session.client("s3").put_object(Bucket=self.bucket, Key=f"{self.prefix}/{name}/spec.json", Body=body)
+        url = store_spec(context, self._session, self.bucket, f"{self.prefix}/{name}/spec.json", spec)
         prices = ComputePolicy.model_validate(spec.get("policy", {}).get("compute", {}))
         pricing: dict[str, Any] = {
             "price_per_hour": prices.price_per_hour(self.instance_type(verb)),
