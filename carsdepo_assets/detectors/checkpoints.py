@@ -50,11 +50,15 @@ def write_torch(path: Path, content: Mapping[str, Any]) -> None:
     import torch
 
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        torch.save(dict(content), file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with part.open("wb") as file:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)  # it may be what fills the disk
+        raise
 
 
 def read_torch(path: Path, expected_format: str) -> dict[str, Any]:
