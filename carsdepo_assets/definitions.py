@@ -4,6 +4,7 @@ import dagster as dg
 
 from carsdepo_assets.alerts import definitions as alerts
 from carsdepo_assets.business import definitions as business
+from carsdepo_assets.compute.settings_file import check_assets
 from carsdepo_assets.data import definitions as data
 from carsdepo_assets.environments import resources
 from carsdepo_assets.experiments import definitions as experiments
@@ -21,11 +22,14 @@ STEPS = (data, experiments, training, release, inference, monitoring, business, 
 def defs() -> dg.Definitions:
     """What Dagster loads: `dagster dev`, `dg` and the `carsdepo` command all start here."""
     redacted_errors.install()
-    return dg.Definitions.merge(
+    by_name = resources(Settings.read())
+    merged = dg.Definitions.merge(
         *(step.defs for step in STEPS),
         dg.Definitions(
-            resources=resources(Settings.read()),
+            resources=by_name,
             # One process a run: an ingest run costs seconds, and training is a process of its own anyway.
             executor=dg.in_process_executor,
         ),
     )
+    check_assets(by_name["compute"], [key.to_user_string() for key in merged.resolve_all_asset_keys()])
+    return merged

@@ -5,15 +5,16 @@ The image's contract: `VERB --module MODULE --spec URL` runs `python -m MODULE -
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from carsdepo_assets.compute import settings_checks
 from carsdepo_assets.compute.ecs_preflight import EcsNeeds, preflight
 from carsdepo_assets.compute.job_names import job_name_of
+from carsdepo_assets.compute.job_spec import store_spec
 from carsdepo_assets.compute.pipes.aws_calls import JobUnobserved
 from carsdepo_assets.compute.pipes.ecs_calls import TaskLimits
 from carsdepo_assets.compute.pipes.ecs_request import CapacityProvider, with_gpus
@@ -23,7 +24,6 @@ from carsdepo_assets.compute.worker.events import CHANNEL_VARIABLE, S3
 from carsdepo_assets.compute.worker.process import MAX_RUNTIME_VARIABLE
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import ComputePolicy
-from carsdepo_assets.redaction import secret_names
 
 PLACE = "ecs"
 _FIGURES = {"job_page": "console"}  # what the client calls a figure, and what the platform does
@@ -31,6 +31,8 @@ _FIGURES = {"job_page": "console"}  # what the client calls a figure, and what t
 
 class Capacity(dg.Config):
     """A capacity provider of the cluster."""
+
+    model_config = ConfigDict(extra="forbid")
 
     name: str = Field(description="FARGATE, FARGATE_SPOT, or the name of an Auto Scaling group's capacity provider")
     spot: bool = Field(default=False, description="whether AWS may take the machine back")
@@ -77,16 +79,21 @@ class EcsCompute(ComputeTarget):
     )
     tags: dict[str, str] = Field(default={}, description="tags of the tasks, for example for costs")
     max_runtime_s: int = Field(
-        default=6 * 3600, ge=1, description="seconds after which a job is stopped, or ends itself if unwatched"
+        default=6 * 3600,
+        ge=1,
+        le=settings_checks.MOST_RUNTIME_S,
+        description="seconds after which a job is stopped, or ends itself if unwatched",
     )
     check_first: bool = Field(
         default=True, description="look at cluster, image, capacity and bucket before a job starts"
     )
-    poll_s: float = Field(default=5.0, gt=0, description="seconds between two looks at a task, at least")
-    poll_max_s: float = Field(default=30.0, gt=0, description="what they grow to while nothing changes")
+    poll_s: float = Field(default=5.0, gt=0, le=3600, description="seconds between two looks at a task, at least")
+    poll_max_s: float = Field(default=30.0, gt=0, le=3600, description="what they grow to while nothing changes")
     starts: int = Field(default=30, ge=1, description="attempts to start a task with any of the providers")
-    provisioning_s: float = Field(default=1800.0, gt=0, description="seconds to wait for a machine of one provider")
-    stop_timeout_s: float = Field(default=180.0, gt=0, description="seconds to wait for a task to stop")
+    provisioning_s: float = Field(
+        default=1800.0, gt=0, le=86400, description="seconds to wait for a machine of one provider"
+    )
+    stop_timeout_s: float = Field(default=180.0, gt=0, le=86400, description="seconds to wait for a task to stop")
     interruptions: int = Field(default=5, ge=0, description="machines that AWS may take back before a job fails")
 
     def run(
@@ -98,13 +105,12 @@ class EcsCompute(ComputeTarget):
         module: str,
     ) -> dg.MaterializeResult[Any]:
         """Runs the worker to its end; see ComputeTarget.run."""
-        self._check_variables()
+        settings_checks.refuse(self.mistakes())
         session = self._session()
         if self.check_first:
             preflight(self.needs(verb, session.region_name), session.client, context.log.warning)
         name = job_name_of(context, verb, module, spec)
-        key = f"{self.prefix}/{name}/spec.json"
-        session.client("s3").put_object(Bucket=self.bucket, Key=key, Body=json.dumps(spec).encode())
+        url = store_spec(context, self._session, self.bucket, f"{self.prefix}/{name}/spec.json", spec)
         prices = ComputePolicy.model_validate(spec.get("policy", {}).get("compute", {}))
         client = PipesECSTaskClient(
             self.bucket,
@@ -130,7 +136,7 @@ class EcsCompute(ComputeTarget):
             invocation = client.run(
                 context=context,
                 job_name=name,
-                run_task_params=self.request(verb, module, f"s3://{self.bucket}/{key}"),
+                run_task_params=self.request(verb, module, url),
                 container_name=self.container,
                 providers=self.providers(verb, prices),
                 environment=environment,
@@ -217,13 +223,22 @@ class EcsCompute(ComputeTarget):
             return None
         return vcpu * self.vcpus[verb] + gb * self.memory_gb[verb]
 
-    def _check_variables(self) -> None:
-        secret = secret_names(self.variables)
-        if secret:
-            raise ValueError(
-                f"{', '.join(secret)}: a secret must not be a variable of an ECS task, since AWS shows it to everybody "
-                "who may describe the task. Put it into the task definition's `secrets`."
-            )
+    def mistakes(self) -> list[str]:
+        """What is wrong in the settings; see ComputeTarget.mistakes."""
+        settings: dict[str, Mapping[str, Any]] = {
+            "gpus": self.gpus,
+            "vcpus": self.vcpus,
+            "memory_gb": self.memory_gb,
+            "machines": self.machines,
+        }
+        return [
+            *settings_checks.place_on_s3(self.bucket, self.prefix),
+            *settings_checks.by_verbs(self.task_definitions, "task_definitions", others=True),
+            *(text for name, setting in settings.items() for text in settings_checks.by_verbs(setting, name)),
+            *settings_checks.no_secrets(
+                self.variables, "the task", "Put it into the task definition's `secrets` instead."
+            ),
+        ]
 
     def _session(self) -> Any:
         import boto3

@@ -17,6 +17,7 @@ from typing import Any
 import dagster as dg
 
 from carsdepo_assets.compute.target import Hardware
+from carsdepo_assets.compute.worker.process import disk_named
 from carsdepo_assets.redaction import environment, redact
 from carsdepo_assets.registry.lineage import processor_name
 
@@ -60,7 +61,7 @@ def run_here(
     """
     job = importlib.import_module(module).JOB
     events = StepEvents(context)
-    with ExitStack() as after:
+    with ExitStack() as after, disk_named():
         job.work(job.spec.model_validate_json(json.dumps(spec)), events, after)
     if len(events.results) != 1:
         raise dg.Failure(f"{module} reported {len(events.results)} materializations instead of one.")

@@ -6,7 +6,6 @@ with its `module` and `spec`; a processing job runs `process --module MODULE --s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +13,9 @@ import dagster as dg
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 from pydantic import Field
 
-from carsdepo_assets.compute import instances
+from carsdepo_assets.compute import instances, settings_checks
 from carsdepo_assets.compute.job_names import job_name_of
+from carsdepo_assets.compute.job_spec import store_spec
 from carsdepo_assets.compute.pipes.aws_calls import JobUnobserved
 from carsdepo_assets.compute.pipes.job_requests import PROCESSING_VALUE
 from carsdepo_assets.compute.pipes.sagemaker_job import Context
@@ -27,11 +27,11 @@ from carsdepo_assets.compute.worker.events import CHANNEL_VARIABLE, S3
 from carsdepo_assets.compute.worker.process import WORK_VARIABLE
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import ComputePolicy
-from carsdepo_assets.redaction import secret_names
 
 PLACE = "sagemaker"
 TRAINING_WORK = "/opt/ml/checkpoints"  # what SageMaker copies to S3 and back
 PROCESSING_WORK = "/opt/ml/processing/work"
+MOST_PROCESSING_S = 777600  # API reference, ProcessingStoppingCondition
 # What AWS calls a figure, and what the platform does.
 _FIGURES = {
     "sagemaker_job": "job",
@@ -61,9 +61,17 @@ class SageMakerCompute(ComputeTarget):
     instances: int = Field(default=1, ge=1, description="instances of a training job")
     spot: bool = Field(default=True, description="train on managed spot instances")
     on_demand_fallback: bool = Field(default=True, description="train on demand when there is no spot instance")
-    max_runtime_s: int = Field(default=6 * 3600, ge=60, description="seconds after which a job is stopped")
+    max_runtime_s: int = Field(
+        default=6 * 3600,
+        ge=60,
+        le=settings_checks.MOST_RUNTIME_S,
+        description="seconds after which a job is stopped",
+    )
     max_wait_s: int = Field(
-        default=8 * 3600, ge=60, description="seconds for a spot job with its waiting; at least max_runtime_s"
+        default=8 * 3600,
+        ge=60,
+        le=settings_checks.MOST_RUNTIME_S,
+        description="seconds for a spot job with its waiting; at least max_runtime_s",
     )
     volume_gb: int = Field(default=50, ge=1, description="disk of an instance")
     keep_alive_s: int = Field(default=0, ge=0, le=21600, description="warm pool: seconds that instances are kept")
@@ -74,9 +82,11 @@ class SageMakerCompute(ComputeTarget):
     )
     tags: dict[str, str] = Field(default={}, description="tags of the jobs, for example for costs")
     check_first: bool = Field(default=True, description="look at quota, image, role and bucket before a job starts")
-    poll_s: float = Field(default=5.0, gt=0, description="seconds between two questions to SageMaker, at least")
-    poll_max_s: float = Field(default=30.0, gt=0, description="what they grow to while nothing changes")
-    stop_timeout_s: float = Field(default=300.0, gt=0, description="seconds to wait for a job to stop")
+    poll_s: float = Field(
+        default=5.0, gt=0, le=3600, description="seconds between two questions to SageMaker, at least"
+    )
+    poll_max_s: float = Field(default=30.0, gt=0, le=3600, description="what they grow to while nothing changes")
+    stop_timeout_s: float = Field(default=300.0, gt=0, le=86400, description="seconds to wait for a job to stop")
 
     def run(
         self,
@@ -87,14 +97,12 @@ class SageMakerCompute(ComputeTarget):
         module: str,
     ) -> dg.MaterializeResult[Any]:
         """Runs the worker to its end; see ComputeTarget.run."""
-        self._check_configuration()
+        settings_checks.refuse(self.mistakes())
         name = job_name_of(context, verb, module, spec)
         session = self._session()
         if self.check_first:
             preflight(self.needs(verb, session.region_name), session.client, context.log.warning)
-        url = f"s3://{self.bucket}/{self.prefix}/{name}/spec.json"
-        body = json.dumps(spec).encode()
-        session.client("s3").put_object(Bucket=self.bucket, Key=f"{self.prefix}/{name}/spec.json", Body=body)
+        url = store_spec(context, self._session, self.bucket, f"{self.prefix}/{name}/spec.json", spec)
         prices = ComputePolicy.model_validate(spec.get("policy", {}).get("compute", {}))
         pricing: dict[str, Any] = {
             "price_per_hour": prices.price_per_hour(self.instance_type(verb)),
@@ -214,7 +222,7 @@ class SageMakerCompute(ComputeTarget):
                     "VolumeSizeInGB": self.volume_gb,
                 }
             },
-            "StoppingCondition": {"MaxRuntimeInSeconds": self.max_runtime_s},
+            "StoppingCondition": {"MaxRuntimeInSeconds": min(self.max_runtime_s, MOST_PROCESSING_S)},
             "Environment": self._environment(PROCESSING_WORK),
             "Tags": self._tags(),
         }
@@ -238,23 +246,21 @@ class SageMakerCompute(ComputeTarget):
     def _vpc(self) -> dict[str, list[str]]:
         return {"Subnets": self.subnets, "SecurityGroupIds": self.security_groups}
 
-    def _check_configuration(self) -> None:
-        secret = secret_names(self.variables)
-        if secret:
-            raise ValueError(
-                f"{', '.join(secret)}: a secret must not be a variable of a SageMaker job, since AWS shows it to "
-                "everybody who may describe the job. Give the job's role access to it instead."
-            )
-
+    def mistakes(self) -> list[str]:
+        """What is wrong in the settings; see ComputeTarget.mistakes."""
+        mistakes = [
+            *settings_checks.place_on_s3(self.bucket, self.prefix),
+            *settings_checks.by_verbs(self.instance_types, "instance_types", others=True),
+            *settings_checks.no_secrets(self.variables, "the job", "Give the job's role access to it instead."),
+            *settings_checks.network(self.subnets, self.security_groups),
+        ]
         long = sorted(n for n, value in self.variables.items() if len(value) > PROCESSING_VALUE)
         if long:
-            raise ValueError(
-                f"{', '.join(long)}: SageMaker takes {PROCESSING_VALUE} characters in a variable of a processing job. "
-                "Put the value into a file on S3 and give its URL."
+            mistakes.append(
+                f"variables: {', '.join(long)}: SageMaker takes {PROCESSING_VALUE} characters in a variable of a "
+                "processing job. Put the value into a file on S3 and give its URL."
             )
-
-        if bool(self.subnets) != bool(self.security_groups):
-            raise ValueError("Jobs in a VPC need both subnets and security_groups: set both or neither.")
+        return mistakes
 
     def _session(self) -> Any:
         import boto3

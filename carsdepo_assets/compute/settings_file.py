@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,9 @@ def read_compute(path: Path | None, local: LocalCompute) -> ComputeChoice:
         content = tomllib.loads(path.read_text())
     except OSError as error:
         raise ComputeSettingsError(f"{path}, which CARSDEPO_COMPUTE names: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ComputeSettingsError(f"{path}: not TOML that can be read: it is nested too deeply.") from error
+    except ValueError as error:  # also of bytes that are no text
         raise ComputeSettingsError(f"{path}: not TOML: {error}.") from error
     strange = sorted(content.keys() - {"place", "by_asset", *_SECTIONS})
     if strange:
@@ -58,6 +62,25 @@ def read_compute(path: Path | None, local: LocalCompute) -> ComputeChoice:
     return ComputeChoice(place=place, by_asset=by_asset, local=local, **sections)
 
 
+def check_assets(compute: ComputeChoice, assets: Collection[str]) -> None:
+    """Looks whether by_asset names assets that there are: the job of a misspelt one would run at `place` unnoticed.
+
+    Args:
+        compute: the compute target of an installation.
+        assets: the names of all assets.
+
+    Raises:
+        ComputeSettingsError: there is no asset of a name.
+    """
+    strange = sorted(compute.by_asset.keys() - set(assets))
+    if strange:
+        alike = difflib.get_close_matches(strange[0], assets, n=1)
+        raise ComputeSettingsError(
+            f"CARSDEPO_COMPUTE's file: by_asset.{strange[0]}: there is no such asset"
+            + (f"; is {alike[0]} meant?" if alike else ": Dagster's page of assets lists them.")
+        )
+
+
 def _section(path: Path, name: str, kind: type[ComputeTarget], content: Any) -> ComputeTarget:
     if not isinstance(content, dict):
         raise ComputeSettingsError(f"{path}: {name}: must be a section.")
@@ -71,7 +94,10 @@ def _section(path: Path, name: str, kind: type[ComputeTarget], content: Any) -> 
         meaning = kind.model_fields[missing[0]].description
         raise ComputeSettingsError(f"{path}: {name}.{missing[0]}: is missing: {meaning}.")
     try:
-        return kind(**content)
+        target = kind(**content)
     except ValidationError as error:
         problems = "; ".join(f"{name}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ComputeSettingsError(f"{path}: {problems}.") from error
+    if mistakes := target.mistakes():
+        raise ComputeSettingsError(f"{path}: {' '.join(f'{name}.{text}' for text in mistakes)}")
+    return target

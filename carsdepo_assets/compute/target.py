@@ -100,6 +100,10 @@ class ComputeTarget(dg.ConfigurableResource, ABC):
                 materialization; the message holds its last lines of output, or what the place refused and why.
         """
 
+    def mistakes(self) -> list[str]:
+        """What is wrong in the settings and can be seen without asking anybody; each begins with the setting's name."""
+        return []
+
     @abstractmethod
     def hardware(self, verb: Verb) -> Hardware:
         """What the worker of a verb would compute with, so that a recipe can be made for it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import logging
 import os
@@ -49,11 +50,15 @@ def write_torch(path: Path, content: Mapping[str, Any]) -> None:
     import torch
 
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        torch.save(dict(content), file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with part.open("wb") as file:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)  # it may be what fills the disk
+        raise
 
 
 def read_torch(path: Path, expected_format: str) -> dict[str, Any]:
@@ -151,6 +156,23 @@ def read_checkpoint(path: Path, expected: str) -> dict[str, Any] | None:
         logger.warning("%s It is set aside as %s, and the training begins anew.", error, aside.name)
         return None
     return content if content.get("fingerprint") == expected else None
+
+
+def progress_of(content: bytes) -> tuple[str, int] | None:
+    """The fingerprint of a checkpoint's training and the steps that it has behind it; None: it cannot be read.
+
+    Args:
+        content: of the file.
+    """
+    import torch
+
+    try:
+        checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (OSError, *_TORN):
+        return None
+    if not isinstance(checkpoint, dict) or checkpoint.get("format") != CHECKPOINT_FORMAT:
+        return None
+    return str(checkpoint.get("fingerprint")), int(checkpoint.get("steps", 0))
 
 
 def threads(asked: int | None = None) -> int:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from carsdepo_assets.detectors.checkpoints import progress_of
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.objects import ObjectMissing, write_atomic
 
@@ -39,17 +40,30 @@ class CheckpointStore:
         return self._lake.root is None
 
     def fetch(self) -> bool:
-        """Puts the lake's checkpoint into the work folder where that has none; returns whether it did."""
+        """Puts the lake's checkpoint into the work folder where that has none as far; returns whether it did.
+
+        A copy of the work folder that SageMaker brought back may be cut short, or older than what the lake has.
+        """
         target = self._work / CHECKPOINT
-        if not self._used or target.exists():
+        if not self._used:
             return False
         try:
             content = self._lake.get(self.key)
         except ObjectMissing:
             return False
+        digest = hashlib.sha256(content).hexdigest()
+        if target.exists():
+            if hashlib.sha256(target.read_bytes()).hexdigest() == digest:
+                self._last = digest
+                return False
+            ours, theirs = progress_of(target.read_bytes()), progress_of(content)
+            if theirs is None or (ours is not None and (ours[0] != theirs[0] or ours[1] >= theirs[1])):
+                return False
+            how = "cannot be read" if ours is None else f"has {ours[1]} steps"
+            self._log(f"The checkpoint in {self._work.name} {how}, and the lake's has {theirs[1]}.")
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target, content)
-        self._last = hashlib.sha256(content).hexdigest()
+        self._last = digest
         return True
 
     def store(self) -> None:

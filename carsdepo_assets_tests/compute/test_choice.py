@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from carsdepo_assets import definitions
 from carsdepo_assets.compute.choice import ComputeChoice
 from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.compute.sagemaker import SageMakerCompute
@@ -22,6 +23,13 @@ role = "arn:aws:iam::123456789012:role/carsdepo-jobs"
 bucket = "carsdepo-jobs"
 region = "eu-west-1"
 instance_types = { train = "ml.g5.xlarge", others = "ml.m5.xlarge" }
+"""
+
+ECS = """
+[ecs]
+cluster = "jobs"
+task_definitions = { others = "worker" }
+bucket = "carsdepo-jobs"
 """
 
 
@@ -140,12 +148,40 @@ def test_a_lake_in_a_folder_is_not_sent_away(lake: str, file: Path) -> None:
         ("[sagemaker]\nimage = 'x'", "sagemaker.role: is missing: ARN of the role"),
         (f"{SAGEMAKER}colour = 1", "sagemaker.colour: no such key"),
         ("sagemaker = 1", "sagemaker: must be a section"),
+        ("a = " + "[" * 5000, "nested too deeply"),
+        (f"{SAGEMAKER}max_runtime_s = 99999999999", "sagemaker.max_runtime_s: .* less than or equal to 2419200"),
+        (f"{SAGEMAKER}poll_s = inf", "sagemaker.poll_s: .* less than or equal to 3600"),
+        (f"{SAGEMAKER}variables = {{ CARSDEPO_API_KEY = 'x' }}", "sagemaker.variables: CARSDEPO_API_KEY: a secret"),
+        (f"{SAGEMAKER}prefix = '/jobs/'", "sagemaker.prefix: '/jobs/' must be names"),
+        (f"{SAGEMAKER}subnets = ['subnet-1']", "sagemaker.subnets: jobs in a VPC need both"),
+        (SAGEMAKER.replace("train =", "trian ="), "sagemaker.instance_types.trian: no such verb; there are train,"),
+        (SAGEMAKER.replace('"carsdepo-jobs"', '"s3://jobs"'), "sagemaker.bucket: 's3://jobs' is no name of an S3"),
+        (f"{ECS}max_runtime_s = 99999999999", "ecs.max_runtime_s: .* less than or equal to 2419200"),
+        (f"{ECS}gpus = {{ train = -1 }}", "ecs.gpus.train: -1 is no number that a machine has"),
+        (f"{ECS}vcpus = {{ tarin = 1.0 }}", "ecs.vcpus.tarin: no such verb; there are train,"),
+        (f"{ECS}capacity = [{{ name = 'FARGATE_SPOT', sopt = true }}]", "ecs.capacity.0.sopt: Extra inputs are not"),
+        (f"{ECS}variables = {{ CARSDEPO_API_KEY = 'x' }}", "ecs.variables: CARSDEPO_API_KEY: a secret"),
     ],
 )
 def test_a_wrong_file_names_the_key(file: Path, text: str, says: str) -> None:
     file.write_text(text)
     with pytest.raises(ComputeSettingsError, match=says):
         read_compute(file, LocalCompute())
+
+
+def test_an_asset_that_is_misspelt_is_refused_when_the_graph_is_loaded(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARSDEPO_COMPUTE", str(file))
+    monkeypatch.setenv("CARSDEPO_HOME", str(tmp_path))
+    file.write_text(f'by_asset = {{ candidate_model = "sagemaker" }}\n{SAGEMAKER}')
+    assert definitions.defs().resolve_all_asset_keys()
+    file.write_text(f'by_asset = {{ candidate_modle = "sagemaker" }}\n{SAGEMAKER}')
+    with pytest.raises(ComputeSettingsError, match=r"by_asset\.candidate_modle: .* is candidate_model meant\?"):
+        definitions.defs()
+    file.write_text(f'by_asset = {{ zzz = "sagemaker" }}\n{SAGEMAKER}')
+    with pytest.raises(ComputeSettingsError, match=r"by_asset\.zzz: there is no such asset: Dagster's page"):
+        definitions.defs()
 
 
 def test_settings_name_the_file(file: Path, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_secret_is_no_variable_of_a_task(aws: Account) -> None:
     def model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         return target.run(context, "train", {}, module=MODULE)
 
-    with pytest.raises(ValueError, match="CARSDEPO_API_KEY: a secret must not be a variable of an ECS task"):
+    with pytest.raises(dg.Failure, match="variables: CARSDEPO_API_KEY: a secret must not be a variable here"):
         dg.materialize([model], instance=aws.instance)
     assert not aws.ecs.tasks()
 
@@ -174,3 +174,10 @@ def test_gpus_on_fargate_and_what_may_not_be_looked_at_are_warnings(aws: Account
     preflight(needs, aws.ecs.client, lines.append)
     assert any("The task asks for 1 GPUs, which FARGATE_SPOT, FARGATE does not have" in line for line in lines)
     assert any("The image worker:1 is not in ECR, so that it cannot be looked at" in line for line in lines)
+
+
+def test_a_spec_that_cannot_be_stored_starts_nothing_and_says_why(aws: Account) -> None:
+    text = refusal(aws, compute(bucket="nowhere"))
+    assert "Could not store s3://nowhere/carsdepo-jobs/" in text
+    assert "NoSuchBucket" in text
+    assert not aws.ecs.tasks()

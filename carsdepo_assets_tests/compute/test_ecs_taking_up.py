@@ -1,5 +1,6 @@
 """compute/pipes/ecs_job.py: the run's process dies, is cancelled, or cannot reach ECS, while the task goes on."""
 
+import json
 import os
 import signal
 import subprocess
@@ -202,3 +203,25 @@ def forget_the_end(aws: Account) -> None:
     record = store.read()
     record.tasks[-1].over = None
     store.write(record)
+
+
+def test_a_record_that_cannot_be_read_starts_nothing_and_says_what_to_do(aws: Account) -> None:
+    for body in (b"", b"[]", b'{"tasks": [{"colour": 1}]}', b'{"tasks": 1}', b"\xff"):
+        aws.ecs.client("s3").put_object(Bucket=BUCKET, Key="pipes/job-1/tasks.json", Body=body)
+        text = failure(aws.run("report"))
+        assert "s3://jobs/pipes/job-1/tasks.json is no record of a job's tasks" in text
+        assert "--started-by job-1" in text
+        assert "delete s3://jobs/pipes/job-1/" in text
+    assert not aws.ecs.tasks()
+
+
+def test_a_report_that_cannot_be_used_fails_the_job_and_the_next_try_starts_anew(aws: Account) -> None:
+    lines = [
+        {"__dagster_pipes_version": "0.1", "method": method, "params": parameters}
+        for method, parameters in [("opened", {}), ("report_asset_materialization", {"asset_key": 5}), ("closed", {})]
+    ]
+    body = "\n".join(map(json.dumps, lines)).encode()
+    aws.ecs.client("s3").put_object(Bucket=BUCKET, Key="pipes/job-1/1/messages/a/1.json", Body=body)
+    assert "what it reported cannot be used (TypeError" in failure(aws.run("report nothing"))
+    facts(aws.run("report"))
+    assert len(aws.ecs.tasks()) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from carsdepo_assets.compute.worker.process import DiskError, JobSpec, SpecError, disk_named, read_spec
 
 JOB = """
 import sys, time
@@ -82,3 +85,49 @@ def test_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (143, ""), err
     assert SAYS not in err
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("ENOSPC", "No space left on device. The job works in /work-of-the-job: free some space, or give the job more"),
+        ("EDQUOT", "`volume_gb` on SageMaker"),
+        ("EROFS", "Read-only file system. The job works in /work-of-the-job: let CARSDEPO_WORK name a folder"),
+    ],
+)
+def test_a_disk_that_takes_nothing_is_named_with_the_folder_and_what_to_do(
+    code: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARSDEPO_WORK", "/work-of-the-job")
+    number = getattr(errno, code)
+    with pytest.raises(DiskError) as caught, disk_named():
+        raise OSError(number, os.strerror(number))
+    assert words in str(caught.value)
+    with pytest.raises(DiskError, match=r"^a/file: "), disk_named():
+        raise OSError(number, os.strerror(number), "a/file")
+
+
+def test_other_errors_keep_their_words() -> None:
+    with pytest.raises(FileNotFoundError), disk_named():
+        raise FileNotFoundError(errno.ENOENT, "no such file", "a/file")
+
+
+def test_a_job_on_a_full_disk_says_so(tmp_path: Path) -> None:
+    process = start("    print('x' * 100_000, file=open('/dev/full', 'w'))", tmp_path, None)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "DiskError: No space left on device. The job works in " in err
+
+
+@pytest.mark.parametrize("longest", ["soon", "-5", "0", "99999999999999"])
+def test_a_longest_time_that_is_none_is_named(longest: str, tmp_path: Path) -> None:
+    process = start(AT_ONCE, tmp_path, longest)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (2, "")
+    assert err == f"CARSDEPO_MAX_RUNTIME_S: '{longest}' is no number of seconds above 0.\n"
+
+
+def test_a_spec_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "spec").write_bytes(b"\xff\xfe")
+    with pytest.raises(SpecError, match="spec: is no JSON"):
+        read_spec(tmp_path / "spec", JobSpec)

@@ -195,3 +195,50 @@ def test_the_context_stays_for_containers_that_start_again(s3: Any) -> None:
     body = s3.get_object(Bucket=BUCKET, Key=f"{PREFIX}/context.json")["Body"].read()
     assert json.loads(body)["extras"] == {"a": 1}
     assert dg.PipesContextInjector in type(injector).__mro__
+
+
+class Session:
+    """A Dagster step that reads what a job wrote."""
+
+    def __init__(self, s3: Any) -> None:
+        self.reader = S3PrefixMessageReader(s3, BUCKET, PREFIX)
+        self.results: list[Any] | None = None
+
+        @dg.asset
+        def model(context) -> None:  # type: ignore[no-untyped-def]  # Dagster reads no annotation that is text
+            injector = S3PrefixContextInjector(s3, BUCKET, PREFIX)
+            with dg.open_pipes_session(
+                context=context, context_injector=injector, message_reader=self.reader
+            ) as session:
+                self.reader.poll()
+                self.reader.finish()
+            self.results = list(session.get_reported_results())
+
+        dg.materialize([model], raise_on_error=False)  # it keeps what it heard instead of returning it
+
+
+@pytest.mark.parametrize(
+    "garbled",
+    [
+        json.dumps({PIPES_PROTOCOL_VERSION_FIELD: PIPES_PROTOCOL_VERSION}),
+        json.dumps({PIPES_PROTOCOL_VERSION_FIELD: PIPES_PROTOCOL_VERSION, "method": ["log"], "params": {}}),
+        json.dumps({PIPES_PROTOCOL_VERSION_FIELD: PIPES_PROTOCOL_VERSION, "method": "closed", "params": 1}),
+        message("dance"),
+        message("log", text="a word of another release"),
+        message("log", message="a line", level="whisper"),
+    ],
+)
+def test_a_message_that_cannot_be_used_is_left_out_in_every_process_that_reads_the_job(s3: Any, garbled: str) -> None:
+    write(s3, "a", 1, message("opened"), garbled, report("v"), message("closed"))
+    for session in (Session(s3), Session(s3)):
+        assert [r.data_version.value for r in session.results or ()] == ["v"]
+        assert "1 messages could not be used" in session.reader.remark
+        assert session.reader.refused == []
+
+
+def test_a_report_that_cannot_be_used_is_named(s3: Any) -> None:
+    write(s3, "a", 1, message("opened"), message("report_asset_materialization", asset_key=5), message("closed"))
+    session = Session(s3)
+    assert session.results == []
+    [why] = session.reader.refused
+    assert "what it reported cannot be used (TypeError" in why

@@ -1,5 +1,6 @@
 """compute/sagemaker.py, compute/job_names.py: what is asked of AWS for a verb, and which job belongs to which work."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -169,3 +170,16 @@ def test_a_job_has_its_spec_on_s3_and_its_figures_in_the_platforms_words(aws: Sa
     assert result.metadata["instance"] == INSTANCE
     assert result.metadata["money"] == 2 * result.metadata["billable_seconds"]
     assert result.metadata["currency"] == "EUR"
+
+
+def test_a_spec_that_cannot_be_stored_starts_nothing_and_says_why(aws: SageMakerOnMoto) -> None:
+    before = set(aws.jobs)
+    result = run(compute(bucket="nowhere"))
+    assert re.match(r"Could not store s3://nowhere/carsdepo-jobs/\S+/spec.json: NoSuchBucket", result.error)
+    assert "This call started no job" in result.error
+    assert set(aws.jobs) == before
+
+
+def test_processing_jobs_are_asked_for_no_longer_than_aws_takes() -> None:
+    request = compute(max_runtime_s=2_000_000).processing_request("export", WORKER, "s3://jobs/spec.json")
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 777600}

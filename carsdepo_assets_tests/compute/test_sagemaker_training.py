@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
+from carsdepo_assets.compute.pipes.sagemaker_training import reason_with_advice
 from carsdepo_assets_tests.compute.sagemaker_cases import (
     BUCKET,
     INSTANCE,
@@ -330,3 +333,42 @@ def test_a_job_outlives_the_runs_process_and_is_taken_up(aws: SageMakerOnMoto) -
     assert aws.jobs["outlives"].containers == 1  # trained once
     assert any("epoch 1" in line for line in result.lines)  # its messages from the beginning
     assert WORKER in aws.jobs["outlives"].request["HyperParameters"]["module"]
+
+
+def test_a_report_that_cannot_be_used_fails_the_job_and_the_next_try_is_a_job_of_its_own(aws: SageMakerOnMoto) -> None:
+    lines = [
+        {"__dagster_pipes_version": "0.1", "method": method, "params": parameters}
+        for method, parameters in [("opened", {}), ("report_asset_materialization", {"asset_key": 5}), ("closed", {})]
+    ]
+    body = "\n".join(map(json.dumps, lines)).encode()
+    aws.client("s3").put_object(Bucket=BUCKET, Key="pipes/unusable/messages/a/1.json", Body=body)
+    result = train(params(aws, {"does": "leave"}), "unusable")
+    assert "what it reported cannot be used (TypeError" in result.error
+    assert "goes on by itself" not in result.error
+    assert train(params(aws, {"does": "report"}), "unusable").success
+    assert aws.jobs["unusable-2"].status == "Completed"
+
+
+def test_a_second_cancellation_does_not_leave_the_job_to_itself(aws: SageMakerOnMoto) -> None:
+    interrupted = threading.Event()
+
+    def interrupt() -> None:
+        interrupted.set()
+        raise DagsterExecutionInterruptedError
+
+    first = when(aws, "twice", "Training", interrupt)
+
+    def sleep(seconds: float) -> None:
+        if interrupted.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+        first(seconds)
+
+    result = train(params(aws, PAUSED), "twice", {"sleep": sleep})
+    assert not result.success
+    assert any("The training job twice is Stopped" in line for line in result.lines)
+
+
+def test_the_workers_own_words_get_no_advice_about_images() -> None:
+    own = "AlgorithmError: recipe.image_size: Input should be greater than 0, exit code: 2"
+    assert reason_with_advice(own) == own
+    assert "ECR" in reason_with_advice("ClientError: Cannot pull image x")

@@ -89,6 +89,11 @@ def test_eleven_pieces_are_joined_by_number() -> None:
         ({"module": "os; import", "spec": "a"}, "not the dotted name of a module"),
         ({"module": "job", "spec": 1}, "not an object of strings"),
         (["module"], "not an object of strings"),
+        ({"module": "job", "spec." + "1" * 5000: "a"}, "lack spec"),
+        ({"module": "job", "spec": "x" * 200_000}, "could not be started with these arguments and variables"),
+        ({"module": "job", "spec": "a\0b"}, "could not be started with these arguments and variables"),
+        ({"module": "job", "spec": "\ud800"}, "could not be started with these arguments and variables"),
+        ({"module": "job", "spec": "a", "DAGSTER_PIPES_A=B": ""}, "could not be started with these arguments"),
     ],
 )
 def test_hyper_parameters_that_cannot_be_used_are_named(parameters: object, says: str, tmp_path: Path) -> None:
@@ -97,6 +102,19 @@ def test_hyper_parameters_that_cannot_be_used_are_named(parameters: object, says
     assert process.returncode == 2
     assert says in err
     assert says in str(failure(tmp_path))
+
+
+def test_pieces_are_not_overwritten_by_another_spelling_of_their_number() -> None:
+    assert entrypoint.join_pieces({"spec.0": "a", "spec.00": "b"}) == {"spec": "a", "spec.00": "b"}
+
+
+def test_hyper_parameters_nested_too_deeply_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARSDEPO_ML_ROOT", str(tmp_path))
+    config = tmp_path / "input" / "config"
+    config.mkdir(parents=True)
+    (config / "hyperparameters.json").write_text("[" * 100_000)
+    assert entrypoint.main(["train"]) == 2
+    assert "hyperparameters.json cannot be read" in str(failure(tmp_path))
 
 
 def test_without_hyper_parameters_it_says_which_file_is_missing(
@@ -262,6 +280,8 @@ def test_health_asks_the_service_of_this_container(
         thread.join()
     assert entrypoint.main(["health"]) == 1  # nothing listens any more
     assert f"127.0.0.1:{server.server_port}" in capsys.readouterr().err
+    assert entrypoint.main(["health", "http://a b/"]) == 1
+    assert "http://a b/" in capsys.readouterr().err
 
 
 def test_dagsters_commands_are_run_as_they_are() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,16 @@ def test_a_checkpoint_that_cannot_be_read_is_set_aside(
         assert "begins anew" in caplog.text
         assert "weights_only" not in caplog.text
     assert read_checkpoint(path, "f") is None
+
+
+def test_a_file_that_could_not_be_written_leaves_the_former_one_and_no_part(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    write_torch(path, {"format": CHECKPOINT_FORMAT})
+    before = path.read_bytes()
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        write_torch(path, {"format": lambda: None})
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_settings_of_ultralytics_name_the_home_where_it_lies_now(tmp_path: Path) -> None:

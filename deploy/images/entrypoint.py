@@ -16,6 +16,7 @@ tini, which passes signals on and reaps the processes that others leave behind.
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import re
@@ -42,6 +43,7 @@ Access Metadata Information About Your Processing Job")."""
 _KEPT_LINES = 200  # of the worker's stderr; the failure is cut from their end
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _DRAIN_S = 5.0  # seconds for the last lines, where a grandchild still holds the worker's stderr
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,3}")  # of a piece; 00 would be 0 a second time
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 Execute = Callable[[list[str]], Any]
@@ -179,7 +181,7 @@ def hyperparameters(file: Path) -> dict[str, str]:
     """
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EntrypointError(f"{file} cannot be read: {error}.") from error
     if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
         raise EntrypointError(f"{file} is not an object of strings, as SageMaker writes it.")
@@ -196,7 +198,7 @@ def join_pieces(values: Mapping[str, str]) -> dict[str, str]:
     pieces: dict[str, dict[int, str]] = {}
     for name, value in values.items():
         start, dot, number = name.rpartition(".")
-        if dot and number.isascii() and number.isdecimal():
+        if dot and _NUMBER.fullmatch(number):
             pieces.setdefault(start, {})[int(number)] = value
         else:
             whole[name] = value
@@ -217,6 +219,9 @@ def supervise(command: Sequence[str], environment: Mapping[str, str]) -> tuple[i
     Returns:
         The return code (negative: the signal that ended it), whether this process was asked to end meanwhile, and the
         last lines of stderr.
+
+    Raises:
+        EntrypointError: The system starts no such process.
     """
     waiting: list[int] = []
     asked: list[int] = []
@@ -233,9 +238,12 @@ def supervise(command: Sequence[str], environment: Mapping[str, str]) -> tuple[i
     previous = {number: signal.signal(number, forward) for number in _FORWARDED}
     last: deque[str] = deque(maxlen=_KEPT_LINES)
     try:
-        process = subprocess.Popen(
-            list(command), env=dict(environment), stderr=subprocess.PIPE, text=True, errors="replace"
-        )
+        try:
+            process = subprocess.Popen(
+                list(command), env=dict(environment), stderr=subprocess.PIPE, text=True, errors="replace"
+            )
+        except (OSError, ValueError) as error:
+            raise EntrypointError(_not_started(command[0], error)) from error
         for number in waiting:  # those that came before there was a process
             process.send_signal(number)
         assert process.stderr is not None
@@ -288,7 +296,7 @@ def health(url: str) -> int:
     try:
         with urllib.request.urlopen(url, timeout=5):
             return 0
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         print(f"entrypoint: {url}: {error}", file=sys.stderr, flush=True)
         return 1
 
@@ -318,6 +326,13 @@ def _exec(command: list[str]) -> NoReturn:
         os.execvp(command[0], command)
     except FileNotFoundError as error:
         raise EntrypointError(f"{command[0]} is not in this image.") from error
+    except (OSError, ValueError) as error:
+        raise EntrypointError(_not_started(command[0], error)) from error
+
+
+def _not_started(command: str, error: Exception) -> str:
+    """Why a process could not be started: arguments or variables that are too long, or hold what none may hold."""
+    return f"{command} could not be started with these arguments and variables: {error}."
 
 
 def _relay(stream: IO[str], last: deque[str]) -> None:

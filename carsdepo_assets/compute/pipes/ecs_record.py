@@ -10,6 +10,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+import dagster as dg
+
 RECORD_FILE = "tasks.json"
 
 Over = Literal["interrupted", "no capacity", "failed", "taken"]
@@ -63,12 +65,26 @@ class RecordStore:
         self._client, self._bucket, self._key = client, bucket, f"{prefix}/{RECORD_FILE}"
 
     def read(self) -> TaskRecord:
-        """The record; an empty one where there is none."""
+        """The record; an empty one where there is none.
+
+        Raises:
+            dagster.Failure: it is no record. Without it, the messages of an earlier task could count as this one's.
+        """
         try:
             body = self._client.get_object(Bucket=self._bucket, Key=self._key)["Body"].read()
         except self._client.exceptions.NoSuchKey:
             return TaskRecord()
-        return TaskRecord([TaskEntry(**entry) for entry in json.loads(body)["tasks"]])
+        try:
+            return TaskRecord([TaskEntry(**entry) for entry in json.loads(body)["tasks"]])
+        except (ValueError, TypeError, KeyError) as error:
+            folder = self._key.rpartition("/")[0]
+            raise dg.Failure(
+                f"s3://{self._bucket}/{self._key} is no record of a job's tasks ({error}), so that it is not known "
+                "whether one of them runs. Look at the cluster's tasks (aws ecs list-tasks --started-by "
+                f"{folder.rpartition('/')[2]}), stop one that runs, delete s3://{self._bucket}/{folder}/ and run "
+                "again.",
+                allow_retries=False,
+            ) from error
 
     def write(self, record: TaskRecord) -> None:
         """Stores the record in place of the one before it."""

@@ -161,6 +161,7 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
             trouble = [problem] if problem else []
             if problem and reader.error is not None:
                 trouble.append(f"it closed its channel with {reader.error}")
+            trouble += reader.refused
             try:
                 the_materialization(session, job.title, trouble, reader.missing)
             except JobFailed:
@@ -176,8 +177,9 @@ class PipesECSTaskClient(PipesClient, TreatAsResourceParam):
     def _finish(calls: EcsCalls, job: EcsJob, reader: S3PrefixMessageReader) -> None:
         try:
             calls.patiently(f"read the last messages of {job.title}", reader.finish)
-        except CallFailed as error:
-            text = f"{error} A re-execution of this run within the hour reads them."
+        except Exception as error:  # AWS, or Dagster's own storage
+            why = str(error) if isinstance(error, CallFailed) else f"Could not read {job.title}'s messages: {error!r}."
+            text = f"{why} A re-execution of this run within the hour reads them."
             raise JobUnobserved(text, allow_retries=False) from error
 
     def _request(

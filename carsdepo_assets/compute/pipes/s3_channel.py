@@ -18,12 +18,19 @@ from datetime import datetime
 from typing import Any
 
 from dagster import PipesContextInjector, PipesMessageReader
+from dagster._check import CheckError
+from dagster._core.errors import DagsterInvariantViolationError, DagsterPipesExecutionError
 from dagster._core.pipes.client import PipesParams
 from dagster._core.pipes.context import PipesMessageHandler
 from dagster_pipes import PIPES_PROTOCOL_VERSION_FIELD, PipesContextData
 
 CONTEXT_FILE = "context.json"
 MESSAGES_FOLDER = "messages"
+# What Dagster raises of a message that it cannot use; other exceptions are its storage's, and the message comes again.
+_UNUSABLE = (
+    CheckError, DagsterPipesExecutionError, DagsterInvariantViolationError, KeyError, TypeError, ValueError,
+    AttributeError,
+)  # fmt: skip
 
 
 class S3PrefixContextInjector(PipesContextInjector):
@@ -78,7 +85,8 @@ class S3PrefixMessageReader(PipesMessageReader):
     closes its channel, and the one that follows it in the same job opens it again. One that was interrupted after its
     report is followed by one that reports again, with other figures: the reports of the last container that closed its
     channel without an exception count, and where there is none, those of the last one that reported. A report that
-    comes a second time with the same content is relayed once.
+    comes a second time with the same content is relayed once. A message that cannot be used is left out, as it would
+    come again in each process that reads the job: where it is a report, `refused` has the reason.
 
     Args:
         client: a boto3 S3 client.
@@ -96,6 +104,10 @@ class S3PrefixMessageReader(PipesMessageReader):
         """Keys of chunks that never came although later ones did; filled by `finish`."""
         self.repeated = 0
         """Reports that came more than once, or from a container whose reports do not count; complete by `finish`."""
+        self.refused: list[str] = []
+        """Why a report could not be used, for each of them; filled by `finish`."""
+        self.unusable = 0
+        """Other messages that could not be used, such as lines of the log."""
         self.error: str | None = None
         """The exception with which the job closed its channel, as `ValueError: its message`; filled by `finish`."""
 
@@ -143,18 +155,19 @@ class S3PrefixMessageReader(PipesMessageReader):
                 incarnation.relayed = number
         self._relay_reports()
         if newest is not None and newest.closed is not None and self._handler is not None:
-            self._handler.handle_message(newest.closed)  # type: ignore[arg-type]
+            self._deliver(newest.closed)
             exception = (newest.closed.get("params") or {}).get("exception")
-            if exception is not None:
+            if isinstance(exception, dict):
                 self.error = f"{exception.get('name')}: {exception.get('message')}"
             newest.closed = None
 
     @property
     def remark(self) -> str:
         """What came again or not at all, for the log; empty: nothing."""
-        if not self.repeated and not self.missing:
+        if not self.repeated and not self.missing and not self.unusable:
             return ""
-        return f"{self.repeated} reports came again, of which the last counts; {len(self.missing)} chunks were lost."
+        text = f"{self.repeated} reports came again, of which the last counts; {len(self.missing)} chunks were lost"
+        return f"{text}; {self.unusable} messages could not be used." if self.unusable else f"{text}."
 
     def no_messages_debug_text(self) -> str:
         """What Dagster adds to its warning when no message came."""
@@ -189,6 +202,10 @@ class S3PrefixMessageReader(PipesMessageReader):
                 continue  # what a process writes between messages is no message
             if not isinstance(message, dict) or PIPES_PROTOCOL_VERSION_FIELD not in message:
                 continue
+            params = message.get("params")
+            if not isinstance(message.get("method"), str) or not isinstance(params, dict | None):
+                self.unusable += 1
+                continue
             count += 1
             self._handle(incarnation, message)
         return count
@@ -201,7 +218,8 @@ class S3PrefixMessageReader(PipesMessageReader):
                 self.repeated += len(incarnation.reports)
             elif self._handler is not None:
                 for message in incarnation.reports.values():
-                    self._handler.handle_message(message)  # type: ignore[arg-type]
+                    if why := self._deliver(message):
+                        self.refused.append(f"what it reported cannot be used ({why})")
             incarnation.reports = {}
 
     def _handle(self, incarnation: _Incarnation, message: dict[str, Any]) -> None:
@@ -218,4 +236,13 @@ class S3PrefixMessageReader(PipesMessageReader):
             self.repeated += content in incarnation.reports
             incarnation.reports[content] = message
             return
-        self._handler.handle_message(message)  # type: ignore[arg-type]
+        self.unusable += self._deliver(message) is not None
+
+    def _deliver(self, message: dict[str, Any]) -> str | None:
+        """Gives a message to Dagster; returns why it cannot use it."""
+        assert self._handler is not None
+        try:
+            self._handler.handle_message(message)  # type: ignore[arg-type]
+        except _UNUSABLE as error:
+            return f"{type(error).__name__}: {error}"
+        return None

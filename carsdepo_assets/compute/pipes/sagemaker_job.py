@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 
 import dagster as dg
 from dagster import PipesClient
-from dagster._check import CheckError
 from dagster._core.definitions.resource_annotation import TreatAsResourceParam
-from dagster._core.errors import DagsterExecutionInterruptedError, DagsterPipesExecutionError
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster._core.pipes.context import PipesSession
 from dagster._core.pipes.utils import open_pipes_session
+from dagster._utils.interrupts import capture_interrupts
 
 from carsdepo_assets.compute.pipes.aws_calls import AwsClients, CallFailed, JobUnobserved, PatientCalls, PatientPut
 from carsdepo_assets.compute.pipes.aws_errors import code_of
@@ -174,18 +174,17 @@ class SageMakerJobClient(PipesClient, TreatAsResourceParam):
                 work.calls(f"read the messages of {name}", reader.finish)
             except (DagsterExecutionInterruptedError, KeyboardInterrupt):
                 if self.forward_termination:
-                    self._stop(work, name)
+                    with capture_interrupts():  # a second one must not leave the job to itself
+                        self._stop(work, name)
                 raise
             except dg.Failure:
-                raise
-            except (CheckError, DagsterPipesExecutionError):  # what the worker reports cannot be used
-                self._stop(work, name)
                 raise
             except Exception as error:  # AWS, or Dagster's own storage
                 raise self._unobserved(name, error) from error
         figures = self._metadata(name, description, work.price)
         try:
-            the_materialization(session, f"SageMaker {self.NOUN} {name}", self._trouble(description), reader.missing)
+            trouble = [*self._trouble(description), *reader.refused]
+            the_materialization(session, f"SageMaker {self.NOUN} {name}", trouble, reader.missing)
         except JobFailed as error:
             kind = NoInstance if self._no_capacity(description) else JobFailed
             raise kind(description=error.description, metadata={**error.metadata, **figures}) from None

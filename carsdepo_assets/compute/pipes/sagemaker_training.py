@@ -149,6 +149,8 @@ def reason_with_advice(reason: str) -> str:
         return f"{reason}. 137 is SIGKILL, as a rule for lack of memory: take a larger instance or smaller batches"
     if reason.startswith("CapacityError"):
         return f"{reason}. Try again later, in another region, or with another instance type"
+    if reason.startswith("AlgorithmError"):  # the worker's own words
+        return reason
     if "pull" in reason or "image" in reason.lower():
         return f"{reason}. Look at the image's address and tag, and at the role's permission to read it from ECR"
     return reason

@@ -9,6 +9,7 @@ and after its longest time.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import math
 import os
@@ -16,8 +17,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -73,16 +74,43 @@ class Job(Generic[Spec]):
         parent = os.environ.get(PARENT_VARIABLE)
         if parent is not None:
             follow_parent(int(parent))
-        longest = os.environ.get(MAX_RUNTIME_VARIABLE)
-        interruption.listen(int(longest) if longest else None)
         try:
+            interruption.listen(_longest_s(os.environ.get(MAX_RUNTIME_VARIABLE)))
             spec = read_spec(options.spec, self.spec)
         except SpecError as error:
             print(error, file=sys.stderr)
             return 2
-        with ExitStack() as after, open_events() as events:
+        with ExitStack() as after, open_events() as events, disk_named():
             self.work(spec, events, after)
         return 0
+
+
+class DiskError(OSError):
+    """The job's disk is full or cannot be written to; the message says which and what to do."""
+
+
+@contextmanager
+def disk_named() -> Iterator[None]:
+    """Says of an error of the disk, whose own words may name no file, where the job works and what helps.
+
+    Raises:
+        DiskError: in the place of the operating system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        folder = os.environ.get(WORK_VARIABLE) or tempfile.gettempdir()
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            remedy = (
+                "free some space, or give the job more: `volume_gb` on SageMaker, the task definition's ephemeral "
+                "storage on ECS. Shared memory (/dev/shm) can be full, too"
+            )
+        elif error.errno == errno.EROFS:
+            remedy = f"let {WORK_VARIABLE} name a folder that the job may write to"
+        else:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        raise DiskError(f"{where}{os.strerror(error.errno)}. The job works in {folder}: {remedy}.") from error
 
 
 class TimeLimit(SystemExit):
@@ -172,6 +200,8 @@ def read_spec(place: str | Path, form: type[Spec]) -> Spec:
         return form.model_validate_json(_text(str(place)))
     except OSError as error:
         raise SpecError(f"{place}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{place}: is no JSON: {error}.") from error
     except LakeError as error:
         raise SpecError(f"{place}: {error}") from error
     except ValidationError as error:
@@ -193,6 +223,15 @@ def work_folder(*parts: str) -> Path:
     folder = Path(base, *parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _longest_s(text: str | None) -> int | None:
+    """The value of MAX_RUNTIME_VARIABLE."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0):
+        raise SpecError(f"{MAX_RUNTIME_VARIABLE}: {text[:20]!r} is no number of seconds above 0.")
+    return int(text)
 
 
 def _text(place: str) -> str:
