@@ -20,7 +20,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 setup: .venv/.installed
 
 demo: setup
-	$(BIN)/carsdepo demo $(if $(DATA),--data "$(DATA)") $(if $(FAST),--fast) $(if $(MINUTES),--minutes $(MINUTES)) $(foreach pair,$(MAP),--map "$(pair)")
+	$(BIN)/carsdepo demo $(if $(DATA),--data "$(DATA)") $(if $(FAST),--fast) $(if $(MINUTES),--minutes $(MINUTES)) $(foreach pair,$(MAP),--map "$(pair)") $(if $(CLASSES),--classes "$(CLASSES)")
 
 dev: setup
 	$(BIN)/carsdepo dev

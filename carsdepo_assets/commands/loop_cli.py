@@ -13,6 +13,7 @@ from carsdepo_assets.commands.loop_steps import train as train_steps
 from carsdepo_assets.commands.loop_table import show_loop
 from carsdepo_assets.commands.options import (
     AsJson,
+    ClassList,
     DetectorName,
     Home,
     Mapping,
@@ -67,6 +68,7 @@ def import_(
         typer.Option("--format", help="Format of the labels. yolo: labels/*.txt; coco: a .json file in the folder."),
     ] = "yolo",
     mapping: Mapping = None,
+    classes: ClassList = None,
     home: Home = None,
 ) -> None:
     """Copy a folder of photographs and labels into the lake and ingest it."""
@@ -77,7 +79,7 @@ def import_(
         raise typer.BadParameter(f"{form!r} is neither yolo nor coco", param_hint="--format")
     settings, loop = read_settings(home), Loop()
     with explained(), quietly(log_of(settings, "import"), out), Pipeline.open(settings, "INFO") as pipeline:
-        bring_in(pipeline, loop, folder, form, pairs, None, say, watch_on(out))
+        bring_in(pipeline, loop, folder, form, pairs, None, say, watch_on(out), classes)
     for step in loop.steps:
         out.print(f"{step.name}: {step.outcome} ({step.seconds:.1f} s)", highlight=False, markup=False, soft_wrap=True)
 

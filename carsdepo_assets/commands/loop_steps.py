@@ -88,6 +88,7 @@ def bring_in(
     origin: str | None,
     say: Callable[[str], None],
     watch: Watch = unwatched,
+    classes: str | None = None,
 ) -> None:
     """Copies a folder into raw/ and ingests its photographs, then its labels.
 
@@ -100,6 +101,7 @@ def bring_in(
         origin: The origin that is recorded of the labels; None: an import.
         say: Announces a step.
         watch: Shows progress.
+        classes: Names of the folder's class ids 0, 1 and so on, with commas; None: files of the folder say them.
     """
     from carsdepo_assets.data.importing import import_folder
 
@@ -108,7 +110,15 @@ def bring_in(
     with loop.step("import", say) as step:
         with watch("copying", "files") as advance:
             imported = import_folder(
-                lake, folder, form, mapping, settings.policy(), datetime.now(UTC), origin=origin, progress=advance
+                lake,
+                folder,
+                form,
+                mapping,
+                settings.policy(),
+                datetime.now(UTC),
+                origin=origin,
+                progress=advance,
+                classes=classes,
             )
         step.outcome, loop.class_ids = imported.summary, imported.class_ids
     kinds: tuple[tuple[Kind, str], ...] = (("uploads", "uploads, images, processed_images"), ("labels", "labels"))

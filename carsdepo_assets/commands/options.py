@@ -45,6 +45,14 @@ Mapping = Annotated[
         "--map", metavar="OLD=NEW", help="A class name of the folder and the platform's class for it; repeat for each."
     ),
 ]
+ClassList = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="NAME,NAME",
+        help="Names of the class ids 0, 1 and so on of YOLO labels, where no file of the folder says them.",
+    ),
+]
 
 
 def class_mapping(pairs: list[str] | None) -> dict[str, str]:

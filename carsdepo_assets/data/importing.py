@@ -13,6 +13,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from carsdepo_assets.data.batches import is_label, is_photograph, list_batches, plan_batches, read_manifest
+from carsdepo_assets.data.class_names import (
+    ClassNamesError,
+    find_class_names,
+    is_list_of_names,
+    names_of_option,
+    same_name,
+)
 from carsdepo_assets.data.import_records import (
     QUEUE_NAME,
     class_id_clash,
@@ -21,7 +28,7 @@ from carsdepo_assets.data.import_records import (
     read_import_record,
     write_import_record,
 )
-from carsdepo_assets.data.metadata import MANIFEST
+from carsdepo_assets.data.manifest_csv import MANIFEST
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.objects import key_problem
@@ -29,15 +36,24 @@ from carsdepo_assets.policy import Policy
 
 # In a folder that anyone filled, only these are taken for photographs; under images/ everything is.
 PHOTOGRAPH_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".avif"}
-_NOT_YOLO = {"classes.txt", "readme.txt", "license.txt", "licence.txt", "train.txt", "val.txt", "test.txt"}
+_NOT_YOLO = {"readme.txt", "license.txt", "licence.txt", "train.txt", "val.txt", "test.txt"}
 _WRITERS = 4
-# What PyYAML's conversions raise of values that are no date, number or text.
-_NO_VALUE = (ValueError, TypeError, AttributeError, ArithmeticError, LookupError)
 _CLASS_DIGITS = 9  # as many as ingestion reads
 
 
 class ImportRefused(ValueError):
     """The folder cannot be imported as it is; nothing was copied. The message says what to do."""
+
+
+class ClassesUnknown(ImportRefused):
+    """Nothing says what the class ids of the folder's YOLO labels mean."""
+
+    def __init__(self, folder: Path, boxes: Mapping[str, int]) -> None:
+        ids = ", ".join(f"{i} ({boxes[i]} boxes)" for i in sorted(boxes, key=int))
+        super().__init__(
+            f"{folder}: no file says what the class ids {ids} mean: no data.yaml, classes.txt, obj.names or the like "
+            "is there. Say it by --classes with the name of 0, of 1 and so on, as in --classes scratch,dent."
+        )
 
 
 @dataclass(frozen=True)
@@ -80,6 +96,7 @@ def import_folder(
     origin: str | None = None,
     name: str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    classes: str | None = None,
 ) -> ImportResult:
     """Copies a folder's images/ (or its own files), labels/ and manifest.csv into raw/, and closes the upload batches.
 
@@ -96,8 +113,10 @@ def import_folder(
         origin: stored with the labels; by default the format.
         name: of the import, and of its folders below raw/uploads and raw/labels; by default the folder's own.
         progress: called with the number of files copied and of all that are to be copied.
+        classes: names of the folder's class ids 0, 1 and so on, with commas; None: files of the folder say them.
 
     Raises:
+        ClassesUnknown: nothing says what the class ids mean; nothing was copied.
         ImportRefused: the folder cannot be imported as it is; nothing was copied.
     """
     if format not in ("yolo", "coco"):
@@ -115,7 +134,7 @@ def import_folder(
         for file, path in files.items():
             if problem := key_problem(f"raw/uploads/{name}/{file}"):
                 raise ImportRefused(f"{str(path)!r} cannot be kept under its name: {problem}. Rename it.")
-    class_ids = _class_ids(folder, contents, format, mapping, policy)
+    class_ids = _class_ids(folder, contents, format, mapping, policy, classes)
     record = {"origin": origin or format, "options": {"import": name, "format": format, "class_ids": class_ids}}
     with one_writer(lake, f"import-{name[:100]}"):  # what stands below the name is looked at, then added to
         copied = _import(lake, folder, name, contents, record, policy, progress)
@@ -218,6 +237,7 @@ def _contents(folder: Path, format: str) -> _Contents:
             for file in files
             if file.endswith(".txt")
             and PurePosixPath(file).name.lower() not in _NOT_YOLO
+            and not is_list_of_names(file)
             and (_below(file, "labels") if has_labels else file[:-4] in stems)
         ]
     return _Contents(
@@ -244,32 +264,42 @@ def _placed(names: Iterable[str], files: Mapping[str, Path], dropped: str) -> di
 
 
 def _class_ids(
-    folder: Path, contents: _Contents, format: str, mapping: Mapping[str, str], policy: Policy
+    folder: Path, contents: _Contents, format: str, mapping: Mapping[str, str], policy: Policy, classes: str | None
 ) -> dict[str, int]:
     """The folder's class id, as text -> ours. Raises ImportRefused with the list of classes that have none."""
-    ours = {name: i for i, name in enumerate(policy.class_map.names)}
-    wrong = sorted(new for new in mapping.values() if new not in ours)
+    ours = {same_name(name): i for i, name in enumerate(policy.class_map.names)}
+    listed = ", ".join(policy.class_map.names)
+    wrong = sorted(new for new in mapping.values() if same_name(new) not in ours)
     if wrong:
-        raise ImportRefused(f"--map leads to {', '.join(wrong)}, and the classes are {', '.join(ours)}.")
-    names, used = _coco_classes(contents) if format == "coco" else _yolo_classes(folder, contents, policy)
+        raise ImportRefused(f"--map leads to {', '.join(wrong)}, and the classes are {listed}.")
+    renamed = {same_name(old): same_name(new) for old, new in mapping.items()}
+    names, used = _coco_classes(contents) if format == "coco" else _yolo_classes(folder, contents, mapping, classes)
+    if not names and not used:  # empty label files: what a class id would mean is as without a list
+        return {str(i): i for i in range(len(policy.class_map.names))}
     class_ids: dict[str, int] = {}
     unknown: list[str] = []
     for source in sorted({*names, *used}):
         name = names.get(source, source)
-        target = mapping.get(name, mapping.get(source, name))
+        target = renamed.get(same_name(name), renamed.get(source, same_name(name)))
         if target in ours:
             class_ids[source] = ours[target]
         elif source in used:
             unknown.append(f"{name} ({used[source]} boxes)")
     if unknown:
         raise ImportRefused(
-            f"{folder}: unknown classes: {', '.join(unknown)}. Ours are {', '.join(ours)}; give --map OLD=NEW for each."
+            f"{folder}: unknown classes: {', '.join(unknown)}. Ours are {listed}; give --map OLD=NEW for each."
         )
     return class_ids
 
 
-def _yolo_classes(folder: Path, contents: _Contents, policy: Policy) -> tuple[dict[str, str], Counter[str]]:
-    """(id -> name by data.yaml or classes.txt, else ours by position; id -> boxes). Other lines are for ingestion."""
+def _yolo_classes(
+    folder: Path, contents: _Contents, mapping: Mapping[str, str], classes: str | None
+) -> tuple[dict[str, str], Counter[str]]:
+    """(name by the folder's class id; id -> boxes). Lines that begin with no class id are for ingestion.
+
+    Raises:
+        ClassesUnknown: There are boxes, and nothing says what their class ids mean.
+    """
     used: Counter[str] = Counter()
     for path in contents.labels.values():
         for number, line in enumerate(path.read_text("utf-8-sig", "replace").splitlines(), 1):
@@ -281,36 +311,16 @@ def _yolo_classes(folder: Path, contents: _Contents, policy: Policy) -> tuple[di
                         "id. Correct the line."
                     )
                 used[str(int(match[1]))] += 1
-    return _names(folder) or {str(i): name for i, name in enumerate(policy.class_map.names)}, used
-
-
-def _names(folder: Path) -> dict[str, str]:
-    import yaml
-
-    for path in (folder / "data.yaml", folder / "data.yml", folder / "dataset.yaml"):
-        if not path.is_file():
-            continue
-        try:
-            document = yaml.safe_load(path.read_bytes().decode())
-        except RecursionError as error:
-            raise ImportRefused(
-                f"{path}: nested too deeply to be read. It should list the names of the classes."
-            ) from error
-        except (yaml.YAMLError, *_NO_VALUE) as error:
-            raise ImportRefused(f"{path}: not YAML: {error}") from error
-        names = document.get("names") if isinstance(document, dict) else None
-        if isinstance(names, dict):
-            return {str(i): str(name) for i, name in names.items()}
-        if isinstance(names, list):
-            return {str(i): str(name) for i, name in enumerate(names)}
-    for path in (folder / "classes.txt", folder / "labels" / "classes.txt"):
-        if path.is_file():
-            try:
-                lines = path.read_text("utf-8-sig").splitlines()
-            except UnicodeDecodeError as error:
-                raise ImportRefused(f"{path}: not UTF-8: {error}. Save it as UTF-8.") from error
-            return {str(i): line.strip() for i, line in enumerate(lines) if line.strip()}
-    return {}
+    try:
+        names = names_of_option(classes) if classes else find_class_names(folder)
+    except ClassNamesError as error:
+        raise ImportRefused(str(error)) from error
+    if names is None:
+        unnamed = {source: used[source] for source in used if source not in mapping}
+        if unnamed:
+            raise ClassesUnknown(folder, unnamed)
+        return {}, used
+    return names.by_id, used
 
 
 def _is_coco(path: Path) -> bool:

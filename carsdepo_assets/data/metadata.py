@@ -6,22 +6,17 @@ photograph; `problems` names what was wrong.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
+from carsdepo_assets.data.manifest_csv import COLUMNS, FIELDS, MANIFEST, TEXT_FIELDS, Sheet, read_sheet
 from carsdepo_assets.lake.lake import Lake
 
-TEXT_FIELDS = ("camera", "listing", "group_hint", "make", "region", "uploader", "light")
-FIELDS = (*TEXT_FIELDS, "year", "captured_at")
-_COLUMNS = {"group": "group_hint", **{name: name for name in FIELDS}}  # as written in the file -> as in IMAGES
 _ABSENT = {"", "nan", "none", "null", "n/a"}
-MANIFEST = "manifest.csv"
 
 
 @dataclass(frozen=True)
@@ -34,19 +29,13 @@ class Metadata:
     """What could not be understood, with the name of its source."""
 
 
-@dataclass
-class _Sheet:
-    rows: dict[str, dict[str, str]] = field(default_factory=dict)  # relative path -> row
-    problems: tuple[str, ...] = ()
-
-
 class MetadataReader:
     """Reads each manifest.csv once; create a new reader for every batch, since people add rows."""
 
     def __init__(self, lake: Lake, root: str = "raw/uploads") -> None:
         self._lake = lake
         self._root = PurePosixPath(root)
-        self._sheets: dict[PurePosixPath, _Sheet | None] = {}
+        self._sheets: dict[PurePosixPath, Sheet | None] = {}
 
     def read(self, key: str, exif: Mapping[str, Any]) -> Metadata:
         """The metadata of a photograph.
@@ -59,7 +48,7 @@ class MetadataReader:
         problems: list[str] = []
         for source, fields in (*self._sidecar(key, problems), *self._row(key, problems), ("EXIF", exif)):
             for name, value in fields.items():
-                column = _COLUMNS.get(str(name).strip().lower())
+                column = COLUMNS.get(str(name).strip().casefold())
                 if column is None or values[column] is not None:
                     continue
                 try:
@@ -89,36 +78,19 @@ class MetadataReader:
             sheet = self._sheet(folder)
             if sheet is not None:
                 problems.extend(sheet.problems)
-                row = sheet.rows.get(str(path.relative_to(folder)), sheet.rows.get(path.name))
+                row, problem = sheet.row(path.relative_to(folder))
+                if problem is not None:
+                    problems.append(problem)
                 return [] if row is None else [(MANIFEST, row)]
             if folder == self._root:
                 break
         return []
 
-    def _sheet(self, folder: PurePosixPath) -> _Sheet | None:
+    def _sheet(self, folder: PurePosixPath) -> Sheet | None:
         if folder not in self._sheets:
             key = str(folder / MANIFEST)
-            self._sheets[folder] = _read_sheet(self._lake.get(key)) if self._lake.exists(key) else None
+            self._sheets[folder] = read_sheet(self._lake.get(key)) if self._lake.exists(key) else None
         return self._sheets[folder]
-
-
-def _read_sheet(data: bytes) -> _Sheet:
-    """Rows by the `file` column: a path relative to the manifest, with or without a leading images/."""
-    try:
-        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-        columns = [str(name).strip().lower() for name in reader.fieldnames or ()]
-        rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        return _Sheet(problems=(f"{MANIFEST}: not CSV in UTF-8: {error}",))
-    if "file" not in columns:
-        return _Sheet(problems=(f"{MANIFEST}: no column 'file'",))
-    sheet = _Sheet()
-    for row in rows:
-        named = {str(name).strip().lower(): value for name, value in row.items() if isinstance(value, str)}
-        file = named.get("file", "").strip().replace("\\", "/").removeprefix("./")
-        if file:
-            sheet.rows.setdefault(file.removeprefix("images/"), named)
-    return sheet
 
 
 def _typed(column: str, value: Any) -> Any:

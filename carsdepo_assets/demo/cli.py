@@ -11,6 +11,7 @@ import typer
 from carsdepo_assets.commands.loop_table import show_loop
 from carsdepo_assets.commands.options import (
     LAKE_VARIABLE,
+    ClassList,
     DetectorName,
     Home,
     Mapping,
@@ -42,6 +43,7 @@ def demo(
     minutes: Minutes = None,
     detector: DetectorName = None,
     mapping: Mapping = None,
+    classes: ClassList = None,
     home: Home = None,
 ) -> None:
     """Run the whole loop on the rendered sample, or on your own photographs (in a lake of their own)."""
@@ -53,6 +55,10 @@ def demo(
     if pairs and data is None:
         raise typer.BadParameter(
             "it translates the class names of your own photographs: give it with --data", param_hint="--map"
+        )
+    if classes is not None and data is None:
+        raise typer.BadParameter(
+            "it names the classes of your own photographs: give it with --data", param_hint="--classes"
         )
     demo_home, lake_variable_ignored = home, own_lake and bool(os.environ.get(LAKE_VARIABLE))
     if data is not None:
@@ -75,10 +81,20 @@ def demo(
                     say=say,
                     watch=watch,
                     mapping=pairs,
+                    classes=classes,
                 )
             trace = lineages.lineage_of(settings, model="latest")
         else:
-            loop = run.run(settings, data, minutes=minutes, detector=detector, say=say, watch=watch, mapping=pairs)
+            loop = run.run(
+                settings,
+                data,
+                minutes=minutes,
+                detector=detector,
+                say=say,
+                watch=watch,
+                mapping=pairs,
+                classes=classes,
+            )
             trace = lineages.lineage_of(settings, stage="production")
     lineages.show(trace, out)
     show_loop(loop, settings, own_lake=lake_variable_ignored)

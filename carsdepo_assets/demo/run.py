@@ -48,6 +48,7 @@ def run(
     say: Callable[[str], None],
     watch: Watch = unwatched,
     mapping: Mapping[str, str] | None = None,
+    classes: str | None = None,
 ) -> Loop:
     """Takes photographs to a model in production, then through traffic, drift and labels to a second model and KPIs.
 
@@ -62,6 +63,7 @@ def run(
         say: Prints a line for the user.
         watch: Shows the progress of long steps.
         mapping: The folder's class names -> the platform's.
+        classes: Names of the folder's class ids 0, 1 and so on, with commas; None: files of the folder say them.
 
     Returns:
         The steps with their outcomes, the last model's figures and the reports.
@@ -82,6 +84,8 @@ def run(
             "lake": settings.lake,
             "map": dict(mapping or {}) or None,
         }
+        if classes is not None:
+            parameters["classes"] = classes
         if folder is not None:
             parameters["files"] = _listing(folder)
         progress = DemoProgress(settings.home / "demo.json", parameters)
@@ -99,6 +103,7 @@ def run(
             watch=watch,
             mapping=mapping,
             progress=progress,
+            classes=classes,
         )
         if folder is None:
             windows = traffic_windows.rendered_windows(settings.home)

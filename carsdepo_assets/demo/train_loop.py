@@ -27,6 +27,7 @@ def run(
     watch: Watch = unwatched,
     mapping: Mapping[str, str] | None = None,
     progress: DemoProgress | None = None,
+    classes: str | None = None,
 ) -> Loop:
     """Imports the photographs and their labels, trains a model, evaluates and registers it.
 
@@ -40,6 +41,7 @@ def run(
         watch: Shows the progress of long steps.
         mapping: The folder's class names -> the platform's.
         progress: Which steps earlier demos in this home have finished; with it, a finished training is reused.
+        classes: Names of the folder's class ids 0, 1 and so on, with commas; None: files of the folder say them.
 
     Returns:
         The steps with their outcomes, and the model's figures.
@@ -55,7 +57,7 @@ def run(
         origin = "sample"
     else:
         origin = "yolo"
-    bring_in(pipeline, loop, folder, "yolo", mapping or {}, origin, say, watch)
+    bring_in(pipeline, loop, folder, "yolo", mapping or {}, origin, say, watch, classes)
     facts = progress.facts_of("training") if progress is not None else None
     if facts is not None:
         loop.note("training", f"{facts['outcome']} (reused)")
@@ -80,10 +82,11 @@ def render_sample(folder: Path, n_images: int, progress: Advance | None = None) 
         The folder, and whether the sample was rendered by this call.
     """
     from carsdepo_assets.demo.sample.casting import INTAKE_MIX
-    from carsdepo_assets.demo.sample.write import write_sample
+    from carsdepo_assets.demo.sample.write import write_class_names, write_sample
 
     complete = folder / ".complete"
     if complete.exists():
+        write_class_names(folder)  # samples of earlier releases have none
         return folder, False
     write_sample(folder, n_images, SAMPLE_SEED, lights=INTAKE_MIX, progress=progress)
     complete.touch()

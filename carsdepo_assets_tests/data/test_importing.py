@@ -13,7 +13,7 @@ import pytest
 
 from carsdepo_assets.data import importing
 from carsdepo_assets.data.batches import plan_batches, read_manifest
-from carsdepo_assets.data.importing import ImportRefused, import_folder
+from carsdepo_assets.data.importing import ClassesUnknown, ImportRefused, import_folder
 from carsdepo_assets.data.ingest import build_images, ingest_uploads
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
@@ -43,6 +43,7 @@ def cars(folder: Path, **more: str | bytes) -> Path:
             "images/b.jpg": photograph(2),
             "labels/a.txt": "0 .5 .5 .1 .1\n",
             "labels/b.txt": "",
+            "classes.txt": "scratch\ndent\n",
             "manifest.csv": "file,group\na.jpg,g1\nb.jpg,g2\n",
             "README.md": "x",
             **more,
@@ -149,6 +150,8 @@ def test_yolo_classes(
     lake: Lake, tmp_path: Path, yaml: str | None, label: str, mapping: dict[str, str], expected: dict[str, int] | str
 ) -> None:
     folder = cars(tmp_path / "cars", **{"labels/a.txt": label}, **({"data.yaml": yaml} if yaml else {}))
+    if yaml:
+        (folder / "classes.txt").unlink()
     check_classes(lake, folder, "yolo", mapping, expected)
 
 
@@ -255,7 +258,7 @@ def test_the_real_photographs(lake: Lake) -> None:
 
 
 def test_it_tells_how_far_it_is_and_what_the_classes_became(lake: Lake, tmp_path: Path) -> None:
-    folder = cars(tmp_path / "cars", **{"data.yaml": "names: [rust, scratch]\n"})
+    folder = cars(tmp_path / "cars", **{"classes.txt": "rust\nscratch\n"})
     steps: list[tuple[int, int]] = []
     result = import_folder(
         lake, folder, "yolo", {"rust": "dent"}, RULES, NOW, progress=lambda *step: steps.append(step)
@@ -299,10 +302,25 @@ def test_a_name_that_cannot_be_a_key_is_refused_before_anything_is_copied(
     assert list(lake.list("batches/")) == []
 
 
-def test_class_names_in_another_encoding_are_named(lake: Lake, tmp_path: Path) -> None:
-    folder = cars(tmp_path / "cars", **{"classes.txt": "kratzer\nbeule-ä\n".encode("latin-1")})
-    with pytest.raises(ImportRefused, match=r"classes\.txt: not UTF-8"):
-        import_folder(lake, folder, "yolo", {"0": "scratch"}, RULES, NOW)
+def test_without_names_it_says_how_to_give_them_and_copies_nothing(lake: Lake, tmp_path: Path) -> None:
+    folder = cars(tmp_path / "cars", **{"labels/b.txt": "1 .5 .5 .1 .1\n1 .2 .2 .1 .1\n"})
+    (folder / "classes.txt").unlink()
+    with pytest.raises(ClassesUnknown, match=r"0 \(1 boxes\), 1 \(2 boxes\).*--classes scratch,dent"):
+        import_folder(lake, folder, "yolo", {}, RULES, NOW)
+    assert raw(lake) == []
+    assert import_folder(lake, folder, "yolo", {}, RULES, NOW, classes="Dent, scratch").class_ids == {"0": 1, "1": 0}
+
+
+@pytest.mark.parametrize("classes", ["dent,", "dent,Dent", ","])
+def test_a_wrong_list_of_classes_is_named(lake: Lake, tmp_path: Path, classes: str) -> None:
+    with pytest.raises(ImportRefused, match=f"--classes {classes}"):
+        import_folder(lake, cars(tmp_path / "cars"), "yolo", {}, RULES, NOW, classes=classes)
+
+
+def test_names_differ_neither_by_case_nor_by_spaces(lake: Lake, tmp_path: Path) -> None:
+    folder = cars(tmp_path / "cars", **{"classes.txt": " Dent \nDeep  Scratch\n", "labels/b.txt": "1 .5 .5 .1 .1"})
+    mapping = {"deep scratch": "SCRATCH"}
+    assert import_folder(lake, folder, "yolo", mapping, RULES, NOW).class_ids == {"0": 1, "1": 0}
 
 
 def test_coco_that_changes_while_it_is_read_is_refused(

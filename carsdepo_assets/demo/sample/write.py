@@ -79,7 +79,7 @@ def write_sample(
     day: date | None = None,
     progress: Progress | None = None,
 ) -> WrittenSample:
-    """Renders photographs and writes images/*.jpg, labels/*.txt, manifest.csv and scenes.json.
+    """Renders photographs and writes images/*.jpg, labels/*.txt, classes.txt, manifest.csv and scenes.json.
 
     Labels are in YOLO's format; an empty file stands for no damage. The same arguments give the same bytes, whatever
     the number of workers. An error that progress raises, or a keyboard interrupt, ends the rendering: cars that are not
@@ -126,8 +126,14 @@ def write_sample(
     writer.writeheader()
     writer.writerows(rows)
     (folder / "manifest.csv").write_text(sheet.getvalue())
+    write_class_names(folder)
     (folder / "scenes.json").write_text(json.dumps({"seed": seed, "cars": scenes}) + "\n")
     return WrittenSample(folder, tuple(r["file"] for r in rows), len(planned), boxes, clean)
+
+
+def write_class_names(folder: Path) -> None:
+    """Writes classes.txt, which says what the class ids of the labels mean."""
+    (folder / "classes.txt").write_text("scratch\ndent\n")
 
 
 def _on(day: date | None, car: Car) -> Car:

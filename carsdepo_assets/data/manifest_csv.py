@@ -1,0 +1,142 @@
+"""Reads manifest.csv, the table that says about photographs which car, listing, camera and so on each shows.
+
+Spreadsheets and export tools write it with other separators, encodings, names of columns and paths. What is understood
+is taken; what is not is a problem with a name, since a group that is not seen lets photographs of one car into training
+and test.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from carsdepo_assets.data.text_files import decoded
+
+MANIFEST = "manifest.csv"
+TEXT_FIELDS = ("camera", "listing", "group_hint", "make", "region", "uploader", "light")
+FIELDS = (*TEXT_FIELDS, "year", "captured_at")
+_FILE = (
+    "file",
+    "filename",
+    "file_name",
+    "file name",
+    "filepath",
+    "file_path",
+    "path",
+    "image",
+    "image_name",
+    "image_path",
+)
+_GROUP = ("group", "group_id", "groupid", "car", "car_id", "carid", "vehicle", "vehicle_id", "vin")
+_LISTING = ("listing_id", "listingid", "ad_id", "advert_id")
+# As written in the file -> as in IMAGES.
+COLUMNS: Mapping[str, str] = {
+    **dict.fromkeys(_GROUP, "group_hint"),
+    **dict.fromkeys(_LISTING, "listing"),
+    **{name: name for name in FIELDS},
+}
+_SEPARATORS = ",;\t|"
+_PHOTOGRAPHS = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif",
+    ".mpo",
+}  # fmt: skip
+
+Row = dict[str, str]
+
+
+@dataclass
+class Sheet:
+    """The rows of a manifest.csv."""
+
+    problems: tuple[str, ...] = ()
+    """What could not be understood, with the file's name."""
+    _exact: dict[str, Row] = field(default_factory=dict)
+    _by_tail: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, file: str, row: Row) -> None:
+        """Adds the row of a photograph, named as in the table."""
+        path = file.strip().replace("\\", "/").removeprefix("./").removeprefix("images/")
+        if not path:
+            return
+        self._exact.setdefault(path, row)
+        is_whole = path.startswith("/") or path[1:3] == ":/"  # a path of the machine where the table was written
+        name = PurePosixPath(path.casefold())
+        stem = name if name.suffix not in _PHOTOGRAPHS else None  # a name without its suffix, which may hold a dot
+        tails = list(_tails(name)) if is_whole else [str(name)]
+        for tail in tails:
+            self._by_tail[tail].append(row)
+            if stem is not None:
+                self._by_tail[f"{tail}.*"].append(row)
+
+    def row(self, path: PurePosixPath) -> tuple[Row | None, str | None]:
+        """The row of a photograph, and a problem where several rows could be its.
+
+        Args:
+            path: of the photograph, relative to the manifest's folder.
+        """
+        for name in (str(path), path.name):
+            if name in self._exact:
+                return self._exact[name], None
+        lower = PurePosixPath(str(path).casefold())
+        for tail in _tails(lower):
+            for name in (tail, f"{PurePosixPath(tail).with_suffix('')}.*"):
+                rows = self._by_tail.get(name, [])
+                if any(row != rows[0] for row in rows):
+                    return None, f"{MANIFEST}: {len(rows)} rows could be of {path}, and they differ: none is used"
+                if rows:
+                    return rows[0], None
+        return None, None
+
+
+def read_sheet(data: bytes) -> Sheet:
+    """The rows of a manifest.csv by its column of files: paths relative to it, with or without images/, or whole paths.
+
+    Separators are comma, semicolon, tab and bar, named by a first line `sep=;` or seen in the header.
+    """
+    try:
+        text = decoded(data)
+        separator, text = _separator(text)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+        columns = [_known(name) for name in reader.fieldnames or ()]
+        rows = list(reader)
+    except (ValueError, csv.Error) as error:
+        return Sheet(problems=(f"{MANIFEST}: not CSV: {error}",))
+    files = [name for name in _FILE if name in columns]
+    if not files:
+        seen = ", ".join(name for name in columns if name)
+        return Sheet(problems=(f"{MANIFEST}: no column 'file'; there are {seen or 'none'}",))
+    problems = [] if set(columns) & COLUMNS.keys() else [f"{MANIFEST}: no column that says anything, such as 'group'"]
+    sheet = Sheet(problems=tuple(problems))
+    for row in rows:
+        named = {_known(name): value for name, value in row.items() if isinstance(name, str) and isinstance(value, str)}
+        sheet.add(named.get(files[0], ""), named)
+    return sheet
+
+
+def _separator(text: str) -> tuple[str, str]:
+    """(the separator, the text without a line that only names it)."""
+    first, _, rest = text.partition("\n")
+    named = first.strip().strip('"').casefold()
+    if named.startswith("sep=") and len(named) == len("sep=") + 1:
+        return named[-1], rest
+    if first.strip('\r\n"').casefold() == "sep=\t":
+        return "\t", rest
+    for separator in _SEPARATORS:
+        names = [_known(name) for name in next(csv.reader([first], delimiter=separator), [])]
+        if len(names) > 1 and any(name in names for name in _FILE):
+            return separator, text
+    return ",", text
+
+
+def _known(name: object) -> str:
+    return " ".join(str(name).split()).casefold()
+
+
+def _tails(path: PurePosixPath) -> Iterator[str]:
+    """a/b/c, b/c, c."""
+    parts = [part for part in path.parts if part != "/"]
+    return ("/".join(parts[i:]) for i in range(len(parts)))
