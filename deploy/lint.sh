@@ -25,7 +25,7 @@ fi
 if schema=$(tool check-jsonschema); then
   # The compose specification's own schema, which the tool carries; podman-compose would read unknown keys without a word.
   "$schema" --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
-  echo "compose specification: the compose file keeps its schema."
+  echo "compose.yaml is valid by the compose specification."
 fi
 "$python" deploy/images/requirements.py --check
 echo "requirements: each image's lock is current."
