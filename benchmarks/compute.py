@@ -7,6 +7,7 @@ not in it. What is in it is the platform's own: the request, the looks at S3, an
 from __future__ import annotations
 
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -26,6 +27,9 @@ from deploy.emulators.sagemaker_runners import ProcessRunner
 
 WORKER = "benchmarks.compute_worker"
 BUCKET, ROUNDS, SHORT_S, LONG_S = "benchmark", 3, 3, 90
+# The table is what is to be read: neither each request to moto nor each of Dagster's events.
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+logging.getLogger("werkzeug").setLevel(logging.WARNING)
 
 
 def run() -> list[dict[str, Any]]:
@@ -98,7 +102,7 @@ def _job(aws: SageMakerOnMoto, seconds: float) -> dict[str, float]:
 
     times: dict[str, Any] = {}
     with dg.DagsterInstance.ephemeral() as instance:
-        dg.materialize([model], instance=instance)
+        dg.materialize([model], instance=instance, run_config=QUIET)
     job = aws.jobs[times["job"]]
     assert job.started is not None
     assert job.ended is not None

@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 import dagster as dg
 
-from benchmarks.compute import WORKER, worker_alone
+from benchmarks.compute import QUIET, WORKER, worker_alone
 from benchmarks.compute_worker import WaitingSpec
 from carsdepo_assets.compute.ecs import EcsCompute
 from deploy.emulators.ecs_on_ministack import ENTRYPOINT
@@ -85,7 +85,7 @@ def _task(aws: EcsOnMoto, seconds: float) -> dict[str, float]:
 
     times: dict[str, Any] = {}
     with dg.DagsterInstance.ephemeral() as instance:
-        dg.materialize([model], instance=instance)
+        dg.materialize([model], instance=instance, run_config=QUIET)
     task = aws.tasks()[-1]
     assert task.started is not None
     assert task.stopped is not None
