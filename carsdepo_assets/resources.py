@@ -182,7 +182,7 @@ class ServicesResource(dg.ConfigurableResource):
                 raise NoService(
                     f"The {stage} service at {self.url(stage)} does not serve model {digest} after {seconds:g} s: it "
                     f"is {health.get('status')} with {health.get('digest') or 'no model'}"
-                    f"{', error: ' + str(health['error']) if health.get('error') else ''}. See its log; policy.release."
+                    f"{', error: ' + str(health['error']).rstrip('.') if health.get('error') else ''}. See its log; policy.release."
                     "wait_s is the time it gets."
                 )
             waiting(health)

@@ -26,6 +26,7 @@ from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.resources import ServicesResource
 from carsdepo_assets.settings import Settings
 from carsdepo_assets_tests.end_to_end.dagster_server import Server, free_port
+from carsdepo_assets_tests.inference.served_models import exported_and_signed
 
 POLICY = """
 [data]
@@ -145,6 +146,7 @@ def artifacts_are_shown(settings: Settings, log: Path) -> None:
 def serves(settings: Settings, folder: Path, digest: str) -> None:
     """Staging's service answers from the model, and captures below the home."""
     lake = Lake.open(settings.lake)
+    exported_and_signed(settings, digest)
     ledger.record(lake, "staging", "deploy", digest=digest, version=2, actor="test", reason="a test")
     with running(settings, ("staging",)) as serving:
         urls = {stage: serving.service_url(stage) for stage in ("staging", "production")}
