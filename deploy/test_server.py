@@ -374,8 +374,8 @@ def main() -> int:
     from carsdepo_assets.demo.sample.write import write_sample
 
     sample = base / "sample"
-    if not (sample / "manifest.csv").exists():
-        write_sample(sample, 60, 5)
+    shutil.rmtree(sample, ignore_errors=True)  # one of an earlier release may lack what an import asks for now
+    write_sample(sample, 60, 5)
     try:
         step("First start: deploy/up")
         server.do("up", "localhost")
