@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from carsdepo_assets_tests.deploy.server_copy import ServerCopy
 
+PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
 FILES = {"lake/training/one two.json": "{}", "lake/raw/a photograph's name.jpg": "pixels", "mlartifacts/m": "weights"}
 
 
@@ -152,3 +155,23 @@ def test_other_secrets_are_put_aside(server: ServerCopy, backup: Path) -> None:
     assert f"they are in {kept} now" in told.stdout
     assert (kept / "CARSDEPO_ALERT_URLS").read_text() == "https://alerts.example"
     assert (server.secrets / "CARSDEPO_ALERT_URLS").read_text() == ""
+
+
+def test_backups_at_once_are_one_or_two_whole_ones(server: ServerCopy) -> None:
+    with ThreadPoolExecutor() as pool:
+        told = list(pool.map(lambda _: server.do("backup"), range(3)))
+    whole = sorted((server.folder / "backups").iterdir())
+    assert whole
+    assert len(whole) == sum(one.returncode == 0 for one in told), told
+    for backup in whole:
+        subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=backup, check=True)
+
+
+def test_a_restore_waits_for_no_other_one(server: ServerCopy, backup: Path) -> None:
+    new_machine(server)
+    with subprocess.Popen(["flock", str(server.deploy), "sh", "-c", "echo locked; read end"], **PIPES) as other:
+        assert other.stdout.readline() == "locked\n"
+        told = server.do("restore", str(backup))
+        other.communicate("\n")
+    assert (told.returncode, told.stderr) == (1, "Another deploy/restore is at work here.\n")
+    assert not server.secrets.exists()
