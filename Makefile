@@ -82,16 +82,16 @@ lint-deploy: setup
 	deploy/lint.sh
 
 up:
-	@deploy/up $(NAME)
+	@deploy/up $(if $(NAME),"$(NAME)")
 
 down:
 	@deploy/down
 
 backup:
-	@deploy/backup $(FOLDER)
+	@deploy/backup $(if $(FOLDER),"$(FOLDER)")
 
 restore:
-	@deploy/restore $(BACKUP)
+	@deploy/restore $(if $(BACKUP),"$(BACKUP)")
 
 test-server: setup
 	$(BIN)/python deploy/test_server.py

@@ -179,11 +179,11 @@ class ServicesResource(dg.ConfigurableResource):
             if health.get("status") == "serving" and health.get("digest") == digest:
                 return health
             if time.monotonic() >= deadline:
+                error = f", error: {str(health['error']).rstrip('.')}" if health.get("error") else ""
                 raise NoService(
                     f"The {stage} service at {self.url(stage)} does not serve model {digest} after {seconds:g} s: it "
-                    f"is {health.get('status')} with {health.get('digest') or 'no model'}"
-                    f"{', error: ' + str(health['error']).rstrip('.') if health.get('error') else ''}. See its log; policy.release."
-                    "wait_s is the time it gets."
+                    f"is {health.get('status')} with {health.get('digest') or 'no model'}{error}. See its log; "
+                    "policy.release.wait_s is the time it gets."
                 )
             waiting(health)
             time.sleep(poll_s)

@@ -1,7 +1,12 @@
 #!/usr/bin/env bash
 # Lints what is below deploy/: the Dockerfiles, the shell scripts, the compose file, and the images' requirements.
+#
+#   deploy/lint.sh
+#
 # PYTHON's folder (default .venv/bin) has hadolint, shellcheck and check-jsonschema. A tool that is absent is named and skipped.
 set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/engine.sh"
+[ $# -eq 0 ] || wrong "deploy/lint.sh takes no arguments, not: $*"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-.venv/bin/python}
 bin=$(cd "$(dirname "$python")" && pwd)
@@ -25,7 +30,7 @@ fi
 if schema=$(tool check-jsonschema); then
   # The compose specification's own schema, which the tool carries; podman-compose would read unknown keys without a word.
   "$schema" --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
-  echo "compose.yaml is valid by the compose specification."
+  echo "compose file: it agrees with the schema of the compose specification."
 fi
 "$python" deploy/images/requirements.py --check
 echo "requirements: each image's lock is current."

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+OVER = ("SUCCESS", "FAILURE", "CANCELED")
 HEALED = ("postgres", "production", "code", "daemon", "webserver", "nginx")
 TOOLS = ("podman", "buildah", "runc", "mmdebstrap", "iptables")  # Debian's packages of these names, and netavark
 PASSWORDS = {"ann": "correct horse battery", "vera": "staple of twelve or more"}
@@ -161,7 +162,7 @@ class Server:
     def ended(self, run_id: str) -> dict[str, Any] | None:
         """The run, when it is over."""
         run = self.graphql("vera", RUN, {"r": run_id})
-        return run if run["status"] in ("SUCCESS", "FAILURE", "CANCELED") else None
+        return run if run["status"] in OVER else None
 
     def runs(self, **wanted: Any) -> list[dict[str, Any]]:
         """Runs that a viewer sees, newest first."""
@@ -337,7 +338,7 @@ def checks(server: Server) -> None:
 
 def back_and_restore(server: Server) -> None:
     """A server that is made anew from its backup tells the same."""
-    lineage, runs = server.lineage(), server.runs()
+    lineage, runs = server.lineage(), {run["runId"]: run for run in server.runs()}
     step("Backup")
     server.do("backup", "backups")
     (backup,) = sorted((server.folder / "backups").iterdir())
@@ -351,7 +352,10 @@ def back_and_restore(server: Server) -> None:
     wait("production", lambda: server.ask("PRODUCTION_PORT", "/readyz")[0] == 200, 600)
     assert server.lineage() == lineage
     restored = {run["runId"]: run for run in server.runs()}
-    assert all(restored.get(run["runId"]) == run for run in runs)
+    assert runs.keys() <= restored.keys(), runs.keys() - restored.keys()
+    # Others go on or are settled: a run that was asked for while Postgres was killed may never have started.
+    ended = {run_id: (run, restored[run_id]) for run_id, run in runs.items() if run["status"] in OVER}
+    assert all(before == after for before, after in ended.values()), ended
     step("The same lineage, runs and logins")
 
 
@@ -374,8 +378,8 @@ def main() -> int:
     from carsdepo_assets.demo.sample.write import write_sample
 
     sample = base / "sample"
-    if not (sample / "manifest.csv").exists():
-        write_sample(sample, 60, 5)
+    shutil.rmtree(sample, ignore_errors=True)  # one of an earlier release may lack what an import asks for now
+    write_sample(sample, 60, 5)
     try:
         step("First start: deploy/up")
         server.do("up", "localhost")

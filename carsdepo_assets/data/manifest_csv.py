@@ -101,7 +101,7 @@ def read_sheet(data: bytes) -> Sheet:
         text = decoded(data)
         separator, text = _separator(text)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-        columns = [_known(name) for name in reader.fieldnames or ()]
+        columns = [_folded(name) for name in reader.fieldnames or ()]
         rows = list(reader)
     except (ValueError, csv.Error) as error:
         return Sheet(problems=(f"{MANIFEST}: not CSV: {error}",))
@@ -112,7 +112,9 @@ def read_sheet(data: bytes) -> Sheet:
     problems = [] if set(columns) & COLUMNS.keys() else [f"{MANIFEST}: no column that says anything, such as 'group'"]
     sheet = Sheet(problems=tuple(problems))
     for row in rows:
-        named = {_known(name): value for name, value in row.items() if isinstance(name, str) and isinstance(value, str)}
+        named = {
+            _folded(name): value for name, value in row.items() if isinstance(name, str) and isinstance(value, str)
+        }
         sheet.add(named.get(files[0], ""), named)
     return sheet
 
@@ -126,13 +128,13 @@ def _separator(text: str) -> tuple[str, str]:
     if first.strip('\r\n"').casefold() == "sep=\t":
         return "\t", rest
     for separator in _SEPARATORS:
-        names = [_known(name) for name in next(csv.reader([first], delimiter=separator), [])]
+        names = [_folded(name) for name in next(csv.reader([first], delimiter=separator), [])]
         if len(names) > 1 and any(name in names for name in _FILE):
             return separator, text
     return ",", text
 
 
-def _known(name: object) -> str:
+def _folded(name: object) -> str:
     return " ".join(str(name).split()).casefold()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +15,6 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-SCRIPTS = ("setup", "users", "up", "down", "backup", "restore", "compose", "inside", "engine.sh", "with-secrets")
 ONE_SHOT = "volumes"  # gives the volumes to their users, and ends
 
 
@@ -99,6 +99,35 @@ def test_keys_of_setup_sign_and_verify_models(tmp_path: Path) -> None:
     assert isinstance(verifying, ec.EllipticCurvePublicKey)
     assert key.public_key().public_numbers() == verifying.public_numbers()
     assert not ensure_keys(private, public)  # they count as a pair: no other is made
+
+
+def test_the_code_server_alone_reads_where_jobs_run_from_a_folder_that_is_mounted(
+    lasting: dict[str, dict[str, Any]],
+) -> None:
+    asked = {name: service["environment"] for name, service in lasting.items() if "environment" in service}
+    assert [name for name, variables in asked.items() if "CARSDEPO_COMPUTE" in variables] == ["code"]
+    folder = str(Path(asked["code"]["CARSDEPO_COMPUTE"]).parent)
+    assert f"./policy:{folder}:ro" in lasting["code"]["volumes"]
+
+
+def test_a_file_of_compute_targets_need_not_be_there(tmp_path: Path) -> None:
+    file = tmp_path / "compute.toml"
+    shown = ["sh", str(DEPLOY / "with-secrets"), "sh", "-c", 'echo "${CARSDEPO_COMPUTE-none}"']
+    for variables, there, named in (
+        ({"CARSDEPO_COMPUTE": str(file)}, False, "none"),
+        ({"CARSDEPO_COMPUTE": str(file)}, True, str(file)),
+        ({}, True, "none"),
+    ):
+        file.unlink(missing_ok=True)
+        if there:
+            file.write_text('place = "local"\n')
+        ran = subprocess.run(shown, env={"PATH": os.environ["PATH"], **variables}, capture_output=True, text=True)
+        assert (ran.returncode, ran.stdout) == (0, named + "\n"), ran.stderr
+
+
+def test_a_container_without_a_command_says_so() -> None:
+    ran = subprocess.run(["sh", str(DEPLOY / "with-secrets")], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (2, "with-secrets needs a command to run.\n")
 
 
 @pytest.mark.slow
