@@ -20,6 +20,12 @@ VARIABLE = "CARSDEPO_MLFLOW"
 _TIMEOUT_S = 5.0  # for a server that is asked whether it has the run
 
 
+def is_server(uri: str) -> bool:
+    """Whether a store's URI is that of a server, which jobs elsewhere can reach."""
+    parts = urlsplit(uri)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
 def variables_for_job(
     place: str,
     mlflow: Mapping[str, Any] | None,
@@ -45,12 +51,12 @@ def variables_for_job(
         return {}
     run, named = mlflow.get("run_id"), variables.get(VARIABLE)
     given = named if named is not None else defined.get(VARIABLE)
-    if given is not None and not _is_server(given):
+    if given is not None and not is_server(given):
         raise _refusal(
             f"{VARIABLE} is {without_credentials(given)!r} for jobs at {place}: it must be the URL of an MLflow "
             f"server, such as http://mlflow.example:5000. Correct it {_where(place, named is not None)}."
         )
-    if run is not None and (own is None or not _is_server(own)):
+    if run is not None and (own is None or not is_server(own)):
         store = "in SQLite below CARSDEPO_HOME" if own is None else f"in {without_credentials(own)}"
         raise _refusal(
             f"Its MLflow run {run} was opened {store}, which a job at {place} cannot reach"
@@ -71,7 +77,7 @@ def variables_for_job(
 def _passed_on(place: str, own: str | None) -> str:
     """This installation's server, for the job."""
     remedy = f"Name a URL that the jobs reach as {VARIABLE} in [{place}.variables] of the file in CARSDEPO_COMPUTE"
-    if own is None or not _is_server(own):
+    if own is None or not is_server(own):
         raise _refusal(f"It is to log to MLflow, and no server is named. {remedy}.")
     if has_credentials(own):
         raise _refusal(
@@ -119,11 +125,6 @@ def _ask(server: str, run: str, own: str, place: str, in_settings: bool, warn: C
 
 def _where(place: str, in_settings: bool) -> str:
     return f"in [{place}.variables] of the file in CARSDEPO_COMPUTE" if in_settings else "in the task definition"
-
-
-def _is_server(uri: str) -> bool:
-    parts = urlsplit(uri)
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _plain(url: str) -> tuple[str, str, int | None, str]:

@@ -26,7 +26,8 @@ from carsdepo_assets_tests.compute.sagemaker_cases import BUCKET, IMAGE, ROLE
 from carsdepo_assets_tests.registry.mlflow_process import mlflow_server
 
 PHOTOGRAPHS, STEPS = 60, 10
-# Machines like this one, so that the recipe is the same: no GPU, two cores.
+# Machines like this one, so that the recipe is the same: no GPU, two cores. SageMaker's jobs get the server from this
+# machine's CARSDEPO_MLFLOW.
 PLACES = f"""
 [sagemaker]
 image = "{IMAGE}"
@@ -34,7 +35,7 @@ role = "{ROLE}"
 bucket = "{BUCKET}"
 region = "us-east-1"
 instance_types = {{others = "ml.m5.large"}}
-variables = {{OMP_NUM_THREADS = "1", CARSDEPO_MLFLOW = "MLFLOW"}}
+variables = {{OMP_NUM_THREADS = "1"}}
 check_first = false
 poll_s = 0.2
 poll_max_s = 0.4
@@ -44,8 +45,8 @@ cluster = "c"
 bucket = "{BUCKET}"
 task_definitions = {{others = "train"}}
 capacity = [{{name = "FARGATE"}}]
-vcpus = {{others = 1.0}}
-memory_gb = {{others = 2.0}}
+vcpus = {{train = 1.0}}
+memory_gb = {{train = 2.0}}
 variables = {{OMP_NUM_THREADS = "1", CARSDEPO_MLFLOW = "MLFLOW"}}
 check_first = false
 poll_s = 0.2
