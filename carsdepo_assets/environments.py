@@ -40,7 +40,7 @@ def local(settings: Settings) -> dict[str, Any]:
             LocalCompute(
                 s3_bucket=settings.pipes_bucket, variables=settings.variables(), secrets=list(settings.worker_secrets())
             ),
-            None if server is None else without_credentials(server),
+            without_credentials(server or ""),
         ),
         "tracking": MlflowTracking(home=home, uri=_named("CARSDEPO_MLFLOW", settings.mlflow_server)),
         "signing": ModelSigning(private=str(settings.signing_key), public=str(settings.verification_key)),

@@ -104,7 +104,7 @@ def _compute(settings: Settings) -> Finding:
     if any(place != "local" for place in (compute.place, *compute.by_asset.values())):
         if not settings.lake.startswith("s3://"):
             return Finding(what, value, False, f"Jobs on AWS cannot read {settings.lake}: set CARSDEPO_LAKE=s3://...")
-        if compute.place_of(TRAINING_ASSET) != "local" and not is_server(compute.mlflow or ""):
+        if compute.place_of(TRAINING_ASSET) != "local" and not is_server(compute.mlflow):
             advice = "A training on AWS logs to an MLflow server: set CARSDEPO_MLFLOW to its URL."
             return Finding(what, value, False, advice)
     return Finding(what, value, True)

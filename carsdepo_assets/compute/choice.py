@@ -29,8 +29,9 @@ class ComputeChoice(ComputeTarget):
     instance: str | None = Field(
         default=None, description="SageMaker's instance type for the jobs of this run, such as ml.g5.xlarge"
     )
-    mlflow: str | None = Field(
-        default=None, description="the store of this installation's MLflow runs, without a password; None: SQLite"
+    # Not `str | None`: where the launchpad configures another field, Dagster sets such a field to None.
+    mlflow: str = Field(
+        default="", description="the store of this installation's MLflow runs, without a password; empty: SQLite"
     )
     local: LocalCompute
     ecs: EcsCompute | None = None
@@ -61,7 +62,7 @@ class ComputeChoice(ComputeTarget):
         if isinstance(target, EcsCompute | SageMakerCompute):
             defined = target.defined_variables(verb) if isinstance(target, EcsCompute) and spec.get("mlflow") else {}
             missing = variables_for_job(
-                place, spec.get("mlflow"), self.mlflow, target.variables, defined, context.log.warning
+                place, spec.get("mlflow"), self.mlflow or None, target.variables, defined, context.log.warning
             )
             target = target.model_copy(update={"variables": {**missing, **target.variables}})
         context.log.info(f"The worker's verb {verb} runs at {place}.")

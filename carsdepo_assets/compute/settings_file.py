@@ -23,13 +23,13 @@ class ComputeSettingsError(ValueError):
     """The file cannot be read, or holds something else; the message names file and key."""
 
 
-def read_compute(path: Path | None, local: LocalCompute, mlflow: str | None = None) -> ComputeChoice:
+def read_compute(path: Path | None, local: LocalCompute, mlflow: str = "") -> ComputeChoice:
     """The compute target of an installation.
 
     Args:
         path: the file; None: every job runs on this machine.
         local: this machine.
-        mlflow: the store of this installation's MLflow runs, without a password; None: SQLite.
+        mlflow: the store of this installation's MLflow runs, without a password; empty: SQLite.
 
     Raises:
         ComputeSettingsError: the file is missing or wrong.

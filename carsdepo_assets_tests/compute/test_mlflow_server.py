@@ -15,6 +15,7 @@ from carsdepo_assets.compute.ecs import EcsCompute
 from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.compute.mlflow_server import VARIABLE, variables_for_job
 from carsdepo_assets.compute.sagemaker import SageMakerCompute
+from carsdepo_assets.compute.target import ComputeTarget
 from carsdepo_assets.environments import resources
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.settings import Settings
@@ -90,7 +91,7 @@ def test_the_resource_knows_the_store_and_no_password(tmp_path: Path) -> None:
     def store(**env: str) -> object:
         return resources(Settings.read(env, home=tmp_path))["compute"].mlflow
 
-    assert store() is None
+    assert store() == ""
     assert store(CARSDEPO_MLFLOW=SERVER) == SERVER
     assert store(CARSDEPO_MLFLOW="https://me:word@mlflow.example") == "https://***@mlflow.example"
 
@@ -131,6 +132,21 @@ def test_the_job_itself_names_what_is_wrong_and_the_remedy(server: str, monkeypa
     with pytest.raises(MlflowError, match=f"{dead}.* cannot be used from this job: .*`variables` of this place"):
         log_to(dead, "427e")
     assert time.monotonic() - began < 60
+
+
+def test_the_launchpad_of_a_run_leaves_the_store_as_it_is() -> None:
+    seen: list[str] = []
+
+    @dg.asset
+    def model(compute: ComputeTarget) -> None:
+        assert isinstance(compute, ComputeChoice)
+        seen.append(f"{compute.mlflow} {compute.place}")
+
+    choice = ComputeChoice(local=LocalCompute(), mlflow=SERVER)
+    defs = dg.Definitions(assets=[model], resources={"compute": choice}, jobs=[dg.define_asset_job("j")])
+    launchpad = {"resources": {"compute": {"config": {"place": "ecs"}}}}
+    assert defs.resolve_job_def("j").execute_in_process(run_config=launchpad).success
+    assert seen == [f"{SERVER} ecs"]
 
 
 def run(choice: ComputeChoice, run_id: str) -> Any:
