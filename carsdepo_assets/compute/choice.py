@@ -22,16 +22,18 @@ TRAINING_ASSET = "candidate_model"
 class ComputeChoice(ComputeTarget):
     """The place where each asset's job runs. A run's launchpad overrides `place`, `by_asset` and `instance`."""
 
-    place: str = Field(default="local", description="where jobs run: local, ecs or sagemaker")
+    # Where a launchpad configures one field, Dagster sets the others to their `default`, whatever the file says; a
+    # `default_factory` leaves them alone.
+    place: str = Field(default_factory=lambda: "local", description="where jobs run: local, ecs or sagemaker")
     by_asset: dict[str, str] = Field(
         default_factory=dict, description="other places for single assets, as in {candidate_model: sagemaker}"
     )
     instance: str | None = Field(
         default=None, description="SageMaker's instance type for the jobs of this run, such as ml.g5.xlarge"
     )
-    # Not `str | None`: where the launchpad configures another field, Dagster sets such a field to None.
     mlflow: str = Field(
-        default="", description="the store of this installation's MLflow runs, without a password; empty: SQLite"
+        default_factory=str,
+        description="the store of this installation's MLflow runs, without a password; empty: SQLite",
     )
     local: LocalCompute
     ecs: EcsCompute | None = None

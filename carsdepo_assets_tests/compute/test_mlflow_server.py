@@ -134,7 +134,7 @@ def test_the_job_itself_names_what_is_wrong_and_the_remedy(server: str, monkeypa
     assert time.monotonic() - began < 60
 
 
-def test_the_launchpad_of_a_run_leaves_the_store_as_it_is() -> None:
+def test_the_launchpad_of_a_run_leaves_the_other_fields_as_they_are() -> None:
     seen: list[str] = []
 
     @dg.asset
@@ -142,11 +142,12 @@ def test_the_launchpad_of_a_run_leaves_the_store_as_it_is() -> None:
         assert isinstance(compute, ComputeChoice)
         seen.append(f"{compute.mlflow} {compute.place}")
 
-    choice = ComputeChoice(local=LocalCompute(), mlflow=SERVER)
+    choice = ComputeChoice(place="sagemaker", local=LocalCompute(), mlflow=SERVER)
     defs = dg.Definitions(assets=[model], resources={"compute": choice}, jobs=[dg.define_asset_job("j")])
-    launchpad = {"resources": {"compute": {"config": {"place": "ecs"}}}}
-    assert defs.resolve_job_def("j").execute_in_process(run_config=launchpad).success
-    assert seen == [f"{SERVER} ecs"]
+    for config in ({"place": "ecs"}, {"instance": "ml.m5.xlarge"}):
+        launchpad = {"resources": {"compute": {"config": config}}}
+        assert defs.resolve_job_def("j").execute_in_process(run_config=launchpad).success
+    assert seen == [f"{SERVER} ecs", f"{SERVER} sagemaker"]
 
 
 def run(choice: ComputeChoice, run_id: str) -> Any:
