@@ -293,12 +293,12 @@ def main() -> None:
     parser.add_argument("--bucket", default="carsdepo", help="made at the start")
     parser.add_argument("--file", default="build/emulated.toml", help="written: what CARSDEPO_COMPUTE is to name")
     options = parser.parse_args()
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else it writes a line for each request
     with SageMakerOnMoto() as emulator:
         file = Path(options.file).resolve()
         file.parent.mkdir(parents=True, exist_ok=True)
         text = prepare(emulator, options.bucket)
         file.write_text(text)
-        logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else it writes a line for each request
         variables = {
             **emulator.variables(), "CARSDEPO_COMPUTE": str(file), "CARSDEPO_LAKE": f"s3://{options.bucket}/lake"
         }  # fmt: skip
