@@ -1,5 +1,8 @@
 """The whole graph: the definitions of every step merged, with the resources of this environment."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 
 from carsdepo_assets.alerts import definitions as alerts
@@ -18,11 +21,15 @@ from carsdepo_assets.training import definitions as training
 STEPS = (data, experiments, training, release, inference, monitoring, business, alerts)
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    """What Dagster loads: `dagster dev`, `dg` and the `carsdepo` command all start here."""
-    redacted_errors.install()
-    by_name = resources(Settings.read())
+def graph(by_name: Mapping[str, Any]) -> dg.Definitions:
+    """The definitions of every step merged.
+
+    Args:
+        by_name: the resources that assets ask for.
+
+    Raises:
+        ComputeSettingsError: the file that says where jobs run names an asset that is not there.
+    """
     merged = dg.Definitions.merge(
         *(step.defs for step in STEPS),
         dg.Definitions(
@@ -33,3 +40,10 @@ def defs() -> dg.Definitions:
     )
     check_assets(by_name["compute"], [key.to_user_string() for key in merged.resolve_all_asset_keys()])
     return merged
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster loads: `dagster dev`, `dg` and the `carsdepo` command all start here."""
+    redacted_errors.install()
+    return graph(resources(Settings.read()))

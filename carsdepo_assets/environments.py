@@ -9,9 +9,10 @@ import dagster as dg
 from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.compute.settings_file import read_compute
+from carsdepo_assets.redaction import without_credentials
 from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
-from carsdepo_assets.settings import Settings
+from carsdepo_assets.settings import Settings, plain
 
 
 def local(settings: Settings) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def local(settings: Settings) -> dict[str, Any]:
     Returns:
         The resources by the names that assets ask for.
     """
-    home, named = str(settings.home), settings.policy_named
+    home, named, server = str(settings.home), settings.policy_named, plain(settings.mlflow_server)
     return {
         "lake": LakeResource(url=settings.lake, home=home, site=settings.site_for_people),
         "policy": PolicyResource(
@@ -39,6 +40,7 @@ def local(settings: Settings) -> dict[str, Any]:
             LocalCompute(
                 s3_bucket=settings.pipes_bucket, variables=settings.variables(), secrets=list(settings.worker_secrets())
             ),
+            without_credentials(server or ""),
         ),
         "tracking": MlflowTracking(home=home, uri=_named("CARSDEPO_MLFLOW", settings.mlflow_server)),
         "signing": ModelSigning(private=str(settings.signing_key), public=str(settings.verification_key)),

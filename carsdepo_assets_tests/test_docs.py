@@ -306,7 +306,7 @@ def _of_an_installation(name: str) -> bool:
     homes = (".carsdepo", "dagster", "dist", "keys", "lake", "mlartifacts")
     lakes = ("batches", "capture", "checkpoints", "datasets", "golden", "models", "objects", "profiles", "raw")
     lakes += ("reports", "tables", "weights")
-    readers = ("carsdepo.toml", "cardamage", "data.yaml", "images", "labels", "build", "docs")
+    readers = ("carsdepo.toml", "cardamage", "data.yaml", "dataset.yaml", "images", "labels", "build", "docs")
     return first in (*homes, *lakes, *readers)
 
 

@@ -58,3 +58,33 @@ def test_a_free_port_is_free(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as s:
         port = s.getsockname()[1]
     assert dagster_port(tmp_path, port) == Finding(f"port {port} (Dagster)", "free", True)
+
+
+SAGEMAKER = """
+[sagemaker]
+image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/carsdepo-worker:1"
+role = "arn:aws:iam::123456789012:role/carsdepo-jobs"
+bucket = "carsdepo-jobs"
+"""
+S3 = {"CARSDEPO_LAKE": "s3://carsdepo/lake"}
+SERVER = {"CARSDEPO_MLFLOW": "http://mlflow.example:5000"}
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "says"),
+    [
+        (f'place = "sagemaker"{SAGEMAKER}', S3 | SERVER, ""),
+        (f'place = "sagemaker"{SAGEMAKER}', SERVER, "set CARSDEPO_LAKE=s3://"),
+        (f'place = "sagemaker"{SAGEMAKER}', S3, "set CARSDEPO_MLFLOW to its URL"),
+        (f'by_asset = {{evaluation = "sagemaker"}}{SAGEMAKER}', S3, ""),  # an evaluation logs nothing itself
+        (f'by_asset = {{evalaution = "sagemaker"}}{SAGEMAKER}', S3, "is evaluation meant?"),
+        ('place = "moon"', {}, "'moon' is no place"),
+    ],
+)
+def test_a_wrong_compute_file_is_found(text: str, env: dict[str, str], says: str, tmp_path: Path) -> None:
+    file = tmp_path / "compute.toml"
+    file.write_text(text)
+    settings = Settings.read({"CARSDEPO_COMPUTE": str(file), **env}, home=tmp_path / "home")
+    [finding] = [f for f in examine(settings) if f.what == "where jobs run"]
+    assert finding.ok == (not says)
+    assert says in f"{finding.value} {finding.advice}"

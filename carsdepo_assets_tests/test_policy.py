@@ -187,6 +187,11 @@ def test_the_policy_reference_has_every_key_with_its_default_unit_and_meaning() 
         "How long a release waits for a service to serve the new model. |",
     ]
     assert by_key["release.approval"][1:3] == ['`"automatic"` or `"person"`', '`"automatic"`']
+    assert by_key["compute.prices_per_hour.NAME"][1:4] == [
+        "number (above 0)",
+        "none",
+        "of currency per hour of one instance",
+    ]
     assert by_key["training.steps"][1:3] == ["integer or false for none (at least 1)", "none"]
     assert all(len(row) >= 5 and row[4].strip(" |") for row in rows if len(row) > 2)
 

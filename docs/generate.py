@@ -1,14 +1,18 @@
 """Writes the parts of the documentation that follow from the code: `python docs/generate.py`, which `make docs` runs.
 
-They are docs/policy.md, from policy.py, and docs/pictures/layers.svg, from import-linter's contract in pyproject.toml.
+They are docs/policy.md, from policy.py, the tables of keys in docs/aws.md, from the places in compute/,
+and docs/pictures/layers.svg, from import-linter's contract in pyproject.toml.
 carsdepo_assets_tests/test_docs.py fails where a file is not what this would write.
 """
 
 from __future__ import annotations
 
+import json
 import tomllib
 from html import escape
 from pathlib import Path
+
+from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parents[1]
 POLICY_INTRODUCTION = """# Policy
@@ -74,6 +78,40 @@ def policy_page() -> str:
     return POLICY_INTRODUCTION + policy_reference()
 
 
+def aws_page() -> str:
+    """docs/aws.md, as it must be: what people wrote, with the tables of keys between their marks."""
+    from carsdepo_assets.compute.ecs import Capacity, EcsCompute
+    from carsdepo_assets.compute.sagemaker import SageMakerCompute
+
+    page = (ROOT / "docs" / "aws.md").read_text()
+    for name, model in (("sagemaker", SageMakerCompute), ("ecs", EcsCompute), ("capacity", Capacity)):
+        begin, end = f"<!-- keys of {name}: written by docs/generate.py -->\n", f"<!-- end of {name} -->"
+        before, _, rest = page.partition(begin)
+        page = f"{before}{begin}\n{_keys(model)}\n\n{end}{rest.partition(end)[2]}"
+    return page
+
+
+def _keys(model: type[BaseModel]) -> str:
+    rows = ["| key | default | meaning |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else _toml(field.get_default(call_default_factory=True))
+        rows.append(f"| `{name}` | {default} | {(field.description or '').replace('|', '/')} |")
+    return "\n".join(rows)
+
+
+def _toml(value: object) -> str:
+    """A default as the file would have it."""
+    match value:
+        case None | []:
+            return "none"
+        case dict() if not value:
+            return "none"
+        case dict():
+            return "`{ " + ", ".join(f"{k} = {json.dumps(v)}" for k, v in value.items()) + " }`"
+        case _:
+            return f"`{json.dumps(value)}`"
+
+
 def layers() -> list[list[str]]:
     """The parts of the package by layer, the highest first, as pyproject.toml's contract lists them."""
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
@@ -106,7 +144,7 @@ def layers_picture() -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-GENERATED = {"docs/policy.md": policy_page, "docs/pictures/layers.svg": layers_picture}
+GENERATED = {"docs/policy.md": policy_page, "docs/aws.md": aws_page, "docs/pictures/layers.svg": layers_picture}
 
 if __name__ == "__main__":
     for file, content in GENERATED.items():

@@ -82,6 +82,34 @@ def _port(name: str, port: int, variable: str, settings: Settings) -> Finding:
     )
 
 
+def _compute(settings: Settings) -> Finding:
+    """Where jobs run, and whether a training there reaches the lake and MLflow."""
+    what = "where jobs run"
+    if settings.compute_file is None:
+        return Finding(what, "this machine", True)
+    from carsdepo_assets.compute.choice import TRAINING_ASSET
+    from carsdepo_assets.compute.mlflow_server import is_server
+    from carsdepo_assets.compute.settings_file import ComputeSettingsError
+    from carsdepo_assets.definitions import graph
+    from carsdepo_assets.environments import resources
+
+    try:
+        by_name = resources(settings)
+        compute = by_name["compute"]
+        graph(by_name)
+    except ComputeSettingsError as error:
+        return Finding(what, str(error), False, "Correct the file, or unset CARSDEPO_COMPUTE.")
+    places = ", ".join([compute.place, *(f"{asset} at {place}" for asset, place in compute.by_asset.items())])
+    value = f"{places} ({settings.compute_file})"
+    if any(place != "local" for place in (compute.place, *compute.by_asset.values())):
+        if not settings.lake.startswith("s3://"):
+            return Finding(what, value, False, f"Jobs on AWS cannot read {settings.lake}: set CARSDEPO_LAKE=s3://...")
+        if compute.place_of(TRAINING_ASSET) != "local" and not is_server(compute.mlflow):
+            advice = "A training on AWS logs to an MLflow server: set CARSDEPO_MLFLOW to its URL."
+            return Finding(what, value, False, advice)
+    return Finding(what, value, True)
+
+
 def examine(settings: Settings) -> list[Finding]:
     """Runs every check; `ok` is False where the loop would fail."""
     findings = [
@@ -132,6 +160,7 @@ def examine(settings: Settings) -> list[Finding]:
         findings.append(Finding("policy", f"digest {policy.digest()}", True))
     except ValueError as error:
         findings.append(Finding("policy", str(error), False, "Correct the file that the message names."))
+    findings.append(_compute(settings))
     weights = settings.home / "weights" / "yolov8n.pt"
     findings.append(
         Finding(

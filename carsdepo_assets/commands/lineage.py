@@ -113,6 +113,7 @@ def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "trained",
         f"{model['created_at']}, {model['detector']}" + (f": {model['training']}" if model["training"] else ""),
     )
+    yield "trained at", model["environment"].get("place", "no place is recorded")
     yield "dataset", f"{data['version']}: {_counts(data['splits'])} photographs\n{data['place']}"
     yield "labels", f"{data['boxes']} boxes; revisions: {_counts(data['revisions_by_origin'])}"
     yield "upload batches", _counts(data["upload_batches"])

@@ -6,7 +6,7 @@ import inspect
 import json
 import types
 from collections.abc import Iterator
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
@@ -50,9 +50,12 @@ def _table(section: str, model: type[BaseModel]) -> str:
 def _rows(key: str, field: FieldInfo) -> Iterator[str]:
     default = None if field.is_required() else field.get_default(call_default_factory=True)
     meaning, unit = _cell(field.description or "Names the change."), _cell(unit_of(field))
-    if isinstance(default, dict):  # a table of names, such as the goals
+    if isinstance(default, dict) and default:  # a table of names, such as the goals
         for name, value in default.items():
             yield f"| `{key}.{name}` | number or false | `{json.dumps(value)}` | {unit} | {meaning} |"
+        return
+    if default == {}:
+        yield f"| `{key}.NAME` | {_dict_value(field)} | none | {unit} | {meaning} |"
         return
     shown = "" if field.is_required() else _default(default)
     yield f"| `{key}` | {_cell(_type(field))} | {shown} | {unit} | {meaning} |"
@@ -61,6 +64,15 @@ def _rows(key: str, field: FieldInfo) -> Iterator[str]:
 def _type(field: FieldInfo) -> str:
     limits = ", ".join(_limit(m) for m in field.metadata if isinstance(m, (Ge, Gt, Le, Lt, MinLen, MaxLen)))
     return _type_name(field.annotation) + (f" ({limits})" if limits else "")
+
+
+def _dict_value(field: FieldInfo) -> str:
+    """The type of the values of a table whose names people choose."""
+    value = get_args(field.annotation)[1]
+    if get_origin(value) is not Annotated:
+        return _type_name(value)
+    kind, *marks = get_args(value)
+    return _type(FieldInfo.from_annotation(Annotated[kind, *marks]))
 
 
 def _type_name(annotation: Any) -> str:

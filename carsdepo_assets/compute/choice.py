@@ -10,6 +10,7 @@ from pydantic import Field
 
 from carsdepo_assets.compute.ecs import EcsCompute
 from carsdepo_assets.compute.local import LocalCompute
+from carsdepo_assets.compute.mlflow_server import variables_for_job
 from carsdepo_assets.compute.sagemaker import SageMakerCompute
 from carsdepo_assets.compute.target import ComputeTarget, Hardware, Verb
 
@@ -21,12 +22,18 @@ TRAINING_ASSET = "candidate_model"
 class ComputeChoice(ComputeTarget):
     """The place where each asset's job runs. A run's launchpad overrides `place`, `by_asset` and `instance`."""
 
-    place: str = Field(default="local", description="where jobs run: local, ecs or sagemaker")
+    # Where a launchpad configures one field, Dagster sets the others to their `default`, whatever the file says; a
+    # `default_factory` leaves them alone.
+    place: str = Field(default_factory=lambda: "local", description="where jobs run: local, ecs or sagemaker")
     by_asset: dict[str, str] = Field(
         default_factory=dict, description="other places for single assets, as in {candidate_model: sagemaker}"
     )
     instance: str | None = Field(
         default=None, description="SageMaker's instance type for the jobs of this run, such as ml.g5.xlarge"
+    )
+    mlflow: str = Field(
+        default_factory=str,
+        description="the store of this installation's MLflow runs, without a password; empty: SQLite",
     )
     local: LocalCompute
     ecs: EcsCompute | None = None
@@ -43,7 +50,8 @@ class ComputeChoice(ComputeTarget):
         """Runs the worker at the place of the context's asset; see ComputeTarget.run.
 
         Raises:
-            dagster.Failure: also where that place is unknown, or not configured.
+            dagster.Failure: also where that place is unknown or not configured, or its jobs would not find the lake or
+                the MLflow run.
         """
         place = self.place_of(context.asset_key.to_user_string() if context.has_assets_def else None)
         if place != "local" and not str(spec.get("lake", "")).startswith("s3://"):
@@ -52,8 +60,15 @@ class ComputeChoice(ComputeTarget):
                 "URL, or run this job on this machine (compute.place: local).",
                 allow_retries=False,
             )
+        target = self.target(place)
+        if isinstance(target, EcsCompute | SageMakerCompute):
+            defined = target.defined_variables(verb) if isinstance(target, EcsCompute) and spec.get("mlflow") else {}
+            missing = variables_for_job(
+                place, spec.get("mlflow"), self.mlflow or None, target.variables, defined, context.log.warning
+            )
+            target = target.model_copy(update={"variables": {**missing, **target.variables}})
         context.log.info(f"The worker's verb {verb} runs at {place}.")
-        return self.target(place).run(context, verb, spec, module=module)
+        return target.run(context, verb, spec, module=module)
 
     def hardware(self, verb: Verb) -> Hardware:
         """What the training's place computes with."""

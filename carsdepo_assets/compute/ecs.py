@@ -16,6 +16,7 @@ from carsdepo_assets.compute.ecs_preflight import EcsNeeds, preflight
 from carsdepo_assets.compute.job_names import job_name_of
 from carsdepo_assets.compute.job_spec import store_spec
 from carsdepo_assets.compute.pipes.aws_calls import JobUnobserved
+from carsdepo_assets.compute.pipes.aws_errors import trouble_of
 from carsdepo_assets.compute.pipes.ecs_calls import TaskLimits
 from carsdepo_assets.compute.pipes.ecs_request import CapacityProvider, with_gpus
 from carsdepo_assets.compute.pipes.ecs_task import PipesECSTaskClient
@@ -177,6 +178,21 @@ class EcsCompute(ComputeTarget):
     def task_definition(self, verb: Verb) -> str:
         """The task definition of a verb."""
         return by_verb(self.task_definitions, verb, "task_definitions")
+
+    def defined_variables(self, verb: Verb) -> dict[str, str | None]:
+        """The variables that a verb's task definition gives the worker; None: the value of a secret.
+
+        Empty where the definition cannot be read: what a task needs is looked at later, with a message.
+        """
+        try:
+            answer = self._session().client("ecs").describe_task_definition(taskDefinition=self.task_definition(verb))
+        except Exception as error:
+            if trouble_of(error) is None:  # no answer of AWS, nor its absence: a fault of this code
+                raise
+            return {}
+        containers = [c for c in answer["taskDefinition"]["containerDefinitions"] if c["name"] == self.container]
+        plain = {v["name"]: v["value"] for c in containers for v in c.get("environment", [])}
+        return {**plain, **{v["name"]: None for c in containers for v in c.get("secrets", [])}}
 
     def needs(self, verb: Verb, region: str) -> EcsNeeds:
         """What a task of a verb needs, for preflight."""

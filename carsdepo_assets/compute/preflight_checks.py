@@ -19,7 +19,7 @@ Client = Callable[..., Any]
 Finding = tuple[Literal["problem", "warning"], str]
 Look = Callable[[], Iterable[Finding]]
 _ECR = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/"
+    r"(?P<registry>(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?)/"
     r"(?P<repository>[^:@]+)(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
@@ -83,9 +83,14 @@ def image(address: str, job: str, region: str, or_else: str, client: Client) -> 
         code = code_of(error)
         if code not in ("RepositoryNotFoundException", "ImageNotFoundException"):
             raise
+        registry, login = parts["registry"], f"docker login --username AWS --password-stdin {parts['registry']}"
+        make = f"aws ecr create-repository --repository-name {parts['repository']} --region {parts['region']}; "
         yield (
             "problem",
-            f"The image {address} is not in ECR ({code}): push it (`make images REGISTRY=...`), or {or_else}.",
+            f"The image {address} is not in ECR ({code}). Where it is not built yet, `make images REGISTRY={registry}` "
+            "builds images. Then push it: "
+            + (make if code == "RepositoryNotFoundException" else "")
+            + f"aws ecr get-login-password --region {parts['region']} | {login}; docker push {address}. Or {or_else}.",
         )
 
 

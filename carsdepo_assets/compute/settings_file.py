@@ -23,18 +23,19 @@ class ComputeSettingsError(ValueError):
     """The file cannot be read, or holds something else; the message names file and key."""
 
 
-def read_compute(path: Path | None, local: LocalCompute) -> ComputeChoice:
+def read_compute(path: Path | None, local: LocalCompute, mlflow: str = "") -> ComputeChoice:
     """The compute target of an installation.
 
     Args:
         path: the file; None: every job runs on this machine.
         local: this machine.
+        mlflow: the store of this installation's MLflow runs, without a password; empty: SQLite.
 
     Raises:
         ComputeSettingsError: the file is missing or wrong.
     """
     if path is None:
-        return ComputeChoice(local=local)
+        return ComputeChoice(local=local, mlflow=mlflow)
     try:
         content = tomllib.loads(path.read_text())
     except OSError as error:
@@ -59,7 +60,7 @@ def read_compute(path: Path | None, local: LocalCompute) -> ComputeChoice:
             raise ComputeSettingsError(f"{path}: {key}: {chosen!r} is no place; there are {', '.join(PLACES)}.")
         if chosen != "local" and chosen not in sections:
             raise ComputeSettingsError(f"{path}: {key} is {chosen}, and the section [{chosen}] is missing.")
-    return ComputeChoice(place=place, by_asset=by_asset, local=local, **sections)
+    return ComputeChoice(place=place, by_asset=by_asset, local=local, mlflow=mlflow, **sections)
 
 
 def check_assets(compute: ComputeChoice, assets: Collection[str]) -> None:

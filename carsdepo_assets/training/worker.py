@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from carsdepo_assets.compute.worker.events import Events
 from carsdepo_assets.compute.worker.process import (
@@ -36,24 +36,13 @@ from carsdepo_assets.lake.model_files import folder
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path, write_model
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.lineage import build_lineage
-from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.training.checkpoint_store import CheckpointStore
+from carsdepo_assets.training.mlflow_run import MlflowSpec, tracked
 from carsdepo_assets.training.mlflow_run_name import run_name
 from carsdepo_assets.training.progress_reports import Watching, first_progress
 from carsdepo_assets.training.train_detector import Fit, fit
 
 __all__ = ["JOB", "MlflowSpec", "SpecError", "TrainingSpec", "spec_json"]
-
-
-class MlflowSpec(BaseModel):
-    """What the training is logged as in MLflow: in the store that CARSDEPO_MLFLOW names, or below CARSDEPO_HOME."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    experiment: str = "carsdepo"
-    run_id: str | None = Field(
-        None, description="the run to log to, which its owner ends; None: the worker begins and ends a run of its own"
-    )
 
 
 class TrainingSpec(JobSpec):
@@ -86,7 +75,7 @@ def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: 
     """Trains in `work`, stores the model in the lake and reports it once."""
     policy, lake = spec.policy, Lake.open(spec.lake)
     recipe = resolve_init(spec, lake)
-    with tracked(spec) as (tracking, run_id):
+    with tracked(spec.mlflow, lambda: run_name(lake, spec.dataset_version, spec.recipe)) as (tracking, run_id):
         started = time.monotonic()
         if checkpoints.fetch():
             events.log(f"Going on from the checkpoint that the lake has at {checkpoints.key}.")
@@ -229,37 +218,6 @@ def alone(work: Path, events: Events) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def tracked(spec: TrainingSpec) -> Iterator[tuple[Tracking | None, str | None]]:
-    """The MLflow run to log to. One opened here ends here: FINISHED, FAILED, or KILLED when told to stop."""
-    if spec.mlflow is None:
-        yield None, None
-        return
-    server, home = os.environ.get("CARSDEPO_MLFLOW"), os.environ.get("CARSDEPO_HOME")
-    if server:
-        tracking = Tracking(server, spec.mlflow.experiment)
-    elif home:
-        tracking = Tracking.at_home(Path(home), spec.mlflow.experiment)
-    else:
-        raise SpecError(
-            "the training is to be logged in MLflow, and neither CARSDEPO_MLFLOW (a server) nor CARSDEPO_HOME is set: "
-            "name the server in `variables` of this place, in the file that CARSDEPO_COMPUTE names."
-        )
-    if spec.mlflow.run_id is not None:
-        yield tracking, spec.mlflow.run_id
-        return
-    run_id = tracking.begin(None, run_name(Lake.open(spec.lake), spec.dataset_version, spec.recipe))
-    try:
-        yield tracking, run_id
-    except (KeyboardInterrupt, SystemExit):
-        tracking.end(run_id, "KILLED")
-        raise
-    except Exception:
-        tracking.end(run_id, "FAILED")
-        raise
-    tracking.end(run_id, "FINISHED")
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def test_all_that_a_task_needs_is_asked_for_before_it_starts(aws: Account) -> No
     )
     assert "The cluster c has no capacity provider FARGATE_SPOT, FARGATE; it has none" in text
     assert "put-cluster-capacity-providers" in text
-    assert f"The image {ecr_image} is not in ECR (RepositoryNotFoundException): push it" in text
+    assert f"The image {ecr_image} is not in ECR (RepositoryNotFoundException)." in text
     assert "The bucket far-away is in us-east-1 and the ECS task runs in eu-west-1" in text
 
 

@@ -48,7 +48,7 @@ def test_a_report_becomes_the_materialization(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("does", "says"),
     [
-        ("fail", ["code 1", "the worker's own words"]),
+        ("fail", ["code 1", "1; it reported no materialization. ValueError: the worker's own words\nIts last lines:"]),
         ("report, then fail", ["code 3", "a line of the worker"]),
         ("report nothing", ["reported no materialization"]),
         ("leave open", ["did not close its channel"]),

@@ -75,7 +75,7 @@ def test_what_is_all_there_passes_without_a_word(aws: SageMakerOnMoto) -> None:
         ({"instance_type": "ml.g5.huge"}, ["no instance type ml.g5.huge", "ml.g5.xlarge"]),
         ({"instance_type": "ml.trn1.2xlarge"}, ["accelerator"]),
         ({"instances": 2}, ["is 1 in us-east-1", "needs 2", "Service Quotas", "--quota-code L-"]),
-        ({"image": NEEDS.image.replace(":1", ":2")}, ["ImageNotFoundException", "push it"]),
+        ({"image": NEEDS.image.replace(":1", ":2")}, ["ImageNotFoundException", "docker push"]),
         ({"image": NEEDS.image.replace("worker", "other")}, ["RepositoryNotFoundException"]),
         ({"role": NEEDS.role.replace("trainer", "nobody")}, ["no role nobody", "IAM"]),
         ({"role": "trainer"}, ["no ARN of a role"]),

@@ -35,12 +35,19 @@ def test_a_bucket_that_may_not_be_opened_tells_its_region_all_the_same(job: str)
     assert list(bucket("jobs", job, "us-east-1", client)) == []
 
 
-def test_a_missing_bucket_and_a_missing_image_are_problems() -> None:
+def test_a_missing_bucket_is_a_problem() -> None:
     [(weight, text)] = bucket("jobs", "ECS task", "eu-west-1", refusing("404"))
     assert (weight, text.partition(":")[0]) == ("problem", "There is no bucket jobs")
-    [(weight, text)] = image(IMAGE, "ECS task", "eu-west-1", "mend it", refusing("ImageNotFoundException"))
+
+
+@pytest.mark.parametrize("code", ["ImageNotFoundException", "RepositoryNotFoundException"])
+def test_a_missing_image_comes_with_the_commands_that_push_it(code: str) -> None:
+    [(weight, text)] = image(IMAGE, "ECS task", "eu-west-1", "mend it", refusing(code))
     assert weight == "problem"
-    assert text.endswith("push it (`make images REGISTRY=...`), or mend it.")
+    registry = IMAGE.partition("/")[0]
+    assert f"`make images REGISTRY={registry}` builds images. Then push it: " in text
+    assert f"| docker login --username AWS --password-stdin {registry}; docker push {IMAGE}. Or mend it." in text
+    assert ("create-repository" in text) == (code == "RepositoryNotFoundException")
 
 
 def test_what_was_found_before_a_refusal_is_told_too() -> None:

@@ -1,6 +1,7 @@
 """compute/sagemaker.py, compute/job_names.py: what is asked of AWS for a verb, and which job belongs to which work."""
 
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,16 +87,23 @@ def test_configuration_that_must_not_or_cannot_be_passed_is_refused(
     assert set(aws.jobs) == before
 
 
-@pytest.mark.slow
-def test_the_documented_configuration_is_taken(aws: SageMakerOnMoto, tmp_path: Path) -> None:
-    """docs/aws.md shows a file and variables; both must pass the checks."""
+@pytest.mark.parametrize(("place", "number"), [("sagemaker", 1), ("ecs", 2)])
+def test_the_documented_configurations_are_taken(place: str, number: int, tmp_path: Path) -> None:
+    """docs/aws.md shows a file for each place; both must pass the checks."""
     page = (Path(__file__).parents[2] / "docs" / "aws.md").read_text()
     file = tmp_path / "compute.toml"
-    file.write_text(page.partition("```toml\n")[2].partition("```")[0])
-    documented = read_compute(file, LocalCompute()).target("sagemaker")
-    assert isinstance(documented, SageMakerCompute)
-    assert "CARSDEPO_MLFLOW" in documented.variables
-    assert run(compute(variables=documented.variables)).success
+    file.write_text(textwrap.dedent(page.split("```toml\n")[number].partition("```")[0]))
+    compute = read_compute(file, LocalCompute())
+    assert compute.place_of("candidate_model") == place
+    assert compute.place_of("evaluation") == "local"
+    assert compute.target(place).mistakes() == []
+
+
+@pytest.mark.slow
+def test_variables_reach_the_job(aws: SageMakerOnMoto) -> None:
+    assert run(compute(variables={"CARSDEPO_MLFLOW": "http://mlflow.internal:5000"})).success
+    [job] = [j for j in aws.jobs.values() if "CARSDEPO_MLFLOW" in j.request["Environment"]]
+    assert job.request["Environment"]["CARSDEPO_MLFLOW"] == "http://mlflow.internal:5000"
 
 
 def run(target: SageMakerCompute, spec: dict[str, Any] = SPEC) -> Any:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from carsdepo_assets.compute.local import LocalCompute
+from carsdepo_assets.compute.preflight import preflight
+from carsdepo_assets.compute.sagemaker import SageMakerCompute
+from carsdepo_assets.compute.settings_file import read_compute
 from carsdepo_assets_tests.compute.sagemaker_cases import BUCKET, emulated_aws, params
 from deploy.emulators import sagemaker_on_moto
 from deploy.emulators.sagemaker_on_moto import SageMakerOnMoto, internals
@@ -76,3 +86,40 @@ def test_a_container_that_ignores_sigterm_is_killed(aws: SageMakerOnMoto) -> Non
         aws.client("sagemaker").create_training_job(TrainingJobName="stubborn", **params(aws, {"does": "report"}))
     assert "process" in aws.runner.words
     assert aws.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="output/stubborn/")["KeyCount"] == 1
+
+
+@pytest.mark.slow
+def test_the_command_makes_all_that_a_job_needs_and_ends_without_a_trace(tmp_path: Path) -> None:
+    file = tmp_path / "compute.toml"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deploy.emulators.sagemaker_on_moto", "--file", str(file)],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    variables: dict[str, str] = {}
+    while "CARSDEPO_LAKE" not in variables:
+        line = process.stdout.readline()
+        assert line, process.communicate()
+        if line.startswith("export "):
+            name, _, value = line.removeprefix("export ").rstrip().partition("=")
+            variables[name] = value
+    try:
+        assert variables["CARSDEPO_COMPUTE"] == str(file)
+        compute = read_compute(file, LocalCompute())
+        assert compute.place_of("candidate_model") == "sagemaker"
+        target = compute.target("sagemaker")
+        assert isinstance(target, SageMakerCompute)
+        assert target.hardware("train").device == "cpu"
+        session = boto3.Session("AKIA", "emulated", region_name=variables["AWS_DEFAULT_REGION"])
+        client = functools.partial(session.client, endpoint_url=variables["AWS_ENDPOINT_URL"])
+        warnings: list[str] = []
+        preflight(target.needs("train", "us-east-1"), client, warnings.append)
+        assert [w for w in warnings if "quota" not in w.lower()] == []
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in err

@@ -139,6 +139,19 @@ def test_a_failure_leaves_the_end_of_stderr_and_the_workers_code(tmp_path: Path)
     assert "x" * 5000 in err
 
 
+@pytest.mark.parametrize("most_bytes", [None, entrypoint.MESSAGE_BYTES])
+def test_the_limit_cuts_the_trace_and_not_the_error_with_its_remedy(most_bytes: int | None) -> None:
+    trace = ["Traceback (most recent call last):", *['  File "job.py", line 1, in job'] * 60]
+    error = ["job.NoTea: there is no tea:", "buy some."]
+    text = entrypoint.failure_text("job", 1, ["epoch 1", *trace, "job.Other: 1", "", *trace, *error], most_bytes)
+    assert text.startswith("job ended with code 1.\njob.NoTea: there is no tea:\nbuy some.\n")
+    assert text.endswith("in job\njob.NoTea: there is no tea:\nbuy some.")
+    assert len(text) == 1024
+    long = entrypoint.failure_text("job", 1, [*trace, f"job.NoTea: {'é' * 2000}"], most_bytes)
+    assert long.startswith("job ended with code 1.\njob.NoTea: éé")
+    assert 1023 <= (len(long.encode()) if most_bytes else len(long)) <= 1024
+
+
 def test_a_worker_that_the_system_kills_is_137_and_says_so(tmp_path: Path) -> None:
     process = start(tmp_path, {"module": "job", "spec": "import os; os.kill(os.getpid(), 9)"})
     process.communicate(timeout=60)

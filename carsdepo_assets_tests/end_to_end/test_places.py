@@ -6,33 +6,28 @@ ECS and SageMaker are emulated: their tasks and jobs are processes of this machi
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
 import dagster as dg
-import httpx
 import pytest
 
 from carsdepo_assets.commands.loop_steps import Loop, bring_in
 from carsdepo_assets.commands.pipeline import Pipeline
-from carsdepo_assets.commands.services import end
 from carsdepo_assets.demo.train_loop import render_sample
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import folder
 from carsdepo_assets.settings import Settings
 from carsdepo_assets_tests.compute.contract_targets import LAKE, TARGETS
 from carsdepo_assets_tests.compute.sagemaker_cases import BUCKET, IMAGE, ROLE
+from carsdepo_assets_tests.registry.mlflow_process import mlflow_server
 
 PHOTOGRAPHS, STEPS = 60, 10
-# Machines like this one, so that the recipe is the same: no GPU, two cores.
+# Machines like this one, so that the recipe is the same: no GPU, two cores. SageMaker's jobs get the server from this
+# machine's CARSDEPO_MLFLOW.
 PLACES = f"""
 [sagemaker]
 image = "{IMAGE}"
@@ -40,7 +35,7 @@ role = "{ROLE}"
 bucket = "{BUCKET}"
 region = "us-east-1"
 instance_types = {{others = "ml.m5.large"}}
-variables = {{OMP_NUM_THREADS = "1", CARSDEPO_MLFLOW = "MLFLOW"}}
+variables = {{OMP_NUM_THREADS = "1"}}
 check_first = false
 poll_s = 0.2
 poll_max_s = 0.4
@@ -50,8 +45,8 @@ cluster = "c"
 bucket = "{BUCKET}"
 task_definitions = {{others = "train"}}
 capacity = [{{name = "FARGATE"}}]
-vcpus = {{others = 1.0}}
-memory_gb = {{others = 2.0}}
+vcpus = {{train = 1.0}}
+memory_gb = {{train = 2.0}}
 variables = {{OMP_NUM_THREADS = "1", CARSDEPO_MLFLOW = "MLFLOW"}}
 check_first = false
 poll_s = 0.2
@@ -73,34 +68,6 @@ def account(place: str, objects: dict[str, bytes]) -> Iterator[dict[str, bytes]]
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
             for entry in page.get("Contents", []):
                 objects[entry["Key"]] = s3.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read()
-
-
-@contextmanager
-def mlflow_server(home: Path) -> Iterator[str]:
-    """The URL of an MLflow server, to which workers elsewhere log."""
-    home.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    arguments = ["--workers", "1", "--host", "127.0.0.1", "--port", port, "--artifacts-destination", str(home)]
-    variables = {"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{home / 'mlflow.db'}", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (home / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [str(Path(sys.executable).with_name("mlflow")), "server", *arguments],
-            env={**os.environ, **variables}, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            with suppress(httpx.HTTPError):
-                if httpx.get(f"{url}/health").status_code == 200:
-                    break
-            time.sleep(0.2)
-        else:
-            raise TimeoutError((home / "log").read_text())
-        yield url
-    finally:
-        end(server)
 
 
 def materialized(pipeline: Pipeline, assets: list[str], **config: Any) -> dg.ExecuteInProcessResult:

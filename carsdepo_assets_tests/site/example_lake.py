@@ -63,8 +63,8 @@ def model(lake: Lake, tracking: Tracking, dataset: str, weights: bytes, parent: 
     lineage = build_lineage(
         lake, digest=digest, dataset_version=dataset, detector="yolov8n",
         recipe={"epochs": 12, "image_size": 320, "init": "champion" if parent else "scratch"}, recipe_digest="5a1f90c2",
-        policy_digest="0a1b2c3d4e5f", environment={"gpu": "none"}, initialised_from=parent, mlflow_run_id=run,
-        dagster_run_id=f"dagster-{digest[:6]}",
+        policy_digest="0a1b2c3d4e5f", environment={"gpu": "none", "place": "sagemaker"},
+        initialised_from=parent, mlflow_run_id=run, dagster_run_id=f"dagster-{digest[:6]}",
     )  # fmt: skip
     write_model(lake, weights, card, {"history": []}, lineage.model_dump_json().encode())
     register(

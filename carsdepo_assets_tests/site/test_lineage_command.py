@@ -42,6 +42,7 @@ def test_all_three_are_json_and_show_places_whole(settings: Settings, filled: ex
     ):
         assert json.loads(json.dumps(lineage)) == lineage
         assert output in shown(lineage)
+    assert "trained at        sagemaker\n" in shown(lineage_of(settings, model="2"))
 
 
 def test_wrong_calls_say_what_there_is(settings: Settings, tmp_path: Path) -> None:

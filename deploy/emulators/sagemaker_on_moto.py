@@ -11,11 +11,14 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import logging
 import os
+import shlex
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from deploy.emulators.aws_faults import Faults
@@ -252,16 +255,58 @@ def environment(emulator: SageMakerOnMoto) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def prepare(emulator: SageMakerOnMoto, bucket: str) -> str:
+    """Makes what a job needs: the bucket, the role, and a repository of ECR with an image.
+
+    Returns:
+        A file for CARSDEPO_COMPUTE that trains there, on instance types without a GPU.
+    """
+    name, tag = "carsdepo-worker-cpu", "emulated"
+    emulator.client("s3").create_bucket(Bucket=bucket)
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+    role = emulator.client("iam").create_role(RoleName="carsdepo-jobs", AssumeRolePolicyDocument=json.dumps(trust))
+    ecr = emulator.client("ecr")
+    address = ecr.create_repository(repositoryName=name)["repository"]["repositoryUri"]
+    layer = {"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": 1, "digest": f"sha256:{0:064x}"}
+    form = "application/vnd.docker.distribution.manifest.v2+json"
+    manifest = {"schemaVersion": 2, "mediaType": form, "config": layer, "layers": [layer]}
+    ecr.put_image(repositoryName=name, imageManifest=json.dumps(manifest), imageTag=tag)
+    return f"""by_asset = {{ candidate_model = "sagemaker" }}
+
+[sagemaker]
+image = "{address}:{tag}"
+role = "{role["Role"]["Arn"]}"
+bucket = "{bucket}"
+region = "{emulator.region}"
+instance_types = {{ others = "ml.m5.xlarge" }}
+"""
+
+
 def main() -> None:
     """Runs until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bucket", default="carsdepo", help="made at the start")
+    parser.add_argument("--file", default="build/emulated.toml", help="written: what CARSDEPO_COMPUTE is to name")
     options = parser.parse_args()
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else it writes a line for each request
     with SageMakerOnMoto() as emulator:
-        emulator.client("s3").create_bucket(Bucket=options.bucket)
-        print(f"SageMaker runs {emulator.runner.words}.")
-        print("\n".join(f"export {name}={value}" for name, value in emulator.variables().items()), flush=True)
-        threading.Event().wait()
+        file = Path(options.file).resolve()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = prepare(emulator, options.bucket)
+        file.write_text(text)
+        variables = {
+            **emulator.variables(), "CARSDEPO_COMPUTE": str(file), "CARSDEPO_LAKE": f"s3://{options.bucket}/lake"
+        }  # fmt: skip
+        print(f"# SageMaker runs {emulator.runner.words}. Ctrl-C ends it; what is in the bucket is lost then.")
+        print("\n".join(f"# {line}".rstrip() for line in (f"{file}:", *text.splitlines())))
+        print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items()), flush=True)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 if __name__ == "__main__":

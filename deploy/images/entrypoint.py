@@ -258,7 +258,7 @@ def supervise(command: Sequence[str], environment: Mapping[str, str]) -> tuple[i
 
 
 def failure_text(module: str, code: int, lines: Sequence[str], most_bytes: int | None = None) -> str:
-    """What SageMaker is told of a failure: the end of the worker's stderr, or how it ended where it wrote nothing.
+    """What SageMaker is told of a failure: the worker's error, which says what to do, and the end of its stderr.
 
     Args:
         module: of the worker.
@@ -276,10 +276,26 @@ def failure_text(module: str, code: int, lines: Sequence[str], most_bytes: int |
     text = "\n".join(line.rstrip() for line in lines).strip()
     if not text:
         return f"{head} It wrote nothing to stderr."
+    first = "\n".join(filter(None, (head, error_of(text))))
     if most_bytes is None:
-        return f"{head}\n{text[-(FAILURE_CHARACTERS - len(head) - 1) :]}"
-    end = text.encode()[-(most_bytes - len(head.encode()) - 1) :].decode(errors="ignore")  # no half a character
-    return f"{head}\n{end}"
+        start = first[:FAILURE_CHARACTERS]
+        room = FAILURE_CHARACTERS - len(start) - 1
+        end = text[-room:] if room > 0 else ""
+    else:
+        start = first.encode()[:most_bytes].decode(errors="ignore")  # no half a character
+        room = most_bytes - len(start.encode()) - 1
+        end = text.encode()[-room:].decode(errors="ignore") if room > 0 else ""
+    return f"{start}\n{end}" if end else start
+
+
+def error_of(text: str) -> str:
+    """The error with which the last trace of an output ends, with all lines of its message; empty: there is no trace.
+
+    carsdepo_assets/compute/pipes/job_report.py does the same; this file has the standard library alone.
+    """
+    lines = text.rpartition("Traceback (most recent call last):\n")[2].splitlines()
+    first = next((n for n, line in enumerate(lines) if line and not line[0].isspace()), len(lines))
+    return "\n".join(lines[first:]) if "Traceback (most recent call last):\n" in text else ""
 
 
 def write_note(file: Path, text: str) -> None:

@@ -37,8 +37,21 @@ def the_materialization(
         problems.append(f"{len(missing)} chunks of its messages were lost, first {missing[0]}")
     if problems:
         text = f"{job}: {'; '.join(problems)}."
+        error = error_of(last_lines)
+        shown = f"{text} {error}\nIts last lines:\n{last_lines}" if error else f"{text} Its last lines:\n{last_lines}"
         raise JobFailed(
-            description=f"{text} Its last lines:\n{last_lines}" if last_lines else text,
+            description=shown if last_lines else text,
             metadata={"last_lines": dg.MetadataValue.md(f"```\n{last_lines}\n```")} if last_lines else {},
         )
     return reports[0]
+
+
+def error_of(output: str) -> str:
+    """The error with which the last trace of an output ends, with all lines of its message; empty: there is no trace.
+
+    It says what to do, and a description that is cut somewhere should lose the trace and not the remedy.
+    """
+    _, mark, trace = output.rpartition("Traceback (most recent call last):\n")
+    lines = trace.splitlines() if mark else []
+    first = next((n for n, line in enumerate(lines) if line and not line[0].isspace()), len(lines))
+    return "\n".join(lines[first:])
