@@ -94,7 +94,7 @@ restore:
 	@deploy/restore $(if $(BACKUP),"$(BACKUP)")
 
 test-server: setup
-	$(BIN)/python deploy/test_server.py
+	$(BIN)/python -m deploy.test_server
 
 clean:
 	rm -rf .venv .carsdepo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

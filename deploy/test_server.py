@@ -1,9 +1,9 @@
 """Tries a team's server for real: starts it, logs in, trains, approves, kills, backs up, removes and restores it.
 
-`make test-server`; by hand, since it takes minutes and a container engine. It needs root and TOOLS, or `--images built`
-and images of this repository on the usual engine. Where images are stood in for, PostgreSQL, nginx and Python come from
-Debian packages and the Python packages of this environment are mounted: it prints which. State lies in --folder; a
-second run reuses the image there.
+`make test-server`; by hand, since it takes minutes and a container engine. It needs root and the TOOLS of
+testing/stand_ins.py, or `--images built` and images of this repository on the usual engine. Where images are stood in
+for, PostgreSQL, nginx and Python come from Debian packages and the Python packages of this environment are mounted: it
+prints which. State lies in --folder; a second run reuses the image there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 import urllib.error
@@ -27,12 +26,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from deploy.testing.stand_ins import stand_ins
+
 ROOT = Path(__file__).resolve().parents[1]
 OVER = ("SUCCESS", "FAILURE", "CANCELED")
 HEALED = ("postgres", "production", "code", "daemon", "webserver", "nginx")
-TOOLS = ("podman", "buildah", "runc", "mmdebstrap", "iptables")  # Debian's packages of these names, and netavark
 PASSWORDS = {"ann": "correct horse battery", "vera": "staple of twelve or more"}
-PACKAGES = "python3,ca-certificates,postgresql,nginx-light,openssl,curl,tini,libgl1,libglib2.0-0,libgomp1"
 POLICY = """
 [data]
 batch_max_age_s = 1
@@ -43,18 +42,6 @@ debounce_s = 1
 floor_map50 = 0.0
 [release]
 wait_s = 600
-"""
-CONTAINERS_CONF = """
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=2000:2000"]
-[engine]
-cgroup_manager = "cgroupfs"
-runtime = "runc"
-events_logger = "file"
-helper_binaries_dir = ["/usr/lib/podman", "/usr/libexec/podman", "{helpers}"]
-[network]
-network_backend = "netavark"
-network_config_dir = "{folder}/networks"
 """
 LAUNCH = """mutation($p: ExecutionParams!) {launchRun(executionParams: $p) {__typename
   ... on LaunchRunSuccess {run {runId}} ... on PythonError {message} ... on UnauthorizedError {message}}}"""
@@ -190,45 +177,6 @@ def _free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
-
-
-def stand_ins(folder: Path) -> dict[str, str]:
-    """Builds the image that stands in for all of them, where it is not there yet; the variables that name it."""
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if missing:
-        sys.exit(f"test_server needs {', '.join(missing)}: install Debian's packages of these names, as root.")
-    engine = folder / "bin"
-    engine.mkdir(exist_ok=True)
-    storage = ["--root", f"{folder}/storage", "--runroot", f"{folder}/run", "--storage-driver", "overlay"]
-    helpers = os.environ.get("PODMAN_HELPERS", "/usr/lib/podman")
-    (folder / "containers.conf").write_text(CONTAINERS_CONF.format(folder=folder, helpers=helpers))
-    real = f"exec {shutil.which('podman')} {' '.join(storage)}"
-    (engine / "podman").write_text(f'#!/bin/sh\nexport CONTAINERS_CONF={folder}/containers.conf\n{real} "$@"\n')
-    (engine / "podman").chmod(0o755)
-    image = "localhost/carsdepo-stand-in"
-    if subprocess.run([str(engine / "podman"), "image", "exists", image]).returncode:
-        step("Building the image that stands in for all (mmdebstrap, about 2 minutes)")
-        context = folder / "context"
-        context.mkdir(exist_ok=True)
-        shutil.copy(ROOT / "deploy/testing/Dockerfile", context)
-        if not (context / "rootfs.tar").exists():
-            bootstrap = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", "bookworm"]
-            subprocess.run([*bootstrap, str(context / "part.tar")], check=True)
-            (context / "part.tar").rename(context / "rootfs.tar")
-        build = ["buildah", *storage, "bud", "--isolation", "chroot", "--quiet", "--tag", image, str(context)]
-        subprocess.run(build, check=True)
-        for name in ("orchestrator", "worker", "worker-cpu", "service"):
-            subprocess.run(["buildah", *storage, "tag", image, f"localhost/carsdepo-{name}:latest"], check=True)
-    compose = shutil.which("podman-compose") or str(Path(sys.executable).with_name("podman-compose"))
-    return {
-        "PATH": f"{engine}:{os.environ['PATH']}",
-        "COMPOSE": compose,
-        "COMPOSE_OVERRIDE": str(ROOT / "deploy/testing/override.yaml"),
-        "POSTGRES_IMAGE": image,
-        "NGINX_IMAGE": image,
-        "TEST_SITE_PACKAGES": sysconfig.get_path("purelib"),
-        "TEST_SOURCE": str(ROOT),
-    }
 
 
 def logins(server: Server) -> None:
@@ -368,7 +316,7 @@ def main() -> int:
     base = arguments.folder or Path(tempfile.mkdtemp(prefix="carsdepo-server-"))
     base = base.resolve()
     base.mkdir(parents=True, exist_ok=True)
-    variables = stand_ins(base) if arguments.images == "stand-in" else {}
+    variables = stand_ins(base, step) if arguments.images == "stand-in" else {}
     print("Images:", "stand-ins from Debian, packages mounted" if variables else "as built", flush=True)
     place = base / "server"
     shutil.rmtree(place, ignore_errors=True)

@@ -71,12 +71,15 @@ class ImportResult:
     """The number of files whose bytes were in raw/ already."""
     class_ids: Mapping[str, int] = field(default_factory=dict)
     """Our class id by the folder's class id, as text."""
+    class_names_from: str = ""
+    """What says how the classes are called: files, `--classes`, or the COCO files; empty where nothing had to."""
 
     @property
     def summary(self) -> str:
         """One line for a person: what was imported, and how much of it was there already."""
         what = f"{self.photographs} photographs, {self.labels} label files"
-        return f"{what} into raw/*/{self.name}: {self.copied} copied, {self.reused} were there already"
+        names = f"; names of classes: {self.class_names_from}" if self.class_names_from else ""
+        return f"{what} into raw/*/{self.name}: {self.copied} copied, {self.reused} were there already{names}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def import_folder(
         for file, path in files.items():
             if problem := key_problem(f"raw/uploads/{name}/{file}"):
                 raise ImportRefused(f"{str(path)!r} cannot be kept under its name: {problem}. Rename it.")
-    class_ids = _class_ids(folder, contents, format, mapping, policy, classes)
+    class_ids, names_from = _class_ids(folder, contents, format, mapping, policy, classes)
     record = {"origin": origin or format, "options": {"import": name, "format": format, "class_ids": class_ids}}
     with one_writer(lake, f"import-{name[:100]}"):  # what stands below the name is looked at, then added to
         copied = _import(lake, folder, name, contents, record, policy, progress)
@@ -148,6 +151,7 @@ def import_folder(
         copied,
         total - copied,
         class_ids,
+        names_from,
     )
 
 
@@ -265,17 +269,24 @@ def _placed(names: Iterable[str], files: Mapping[str, Path], dropped: str) -> di
 
 def _class_ids(
     folder: Path, contents: _Contents, format: str, mapping: Mapping[str, str], policy: Policy, classes: str | None
-) -> dict[str, int]:
-    """The folder's class id, as text -> ours. Raises ImportRefused with the list of classes that have none."""
+) -> tuple[dict[str, int], str]:
+    """The folder's class id, as text -> ours, and what names the classes.
+
+    Raises:
+        ImportRefused: classes have none of ours; the message lists them.
+    """
     ours = {same_name(name): i for i, name in enumerate(policy.class_map.names)}
     listed = ", ".join(policy.class_map.names)
     wrong = sorted(new for new in mapping.values() if same_name(new) not in ours)
     if wrong:
         raise ImportRefused(f"--map leads to {', '.join(wrong)}, and the classes are {listed}.")
     renamed = {same_name(old): same_name(new) for old, new in mapping.items()}
-    names, used = _coco_classes(contents) if format == "coco" else _yolo_classes(folder, contents, mapping, classes)
+    if format == "coco":
+        (names, used), origin = _coco_classes(contents), "categories of the COCO files"
+    else:
+        names, used, origin = _yolo_classes(folder, contents, mapping, classes)
     if not names and not used:  # empty label files: what a class id would mean is as without a list
-        return {str(i): i for i in range(len(policy.class_map.names))}
+        return {str(i): i for i in range(len(policy.class_map.names))}, ""
     class_ids: dict[str, int] = {}
     unknown: list[str] = []
     for source in sorted({*names, *used}):
@@ -289,13 +300,13 @@ def _class_ids(
         raise ImportRefused(
             f"{folder}: unknown classes: {', '.join(unknown)}. Ours are {listed}; give --map OLD=NEW for each."
         )
-    return class_ids
+    return class_ids, origin
 
 
 def _yolo_classes(
     folder: Path, contents: _Contents, mapping: Mapping[str, str], classes: str | None
-) -> tuple[dict[str, str], Counter[str]]:
-    """(name by the folder's class id; id -> boxes). Lines that begin with no class id are for ingestion.
+) -> tuple[dict[str, str], Counter[str], str]:
+    """(name by class id; id -> boxes; what names them). Lines that begin with no class id are for ingestion.
 
     Raises:
         ClassesUnknown: There are boxes, and nothing says what their class ids mean.
@@ -319,8 +330,8 @@ def _yolo_classes(
         unnamed = {source: used[source] for source in used if source not in mapping}
         if unnamed:
             raise ClassesUnknown(folder, unnamed)
-        return {}, used
-    return names.by_id, used
+        return {}, used, "--map" if used else ""
+    return names.by_id, used, names.origin
 
 
 def _is_coco(path: Path) -> bool:

@@ -122,11 +122,9 @@ def read_sheet(data: bytes) -> Sheet:
 def _separator(text: str) -> tuple[str, str]:
     """(the separator, the text without a line that only names it)."""
     first, _, rest = text.partition("\n")
-    named = first.strip().strip('"').casefold()
+    named = first.strip(' \r"').casefold()  # not a tab, which may be the separator
     if named.startswith("sep=") and len(named) == len("sep=") + 1:
         return named[-1], rest
-    if first.strip('\r\n"').casefold() == "sep=\t":
-        return "\t", rest
     for separator in _SEPARATORS:
         names = [_folded(name) for name in next(csv.reader([first], delimiter=separator), [])]
         if len(names) > 1 and any(name in names for name in _FILE):

@@ -308,7 +308,9 @@ def test_without_names_it_says_how_to_give_them_and_copies_nothing(lake: Lake, t
     with pytest.raises(ClassesUnknown, match=r"0 \(1 boxes\), 1 \(2 boxes\).*--classes scratch,dent"):
         import_folder(lake, folder, "yolo", {}, RULES, NOW)
     assert raw(lake) == []
-    assert import_folder(lake, folder, "yolo", {}, RULES, NOW, classes="Dent, scratch").class_ids == {"0": 1, "1": 0}
+    named = import_folder(lake, folder, "yolo", {}, RULES, NOW, classes="Dent, scratch")
+    assert named.class_ids == {"0": 1, "1": 0}
+    assert named.summary.endswith("names of classes: --classes")
 
 
 @pytest.mark.parametrize("classes", ["dent,", "dent,Dent", ","])
@@ -319,8 +321,9 @@ def test_a_wrong_list_of_classes_is_named(lake: Lake, tmp_path: Path, classes: s
 
 def test_names_differ_neither_by_case_nor_by_spaces(lake: Lake, tmp_path: Path) -> None:
     folder = cars(tmp_path / "cars", **{"classes.txt": " Dent \nDeep  Scratch\n", "labels/b.txt": "1 .5 .5 .1 .1"})
-    mapping = {"deep scratch": "SCRATCH"}
-    assert import_folder(lake, folder, "yolo", mapping, RULES, NOW).class_ids == {"0": 1, "1": 0}
+    result = import_folder(lake, folder, "yolo", {"deep scratch": "SCRATCH"}, RULES, NOW)
+    assert result.class_ids == {"0": 1, "1": 0}
+    assert result.summary.endswith(f"names of classes: {folder / 'classes.txt'}")
 
 
 def test_coco_that_changes_while_it_is_read_is_refused(
