@@ -22,14 +22,18 @@ def until_asked():
         time.sleep(0.02)
 
 def work(spec, events, after):
-    print("works", flush=True)
 {work}
 
 sys.exit(Job(JobSpec, work).main())
 """
-AT_ONCE = "    time.sleep(60)"
+AT_ONCE = """
+    print("works", flush=True)
+    time.sleep(60)
+"""
+# It says that it works from inside the block: a signal that comes before the block ends the process at once.
 IN_ORDER = """
     with interruption:
+        print("works", flush=True)
         until_asked()
         print("asked", flush=True)
         time.sleep(1.0)
@@ -37,6 +41,7 @@ IN_ORDER = """
     sys.exit(143)
 """
 AFTER_A_BLOCK = """
+    print("works", flush=True)
     with interruption:
         time.sleep(0.1)
     time.sleep(60)
