@@ -35,12 +35,26 @@ class ClassMap(PolicySection):
         ("scratch", "dent"), "", "Names of the classes, in the order of their ids.", min_length=1
     )
 
-    @field_validator("names")
+    not_damage: tuple[str, ...] = policy_value(
+        ("reflection", "dirt", "shadow"),
+        "",
+        "Names of what looks like damage and is none. Labels of them are kept as hard negatives, apart from damage; "
+        "`--map glare=reflection` leads an import's class to one.",
+    )
+
+    @field_validator("names", "not_damage")
     @classmethod
     def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) < len(names) or not all(name.strip() for name in names):
             raise ValueError("each class has a name of its own")
         return names
+
+    @model_validator(mode="after")
+    def _damage_or_not(self) -> ClassMap:
+        both = {name.strip().casefold() for name in self.names} & {name.strip().casefold() for name in self.not_damage}
+        if both:
+            raise ValueError(f"{', '.join(sorted(both))}: both a class of damage and in not_damage")
+        return self
 
 
 class DataPolicy(PolicySection):

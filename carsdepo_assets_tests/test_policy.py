@@ -365,3 +365,8 @@ def test_a_training_is_given_the_policy_itself(tmp_path: Path) -> None:
     read = TrainingSpec.model_validate_json(json.dumps(spec_json(spec)))
     assert read.policy == policy
     assert read.policy.digest() == policy.digest() != Policy().digest()
+
+
+def test_a_name_is_damage_or_not_and_never_both() -> None:
+    with pytest.raises(ValueError, match="dirt: both a class of damage and in not_damage"):
+        ClassMap(names=("scratch", "Dirt"))

@@ -1,8 +1,8 @@
 """What every reader of a label format returns: the labels of photographs as the file has them, before any is matched.
 
-A reader knows neither the lake nor the class map. It says which photograph a label is of as the file does (a name or a
-path), which class as the file does (an id or a name), and where as the file does (pixels or shares of a side). Matching,
-the class map and clipping come afterwards and are the same for every format.
+A reader knows neither the lake nor the class map. As the file does, it says which photograph a label is of (a name or a
+path), which class (an id or a name) and where (pixels or shares of a side). Matching, the class map and clipping come
+afterwards and are the same for every format.
 """
 
 from __future__ import annotations
