@@ -17,7 +17,7 @@ from carsdepo_assets.cli import app
 from carsdepo_assets.commands.options import out
 from carsdepo_assets.commands.policy_reference import policy_reference
 from carsdepo_assets.environments import resources
-from carsdepo_assets.policy import Policy, PolicyError
+from carsdepo_assets.policy import ClassMap, Policy, PolicyError
 from carsdepo_assets.policy_layers import Layer, OnDisk, entries, layers, load_policy, read_layers
 from carsdepo_assets.resources import PolicyResource
 from carsdepo_assets.settings import Settings
