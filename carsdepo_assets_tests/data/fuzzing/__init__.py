@@ -1,0 +1,1 @@
+"""Mutated folders for imports: what people and their tools get wrong, seeded."""
