@@ -132,7 +132,7 @@ def bring_in(
                 batches = pipeline.ingest(kind, progress=advance)
             step.outcome = _ingested(lake, kind, batches)
     corrected = correct_metadata(lake, datetime.now(UTC))
-    if corrected.photographs:
+    if corrected.photographs or corrected.problems:
         loop.note("metadata", corrected.summary)
 
 

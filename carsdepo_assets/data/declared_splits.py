@@ -68,7 +68,9 @@ def find_declared_splits(
     if not set(splits.values()) - {"train"}:
         if not splits:
             return DeclaredSplits()
-        return DeclaredSplits(sentence=f"{said_by} call all of it training data: photographs are dealt to splits")
+        return DeclaredSplits(
+            sentence=f"{said_by}: all of it is called train, which is no split: photographs are dealt by car"
+        )
     _refuse_leaks(folder, splits, photographs, sidecars)
     return DeclaredSplits(splits, said_by, _sentence(splits, len(photographs), said_by))
 
@@ -82,7 +84,7 @@ def _agreed(folder: Path, claims: Iterable[SplitClaim]) -> dict[str, str]:
     for claim in claims:
         for split, names in claim.splits.items():
             for name in names:
-                claimed.setdefault(name, {}).setdefault(split, claim.name)
+                claimed.setdefault(name, {}).setdefault(split, ", ".join(claim.origins[split]))
     torn = {name: by for name, by in claimed.items() if len(by) > 1}
     if torn:
         shown = "; ".join(
@@ -132,10 +134,8 @@ def _sentence(splits: Mapping[str, str], photographs: int, said_by: str) -> str:
     parts = ", ".join(f"{counts[s]} {s}" for s in SPLITS if counts[s])
     others = photographs - len(splits)
     rest = f"; {others} photographs are in none and are dealt" if others else ""
-    missing = [s for s in SPLITS if not counts[s]]
-    lacks = (
-        f"; no photographs for {' and '.join(missing)}, unless others are dealt to it or --resplit" if missing else ""
-    )
+    missing = " and ".join(s for s in SPLITS if not counts[s])
+    lacks = f"; none for {missing}: import some, or give --resplit to deal all anew by car" if missing else ""
     return f"splits as declared by {said_by}: {parts}{rest}{lacks}"
 
 

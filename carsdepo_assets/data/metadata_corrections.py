@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from carsdepo_assets.data.manifest_csv import MANIFEST
+from carsdepo_assets.data.manifest_csv import MANIFEST, read_sheet
 from carsdepo_assets.data.metadata import MetadataReader
 from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake, ObjectInfo
@@ -45,13 +45,18 @@ class Corrections:
     """Photographs of which they say something else than before."""
     groups: int
     """Of these, photographs whose group or listing is another one now."""
+    problems: tuple[str, ...] = ()
+    """Why a manifest.csv was not used; what it said before stays."""
 
     @property
     def summary(self) -> str:
         """One line for a person."""
-        return (
-            f"{self.photographs} photographs have other metadata now, {self.groups} of them another group or listing, "
-            f"by {self.files} new or changed files"
+        return "; ".join(
+            [
+                f"{self.photographs} photographs have other metadata now, {self.groups} of them another group or "
+                f"listing, by {self.files} new or changed files",
+                *self.problems,
+            ]
         )
 
 
@@ -80,11 +85,14 @@ def correct_metadata(lake: Lake, now: datetime, files: Iterable[ObjectInfo] | No
     with one_writer(lake, "metadata"):
         due = manifests_due(lake) if files is None else list(files)
         rows: dict[str, Row] = {}
+        problems: list[str] = []
         for entry in due:
-            rows |= _corrected(lake, entry.key, now)
+            broken = _problems(lake, entry.key)
+            problems += broken
+            rows |= {} if broken else _corrected(lake, entry.key, now)
         written = _write(lake, list(rows.values()))
         _remember(lake, {entry.key: _as_listed(entry) for entry in due if entry.key.endswith(f"/{MANIFEST}")})
-    return Corrections(len(due), len(written), sum(row["regrouped"] for row in rows.values()))
+    return Corrections(len(due), len(written), sum(row["regrouped"] for row in rows.values()), tuple(problems))
 
 
 def look_again(lake: Lake, read: Mapping[str, str], duplicates: Collection[str]) -> None:
@@ -102,6 +110,13 @@ def look_again(lake: Lake, read: Mapping[str, str], duplicates: Collection[str])
     if forgotten := (near | stale) & before.keys():
         with one_writer(lake, "metadata"):
             _store(lake, {key: value for key, value in _read_before(lake).items() if key not in forgotten})
+
+
+def _problems(lake: Lake, file: str) -> list[str]:
+    """Why a manifest.csv says nothing: a broken one must not take the groups away that it gave before."""
+    if PurePosixPath(file).name != MANIFEST or not lake.exists(file):
+        return []
+    return [f"{file} is not used, and what it said before stays: {p}" for p in read_sheet(lake.get(file)).problems]
 
 
 def _corrected(lake: Lake, file: str, now: datetime) -> dict[str, Row]:

@@ -111,11 +111,17 @@ def new_metadata(
     """Requests the run that reads corrected metadata."""
     from carsdepo_assets.data.metadata_corrections import fingerprint_of, manifests_due
 
-    due = manifests_due(lake.open())
+    current_policy, now = policy.read(), datetime.now(UTC)
+    # A file from the future, by a clock ahead of ours, does not count as young.
+    due = [
+        file
+        for file in manifests_due(lake.open())
+        if not 0 <= (now - file.modified_at).total_seconds() < current_policy.data.batch_max_age_s
+    ]
     if not due:
-        return dg.SkipReason("Every manifest.csv was read as it is.")
+        return dg.SkipReason("No manifest.csv that is due came or changed.")
     tags = {"carsdepo/metadata": fingerprint_of(due)}
-    number = next_run(context.instance, "correct_metadata", tags, policy.read().runs.max_interruptions)
+    number = next_run(context.instance, "correct_metadata", tags, current_policy.runs.max_interruptions)
     if number is None:
         return dg.SkipReason(f"{len(due)} manifest.csv files are new or changed, and their run was requested.")
     return dg.RunRequest(run_key=numbered_key(f"metadata:{tags['carsdepo/metadata']}", number), tags=tags)

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -49,12 +49,22 @@ _SHARE_OF_PATHS = 0.5  # of a list's lines, so that a label file of a photograph
 
 @dataclass(frozen=True)
 class SplitClaim:
-    """What one kind of file or folder says."""
+    """What one kind of file, or the folders, say."""
 
-    name: str
-    """The files or folders, for a person."""
     splits: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Photographs, as the caller names them, by train, val and test."""
+    origins: dict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
+    """The files or folders that say it, likewise."""
+
+    def add(self, split: str, names: Iterable[str], origin: str) -> None:
+        """Adds photographs of a split, and what says so."""
+        self.splits[split].update(names)
+        self.origins[split].setdefault(origin)
+
+    @property
+    def name(self) -> str:
+        """All files or folders, for a person."""
+        return ", ".join(sorted({origin for by_split in self.origins.values() for origin in by_split}))
 
 
 def split_of_name(name: str, may_stand_beside: set[str] = _BESIDE) -> str | None:
@@ -78,13 +88,13 @@ def split_claims(folder: Path, photographs: Mapping[str, str]) -> list[SplitClai
     """
     finder = _Finder(photographs)
     files = list(_candidates(folder))
-    sources = [
+    claims = [
         _of_yaml(folder, [f for f in files if f.suffix.casefold() in (".yaml", ".yml")], finder),
         _of_lists(folder, [f for f in files if f.suffix.casefold() == ".txt"], finder),
         _of_coco(folder, [f for f in files if f.suffix.casefold() == ".json"], finder),
         _of_folders(photographs),
     ]
-    return [source for source in sources if any(source.splits.values())]
+    return [claim for claim in claims if any(claim.splits.values())]
 
 
 class _Finder:
@@ -157,27 +167,22 @@ def _candidates(folder: Path) -> Iterator[Path]:
 
 
 def _of_folders(photographs: Mapping[str, str]) -> SplitClaim:
-    names: dict[str, None] = {}
-    source = SplitClaim("")
+    claim = SplitClaim()
     for name, path in photographs.items():
         for part in reversed(PurePosixPath(path).parts[:-1]):
             if split := split_of_name(part):
-                names.setdefault(f"{part}/")
-                source.splits[split].add(name)
+                claim.add(split, [name], f"{part}/")
                 break
-    return SplitClaim(f"folders {', '.join(sorted(names))}", source.splits)
+    return claim
 
 
 def _of_lists(folder: Path, files: Sequence[Path], finder: _Finder) -> SplitClaim:
-    splits: dict[str, set[str]] = defaultdict(set)
-    names = []
+    claim = SplitClaim()
     for file in files:
         split = split_of_name(file.stem, _BESIDE_LIST)
-        listed = _listed(file, finder)
-        if split and listed:
-            splits[split] |= listed
-            names.append(file.relative_to(folder).as_posix())
-    return SplitClaim(", ".join(names), splits)
+        if split and (listed := _listed(file, finder)):
+            claim.add(split, listed, file.relative_to(folder).as_posix())
+    return claim
 
 
 def _listed(file: Path, finder: _Finder) -> set[str]:
@@ -191,8 +196,7 @@ def _listed(file: Path, finder: _Finder) -> set[str]:
 
 
 def _of_coco(folder: Path, files: Sequence[Path], finder: _Finder) -> SplitClaim:
-    splits: dict[str, set[str]] = defaultdict(set)
-    names = []
+    claim = SplitClaim()
     for file in files:
         split = split_of_name(file.stem, _BESIDE_COCO)
         try:
@@ -209,24 +213,24 @@ def _of_coco(folder: Path, files: Sequence[Path], finder: _Finder) -> SplitClaim
             if (name := finder.file(image["file_name"])) is not None
         }
         if listed:
-            splits[split] |= listed
-            names.append(file.relative_to(folder).as_posix())
-    return SplitClaim(", ".join(names), splits)
+            claim.add(split, listed, file.relative_to(folder).as_posix())
+    return claim
 
 
 def _of_yaml(folder: Path, files: Sequence[Path], finder: _Finder) -> SplitClaim:
     for file in files:
-        splits: dict[str, set[str]] = defaultdict(set)
+        claim = SplitClaim()
         for key, value in _yaml(file).items():
             split = SPLIT_NAMES.get(str(key).casefold())
             for entry in value if isinstance(value, list) else [value]:
                 if split and isinstance(entry, str) and entry.strip():
-                    splits[split].update(_of_entry(folder, file.parent, entry, finder))
+                    names = _of_entry(folder, file.parent, entry, finder)
+                    claim.add(split, names, f"{file.relative_to(folder).as_posix()} ({key}:)")
         # Small examples validate on what they train on: that is no split.
-        held_out = {name for split in ("val", "test") for name in splits[split]}
-        if held_out and splits["train"] and not held_out <= splits["train"]:
-            return SplitClaim(file.relative_to(folder).as_posix(), splits)
-    return SplitClaim("")
+        held_out = claim.splits["val"] | claim.splits["test"]
+        if held_out and claim.splits["train"] and not held_out <= claim.splits["train"]:
+            return claim
+    return SplitClaim()
 
 
 def _of_entry(folder: Path, yaml_folder: Path, entry: str, finder: _Finder) -> set[str]:
