@@ -48,7 +48,7 @@ def _answer(data: bytes, request: dict[str, Any]) -> list[Any]:
         return [{"reason": "too_costly", "detail": "decoding it takes more memory than a photograph is given"}]
     except Exception as error:
         words = str(error)
-        if "emory" in words or "limit" in words:
+        if "emory" in words or "limit" in words or "C++ exception" in words:  # of which none but bad_alloc is known
             return [{"reason": "too_costly", "detail": f"heic: {words}"}]
         return [{"reason": "truncated", "detail": f"heic: {words}"}]
 

@@ -60,6 +60,8 @@ def isobmff_header(data: bytes, kind: str) -> IsobmffHeader:
         if is_film:
             raise BadImage("animated", f"{kind} of several frames")
         raise BadImage("truncated", f"{kind} without its table of items")
+    if meta[1] > len(data):
+        raise BadImage("truncated", f"{kind} ends in its table of items, after {len(data)} bytes")
     inside = {name: (start, end) for name, start, end in _boxes(data, meta[0] + 4, meta[1])}
     properties = {name: (start, end) for name, start, end in _boxes(data, *inside.get(b"iprp", (0, 0)))}
     listed = list(_boxes(data, *properties.get(b"ipco", (0, 0))))
@@ -85,7 +87,7 @@ def isobmff_header(data: bytes, kind: str) -> IsobmffHeader:
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and end of the content of each box between two offsets."""
+    """Name, start and end of the content of each box between two offsets; the last may end behind the second."""
     for _ in range(_MAX_BOXES):
         if start + 8 > end:
             return
@@ -96,7 +98,7 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
             size = end - start
         if size < head:
             return
-        yield name, start + head, min(start + size, end)
+        yield name, start + head, start + size
         start += size
 
 
