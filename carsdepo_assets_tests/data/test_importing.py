@@ -88,23 +88,23 @@ def test_a_folder_becomes_photographs_with_their_groups(lake: Lake, tmp_path: Pa
 
 def test_a_second_import_copies_nothing_and_names_the_same_batches(lake: Lake, tmp_path: Path) -> None:
     folder = cars(tmp_path / "cars")
-    first = import_folder(lake, folder, "yolo", {}, RULES, NOW)
-    again = import_folder(lake, folder, "yolo", {}, RULES, NOW)
+    first = import_folder(lake, folder, "auto", {}, RULES, NOW)
+    again = import_folder(lake, folder, "auto", {}, RULES, NOW)
     assert (first.copied, again.copied, again.reused) == (5, 0, 5)
     assert again.upload_batches == first.upload_batches
 
 
 def test_a_corrected_label_is_a_new_object_and_a_changed_photograph_refused(lake: Lake, tmp_path: Path) -> None:
     folder = cars(tmp_path / "cars")
-    import_folder(lake, folder, "yolo", {}, RULES, NOW)
+    import_folder(lake, folder, "auto", {}, RULES, NOW)
     plan_batches(lake, "labels", RULES, NOW, close_all=True)
     write(folder, {"labels/a.txt": "1 .5 .5 .2 .2\n"})
-    assert import_folder(lake, folder, "yolo", {}, RULES, NOW).copied == 1
+    assert import_folder(lake, folder, "auto", {}, RULES, NOW).copied == 1
     (labels,) = plan_batches(lake, "labels", RULES, NOW, close_all=True)
     assert [o.key for o in labels.objects] == ["raw/labels/cars/a.txt"]
     write(folder, {"images/a.jpg": photograph(3)})
     with pytest.raises(ImportRefused, match="never replaced"):
-        import_folder(lake, folder, "yolo", {}, RULES, NOW)
+        import_folder(lake, folder, "auto", {}, RULES, NOW)
     assert lake.get("raw/uploads/cars/a.jpg") == photograph(1)
 
 
@@ -237,7 +237,7 @@ def test_killed_half_way_the_next_import_finishes(lake: Lake, tmp_path: Path, n:
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    result = import_folder(lake, folder, "yolo", {}, RULES, NOW)
+    result = import_folder(lake, folder, "auto", {}, RULES, NOW)
     assert len(raw(lake)) == 5
     listed = [o.key for batch in result.upload_batches for o in read_manifest(lake, "uploads", batch).objects]
     assert sorted(listed) == ["raw/uploads/cars/a.jpg", "raw/uploads/cars/b.jpg"]
@@ -248,7 +248,7 @@ def test_killed_half_way_the_next_import_finishes(lake: Lake, tmp_path: Path, n:
 @pytest.mark.skipif("CARSDEPO_REAL_DATA" not in os.environ, reason="CARSDEPO_REAL_DATA is not set")
 def test_the_real_photographs(lake: Lake) -> None:
     folder = Path(os.environ["CARSDEPO_REAL_DATA"], "cardamage")
-    result = import_folder(lake, folder, "yolo", {}, RULES, NOW)
+    result = import_folder(lake, folder, "auto", {}, RULES, NOW)
     assert (result.photographs, result.labels) == (534, 534)
     (batch,) = result.upload_batches
     assert ingest_uploads(lake, batch, RULES).count("new") == 534
@@ -296,7 +296,7 @@ def test_a_name_that_cannot_be_a_key_is_refused_before_anything_is_copied(
 ) -> None:
     folder = write(cars(tmp_path / "cars"), {place: photograph(3) if place.endswith("jpg") else ""})
     with pytest.raises(ImportRefused, match=r"control character\. Rename it") as error:
-        import_folder(lake, folder, "yolo", {}, RULES, NOW)
+        import_folder(lake, folder, "auto", {}, RULES, NOW)
     assert repr(str(folder / place)) in str(error.value)
     assert raw(lake) == []
     assert list(lake.list("batches/")) == []
@@ -306,7 +306,7 @@ def test_without_names_it_says_how_to_give_them_and_copies_nothing(lake: Lake, t
     folder = cars(tmp_path / "cars", **{"labels/b.txt": "1 .5 .5 .1 .1\n1 .2 .2 .1 .1\n"})
     (folder / "classes.txt").unlink()
     with pytest.raises(ClassesUnknown, match=r"0 \(1 boxes\), 1 \(2 boxes\).*--classes scratch,dent"):
-        import_folder(lake, folder, "yolo", {}, RULES, NOW)
+        import_folder(lake, folder, "auto", {}, RULES, NOW)
     assert raw(lake) == []
     named = import_folder(lake, folder, "yolo", {}, RULES, NOW, classes="Dent, scratch")
     assert named.class_ids == {"0": 1, "1": 0}
