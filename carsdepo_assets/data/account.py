@@ -13,9 +13,11 @@ from typing import Any
 _SHOWN = 3
 
 
-class FileState(StrEnum):
+class ImportState(StrEnum):
     """What became of a file."""
 
+    NEW = "new"
+    """To be copied, or copied and not ingested."""
     ACCEPTED = "accepted"
     PARTLY = "accepted in part"
     DUPLICATE = "duplicate"
@@ -27,7 +29,14 @@ class FileState(StrEnum):
     NOT_USED = "not used"
 
 
-READ = (FileState.ACCEPTED, FileState.PARTLY, FileState.DUPLICATE, FileState.UNCHANGED, FileState.REPLACED)
+READ = (
+    ImportState.NEW,
+    ImportState.ACCEPTED,
+    ImportState.PARTLY,
+    ImportState.DUPLICATE,
+    ImportState.UNCHANGED,
+    ImportState.REPLACED,
+)
 """States of files that are in the lake with what they say."""
 
 
@@ -38,7 +47,7 @@ class FileOutcome:
     path: str
     kind: str
     """As layouts.FileKind has it."""
-    state: FileState
+    state: ImportState
     reason: str = ""
     detail: str = ""
 
@@ -122,7 +131,7 @@ def account_lines(outcomes: Iterable[FileOutcome]) -> tuple[AccountLine, ...]:
     grouped: dict[tuple[str, str, str], list[FileOutcome]] = defaultdict(list)
     for outcome in outcomes:
         grouped[outcome.kind, outcome.state.value, outcome.reason].append(outcome)
-    states = [state.value for state in FileState]
+    states = [state.value for state in ImportState]
     kinds = ["photograph", "label file", "metadata", "list of names", "other file"]
 
     def order(key: tuple[str, str, str]) -> tuple[int, int, str]:

@@ -139,12 +139,12 @@ def _names(layout: Layout, classes: str | None) -> ClassNames:
         if classes is None:
             lists = [use.real for use in layout.of(FileKind.NAMES, copied=False)]
             by_file = find_class_names(layout.folder, lists)
-        beside = names_of_option(classes) if classes is not None else by_file
+        listed = names_of_option(classes) if classes is not None else by_file
     except ClassNamesError as error:
         raise ImportRefused(str(error)) from error
-    if beside is None:
+    if listed is None:
         return named
-    return ClassNames({**beside.by_id, **named.by_id}, ", ".join(filter(None, (beside.origin, named.origin))))
+    return ClassNames({**listed.by_id, **named.by_id}, ", ".join(filter(None, (listed.origin, named.origin))))
 
 
 def _check_slips(layout: Layout, unnamed: Mapping[str, ClassUse], targets: ClassTargets, names: ClassNames) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from carsdepo_assets.data.account import READ, FileOutcome, FileState, ImportAccount, account_lines, printable
+from carsdepo_assets.data.account import READ, FileOutcome, ImportAccount, ImportState, account_lines, printable
 from carsdepo_assets.data.import_states import KeyState, label_figures, label_states, upload_states
 from carsdepo_assets.data.importing import ImportResult
 from carsdepo_assets.data.layouts import FileKind
@@ -48,7 +48,7 @@ def account_of(
         format="+".join(layout.formats),
         layout=printable(layout.describe()),
         classes=tuple(printable(line) for line in result.mapping.lines(policy.class_map)),
-        class_names_from=printable(result.mapping.origin),
+        class_names_from=printable(result.mapping.origin.replace(f"{layout.folder}/", "")),
         splits=layout.splits(),
         files=len(listing.files) + len(listing.no_files),
         lines=lines,
@@ -67,19 +67,19 @@ def store_account(lake: Lake, account: ImportAccount) -> None:
 
 def _settled(outcome: FileOutcome, state: KeyState | None) -> FileOutcome:
     """What became of a file that was copied, or stood in raw/ already."""
-    if outcome.kind not in (FileKind.PHOTOGRAPH, FileKind.LABELS) or outcome.state not in (
-        FileState.ACCEPTED,
-        FileState.REPLACED,
-        FileState.UNCHANGED,
-    ):
+    if outcome.state not in (ImportState.NEW, ImportState.REPLACED, ImportState.UNCHANGED):
         return outcome
+    if outcome.kind not in (FileKind.PHOTOGRAPH, FileKind.LABELS):
+        return replace(outcome, state=ImportState.ACCEPTED) if outcome.state is ImportState.NEW else outcome
     if state is None:
-        return replace(outcome, state=FileState.WAITING)
-    if state.state in (FileState.QUARANTINED, FileState.PARTLY, FileState.WAITING):
+        return replace(outcome, state=ImportState.WAITING)
+    if state.state in (ImportState.QUARANTINED, ImportState.PARTLY, ImportState.WAITING):
         return replace(outcome, state=state.state, reason=state.reason, detail=state.detail)
-    if state.state is FileState.DUPLICATE and outcome.state is FileState.ACCEPTED:
-        return replace(outcome, state=FileState.DUPLICATE, reason="the same bytes as another photograph")
-    return outcome
+    if outcome.state is not ImportState.NEW:
+        return outcome
+    if state.state is ImportState.DUPLICATE:
+        return replace(outcome, state=ImportState.DUPLICATE, reason="the same bytes as another photograph")
+    return replace(outcome, state=ImportState.ACCEPTED)
 
 
 def _notes(result: ImportResult) -> Iterator[str]:
@@ -101,10 +101,10 @@ def _failures(account: ImportAccount, result: ImportResult) -> Iterator[str]:
     for folder in result.layout.listing.unreadable:
         yield f"this folder cannot be read, and labels or photographs may lie in it: {printable(folder)}"
     labels = account.count(FileKind.LABELS)
-    read = account.count(FileKind.LABELS, *READ, *([FileState.WAITING] if account.dry_run else []))
+    read = account.count(FileKind.LABELS, *READ)
     if labels and not read:
         yield f"{labels} label files were there, and none was read"
-    refused = [line for line in account.lines if line.state == FileState.REFUSED]
+    refused = [line for line in account.lines if line.state == ImportState.REFUSED]
     for line in refused:
         yield f"{line.files} {line.kind}{'s' if line.files > 1 else ''} refused: {line.reason}, first {line.first[0]}"
 
@@ -116,7 +116,7 @@ def _next(account: ImportAccount) -> Iterator[str]:
             yield "nothing was copied: leave --dry-run out to import"
         return
     for kind in (FileKind.PHOTOGRAPH, FileKind.LABELS):
-        if quarantined := account.count(kind, FileState.QUARANTINED, FileState.PARTLY):
+        if quarantined := account.count(kind, ImportState.QUARANTINED, ImportState.PARTLY):
             yield f"{quarantined} {kind}s in quarantine: `carsdepo quarantine list` says why"
     unlabelled = account.figures.get("unlabelled", 0)
     if unlabelled:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from carsdepo_assets.data.account import FileState
+from carsdepo_assets.data.account import ImportState
 from carsdepo_assets.data.object_states import read_states
 from carsdepo_assets.lake.lake import Lake
 
@@ -16,7 +16,7 @@ from carsdepo_assets.lake.lake import Lake
 class KeyState:
     """What became of the file at a key."""
 
-    state: FileState
+    state: ImportState
     reason: str = ""
     detail: str = ""
 
@@ -45,12 +45,12 @@ def upload_states(lake: Lake, name: str) -> dict[str, KeyState]:
 
 def _upload(row: Mapping[str, str]) -> KeyState:
     if row["outcome"] == "quarantined":
-        return KeyState(FileState.QUARANTINED, row["reason"] or "", row["detail"] or "")
+        return KeyState(ImportState.QUARANTINED, row["reason"] or "", row["detail"] or "")
     if row["in_images"]:
-        return KeyState(FileState.DUPLICATE if row["outcome"] == "duplicate" else FileState.ACCEPTED)
+        return KeyState(ImportState.DUPLICATE if row["outcome"] == "duplicate" else ImportState.ACCEPTED)
     if row["why"]:
-        return KeyState(FileState.QUARANTINED, row["why"], row["detail"] or "")
-    return KeyState(FileState.WAITING)
+        return KeyState(ImportState.QUARANTINED, row["why"], row["detail"] or "")
+    return KeyState(ImportState.WAITING)
 
 
 def label_states(lake: Lake, name: str) -> dict[str, KeyState]:
@@ -81,10 +81,10 @@ def label_states(lake: Lake, name: str) -> dict[str, KeyState]:
 
 def _label(row: Mapping[str, str]) -> KeyState:
     if not row["reason"]:
-        return KeyState(FileState.ACCEPTED)
+        return KeyState(ImportState.ACCEPTED)
     # Of a file of many photographs some may be read while others are not.
     is_document = not row["key"].endswith(".txt")
-    state = FileState.PARTLY if is_document and row["has_rows"] else FileState.QUARANTINED
+    state = ImportState.PARTLY if is_document and row["has_rows"] else ImportState.QUARANTINED
     return KeyState(state, row["reason"], row["detail"] or "")
 
 

@@ -14,9 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from carsdepo_assets.data.account import FileOutcome, FileState
+from carsdepo_assets.data.account import FileOutcome, ImportState
 from carsdepo_assets.data.batches import is_label, is_photograph, plan_batches
 from carsdepo_assets.data.class_mapping import ClassMapping, map_classes, targets_digest
+from carsdepo_assets.data.folder_recognition import FORMATS, read_layout
 from carsdepo_assets.data.import_names import import_name
 from carsdepo_assets.data.import_records import (
     QUEUE_NAME,
@@ -31,7 +32,6 @@ from carsdepo_assets.data.import_states import accepted_keys
 from carsdepo_assets.data.label_formats.documents import ClassTargets
 from carsdepo_assets.data.layout_names import folded
 from carsdepo_assets.data.layouts import FileKind, FileUse, Layout
-from carsdepo_assets.data.recognition import FORMATS, read_layout
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
@@ -106,7 +106,7 @@ def import_folder(
     Args:
         lake: where to import to; None, with `dry_run`: nothing is there yet.
         folder: the user's folder.
-        format: of the labels, one of recognition.FORMATS; auto: as their content says.
+        format: of the labels, one of folder_recognition.FORMATS; auto: as their content says.
         mapping: the new name by the folder's name or id of a class: of one of our classes, of the cause of a hard
             negative, or `-`.
         policy: the class map and the section `data` are used.
@@ -179,7 +179,7 @@ class _Copying:
             FileKind.SIDECAR: f"raw/uploads/{name}/",
             FileKind.LABELS: f"raw/labels/{name}/",
         }
-        self._states: dict[str, FileState] = {}  # by path
+        self._states: dict[str, ImportState] = {}  # by path
         self._standing: dict[str, int] = {}
         self._intended: set[str] = set()
         self.look()
@@ -227,10 +227,10 @@ class _Copying:
     ) -> int:
         """Copies what is not in raw/ yet, and stores the record. Returns the number of files copied."""
         parts = {
-            kind: [use for use in self._layout.of(kind) if self._states[use.path] is not FileState.UNCHANGED]
+            kind: [use for use in self._layout.of(kind) if self._states[use.path] is not ImportState.UNCHANGED]
             for kind in (FileKind.SIDECAR, FileKind.PHOTOGRAPH, FileKind.LABELS)
         }
-        rewritten = [self._key(u) for u in parts[FileKind.LABELS] if self._states[u.path] is FileState.REPLACED]
+        rewritten = [self._key(u) for u in parts[FileKind.LABELS] if self._states[u.path] is ImportState.REPLACED]
         before = read_import_record(lake, self._name)
         ids_before = class_ids_before(before, rewritten, policy.class_map.names)
         # Until the last label file is replaced some have the class ids of before, and no record is true of them all.
@@ -251,7 +251,7 @@ class _Copying:
         """What became of each file."""
         outcomes = [self._outcome(use) for use in self._layout.uses]
         outcomes += [
-            FileOutcome(path, FileKind.OTHER, FileState.NOT_USED, reason)
+            FileOutcome(path, FileKind.OTHER, ImportState.NOT_USED, reason)
             for path, reason in self._layout.listing.no_files.items()
         ]
         keys = {use.path: self._key(use) for use in self._layout.uses if use.target is not None}
@@ -266,11 +266,11 @@ class _Copying:
         try:
             if key not in self._standing:
                 readable = os.access(use.real, os.R_OK)
-                state = FileState.ACCEPTED
+                state = ImportState.NEW
             else:
                 readable = True
                 same = self._standing[key] == use.real.stat().st_size and self._same_bytes(key, use)
-                state = FileState.UNCHANGED if same else FileState.REPLACED
+                state = ImportState.UNCHANGED if same else ImportState.REPLACED
         except OSError:
             readable = False
         if readable:
@@ -286,7 +286,7 @@ class _Copying:
 
         A photograph that was half copied, and is whole now, is such a one.
         """
-        changed = [u for u in self._layout.of(FileKind.PHOTOGRAPH) if self._states[u.path] is FileState.REPLACED]
+        changed = [u for u in self._layout.of(FileKind.PHOTOGRAPH) if self._states[u.path] is ImportState.REPLACED]
         if not changed or self._lake is None:
             return
         images = accepted_keys(self._lake, [self._key(use) for use in changed])
@@ -300,7 +300,7 @@ class _Copying:
             of_refused = not refused.keys().isdisjoint(use.photographs) or any(
                 folded(n.replace("\\", "/").rpartition("/")[2]) in names for n in use.names
             )
-            if of_refused and self._states[use.path] is not FileState.UNCHANGED:
+            if of_refused and self._states[use.path] is not ImportState.UNCHANGED:
                 use.set_aside("labels a photograph that was refused: import with --name", refused=True)
 
     def _write(self, lake: Lake, uses: list[FileUse]) -> Iterator[None]:
@@ -323,6 +323,6 @@ class _Copying:
         if use.target is not None:
             return FileOutcome(use.path, use.kind, self._states[use.path])
         if use.twin_of is not None:
-            return FileOutcome(use.path, use.kind, FileState.DUPLICATE, use.reason, use.detail)
-        state = FileState.REFUSED if use.refused else FileState.NOT_USED
+            return FileOutcome(use.path, use.kind, ImportState.DUPLICATE, use.reason, use.detail)
+        state = ImportState.REFUSED if use.refused else ImportState.NOT_USED
         return FileOutcome(use.path, use.kind, state, use.reason, use.detail)

@@ -68,7 +68,7 @@ def is_for_labels(folder: str) -> bool:
 
 def is_for_masks(folder: str) -> bool:
     """Whether a folder's name says that masks lie in it: pictures that are no photographs."""
-    return not _MASKS.isdisjoint(words(folder))
+    return not _MASKS.isdisjoint([*words(folder), folded(folder)])
 
 
 def is_for_lists(folder: str) -> bool:
@@ -78,9 +78,9 @@ def is_for_lists(folder: str) -> bool:
 
 def split_of(folder: str) -> str | None:
     """train, val or test, where a folder's name says so: of `valid` val, of `train2017` and `train_images` train."""
-    named = {_SPLITS[word] for word in words(folder) if word in _SPLITS}
-    rest = [word for word in words(folder) if word not in _SPLITS and word not in _PHOTOGRAPHS | _LABELS]
-    return named.pop() if len(named) == 1 and not any(not _VERSIONS.fullmatch(word) for word in rest) else None
+    named = {_SPLITS[part] for part in words(folder) if part in _SPLITS}
+    rest = [part for part in words(folder) if part not in _SPLITS and part not in _PHOTOGRAPHS | _LABELS]
+    return named.pop() if len(named) == 1 and not any(not _VERSIONS.fullmatch(part) for part in rest) else None
 
 
 def place_of(path: str) -> Place:
@@ -125,6 +125,6 @@ def kept_path(path: str, for_labels: bool = False) -> str:
 
 def _beyond(folder: str, vocabulary: set[str]) -> str:
     """What a folder's name says besides: of `image_2` 2, of `front_images` front, of `labels_v2` nothing."""
-    rest = [word for word in words(folder) if word not in vocabulary]
-    numbers = [] if any(_NUMBERED.fullmatch(word) for word in rest) else re.findall(r"\d+", folder)
-    return "_".join([*(word for word in rest if not _VERSIONS.fullmatch(word)), *numbers])
+    rest = [part for part in words(folder) if part not in vocabulary]
+    numbers = [] if any(_NUMBERED.fullmatch(part) for part in rest) else re.findall(r"\d+", folder)
+    return "_".join([*(part for part in rest if not _VERSIONS.fullmatch(part)), *numbers])

@@ -144,7 +144,7 @@ def write_window(
 
 
 def _translated(label: Path, class_ids: ClassTargets) -> bytes:
-    """A YOLO label file with its class ids translated; lines of unknown classes stay, those of no damage are dropped."""
+    """A YOLO label file with its class ids translated. Lines of unknown classes stay, those of no damage go."""
 
     def line(match: re.Match[bytes]) -> bytes:
         source = str(int(float(match[2])))

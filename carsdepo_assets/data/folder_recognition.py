@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from pathlib import Path, PurePosixPath
+from typing import cast, get_args
 
 from carsdepo_assets.data.class_names import ClassNamesError, may_hold_names, read_class_names
 from carsdepo_assets.data.file_contents import (
@@ -16,7 +17,7 @@ from carsdepo_assets.data.file_contents import (
 )
 from carsdepo_assets.data.folder_files import FolderFile, is_hidden, list_folder
 from carsdepo_assets.data.import_refusals import ClassUse, FormatsConflict, ImportRefused
-from carsdepo_assets.data.label_formats import NotReadable, read_document, recognise
+from carsdepo_assets.data.label_formats import Format, NotReadable, read_document, recognise
 from carsdepo_assets.data.label_formats.documents import LabelDocument
 from carsdepo_assets.data.layout_names import folded, is_for_labels, is_for_masks, is_for_photographs
 from carsdepo_assets.data.layout_targets import set_targets
@@ -25,7 +26,7 @@ from carsdepo_assets.data.manifest_csv import MANIFEST
 from carsdepo_assets.data.photograph_index import PhotographIndex
 from carsdepo_assets.imaging.headers import sniff
 
-FORMATS = ("yolo", "coco", "voc", "cvat", "labelme", "labelstudio", "groundtruth", "datumaro")
+FORMATS = tuple(form for form in get_args(Format) if form != "predictions")
 OF_ONE_PHOTOGRAPH = {"yolo", "voc", "labelme"}
 """Formats with a label file for each photograph, which is called like it."""
 _BACKUPS = (".bak", ".orig", ".swp", ".old", "~")
@@ -48,7 +49,10 @@ def read_layout(folder: Path, format: str | None = None) -> Layout:
 
 class _Recognition:
     def __init__(self, folder: Path, format: str | None) -> None:
-        self._folder, self._format = folder, format
+        if format is not None and format not in FORMATS:
+            raise ImportRefused(f"format {format!r} is not known: {', '.join(FORMATS)}.")
+        self._folder = folder
+        self._format = cast("Format | None", format)
         self._listing = list_folder(folder)
         self._uses: dict[str, FileUse] = {}
         self._index = PhotographIndex(())
@@ -104,8 +108,8 @@ class _Recognition:
 
     def _by_first_bytes(self, use: FileUse) -> None:
         try:
-            with use.real.open("rb") as opened:
-                is_picture = sniff(opened.read(32)) is not None
+            with use.real.open("rb") as stream:
+                is_picture = sniff(stream.read(32)) is not None
         except OSError as error:
             use.set_aside("cannot be read", str(error.strerror), refused=True)
             return
@@ -170,7 +174,7 @@ class _Recognition:
         form = recognise(use.path, data) if content != "paths" else None
         if content == "paths":
             use.set_aside("a list of photographs")
-        elif may_hold_names(use.path) and content == "text" and form is None:
+        elif may_hold_names(use.path) and (form is None or (content == "no text" and not matched)):
             self._list_of_names(use, "a text without labels")
         elif matched or (form is not None and content not in ("empty", "no text")):
             self._labels(use, form if form is not None else "yolo", data)
@@ -180,11 +184,14 @@ class _Recognition:
             use.set_aside(f"{'an empty' if content == 'empty' else 'a'} text, and no photograph has its name")
 
     def _list_of_names(self, use: FileUse, otherwise: str) -> None:
-        """A file that cannot be read is taken for one, since finding the names will say what is wrong with it."""
+        """One that cannot be read stops the import where the names are needed."""
         try:
             is_list = bool(read_class_names(use.real))
-        except ClassNamesError:
-            is_list = True
+        except ClassNamesError as error:
+            use.kind = FileKind.NAMES
+            is_json = use.path.lower().endswith(".json")
+            use.set_aside("a list of names that cannot be read", str(error), refused=is_json)
+            return
         if is_list:
             use.kind = FileKind.NAMES
         use.set_aside("says how classes are called" if is_list else otherwise)
@@ -204,7 +211,7 @@ class _Recognition:
         else:
             use.set_aside("JSON without labels")
 
-    def _labels(self, use: FileUse, form: str, data: bytes) -> None:
+    def _labels(self, use: FileUse, form: Format, data: bytes) -> None:
         use.kind, use.format = FileKind.LABELS, form
         if self._format is not None and form != self._format and form != "predictions":
             use.kind = FileKind.OTHER
@@ -222,12 +229,12 @@ class _Recognition:
             return
         self._count(use, form, document)
 
-    def _count(self, use: FileUse, form: str, document: LabelDocument) -> None:
+    def _count(self, use: FileUse, form: Format, document: LabelDocument) -> None:
         if form in OF_ONE_PHOTOGRAPH:
             for photograph in document.photographs:
                 if not use.photographs:
-                    beside = PurePosixPath(use.path).parent / _last(photograph.file_name)
-                    use.photographs = self._index.at_place(str(beside))
+                    called = PurePosixPath(use.path).parent / _last(photograph.file_name)
+                    use.photographs = self._index.at_place(str(called))
             if use.photographs:
                 self._places_matched.add(str(PurePosixPath(use.path).parent))
         else:
@@ -291,7 +298,8 @@ class _Recognition:
         files = Counter(
             use.format for use in self._uses.values() if use.kind is FileKind.LABELS and use.format and not use.refused
         )
-        if self._format is not None and not files:
+        pictures = any(use.kind is FileKind.PHOTOGRAPH for use in self._uses.values())
+        if self._format is not None and not files and pictures:
             self._say_what_else_there_is()
         for form in files:
             for other in files:
@@ -304,7 +312,7 @@ class _Recognition:
     def _say_what_else_there_is(self) -> None:
         others = Counter(use.format for use in self._uses.values() if use.format not in (None, self._format))
         refused = next((u for u in self._uses.values() if u.kind is FileKind.LABELS and u.refused), None)
-        why = f" {refused.path}: {refused.reason}: {refused.detail}." if refused is not None else ""
+        why = f" {refused.path}: {refused.reason}: {refused.detail.rstrip('.')}." if refused is not None else ""
         there = ", ".join(f"{form} ({n} files)" for form, n in sorted(others.items(), key=str))
         raise ImportRefused(
             f"{self._folder}: no label file in the format {self._format}.{why}"
