@@ -87,7 +87,10 @@ def import_(
     from carsdepo_assets.commands.import_account_view import show_account
     from carsdepo_assets.commands.import_questions import ImportOptions, on_terminal, settled
     from carsdepo_assets.commands.pipeline import Pipeline
+    from carsdepo_assets.data.folder_recognition import FORMATS
 
+    if form not in (known := ("auto", *FORMATS)):
+        raise typer.BadParameter(f"{form!r} is none of {', '.join(known)}", param_hint="--format")
     options = ImportOptions(form, class_mapping(mapping), classes, name)
     settings, loop = read_settings(home), Loop()
     with explained():
