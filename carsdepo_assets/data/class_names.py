@@ -24,10 +24,11 @@ _LISTS = re.compile(
 )
 _NOTES = re.compile(r"notes\.json")  # Label Studio's
 _YAML = re.compile(r".*\.ya?ml")
-# Of the folder above, only files that belong to a dataset by their name: others there may be of anything.
-_ABOVE = re.compile(
-    r"(predefined_)?classes\.txt|obj\.names|_darknet\.labels|classes\.names|notes\.json|data(set)?\.ya?ml"
-)
+# Of the folder above, only files that belong to a dataset by their name, in any case: others there may be of anything.
+USUAL_NAMES = {
+    "classes.txt", "predefined_classes.txt", "obj.names", "_darknet.labels", "classes.names", "notes.json",
+    "data.yaml", "data.yml", "dataset.yaml", "dataset.yml",
+}  # fmt: skip
 _DATASET = re.compile(r"data(set)?\.ya?ml")
 
 
@@ -98,9 +99,8 @@ def _above(folder: Path) -> Iterator[Path]:
         return
     own = same_name(folder.resolve().name)
     for file in files:
-        if _ABOVE.fullmatch(file.name.casefold()) or (
-            same_name(file.stem) == own and _YAML.fullmatch(file.name.casefold())
-        ):
+        name = file.name.casefold()
+        if name in USUAL_NAMES or (same_name(file.stem) == own and _YAML.fullmatch(name)):
             yield file
 
 
