@@ -89,8 +89,9 @@ def import_(
     from carsdepo_assets.commands.pipeline import Pipeline
     from carsdepo_assets.data.folder_recognition import FORMATS
 
-    if form not in (known := ("auto", *FORMATS)):
-        raise typer.BadParameter(f"{form!r} is none of {', '.join(known)}", param_hint="--format")
+    formats = ("auto", *FORMATS)
+    if form not in formats:
+        raise typer.BadParameter(f"{form!r} is none of {', '.join(formats)}", param_hint="--format")
     options = ImportOptions(form, class_mapping(mapping), classes, name)
     settings, loop = read_settings(home), Loop()
     with explained():

@@ -85,8 +85,8 @@ class ImportAccount:
     """In the folder."""
     lines: tuple[AccountLine, ...]
     figures: Mapping[str, int] = field(default_factory=dict)
-    """Of the photographs of this import: with_damage, clean, unlabelled; boxes; gone: files that an earlier import of
-    this name had."""
+    """Of the photographs of this import: with_damage, clean, unreviewed, unlabelled; boxes; gone: files that an
+    earlier import of this name had."""
     notes: tuple[str, ...] = ()
     """What a person should know: links that were followed, files that are gone, classes without a name."""
     failures: tuple[str, ...] = ()

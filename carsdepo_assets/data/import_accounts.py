@@ -103,10 +103,10 @@ def _failures(account: ImportAccount, result: ImportResult) -> Iterator[str]:
     labels = account.count(FileKind.LABELS)
     read = account.count(FileKind.LABELS, *READ)
     if labels and not read:
-        yield f"{labels} label files were there, and none was read"
+        yield f"{_counted(labels, 'label file')} there, and none was read"
     refused = [line for line in account.lines if line.state == ImportState.REFUSED]
     for line in refused:
-        yield f"{line.files} {line.kind}{'s' if line.files > 1 else ''} refused: {line.reason}, first {line.first[0]}"
+        yield f"{_counted(line.files, line.kind)} refused: {line.reason}, first {line.first[0]}"
 
 
 def _next(account: ImportAccount) -> Iterator[str]:
@@ -117,14 +117,24 @@ def _next(account: ImportAccount) -> Iterator[str]:
         return
     for kind in (FileKind.PHOTOGRAPH, FileKind.LABELS):
         if quarantined := account.count(kind, ImportState.QUARANTINED, ImportState.PARTLY):
-            yield f"{quarantined} {kind}s in quarantine: `carsdepo quarantine list` says why"
+            yield f"{_counted(quarantined, kind)} in quarantine: `carsdepo quarantine list` says why"
     unlabelled = account.figures.get("unlabelled", 0)
     if unlabelled:
         yield (
-            f"{unlabelled} photographs have no labels: put label files beside the photographs, or into labels/, and "
-            f"import again; the others are what a training learns from"
+            f"{_counted(unlabelled, 'photograph')} without labels: put label files beside the photographs, or into "
+            "labels/, and import again; the others are what a training learns from"
+        )
+    if unreviewed := account.figures.get("unreviewed", 0):
+        yield (
+            f"{_counted(unreviewed, 'photograph')} of which nobody is known to have finished the labels: taken neither "
+            "for clean nor for damaged. Finish them in the labelling tool and import again (of Label Studio: "
+            "its JSON export, which says which tasks are finished)"
         )
     if account.figures.get("with_damage", 0) + account.figures.get("clean", 0) > 0:
         yield "`carsdepo train` learns from the labels of now"
     elif not unlabelled:
         yield f"no photograph of {name} is in the lake: see the reasons above"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 or noun == 'metadata' else 's'}"

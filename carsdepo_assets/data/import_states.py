@@ -89,7 +89,7 @@ def _label(row: Mapping[str, str]) -> KeyState:
 
 
 def label_figures(lake: Lake, name: str) -> dict[str, int]:
-    """Of the photographs below raw/uploads/NAME: how many are with_damage, clean and unlabelled; boxes."""
+    """Of the photographs below raw/uploads/NAME: how many are with_damage, clean, unreviewed and unlabelled; boxes."""
     (row,) = lake.query(
         f"""
         with here as (
@@ -97,11 +97,13 @@ def label_figures(lake: Lake, name: str) -> dict[str, int]:
             where starts_with(u.key, 'raw/uploads/{name}/') and u.sha256 in (select image_id from images)
         ),
         latest as (
-            select image_id, max_by(len(boxes), sequence) as boxes from annotations
-            where image_id in (select image_id from here) group by image_id
+            select image_id, count(*) as revisions,
+                   max_by(len(boxes), sequence) filter (where state is distinct from 'unreviewed') as boxes
+            from annotations where image_id in (select image_id from here) group by image_id
         )
         select count(*) filter (where boxes > 0) as with_damage, count(*) filter (where boxes = 0) as clean,
-               count(*) filter (where boxes is null) as unlabelled, coalesce(sum(boxes), 0) as boxes
+               count(*) filter (where boxes is null and revisions > 0) as unreviewed,
+               count(*) filter (where revisions is null) as unlabelled, coalesce(sum(boxes), 0) as boxes
         from here left join latest using (image_id)
         """
     ).to_pylist()

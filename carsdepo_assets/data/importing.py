@@ -20,6 +20,7 @@ from carsdepo_assets.data.class_mapping import ClassMapping, map_classes, target
 from carsdepo_assets.data.folder_recognition import FORMATS, read_layout
 from carsdepo_assets.data.import_names import import_name
 from carsdepo_assets.data.import_records import (
+    EMPTY_LABELS,
     QUEUE_NAME,
     class_id_clash,
     class_ids_before,
@@ -32,6 +33,7 @@ from carsdepo_assets.data.import_states import accepted_keys
 from carsdepo_assets.data.label_formats.documents import ClassTargets
 from carsdepo_assets.data.layout_names import folded
 from carsdepo_assets.data.layouts import FileKind, FileUse, Layout
+from carsdepo_assets.lake.annotations import UNREVIEWED
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
@@ -136,11 +138,13 @@ def import_folder(
     layout = read_layout(folder, None if format == AUTO else format)
     class_mapping = map_classes(layout, mapping, classes, policy.class_map)
     form = "+".join(layout.formats) or ("" if format == AUTO else format)
-    record = {
+    record: dict[str, Any] = {
         "origin": origin or form or "none",
         "options": {"import": name, "format": form, "class_ids": dict(class_mapping.targets)},
         "digest": targets_digest(form, class_mapping.targets),
     }
+    if layout.from_label_studio and "yolo" in layout.formats:
+        record["options"][EMPTY_LABELS] = UNREVIEWED
     before = read_import_record(lake, name) if lake is not None else None
     if before is not None and not layout.of(FileKind.LABELS):
         record = before  # photographs alone say nothing about the labels that stand there

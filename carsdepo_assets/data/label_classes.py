@@ -11,10 +11,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from carsdepo_assets.data.class_names import USUAL_NAMES, ClassNamesError, may_hold_names, names_in, same_name
-from carsdepo_assets.data.import_records import QUEUE_NAME
+from carsdepo_assets.data.import_records import EMPTY_LABELS, QUEUE_NAME
 from carsdepo_assets.data.label_formats.documents import ClassTargets, LabelDocument, Target
 from carsdepo_assets.data.label_formats.parsed import Problem
 from carsdepo_assets.data.label_formats.recognition import Format
+from carsdepo_assets.lake.annotations import UNREVIEWED
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import ClassMap
 
@@ -29,6 +30,7 @@ class LabelClasses:
         """Args: lake: where lists of names may lie; options: of the batch's manifest; class_map: the policy's."""
         self._lake, self._class_map = lake, class_map
         self._of_import: dict[str, Target] = dict(options.get("class_ids") or {})
+        self._empty_is_unreviewed = options.get(EMPTY_LABELS) == UNREVIEWED
         self._ours: dict[str, Target] = {same_name(cause): cause for cause in class_map.not_damage}
         self._ours |= {same_name(name): i for i, name in enumerate(class_map.names)}
         self._lists: dict[PurePosixPath, dict[PurePosixPath, dict[str, str]]] = {}
@@ -58,8 +60,8 @@ class LabelClasses:
 
         Label Studio writes one for each task without annotations, finished or not.
         """
-        if self._of_import:
-            return False
+        if self._of_import or self._empty_is_unreviewed:
+            return self._empty_is_unreviewed
         try:
             nearest = self._nearest(path)
         except ClassNamesError:

@@ -15,6 +15,8 @@ from carsdepo_assets.data.folder_files import FolderListing
 from carsdepo_assets.data.import_refusals import ClassUse
 from carsdepo_assets.data.layout_names import place_of
 
+_OF_LABEL_STUDIO = "notes.json"
+
 
 class FileKind(StrEnum):
     """What a file of an imported folder is."""
@@ -76,6 +78,11 @@ class Layout:
     def of(self, kind: FileKind, *, copied: bool = True) -> list[FileUse]:
         """The files of a kind that are copied, or that are not."""
         return [use for use in self.uses if use.kind is kind and (use.target is not None) == copied]
+
+    @property
+    def from_label_studio(self) -> bool:
+        """Whether Label Studio exported the folder: then an empty YOLO file may be that of an unfinished task."""
+        return any(PurePosixPath(use.path).name.casefold() == _OF_LABEL_STUDIO for use in self.uses)
 
     def describe(self) -> str:
         """Where photographs and labels lie, for a person."""
