@@ -29,7 +29,7 @@ def show_account(account: ImportAccount, console: Console) -> None:
         ("layout", account.layout),
         ("classes", "; ".join(account.classes)),
         ("names of classes", account.class_names_from),
-        ("splits of the folder", ", ".join(f"{split} {n}" for split, n in account.splits.items())),
+        ("splits", account.splits),
         ("photographs", ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in account.figures.items())),
     ):
         if value:

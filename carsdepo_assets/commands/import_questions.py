@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +24,8 @@ class ImportOptions:
     """Names of the ids 0, 1 and so on, with commas."""
     name: str | None = None
     """Of the import; None: the folder's."""
+    resplit: bool = False
+    """Deal the photographs to splits anew, whatever split the folder comes with."""
 
     def flags(self) -> str:
         """The options as on a command line."""
@@ -75,19 +77,20 @@ def settled(
                 now,
                 name=options.name,
                 classes=options.classes,
+                resplit=options.resplit,
                 dry_run=True,
             )
         except FormatsConflict as conflict:
             say(str(conflict))
             form = ask("Which labels count?", conflict.formats)
-            options = ImportOptions(form, options.mapping, options.classes, options.name)
+            options = replace(options, form=form)
         except (ClassesUnknown, ClassesUnmapped) as unknown:
             names = getattr(unknown, "names", {})
             mapping = dict(options.mapping)
             for source, use in unknown.uses.items():
                 old = names.get(source, source)
                 mapping[old] = ask(f"What is class {old}? ({use})", answers)
-            options = ImportOptions(options.form, mapping, options.classes, options.name)
+            options = replace(options, mapping=mapping)
         else:
             break
     if options != given:

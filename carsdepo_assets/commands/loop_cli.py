@@ -19,6 +19,7 @@ from carsdepo_assets.commands.options import (
     Home,
     Mapping,
     Minutes,
+    Resplit,
     Steps,
     class_mapping,
     explained,
@@ -79,6 +80,7 @@ def import_(
         str | None,
         typer.Option("--name", help="Name of the import; default: the folder's. Another name is another import."),
     ] = None,
+    resplit: Resplit = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look only: print the account and copy nothing.")] = False,
     as_json: AsJson = False,
     home: Home = None,
@@ -92,7 +94,7 @@ def import_(
     formats = ("auto", *FORMATS)
     if form not in formats:
         raise typer.BadParameter(f"{form!r} is none of {', '.join(formats)}", param_hint="--format")
-    options = ImportOptions(form, class_mapping(mapping), classes, name)
+    options = ImportOptions(form, class_mapping(mapping), classes, name, resplit)
     settings, loop = read_settings(home), Loop()
     with explained():
         if on_terminal() and not as_json:

@@ -109,6 +109,7 @@ def bring_in(
     """
     from carsdepo_assets.data.import_accounts import account_of, store_account
     from carsdepo_assets.data.importing import import_folder
+    from carsdepo_assets.data.metadata_corrections import correct_metadata
 
     settings, now = pipeline.settings, datetime.now(UTC)
     lake, policy = Lake.open(settings.lake), settings.policy()
@@ -125,6 +126,7 @@ def bring_in(
                 name=options.name,
                 progress=advance,
                 classes=options.classes,
+                resplit=options.resplit,
             )
         step.outcome, loop.class_ids = imported.summary, imported.class_ids
     kinds: tuple[tuple[Kind, str], ...] = (("uploads", "uploads, images, processed_images"), ("labels", "labels"))
@@ -133,6 +135,9 @@ def bring_in(
             with watch("ingesting", "batches") as advance:
                 batches = pipeline.ingest(kind, progress=advance)
             step.outcome = _ingested(lake, kind, batches)
+    corrected = correct_metadata(lake, datetime.now(UTC))
+    if corrected.photographs or corrected.problems:
+        loop.note("metadata", corrected.summary)
     account = account_of(lake, imported, policy, now)
     store_account(lake, account)
     observe_account(account, pipeline.instance)
@@ -161,6 +166,7 @@ def look(settings: Settings, folder: Path, options: ImportOptions) -> ImportAcco
         now,
         name=options.name,
         classes=options.classes,
+        resplit=options.resplit,
         dry_run=True,
     )
     return account_of(lake, seen, policy, now, dry_run=True)

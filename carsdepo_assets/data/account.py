@@ -79,8 +79,8 @@ class ImportAccount:
     classes: tuple[str, ...]
     """What became of each class, one line each."""
     class_names_from: str
-    splits: Mapping[str, int]
-    """Photographs by the split that the folder's own sub-folders name."""
+    splits: str
+    """Which split the folder gives its photographs, and what is missing there; empty where it says none."""
     files: int
     """In the folder."""
     lines: tuple[AccountLine, ...]

@@ -19,8 +19,6 @@ from carsdepo_assets.lake.queues import LABELS
 
 # Whoever labels the photographs of a labelling queue writes the record of its folder.
 QUEUE_NAME = PurePosixPath(LABELS).name
-EMPTY_LABELS = "empty_labels"
-"""The option of a record that says what an empty YOLO file means where it may not mean "no damage": unreviewed."""
 
 
 def import_record_key(name: str) -> str:

@@ -17,10 +17,10 @@ from typing import Any
 from carsdepo_assets.data.account import FileOutcome, ImportState
 from carsdepo_assets.data.batches import is_label, is_photograph, plan_batches
 from carsdepo_assets.data.class_mapping import ClassMapping, map_classes, targets_digest
+from carsdepo_assets.data.declared_splits import SplitLeaks, find_declared_splits, write_declared_splits
 from carsdepo_assets.data.folder_recognition import FORMATS, read_layout
 from carsdepo_assets.data.import_names import import_name
 from carsdepo_assets.data.import_records import (
-    EMPTY_LABELS,
     QUEUE_NAME,
     class_id_clash,
     class_ids_before,
@@ -33,7 +33,6 @@ from carsdepo_assets.data.import_states import accepted_keys
 from carsdepo_assets.data.label_formats.documents import ClassTargets
 from carsdepo_assets.data.layout_names import folded
 from carsdepo_assets.data.layouts import FileKind, FileUse, Layout
-from carsdepo_assets.lake.annotations import UNREVIEWED
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
@@ -51,6 +50,8 @@ class ImportResult:
     name: str
     layout: Layout
     mapping: ClassMapping
+    splits: str
+    """Which split the folder gives its photographs, and what is missing there; empty where it says none."""
     outcomes: list[FileOutcome]
     """One for each file of the folder, as far as copying decides it: what is accepted is still to be ingested."""
     keys: Mapping[str, str]
@@ -84,7 +85,8 @@ class ImportResult:
         """One line for a person: what was imported, and how much of it was there already."""
         what = f"{self.photographs} photographs, {self.labels} label files"
         names = f"; names of classes: {self.mapping.origin}" if self.mapping.origin else ""
-        return f"{what} into raw/*/{self.name}: {self.copied} copied, {self.reused} were there already{names}"
+        splits = f"; {self.splits}" if self.splits else ""
+        return f"{what} into raw/*/{self.name}: {self.copied} copied, {self.reused} were there already{names}{splits}"
 
 
 def import_folder(
@@ -98,6 +100,7 @@ def import_folder(
     name: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     classes: str | None = None,
+    resplit: bool = False,
     dry_run: bool = False,
 ) -> ImportResult:
     """Copies a folder's photographs, labels and metadata into raw/, and closes the upload batches.
@@ -117,6 +120,7 @@ def import_folder(
         name: of the import, and of its folders below raw/uploads and raw/labels; by default the folder's own.
         progress: called with the number of files copied and of all that are to be copied.
         classes: names of the folder's class ids 0, 1 and so on, with commas; None: files of the folder say them.
+        resplit: deal the photographs to splits anew, whatever split the folder comes with.
         dry_run: look only: nothing is written.
 
     Raises:
@@ -144,22 +148,31 @@ def import_folder(
         "digest": targets_digest(form, class_mapping.targets),
     }
     if layout.from_label_studio and "yolo" in layout.formats:
-        record["options"][EMPTY_LABELS] = UNREVIEWED
+        record["options"]["empty_is_unreviewed"] = True
+    if resplit:
+        record["options"]["resplit"] = True
     before = read_import_record(lake, name) if lake is not None else None
     if before is not None and not layout.of(FileKind.LABELS):
         record = before  # photographs alone say nothing about the labels that stand there
     copying = _Copying(lake, layout, name)
     if not layout.of(FileKind.PHOTOGRAPH) and not copying.has_photographs():
         _refuse_without_photographs(layout)
+    try:
+        declared = find_declared_splits(
+            folder, copying.files(FileKind.PHOTOGRAPH), copying.files(FileKind.SIDECAR), resplit
+        )
+    except SplitLeaks as error:
+        raise ImportRefused(str(error)) from error
     if lake is None or dry_run:
         copying.decide(policy, record)
-        return copying.result(class_mapping, 0)
+        return copying.result(class_mapping, declared.sentence, 0)
     with one_writer(lake, f"import-{name}"):  # what stands below the name is looked at, then added to
         copying.look()
         copying.decide(policy, record)
+        write_declared_splits(lake, name, declared, copying.files(FileKind.PHOTOGRAPH).keys())
         copied = copying.copy(lake, record, policy, progress)
     plan_batches(lake, "uploads", policy, now, close_all=True)
-    return copying.result(class_mapping, copied)
+    return copying.result(class_mapping, declared.sentence, copied)
 
 
 def _refuse_without_photographs(layout: Layout) -> None:
@@ -251,7 +264,11 @@ class _Copying:
         write_import_record(lake, self._name, record)
         return total
 
-    def result(self, mapping: ClassMapping, copied: int) -> ImportResult:
+    def files(self, kind: FileKind) -> dict[str, Path]:
+        """The files of a kind that are copied, by their paths below the import's folder in raw/."""
+        return {use.target: use.real for use in self._layout.of(kind) if use.target is not None}
+
+    def result(self, mapping: ClassMapping, splits: str, copied: int) -> ImportResult:
         """What became of each file."""
         outcomes = [self._outcome(use) for use in self._layout.uses]
         outcomes += [
@@ -260,7 +277,7 @@ class _Copying:
         ]
         keys = {use.path: self._key(use) for use in self._layout.uses if use.target is not None}
         gone = sorted(k for k in self._standing if k not in self._intended and (is_photograph(k) or is_label(k)))
-        return ImportResult(self._name, self._layout, mapping, outcomes, keys, gone, copied)
+        return ImportResult(self._name, self._layout, mapping, splits, outcomes, keys, gone, copied)
 
     def _key(self, use: FileUse) -> str:
         return f"{self._prefixes[use.kind]}{use.target}"

@@ -11,11 +11,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from carsdepo_assets.data.class_names import USUAL_NAMES, ClassNamesError, may_hold_names, names_in, same_name
-from carsdepo_assets.data.import_records import EMPTY_LABELS, QUEUE_NAME
+from carsdepo_assets.data.import_records import QUEUE_NAME
 from carsdepo_assets.data.label_formats.documents import ClassTargets, LabelDocument, Target
 from carsdepo_assets.data.label_formats.parsed import Problem
 from carsdepo_assets.data.label_formats.recognition import Format
-from carsdepo_assets.lake.annotations import UNREVIEWED
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import ClassMap
 
@@ -30,7 +29,7 @@ class LabelClasses:
         """Args: lake: where lists of names may lie; options: of the batch's manifest; class_map: the policy's."""
         self._lake, self._class_map = lake, class_map
         self._of_import: dict[str, Target] = dict(options.get("class_ids") or {})
-        self._empty_is_unreviewed = options.get(EMPTY_LABELS) == UNREVIEWED
+        self._empty_is_unreviewed = bool(options.get("empty_is_unreviewed"))
         self._ours: dict[str, Target] = {same_name(cause): cause for cause in class_map.not_damage}
         self._ours |= {same_name(name): i for i, name in enumerate(class_map.names)}
         self._lists: dict[PurePosixPath, dict[PurePosixPath, dict[str, str]]] = {}
@@ -56,11 +55,11 @@ class LabelClasses:
         return targets if document.class_names else dict(self._of_import)
 
     def empty_is_unreviewed(self, path: PurePosixPath) -> bool:
-        """Whether an empty YOLO file beside or below this list of names may be an unfinished task.
+        """Whether an empty YOLO file may be an unfinished task: its import says so, or Label Studio's list of names.
 
-        Label Studio writes one for each task without annotations, finished or not.
+        Label Studio writes an empty file for each task without annotations, finished or not.
         """
-        if self._of_import or self._empty_is_unreviewed:
+        if self._of_import:
             return self._empty_is_unreviewed
         try:
             nearest = self._nearest(path)

@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 
 from carsdepo_assets.data.folder_files import FolderListing
 from carsdepo_assets.data.import_refusals import ClassUse
-from carsdepo_assets.data.layout_names import place_of
 
 _OF_LABEL_STUDIO = "notes.json"
 
@@ -97,11 +96,3 @@ class Layout:
             if named:
                 parts.append(f"{noun} in {', '.join(named)}{more}")
         return "; ".join(parts)
-
-    def splits(self) -> dict[str, int]:
-        """The number of photographs in each split that the folders name."""
-        counts: dict[str, int] = defaultdict(int)
-        for use in self.of(FileKind.PHOTOGRAPH):
-            for split in place_of(use.path).splits[-1:]:
-                counts[split] += 1
-        return dict(counts)

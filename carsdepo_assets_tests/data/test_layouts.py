@@ -337,4 +337,3 @@ def test_the_layout_is_said(tmp_path: Path) -> None:
     files: Files = {f"{s}/images/{i}.jpg": JPEG for s in ("train", "valid") for i in range(2)}
     layout = read_layout(write(tmp_path / "x", {**files, "train/labels/0.txt": BOX}))
     assert layout.describe() == "photographs in train/images/ (2), valid/images/ (2); labels in train/labels/ (1)"
-    assert layout.splits() == {"train": 2, "val": 2}
