@@ -91,6 +91,7 @@ def _rows(taken: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
 def _dataset(settings: Any) -> str:
     """The rendered sample, ingested by the graph's own assets; the dataset's version."""
     from carsdepo_assets.commands import loop_steps
+    from carsdepo_assets.commands.import_questions import ImportOptions
     from carsdepo_assets.commands.pipeline import Pipeline
     from carsdepo_assets.data.dataset import build_dataset
     from carsdepo_assets.demo.sample.write import write_sample
@@ -99,7 +100,7 @@ def _dataset(settings: Any) -> str:
     sample = settings.home / "sample"
     write_sample(sample, PHOTOGRAPHS, SEED)
     with Pipeline.open(settings) as pipeline:
-        loop_steps.bring_in(pipeline, loop_steps.Loop(), sample, "yolo", {}, "sample", lambda text: None)
+        loop_steps.bring_in(pipeline, loop_steps.Loop(), sample, ImportOptions(), "sample", lambda text: None)
     return str(build_dataset(Lake.open(settings.lake), settings.policy(), datetime.now(UTC)).version)
 
 

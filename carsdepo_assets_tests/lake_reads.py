@@ -25,6 +25,7 @@ TABLE_WRITERS: dict[str, set[str]] = {
     "annotations": {"labels"},
     "splits": {"dataset"},
     "quarantine": set(),
+    "imports": set(),
     "deployments": {"staging_deployment", "production_model"},
     "gates": {"production_model"},
     "inferences": {"inference_log"},

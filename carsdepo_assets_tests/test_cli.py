@@ -75,7 +75,7 @@ def test_import_refuses_unknown_classes_with_their_list(tmp_path: Path) -> None:
     "call",
     [
         ["import", "x", "--map", "rust"],
-        ["import", "x", "--format", "voc"],
+        ["import", "x", "--format", "vox"],
         ["train", "--detector", "resnet"],
         ["demo", "--data", "nowhere"],
     ],

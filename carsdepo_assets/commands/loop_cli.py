@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from carsdepo_assets.commands.loop_steps import Budget, Loop, bring_in
+from carsdepo_assets.commands.loop_steps import Budget, Loop, bring_in, look
 from carsdepo_assets.commands.loop_steps import train as train_steps
 from carsdepo_assets.commands.loop_table import show_loop
 from carsdepo_assets.commands.options import (
@@ -26,8 +27,9 @@ from carsdepo_assets.commands.options import (
     print_json,
     read_settings,
     say,
+    say_plainly,
 )
-from carsdepo_assets.commands.progress import watch_on
+from carsdepo_assets.commands.progress import unwatched, watch_on
 from carsdepo_assets.commands.terminal import log_of, quietly
 from carsdepo_assets.settings import Settings
 
@@ -66,24 +68,57 @@ def import_(
     folder: Path,
     form: Annotated[
         str,
-        typer.Option("--format", help="Format of the labels. yolo: labels/*.txt; coco: a .json file in the folder."),
-    ] = "yolo",
+        typer.Option(
+            "--format",
+            help="Format of the labels: yolo, coco, voc, cvat, labelme, labelstudio, groundtruth or datumaro; auto: as "
+            "their content says.",
+        ),
+    ] = "auto",
     mapping: Mapping = None,
     classes: ClassList = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Name of the import; default: the folder's. Another name is another import."),
+    ] = None,
     resplit: Resplit = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look only: print the account and copy nothing.")] = False,
+    as_json: AsJson = False,
     home: Home = None,
 ) -> None:
-    """Copy a folder of photographs and labels into the lake and ingest it."""
+    """Copy a folder of photographs and labels into the lake and ingest it. Exit code 1: it did not come in whole."""
+    from carsdepo_assets.commands.import_account_view import show_account
+    from carsdepo_assets.commands.import_questions import ImportOptions, on_terminal, settled
     from carsdepo_assets.commands.pipeline import Pipeline
+    from carsdepo_assets.data.folder_recognition import FORMATS
 
-    pairs = class_mapping(mapping)
-    if form not in ("yolo", "coco"):
-        raise typer.BadParameter(f"{form!r} is neither yolo nor coco", param_hint="--format")
+    formats = ("auto", *FORMATS)
+    if form not in formats:
+        raise typer.BadParameter(f"{form!r} is none of {', '.join(formats)}", param_hint="--format")
+    options = ImportOptions(form, class_mapping(mapping), classes, name, resplit)
     settings, loop = read_settings(home), Loop()
-    with explained(), quietly(log_of(settings, "import"), out), Pipeline.open(settings, "INFO") as pipeline:
-        bring_in(pipeline, loop, folder, form, pairs, None, say, watch_on(out), classes, resplit)
-    for step in loop.steps:
-        out.print(f"{step.name}: {step.outcome} ({step.seconds:.1f} s)", highlight=False, markup=False, soft_wrap=True)
+    with explained():
+        if on_terminal() and not as_json:
+            options = settled(folder, options, settings.policy(), _ask, say_plainly)
+        if dry_run:
+            account = look(settings, folder, options)
+        else:
+            with quietly(log_of(settings, "import"), out), Pipeline.open(settings, "INFO") as pipeline:
+                told, watch = ((lambda text: None), unwatched) if as_json else (say, watch_on(out))
+                account = bring_in(pipeline, loop, folder, options, None, told, watch)
+    if as_json:
+        print_json(account.as_json())
+    else:
+        for step in loop.steps:
+            text = f"{step.name}: {step.outcome} ({step.seconds:.1f} s)"
+            out.print(text, highlight=False, markup=False, soft_wrap=True)
+        show_account(account, out)
+    raise typer.Exit(1 if account.failures else 0)
+
+
+def _ask(question: str, answers: Iterable[str]) -> str:
+    import click
+
+    return str(typer.prompt(question, type=click.Choice(list(answers), case_sensitive=False)))
 
 
 def train(minutes: Minutes = None, steps: Steps = None, detector: DetectorName = None, home: Home = None) -> None:

@@ -10,13 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from carsdepo_assets.commands.import_account_view import observe_account
+from carsdepo_assets.commands.import_questions import ImportOptions
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 from carsdepo_assets.commands.progress import Watch, unwatched
 from carsdepo_assets.commands.training_bar import training_bar
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from carsdepo_assets.data.account import ImportAccount
     from carsdepo_assets.data.batches import Kind
+    from carsdepo_assets.data.label_formats.documents import Target
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,8 @@ class Loop:
     """Where the other reports are, by what they show."""
     fast: bool = False
     """Whether this is the fast demo, whose figures say nothing."""
-    class_ids: Mapping[str, int] = field(default_factory=dict)
-    """The ids of the classes in the imported labels, by the text that names them there."""
+    class_ids: Mapping[str, Target] = field(default_factory=dict)
+    """What each class of the imported labels became, by the text that names it there."""
 
     @contextmanager
     def step(self, name: str, say: Callable[[str], None]) -> Iterator[Step]:
@@ -83,46 +88,45 @@ def bring_in(
     pipeline: Pipeline,
     loop: Loop,
     folder: Path,
-    form: str,
-    mapping: Mapping[str, str],
+    options: ImportOptions,
     origin: str | None,
     say: Callable[[str], None],
     watch: Watch = unwatched,
-    classes: str | None = None,
-    resplit: bool = False,
-) -> None:
+) -> ImportAccount:
     """Copies a folder into raw/ and ingests its photographs, then its labels.
 
     Args:
         pipeline: The graph.
         loop: Where the steps are recorded.
         folder: The folder with photographs and labels.
-        form: The format of the labels, "yolo" or "coco".
-        mapping: The platform's class for each class name of the folder that differs.
-        origin: The origin that is recorded of the labels; None: an import.
+        options: What the user said about the folder.
+        origin: The origin that is recorded of the labels; None: their format.
         say: Announces a step.
         watch: Shows progress.
-        classes: Names of the folder's class ids 0, 1 and so on, with commas; None: files of the folder say them.
-        resplit: Deal the photographs to splits anew, whatever split the folder comes with.
+
+    Returns:
+        The account, which is also stored in the table `imports` and shown in the UI.
     """
+    from carsdepo_assets.data.import_accounts import account_of, store_account
     from carsdepo_assets.data.importing import import_folder
     from carsdepo_assets.data.metadata_corrections import correct_metadata
 
-    settings = pipeline.settings
-    lake = Lake.open(settings.lake)
+    settings, now = pipeline.settings, datetime.now(UTC)
+    lake, policy = Lake.open(settings.lake), settings.policy()
     with loop.step("import", say) as step:
         with watch("copying", "files") as advance:
             imported = import_folder(
                 lake,
                 folder,
-                form,
-                mapping,
-                settings.policy(),
-                datetime.now(UTC),
+                options.form,
+                options.mapping,
+                policy,
+                now,
                 origin=origin,
+                name=options.name,
                 progress=advance,
-                classes=classes,
-                resplit=resplit,
+                classes=options.classes,
+                resplit=options.resplit,
             )
         step.outcome, loop.class_ids = imported.summary, imported.class_ids
     kinds: tuple[tuple[Kind, str], ...] = (("uploads", "uploads, images, processed_images"), ("labels", "labels"))
@@ -134,6 +138,38 @@ def bring_in(
     corrected = correct_metadata(lake, datetime.now(UTC))
     if corrected.photographs or corrected.problems:
         loop.note("metadata", corrected.summary)
+    account = account_of(lake, imported, policy, now)
+    store_account(lake, account)
+    observe_account(account, pipeline.instance)
+    return account
+
+
+def look(settings: Settings, folder: Path, options: ImportOptions) -> ImportAccount:
+    """The account that an import would have, as far as the folder and the lake say; nothing is written.
+
+    Args:
+        settings: Of the installation, which may not be there yet.
+        folder: The folder with photographs and labels.
+        options: What the user said about the folder.
+    """
+    from carsdepo_assets.data.import_accounts import account_of
+    from carsdepo_assets.data.importing import import_folder
+
+    is_there = settings.lake.startswith("s3://") or Path(settings.lake).is_dir()
+    lake, policy, now = Lake.open(settings.lake) if is_there else None, settings.policy(), datetime.now(UTC)
+    seen = import_folder(
+        lake,
+        folder,
+        options.form,
+        options.mapping,
+        policy,
+        now,
+        name=options.name,
+        classes=options.classes,
+        resplit=options.resplit,
+        dry_run=True,
+    )
+    return account_of(lake, seen, policy, now, dry_run=True)
 
 
 def _ingested(lake: Any, kind: str, batches: list[str]) -> str:

@@ -42,7 +42,10 @@ Steps = Annotated[
 Mapping = Annotated[
     list[str] | None,
     typer.Option(
-        "--map", metavar="OLD=NEW", help="A class name of the folder and the platform's class for it; repeat for each."
+        "--map",
+        metavar="OLD=NEW",
+        help="A class of the folder (its name, or its id) and what it becomes: a class of the platform, what looks "
+        "like damage and is none (such as reflection), or - to leave its labels out; repeat for each.",
     ),
 ]
 ClassList = Annotated[
@@ -150,3 +153,8 @@ def print_json(value: Any) -> None:
 def say(text: str) -> None:
     """Prints a line with the time, on what begins now."""
     out.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {escape(text)} …", highlight=False, soft_wrap=True)
+
+
+def say_plainly(text: str) -> None:
+    """Prints a line as it is."""
+    out.print(escape(text), highlight=False, soft_wrap=True)

@@ -6,23 +6,30 @@ Tools keep them in files of many names, which are all looked for; where two disa
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
+from carsdepo_assets.data.file_contents import text_content
+from carsdepo_assets.data.folder_files import is_hidden, list_folder
 from carsdepo_assets.data.text_files import decoded
 
 # What PyYAML's conversions raise of values that are no date, number or text.
 _NO_VALUE = (ValueError, TypeError, AttributeError, ArithmeticError, LookupError)
-SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-# A line a class: YOLO's and labelImg's, CVAT's YOLO 1.1, Roboflow's Darknet.
-_LISTS = {"classes.txt", "predefined_classes.txt", "obj.names", "_darknet.labels", "classes.names"}
-_NOTES = "notes.json"  # Label Studio's
+# A line a class: YOLO's and labelImg's, CVAT's YOLO 1.1, Roboflow's Darknet, and what people call their own.
+_LISTS = re.compile(
+    r"(predefined[_-])?(class(es)?|class[_-]?names|names|labels?|label[_-]?map|categories)\.txt|.*\.(names|labels)"
+)
+_NOTES = re.compile(r"notes\.json")  # Label Studio's
+_YAML = re.compile(r".*\.ya?ml")
 # Of the folder above, only files that belong to a dataset by their name, in any case: others there may be of anything.
-USUAL_NAMES = {*_LISTS, _NOTES, "data.yaml", "data.yml", "dataset.yaml", "dataset.yml"}
-# Where a list lies besides the folder itself: beside labels or photographs, in one split.
-_INSIDE = {"labels", "images", "obj_train_data", *SPLITS}
+USUAL_NAMES = {
+    "classes.txt", "predefined_classes.txt", "obj.names", "_darknet.labels", "classes.names", "notes.json",
+    "data.yaml", "data.yml", "dataset.yaml", "dataset.yml",
+}  # fmt: skip
+_DATASET = re.compile(r"data(set)?\.ya?ml")
 
 
 class ClassNamesError(ValueError):
@@ -39,8 +46,12 @@ class ClassNames:
     """The files, as paths, or what else gave them."""
 
 
-def find_class_names(folder: Path) -> ClassNames | None:
-    """The names of a folder's classes by its own files, those of its sub-folders and, failing these, of the one above.
+def find_class_names(folder: Path, files: Iterable[Path] | None = None) -> ClassNames | None:
+    """The names of a folder's classes by its own files and, failing these, of the folder above.
+
+    Args:
+        folder: the folder.
+        files: those of its files that may hold names (`may_hold_names`); None: it is searched for them.
 
     Returns:
         None where no file has any.
@@ -48,7 +59,11 @@ def find_class_names(folder: Path) -> ClassNames | None:
     Raises:
         ClassNamesError: A file cannot be read, or two files disagree.
     """
-    return _agreed(_inside(folder)) or _agreed(_above(folder))
+    if files is None:
+        listed = list_folder(folder).files
+        files = [file.real for file in listed if not is_hidden(file.path) and may_hold_names(file.path)]
+    inside = sorted(files, key=lambda file: (len(file.parts), str(file)))
+    return _agreed(iter(inside)) or _agreed(_above(folder))
 
 
 def names_of_option(text: str) -> ClassNames:
@@ -70,36 +85,23 @@ def same_name(name: str) -> str:
     return " ".join(name.split()).casefold()
 
 
-def _inside(folder: Path) -> Iterator[Path]:
-    """Files of the folder and of those of its sub-folders that may hold names, the folder's own first."""
-    levels = [folder]
-    for _ in range(3):  # the folder, labels/, labels/train/
-        for level in levels:
-            yield from sorted(file for file in level.iterdir() if file.is_file() and may_hold_names(file.name))
-        levels = [
-            inner
-            for level in levels
-            for inner in sorted(level.iterdir())
-            if inner.is_dir() and inner.name.casefold() in _INSIDE
-        ]
+def may_hold_names(path: str) -> bool:
+    """Whether a file, by its name, may hold names of classes."""
+    name = PurePosixPath(path).name.casefold()
+    return any(kind.fullmatch(name) for kind in (_LISTS, _NOTES, _YAML))
 
 
 def _above(folder: Path) -> Iterator[Path]:
     above = folder.resolve().parent
     try:
-        files = sorted(file for file in above.iterdir() if file.is_file() and may_hold_names(file.name))
+        files = sorted(file for file in above.iterdir() if may_hold_names(file.name) and file.is_file())
     except PermissionError:
         return
     own = same_name(folder.resolve().name)
     for file in files:
-        if file.name.casefold() in USUAL_NAMES or same_name(file.stem) == own:
+        name = file.name.casefold()
+        if name in USUAL_NAMES or (same_name(file.stem) == own and _YAML.fullmatch(name)):
             yield file
-
-
-def may_hold_names(name: str) -> bool:
-    """Whether a file of this name may be a list of names of classes."""
-    name = name.casefold()
-    return name in _LISTS or name == _NOTES or name.endswith((".yaml", ".yml"))
 
 
 def _agreed(files: Iterator[Path]) -> ClassNames | None:
@@ -107,19 +109,33 @@ def _agreed(files: Iterator[Path]) -> ClassNames | None:
     by_id: dict[str, str] = {}
     origins: dict[str, Path] = {}
     for file in files:
-        for source, name in names_in(file, file.read_bytes()).items():
+        for source, name in read_class_names(file).items():
             before = by_id.setdefault(source, name)
             first = origins.setdefault(source, file)
             if same_name(before) != same_name(name):
                 raise ClassNamesError(
                     f"{first} and {file} disagree: class {source} is {before} in one and {name} in the other. Remove "
-                    f"the wrong file, or say which holds, as in --classes {','.join(by_id.values())}."
+                    "the wrong file, import the folders apart, or say which holds, as in --classes "
+                    f"{','.join(by_id.values())}."
                 )
     return ClassNames(by_id, ", ".join(sorted({str(f) for f in origins.values()}))) if by_id else None
 
 
+def read_class_names(file: Path) -> dict[str, str]:
+    """The names in a file, by class id as text.
+
+    Raises:
+        ClassNamesError: The file cannot be read.
+    """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ClassNamesError(f"{file}: cannot be read: {error.strerror}.") from error
+    return names_in(file, data)
+
+
 def names_in(file: PurePath, data: bytes) -> dict[str, str]:
-    """The name by class id, as text, of one file; {} where it has none.
+    """The name by class id, as text, of one file; {} where it holds something else, such as lines of labels.
 
     Args:
         file: its path, of which the name says how it is read.
@@ -130,14 +146,16 @@ def names_in(file: PurePath, data: bytes) -> dict[str, str]:
     """
     name = file.name.casefold()
     read: Callable[[PurePath, str], dict[str, str]] = _of_yaml
-    if name in _LISTS:
+    if _LISTS.fullmatch(name):
         read = _of_list
-    elif name == _NOTES:
+    elif _NOTES.fullmatch(name):
         read = _of_notes
     try:
         text = decoded(data)
     except ValueError as error:
         raise ClassNamesError(f"{file}: {error}.") from error
+    if read is _of_list and text_content(data) != "text":
+        return {}
     return {i: " ".join(one.split()) for i, one in read(file, text).items()}
 
 
@@ -159,7 +177,7 @@ def _of_yaml(file: PurePath, text: str) -> dict[str, str]:
     """The `names` of Ultralytics' YAML; {} where it has none, since a folder may hold other YAML."""
     import yaml
 
-    is_dataset = file.name.casefold() in USUAL_NAMES
+    is_dataset = _DATASET.fullmatch(file.name.casefold()) is not None
     try:
         document = yaml.safe_load(text)
     except RecursionError as error:
@@ -176,8 +194,3 @@ def _of_yaml(file: PurePath, text: str) -> dict[str, str]:
     if isinstance(names, list):
         return {str(i): str(name) for i, name in enumerate(names)}
     return {}
-
-
-def is_list_of_names(file: str) -> bool:
-    """Whether a path is that of a list of names, so that it is no label file."""
-    return PurePosixPath(file).name.casefold() in _LISTS

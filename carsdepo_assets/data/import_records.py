@@ -1,7 +1,9 @@
 """The record of an import: the origin of the label files below raw/labels/<name>/, and what their class ids mean.
 
 There is one record for a name, and a label file is read with the record that stands when its batch is closed. So a
-record must never change its class ids while files stand below its name that were not imported with the new ones.
+record must never change what a class means while files stand below its name that were not imported with the new
+meaning. Where the same files are imported with another meaning, the record's digest is another, and they are read
+again.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from carsdepo_assets.data.label_formats.documents import ClassTargets, Target
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.queues import LABELS
 
@@ -47,7 +50,7 @@ def is_unfinished(record: Mapping[str, Any] | None) -> bool:
 
 def class_ids_before(
     record: Mapping[str, Any] | None, files: Sequence[str], class_names: Sequence[str]
-) -> dict[str, int] | None:
+) -> dict[str, Target] | None:
     """What the class ids of label files mean that stand below a name already.
 
     Args:
@@ -56,11 +59,11 @@ def class_ids_before(
         class_names: by our class id.
 
     Returns:
-        Our class id by the files' class id, as text; None where one answer is not true of all of them.
+        The target by the files' class, as text; None where one answer is not true of all of them.
     """
     if is_unfinished(record):
         return None
-    kept: Mapping[str, int] = (record or {}).get("options", {}).get("class_ids") or {}
+    kept: ClassTargets = (record or {}).get("options", {}).get("class_ids") or {}
     if kept:
         return dict(kept)
     # Without class ids a YOLO file is read by position, and a COCO file by the names of its own categories.
@@ -70,29 +73,37 @@ def class_ids_before(
 
 
 def class_id_clash(
-    record: Mapping[str, Any] | None, files: Sequence[str], class_ids: Mapping[str, int], class_names: Sequence[str]
+    record: Mapping[str, Any] | None, files: Sequence[str], class_ids: ClassTargets, class_names: Sequence[str]
 ) -> str | None:
     """Why label files that stand below a name already cannot share it with files of these class ids.
 
     Args:
         record: the record of the name, as it is.
         files: keys of the label files that stand there and are not imported now.
-        class_ids: our class id by the class id, as text, of the files to import.
+        class_ids: the target by the class, as text, of the files to import.
         class_names: by our class id.
 
     Returns:
         The reason, about the files as "they", up to the word before what to do; None where they can.
     """
     before = class_ids_before(record, files, class_names)
-    if before == class_ids:
+    if before is not None and all(before.get(source, target) == target for source, target in class_ids.items()):
         return None
     if is_unfinished(record):
         return "an import of theirs was broken off while it replaced them. Run that import again, and then"
     if before is None:
         return "they are read by the names of their own categories. So"
 
-    def meaning(ids: Mapping[str, int]) -> str:
-        names = {i: class_names[c] if 0 <= c < len(class_names) else f"class {c}" for i, c in ids.items()}
+    def meaning(ids: ClassTargets) -> str:
+        names = {i: _target_name(target, class_names) for i, target in ids.items()}
         return ", ".join(f"{i} is {names[i]}" for i in sorted(names)) or "none has a meaning"
 
     return f"their class ids are others: there {meaning(before)}; here {meaning(class_ids)}. So"
+
+
+def _target_name(target: Target, class_names: Sequence[str]) -> str:
+    if target is None:
+        return "left out"
+    if isinstance(target, str):
+        return target
+    return class_names[target] if 0 <= target < len(class_names) else f"class {target}"

@@ -1,26 +1,25 @@
-"""Imports a user's folder of photographs and labels into the lake's raw/: whole, once, and resumably."""
+"""Imports a user's folder of photographs and labels into the lake's raw/: once, and resumably, with an account.
+
+A file that cannot be taken is refused by itself; where its labels or photograph would then be read wrongly, these are
+refused with it. What cannot be decided without a person stops the import before anything is copied.
+"""
 
 from __future__ import annotations
 
-import json
-import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from carsdepo_assets.data.batches import is_label, is_photograph, list_batches, plan_batches, read_manifest
-from carsdepo_assets.data.class_names import (
-    ClassNamesError,
-    find_class_names,
-    is_list_of_names,
-    names_of_option,
-    same_name,
-)
+from carsdepo_assets.data.account import FileOutcome, ImportState
+from carsdepo_assets.data.batches import is_label, is_photograph, plan_batches
+from carsdepo_assets.data.class_mapping import ClassMapping, map_classes, targets_digest
 from carsdepo_assets.data.declared_splits import SplitLeaks, find_declared_splits, write_declared_splits
+from carsdepo_assets.data.folder_recognition import FORMATS, read_layout
+from carsdepo_assets.data.import_names import import_name
 from carsdepo_assets.data.import_records import (
     QUEUE_NAME,
     class_id_clash,
@@ -29,72 +28,69 @@ from carsdepo_assets.data.import_records import (
     read_import_record,
     write_import_record,
 )
-from carsdepo_assets.data.manifest_csv import MANIFEST
+from carsdepo_assets.data.import_refusals import ClassesUnknown, ClassesUnmapped, FormatsConflict, ImportRefused
+from carsdepo_assets.data.import_states import accepted_keys
+from carsdepo_assets.data.label_formats.documents import ClassTargets
+from carsdepo_assets.data.layout_names import folded
+from carsdepo_assets.data.layouts import FileKind, FileUse, Layout
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
-from carsdepo_assets.lake.objects import key_problem
 from carsdepo_assets.policy import Policy
 
-# In a folder that anyone filled, only these are taken for photographs; under images/ everything is.
-PHOTOGRAPH_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".avif"}
-_NOT_YOLO = {"readme.txt", "license.txt", "licence.txt", "train.txt", "val.txt", "test.txt"}
+__all__ = ["ClassesUnknown", "ClassesUnmapped", "FormatsConflict", "ImportRefused", "ImportResult", "import_folder"]
+
+AUTO = "auto"
 _WRITERS = 4
-_CLASS_DIGITS = 9  # as many as ingestion reads
-
-
-class ImportRefused(ValueError):
-    """The folder cannot be imported as it is; nothing was copied. The message says what to do."""
-
-
-class ClassesUnknown(ImportRefused):
-    """Nothing says what the class ids of the folder's YOLO labels mean."""
-
-    def __init__(self, folder: Path, boxes: Mapping[str, int]) -> None:
-        ids = ", ".join(f"{i} ({boxes[i]} boxes)" for i in sorted(boxes, key=int))
-        super().__init__(
-            f"{folder}: no file says what the class ids {ids} mean: no data.yaml, classes.txt, obj.names or the like "
-            "is there. Say it by --classes with the name of 0, of 1 and so on, as in --classes scratch,dent."
-        )
 
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What an import has copied."""
+    """What an import has copied, or would."""
 
     name: str
-    upload_batches: list[str]
-    """Ids of every batch that holds photographs of this import, those of earlier calls too."""
-    photographs: int
-    labels: int
-    """The number of label files."""
-    copied: int
-    reused: int
-    """The number of files whose bytes were in raw/ already."""
-    class_ids: Mapping[str, int] = field(default_factory=dict)
-    """Our class id by the folder's class id, as text."""
-    class_names_from: str = ""
-    """What says how the classes are called: files, `--classes`, or the COCO files; empty where nothing had to."""
-    splits: str = ""
+    layout: Layout
+    mapping: ClassMapping
+    splits: str
     """Which split the folder gives its photographs, and what is missing there; empty where it says none."""
+    outcomes: list[FileOutcome]
+    """One for each file of the folder, as far as copying decides it: what is accepted is still to be ingested."""
+    keys: Mapping[str, str]
+    """The key in raw/ by the path of a file that is there now."""
+    gone: list[str]
+    """Keys of files that an earlier import of this name had and the folder has no more."""
+    copied: int
+
+    @property
+    def photographs(self) -> int:
+        """The number of photographs of the folder that are in raw/."""
+        return len(self.layout.of(FileKind.PHOTOGRAPH))
+
+    @property
+    def labels(self) -> int:
+        """The number of label files of the folder that are in raw/."""
+        return len(self.layout.of(FileKind.LABELS))
+
+    @property
+    def reused(self) -> int:
+        """The number of files whose bytes were in raw/ already."""
+        return len(self.keys) - self.copied
+
+    @property
+    def class_ids(self) -> ClassTargets:
+        """What each class of the label files becomes, by the class as they write it."""
+        return self.mapping.targets
 
     @property
     def summary(self) -> str:
         """One line for a person: what was imported, and how much of it was there already."""
         what = f"{self.photographs} photographs, {self.labels} label files"
-        names = f"; names of classes: {self.class_names_from}" if self.class_names_from else ""
+        names = f"; names of classes: {self.mapping.origin}" if self.mapping.origin else ""
         splits = f"; {self.splits}" if self.splits else ""
         return f"{what} into raw/*/{self.name}: {self.copied} copied, {self.reused} were there already{names}{splits}"
 
 
-@dataclass(frozen=True)
-class _Contents:
-    photographs: dict[str, Path]  # path below raw/uploads/NAME -> file
-    sidecars: dict[str, Path]  # the same
-    labels: dict[str, Path]  # path below raw/labels/NAME -> file
-
-
 def import_folder(
-    lake: Lake,
+    lake: Lake | None,
     folder: Path,
     format: str,
     mapping: Mapping[str, str],
@@ -105,17 +101,19 @@ def import_folder(
     progress: Callable[[int, int], None] | None = None,
     classes: str | None = None,
     resplit: bool = False,
+    dry_run: bool = False,
 ) -> ImportResult:
-    """Copies a folder's images/ (or its own files), labels/ and manifest.csv into raw/, and closes the upload batches.
+    """Copies a folder's photographs, labels and metadata into raw/, and closes the upload batches.
 
     A file whose bytes are in raw/ already is left alone. A changed label file or manifest.csv replaces the one imported
-    before; a changed photograph is refused.
+    before; a changed photograph does so only where the one before never became an image. Nothing is deleted.
 
     Args:
-        lake: where to import to.
+        lake: where to import to; None, with `dry_run`: nothing is there yet.
         folder: the user's folder.
-        format: yolo or coco.
-        mapping: our class name by the folder's class name or id.
+        format: of the labels, one of folder_recognition.FORMATS; auto: as their content says.
+        mapping: the new name by the folder's name or id of a class: of one of our classes, of the cause of a hard
+            negative, or `-`.
         policy: the class map and the section `data` are used.
         now: the present, with a time zone.
         origin: stored with the labels; by default the format.
@@ -123,293 +121,229 @@ def import_folder(
         progress: called with the number of files copied and of all that are to be copied.
         classes: names of the folder's class ids 0, 1 and so on, with commas; None: files of the folder say them.
         resplit: deal the photographs to splits anew, whatever split the folder comes with.
+        dry_run: look only: nothing is written.
 
     Raises:
         ClassesUnknown: nothing says what the class ids mean; nothing was copied.
+        ClassesUnmapped: classes are called as none of ours; nothing was copied.
+        FormatsConflict: several formats label the same photographs; nothing was copied.
         ImportRefused: the folder cannot be imported as it is; nothing was copied.
     """
-    if format not in ("yolo", "coco"):
-        raise ImportRefused(f"format {format!r} is not known: yolo or coco.")
+    if format not in (AUTO, *FORMATS):
+        raise ImportRefused(f"format {format!r} is not known: {', '.join((AUTO, *FORMATS))}.")
     folder = Path(folder)
     if not folder.is_dir():
         raise ImportRefused(f"{folder} is not a folder.")
-    name = _slug(name or folder.resolve().name)
+    name = import_name(name, folder)
     if name == QUEUE_NAME:
-        raise ImportRefused(f"raw/labels/{name} is the labelling queue's. Rename {folder} and import it again.")
-    contents = _contents(folder, format)
-    if not contents.photographs:
-        raise ImportRefused(f"{folder}: no photographs, neither below images/ nor in the folder itself.")
-    for files in (contents.photographs, contents.sidecars, contents.labels):
-        for file, path in files.items():
-            if problem := key_problem(f"raw/uploads/{name}/{file}"):
-                raise ImportRefused(f"{str(path)!r} cannot be kept under its name: {problem}. Rename it.")
-    class_ids, names_from = _class_ids(folder, contents, format, mapping, policy, classes)
+        raise ImportRefused(
+            f"raw/labels/{name} is the labelling queue's. Rename {folder}, or give the import another name by --name."
+        )
+    layout = read_layout(folder, None if format == AUTO else format)
+    class_mapping = map_classes(layout, mapping, classes, policy.class_map)
+    form = "+".join(layout.formats) or ("" if format == AUTO else format)
+    record: dict[str, Any] = {
+        "origin": origin or form or "none",
+        "options": {"import": name, "format": form, "class_ids": dict(class_mapping.targets)},
+        "digest": targets_digest(form, class_mapping.targets),
+    }
+    if layout.from_label_studio and "yolo" in layout.formats:
+        record["options"]["empty_is_unreviewed"] = True
+    if resplit:
+        record["options"]["resplit"] = True
+    before = read_import_record(lake, name) if lake is not None else None
+    if before is not None and not layout.of(FileKind.LABELS):
+        record = before  # photographs alone say nothing about the labels that stand there
+    copying = _Copying(lake, layout, name)
+    if not layout.of(FileKind.PHOTOGRAPH) and not copying.has_photographs():
+        _refuse_without_photographs(layout)
     try:
-        declared = find_declared_splits(folder, contents.photographs, contents.sidecars, resplit)
+        declared = find_declared_splits(
+            folder, copying.files(FileKind.PHOTOGRAPH), copying.files(FileKind.SIDECAR), resplit
+        )
     except SplitLeaks as error:
         raise ImportRefused(str(error)) from error
-    options = {"import": name, "format": format, "class_ids": class_ids, **({"resplit": True} if resplit else {})}
-    record = {"origin": origin or format, "options": options}
-    with one_writer(lake, f"import-{name[:100]}"):  # what stands below the name is looked at, then added to
-        write_declared_splits(lake, name, declared, contents.photographs.keys())
-        copied = _import(lake, folder, name, contents, record, policy, progress)
+    if lake is None or dry_run:
+        copying.decide(policy, record)
+        return copying.result(class_mapping, declared.sentence, 0)
+    with one_writer(lake, f"import-{name}"):  # what stands below the name is looked at, then added to
+        copying.look()
+        copying.decide(policy, record)
+        write_declared_splits(lake, name, declared, copying.files(FileKind.PHOTOGRAPH).keys())
+        copied = copying.copy(lake, record, policy, progress)
     plan_batches(lake, "uploads", policy, now, close_all=True)
-    total = len(contents.photographs) + len(contents.sidecars) + len(contents.labels)
-    return ImportResult(
-        name,
-        _holding(lake, f"raw/uploads/{name}/"),
-        len(contents.photographs),
-        len(contents.labels),
-        copied,
-        total - copied,
-        class_ids,
-        names_from,
-        declared.sentence,
+    return copying.result(class_mapping, declared.sentence, copied)
+
+
+def _refuse_without_photographs(layout: Layout) -> None:
+    refused = [use for use in layout.of(FileKind.PHOTOGRAPH, copied=False) if use.refused]
+    why = f" {refused[0].path!r}: {refused[0].reason}." if refused else ""
+    unreadable = f" These folders cannot be read: {', '.join(layout.listing.unreadable)}." * bool(
+        layout.listing.unreadable
+    )
+    raise ImportRefused(
+        f"{layout.folder}: no photographs, neither in the folder nor in the folders below it.{why}{unreadable}"
     )
 
 
-def _import(
-    lake: Lake,
-    folder: Path,
-    name: str,
-    contents: _Contents,
-    record: dict[str, Any],
-    policy: Policy,
-    progress: Callable[[int, int], None] | None,
-) -> int:
-    """Copies what is not in raw/ yet, and stores the record. Returns the number of files copied."""
-    uploads, labels = f"raw/uploads/{name}/", f"raw/labels/{name}/"
-    standing = {o.key: o.size for prefix in (uploads, labels) for o in lake.list(prefix)}
-    photographs = _missing(lake, standing, uploads, contents.photographs)
-    replaced = [key for key, _ in photographs if key in standing]
-    if replaced:
-        raise ImportRefused(
-            f"{len(replaced)} photographs differ from those imported before under {name!r}, first "
-            f"{replaced[0]}. Photographs in raw/ are never replaced: import with another name."
-        )
-    before, class_ids = read_import_record(lake, name), record["options"]["class_ids"]
-    ours = {labels + file for file in contents.labels}
-    others = sorted(key for key in standing if key.startswith(labels) and is_label(key) and key not in ours)
-    if others and (clash := class_id_clash(before, others, class_ids, policy.class_map.names)):
-        raise ImportRefused(
-            f"{len(others)} label files that stand under {name!r} already, first {others[0]}, are not from {folder}, "
-            f"and {clash} rename this folder and import it under its new name."
-        )
-    sidecars = _missing(lake, standing, uploads, contents.sidecars)
-    marks = _missing(lake, standing, labels, contents.labels)
-    rewritten = [key for key, _ in marks if key in standing]
-    ids_before = class_ids_before(before, rewritten, policy.class_map.names)
-    # Until the last label file is replaced some have the class ids of before, and no record is true of them all.
-    unfinished = is_unfinished(before) or (bool(rewritten) and ids_before != class_ids)
-    # Before the files, so that whoever closes their batch first finds what the labels' class ids mean; sidecars before
-    # photographs, since they are read together; labels last.
-    write_import_record(lake, name, {**record, "unfinished": True} if unfinished else record)
-    behind, copied = 0, len(photographs) + len(sidecars) + len(marks)
-    for part in (sidecars, photographs, marks):
-        for _ in _copy(lake, part):
-            behind += 1
-            if progress is not None:
-                progress(behind, copied)
-    write_import_record(lake, name, record)
-    return copied
+class _Copying:
+    """The way of a folder's files into raw/."""
 
+    def __init__(self, lake: Lake | None, layout: Layout, name: str) -> None:
+        self._lake, self._layout, self._name = lake, layout, name
+        self._prefixes = {
+            FileKind.PHOTOGRAPH: f"raw/uploads/{name}/",
+            FileKind.SIDECAR: f"raw/uploads/{name}/",
+            FileKind.LABELS: f"raw/labels/{name}/",
+        }
+        self._states: dict[str, ImportState] = {}  # by path
+        self._standing: dict[str, int] = {}
+        self._intended: set[str] = set()
+        self.look()
 
-def _slug(text: str) -> str:
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")
-    if not slug:
-        raise ImportRefused(f"{text!r} gives no name for the import: pass one of letters and digits.")
-    return slug
+    def look(self) -> None:
+        """Lists what stands below the name."""
+        prefixes = dict.fromkeys(self._prefixes.values())
+        if self._lake is not None:
+            self._standing = {o.key: o.size for prefix in prefixes for o in self._lake.list(prefix)}
 
+    def has_photographs(self) -> bool:
+        """Whether photographs of an earlier import stand below the name."""
+        return any(key.startswith("raw/uploads/") and is_photograph(key) for key in self._standing)
 
-def _contents(folder: Path, format: str) -> _Contents:
-    files = {
-        path.relative_to(folder).as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    }
-    has_images = any(_below(file, "images") for file in files)
-    has_labels = any(_below(file, "labels") for file in files)
+    def decide(self, policy: Policy, record: dict[str, Any]) -> None:
+        """Compares the files with what stands below the name. The record takes in the classes of files that stay there.
 
-    def photograph(file: str) -> bool:
-        if has_images:
-            return _below(file, "images") and is_photograph(file)
-        return not _below(file, "labels") and PurePosixPath(file).suffix.lower() in PHOTOGRAPH_SUFFIXES
+        Raises:
+            ImportRefused: label files that stand there are not the folder's, and would be read with other class ids.
+        """
+        kept = [use for use in self._layout.uses if use.target is not None]
+        self._intended = {self._key(use) for use in kept}
+        self._states = {}
+        for use in kept:
+            self._compare(use)
+        self._refuse_changed_photographs()
+        others = sorted(k for k in self._standing if k.startswith("raw/labels/") and k not in self._intended)
+        labels = [key for key in others if is_label(key)]
+        before = read_import_record(self._lake, self._name) if self._lake is not None else None
+        class_ids = record["options"]["class_ids"]
+        if not labels or before == record:
+            return
+        if clash := class_id_clash(before, labels, class_ids, policy.class_map.names):
+            raise ImportRefused(
+                f"{len(labels)} label files that stand under {self._name!r} already, first {labels[0]}, are not from "
+                f"{self._layout.folder}, and {clash} rename this folder, or give it another name by --name, and import "
+                "it under its new name."
+            )
+        both = {**(class_ids_before(before, labels, policy.class_map.names) or {}), **class_ids}
+        record["options"] = {**record["options"], "class_ids": both}
+        record["digest"] = targets_digest(record["options"]["format"], both)
 
-    photographs = [file for file in files if photograph(file)]
-    stems = {str(PurePosixPath(file).with_suffix("")) for file in photographs}
-    documents = {file for file in files if file.endswith(".json") and format == "coco" and _is_coco(files[file])}
-    sidecars = [
-        file
-        for file in files
-        if PurePosixPath(file).name == MANIFEST
-        or (file.endswith(".json") and file not in documents and file[:-5] in stems)
-    ]
-    if format == "coco":
-        labels = sorted(documents)
-        if not labels:
-            raise ImportRefused(f"{folder}: no COCO file: a .json with images, annotations and categories.")
-    else:
-        labels = [
-            file
-            for file in files
-            if file.endswith(".txt")
-            and PurePosixPath(file).name.lower() not in _NOT_YOLO
-            and not is_list_of_names(file)
-            and (_below(file, "labels") if has_labels else file[:-4] in stems)
+    def copy(
+        self, lake: Lake, record: dict[str, Any], policy: Policy, progress: Callable[[int, int], None] | None
+    ) -> int:
+        """Copies what is not in raw/ yet, and stores the record. Returns the number of files copied."""
+        parts = {
+            kind: [use for use in self._layout.of(kind) if self._states[use.path] is not ImportState.UNCHANGED]
+            for kind in (FileKind.SIDECAR, FileKind.PHOTOGRAPH, FileKind.LABELS)
+        }
+        rewritten = [self._key(u) for u in parts[FileKind.LABELS] if self._states[u.path] is ImportState.REPLACED]
+        before = read_import_record(lake, self._name)
+        ids_before = class_ids_before(before, rewritten, policy.class_map.names)
+        # Until the last label file is replaced some have the class ids of before, and no record is true of them all.
+        unfinished = is_unfinished(before) or (bool(rewritten) and ids_before != record["options"]["class_ids"])
+        # Before the files, so that whoever closes their batch first finds what the labels' class ids mean; sidecars
+        # before photographs, since they are read together; labels last.
+        write_import_record(lake, self._name, {**record, "unfinished": True} if unfinished else record)
+        behind, total = 0, sum(len(part) for part in parts.values())
+        for part in parts.values():
+            for _ in self._write(lake, part):
+                behind += 1
+                if progress is not None:
+                    progress(behind, total)
+        write_import_record(lake, self._name, record)
+        return total
+
+    def files(self, kind: FileKind) -> dict[str, Path]:
+        """The files of a kind that are copied, by their paths below the import's folder in raw/."""
+        return {use.target: use.real for use in self._layout.of(kind) if use.target is not None}
+
+    def result(self, mapping: ClassMapping, splits: str, copied: int) -> ImportResult:
+        """What became of each file."""
+        outcomes = [self._outcome(use) for use in self._layout.uses]
+        outcomes += [
+            FileOutcome(path, FileKind.OTHER, ImportState.NOT_USED, reason)
+            for path, reason in self._layout.listing.no_files.items()
         ]
-    return _Contents(
-        _placed(photographs, files, "images"), _placed(sidecars, files, "images"), _placed(labels, files, "labels")
-    )
+        keys = {use.path: self._key(use) for use in self._layout.uses if use.target is not None}
+        gone = sorted(k for k in self._standing if k not in self._intended and (is_photograph(k) or is_label(k)))
+        return ImportResult(self._name, self._layout, mapping, splits, outcomes, keys, gone, copied)
 
+    def _key(self, use: FileUse) -> str:
+        return f"{self._prefixes[use.kind]}{use.target}"
 
-def _below(file: str, folder: str) -> bool:
-    return folder in PurePosixPath(file).parts[:-1]
+    def _compare(self, use: FileUse) -> None:
+        key = self._key(use)
+        try:
+            if key not in self._standing:
+                readable = os.access(use.real, os.R_OK)
+                state = ImportState.NEW
+            else:
+                readable = True
+                same = self._standing[key] == use.real.stat().st_size and self._same_bytes(key, use)
+                state = ImportState.UNCHANGED if same else ImportState.REPLACED
+        except OSError:
+            readable = False
+        if readable:
+            self._states[use.path] = state
+        else:
+            use.set_aside("cannot be read", refused=True)
 
+    def _same_bytes(self, key: str, use: FileUse) -> bool:
+        return self._lake is not None and self._lake.get(key) == use.real.read_bytes()
 
-def _placed(names: Iterable[str], files: Mapping[str, Path], dropped: str) -> dict[str, Path]:
-    """Paths without their first component `dropped`: images/a.jpg and labels/a.txt get the same stem."""
-    placed: dict[str, Path] = {}
-    for file in names:
-        parts = list(PurePosixPath(file).parts)
-        if dropped in parts[:-1]:
-            parts.remove(dropped)
-        target = "/".join(parts)
-        if target in placed:
-            raise ImportRefused(f"{file} and {placed[target]} would both become {target}: rename one.")
-        placed[target] = files[file]
-    return placed
+    def _refuse_changed_photographs(self) -> None:
+        """A photograph is replaced only where it never became an image: labels would go to another photograph.
 
+        A photograph that was half copied, and is whole now, is such a one.
+        """
+        changed = [u for u in self._layout.of(FileKind.PHOTOGRAPH) if self._states[u.path] is ImportState.REPLACED]
+        if not changed or self._lake is None:
+            return
+        images = accepted_keys(self._lake, [self._key(use) for use in changed])
+        refused = {use.path: use for use in changed if self._key(use) in images}
+        for use in refused.values():
+            use.set_aside(
+                "differs from the photograph imported before under this name: import with --name", refused=True
+            )
+        names = {folded(Path(path).name) for path in refused}
+        for use in self._layout.of(FileKind.LABELS):
+            of_refused = not refused.keys().isdisjoint(use.photographs) or any(
+                folded(n.replace("\\", "/").rpartition("/")[2]) in names for n in use.names
+            )
+            if of_refused and self._states[use.path] is not ImportState.UNCHANGED:
+                use.set_aside("labels a photograph that was refused: import with --name", refused=True)
 
-def _class_ids(
-    folder: Path, contents: _Contents, format: str, mapping: Mapping[str, str], policy: Policy, classes: str | None
-) -> tuple[dict[str, int], str]:
-    """The folder's class id, as text -> ours, and what names the classes.
+    def _write(self, lake: Lake, uses: list[FileUse]) -> Iterator[None]:
+        """Yields after each file."""
 
-    Raises:
-        ImportRefused: classes have none of ours; the message lists them.
-    """
-    ours = {same_name(name): i for i, name in enumerate(policy.class_map.names)}
-    listed = ", ".join(policy.class_map.names)
-    wrong = sorted(new for new in mapping.values() if same_name(new) not in ours)
-    if wrong:
-        raise ImportRefused(f"--map leads to {', '.join(wrong)}, and the classes are {listed}.")
-    renamed = {same_name(old): same_name(new) for old, new in mapping.items()}
-    if format == "coco":
-        (names, used), origin = _coco_classes(contents), "categories of the COCO files"
-    else:
-        names, used, origin = _yolo_classes(folder, contents, mapping, classes)
-    if not names and not used:  # empty label files: what a class id would mean is as without a list
-        return {str(i): i for i in range(len(policy.class_map.names))}, ""
-    class_ids: dict[str, int] = {}
-    unknown: list[str] = []
-    for source in sorted({*names, *used}):
-        name = names.get(source, source)
-        target = renamed.get(same_name(name), renamed.get(source, same_name(name)))
-        if target in ours:
-            class_ids[source] = ours[target]
-        elif source in used:
-            unknown.append(f"{name} ({used[source]} boxes)")
-    if unknown:
-        raise ImportRefused(
-            f"{folder}: unknown classes: {', '.join(unknown)}. Ours are {listed}; give --map OLD=NEW for each."
-        )
-    return class_ids, origin
+        def put(use: FileUse) -> None:
+            try:
+                data = use.real.read_bytes()
+            except OSError as error:
+                use.set_aside("cannot be read", str(error.strerror), refused=True)
+                return
+            lake.put(self._key(use), data)
 
+        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="import") as pool:
+            for written in [pool.submit(put, use) for use in uses]:
+                written.result()
+                yield
 
-def _yolo_classes(
-    folder: Path, contents: _Contents, mapping: Mapping[str, str], classes: str | None
-) -> tuple[dict[str, str], Counter[str], str]:
-    """(name by class id; id -> boxes; what names them). Lines that begin with no class id are for ingestion.
-
-    Raises:
-        ClassesUnknown: There are boxes, and nothing says what their class ids mean.
-    """
-    used: Counter[str] = Counter()
-    for path in contents.labels.values():
-        for number, line in enumerate(path.read_text("utf-8-sig", "replace").splitlines(), 1):
-            first = line.split()[:1]
-            if first and (match := re.fullmatch(r"(\d+)(\.0+)?", first[0])):
-                if len(match[1]) > _CLASS_DIGITS:
-                    raise ImportRefused(
-                        f"{path}: line {number}: class {match[1][:20]}... has {len(match[1])} digits: it is no class "
-                        "id. Correct the line."
-                    )
-                used[str(int(match[1]))] += 1
-    try:
-        names = names_of_option(classes) if classes else find_class_names(folder)
-    except ClassNamesError as error:
-        raise ImportRefused(str(error)) from error
-    if names is None:
-        unnamed = {source: used[source] for source in used if source not in mapping}
-        if unnamed:
-            raise ClassesUnknown(folder, unnamed)
-        return {}, used, "--map" if used else ""
-    return names.by_id, used, names.origin
-
-
-def _is_coco(path: Path) -> bool:
-    return _document(path) is not None
-
-
-def _document(path: Path) -> dict[str, Any] | None:
-    """The file's content, None unless it is COCO. Raises ImportRefused for JSON that cannot be read."""
-    try:
-        document = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    except RecursionError as error:
-        raise ImportRefused(
-            f"{path}: nested too deeply to be read. Correct it or take it out of the folder."
-        ) from error
-    except ValueError as error:  # a number with thousands of digits
-        raise ImportRefused(f"{path}: cannot be read: {error}. Correct it or take it out of the folder.") from error
-    is_coco = isinstance(document, dict) and {"images", "annotations", "categories"} <= document.keys()
-    return document if is_coco else None
-
-
-def _coco_classes(contents: _Contents) -> tuple[dict[str, str], Counter[str]]:
-    names: dict[str, str] = {}
-    used: Counter[str] = Counter()
-    for path in contents.labels.values():
-        document = _document(path)
-        if document is None:
-            raise ImportRefused(f"{path}: it changed while it was read. Run the import again when it is whole.")
-        for part, needed in (("categories", {"id", "name"}), ("annotations", set()), ("images", set())):
-            if not isinstance(document[part], list) or not all(
-                isinstance(one, dict) and needed <= one.keys() for one in document[part]
-            ):
-                what = f"objects with {' and '.join(sorted(needed))}" if needed else "objects"
-                raise ImportRefused(f"{path}: {part} must be a list of {what}, as COCO has it.")
-        for category in document["categories"]:
-            source, name = str(category["id"]), str(category["name"])
-            if names.setdefault(source, name) != name:
-                raise ImportRefused(
-                    f"{path}: category {source} is {name} here and {names[source]} in another file: import them apart."
-                )
-        used.update(str(a["category_id"]) for a in document["annotations"] if "category_id" in a)
-    return names, used
-
-
-def _missing(lake: Lake, standing: Mapping[str, int], prefix: str, files: Mapping[str, Path]) -> list[tuple[str, Path]]:
-    """Keys and files whose bytes are not at their key."""
-
-    def same(key: str, path: Path) -> bool:
-        return standing.get(key) == path.stat().st_size and lake.get(key) == path.read_bytes()
-
-    return [(prefix + file, path) for file, path in files.items() if not same(prefix + file, path)]
-
-
-def _copy(lake: Lake, files: list[tuple[str, Path]]) -> Iterator[None]:
-    """Yields after each file."""
-    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="import") as pool:
-        for written in [pool.submit(lambda k, p: lake.put(k, p.read_bytes()), key, path) for key, path in files]:
-            written.result()
-            yield
-
-
-def _holding(lake: Lake, prefix: str) -> list[str]:
-    return [
-        batch
-        for batch in list_batches(lake, "uploads")
-        if any(o.key.startswith(prefix) for o in read_manifest(lake, "uploads", batch).objects)
-    ]
+    def _outcome(self, use: FileUse) -> FileOutcome:
+        if use.target is not None:
+            return FileOutcome(use.path, use.kind, self._states[use.path])
+        if use.twin_of is not None:
+            return FileOutcome(use.path, use.kind, ImportState.DUPLICATE, use.reason, use.detail)
+        state = ImportState.REFUSED if use.refused else ImportState.NOT_USED
+        return FileOutcome(use.path, use.kind, state, use.reason, use.detail)

@@ -29,6 +29,7 @@ class LabelClasses:
         """Args: lake: where lists of names may lie; options: of the batch's manifest; class_map: the policy's."""
         self._lake, self._class_map = lake, class_map
         self._of_import: dict[str, Target] = dict(options.get("class_ids") or {})
+        self._empty_is_unreviewed = bool(options.get("empty_is_unreviewed"))
         self._ours: dict[str, Target] = {same_name(cause): cause for cause in class_map.not_damage}
         self._ours |= {same_name(name): i for i, name in enumerate(class_map.names)}
         self._lists: dict[PurePosixPath, dict[PurePosixPath, dict[str, str]]] = {}
@@ -54,12 +55,12 @@ class LabelClasses:
         return targets if document.class_names else dict(self._of_import)
 
     def empty_is_unreviewed(self, path: PurePosixPath) -> bool:
-        """Whether an empty YOLO file beside or below this list of names may be an unfinished task.
+        """Whether an empty YOLO file may be an unfinished task: its import says so, or Label Studio's list of names.
 
-        Label Studio writes one for each task without annotations, finished or not.
+        Label Studio writes an empty file for each task without annotations, finished or not.
         """
         if self._of_import:
-            return False
+            return self._empty_is_unreviewed
         try:
             nearest = self._nearest(path)
         except ClassNamesError:

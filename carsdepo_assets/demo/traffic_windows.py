@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from carsdepo_assets.commands.progress import Advance
+from carsdepo_assets.data.label_formats.documents import ClassTargets
 from carsdepo_assets.policy import DataPolicy
 
 # For a user's own photographs, by window.
@@ -42,14 +43,14 @@ def rendered_windows(home: Path) -> list[Traffic]:
     return [window(name) for name in WINDOWS]
 
 
-def darkened_windows(home: Path, source: Path, policy: DataPolicy, class_ids: Mapping[str, int]) -> list[Traffic]:
+def darkened_windows(home: Path, source: Path, policy: DataPolicy, class_ids: ClassTargets) -> list[Traffic]:
     """Three windows made from a user's photographs: unchanged, a quarter darkened to dusk, half darkened to night.
 
     Args:
         home: The windows' folders lie below it; nothing is written yet.
         source: The user's photographs.
         policy: Which photographs are accepted.
-        class_ids: Class id in the user's labels, as text -> the platform's, which the windows' labels have.
+        class_ids: What each class id of the user's labels, as text, becomes in the windows' labels.
     """
     titles = {
         "usual": "your photographs as they are",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from carsdepo_assets.commands.import_questions import ImportOptions
 from carsdepo_assets.commands.loop_steps import Budget, Loop, bring_in, train
 from carsdepo_assets.commands.pipeline import Pipeline
 from carsdepo_assets.commands.progress import Advance, Watch, unwatched
@@ -57,7 +58,9 @@ def run(
         origin = "sample"
     else:
         origin = "yolo"
-    bring_in(pipeline, loop, folder, "yolo", mapping or {}, origin, say, watch, classes)
+    account = bring_in(pipeline, loop, folder, ImportOptions("yolo", mapping or {}, classes), origin, say, watch)
+    for failure in account.failures:
+        say(f"the import is not whole: {failure}")
     facts = progress.facts_of("training") if progress is not None else None
     if facts is not None:
         loop.note("training", f"{facts['outcome']} (reused)")

@@ -184,6 +184,21 @@ QUARANTINE = pa.schema(
     ]
 )
 
+# One row per import of a folder, when it has been ingested: what became of each of its files.
+IMPORTS = pa.schema(
+    [
+        ("import_id", pa.string()),
+        ("at", _ts),
+        ("name", pa.string()),  # its folders are raw/uploads/NAME and raw/labels/NAME
+        ("folder", pa.string()),  # the imported folder's own name
+        ("format", pa.string()),  # of the labels; empty: there were none
+        ("layout", pa.string()),  # where photographs and labels lay
+        ("class_names", pa.string()),  # JSON: what became of each class, one line each
+        ("counts", pa.string()),  # JSON: files by kind and state
+        ("account", pa.string()),  # JSON: the whole account
+    ]
+)
+
 CHECKS_SOURCE = "validation"  # source of the requests by which the platform checks a model at staging
 
 # The ledger: one row per event of a stage, never changed. What a stage serves is its newest row that names a digest to
@@ -385,6 +400,7 @@ TABLES: dict[str, pa.Schema] = {
     "annotations": ANNOTATIONS,
     "splits": SPLITS,
     "quarantine": QUARANTINE,
+    "imports": IMPORTS,
     "deployments": DEPLOYMENTS,
     "gates": GATES,
     "inferences": INFERENCES,

@@ -43,6 +43,7 @@ settle_s = 0
 USE = """
 import json, sys
 from pathlib import Path
+from carsdepo_assets.commands.import_questions import ImportOptions
 from carsdepo_assets.demo.train_loop import Loop, bring_in, train
 from carsdepo_assets.commands.lineage import lineage_of
 from carsdepo_assets.commands.pipeline import Pipeline
@@ -58,7 +59,7 @@ with Pipeline.open(settings) as pipeline:
     for sensor in ("new_uploads", "new_labels", "new_business_files"):
         ticked[sensor] = len(pipeline.tick(sensor).runs)
     before = pipeline.instance.get_runs_count()
-    bring_in(pipeline, Loop(), Path(folder), "yolo", {}, "sample", quiet)
+    bring_in(pipeline, Loop(), Path(folder), ImportOptions(), "sample", quiet)
     imported = pipeline.instance.get_runs_count() - before
     if trains == "yes":
         train(pipeline, Loop(), quiet, fast=True)

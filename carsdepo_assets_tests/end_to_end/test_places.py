@@ -15,6 +15,7 @@ import boto3
 import dagster as dg
 import pytest
 
+from carsdepo_assets.commands.import_questions import ImportOptions
 from carsdepo_assets.commands.loop_steps import Loop, bring_in
 from carsdepo_assets.commands.pipeline import Pipeline
 from carsdepo_assets.demo.train_loop import render_sample
@@ -95,7 +96,7 @@ def test_the_sample_is_trained_to_one_model_at_each_place(tmp_path: Path, monkey
         monkeypatch.setenv("CARSDEPO_MLFLOW", url)
         objects: dict[str, bytes] = {}
         with account("local", objects), Pipeline.open(Settings.read(home=tmp_path / "home")) as pipeline:
-            bring_in(pipeline, Loop(), sample, "yolo", {}, "sample", lambda line: None)
+            bring_in(pipeline, Loop(), sample, ImportOptions(), "sample", lambda line: None)
             ops = {"recipe": {"config": {"steps": STEPS}}}
             materialized(pipeline, ["dataset", "recipe"], ops=ops)
         lineages: dict[str, dict[str, Any]] = {}

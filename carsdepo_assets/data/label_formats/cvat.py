@@ -16,6 +16,7 @@ from carsdepo_assets.data.label_formats.xml_values import parse_xml, to_number, 
 
 # polyline, points, cuboid and skeleton have no area that is certain to be the damage's.
 _REFUSED = ("polyline", "points", "cuboid", "skeleton")
+_NO_SHAPE = ("tag", "attribute")  # about the photograph as a whole
 _SHAPES = ("box", "polygon", "ellipse", "mask", *_REFUSED)
 _UNFINISHED = {"annotation", "new", "in progress", "in_progress", "rejected"}
 _FINISHED = {"completed", "acceptance"}
@@ -50,7 +51,7 @@ def read(name: str, data: bytes) -> LabelDocument:
             detail = f"image {(image.get('id') or 'without id')[:40]} has no name"
             result.problems.append(Problem("no_photograph", detail))
             continue
-        for number, element in enumerate((e for e in image if e.tag in _SHAPES), 1):
+        for number, element in enumerate((e for e in image if e.tag not in _NO_SHAPE), 1):
             _shape(photograph, element, element.get("label"), f"{element.tag} {number}", completed)
         result.photographs.append(photograph)
     tracks = root.findall("track")
@@ -68,8 +69,8 @@ def _shape(photograph: LabelledPhotograph, element: Element, label: str | None, 
 
     if element.get("source") == "auto" and not completed:
         problem("prediction", "source is auto: a model drew it, and nobody completed the job")
-    elif element.tag in _REFUSED:
-        problem("unsupported_shape", f"{element.tag} has no area of its own: draw a box or a polygon")
+    elif element.tag not in _SHAPES or element.tag in _REFUSED:
+        problem("unsupported_shape", f"{element.tag[:40]} has no area of its own: draw a box or a polygon")
     elif label is None or not label.strip():
         problem("unknown_class", "it has no label")
     else:

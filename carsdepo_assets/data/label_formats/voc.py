@@ -39,6 +39,9 @@ def read(name: str, data: bytes) -> LabelDocument:
     from_one = 1.0 if _CHALLENGE.match((root.findtext("source/database") or "").strip()) else 0.0
     for number, one in enumerate(root.findall("object"), 1):
         _object(photograph, one, f"object {number}", from_one)
+    inside = sum(1 for one in root.findall("object") for _ in one.iter("bndbox"))
+    if sum(1 for _ in root.iter("bndbox")) > inside:
+        photograph.problems.append(Problem("malformed", "a bndbox that is in no object"))
     classes = {shape.source_class for shape in photograph.shapes}
     return LabelDocument([photograph], class_names={name: name for name in sorted(classes)})
 

@@ -68,6 +68,8 @@ def is_prediction(fields: list[str]) -> bool:
         return False
     if len(fields) == 6:
         return True
+    if _has_visibility([float(field) for field in fields[1:]]):
+        return False
     # A share beyond 1 is no corner; an object's number is whole and begins at 1.
     return len(fields) % 2 == 1 and _WHOLE.fullmatch(fields[-1]) is not None and float(fields[-1]) > 1
 

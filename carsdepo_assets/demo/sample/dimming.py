@@ -11,13 +11,14 @@ import hashlib
 import io
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from carsdepo_assets.data.label_formats.documents import ClassTargets
 from carsdepo_assets.policy import DataPolicy
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -65,7 +66,7 @@ def write_window(
     stops: float,
     seed: int,
     policy: DataPolicy,
-    class_ids: Mapping[str, int] | None = None,
+    class_ids: ClassTargets | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DimmedWindow:
     """Copies photographs of a user's folder, some of them darkened, with their labels.
@@ -81,7 +82,8 @@ def write_window(
         stops: How many times the light is halved.
         seed: Of order and noise.
         policy: Which photographs are accepted.
-        class_ids: Class id in the source's labels, as text -> the one in the copies; None to copy them unchanged.
+        class_ids: What each class id of the source's labels, as text, becomes in the copies; None to copy them
+            unchanged.
         progress: Called with the photographs written so far, and with the most that there can be.
 
     Returns:
@@ -141,14 +143,18 @@ def write_window(
     return DimmedWindow(target, count, dark)
 
 
-def _translated(label: Path, class_ids: Mapping[str, int]) -> bytes:
-    """A YOLO label file with its class ids translated; lines of other classes stay as they are."""
+def _translated(label: Path, class_ids: ClassTargets) -> bytes:
+    """A YOLO label file with its class ids translated. Lines of unknown classes stay, those of no damage go."""
 
     def line(match: re.Match[bytes]) -> bytes:
-        to = class_ids.get(str(int(float(match[2]))))
-        return match[0] if to is None else match[1] + str(to).encode()
+        source = str(int(float(match[2])))
+        if source not in class_ids:
+            return match[0]
+        to = class_ids[source]
+        return match[1] + str(to).encode() + match[3] if isinstance(to, int) else b""
 
-    return re.sub(rb"((?:\A(?:\xef\xbb\xbf)?|(?<=[\r\n]))[ \t]*)(\d{1,9}(?:\.0+)?)(?=[ \t])", line, label.read_bytes())
+    pattern = rb"((?:\A(?:\xef\xbb\xbf)?|(?<=[\r\n]))[ \t]*)(\d{1,9}(?:\.0+)?)(?=[ \t])([^\r\n]*[\r\n]*)"
+    return re.sub(pattern, line, label.read_bytes())
 
 
 def _groups(source: Path, images: Path) -> dict[str, str]:
