@@ -23,7 +23,7 @@ from carsdepo_assets.data.grouping import near_duplicates
 from carsdepo_assets.data.metadata_corrections import correct_metadata
 from carsdepo_assets.data.splitting import EXCLUDED, assign, side
 from carsdepo_assets.lake import golden
-from carsdepo_assets.lake.annotations import latest_revisions
+from carsdepo_assets.lake.annotations import labels_only, latest_revisions
 from carsdepo_assets.lake.datasets import manifest_key, read_manifest, summary_key
 from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake
@@ -93,7 +93,7 @@ def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
     with one_writer(lake, "dataset"):
         # Copies first: a label whose copy or revision comes later is not counted, so the next dataset is due.
         processed = {r["image_id"]: r for r in lake.read("processed").to_pylist()}
-        annotations = lake.read("annotations")
+        annotations = labels_only(lake.read("annotations"))
         label_state = sum(image in processed for image in annotations["image_id"].to_pylist())
         rows = _labelled(lake, annotations, processed)
         if not rows:
