@@ -135,7 +135,7 @@ def bring_in(
             with watch("ingesting", "batches") as advance:
                 batches = pipeline.ingest(kind, progress=advance)
             step.outcome = _ingested(lake, kind, batches)
-    corrected = correct_metadata(lake, datetime.now(UTC))
+    corrected = correct_metadata(lake, datetime.now(UTC), folder=f"raw/uploads/{imported.name}/")
     if corrected.photographs or corrected.problems:
         loop.note("metadata", corrected.summary)
     account = account_of(lake, imported, policy, now)

@@ -64,7 +64,7 @@ def find_declared_splits(
     if len(claims) > 1:  # a file that names all photographs says no split beside one that tells parts apart
         claims = [claim for claim in claims if sum(map(bool, claim.splits.values())) > 1] or claims[:1]
     splits = _agreed(folder, claims)
-    said_by = " and ".join(claim.name for claim in claims)
+    said_by = " and ".join(_needed(claims))
     if not set(splits.values()) - {"train"}:
         if not splits:
             return DeclaredSplits()
@@ -96,6 +96,18 @@ def _agreed(folder: Path, claims: Iterable[SplitClaim]) -> dict[str, str]:
             "deal all photographs anew by car."
         )
     return {name: next(iter(by)) for name, by in claimed.items()}
+
+
+def _needed(claims: Iterable[SplitClaim]) -> list[str]:
+    """The names of what says a split of photographs that nothing before it says."""
+    names: list[str] = []
+    behind: set[str] = set()
+    for claim in claims:
+        photographs = {name for by_split in claim.splits.values() for name in by_split}
+        if photographs - behind:
+            names.append(claim.name)
+        behind |= photographs
+    return names
 
 
 def _refuse_leaks(

@@ -29,7 +29,6 @@ from carsdepo_assets.lake.schemas import METADATA_FIELDS
 from carsdepo_assets.lake.sources import source_for
 
 _STATE = "batches/metadata.json"
-_ROOT = "raw/uploads"
 _FROM_EXIF = ("camera", "captured_at")  # kept where no file says them any more: EXIF may have
 
 Row = dict[str, Any]
@@ -60,10 +59,10 @@ class Corrections:
         )
 
 
-def manifests_due(lake: Lake) -> list[ObjectInfo]:
-    """The files manifest.csv in raw/uploads that came or changed since they were read last."""
+def manifests_due(lake: Lake, folder: str = "raw/uploads/") -> list[ObjectInfo]:
+    """The files manifest.csv below a folder that came or changed since they were read last."""
     before = _read_before(lake)
-    return [entry for entry in _manifests(lake) if before.get(entry.key) != _as_listed(entry)]
+    return [entry for entry in _manifests(lake, folder) if before.get(entry.key) != _as_listed(entry)]
 
 
 def fingerprint_of(files: Iterable[ObjectInfo]) -> str:
@@ -72,7 +71,9 @@ def fingerprint_of(files: Iterable[ObjectInfo]) -> str:
     return hashlib.sha256(json.dumps(sorted(listed, key=str)).encode()).hexdigest()[:16]
 
 
-def correct_metadata(lake: Lake, now: datetime, files: Iterable[ObjectInfo] | None = None) -> Corrections:
+def correct_metadata(
+    lake: Lake, now: datetime, files: Iterable[ObjectInfo] | None = None, folder: str = "raw/uploads/"
+) -> Corrections:
     """Reads the metadata of photographs anew, where the files that say them came or changed.
 
     A photograph that was uploaded more than once has, field by field, what the newest of its uploads says.
@@ -81,9 +82,10 @@ def correct_metadata(lake: Lake, now: datetime, files: Iterable[ObjectInfo] | No
         lake: whose photographs are looked at.
         now: stored with new rows.
         files: manifest.csv files, or sidecars, that came or changed; None: the manifest.csv files that are due.
+        folder: without `files`, only those below it are looked at.
     """
     with one_writer(lake, "metadata"):
-        due = manifests_due(lake) if files is None else list(files)
+        due = manifests_due(lake, folder) if files is None else list(files)
         rows: dict[str, Row] = {}
         problems: list[str] = []
         for entry in due:
@@ -182,8 +184,8 @@ def _write(lake: Lake, rows: list[Row]) -> list[Row]:
     return numbered
 
 
-def _manifests(lake: Lake) -> list[ObjectInfo]:
-    entries, _ = source_for(lake, f"{_ROOT}/").poll(None)
+def _manifests(lake: Lake, folder: str) -> list[ObjectInfo]:
+    entries, _ = source_for(lake, folder).poll(None)
     return [entry for entry in entries if PurePosixPath(entry.key).name == MANIFEST]
 
 

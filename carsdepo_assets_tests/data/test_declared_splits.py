@@ -139,6 +139,14 @@ def test_a_name_in_two_folders_is_found_by_the_rest_of_its_path(tmp_path: Path) 
             "for test: import some, or give --resplit to deal all anew by car",
         ),
         ({"train/a.jpg": ""}, "train/: all of it is called train, which is no split: photographs are dealt by car"),
+        (
+            {"train/a.jpg": "", "val/b.jpg": "", "test/c.jpg": "", "x.yaml": "train: train\nval: val\n"},
+            "splits as declared by x.yaml (train:), x.yaml (val:) and test/, train/, val/: 1 train, 1 val, 1 test",
+        ),
+        (
+            {"train/a.jpg": "", "val/b.jpg": "", "test/c.jpg": "", "x.yaml": "train: train\nval: val\ntest: test\n"},
+            "splits as declared by x.yaml (test:), x.yaml (train:), x.yaml (val:): 1 train, 1 val, 1 test",
+        ),
         ({"a.jpg": ""}, ""),
     ],
 )

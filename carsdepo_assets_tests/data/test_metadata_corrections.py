@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from carsdepo_assets.data.jobs import correct_metadata_job
 from carsdepo_assets.data.metadata_corrections import correct_metadata, look_again, manifests_due
 from carsdepo_assets.data.sensors import new_metadata
 from carsdepo_assets.lake.image_metadata import read_images
@@ -184,3 +185,19 @@ def test_the_sensor_asks_for_one_run_of_each_state(lake: Lake, tmp_path: Path) -
         assert isinstance(tick(), dg.SkipReason)
         assert correct(lake) == (1, 1, 1)
         assert isinstance(tick(), dg.SkipReason)
+
+
+def test_the_job_that_the_sensor_starts_says_what_it_did(lake: Lake, tmp_path: Path) -> None:
+    manifest(lake, "file,group\na.jpg,g1\n")
+    upload(lake, {"shop/a.jpg": A})
+    manifest(lake, "file,group\na.jpg,corrected\n")
+    resources = {"lake": LakeResource(url=lake.url, home=str(tmp_path))}
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = correct_metadata_job.execute_in_process(resources=resources, instance=instance)
+        (output,) = [e.step_output_data for e in run.all_events if e.is_successful_output]
+    assert {name: value.value for name, value in output.metadata.items()} == {
+        "files": 1,
+        "photographs": 1,
+        "regrouped": 1,
+    }
+    assert facts(lake)["shop/a.jpg"][0] == "corrected"

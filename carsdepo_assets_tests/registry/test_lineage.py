@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from carsdepo_assets.lake.datasets import summary_key
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.registry.lineage import build_lineage, describe_data, read_lineage
 from carsdepo_assets.registry.source_digest import source_digest
@@ -51,6 +52,7 @@ def test_source_digest_sees_content_names_and_nothing_else(tmp_path: Path) -> No
 def test_lineage_is_read_back_as_written(tmp_path: Path) -> None:
     lake = Lake.open(str(tmp_path))
     version = tiny_dataset(lake)
+    lake.put(summary_key(version), b'{"content_digest": "0123456789abcdef"}')
     lineage = build_lineage(
         lake,
         digest="d",
@@ -68,6 +70,7 @@ def test_lineage_is_read_back_as_written(tmp_path: Path) -> None:
     assert lineage.environment["gpu"] == "none"
     assert lineage.environment["python"].startswith("3.")
     assert lineage.code.version
+    assert lineage.data.content_digest == "0123456789abcdef"
     assert lineage.data.splits == {"test": 3, "train": 8, "val": 3}
     with pytest.raises(LakeError):
         read_lineage(lake, "absent")

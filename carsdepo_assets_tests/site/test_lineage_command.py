@@ -42,7 +42,11 @@ def test_all_three_are_json_and_show_places_whole(settings: Settings, filled: ex
     ):
         assert json.loads(json.dumps(lineage)) == lineage
         assert output in shown(lineage)
-    assert "trained at        sagemaker\n" in shown(lineage_of(settings, model="2"))
+    model = lineage_of(settings, model="2")
+    assert "trained at        sagemaker\n" in shown(model)
+    assert f"content           {model['dataset']['content_digest']}\n" in shown(model)
+    model["dataset"]["content_digest"] = None  # of a dataset of an earlier release
+    assert "content           no digest was recorded\n" in shown(model)
 
 
 def test_wrong_calls_say_what_there_is(settings: Settings, tmp_path: Path) -> None:
