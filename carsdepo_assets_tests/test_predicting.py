@@ -1,12 +1,15 @@
-"""commands/predicting.py: which model `carsdepo predict` uses by default, and that it says which and why."""
+"""commands/predicting.py: which model `carsdepo predict` uses, and that every file of a folder is answered or named."""
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from carsdepo_assets.cli import app
@@ -91,3 +94,113 @@ def test_where_nothing_met_the_floor_it_says_what_there_is(tmp_path: Path, lake:
     code, output = predict(tmp_path)
     assert code == 1
     assert f"none of the registered ones met the floor of 0.020 without being barred: 1 ({worthless}, mAP@.5" in output
+
+
+@pytest.fixture
+def model(lake: Lake, tmp_path: Path) -> str:
+    """The digest of a registered candidate."""
+    digest = made_up_model(lake, b"good")
+    register(
+        Tracking.at_home(tmp_path / "home"),
+        digest=digest,
+        lake_url=lake.url,
+        dataset_version="d",
+        detector="yolov8n",
+        figures={"map50": 0.4},
+        run_id=None,
+        alias=None,
+    )
+    return digest
+
+
+def again(data: bytes, kind: str) -> bytes:
+    """A photograph in another format."""
+    out = io.BytesIO()
+    Image.open(io.BytesIO(data)).convert("RGB").save(out, kind)
+    return out.getvalue()
+
+
+@pytest.mark.usefixtures("model")
+def test_every_file_is_answered_or_named(tmp_path: Path) -> None:
+    folder, (photograph, *_) = tmp_path / "photographs", panel(1)
+    answered = {
+        "one.png": photograph,
+        "deep/er/two.JPG": again(photograph, "JPEG"),
+        "deep/phone.mpo": again(photograph, "JPEG"),
+        "deep/page.jfif": again(photograph, "JPEG"),
+        "scan.TIFF": again(photograph, "TIFF"),
+        "old.bmp": again(photograph, "BMP"),
+        "web.webp": again(photograph, "WEBP"),
+        "new.avif": again(photograph, "AVIF"),
+        "drawn.gif": again(photograph, "GIF"),
+        "no suffix": photograph,
+    }
+    refused = {
+        "half.jpg": (again(photograph, "JPEG")[:400], "truncated"),
+        "empty.jpg": (b"", "empty"),
+        "phone.heic": (b"\0\0\0\x18ftypheic" + b"\0" * 100, "unsupported|truncated"),
+        "film.mp4": (b"\0\0\0\x18ftypmp42" + b"\0" * 100, "not_an_image"),
+        "[bold]page.pdf": (b"%PDF-1.7", "not_an_image"),
+    }
+    passed_over = {
+        "one.txt": b"0 .5 .5 .1 .1",
+        "manifest.csv": b"file,group",
+        ".hidden.jpg": photograph,
+        "Thumbs.db": b"x",
+    }
+    for name, data in {**answered, **{n: d for n, (d, _) in refused.items()}, **passed_over}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
+    (folder / "deep" / "back").symlink_to(folder)  # must not be followed for ever
+    code, output = predict(tmp_path)
+    assert code == 1
+    for name, (_, reason) in refused.items():
+        line = next(part for part in output.split("not answered: ") if part.startswith(str(folder / name)))
+        assert any(word in line for word in reason.split("|")), line
+    assert f"not answered: {folder / 'gone.jpg'}: unreadable" in output
+    assert "passed over, a .txt is no photograph: one.txt" in output
+    total = len(answered) + len(refused) + 1 + len(passed_over)
+    assert (
+        f"Of {total} files {len(answered)} were answered, {len(refused) + 1} were not, 4 are no photographs." in output
+    )
+    names = {row["file_name"] for row in json.loads((tmp_path / "found.json").read_text())}
+    assert names == set(answered)
+    code, printed = predict(tmp_path, "--json")
+    assert code == 1
+    counted = json.loads(printed[printed.index("{") :])
+    assert counted["files"] == total
+    assert counted["answered"] + len(counted["not_answered"]) + len(counted["passed_over"]) == total
+    assert {Path(entry["file"]).name for entry in counted["not_answered"]} == {*refused, "gone.jpg"}
+
+
+@pytest.mark.usefixtures("model")
+def test_a_folder_whose_files_are_all_answered_ends_with_0(tmp_path: Path) -> None:
+    (tmp_path / "photographs" / "labels.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    code, output = predict(tmp_path)
+    assert code == 0
+    assert "Of 2 files 1 were answered, 0 were not, 1 are no photographs." in output
+    code, printed = predict(tmp_path, "--json")
+    assert code == 0
+    assert json.loads(printed[printed.index("{") :])["not_answered"] == []
+
+
+@pytest.mark.usefixtures("model")
+def test_a_name_that_is_no_utf_8(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "photographs") + b"/\xff\xfe.jpg"
+    try:
+        with open(path, "wb") as file:
+            file.write(b"no photograph")
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    code, output = predict(tmp_path)
+    assert code == 1
+    assert "not_an_image" in output
+
+
+@pytest.mark.usefixtures("model")
+def test_a_folder_without_photographs_is_named(tmp_path: Path) -> None:
+    (tmp_path / "photographs" / "one.png").rename(tmp_path / "photographs" / "one.txt")
+    code, output = predict(tmp_path)
+    assert code == 1
+    assert "has no photographs: its 1 files are labels, tables and the like" in output

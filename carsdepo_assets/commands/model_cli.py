@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from carsdepo_assets.commands.options import AsJson, Home, Model, err, explained, out, print_json
 from carsdepo_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from carsdepo_assets.commands.predicting import Predicted
 
 
 def predict(
@@ -19,15 +23,29 @@ def predict(
     ],
     model: Model = "latest",
     home: Home = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Find damage on a folder of photographs with a registered model, and write it as COCO results."""
+    """Find damage on a folder of photographs with a registered model, and write it as COCO results.
+
+    Exit code 1 where a file was not answered; each is named with its reason.
+    """
     from carsdepo_assets.commands.predicting import predict as run
     from carsdepo_assets.commands.progress import watch_on
 
-    with explained(), watch_on(out)("predicting", "photographs") as advance:
+    with explained(), watch_on(err if as_json else out)("predicting", "photographs") as advance:
         result = run(Settings.read(home=home), folder, model, file, advance)
+    if as_json:
+        print_json(_as_json(result, file))
+        raise typer.Exit(1 if result.refused else 0)
     for path, reason in result.refused:
-        err.print(f"refused: {path}: {reason}", highlight=False, soft_wrap=True)
+        err.print(escape(_printable(f"not answered: {path}: {reason}")), highlight=False, soft_wrap=True)
+    reasons: dict[str, list[str]] = {}
+    for path, reason in result.passed_over:
+        reasons.setdefault(reason, []).append(Path(path).name)
+    for reason, names in reasons.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        line = f"passed over, {reason}: {', '.join(names[:3])}{more}"
+        err.print(escape(_printable(line)), highlight=False, soft_wrap=True)
     named = f"version {result.version} ({result.digest})" if result.version is not None else result.digest
     out.print(
         f"Wrote to {file}: {result.boxes} boxes, those of low score included, on {result.photographs} photographs, "
@@ -35,6 +53,41 @@ def predict(
         highlight=False,
         soft_wrap=True,
     )
+    if result.refused or result.passed_over:
+        folders = f" {result.folders} folders could not be read." if result.folders else ""
+        out.print(
+            f"Of {result.files} files {result.photographs} were answered, "
+            f"{len(result.refused) - result.folders} were not, {len(result.passed_over)} are no photographs.{folders}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if result.refused:
+        raise typer.Exit(1)
+
+
+def _as_json(result: Predicted, file: Path) -> dict[str, Any]:
+    """What a call of `predict` did, for programs; the counts add up to `files`."""
+
+    def listed(entries: list[tuple[str, str]]) -> list[dict[str, str]]:
+        return [{"file": _printable(path), "reason": reason} for path, reason in entries]
+
+    return {
+        "out": str(file),
+        "version": result.version,
+        "digest": result.digest,
+        "why": result.why,
+        "boxes": result.boxes,
+        "files": result.files,
+        "answered": result.photographs,
+        "not_answered": listed(result.refused),
+        "passed_over": listed(result.passed_over),
+        "unreadable_folders": result.folders,
+    }
+
+
+def _printable(text: str) -> str:
+    """The text, also where a file's name is no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def evaluate(

@@ -1,18 +1,25 @@
-"""`carsdepo predict`: runs a registered model over a folder of photographs and writes COCO results."""
+"""`carsdepo predict`: runs a registered model over a folder of photographs and writes COCO results.
+
+Every file of the folder is in one of three lists: answered, not answered with its reason, and passed over because it is
+no photograph by its name (labels, tables, files of the system), as the pipeline passes over it.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from carsdepo_assets.data.batches import is_photograph
 from carsdepo_assets.settings import Settings
 
 if TYPE_CHECKING:
     from carsdepo_assets.scoring.boxes import Detections
 
 LATEST = "latest"
+_OF_SYSTEMS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
 
 
 @dataclass
@@ -30,11 +37,72 @@ class Predicted:
     why: str = ""
     """Why this model was taken, for people."""
     refused: list[tuple[str, str]] = field(default_factory=list)
-    """Photographs that could not be decoded: path and reason."""
+    """Files that were not answered: path and reason."""
+    passed_over: list[tuple[str, str]] = field(default_factory=list)
+    """Files that are no photographs by their name: path and why."""
+    folders: int = 0
+    """Folders that could not be read; they are among `refused`."""
+
+    @property
+    def files(self) -> int:
+        """The number of files in the folder: answered, not answered and passed over."""
+        return self.photographs + len(self.refused) - self.folders + len(self.passed_over)
 
 
 class NothingToPredict(ValueError):
     """The folder has no photographs."""
+
+
+@dataclass
+class _Contents:
+    photographs: list[Path] = field(default_factory=list)
+    passed_over: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)  # folders
+
+
+def _contents(folder: Path) -> _Contents:
+    """The files of a folder at any depth, links to folders included, in the order of names."""
+    contents = _Contents()
+    seen: set[str] = set()
+
+    def note(error: OSError) -> None:
+        contents.unreadable.append((str(error.filename), f"unreadable: {error.strerror}"))
+
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=note):
+        real = os.path.realpath(place)
+        if real in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in names:
+            path = Path(place, name)
+            parts = path.relative_to(folder).parts
+            if any(part.startswith(".") or part == "__MACOSX" for part in parts) or name.lower() in _OF_SYSTEMS:
+                contents.passed_over.append((str(path), "hidden, or a file of the system"))
+            elif not is_photograph(name):
+                contents.passed_over.append((str(path), f"a {path.suffix.lower()} is no photograph"))
+            else:
+                contents.photographs.append(path)
+    contents.photographs.sort()
+    contents.passed_over.sort()
+    return contents
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        BadImage: it is too large, which is seen before it is read.
+        OSError: it cannot be read.
+    """
+    from carsdepo_assets.imaging.bad_image import BadImage
+
+    if not path.is_file():
+        raise FileNotFoundError(2, "is no file, or leads to none", str(path))
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise BadImage("too_large", f"{size} bytes, at most {max_bytes} are read")
+    return path.read_bytes()
 
 
 def predict(
@@ -44,7 +112,8 @@ def predict(
 
     The file has one row for each box, with file_name and image_id (from 1, in the order of names). It holds every box
     down to score 0.001, as average precision needs, and not only those above the model's threshold. It is written whole
-    or not at all.
+    or not at all. What the pipeline would take is answered, by the same decoder and limits; a file that cannot be
+    answered stops none of the others.
 
     Args:
         settings: The installation.
@@ -73,13 +142,12 @@ def predict(
 
     if not folder.is_dir():
         raise NothingToPredict(f"{folder} is not a folder.")
-    files = sorted(
-        p
-        for p in folder.rglob("*")
-        if p.is_file() and p.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-    )
+    contents = _contents(folder)
+    files = contents.photographs
     if not files:
-        raise NothingToPredict(f"{folder} has no photographs (.jpg, .png, .webp, .bmp, .tif).")
+        number = len(contents.passed_over)
+        others = f": its {number} files are labels, tables and the like" if number else ""
+        raise NothingToPredict(f"{folder} has no photographs{others}.")
     check_place(out)
     lake, policy, tracking = Lake.open(settings.lake), settings.policy(), resources(settings)["tracking"].tracking()
     if model == LATEST:
@@ -89,14 +157,26 @@ def predict(
         used = ModelInUse(chosen.digest, chosen.version, "as asked")
     predictor, card = load_model(lake, used.digest)
     limits = pipeline_limits(policy.data)
-    result = Predicted(version=used.version, digest=used.digest, why=used.why)
+    result = Predicted(
+        version=used.version,
+        digest=used.digest,
+        why=used.why,
+        refused=contents.unreadable,
+        passed_over=contents.passed_over,
+        folders=len(contents.unreadable),
+    )
     numbers: list[int] = []
     detections: list[Detections] = []
     for number, path in enumerate(files, 1):
         try:
-            _, image = served(Decodings(path.read_bytes(), limits), policy, network_of(predictor))
+            data = _read(path, policy.data.max_bytes)
+            _, image = served(Decodings(data, limits), policy, network_of(predictor))
         except BadImage as error:
             result.refused.append((str(path), str(error)))
+        except OSError as error:
+            result.refused.append((str(path), f"unreadable: {error.strerror or error}"))
+        except MemoryError:
+            result.refused.append((str(path), "too_costly: there is not enough memory to decode it"))
         else:
             detections.append(predict_image(predictor, image))
             numbers.append(number)

@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 from tenacity import RetryCallState, Retrying, sleep_using_event, stop_before_delay
 
+from carsdepo_assets.imaging.formats import PHOTOGRAPH_SUFFIXES
 from carsdepo_assets.redaction import without_credentials
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 FIELDS = ("source", "camera", "uploader", "region", "listing")
 MANIFEST = "manifest.csv"
 PATIENCE_S = 60.0  # seconds for a photograph's answer, a busy service's "try again" included
@@ -88,9 +88,9 @@ def send_folder(
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder.")
     root = folder / "images" if (folder / "images").is_dir() else folder
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in PHOTOGRAPH_SUFFIXES and p.is_file())
     if not files:
-        raise ValueError(f"{folder} has no photographs ({', '.join(SUFFIXES)}).")
+        raise ValueError(f"{folder} has no photographs ({', '.join(sorted(PHOTOGRAPH_SUFFIXES))}).")
     return send(
         url, files, metadata, api_key=api_key, concurrency=concurrency, patience_s=patience_s, progress=progress
     )

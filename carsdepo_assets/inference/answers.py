@@ -206,8 +206,8 @@ def form_schema(policy: InferencePolicy) -> dict[str, Any]:
             "minItems": 1,
             "maxItems": policy.max_photographs,
             "items": {"type": "string", "format": "binary"},
-            "description": f"JPEG, PNG, WebP, BMP or TIFF, each of at most {policy.max_photograph_bytes} bytes and "
-            f"{policy.max_pixels} pixels, together {policy.max_request_pixels} pixels",
+            "description": f"JPEG, PNG, WebP, AVIF, BMP, GIF or TIFF, each of at most {policy.max_photograph_bytes} "
+            f"bytes and {policy.max_pixels} pixels, together {policy.max_request_pixels} pixels",
         },
         "source": text("where they come from", "mobile"),
         "camera": text("default: EXIF's", "Pixel 9"),
@@ -239,7 +239,7 @@ def raw_schema(policy: InferencePolicy) -> dict[str, Any]:
     described = {
         "type": "string",
         "format": "binary",
-        "description": f"JPEG, PNG, WebP, BMP or TIFF of at most {policy.max_photograph_bytes} bytes",
+        "description": f"JPEG, PNG, WebP, AVIF, BMP, GIF or TIFF of at most {policy.max_photograph_bytes} bytes",
     }
     return {
         "parameters": [_IDEMPOTENCY_KEY],

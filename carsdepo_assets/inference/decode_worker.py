@@ -57,8 +57,11 @@ def _one(data: bytes, policy: Policy, request: dict[str, Any]) -> tuple[dict[str
 
 def _large(data: bytes, policy: Policy, limits: dict[str, int]) -> int:
     """The number of pixels of a photograph that is large by the limits; 0 for others, and for what is refused."""
-    kind, pixels, most = sniff(data), declared_pixels(data), serving_limits(policy)
-    if kind is None or pixels > most_pixels(kind, most.max_pixels, most.max_pixels_other):
+    kind, most = sniff(data), serving_limits(policy)
+    if kind is None or (kind == "heic" and not most.heic):
+        return 0
+    pixels = declared_pixels(data)
+    if pixels > most_pixels(kind, most.max_pixels, most.max_pixels_other):
         return 0
     return pixels if pixels > limits["jpeg" if kind == "jpeg" else "other"] else 0
 

@@ -23,7 +23,11 @@ from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput
 from carsdepo_assets.inference import decode_pool, decode_process
 from carsdepo_assets.inference.decode_pool import DecodePool, PoolBusy
 from carsdepo_assets.inference.decoding import ClientGone, measure
-from carsdepo_assets.policy import Policy
+from carsdepo_assets.policy import InferencePolicy, Policy
+from carsdepo_assets_tests.imaging.coloured import chart, iccp, png_with
+from carsdepo_assets_tests.imaging.files import scene
+from carsdepo_assets_tests.imaging.heic_files import heic, heic_claiming, needs_package
+from carsdepo_assets_tests.imaging.test_formats import REFUSED
 from carsdepo_assets_tests.inference.served_models import photograph
 
 SQUARES = NetworkInput(96, None)
@@ -96,6 +100,35 @@ def test_refusals_are_the_decoders(pool: DecodePool) -> None:
             pool.measure(data, SQUARES)
         assert refused.value.reason == reason
     assert pool.measure(photograph(1), SQUARES).width == 160
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if "claims" in name])
+def test_what_claims_to_be_huge_is_refused(pool: DecodePool, name: str) -> None:
+    with pytest.raises(BadImage, match="too_many_pixels"):
+        pool.measure(REFUSED[name][0], SQUARES)
+
+
+def test_a_profile_bomb_costs_nothing(pool: DecodePool) -> None:
+    assert pool.measure(png_with(chart(), iccp(b"\0" * (50 * 2**20))), SQUARES).width == 144
+
+
+def test_heic_is_switched_off(pool: DecodePool) -> None:
+    with pytest.raises(BadImage, match="unsupported: HEIC is not accepted"):
+        pool.measure(heic_claiming(640, 480), SQUARES)
+
+
+@needs_package
+def test_heic_where_the_policy_says_so_is_decoded_in_a_process_of_the_process() -> None:
+    data = heic(scene(640, 480))
+    policy = Policy(inference=InferencePolicy(heic=True))
+    heic_pool = DecodePool(policy, 2)
+    heic_pool.start()
+    try:
+        there, here = heic_pool.measure(data, SQUARES), measure(data, policy, SQUARES)
+    finally:
+        heic_pool.close()
+    assert there.format == "heic"
+    assert np.array_equal(there.image.pixels, here.image.pixels)
 
 
 def test_memory_beyond_the_limit_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:

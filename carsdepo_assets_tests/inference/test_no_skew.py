@@ -22,6 +22,7 @@ from carsdepo_assets.inference.records import Features, Record
 from carsdepo_assets.inference.requests import Refused, RequestPhotograph
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
+from carsdepo_assets_tests.imaging.coloured import profile
 from carsdepo_assets_tests.imaging.files import saved, scene
 from carsdepo_assets_tests.inference.service_process import load_red_pixels, put_model
 
@@ -40,6 +41,15 @@ PHOTOGRAPHS = {
     "cmyk.jpg": saved(Image.fromarray(scene(800, 600)).convert("CMYK")),
     "lossless.png": saved(scene(1500, 1000), "PNG"),
     "web.webp": saved(scene(640, 480), "WEBP"),
+    "display p3.jpg": saved(scene(1280, 960), quality=87, icc_profile=profile("Display P3")),  # its scan is not kept
+    "large display p3.jpg": saved(scene(2600, 1900), quality=90, icc_profile=profile("Display P3")),
+    "srgb profile.jpg": saved(scene(1200, 900), quality=87, icc_profile=profile("sRGB IEC61966-2.1")),
+    "adobe rgb.png": saved(scene(900, 700), "PNG", icc_profile=profile("Adobe RGB")),
+    "grey with profile.jpg": saved(
+        Image.fromarray(scene(800, 600)).convert("L"), icc_profile=profile("ProPhoto RGB", grey=True)
+    ),
+    "no end marker.jpg": saved(scene(1000, 800), quality=80)[:-2],
+    "new.avif": saved(scene(640, 400), "AVIF"),
 }
 
 

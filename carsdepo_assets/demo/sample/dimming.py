@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carsdepo_assets.data.label_formats.documents import ClassTargets
+from carsdepo_assets.imaging.formats import PHOTOGRAPH_SUFFIXES
 from carsdepo_assets.policy import DataPolicy
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 GAMMA = 2.2
 READ_NOISE = 2.5  # standard deviation in grey levels of 255: the noise that a sensor's gain makes visible
 SHOT_NOISE = 0.02  # standard deviation over the square root of the signal, in linear light
@@ -99,7 +99,7 @@ def write_window(
     from carsdepo_assets.imaging.encode import encode_jpeg
 
     images = source / "images" if (source / "images").is_dir() else source
-    files = sorted(p for p in images.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES)
+    files = sorted(p for p in images.rglob("*") if p.is_file() and p.suffix.lower() in PHOTOGRAPH_SUFFIXES)
     if not files:
         raise ValueError(f"{source} has no photographs.")
     groups = _groups(source, images)
