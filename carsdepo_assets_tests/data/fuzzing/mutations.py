@@ -21,24 +21,23 @@ class Folder:
     files: dict[str, bytes]
     links: dict[str, str] = field(default_factory=dict)
     """Target by path, as a symbolic link has it."""
-    touched: set[str] = field(default_factory=set)
-    """Paths of files whose bytes, name or place a mutation changed, as they are now."""
-    gone: set[str] = field(default_factory=set)
-    """Paths of the folder that a file had before a mutation and has no more."""
+    changes: list[str] = field(default_factory=list)
+    """What was done, for a person."""
+    rewritten: bool = False
+    """Whether the bytes of a file that is no photograph changed, or one came twice, so that labels may differ."""
 
     def move(self, old: str, new: str) -> None:
         """Gives a file another path, unless another file has it."""
-        if new != old and new not in self.files and new not in self.links and not self._blocked(new):
+        if new != old and new not in self.files and new not in self.links and not self.blocks(new):
             self.files[new] = self.files.pop(old)
-            self.gone.add(old)
-            self.touched.discard(old)
-            self.touched.add(new)
+            self.changes.append(f"{old!r} is called {new!r}")
 
     def rewrite(self, path: str, data: bytes) -> None:
         """Gives a file other bytes."""
         if data != self.files[path]:
             self.files[path] = data
-            self.touched.add(path)
+            self.changes.append(f"{path!r} has other bytes")
+            self.rewritten |= not is_photograph(path)
 
     def write(self, root: Path) -> None:
         """Writes the folder; what the file system cannot hold is left out, as it cannot come from a user either."""
@@ -47,8 +46,7 @@ class Folder:
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 (root / path).write_bytes(data)
             except (OSError, ValueError):
-                self.gone.add(path)
-                self.touched.discard(path)
+                self.changes.append(f"{path!r} cannot be written")
         for path, target in self.links.items():
             try:
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +54,7 @@ class Folder:
             except OSError:
                 continue
 
-    def _blocked(self, new: str) -> bool:
+    def blocks(self, new: str) -> bool:
         """Whether a file stands where the path needs a folder, or the other way round."""
         parents = {str(parent) for parent in PurePosixPath(new).parents}
         return any(path in parents for path in self.files) or any(path.startswith(f"{new}/") for path in self.files)
@@ -148,8 +146,7 @@ def remove(folder: Folder, rng: random.Random) -> None:
     path = _path(folder, rng)
     if path is not None:
         del folder.files[path]
-        folder.gone.add(path)
-        folder.touched.discard(path)
+        folder.changes.append(f"{path!r} is gone")
 
 
 def double(folder: Folder, rng: random.Random) -> None:
@@ -161,9 +158,10 @@ def double(folder: Folder, rng: random.Random) -> None:
     target = rng.choice((f"copy of {place.name}", f"copies/{place.name}", str(_path(folder, rng))))
     if target in folder.files:
         folder.rewrite(target, data)
-    elif not folder._blocked(target):
+    elif not folder.blocks(target):
         folder.files[target] = data
-        folder.touched.add(target)
+        folder.changes.append(f"{path!r} is also {target!r}")
+        folder.rewritten |= not is_photograph(path)
 
 
 def damage_bytes(folder: Folder, rng: random.Random) -> None:
@@ -262,8 +260,9 @@ def link(folder: Folder, rng: random.Random) -> None:
         return
     name = rng.choice(("link", "link.jpg", "link.txt", f"{PurePosixPath(path).parent}/link"))
     target = rng.choice((path, ".", "..", "nowhere", str(PurePosixPath(path).parent), name))
-    if name not in folder.files and not folder._blocked(name):
+    if name not in folder.files and not folder.blocks(name):
         folder.links[name] = target
+        folder.changes.append(f"{name!r} links to {target!r}")
 
 
 MUTATIONS: tuple[Mutation, ...] = (
