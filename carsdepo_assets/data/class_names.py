@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from carsdepo_assets.data.text_files import decoded
+from carsdepo_assets.lake.text_files import decoded
 
 # What PyYAML's conversions raise of values that are no date, number or text.
 _NO_VALUE = (ValueError, TypeError, AttributeError, ArithmeticError, LookupError)
