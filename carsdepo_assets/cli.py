@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from carsdepo_assets import redaction
-from carsdepo_assets.commands import loop_cli, model_cli, policy_cli, release_cli
+from carsdepo_assets.commands import loop_cli, model_cli, policy_cli, quarantine_cli, release_cli
 from carsdepo_assets.demo import cli as demo_cli
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command()(release_cli.reject)
 app.command()(release_cli.rollback)
 app.add_typer(release_cli.golden, name="golden")
 app.add_typer(policy_cli.policy, name="policy")
+app.add_typer(quarantine_cli.quarantine, name="quarantine")
 
 
 def main() -> None:

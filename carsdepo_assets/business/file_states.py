@@ -142,6 +142,23 @@ def read_again(lake: Lake, keys: Collection[str]) -> list[str]:
     return readmitted
 
 
+def newest_readings(lake: Lake) -> tuple[dict[str, str], frozenset[str]]:
+    """The newest reading of each file.
+
+    Returns:
+        By key, the ingestion that read the file last, named as in the table `quarantine`; keys of files that are to be
+        read again.
+    """
+    files = [(kind, key, file) for kind in KINDS for key, file in file_states(lake, kind).files.items()]
+    newest = {key: ingestion_name(kind, file.sequence) for kind, key, file in files}
+    return newest, frozenset(key for _, key, file in files if file.readmitted)
+
+
+def ingestion_name(kind: Kind, sequence: int) -> str:
+    """How the table `quarantine` names an ingestion of a business file; names sort by time."""
+    return f"{kind}-{sequence:06d}"
+
+
 def stray_files(lake: Lake) -> list[str]:
     """Keys of files in raw/business/ that are outside the three folders, where nothing reads them."""
     listed, _ = source_for(lake, "raw/business/").poll(None)

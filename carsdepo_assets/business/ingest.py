@@ -20,7 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from carsdepo_assets.business.contracts import CONTRACTS, Contract, Kind
-from carsdepo_assets.business.file_states import FileState, TableState, file_states, listed_files, store_states, unread
+from carsdepo_assets.business.file_states import (
+    FileState,
+    TableState,
+    file_states,
+    ingestion_name,
+    listed_files,
+    store_states,
+    unread,
+)
 from carsdepo_assets.business.reading import Read, RefusedLine, Row, read
 from carsdepo_assets.business.rules import Rule, first_broken_rules
 from carsdepo_assets.lake.lake import Lake, ObjectInfo, ObjectMissing
@@ -91,7 +99,7 @@ def ingest(lake: Lake, kind: Kind, policy: Policy, now: datetime | None = None) 
                 state.files[file.entry.key] = fresh
                 store_states(lake, kind, state)
         rows, refused = lake.read(kind), lake.read("quarantine")
-        batches = pa.array([_batch(kind, n) for n in range(last_sequence + 1, sequence + 1)], pa.string())
+        batches = pa.array([ingestion_name(kind, n) for n in range(last_sequence + 1, sequence + 1)], pa.string())
         present = {entry.key for entry in listed}
         return BusinessIngestResult(
             kind,
@@ -259,7 +267,7 @@ def _refusals(
     more = len(ordered) - PROBLEMS_A_FILE
     return [
         {
-            "batch_id": _batch(kind, sequence),
+            "batch_id": ingestion_name(kind, sequence),
             "key": key,
             "kind": "business",
             "reason": one.reason,
@@ -270,7 +278,3 @@ def _refusals(
         }
         for i, one in enumerate(ordered[:PROBLEMS_A_FILE], 1)
     ]
-
-
-def _batch(kind: Kind, sequence: int) -> str:
-    return f"{kind}-{sequence:06d}"

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from carsdepo_assets.business import ingest as module
-from carsdepo_assets.business.file_states import changed_files, new_files, read_again, stray_files
+from carsdepo_assets.business.file_states import changed_files, new_files, newest_readings, read_again, stray_files
 from carsdepo_assets.business.ingest import ingest, latest
+from carsdepo_assets.data.quarantine import BusinessFiles, QuarantinedFile, quarantined_files, readmit
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import BusinessPolicy, DataPolicy, Policy
 from carsdepo_assets_tests.business.business_rows import NOW, csv, drop
@@ -250,3 +251,22 @@ def test_what_is_refused_again_has_rows_of_the_newest_reading(lake: Lake) -> Non
     ingest(lake, "disputes", RULES, NOW)
     assert sorted(lake.read("quarantine")["batch_id"].to_pylist()) == ["disputes-000001", "disputes-000002"]
     assert lake.read("disputes").num_rows == 1
+
+
+def test_the_quarantine_knows_which_files_are_open(lake: Lake) -> None:
+    def file() -> QuarantinedFile:
+        (only,) = quarantined_files(lake, BusinessFiles(*newest_readings(lake)))
+        return only
+
+    key = drop(lake, "disputes", "a.csv", ONE.replace("damage", "weather"), "bad")
+    ingest(lake, "disputes", RULES, NOW)
+    assert (file().state, file().reasons) == ("open", ["unknown_cause", "columns"])
+    result = readmit(lake, [file()], NOW, "ann@desk")
+    assert ([f.key for f in result.business], result.asked) == ([key], ())
+    read_again(lake, [key])
+    assert file().state == "asked"
+    ingest(lake, "disputes", RULES, NOW)
+    assert (file().state, len(file().refusals), len(file().newest)) == ("open", 4, 2)
+    lake.put(key, csv("disputes", ONE))
+    ingest(lake, "disputes", RULES, NOW)
+    assert file().state == "resolved"
