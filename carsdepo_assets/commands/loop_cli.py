@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from carsdepo_assets.commands.loop_steps import Budget, Loop, bring_in
+from carsdepo_assets.commands.loop_steps import Budget, Loop, bring_in, take_in_place
 from carsdepo_assets.commands.loop_steps import train as train_steps
 from carsdepo_assets.commands.loop_table import show_loop
 from carsdepo_assets.commands.options import (
@@ -62,24 +62,37 @@ def dev(home: Home = None) -> None:
 
 
 def import_(
-    folder: Path,
+    source: Annotated[
+        str, typer.Argument(help="A folder, a .zip or .tar archive, or s3://bucket/prefix.", show_default=False)
+    ],
     form: Annotated[
         str,
         typer.Option("--format", help="Format of the labels. yolo: labels/*.txt; coco: a .json file in the folder."),
     ] = "yolo",
     mapping: Mapping = None,
     classes: ClassList = None,
+    in_place: Annotated[
+        bool,
+        typer.Option("--in-place", help="Copy nothing: SOURCE is raw/uploads/NAME of the lake, with raw/labels/NAME."),
+    ] = False,
     home: Home = None,
 ) -> None:
-    """Copy a folder of photographs and labels into the lake and ingest it."""
+    """Copy photographs and labels into the lake and ingest them."""
     from carsdepo_assets.commands.pipeline import Pipeline
+    from carsdepo_assets.data.import_sources import folder_of
 
     pairs = class_mapping(mapping)
     if form not in ("yolo", "coco"):
         raise typer.BadParameter(f"{form!r} is neither yolo nor coco", param_hint="--format")
     settings, loop = read_settings(home), Loop()
     with explained(), quietly(log_of(settings, "import"), out), Pipeline.open(settings, "INFO") as pipeline:
-        bring_in(pipeline, loop, folder, form, pairs, None, say, watch_on(out), classes)
+        if in_place:
+            take_in_place(pipeline, loop, source, classes, pairs, say, watch_on(out))
+        else:
+            with ExitStack() as held:
+                with watch_on(out)("downloading", "objects") as advance:
+                    folder = held.enter_context(folder_of(source, settings.home / "sources", advance))
+                bring_in(pipeline, loop, folder, form, pairs, None, say, watch_on(out), classes)
     for step in loop.steps:
         out.print(f"{step.name}: {step.outcome} ({step.seconds:.1f} s)", highlight=False, markup=False, soft_wrap=True)
 

@@ -389,9 +389,13 @@ def _missing(lake: Lake, standing: Mapping[str, int], prefix: str, files: Mappin
 def _copy(lake: Lake, files: list[tuple[str, Path]]) -> Iterator[None]:
     """Yields after each file."""
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="import") as pool:
-        for written in [pool.submit(lambda k, p: lake.put(k, p.read_bytes()), key, path) for key, path in files]:
-            written.result()
-            yield
+        try:
+            for written in [pool.submit(lambda k, p: lake.put(k, p.read_bytes()), key, path) for key, path in files]:
+                written.result()
+                yield
+        except BaseException:  # Ctrl-C or a full disk: the pool's end waits for what is not begun, too
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _holding(lake: Lake, prefix: str) -> list[str]:
