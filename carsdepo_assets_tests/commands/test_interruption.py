@@ -100,6 +100,7 @@ PLACES = [
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("module", "function", "call"), PLACES, ids=[function for _, function, _ in PLACES])
 def test_an_import_that_is_interrupted_goes_on_when_it_is_run_again(
     tmp_path: Path, module: str, function: str, call: int
@@ -113,6 +114,13 @@ def test_an_import_that_is_interrupted_goes_on_when_it_is_run_again(
     assert again.returncode == 0, again.stdout + again.stderr
     counted = run(tmp_path, ["status", "--json"])
     assert '"photographs": 6' in counted.stdout
+
+
+@pytest.mark.slow
+def test_a_signal_that_dagster_keeps_to_itself_ends_the_command_too(tmp_path: Path) -> None:
+    module, function, call = PLACES[-1]
+    ended = run(tmp_path, ["import", str(cars(tmp_path))], CALLED.format(module, function, call))
+    assert (ended.returncode, ended.stderr) == (EXIT_CODE, f"{MESSAGE}\n"), ended.stdout
 
 
 def test_an_error_that_follows_from_the_signal_is_no_error() -> None:
