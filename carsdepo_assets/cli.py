@@ -1,20 +1,48 @@
-"""The `carsdepo` command. Exit codes: 0 success, 1 failure (the message says why), 2 wrong arguments."""
+"""The `carsdepo` command. Exit codes: 0 success, 1 failure (the message says why), 2 wrong arguments, 130 Ctrl-C."""
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import typer
+from typer.core import TyperGroup
 
 from carsdepo_assets import redaction
-from carsdepo_assets.commands import loop_cli, model_cli, policy_cli, release_cli
+from carsdepo_assets.commands import loop_cli, model_cli, policy_cli, quarantine_cli, release_cli
+from carsdepo_assets.commands.interruption import interruptible
+from carsdepo_assets.commands.options import show_version
 from carsdepo_assets.demo import cli as demo_cli
 
+
+class InterruptibleGroup(TyperGroup):
+    """Ends its commands on Ctrl-C with one line, before Typer says "Aborted" and ends them with 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command that the line names."""
+        with interruptible():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=InterruptibleGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Finds scratches and dents on photographs of cars: imports photographs and labels, trains and evaluates "
     "models, serves them, and watches what they answer.",
 )
+
+
+@app.callback()
+def carsdepo(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Show which version this is, and end."),
+    ] = False,
+) -> None:
+    """What every command has in common."""
+
+
 app.command()(demo_cli.demo)
 app.command()(loop_cli.doctor)
 app.command()(loop_cli.dev)
@@ -32,9 +60,10 @@ app.command()(release_cli.reject)
 app.command()(release_cli.rollback)
 app.add_typer(release_cli.golden, name="golden")
 app.add_typer(policy_cli.policy, name="policy")
+app.add_typer(quarantine_cli.quarantine, name="quarantine")
 
 
 def main() -> None:
-    """The entry point of the `carsdepo` script."""
+    """Runs the command that the arguments name. The script itself begins in start.py."""
     redaction.install()
     app()

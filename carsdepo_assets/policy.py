@@ -317,6 +317,12 @@ class BusinessPolicy(PolicySection):
     currency: str = policy_value(
         "EUR", "", "Currency of all money; rows in another one are refused.", min_length=3, max_length=3
     )
+    decimal_comma: bool | None = policy_value(
+        None,
+        "",
+        "What a comma in a number of a business file is. true: the decimal sign, in files that have no decimal point. "
+        "false: none; numbers have a decimal point. none: not known; a file in which it matters goes to quarantine.",
+    )
     window_days: Count = policy_value(
         30, "days", "Period behind figures of the present, such as automation and latency."
     )

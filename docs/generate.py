@@ -64,6 +64,7 @@ PURPOSES = {
     "reporting": "what report pages share",
     "resources": "lake, policy, services for assets",
     "scoring": "every figure about quality",
+    "start": "where the script begins",
     "settings": "where state lies, which ports",
     "site": "the pages that people open",
     "training": "train, evaluate, register",

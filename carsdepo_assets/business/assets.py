@@ -27,7 +27,8 @@ def ingested(lake: LakeResource, policy: PolicyResource, kind: "Kind") -> dg.Mat
     import pandas as pd
 
     from carsdepo_assets.business.contracts import CONTRACTS
-    from carsdepo_assets.business.ingest import folder, ingest, latest
+    from carsdepo_assets.business.file_states import folder
+    from carsdepo_assets.business.ingest import ingest, latest
 
     opened_lake, thresholds = lake.open(), policy.read()
     result = ingest(opened_lake, kind, thresholds)
@@ -49,12 +50,19 @@ def ingested(lake: LakeResource, policy: PolicyResource, kind: "Kind") -> dg.Mat
         "unchanged_rows": result.unchanged,
         "rows_in_quarantine": result.quarantined.num_rows,
         "files_read": len(result.files),
+        "rows_no_longer_in_their_file": sum(result.standing[key].removed for key in result.files),
         "dagster/uri": f"{lake.url}/tables/{kind}",
         "folder": lake.link(folder(kind)),
     }
     if result.rows.num_rows:
         first_rows = result.rows.slice(0, ROWS_SHOWN).to_pandas()
         metadata["first_rows"] = metadata_table(first_rows[[*contract.names, "file", "line"]])
+    shortened = [
+        (key, file.removed, ", ".join(file.first_removed)) for key, file in result.standing.items() if file.removed
+    ]
+    if shortened:  # kept: a file may hold the newest rows only, and what was true does not end by being left out
+        frame = pd.DataFrame(shortened, columns=["file", "rows that it has no more, kept", "first ids"])
+        metadata["rows_kept_of_files_that_have_them_no_more"] = metadata_table(frame)
     if result.quarantined.num_rows:
         refused = result.quarantined.slice(0, ROWS_SHOWN).to_pandas()
         metadata["quarantine"] = metadata_table(refused[["key", "line", "reason", "detail"]])

@@ -1,10 +1,9 @@
 """Reads new business files into their tables, each row once.
 
-The state of a file is its key, size and modification time; `batches/business/<kind>.json` holds the state in which each
-file was last read. A file whose bytes changed is read again: rows whose id and content are in the table already are
-left out, rows with changed content correct the earlier ones. A commit is named by the file, its bytes and the previous
-ingestion of that file. So a run that was killed at any moment repeats nothing, nor does one whose state was lost, and a
-file that is changed back to an earlier content counts again.
+A file whose bytes changed is read again: rows whose id and content are in the table already are left out, rows with
+changed content correct the earlier ones. Rows that the file had and has no more are kept, and said. A commit is named
+by the file, its bytes and the previous ingestion of that file. So a run that was killed at any moment repeats nothing,
+nor does one whose state was lost, and a file that is changed back to an earlier content counts again.
 """
 
 from __future__ import annotations
@@ -19,44 +18,26 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from carsdepo_assets.business.contracts import CONTRACTS, KINDS, Contract, Kind
+from carsdepo_assets.business.contracts import CONTRACTS, Contract, Kind
+from carsdepo_assets.business.file_states import (
+    FileState,
+    TableState,
+    file_states,
+    ingestion_name,
+    listed_files,
+    store_states,
+    unread,
+)
 from carsdepo_assets.business.reading import Read, RefusedLine, Row, read
 from carsdepo_assets.business.rules import Rule, first_broken_rules
-from carsdepo_assets.lake.lake import Lake, LakeError, ObjectInfo, ObjectMissing
+from carsdepo_assets.lake.lake import Lake, ObjectInfo, ObjectMissing
 from carsdepo_assets.lake.locks import one_writer
-from carsdepo_assets.lake.sources import source_for
 from carsdepo_assets.policy import Policy
 
 PROBLEMS_A_FILE = 200  # rows in quarantine; how many more there are is said in the last
+REMOVED_SHOWN = 20  # ids of rows that a file has no more
 ROWS_AT_ONCE = 200_000  # read before they are validated and committed, at least one file
-
-
-class FileState(BaseModel):
-    """A file as it was last read."""
-
-    model_config = ConfigDict(frozen=True)
-
-    size: int
-    """Bytes."""
-    modified_at: AwareDatetime
-    etag: str | None = None
-    """S3's; None in a folder."""
-    sha256: str | None
-    """Digest of its bytes; None for a file that is too large to read."""
-    sequence: int
-    """Number of the ingestion that read it."""
-    seen: int
-    """Rows that it held."""
-    refused: int
-    """Rows of it in quarantine; one where the file could not be read at all."""
-
-
-class TableState(BaseModel):
-    """The files of one kind as they were last read, by key."""
-
-    files: dict[str, FileState] = {}
 
 
 @dataclass
@@ -86,55 +67,6 @@ class BusinessIngestResult:
         return sum(state.refused for state in self.standing.values()) / seen if seen else 0.0
 
 
-def folder(kind: Kind) -> str:
-    """The folder of the lake into which the files of a kind are dropped."""
-    return f"raw/business/{kind}"
-
-
-def new_files(lake: Lake, kind: Kind) -> list[ObjectInfo]:
-    """The files that are new, or whose size or modification time changed since they were read, oldest first."""
-    return _new(_listed(lake, kind), _state(lake, kind))
-
-
-def changed_files(lake: Lake, kind: Kind, policy: Policy) -> list[ObjectInfo]:
-    """The files that are new, or whose bytes changed since they were read, oldest first.
-
-    A file of which only the time changed (a copied home, `touch`) is hashed once, and its new time is stored. Waits
-    while a run is reading files of the kind.
-    """
-    if not new_files(lake, kind):
-        return []
-    with one_writer(lake, f"business-{kind}"):
-        state = _state(lake, kind)
-        changed, retimed = [], {}
-        for entry in _new(_listed(lake, kind), state):
-            last = state.files.get(entry.key)
-            if last is not None and last.size == entry.size and last.sha256 == _sha256(lake, entry, policy):
-                retimed[entry.key] = last.model_copy(update={"modified_at": entry.modified_at, "etag": entry.etag})
-            else:
-                changed.append(entry)
-        if retimed:
-            state.files |= retimed
-            lake.put(_state_key(kind), state.model_dump_json(indent=1).encode())
-    return changed
-
-
-def _sha256(lake: Lake, entry: ObjectInfo, policy: Policy) -> str | None:
-    """The file's digest; None where it is too large to be read, or was removed since it was listed."""
-    if entry.size > policy.data.max_bytes:
-        return None
-    try:
-        return hashlib.sha256(lake.get(entry.key)).hexdigest()
-    except ObjectMissing:
-        return None
-
-
-def stray_files(lake: Lake) -> list[str]:
-    """Keys of files in raw/business/ that are outside the three folders, where nothing reads them."""
-    listed, _ = source_for(lake, "raw/business/").poll(None)
-    return [o.key for o in listed if not o.key.startswith(tuple(f"{folder(kind)}/" for kind in KINDS))]
-
-
 def ingest(lake: Lake, kind: Kind, policy: Policy, now: datetime | None = None) -> BusinessIngestResult:
     """Reads every new file of a kind into its table, oldest first; rows that break the contract go to quarantine.
 
@@ -146,12 +78,12 @@ def ingest(lake: Lake, kind: Kind, policy: Policy, now: datetime | None = None) 
     """
     now = now or datetime.now(UTC)
     with one_writer(lake, f"business-{kind}"):
-        listed, state = _listed(lake, kind), _state(lake, kind)
+        listed, state = listed_files(lake, kind), file_states(lake, kind)
         # The state may be lost or a commit behind the table: numbers go on from both.
         last_sequence = max((s.sequence for s in state.files.values()), default=0)
         last_sequence = max(last_sequence, pc.max(lake.read(kind, columns=["sequence"])["sequence"]).as_py() or 0)
         sequence, unchanged, read_keys = last_sequence, 0, []
-        for group in _groups(lake, kind, _new(listed, state), state, policy):
+        for group in _groups(lake, kind, unread(listed, state), state, policy):
             for file, broken_rules in zip(group, _broken(kind, group, policy, now), strict=True):
                 if file.contents is None:
                     assert file.previous is not None
@@ -165,9 +97,9 @@ def ingest(lake: Lake, kind: Kind, policy: Policy, now: datetime | None = None) 
                     unchanged += same
                     read_keys.append(file.entry.key)
                 state.files[file.entry.key] = fresh
-                lake.put(_state_key(kind), state.model_dump_json(indent=1).encode())
+                store_states(lake, kind, state)
         rows, refused = lake.read(kind), lake.read("quarantine")
-        batches = pa.array([_batch(kind, n) for n in range(last_sequence + 1, sequence + 1)], pa.string())
+        batches = pa.array([ingestion_name(kind, n) for n in range(last_sequence + 1, sequence + 1)], pa.string())
         present = {entry.key for entry in listed}
         return BusinessIngestResult(
             kind,
@@ -225,7 +157,7 @@ def _groups(
         if data is None:
             detail = f"{entry.size:,} bytes, at most {policy.data.max_bytes:,} are read: split the file"
             contents = Read(refused=[RefusedLine(None, "too_large", detail)])
-        elif previous is None or previous.sha256 != sha256:
+        elif previous is None or previous.readmitted or previous.sha256 != sha256:
             contents = read(CONTRACTS[kind], entry.key, data, policy)
         group.append(_File(entry, sha256, previous, contents))
         rows += contents.seen if contents else 0
@@ -263,9 +195,13 @@ def _commit(
     good, repeated = _last_of_each(contract, good)
     refused.extend(repeated)
     added = _changed(lake, contract, good)
-    content = f"{key}:{file.sha256 or file.entry.size}"
-    stamp = {"file": key, "sequence": sequence, "ingested_at": now}
-    lake.append("quarantine", _refusals(kind, key, file.sha256, sequence, refused, now), f"business:{content}")
+    content, stamp = f"{key}:{file.sha256 or file.entry.size}", {"file": key, "sequence": sequence, "ingested_at": now}
+    refusals = _refusals(kind, key, file.sha256, sequence, refused, now)
+    removed = _removed(lake, contract, key, contents) if file.previous else []
+    if file.previous:
+        lake.append("quarantine", refusals, f"business:{content}:{file.previous.sequence}")
+    elif not _are_in_quarantine(lake, key, file.sha256):  # else its state was lost
+        lake.append("quarantine", refusals, f"business:{content}")
     lake.append(kind, [row | stamp for row in added], f"{content}:{file.previous.sequence if file.previous else 0}")
     state = FileState(
         size=file.entry.size,
@@ -274,7 +210,9 @@ def _commit(
         sha256=file.sha256,
         sequence=sequence,
         seen=contents.seen,
-        refused=len(refused),
+        refused=max(len(refused), contents.seen - len(contents.rows)),
+        removed=len(removed),
+        first_removed=tuple(removed[:REMOVED_SHOWN]),
     )
     return state, len(good) - len(added)
 
@@ -305,6 +243,23 @@ def _changed(lake: Lake, contract: Contract, rows: list[Row]) -> list[Row]:
     ]
 
 
+def _removed(lake: Lake, contract: Contract, key: str, contents: Read) -> list[str]:
+    """Ids of rows that count, came last with this file, and are in it no more. A file read in part is not compared."""
+    if not contents.whole:
+        return []
+    standing = lake.query(f"select {contract.id} id, file from ({_latest_sql(contract.kind)})")
+    present = {row[contract.id] for row in contents.rows} | contents.refused_ids
+    return [one for one in standing.filter(pc.equal(standing["file"], key))["id"].to_pylist() if one not in present]
+
+
+def _are_in_quarantine(lake: Lake, key: str, sha256: str | None) -> bool:
+    """Whether this content of a file has rows in quarantine."""
+    rows = lake.read("quarantine", columns=["key", "sha256"])
+    return sha256 is not None and bool(
+        pc.any(pc.and_(pc.equal(rows["key"], key), pc.equal(rows["sha256"], sha256))).as_py()
+    )
+
+
 def _refusals(
     kind: Kind, key: str, sha256: str | None, sequence: int, refused: list[RefusedLine], now: datetime
 ) -> list[dict[str, Any]]:
@@ -312,7 +267,7 @@ def _refusals(
     more = len(ordered) - PROBLEMS_A_FILE
     return [
         {
-            "batch_id": _batch(kind, sequence),
+            "batch_id": ingestion_name(kind, sequence),
             "key": key,
             "kind": "business",
             "reason": one.reason,
@@ -323,37 +278,3 @@ def _refusals(
         }
         for i, one in enumerate(ordered[:PROBLEMS_A_FILE], 1)
     ]
-
-
-def _batch(kind: Kind, sequence: int) -> str:
-    return f"{kind}-{sequence:06d}"
-
-
-def _state_key(kind: Kind) -> str:
-    return f"batches/business/{kind}.json"
-
-
-def _state(lake: Lake, kind: Kind) -> TableState:
-    if not lake.exists(_state_key(kind)):
-        return TableState()
-    try:
-        return TableState.model_validate_json(lake.get(_state_key(kind)))
-    except ValueError as error:
-        raise LakeError(
-            f"{_state_key(kind)}: not a state of files: {error}. Delete it; the next run writes it again."
-        ) from error
-
-
-def _listed(lake: Lake, kind: Kind) -> list[ObjectInfo]:
-    listed, _ = source_for(lake, folder(kind)).poll(None)
-    return sorted(listed, key=lambda o: (o.modified_at, o.key))
-
-
-def _new(listed: list[ObjectInfo], state: TableState) -> list[ObjectInfo]:
-    def was_read(entry: ObjectInfo) -> bool:
-        last = state.files.get(entry.key)
-        if last is None or (last.size, last.modified_at) != (entry.size, entry.modified_at):
-            return False
-        return last.etag in (None, entry.etag)  # None: read by a version that did not know ETags
-
-    return [entry for entry in listed if not was_read(entry)]

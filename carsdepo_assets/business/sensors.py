@@ -26,7 +26,7 @@ def new_business_files(
 ) -> dg.RunRequest | dg.SkipReason:
     """Asks for a run of the business job for each new state of the files, until too many runs have failed."""
     from carsdepo_assets.business.contracts import KINDS
-    from carsdepo_assets.business.ingest import changed_files, new_files
+    from carsdepo_assets.business.file_states import changed_files, new_files
 
     opened_lake, thresholds = lake.open(), policy.read()
     files = [entry for kind in KINDS for entry in new_files(opened_lake, kind)]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from carsdepo_assets.commands.loop_steps import Budget, Loop, bring_in, look
+from carsdepo_assets.commands.loop_steps import Budget, Loop, bring_in, look, take_in_place
 from carsdepo_assets.commands.loop_steps import train as train_steps
 from carsdepo_assets.commands.loop_table import show_loop
 from carsdepo_assets.commands.options import (
@@ -65,7 +65,9 @@ def dev(home: Home = None) -> None:
 
 
 def import_(
-    folder: Path,
+    source: Annotated[
+        str, typer.Argument(help="A folder, a .zip or .tar archive, or s3://bucket/prefix.", show_default=False)
+    ],
     form: Annotated[
         str,
         typer.Option(
@@ -81,38 +83,55 @@ def import_(
         typer.Option("--name", help="Name of the import; default: the folder's. Another name is another import."),
     ] = None,
     resplit: Resplit = False,
+    in_place: Annotated[
+        bool,
+        typer.Option("--in-place", help="Copy nothing: SOURCE is raw/uploads/NAME of the lake, with raw/labels/NAME."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look only: print the account and copy nothing.")] = False,
     as_json: AsJson = False,
     home: Home = None,
 ) -> None:
-    """Copy a folder of photographs and labels into the lake and ingest it. Exit code 1: it did not come in whole."""
+    """Copy photographs and labels into the lake and ingest them. Exit code 1: they did not come in whole."""
     from carsdepo_assets.commands.import_account_view import show_account
     from carsdepo_assets.commands.import_questions import ImportOptions, on_terminal, settled
     from carsdepo_assets.commands.pipeline import Pipeline
     from carsdepo_assets.data.folder_recognition import FORMATS
+    from carsdepo_assets.data.import_sources import folder_of
 
     formats = ("auto", *FORMATS)
     if form not in formats:
         raise typer.BadParameter(f"{form!r} is none of {', '.join(formats)}", param_hint="--format")
     options = ImportOptions(form, class_mapping(mapping), classes, name, resplit)
     settings, loop = read_settings(home), Loop()
-    with explained():
+    told, watch = ((lambda text: None), unwatched) if as_json else (say, watch_on(out))
+    if in_place:
+        if dry_run or as_json or name is not None or resplit:
+            raise typer.BadParameter("takes none of --dry-run, --json, --name and --resplit", param_hint="--in-place")
+        with explained(), quietly(log_of(settings, "import"), out), Pipeline.open(settings, "INFO") as pipeline:
+            take_in_place(pipeline, loop, source, classes, options.mapping, told, watch)
+        _show_steps(loop)
+        return
+    with explained(), ExitStack() as held:
+        with watch("downloading", "objects") as advance:
+            folder = held.enter_context(folder_of(source, settings.home / "sources", advance))
         if on_terminal() and not as_json:
             options = settled(folder, options, settings.policy(), _ask, say_plainly)
         if dry_run:
             account = look(settings, folder, options)
         else:
             with quietly(log_of(settings, "import"), out), Pipeline.open(settings, "INFO") as pipeline:
-                told, watch = ((lambda text: None), unwatched) if as_json else (say, watch_on(out))
                 account = bring_in(pipeline, loop, folder, options, None, told, watch)
     if as_json:
         print_json(account.as_json())
     else:
-        for step in loop.steps:
-            text = f"{step.name}: {step.outcome} ({step.seconds:.1f} s)"
-            out.print(text, highlight=False, markup=False, soft_wrap=True)
+        _show_steps(loop)
         show_account(account, out)
     raise typer.Exit(1 if account.failures else 0)
+
+
+def _show_steps(loop: Loop) -> None:
+    for step in loop.steps:
+        out.print(f"{step.name}: {step.outcome} ({step.seconds:.1f} s)", highlight=False, markup=False, soft_wrap=True)
 
 
 def _ask(question: str, answers: Iterable[str]) -> str:

@@ -129,12 +129,7 @@ def bring_in(
                 resplit=options.resplit,
             )
         step.outcome, loop.class_ids = imported.summary, imported.class_ids
-    kinds: tuple[tuple[Kind, str], ...] = (("uploads", "uploads, images, processed_images"), ("labels", "labels"))
-    for kind, name in kinds:
-        with loop.step(name, say) as step:
-            with watch("ingesting", "batches") as advance:
-                batches = pipeline.ingest(kind, progress=advance)
-            step.outcome = _ingested(lake, kind, batches)
+    _ingest(pipeline, loop, say, watch)
     corrected = correct_metadata(lake, datetime.now(UTC), folder=f"raw/uploads/{imported.name}/")
     if corrected.photographs or corrected.problems:
         loop.note("metadata", corrected.summary)
@@ -142,6 +137,48 @@ def bring_in(
     store_account(lake, account)
     observe_account(account, pipeline.instance)
     return account
+
+
+def take_in_place(
+    pipeline: Pipeline,
+    loop: Loop,
+    source: str,
+    classes: str | None,
+    mapping: Mapping[str, str],
+    say: Callable[[str], None],
+    watch: Watch = unwatched,
+) -> None:
+    """Ingests photographs and labels that lie in the lake's raw/ already.
+
+    Args:
+        pipeline: The graph.
+        loop: Where the steps are recorded.
+        source: raw/uploads/NAME of the lake, as a path or a URL.
+        classes: Names of the labels' class ids 0, 1 and so on, with commas; None: no label needs them, or an earlier
+            call has said them.
+        mapping: The platform's class for each of these names that differs.
+        say: Announces a step.
+        watch: Shows progress.
+    """
+    from carsdepo_assets.data.in_place import in_place_name, register_in_place
+
+    lake = Lake.open(pipeline.settings.lake)
+    with loop.step("import", say) as step:
+        name = in_place_name(source, lake)
+        photographs, labels = register_in_place(lake, name, classes, mapping, pipeline.settings.policy())
+        step.outcome = f"{photographs} photographs, {labels} label files in raw/*/{name}, used where they are"
+    _ingest(pipeline, loop, say, watch)
+
+
+def _ingest(pipeline: Pipeline, loop: Loop, say: Callable[[str], None], watch: Watch) -> None:
+    """Ingests the photographs that are due, then the labels."""
+    lake = Lake.open(pipeline.settings.lake)
+    kinds: tuple[tuple[Kind, str], ...] = (("uploads", "uploads, images, processed_images"), ("labels", "labels"))
+    for kind, name in kinds:
+        with loop.step(name, say) as step:
+            with watch("ingesting", "batches") as advance:
+                batches = pipeline.ingest(kind, progress=advance)
+            step.outcome = _ingested(lake, kind, batches)
 
 
 def look(settings: Settings, folder: Path, options: ImportOptions) -> ImportAccount:

@@ -139,6 +139,11 @@ def evaluate(
     out.print(
         f"{result.n_images} photographs; threshold {result.threshold:.3f} ({result.threshold_source}), IoU {result.iou}"
     )
+    if result.n_crowds:
+        out.print(
+            f"{result.n_crowds} crowd regions: {result.n_in_crowds} detections in them count neither way",
+            soft_wrap=True,
+        )
 
 
 def lineage(

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from carsdepo_assets.commands.interruption import was_interrupted
 from carsdepo_assets.redaction import redact
 from carsdepo_assets.settings import Settings
 
@@ -95,6 +96,26 @@ DetectorName = Annotated[
 ]
 
 
+def show_version(wanted: bool) -> None:
+    """Ends the command with a line on the version, the code's revision where it is known, and Python."""
+    if not wanted:
+        return
+    import importlib.metadata
+    import platform
+
+    from carsdepo_assets import __version__
+    from carsdepo_assets.registry.source_digest import git_revision
+
+    try:
+        version = importlib.metadata.version("carsdepo")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        version = __version__
+    revision = git_revision()
+    code = f" (git {revision})" if revision else ""
+    sys.stdout.write(f"carsdepo {version}{code}, Python {platform.python_version()}\n")
+    raise typer.Exit
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Ends the command with one line and exit code 1 on errors that say what to do; others keep their trace."""
@@ -112,6 +133,8 @@ def explained() -> Iterator[None]:
     except expected as error:
         if isinstance(error, KeyError | IndexError) and not isinstance(error, LakeError):
             raise
+        if was_interrupted():  # a worker that the signal has ended too, or Dagster, says so in other words
+            raise KeyboardInterrupt from error
         err.print(f"[bold red]Error:[/] {escape(redact(str(error)))}", highlight=False, soft_wrap=True)
         for note in getattr(error, "__notes__", ()):
             err.print(escape(redact(note)), highlight=False, soft_wrap=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from carsdepo_assets.commands.instances import dagster_instance
+from carsdepo_assets.commands.interruption import was_interrupted
 from carsdepo_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ class Pipeline:
             raise_on_error=False,
             run_config={"ops": dict(ops or {}), "loggers": {"console": {"config": {"log_level": self.console}}}},
         )
+        if was_interrupted():  # in a step, which Dagster reports as failed, or between steps, where it forgets it
+            raise KeyboardInterrupt
         if not result.success:
             raise PipelineError(_why(result, job, dg))
         return result

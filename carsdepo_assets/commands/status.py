@@ -15,6 +15,8 @@ from carsdepo_assets.settings import Settings
 
 def read_status(settings: Settings) -> dict[str, Any]:
     """The state of an installation as `carsdepo status --json` prints it."""
+    from carsdepo_assets.commands.quarantine_cli import files_in_quarantine
+    from carsdepo_assets.data.quarantine import selected
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.site.reading import ask_service, site_overview
     from carsdepo_assets.site.tracing import open_tracking
@@ -22,8 +24,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     if not settings.lake.startswith("s3://") and not settings.home.exists():
         return {"home": str(settings.home), "state": "nothing here yet: run `make demo`, or `carsdepo import FOLDER`"}
     lake = Lake.open(settings.lake)
-    # Counted here: a query would import DuckDB and pandas, a second of every call.
-    reasons = Counter(lake.read("quarantine", columns=["reason"])["reason"].to_pylist())
+    reasons = Counter(file.reasons[0] for file in selected(files_in_quarantine(lake)))
     overview = site_overview(lake, open_tracking(settings), settings.policy(), ask_service(settings)).to_dict()
     return {
         "home": str(settings.home),
@@ -87,7 +88,13 @@ def _rows(state: Mapping[str, Any]) -> list[tuple[str, str]]:
             line += f"; barred ({model['barred']}): `carsdepo approve {model['version']} --reason ...` lifts it"
         rows.append((f"model {model['version']}", line))
     if state["quarantine"]:
-        rows.append(("quarantine", ", ".join(f"{n} {reason}" for reason, n in state["quarantine"].items())))
+        rows.append(
+            (
+                "quarantine",
+                ", ".join(f"{n} {reason}" for reason, n in state["quarantine"].items())
+                + "; `carsdepo quarantine list`",
+            )
+        )
     if state["last_alert"]:
         rows.append(("last alert", f"{state['last_alert']['at'][:16]}: {state['last_alert']['title']}"))
     return rows

@@ -64,9 +64,11 @@ def uploads(context: dg.AssetExecutionContext, lake: LakeResource, policy: Polic
     """
     from carsdepo_assets.data.expectations import validate_uploads
     from carsdepo_assets.data.ingest import ingest_uploads
+    from carsdepo_assets.data.readmissions import check_policy
 
-    current_policy = policy.read()
-    result = ingest_uploads(lake.open(), context.partition_key, current_policy)
+    opened_lake, current_policy = lake.open(), policy.read()
+    result = ingest_uploads(opened_lake, context.partition_key, current_policy)
+    checked_by = check_policy(opened_lake, context.partition_key, current_policy)
     frame = result.rows.to_pandas()
     return dg.MaterializeResult(
         data_version=dg.DataVersion(context.partition_key),
@@ -78,7 +80,7 @@ def uploads(context: dg.AssetExecutionContext, lake: LakeResource, policy: Polic
             "first_objects": metadata_table(frame[["key", "bytes", "outcome", "reason"]]),
             "feedback_reads": ["images"],
         },
-        check_results=[check_result("batch_is_sound", validate_uploads(frame, current_policy))],
+        check_results=[check_result("batch_is_sound", validate_uploads(frame, checked_by))],
     )
 
 
@@ -110,9 +112,11 @@ def images(
     from carsdepo_assets.data.expectations import validate_groups, validate_images
     from carsdepo_assets.data.ingest import build_images
     from carsdepo_assets.data.profiling import merged, profile
+    from carsdepo_assets.data.readmissions import check_policy
 
     opened_lake, current_policy = lake.open(), policy.read()
     worked = process(context, compute, opened_lake, current_policy, "images")
+    checked_by = check_policy(opened_lake, context.partition_key, current_policy)
     result = build_images(opened_lake, context.partition_key, current_policy)  # reads what the worker stored
     frame, refused = result.rows.to_pandas(), result.quarantined.to_pandas()
     metadata: dict[str, Any] = {
@@ -133,7 +137,7 @@ def images(
         data_version=dg.DataVersion(context.partition_key),
         metadata=metadata,
         check_results=[
-            check_result("photographs_are_sound", validate_images(frame, len(refused), current_policy)),
+            check_result("photographs_are_sound", validate_images(frame, len(refused), checked_by)),
             check_result("cars_are_known", validate_groups(frame)),
         ],
     )

@@ -27,6 +27,7 @@ from carsdepo_assets.data.manifests import (
     read_manifest,
 )
 from carsdepo_assets.data.object_states import ObjectStates, fresh_objects, hashed, read_states
+from carsdepo_assets.data.readmissions import READMITTED, readmitted
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.sources import source_for
@@ -77,9 +78,14 @@ def plan_batches(lake: Lake, kind: Kind, policy: Policy, now: datetime, close_al
             fresh = _with_photograph(lake, fresh, policy, now)
         if kind == "labels":
             fresh += _photograph_came_later(lake, objects, read_states(lake, "labels"))
+        listed, closed = read_states(lake, kind).listed, {o.key for o in fresh}
+        asked = readmitted(lake, kind, objects, lambda key: listed[key][1] if key in listed else None)
+        asked = [o for o in asked if o.key not in closed]
         first = _after_the_last(lake, kind, now)
         manifests: list[BatchManifest] = []
-        for record, group in _by_import(lake, kind, fresh):
+        groups = [(record, group, False) for record, group in _by_import(lake, kind, fresh)]
+        groups += [(record, group, True) for record, group in _by_import(lake, kind, asked)]
+        for record, group, is_again in groups:
             for part in _due(group, policy, now, close_all):
                 if kind == "labels":
                     part = hashed(lake, part)
@@ -94,7 +100,7 @@ def plan_batches(lake: Lake, kind: Kind, policy: Policy, now: datetime, close_al
                     objects=tuple(part),
                     closed_at=closed_at,
                     origin=record["origin"] if record else "drop",
-                    options=record["options"] if record else {},
+                    options={**(record["options"] if record else {}), **(READMITTED if is_again else {})},
                 )
                 lake.put(manifest_key(kind, manifest.batch_id), manifest.model_dump_json().encode())
                 manifests.append(manifest)

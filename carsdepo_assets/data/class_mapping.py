@@ -70,11 +70,11 @@ def map_classes(layout: Layout, mapping: Mapping[str, str], classes: str | None,
         ClassesUnmapped: classes are called as none of ours.
         ImportRefused: an option or the label files contradict themselves.
     """
-    options = _options(mapping, class_map)
+    options = option_targets(mapping, class_map)
     if layout.clashing_names:
         raise ImportRefused(f"{layout.folder}: {'; '.join(layout.clashing_names.values())}: import the two apart.")
     names = _names(layout, classes)
-    by_name = _by_name(class_map)
+    by_name = targets_by_name(class_map)
     targets: dict[str, Target] = {}
     unnamed: dict[str, ClassUse] = {}
     unmapped: dict[str, ClassUse] = {}
@@ -104,7 +104,8 @@ def map_classes(layout: Layout, mapping: Mapping[str, str], classes: str | None,
     return ClassMapping(targets, names.by_id, names.origin if targets else "", tuple(notes))
 
 
-def _by_name(class_map: ClassMap) -> dict[str, Target]:
+def targets_by_name(class_map: ClassMap) -> dict[str, Target]:
+    """Our classes and the causes of hard negatives, by their names as `same_name` writes them."""
     ours: dict[str, Target] = {same_name(cause): cause for cause in class_map.not_damage}
     return ours | {same_name(name): i for i, name in enumerate(class_map.names)}
 
@@ -114,8 +115,13 @@ def _listed(class_map: ClassMap) -> str:
     return f"Ours are {', '.join(class_map.names)}{taken_for_it}."
 
 
-def _options(mapping: Mapping[str, str], class_map: ClassMap) -> dict[str, Target]:
-    by_name = {**_by_name(class_map), LEFT_OUT: None}
+def option_targets(mapping: Mapping[str, str], class_map: ClassMap) -> dict[str, Target]:
+    """What `--map` says, by the folder's name or id of a class as `same_name` writes it.
+
+    Raises:
+        ImportRefused: it leads to no class of ours; the message says how one is added.
+    """
+    by_name = {**targets_by_name(class_map), LEFT_OUT: None}
     wrong = sorted({new for new in mapping.values() if same_name(new) not in by_name})
     if wrong:
         names = ", ".join(f'"{name}"' for name in (*class_map.names, *wrong))

@@ -14,7 +14,7 @@ from typing import Any
 
 from carsdepo_assets.data.file_contents import text_content
 from carsdepo_assets.data.folder_files import is_hidden, list_folder
-from carsdepo_assets.data.text_files import decoded
+from carsdepo_assets.lake.text_files import decoded
 
 # What PyYAML's conversions raise of values that are no date, number or text.
 _NO_VALUE = (ValueError, TypeError, AttributeError, ArithmeticError, LookupError)

@@ -7,7 +7,7 @@ import json
 from pathlib import PurePosixPath
 from typing import Literal
 
-from carsdepo_assets.data.text_files import decoded
+from carsdepo_assets.lake.text_files import decoded
 
 TextContent = Literal["labels", "paths", "empty", "text", "no text"]
 PHOTOGRAPH_SUFFIXES = {

@@ -336,9 +336,13 @@ class _Copying:
             lake.put(self._key(use), data)
 
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="import") as pool:
-            for written in [pool.submit(put, use) for use in uses]:
-                written.result()
-                yield
+            try:
+                for written in [pool.submit(put, use) for use in uses]:
+                    written.result()
+                    yield
+            except BaseException:  # Ctrl-C or a full disk: the pool's end waits for what is not begun, too
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def _outcome(self, use: FileUse) -> FileOutcome:
         if use.target is not None:

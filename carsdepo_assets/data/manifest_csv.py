@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from carsdepo_assets.data.text_files import decoded
 from carsdepo_assets.lake.schemas import METADATA_FIELDS
+from carsdepo_assets.lake.text_files import decoded, folded, separated
 
 MANIFEST = "manifest.csv"
 TEXT_FIELDS = tuple(name for name in METADATA_FIELDS if name not in ("year", "captured_at"))
@@ -39,7 +39,6 @@ COLUMNS: Mapping[str, str] = {
     **dict.fromkeys(_LISTING, "listing"),
     **{name: name for name in METADATA_FIELDS},
 }
-_SEPARATORS = ",;\t|"
 _PHOTOGRAPHS = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif",
     ".mpo",
@@ -99,9 +98,9 @@ def read_sheet(data: bytes) -> Sheet:
     """
     try:
         text = decoded(data)
-        separator, text = _separator(text)
+        separator, text, _ = separated(text, _FILE)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-        columns = [_folded(name) for name in reader.fieldnames or ()]
+        columns = [folded(name) for name in reader.fieldnames or ()]
         rows = list(reader)
     except (ValueError, csv.Error) as error:
         return Sheet(problems=(f"{MANIFEST}: not CSV: {error}",))
@@ -112,28 +111,9 @@ def read_sheet(data: bytes) -> Sheet:
     problems = [] if set(columns) & COLUMNS.keys() else [f"{MANIFEST}: no column that says anything, such as 'group'"]
     sheet = Sheet(problems=tuple(problems))
     for row in rows:
-        named = {
-            _folded(name): value for name, value in row.items() if isinstance(name, str) and isinstance(value, str)
-        }
+        named = {folded(name): value for name, value in row.items() if isinstance(name, str) and isinstance(value, str)}
         sheet.add(named.get(files[0], ""), named)
     return sheet
-
-
-def _separator(text: str) -> tuple[str, str]:
-    """(the separator, the text without a line that only names it)."""
-    first, _, rest = text.partition("\n")
-    named = first.strip(' \r"').casefold()  # not a tab, which may be the separator
-    if named.startswith("sep=") and len(named) == len("sep=") + 1:
-        return named[-1], rest
-    for separator in _SEPARATORS:
-        names = [_folded(name) for name in next(csv.reader([first], delimiter=separator), [])]
-        if len(names) > 1 and any(name in names for name in _FILE):
-            return separator, text
-    return ",", text
-
-
-def _folded(name: object) -> str:
-    return " ".join(str(name).split()).casefold()
 
 
 def _tails(path: PurePosixPath) -> Iterator[str]:

@@ -125,6 +125,18 @@ class Lake:
         """
         return self.objects.local_path(key)
 
+    def download(self, key: str, path: Path) -> None:
+        """Writes an object's bytes to a new file, in pieces, so that it may be larger than the memory.
+
+        Args:
+            key: of the object.
+            path: of the file, which must not exist; a failure may leave a part of it.
+
+        Raises:
+            ObjectMissing: there is no such object.
+        """
+        self.objects.download(key, path)
+
     def append(self, table: str, rows: pa.Table | Sequence[Mapping[str, Any]], unit: str) -> bool:
         """Appends rows to a table as one unit of work, which is committed only once.
 

@@ -9,7 +9,6 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-import subprocess
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.lake.datasets import content_digest_of, read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.registry.source_digest import PACKAGE, source_digest
+from carsdepo_assets.registry.source_digest import git_revision, source_digest
 
 _DISTRIBUTIONS = (
     "carsdepo",
@@ -185,7 +184,7 @@ def describe_data(version: str, manifest: pa.Table, content_digest: str | None =
 
 def running_code() -> CodeLineage:
     """The version and the digest of the code that runs."""
-    version = _git_describe() or importlib.metadata.version("carsdepo")
+    version = git_revision() or importlib.metadata.version("carsdepo")
     return CodeLineage(version=version, source_digest=source_digest())
 
 
@@ -203,24 +202,6 @@ def this_environment() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             environment[name] = "not installed"
     return environment
-
-
-def _git_describe() -> str | None:
-    """None outside a checkout of this package (a wheel inside someone else's repository is none) or without git."""
-    if not (PACKAGE.parent / ".git").exists():
-        return None
-    try:
-        process = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--tags"],
-            cwd=PACKAGE.parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return process.stdout.strip() or None
 
 
 def processor_name() -> str:

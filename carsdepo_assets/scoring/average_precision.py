@@ -37,7 +37,12 @@ def coco_ap(flat: Flat, image_sizes: Sequence[tuple[int, int]] | None, max_detec
     images = [{"id": i + 1, "width": w, "height": h} for i, (w, h) in enumerate(sizes)]
     categories = [{"id": c + 1, "name": str(c)} for c in range(flat.n_classes)]
     truth = hotcoco.COCO.from_arrays(
-        images, categories, flat.truth_image + 1, flat.truth_class + 1, _xywh(flat.truth_xyxy)
+        images,
+        categories,
+        np.r_[flat.truth_image, flat.crowd_image] + 1,
+        np.r_[flat.truth_class, flat.crowd_class] + 1,
+        _xywh(np.concatenate((flat.truth_xyxy, flat.crowd_xyxy))),
+        iscrowd=np.r_[np.zeros(len(flat.truth_image), np.int64), np.ones(len(flat.crowd_image), np.int64)],
     )
     rows = np.column_stack((flat.det_image + 1, _xywh(flat.det_xyxy), flat.det_score, flat.det_class + 1))
     run = hotcoco.COCOeval(truth, truth.load_res(rows.astype(float)), "bbox")

@@ -16,6 +16,8 @@ class Truth:
     """(N, 4), corners x1, y1, x2, y2 in the image's pixels, half-open"""
     classes: NDArray[np.int64]
     """(N,), class ids"""
+    crowd: NDArray[np.bool_] | None = None
+    """(N,), which boxes are crowd regions of COCO: a detection in one is neither right nor wrong; None: none of them"""
 
     def __len__(self) -> int:
         """The number of boxes."""

@@ -2,13 +2,16 @@
 
 Files are read strictly: whatever does not fit is an error that names the entry. Boxes in files are [x, y, width,
 height] in pixels. A class id here is the position of a category in the order of category ids.
+
+What pycocotools takes is read as it takes it: ids that are texts, or whole numbers written as 7.0; images without width
+and height; annotations without area; a segmentation where there is no bbox; crowd regions. As there, an annotation's
+`ignore` says nothing: only `iscrowd` makes a region to be ignored.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carsdepo_assets.scoring.boxes import Detections, Truth
+from carsdepo_assets.scoring.coco_entries import (
+    CategoryId,
+    CocoFileError,
+    ImageId,
+    boxed_entry,
+    drawn,
+    entry_id,
+    is_crowd,
+    number,
+    required,
+    side,
+)
 from carsdepo_assets.scoring.evaluation import Evaluation, evaluate
-
-ImageId = int | str
-_LONGEST_SIDE = 2**31 - 1  # pixels: more than a photograph's format can say
-
-
-class CocoFileError(ValueError):
-    """A file is not what it should be; the message names the file and the entry, and says what to correct."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +43,11 @@ class GroundTruth:
     """one an image"""
     file_names: list[str]
     """one an image"""
-    image_sizes: list[tuple[int, int]]
-    """(width, height) in pixels, one an image"""
+    image_sizes: list[tuple[int, int]] | None
+    """(width, height) in pixels, one an image; None where the file does not say them of every image"""
     class_names: list[str]
     """by class id"""
-    category_ids: list[int]
+    category_ids: list[CategoryId]
     """the file's category ids, by class id"""
     truths: list[Truth]
     """labelled boxes, one entry an image"""
@@ -49,8 +57,8 @@ def load_ground_truth(path: Path) -> GroundTruth:
     """Reads a COCO ground truth file.
 
     Raises:
-        CocoFileError: it is not JSON, keys are missing, ids are doubled or unknown, a box is not finite or has no area,
-            or a region is marked as a crowd.
+        CocoFileError: it is not JSON, keys are missing, ids are doubled or unknown, or a box is not finite or has no
+            area.
     """
     content = _read(path)
     if not isinstance(content, dict):
@@ -61,46 +69,57 @@ def load_ground_truth(path: Path) -> GroundTruth:
     for key in ("images", "annotations", "categories"):
         if not isinstance(content.get(key), list):
             raise CocoFileError(f'{path}: "{key}" is missing or no list.')
-    names: dict[int, str] = {}
+    names: dict[CategoryId, str] = {}
     for n, row in enumerate(content["categories"]):
         where = f"{path}: categories[{n}]"
-        category, name = _field(row, "id", where), _field(row, "name", where)
-        if type(category) is not int or not isinstance(name, str):
-            raise CocoFileError(f"{where}: id must be a whole number and name a text, not {category!r} and {name!r}.")
+        category, name = entry_id(row, where), required(row, "name", where)
+        if not isinstance(name, str):
+            raise CocoFileError(f"{where}: name must be a text, not {name!r:.60}.")
         if category in names or name in names.values():
             raise CocoFileError(f"{where}: category {category} ({name}) is there twice.")
         names[category] = name
     if not names:
         raise CocoFileError(f"{path}: categories is empty: name at least one class.")
-    category_ids = sorted(names)
+    category_ids = sorted(names, key=_by_id)
     class_of = {category: c for c, category in enumerate(category_ids)}
 
     index: dict[ImageId, int] = {}
-    files, sizes = [], []
+    files: list[str] = []
+    sizes: list[tuple[int, int] | None] = []
     for n, row in enumerate(content["images"]):
         where = f"{path}: images[{n}]"
-        image_id = _image_id(row, where)
+        image_id = entry_id(row, where)
         if image_id in index:
             raise CocoFileError(f"{where}: image id {image_id!r} is there twice.")
         index[image_id] = n
-        sizes.append((_side(row, "width", where), _side(row, "height", where)))
+        width, height = side(row, "width", where), side(row, "height", where)
+        sizes.append(None if width is None or height is None else (width, height))
         files.append(str(row.get("file_name", image_id)))
 
     boxes: list[list[list[float]]] = [[] for _ in index]
     classes: list[list[int]] = [[] for _ in index]
+    crowds: list[list[bool]] = [[] for _ in index]
     for n, row in enumerate(content["annotations"]):
         where = f"{path}: annotations[{n}]"
-        image, box, class_id = _row(row, where, index, class_of)
-        if row.get("iscrowd"):
-            raise CocoFileError(f"{where}: iscrowd is set; crowd regions are not scored here. Remove or split it.")
+        image, box, class_id = boxed_entry(row, where, index, class_of)
         if box[2] <= box[0] or box[3] <= box[1]:
-            raise CocoFileError(f"{where}: bbox {row['bbox']} has no area. Remove it.")
+            raise CocoFileError(f"{where}: {drawn(row)} has no area. Remove it.")
+        crowds[image].append(is_crowd(row, where))
         boxes[image].append(box)
         classes[image].append(class_id)
     truths = [
-        Truth(np.array(b, float).reshape(-1, 4), np.array(c, np.int64)) for b, c in zip(boxes, classes, strict=True)
+        Truth(np.array(b, float).reshape(-1, 4), np.array(c, np.int64), np.array(k, bool) if any(k) else None)
+        for b, c, k in zip(boxes, classes, crowds, strict=True)
     ]
-    return GroundTruth(list(index), files, sizes, [names[c] for c in category_ids], category_ids, truths)
+    all_sizes = [size for size in sizes if size is not None]
+    return GroundTruth(
+        list(index),
+        files,
+        all_sizes if len(all_sizes) == len(sizes) else None,
+        [names[c] for c in category_ids],
+        category_ids,
+        truths,
+    )
 
 
 def load_results(path: Path, truth: GroundTruth) -> list[Detections]:
@@ -129,8 +148,8 @@ def load_results(path: Path, truth: GroundTruth) -> list[Detections]:
     classes: list[list[int]] = [[] for _ in index]
     for n, row in enumerate(content):
         where = f"{path}: [{n}]"
-        image, box, class_id = _row(row, where, index, class_of)
-        score = _number(_field(row, "score", where), "score", where)
+        image, box, class_id = boxed_entry(row, where, index, class_of)
+        score = number(required(row, "score", where), "score", where)
         if not 0 <= score <= 1:
             raise CocoFileError(f"{where}: score {score} is outside 0..1. Give probabilities, not logits or percent.")
         boxes[image].append(box)
@@ -199,7 +218,7 @@ def save_results(
     detections: Sequence[Detections],
     image_ids: Sequence[ImageId],
     file_names: Sequence[str],
-    category_ids: Sequence[int] | None = None,
+    category_ids: Sequence[CategoryId] | None = None,
 ) -> int:
     """Writes a COCO results file, with the image's file_name in each row.
 
@@ -216,7 +235,7 @@ def save_results(
     rows = []
     for d, image_id, name in zip(detections, image_ids, file_names, strict=True):
         for box, score, c in zip(d.xyxy, d.scores, d.classes, strict=True):
-            category = int(category_ids[c]) if category_ids is not None else int(c) + 1
+            category = category_ids[c] if category_ids is not None else int(c) + 1
             rows.append(
                 {
                     "image_id": image_id,
@@ -251,11 +270,14 @@ def evaluate_files(
         CocoFileError: a file is not what it should be.
     """
     truth = load_ground_truth(ground_truth)
+    detections = load_results(predictions, truth)
+    # Of detections of equal score the one on the earlier image comes first, and pycocotools goes by the images' ids.
+    order = sorted(range(len(detections)), key=lambda n: _by_id(truth.image_ids[n]))
     return evaluate(
-        truth.truths,
-        load_results(predictions, truth),
+        [truth.truths[n] for n in order],
+        [detections[n] for n in order],
         truth.class_names,
-        truth.image_sizes,
+        None if truth.image_sizes is None else [truth.image_sizes[n] for n in order],
         iou=iou,
         max_detections=max_detections,
         threshold=threshold,
@@ -301,62 +323,8 @@ def _write(path: Path, content: Any) -> None:
         raise
 
 
-def _field(row: Any, key: str, where: str) -> Any:
-    if not isinstance(row, Mapping):
-        raise CocoFileError(f"{where}: expected an object, not {row!r:.60}.")
-    if key not in row:
-        raise CocoFileError(f'{where}: "{key}" is missing; it has {", ".join(row) or "no keys"}.')
-    return row[key]
-
-
-def _image_id(row: Any, where: str, key: str = "id") -> ImageId:
-    value = _field(row, key, where)
-    if type(value) is not int and not isinstance(value, str):
-        raise CocoFileError(f"{where}: {key} {value!r} is neither a whole number nor a text.")
-    return value
-
-
-def _number(value: Any, key: str, where: str) -> float:
-    try:
-        if not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value):
-            return float(value)
-    except OverflowError:  # a whole number beyond the largest float
-        pass
-    raise CocoFileError(f"{where}: {key} {value!r:.60} is not a finite number.")
-
-
-def _side(row: Any, key: str, where: str) -> int:
-    value = _field(row, key, where)
-    if type(value) is not int or not 1 <= value <= _LONGEST_SIDE:
-        raise CocoFileError(f"{where}: {key} {value!r:.60} is not a number of pixels.")
-    return value
-
-
-def _row(
-    row: Any, where: str, index: Mapping[ImageId, int], class_of: Mapping[int, int]
-) -> tuple[int, list[float], int]:
-    """Position of the image, box as xyxy, class id."""
-    image_id, category = _image_id(row, where, "image_id"), _field(row, "category_id", where)
-    if image_id not in index:
-        some = ", ".join(repr(i) for i in list(index)[:3])
-        raise CocoFileError(
-            f"{where}: image_id {image_id!r} is not among the {len(index)} images of the ground truth "
-            f"({some} ...). Use its image ids."
-        )
-    if type(category) is not int or category not in class_of:
-        raise CocoFileError(
-            f"{where}: category_id {category!r} is not among the categories {list(class_of)}. "
-            "Ground truth and predictions must number the classes alike."
-        )
-    box = _field(row, "bbox", where)
-    if not isinstance(box, list) or len(box) != 4:
-        raise CocoFileError(f"{where}: bbox {box!r:.60} is not [x, y, width, height].")
-    x, y, w, h = (_number(v, "bbox", where) for v in box)
-    if w < 0 or h < 0:
-        raise CocoFileError(f"{where}: bbox {box} has a negative side; COCO boxes are [x, y, width, height].")
-    if not math.isfinite((x + w) * (y + h)) or not math.isfinite(w * h):
-        raise CocoFileError(f"{where}: bbox {box!r:.60} is too large: its area is not a finite number.")
-    return index[image_id], [x, y, x + w, y + h], class_of[category]
+def _by_id(one: int | str) -> tuple[bool, int | str]:
+    return isinstance(one, str), one
 
 
 def _xywh(xyxy: NDArray[np.float64]) -> list[float]:

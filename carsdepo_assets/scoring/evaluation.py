@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from carsdepo_assets.scoring.average_precision import RECALLS, coco_ap, interpolated
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.confusion import confusion
-from carsdepo_assets.scoring.matching import Flat, Matches, ScoringError, flatten, match
+from carsdepo_assets.scoring.matching import Flat, Matches, ScoringError, flatten, match, outside_crowds
 from carsdepo_assets.scoring.thresholds import WITHOUT_A_MATCH, Counts, SweepPoint, best_threshold, counts, sweep
 
 
@@ -81,6 +81,10 @@ class Evaluation(_Figures):
     """labelled boxes"""
     n_detections: int
     """detections, at any score"""
+    n_crowds: int = 0
+    """crowd regions, which are no labelled boxes: a detection in one is neither right nor wrong"""
+    n_in_crowds: int = 0
+    """detections, at any score, that match no labelled box and lie in a crowd region at `iou`"""
     class_names: list[str]
     """by class id"""
     per_class: dict[str, ClassScore]
@@ -138,7 +142,8 @@ def evaluate(
     names = _checked_names(class_names)
     if image_sizes is not None and len(image_sizes) != len(truths):
         raise ScoringError(f"{len(truths)} images, but {len(image_sizes)} sizes: give one for each.")
-    flat = flatten(truths, detections, len(names), max_detections)
+    everything = flatten(truths, detections, len(names), max_detections)
+    flat = outside_crowds(everything, iou)
     matches = match(flat, iou)
     source = "given"
     if threshold is None:
@@ -146,7 +151,7 @@ def evaluate(
         threshold = best_threshold(truths, detections, len(names), iou=iou, max_detections=max_detections)
         if threshold is None:
             threshold, source = WITHOUT_A_MATCH, "none is better: no detection matches a labelled box"
-    ap = coco_ap(flat, image_sizes, max_detections)
+    ap = coco_ap(everything, image_sizes, max_detections)
     per_class = {
         name: ClassScore(
             n_boxes=int((flat.truth_class == c).sum()),
@@ -169,7 +174,9 @@ def evaluate(
         n_images=flat.n_images,
         n_images_with_boxes=len(np.unique(flat.truth_image)),
         n_boxes=len(flat.truth_image),
-        n_detections=len(flat.det_image),
+        n_detections=len(everything.det_image),
+        n_crowds=len(everything.crowd_image),
+        n_in_crowds=len(everything.det_image) - len(flat.det_image),
         class_names=names,
         per_class=per_class,
         curves={name: _curve(flat, matches, c) for c, name in enumerate(names) if per_class[name].n_boxes},
@@ -212,8 +219,9 @@ def evaluate_slices(
     scores = []
     for name in np.unique(of):
         mine = np.flatnonzero(of == name).tolist()
-        flat = flatten([truths[i] for i in mine], [detections[i] for i in mine], len(names), max_detections)
-        ap50 = coco_ap(flat, None, max_detections)[0]
+        everything = flatten([truths[i] for i in mine], [detections[i] for i in mine], len(names), max_detections)
+        flat = outside_crowds(everything, iou)
+        ap50 = coco_ap(everything, None, max_detections)[0]
         scores.append(
             SliceScore(
                 name=str(name),

@@ -3,13 +3,16 @@
 COCO's rule: within an image and class, the detections in order of falling score each take the free labelled box with
 the largest IoU of at least `iou`; of equal overlaps the later one. Order and arithmetic are those of pycocotools, so
 that counts and curves made here agree with its AP.
+
+A crowd region is no labelled box: none can be missed, and a detection that matches no labelled box and lies in a crowd
+region of its class by `iou` of its own area counts neither way (`outside_crowds`).
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +52,12 @@ class Flat:
     """(n_det,), 0..1"""
     det_row: NDArray[np.int64]
     """(n_det,), position of the detection within its own image, as it was given"""
+    crowd_image: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(n_crowd,), position of the crowd region's image"""
+    crowd_class: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(n_crowd,), class ids"""
+    crowd_xyxy: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
+    """(n_crowd, 4), corners in the image's pixels"""
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,7 @@ def flatten(
     if len(truths) != len(detections):
         raise ScoringError(f"{len(truths)} images have truths and {len(detections)} have detections: give both.")
     t_image, t_box, t_class, t_row = _columns("truth", [t.xyxy for t in truths], [t.classes for t in truths], n_classes)
+    crowd = _crowds(truths)
     d_image, d_box, d_class, d_row = _columns(
         "detections", [d.xyxy for d in detections], [d.classes for d in detections], n_classes
     )
@@ -107,15 +117,51 @@ def flatten(
     return Flat(
         n_images=len(truths),
         n_classes=n_classes,
-        truth_image=t_image,
-        truth_class=t_class,
-        truth_xyxy=t_box,
-        truth_row=t_row,
+        truth_image=t_image[~crowd],
+        truth_class=t_class[~crowd],
+        truth_xyxy=t_box[~crowd],
+        truth_row=t_row[~crowd],
         det_image=d_image[order],
         det_class=d_class[order],
         det_xyxy=d_box[order],
         det_score=score[order],
         det_row=d_row[order],
+        crowd_image=t_image[crowd],
+        crowd_class=t_class[crowd],
+        crowd_xyxy=t_box[crowd],
+    )
+
+
+def _crowds(truths: Sequence[Truth]) -> NDArray[np.bool_]:
+    """Which of all labelled boxes are crowd regions."""
+    marks = [np.zeros(len(t), bool) if t.crowd is None else np.asarray(t.crowd, bool).reshape(-1) for t in truths]
+    for i, (mark, t) in enumerate(zip(marks, truths, strict=True)):
+        if len(mark) != len(t):
+            raise ScoringError(f"image {i}: {len(mark)} marks of crowd regions for {len(t)} labelled boxes.")
+    return np.concatenate(marks) if marks else np.zeros(0, bool)
+
+
+def outside_crowds(flat: Flat, iou: float) -> Flat:
+    """Leaves out the detections that count neither way, as they match no labelled box and lie in a crowd region.
+
+    Args:
+        flat: the boxes of all images.
+        iou: overlap from which a detection matches a labelled box, and the share of its area from which it lies in a
+            crowd region of its class.
+    """
+    if not len(flat.crowd_image):
+        return flat
+    as_truth = replace(flat, truth_image=flat.crowd_image, truth_class=flat.crowd_class, truth_xyxy=flat.crowd_xyxy)
+    inside = np.zeros(len(flat.det_image), bool)
+    inside[overlapping(as_truth, iou, same_class=True, of_detection=True).det] = True
+    kept = ~inside | (match(flat, iou).det_truth >= 0)
+    return replace(
+        flat,
+        det_image=flat.det_image[kept],
+        det_class=flat.det_class[kept],
+        det_xyxy=flat.det_xyxy[kept],
+        det_score=flat.det_score[kept],
+        det_row=flat.det_row[kept],
     )
 
 
@@ -154,13 +200,14 @@ def _position(sorted_keys: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.arange(n) - np.repeat(starts, np.diff(np.r_[starts, n]))
 
 
-def overlapping(flat: Flat, min_iou: float, *, same_class: bool) -> Pairs:
+def overlapping(flat: Flat, min_iou: float, *, same_class: bool, of_detection: bool = False) -> Pairs:
     """Finds the pairs of a detection and a labelled box of one image that overlap.
 
     Args:
         flat: the boxes of all images.
         min_iou: overlap of a pair at least; 0: pairs that share any area.
         same_class: only pairs of the same class.
+        of_detection: the overlap is the share of the detection's area and not of the union, as with crowd regions.
     """
     per_image = np.bincount(flat.truth_image, minlength=flat.n_images)
     first = np.cumsum(per_image) - per_image
@@ -174,7 +221,7 @@ def overlapping(flat: Flat, min_iou: float, *, same_class: bool) -> Pairs:
         if same_class:
             keep = flat.det_class[det] == flat.truth_class[truth]
             det, truth = det[keep], truth[keep]
-        iou = _iou(flat.det_xyxy[det], flat.truth_xyxy[truth])
+        iou = _iou(flat.det_xyxy[det], flat.truth_xyxy[truth], of_detection)
         keep = (iou >= min(min_iou, 1 - 1e-10)) & (iou > 0)
         parts.append((det[keep], truth[keep], iou[keep]))
     if not parts:
@@ -182,14 +229,17 @@ def overlapping(flat: Flat, min_iou: float, *, same_class: bool) -> Pairs:
     return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """IoU by row, in pycocotools' arithmetic (maskApi.c, bbIou on x, y, w, h), so that ties at the threshold agree."""
+def _iou(a: NDArray[np.float64], b: NDArray[np.float64], of_first: bool) -> NDArray[np.float64]:
+    """IoU by row, or the shared part of the first one's area.
+
+    The arithmetic is pycocotools' (maskApi.c, bbIou on x, y, w, h), so that ties at the threshold agree.
+    """
     aw, ah = a[:, 2] - a[:, 0], a[:, 3] - a[:, 1]
     bw, bh = b[:, 2] - b[:, 0], b[:, 3] - b[:, 1]
     w = np.minimum(aw + a[:, 0], bw + b[:, 0]) - np.maximum(a[:, 0], b[:, 0])
     h = np.minimum(ah + a[:, 1], bh + b[:, 1]) - np.maximum(a[:, 1], b[:, 1])
     inter = np.where((w > 0) & (h > 0), w * h, 0.0)
-    union = aw * ah + bw * bh - inter
+    union = aw * ah if of_first else aw * ah + bw * bh - inter
     return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
 
 

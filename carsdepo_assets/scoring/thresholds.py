@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.scoring.boxes import Detections, Truth
-from carsdepo_assets.scoring.matching import Flat, Matches, flatten, match
+from carsdepo_assets.scoring.matching import Flat, Matches, flatten, match, outside_crowds
 
 SWEEP = tuple(round(0.01 * k, 2) for k in range(1, 100))
 
@@ -118,7 +118,7 @@ def best_threshold(
     Raises:
         ScoringError: the input does not fit together.
     """
-    flat = flatten(truths, detections, n_classes, max_detections)
+    flat = outside_crowds(flatten(truths, detections, n_classes, max_detections), iou)
     hit = match(flat, iou).det_truth >= 0
     if not hit.any():
         return None

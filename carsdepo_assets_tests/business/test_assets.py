@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from carsdepo_assets.business import assets, ingest, jobs, sensors
+from carsdepo_assets.business import assets, file_states, jobs, sensors
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.resources import LakeResource, PolicyResource
 from carsdepo_assets_tests.business.business_rows import drop
@@ -136,9 +136,9 @@ def test_a_file_whose_time_alone_changed_starts_no_run_and_is_hashed_once(
     definitions(resources).resolve_job_def("business").execute_in_process(instance=instance)
     rows = lake.read("disputes").num_rows, lake.read("quarantine").num_rows
     read: list[str] = []
-    real = ingest._sha256
+    real = file_states._sha256
     monkeypatch.setattr(
-        ingest, "_sha256", lambda lake, entry, policy: read.append(entry.key) or real(lake, entry, policy)
+        file_states, "_sha256", lambda lake, entry, policy: read.append(entry.key) or real(lake, entry, policy)
     )
     os.utime(lake.root / key, (now - 600, now - 600))
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""business/ingest.py: files become rows, each once; corrections count; what is refused is in quarantine."""
+"""business/ingest.py, file_states.py: files become rows, each once; corrections count; the rest is in quarantine."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 
 from carsdepo_assets.business import ingest as module
-from carsdepo_assets.business.ingest import ingest, latest, new_files, stray_files
+from carsdepo_assets.business.file_states import changed_files, new_files, newest_readings, read_again, stray_files
+from carsdepo_assets.business.ingest import ingest, latest
+from carsdepo_assets.data.quarantine import BusinessFiles, QuarantinedFile, quarantined_files, readmit
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.policy import DataPolicy, Policy
+from carsdepo_assets.policy import BusinessPolicy, DataPolicy, Policy
 from carsdepo_assets_tests.business.business_rows import NOW, csv, drop
 
 RULES = Policy()
@@ -187,3 +189,84 @@ def test_files_outside_the_three_folders_are_named(lake: Lake) -> None:
     lake.put("raw/business/inspection/a.csv", b"x")
     lake.put("raw/business/b.csv", b"x")
     assert stray_files(lake) == ["raw/business/b.csv", "raw/business/inspection/a.csv"]
+
+
+THREE = "D3,T3,2026-07-23,other,7,EUR"
+
+
+def test_rows_that_a_file_has_no_more_are_said_and_kept(lake: Lake) -> None:
+    key = drop(lake, "disputes", "it's.csv", ONE, TWO, THREE)
+    drop(lake, "disputes", "other.csv", "D4,T4,2026-07-23,other,7,EUR")
+    ingest(lake, "disputes", RULES, NOW)
+    lake.put(key, csv("disputes", ONE, "D3,T3,2026-07-23,other,seven,EUR"))  # D3 is there, though it cannot be read
+    state = ingest(lake, "disputes", RULES, NOW).standing[key]
+    assert (state.removed, state.first_removed) == (1, ("D2",))
+    assert sorted(amounts(lake)) == ["D1", "D2", "D3", "D4"]
+    lake.put(key, csv("disputes", ONE, TWO, THREE))
+    assert ingest(lake, "disputes", RULES, NOW).standing[key].removed == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"id\n1\n", csv("disputes", ONE, 'D3,T3,"2026'), csv("disputes", TWO)[:0]])
+def test_a_file_that_is_not_read_to_its_end_is_not_said_to_lack_rows(lake: Lake, content: bytes) -> None:
+    key = drop(lake, "disputes", "a.csv", ONE, TWO)
+    ingest(lake, "disputes", RULES, NOW)
+    lake.put(key, content)
+    assert ingest(lake, "disputes", RULES, NOW).standing[key].removed == 0
+
+
+def test_a_row_that_another_file_has_corrected_since_is_not_missed(lake: Lake) -> None:
+    key = drop(lake, "disputes", "a.csv", ONE, TWO)
+    ingest(lake, "disputes", RULES, NOW)
+    drop(lake, "disputes", "b.csv", TWO.replace(",,", ",5,"))
+    ingest(lake, "disputes", RULES, NOW)
+    lake.put(key, csv("disputes", ONE))
+    assert ingest(lake, "disputes", RULES, NOW).standing[key].removed == 0
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_file_with_decimal_commas_waits_for_an_answer_and_is_then_read(lake: Lake, answer: bool) -> None:
+    key = "raw/business/disputes/a.csv"
+    lake.put(key, csv("disputes", ONE, TWO).replace(b",", b";").replace(b"310.5", b"310,5"))
+    result = ingest(lake, "disputes", RULES, NOW)
+    assert (result.rows.num_rows, quarantine(lake), result.refused_share()) == (
+        0,
+        [("a.csv", None, "decimal_comma")],
+        1,
+    )
+    assert "carsdepo quarantine readmit" in lake.read("quarantine")["detail"][0].as_py()
+    answered = Policy(business=BusinessPolicy(decimal_comma=answer))
+    assert ingest(lake, "disputes", answered, NOW).files == []  # nothing is read again by itself
+    assert read_again(lake, [key, "raw/business/disputes/none.csv", "raw/uploads/a.jpg"]) == [key]
+    assert [o.key for o in changed_files(lake, "disputes", answered)] == [key]
+    ingest(lake, "disputes", answered, NOW)
+    assert amounts(lake) == ({"D1": 310.5, "D2": None} if answer else {"D2": None})
+    assert {reason for _, _, reason in quarantine(lake)} == {"decimal_comma", *([] if answer else ["not_a_number"])}
+    assert new_files(lake, "disputes") == []
+
+
+def test_what_is_refused_again_has_rows_of_the_newest_reading(lake: Lake) -> None:
+    key = drop(lake, "disputes", "a.csv", "bad", ONE)
+    ingest(lake, "disputes", RULES, NOW)
+    read_again(lake, [key])
+    ingest(lake, "disputes", RULES, NOW)
+    assert sorted(lake.read("quarantine")["batch_id"].to_pylist()) == ["disputes-000001", "disputes-000002"]
+    assert lake.read("disputes").num_rows == 1
+
+
+def test_the_quarantine_knows_which_files_are_open(lake: Lake) -> None:
+    def file() -> QuarantinedFile:
+        (only,) = quarantined_files(lake, BusinessFiles(*newest_readings(lake)))
+        return only
+
+    key = drop(lake, "disputes", "a.csv", ONE.replace("damage", "weather"), "bad")
+    ingest(lake, "disputes", RULES, NOW)
+    assert (file().state, file().reasons) == ("open", ["unknown_cause", "columns"])
+    result = readmit(lake, [file()], NOW, "ann@desk")
+    assert ([f.key for f in result.business], result.asked) == ([key], ())
+    read_again(lake, [key])
+    assert file().state == "asked"
+    ingest(lake, "disputes", RULES, NOW)
+    assert (file().state, len(file().refusals), len(file().newest)) == ("open", 4, 2)
+    lake.put(key, csv("disputes", ONE))
+    ingest(lake, "disputes", RULES, NOW)
+    assert file().state == "resolved"

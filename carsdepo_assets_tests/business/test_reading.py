@@ -125,7 +125,7 @@ def test_times_become_utc(text: str, moment: datetime) -> None:
         ("a.csv", b"\n \n", "empty"),
         ("a.csv", b"dispute_id;transaction_id\nD1;T1\n", "columns"),
         ("a.csv", b"dispute_id,transaction_id,opened_at,cause,cause\n", "columns"),
-        ("a.csv", csv("disputes", GOOD["disputes"]).replace(b"damage", b"\xff"), "encoding"),
+        ("a.csv", csv("disputes", GOOD["disputes"]).replace(b"damage", b"\x81\xff"), "encoding"),
         ("a.parquet", b"PAR1 not really", "malformed"),
         ("a.parquet", b"", "malformed"),
         ("a.xlsx", b"PK", "unsupported_format"),

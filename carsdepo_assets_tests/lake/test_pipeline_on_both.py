@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from carsdepo_assets.business.ingest import ingest, new_files
+from carsdepo_assets.business.file_states import new_files
+from carsdepo_assets.business.ingest import ingest
 from carsdepo_assets.business.ingest import latest as business_rows
 from carsdepo_assets.data import object_states
 from carsdepo_assets.data.batches import plan_batches

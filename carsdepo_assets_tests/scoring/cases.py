@@ -51,6 +51,20 @@ def random_images(
     return truths, detections
 
 
+def with_crowds(seed: int, truths: Sequence[Truth]) -> list[Truth]:
+    """The same images, where some of the boxes are crowd regions and some have a wide one around them."""
+    rng = np.random.default_rng(seed)
+    images = []
+    for t in truths:
+        around = rng.random(len(t)) < 0.3
+        wide = t.xyxy[around] + np.array([-30, -30, 40, 40]) * rng.random((int(around.sum()), 1))
+        crowd = np.r_[rng.random(len(t)) < 0.2, np.ones(len(wide), bool)]
+        order = rng.permutation(len(crowd))
+        boxes, classes = np.concatenate((t.xyxy, wide)), np.r_[t.classes, t.classes[around]]
+        images.append(Truth(boxes[order], classes[order], crowd[order]))
+    return images
+
+
 def _boxes(rng: np.random.Generator, n: int) -> np.ndarray:
     corner = rng.uniform(0, 400, (n, 2))
     return np.concatenate((corner, corner + rng.uniform(10, 120, (n, 2))), axis=1)
@@ -87,13 +101,14 @@ def coco_content(
 ) -> tuple[dict[str, list[dict[str, object]]], list[dict[str, object]]]:
     annotations: list[dict[str, object]] = []
     for n, t in enumerate(truths):
-        for (x1, y1, x2, y2), c in zip(t.xyxy.tolist(), t.classes.tolist(), strict=True):
+        crowd = [False] * len(t) if t.crowd is None else t.crowd.tolist()
+        for (x1, y1, x2, y2), c, k in zip(t.xyxy.tolist(), t.classes.tolist(), crowd, strict=True):
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": n + 1,
                     "category_id": c + 1,
-                    "iscrowd": 0,
+                    "iscrowd": int(k),
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
                     "area": (x2 - x1) * (y2 - y1),
                 }

@@ -88,6 +88,10 @@ def _changed(part: str, **values: Any) -> dict[str, Any]:
     return {**TRUTH, part: [first, *TRUTH[part][1:]]}
 
 
+def _runs(counts: Any) -> dict[str, Any]:
+    return {"size": [10, 10], "counts": counts}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -96,10 +100,12 @@ def _changed(part: str, **values: Any) -> dict[str, Any]:
         ({"images": []}, '"annotations" is missing'),
         ({**TRUTH, "categories": []}, "categories is empty"),
         (_changed("categories", id=2), r"categories\[1\]: category 2 \(scratch\) is there twice"),
-        (_changed("categories", id="x"), "id must be a whole number"),
+        (_changed("categories", id=None), "id None is neither a whole number nor a text"),
+        (_changed("categories", id=2.5), "id 2.5 is neither a whole number nor a text"),
+        (_changed("categories", name=7), "name must be a text"),
         (_changed("categories", name=...), '"name" is missing; it has id'),
         (_changed("images", id=9), r"images\[1\]: image id 9 is there twice"),
-        (_changed("images", width=...), '"width" is missing'),
+        (_changed("images", id=True), "id True is neither"),
         (_changed("images", height=0), "height 0 is not a number of pixels"),
         ({**TRUTH, "images": [3]}, "expected an object, not 3"),
         (_changed("annotations", image_id=8), r"annotations\[0\]: image_id 8 is not among the 2 images .*\(7, 9"),
@@ -111,7 +117,21 @@ def _changed(part: str, **values: Any) -> dict[str, Any]:
         (_changed("annotations", bbox=[1, 2, True, 4]), "bbox True is not a finite number"),
         (_changed("annotations", bbox=[9, 9, -3, 4]), "negative side"),
         (_changed("annotations", bbox=[9, 9, 0, 4]), "has no area"),
-        (_changed("annotations", iscrowd=1), "iscrowd is set"),
+        (_changed("annotations", iscrowd="yes"), "iscrowd 'yes' is neither 0 nor 1"),
+        (
+            _changed("annotations", bbox=[], segmentation=[[1, 2, 3]]),
+            "no bbox, and of the segmentation a polygon is not",
+        ),
+        (_changed("annotations", bbox=..., segmentation=[[1, 2, 3, 4, 5, "x"]]), "a value that is no number"),
+        (_changed("annotations", bbox=..., segmentation=[[1, 2, 10**400, 4, 5, 6]]), "a value that is not finite"),
+        (_changed("annotations", bbox=..., segmentation="a"), "neither a list of polygons nor an object"),
+        (_changed("annotations", bbox=..., segmentation={"counts": [1]}), r"size None is not \[height, width\]"),
+        (_changed("annotations", bbox=..., segmentation=_runs([90, 20])), "do not fit 10 x 10 pixels"),
+        (_changed("annotations", bbox=..., segmentation=_runs([1, -2, 4])), "neither a text nor a list of whole"),
+        (_changed("annotations", bbox=..., segmentation=_runs("\x00")), "not COCO's text of runs"),
+        (_changed("annotations", bbox=..., segmentation=_runs("oooooooooooo")), "not COCO's text of runs"),
+        (_changed("annotations", bbox=..., segmentation=_runs("P")), "end within a number"),
+        (_changed("annotations", bbox=..., segmentation=_runs([100])), "segmentation has no area"),
         ("[" * 200_000, "nested too deeply"),
         (_changed("images", width=10**400), "is not a number of pixels"),
         (_changed("annotations", bbox=[1, 2, 10**400, 4]), "bbox 10+ is not a finite number"),
@@ -127,7 +147,8 @@ def test_bad_ground_truth(tmp_path: Path, content: Any, message: str) -> None:
     ("content", "message"),
     [
         (TRUTH, "this is a dict. Is it a ground truth file"),
-        ([RESULT, {**RESULT, "image_id": "7"}], r"\[1\]: image_id '7' is not among"),
+        ([RESULT, {**RESULT, "image_id": "7"}], r"\[1\]: image_id '7' is not among .*: 7 and not '7'"),
+        ([{**RESULT, "category_id": "3"}], r"category_id '3' is not among .*: 3 and not '3'"),
         ([{**RESULT, "score": float("nan")}], "score nan is not a finite number"),
         ([{**RESULT, "score": 51.0}], "outside 0..1"),
         ([{**RESULT, "bbox": [float("inf"), 0, 1, 1]}], "bbox inf"),

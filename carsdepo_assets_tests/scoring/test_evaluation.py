@@ -6,7 +6,7 @@ import pytest
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.evaluation import Evaluation, evaluate, evaluate_slices
 from carsdepo_assets.scoring.matching import ScoringError, flatten, match
-from carsdepo_assets_tests.scoring.cases import detected, pycocotools_precision, random_images, truth
+from carsdepo_assets_tests.scoring.cases import detected, pycocotools_precision, random_images, truth, with_crowds
 
 NAMES = ["scratch", "dent"]
 NOTHING = (truth(), detected())
@@ -39,6 +39,39 @@ def test_ap_equals_pycocotools(seed: int, classes: tuple[int, ...], whole: bool)
             assert result.curves[name].precision == pytest.approx(precision[0, :, c].tolist(), abs=1e-12)
         else:
             assert (precision[0, :, c] == -1).all()
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["float boxes", "boxes on a grid: overlaps of exactly .5"])
+@pytest.mark.parametrize("seed", range(6))
+def test_crowd_regions_count_as_in_pycocotools(seed: int, whole: bool) -> None:
+    truths, detections = random_images(seed, 40, (0, 1, 2), whole=whole)
+    truths, names = with_crowds(seed, truths), ["a", "b", "c"]
+    result = evaluate(truths, detections, names, threshold=0.0)
+    assert result.n_crowds
+    assert result.n_in_crowds
+    precision = pycocotools_precision(truths, detections, 3)
+    for key, expected in _means(precision).items():
+        assert [getattr(result.per_class[n], key) for n in names] == pytest.approx(expected, abs=1e-12)
+    for c, name in enumerate(names):
+        assert result.curves[name].precision == pytest.approx(precision[0, :, c].tolist(), abs=1e-12)
+    assert result.tp + result.fp + result.n_in_crowds == result.n_detections
+    assert evaluate_slices(truths, detections, names, ["all"] * 40, threshold=0.0)[0].counts.fp == result.fp
+
+
+def test_a_crowd_region_by_hand() -> None:
+    """In the region lie a detection of its class, one of another class, one by half, and one on a labelled box."""
+    labels = truth((0, 0, 100, 100, 0), (10, 10, 20, 20, 0))
+    labels = Truth(labels.xyxy, labels.classes, np.array([True, False]))
+    found = detected(
+        (50, 50, 60, 60, 0, 0.9), (50, 50, 60, 60, 1, 0.9), (95, 0, 106, 10, 0, 0.9), (10, 10, 20, 20, 0, 0.8)
+    )
+    result = evaluate([labels], [found], NAMES, threshold=0.5)
+    assert (result.n_boxes, result.n_crowds, result.n_in_crowds, result.n_detections) == (1, 1, 1, 4)
+    assert (result.tp, result.fp, result.fn) == (1, 2, 0)
+    assert result.confusion == [[1, 0, 0], [0, 0, 0], [1, 1, 0]]
+    assert evaluate([labels], [detected()], NAMES, threshold=0.5).fn == 1
+    only_crowd = evaluate([Truth(labels.xyxy[:1], labels.classes[:1], np.array([True]))], [found], NAMES)
+    assert (only_crowd.map50, only_crowd.recall, only_crowd.tp, only_crowd.n_boxes) == (None, None, 0, 0)
 
 
 @pytest.mark.parametrize("most", [1, 3, 20])
@@ -143,6 +176,7 @@ def test_confusion_by_hand() -> None:
         ([truth()], [detected((9, 0, 0, 9, 0, 0.5))], "inverted"),
         ([Truth(np.zeros((2, 4)), np.zeros(1, int))], [detected()], r"shape \(2, 4\) for 1 classes"),
         ([truth()], [Detections(np.zeros((1, 4)), np.zeros(2), np.zeros(1, int))], "2 scores for 1 detections"),
+        ([Truth(np.ones((1, 4)), np.zeros(1, int), np.zeros(2, bool))], [detected()], "2 marks of crowd regions for 1"),
     ],
 )
 def test_bad_input_is_named(truths: list[Truth], detections: list[Detections], message: str) -> None:

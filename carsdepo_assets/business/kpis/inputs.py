@@ -10,7 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from carsdepo_assets.business.ingest import latest, stray_files
+from carsdepo_assets.business.file_states import stray_files
+from carsdepo_assets.business.ingest import latest
 from carsdepo_assets.business.kpis.model import ProductionEvaluation
 from carsdepo_assets.business.periods import last_days, past
 from carsdepo_assets.lake.annotations import labels_only, latest_revisions

@@ -15,7 +15,7 @@ from typing import Any
 from carsdepo_assets.data.label_formats.documents import LabelDocument, LabelledPhotograph, Shape
 from carsdepo_assets.data.label_formats.json_values import identifier, number, shown, text
 from carsdepo_assets.data.label_formats.parsed import NotReadable, Problem
-from carsdepo_assets.data.text_files import decoded
+from carsdepo_assets.lake.text_files import decoded
 
 _METADATA = "-metadata"
 

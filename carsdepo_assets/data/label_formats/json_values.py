@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from carsdepo_assets.data.label_formats.parsed import NotReadable
-from carsdepo_assets.data.text_files import decoded
+from carsdepo_assets.lake.text_files import decoded
 
 
 def loads(data: bytes, what: str) -> Any:

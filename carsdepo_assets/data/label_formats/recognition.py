@@ -11,7 +11,7 @@ from carsdepo_assets.data.label_formats import yolo
 from carsdepo_assets.data.label_formats.json_values import loads
 from carsdepo_assets.data.label_formats.parsed import NotReadable
 from carsdepo_assets.data.label_formats.xml_values import parse_xml
-from carsdepo_assets.data.text_files import decoded
+from carsdepo_assets.lake.text_files import decoded
 
 Format = Literal["yolo", "coco", "voc", "cvat", "labelme", "labelstudio", "groundtruth", "datumaro", "predictions"]
 """predictions: what a model wrote, which is no label and is refused as such."""

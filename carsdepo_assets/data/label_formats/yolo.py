@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from carsdepo_assets.data.label_formats.documents import LabelDocument, LabelledPhotograph, Shape
 from carsdepo_assets.data.label_formats.geometry import Point, around, points_of
 from carsdepo_assets.data.label_formats.parsed import NotReadable, Problem, Xyxy
-from carsdepo_assets.data.text_files import decoded
+from carsdepo_assets.lake.text_files import decoded
 
 _CLASS = re.compile(r"\d{1,9}(\.0+)?", re.ASCII)  # some tools write 0.0
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)

@@ -1,0 +1,114 @@
+"""commands/quarantine_cli.py, commands/status.py: the commands over a small lake, as a shell sees them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from carsdepo_assets.cli import app
+from carsdepo_assets.data.batches import plan_batches
+from carsdepo_assets.data.ingest import build_images, ingest_uploads
+from carsdepo_assets.data.label_revisions import ingest_labels
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.policy import DataPolicy, Policy
+from carsdepo_assets_tests.data.photographs import NOW, photograph
+
+RULES = Policy(data=DataPolicy(min_side_px=4000))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose lake has refused a photograph for its size, one that is none, and a label without photograph."""
+    home = tmp_path_factory.mktemp("home")
+    lake = Lake.open(home / "lake")
+    lake.put("raw/uploads/cars/small.jpg", photograph(1))
+    lake.put("raw/uploads/text.jpg", b"no photograph")
+    lake.put("raw/labels/cars/lonely.txt", b"0 .5 .5 .1 .1\n")
+    for batch in plan_batches(lake, "uploads", RULES, NOW, close_all=True):
+        ingest_uploads(lake, batch.batch_id, RULES)
+        build_images(lake, batch.batch_id, RULES)
+    for batch in plan_batches(lake, "labels", RULES, NOW, close_all=True):
+        ingest_labels(lake, batch.batch_id, RULES, NOW)
+    return home
+
+
+def call(home: Path, *words: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, ["quarantine", *words, "--home", str(home)], env={"COLUMNS": "200"})
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_list_counts_first_and_names_files(home: Path) -> None:
+    text = call(home, "list").output
+    assert text.index("not_an_image") < text.index("raw/uploads/text.jpg")
+    assert "carsdepo quarantine show" in text
+    only_labels = json.loads(call(home, "list", "--kind", "label", "--json").output)
+    assert only_labels["counts"] == [{"kind": "label", "reason": "no_photograph", "files": 1}]
+    assert [file["key"] for file in only_labels["files"]] == ["raw/labels/cars/lonely.txt"]
+    limited = call(home, "list", "--import", "cars", "--limit", "1").output
+    assert "1 more: raise --limit." in limited
+    assert "text.jpg" not in limited
+    assert "Nothing is in quarantine of what is asked for" in call(home, "list", "--reason", "animated").output
+    assert "is none of photograph" in call(home, "list", "--kind", "photo", code=2).output
+
+
+def test_show_says_what_to_do(home: Path) -> None:
+    text = call(home, "show", "small.jpg").output
+    assert "raw/uploads/cars/small.jpg: a photograph, in quarantine." in text
+    assert "carsdepo quarantine readmit" in text
+    described = json.loads(call(home, "show", "lonely.txt", "--json").output)
+    assert (described["state"], described["reasons"]) == ("open", ["no_photograph"])
+    assert set(described["refusals"][0]) == {"reason", "line", "detail", "batch_id", "at"}
+    missing = call(home, "show", "none.jpg", code=1)
+    assert "'none.jpg' is not in quarantine" in missing.stderr
+
+
+def test_readmit_asks_and_status_counts_what_is_open(home: Path, tmp_path: Path) -> None:
+    assert "name files" in call(home, "readmit", code=2).output
+    assert "2 photographs and" not in call(home, "readmit", "--reason", "nothing_of_this").output
+    asked = json.loads(call(home, "readmit", "--kind", "photograph", "--json").output)
+    assert asked == {"asked": ["raw/uploads/cars/small.jpg", "raw/uploads/text.jpg"], "left": []}
+    assert "asked for again" in call(home, "list").output
+    lake = Lake.open(home / "lake")
+    (batch,) = plan_batches(lake, "uploads", Policy(), NOW)
+    ingest_uploads(lake, batch.batch_id, Policy())
+    build_images(lake, batch.batch_id, Policy())
+    state = json.loads(call(home, "list", "--resolved", "--json").output)
+    assert (state["open"], state["resolved"], len(state["files"])) == (2, 1, 3)
+    assert "1 were refused once and accepted since" in call(home, "list").output
+    text = call(home, "readmit", "small.jpg", "lonely.txt")
+    assert "left as it is: raw/uploads/cars/small.jpg: it was accepted since" in text.stderr
+    assert "To be looked at again: 1 label file." in text.stdout
+    from carsdepo_assets.commands.status import read_status
+    from carsdepo_assets.settings import Settings
+
+    assert read_status(Settings.read({}, home=home))["quarantine"] == {"no_photograph": 1, "not_an_image": 1}
+
+
+@pytest.mark.parametrize("words", [["list"], ["readmit", "--reason", "truncated"]])
+def test_an_empty_home_is_no_error_and_stays_empty(tmp_path: Path, words: list[str]) -> None:
+    assert "Nothing" in call(tmp_path / "home", *words).output
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.slow
+def test_now_ingests_in_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tmp_path / "carsdepo.toml"
+    policy.write_text("[data]\nmin_side_px = 4000\nmax_quarantined_share = 1\n")
+    monkeypatch.setenv("CARSDEPO_POLICY", str(policy))
+    folder = tmp_path / "cars"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(photograph(1))
+    (folder / "b.jpg").write_bytes(b"none")
+    (folder / "c.jpg").write_bytes(b"none of these either")
+    result = CliRunner().invoke(app, ["import", str(folder), "--home", str(tmp_path / "home")])
+    assert result.exit_code == 0, result.output
+    policy.write_text("")
+    # Two thirds are refused again, more than the share at which a batch of new photographs stops.
+    assert "Looked at again: 3 photographs." in call(tmp_path / "home", "readmit", "--import", "cars", "--now").output
+    left = json.loads(call(tmp_path / "home", "list", "--json").output)
+    assert [file["key"] for file in left["files"]] == ["raw/uploads/cars/b.jpg", "raw/uploads/cars/c.jpg"]
+    assert Lake.open(tmp_path / "home" / "lake").read("processed").num_rows == 1
