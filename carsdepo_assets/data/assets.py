@@ -190,8 +190,9 @@ def labels(context: dg.AssetExecutionContext, lake: LakeResource, policy: Policy
     current_policy = policy.read()
     opened_lake = lake.open()
     result = ingest_labels(opened_lake, context.partition_key, current_policy, datetime.now(UTC))
-    sizes = opened_lake.read("images", columns=["image_id", "width", "height"]).to_pandas()
     frame, refused = result.rows.to_pandas(), result.quarantined.to_pandas()
+    labelled = ("image_id", "in", frame["image_id"].unique().tolist())
+    sizes = opened_lake.read("images", ["image_id", "width", "height"], [labelled]).to_pandas()
     boxes = frame["boxes"].map(len) if len(frame) else []
     metadata: dict[str, Any] = {
         **stored_table(lake.url, "annotations"),
