@@ -148,10 +148,12 @@ def processed_images(
     They are stored at `objects/`, named by the content of the original.
     """
     from carsdepo_assets.data.ingest import build_processed
+    from carsdepo_assets.data.object_states import mark_ingested
 
     opened_lake, current_policy = lake.open(), policy.read()
     worked = process(context, compute, opened_lake, current_policy, "processed")
     frame = build_processed(opened_lake, context.partition_key, current_policy).rows.to_pandas()
+    mark_ingested(opened_lake, "uploads", context.partition_key, datetime.now(UTC))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(context.partition_key),
         metadata={
@@ -186,6 +188,7 @@ def labels(context: dg.AssetExecutionContext, lake: LakeResource, policy: Policy
     """
     from carsdepo_assets.data.expectations import validate_labels
     from carsdepo_assets.data.label_revisions import ingest_labels
+    from carsdepo_assets.data.object_states import mark_ingested
 
     current_policy = policy.read()
     opened_lake = lake.open()
@@ -203,6 +206,7 @@ def labels(context: dg.AssetExecutionContext, lake: LakeResource, policy: Policy
     }
     if len(refused):
         metadata["quarantine"] = metadata_table(refused[["key", "line", "reason", "detail"]])
+    mark_ingested(opened_lake, "labels", context.partition_key, datetime.now(UTC))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(context.partition_key),
         metadata=metadata,

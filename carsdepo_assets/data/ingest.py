@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from carsdepo_assets.data.batches import BatchError, BatchObject, read_manifest
+from carsdepo_assets.data.manifests import BatchError, BatchObject, read_manifest
 from carsdepo_assets.data.metadata import MetadataReader
+from carsdepo_assets.data.object_states import note_uploads
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
@@ -142,6 +143,7 @@ def build_images(
             ids = [row["image_id"] for row in rows]
             stored = set(lake.read("images", ["image_id"], [("image_id", "in", ids)])["image_id"].to_pylist())
             lake.append("images", [row for row in rows if row["image_id"] not in stored], batch_id)
+    note_uploads(lake, batch_id, now or datetime.now(UTC))
     return ImagesResult(batch_id, _of_batch(lake, "images", batch_id), _of_batch(lake, "quarantine", batch_id))
 
 

@@ -17,10 +17,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from carsdepo_assets.data.batches import BatchManifest, BatchObject, read_manifest
 from carsdepo_assets.data.label_formats import coco, format_of, yolo
 from carsdepo_assets.data.label_formats.parsed import Parsed, Problem
 from carsdepo_assets.data.labelled_photographs import Photographs
+from carsdepo_assets.data.manifests import BatchManifest, BatchObject, read_manifest
+from carsdepo_assets.data.object_states import LabelOutcomes, note_labels
 from carsdepo_assets.lake.annotations import latest_revisions
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.locks import one_writer
@@ -59,13 +60,17 @@ def ingest_labels(lake: Lake, batch_id: str, policy: Policy, now: datetime) -> L
             if reading.notes:
                 lake.put(notes_key(batch_id), json.dumps(reading.notes, indent=1).encode())
             lake.append("quarantine", reading.refused, f"labels:{batch_id}")
+            # Before the annotations, whose commit says that the batch is read: a kill in between reads it again.
+            note_labels(lake, batch_id, reading.outcomes, now)
             lake.append("annotations", reading.rows, batch_id)
-    annotations, quarantine = lake.read("annotations"), lake.read("quarantine")
+    of_batch = ("batch_id", "=", batch_id)
+    annotations = lake.read("annotations", where=[of_batch])
+    quarantine = lake.read("quarantine", where=[of_batch, ("kind", "=", "label")])
     notes = json.loads(lake.get(notes_key(batch_id))) if lake.exists(notes_key(batch_id)) else {}
     return LabelsResult(
         batch_id,
-        annotations.filter(pc.equal(annotations["batch_id"], batch_id)).sort_by("sequence"),
-        quarantine.filter(pc.and_(pc.equal(quarantine["batch_id"], batch_id), pc.equal(quarantine["kind"], "label"))),
+        annotations.sort_by("sequence"),
+        quarantine,
         notes,
     )
 
@@ -92,6 +97,7 @@ class _Reading:
         self.rows: list[Row] = []
         self.refused: list[Row] = []
         self.notes: dict[str, list[str]] = {}
+        self.outcomes = LabelOutcomes()
         self._manifest, self._policy, self._now = manifest, policy, now
         self._photographs = Photographs.read(lake)
         before = lake.read("annotations", columns=["image_id", "sequence", "revision_id", "created_at"])
@@ -105,14 +111,22 @@ class _Reading:
                     "rewritten since its batch was closed: a later one reads it"
                 )
                 continue
+            self._photographs.missing.clear()
+            if data is None:
+                self.outcomes.missing.add(entry.key)
             for image_id, parsed in self._labels(entry, data):
                 if parsed.notes:
                     self.notes.setdefault(entry.key, []).extend(map(_text, parsed.notes))
                 self._refuse(entry.key, sha256, parsed.problems)
                 if image_id is not None and not parsed.problems:
                     self._revise(entry.key, sha256, image_id, parsed)
+            if self._photographs.missing:
+                self.outcomes.wants[entry.key] = set(self._photographs.missing)
 
     def _refuse(self, key: str, sha256: str | None, problems: list[Problem]) -> None:
+        for problem in problems:  # the want of a photograph goes before other reasons, as it heals
+            if problem.reason == "no_photograph" or key not in self.outcomes.refused:
+                self.outcomes.refused[key] = problem.reason
         for i, problem in enumerate(problems[:PROBLEMS_A_FILE], 1):
             more = len(problems) - i if i == PROBLEMS_A_FILE else 0
             detail = _text(problem.detail) + (f"; and {more} more problems" if more else "")

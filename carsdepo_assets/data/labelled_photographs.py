@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from carsdepo_assets.data.batches import is_photograph
 from carsdepo_assets.data.label_formats.parsed import Problem
+from carsdepo_assets.lake.index_rows import name_want, path_want
 from carsdepo_assets.lake.lake import Lake
 
 _LEVELS = ("images", "labels")  # what an import leaves out of its paths
@@ -22,6 +23,8 @@ class Photographs:
     _by_stem: Mapping[str, set[str]]
     _by_name: Mapping[str, list[tuple[PurePosixPath, str]]]  # file name -> (folder, image_id)
     _refused: Mapping[str, str]  # stem -> why there is no photograph of it
+    missing: set[str] = field(default_factory=set)
+    """What was looked for and not found, as lake.index_rows writes it. The caller empties it."""
 
     @classmethod
     def read(cls, lake: Lake) -> Photographs:
@@ -56,6 +59,7 @@ class Photographs:
             return next(iter(image_ids))
         if image_ids:
             return Problem("ambiguous_photograph", f"{len(image_ids)} photographs are raw/uploads/{stem}.*")
+        self.missing.add(path_want(stem))
         if stem in self._refused:
             return Problem("no_photograph", f"raw/uploads/{stem}.* is in quarantine itself: {self._refused[stem]}")
         return Problem("no_photograph", f"no photograph at raw/uploads/{stem}.*")
@@ -80,6 +84,7 @@ class Photographs:
                 return next(iter(image_ids))
             if image_ids:
                 return Problem("ambiguous_photograph", f"{len(image_ids)} photographs have the name {named_path.name}")
+        self.missing.add(name_want(folder / "any", PurePosixPath(named_path.name).stem))
         return self.at(named_path) if named_path.name else Problem("no_photograph", f"{file_name} is no file name")
 
 

@@ -110,6 +110,10 @@ class Lake:
         """Whether there is an object of this key."""
         return self.objects.exists(key)
 
+    def info(self, key: str) -> ObjectInfo | None:
+        """What a listing says of one object; None when there is none of this key."""
+        return self.objects.info(key)
+
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Lists the objects below the folder `prefix`, at any depth, in order of key; none when there is no folder."""
         return self.objects.list(prefix)
@@ -146,9 +150,7 @@ class Lake:
         """Whether the unit has been appended to the table."""
         return self.tables.committed(table, unit)
 
-    def read(
-        self, table: str, columns: Sequence[str] | None = None, where: Sequence[Condition] = ()
-    ) -> pa.Table:
+    def read(self, table: str, columns: Sequence[str] | None = None, where: Sequence[Condition] = ()) -> pa.Table:
         """Returns a table's rows, in no particular order; none when the table does not exist yet.
 
         Args:

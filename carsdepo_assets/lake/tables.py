@@ -145,9 +145,7 @@ class Tables:
         delta = self.open(table)
         return delta is not None and delta.transaction_version(_app_id(table, unit)) is not None
 
-    def read(
-        self, table: str, columns: Sequence[str] | None = None, where: Sequence[Condition] = ()
-    ) -> pa.Table:
+    def read(self, table: str, columns: Sequence[str] | None = None, where: Sequence[Condition] = ()) -> pa.Table:
         """Returns rows, in no particular order; columns that the stored table does not have yet are null."""
         full = schema_of(table)
         asked = full.names if columns is None else list(columns)
@@ -165,17 +163,15 @@ class Tables:
         try:
             # DataFusion's reader and not to_pyarrow_dataset: that one reads through a Python file system in Arrow's own
             # threads, which aborts one process in seven when it ends soon after reading from S3.
-            stream = QueryBuilder().register("t", delta).execute(
-                f"SELECT {columns_sql} FROM t{sql_of(where)}"
-            )
+            stream = QueryBuilder().register("t", delta).execute(f"SELECT {columns_sql} FROM t{sql_of(where)}")
             reader = pa.RecordBatchReader.from_stream(stream)
             if not lists:
-                return _of_schema(reader.read_all(), schema)  # pa.table() would import pandas
+                return of_schema(reader.read_all(), schema)  # pa.table() would import pandas
             held = pa.schema([full.field(name) for name in wanted])
-            parts = [rows_in(_of_schema(pa.Table.from_batches([batch]), held), lists) for batch in reader]
+            parts = [rows_in(of_schema(pa.Table.from_batches([batch]), held), lists) for batch in reader]
         except (DeltaError, OSError, pa.ArrowException) as error:
             raise LakeError(f"{table}: cannot be read: {error}") from error
-        return _of_schema(pa.concat_tables(parts) if parts else pa.Table.from_batches([], schema=held), schema)
+        return of_schema(pa.concat_tables(parts) if parts else pa.Table.from_batches([], schema=held), schema)
 
     def select(self, sql: str, tables: Sequence[str]) -> list[dict[str, Any]] | None:
         """Runs SQL over whole tables where they lie, and returns its rows, which are to be few.
@@ -263,7 +259,7 @@ class Tables:
             fsync_path(path)
 
 
-def _of_schema(stored: pa.Table, schema: pa.Schema) -> pa.Table:
+def of_schema(stored: pa.Table, schema: pa.Schema) -> pa.Table:
     """The columns of a schema, in its types; null where they are not stored."""
     arrays = [
         stored[f.name].cast(f.type) if f.name in stored.column_names else pa.nulls(stored.num_rows, f.type)
