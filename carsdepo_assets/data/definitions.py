@@ -2,11 +2,18 @@
 
 import dagster as dg
 
-from carsdepo_assets.data import assets, jobs, sensors
+from carsdepo_assets.data import assets, jobs, schedules, sensors
 from carsdepo_assets.orchestration.catalogue import catalogued_assets
 
 defs = dg.Definitions(
     assets=catalogued_assets("data", assets),
-    jobs=[jobs.ingest_uploads_job, jobs.ingest_labels_job, jobs.dataset_job, jobs.extend_golden_job],
+    jobs=[
+        jobs.ingest_uploads_job,
+        jobs.ingest_labels_job,
+        jobs.dataset_job,
+        jobs.extend_golden_job,
+        jobs.maintenance_job,
+    ],
+    schedules=[schedules.maintain],
     sensors=[sensors.new_uploads, sensors.new_labels],
 )

@@ -111,10 +111,9 @@ def read_manifest(lake: Lake, kind: Kind, batch_id: str) -> BatchManifest:
         try:
             return BatchManifest.model_validate_json(lake.get(key))
         except ObjectMissing:
-            rolled = rolled_up_in(lake, kind, batch_id)
-            manifests = [] if rolled is None else read_rolled(lake, rolled, batch_id)
-            if manifests:
-                return manifests[0]
+            for rolled_key in rolled_up_in(lake, kind, batch_id, batch_id):
+                for manifest in read_rolled(lake, rolled_key, batch_id):
+                    return manifest
         except ValidationError as error:
             raise BatchError(f"{key}: not a batch manifest: {error}") from error
     raise BatchError(
@@ -129,13 +128,14 @@ def list_manifests(lake: Lake, kind: Kind) -> list[str]:
     return sorted(stem for stem in stems if _BATCH_ID.fullmatch(stem))
 
 
-def rolled_up_in(lake: Lake, kind: Kind, batch_id: str) -> str | None:
-    """The key of the file in which a batch's manifest is rolled up, by the file's name; None where there is none."""
+def rolled_up_in(lake: Lake, kind: Kind, first: str, last: str) -> list[str]:
+    """The keys of the files of rolled up manifests that may hold batches from first to last, by the files' names."""
+    files = []
     for entry in lake.list(rolled_folder(kind)):
-        first, _, last = PurePosixPath(entry.key).stem.partition("_")
-        if first <= batch_id <= last:
-            return entry.key
-    return None
+        begin, _, end = PurePosixPath(entry.key).stem.partition("_")
+        if begin <= last and first <= end:
+            files.append(entry.key)
+    return files
 
 
 def rolled_folder(kind: Kind) -> str:
