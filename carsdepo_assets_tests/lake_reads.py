@@ -21,6 +21,7 @@ TABLE_WRITERS: dict[str, set[str]] = {
     "objects": set(),
     "uploads": {"uploads"},
     "images": {"images"},
+    "metadata": {"dataset"},
     "processed": {"processed_images"},
     "annotations": {"labels"},
     "splits": {"dataset"},

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from carsdepo_assets.data import assets, jobs, schedules, sensors
+from carsdepo_assets.data import assets, jobs, maintenance, sensors
 from carsdepo_assets.orchestration.catalogue import catalogued_assets
 
 defs = dg.Definitions(
@@ -10,10 +10,11 @@ defs = dg.Definitions(
     jobs=[
         jobs.ingest_uploads_job,
         jobs.ingest_labels_job,
+        jobs.correct_metadata_job,
         jobs.dataset_job,
         jobs.extend_golden_job,
-        jobs.maintenance_job,
+        maintenance.maintenance_job,
     ],
-    schedules=[schedules.maintain],
-    sensors=[sensors.new_uploads, sensors.new_labels],
+    schedules=[maintenance.maintain],
+    sensors=[sensors.new_uploads, sensors.new_labels, sensors.new_metadata],
 )

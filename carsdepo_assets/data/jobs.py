@@ -1,7 +1,6 @@
 """Jobs of the data step: those that its sensors start for each batch, and those that a person starts."""
 
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
 
 import dagster as dg
 from pydantic import Field
@@ -9,12 +8,7 @@ from pydantic import Field
 from carsdepo_assets.orchestration.attempts import ONCE_TAGS, RETRY_TAGS
 from carsdepo_assets.orchestration.attribution import ACTOR, decider
 from carsdepo_assets.orchestration.launchpad import Reason, example
-from carsdepo_assets.resources import LakeResource, PolicyResource
-
-if TYPE_CHECKING:
-    from carsdepo_assets.data.manifests import Kind
-
-MAINTENANCE_JOB = "maintain_lake"
+from carsdepo_assets.resources import LakeResource
 
 ingest_uploads_job = dg.define_asset_job(
     "ingest_uploads",
@@ -33,47 +27,26 @@ dataset_job = dg.define_asset_job(
 )
 
 
-# Small files of a table: reading it costs 1 ms more for each.
-MIN_FILES = 64
-VACUUM_AFTER = timedelta(days=7)
-PARTITIONS: "dict[Kind, str]" = {"uploads": "upload_batch", "labels": "label_batch"}
-_KEYS_A_RUN = 20_000  # partition keys that leave Dagster's pages in one run: each is a write to its database
+@dg.op(description="Reads every manifest.csv that came or changed, for the photographs that are in the lake.")
+def correct_photographs(context: dg.OpExecutionContext, lake: LakeResource) -> None:
+    """Has corrected groups, listings, cameras and the like count for photographs that were ingested before."""
+    from carsdepo_assets.data.metadata_corrections import correct_metadata
 
-
-@dg.op(description="Merges the small files of tables, rolls old manifests up, and takes old partitions off the pages.")
-def keep_lake_quick(context: dg.OpExecutionContext, lake: LakeResource, policy: PolicyResource) -> None:
-    """Keeps what is read and listed short. Nothing that was ingested is lost, and it may be killed anywhere."""
-    from carsdepo_assets.data.batches import open_batches
-    from carsdepo_assets.data.roll_up import oldest_kept, roll_up
-    from carsdepo_assets.lake.maintenance import compact, vacuum
-
-    opened_lake, days = lake.open(), policy.read().data.batch_retention_days
-    compacted = compact(opened_lake, min_files=MIN_FILES)
-    removed = vacuum(opened_lake, VACUUM_AFTER)
-    before, manifests, partitions = oldest_kept(datetime.now(UTC), days), 0, 0
-    for kind, name in PARTITIONS.items():
-        manifests += roll_up(opened_lake, kind, before)
-        still_open = set(open_batches(opened_lake, kind))
-        keys = context.instance.get_dynamic_partitions(name)
-        old = [key for key in sorted(keys) if key < before and key not in still_open][:_KEYS_A_RUN]
-        for key in old:
-            context.instance.delete_dynamic_partition(name, key)
-        partitions += len(old)
-    context.log.info(
-        f"{len(compacted)} tables compacted, {sum(map(len, removed.values()))} files removed that nothing refers to; "
-        f"{manifests} manifests of batches older than {days} days rolled up, {partitions} of their partitions removed."
+    corrected = correct_metadata(lake.open(), datetime.now(UTC))
+    context.add_output_metadata(
+        {"files": corrected.files, "photographs": corrected.photographs, "regrouped": corrected.groups}
     )
+    context.log.info(f"{corrected.summary[:1].upper()}{corrected.summary[1:]}.")
 
 
 @dg.job(
-    name=MAINTENANCE_JOB,
+    name="correct_metadata",
     tags=RETRY_TAGS,
-    description="Keeps a lake quick that is written all day: merges small files of tables, rolls up the manifests of "
-    "batches older than policy.data.batch_retention_days, and removes their partitions from Dagster's pages.",
+    description="Has a corrected manifest.csv count for the photographs that are in the lake already.",
 )
-def maintenance_job() -> None:
-    """The job that the schedule `maintain` starts."""
-    keep_lake_quick()
+def correct_metadata_job() -> None:
+    """The job that the sensor `new_metadata` starts."""
+    correct_photographs()
 
 
 class ExtendGolden(dg.Config):

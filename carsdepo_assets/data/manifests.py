@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from carsdepo_assets.data.class_names import may_hold_names
 from carsdepo_assets.lake.lake import Lake, ObjectMissing
 from carsdepo_assets.lake.objects import ObjectInfo
 from carsdepo_assets.lake.parquet import read_parquet
@@ -34,10 +35,10 @@ _ROLLED = pa.schema(
 _BATCH_ID = re.compile(r"\d{8}T\d{12}-[0-9a-f]{12}")
 
 
-LABEL_SUFFIXES = {".txt", ".json", ".manifest"}
+LABEL_SUFFIXES = {".txt", ".json", ".jsonl", ".manifest", ".xml"}
 # Suffixes of files that may lie beside photographs without being one.
-SIDECAR_SUFFIXES = {*LABEL_SUFFIXES, ".csv", ".yaml", ".yml", ".xml", ".cache"}
-_NOT_LABELS = {"classes.txt", "readme.txt"}
+SIDECAR_SUFFIXES = {*LABEL_SUFFIXES, ".csv", ".yaml", ".yml", ".cache"}
+_README = "readme.txt"
 
 
 def is_photograph(key: str) -> bool:
@@ -48,7 +49,7 @@ def is_photograph(key: str) -> bool:
 def is_label(key: str) -> bool:
     """Whether a key under raw/labels is taken for a label file."""
     path = PurePosixPath(key)
-    return path.suffix.lower() in LABEL_SUFFIXES and path.name.lower() not in _NOT_LABELS
+    return path.suffix.lower() in LABEL_SUFFIXES and path.name.lower() != _README and not may_hold_names(path.name)
 
 
 class BatchError(ValueError):

@@ -24,7 +24,7 @@ from carsdepo_assets.data.manifests import (
     record_digest,
 )
 from carsdepo_assets.data.object_states import Row, append_objects, batch_row, object_row
-from carsdepo_assets.lake.index_rows import name_want, path_want
+from carsdepo_assets.lake.index_rows import want_below, want_in
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.object_index import ObjectIndex, open_index
@@ -181,7 +181,9 @@ def _wants(key: str, problems: Sequence[Row]) -> list[str]:
     for row in problems:
         if row["reason"] == "no_photograph" and (wanted := _WANTED.search(row["detail"] or "")):
             path = PurePosixPath(wanted[1])
-            wants |= {path_want(str(path)), name_want(label, path.name)}
+            wants.add(want_in(path.parent, path.name))
+            if label.suffix.lower() != ".txt":
+                wants.add(want_below(label, path.name))
     return sorted(wants)
 
 

@@ -35,21 +35,20 @@ _NO_LONGER_WAITING = """DELETE FROM waiting WHERE key = ?
   AND (? IN ('batched', 'gone') OR (size = ? AND modified_at = ? AND etag IS ?))"""
 
 
-def photograph_wants(key: str) -> tuple[str, str]:
-    """The names by which label files may want a photograph: its path, and its name below its topmost folder."""
+def photograph_wants(key: str) -> tuple[str, str, str]:
+    """By what label files may want a photograph: its name in its folder, below its topmost folder, and anywhere."""
     path = PurePosixPath(key.removeprefix("raw/uploads/"))
-    stem = path.with_suffix("") if path.suffix else path
-    return path_want(str(stem)), name_want(path, stem.name)
+    return want_in(path.parent, path.stem), want_below(path, path.stem), want_below(PurePosixPath("any"), path.stem)
 
 
-def path_want(stem: str) -> str:
-    """How the photograph at a path below raw/uploads, without its suffix, is wanted."""
-    return _plain(stem)
+def want_in(folder: PurePosixPath, stem: str) -> str:
+    """How a photograph of a name, without its suffix, is wanted in a folder below raw/uploads."""
+    return _plain(f"{folder}//{stem}")
 
 
-def name_want(below: PurePosixPath, stem: str) -> str:
-    """How a photograph of a name, without its suffix, is wanted anywhere below the topmost folder of a path."""
-    return _plain(f"{below.parts[0] if len(below.parts) > 1 else ''}//{stem}")
+def want_below(path: PurePosixPath, stem: str) -> str:
+    """How it is wanted at any depth below the topmost folder of a path; of a path without folder: anywhere."""
+    return _plain(f"{path.parts[0] if len(path.parts) > 1 else ''}//*//{stem}")
 
 
 def _plain(text: str) -> str:

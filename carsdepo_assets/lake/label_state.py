@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from carsdepo_assets.lake.annotations import are_labels
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.pointers import LearntPointer
 
@@ -25,7 +26,8 @@ def label_state(lake: Lake) -> int:
     versions = lake.version("processed"), lake.version("annotations")
     counted = _counted.get(lake.url)
     if counted is None or counted[0] != versions:
-        sql = "SELECT count(*) AS n FROM annotations WHERE image_id IN (SELECT image_id FROM processed)"
+        of_processed = "image_id IN (SELECT image_id FROM processed)"
+        sql = f"SELECT count(*) AS n FROM annotations WHERE {are_labels(lake)} AND {of_processed}"
         rows = lake.tables.select(sql, ["annotations", "processed"])
         counted = _counted[lake.url] = (versions, 0 if rows is None else int(rows[0]["n"]))
     return counted[1]
@@ -33,7 +35,8 @@ def label_state(lake: Lake) -> int:
 
 def newest_label(lake: Lake) -> datetime | None:
     """Returns when the newest label revision was committed; None without labels."""
-    rows = lake.tables.select("SELECT max(created_at) AS at FROM annotations", ["annotations"])
+    sql = f"SELECT max(created_at) AS at FROM annotations WHERE {are_labels(lake)}"
+    rows = lake.tables.select(sql, ["annotations"])
     return rows[0]["at"] if rows else None
 
 

@@ -105,6 +105,32 @@ IMAGES = pa.schema(
     ]
 )
 
+# What people and their tools say of a photograph, apart from what is measured on it.
+METADATA_FIELDS = (
+    "camera",
+    "listing",
+    "group_hint",
+    "make",
+    "region",
+    "uploader",
+    "light",
+    "year",
+    "captured_at",
+)
+
+# One row per photograph and correction: what manifest.csv and sidecars say of it since one of them was corrected. The
+# latest row of a photograph counts over these columns of IMAGES, all of them (see lake/image_metadata.py).
+METADATA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        *[IMAGES.field(name) for name in METADATA_FIELDS],
+        ("key", pa.string()),  # of the file that was corrected
+        ("sha256", pa.string()),  # of that file
+        ("corrected_at", _ts),
+        ("sequence", pa.int64()),  # order of commit, for "latest"
+    ]
+)
+
 PROCESSED = pa.schema(
     [
         ("image_id", pa.string()),
@@ -128,7 +154,11 @@ BOX = pa.struct(
     ]
 )
 
-# One row per revision of a photograph's labels; the latest revision counts. Boxes in upright original pixels.
+# A box around what looks like damage and is none; cause: a name of policy.class_map.not_damage.
+NEGATIVE_BOX = pa.struct([("cause", pa.string()), *[f for f in BOX if f.name != "class_id"]])
+
+# One row per revision of a photograph's labels; the latest revision that is a label counts (see lake/annotations.py).
+# Boxes in upright original pixels.
 ANNOTATIONS = pa.schema(
     [
         ("revision_id", pa.string()),  # digest of image_id, boxes, class map and origin
@@ -142,10 +172,16 @@ ANNOTATIONS = pa.schema(
         ("boxes", pa.list_(BOX)),  # empty: reviewed, no damage
         ("created_at", _ts),
         ("sequence", pa.int64()),  # sequence: order of commit, for "latest"
+        (
+            "state",
+            pa.string(),
+        ),  # reviewed (null: the same) | unreviewed: its file says that nobody finished it; no label
+        ("negatives", pa.list_(NEGATIVE_BOX)),  # null: none
     ]
 )
 
-# One row per photograph when it first enters a dataset; never changed.
+# One row per photograph when it first enters a dataset. A further row is written where a corrected group would join two
+# splits (it says `excluded`) or two groups of one split; see data/corrected_groups.py. No other row counts.
 SPLITS = pa.schema(
     [
         ("image_id", pa.string()),
@@ -153,6 +189,7 @@ SPLITS = pa.schema(
         ("split", pa.string()),  # train | val | test | test_pool | excluded
         ("reason", pa.string()),
         ("assigned_at", _ts),
+        ("declared", pa.string()),  # train | val | test, as its import said it; null: nothing did
     ]
 )
 
@@ -366,6 +403,7 @@ TABLES: dict[str, pa.Schema] = {
     "objects": OBJECTS,
     "uploads": UPLOADS,
     "images": IMAGES,
+    "metadata": METADATA,
     "processed": PROCESSED,
     "annotations": ANNOTATIONS,
     "splits": SPLITS,

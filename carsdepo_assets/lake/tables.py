@@ -202,6 +202,11 @@ class Tables:
             return set()
         return {unit for unit in units if delta.transaction_version(_app_id(table, unit)) is not None}
 
+    def stored_columns(self, table: str) -> set[str]:
+        """Names of the columns that a table was stored with so far; none when it does not exist."""
+        delta = self.open(table)
+        return set() if delta is None else {field.name for field in delta.schema().fields}
+
     def version(self, table: str) -> int:
         """Returns the number of the table's last commit; -1 when it does not exist."""
         delta = self.open(table)
