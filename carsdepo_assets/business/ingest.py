@@ -26,7 +26,7 @@ from carsdepo_assets.business.reading import Read, RefusedLine, Row, read
 from carsdepo_assets.business.rules import Rule, first_broken_rules
 from carsdepo_assets.lake.lake import Lake, LakeError, ObjectInfo, ObjectMissing
 from carsdepo_assets.lake.locks import one_writer
-from carsdepo_assets.lake.sources import source_for
+from carsdepo_assets.lake.sources import listing
 from carsdepo_assets.policy import Policy
 
 PROBLEMS_A_FILE = 200  # rows in quarantine; how many more there are is said in the last
@@ -131,8 +131,11 @@ def _sha256(lake: Lake, entry: ObjectInfo, policy: Policy) -> str | None:
 
 def stray_files(lake: Lake) -> list[str]:
     """Keys of files in raw/business/ that are outside the three folders, where nothing reads them."""
-    listed, _ = source_for(lake, "raw/business/").poll(None)
-    return [o.key for o in listed if not o.key.startswith(tuple(f"{folder(kind)}/" for kind in KINDS))]
+    return [
+        o.key
+        for o in listing(lake, "raw/business/")
+        if not o.key.startswith(tuple(f"{folder(kind)}/" for kind in KINDS))
+    ]
 
 
 def ingest(lake: Lake, kind: Kind, policy: Policy, now: datetime | None = None) -> BusinessIngestResult:
@@ -345,8 +348,7 @@ def _state(lake: Lake, kind: Kind) -> TableState:
 
 
 def _listed(lake: Lake, kind: Kind) -> list[ObjectInfo]:
-    listed, _ = source_for(lake, folder(kind)).poll(None)
-    return sorted(listed, key=lambda o: (o.modified_at, o.key))
+    return sorted(listing(lake, folder(kind)), key=lambda o: (o.modified_at, o.key))
 
 
 def _new(listed: list[ObjectInfo], state: TableState) -> list[ObjectInfo]:
