@@ -76,6 +76,18 @@ class DataPolicy(PolicySection):
         "Of files whose modification time alone changed, one sensor tick hashes at most this much again; the rest "
         "waits for the next tick.",
     )
+    reconcile_s: NotNegative = policy_value(
+        3600.0,
+        "seconds",
+        "So often all of raw/ is looked at, for files that were rewritten in place or are gone. In between only "
+        "folders whose time changed are looked into.",
+    )
+    batch_retention_days: Count = policy_value(
+        90,
+        "days",
+        "The manifests of ingested batches that are older are rolled up into few files, and their partitions leave "
+        "Dagster's pages. Tables keep all that was read from them.",
+    )
     max_pixels: Count = policy_value(80_000_000, "pixels", "Larger photographs go to quarantine without being decoded.")
     min_side_px: Count = policy_value(32, "pixels", "Photographs with a shorter side go to quarantine.")
     min_box_px: NotNegative = policy_value(

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from carsdepo_assets.business.contracts import KINDS, Kind
 from carsdepo_assets.lake.lake import Lake, LakeError, ObjectInfo, ObjectMissing
 from carsdepo_assets.lake.locks import one_writer
-from carsdepo_assets.lake.sources import source_for
+from carsdepo_assets.lake.sources import listing
 from carsdepo_assets.policy import Policy
 
 
@@ -77,8 +77,7 @@ def store_states(lake: Lake, kind: Kind, state: TableState) -> None:
 
 def listed_files(lake: Lake, kind: Kind) -> list[ObjectInfo]:
     """The files that are in the folder of a kind, oldest first."""
-    listed, _ = source_for(lake, folder(kind)).poll(None)
-    return sorted(listed, key=lambda o: (o.modified_at, o.key))
+    return sorted(listing(lake, folder(kind)), key=lambda o: (o.modified_at, o.key))
 
 
 def unread(listed: list[ObjectInfo], state: TableState) -> list[ObjectInfo]:
@@ -161,7 +160,7 @@ def ingestion_name(kind: Kind, sequence: int) -> str:
 
 def stray_files(lake: Lake) -> list[str]:
     """Keys of files in raw/business/ that are outside the three folders, where nothing reads them."""
-    listed, _ = source_for(lake, "raw/business/").poll(None)
+    listed = listing(lake, "raw/business/")
     return [o.key for o in listed if not o.key.startswith(tuple(f"{folder(kind)}/" for kind in KINDS))]
 
 

@@ -186,16 +186,13 @@ class Pipeline:
         Returns:
             The ids of the ingested batches.
         """
-        from carsdepo_assets.data.batches import list_batches, plan_batches
+        from carsdepo_assets.data.batches import open_batches, plan_batches
         from carsdepo_assets.lake.lake import Lake
 
         lake = Lake.open(self.settings.lake)
         plan_batches(lake, kind, self.settings.policy(), datetime.now(UTC), close_all=close_all)
-        asset, partitions = ("processed_images", "upload_batch") if kind == "uploads" else ("labels", "label_batch")
-        import dagster as dg
-
-        ingested = self.instance.get_materialized_partitions(dg.AssetKey(asset))
-        waiting = [batch for batch in list_batches(lake, kind) if batch not in ingested]
+        partitions = "upload_batch" if kind == "uploads" else "label_batch"
+        waiting = open_batches(lake, kind)
         for number, batch in enumerate(waiting):
             if progress is not None and len(waiting) > 1:
                 progress(number, len(waiting))

@@ -152,10 +152,12 @@ def processed_images(
     They are stored at `objects/`, named by the content of the original.
     """
     from carsdepo_assets.data.ingest import build_processed
+    from carsdepo_assets.data.object_states import mark_ingested
 
     opened_lake, current_policy = lake.open(), policy.read()
     worked = process(context, compute, opened_lake, current_policy, "processed")
     frame = build_processed(opened_lake, context.partition_key, current_policy).rows.to_pandas()
+    mark_ingested(opened_lake, "uploads", context.partition_key, datetime.now(UTC))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(context.partition_key),
         metadata={
@@ -190,13 +192,15 @@ def labels(context: dg.AssetExecutionContext, lake: LakeResource, policy: Policy
     """
     from carsdepo_assets.data.expectations import validate_labels
     from carsdepo_assets.data.label_revisions import ingest_labels
+    from carsdepo_assets.data.object_states import mark_ingested
     from carsdepo_assets.lake.annotations import UNREVIEWED
 
     current_policy = policy.read()
     opened_lake = lake.open()
     result = ingest_labels(opened_lake, context.partition_key, current_policy, datetime.now(UTC))
-    sizes = opened_lake.read("images", columns=["image_id", "width", "height"]).to_pandas()
     frame, refused = result.rows.to_pandas(), result.quarantined.to_pandas()
+    labelled = ("image_id", "in", frame["image_id"].unique().tolist())
+    sizes = opened_lake.read("images", ["image_id", "width", "height"], [labelled]).to_pandas()
     boxes = frame["boxes"].map(len) if len(frame) else []
     unreviewed = int((frame["state"] == UNREVIEWED).sum()) if len(frame) else 0
     metadata: dict[str, Any] = {
@@ -209,6 +213,7 @@ def labels(context: dg.AssetExecutionContext, lake: LakeResource, policy: Policy
     }
     if len(refused):
         metadata["quarantine"] = metadata_table(refused[["key", "line", "reason", "detail"]])
+    mark_ingested(opened_lake, "labels", context.partition_key, datetime.now(UTC))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(context.partition_key),
         metadata=metadata,

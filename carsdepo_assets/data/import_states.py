@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from carsdepo_assets.data.account import ImportState
-from carsdepo_assets.data.object_states import read_states
+from carsdepo_assets.data.take_over import taken_over_index
 from carsdepo_assets.lake.lake import Lake
 
 
@@ -56,7 +56,9 @@ def _upload(row: Mapping[str, str]) -> KeyState:
 def label_states(lake: Lake, name: str) -> dict[str, KeyState]:
     """The state of each label file below raw/labels/NAME that a batch has read, by its key."""
     prefix = f"raw/labels/{name}/"
-    newest = {key: batch for key, (_, batch) in read_states(lake, "labels").listed.items() if key.startswith(prefix)}
+    with taken_over_index(lake) as index:
+        states = index.states_of([entry.key for entry in lake.list(prefix)])
+    newest = {key: state.batch_id for key, state in states.items()}
     batches = pa.table(
         {"key": pa.array(list(newest), pa.string()), "batch_id": pa.array(list(newest.values()), pa.string())}
     )

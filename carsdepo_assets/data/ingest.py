@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from carsdepo_assets.data.batches import BatchError, BatchObject, read_manifest
+from carsdepo_assets.data.manifests import BatchError, BatchObject, read_manifest
 from carsdepo_assets.data.metadata import MetadataReader
 from carsdepo_assets.data.metadata_corrections import look_again
+from carsdepo_assets.data.object_states import note_uploads
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
@@ -142,9 +143,11 @@ def build_images(
         rows, refused = _photographs(lake, batch_id, uploads, policy, metadata, progress, at)
         lake.append("quarantine", refused, batch_id)
         with one_writer(lake, "images"):
-            stored = set(lake.read("images", columns=["image_id"])["image_id"].to_pylist())
+            ids = [row["image_id"] for row in rows]
+            stored = set(lake.read("images", ["image_id"], [("image_id", "in", ids)])["image_id"].to_pylist())
             lake.append("images", [row for row in rows if row["image_id"] not in stored], batch_id)
         look_again(lake, metadata.read_manifests, [row["key"] for row in listed if row["outcome"] == "duplicate"])
+    note_uploads(lake, batch_id, now or datetime.now(UTC))
     return ImagesResult(batch_id, _of_batch(lake, "images", batch_id), _of_batch(lake, "quarantine", batch_id))
 
 
@@ -181,7 +184,7 @@ def _digest(lake: Lake, entry: BatchObject, policy: Policy) -> tuple[str | None,
 def _outcomes(
     lake: Lake, batch_id: str, objects: list[BatchObject], read: list[tuple[str | None, str | None]], at: datetime
 ) -> list[Row]:
-    first = _known_bytes(lake)
+    first = _known_bytes(lake, {sha256 for sha256, _ in read if sha256 is not None})
     rows = []
     for entry, (sha256, reason) in zip(objects, read, strict=True):
         outcome = "quarantined"
@@ -204,24 +207,19 @@ def _outcomes(
     return rows
 
 
-def _known_bytes(lake: Lake) -> dict[str, str]:
-    """sha256 -> key of the photographs that are in images, and of the new ones of batches still under way.
+def _known_bytes(lake: Lake, digests: Collection[str]) -> dict[str, str]:
+    """sha256 -> key of those photographs that are in images, and of the new ones of batches still under way.
 
     What decoding refused is not known: the same bytes uploaded again are tried again and get their own reason.
     """
-    images = lake.read("images", columns=["image_id", "key"])
+    images = lake.read("images", ["image_id", "key"], [("image_id", "in", digests)])
     first_keys = dict(zip(images["image_id"].to_pylist(), images["key"].to_pylist(), strict=True))
-    uploads = lake.read("uploads", columns=["batch_id", "key", "sha256", "outcome"])
-    uploads = uploads.filter(
-        pc.and_(
-            pc.equal(uploads["outcome"], "new"),
-            pc.invert(pc.is_in(uploads["sha256"], images["image_id"].combine_chunks())),
-        )
-    )
+    uploads = lake.read("uploads", ["batch_id", "key", "sha256"], [("sha256", "in", digests), ("outcome", "=", "new")])
+    rows = [row for row in uploads.to_pylist() if row["sha256"] not in first_keys]
     # What is new and not in images was refused, or its batch is under way; only these few batches are asked.
-    under_way = {b for b in uploads["batch_id"].unique().to_pylist() if not lake.committed("images", b)}
-    for row in uploads.to_pylist():
-        if row["batch_id"] in under_way:
+    built = lake.tables.committed_of("images", sorted({row["batch_id"] for row in rows}))
+    for row in rows:
+        if row["batch_id"] not in built:
             first_keys.setdefault(row["sha256"], row["key"])
     return first_keys
 
@@ -353,9 +351,8 @@ def _processed_row(lake: Lake, image: Row, policy: Policy) -> Row:
 
 
 def _of_batch(lake: Lake, table: str, batch_id: str) -> pa.Table:
-    rows = lake.read(table)
-    order = "key" if "key" in rows.column_names else "image_id"
-    return rows.filter(pc.equal(rows["batch_id"], batch_id)).sort_by(order)
+    rows = lake.read(table, where=[("batch_id", "=", batch_id)])
+    return rows.sort_by("key" if "key" in rows.column_names else "image_id")
 
 
 def _cores() -> int:

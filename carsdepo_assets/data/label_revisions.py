@@ -17,7 +17,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from carsdepo_assets.data.batches import BatchManifest, BatchObject, read_manifest
 from carsdepo_assets.data.label_claims import Claim, Entry, Labelling, merged, settle
 from carsdepo_assets.data.label_classes import LabelClasses
 from carsdepo_assets.data.label_formats import Format, NotReadable, fit, read_document, recognise
@@ -25,7 +24,11 @@ from carsdepo_assets.data.label_formats.documents import ClassTargets, LabelDocu
 from carsdepo_assets.data.label_formats.json_values import loads
 from carsdepo_assets.data.label_formats.parsed import Parsed, Problem
 from carsdepo_assets.data.labelled_photographs import Photographs, wanted_stems
+from carsdepo_assets.data.manifests import BatchManifest, BatchObject, read_manifest
+from carsdepo_assets.data.object_states import LabelOutcomes, note_labels
+from carsdepo_assets.data.photograph_names import stem_forms
 from carsdepo_assets.lake.annotations import UNREVIEWED, latest_revisions
+from carsdepo_assets.lake.index_rows import want_below, want_in
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
@@ -64,13 +67,17 @@ def ingest_labels(lake: Lake, batch_id: str, policy: Policy, now: datetime) -> L
             if reading.notes:
                 lake.put(notes_key(batch_id), json.dumps(reading.notes, indent=1).encode())
             lake.append("quarantine", reading.refused, f"labels:{batch_id}")
+            # Before the annotations, whose commit says that the batch is read: a kill in between reads it again.
+            note_labels(lake, batch_id, reading.outcomes, now)
             lake.append("annotations", reading.rows, batch_id)
-    annotations, quarantine = lake.read("annotations"), lake.read("quarantine")
+    of_batch = ("batch_id", "=", batch_id)
+    annotations = lake.read("annotations", where=[of_batch])
+    quarantine = lake.read("quarantine", where=[of_batch, ("kind", "=", "label")])
     notes = json.loads(lake.get(notes_key(batch_id))) if lake.exists(notes_key(batch_id)) else {}
     return LabelsResult(
         batch_id,
-        annotations.filter(pc.equal(annotations["batch_id"], batch_id)).sort_by("sequence"),
-        quarantine.filter(pc.and_(pc.equal(quarantine["batch_id"], batch_id), pc.equal(quarantine["kind"], "label"))),
+        annotations.sort_by("sequence"),
+        quarantine,
         notes,
     )
 
@@ -126,6 +133,7 @@ class _Reading:
         self.rows: list[Row] = []
         self.refused: list[Row] = []
         self.notes: dict[str, list[str]] = {}
+        self.outcomes = LabelOutcomes()
         self._lake, self._manifest, self._policy, self._now = lake, manifest, policy, now
         self._classes = LabelClasses(lake, manifest.options, policy.class_map)
         entries = sorted(manifest.objects, key=lambda o: (o.modified_at, o.key))
@@ -157,6 +165,7 @@ class _Reading:
         try:
             data = self._lake.get(entry.key)
         except LakeError:
+            self.outcomes.missing.add(entry.key)
             self._refuse(entry.key, None, [Problem("gone", "the file was removed before it was read")])
             return None
         sha256 = hashlib.sha256(data).hexdigest()
@@ -195,6 +204,8 @@ class _Reading:
             image_id = _photograph(file, labelled, photographs)
             if isinstance(image_id, Problem):
                 self._refuse(file.key, file.sha256, [image_id])
+                if image_id.reason == "no_photograph":
+                    self.outcomes.wants.setdefault(file.key, set()).update(_wants(file, labelled))
                 continue
             stored = photographs.photograph(image_id)
             parsed = fit(
@@ -229,6 +240,9 @@ class _Reading:
             self.notes.setdefault(key, []).extend(map(_text, notes))
 
     def _refuse(self, key: str, sha256: str | None, problems: Sequence[Problem]) -> None:
+        for problem in problems:  # the want of a photograph goes before other reasons, as it heals
+            if problem.reason == "no_photograph" or key not in self.outcomes.refused:
+                self.outcomes.refused[key] = problem.reason
         for i, problem in enumerate(problems[:PROBLEMS_A_FILE], 1):
             more = len(problems) - i if i == PROBLEMS_A_FILE else 0
             detail = _text(problem.detail) + (f"; and {more} more problems" if more else "")
@@ -290,10 +304,10 @@ class _Before:
     """The labels that some photographs had before a batch, and the last sequence number."""
 
     def __init__(self, lake: Lake, image_ids: set[str]) -> None:
-        self._sequence = pc.max(lake.read("annotations", columns=["sequence"])["sequence"]).as_py() or 0
+        newest = lake.tables.select("SELECT max(sequence) AS newest FROM annotations", ["annotations"])
+        self._sequence = (newest and newest[0]["newest"]) or 0
         columns = ["image_id", "sequence", "revision_id", "created_at", "state", "key", "boxes", "negatives"]
-        table = lake.read("annotations", columns=columns)
-        table = table.filter(pc.is_in(table["image_id"], pa.array(sorted(image_ids), pa.string())))
+        table = lake.read("annotations", columns, [("image_id", "in", image_ids)])
         self._latest = {r["image_id"]: r for r in latest_revisions(table).to_pylist()}
         unreviewed = table.filter(pc.fill_null(pc.equal(table["state"], UNREVIEWED), False))
         self._unreviewed = set(unreviewed["revision_id"].to_pylist())
@@ -323,6 +337,15 @@ def _names(file: _File, labelled: LabelledPhotograph) -> list[str]:
     """The names that a photograph may have by a file: the one that it writes and, where it is of one alone, its own."""
     own = [file.path.stem] if labelled.of_file else []
     return [labelled.file_name, *own]
+
+
+def _wants(file: _File, labelled: LabelledPhotograph) -> set[str]:
+    """The photographs that may be meant where there was none, as the table `objects` keeps them."""
+    wants = {want_in(file.path.parent, stem) for stem in stem_forms(file.path.stem)} if labelled.of_file else set[str]()
+    if file.format != "yolo":
+        names = (stem for name in _names(file, labelled) for stem in wanted_stems(name, file.path.parent))
+        wants |= {want_below(file.path, stem) for stem in names}
+    return wants
 
 
 def _photograph(file: _File, labelled: LabelledPhotograph, photographs: Photographs) -> str | Problem:

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from carsdepo_assets.data.batches import is_photograph
 from carsdepo_assets.data.label_formats.parsed import Problem
+from carsdepo_assets.data.manifests import is_photograph
 from carsdepo_assets.data.photograph_names import (
     WantedName,
     composed,
+    keys_of_stems,
     split_of,
     stem_forms,
     stem_key,
@@ -69,21 +70,16 @@ class Photographs:
         """
         wanted = set(stems)
         newest: dict[str, str] = {}  # a key that was overwritten means the photograph that it holds now
-        uploads = lake.read("uploads", columns=["batch_id", "key", "sha256"])
+        keys = keys_of_stems(lake.read("uploads", ["key"])["key"], wanted)
+        uploads = lake.read("uploads", ["batch_id", "key", "sha256"], [("key", "in", keys)])
         for row in uploads.sort_by("batch_id").to_pylist():
-            if row["sha256"] is not None and stem_key(row["key"]) in wanted:
+            if row["sha256"] is not None:
                 newest[row["key"]] = row["sha256"]
-        ids = set(newest.values())
-        stored = {
-            r["image_id"]: StoredPhotograph(r["image_id"], r["width"], r["height"], r["orientation"])
-            for r in lake.read("images", columns=["image_id", "width", "height", "orientation"]).to_pylist()
-            if r["image_id"] in ids
-        }
-        refused = {
-            _below(r["key"]): r["reason"]
-            for r in lake.read("quarantine", columns=["key", "kind", "reason"]).to_pylist()
-            if r["kind"] == "photograph" and stem_key(r["key"]) in wanted and is_photograph(r["key"])
-        }
+        columns = ["image_id", "width", "height", "orientation"]
+        images = lake.read("images", columns, [("image_id", "in", set(newest.values()))])
+        stored = {row["image_id"]: StoredPhotograph(**row) for row in images.to_pylist()}
+        quarantine = lake.read("quarantine", ["key", "reason"], [("kind", "=", "photograph"), ("key", "in", keys)])
+        refused = {_below(r["key"]): r["reason"] for r in quarantine.to_pylist() if is_photograph(r["key"])}
         places = {_below(key): image_id for key, image_id in sorted(newest.items()) if image_id in stored}
         return cls(stored, places, refused)
 

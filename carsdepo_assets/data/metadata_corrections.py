@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -25,10 +25,13 @@ from carsdepo_assets.data.metadata import MetadataReader
 from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake, ObjectInfo
 from carsdepo_assets.lake.locks import one_writer
+from carsdepo_assets.lake.object_index import ObjectIndex, open_index
 from carsdepo_assets.lake.schemas import METADATA_FIELDS
-from carsdepo_assets.lake.sources import source_for
+from carsdepo_assets.lake.sources import listing, source_for
 
 _STATE = "batches/metadata.json"
+_ROOT = "raw/uploads"
+_KEYS = "metadata:keys"  # the place of the index with the keys of all manifest.csv files
 _FROM_EXIF = ("camera", "captured_at")  # kept where no file says them any more: EXIF may have
 
 Row = dict[str, Any]
@@ -185,8 +188,36 @@ def _write(lake: Lake, rows: list[Row]) -> list[Row]:
 
 
 def _manifests(lake: Lake, folder: str) -> list[ObjectInfo]:
-    entries, _ = source_for(lake, folder).poll(None)
-    return [entry for entry in entries if PurePosixPath(entry.key).name == MANIFEST]
+    """Those that stand below a folder; of all of raw/uploads, only folders that changed are looked into for more."""
+    if folder.strip("/") != _ROOT:
+        return [entry for entry in listing(lake, folder) if PurePosixPath(entry.key).name == MANIFEST]
+    with open_index(lake) as index:
+        source = source_for(lake, _ROOT, _ManifestsAlone(index))
+        came, cursor = source.poll(None)
+        keys = {*json.loads(index.place(_KEYS) or "[]"), *(entry.key for entry in came)}
+        entries = [entry for key in sorted(keys) if (entry := lake.info(key)) is not None]
+        index.keep_place(_KEYS, json.dumps([entry.key for entry in entries]))
+        source.ack(cursor)
+    return entries
+
+
+class _ManifestsAlone:
+    """What a source of manifest.csv files asks: all of them are delivered, and it has a place of its own."""
+
+    def __init__(self, index: ObjectIndex) -> None:
+        self._index = index
+
+    def unknown(self, objects: Sequence[ObjectInfo]) -> list[ObjectInfo]:
+        return [entry for entry in objects if PurePosixPath(entry.key).name == MANIFEST]
+
+    def compare(self, prefix: str, objects: Sequence[ObjectInfo]) -> tuple[list[ObjectInfo], list[str]]:
+        return self.unknown(objects), []
+
+    def place(self, name: str) -> str | None:
+        return self._index.place(f"metadata:{name}")
+
+    def keep_place(self, name: str, value: str) -> None:
+        self._index.keep_place(f"metadata:{name}", value)
 
 
 def _as_listed(entry: ObjectInfo) -> list[Any]:

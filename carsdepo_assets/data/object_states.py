@@ -1,164 +1,113 @@
-"""Decides which files in raw/ are new: a key that no batch lists, or other bytes under a key that a batch lists.
+"""Decides which files in raw/ are new, and keeps what is known of each in the table `objects`.
 
-A file whose size, time and ETag (on S3) are those of the newest batch that lists its key is not opened. One whose time
-or ETag differs (a copied or moved lake, `touch`) is hashed once and compared with what that batch read; equal bytes are
-written down in `batches/rechecked/`, whose records never change, so that no later look hashes the file again.
+New is a key that no batch lists, or other bytes under a key that a batch lists. A file whose size, time and ETag (on
+S3) are those that are known is not opened. One whose time or ETag differs (a copied or moved lake, `touch`) is hashed
+once and compared with what its batch read; equal bytes are noted with the new time, so that no later look hashes the
+file again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-from pydantic import TypeAdapter
-
-from carsdepo_assets.data.manifests import BatchObject, Kind, list_batches, manifest_key, read_manifest
+from carsdepo_assets.data.manifests import BatchObject, Kind, manifest_key, read_manifest, record_digest
 from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.object_index import ObjectState, open_index
+from carsdepo_assets.lake.objects import ObjectInfo
 
+Row = dict[str, Any]
 _READERS = 8  # threads that wait for the disk, or for S3
-_A_RECORD = 2000  # files hashed before what was found is written down: a kill costs at most these
+_A_COMMIT = 2000  # files hashed before what was found is written down: a kill costs at most these
 _SMALLEST = 2**16  # bytes that opening a file costs at least, as time goes
 
 
-@dataclass(frozen=True)
-class _Content:
-    """What a batch has at a key. size: bytes. sha256: None where nothing was read."""
-
-    size: int
-    sha256: str | None
-
-
-class Rechecked(BatchObject):
-    """A file whose bytes are those that the batch has; sha256 is None where that batch could not read them either."""
-
-    batch_id: str
-
-
-_RECORD = TypeAdapter(tuple[Rechecked, ...])
-
-
 @dataclass
-class ObjectStates:
-    """Which batch has which file."""
+class Decided:
+    """What became of the files that a source delivered."""
 
-    listed: dict[str, tuple[bytes, str]] = field(default_factory=dict)
-    """By key: the fingerprint in, and the id of, the newest batch that lists it."""
-    rechecked: set[tuple[bytes, str]] = field(default_factory=set)
-    """(fingerprint, batch id) of files with another time whose bytes are those of the batch."""
-    _merged: set[str] = field(default_factory=set)  # keys of manifests and records that are in here
-
-    def batch_of(self, entry: BatchObject) -> str | None:
-        """The id of the batch that has the file's bytes; None when they are new or were not compared yet."""
-        if entry.key not in self.listed:
-            return None
-        fingerprint, batch_id = self.listed[entry.key]
-        # The second is how versions that did not know ETags wrote the file down.
-        mine = {entry.fingerprint(), entry.fingerprint(with_etag=False)}
-        is_listed = fingerprint in mine or any((one, batch_id) in self.rechecked for one in mine)
-        return batch_id if is_listed else None
+    fresh: list[BatchObject] = field(default_factory=list)
+    """Their bytes are in no batch."""
+    undecided: list[BatchObject] = field(default_factory=list)
+    """Their batch has not been read yet, or no more could be hashed in this call: they wait."""
 
 
-# Manifests and records never change, so a long-lived sensor process reads each once.
-_states: dict[tuple[str, Kind], ObjectStates] = {}
+def decide(
+    lake: Lake,
+    kind: Kind,
+    entries: Sequence[BatchObject],
+    states: Mapping[str, ObjectState],
+    max_bytes: int,
+    budget: int | None,
+    keep: Callable[[list[Row]], None],
+) -> Decided:
+    """Tells files with new bytes from those that only have another time.
 
-
-def read_states(lake: Lake, kind: Kind) -> ObjectStates:
-    """The states of all keys that any batch of a kind lists."""
-    batches = list_batches(lake, kind)
-    manifests = {manifest_key(kind, batch_id): batch_id for batch_id in batches}
-    records = [entry.key for entry in lake.list(f"batches/rechecked/{kind}/")]
-    states = _states.get((lake.url, kind), ObjectStates())
-    fresh = [key for key in manifests if key not in states._merged]
-    # A lake that was reset, or a manifest older than one that was read before it: all anew, in order.
-    in_order = not fresh or min(fresh) > max((k for k in states._merged if k in manifests), default="")
-    if not in_order or not states._merged <= {*manifests, *records}:
-        states, fresh = ObjectStates(), list(manifests)
-    for key in fresh:
-        manifest = read_manifest(lake, kind, manifests[key])
-        states.listed.update({o.key: (o.fingerprint(), manifest.batch_id) for o in manifest.objects})
-        states._merged.add(key)
-    for key in records:
-        if key not in states._merged:
-            states.rechecked.update((o.fingerprint(), o.batch_id) for o in _record(lake, key))
-            states._merged.add(key)
-    _states[lake.url, kind] = states
-    return states
-
-
-def fresh_objects(
-    lake: Lake, kind: Kind, objects: Iterable[BatchObject], max_bytes: int, budget: int | None, now: datetime
-) -> list[BatchObject]:
-    """The files in raw/ whose bytes no batch has.
-
-    A photograph whose batch has not been read yet is left out: that batch's run reads what is there. The caller holds
-    the lock of the kind's plans.
+    A photograph whose batch has not been read yet waits: that batch's run reads what is there. One whose size differs
+    from the manifest's would be refused by that run, and is new.
 
     Args:
         lake: where the files are.
         kind: uploads or labels.
-        objects: the files that are in raw/ now.
+        entries: files that are in raw/ now.
+        states: what is known of them, by key.
         max_bytes: larger uploads are never read.
         budget: how many bytes are hashed at most in this call, the rest in later ones; None hashes all.
-        now: the present, with a time zone.
+        keep: called with rows of `objects` for files that are known with another time.
     """
-    states = read_states(lake, kind)
-    fresh: list[BatchObject] = []
-    retimed: list[tuple[str, BatchObject]] = []
-    for entry in objects:
-        if states.batch_of(entry) is not None:
-            continue
-        if entry.key in states.listed:
-            retimed.append((states.listed[entry.key][1], entry))
+    decided = Decided()
+    asked: list[BatchObject] = []  # bytes to compare
+    alike: list[Row] = []
+    states = _with_what_was_read(lake, states) if kind == "uploads" else states
+    for entry in entries:
+        before = states.get(entry.key)
+        if before is None or before.info.size != entry.size:
+            decided.fresh.append(entry)
+        elif _facts(before) == (entry.size, entry.modified_at, entry.etag):  # it was gone, or waited, and is back
+            alike.append(_again(kind, entry, before))
+        elif kind == "uploads" and before.state == "batched" and before.sha256 is None:
+            decided.undecided.append(entry)
+        elif before.sha256 is not None:
+            asked.append(entry)
+        elif kind == "uploads" and (entry.size == 0 or entry.size > max_bytes):
+            alike.append(_again(kind, entry, before))  # no byte of it is read, now as before
         else:
-            fresh.append(entry)
-    if retimed:
-        fresh += _changed(lake, kind, retimed, max_bytes, budget, now)
-    return fresh
+            decided.fresh.append(entry)
+    keep(alike)
+    asked.sort(key=lambda o: (states[o.key].batch_id, o.key))
+    compared = 0
+    for part in _parts(asked, budget):
+        alike = []
+        for entry in hashed(lake, part):
+            if entry.sha256 == states[entry.key].sha256:
+                alike.append(_again(kind, entry, states[entry.key]))
+            elif entry.sha256 is not None:  # None: removed since it was listed
+                decided.fresh.append(entry)
+        keep(alike)
+        compared += len(part)
+    decided.undecided += asked[compared:]
+    return decided
 
 
-def hashed(lake: Lake, objects: list[BatchObject]) -> list[BatchObject]:
+def _with_what_was_read(lake: Lake, states: Mapping[str, ObjectState]) -> Mapping[str, ObjectState]:
+    """With the sha256 of photographs whose batch has been read and is under way."""
+    batches = {one.batch_id for one in states.values() if one.state == "batched"}
+    if not batches:
+        return states
+    rows = lake.read("uploads", ["batch_id", "key", "sha256"], [("batch_id", "in", sorted(batches))]).to_pylist()
+    read = {(row["batch_id"], row["key"]): row["sha256"] for row in rows}
+    return {key: replace(one, sha256=one.sha256 or read.get((one.batch_id, key))) for key, one in states.items()}
+
+
+def hashed(lake: Lake, objects: Sequence[BatchObject]) -> list[BatchObject]:
     """The files with the sha256 of their present bytes; None for a file that was removed meanwhile."""
     with ThreadPoolExecutor(_READERS, thread_name_prefix="sha256") as pool:
         digests = pool.map(lambda o: o.sha256 or sha256_of(lake, o.key), objects)
         return [o.model_copy(update={"sha256": digest}) for o, digest in zip(objects, digests, strict=True)]
-
-
-def _changed(
-    lake: Lake, kind: Kind, retimed: list[tuple[str, BatchObject]], max_bytes: int, budget: int | None, now: datetime
-) -> list[BatchObject]:
-    """Of objects with another size or time than in their batch those with other bytes; the same ones are recorded."""
-    changed: list[BatchObject] = []
-    alike: list[Rechecked] = []
-    asked: list[tuple[str, BatchObject]] = []  # bytes to compare
-    contents = _contents(lake, kind, retimed)
-    for batch_id, entry in sorted(retimed, key=lambda pair: (pair[0], pair[1].key)):
-        before = contents.get((batch_id, entry.key))
-        if before is None:
-            continue  # its batch is not read yet
-        if before.size != entry.size:
-            changed.append(entry)
-        elif before.sha256 is not None:
-            asked.append((batch_id, entry))
-        elif kind == "uploads" and (entry.size == 0 or entry.size > max_bytes):
-            alike.append(_again(batch_id, entry))  # no byte of it is read, now as before
-        else:
-            changed.append(entry)
-    _write_record(lake, kind, alike, now)
-    for part in _parts(asked, budget):
-        alike = []
-        for (batch_id, _), entry in zip(part, hashed(lake, [entry for _, entry in part]), strict=True):
-            before = contents[batch_id, entry.key]
-            if entry.sha256 == before.sha256:
-                alike.append(_again(batch_id, entry))
-            elif entry.sha256 is not None:  # None: removed since it was listed
-                changed.append(entry)
-        _write_record(lake, kind, alike, now)
-    return changed
 
 
 def sha256_of(lake: Lake, key: str) -> str | None:
@@ -172,59 +121,116 @@ def sha256_of(lake: Lake, key: str) -> str | None:
         return None
 
 
-def _parts(asked: list[tuple[str, BatchObject]], budget: int | None) -> Iterator[list[tuple[str, BatchObject]]]:
+def refused_among(lake: Lake, keys: Sequence[str]) -> set[str]:
+    """Those keys of raw/ at which a file stands that is in quarantine, so that another may take its place.
+
+    A file that was replaced since, or is not ingested yet, is not among them.
+    """
+    with open_index(lake) as index:
+        states = index.states_of(keys)
+    refused = {key: one.info for key, one in states.items() if one.state == "quarantined"}
+    standing = {key: info for key in refused if (info := lake.info(key)) is not None}
+    same = (key for key, info in standing.items() if (info.size, info.modified_at) == _size_and_time(refused[key]))
+    return set(same)
+
+
+def object_row(kind: Kind, entry: BatchObject, state: str, **more: Any) -> Row:
+    """A row of `objects` without sequence and time, about a file in some state."""
+    facts = {"size": entry.size, "modified_at": entry.modified_at, "etag": entry.etag, "sha256": entry.sha256}
+    return {"key": entry.key, "kind": kind, **facts, "state": state, **more}
+
+
+def append_objects(lake: Lake, rows: Sequence[Row], unit: str, at: datetime) -> None:
+    """Appends rows to `objects`, once for a unit."""
+    sequence = lake.version("objects") + 1  # grows with the commits that this one has seen
+    lake.append("objects", [{**row, "sequence": sequence, "at": at} for row in rows], unit)
+
+
+def note_uploads(lake: Lake, batch_id: str, at: datetime) -> None:
+    """Notes what became of each object of an upload batch whose photographs are in `images`; once."""
+    unit = f"images:{batch_id}"
+    if lake.committed("objects", unit):
+        return
+    of_batch = [("batch_id", "=", batch_id)]
+    uploads = {row["key"]: row for row in lake.read("uploads", where=of_batch).to_pylist()}
+    refused = {r["key"]: r["reason"] for r in lake.read("quarantine", ["key", "reason"], of_batch).to_pylist()}
+    digests = {row["sha256"] for row in uploads.values() if row["sha256"] is not None}
+    images = set(lake.read("images", ["image_id"], [("image_id", "in", digests)])["image_id"].to_pylist())
+    rows = []
+    for entry in read_manifest(lake, "uploads", batch_id).objects:
+        outcome = uploads[entry.key]
+        if entry.key in refused:
+            state, reason = "quarantined", refused[entry.key]
+        else:
+            state, reason = (
+                "image" if outcome["outcome"] == "new" and outcome["sha256"] in images else "duplicate",
+                None,
+            )
+        read = entry.model_copy(update={"sha256": outcome["sha256"]})
+        rows.append(object_row("uploads", read, state, reason=reason, batch_id=batch_id))
+    append_objects(lake, rows, unit, at)
+
+
+@dataclass
+class LabelOutcomes:
+    """What became of the files of a label batch, by key; a file that is in none of these was read as it was listed."""
+
+    missing: set[str] = field(default_factory=set)
+    """Files that were removed before they were read."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Why files are in quarantine."""
+    wants: dict[str, set[str]] = field(default_factory=dict)
+    """The photographs that were not there; see lake.index_rows."""
+
+
+def note_labels(lake: Lake, batch_id: str, outcomes: LabelOutcomes, at: datetime) -> None:
+    """Notes what became of each file of a label batch; once."""
+    manifest = read_manifest(lake, "labels", batch_id)
+    record = record_digest(manifest.options)
+    rows = []
+    for entry in manifest.objects:
+        read = entry.model_copy(update={"sha256": None}) if entry.key in outcomes.missing else entry
+        state, reason = "quarantined" if entry.key in outcomes.refused else "read", outcomes.refused.get(entry.key)
+        more = {"reason": reason, "wants": sorted(outcomes.wants.get(entry.key, ())), "record": record}
+        rows.append(object_row("labels", read, state, batch_id=batch_id, **more))
+    append_objects(lake, rows, f"labels:{batch_id}", at)
+
+
+def batch_row(kind: Kind, batch_id: str, state: str) -> Row:
+    """A row of `objects` about a batch itself: closed or ingested."""
+    return {"key": manifest_key(kind, batch_id), "kind": kind, "batch_id": batch_id, "state": state}
+
+
+def mark_ingested(lake: Lake, kind: Kind, batch_id: str, at: datetime) -> None:
+    """Notes that a batch is ingested to its end: no run of it is asked for any more."""
+    append_objects(lake, [batch_row(kind, batch_id, "ingested")], f"ingested:{kind}:{batch_id}", at)
+
+
+def _size_and_time(info: ObjectInfo) -> tuple[int, datetime]:
+    return info.size, info.modified_at
+
+
+def _facts(state: ObjectState) -> tuple[int, datetime, str | None]:
+    return state.info.size, state.info.modified_at, state.info.etag
+
+
+def _again(kind: Kind, entry: BatchObject, before: ObjectState) -> Row:
+    """The row of a file with the bytes that are known of it: all stays as it was but its time."""
+    kept = {"batch_id": before.batch_id, "reason": before.reason, "record": before.record}
+    content = {"sha256": before.sha256, "wants": list(before.wants)}
+    return {**object_row(kind, entry, before.state), **kept, **content}
+
+
+def _parts(asked: Sequence[BatchObject], budget: int | None) -> Iterator[list[BatchObject]]:
     """At least one file, then as many as the budget has room for, some together."""
     spent, part = 0, []
     for one in asked:
         if budget is not None and spent >= budget:
             break
-        spent += max(one[1].size, _SMALLEST)
+        spent += max(one.size, _SMALLEST)
         part.append(one)
-        if len(part) == _A_RECORD:
+        if len(part) == _A_COMMIT:
             yield part
             part = []
     if part:
         yield part
-
-
-def _contents(lake: Lake, kind: Kind, retimed: list[tuple[str, BatchObject]]) -> dict[tuple[str, str], _Content]:
-    """(batch, key) -> what the batch has there; a photograph's is left out while its batch has not been read.
-
-    That batch's run reads what stands there, so it need not be listed again; but one whose size differs from the
-    manifest's would be refused by the run, so the manifest's size is given then.
-    """
-    batch_ids = {batch_id for batch_id, _ in retimed}
-    wanted = {(batch_id, entry.key): entry.size for batch_id, entry in retimed}
-    contents: dict[tuple[str, str], _Content] = {}
-    read: dict[tuple[str, str], str | None] = {}  # None: it was not there, or not readable
-    for table in ("uploads",) if kind == "uploads" else ("annotations", "quarantine"):
-        rows = lake.read(table, columns=["batch_id", "key", "sha256"])
-        rows = rows.filter(pc.is_in(rows["batch_id"], pa.array(sorted(batch_ids), pa.string())))
-        read |= {(row["batch_id"], row["key"]): row["sha256"] for row in rows.to_pylist()}
-    for batch_id in batch_ids:
-        for entry in read_manifest(lake, kind, batch_id).objects:
-            place = (batch_id, entry.key)
-            if place not in wanted:
-                continue
-            # Most label files that were read have no row of their own; manifests of earlier versions have no sha256.
-            if kind == "labels" or place in read or entry.size != wanted[place]:
-                contents[place] = _Content(entry.size, read.get(place, entry.sha256))
-    return contents
-
-
-def _again(batch_id: str, entry: BatchObject) -> Rechecked:
-    return Rechecked(**entry.model_dump(), batch_id=batch_id)
-
-
-def _write_record(lake: Lake, kind: Kind, alike: list[Rechecked], now: datetime) -> None:
-    if not alike:
-        return
-    digest = hashlib.sha256(b"".join(sorted(one.fingerprint() for one in alike))).hexdigest()[:12]
-    lake.put(f"batches/rechecked/{kind}/{now:%Y%m%dT%H%M%S%f}-{digest}.json", _RECORD.dump_json(tuple(alike)))
-
-
-def _record(lake: Lake, key: str) -> tuple[Rechecked, ...]:
-    try:
-        return _RECORD.validate_json(lake.get(key))
-    except ValueError as error:
-        raise LakeError(f"{key}: not a record of files: {error}. Delete it: their bytes are compared anew.") from error

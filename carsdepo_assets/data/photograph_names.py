@@ -5,13 +5,17 @@ Nothing here looks at the lake: a name gives the forms in which it may be that o
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 LEVELS = ("images", "labels")  # what an import leaves out of its paths
 _PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
@@ -38,6 +42,24 @@ class WantedName:
 def stem_key(name: str) -> str:
     """What names of one photograph have in common: neither the suffix nor capitals nor the form of accents."""
     return composed(PurePosixPath(name).stem).casefold()
+
+
+def keys_of_stems(keys: pa.ChunkedArray, stems: Set[str]) -> set[str]:
+    """Those of many keys whose `stem_key` is one of some stems; a million keys cost a second."""
+    names = pc.replace_substring_regex(keys, r"^.*/", "")
+    bare = pc.utf8_normalize(pc.replace_substring_regex(names, r"^(.+)\.[^.]+$", r"\1"), form="NFC")
+    folded = pc.is_in(pc.utf8_lower(bare), value_set=pa.array(sorted(stems), pa.string()))
+    # Folding capitals is lowering them, but for letters like the German sharp s: names with it are looked at singly.
+    maybe = keys.filter(pc.or_(folded, pc.match_substring_regex(bare, _unlike_when_lowered())))
+    return {key for key in maybe.to_pylist() if stem_key(key) in stems}
+
+
+@functools.cache
+def _unlike_when_lowered() -> str:
+    """A regular expression of the letters that Arrow's lowering and Python's folding of capitals change differently."""
+    letters = [chr(code) for code in range(0x20000) if chr(code).isalpha()]
+    lowered = pc.utf8_lower(pa.array(letters)).to_pylist()
+    return f"[{''.join(one for one, low in zip(letters, lowered, strict=True) if one.casefold() != low)}]"
 
 
 def composed(name: str) -> str:

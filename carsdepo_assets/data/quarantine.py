@@ -12,11 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from carsdepo_assets.data.object_states import read_states
 from carsdepo_assets.data.readmissions import ask_again, asked_again
+from carsdepo_assets.data.take_over import taken_over_index
 from carsdepo_assets.lake.lake import Lake
 
 FileKind = Literal["photograph", "label", "business", "capture"]
@@ -198,14 +195,13 @@ def _accepted_uploads(lake: Lake, keys: Sequence[str]) -> dict[str, str]:
     """By key: the newest batch that had the photograph, where it was accepted there."""
     if not keys:
         return {}
-    uploads = lake.read("uploads", columns=["batch_id", "key", "sha256", "outcome"])
-    uploads = uploads.filter(pc.is_in(uploads["key"], pa.array(keys, pa.string())))
+    uploads = lake.read("uploads", ["batch_id", "key", "sha256", "outcome"], [("key", "in", keys)])
     newest: dict[str, tuple[str, str, str | None]] = {}
     for row in sorted(uploads.to_pylist(), key=lambda row: str(row["batch_id"])):
         newest[row["key"]] = (row["batch_id"], row["outcome"], row["sha256"])
     wanted = {sha256 for _, outcome, sha256 in newest.values() if outcome == "new"}
-    images = lake.read("images", columns=["image_id"])["image_id"]
-    stored = set(images.filter(pc.is_in(images, pa.array(sorted(filter(None, wanted)), pa.string()))).to_pylist())
+    digests = sorted(filter(None, wanted))
+    stored = set(lake.read("images", ["image_id"], [("image_id", "in", digests)])["image_id"].to_pylist())
     return {
         key: batch
         for key, (batch, outcome, sha256) in newest.items()
@@ -217,7 +213,7 @@ def _accepted_labels(lake: Lake, keys: Sequence[str]) -> dict[str, str]:
     """By key: the newest batch that had the label file, where it has been read: what it refused has rows of its own."""
     if not keys:
         return {}
-    listed = read_states(lake, "labels").listed
-    newest = {key: listed[key][1] for key in keys if key in listed}
+    with taken_over_index(lake) as index:
+        newest = {key: state.batch_id for key, state in index.states_of(keys).items()}
     is_read = {batch: lake.committed("annotations", batch) for batch in set(newest.values())}
     return {key: batch for key, batch in newest.items() if is_read[batch]}

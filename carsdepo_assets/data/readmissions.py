@@ -7,13 +7,14 @@ long as no later batch has it, so that a request is honoured once, whenever a pr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from carsdepo_assets.data.manifests import BatchObject, Kind, read_manifest
+from carsdepo_assets.data.manifests import Kind, read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.object_index import ObjectIndex
 from carsdepo_assets.policy import Policy
 
 READMITTED: Mapping[str, bool] = {"readmitted": True}
@@ -65,19 +66,17 @@ def asked_again(lake: Lake, kind: Kind) -> dict[str, str]:
     return refused
 
 
-def readmitted(
-    lake: Lake, kind: Kind, objects: Iterable[BatchObject], newest_batch: Callable[[str], str | None]
-) -> list[BatchObject]:
-    """The files that were asked for and that no batch has had since.
+def readmitted(lake: Lake, kind: Kind, index: ObjectIndex) -> list[str]:
+    """Keys of the files that were asked for and that no batch has had since.
 
     Args:
         lake: where the files are.
         kind: uploads or labels.
-        objects: the files that are in raw/ now.
-        newest_batch: the id of the newest batch that lists a key.
+        index: says which batch had a file last.
     """
     refused = asked_again(lake, kind)
-    return [o for o in objects if o.key in refused and newest_batch(o.key) == refused[o.key]] if refused else []
+    states = index.states_of(sorted(refused)) if refused else {}
+    return sorted(key for key, state in states.items() if state.batch_id == refused[key])
 
 
 def check_policy(lake: Lake, batch_id: str, policy: Policy) -> Policy:

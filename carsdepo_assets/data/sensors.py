@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.policy import Policy
 
-_LAST_ASSET = {"uploads": "processed_images", "labels": "labels"}  # materialized: the batch is ingested
 # A tick stays far under its 60 s: a RunRequest costs about 0.4 s.
 REQUESTS_A_TICK = 20
 
@@ -34,7 +33,7 @@ def _tick(
 
     opened_lake, current_policy = lake.open(), policy.read()
     plan_batches(opened_lake, kind, current_policy, datetime.now(UTC))
-    requests = requests_due(context.instance, opened_lake, kind, current_policy)[:REQUESTS_A_TICK]
+    requests = requests_due(context.instance, opened_lake, kind, current_policy)
     if not requests:
         return dg.SkipReason(f"Nothing new in {opened_lake.url}/raw/{kind} that is due.")
     batches = [str(request.partition_key) for request in requests]
@@ -44,9 +43,8 @@ def _tick(
 def requests_due(instance: dg.DagsterInstance, lake: Lake, kind: Kind, policy: Policy) -> list[dg.RunRequest]:
     """Requests a run for each batch that is not ingested and has no run yet; see orchestration.attempts.next_run.
 
-    Batches are found by their manifests, so that one whose manifest was written before a kill is not lost. Whether
-    they have a run is decided by the runs and not by the partitions, as Dagster's daemon adds a tick's partitions
-    before it writes down the runs that the tick asks for.
+    The lake says which batches are not ingested to their end. Whether they have a run is decided by the runs and not by
+    the partitions, as Dagster's daemon adds a tick's partitions before it writes down the runs that the tick asks for.
 
     Args:
         instance: whose runs are looked at.
@@ -55,19 +53,18 @@ def requests_due(instance: dg.DagsterInstance, lake: Lake, kind: Kind, policy: P
         policy: the section `runs` is used.
 
     Returns:
-        The requests, for the oldest batch first.
+        The requests, for the oldest batch first; REQUESTS_A_TICK at most.
     """
-    from carsdepo_assets.data.batches import list_batches
+    from carsdepo_assets.data.batches import open_batches
 
-    ingested = instance.get_materialized_partitions(dg.AssetKey(_LAST_ASSET[kind]))
-    requests = []
-    for batch in list_batches(lake, kind):
-        if batch in ingested:
-            continue
+    requests: list[dg.RunRequest] = []
+    for batch in open_batches(lake, kind):
         number = next_run(instance, f"ingest_{kind}", {PARTITION_NAME_TAG: batch}, policy.runs.max_interruptions)
         if number is not None:
             key = numbered_key(f"{kind}:{batch}", number)
             requests.append(dg.RunRequest(run_key=key, partition_key=batch))
+        if len(requests) == REQUESTS_A_TICK:
+            break
     return requests
 
 

@@ -47,9 +47,11 @@ def waiting(lake: Lake, days: Sequence[date] | None = None) -> list[CaptureSegme
     segments = [s for stage in STAGES for day in (days or (None,)) for s in closed(lake, stage, day)]
     if not segments:
         return []
-    ingested = set(lake.read("inferences", columns=["segment"])["segment"].unique().to_pylist())
+    rows = lake.read("inferences", ["segment"], [("segment", "in", [s.key for s in segments])])
+    ingested = set(rows["segment"].unique().to_pylist())
     # A segment of malformed lines alone left no row, only its commit.
-    return [s for s in segments if s.key not in ingested and not lake.committed("inferences", s.key)]
+    ingested |= lake.tables.committed_of("inferences", [s.key for s in segments if s.key not in ingested])
+    return [s for s in segments if s.key not in ingested]
 
 
 def ingest(lake: Lake, segments: Sequence[CaptureSegment], now: datetime | None = None) -> SegmentIngestResult:

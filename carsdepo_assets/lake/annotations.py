@@ -20,6 +20,12 @@ def labels_only(annotations: pa.Table) -> pa.Table:
     return annotations.filter(pc.fill_null(pc.not_equal(annotations["state"], UNREVIEWED), True))
 
 
+def are_labels(lake: Lake) -> str:
+    """The same as a condition of SQL over the table `annotations`, which may be of a release without states."""
+    stored = "state" in lake.tables.stored_columns("annotations")
+    return f"state IS DISTINCT FROM '{UNREVIEWED}'" if stored else "true"
+
+
 def labelled_photographs(lake: Lake) -> set[str]:
     """The ids of the photographs that have labels, with damage or reviewed without."""
     rows = labels_only(lake.read("annotations", columns=["image_id", "state"]))

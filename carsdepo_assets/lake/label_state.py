@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import pyarrow.compute as pc
-
-from carsdepo_assets.lake.annotations import labels_only
+from carsdepo_assets.lake.annotations import are_labels
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.pointers import LearntPointer
 
 LABEL_STATE_TAG = "carsdepo/label_state"  # of a training's run: the label state that asked for it
+# (versions of the two tables, what was counted at them) by lake: a tick without new labels does not count again.
+_counted: dict[str, tuple[tuple[int, int], int]] = {}
 FALLBACK_TAG = "carsdepo/fallback"  # of a training's run: the fallback that it tries; without it, the recipe itself
 
 
@@ -23,15 +23,21 @@ def label_state(lake: Lake) -> int:
 
     It never becomes smaller, so it serves as the version of all labels together.
     """
-    processed = lake.read("processed", columns=["image_id"])["image_id"].combine_chunks()
-    labelled = labels_only(lake.read("annotations", columns=["image_id", "state"]))["image_id"]
-    return int(pc.sum(pc.is_in(labelled, value_set=processed)).as_py() or 0)
+    versions = lake.version("processed"), lake.version("annotations")
+    counted = _counted.get(lake.url)
+    if counted is None or counted[0] != versions:
+        of_processed = "image_id IN (SELECT image_id FROM processed)"
+        sql = f"SELECT count(*) AS n FROM annotations WHERE {are_labels(lake)} AND {of_processed}"
+        rows = lake.tables.select(sql, ["annotations", "processed"])
+        counted = _counted[lake.url] = (versions, 0 if rows is None else int(rows[0]["n"]))
+    return counted[1]
 
 
 def newest_label(lake: Lake) -> datetime | None:
     """Returns when the newest label revision was committed; None without labels."""
-    column = labels_only(lake.read("annotations", columns=["created_at", "state"]))["created_at"]
-    return pc.max(column).as_py()
+    sql = f"SELECT max(created_at) AS at FROM annotations WHERE {are_labels(lake)}"
+    rows = lake.tables.select(sql, ["annotations"])
+    return rows[0]["at"] if rows else None
 
 
 def trained_state(lake: Lake) -> int:

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 
 from carsdepo_assets.lake.objects import FolderObjects, LakeError, ObjectInfo, ObjectMissing, Objects, S3Objects
+from carsdepo_assets.lake.predicates import Condition
 from carsdepo_assets.lake.tables import Tables
 from carsdepo_assets.redaction import has_credentials
 
@@ -109,6 +110,10 @@ class Lake:
         """Whether there is an object of this key."""
         return self.objects.exists(key)
 
+    def info(self, key: str) -> ObjectInfo | None:
+        """What a listing says of one object; None when there is none of this key."""
+        return self.objects.info(key)
+
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Lists the objects below the folder `prefix`, at any depth, in order of key; none when there is no folder."""
         return self.objects.list(prefix)
@@ -157,17 +162,19 @@ class Lake:
         """Whether the unit has been appended to the table."""
         return self.tables.committed(table, unit)
 
-    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+    def read(self, table: str, columns: Sequence[str] | None = None, where: Sequence[Condition] = ()) -> pa.Table:
         """Returns a table's rows, in no particular order; none when the table does not exist yet.
 
         Args:
             table: a name in lake.schemas.TABLES.
             columns: names of the columns to read; None: all.
+            where: what the rows must meet, such as ("batch_id", "=", batch_id); files that have no such row are not
+                read.
 
         Raises:
             LakeError: the table or a column is unknown, or the table cannot be read.
         """
-        return self.tables.read(table, columns)
+        return self.tables.read(table, columns, where)
 
     def query(self, sql: str, **arrow_tables: pa.Table) -> pa.Table:
         """Runs DuckDB's SQL over the lake's tables that it names and over the Arrow tables given by name.

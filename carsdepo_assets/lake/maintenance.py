@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from deltalake import CommitProperties
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from carsdepo_assets.lake.lake import Lake, LakeError
@@ -17,6 +19,7 @@ from carsdepo_assets.lake.schemas import TABLES
 # An append that is still writing has files which no commit names yet: younger files are never touched.
 SHORTEST_RETENTION = timedelta(hours=24)
 _ATTEMPTS = 3
+_TARGET_BYTES = 2**26  # of a data file
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def compact(lake: Lake, tables: Sequence[str] | None = None, min_files: int = 8)
     Args:
         lake: the lake.
         tables: names of the tables; None: all.
-        min_files: tables of fewer data files are left as they are.
+        min_files: tables of fewer small data files are left as they are.
 
     Returns:
         The tables that were rewritten; those that do not exist or have few files are not among them.
@@ -53,10 +56,13 @@ def compact(lake: Lake, tables: Sequence[str] | None = None, min_files: int = 8)
     for table in TABLES if tables is None else tables:
         for attempt in range(_ATTEMPTS):
             delta = lake.tables.open(table)
-            if delta is None or (before := len(delta.file_uris())) < min_files:
+            if delta is None or _small_files(delta) < min_files:
                 break
+            before = len(delta.file_uris())
             try:
-                delta.optimize.compact(commit_properties=CommitProperties(max_commit_retries=30))
+                delta.optimize.compact(
+                    target_size=_TARGET_BYTES, commit_properties=CommitProperties(max_commit_retries=30)
+                )
             except CommitFailedError as error:
                 if attempt == _ATTEMPTS - 1:
                     raise LakeError(f"{table}: not compacted, others keep rewriting it: {error}") from error
@@ -65,6 +71,18 @@ def compact(lake: Lake, tables: Sequence[str] | None = None, min_files: int = 8)
             compacted.append(Compacted(table, before, len(delta.file_uris()), int(delta.version())))
             break
     return compacted
+
+
+def needing(lake: Lake, min_files: int) -> list[str]:
+    """Names of the tables that `compact` would rewrite."""
+    by_name = {table: lake.tables.open(table) for table in TABLES}
+    return [table for table, delta in by_name.items() if delta is not None and _small_files(delta) >= min_files]
+
+
+def _small_files(delta: DeltaTable) -> int:
+    """The number of data files below the size that compaction merges them to."""
+    sizes = pa.table(delta.get_add_actions(flatten=True))["size_bytes"]
+    return int(pc.sum(pc.less(sizes, _TARGET_BYTES)).as_py() or 0)
 
 
 def vacuum(lake: Lake, retention: timedelta, *, dry_run: bool = False) -> dict[str, list[str]]:

@@ -66,6 +66,8 @@ class Objects(Protocol):
 
     root: Path | None
     """the folder; None on S3"""
+    cache_folder: Path
+    """a folder of this machine for what can be made again from the lake"""
 
     def put(self, key: str, data: bytes) -> None:
         """Stores an object, atomically and durably."""
@@ -75,6 +77,9 @@ class Objects(Protocol):
 
     def exists(self, key: str) -> bool:
         """Whether there is an object of this key."""
+
+    def info(self, key: str) -> ObjectInfo | None:
+        """What a listing says of one object; None when there is none of this key."""
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Lists the objects below a folder, in order of key."""
@@ -95,6 +100,8 @@ def key_problem(key: str) -> str | None:
         return "it is empty"
     if any(part in ("", ".", "..") for part in key.split("/")):
         return "it has an empty, '.' or '..' part"
+    if key.isascii() and key.isprintable():  # nearly every key, and a fifth of the time
+        return "it is longer than 1024 bytes" if len(key) > 1024 else None
     if any(ord(c) < 32 or ord(c) == 127 for c in key):
         return "it has a control character"
     try:
@@ -222,6 +229,7 @@ class FolderObjects:
     def __init__(self, root: Path) -> None:
         self.root: Path | None = root
         self._root = root
+        self.cache_folder = root / ".cache"
 
     def put(self, key: str, data: bytes) -> None:
         try:
@@ -239,6 +247,15 @@ class FolderObjects:
 
     def exists(self, key: str) -> bool:
         return _is_file(self._root / check_key(key))
+
+    def info(self, key: str) -> ObjectInfo | None:
+        try:
+            facts = os.lstat(self._root / check_key(key))
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                return None
+            raise LakeError(f"{key}: cannot be read under {self._root}: {error.strerror}.") from error
+        return object_info(key, facts) if stat.S_ISREG(facts.st_mode) else None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         for key, facts in walk_folder(self._root, prefix):
@@ -290,7 +307,7 @@ class S3Objects:
         config: dict[str, Any] = dict(names)
         self._store = S3Store(bucket, prefix=prefix or None, config=config, client_options={"allow_http": http})
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
-        self._cache = cache
+        self.cache_folder = cache or Path(tempfile.gettempdir()) / f"carsdepo-cache-{os.getuid()}"
 
     def put(self, key: str, data: bytes) -> None:
         import obstore
@@ -313,6 +330,16 @@ class S3Objects:
         except ObjectMissing:
             return False
         return True
+
+    def info(self, key: str) -> ObjectInfo | None:
+        import obstore
+
+        try:
+            with _naming(key, self.url):
+                row = obstore.head(self._store, check_key(key))
+        except ObjectMissing:
+            return None
+        return ObjectInfo(row["path"], row["size"], row["last_modified"].astimezone(UTC), row["e_tag"])
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         import obstore
@@ -337,7 +364,7 @@ class S3Objects:
 
         with _naming(key, self.url):
             facts = obstore.head(self._store, check_key(key))
-        folder = self._cache or Path(tempfile.gettempdir()) / f"carsdepo-cache-{os.getuid()}"
+        folder = self.cache_folder
         version = f"{self.url}\0{key}\0{facts['e_tag']}\0{facts['size']}\0{facts['last_modified'].isoformat()}"
         path = folder / f"{hashlib.sha256(version.encode()).hexdigest()[:32]}{Path(key).suffix}"
         if not path.is_file():

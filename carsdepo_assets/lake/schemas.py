@@ -34,6 +34,28 @@ from carsdepo_assets.lake.training_schemas import CANDIDATES, EVALUATIONS, TRAIN
 
 _ts = pa.timestamp("us", tz="UTC")
 
+# What is known of each file in raw/uploads and raw/labels, and of each batch: the one record of what is new. Of the
+# rows of a key the one with the highest (batch_id, sequence) counts; a row without batch_id is a file that waits for
+# its batch, or is gone, beside what an earlier batch has of its key.
+OBJECTS = pa.schema(
+    [
+        ("key", pa.string()),  # of the file; of a batch its manifest's
+        ("kind", pa.string()),  # uploads | labels; of a batch the same
+        ("size", pa.int64()),  # bytes; null for a batch
+        ("modified_at", _ts),
+        ("etag", pa.string()),  # S3's; null in a folder
+        ("sha256", pa.string()),  # null: not read yet, or not readable
+        ("batch_id", pa.string()),
+        # Of a file: waiting | batched | image | duplicate | read | quarantined | gone. Of a batch: closed | ingested.
+        ("state", pa.string()),
+        ("reason", pa.string()),  # of quarantined
+        ("record", pa.string()),  # of labels: digest of the import record that they were read with; null: none
+        ("wants", pa.list_(pa.string())),  # of quarantined labels: the photographs that were not there
+        ("sequence", pa.int64()),  # order of commit
+        ("at", _ts),
+    ]
+)
+
 # One row per object of an upload batch, whatever became of it.
 UPLOADS = pa.schema(
     [
@@ -393,6 +415,7 @@ DISPUTES = pa.schema(
 )
 
 TABLES: dict[str, pa.Schema] = {
+    "objects": OBJECTS,
     "uploads": UPLOADS,
     "images": IMAGES,
     "metadata": METADATA,

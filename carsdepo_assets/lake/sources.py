@@ -1,42 +1,184 @@
-"""Sources of new files: a source lists the objects below a prefix of the lake.
+"""Sources of new files: a source delivers the objects below a prefix of the lake that are fresh, and nothing else.
 
-Which of the listed objects are new is not decided here, but against the manifests of earlier batches.
+What a source delivered it delivers again until it is acknowledged: whoever takes its objects first makes durable what
+became of them, and then acknowledges. A kill in between repeats a delivery and loses none.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Iterable
+import json
+import logging
+import os
+import stat
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
-from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.objects import ObjectInfo
+from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.objects import ObjectInfo, key_problem, object_info
+
+logger = logging.getLogger(__name__)
 
 _UNFINISHED = (".part", ".tmp")
+# A folder that was changed within this time of the look at it may change again without getting another time.
+_GRANULARITY_NS = 2 * 10**9
+_HOT = [0, 0]  # of a folder that is looked into next time, whatever its time
+
+
+class Memory(Protocol):
+    """What a source asks about earlier deliveries; lake.object_index.ObjectIndex is one."""
+
+    def unknown(self, objects: Sequence[ObjectInfo]) -> list[ObjectInfo]:
+        """Those of some objects that differ from what is known of their keys."""
+
+    def compare(self, prefix: str, objects: Sequence[ObjectInfo]) -> tuple[list[ObjectInfo], list[str]]:
+        """The same of all objects below a prefix, in order of key; and the known keys that are not among them."""
+
+    def place(self, name: str) -> str | None:
+        """The cursor that was kept for a prefix."""
+
+    def keep_place(self, name: str, value: str) -> None:
+        """Keeps the cursor of a prefix."""
 
 
 class Source(Protocol):
-    """A place that is asked for its objects again and again.
-
-    An object may be delivered more than once: the caller compares its key, size, time and ETag with what it has.
-    """
+    """A place that is asked for its new objects again and again."""
 
     def poll(self, cursor: str | None) -> tuple[list[ObjectInfo], str]:
-        """Lists the objects if anything changed.
+        """Delivers what is fresh.
 
         Args:
-            cursor: what the previous call returned as cursor; None at the first.
+            cursor: where to go on: what another call returned. None: from what was acknowledged last.
 
         Returns:
-            All objects, or none when nothing changed since the cursor; and the cursor for the next call.
+            The objects that differ from what is known of their keys, in no particular order, and the cursor to
+            acknowledge. A source may miss a change, but never for longer than until the next `reconcile`.
         """
-        ...
+
+    def ack(self, cursor: str) -> None:
+        """Says that what became of all objects up to this cursor is durable: they are not delivered again."""
+
+    def reconcile(self) -> tuple[list[ObjectInfo], list[str], str]:
+        """Looks at everything: the objects that differ, those `poll` missed too; known keys without an object; the
+        cursor to acknowledge."""
 
 
 def wanted(key: str) -> bool:
     """Whether a key is to be ingested: not a hidden file, nor in a hidden folder, nor named as an unfinished upload."""
     parts = key.split("/")
     return not any(part.startswith(".") for part in parts) and not parts[-1].lower().endswith(_UNFINISHED)
+
+
+def listing(lake: Lake, prefix: str) -> list[ObjectInfo]:
+    """All objects below a prefix that are to be ingested, in order of key."""
+    folder = prefix.strip("/")
+    skip = len(folder) + 1 if folder else 0
+    return [o for o in lake.list(folder) if wanted(o.key[skip:])]
+
+
+class FolderSource:
+    """A folder of a lake that is a folder. Links are not followed.
+
+    A folder's own time changes when a file is added to it, removed or replaced by another, so only folders with another
+    time than before are looked into; what it costs to find nothing is a look at the time of each folder. A file that is
+    rewritten in place changes no folder's time: it is found as long as the folder is hot, which it is while one of its
+    files is younger than `settle_s`, and by `reconcile`.
+
+    Args:
+        lake: the lake.
+        prefix: the folder.
+        memory: what is known of its files.
+        settle_s: a file that was written so many seconds ago may still be being written.
+    """
+
+    def __init__(self, lake: Lake, prefix: str, memory: Memory, settle_s: float = 60.0) -> None:
+        if lake.root is None:
+            raise ValueError(f"{lake.url} is not a folder: use S3ListingSource.")
+        self._lake, self._prefix, self._memory, self._settle_s = lake, prefix.strip("/"), memory, settle_s
+        self._root = str(lake.root)
+
+    def poll(self, cursor: str | None) -> tuple[list[ObjectInfo], str]:
+        folders = _folders(self._memory.place(self._prefix) if cursor is None else cursor)
+        objects = self._look(folders, [self._prefix, *(folder for folder in folders if folder != self._prefix)])
+        return self._memory.unknown(objects), json.dumps(folders)
+
+    def ack(self, cursor: str) -> None:
+        self._memory.keep_place(self._prefix, cursor)
+
+    def reconcile(self) -> tuple[list[ObjectInfo], list[str], str]:
+        folders: dict[str, list[int]] = {}
+        objects = sorted(self._look(folders, [self._prefix]), key=lambda o: o.key)
+        return *self._memory.compare(self._prefix, objects), json.dumps(folders)
+
+    def _look(self, folders: dict[str, list[int]], pending: list[str]) -> list[ObjectInfo]:
+        """The files of those folders whose time is another than in `folders`, which gets the present times."""
+        objects: list[ObjectInfo] = []
+        now = time.time_ns()
+        while pending:
+            folder = pending.pop()
+            path = f"{self._root}/{folder}"
+            try:
+                facts = os.lstat(path)
+                present = [facts.st_mtime_ns, facts.st_ino]
+                if folders.get(folder) == present:
+                    continue
+                if not stat.S_ISDIR(facts.st_mode):
+                    raise NotADirectoryError
+                files, below = _entries(path, folder)
+            except (FileNotFoundError, NotADirectoryError):
+                folders.pop(folder, None)
+                continue
+            except OSError as error:
+                if error.errno == errno.ENAMETOOLONG:
+                    logger.warning("left out, its path is too long: %s...", path[:200])
+                    continue
+                raise LakeError(f"{path!r} cannot be read: {error.strerror}. Check its permissions.") from error
+            objects += files
+            pending += [child for child in below if child not in folders]
+            hot = abs(now - facts.st_mtime_ns) < _GRANULARITY_NS or any(
+                abs(now / 1e9 - file.modified_at.timestamp()) < self._settle_s for file in files
+            )
+            folders[folder] = _HOT if hot else present
+        return objects
+
+
+class S3ListingSource:
+    """A prefix of a lake on S3. A key that ends in "/", as a console creates for a "folder", is no object.
+
+    Every call lists everything. Asking only for keys after the last one would lose what is added before it.
+
+    Args:
+        lake: the lake.
+        prefix: the prefix.
+        memory: what is known of its objects.
+    """
+
+    def __init__(self, lake: Lake, prefix: str, memory: Memory) -> None:
+        if lake.root is not None:
+            raise ValueError(f"{lake.url} is a folder: use FolderSource.")
+        self._lake, self._prefix, self._memory = lake, prefix.strip("/"), memory
+
+    def poll(self, cursor: str | None) -> tuple[list[ObjectInfo], str]:
+        objects = listing(self._lake, self._prefix)
+        digest, before = _digest(objects), self._memory.place(self._prefix) if cursor is None else cursor
+        return [] if digest == before else self._memory.unknown(objects), digest
+
+    def ack(self, cursor: str) -> None:
+        self._memory.keep_place(self._prefix, cursor)
+
+    def reconcile(self) -> tuple[list[ObjectInfo], list[str], str]:
+        objects = listing(self._lake, self._prefix)
+        return *self._memory.compare(self._prefix, sorted(objects, key=lambda o: o.key)), _digest(objects)
+
+
+def source_for(lake: Lake, prefix: str, memory: Memory, settle_s: float = 60.0) -> Source:
+    """Returns the source of the objects below a prefix, of the kind that suits the lake; see FolderSource."""
+    if lake.root is None:
+        return S3ListingSource(lake, prefix, memory)
+    return FolderSource(lake, prefix, memory, settle_s)
 
 
 def _digest(objects: Iterable[ObjectInfo]) -> str:
@@ -46,41 +188,33 @@ def _digest(objects: Iterable[ObjectInfo]) -> str:
     return digest.hexdigest()
 
 
-class _Listing:
-    """Lists all objects and compares them with the cursor, which is a digest of the previous listing.
-
-    Asking only for objects that are younger than the previous listing would lose files that arrive with an old time
-    (by `cp -p`, by `mv`, from an archive).
-    """
-
-    def __init__(self, lake: Lake, prefix: str) -> None:
-        self._lake, self._prefix = lake, prefix.strip("/")
-
-    def poll(self, cursor: str | None) -> tuple[list[ObjectInfo], str]:
-        skip = len(self._prefix) + 1 if self._prefix else 0
-        objects = [o for o in self._lake.list(self._prefix) if wanted(o.key[skip:])]
-        digest = _digest(objects)
-        return ([] if digest == cursor else objects), digest
+def _folders(cursor: str | None) -> dict[str, list[int]]:
+    """Time and inode by folder; none for a cursor of another form, which has everything looked at."""
+    try:
+        folders = json.loads(cursor or "{}")
+    except ValueError:
+        return {}
+    return folders if isinstance(folders, dict) else {}
 
 
-class FolderSource(_Listing):
-    """A folder of a lake that is a folder. Links are not followed."""
-
-    def __init__(self, lake: Lake, prefix: str) -> None:
-        if lake.root is None:
-            raise ValueError(f"{lake.url} is not a folder: use S3ListingSource.")
-        super().__init__(lake, prefix)
-
-
-class S3ListingSource(_Listing):
-    """A prefix of a lake on S3. A key that ends in "/", as a console creates for a "folder", is no object."""
-
-    def __init__(self, lake: Lake, prefix: str) -> None:
-        if lake.root is not None:
-            raise ValueError(f"{lake.url} is a folder: use FolderSource.")
-        super().__init__(lake, prefix)
-
-
-def source_for(lake: Lake, prefix: str) -> Source:
-    """Returns the source of the objects below a prefix, of the kind that suits the lake."""
-    return S3ListingSource(lake, prefix) if lake.root is None else FolderSource(lake, prefix)
+def _entries(path: str, folder: str) -> tuple[list[ObjectInfo], list[str]]:
+    """The files to be ingested and the folders of a folder; warns about names that cannot be keys."""
+    files: list[ObjectInfo] = []
+    below: list[str] = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if not (is_folder or entry.is_file(follow_symlinks=False)):
+                continue
+            if entry.name.startswith(".") or not (is_folder or wanted(entry.name)):
+                continue
+            key = f"{folder}/{entry.name}" if folder else entry.name
+            problem = key_problem(key)
+            if problem is not None:
+                logger.warning("left out: %r cannot be a key: %s. Rename it.", key, problem)
+            elif is_folder:
+                below.append(key)
+            else:
+                with suppress(FileNotFoundError):
+                    files.append(object_info(key, entry.stat(follow_symlinks=False)))
+    return files, below

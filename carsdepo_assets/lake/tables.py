@@ -20,6 +20,7 @@ from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, w
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from carsdepo_assets.lake.objects import LakeError, fsync_path
+from carsdepo_assets.lake.predicates import Condition, long_lists, rows_in, sql_of
 from carsdepo_assets.lake.schemas import TABLES
 
 _ATTEMPTS = 8  # of one append, each with Delta's own retries inside
@@ -144,32 +145,67 @@ class Tables:
         delta = self.open(table)
         return delta is not None and delta.transaction_version(_app_id(table, unit)) is not None
 
-    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Returns all rows, in no particular order; columns that the stored table does not have yet are null."""
-        schema = schema_of(table)
-        if columns is not None:
-            unknown = sorted(set(columns) - set(schema.names))
-            if unknown:
-                raise LakeError(f"{table}: no column {', '.join(unknown)}. It has: {', '.join(schema.names)}.")
-            schema = pa.schema([schema.field(name) for name in columns])
+    def read(self, table: str, columns: Sequence[str] | None = None, where: Sequence[Condition] = ()) -> pa.Table:
+        """Returns rows, in no particular order; columns that the stored table does not have yet are null."""
+        full = schema_of(table)
+        asked = full.names if columns is None else list(columns)
+        unknown = sorted({*asked, *(column for column, _, _ in where)} - set(full.names))
+        if unknown:
+            raise LakeError(f"{table}: no column {', '.join(unknown)}. It has: {', '.join(full.names)}.")
+        schema = pa.schema([full.field(name) for name in asked])
         delta = self.open(table)
-        if delta is None:
+        there = {field.name for field in delta.schema().fields} if delta is not None else set()
+        if delta is None or any(column not in there for column, _, _ in where):  # a null meets no condition
             return pa.Table.from_batches([], schema=schema)  # empty_table() would import pandas
-        # DataFusion's reader and not to_pyarrow_dataset: that one reads through a Python file system in Arrow's own
-        # threads, which aborts one process in seven when it ends soon after reading from S3.
-        there = {field.name for field in delta.schema().fields}
-        wanted = [name for name in schema.names if name in there] or sorted(there)[:1]  # one at least, to count rows
+        lists = [(column, pa.array(values, full.field(column).type)) for column, values in long_lists(where)]
+        wanted = [n for n in full.names if n in there and (n in asked or n in dict(lists))] or sorted(there)[:1]
         columns_sql = ", ".join(f'"{name}"' for name in wanted)
         try:
-            stream = QueryBuilder().register("t", delta).execute(f"SELECT {columns_sql} FROM t")
-            stored = pa.RecordBatchReader.from_stream(stream).read_all()  # pa.table() would import pandas
+            # DataFusion's reader and not to_pyarrow_dataset: that one reads through a Python file system in Arrow's own
+            # threads, which aborts one process in seven when it ends soon after reading from S3.
+            stream = QueryBuilder().register("t", delta).execute(f"SELECT {columns_sql} FROM t{sql_of(where)}")
+            reader = pa.RecordBatchReader.from_stream(stream)
+            if not lists:
+                return of_schema(reader.read_all(), schema)  # pa.table() would import pandas
+            held = pa.schema([full.field(name) for name in wanted])
+            parts = [rows_in(of_schema(pa.Table.from_batches([batch]), held), lists) for batch in reader]
         except (DeltaError, OSError, pa.ArrowException) as error:
             raise LakeError(f"{table}: cannot be read: {error}") from error
-        arrays = [
-            stored[f.name].cast(f.type) if f.name in stored.column_names else pa.nulls(stored.num_rows, f.type)
-            for f in schema
-        ]
-        return pa.Table.from_arrays(arrays, schema=schema)
+        return of_schema(pa.concat_tables(parts) if parts else pa.Table.from_batches([], schema=held), schema)
+
+    def select(self, sql: str, tables: Sequence[str]) -> list[dict[str, Any]] | None:
+        """Runs SQL over whole tables where they lie, and returns its rows, which are to be few.
+
+        Args:
+            sql: in DataFusion's dialect, over `tables` by their names; columns that a stored table does not have yet
+                are unknown to it.
+            tables: names of tables.
+
+        Returns:
+            None where one of the tables does not exist yet.
+        """
+        builder = QueryBuilder()
+        for table in tables:
+            delta = self.open(table)
+            if delta is None:
+                return None
+            builder = builder.register(table, delta)
+        try:
+            return list(pa.RecordBatchReader.from_stream(builder.execute(sql)).read_all().to_pylist())
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise LakeError(f"{', '.join(tables)}: cannot be read: {error}") from error
+
+    def committed_of(self, table: str, units: Sequence[str]) -> set[str]:
+        """Those of some units that have been appended to the table."""
+        delta = self.open(table)
+        if delta is None:
+            return set()
+        return {unit for unit in units if delta.transaction_version(_app_id(table, unit)) is not None}
+
+    def stored_columns(self, table: str) -> set[str]:
+        """Names of the columns that a table was stored with so far; none when it does not exist."""
+        delta = self.open(table)
+        return set() if delta is None else {field.name for field in delta.schema().fields}
 
     def version(self, table: str) -> int:
         """Returns the number of the table's last commit; -1 when it does not exist."""
@@ -226,6 +262,15 @@ class Tables:
                 fsync_path(folder / added["path"])
         for path in (folder, log, log.parent, folder.parent):
             fsync_path(path)
+
+
+def of_schema(stored: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of a schema, in its types; null where they are not stored."""
+    arrays = [
+        stored[f.name].cast(f.type) if f.name in stored.column_names else pa.nulls(stored.num_rows, f.type)
+        for f in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _app_id(table: str, unit: str) -> str:

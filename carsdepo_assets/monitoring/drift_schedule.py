@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,27 +33,36 @@ class DriftScheduleInputs:
 
 def drift_schedule_inputs(lake: Lake, policy: MonitoringPolicy, now: datetime) -> DriftScheduleInputs:
     """Reads from the tables `inferences` and `drift` what `window_to_measure` decides on."""
-    answers = lake.read("inferences", columns=["at", "stage", "digest"])
-    answers = answers.filter(pc.equal(answers["stage"], STAGE)).sort_by("at")
     reports = lake.read("drift", columns=["at", "window_to"])
     last, reported = pc.max(reports["window_to"]).as_py(), pc.max(reports["at"]).as_py()
-    new = answers if last is None else answers.filter(pc.greater_equal(answers["at"], pa.scalar(last)))
-    if not new.num_rows:
+    of_stage = ("stage", "=", STAGE)
+    since = [] if last is None else [("at", ">=", last)]
+    new = lake.read("inferences", ["at"], [of_stage, *since])["at"]
+    if not len(new):
         return DriftScheduleInputs(now, 0, None, 0, reported)
-    recent = answers.filter(
-        pc.and_(
-            pc.greater_equal(answers["at"], pa.scalar(now - timedelta(hours=policy.window_hours))),
-            pc.equal(answers["digest"], answers["digest"][-1]),
-        )
+    oldest = pc.min(new).as_py()
+    # The newest answer is a new one; what is counted besides lies in the last window and on the days of new answers.
+    window_start = now - timedelta(hours=policy.window_hours)
+    first_day = datetime.combine(oldest.astimezone(UTC).date(), time(), UTC)
+    answers = lake.read("inferences", ["at", "digest"], [of_stage, ("at", ">=", min(window_start, first_day))])
+    digest = answers["digest"][pc.index(answers["at"], pc.max(new)).as_py()]
+    in_window = pc.and_(pc.greater_equal(answers["at"], pa.scalar(window_start)), pc.equal(answers["digest"], digest))
+    touched = pc.unique(_days(new))
+    days = _days(answers["at"])
+    counts = pc.value_counts(days.filter(pc.is_in(days, value_set=touched))).to_pylist()
+    return DriftScheduleInputs(
+        now,
+        len(new),
+        oldest,
+        int(pc.sum(in_window).as_py() or 0),
+        reported,
+        tuple(sorted((row["values"], row["counts"]) for row in counts)),
     )
-    oldest = new["at"][0].as_py()
-    touched = {at.astimezone(UTC).date() for at in new["at"].to_pylist()}
-    counts: dict[date, int] = {}
-    for at in answers["at"].to_pylist():
-        day = at.astimezone(UTC).date()
-        if day in touched:
-            counts[day] = counts.get(day, 0) + 1
-    return DriftScheduleInputs(now, new.num_rows, oldest, recent.num_rows, reported, tuple(sorted(counts.items())))
+
+
+def _days(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The UTC days of times."""
+    return times.cast(pa.timestamp("us")).cast(pa.date32(), safe=False)
 
 
 def window_to_measure(inputs: DriftScheduleInputs, policy: MonitoringPolicy) -> Decision[tuple[datetime, datetime]]:

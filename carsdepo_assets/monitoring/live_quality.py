@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import numpy as np
@@ -95,11 +95,14 @@ def labelled_days(lake: Lake, since: date) -> dict[date, str]:
         {UTC day: state of its labels}. The state changes when an answered photograph gets another revision of its
         labels, or a labelled one another answer. Days without any label are left out.
     """
+    start = datetime.combine(since, time(), UTC)
+    answers = lake.read("inferences", ["image_id", "at", "stage"], [("at", ">=", start), ("stage", "=", "production")])
+    if not answers.num_rows:
+        return {}
     rows = lake.query(
         "SELECT CAST(i.at AS DATE) AS day, count(*) AS n, max(a.sequence) AS newest FROM answers i "
-        "JOIN labels a ON a.image_id = i.image_id WHERE i.stage = 'production' "
-        f"AND i.at >= TIMESTAMPTZ '{since.isoformat()} 00:00:00+00' GROUP BY ALL ORDER BY 1",
-        answers=lake.read("inferences", columns=["image_id", "at", "stage"]),
+        "JOIN labels a ON a.image_id = i.image_id GROUP BY ALL ORDER BY 1",
+        answers=answers,
         labels=labels_only(lake.read("annotations", columns=["image_id", "sequence", "state"])),
     ).to_pylist()
     return {r["day"]: f"{r['n']}-{r['newest']}" for r in rows}
@@ -107,14 +110,15 @@ def labelled_days(lake: Lake, since: date) -> dict[date, str]:
 
 def _answers(lake: Lake, ids: set[str]) -> list[dict[str, Any]]:
     """Oldest first, so that of two answers on a photograph the later stays."""
-    table = lake.read("inferences", columns=["prediction_id", "at", "digest", "image_id", "threshold", "boxes"])
-    rows = table.sort_by([("at", "ascending"), ("prediction_id", "ascending")]).to_pylist()
-    return [row for row in rows if row["prediction_id"] in ids]
+    columns = ["prediction_id", "at", "digest", "image_id", "threshold", "boxes"]
+    table = lake.read("inferences", columns, [("prediction_id", "in", ids)])
+    return list(table.sort_by([("at", "ascending"), ("prediction_id", "ascending")]).to_pylist())
 
 
 def _latest_labels(lake: Lake, wanted: set[str]) -> dict[str, dict[str, Any]]:
-    table = lake.read("annotations", columns=["image_id", "revision_id", "boxes", "sequence", "created_at", "state"])
-    return {row["image_id"]: row for row in latest_revisions(table).to_pylist() if row["image_id"] in wanted}
+    columns = ["image_id", "revision_id", "boxes", "sequence", "created_at", "state"]
+    table = lake.read("annotations", columns, [("image_id", "in", wanted)])
+    return {row["image_id"]: row for row in latest_revisions(table).to_pylist()}
 
 
 def _scored(

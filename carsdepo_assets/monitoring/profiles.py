@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring.features import IMAGE, SOURCES
@@ -26,12 +25,8 @@ def day_of(lake: Lake, day: date) -> pa.Table:
     """The answers of production on a day (UTC), with their COLUMNS and ids, in order of time."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     names = ["prediction_id", "image_id", "at", "stage", "digest", *COLUMNS]
-    table = lake.read("inferences", columns=names)
-    inside = pc.and_(
-        pc.greater_equal(table["at"], pa.scalar(start)),
-        pc.less(table["at"], pa.scalar(start + timedelta(days=1))),
-    )
-    table = table.filter(pc.and_(inside, pc.equal(table["stage"], STAGE)))
+    of_day = [("at", ">=", start), ("at", "<", start + timedelta(days=1)), ("stage", "=", STAGE)]
+    table = lake.read("inferences", names, of_day)
     return table.sort_by([("at", "ascending"), ("prediction_id", "ascending")])
 
 

@@ -10,6 +10,7 @@ import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
 from carsdepo_assets.data.batches import Kind, plan_batches
+from carsdepo_assets.data.object_states import mark_ingested
 from carsdepo_assets.data.sensors import requests_due
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
@@ -85,7 +86,7 @@ def test_a_batch_that_failed_by_itself_or_is_ingested_is_not_asked_for_again(
     assert keys(tick(lake, instance)) == []
     ran(instance, batch, DagsterRunStatus.FAILURE, **KILLED)
     assert keys(tick(lake, instance)) == [f"uploads:{batch}:3"]
-    instance.report_runless_asset_event(dg.AssetMaterialization("processed_images", partition=batch))
+    mark_ingested(lake, "uploads", batch, NOW)
     assert keys(tick(lake, instance)) == []
 
 
@@ -95,5 +96,5 @@ def test_labels_do_the_same(lake: Lake, instance: DagsterInstance) -> None:
     instance.add_dynamic_partitions("label_batch", [batch])
     ran(instance, batch, DagsterRunStatus.FAILURE, "ingest_labels", **KILLED)
     assert keys(tick(lake, instance, "labels")) == [f"labels:{batch}:2"]
-    instance.report_runless_asset_event(dg.AssetMaterialization("labels", partition=batch))
+    mark_ingested(lake, "labels", batch, NOW)
     assert keys(tick(lake, instance, "labels")) == []

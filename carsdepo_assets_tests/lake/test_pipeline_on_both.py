@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +19,6 @@ import pytest
 from carsdepo_assets.business.file_states import new_files
 from carsdepo_assets.business.ingest import ingest
 from carsdepo_assets.business.ingest import latest as business_rows
-from carsdepo_assets.data import object_states
 from carsdepo_assets.data.batches import plan_batches
 from carsdepo_assets.data.dataset import build_dataset
 from carsdepo_assets.data.ingest import build_images, build_processed, ingest_uploads
@@ -155,7 +155,7 @@ def test_a_manifest_without_etags_still_lists_its_files(s3_url: str) -> None:
         for entry in written["objects"]:
             assert entry.pop("etag")
         lake.put(info.key, json.dumps(written).encode())
-    object_states._states.clear()
+    shutil.rmtree(lake.objects.cache_folder)
     assert plan_batches(lake, "uploads", RULES, NOW, close_all=True) == []
     assert plan_batches(lake, "labels", RULES, NOW, close_all=True) == []
     assert list(lake.list("batches/rechecked")) == []  # nothing was hashed anew

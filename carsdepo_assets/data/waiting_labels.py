@@ -1,0 +1,75 @@
+"""Which label files are due: those whose photograph is there, and those that are to be read again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from carsdepo_assets.data.import_records import import_record_key, is_unfinished, read_import_record
+from carsdepo_assets.data.manifests import BatchObject, is_photograph, record_digest
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.object_index import ObjectIndex
+from carsdepo_assets.lake.sources import source_for
+
+_RECORDS = str(PurePosixPath(import_record_key("any")).parent)
+
+
+def ready(
+    lake: Lake, index: ObjectIndex, labels: Sequence[BatchObject], label_wait_s: float, now: datetime
+) -> list[BatchObject]:
+    """The labels that need not wait: photograph ingested or given up, label old enough, or nothing to wait for.
+
+    A file that may label many photographs waits for the uploads that are no younger than itself.
+    """
+    young = [o for o in labels if (now - o.modified_at).total_seconds() < label_wait_s]
+    of_one = [o.key for o in young if o.key.lower().endswith(".txt")]
+    settled = index.settled(of_one) if of_one else set()
+    of_many = {o.key: o.modified_at for o in young if not o.key.lower().endswith(".txt")}
+    oldest_open = _oldest_open_upload(lake, index) if of_many else None
+    waits = {key for key in of_one if key not in settled}
+    waits |= {key for key, at in of_many.items() if oldest_open is not None and oldest_open <= at}
+    return [o for o in labels if o.key not in waits]
+
+
+def _oldest_open_upload(lake: Lake, index: ObjectIndex) -> datetime | None:
+    fresh, _ = source_for(lake, "raw/uploads", index).poll(None)  # not acknowledged: new_uploads gets them too
+    times = [o.modified_at for o in fresh if is_photograph(o.key)]
+    oldest_listed = index.oldest_open_upload()
+    return min(times if oldest_listed is None else [*times, oldest_listed], default=None)
+
+
+@dataclass
+class Again:
+    """Label files with the bytes that are known that are to be read again, and what to note when they have a batch."""
+
+    keys: set[str] = field(default_factory=set)
+    healed_until: int = 0
+    records: dict[str, str] = field(default_factory=dict)
+    """State of the import record by the name of a place of the index."""
+
+    def note(self, index: ObjectIndex, batched: set[str]) -> None:
+        """Notes how far was looked, unless one of the files has no batch yet."""
+        if self.keys <= batched:
+            index.healed_until(self.healed_until)
+            for place, state in self.records.items():
+                index.keep_place(place, state)
+
+
+def to_read_again(lake: Lake, index: ObjectIndex) -> Again:
+    """Files in quarantine for want of a photograph that came since, and those whose import record means other classes
+    by now."""
+    keys, until = index.healed()
+    again = Again(set(keys), until)
+    for entry in lake.list(_RECORDS):
+        name = PurePosixPath(entry.key).stem
+        place, state = f"record:{name}", f"{entry.size} {entry.modified_at.isoformat()} {entry.etag}"
+        if index.place(place) == state:
+            continue
+        record = read_import_record(lake, name)
+        if record is None or is_unfinished(record):
+            continue
+        again.keys.update(index.read_with_other_record(f"raw/labels/{name}", record_digest(record["options"])))
+        again.records[place] = state
+    return again
