@@ -22,6 +22,7 @@ from carsdepo_assets.imaging.headers import JpegHeader, jpeg_header, sniff, webp
 from carsdepo_assets.imaging.isobmff import isobmff_header
 from carsdepo_assets.imaging.jpeg_pixels import eighths, read_jpeg
 from carsdepo_assets.imaging.tiff_pages import photograph_page
+from carsdepo_assets.imaging.unwritten import check_written
 
 __all__ = ["BadImage", "Decoded", "ExifDict", "decode", "upright"]
 
@@ -101,6 +102,7 @@ def decode(
         raise SwitchedOff("HEIC is not accepted (policy: inference.heic): have the phone send JPEG")
     if kind == "heic":
         heic_format.check_installed()
+    check_written(data, kind)
     max_pixels = most_pixels(kind, max_pixels, max_pixels_other)
     header: JpegHeader | None = None
     if kind == "jpeg":

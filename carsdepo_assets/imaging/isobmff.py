@@ -86,6 +86,14 @@ def isobmff_header(data: bytes, kind: str) -> IsobmffHeader:
     return IsobmffHeader(width, height, code_points)
 
 
+def last_box(data: bytes) -> tuple[bytes, int]:
+    """Returns name and end of a file's last box; the end is no further than the file's."""
+    name, end = b"", 0
+    for name, _, end in _boxes(data, 0, len(data)):  # noqa: B007
+        pass
+    return name, min(end, len(data))
+
+
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Name, start and end of the content of each box between two offsets; the last may end behind the second."""
     for _ in range(_MAX_BOXES):

@@ -58,12 +58,15 @@ _DAMAGE = (
     KeyError,
     TypeError,
     OverflowError,
+    RuntimeError,
+    AttributeError,
+    AssertionError,
 )
 _STRIP = 256  # rows
 _FILLS = (77, 78)  # rare in whole rows, so that pictures are seldom read twice; of mode "1": (1, 0)
 _ICC_TAG = 34675  # TIFF's, of the ICC profile
 _OUT_OF_MEMORY = "error -9"
-_UNREAD = re.compile(r"[Uu]nsupported|[Nn]ot supported|unknown (pixel mode|data organization)|[Cc]annot handle")
+_UNREAD = re.compile(r"[Uu]nsupported|[Nn]ot ([Ss]upported|[Ii]mplemented)|unknown pixel mode|[Cc]annot handle")
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
