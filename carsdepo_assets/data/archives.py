@@ -30,8 +30,10 @@ FREE_SHARE = 0.9  # of the free bytes of the disk, which an archive may fill
 _PIECE = 2**20
 _UTF8_FLAG, _ENCRYPTED_FLAG = 0x800, 0x1
 _UNICODE_PATH = 0x7075  # Info-ZIP's extra field with a name in UTF-8
+# What the standard library raises of archives that are damaged, or packed by a method that it does not have.
 _DAMAGED = (
-    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, struct.error, NotImplementedError,
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, struct.error, RuntimeError, ValueError,
+    OverflowError,
 )  # fmt: skip
 # Folders that programs name for what is in them: one that stands alone is no mere wrapping around the rest.
 _MEANT = {
@@ -111,7 +113,7 @@ def unpack(archive: Path, folder: Path) -> int:
         return len(placed)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, _DAMAGED):
+        if isinstance(error, _DAMAGED) and not isinstance(error, ArchiveRefused):
             raise ArchiveRefused(f"{archive}: it is damaged, or packed in a way that is not read: {error}.") from error
         if isinstance(error, OSError):
             where = f": {error.filename}" if error.filename else ""

@@ -153,6 +153,11 @@ def damaged(path: Path) -> Path:
     return path
 
 
+def name_that_is_no_utf8(path: Path) -> Path:
+    path.write_bytes(zipped(path, {"ü.jpg": b"a"}).read_bytes().replace("ü".encode(), b"\xff\xff"))
+    return path
+
+
 def cut(path: Path) -> Path:
     path.write_bytes(taped(path, {f"{i}.jpg": bytes([i]) * 5000 for i in range(9)}, "w").read_bytes()[:9000])
     return path
@@ -185,6 +190,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "twice.zip": (twice, "'a.jpg' is in it twice"),
     "file and folder.zip": (lambda p: zipped(p, {"a": b"a", "a/b.jpg": b"b"}), "cannot be unpacked"),
     "damaged.zip": (damaged, "it is damaged"),
+    "name.zip": (name_that_is_no_utf8, "it is damaged"),
     "cut.tar": (cut, "it is damaged"),
     "larger.zip": (larger_than_it_says, "it is damaged|ends early"),
     "empty.zip": (lambda p: zipped(p, {}), "it holds no file"),
