@@ -23,6 +23,8 @@ class ImportState(StrEnum):
     DUPLICATE = "duplicate"
     UNCHANGED = "unchanged"
     REPLACED = "replaced"
+    REREAD = "read again"
+    """The same bytes, and their classes have another meaning now."""
     WAITING = "not ingested yet"
     QUARANTINED = "quarantined"
     REFUSED = "refused"
@@ -36,6 +38,7 @@ READ = (
     ImportState.DUPLICATE,
     ImportState.UNCHANGED,
     ImportState.REPLACED,
+    ImportState.REREAD,
 )
 """States of files that are in the lake with what they say."""
 

@@ -6,10 +6,8 @@ the others are is a slip of a line, so that its files go to quarantine and the r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 from carsdepo_assets.data.class_names import ClassNames, ClassNamesError, find_class_names, names_of_option, same_name
 from carsdepo_assets.data.import_refusals import ClassesUnknown, ClassesUnmapped, ClassUse, ImportRefused
@@ -48,11 +46,6 @@ def target_name(target: Target, class_map: ClassMap) -> str:
     if target is None:
         return "left out"
     return f"{target} (no damage)" if isinstance(target, str) else class_map.names[target]
-
-
-def targets_digest(form: str, targets: ClassTargets) -> str:
-    """16 hexadecimal digits that name what the classes of label files mean."""
-    return sha256(json.dumps([form, sorted(targets.items())]).encode()).hexdigest()[:16]
 
 
 def map_classes(layout: Layout, mapping: Mapping[str, str], classes: str | None, class_map: ClassMap) -> ClassMapping:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from carsdepo_assets.data.account import READ, FileOutcome, ImportAccount, ImportState, account_lines, printable
-from carsdepo_assets.data.import_states import KeyState, label_figures, label_states, upload_states
+from carsdepo_assets.data.batches import is_label, is_photograph
+from carsdepo_assets.data.import_states import KeyState, key_states, label_figures
 from carsdepo_assets.data.importing import ImportResult
 from carsdepo_assets.data.layouts import FileKind
 from carsdepo_assets.lake.lake import Lake
@@ -32,9 +33,9 @@ def account_of(
     outcomes = list(result.outcomes)
     figures: dict[str, int] = {}
     if lake is not None and not dry_run:
-        states = {**upload_states(lake, result.name), **label_states(lake, result.name)}
+        states = key_states(lake, [key for key in result.keys.values() if is_photograph(key) or is_label(key)])
         outcomes = [_settled(outcome, states.get(result.keys.get(outcome.path, ""))) for outcome in outcomes]
-        figures = label_figures(lake, result.name)
+        figures = label_figures(lake, [key for key in result.keys.values() if is_photograph(key)])
     if result.gone:
         figures["gone"] = len(result.gone)
     layout, listing = result.layout, result.layout.listing
@@ -67,7 +68,8 @@ def store_account(lake: Lake, account: ImportAccount) -> None:
 
 def _settled(outcome: FileOutcome, state: KeyState | None) -> FileOutcome:
     """What became of a file that was copied, or stood in raw/ already."""
-    if outcome.state not in (ImportState.NEW, ImportState.REPLACED, ImportState.UNCHANGED):
+    standing = (ImportState.REPLACED, ImportState.REREAD, ImportState.UNCHANGED)
+    if outcome.state is not ImportState.NEW and outcome.state not in standing:
         return outcome
     if outcome.kind not in (FileKind.PHOTOGRAPH, FileKind.LABELS):
         return replace(outcome, state=ImportState.ACCEPTED) if outcome.state is ImportState.NEW else outcome

@@ -16,7 +16,7 @@ from typing import Any
 
 from carsdepo_assets.data.account import FileOutcome, ImportState
 from carsdepo_assets.data.batches import is_label, is_photograph, plan_batches
-from carsdepo_assets.data.class_mapping import ClassMapping, map_classes, targets_digest
+from carsdepo_assets.data.class_mapping import ClassMapping, map_classes
 from carsdepo_assets.data.declared_splits import SplitLeaks, find_declared_splits, write_declared_splits
 from carsdepo_assets.data.folder_recognition import FORMATS, read_layout
 from carsdepo_assets.data.import_names import import_name
@@ -33,6 +33,7 @@ from carsdepo_assets.data.import_states import accepted_keys
 from carsdepo_assets.data.label_formats.documents import ClassTargets
 from carsdepo_assets.data.layout_names import folded
 from carsdepo_assets.data.layouts import FileKind, FileUse, Layout
+from carsdepo_assets.data.manifests import record_digest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
@@ -145,7 +146,6 @@ def import_folder(
     record: dict[str, Any] = {
         "origin": origin or form or "none",
         "options": {"import": name, "format": form, "class_ids": dict(class_mapping.targets)},
-        "digest": targets_digest(form, class_mapping.targets),
     }
     if layout.from_label_studio and "yolo" in layout.formats:
         record["options"]["empty_is_unreviewed"] = True
@@ -199,6 +199,7 @@ class _Copying:
         self._states: dict[str, ImportState] = {}  # by path
         self._standing: dict[str, int] = {}
         self._intended: set[str] = set()
+        self._has_new_meaning = False
         self.look()
 
     def look(self) -> None:
@@ -226,18 +227,17 @@ class _Copying:
         others = sorted(k for k in self._standing if k.startswith("raw/labels/") and k not in self._intended)
         labels = [key for key in others if is_label(key)]
         before = read_import_record(self._lake, self._name) if self._lake is not None else None
-        class_ids = record["options"]["class_ids"]
-        if not labels or before == record:
-            return
-        if clash := class_id_clash(before, labels, class_ids, policy.class_map.names):
+        options = record["options"]
+        if labels and (clash := class_id_clash(before, labels, options["class_ids"], policy.class_map.names)):
             raise ImportRefused(
                 f"{len(labels)} label files that stand under {self._name!r} already, first {labels[0]}, are not from "
                 f"{self._layout.folder}, and {clash} rename this folder, or give it another name by --name, and import "
                 "it under its new name."
             )
-        both = {**(class_ids_before(before, labels, policy.class_map.names) or {}), **class_ids}
-        record["options"] = {**record["options"], "class_ids": both}
-        record["digest"] = targets_digest(record["options"]["format"], both)
+        if labels:
+            of_others = class_ids_before(before, labels, policy.class_map.names) or {}
+            record["options"] = options = {**options, "class_ids": {**of_others, **options["class_ids"]}}
+        self._has_new_meaning = before is not None and record_digest(before["options"]) != record_digest(options)
 
     def copy(
         self, lake: Lake, record: dict[str, Any], policy: Policy, progress: Callable[[int, int], None] | None
@@ -346,7 +346,9 @@ class _Copying:
 
     def _outcome(self, use: FileUse) -> FileOutcome:
         if use.target is not None:
-            return FileOutcome(use.path, use.kind, self._states[use.path])
+            state = self._states[use.path]
+            again = self._has_new_meaning and use.kind is FileKind.LABELS and state is ImportState.UNCHANGED
+            return FileOutcome(use.path, use.kind, ImportState.REREAD if again else state)
         if use.twin_of is not None:
             return FileOutcome(use.path, use.kind, ImportState.DUPLICATE, use.reason, use.detail)
         state = ImportState.REFUSED if use.refused else ImportState.NOT_USED
