@@ -78,6 +78,15 @@ class DataPolicy(PolicySection):
     )
     max_pixels: Count = policy_value(80_000_000, "pixels", "Larger photographs go to quarantine without being decoded.")
     min_side_px: Count = policy_value(32, "pixels", "Photographs with a shorter side go to quarantine.")
+    min_box_px: NotNegative = policy_value(
+        1.0, "pixels", "A label file with a box whose shorter side is less goes to quarantine: nobody drew it."
+    )
+    clip_share: Share = policy_value(
+        0.05,
+        "share of the side",
+        "A box that lies outside the photograph by at most this is clipped; beyond it the label file goes to "
+        "quarantine.",
+    )
     duplicate_hamming: int = policy_value(
         4, "bits of 64", "Photographs whose perceptual hashes differ by at most this may show one scene.", ge=0, le=64
     )

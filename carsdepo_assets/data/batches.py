@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
+from carsdepo_assets.data.class_names import may_hold_names
 from carsdepo_assets.data.import_records import is_unfinished, read_import_record
 from carsdepo_assets.data.manifests import (
     BatchError,
@@ -33,10 +34,10 @@ from carsdepo_assets.policy import Policy
 
 __all__ = ["BatchError", "BatchManifest", "BatchObject", "Kind", "list_batches", "manifest_key", "read_manifest"]
 
-LABEL_SUFFIXES = {".txt", ".json", ".manifest"}
+LABEL_SUFFIXES = {".txt", ".json", ".jsonl", ".manifest", ".xml"}
 # Suffixes of files that may lie beside photographs without being one.
-SIDECAR_SUFFIXES = {*LABEL_SUFFIXES, ".csv", ".yaml", ".yml", ".xml", ".cache"}
-_NOT_LABELS = {"classes.txt", "readme.txt"}
+SIDECAR_SUFFIXES = {*LABEL_SUFFIXES, ".csv", ".yaml", ".yml", ".cache"}
+_README = "readme.txt"
 
 
 def is_photograph(key: str) -> bool:
@@ -47,7 +48,7 @@ def is_photograph(key: str) -> bool:
 def is_label(key: str) -> bool:
     """Whether a key under raw/labels is taken for a label file."""
     path = PurePosixPath(key)
-    return path.suffix.lower() in LABEL_SUFFIXES and path.name.lower() not in _NOT_LABELS
+    return path.suffix.lower() in LABEL_SUFFIXES and path.name.lower() != _README and not may_hold_names(path.name)
 
 
 def plan_batches(lake: Lake, kind: Kind, policy: Policy, now: datetime, close_all: bool = False) -> list[BatchManifest]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from carsdepo_assets.data.text_files import decoded
@@ -75,7 +75,7 @@ def _inside(folder: Path) -> Iterator[Path]:
     levels = [folder]
     for _ in range(3):  # the folder, labels/, labels/train/
         for level in levels:
-            yield from sorted(file for file in level.iterdir() if file.is_file() and _may_hold_names(file))
+            yield from sorted(file for file in level.iterdir() if file.is_file() and may_hold_names(file.name))
         levels = [
             inner
             for level in levels
@@ -87,7 +87,7 @@ def _inside(folder: Path) -> Iterator[Path]:
 def _above(folder: Path) -> Iterator[Path]:
     above = folder.resolve().parent
     try:
-        files = sorted(file for file in above.iterdir() if file.is_file() and _may_hold_names(file))
+        files = sorted(file for file in above.iterdir() if file.is_file() and may_hold_names(file.name))
     except PermissionError:
         return
     own = same_name(folder.resolve().name)
@@ -96,8 +96,9 @@ def _above(folder: Path) -> Iterator[Path]:
             yield file
 
 
-def _may_hold_names(file: Path) -> bool:
-    name = file.name.casefold()
+def may_hold_names(name: str) -> bool:
+    """Whether a file of this name may be a list of names of classes."""
+    name = name.casefold()
     return name in _LISTS or name == _NOTES or name.endswith((".yaml", ".yml"))
 
 
@@ -106,7 +107,7 @@ def _agreed(files: Iterator[Path]) -> ClassNames | None:
     by_id: dict[str, str] = {}
     origins: dict[str, Path] = {}
     for file in files:
-        for source, name in _read(file).items():
+        for source, name in names_in(file, file.read_bytes()).items():
             before = by_id.setdefault(source, name)
             first = origins.setdefault(source, file)
             if same_name(before) != same_name(name):
@@ -117,25 +118,34 @@ def _agreed(files: Iterator[Path]) -> ClassNames | None:
     return ClassNames(by_id, ", ".join(sorted({str(f) for f in origins.values()}))) if by_id else None
 
 
-def _read(file: Path) -> dict[str, str]:
+def names_in(file: PurePath, data: bytes) -> dict[str, str]:
+    """The name by class id, as text, of one file; {} where it has none.
+
+    Args:
+        file: its path, of which the name says how it is read.
+        data: its bytes.
+
+    Raises:
+        ClassNamesError: It cannot be read.
+    """
     name = file.name.casefold()
-    read: Callable[[Path, str], dict[str, str]] = _of_yaml
+    read: Callable[[PurePath, str], dict[str, str]] = _of_yaml
     if name in _LISTS:
         read = _of_list
     elif name == _NOTES:
         read = _of_notes
     try:
-        text = decoded(file.read_bytes())
+        text = decoded(data)
     except ValueError as error:
         raise ClassNamesError(f"{file}: {error}.") from error
     return {i: " ".join(one.split()) for i, one in read(file, text).items()}
 
 
-def _of_list(file: Path, text: str) -> dict[str, str]:
+def _of_list(file: PurePath, text: str) -> dict[str, str]:
     return {str(i): line for i, line in enumerate(text.splitlines()) if line.strip()}
 
 
-def _of_notes(file: Path, text: str) -> dict[str, str]:
+def _of_notes(file: PurePath, text: str) -> dict[str, str]:
     try:
         categories = json.loads(text)["categories"]
         return {str(int(c["id"])): str(c["name"]) for c in categories}
@@ -145,7 +155,7 @@ def _of_notes(file: Path, text: str) -> dict[str, str]:
         ) from error
 
 
-def _of_yaml(file: Path, text: str) -> dict[str, str]:
+def _of_yaml(file: PurePath, text: str) -> dict[str, str]:
     """The `names` of Ultralytics' YAML; {} where it has none, since a folder may hold other YAML."""
     import yaml
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from carsdepo_assets.data.grouping import near_duplicates
 from carsdepo_assets.data.splitting import EXCLUDED, assign
 from carsdepo_assets.lake import golden
-from carsdepo_assets.lake.annotations import latest_revisions
+from carsdepo_assets.lake.annotations import labels_only, latest_revisions
 from carsdepo_assets.lake.datasets import manifest_key, read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
@@ -82,7 +82,7 @@ def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
     with one_writer(lake, "dataset"):
         # Copies first: a label whose copy or revision comes later is not counted, so the next dataset is due.
         processed = {r["image_id"]: r for r in lake.read("processed").to_pylist()}
-        annotations = lake.read("annotations")
+        annotations = labels_only(lake.read("annotations"))
         label_state = sum(image in processed for image in annotations["image_id"].to_pylist())
         rows = _labelled(lake, annotations, processed)
         if not rows:

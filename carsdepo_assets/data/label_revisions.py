@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -18,16 +18,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from carsdepo_assets.data.batches import BatchManifest, BatchObject, read_manifest
-from carsdepo_assets.data.label_formats import coco, format_of, yolo
+from carsdepo_assets.data.label_claims import Claim, Entry, Labelling, merged, settle
+from carsdepo_assets.data.label_classes import LabelClasses
+from carsdepo_assets.data.label_formats import Format, NotReadable, fit, read_document, recognise
+from carsdepo_assets.data.label_formats.documents import ClassTargets, LabelDocument, LabelledPhotograph
+from carsdepo_assets.data.label_formats.json_values import loads
 from carsdepo_assets.data.label_formats.parsed import Parsed, Problem
-from carsdepo_assets.data.labelled_photographs import Photographs
-from carsdepo_assets.lake.annotations import latest_revisions
+from carsdepo_assets.data.labelled_photographs import Photographs, wanted_stems
+from carsdepo_assets.lake.annotations import UNREVIEWED, latest_revisions
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
 
 Row = dict[str, Any]
 PROBLEMS_A_FILE = 20  # rows in quarantine at most; the last one tells how many more there are
+_XYXY = ("x1", "y1", "x2", "y2")
 
 
 @dataclass(frozen=True)
@@ -75,14 +80,43 @@ def notes_key(batch_id: str) -> str:
     return f"batches/label_notes/{batch_id}.json"
 
 
-def revision_id(image_id: str, boxes: list[Row], class_map_version: int, origin: str) -> str:
+def revision_id(
+    image_id: str,
+    boxes: list[Row],
+    class_map_version: int,
+    origin: str,
+    negatives: Sequence[Row] = (),
+    state: str | None = None,
+) -> str:
     """The id of a revision: the same photograph, boxes (in any order), class map and origin give the same id.
+
+    Args:
+        image_id: of the photograph.
+        boxes: as ANNOTATIONS has them.
+        class_map_version: the policy's.
+        origin: as ANNOTATIONS has it.
+        negatives: as ANNOTATIONS has them.
+        state: as ANNOTATIONS has it.
 
     Returns:
         16 hexadecimal digits.
     """
-    content = json.dumps([image_id, sorted(tuple(b.values()) for b in boxes), class_map_version, origin])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    content: list[Any] = [image_id, sorted(tuple(b.values()) for b in boxes), class_map_version, origin]
+    if negatives or state == UNREVIEWED:  # others have the id that earlier releases gave them
+        content += [sorted(tuple(b.values()) for b in negatives), state]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class _File:
+    """A label file of the batch that was read."""
+
+    key: str
+    sha256: str | None
+    path: PurePosixPath
+    format: Format
+    document: LabelDocument
+    targets: ClassTargets | Problem
 
 
 class _Reading:
@@ -92,27 +126,109 @@ class _Reading:
         self.rows: list[Row] = []
         self.refused: list[Row] = []
         self.notes: dict[str, list[str]] = {}
-        self._manifest, self._policy, self._now = manifest, policy, now
-        self._photographs = Photographs.read(lake)
-        before = lake.read("annotations", columns=["image_id", "sequence", "revision_id", "created_at"])
-        self._sequence = pc.max(before["sequence"]).as_py() or 0
-        self._current = {r["image_id"]: r["revision_id"] for r in latest_revisions(before).to_pylist()}
-        for entry in sorted(manifest.objects, key=lambda o: (o.modified_at, o.key)):
-            data, sha256 = _bytes(lake, entry)
-            if data is not None and entry.sha256 is not None and sha256 != entry.sha256:
-                # The later batch that lists it has the class ids of the new bytes; this one has those of the old.
-                self.notes.setdefault(entry.key, []).append(
-                    "rewritten since its batch was closed: a later one reads it"
-                )
-                continue
-            for image_id, parsed in self._labels(entry, data):
-                if parsed.notes:
-                    self.notes.setdefault(entry.key, []).extend(map(_text, parsed.notes))
-                self._refuse(entry.key, sha256, parsed.problems)
-                if image_id is not None and not parsed.problems:
-                    self._revise(entry.key, sha256, image_id, parsed)
+        self._lake, self._manifest, self._policy, self._now = lake, manifest, policy, now
+        self._classes = LabelClasses(lake, manifest.options, policy.class_map)
+        entries = sorted(manifest.objects, key=lambda o: (o.modified_at, o.key))
+        files = [file for entry in entries if (file := self._read(entry)) is not None]
+        stems = (
+            stem
+            for file in files
+            for labelled in file.document.photographs
+            for name in _names(file, labelled)
+            for stem in wanted_stems(name, file.path.parent)
+        )
+        photographs = Photographs.read(lake, stems)
+        claims: dict[str, list[Claim]] = {}
+        for file in files:
+            for image_id, claim in self._claims(file, photographs):
+                claims.setdefault(image_id, []).append(claim)
+        self._before = _Before(lake, set(claims))
+        for image_id, of_photograph in claims.items():
+            labellings, refused = settle(of_photograph)
+            for claim in of_photograph:
+                own = [problem for other, problem in refused if other is claim]
+                self._refuse(claim.key, claim.sha256, [_about(claim, problem) for problem in own])
+                if not own:
+                    self._note(claim.key, [_named(claim, note) for note in claim.parsed.notes])
+            self._revise(image_id, labellings)
 
-    def _refuse(self, key: str, sha256: str | None, problems: list[Problem]) -> None:
+    def _read(self, entry: BatchObject) -> _File | None:
+        """A file of the batch; None where it is in quarantine, or another batch's."""
+        try:
+            data = self._lake.get(entry.key)
+        except LakeError:
+            self._refuse(entry.key, None, [Problem("gone", "the file was removed before it was read")])
+            return None
+        sha256 = hashlib.sha256(data).hexdigest()
+        if entry.sha256 is not None and sha256 != entry.sha256:
+            # The later batch that lists it has the class ids of the new bytes; this one has those of the old.
+            self._note(entry.key, ["rewritten since its batch was closed: a later one reads it"])
+            return None
+        path = PurePosixPath(entry.key.removeprefix("raw/labels/"))
+        format = recognise(path.name, data) or ("yolo" if path.suffix.lower() == ".txt" else None)
+        try:
+            if format is None:
+                if path.suffix.lower() == ".json":
+                    loads(data, "JSON")  # says where it breaks off
+                raise NotReadable(
+                    f"{path.suffix or path.name}: its content is none of YOLO, COCO, Pascal VOC, CVAT XML, LabelMe, "
+                    "Label Studio JSON, a Ground Truth manifest and Datumaro JSON",
+                    "unsupported_format",
+                )
+            document = read_document(format, str(path), data)
+        except NotReadable as error:
+            self._refuse(entry.key, sha256, [error.problem])
+            return None
+        targets = self._classes.targets(path, format, document)
+        if format == "yolo" and self._classes.empty_is_unreviewed(path):
+            for labelled in document.photographs:
+                labelled.reviewed = bool(labelled.shapes)
+        self._refuse(entry.key, sha256, document.problems)
+        return _File(entry.key, sha256, path, format, document, targets)
+
+    def _claims(self, file: _File, photographs: Photographs) -> Iterator[tuple[str, Claim]]:
+        """What a file says about each photograph; a photograph that is not there goes to quarantine."""
+        covers = None
+        if file.format == "coco" and not isinstance(file.targets, Problem) and file.document.class_names:
+            covers = frozenset(target for target in file.targets.values() if target is not None)
+        for labelled in file.document.photographs:
+            image_id = _photograph(file, labelled, photographs)
+            if isinstance(image_id, Problem):
+                self._refuse(file.key, file.sha256, [image_id])
+                continue
+            stored = photographs.photograph(image_id)
+            parsed = fit(
+                labelled,
+                stored.width,
+                stored.height,
+                {} if isinstance(file.targets, Problem) else file.targets,
+                stored.orientation,
+                self._policy.data.min_box_px,
+                self._policy.data.clip_share,
+                file.document.class_names,
+            )
+            if isinstance(file.targets, Problem) and labelled.shapes:
+                parsed = Parsed(problems=[file.targets])
+            yield (
+                image_id,
+                Claim(
+                    file.key,
+                    file.sha256,
+                    file.format,
+                    labelled.file_name,
+                    parsed,
+                    covers,
+                    labelled.annotator,
+                    labelled.labelled_at,
+                    labelled.of_file,
+                ),
+            )
+
+    def _note(self, key: str, notes: list[str]) -> None:
+        if notes:
+            self.notes.setdefault(key, []).extend(map(_text, notes))
+
+    def _refuse(self, key: str, sha256: str | None, problems: Sequence[Problem]) -> None:
         for i, problem in enumerate(problems[:PROBLEMS_A_FILE], 1):
             more = len(problems) - i if i == PROBLEMS_A_FILE else 0
             detail = _text(problem.detail) + (f"; and {more} more problems" if more else "")
@@ -129,104 +245,123 @@ class _Reading:
                 }
             )
 
-    def _revise(self, key: str, sha256: str | None, image_id: str, parsed: Parsed) -> None:
-        version, origin = self._policy.class_map.version, _origin(self._manifest, key)
-        boxes = [
-            {"class_id": class_id, **dict(zip(("x1", "y1", "x2", "y2"), xyxy, strict=True))}
-            for class_id, xyxy in sorted(parsed.boxes)
-        ]
-        revision = revision_id(image_id, boxes, version, origin)
-        if self._current.get(image_id) == revision:
+    def _revise(self, image_id: str, labellings: Sequence[Labelling]) -> None:
+        rows = [self._row(image_id, labelling) for labelling in labellings]
+        if not rows or self._before.has(rows[-1]):
             return  # the same boxes again are no new revision
-        self._current[image_id] = revision
+        for labelling, row in zip(labellings, rows, strict=True):
+            self._note(labelling.claim.key, [_named(labelling.claim, note) for note in labelling.notes])
+            self.rows.append(row | {"sequence": self._before.next_sequence()})
+
+    def _row(self, image_id: str, labelling: Labelling) -> Row:
+        claim, version = labelling.claim, self._policy.class_map.version
+        origin = _origin(self._manifest, claim.format)
+        entries = labelling.entries
+        if labelling.reviewed:
+            entries = merged(labelling, self._before.entries(image_id, claim.key))
+        boxes = [
+            {"class_id": target, **dict(zip(_XYXY, xyxy, strict=True))}
+            for target, xyxy in entries
+            if isinstance(target, int)
+        ]
+        negatives = [
+            {"cause": target, **dict(zip(_XYXY, xyxy, strict=True))}
+            for target, xyxy in entries
+            if isinstance(target, str)
+        ]
+        state = "reviewed" if labelling.reviewed else UNREVIEWED
+        return {
+            "revision_id": revision_id(image_id, boxes, version, origin, negatives, state),
+            "image_id": image_id,
+            "batch_id": self._manifest.batch_id,
+            "key": claim.key,
+            "sha256": claim.sha256,
+            "origin": origin,
+            "annotator": _text(claim.annotator) if claim.annotator else self._manifest.options.get("annotator"),
+            "class_map_version": version,
+            "boxes": boxes,
+            "created_at": self._now,
+            "state": state,
+            "negatives": negatives or None,
+        }
+
+
+class _Before:
+    """The labels that some photographs had before a batch, and the last sequence number."""
+
+    def __init__(self, lake: Lake, image_ids: set[str]) -> None:
+        self._sequence = pc.max(lake.read("annotations", columns=["sequence"])["sequence"]).as_py() or 0
+        columns = ["image_id", "sequence", "revision_id", "created_at", "state", "key", "boxes", "negatives"]
+        table = lake.read("annotations", columns=columns)
+        table = table.filter(pc.is_in(table["image_id"], pa.array(sorted(image_ids), pa.string())))
+        self._latest = {r["image_id"]: r for r in latest_revisions(table).to_pylist()}
+        unreviewed = table.filter(pc.fill_null(pc.equal(table["state"], UNREVIEWED), False))
+        self._unreviewed = set(unreviewed["revision_id"].to_pylist())
+
+    def has(self, row: Row) -> bool:
+        """Whether this is the latest revision of the photograph already."""
+        if row["state"] == UNREVIEWED:
+            return row["revision_id"] in self._unreviewed
+        latest = self._latest.get(row["image_id"])
+        return latest is not None and latest["revision_id"] == row["revision_id"]
+
+    def entries(self, image_id: str, key: str) -> list[Entry]:
+        """The boxes of a photograph's latest revision, where it came from the same import's folder as a label file."""
+        row = self._latest.get(image_id)
+        if row is None or _folder(row["key"]) != _folder(key):
+            return []
+        entries: list[Entry] = [(b["class_id"], _xyxy(b)) for b in row["boxes"] or []]
+        return entries + [(b["cause"], _xyxy(b)) for b in row["negatives"] or []]
+
+    def next_sequence(self) -> int:
+        """The next number in the order of commit."""
         self._sequence += 1
-        self.rows.append(
-            {
-                "revision_id": revision,
-                "image_id": image_id,
-                "batch_id": self._manifest.batch_id,
-                "key": key,
-                "sha256": sha256,
-                "origin": origin,
-                "annotator": self._manifest.options.get("annotator"),
-                "class_map_version": version,
-                "boxes": boxes,
-                "created_at": self._now,
-                "sequence": self._sequence,
-            }
-        )
-
-    def _labels(self, entry: BatchObject, data: bytes | None) -> Iterator[tuple[str | None, Parsed]]:
-        """Yields (image_id, labels) for each photograph that a file labels; image_id None comes with problems only."""
-        if data is None:
-            yield None, _problem("gone", "the file was removed before it was read")
-            return
-        classes: Mapping[str, int] = self._manifest.options.get("class_ids") or {}
-        path = PurePosixPath(entry.key.removeprefix("raw/labels/"))
-        match format_of(entry.key):
-            case "yolo":
-                yield self._yolo(path, data, classes)
-            case "coco":
-                yield from self._coco(path, data, classes)
-            case None:
-                yield None, _problem("unsupported_format", f"{path.suffix}: labels are YOLO .txt or COCO .json")
-
-    def _yolo(self, path: PurePosixPath, data: bytes, classes: Mapping[str, int]) -> tuple[str | None, Parsed]:
-        image_id = self._photographs.at(path)
-        if isinstance(image_id, Problem):
-            return None, Parsed(problems=[image_id])
-        ours = classes or {str(i): i for i in range(len(self._policy.class_map.names))}
-        return image_id, yolo.parse(data, *self._photographs.sizes[image_id], ours)
-
-    def _coco(
-        self, path: PurePosixPath, data: bytes, classes: Mapping[str, int]
-    ) -> Iterator[tuple[str | None, Parsed]]:
-        try:
-            images, stray, names = coco.read(data)
-        except coco.NotCoco as error:
-            yield None, _problem("malformed", str(error))
-            return
-        class_names = self._policy.class_map.names
-        ours = classes or {key: class_names.index(name) for key, name in names.items() if name in class_names}
-        if stray:
-            yield None, Parsed(problems=stray)
-        labelled: dict[str, Parsed] = {}
-        for image in images:
-            image_id = self._photographs.named(image.file_name, path.parent)
-            if isinstance(image_id, Problem):
-                yield None, Parsed(problems=[image_id])
-                continue
-            parsed = coco.parse(image, *self._photographs.sizes[image_id], ours)
-            if image_id not in labelled:
-                labelled[image_id] = parsed
-            elif sorted(labelled[image_id].boxes) != sorted(parsed.boxes) or parsed.problems:
-                # One photograph under two names: neither list is known to be whole.
-                labelled[image_id].problems.append(
-                    Problem(
-                        "contradiction",
-                        f"{image.file_name}: the file labels this photograph twice, with different boxes",
-                    )
-                )
-        yield from labelled.items()
+        return int(self._sequence)
 
 
-def _problem(reason: str, detail: str) -> Parsed:
-    return Parsed(problems=[Problem(reason, detail)])
+def _names(file: _File, labelled: LabelledPhotograph) -> list[str]:
+    """The names that a photograph may have by a file: the one that it writes and, where it is of one alone, its own."""
+    own = [file.path.stem] if labelled.of_file else []
+    return [labelled.file_name, *own]
 
 
-def _bytes(lake: Lake, entry: BatchObject) -> tuple[bytes | None, str | None]:
-    """What is at the key now, and its sha256: a file rewritten since its batch was closed is a later batch's."""
-    try:
-        data = lake.get(entry.key)
-    except LakeError:
-        return None, None
-    return data, hashlib.sha256(data).hexdigest()
+def _photograph(file: _File, labelled: LabelledPhotograph, photographs: Photographs) -> str | Problem:
+    of_its_name = photographs.at(str(file.path.with_suffix("")))
+    if file.format == "yolo":
+        return of_its_name
+    named = photographs.named(labelled.file_name, file.path.parent)
+    if not labelled.of_file or isinstance(of_its_name, Problem):
+        return named
+    if isinstance(named, Problem):
+        return of_its_name if named.reason == "no_photograph" else named
+    if named == of_its_name:
+        return named
+    return Problem(
+        "ambiguous_photograph",
+        f"the file names {labelled.file_name[:200]} and is called as another photograph: correct one of the names",
+    )
 
 
-def _origin(manifest: BatchManifest, key: str) -> str:
-    if manifest.origin != "drop":
-        return manifest.origin.removeprefix("import:")
-    return format_of(key) or "drop"
+def _about(claim: Claim, problem: Problem) -> Problem:
+    return problem if claim.of_file else Problem(problem.reason, _named(claim, problem.detail), problem.line)
+
+
+def _named(claim: Claim, text: str) -> str:
+    return text if claim.of_file or text.startswith(claim.file_name) else f"{claim.file_name[:200]}: {text}"
+
+
+def _folder(key: str) -> str:
+    """The topmost folder of a label file below raw/labels."""
+    top, below, _ = key.removeprefix("raw/labels/").partition("/")
+    return top if below else ""
+
+
+def _xyxy(box: Row) -> tuple[float, float, float, float]:
+    return box["x1"], box["y1"], box["x2"], box["y2"]
+
+
+def _origin(manifest: BatchManifest, format: str) -> str:
+    return format if manifest.origin == "drop" else manifest.origin.removeprefix("import:")
 
 
 def _text(text: str) -> str:

@@ -34,6 +34,7 @@ from carsdepo_assets.imaging.features import FEATURE_PX
 from carsdepo_assets.imaging.perceptual import MIN_CORRELATION, correlation, grey_thumbnail, phash
 from carsdepo_assets.imaging.resize import fit_longest
 from carsdepo_assets.lake import queues
+from carsdepo_assets.lake.annotations import labelled_photographs
 from carsdepo_assets.lake.lake import Lake, ObjectMissing
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.queues import Queue, QueuedPhotograph, queue_state
@@ -124,7 +125,7 @@ def _window(lake: Lake, policy: Policy, report: Mapping[str, Any] | None, now: d
 
 
 def _unlabelled(lake: Lake, rows: Iterable[dict[str, Any]], left_out: Counter[str]) -> Iterable[dict[str, Any]]:
-    labelled = set(lake.read("annotations", columns=["image_id"])["image_id"].to_pylist())
+    labelled = labelled_photographs(lake)
     queued = {p.image_id for queue, _ in queues.all_queues(lake) for p in queue.photographs}
     for row in rows:
         if row["image_id"] in labelled:
@@ -169,7 +170,7 @@ class _LookAlikes:
         self._hashes: list[int] = []
         self._keys: list[str] = []
         self._looks: dict[str, tuple[int, NDArray[Any]]] = {}
-        labelled = set(lake.read("annotations", columns=["image_id"])["image_id"].to_pylist())
+        labelled = labelled_photographs(lake)
         labelled |= {p.image_id for queue, _ in queues.all_queues(lake) for p in queue.photographs}
         for row in lake.read("images", columns=["image_id", "key", "phash"]).to_pylist():
             if row["phash"] and row["image_id"] in labelled:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import pyarrow.compute as pc
 
+from carsdepo_assets.lake.annotations import labels_only
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.pointers import LearntPointer
 
@@ -23,13 +24,13 @@ def label_state(lake: Lake) -> int:
     It never becomes smaller, so it serves as the version of all labels together.
     """
     processed = lake.read("processed", columns=["image_id"])["image_id"].combine_chunks()
-    labelled = lake.read("annotations", columns=["image_id"])["image_id"]
+    labelled = labels_only(lake.read("annotations", columns=["image_id", "state"]))["image_id"]
     return int(pc.sum(pc.is_in(labelled, value_set=processed)).as_py() or 0)
 
 
 def newest_label(lake: Lake) -> datetime | None:
     """Returns when the newest label revision was committed; None without labels."""
-    column = lake.read("annotations", columns=["created_at"])["created_at"]
+    column = labels_only(lake.read("annotations", columns=["created_at", "state"]))["created_at"]
     return pc.max(column).as_py()
 
 

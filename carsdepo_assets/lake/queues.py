@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
+from carsdepo_assets.lake.annotations import labelled_photographs
 from carsdepo_assets.lake.lake import Lake, LakeError
 
 FOLDER = "queues"
@@ -170,7 +171,7 @@ def queue_state(lake: Lake, now: datetime | None = None) -> list[QueueState]:
     queues = list(all_queues(lake))
     if not queues:
         return []
-    labelled = set(lake.read("annotations", columns=["image_id"])["image_id"].to_pylist())
+    labelled = labelled_photographs(lake)
     at = now or datetime.now(UTC)
     return [
         QueueState(

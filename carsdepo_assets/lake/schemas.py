@@ -106,7 +106,11 @@ BOX = pa.struct(
     ]
 )
 
-# One row per revision of a photograph's labels; the latest revision counts. Boxes in upright original pixels.
+# A box around what looks like damage and is none; cause: a name of policy.class_map.not_damage.
+NEGATIVE_BOX = pa.struct([("cause", pa.string()), *[f for f in BOX if f.name != "class_id"]])
+
+# One row per revision of a photograph's labels; the latest revision that is a label counts (see lake/annotations.py).
+# Boxes in upright original pixels.
 ANNOTATIONS = pa.schema(
     [
         ("revision_id", pa.string()),  # digest of image_id, boxes, class map and origin
@@ -120,6 +124,11 @@ ANNOTATIONS = pa.schema(
         ("boxes", pa.list_(BOX)),  # empty: reviewed, no damage
         ("created_at", _ts),
         ("sequence", pa.int64()),  # sequence: order of commit, for "latest"
+        (
+            "state",
+            pa.string(),
+        ),  # reviewed (null: the same) | unreviewed: its file says that nobody finished it; no label
+        ("negatives", pa.list_(NEGATIVE_BOX)),  # null: none
     ]
 )
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from carsdepo_assets.lake import queues
+from carsdepo_assets.lake.annotations import labelled_photographs
 from carsdepo_assets.lake.lake import Lake, LakeError
 
 MEASURED_BANDS = ("low", "middle", "high")  # of a drift that was measured, the least first
@@ -49,7 +50,7 @@ def open_queue(lake: Lake, report: Mapping[str, Any], now: datetime) -> tuple[st
             damages.append(str(error) if isinstance(error, LakeError) else f"{queues.queue_key(queue_id)} is damaged.")
             continue
         if labelled is None:
-            labelled = set(lake.read("annotations", columns=["image_id"])["image_id"].to_pylist())
+            labelled = labelled_photographs(lake)
         if 2 * sum(p.image_id in labelled for p in photographs) < len(photographs):
             return str(queue_id), "; ".join(damages) or None
     return None, "; ".join(damages) or None

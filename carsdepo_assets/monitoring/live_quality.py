@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from carsdepo_assets.lake.annotations import latest_revisions
+from carsdepo_assets.lake.annotations import labels_only, latest_revisions
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring.profiles import day_of
 from carsdepo_assets.policy import Policy
@@ -100,7 +100,7 @@ def labelled_days(lake: Lake, since: date) -> dict[date, str]:
         "JOIN labels a ON a.image_id = i.image_id WHERE i.stage = 'production' "
         f"AND i.at >= TIMESTAMPTZ '{since.isoformat()} 00:00:00+00' GROUP BY ALL ORDER BY 1",
         answers=lake.read("inferences", columns=["image_id", "at", "stage"]),
-        labels=lake.read("annotations", columns=["image_id", "sequence"]),
+        labels=labels_only(lake.read("annotations", columns=["image_id", "sequence", "state"])),
     ).to_pylist()
     return {r["day"]: f"{r['n']}-{r['newest']}" for r in rows}
 
@@ -113,7 +113,7 @@ def _answers(lake: Lake, ids: set[str]) -> list[dict[str, Any]]:
 
 
 def _latest_labels(lake: Lake, wanted: set[str]) -> dict[str, dict[str, Any]]:
-    table = lake.read("annotations", columns=["image_id", "revision_id", "boxes", "sequence", "created_at"])
+    table = lake.read("annotations", columns=["image_id", "revision_id", "boxes", "sequence", "created_at", "state"])
     return {row["image_id"]: row for row in latest_revisions(table).to_pylist() if row["image_id"] in wanted}
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import HTMLResponse
 
+from carsdepo_assets.lake.annotations import labelled_photographs
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.objects import key_problem
 from carsdepo_assets.lake.queues import queue_state
@@ -145,7 +146,7 @@ class Site:
             queue = read_queue(lake, queue_id)
         except LakeError as error:
             return self._missing(error)
-        labelled = set(lake.read("annotations", columns=["image_id"])["image_id"].to_pylist())
+        labelled = labelled_photographs(lake)
         shown = [
             (p, p.image_id in labelled, picture(lake, p.photograph_key, _THUMBNAIL, limits)) for p in queue.photographs
         ]

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from carsdepo_assets.certificates import trusted
+from carsdepo_assets.lake.annotations import labelled_photographs
 from carsdepo_assets.lake.datasets import latest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.queues import QueueState, queue_state
@@ -253,7 +254,7 @@ def site_overview(lake: Lake, tracking: Tracking | None, policy: Policy, health:
         queues=tuple(queue_state(lake)),
         alerts=tuple(alerts(lake, 5)),
         photographs=lake.read("images", columns=["image_id"]).num_rows,
-        labelled=len(lake.read("annotations", columns=["image_id"])["image_id"].unique()),
+        labelled=len(labelled_photographs(lake)),
         labels=label_coverage(lake, policy, history),
         answers=answered.num_rows - checks,
         checks=checks,

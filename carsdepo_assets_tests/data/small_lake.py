@@ -46,10 +46,15 @@ def upload(lake: Lake, files: Mapping[str, bytes], groups: Mapping[str, str] | N
     return batches
 
 
+CLASS_NAMES = b"scratch\ndent\n"  # of the class ids of label files that are dropped without an import
+
+
 def close_labels(lake: Lake, files: Mapping[str, str | bytes], record: Mapping[str, Any] | None = None) -> str:
     """The one batch of these label files. record: as an import leaves it for the first file's topmost folder."""
     if record is not None:
         lake.put(import_record_key(next(iter(files)).split("/")[0]), json.dumps(record).encode())
+    else:
+        lake.put("raw/labels/classes.txt", CLASS_NAMES)
     for name, text in files.items():
         lake.put(f"raw/labels/{name}", text if isinstance(text, bytes) else text.encode())
     (manifest,) = plan_batches(lake, "labels", RULES, NOW, close_all=True)

@@ -238,11 +238,19 @@ def test_one_photograph_twice_in_a_file_must_agree(lake: Lake) -> None:
     assert result.quarantined["reason"].to_pylist() == ["contradiction"]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"images": [], "annotations": 3}'])
-def test_a_json_that_is_no_coco(lake: Lake, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "truncated"),
+        ("{]", "malformed"),
+        ("[]", "unsupported_format"),
+        ('{"images": [], "annotations": 3}', "malformed"),
+    ],
+)
+def test_a_json_that_is_no_coco(lake: Lake, text: str, reason: str) -> None:
     upload(lake, {"a.jpg": car(1)})
     result = label(lake, {"all.json": text, "a.txt": ONE})
-    assert problems(result) == [("all.json", "malformed", None)]
+    assert problems(result) == [("all.json", reason, None)]
     assert result.rows.num_rows == 1
 
 

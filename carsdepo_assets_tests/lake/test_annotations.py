@@ -48,6 +48,6 @@ def test_no_revisions_are_none(tmp_path: Path) -> None:
 def test_a_few_columns_are_enough(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path)
     counting(lake, ("r1", "a", 1, NOON), ("r2", "a", 2, NOON))
-    columns = ["image_id", "sequence", "created_at", "revision_id"]
+    columns = ["image_id", "sequence", "created_at", "revision_id", "state"]
     (row,) = latest_revisions(lake.read("annotations", columns=columns)).to_pylist()
-    assert row == {"image_id": "a", "sequence": 2, "created_at": NOON, "revision_id": "r2"}
+    assert row == {"image_id": "a", "sequence": 2, "created_at": NOON, "revision_id": "r2", "state": None}

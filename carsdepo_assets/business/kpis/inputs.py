@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from carsdepo_assets.business.ingest import latest, stray_files
 from carsdepo_assets.business.kpis.model import ProductionEvaluation
 from carsdepo_assets.business.periods import last_days, past
-from carsdepo_assets.lake.annotations import latest_revisions
+from carsdepo_assets.lake.annotations import labels_only, latest_revisions
 from carsdepo_assets.lake.evaluations import FIGURES, EvaluationRecord, evaluations
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
@@ -55,7 +55,9 @@ def gather(lake: Lake, policy: Policy, now: datetime) -> KpiInputs:
     """Reads the inputs of the KPIs as they are at the moment `now`."""
     answered = lake.read("inferences", ["at", "stage", "digest", "decision", "milliseconds", "threshold", "boxes"])
     answered = answered.filter(pc.equal(answered["stage"], "production"))
-    annotations = lake.read("annotations", ["image_id", "created_at", "sequence", "revision_id", "boxes"])
+    annotations = labels_only(
+        lake.read("annotations", ["image_id", "created_at", "sequence", "revision_id", "boxes", "state"])
+    )
     changes = tuple(e for e in events(lake, "production") if e.action in SERVES and e.at <= now)
     first = "select image_id, min(created_at) as created_at from annotations group by image_id"
     live = 'select * from live_quality qualify row_number() over (partition by day, digest order by "at" desc) = 1'

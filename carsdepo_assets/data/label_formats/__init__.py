@@ -1,17 +1,42 @@
-"""Readers of label files, one module for each format; the file's suffix decides which one reads it."""
+"""Readers of label files, one module for each format; a file's content decides which one reads it."""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import Literal
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from carsdepo_assets.data.label_formats import coco, yolo
+from carsdepo_assets.data.label_formats.documents import LabelDocument
+from carsdepo_assets.data.label_formats.fitting import fit
+from carsdepo_assets.data.label_formats.parsed import NotReadable
+from carsdepo_assets.data.label_formats.recognition import Format, recognise
+
+__all__ = ["Format", "NotReadable", "classes_used", "fit", "read_document", "recognise"]
+
+_READERS: Mapping[Format, Callable[[str, bytes], LabelDocument]] = {
+    "yolo": yolo.read,
+    "coco": coco.read,
+}
 
 
-def format_of(key: str) -> Literal["yolo", "coco"] | None:
-    """The format of a label file by its suffix; None for a suffix that no module here reads."""
-    match PurePosixPath(key).suffix.lower():
-        case ".txt":
-            return "yolo"
-        case ".json":
-            return "coco"
-        case _:
-            return None
+def read_document(format: Format, name: str, data: bytes) -> LabelDocument:
+    """Reads a label file.
+
+    Args:
+        format: as `recognise` told it.
+        name: the file's name or path.
+        data: the file's bytes.
+
+    Raises:
+        NotReadable: It cannot be read, or it is a prediction; `problem` says why.
+    """
+    if format == "predictions":
+        raise NotReadable(
+            "predictions of a model (boxes with scores or with the numbers of a tracker) are not labels", "prediction"
+        )
+    return _READERS[format](name, data)
+
+
+def classes_used(document: LabelDocument) -> Counter[str]:
+    """The number of shapes by the file's class, as the file writes it."""
+    return Counter(shape.source_class for photograph in document.photographs for shape in photograph.shapes)

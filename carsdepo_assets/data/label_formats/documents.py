@@ -33,6 +33,8 @@ class Shape:
     """Where it is in the file, for a person, such as "annotation 5"; empty where `line` says it."""
     line: int | None = None
     """The line of the file, from 1; None where the format has no lines."""
+    note: str = ""
+    """What the reader corrected, for a person."""
 
 
 @dataclass
@@ -51,6 +53,12 @@ class LabelledPhotograph:
     """False where the file says that nobody has finished labelling it: without shapes it is not clean."""
     annotator: str | None = None
     """Who labelled it, as the file says."""
+    labelled_at: str | None = None
+    """When, as the file says; of two labellings by annotators of a name each, the later counts."""
+    line: int | None = None
+    """The line of the file that it is on, from 1; None where the format has no lines."""
+    of_file: bool = False
+    """Whether the label file is of this photograph alone, so that its own name may name the photograph too."""
     problems: list[Problem] = field(default_factory=list)
     """What makes its labels unusable as a whole."""
     notes: list[str] = field(default_factory=list)

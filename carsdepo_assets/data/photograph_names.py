@@ -1,0 +1,111 @@
+"""The names by which label files call a photograph: paths of other machines, URLs, quoted, prefixed or in other forms.
+
+Nothing here looks at the lake: a name gives the forms in which it may be that of a file below raw/uploads.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
+
+LEVELS = ("images", "labels")  # what an import leaves out of its paths
+_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_DRIVE = re.compile(r"[A-Za-z]:[/\\]")
+_SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "testing": "test",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WantedName:
+    """One form of a photograph's name."""
+
+    folders: tuple[str, ...]
+    """The folders above the file, without the levels that an import leaves out."""
+    name: str
+    """The file's name with its suffix, in Unicode's composed form (NFC)."""
+    whole: bool = False
+    """Whether the folders begin at raw/uploads; a path of another machine is known by its end only."""
+
+
+def stem_key(name: str) -> str:
+    """What names of one photograph have in common: neither the suffix nor capitals nor the form of accents."""
+    return composed(PurePosixPath(name).stem).casefold()
+
+
+def composed(name: str) -> str:
+    """The name in Unicode's composed form; macOS writes an accent as a letter of its own."""
+    return unicodedata.normalize("NFC", name)
+
+
+def split_of(folders: tuple[str, ...]) -> str | None:
+    """The split whose folder a photograph lies in, train, val or test; None for none."""
+    return next((s for folder in reversed(folders) if (s := _SPLITS.get(folder.casefold()))), None)
+
+
+def without_levels(folders: tuple[str, ...]) -> tuple[str, ...]:
+    """Folders without those that an import leaves out."""
+    return tuple(folder for folder in folders if folder not in LEVELS)
+
+
+def wanted_names(file_name: str, folder: PurePosixPath) -> list[WantedName]:
+    """The forms of a photograph's name, the form as it is written first.
+
+    Args:
+        file_name: as a label file has it: a name, a path, or an address.
+        folder: of the label file, below raw/labels.
+    """
+    forms = dict.fromkeys(_forms(file_name))
+    return [wanted for form in forms if (wanted := _wanted(form, folder)) is not None]
+
+
+def stem_forms(stem: str) -> list[str]:
+    """The forms of a name without suffix, the form as it is written first."""
+    plain = (stem, unquote(stem))
+    return list(dict.fromkeys(form for one in plain for form in (one, _PREFIX.sub("", one, count=1))))
+
+
+def _forms(file_name: str) -> Iterator[str]:
+    """As it is, without address, unquoted, and each without Label Studio's prefix."""
+    for plain in _plain(file_name):
+        for form in (plain, unquote(plain)):
+            yield form
+        for form in (plain, unquote(plain)):
+            head, name = posixpath.split(form.replace("\\", "/"))
+            bare = _PREFIX.sub("", name, count=1)
+            if bare != name:
+                yield posixpath.join(head, bare)
+
+
+def _plain(file_name: str) -> Iterator[str]:
+    if file_name.startswith("data:"):
+        return  # the photograph itself
+    if "?" in file_name:
+        try:
+            parts = urlsplit(file_name)
+            inner = parse_qs(parts.query).get("d")  # Label Studio's local files: /data/local-files/?d=cars/a.jpg
+        except ValueError:
+            inner = None
+        if inner:
+            yield "/" + inner[0].lstrip("/")
+            return
+        if _SCHEME.match(file_name):
+            file_name = file_name.partition("?")[0]  # a signed address
+    yield file_name
+
+
+def _wanted(form: str, folder: PurePosixPath) -> WantedName | None:
+    foreign = bool(_SCHEME.match(form) or _DRIVE.match(form)) or form.startswith(("/", "\\"))
+    path = _DRIVE.sub("/", _SCHEME.sub("/", form, count=1), count=1).replace("\\", "/")
+    if "\0" in path:
+        return None
+    path = posixpath.normpath(path.lstrip("/") if foreign else posixpath.join(str(folder), path))
+    parts = tuple(composed(part) for part in path.split("/") if part not in ("", ".", ".."))
+    return WantedName(without_levels(parts[:-1]), parts[-1], not foreign) if parts else None
