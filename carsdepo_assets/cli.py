@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from carsdepo_assets import redaction
-from carsdepo_assets.commands import loop_cli, model_cli, policy_cli, release_cli
+from carsdepo_assets.commands import labels_cli, loop_cli, model_cli, policy_cli, release_cli
 from carsdepo_assets.demo import cli as demo_cli
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command()(demo_cli.demo)
 app.command()(loop_cli.doctor)
 app.command()(loop_cli.dev)
 app.command(name="import")(loop_cli.import_)
+app.command()(labels_cli.export)
 app.command()(loop_cli.train)
 app.command()(model_cli.predict)
 app.command()(model_cli.evaluate)

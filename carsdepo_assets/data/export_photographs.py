@@ -12,15 +12,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from carsdepo_assets.data.export_names import exported_name
-from carsdepo_assets.data.label_writers.exported import ExportedPhotograph, Xyxy
+from carsdepo_assets.data.label_writers.exported import ExportedPhotograph, Images, Pixels, Xyxy
 from carsdepo_assets.lake.lake import Lake, ObjectMissing
 from carsdepo_assets.policy import DataPolicy
 
-Pixels = Literal["upright", "original", "processed"]
-Images = Literal["copy", "link", "none"]
 _OPENED = {"jpeg", "png", "webp", "bmp"}  # formats that the readers of every tool open
 _QUALITY = 95  # of photographs that are encoded anew
 _END_OF_JPEG = b"\xff\xd9"

@@ -19,14 +19,13 @@ from carsdepo_assets.data.export_names import exported_stems
 from carsdepo_assets.data.export_papers import papers
 from carsdepo_assets.data.export_photographs import (
     DatasetExportError,
-    Images,
-    Pixels,
     PlannedPhotograph,
     plan,
     refuse_links,
     write_photograph,
 )
 from carsdepo_assets.data.label_writers import WRITERS, ExportedDataset, ExportFormat
+from carsdepo_assets.data.label_writers.exported import Images, Pixels
 from carsdepo_assets.data.whole_folder import whole_folder
 from carsdepo_assets.lake import datasets
 from carsdepo_assets.lake.lake import Lake

@@ -32,7 +32,8 @@ def write(dataset: ExportedDataset) -> LabelFiles:
 
 
 def _document(dataset: ExportedDataset, split: str, photographs: list[ExportedPhotograph]) -> bytes:
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id, p in enumerate(photographs, 1):
         images.append({"id": image_id, "file_name": p.name, "width": p.width, "height": p.height})
         for class_id, box in p.boxes:

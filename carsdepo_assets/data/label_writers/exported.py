@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
+Images = Literal["copy", "link", "none"]
+"""What an export does with photographs: copy them, link to the lake's files, or leave them out."""
+Pixels = Literal["upright", "original", "processed"]
+"""What an exported photograph is made of; see export_photographs."""
 Xyxy = tuple[float, float, float, float]
 DECIMALS = 4  # of a pixel: what the lake keeps of a box
 

@@ -6,6 +6,7 @@ A clean photograph has a file without shapes, an unlabelled one has none. labels
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from carsdepo_assets.data.label_writers.exported import (
     ExportedDataset,
@@ -32,7 +33,7 @@ def write(dataset: ExportedDataset) -> LabelFiles:
 
 
 def _document(photograph: ExportedPhotograph, dataset: ExportedDataset) -> bytes:
-    shapes = [
+    shapes: list[dict[str, Any]] = [
         {
             "label": dataset.class_names[class_id],
             "points": [[rounded(x1), rounded(y1)], [rounded(x2), rounded(y2)]],
@@ -44,7 +45,7 @@ def _document(photograph: ExportedPhotograph, dataset: ExportedDataset) -> bytes
         }
         for class_id, (x1, y1, x2, y2) in photograph.boxes
     ]
-    document = {
+    document: dict[str, Any] = {
         "version": _VERSION,
         "flags": {},
         "shapes": shapes,
