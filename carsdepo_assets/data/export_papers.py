@@ -13,9 +13,11 @@ from carsdepo_assets.data.label_writers import WRITERS, ExportedDataset, ExportF
 
 _SOURCES = {
     "upright": "the photographs as they were uploaded, where they need no turning and every tool opens their format; "
-    "the others turned upright and encoded anew as JPEG, at full size, without metadata",
+    "the others turned upright and encoded anew as JPEG, at full size. Uploaded files hold what the camera wrote into "
+    "them, which may be the place where they were taken",
     "original": "the photographs as they were uploaded. Boxes are in the upright photograph: a tool has to turn "
-    "photographs as their EXIF says",
+    "photographs as their EXIF says. The files hold what the camera wrote into them, which may be the place where they "
+    "were taken",
     "processed": "the copies that models are trained on: upright, reduced, without metadata",
 }
 

@@ -111,6 +111,7 @@ def export_dataset(
     rows = chosen.to_pylist()
     stems = exported_stems({row["image_id"]: row["key"] for row in rows})
     planned = [plan(row, stems[row["image_id"]], pixels) for row in rows]
+    planned.sort(key=lambda one: one.photograph.name)
     dataset = ExportedDataset(
         version,
         class_names(lake, version),

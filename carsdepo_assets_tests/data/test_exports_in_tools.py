@@ -36,7 +36,7 @@ def test_pycocotools_reads_it(filled: Lake, tmp_path: Path) -> None:
         coco = COCO(str(file))
         assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == ["scratch", "dent"]
         boxes, images = boxes + len(coco.getAnnIds()), images + len(coco.getImgIds())
-        for note in coco.loadAnns(coco.getAnnIds(catIds=[0])):
+        for note in coco.loadAnns(coco.getAnnIds(catIds=[1])):
             assert note["bbox"] == [24, 18, 48, 36]
     assert (images, boxes) == (6, 10)
 

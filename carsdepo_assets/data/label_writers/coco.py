@@ -1,7 +1,8 @@
 """Writes COCO: annotations/instances_SPLIT.json with boxes in pixels, and images/SPLIT.
 
-Category ids are our class ids, from 0, as `carsdepo predict` writes them, so that `carsdepo evaluate` takes both. A
-clean photograph is an image without annotations, an unlabelled one is no image of the file.
+Category ids begin at 1: Datumaro, and with it CVAT, takes 0 for the background and reads its boxes without a class. A
+clean photograph is an image without annotations, an unlabelled one is no image of the file. Image ids count the files
+of a split in order of name.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from carsdepo_assets.data.label_writers.exported import (
     left_top_size,
     rounded,
 )
+
+_FIRST = 1  # category id
 
 
 def image_path(photograph: ExportedPhotograph) -> str:
@@ -37,7 +40,7 @@ def _document(dataset: ExportedDataset, split: str, photographs: list[ExportedPh
     for image_id, p in enumerate(photographs, 1):
         images.append({"id": image_id, "file_name": p.name, "width": p.width, "height": p.height})
         for class_id, box in p.boxes:
-            note: dict[str, Any] = {"id": len(annotations) + 1, "image_id": image_id, "category_id": class_id}
+            note: dict[str, Any] = {"id": len(annotations) + 1, "image_id": image_id, "category_id": class_id + _FIRST}
             sides = left_top_size(box)
             note |= {"bbox": sides, "area": rounded(sides[2] * sides[3]), "iscrowd": 0, "segmentation": []}
             annotations.append(note)
@@ -49,7 +52,7 @@ def _document(dataset: ExportedDataset, split: str, photographs: list[ExportedPh
             "date_created": dataset.at.isoformat(),
         },
         "licenses": [],
-        "categories": [{"id": i, "name": name, "supercategory": ""} for i, name in enumerate(dataset.class_names)],
+        "categories": [{"id": i, "name": n, "supercategory": ""} for i, n in enumerate(dataset.class_names, _FIRST)],
         "images": images,
         "annotations": annotations,
     }
@@ -59,6 +62,6 @@ def _document(dataset: ExportedDataset, split: str, photographs: list[ExportedPh
 WRITER = Writer(
     image_path,
     write,
-    "pycocotools: `COCO('annotations/instances_train.json')`. Category ids begin at 0. `carsdepo evaluate "
-    "--ground-truth annotations/instances_test.json --predictions FILE` scores predictions on it.",
+    "pycocotools: `COCO('annotations/instances_train.json')`. Category ids begin at 1, as tools take 0 for the "
+    "background; `carsdepo predict` counts classes from 0.",
 )
