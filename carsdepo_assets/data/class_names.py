@@ -19,8 +19,8 @@ SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 # A line a class: YOLO's and labelImg's, CVAT's YOLO 1.1, Roboflow's Darknet.
 _LISTS = {"classes.txt", "predefined_classes.txt", "obj.names", "_darknet.labels", "classes.names"}
 _NOTES = "notes.json"  # Label Studio's
-# Of the folder above, only files that belong to a dataset by their name: others there may be of anything.
-_ABOVE = {*_LISTS, _NOTES, "data.yaml", "data.yml", "dataset.yaml", "dataset.yml"}
+# Of the folder above, only files that belong to a dataset by their name, in any case: others there may be of anything.
+USUAL_NAMES = {*_LISTS, _NOTES, "data.yaml", "data.yml", "dataset.yaml", "dataset.yml"}
 # Where a list lies besides the folder itself: beside labels or photographs, in one split.
 _INSIDE = {"labels", "images", "obj_train_data", *SPLITS}
 
@@ -92,7 +92,7 @@ def _above(folder: Path) -> Iterator[Path]:
         return
     own = same_name(folder.resolve().name)
     for file in files:
-        if file.name.casefold() in _ABOVE or same_name(file.stem) == own:
+        if file.name.casefold() in USUAL_NAMES or same_name(file.stem) == own:
             yield file
 
 
@@ -159,7 +159,7 @@ def _of_yaml(file: PurePath, text: str) -> dict[str, str]:
     """The `names` of Ultralytics' YAML; {} where it has none, since a folder may hold other YAML."""
     import yaml
 
-    is_dataset = file.name.casefold() in _ABOVE
+    is_dataset = file.name.casefold() in USUAL_NAMES
     try:
         document = yaml.safe_load(text)
     except RecursionError as error:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from carsdepo_assets.data.class_names import ClassNamesError, may_hold_names, names_in, same_name
+from carsdepo_assets.data.class_names import USUAL_NAMES, ClassNamesError, may_hold_names, names_in, same_name
 from carsdepo_assets.data.import_records import QUEUE_NAME
 from carsdepo_assets.data.label_formats.documents import ClassTargets, LabelDocument, Target
 from carsdepo_assets.data.label_formats.parsed import Problem
@@ -105,12 +105,11 @@ class LabelClasses:
         return {}
 
     def _in(self, folder: PurePosixPath) -> dict[PurePosixPath, dict[str, str]]:
-        prefix = f"{_LABELS / folder}/"
-        lists: dict[PurePosixPath, dict[str, str]] = {}
-        for entry in self._lake.list(prefix):
-            file = PurePosixPath(entry.key)
-            if file.parent == _LABELS / folder and may_hold_names(file.name):
-                by_id = names_in(file, self._lake.get(entry.key))
-                if by_id:
-                    lists[file] = by_id
-        return lists
+        place = _LABELS / folder
+        if self._lake.root is not None:
+            here = self._lake.root / place
+            files = sorted(file.name for file in here.iterdir() if may_hold_names(file.name)) if here.is_dir() else []
+        else:  # on S3 a folder is listed with all below it, which may be every label
+            files = sorted(name for name in USUAL_NAMES if self._lake.exists(str(place / name)))
+        lists = {place / name: names_in(place / name, self._lake.get(str(place / name))) for name in files}
+        return {file: by_id for file, by_id in lists.items() if by_id}

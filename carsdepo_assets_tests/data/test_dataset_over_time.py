@@ -22,6 +22,7 @@ from carsdepo_assets.lake.datasets import read_manifest as read_dataset
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import DataPolicy, Policy
 from carsdepo_assets_tests.data.photographs import NOW
+from carsdepo_assets_tests.data.small_lake import CLASS_NAMES
 from carsdepo_assets_tests.imaging.files import saved, scene
 
 RULES = Policy(data=DataPolicy(longest_side_px=64))
@@ -35,6 +36,7 @@ def deliver(lake: Lake, cars: dict[str, list[int]], day: int = 0) -> None:
     """Photographs with labels and their car: a group hint by manifest.csv, {car: seeds}."""
     folder = f"d{day}"
     rows = ["file,group"]
+    lake.put("raw/labels/classes.txt", CLASS_NAMES)
     for car, seeds in cars.items():
         for seed in seeds:
             rows.append(f"{seed}.jpg,{car}")

@@ -19,7 +19,7 @@ from carsdepo_assets.data.label_revisions import ingest_labels
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import DataPolicy, Policy
 from carsdepo_assets_tests.data.photographs import NOW, photograph
-from carsdepo_assets_tests.data.small_lake import car
+from carsdepo_assets_tests.data.small_lake import CLASS_NAMES, car
 
 RULES = Policy(data=DataPolicy(longest_side_px=64))
 LATER = NOW + timedelta(days=1)
@@ -48,6 +48,8 @@ def plan(lake: Lake, kind: Kind, at: datetime = LATER, current_policy: Policy = 
 
 
 def ingest(lake: Lake) -> None:
+    if not lake.exists("raw/labels/classes.txt"):
+        lake.put("raw/labels/classes.txt", CLASS_NAMES)
     for kind in KINDS:
         plan_batches(lake, kind, RULES, NOW, close_all=True)
         for batch in list_batches(lake, kind):

@@ -18,6 +18,7 @@ from carsdepo_assets.imaging.decode import decode
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import DataPolicy, Policy
 from carsdepo_assets_tests.data.photographs import NOW
+from carsdepo_assets_tests.data.small_lake import CLASS_NAMES
 from carsdepo_assets_tests.imaging.files import LIMITS, animated, jpeg_claiming, png, png16, saved, scene
 
 RULES = Policy(data=DataPolicy(max_bytes=200_000, longest_side_px=128))
@@ -48,7 +49,7 @@ LABELS: dict[str, tuple[bytes, str, int | None]] = {
     "car2/1": (b"0 0.5 0.5 0 0.2\n", "no_area", 1),
     "cmyk": (b"0 0.5 0.5 inf 0.2\n", "not_a_number", 1),
     "deep": (b"0 0.5 0.5 0.2\n", "malformed", 1),
-    "palette": (b"\xff\xfe0\x000\x00", "not_text", None),
+    "palette": (b"\xff\xfe0\x000", "not_text", None),
     "nowhere": (b"0 0.5 0.5 0.2 0.2\n", "no_photograph", None),
     "cut": (b"0 0.5 0.5 0.2 0.2\n", "no_photograph", None),  # its photograph was refused
 }
@@ -81,6 +82,7 @@ def delivery(tmp_path_factory: pytest.TempPathFactory) -> Delivery:
     lake = Lake.open(tmp_path_factory.mktemp("quarantine") / "lake")
     for name, data in files().items():
         lake.put(f"raw/uploads/{name}", data)
+    lake.put("raw/labels/classes.txt", CLASS_NAMES)
     for name, data in GOOD_LABELS.items() | {(n, d) for n, (d, _, _) in LABELS.items()}:
         lake.put(f"raw/labels/{name}.txt", data)
     (batch,) = plan_batches(lake, "uploads", RULES, NOW)

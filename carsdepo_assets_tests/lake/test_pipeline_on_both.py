@@ -27,6 +27,7 @@ from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.objects import ObjectInfo, S3Objects
 from carsdepo_assets.policy import Policy
 from carsdepo_assets_tests.business.business_rows import drop
+from carsdepo_assets_tests.data.small_lake import CLASS_NAMES
 from carsdepo_assets_tests.imaging.files import saved, scene
 
 pytestmark = pytest.mark.slow
@@ -57,6 +58,7 @@ assert read_parquet(Path(sys.argv[1]).read_bytes()).num_rows == 60
 
 def plan(lake: Lake) -> tuple[str, str]:
     """(upload batch, label batch): photographs of a car each, one of them no photograph."""
+    lake.put("raw/labels/classes.txt", CLASS_NAMES)
     for i in range(COUNT):
         lake.put(f"raw/uploads/{i}.jpg", saved(scene(96, 64, i)))
         lake.put(f"raw/labels/{i}.txt", b"0 0.5 0.5 0.25 0.25\n" if i % 2 else b"")

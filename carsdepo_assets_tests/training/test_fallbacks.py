@@ -25,6 +25,7 @@ from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import CANDIDATE, ModelVersion, versions
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.training import register
+from carsdepo_assets_tests.data.small_lake import CLASS_NAMES
 from carsdepo_assets_tests.registry.conftest import empty_store
 from carsdepo_assets_tests.training.example_evaluation import Becomes, MadeUpTrainings, panel
 
@@ -47,6 +48,7 @@ class House:
         self.label(FIRST)
 
     def label(self, seeds: range) -> None:
+        self.lake.put("raw/labels/classes.txt", CLASS_NAMES)
         for seed in seeds:
             photograph, text = panel(seed)
             self.lake.put(f"raw/uploads/a/{seed}.png", photograph)

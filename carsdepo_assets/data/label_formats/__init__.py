@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from carsdepo_assets.data.label_formats import coco, yolo
+from carsdepo_assets.data.label_formats import coco, cvat, datumaro, groundtruth, labelme, labelstudio, voc, yolo
 from carsdepo_assets.data.label_formats.documents import LabelDocument
 from carsdepo_assets.data.label_formats.fitting import fit
 from carsdepo_assets.data.label_formats.parsed import NotReadable
@@ -16,6 +16,12 @@ __all__ = ["Format", "NotReadable", "classes_used", "fit", "read_document", "rec
 _READERS: Mapping[Format, Callable[[str, bytes], LabelDocument]] = {
     "yolo": yolo.read,
     "coco": coco.read,
+    "voc": voc.read,
+    "cvat": cvat.read,
+    "labelme": labelme.read,
+    "labelstudio": labelstudio.read,
+    "groundtruth": groundtruth.read,
+    "datumaro": datumaro.read,
 }
 
 
