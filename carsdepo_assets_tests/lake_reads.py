@@ -20,6 +20,7 @@ from carsdepo_assets_tests.graph_snapshot import GRAPH
 TABLE_WRITERS: dict[str, set[str]] = {
     "uploads": {"uploads"},
     "images": {"images"},
+    "metadata": {"dataset"},
     "processed": {"processed_images"},
     "annotations": {"labels"},
     "splits": {"dataset"},

@@ -37,6 +37,7 @@ BANNED = (
 SENSORS = (
     "new_uploads",
     "new_labels",
+    "new_metadata",
     "retrain",
     "settle_runs",
     "release_candidate",

@@ -115,6 +115,7 @@ def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     )
     yield "trained at", model["environment"].get("place", "no place is recorded")
     yield "dataset", f"{data['version']}: {_counts(data['splits'])} photographs\n{data['place']}"
+    yield "content", data["content_digest"] or "no digest was recorded"
     yield "labels", f"{data['boxes']} boxes; revisions: {_counts(data['revisions_by_origin'])}"
     yield "upload batches", _counts(data["upload_batches"])
     yield "label batches", _counts(data["label_batches"])

@@ -18,6 +18,7 @@ from carsdepo_assets.commands.options import (
     Home,
     Mapping,
     Minutes,
+    Resplit,
     Steps,
     class_mapping,
     explained,
@@ -69,6 +70,7 @@ def import_(
     ] = "yolo",
     mapping: Mapping = None,
     classes: ClassList = None,
+    resplit: Resplit = False,
     home: Home = None,
 ) -> None:
     """Copy a folder of photographs and labels into the lake and ingest it."""
@@ -79,7 +81,7 @@ def import_(
         raise typer.BadParameter(f"{form!r} is neither yolo nor coco", param_hint="--format")
     settings, loop = read_settings(home), Loop()
     with explained(), quietly(log_of(settings, "import"), out), Pipeline.open(settings, "INFO") as pipeline:
-        bring_in(pipeline, loop, folder, form, pairs, None, say, watch_on(out), classes)
+        bring_in(pipeline, loop, folder, form, pairs, None, say, watch_on(out), classes, resplit)
     for step in loop.steps:
         out.print(f"{step.name}: {step.outcome} ({step.seconds:.1f} s)", highlight=False, markup=False, soft_wrap=True)
 

@@ -89,6 +89,7 @@ def bring_in(
     say: Callable[[str], None],
     watch: Watch = unwatched,
     classes: str | None = None,
+    resplit: bool = False,
 ) -> None:
     """Copies a folder into raw/ and ingests its photographs, then its labels.
 
@@ -102,8 +103,10 @@ def bring_in(
         say: Announces a step.
         watch: Shows progress.
         classes: Names of the folder's class ids 0, 1 and so on, with commas; None: files of the folder say them.
+        resplit: Deal the photographs to splits anew, whatever split the folder comes with.
     """
     from carsdepo_assets.data.importing import import_folder
+    from carsdepo_assets.data.metadata_corrections import correct_metadata
 
     settings = pipeline.settings
     lake = Lake.open(settings.lake)
@@ -119,6 +122,7 @@ def bring_in(
                 origin=origin,
                 progress=advance,
                 classes=classes,
+                resplit=resplit,
             )
         step.outcome, loop.class_ids = imported.summary, imported.class_ids
     kinds: tuple[tuple[Kind, str], ...] = (("uploads", "uploads, images, processed_images"), ("labels", "labels"))
@@ -127,6 +131,9 @@ def bring_in(
             with watch("ingesting", "batches") as advance:
                 batches = pipeline.ingest(kind, progress=advance)
             step.outcome = _ingested(lake, kind, batches)
+    corrected = correct_metadata(lake, datetime.now(UTC))
+    if corrected.photographs or corrected.problems:
+        loop.note("metadata", corrected.summary)
 
 
 def _ingested(lake: Any, kind: str, batches: list[str]) -> str:

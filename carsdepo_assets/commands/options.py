@@ -53,6 +53,12 @@ ClassList = Annotated[
         help="Names of the class ids 0, 1 and so on of YOLO labels, where no file of the folder says them.",
     ),
 ]
+Resplit = Annotated[
+    bool,
+    typer.Option(
+        "--resplit", help="Deal the photographs to train, val and test by car, whatever split the folder comes with."
+    ),
+]
 
 
 def class_mapping(pairs: list[str] | None) -> dict[str, str]:

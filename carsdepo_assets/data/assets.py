@@ -230,10 +230,12 @@ def dataset(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
         data_version=dg.DataVersion(built.version),
         metadata={
             "version": built.version,
+            "content_digest": built.summary["content_digest"],
             "dagster/uri": f"{lake.url}/datasets/{built.version}",
             "dagster/column_schema": column_schema(MANIFEST),
             "dagster/row_count": len(frame),
             "splits": metadata_table(counts),
+            "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in built.summary["notes"]) or "none"),
             "summary": dg.MetadataValue.json(built.summary),
             "manifest": lake.link(f"datasets/{built.version}/manifest.parquet"),
         },

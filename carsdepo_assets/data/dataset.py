@@ -15,11 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from carsdepo_assets.data.augmented_copies import sources
+from carsdepo_assets.data.content_digest import content_digest
+from carsdepo_assets.data.corrected_groups import IN_GOLDEN, regrouped, standing_splits
+from carsdepo_assets.data.declared_splits import declared_of
 from carsdepo_assets.data.grouping import near_duplicates
-from carsdepo_assets.data.splitting import EXCLUDED, assign
+from carsdepo_assets.data.metadata_corrections import correct_metadata
+from carsdepo_assets.data.splitting import EXCLUDED, assign, side
 from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.annotations import labels_only, latest_revisions
-from carsdepo_assets.lake.datasets import manifest_key, read_manifest
+from carsdepo_assets.lake.datasets import manifest_key, read_manifest, summary_key
+from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.pointers import DatasetPointer
@@ -47,6 +53,9 @@ MANIFEST = pa.schema(
 )
 
 
+_OF_SPLITS = ("split", "group_id", "reason", "declared")
+
+
 class NoLabelledPhotographs(ValueError):
     """There is nothing to make a dataset of."""
 
@@ -69,7 +78,8 @@ def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
     """Builds the dataset of all photographs that are labelled and processed: groups them, splits them, writes it.
 
     The same input gives the same version, which is written once. Photographs that are excluded from all splits are
-    in the manifest too, with the split `excluded`.
+    in the manifest too, with the split `excluded`. A manifest.csv that was corrected is read first, so that no dataset
+    rests on groups that are known to be wrong.
 
     Args:
         lake: whose tables are read.
@@ -79,6 +89,7 @@ def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
     Raises:
         NoLabelledPhotographs: no photograph has labels and a processed copy.
     """
+    correct_metadata(lake, now)
     with one_writer(lake, "dataset"):
         # Copies first: a label whose copy or revision comes later is not counted, so the next dataset is due.
         processed = {r["image_id"]: r for r in lake.read("processed").to_pylist()}
@@ -92,7 +103,7 @@ def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
             )
         splits = _splits(lake, rows, policy, now)
         for row in rows:
-            row.update(splits[row["image_id"]])
+            row.update({name: splits[row["image_id"]].get(name) for name in _OF_SPLITS})
         manifest = pa.Table.from_pylist(rows, schema=MANIFEST)
         version = version_of(rows, policy)
         new = not lake.exists(manifest_key(version))
@@ -121,12 +132,9 @@ def version_of(rows: list[dict[str, Any]], policy: Policy) -> str:
 
 
 def _labelled(lake: Lake, annotations: pa.Table, processed: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    images = {
-        r["image_id"]: r
-        for r in lake.read(
-            "images", columns=["image_id", "key", "batch_id", "width", "height", "group_hint", "listing", "phash"]
-        ).to_pylist()
-    }
+    columns = ["image_id", "key", "batch_id", "width", "height", "group_hint", "listing", "phash"]
+    images = {r["image_id"]: r for r in read_images(lake, columns).to_pylist()}
+    copies = sources(image["key"] for image in images.values())
     rows = []
     for note in latest_revisions(annotations).to_pylist():
         image, copy = images.get(note["image_id"]), processed.get(note["image_id"])
@@ -149,20 +157,23 @@ def _labelled(lake: Lake, annotations: pa.Table, processed: Mapping[str, Mapping
                 "boxes": note["boxes"],
                 "group_hint": image["group_hint"],
                 "listing": image["listing"],
+                "source": copies.get(image["key"]),
                 "phash": image["phash"],
             }
         )
     return rows
 
 
-def _splits(lake: Lake, rows: list[dict[str, Any]], policy: Policy, now: datetime) -> dict[str, dict[str, str]]:
-    """{image_id: {split, group_id, reason}}; new photographs' splits and the first golden set are committed.
+def _splits(lake: Lake, rows: list[dict[str, Any]], policy: Policy, now: datetime) -> dict[str, dict[str, Any]]:
+    """{image_id: row of SPLITS}; new rows and the first golden set are committed.
 
     Killed in between, the next run finds the splits as they stand and goes on.
     """
-    standing: dict[str, dict[str, Any]] = {}
-    for row in sorted(lake.read("splits").to_pylist(), key=lambda r: (r["assigned_at"], r["split"])):
-        standing.setdefault(row["image_id"], row)  # without a lock (S3) two builders may have met: the first counts
+    standing = standing_splits(lake.read("splits").to_pylist())
+    closed = golden.current(lake)
+    in_golden = frozenset(closed.images if closed else ())
+    changed = {r["image_id"]: r for r in regrouped(rows, standing, in_golden, now)}
+    standing |= changed
     fresh_ids = {r["image_id"] for r in rows} - standing.keys()
     if fresh_ids:
         objects = {r["image_id"]: r["object_key"] for r in rows}
@@ -172,14 +183,21 @@ def _splits(lake: Lake, rows: list[dict[str, Any]], policy: Policy, now: datetim
             policy.data.duplicate_hamming,
             lambda image: dataset_thumbnails(lake.get(objects[image]), objects[image]),
         )
-        fresh = assign(rows, near, standing, policy, now, golden=golden.current(lake) is not None)
-        content = json.dumps([[r["image_id"], r["group_id"], r["split"]] for r in fresh])
-        lake.append("splits", fresh, hashlib.sha256(content.encode()).hexdigest()[:16])
-        standing |= {r["image_id"]: r for r in fresh}
+        declared = declared_of(lake, fresh_ids)
+        fresh = assign(rows, near, standing, policy, now, golden=closed is not None, declared=declared)
+        changed |= {r["image_id"]: r for r in fresh}
+        standing |= changed
+        # A new photograph may have joined two groups of one split.
+        changed |= {r["image_id"]: r for r in regrouped(rows, standing, in_golden, now)}
+        standing |= changed
+    if changed:
+        content = json.dumps([[i, changed[i]["group_id"], changed[i]["split"]] for i in sorted(changed)])
+        added = [changed[i] for i in sorted(changed)]
+        lake.append("splits", added, hashlib.sha256(content.encode()).hexdigest()[:16])
     test = tuple(sorted(i for i, r in standing.items() if r["split"] == "test"))
-    if test and golden.current(lake) is None:
+    if test and closed is None:
         golden.write(lake, golden.Golden(1, test))
-    return {r["image_id"]: {k: standing[r["image_id"]][k] for k in ("split", "group_id", "reason")} for r in rows}
+    return standing
 
 
 def dataset_thumbnails(jpeg: bytes, name: str) -> NDArray[Any]:
@@ -224,16 +242,54 @@ def _summary(version: str, rows: list[dict[str, Any]], policy: Policy) -> dict[s
         "all": counts(rows),
         "splits": {s: counts(r) for s, r in sorted(by_split.items())},
         "excluded": {r["image_id"]: r["reason"] for r in by_split.get(EXCLUDED, [])},
+        "declared": _declared(rows),
+        "notes": _notes(rows),
+        "content_digest": content_digest(rows, policy.class_map.names),
         "upload_batches": sorted({r["upload_batch"] for r in rows}),
         "label_batches": sorted({r["label_batch"] for r in rows}),
     }
+
+
+def _declared(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """By the split that imports declared: photographs that have it, and photographs that are excluded."""
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows:
+        if row["declared"]:
+            of_split = counts.setdefault(row["declared"], {"kept": 0, "excluded": 0})
+            of_split["excluded" if row["split"] == EXCLUDED else "kept"] += 1
+    return dict(sorted(counts.items()))
+
+
+def _notes(rows: list[dict[str, Any]]) -> list[str]:
+    """What a person should know of the splits, and what to do about it."""
+    notes = []
+    declared = _declared(rows)
+    lost = sum(counts["excluded"] for counts in declared.values())
+    if lost:
+        notes.append(
+            f"{lost} photographs are excluded although their import declares a split, as their car or a near-duplicate "
+            "is on another side; `excluded` names each."
+        )
+    overlap = sum(row["reason"] == IN_GOLDEN for row in rows)
+    if overlap:
+        notes.append(
+            f"{overlap} photographs of cars of the golden set were excluded, as their group says now. Models that were "
+            "trained before have seen these cars: their figures on the golden set flatter."
+        )
+    missing = [s for s in ("train", "val", "test") if all(side(row["split"]) != s for row in rows)]
+    if missing and declared:
+        notes.append(
+            f"No photographs for {' and '.join(missing)}: imports declare their splits without. Import photographs "
+            "for it, or import anew with --resplit before a first dataset is built."
+        )
+    return notes
 
 
 def _write(lake: Lake, version: str, manifest: pa.Table, summary: Mapping[str, Any], policy: Policy) -> None:
     """The manifest last: where it is, all of the version is."""
     import yaml
 
-    lake.put(f"datasets/{version}/summary.json", json.dumps(summary, indent=1).encode())
+    lake.put(summary_key(version), json.dumps(summary, indent=1).encode())
     lake.put(
         f"datasets/{version}/data.yaml",
         yaml.safe_dump({"names": dict(enumerate(policy.class_map.names)), "manifest": "manifest.parquet"}).encode(),

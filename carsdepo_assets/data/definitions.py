@@ -7,6 +7,12 @@ from carsdepo_assets.orchestration.catalogue import catalogued_assets
 
 defs = dg.Definitions(
     assets=catalogued_assets("data", assets),
-    jobs=[jobs.ingest_uploads_job, jobs.ingest_labels_job, jobs.dataset_job, jobs.extend_golden_job],
-    sensors=[sensors.new_uploads, sensors.new_labels],
+    jobs=[
+        jobs.ingest_uploads_job,
+        jobs.ingest_labels_job,
+        jobs.correct_metadata_job,
+        jobs.dataset_job,
+        jobs.extend_golden_job,
+    ],
+    sensors=[sensors.new_uploads, sensors.new_labels, sensors.new_metadata],
 )

@@ -37,13 +37,14 @@ def sorted_sets(sets: DisjointSet) -> list[list[str]]:
 
 
 def cars(images: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Groups photographs by car: those that share a group hint or a listing, directly or through others.
+    """Groups photographs by car: those that share a group hint, a listing or a source, directly or through others.
 
     A hint names the same car in every folder. Taking two cars for one costs some variety; taking one car for two
     would let its photographs leak between splits.
 
     Args:
-        images: rows with image_id, group_hint and listing; the latter two may be None or empty.
+        images: rows with image_id, group_hint and listing, which may be None or empty, and perhaps `source`: the
+            photograph of which this one is an augmented copy.
 
     Returns:
         The sorted image ids of each car, in the order of the smallest id.
@@ -51,9 +52,9 @@ def cars(images: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     sets = DisjointSet(row["image_id"] for row in images)
     first: dict[tuple[str, str], str] = {}
     for row in images:
-        for kind in ("group_hint", "listing"):
-            if row[kind]:
-                sets.merge(first.setdefault((kind, row[kind]), row["image_id"]), row["image_id"])
+        for kind in ("group_hint", "listing", "source"):
+            if value := row.get(kind):
+                sets.merge(first.setdefault((kind, value), row["image_id"]), row["image_id"])
     return sorted_sets(sets)
 
 

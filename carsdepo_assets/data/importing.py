@@ -20,6 +20,7 @@ from carsdepo_assets.data.class_names import (
     names_of_option,
     same_name,
 )
+from carsdepo_assets.data.declared_splits import SplitLeaks, find_declared_splits, write_declared_splits
 from carsdepo_assets.data.import_records import (
     QUEUE_NAME,
     class_id_clash,
@@ -73,13 +74,16 @@ class ImportResult:
     """Our class id by the folder's class id, as text."""
     class_names_from: str = ""
     """What says how the classes are called: files, `--classes`, or the COCO files; empty where nothing had to."""
+    splits: str = ""
+    """Which split the folder gives its photographs, and what is missing there; empty where it says none."""
 
     @property
     def summary(self) -> str:
         """One line for a person: what was imported, and how much of it was there already."""
         what = f"{self.photographs} photographs, {self.labels} label files"
         names = f"; names of classes: {self.class_names_from}" if self.class_names_from else ""
-        return f"{what} into raw/*/{self.name}: {self.copied} copied, {self.reused} were there already{names}"
+        splits = f"; {self.splits}" if self.splits else ""
+        return f"{what} into raw/*/{self.name}: {self.copied} copied, {self.reused} were there already{names}{splits}"
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ def import_folder(
     name: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     classes: str | None = None,
+    resplit: bool = False,
 ) -> ImportResult:
     """Copies a folder's images/ (or its own files), labels/ and manifest.csv into raw/, and closes the upload batches.
 
@@ -117,6 +122,7 @@ def import_folder(
         name: of the import, and of its folders below raw/uploads and raw/labels; by default the folder's own.
         progress: called with the number of files copied and of all that are to be copied.
         classes: names of the folder's class ids 0, 1 and so on, with commas; None: files of the folder say them.
+        resplit: deal the photographs to splits anew, whatever split the folder comes with.
 
     Raises:
         ClassesUnknown: nothing says what the class ids mean; nothing was copied.
@@ -138,8 +144,14 @@ def import_folder(
             if problem := key_problem(f"raw/uploads/{name}/{file}"):
                 raise ImportRefused(f"{str(path)!r} cannot be kept under its name: {problem}. Rename it.")
     class_ids, names_from = _class_ids(folder, contents, format, mapping, policy, classes)
-    record = {"origin": origin or format, "options": {"import": name, "format": format, "class_ids": class_ids}}
+    try:
+        declared = find_declared_splits(folder, contents.photographs, contents.sidecars, resplit)
+    except SplitLeaks as error:
+        raise ImportRefused(str(error)) from error
+    options = {"import": name, "format": format, "class_ids": class_ids, **({"resplit": True} if resplit else {})}
+    record = {"origin": origin or format, "options": options}
     with one_writer(lake, f"import-{name[:100]}"):  # what stands below the name is looked at, then added to
+        write_declared_splits(lake, name, declared, contents.photographs.keys())
         copied = _import(lake, folder, name, contents, record, policy, progress)
     plan_batches(lake, "uploads", policy, now, close_all=True)
     total = len(contents.photographs) + len(contents.sidecars) + len(contents.labels)
@@ -152,6 +164,7 @@ def import_folder(
         total - copied,
         class_ids,
         names_from,
+        declared.sentence,
     )
 
 

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from carsdepo_assets.data.batches import BatchError, BatchObject, read_manifest
 from carsdepo_assets.data.metadata import MetadataReader
+from carsdepo_assets.data.metadata_corrections import look_again
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
@@ -135,12 +136,15 @@ def build_images(
     require_step_before(lake, batch_id, "images")
     if not is_processed(lake, batch_id, "images"):
         at = now or datetime.now(UTC)
-        uploads = [row for row in _of_batch(lake, "uploads", batch_id).to_pylist() if row["outcome"] == "new"]
-        rows, refused = _photographs(lake, batch_id, uploads, policy, progress, at)
+        listed = _of_batch(lake, "uploads", batch_id).to_pylist()
+        uploads = [row for row in listed if row["outcome"] == "new"]
+        metadata = MetadataReader(lake)
+        rows, refused = _photographs(lake, batch_id, uploads, policy, metadata, progress, at)
         lake.append("quarantine", refused, batch_id)
         with one_writer(lake, "images"):
             stored = set(lake.read("images", columns=["image_id"])["image_id"].to_pylist())
             lake.append("images", [row for row in rows if row["image_id"] not in stored], batch_id)
+        look_again(lake, metadata.read_manifests, [row["key"] for row in listed if row["outcome"] == "duplicate"])
     return ImagesResult(batch_id, _of_batch(lake, "images", batch_id), _of_batch(lake, "quarantine", batch_id))
 
 
@@ -227,6 +231,7 @@ def _photographs(
     batch_id: str,
     uploads: list[Row],
     policy: Policy,
+    metadata: MetadataReader,
     progress: Callable[[int, int], None] | None,
     at: datetime,
 ) -> tuple[list[Row], list[Row]]:
@@ -260,7 +265,6 @@ def _photographs(
             asked.append(upload)
             yield data
 
-    metadata = MetadataReader(lake)
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="objects") as pool:
         writes: deque[Future[None]] = deque()
         for processed in process_many(files(), policy.data, threads=_cores()):
@@ -283,7 +287,8 @@ def _photographs(
 def _image_row(batch_id: str, upload: Row, processed: Processed, metadata: MetadataReader, at: datetime) -> Row:
     facts = processed.facts
     vehicle = metadata.read(upload["key"], {"captured_at": facts.captured_at, "camera": facts.camera})
-    notes = "; ".join(note for note in (facts.notes, *vehicle.problems) if note)
+    by_name = vehicle.group_by_name and f"group by its name: an augmented copy of {vehicle.group_by_name}"
+    notes = "; ".join(note for note in (facts.notes, *vehicle.problems, by_name) if note)
     return {
         "image_id": processed.sha256,
         "batch_id": batch_id,

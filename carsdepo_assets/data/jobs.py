@@ -27,6 +27,28 @@ dataset_job = dg.define_asset_job(
 )
 
 
+@dg.op(description="Reads every manifest.csv that came or changed, for the photographs that are in the lake.")
+def correct_photographs(context: dg.OpExecutionContext, lake: LakeResource) -> None:
+    """Has corrected groups, listings, cameras and the like count for photographs that were ingested before."""
+    from carsdepo_assets.data.metadata_corrections import correct_metadata
+
+    corrected = correct_metadata(lake.open(), datetime.now(UTC))
+    context.add_output_metadata(
+        {"files": corrected.files, "photographs": corrected.photographs, "regrouped": corrected.groups}
+    )
+    context.log.info(f"{corrected.summary[:1].upper()}{corrected.summary[1:]}.")
+
+
+@dg.job(
+    name="correct_metadata",
+    tags=RETRY_TAGS,
+    description="Has a corrected manifest.csv count for the photographs that are in the lake already.",
+)
+def correct_metadata_job() -> None:
+    """The job that the sensor `new_metadata` starts."""
+    correct_photographs()
+
+
 class ExtendGolden(dg.Config):
     """Who extends the golden set, and why."""
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from carsdepo_assets.data.text_files import decoded
+from carsdepo_assets.lake.schemas import METADATA_FIELDS
 
 MANIFEST = "manifest.csv"
-TEXT_FIELDS = ("camera", "listing", "group_hint", "make", "region", "uploader", "light")
-FIELDS = (*TEXT_FIELDS, "year", "captured_at")
+TEXT_FIELDS = tuple(name for name in METADATA_FIELDS if name not in ("year", "captured_at"))
 _FILE = (
     "file",
     "filename",
@@ -37,7 +37,7 @@ _LISTING = ("listing_id", "listingid", "ad_id", "advert_id")
 COLUMNS: Mapping[str, str] = {
     **dict.fromkeys(_GROUP, "group_hint"),
     **dict.fromkeys(_LISTING, "listing"),
-    **{name: name for name in FIELDS},
+    **{name: name for name in METADATA_FIELDS},
 }
 _SEPARATORS = ",;\t|"
 _PHOTOGRAPHS = {

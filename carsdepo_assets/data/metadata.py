@@ -1,20 +1,24 @@
 """Reads the metadata of a photograph: from a sidecar NAME.json, the nearest manifest.csv, and EXIF, in this order.
 
+An augmented copy without a group gets one by the name of its source.
+
 For each field the first source that has a value counts. A source that cannot be read costs its values, never the
 photograph; `problems` names what was wrong.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
-from carsdepo_assets.data.manifest_csv import COLUMNS, FIELDS, MANIFEST, TEXT_FIELDS, Sheet, read_sheet
-from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.data.augmented_copies import source_of
+from carsdepo_assets.data.manifest_csv import COLUMNS, MANIFEST, TEXT_FIELDS, Sheet, read_sheet
+from carsdepo_assets.lake.schemas import METADATA_FIELDS
 
 _ABSENT = {"", "nan", "none", "null", "n/a"}
 
@@ -27,15 +31,36 @@ class Metadata:
     """By column of IMAGES; None where no source has a value."""
     problems: tuple[str, ...] = ()
     """What could not be understood, with the name of its source."""
+    group_by_name: str | None = None
+    """The group where the file's name alone says it; None where a source does."""
+
+
+class Files(Protocol):
+    """Where the files are read: a lake, or a folder that is imported into one."""
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a file of this key."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """The bytes of a file."""
+        ...
 
 
 class MetadataReader:
-    """Reads each manifest.csv once; create a new reader for every batch, since people add rows."""
+    """Reads each manifest.csv once; create a new reader for every batch, since people add rows.
 
-    def __init__(self, lake: Lake, root: str = "raw/uploads") -> None:
+    Args:
+        lake: where the files are.
+        root: no manifest.csv is looked for above this folder.
+    """
+
+    def __init__(self, lake: Files, root: str = "raw/uploads") -> None:
         self._lake = lake
         self._root = PurePosixPath(root)
         self._sheets: dict[PurePosixPath, Sheet | None] = {}
+        self.read_manifests: dict[str, str] = {}
+        """The sha256 of each manifest.csv as it was read, by its key."""
 
     def read(self, key: str, exif: Mapping[str, Any]) -> Metadata:
         """The metadata of a photograph.
@@ -44,7 +69,7 @@ class MetadataReader:
             key: of the photograph, under raw/uploads.
             exif: may hold captured_at (datetime or text) and camera.
         """
-        values: dict[str, Any] = dict.fromkeys(FIELDS)
+        values: dict[str, Any] = dict.fromkeys(METADATA_FIELDS)
         problems: list[str] = []
         for source, fields in (*self._sidecar(key, problems), *self._row(key, problems), ("EXIF", exif)):
             for name, value in fields.items():
@@ -55,7 +80,8 @@ class MetadataReader:
                     values[column] = _typed(column, value)
                 except ValueError as error:
                     problems.append(f"{source}: {error}")
-        return Metadata(values, tuple(problems))
+        by_name = source_of(key) if values["group_hint"] is None else None
+        return Metadata({**values, "group_hint": values["group_hint"] or by_name}, tuple(problems), by_name)
 
     def _sidecar(self, key: str, problems: list[str]) -> list[tuple[str, Mapping[str, Any]]]:
         sidecar = str(PurePosixPath(key).with_suffix(".json"))
@@ -89,7 +115,12 @@ class MetadataReader:
     def _sheet(self, folder: PurePosixPath) -> Sheet | None:
         if folder not in self._sheets:
             key = str(folder / MANIFEST)
-            self._sheets[folder] = read_sheet(self._lake.get(key)) if self._lake.exists(key) else None
+            sheet = None
+            if self._lake.exists(key):
+                data = self._lake.get(key)
+                self.read_manifests[key] = hashlib.sha256(data).hexdigest()
+                sheet = read_sheet(data)
+            self._sheets[folder] = sheet
         return self._sheets[folder]
 
 

@@ -96,3 +96,32 @@ def new_labels(
 ) -> dg.SensorResult | dg.SkipReason:
     """Closes label batches and requests their runs."""
     return _tick(context, "labels", label_batches, lake, policy)
+
+
+@dg.sensor(
+    job_name="correct_metadata",  # the job itself would make Dagster warn of its own beta parameter
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Starts a run when a manifest.csv in raw/uploads came or changed, so that it counts for the "
+    "photographs that are in the lake already.",
+)
+def new_metadata(
+    context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
+) -> dg.RunRequest | dg.SkipReason:
+    """Requests the run that reads corrected metadata."""
+    from carsdepo_assets.data.metadata_corrections import fingerprint_of, manifests_due
+
+    current_policy, now = policy.read(), datetime.now(UTC)
+    # A file from the future, by a clock ahead of ours, does not count as young.
+    due = [
+        file
+        for file in manifests_due(lake.open())
+        if not 0 <= (now - file.modified_at).total_seconds() < current_policy.data.batch_max_age_s
+    ]
+    if not due:
+        return dg.SkipReason("No manifest.csv that is due came or changed.")
+    tags = {"carsdepo/metadata": fingerprint_of(due)}
+    number = next_run(context.instance, "correct_metadata", tags, current_policy.runs.max_interruptions)
+    if number is None:
+        return dg.SkipReason(f"{len(due)} manifest.csv files are new or changed, and their run was requested.")
+    return dg.RunRequest(run_key=numbered_key(f"metadata:{tags['carsdepo/metadata']}", number), tags=tags)

@@ -1,4 +1,4 @@
-"""Assigns photographs to splits: by their group, once, and never changed afterwards.
+"""Assigns photographs to splits: as their import declares them, else by their group; once.
 
 A group is a car (group hint or listing) together with the cars of which photographs are near-duplicates of its own.
 `test` and `test_pool` count as one side: what joins a test group after the golden set was closed waits in the pool.
@@ -20,6 +20,7 @@ from carsdepo_assets.policy import Policy, SplitPolicy
 Row = dict[str, Any]
 SPLITS = ("train", "val", "test")
 POOL = "test_pool"  # held out since the golden set was closed
+_FEWEST = ("test", "val", "train")  # where two declared splits meet, the one of fewer photographs keeps its own
 EXCLUDED = "excluded"
 
 
@@ -31,26 +32,32 @@ def assign(
     now: datetime,
     *,
     golden: bool,
+    declared: Mapping[str, str] | None = None,
 ) -> list[Row]:
     """Assigns a split to the photographs that have none yet.
+
+    A photograph whose import declares its split gets that one, with the rest of its car, or none: where its car or a
+    near-duplicate is on another side, it is excluded. All others are dealt:
 
     Until the golden set is closed new groups are dealt: large ones first, the rest in hashed order, each to the split
     that lacks most of its share, so that three groups fill all three splits. Later groups are assigned by hash alone.
     A car with a split keeps it; photographs that would join two splits are excluded, and link nothing.
 
     Args:
-        images: rows with image_id, group_hint and listing, of all photographs.
+        images: rows with image_id, group_hint, listing and perhaps source (see grouping.cars), of all photographs.
         near: pairs of ids of verified near-duplicates.
         standing: the existing rows of SPLITS by image_id.
         policy: the sections `split` and `data` are used.
         now: stored as the time of assignment.
         golden: whether the golden set is closed.
+        declared: train, val or test by image id, for the photographs whose import says it.
 
     Returns:
         New rows of SPLITS, sorted by image_id.
     """
-    deciding = _Deciding(near, standing, policy.data.max_group, golden, now)
-    open_cars = [car for car in cars(images) if any(i not in standing for i in car) and not deciding.settle(car)]
+    deciding = _Deciding(near, standing, declared or {}, policy.data.max_group, golden, now)
+    new_cars = [car for car in cars(images) if any(i not in standing for i in car) and not deciding.settle(car)]
+    open_cars = deciding.declare(new_cars)
     deciding.exclude_crossing()
     new = deciding.join(deciding.follow(open_cars))
     splits = _dealt(new, deciding.filled(), policy.split) if not golden else _hashed(new, policy.split)
@@ -69,10 +76,16 @@ class _Deciding:
     """What stands and what this call decides; excluded photographs are in `fresh` only."""
 
     def __init__(
-        self, near: Sequence[tuple[str, str]], standing: Mapping[str, Row], limit: int, golden: bool, now: datetime
+        self,
+        near: Sequence[tuple[str, str]],
+        standing: Mapping[str, Row],
+        declared: Mapping[str, str],
+        limit: int,
+        golden: bool,
+        now: datetime,
     ) -> None:
         self._near, self._limit, self._golden, self._now = sorted(near), limit, golden, now
-        self._standing = standing
+        self._standing, self._declared = standing, declared
         self._fresh: dict[str, Row] = {}
         self._split = {i: r["split"] for i, r in standing.items() if r["split"] != EXCLUDED}
         self._group = {i: r["group_id"] for i, r in standing.items() if r["split"] != EXCLUDED}
@@ -95,6 +108,7 @@ class _Deciding:
                 "split": split,
                 "reason": reason,
                 "assigned_at": self._now,
+                "declared": self._declared.get(i),
             }
             if split != EXCLUDED:
                 self._split[i], self._group[i] = split, group
@@ -108,11 +122,46 @@ class _Deciding:
         counted = [i for i in standing if i in self._split]
         sides = sorted({side(self._split[i]) for i in counted})
         if len(sides) == 1:
-            self.decide(car, sides[0], min(self._group[i] for i in counted), "its car or listing is there")
+            group = min(self._group[i] for i in counted)
+            for i in car:
+                if i not in self._standing and self._declared.get(i, sides[0]) != sides[0]:
+                    why = f"declared {self._declared[i]}, and its car or listing is in {sides[0]}"
+                    self.decide([i], EXCLUDED, group, why)
+            follows = [i for i in car if self._declared.get(i, sides[0]) == sides[0]]
+            self.decide(follows, sides[0], group, "its car or listing is there")
         else:
             why = f"its car or listing is in {' and '.join(sides)}" if sides else "its car or listing is excluded"
             self.decide(car, EXCLUDED, min(self._standing[i]["group_id"] for i in standing), why)
         return True
+
+    def declare(self, open_cars: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+        """Decides the new cars with a declared split, and gives back the others.
+
+        Of a car that is declared in two, the one with most of its photographs counts, and the others are excluded.
+        """
+        by_split: dict[str, list[list[str]]] = {split: [] for split in _FEWEST}
+        rest = []
+        for car in open_cars:
+            counts = Counter(self._declared[i] for i in car if i in self._declared)
+            if not counts:
+                rest.append(car)
+                continue
+            split = max(_FEWEST, key=lambda s: counts[s])  # of as many the first
+            for i in car:
+                if self._declared.get(i, split) != split:
+                    why = f"declared {self._declared[i]}, and its car or listing is declared {split} too"
+                    self.decide([i], EXCLUDED, group_id(car), why)
+            by_split[split].append([i for i in car if self._declared.get(i, split) == split])
+        for split, declared_cars in by_split.items():
+            for group, members in self.join(declared_cars).items():
+                there = {self._group[n] for i in members for n in self._neighbours[i] if self._is_on(n, split)}
+                near = min(there, default=group)
+                fits = self._sizes[near] + len(members) <= self._limit
+                self.decide(members, split, near if fits else group, "declared by its import")
+        return rest
+
+    def _is_on(self, image_id: str, split: str) -> bool:
+        return image_id in self._split and side(self._split[image_id]) == split
 
     def follow(self, open_cars: Sequence[Sequence[str]]) -> list[Sequence[str]]:
         """Decides the new cars that repeat a decided one, then those that repeat these, and so on; gives back the rest.
@@ -158,17 +207,31 @@ class _Deciding:
         return {group_id(members): members for members in sorted_sets(sets)}
 
     def exclude_crossing(self) -> None:
-        """No new photograph is a near-duplicate of one on another side; of two new ones the later id gives way."""
+        """No new photograph is a near-duplicate of one on another side.
+
+        Of two new ones the one whose split is not declared gives way, of two declared ones the one whose split has more
+        photographs as a rule (train before val before test), and of two others the later id.
+        """
         for a, b in self._near:
             if a not in self._split or b not in self._split or side(self._split[a]) == side(self._split[b]):
                 continue
-            loser, other = (b, a) if b in self._fresh else (a, b)
+            loser, other = (b, a) if self._gives_way(b, a) else (a, b)
             if loser not in self._fresh:
                 continue  # both stand, and nothing that stands changes
             reason = f"near-duplicate of {other[:12]} in {self._split[other]}, its group is in {self._split[loser]}"
             self._fresh[loser] |= {"split": EXCLUDED, "reason": reason}
             self._sizes[self._group.pop(loser)] -= 1
             del self._split[loser]
+
+    def _gives_way(self, later: str, earlier: str) -> bool:
+        if later not in self._fresh or earlier not in self._fresh:
+            return later in self._fresh
+
+        def hold(image_id: str) -> tuple[bool, int]:
+            split = self._declared.get(image_id)
+            return split is not None, 0 if split is None else -_FEWEST.index(split)
+
+        return hold(later) <= hold(earlier)
 
     def filled(self) -> Counter[str]:
         return Counter(side(s) for s in self._split.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake
 
 UNSAID_DARK, UNSAID_BRIGHT = "not said, dark", "not said, bright"
@@ -23,7 +24,7 @@ def lights(lake: Lake, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     Returns:
         One name for each row, in their order.
     """
-    images = {r["image_id"]: r for r in lake.read("images", columns=["image_id", "light", "luma_mean"]).to_pylist()}
+    images = {r["image_id"]: r for r in read_images(lake, ["image_id", "light", "luma_mean"]).to_pylist()}
     return [_light(images.get(row["image_id"], {})) for row in rows]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 
 from carsdepo_assets.lake.lake import Lake
@@ -14,6 +16,26 @@ LATEST = DatasetPointer.KEY
 def manifest_key(version: str) -> str:
     """Returns the key of a dataset's manifest."""
     return f"datasets/{version}/manifest.parquet"
+
+
+def summary_key(version: str) -> str:
+    """Returns the key of a dataset's summary."""
+    return f"datasets/{version}/summary.json"
+
+
+def content_digest_of(lake: Lake, version: str) -> str | None:
+    """Returns the digest of a dataset's photographs, boxes and classes, apart from where they came from.
+
+    Returns:
+        16 hexadecimal digits; None for a dataset of an earlier release.
+    """
+    if not lake.exists(summary_key(version)):
+        return None
+    try:
+        digest = json.loads(lake.get(summary_key(version))).get("content_digest")
+    except (ValueError, AttributeError):
+        return None
+    return None if digest is None else str(digest)
 
 
 def read_manifest(lake: Lake, version: str) -> pa.Table:

@@ -83,6 +83,32 @@ IMAGES = pa.schema(
     ]
 )
 
+# What people and their tools say of a photograph, apart from what is measured on it.
+METADATA_FIELDS = (
+    "camera",
+    "listing",
+    "group_hint",
+    "make",
+    "region",
+    "uploader",
+    "light",
+    "year",
+    "captured_at",
+)
+
+# One row per photograph and correction: what manifest.csv and sidecars say of it since one of them was corrected. The
+# latest row of a photograph counts over these columns of IMAGES, all of them (see lake/image_metadata.py).
+METADATA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        *[IMAGES.field(name) for name in METADATA_FIELDS],
+        ("key", pa.string()),  # of the file that was corrected
+        ("sha256", pa.string()),  # of that file
+        ("corrected_at", _ts),
+        ("sequence", pa.int64()),  # order of commit, for "latest"
+    ]
+)
+
 PROCESSED = pa.schema(
     [
         ("image_id", pa.string()),
@@ -132,7 +158,8 @@ ANNOTATIONS = pa.schema(
     ]
 )
 
-# One row per photograph when it first enters a dataset; never changed.
+# One row per photograph when it first enters a dataset. A further row is written where a corrected group would join two
+# splits (it says `excluded`) or two groups of one split; see data/corrected_groups.py. No other row counts.
 SPLITS = pa.schema(
     [
         ("image_id", pa.string()),
@@ -140,6 +167,7 @@ SPLITS = pa.schema(
         ("split", pa.string()),  # train | val | test | test_pool | excluded
         ("reason", pa.string()),
         ("assigned_at", _ts),
+        ("declared", pa.string()),  # train | val | test, as its import said it; null: nothing did
     ]
 )
 
@@ -352,6 +380,7 @@ DISPUTES = pa.schema(
 TABLES: dict[str, pa.Schema] = {
     "uploads": UPLOADS,
     "images": IMAGES,
+    "metadata": METADATA,
     "processed": PROCESSED,
     "annotations": ANNOTATIONS,
     "splits": SPLITS,

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import MonitoringPolicy
 
@@ -57,7 +58,7 @@ def missing_inputs(lake: Lake, start: datetime, end: datetime, policy: Monitorin
     """
     answers = lake.read("inferences", columns=["at", "stage", "image_id", *ANSWERS])
     answers = answers.filter(pc.equal(answers["stage"], "production"))
-    images = lake.read("images", columns=["ingested_at", "image_id", "listing", "group_hint", *PHOTOGRAPHS])
+    images = read_images(lake, ["ingested_at", "image_id", "listing", "group_hint", *PHOTOGRAPHS])
     number = len(ANSWERS) + len(PHOTOGRAPHS)
     result = []
     for what, table, at, names in (

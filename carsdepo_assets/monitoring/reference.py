@@ -19,6 +19,7 @@ from carsdepo_assets.detectors.captured_scores import capture_floor
 from carsdepo_assets.imaging.serving import serving_limits
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.datasets import read_manifest
+from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.models import ModelCard, read_card
 from carsdepo_assets.lake.parquet import read_parquet
@@ -205,9 +206,7 @@ def build_reference(
 
 def _ordinary(lake: Lake, manifest: Rows, policy: Policy) -> tuple[Rows, dict[str, int]]:
     """Rows of ordinary intake with their features and weights, by image_id, and how many are left out, and why."""
-    images = {
-        r["image_id"]: r for r in lake.read("images", columns=["image_id", *IMAGE, *_stored_sources()]).to_pylist()
-    }
+    images = {r["image_id"]: r for r in read_images(lake, ["image_id", *IMAGE, *_stored_sources()]).to_pylist()}
     weights = _queue_weights(lake, manifest) if policy.monitoring.queue_in_reference == "weighted" else {}
     rows: Rows = []
     left_out: dict[str, int] = {}

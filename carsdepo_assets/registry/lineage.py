@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from carsdepo_assets.lake.datasets import read_manifest
+from carsdepo_assets.lake.datasets import content_digest_of, read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.registry.source_digest import PACKAGE, source_digest
 
@@ -71,6 +71,8 @@ class DataLineage(_Part):
     """Digest of the sorted ids of the label revisions, 16 hexadecimal digits."""
     boxes: int
     """Labelled boxes."""
+    content_digest: str | None = None
+    """Digest of photographs, boxes and classes alone, equal wherever the same came from; None of older datasets."""
 
 
 class Lineage(_Part):
@@ -128,7 +130,9 @@ def build_lineage(
         digest=digest,
         created_at=datetime.now(UTC),
         code=running_code(),
-        data=describe_data(dataset_version, read_manifest(lake, dataset_version)),
+        data=describe_data(
+            dataset_version, read_manifest(lake, dataset_version), content_digest_of(lake, dataset_version)
+        ),
         detector=detector,
         recipe=dict(recipe),
         recipe_digest=recipe_digest,
@@ -164,7 +168,7 @@ def ancestors(lake: Lake, digest: str) -> list[Lineage]:
     return lineages
 
 
-def describe_data(version: str, manifest: pa.Table) -> DataLineage:
+def describe_data(version: str, manifest: pa.Table, content_digest: str | None = None) -> DataLineage:
     """Counts the photographs, labels and batches of a dataset's manifest."""
     revisions = sorted(r for r in manifest["revision_id"].to_pylist() if r)
     return DataLineage(
@@ -175,6 +179,7 @@ def describe_data(version: str, manifest: pa.Table) -> DataLineage:
         revisions_by_origin=_counts(manifest, "origin"),
         revisions_digest=hashlib.sha256("\n".join(revisions).encode()).hexdigest()[:16],
         boxes=sum(len(b or []) for b in manifest["boxes"].to_pylist()),
+        content_digest=content_digest,
     )
 
 

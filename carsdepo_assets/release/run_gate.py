@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from carsdepo_assets.detectors.export.export_card import ExportCard, read_export
 from carsdepo_assets.evaluation.golden_photographs import golden_versions
 from carsdepo_assets.lake import golden as sets
+from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import read_card
 from carsdepo_assets.policy import Policy
@@ -157,8 +158,7 @@ def _slices(lake: Lake, scored: Scored) -> dict[str, Sequence[str | None]]:
     """Light (as the evaluation slices by it) and camera of each golden photograph."""
     from carsdepo_assets.evaluation.slices import lights
 
-    columns = ["image_id", "camera"]
-    cameras = {r["image_id"]: r["camera"] for r in lake.read("images", columns=columns).to_pylist()}
+    cameras = {r["image_id"]: r["camera"] for r in read_images(lake, ["image_id", "camera"]).to_pylist()}
     return {"light": lights(lake, scored.rows), "camera": [cameras.get(r["image_id"]) for r in scored.rows]}
 
 
