@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -136,7 +135,7 @@ def export_dataset(
             dict(files),
             dict(Counter(manifest["split"].to_pylist()) - Counter(chosen["split"].to_pylist())),
         )
-        facts = {"content_digest": content_digest(lake, version), "pixels": pixels}
+        facts = {"content_digest": datasets.content_digest_of(lake, version), "pixels": pixels}
         for path, data in papers(format, dataset, planned, facts | _facts(result)):
             _write(folder / path, data)
     return result
@@ -167,12 +166,6 @@ def class_names(lake: Lake, version: str) -> tuple[str, ...]:
     """The names of a dataset's classes as they were when it was built, in the order of their ids."""
     names = yaml.safe_load(lake.get(f"datasets/{version}/data.yaml"))["names"]
     return tuple(str(names[class_id]) for class_id in sorted(names))
-
-
-def content_digest(lake: Lake, version: str) -> str | None:
-    """The digest of a dataset's photographs, boxes and classes; None in lakes of releases that kept none."""
-    summary = json.loads(lake.get(f"datasets/{version}/summary.json"))
-    return None if summary.get("content_digest") is None else str(summary["content_digest"])
 
 
 def _with_facts(lake: Lake, manifest: pa.Table) -> pa.Table:

@@ -21,6 +21,7 @@ from carsdepo_assets.data.label_writers import (
     ExportedPhotograph,
     ExportFormat,
 )
+from carsdepo_assets.data.photograph_names import composed, wanted_names
 
 AT = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 # Formats whose file names say nothing of labels.
@@ -93,8 +94,13 @@ def _targets(document: LabelDocument, dataset: ExportedDataset) -> ClassTargets:
 
 
 def _stem(file_name: str, sizes: Mapping[str, Any]) -> str:
-    name = PurePosixPath(file_name).name
-    return name if name in sizes else name.removesuffix(".jpg")
+    """The stem of the photograph that a file names, as the lake finds it. YOLO's file names have no suffix."""
+    stems = {composed(stem): stem for stem in sizes}
+    name = composed(PurePosixPath(file_name).name)
+    if name in stems:
+        return stems[name]
+    names = [wanted.name.removesuffix(".jpg") for wanted in wanted_names(file_name, PurePosixPath("x"))]
+    return next(stems[name] for name in names if name in stems)
 
 
 @pytest.mark.parametrize("format", EXPORT_FORMATS)
