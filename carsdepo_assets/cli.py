@@ -32,6 +32,7 @@ app.command()(release_cli.approve)
 app.command()(release_cli.reject)
 app.command()(release_cli.rollback)
 app.add_typer(release_cli.golden, name="golden")
+app.add_typer(labels_cli.labels, name="labels")
 app.add_typer(policy_cli.policy, name="policy")
 
 

@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
-from carsdepo_assets.commands.options import Home, explained, out, read_settings
+from carsdepo_assets.commands.options import AsJson, Home, explained, out, print_json, read_settings
 from carsdepo_assets.commands.progress import watch_on
 from carsdepo_assets.data.label_writers import ExportFormat
 from carsdepo_assets.data.label_writers.exported import Images, Pixels
+
+labels = typer.Typer(no_args_is_help=True, help="Who labelled what, and how far annotators agree.")
 
 
 def export(
@@ -76,3 +78,49 @@ def export(
             progress=advance,
         )
     out.print(result.summary, highlight=False, markup=False, soft_wrap=True)
+
+
+@labels.command()
+def history(
+    photograph: Annotated[
+        str,
+        typer.Argument(metavar="IMAGE", help="A photograph's id (or its first digits), its upload's key, or its name."),
+    ],
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Show every revision of a photograph's labels: who, when, from which file, what changed, and which counts."""
+    from carsdepo_assets.commands.labels_shown import show_history
+    from carsdepo_assets.data.label_history import find_photograph, label_history
+    from carsdepo_assets.lake.lake import Lake
+
+    settings = read_settings(home)
+    with explained():
+        lake = Lake.open(settings.lake)
+        told = label_history(lake, find_photograph(lake, photograph), settings.policy())
+    if as_json:
+        print_json(told)
+    else:
+        show_history(told, out)
+
+
+@labels.command()
+def agreement(
+    least: Annotated[
+        int, typer.Option("--least", min=0, help="How many of the photographs with least agreement are listed.")
+    ] = 10,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Measure how far annotators agree who labelled the same photographs: F1 of their boxes."""
+    from carsdepo_assets.commands.labels_shown import show_agreement
+    from carsdepo_assets.data.label_agreement import label_agreement
+    from carsdepo_assets.lake.lake import Lake
+
+    settings = read_settings(home)
+    with explained():
+        report = label_agreement(Lake.open(settings.lake), settings.policy(), least)
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        show_agreement(report, out)

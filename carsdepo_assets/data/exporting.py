@@ -152,9 +152,7 @@ def resolve_version(lake: Lake, version: str) -> str:
         raise DatasetExportError(f"{lake.url} has no dataset yet: import labelled photographs, then `carsdepo train`.")
     if version == "latest":
         return newest
-    versions = sorted(
-        entry.key.split("/")[1] for entry in lake.list("datasets") if entry.key.endswith("/manifest.parquet")
-    )
+    versions = datasets.versions(lake)
     matching = [one for one in versions if version and one.startswith(version)]
     if len(matching) != 1:
         many = f"{len(matching)} datasets begin with {version!r}" if matching else f"there is no dataset {version!r}"

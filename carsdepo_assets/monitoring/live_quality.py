@@ -9,8 +9,11 @@ from datetime import date, datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from carsdepo_assets.lake.annotations import labels_only, latest_revisions
+from carsdepo_assets.lake.annotations import labels_only
+from carsdepo_assets.lake.label_conflicts import COLUMNS, labels_that_count
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring.profiles import day_of
 from carsdepo_assets.policy import Policy
@@ -56,13 +59,13 @@ class LiveQuality:
 def measure_day(lake: Lake, day: date, policy: Policy) -> list[LiveQuality]:
     """Scores the answers of production on one day.
 
-    The last answer on a photograph counts, and the latest revision of its labels. Boxes count from the threshold on at
-    which they were served; they match labels at an IoU of policy.evaluation.iou.
+    The last answer on a photograph counts, and the labels that datasets count (lake/label_conflicts.py). Boxes count
+    from the threshold on at which they were served; they match labels at an IoU of policy.evaluation.iou.
 
     Args:
         lake: where answers and labels are.
         day: UTC.
-        policy: the section `evaluation` is used.
+        policy: the sections `evaluation` and `data` (conflicts) are used.
 
     Returns:
         One entry for each model that answered on the day, also where nothing is labelled; most answers first.
@@ -71,7 +74,7 @@ def measure_day(lake: Lake, day: date, policy: Policy) -> list[LiveQuality]:
     if not ids:
         return []
     answers = _answers(lake, set(ids))
-    labels = _latest_labels(lake, {row["image_id"] for row in answers})
+    labels = _labels_that_count(lake, {row["image_id"] for row in answers}, policy)
     by_model: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in answers:
         by_model.setdefault(row["digest"], {})[row["image_id"]] = row
@@ -112,9 +115,10 @@ def _answers(lake: Lake, ids: set[str]) -> list[dict[str, Any]]:
     return [row for row in rows if row["prediction_id"] in ids]
 
 
-def _latest_labels(lake: Lake, wanted: set[str]) -> dict[str, dict[str, Any]]:
-    table = lake.read("annotations", columns=["image_id", "revision_id", "boxes", "sequence", "created_at", "state"])
-    return {row["image_id"]: row for row in latest_revisions(table).to_pylist() if row["image_id"] in wanted}
+def _labels_that_count(lake: Lake, wanted: set[str], policy: Policy) -> dict[str, dict[str, Any]]:
+    rows = labels_that_count(lake.read("annotations", columns=COLUMNS), policy).rows
+    chosen = rows.filter(pc.is_in(rows["image_id"], value_set=pa.array(sorted(wanted), pa.string())))
+    return {row["image_id"]: row for row in chosen.to_pylist()}
 
 
 def _scored(
