@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 if TYPE_CHECKING:
     from carsdepo_assets.data.label_agreement import Agreement, AgreementReport
@@ -70,29 +68,32 @@ def _corners(box: Sequence[float]) -> str:
 
 
 def show_agreement(report: AgreementReport, console: Console) -> None:
-    """Prints how far annotators agree."""
+    """Prints how far annotators agree, in lines that names of any length fit into."""
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     if not report.photographs:
-        console.print("No photograph was labelled by two annotators.")
+        say("No photograph was labelled by two annotators.")
         return
-    title = f"Agreement on {report.photographs} photographs with two annotators or more (boxes match from IoU "
-    console.print(f"{title}{report.iou:g})", highlight=False, soft_wrap=True)
-    table = Table("who", "photographs", "F1", "matched", "boxes", "other class", "both clean", "one clean")
+    say(f"{report.photographs} photographs have two annotators or more; boxes match from IoU {report.iou:g}.")
     for pair in report.by_pair:
-        more = (pair.other_class, pair.both_clean, pair.one_clean)
-        table.add_row(escape(" / ".join(pair.annotators)), *_figures(pair), *map(str, more))
+        say(f"{' / '.join(pair.annotators)}: {_figures(pair)}")
+        say(
+            f"    {pair.other_class} boxes match in place and differ in class; both clean on {pair.both_clean} "
+            f"photographs, only one of them on {pair.one_clean}"
+        )
     if len(report.by_pair) > 1:
-        table.add_row("all pairs", *_figures(report.overall))
+        say(f"all pairs: {_figures(report.overall)}")
     for name, figures in report.by_class.items():
-        table.add_row(escape(f"class {name}"), *_figures(figures))
-    console.print(table)
+        say(f"class {name}: {_figures(figures)}")
     if report.least:
-        console.print("Least agreement:")
+        say("Least agreement:")
     for photograph in report.least:
         boxes = ", ".join(f"{annotator} {count}" for annotator, count in photograph.boxes.items())
-        line = f"  {photograph.agreement:.2f}  {photograph.image_id[:12]}  {photograph.key}  boxes: {boxes}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(f"  {photograph.agreement:.2f}  {photograph.image_id[:12]}  {photograph.key}  boxes: {boxes}")
 
 
-def _figures(figures: Agreement) -> tuple[str, str, str, str]:
-    f1 = "–" if figures.f1 is None else f"{figures.f1:.3f}"
-    return str(figures.photographs), f1, str(figures.matched), f"{figures.first} + {figures.second}"
+def _figures(figures: Agreement) -> str:
+    f1 = "no boxes" if figures.f1 is None else f"F1 {figures.f1:.3f}"
+    return f"{f1} on {figures.photographs} photographs, {figures.matched} matched of {figures.first} + {figures.second}"

@@ -77,7 +77,7 @@ def label_agreement(lake: Lake, policy: Policy, least: int = 10) -> AgreementRep
     annotators = Counter[str]()
     for image_id, by_annotator in latest_by_annotator(several).items():
         drawn = {annotator: truth_of(row) for annotator, row in sorted(by_annotator.items())}
-        annotators.update(drawn)
+        annotators.update(drawn.keys())
         agreement = photograph_agreement(list(drawn.values()), iou)
         photographs.append((agreement, image_id, {annotator: len(truth) for annotator, truth in drawn.items()}))
         for pair in combinations(drawn, 2):

@@ -159,7 +159,9 @@ def _disputed(lake: Lake, policy: Policy) -> list[QueueCandidate]:
         if photograph.labelled_before and newest[photograph.image_id] <= queue.at
     }
     images = read_images(lake, ["image_id", "key", "camera", "listing", "region", "uploader"])
-    images = images.filter(pc.is_in(images["image_id"], value_set=pa.array(sorted(reasons.keys() - waiting))))
+    images = images.filter(
+        pc.is_in(images["image_id"], value_set=pa.array(sorted(reasons.keys() - waiting), pa.string()))
+    )
     return [
         QueueCandidate(
             row | {"photograph_key": row["key"], "source": None},

@@ -61,6 +61,8 @@ def labels_that_count(annotations: pa.Table, policy: Policy) -> CountedLabels:
     if policy.data.conflicts == "latest":
         return CountedLabels(latest)
     several = of_several_annotators(annotations)
+    if several.num_rows == 0:
+        return CountedLabels(latest)
     rows: list[Row] = []
     disputed: dict[str, str] = {}
     for image_id, revisions in _by_photograph(several):
@@ -69,8 +71,7 @@ def labels_that_count(annotations: pa.Table, policy: Policy) -> CountedLabels:
             disputed[image_id] = row
         else:
             rows.append(row)
-    ids = several["image_id"].unique().combine_chunks() if several.num_rows else pa.array([], pa.string())
-    others = latest.filter(pc.invert(pc.is_in(latest["image_id"], value_set=ids)))
+    others = latest.filter(pc.invert(pc.is_in(latest["image_id"], value_set=several["image_id"].unique())))
     decided = pa.Table.from_pylist(rows, schema=latest.schema)
     return CountedLabels(pa.concat_tables([others, decided]).sort_by("image_id"), disputed)
 
