@@ -218,6 +218,12 @@ class InferencePolicy(PolicySection):
     max_request_pixels: Count = policy_value(
         200_000_000, "pixels", "A request whose photographs have more of them together is refused."
     )
+    heic: bool = policy_value(
+        False,
+        "",
+        "Whether HEIC photographs are answered, and so scored, where the optional package for them is installed. The "
+        "pipeline reads them in any case.",
+    )
     unsure_share: Share = policy_value(
         0.6,
         "share of the threshold",

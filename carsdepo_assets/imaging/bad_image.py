@@ -29,3 +29,10 @@ class BadImage(Exception):
         super().__init__(f"{reason}: {detail}")
         self.reason: Reason = reason
         self.detail = detail
+
+
+class SwitchedOff(BadImage):
+    """A photograph of a format that could be read and that the policy does not accept."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("unsupported", detail)

@@ -5,26 +5,26 @@ The limits on size are checked against the file's header, before memory for the 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict
 
 import cv2
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
+from carsdepo_assets.imaging import heic as heic_format
 from carsdepo_assets.imaging import pillow_formats
-from carsdepo_assets.imaging.bad_image import BadImage
-from carsdepo_assets.imaging.exif import read_exif
+from carsdepo_assets.imaging.bad_image import BadImage, SwitchedOff
+from carsdepo_assets.imaging.colour_tags import colours_of_jpeg
+from carsdepo_assets.imaging.exif import ExifFacts, read_exif
 from carsdepo_assets.imaging.headers import JpegHeader, jpeg_header, sniff, webp_size
+from carsdepo_assets.imaging.isobmff import isobmff_header
+from carsdepo_assets.imaging.jpeg_pixels import eighths, read_jpeg
+from carsdepo_assets.imaging.tiff_pages import photograph_page
 
 __all__ = ["BadImage", "Decoded", "ExifDict", "decode", "upright"]
 
-
-# Eighths at which libjpeg-turbo decodes no slower than at full scale; 5, 6 and 7 take up to 1.6 times as long.
-_SCALES = (1, 2, 3, 4, 8)
 # Above this many, pixels of formats other than JPEG are averaged while they are converted: Pillow holds four bytes of
 # each already.
 LARGE_PX = 16_000_000
@@ -46,13 +46,13 @@ class Decoded:
     """A decoded photograph."""
 
     rgb: NDArray[np.uint8]
-    """height x width x 3, upright; smaller than the original where `at_least` allowed it"""
+    """height x width x 3, sRGB, upright; smaller than the original where `at_least` allowed it"""
     format: str
-    """jpeg, png, gif, bmp, tiff, webp or avif"""
+    """jpeg, png, gif, bmp, tiff, webp, avif or heic"""
     orientation: int
     """EXIF's, 1..8; already applied to rgb"""
     notes: str
-    """what decoding had to do (grey, cmyk, alpha, 16-bit ...), comma-separated; "" for nothing"""
+    """what decoding had to do (grey, cmyk, alpha, Display P3 to sRGB ...), comma-separated; "" for nothing"""
     width: int
     """of the upright original, in pixels"""
     height: int
@@ -71,8 +71,9 @@ def decode(
     min_side: int,
     max_pixels_other: int | None = None,
     at_least: int | None = None,
+    heic: bool = True,
 ) -> Decoded:
-    """Decodes one photograph.
+    """Decodes one photograph, to sRGB.
 
     Args:
         data: the file's bytes.
@@ -83,6 +84,7 @@ def decode(
             each pixel; None: as many as of those.
         at_least: pixels; the photograph may be decoded at a reduced scale whose longest side is still at least this: a
             JPEG (12 megapixels take 22 ms instead of 34), and other formats above LARGE_PX. None: every pixel is kept.
+        heic: whether HEIC is read, in a process of its own.
 
     Raises:
         BadImage: the photograph is refused; `reason` says why.
@@ -95,35 +97,43 @@ def decode(
     kind = sniff(data)
     if kind is None:
         raise BadImage("not_an_image", f"starts with {data[:12]!r}")
+    if kind == "heic" and not heic:
+        raise SwitchedOff("HEIC is not accepted (policy: inference.heic): have the phone send JPEG")
     if kind == "heic":
-        raise BadImage("unsupported", "HEIC: have the phone send JPEG")
+        heic_format.check_installed()
     max_pixels = most_pixels(kind, max_pixels, max_pixels_other)
     header: JpegHeader | None = None
     if kind == "jpeg":
         header = jpeg_header(data)
         _check_size(header.width, header.height, max_pixels, min_side, kind)
-        rgb, notes = _jpeg(data, header, at_least)
-        width, height, block = header.width, header.height, header.exif
+        width, height, facts = header.width, header.height, read_exif(header.exif)
+        rgb, notes = read_jpeg(data, header, at_least, colours_of_jpeg(data, header, facts.adobe_rgb))
+    elif kind == "heic":
+        declared = isobmff_header(data, kind)
+        _check_size(declared.width, declared.height, max_pixels, min_side, kind)
+        picture = heic_format.read_heic(data, declared.width * declared.height, at_least, LARGE_PX)
+        _check_size(picture.width, picture.height, max_pixels, min_side, kind)
+        rgb, notes, width, height, facts = picture.rgb, picture.notes, picture.width, picture.height, picture.exif
     else:
-        if kind == "webp":
-            _check_size(*webp_size(data), max_pixels, min_side, kind)
+        if kind in ("webp", "avif"):
+            _check_size(*_size_before_opening(data, kind), max_pixels, min_side, kind)
         image = pillow_formats.open_image(data, kind)
         width, height = image.size
         _check_size(width, height, max_pixels, min_side, kind)
         rgb, notes, block = pillow_formats.to_rgb(image, data, kind, _reduction(width, height, at_least))
         width, height = image.size  # Pillow turns TIFF itself
+        facts = read_exif(block)
         del image  # it has the pixels a second time
-    facts = read_exif(block)
     if not facts.readable:
         notes.append("exif unreadable")
-    turned = 1 if kind == "tiff" else facts.orientation
+    orientation, turned = _orientation(data, kind, facts)
     rgb = upright(rgb, turned)
     if turned >= 5:
         width, height = height, width
     return Decoded(
         rgb,
         kind,
-        facts.orientation,
+        orientation,
         ", ".join(notes),
         width,
         height,
@@ -143,7 +153,7 @@ def is_at_scale(decoded: Decoded, at_least: int | None) -> bool:
     """Whether `decode` would give the same pixels with this `at_least`."""
     longest = max(decoded.width, decoded.height)
     if decoded.format == "jpeg":
-        expected = -(-longest * _eighths(longest, at_least) // 8)
+        expected = -(-longest * eighths(longest, at_least) // 8)
     else:
         expected = -(-longest // _reduction(decoded.width, decoded.height, at_least))
     return bool(max(decoded.rgb.shape) == expected)
@@ -152,13 +162,33 @@ def is_at_scale(decoded: Decoded, at_least: int | None) -> bool:
 def declared_pixels(data: bytes) -> int:
     """The number of pixels that a file's header names, read without decoding any; 0 where it is not known yet."""
     kind = sniff(data)
-    if kind is None or kind == "heic":
+    if kind is None:
         return 0
     if kind == "jpeg":
         header = jpeg_header(data)
         return header.width * header.height
-    width, height = webp_size(data) if kind == "webp" else pillow_formats.open_image(data, kind).size
+    if kind in ("webp", "avif", "heic"):
+        width, height = _size_before_opening(data, kind)
+    else:
+        width, height = pillow_formats.open_image(data, kind).size
     return int(width * height)
+
+
+def _size_before_opening(data: bytes, kind: str) -> tuple[int, int]:
+    """Width and height of formats whose decoders take memory for the pixels when they open a file, or may."""
+    if kind == "webp":
+        return webp_size(data)
+    declared = isobmff_header(data, kind)
+    return declared.width, declared.height
+
+
+def _orientation(data: bytes, kind: str, facts: ExifFacts) -> tuple[int, int]:
+    """EXIF's orientation, and what is left to be applied of it."""
+    if kind == "tiff":  # Pillow has turned the page
+        return photograph_page(data).orientation, 1
+    if kind == "heic":  # libheif has done what the file says; EXIF's word has no weight there (ISO/IEC 23008-12)
+        return 1, 1
+    return facts.orientation, facts.orientation
 
 
 def _reduction(width: int, height: int, at_least: int | None) -> int:
@@ -189,58 +219,3 @@ def _check_size(width: int, height: int, max_pixels: int, min_side: int, kind: s
         raise BadImage("too_many_pixels", f"{width} x {height}, at most {max_pixels} pixels of {kind} are decoded")
     if min(width, height) < min_side:
         raise BadImage("too_small", f"{width} x {height}, each side has at least {min_side}")
-
-
-def _jpeg(data: bytes, header: JpegHeader, at_least: int | None) -> tuple[NDArray[np.uint8], list[str]]:
-    """Pixels as stored (not upright) and notes."""
-    if header.precision != 8:
-        raise BadImage("unsupported", f"JPEG of {header.precision} bits a sample")
-    if header.components not in (1, 3, 4):
-        raise BadImage("unsupported", f"JPEG of {header.components} components")
-    notes = {1: ["grey"], 4: ["cmyk"]}.get(header.components, [])
-    width, height = _scaled(header, at_least)
-    colours = "CMYK" if header.components == 4 else "RGB"
-    try:
-        pixels = simplejpeg.decode_jpeg(data, colours, min_width=width, min_height=height)
-    except ValueError as error:
-        message = str(error)
-        if "Insufficient memory" in message:
-            raise MemoryError(message) from error
-        if _harmless(message, data, header):
-            pixels = simplejpeg.decode_jpeg(data, colours, min_width=width, min_height=height, strict=False)
-            notes.append("padded scan")
-        elif "subsampling" in message:  # sampling factors that TurboJPEG's interface cannot name
-            rgb, pillow_notes, _ = pillow_formats.to_rgb(pillow_formats.open_image(data, "jpeg"), data, "jpeg")
-            return rgb, [*pillow_notes, "unusual subsampling"]
-        else:
-            unread = re.search(r"[Uu]nsupported|[Nn]ot (supported|implemented)", message)
-            raise BadImage("unsupported" if unread else "truncated", message) from error
-    if header.components == 4:
-        if not header.adobe:  # Adobe stores CMYK inverted, and says that it was Adobe
-            pixels = cv2.bitwise_not(pixels)
-        black = pixels[..., 3:]
-        pixels = cv2.multiply(pixels[..., :3], cv2.merge([black] * 3), scale=1 / 255)
-    return pixels, notes
-
-
-def _scaled(header: JpegHeader, at_least: int | None) -> tuple[int, int]:
-    """Width and height of the smallest of JPEG's n/8 scales whose longest side is at least `at_least`."""
-    eighths = _eighths(max(header.width, header.height), at_least)
-    return -(-header.width * eighths // 8), -(-header.height * eighths // 8)
-
-
-def _eighths(longest: int, at_least: int | None) -> int:
-    return 8 if not at_least else next((n for n in _SCALES if n * longest >= 8 * at_least), 8)
-
-
-def _harmless(message: str, data: bytes, header: JpegHeader) -> bool:
-    """Whether a sequential scan's only fault is padding before the end marker, which some cameras write.
-
-    The same warning about other bytes means damage: the decoder lost its place and had data left over.
-    """
-    warning = re.search(r"(\d+) extraneous bytes before marker 0xd9", message)
-    if not warning or not header.sequential:
-        return False
-    end = data.find(b"\xff\xd9", header.scan_at)
-    padding = data[end - int(warning[1]) : end] if end > 0 else b"?"
-    return not padding.strip(b"\x00\xff")

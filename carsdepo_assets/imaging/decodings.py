@@ -19,6 +19,8 @@ class Limits:
     """shortest side, in pixels"""
     max_pixels_other: int | None = None
     """as max_pixels, of formats other than JPEG and PNG; None: as many"""
+    heic: bool = False
+    """whether HEIC is read"""
 
 
 class Decodings:
@@ -50,6 +52,7 @@ class Decodings:
             min_side=limits.min_side,
             max_pixels_other=limits.max_pixels_other,
             at_least=px,
+            heic=limits.heic,
         )
         self._decoded.append(decoded)
         return decoded

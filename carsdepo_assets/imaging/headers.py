@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from carsdepo_assets.imaging.bad_image import BadImage
+from carsdepo_assets.imaging.isobmff import brand_of
 
 # Frame headers: SOF0..SOF15 without DHT, JPG and DAC (ITU-T T.81, table B.1).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers with no length: TEM, RST0..7
 _MAX_SEGMENTS = 4096  # a colour profile takes up to 255; more than this is an attack on the loop below
-_MAX_SCANS = 100  # progressive encoders write about 10; thousands of scans decode for minutes
-
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"})
+_BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})  # sizes of the headers of its versions
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,18 @@ class JpegHeader:
     """in the file's order"""
     scan_at: int
     """offset of the first scan"""
+    component_ids: tuple[int, ...] = ()
+    """as the frame header numbers its components, of which there are no more than four"""
 
     @property
     def sequential(self) -> bool:
         """Whether it is Huffman-coded in one pass: SOF0 or SOF1."""
         return self.frame in (0xC0, 0xC1)
+
+    @property
+    def progressive(self) -> bool:
+        """Whether its scans refine each other: SOF2, SOF6, SOF10 or SOF14."""
+        return self.frame in (0xC2, 0xC6, 0xCA, 0xCE)
 
 
 def sniff(data: bytes) -> str | None:
@@ -64,15 +70,13 @@ def sniff(data: bytes) -> str | None:
         return "png"
     if data[:6] in (b"GIF87a", b"GIF89a"):
         return "gif"
-    if data[:2] == b"BM" and data[6:10] == b"\0\0\0\0":
+    if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
         return "bmp"
-    if data[:4] in (b"II*\0", b"MM\0*"):
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):  # the latter with offsets of 64 bits
         return "tiff"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
-    if data[4:8] == b"ftyp":
-        return "avif" if data[8:12] in (b"avif", b"avis") else "heic" if data[8:12] in _HEIF_BRANDS else None
-    return None
+    return brand_of(data)
 
 
 def jpeg_header(data: bytes) -> JpegHeader:
@@ -83,6 +87,7 @@ def jpeg_header(data: bytes) -> JpegHeader:
     """
     position, exif, adobe = 2, b"", False
     frame: tuple[int, int, int, int, int] | None = None
+    component_ids: tuple[int, ...] = ()
     segments: list[JpegSegment] = []
     while len(segments) < _MAX_SEGMENTS:
         start = data.find(b"\xff", position)
@@ -104,10 +109,10 @@ def jpeg_header(data: bytes) -> JpegHeader:
         if marker == 0xDA:
             if frame is None:
                 raise BadImage("truncated", "JPEG scan without a frame header")
-            if frame[0] not in (0xC0, 0xC1) and data.count(b"\xff\xda", start) > _MAX_SCANS:
-                raise BadImage("unsupported", f"progressive JPEG of more than {_MAX_SCANS} scans")
             number, precision, height, width, components = frame
-            return JpegHeader(width, height, components, precision, number, adobe, exif, tuple(segments), start)
+            return JpegHeader(
+                width, height, components, precision, number, adobe, exif, tuple(segments), start, component_ids
+            )
         payload = data[position + 2 : end] if marker != 0xE2 else b""
         if marker in _FRAMES and len(payload) >= 6:
             frame = (
@@ -117,6 +122,7 @@ def jpeg_header(data: bytes) -> JpegHeader:
                 int.from_bytes(payload[3:5], "big"),
                 payload[5],
             )
+            component_ids = tuple(payload[6 : 6 + 3 * payload[5] : 3])
         elif marker == 0xE1 and not exif and payload[:6] == b"Exif\0\0":
             exif = payload[6:]
         elif marker == 0xEE and payload[:5] == b"Adobe":

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carsdepo_assets.imaging.bad_image import BadImage
+from carsdepo_assets.imaging.colour import Conversion, conversion
+from carsdepo_assets.imaging.colour_tags import colours_of_jpeg
 from carsdepo_assets.imaging.decode import Decoded
 from carsdepo_assets.imaging.decodings import Decodings, Limits
 from carsdepo_assets.imaging.encode import encode_jpeg, rewrap_jpeg
@@ -111,7 +113,7 @@ def process(data: bytes, policy: DataPolicy) -> Processed:
 
 def pipeline_limits(policy: DataPolicy) -> Limits:
     """Returns the limits within which photographs are taken into the lake."""
-    return Limits(policy.max_bytes, policy.max_pixels, policy.min_side_px)
+    return Limits(policy.max_bytes, policy.max_pixels, policy.min_side_px, heic=True)
 
 
 def pipeline_scale(data: bytes, policy: DataPolicy) -> int:
@@ -154,7 +156,9 @@ def _reduce(decodings: Decodings, policy: DataPolicy) -> _Reduced:
     data = decodings.data
     header = _copyable(data, policy)
     decoded = decodings.at_least(FEATURE_PX if header else policy.longest_side_px)
-    jpeg = rewrap_jpeg(data, header) if header and not decoded.notes else None
+    # A profile that cannot be used changes no pixel.
+    is_plain = header is not None and decoded.notes in ("", _colours(data, header).note)
+    jpeg = rewrap_jpeg(data, header) if header and is_plain else None
     if jpeg is not None:
         return _Reduced(decoded, jpeg, decoded.rgb, decoded.width, decoded.height, 1.0)
     if header:
@@ -205,4 +209,12 @@ def _copyable(data: bytes, policy: DataPolicy) -> JpegHeader | None:
     header = jpeg_header(data)
     fits = max(header.width, header.height) <= policy.longest_side_px
     plain = header.sequential and header.components == 3 and header.precision == 8
-    return header if fits and plain and read_exif(header.exif).orientation == 1 else None
+    facts = read_exif(header.exif)
+    if not fits or not plain or facts.orientation != 1:
+        return None
+    # The copy has no profile, so its pixels must be sRGB.
+    return header if _colours(data, header).transform is None else None
+
+
+def _colours(data: bytes, header: JpegHeader) -> Conversion:
+    return conversion(colours_of_jpeg(data, header, read_exif(header.exif).adobe_rgb), header.components)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from carsdepo_assets.imaging.bad_image import BadImage, Reason
+from carsdepo_assets.imaging.bad_image import BadImage, Reason, SwitchedOff
 from carsdepo_assets.imaging.decode import Decoded
 from carsdepo_assets.imaging.decodings import Decodings, Limits
 from carsdepo_assets.imaging.pipeline import pipeline_scale
@@ -34,6 +34,7 @@ def serving_limits(policy: Policy) -> Limits:
         max_pixels=min(service.max_pixels, pipeline.max_pixels),
         min_side=pipeline.min_side_px,
         max_pixels_other=MAX_PIXELS_OTHER,
+        heic=service.heic,
     )
 
 
@@ -67,8 +68,8 @@ def decode_as_served(data: bytes, policy: Policy, network: NetworkInput | None =
 
 
 def is_beyond_limits(refusal: BadImage) -> bool:
-    """Whether a refusal is for the photograph's size alone: it may be sound, but the service would not answer it."""
-    return refusal.reason in _LIMITS
+    """Whether a refusal is for the photograph's size or format alone: it may be sound, but the service refuses it."""
+    return refusal.reason in _LIMITS or isinstance(refusal, SwitchedOff)
 
 
 def _scale(data: bytes, policy: Policy, network: NetworkInput) -> int:

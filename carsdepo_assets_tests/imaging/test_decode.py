@@ -27,7 +27,7 @@ REFUSED = {
     "one byte": (b"\xff", "not_an_image"),
     "jpeg signature only": (b"\xff\xd8\xff\xe0", "truncated"),
     "jpeg, half": (PHOTO[: len(PHOTO) // 2], "truncated"),
-    "jpeg, last 2 bytes gone": (PHOTO[:-2], "truncated"),
+    "jpeg, last 3 bytes gone": (PHOTO[:-3], "truncated"),
     "jpeg, half, end marker put back": (PHOTO[: len(PHOTO) // 2] + b"\xff\xd9", "truncated"),
     "jpeg, cut in its header": (PHOTO[:100], "truncated"),
     "jpeg, no scan": (PHOTO[:2] + b"\xff\xd9", "truncated"),

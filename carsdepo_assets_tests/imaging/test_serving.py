@@ -89,7 +89,7 @@ def test_what_is_decoded_at_a_reduced_scale_shows_the_same_at_the_same_place() -
         (PHOTO, Policy(inference=InferencePolicy(max_pixels=320 * 240 - 1)), True),
         (PHOTO, Policy(data=DataPolicy(min_side_px=241)), True),
         (jpeg_claiming(30000, 30000), Policy(), True),
-        (PHOTO[:-2], Policy(), False),
+        (PHOTO[:-3], Policy(), False),
         (b"no photograph", Policy(), False),
         (b"", Policy(), False),
     ],
