@@ -19,18 +19,9 @@ from carsdepo_assets.data.label_writers import EXPORT_FORMATS, WRITERS, ExportFo
 from carsdepo_assets.data.whole_folder import TargetError
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets_tests.data.photographs import NOW
-from carsdepo_assets_tests.data.small_lake import HEIGHT, RULES, WIDTH, car, dataset, label, upload
+from carsdepo_assets_tests.data.small_lake import HEIGHT, RULES, WIDTH, car, dataset, label, turned, upload
 
 GROUPS = {"a b.jpg": "one", "sub/a b.jpg": "two", "R&D 100%.png": "three", "turned.jpg": "four"}
-
-
-def turned(seed: int) -> bytes:
-    """Stored lying on its side, as phones do: orientation 6; upright it is WIDTH x HEIGHT."""
-    out, exif = io.BytesIO(), Image.Exif()
-    exif[0x0112] = 6
-    with Image.open(io.BytesIO(car(seed))) as image:
-        image.transpose(Image.Transpose.ROTATE_90).save(out, "JPEG", quality=92, exif=exif)
-    return out.getvalue()
 
 
 def png(seed: int) -> bytes:
