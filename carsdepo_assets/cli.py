@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from carsdepo_assets import redaction
-from carsdepo_assets.commands import loop_cli, model_cli, policy_cli, quarantine_cli, release_cli
+from carsdepo_assets.commands import labels_cli, loop_cli, model_cli, policy_cli, quarantine_cli, release_cli
 from carsdepo_assets.commands.interruption import interruptible
 from carsdepo_assets.commands.options import show_version
 from carsdepo_assets.demo import cli as demo_cli
@@ -47,6 +47,7 @@ app.command()(demo_cli.demo)
 app.command()(loop_cli.doctor)
 app.command()(loop_cli.dev)
 app.command(name="import")(loop_cli.import_)
+app.command()(labels_cli.export)
 app.command()(loop_cli.train)
 app.command()(model_cli.predict)
 app.command()(model_cli.evaluate)
@@ -59,6 +60,7 @@ app.command()(release_cli.approve)
 app.command()(release_cli.reject)
 app.command()(release_cli.rollback)
 app.add_typer(release_cli.golden, name="golden")
+app.add_typer(labels_cli.labels, name="labels")
 app.add_typer(policy_cli.policy, name="policy")
 app.add_typer(quarantine_cli.quarantine, name="quarantine")
 

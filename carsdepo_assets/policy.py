@@ -99,6 +99,19 @@ class DataPolicy(PolicySection):
         "A box that lies outside the photograph by at most this is clipped; beyond it the label file goes to "
         "quarantine.",
     )
+    conflicts: Literal["latest", "majority", "exclude"] = policy_value(
+        "latest",
+        "",
+        "Which labels count where several annotators labelled a photograph. latest: the last ones. majority: the boxes "
+        "that more than half of them drew. exclude: the last ones where they agree, else none: the photograph is left "
+        "out and asked for by the next labelling queue.",
+    )
+    min_agreement: Share = policy_value(
+        0.5,
+        "F1",
+        "With conflicts = exclude: photographs whose annotators agree by less than this are left out. Boxes agree in "
+        "class and by evaluation.iou.",
+    )
     duplicate_hamming: int = policy_value(
         4, "bits of 64", "Photographs whose perceptual hashes differ by at most this may show one scene.", ge=0, le=64
     )

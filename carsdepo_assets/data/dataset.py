@@ -23,9 +23,10 @@ from carsdepo_assets.data.grouping import near_duplicates
 from carsdepo_assets.data.metadata_corrections import correct_metadata
 from carsdepo_assets.data.splitting import EXCLUDED, assign, side
 from carsdepo_assets.lake import golden
-from carsdepo_assets.lake.annotations import labels_only, latest_revisions
+from carsdepo_assets.lake.annotations import labels_only
 from carsdepo_assets.lake.datasets import manifest_key, read_manifest, summary_key
 from carsdepo_assets.lake.image_metadata import read_images
+from carsdepo_assets.lake.label_conflicts import CountedLabels, labels_that_count
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.pointers import DatasetPointer
@@ -83,7 +84,7 @@ def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
 
     Args:
         lake: whose tables are read.
-        policy: the sections `data`, `split` and `class_map` are used.
+        policy: the sections `data`, `split`, `class_map` and `evaluation` (iou) are used.
         now: the present, with a time zone.
 
     Raises:
@@ -95,25 +96,35 @@ def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
         processed = {r["image_id"]: r for r in lake.read("processed").to_pylist()}
         annotations = labels_only(lake.read("annotations"))
         label_state = sum(image in processed for image in annotations["image_id"].to_pylist())
-        rows = _labelled(lake, annotations, processed)
+        counted = labels_that_count(annotations, policy)
+        rows = _labelled(lake, counted.rows, processed)
         if not rows:
-            raise NoLabelledPhotographs(
-                f"{lake.url} has no photograph with labels: import a folder with labels, or "
-                "drop label files into raw/labels beside the same paths in raw/uploads."
-            )
+            raise NoLabelledPhotographs(_nothing(lake, counted))
         splits = _splits(lake, rows, policy, now)
         for row in rows:
             row.update({name: splits[row["image_id"]].get(name) for name in _OF_SPLITS})
         manifest = pa.Table.from_pylist(rows, schema=MANIFEST)
         version = version_of(rows, policy)
         new = not lake.exists(manifest_key(version))
-        summary = _summary(version, rows, policy)
+        summary = _summary(version, rows, policy, counted.disputed)
         if new:
             _write(lake, version, manifest, summary, policy)
         before = DatasetPointer.read(lake)
         if before is None or (before.version, before.label_state) != (version, label_state):
             DatasetPointer(version=version, label_state=label_state, at=now).write(lake)
     return Dataset(version, manifest if new else read_manifest(lake, version), summary, new)
+
+
+def _nothing(lake: Lake, counted: CountedLabels) -> str:
+    if counted.disputed:
+        return (
+            f"{lake.url} has {len(counted.disputed)} labelled photographs, and their annotators disagree on each: "
+            "`carsdepo labels agreement` lists them; policy.data.conflicts says which labels count."
+        )
+    return (
+        f"{lake.url} has no photograph with labels: import a folder with labels, or drop label files into raw/labels "
+        "beside the same paths in raw/uploads."
+    )
 
 
 def version_of(rows: list[dict[str, Any]], policy: Policy) -> str:
@@ -131,12 +142,12 @@ def version_of(rows: list[dict[str, Any]], policy: Policy) -> str:
     return digest.hexdigest()[:16]
 
 
-def _labelled(lake: Lake, annotations: pa.Table, processed: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _labelled(lake: Lake, labels: pa.Table, processed: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     columns = ["image_id", "key", "batch_id", "width", "height", "group_hint", "listing", "phash"]
     images = {r["image_id"]: r for r in read_images(lake, columns).to_pylist()}
     copies = sources(image["key"] for image in images.values())
     rows = []
-    for note in latest_revisions(annotations).to_pylist():
+    for note in labels.to_pylist():
         image, copy = images.get(note["image_id"]), processed.get(note["image_id"])
         if image is None or copy is None:
             continue  # its processed image is on its way; the next dataset has it
@@ -223,7 +234,7 @@ def dataset_thumbnails(jpeg: bytes, name: str) -> NDArray[Any]:
     return perceptual.grey_thumbnail(grey)
 
 
-def _summary(version: str, rows: list[dict[str, Any]], policy: Policy) -> dict[str, Any]:
+def _summary(version: str, rows: list[dict[str, Any]], policy: Policy, disputed: Mapping[str, str]) -> dict[str, Any]:
     def counts(chosen: list[dict[str, Any]]) -> dict[str, Any]:
         names = policy.class_map.names
         boxes = [b["class_id"] for r in chosen for b in r["boxes"]]
@@ -242,8 +253,9 @@ def _summary(version: str, rows: list[dict[str, Any]], policy: Policy) -> dict[s
         "all": counts(rows),
         "splits": {s: counts(r) for s, r in sorted(by_split.items())},
         "excluded": {r["image_id"]: r["reason"] for r in by_split.get(EXCLUDED, [])},
+        "disputed": dict(disputed),
         "declared": _declared(rows),
-        "notes": _notes(rows),
+        "notes": _notes(rows, disputed),
         "content_digest": content_digest(rows, policy.class_map.names),
         "upload_batches": sorted({r["upload_batch"] for r in rows}),
         "label_batches": sorted({r["label_batch"] for r in rows}),
@@ -260,9 +272,14 @@ def _declared(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
     return dict(sorted(counts.items()))
 
 
-def _notes(rows: list[dict[str, Any]]) -> list[str]:
+def _notes(rows: list[dict[str, Any]], disputed: Mapping[str, str]) -> list[str]:
     """What a person should know of the splits, and what to do about it."""
     notes = []
+    if disputed:
+        notes.append(
+            f"{len(disputed)} labelled photographs are left out, as their annotators disagree; `disputed` names each. "
+            "The next labelling queue asks for them."
+        )
     declared = _declared(rows)
     lost = sum(counts["excluded"] for counts in declared.values())
     if lost:

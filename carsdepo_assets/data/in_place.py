@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from carsdepo_assets.data.batches import is_label, is_photograph
-from carsdepo_assets.data.class_mapping import option_targets, targets_by_name, targets_digest
+from carsdepo_assets.data.class_mapping import option_targets, targets_by_name
 from carsdepo_assets.data.class_names import ClassNamesError, names_of_option, same_name
 from carsdepo_assets.data.import_records import read_import_record, write_import_record
 from carsdepo_assets.data.import_sources import SourceRefused
@@ -66,11 +66,7 @@ def register_in_place(
                 )
         else:
             targets = _targets(classes, mapping, policy.class_map)
-            record = {
-                "origin": "yolo",
-                "options": {"import": name, "format": "yolo", "class_ids": targets},
-                "digest": targets_digest("yolo", targets),
-            }
+            record = {"origin": "yolo", "options": {"import": name, "format": "yolo", "class_ids": targets}}
             write_import_record(lake, name, record)
     return photographs, len(labels)
 

@@ -74,11 +74,13 @@ def settle(claims: Sequence[Claim]) -> tuple[list[Labelling], list[tuple[Claim, 
     if not finished:
         return [Labelling(claims[0], [], claims[0].covers, reviewed=False)], []
     by_annotator = _last_of_each(finished)
-    if len(by_annotator) > 1 and not all(_agree(by_annotator[0], one) for one in by_annotator[1:]):
-        note = f"{len(by_annotator)} annotators differ: the last one counts, {by_annotator[-1].annotator}"
-        return [Labelling(one, one.entries, one.covers, notes=[note]) for one in by_annotator], []
+    if len(by_annotator) > 1:  # those who agree are kept too: else nobody could measure how often annotators do
+        agree = all(_agree(by_annotator[0], one) for one in by_annotator[1:])
+        note = f"{len(by_annotator)} annotators differ: the last one is {by_annotator[-1].annotator}"
+        notes = [] if agree else [note]
+        return [Labelling(one, one.entries, one.covers, notes=list(notes)) for one in by_annotator], []
     if by_annotator:
-        finished = by_annotator[-1:]
+        finished = by_annotator
     for i, one in enumerate(finished):
         other = next((other for other in finished[i + 1 :] if not _agree(one, other)), None)
         if other is not None:

@@ -261,8 +261,8 @@ class _Reading:
 
     def _revise(self, image_id: str, labellings: Sequence[Labelling]) -> None:
         rows = [self._row(image_id, labelling) for labelling in labellings]
-        if not rows or self._before.has(rows[-1]):
-            return  # the same boxes again are no new revision
+        if not rows or (self._before.has(rows[-1]) and all(map(self._before.is_kept, rows))):
+            return  # the same boxes again, of the same annotators, are no new revision
         for labelling, row in zip(labellings, rows, strict=True):
             self._note(labelling.claim.key, [_named(labelling.claim, note) for note in labelling.notes])
             self.rows.append(row | {"sequence": self._before.next_sequence()})
@@ -307,10 +307,13 @@ class _Before:
         newest = lake.tables.select("SELECT max(sequence) AS newest FROM annotations", ["annotations"])
         self._sequence = (newest and newest[0]["newest"]) or 0
         columns = ["image_id", "sequence", "revision_id", "created_at", "state", "key", "boxes", "negatives"]
-        table = lake.read("annotations", columns, [("image_id", "in", image_ids)])
+        table = lake.read("annotations", [*columns, "annotator"], [("image_id", "in", image_ids)])
         self._latest = {r["image_id"]: r for r in latest_revisions(table).to_pylist()}
         unreviewed = table.filter(pc.fill_null(pc.equal(table["state"], UNREVIEWED), False))
         self._unreviewed = set(unreviewed["revision_id"].to_pylist())
+        self._kept = {
+            (r["annotator"], r["revision_id"]) for r in table.select(["annotator", "revision_id"]).to_pylist()
+        }
 
     def has(self, row: Row) -> bool:
         """Whether this is the latest revision of the photograph already."""
@@ -318,6 +321,10 @@ class _Before:
             return row["revision_id"] in self._unreviewed
         latest = self._latest.get(row["image_id"])
         return latest is not None and latest["revision_id"] == row["revision_id"]
+
+    def is_kept(self, row: Row) -> bool:
+        """Whether the annotator that a revision names has made it before; who says the same as another one agrees."""
+        return row["annotator"] is None or (row["annotator"], row["revision_id"]) in self._kept
 
     def entries(self, image_id: str, key: str) -> list[Entry]:
         """The boxes of a photograph's latest revision, where it came from the same import's folder as a label file."""

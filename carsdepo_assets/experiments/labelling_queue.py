@@ -14,10 +14,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from carsdepo_assets.experiments.queue_ranking import (
+    DISPUTED,
     DRIFTED,
     REST,
     UNSURE,
@@ -35,6 +37,8 @@ from carsdepo_assets.imaging.perceptual import MIN_CORRELATION, correlation, gre
 from carsdepo_assets.imaging.resize import fit_longest
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.annotations import labelled_photographs
+from carsdepo_assets.lake.image_metadata import read_images
+from carsdepo_assets.lake.label_conflicts import disputed_photographs
 from carsdepo_assets.lake.lake import Lake, ObjectMissing
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.queues import Queue, QueuedPhotograph, queue_state
@@ -104,8 +108,11 @@ def _plan(lake: Lake, policy: Policy, report: Mapping[str, Any] | None, now: dat
     candidates = by_uncertainty(open_rows, queue_id)
     if report is not None and report["band"] not in ("none", "unknown"):
         candidates = drifted_first(candidates, _drifted(lake, report, open_rows, window))
+    candidates += _disputed(lake, policy)
     repeats = _LookAlikes(lake, policy)
-    taken = spread(candidates, policy.monitoring.queue_size, lambda c: repeats.is_new(c, left_out))
+    taken = spread(
+        candidates, policy.monitoring.queue_size, lambda c: c.tier == DISPUTED or repeats.is_new(c, left_out)
+    )
     photographs = tuple(_queued(queue_id, c, number) for number, c in enumerate(taken, 1))
     reason = _reason(report, taken, len(window), left_out)
     return Queue(queue_id, now, None if report is None else report["report_id"], reason, photographs)
@@ -136,6 +143,35 @@ def _unlabelled(lake: Lake, rows: Iterable[dict[str, Any]], left_out: Counter[st
             left_out["not kept (policy.inference.keep_photographs, or forgotten)"] += 1
         else:
             yield row
+
+
+def _disputed(lake: Lake, policy: Policy) -> list[QueueCandidate]:
+    """Photographs that conflicting labels keep out of datasets, and for which no queue waits already."""
+    reasons = disputed_photographs(lake, policy)
+    if not reasons:
+        return []
+    asked = [queue for queue, _ in queues.all_queues(lake)]
+    newest = queues.newest_labels(lake, asked)
+    waiting = {
+        photograph.image_id
+        for queue in asked
+        for photograph in queue.photographs
+        if photograph.labelled_before and newest[photograph.image_id] <= queue.at
+    }
+    images = read_images(lake, ["image_id", "key", "camera", "listing", "region", "uploader"])
+    images = images.filter(
+        pc.is_in(images["image_id"], value_set=pa.array(sorted(reasons.keys() - waiting), pa.string()))
+    )
+    return [
+        QueueCandidate(
+            row | {"photograph_key": row["key"], "source": None},
+            row["listing"] or row["image_id"],
+            DISPUTED,
+            0.0,
+            reasons[row["image_id"]],
+        )
+        for row in images.to_pylist()
+    ]
 
 
 def _drifted(
@@ -246,7 +282,7 @@ def _reason(
     else:
         reason = f"Drift {100 * report['drift']:.1f} % ({report['band']}), worst in {report['worst_feature']}"
     tiers = Counter(c.tier for c in taken)
-    names = ((DRIFTED, "drifted"), (UNSURE, "unsure"), (REST, "others"))
+    names = ((DISPUTED, "disputed"), (DRIFTED, "drifted"), (UNSURE, "unsure"), (REST, "others"))
     chosen = ", ".join(f"{tiers[tier]} {name}" for tier, name in names if tiers[tier]) or "none to label"
     reason = f"{reason}. Of {answered} photographs answered: {chosen}"
     if left_out:

@@ -13,7 +13,7 @@ import numpy as np
 PER_CAR = 4  # photographs of one car before another car's turn
 TAIL = 0.05  # share of the reference on each side that counts as its edge
 NEAR_THRESHOLD = 0.1  # points of score: a best score so near to the threshold could have gone either way
-DRIFTED, UNSURE, REST = 0, 1, 2  # tiers, the first first
+DISPUTED, DRIFTED, UNSURE, REST = -1, 0, 1, 2  # tiers, the first first
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class QueueCandidate:
     """A photograph that could be labelled next."""
 
     row: Mapping[str, Any]
-    """Its row of the table `inferences`."""
+    """Its row of the table `inferences`; of a disputed one, the columns that a queue needs."""
     car: str
     """The listing, whose photographs are labelled together; the image id where it names none."""
     tier: int
-    """DRIFTED, UNSURE or REST; the lower tier comes first."""
+    """DISPUTED, DRIFTED, UNSURE or REST; the lower tier comes first."""
     rank: float
     """The order within the tier, the lowest first."""
     why: str

@@ -1,4 +1,4 @@
-"""Which of a photograph's label revisions counts: the one rule for datasets, live quality and KPIs."""
+"""Which label revisions are labels, and which is a photograph's latest; label_conflicts.py says which counts."""
 
 from __future__ import annotations
 

@@ -47,6 +47,12 @@ def read_manifest(lake: Lake, version: str) -> pa.Table:
     return read_parquet(lake.get(manifest_key(version)))
 
 
+def versions(lake: Lake) -> list[str]:
+    """Returns the versions of all datasets, in order of name."""
+    suffix = f"/{manifest_key('').rpartition('/')[2]}"
+    return sorted(entry.key.split("/")[1] for entry in lake.list("datasets") if entry.key.endswith(suffix))
+
+
 def latest(lake: Lake) -> str | None:
     """Returns the newest dataset's version; None before the first."""
     pointer = DatasetPointer.read(lake)

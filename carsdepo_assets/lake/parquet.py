@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 
-def read_parquet(data: bytes, verify_checksums: bool = False) -> pa.Table:
+def read_parquet(data: bytes, verify_checksums: bool = False, columns: Sequence[str] | None = None) -> pa.Table:
     """Reads a Parquet file.
 
     `pyarrow.parquet.read_table` reads in Arrow's own threads. One of them may let go of the Python object that holds
@@ -16,13 +18,14 @@ def read_parquet(data: bytes, verify_checksums: bool = False) -> pa.Table:
     Args:
         data: the file's bytes.
         verify_checksums: whether the checksum of each page is verified.
+        columns: names of the columns to read; None: all.
 
     Returns:
-        All rows and columns.
+        All rows.
 
     Raises:
         ArrowException: the bytes are no Parquet file, or a checksum is wrong.
         OSError: likewise.
     """
     with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=verify_checksums) as file:
-        return file.read(use_threads=False)
+        return file.read(columns=None if columns is None else list(columns), use_threads=False)

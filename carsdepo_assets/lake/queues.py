@@ -7,18 +7,22 @@ labels at its label_key. A plan.json without a queue.json belongs to a queue who
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from carsdepo_assets.lake.annotations import labelled_photographs
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from carsdepo_assets.lake.annotations import labelled_photographs, labels_only
 from carsdepo_assets.lake.lake import Lake, LakeError
 
 FOLDER = "queues"
 UPLOADS = "raw/uploads/queue"  # the prefix by which queue-selected photographs are known
 LABELS = "raw/labels/queue"
+_UPLOADED = "raw/uploads/"
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class QueuedPhotograph:
     image_id: str
     """sha256 of its original bytes"""
     photograph_key: str
-    """where the service kept what it was sent"""
+    """where the service kept what it was sent; of one whose annotators disagree, where it was uploaded"""
     upload_key: str
     """where the queue puts a copy for intake"""
     priority: int
@@ -51,6 +55,11 @@ class QueuedPhotograph:
         """Where its labels belong, as a YOLO file."""
         path = PurePosixPath(self.upload_key)
         return f"{LABELS}/{path.parent.name}/{path.stem}.txt"
+
+    @property
+    def labelled_before(self) -> bool:
+        """Whether it had labels when the queue was made: it asks for others, as its annotators disagree."""
+        return self.photograph_key.startswith(_UPLOADED)
 
 
 @dataclass(frozen=True)
@@ -171,7 +180,7 @@ def queue_state(lake: Lake, now: datetime | None = None) -> list[QueueState]:
     queues = list(all_queues(lake))
     if not queues:
         return []
-    labelled = labelled_photographs(lake)
+    labelled, newest = labelled_photographs(lake), newest_labels(lake, (queue for queue, _ in queues))
     at = now or datetime.now(UTC)
     return [
         QueueState(
@@ -180,9 +189,28 @@ def queue_state(lake: Lake, now: datetime | None = None) -> list[QueueState]:
             queue.report_id,
             queue.reason,
             len(queue.photographs),
-            sum(p.image_id in labelled for p in queue.photographs),
+            sum(_is_answered(p, queue, labelled, newest) for p in queue.photographs),
             (at - queue.at).total_seconds(),
             complete,
         )
         for queue, complete in sorted(queues, key=lambda pair: (pair[0].at, pair[0].queue_id), reverse=True)
     ]
+
+
+def newest_labels(lake: Lake, queues: Iterable[Queue]) -> dict[str, datetime]:
+    """When the newest labels came, by image id, of photographs that had labels when a queue asked for them."""
+    wanted = sorted({p.image_id for queue in queues for p in queue.photographs if p.labelled_before})
+    if not wanted:
+        return {}
+    rows = labels_only(lake.read("annotations", columns=["image_id", "created_at", "state"]))
+    rows = rows.filter(pc.is_in(rows["image_id"], value_set=pa.array(wanted)))
+    newest = rows.group_by("image_id").aggregate([("created_at", "max")])
+    return dict(zip(newest["image_id"].to_pylist(), newest["created_at_max"].to_pylist(), strict=True))
+
+
+def _is_answered(
+    photograph: QueuedPhotograph, queue: Queue, labelled: set[str], newest: Mapping[str, datetime]
+) -> bool:
+    if photograph.image_id not in labelled:
+        return False
+    return not photograph.labelled_before or newest[photograph.image_id] > queue.at

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from carsdepo_assets.lake.annotations import labels_only, latest_revisions
+from carsdepo_assets.lake.annotations import labels_only
+from carsdepo_assets.lake.label_conflicts import COLUMNS, labels_that_count
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.monitoring.profiles import day_of
 from carsdepo_assets.policy import Policy
@@ -56,13 +57,13 @@ class LiveQuality:
 def measure_day(lake: Lake, day: date, policy: Policy) -> list[LiveQuality]:
     """Scores the answers of production on one day.
 
-    The last answer on a photograph counts, and the latest revision of its labels. Boxes count from the threshold on at
-    which they were served; they match labels at an IoU of policy.evaluation.iou.
+    The last answer on a photograph counts, and the labels that datasets count (lake/label_conflicts.py). Boxes count
+    from the threshold on at which they were served; they match labels at an IoU of policy.evaluation.iou.
 
     Args:
         lake: where answers and labels are.
         day: UTC.
-        policy: the section `evaluation` is used.
+        policy: the sections `evaluation` and `data` (conflicts) are used.
 
     Returns:
         One entry for each model that answered on the day, also where nothing is labelled; most answers first.
@@ -71,7 +72,7 @@ def measure_day(lake: Lake, day: date, policy: Policy) -> list[LiveQuality]:
     if not ids:
         return []
     answers = _answers(lake, set(ids))
-    labels = _latest_labels(lake, {row["image_id"] for row in answers})
+    labels = _labels_that_count(lake, {row["image_id"] for row in answers}, policy)
     by_model: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in answers:
         by_model.setdefault(row["digest"], {})[row["image_id"]] = row
@@ -115,10 +116,9 @@ def _answers(lake: Lake, ids: set[str]) -> list[dict[str, Any]]:
     return list(table.sort_by([("at", "ascending"), ("prediction_id", "ascending")]).to_pylist())
 
 
-def _latest_labels(lake: Lake, wanted: set[str]) -> dict[str, dict[str, Any]]:
-    columns = ["image_id", "revision_id", "boxes", "sequence", "created_at", "state"]
-    table = lake.read("annotations", columns, [("image_id", "in", wanted)])
-    return {row["image_id"]: row for row in latest_revisions(table).to_pylist()}
+def _labels_that_count(lake: Lake, wanted: set[str], policy: Policy) -> dict[str, dict[str, Any]]:
+    table = lake.read("annotations", COLUMNS, [("image_id", "in", wanted)])
+    return {row["image_id"]: row for row in labels_that_count(table, policy).rows.to_pylist()}
 
 
 def _scored(

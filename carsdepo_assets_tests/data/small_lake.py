@@ -31,6 +31,15 @@ def car(seed: int, quality: int = 92, width: int = WIDTH, height: int = HEIGHT) 
     return out.getvalue()
 
 
+def turned(seed: int) -> bytes:
+    """Stored lying on its side, as phones do: orientation 6; upright it is WIDTH x HEIGHT."""
+    out, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(io.BytesIO(car(seed))) as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(out, "JPEG", quality=92, exif=exif)
+    return out.getvalue()
+
+
 def upload(lake: Lake, files: Mapping[str, bytes], groups: Mapping[str, str] | None = None) -> list[str]:
     """Batch ids. groups: file -> group, as a manifest.csv says it."""
     if groups is not None:

@@ -20,7 +20,7 @@ from carsdepo_assets.experiments.labelling_queue import QueueError, make_queue, 
 from carsdepo_assets.experiments.queue_ranking import PER_CAR, by_uncertainty, outside, spread
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.policy import MonitoringPolicy, Policy
+from carsdepo_assets.policy import DataPolicy, MonitoringPolicy, Policy
 from carsdepo_assets_tests.data.photographs import photograph
 from carsdepo_assets_tests.data.small_lake import car, label, upload
 from carsdepo_assets_tests.experiments.answers import NOW, answer, dark, report
@@ -290,3 +290,33 @@ def test_state_counts_labels_and_age(drifted: tuple[Lake, list[str], list[str]])
     assert queues.read(lake, queue.queue_id) == queue
     with pytest.raises(LakeError, match=queue.queue_id):
         queues.read(lake, "another")
+
+
+def test_photographs_whose_annotators_disagree_are_asked_for_until_they_are_labelled(lake: Lake) -> None:
+    policy = Policy(data=DataPolicy(conflicts="exclude"))
+    upload(lake, {"x/a.jpg": photograph(1), "x/b.jpg": photograph(2)})
+    for number, (annotator, boxes) in enumerate([("anna", "0 0.5 0.5 0.4 0.4"), ("ben", "1 0.2 0.2 0.1 0.1")]):
+        record = {"origin": "import:x", "options": {"annotator": annotator, "class_ids": {"0": 0, "1": 1}}}
+        label(lake, {"x/a.txt": boxes, "x/b.txt": "" if number else "\n"}, record)
+    after = NOW + timedelta(days=3650)  # when the labels have long come
+    assert not make_queue(lake, Policy(), None, after).photographs  # the default: the latest labels count
+    queue = make_queue(lake, policy, None, after)
+    assert [(p.why, p.photograph_key) for p in queue.photographs] == [
+        ("anna and ben agree by 0.00, less than 0.5", "raw/uploads/x/a.jpg")
+    ]
+    assert "1 disputed" in queue.reason
+    (state,) = queue_state(lake, after)
+    assert (state.photographs, state.labelled) == (1, 0)  # the labels that disagree are no answer
+    assert not make_queue(lake, policy, None, after + timedelta(hours=1)).photographs  # it is asked for already
+    answered = after + timedelta(days=1)
+    row = lake.read("annotations").to_pylist()[0]
+    settled = row | {
+        "key": queue.photographs[0].label_key,
+        "annotator": "carla",
+        "sequence": 99,
+        "created_at": answered,
+    }
+    lake.append("annotations", [settled | {"image_id": queue.photographs[0].image_id}], "answer")
+    (state,) = queue_state(lake, answered)
+    assert state.labelled == 1
+    assert not make_queue(lake, policy, None, answered).photographs

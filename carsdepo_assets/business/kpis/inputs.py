@@ -14,8 +14,9 @@ from carsdepo_assets.business.file_states import stray_files
 from carsdepo_assets.business.ingest import latest
 from carsdepo_assets.business.kpis.model import ProductionEvaluation
 from carsdepo_assets.business.periods import last_days, past
-from carsdepo_assets.lake.annotations import labels_only, latest_revisions
+from carsdepo_assets.lake.annotations import labels_only
 from carsdepo_assets.lake.evaluations import FIGURES, EvaluationRecord, evaluations
+from carsdepo_assets.lake.label_conflicts import COLUMNS, labels_that_count
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import SERVES, Event, events
@@ -45,7 +46,7 @@ class KpiInputs:
     changes: tuple[Event, ...]
     """The ledger's events that changed the model in production."""
     label_boxes: Mapping[int, int]
-    """Labelled boxes by class id, of the newest label revision of each photograph."""
+    """Labelled boxes by class id, of the labels of each photograph that count for a dataset."""
     answer_boxes: Mapping[int, int]
     """Boxes by class id at and above the threshold, in the answers of the last policy.business.window_days."""
     stray: tuple[str, ...]
@@ -56,9 +57,7 @@ def gather(lake: Lake, policy: Policy, now: datetime) -> KpiInputs:
     """Reads the inputs of the KPIs as they are at the moment `now`."""
     answered = lake.read("inferences", ["at", "stage", "digest", "decision", "milliseconds", "threshold", "boxes"])
     answered = answered.filter(pc.equal(answered["stage"], "production"))
-    annotations = labels_only(
-        lake.read("annotations", ["image_id", "created_at", "sequence", "revision_id", "boxes", "state"])
-    )
+    annotations = labels_only(lake.read("annotations", COLUMNS))
     changes = tuple(e for e in events(lake, "production") if e.action in SERVES and e.at <= now)
     first = "select image_id, min(created_at) as created_at from annotations group by image_id"
     live = 'select * from live_quality qualify row_number() over (partition by day, digest order by "at" desc) = 1'
@@ -74,7 +73,7 @@ def gather(lake: Lake, policy: Policy, now: datetime) -> KpiInputs:
         first_labels=lake.query(first, annotations=annotations).to_pandas(),
         models=served_models(lake, changes),
         changes=changes,
-        label_boxes=_label_boxes(lake, annotations),
+        label_boxes=_label_boxes(lake, annotations, policy),
         answer_boxes=_answer_boxes(answered, policy.business.window_days, now),
         stray=tuple(stray_files(lake)),
     )
@@ -104,12 +103,12 @@ def _evaluated(digest: str, event: Event, records: list[EvaluationRecord]) -> Pr
     return ProductionEvaluation(digest, label, figures | counts, golden=best.golden)
 
 
-def _label_boxes(lake: Lake, annotations: pa.Table) -> dict[int, int]:
+def _label_boxes(lake: Lake, annotations: pa.Table, policy: Policy) -> dict[int, int]:
     sql = """
         select box.class_id as class_id, count(*) as n from (select unnest(boxes) as box from revisions)
         group by class_id
     """
-    return _counts(lake.query(sql, revisions=latest_revisions(annotations)))
+    return _counts(lake.query(sql, revisions=labels_that_count(annotations, policy).rows))
 
 
 def _answer_boxes(answered: pa.Table, days: int, now: datetime) -> dict[int, int]:
