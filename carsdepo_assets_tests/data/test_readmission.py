@@ -108,6 +108,7 @@ def test_a_photograph_that_is_sent_again_whole_is_resolved(lake: Lake) -> None:
 
 
 def test_labels_are_looked_at_again_with_the_class_map_of_now(lake: Lake) -> None:
+    lake.put("raw/labels/classes.txt", b"scratch\ndent\n")
     lake.put("raw/uploads/a.jpg", photograph(1))
     lake.put("raw/uploads/b.jpg", photograph(2))
     lake.put("raw/labels/a.txt", b"2 .5 .5 .1 .1\n2 .5 .5 .1 .1\nword\n")
@@ -127,6 +128,7 @@ def test_labels_are_looked_at_again_with_the_class_map_of_now(lake: Lake) -> Non
 
 
 def test_a_label_whose_photograph_came_later_is_resolved(lake: Lake) -> None:
+    lake.put("raw/labels/classes.txt", b"scratch\ndent\n")
     lake.put("raw/labels/a.txt", BOX)
     take_in(lake)
     assert states(lake) == {"a.txt": ("open", ["no_photograph"])}
@@ -134,6 +136,17 @@ def test_a_label_whose_photograph_came_later_is_resolved(lake: Lake) -> None:
     ask(lake)  # asked for, and tried again by itself: in one batch once
     assert take_in(lake) == [["raw/uploads/a.jpg"], ["raw/labels/a.txt"]]
     assert states(lake) == {"a.txt": ("resolved", ["no_photograph"])}
+
+
+def test_labels_without_names_are_read_once_the_names_are_there(lake: Lake) -> None:
+    lake.put("raw/uploads/a.jpg", photograph(1))
+    lake.put("raw/labels/a.txt", BOX)
+    take_in(lake)
+    assert states(lake) == {"a.txt": ("open", ["classes_unknown"])}
+    lake.put("raw/labels/classes.txt", b"scratch\ndent\n")
+    ask(lake)
+    assert take_in(lake) == [["raw/labels/a.txt"]]
+    assert states(lake) == {"a.txt": ("resolved", ["classes_unknown"])}
 
 
 def test_a_batch_under_way_leaves_a_file_open(lake: Lake) -> None:

@@ -186,5 +186,8 @@ def test_in_place_says_what_class_ids_mean_and_copies_nothing(lake: Lake) -> Non
     assert record["options"]["class_ids"] == {"0": 1, "1": 0}
     assert [o.key for o in lake.list("raw")] == before
     assert register_in_place(lake, "cars", None, {}, RULES) == (1, 1)
-    with pytest.raises(SourceRefused, match="under another name"):
-        register_in_place(lake, "cars", "scratch,dent", {}, RULES)
+    # Corrected classes: the labels are read again with them.
+    register_in_place(lake, "cars", "scratch,dent", {"dent": "-"}, RULES)
+    record = read_import_record(lake, "cars")
+    assert record is not None
+    assert record["options"]["class_ids"] == {"0": 0, "1": None}
