@@ -103,6 +103,7 @@ def test_killed_anywhere_every_manifest_is_there_once_it_is_run_again(
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
+    (tmp_path / "dagster").mkdir()
     with DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
         yield instance
 
