@@ -31,14 +31,14 @@ class KeyState:
 
 def key_states(lake: Lake, keys: Collection[str]) -> dict[str, KeyState]:
     """What became of photographs and label files, by their keys; of what no batch lists yet nothing is known."""
-    known = _known(lake, keys)
-    refused = {key: state.batch_id for key, state in known.items() if state.state == "quarantined"}
+    objects = _states(lake, keys)
+    refused = {key: state.batch_id for key, state in objects.items() if state.state == "quarantined"}
     details = _details(lake, refused)
     # Of a file of many photographs some may be read while others are not.
     rows = lake.read("annotations", ["key"], where=[("key", "in", sorted(refused))]) if refused else None
     read = set() if rows is None else set(rows["key"].to_pylist())
     states: dict[str, KeyState] = {}
-    for key, state in known.items():
+    for key, state in objects.items():
         became = _BECAME.get(state.state, ImportState.WAITING)
         if became is ImportState.QUARANTINED and key in read and not key.endswith(".txt"):
             became = ImportState.PARTLY
@@ -50,8 +50,8 @@ def key_states(lake: Lake, keys: Collection[str]) -> dict[str, KeyState]:
 
 def label_figures(lake: Lake, keys: Collection[str]) -> dict[str, int]:
     """Of photographs by their keys: how many are with_damage, clean, unreviewed and unlabelled; boxes."""
-    known = _known(lake, keys)
-    images = {s.sha256 for s in known.values() if s.state in ("image", "duplicate") and s.sha256 is not None}
+    states = _states(lake, keys).values()
+    images = {one.sha256 for one in states if one.state in ("image", "duplicate") and one.sha256 is not None}
     columns = ["image_id", "sequence", "created_at", "revision_id", "state", "boxes"]
     rows = lake.read("annotations", columns, where=[("image_id", "in", sorted(images))])
     boxes = [len(row["boxes"] or ()) for row in latest_revisions(rows).to_pylist()]
@@ -67,10 +67,10 @@ def label_figures(lake: Lake, keys: Collection[str]) -> dict[str, int]:
 
 def accepted_keys(lake: Lake, keys: Collection[str]) -> set[str]:
     """Which of some keys of photographs hold what became an image."""
-    return {key for key, state in _known(lake, keys).items() if state.state in ("image", "duplicate")}
+    return {key for key, state in _states(lake, keys).items() if state.state in ("image", "duplicate")}
 
 
-def _known(lake: Lake, keys: Collection[str]) -> dict[str, ObjectState]:
+def _states(lake: Lake, keys: Collection[str]) -> dict[str, ObjectState]:
     with taken_over_index(lake) as index:
         return index.states_of(sorted(keys))
 
