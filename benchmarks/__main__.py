@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
@@ -28,6 +29,7 @@ NAMES = (
     "frozen_layers",
     "compute",
     "compute_ecs",
+    "ticks",
     "materialize",
     "edges_baseline",
     "training_overhead",
@@ -36,7 +38,14 @@ NAMES = (
 )
 
 
-def main(wanted: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}; none: all")
+    parser.add_argument("--sizes", help="of `ticks`: how many objects its lakes know, such as 10000,100000")
+    given = parser.parse_args(arguments)
+    wanted, options = given.names, {}
+    if given.sizes:
+        options["ticks"] = {"sizes": tuple(int(size) for size in given.sizes.split(","))}
     unknown = sorted(set(wanted) - set(NAMES))
     if unknown:
         print(f"No benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}.", file=sys.stderr)
@@ -49,7 +58,7 @@ def main(wanted: list[str]) -> int:
     for name in wanted or NAMES:
         console.print(f"{name} …")
         started = time.monotonic()
-        rows = importlib.import_module(f"benchmarks.{name}").run()
+        rows = importlib.import_module(f"benchmarks.{name}").run(**options.get(name, {}))
         kept[name] = {"seconds": round(time.monotonic() - started, 1), "rows": rows}
         table = Table("name", "value", "unit", "against", "ratio", title=name)
         for row in rows:

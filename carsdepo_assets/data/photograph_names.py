@@ -48,10 +48,15 @@ def keys_of_stems(keys: pa.ChunkedArray, stems: Set[str]) -> set[str]:
     """Those of many keys whose `stem_key` is one of some stems; a million keys cost a second."""
     names = pc.replace_substring_regex(keys, r"^.*/", "")
     bare = pc.utf8_normalize(pc.replace_substring_regex(names, r"^(.+)\.[^.]+$", r"\1"), form="NFC")
-    folded = pc.is_in(pc.utf8_lower(bare), value_set=pa.array(sorted(stems), pa.string()))
-    # Folding capitals is lowering them, but for letters such as the German sharp s: names with one are looked at singly.
+    folded = pc.is_in(pc.utf8_lower(bare), value_set=pa.array([stem for stem in stems if _is_text(stem)], pa.string()))
+    # Folding capitals is lowering them, but for letters such as the German sharp s: those names are looked at singly.
     maybe = keys.filter(pc.or_(folded, pc.match_substring_regex(bare, _unlike_when_lowered())))
     return {key for key in maybe.to_pylist() if stem_key(key) in stems}
+
+
+def _is_text(name: str) -> bool:
+    """False for half a surrogate pair, which JSON may hold and no key does."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 @functools.cache

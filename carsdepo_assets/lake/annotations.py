@@ -23,7 +23,7 @@ def labels_only(annotations: pa.Table) -> pa.Table:
 def are_labels(lake: Lake) -> str:
     """The same as a condition of SQL over the table `annotations`, which may be of a release without states."""
     stored = "state" in lake.tables.stored_columns("annotations")
-    return f"state IS DISTINCT FROM '{UNREVIEWED}'" if stored else "true"
+    return f"(state IS DISTINCT FROM '{UNREVIEWED}')" if stored else "true"
 
 
 def labelled_photographs(lake: Lake) -> set[str]:

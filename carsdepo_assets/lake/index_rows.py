@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import unicodedata
 from pathlib import PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,14 +15,15 @@ LATEST = (
     """SELECT * FROM given WHERE state NOT IN ('waiting', 'gone', 'closed', 'ingested')
     QUALIFY row_number() OVER (PARTITION BY key ORDER BY batch_id DESC, sequence DESC) = 1 ORDER BY key""",
     "SELECT * FROM given WHERE state IN ('closed', 'ingested')",
-    """SELECT * FROM given g WHERE state = 'gone' AND NOT EXISTS(
-    SELECT 1 FROM given n WHERE n.key = g.key AND n.sequence > g.sequence AND n.state NOT IN ('waiting', 'gone'))
+    """SELECT * FROM given g WHERE state = 'gone' AND coalesce(sequence > (
+    SELECT arg_max(n.sequence, (n.batch_id, n.sequence)) FROM given n
+    WHERE n.key = g.key AND n.state NOT IN ('waiting', 'gone')), true)
     QUALIFY row_number() OVER (PARTITION BY key ORDER BY sequence DESC) = 1""",
-    """SELECT * FROM given w WHERE state = 'waiting' AND NOT EXISTS(
+    """SELECT w.* FROM (SELECT * FROM given WHERE state = 'waiting'
+    QUALIFY row_number() OVER (PARTITION BY key ORDER BY sequence DESC) = 1) w WHERE NOT EXISTS(
     SELECT 1 FROM given n WHERE n.key = w.key AND n.sequence > w.sequence AND (n.state IN ('batched', 'gone') OR
     (n.state <> 'waiting' AND n.size = w.size AND n.modified_at = w.modified_at
-     AND n.etag IS NOT DISTINCT FROM w.etag)))
-    QUALIFY row_number() OVER (PARTITION BY key ORDER BY sequence DESC) = 1""",
+     AND n.etag IS NOT DISTINCT FROM w.etag)))""",
 )
 # A row about an older batch never takes the place of one about a newer batch, whenever it was written.
 _KNOWN = """INSERT INTO known VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?) ON CONFLICT(key) DO UPDATE SET
@@ -89,26 +91,40 @@ def _apply_states(database: sqlite3.Connection, rows: pa.Table) -> None:
         "sequence",
     )
     columns = {name: _column(rows, name) for name in names}
-    _want(database, rows)
+    about_wants = _about_wants(database, rows)
+    batched_at = {key: _turn_of(database, key) for key in about_wants["key"].to_pylist()}
     values = zip(*(columns[name] for name in names), [turn] * rows.num_rows, strict=True)
     database.executemany(_KNOWN, values)
+    for row in about_wants.to_pylist():
+        _want(database, row, batched_at[row["key"]])
     if database.execute("SELECT 1 FROM waiting LIMIT 1").fetchone():
         facts = (columns[name] for name in ("key", "state", "size", "modified_at", "etag"))
         database.executemany(_NO_LONGER_WAITING, zip(*facts, strict=True))
 
 
-def _want(database: sqlite3.Connection, rows: pa.Table) -> None:
-    """Keeps what label files want. Photographs that came since their batch was closed are looked at again."""
-    if database.execute("SELECT 1 FROM wants LIMIT 1").fetchone():
-        labels = rows.filter(pc.equal(rows["kind"], "labels"))["key"].to_pylist()
-        database.executemany("DELETE FROM wants WHERE key = ?", ((key,) for key in labels))
-    wanting = rows.filter(pc.greater(pc.fill_null(pc.list_value_length(rows["wants"]), 0), 0)).select(["key", "wants"])
-    for row in wanting.to_pylist():
+def _about_wants(database: sqlite3.Connection, rows: pa.Table) -> pa.Table:
+    """The rows that may change which label files want a photograph."""
+    labels = pc.equal(rows["kind"], "labels")
+    if not database.execute("SELECT 1 FROM wants LIMIT 1").fetchone():
+        labels = pc.and_(labels, pc.greater(pc.fill_null(pc.list_value_length(rows["wants"]), 0), 0))
+    return rows.filter(labels).select(["key", "batch_id", "sequence", "wants"])
+
+
+def _turn_of(database: sqlite3.Connection, key: str) -> int:
+    row = database.execute("SELECT turn FROM known WHERE key = ?", (key,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _want(database: sqlite3.Connection, row: dict[str, Any], batched_at: int) -> None:
+    """Keeps what a label file wants. Photographs that came since its batch was closed are looked at again."""
+    counts = "SELECT 1 FROM known WHERE key = ? AND batch_id = ? AND sequence = ?"
+    if database.execute(counts, (row["key"], row["batch_id"], row["sequence"])).fetchone() is None:
+        return
+    database.execute("DELETE FROM wants WHERE key = ?", (row["key"],))
+    if row["wants"]:
         database.executemany("INSERT OR IGNORE INTO wants VALUES(?, ?)", ((want, row["key"]) for want in row["wants"]))
-        batched = database.execute("SELECT turn FROM known WHERE key = ?", (row["key"],)).fetchone()
-        database.execute(
-            "UPDATE meta SET value = min(CAST(value AS INT), ?) WHERE name = 'healed_until'", (batched or (0,))
-        )
+        earlier = "UPDATE meta SET value = min(CAST(value AS INT), ?) WHERE name = 'healed_until'"
+        database.execute(earlier, (batched_at,))
 
 
 def _apply_gone(database: sqlite3.Connection, rows: pa.Table) -> None:

@@ -163,7 +163,7 @@ class ObjectIndex:
         """What is known of some files, by key; one that no batch lists is left out."""
         columns = "key, size, modified_at, etag, sha256, batch_id, state, reason, record"
         wants: dict[str, list[str]] = {}
-        for key, want in self._of_keys("SELECT key, want FROM wants WHERE key IN (%s)", keys):
+        for key, want in self._of_keys("SELECT key, want FROM wants WHERE key IN (%s) ORDER BY want", keys):
             wants.setdefault(key, []).append(want)
         rows = self._of_keys(f"SELECT {columns} FROM known WHERE key IN (%s)", keys)
         return {row[0]: _state_of(row, wants.get(row[0], ())) for row in rows}

@@ -1,19 +1,24 @@
-"""lake/sources.py: what a source lists, and when it says that nothing changed."""
+"""lake/sources.py: what a source delivers, and that it does so until it is acknowledged."""
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.lake.sources import FolderSource, S3ListingSource, source_for, wanted
+from carsdepo_assets.lake.sources import FolderSource, S3ListingSource, listing, source_for, wanted
+from carsdepo_assets_tests.lake.source_contract import Remembered, SourceContract
 
 
 def keys(lake: Lake) -> list[str]:
-    return [o.key for o in source_for(lake, "raw/uploads").poll(None)[0]]
+    """What the source of an empty memory delivers, and what a listing does."""
+    delivered, _ = source_for(lake, "raw/uploads", Remembered()).poll(None)
+    assert sorted(o.key for o in delivered) == [o.key for o in listing(lake, "raw/uploads/")]
+    return sorted(o.key for o in delivered)
 
 
 @pytest.mark.parametrize(
@@ -28,43 +33,98 @@ def test_wanted(key: str, expected: bool) -> None:
     assert wanted(key) is expected
 
 
-def test_poll_of_nothing(lake: Lake) -> None:
-    objects, cursor = source_for(lake, "raw/uploads").poll(None)
-    assert objects == []
-    assert source_for(lake, "raw/uploads").poll(cursor) == ([], cursor)
+class TestFolderSource(SourceContract):
+    @pytest.fixture
+    def lake(self, folder_lake: Lake) -> Lake:
+        return folder_lake
+
+    def test_a_file_with_an_old_time_is_not_lost(self, lake: Lake) -> None:
+        source = self.source(lake, Remembered())
+        lake.put("raw/uploads/old.jpg", b"1")
+        os.utime(lake.local_path("raw/uploads/old.jpg"), (0, 1))
+        assert [o.key for o in source.poll(None)[0]] == ["raw/uploads/old.jpg"]
+
+    def test_only_folders_with_another_time_are_looked_into(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("a", "b", "c/d"):
+            lake.put(f"raw/uploads/{name}/1.jpg", b"1")
+        settle(lake)
+        memory = Remembered()
+        source, looked = self.source(lake, memory), looked_into(monkeypatch)
+        objects, cursor = source.poll(None)
+        memory.keep(objects)
+        source.ack(cursor)
+        assert sorted(looked) == ["uploads", "uploads/a", "uploads/b", "uploads/c", "uploads/c/d"]
+        looked.clear()
+        assert source.poll(None)[0] == []
+        assert looked == []
+        lake.put("raw/uploads/c/d/2.jpg", b"1")
+        lake.put("raw/uploads/e/f/1.jpg", b"1")
+        assert sorted(o.key for o in source.poll(None)[0]) == ["raw/uploads/c/d/2.jpg", "raw/uploads/e/f/1.jpg"]
+        assert sorted(looked) == ["uploads", "uploads/c/d", "uploads/e", "uploads/e/f"]
+
+    @pytest.mark.parametrize(("file_age_s", "looked_into_again"), [(1, True), (3600, False), (-3600, False)])
+    def test_a_folder_stays_hot_while_a_file_may_still_be_written(
+        self, lake: Lake, monkeypatch: pytest.MonkeyPatch, file_age_s: float, looked_into_again: bool
+    ) -> None:
+        lake.put("raw/uploads/a/1.jpg", b"half")
+        settle(lake)
+        path, written_at = lake.local_path("raw/uploads/a/1.jpg"), time.time() - file_age_s
+        os.utime(path, (written_at, written_at))
+        source = self.source(lake, Remembered())
+        source.ack(source.poll(None)[1])
+        path.write_bytes(b"half and the rest")  # in place: no folder's time changes
+        looked = looked_into(monkeypatch)
+        assert [o.size for o in source.poll(None)[0]] == [17] * looked_into_again
+        assert looked == ["uploads/a"] * looked_into_again
+        assert [o.size for o in source.reconcile()[0]] == [17]
+
+    def test_a_folder_that_was_renamed_is_looked_into(self, lake: Lake) -> None:
+        lake.put("raw/uploads/a/b/1.jpg", b"1")
+        lake.put("raw/uploads/x/b/2.jpg", b"1")
+        settle(lake)
+        memory = Remembered()
+        source = self.source(lake, memory)
+        objects, cursor = source.poll(None)
+        memory.keep(objects)
+        source.ack(cursor)
+        uploads = lake.local_path("raw/uploads/a/b/1.jpg").parents[2]
+        (uploads / "a").rename(uploads / "gone")
+        (uploads / "x").rename(uploads / "a")
+        for path in (uploads / "a", uploads / "a/b"):  # as old as those that stood there before
+            os.utime(path, (1e9, 1e9))
+        assert sorted(o.key for o in source.poll(None)[0]) == ["raw/uploads/a/b/2.jpg", "raw/uploads/gone/b/1.jpg"]
 
 
-def test_poll_gives_all_when_something_changed_and_nothing_otherwise(lake: Lake) -> None:
-    source = source_for(lake, "raw/uploads/")
-    for key in ("raw/uploads/b.jpg", "raw/uploads/x/a.jpg", "raw/uploads-2/c.jpg", "raw/labels/b.txt"):
-        lake.put(key, b"1")
-    lake.put("raw/uploads/.hidden", b"1")
-    lake.put("raw/uploads/x/late.jpg.part", b"1")
-    objects, cursor = source.poll(None)
-    assert [o.key for o in objects] == ["raw/uploads/b.jpg", "raw/uploads/x/a.jpg"]
-    assert source.poll(cursor) == ([], cursor)
-    lake.put("raw/uploads/y.jpg.part", b"1")
-    assert source.poll(cursor) == ([], cursor)
-    lake.put("raw/uploads/x/a.jpg", b"22")
-    objects, later = source.poll(cursor)
-    assert later != cursor
-    assert [(o.key, o.size) for o in objects] == [("raw/uploads/b.jpg", 1), ("raw/uploads/x/a.jpg", 2)]
+class TestS3ListingSource(SourceContract):
+    @pytest.fixture
+    def lake(self, s3_url: str, tmp_path: Path) -> Lake:
+        return Lake.open(s3_url, cache=tmp_path / "cache")
 
 
-def test_a_file_with_an_old_time_is_not_lost(folder_lake: Lake) -> None:
-    folder_lake.put("raw/uploads/new.jpg", b"1")
-    source = source_for(folder_lake, "raw/uploads")
-    _, cursor = source.poll(None)
-    folder_lake.put("raw/uploads/old.jpg", b"1")
-    os.utime(folder_lake.local_path("raw/uploads/old.jpg"), (0, 1))
-    assert [o.key for o in source.poll(cursor)[0]] == ["raw/uploads/new.jpg", "raw/uploads/old.jpg"]
+def settle(lake: Lake) -> None:
+    """All files and folders of raw/ are old."""
+    for path in [lake.root / "raw", *(lake.root / "raw").rglob("*")]:  # type: ignore[operator]
+        os.utime(path, (1e9, 1e9))
+
+
+def looked_into(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The folders below raw/ that are listed from now on."""
+    folders: list[str] = []
+    scandir = os.scandir
+
+    def noting(path: str) -> object:
+        folders.append(str(path).partition("/raw/")[2])
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", noting)
+    return folders
 
 
 def test_a_source_is_of_its_lake(lake: Lake) -> None:
     own, other = (S3ListingSource, FolderSource) if lake.root is None else (FolderSource, S3ListingSource)
-    assert isinstance(source_for(lake, "raw"), own)
+    assert isinstance(source_for(lake, "raw", Remembered()), own)
     with pytest.raises(ValueError, match="use "):
-        other(lake, "raw")
+        other(lake, "raw", Remembered())
 
 
 def test_links_and_special_files_are_not_followed(folder_lake: Lake, tmp_path: Path) -> None:
@@ -79,6 +139,9 @@ def test_links_and_special_files_are_not_followed(folder_lake: Lake, tmp_path: P
     (folder / "dangling.jpg").symlink_to(tmp_path / "nothing")
     os.mkfifo(folder / "pipe.jpg")
     assert keys(folder_lake) == ["raw/uploads/x/a.jpg"]
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert keys(folder_lake) == []
 
 
 def test_deep_folders(folder_lake: Lake) -> None:
