@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 
 
@@ -43,6 +44,7 @@ def on_terminal() -> bool:
 
 
 def settled(
+    lake: Lake | None,
     folder: Path,
     options: ImportOptions,
     policy: Policy,
@@ -52,6 +54,7 @@ def settled(
     """The options with what the person answered; nothing is copied meanwhile.
 
     Args:
+        lake: where it is imported to; None: there is none yet.
         folder: the folder to import.
         options: as given on the command line.
         policy: the class map has the answers that are possible.
@@ -69,7 +72,7 @@ def settled(
     while True:
         try:
             import_folder(
-                None,
+                lake,
                 folder,
                 options.form,
                 options.mapping,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from carsdepo_assets.commands.loop_steps import Budget, Loop, bring_in, look, take_in_place
+from carsdepo_assets.commands.loop_steps import Budget, Loop, bring_in, lake_that_is, look, take_in_place
 from carsdepo_assets.commands.loop_steps import train as train_steps
 from carsdepo_assets.commands.loop_table import show_loop
 from carsdepo_assets.commands.options import (
@@ -115,7 +115,7 @@ def import_(
         with watch("downloading", "objects") as advance:
             folder = held.enter_context(folder_of(source, settings.home / "sources", advance))
         if on_terminal() and not as_json:
-            options = settled(folder, options, settings.policy(), _ask, say_plainly)
+            options = settled(lake_that_is(settings), folder, options, settings.policy(), _ask, say_plainly)
         if dry_run:
             account = look(settings, folder, options)
         else:
@@ -135,9 +135,13 @@ def _show_steps(loop: Loop) -> None:
 
 
 def _ask(question: str, answers: Iterable[str]) -> str:
-    import click
-
-    return str(typer.prompt(question, type=click.Choice(list(answers), case_sensitive=False)))
+    possible = list(answers)
+    while True:
+        given = str(typer.prompt(f"{question} [{', '.join(possible)}]")).strip()
+        for answer in possible:
+            if answer.casefold() == given.casefold():
+                return answer
+        say_plainly(f"{given} is none of these.")
 
 
 def train(minutes: Minutes = None, steps: Steps = None, detector: DetectorName = None, home: Home = None) -> None:

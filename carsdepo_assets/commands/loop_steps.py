@@ -181,6 +181,11 @@ def _ingest(pipeline: Pipeline, loop: Loop, say: Callable[[str], None], watch: W
             step.outcome = _ingested(lake, kind, batches)
 
 
+def lake_that_is(settings: Settings) -> Lake | None:
+    """The installation's lake; None where it would have to be created."""
+    return Lake.open(settings.lake) if "://" in settings.lake or Path(settings.lake).is_dir() else None
+
+
 def look(settings: Settings, folder: Path, options: ImportOptions) -> ImportAccount:
     """The account that an import would have, as far as the folder and the lake say; nothing is written.
 
@@ -192,8 +197,7 @@ def look(settings: Settings, folder: Path, options: ImportOptions) -> ImportAcco
     from carsdepo_assets.data.import_accounts import account_of
     from carsdepo_assets.data.importing import import_folder
 
-    is_there = settings.lake.startswith("s3://") or Path(settings.lake).is_dir()
-    lake, policy, now = Lake.open(settings.lake) if is_there else None, settings.policy(), datetime.now(UTC)
+    lake, policy, now = lake_that_is(settings), settings.policy(), datetime.now(UTC)
     seen = import_folder(
         lake,
         folder,

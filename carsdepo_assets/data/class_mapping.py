@@ -94,7 +94,7 @@ def map_classes(layout: Layout, mapping: Mapping[str, str], classes: str | None,
         for source, use in unnamed.items()
     ]
     notes += [f"--map {old}: no class of the folder is called so" for old in mapping if same_name(old) not in led]
-    return ClassMapping(targets, names.by_id, names.origin if targets else "", tuple(notes))
+    return ClassMapping(targets, names.by_id, (names.origin or "--map") if targets else "", tuple(notes))
 
 
 def targets_by_name(class_map: ClassMap) -> dict[str, Target]:

@@ -31,7 +31,7 @@ class KeyState:
 
 def key_states(lake: Lake, keys: Collection[str]) -> dict[str, KeyState]:
     """What became of photographs and label files, by their keys; of what no batch lists yet nothing is known."""
-    objects = _states_of(lake, keys)
+    objects = _states(lake, keys)
     refused = {key: state.batch_id for key, state in objects.items() if state.state == "quarantined"}
     details = _details(lake, refused)
     # Of a file of many photographs some may be read while others are not.
@@ -50,8 +50,8 @@ def key_states(lake: Lake, keys: Collection[str]) -> dict[str, KeyState]:
 
 def label_figures(lake: Lake, keys: Collection[str]) -> dict[str, int]:
     """Of photographs by their keys: how many are with_damage, clean, unreviewed and unlabelled; boxes."""
-    objects = _states_of(lake, keys)
-    images = {s.sha256 for s in objects.values() if s.state in ("image", "duplicate") and s.sha256 is not None}
+    states = _states(lake, keys).values()
+    images = {one.sha256 for one in states if one.state in ("image", "duplicate") and one.sha256 is not None}
     columns = ["image_id", "sequence", "created_at", "revision_id", "state", "boxes"]
     rows = lake.read("annotations", columns, where=[("image_id", "in", sorted(images))])
     boxes = [len(row["boxes"] or ()) for row in latest_revisions(rows).to_pylist()]
@@ -67,10 +67,10 @@ def label_figures(lake: Lake, keys: Collection[str]) -> dict[str, int]:
 
 def accepted_keys(lake: Lake, keys: Collection[str]) -> set[str]:
     """Which of some keys of photographs hold what became an image."""
-    return {key for key, state in _states_of(lake, keys).items() if state.state in ("image", "duplicate")}
+    return {key for key, state in _states(lake, keys).items() if state.state in ("image", "duplicate")}
 
 
-def _states_of(lake: Lake, keys: Collection[str]) -> dict[str, ObjectState]:
+def _states(lake: Lake, keys: Collection[str]) -> dict[str, ObjectState]:
     with taken_over_index(lake) as index:
         return index.states_of(sorted(keys))
 

@@ -141,6 +141,9 @@ def import_folder(
             f"raw/labels/{name} is the labelling queue's. Rename {folder}, or give the import another name by --name."
         )
     layout = read_layout(folder, None if format == AUTO else format)
+    copying = _Copying(lake, layout, name)
+    if not layout.of(FileKind.PHOTOGRAPH) and not copying.has_photographs():
+        _refuse_without_photographs(layout)
     class_mapping = map_classes(layout, mapping, classes, policy.class_map)
     form = "+".join(layout.formats) or ("" if format == AUTO else format)
     record: dict[str, Any] = {
@@ -154,9 +157,6 @@ def import_folder(
     before = read_import_record(lake, name) if lake is not None else None
     if before is not None and not layout.of(FileKind.LABELS):
         record = before  # photographs alone say nothing about the labels that stand there
-    copying = _Copying(lake, layout, name)
-    if not layout.of(FileKind.PHOTOGRAPH) and not copying.has_photographs():
-        _refuse_without_photographs(layout)
     try:
         declared = find_declared_splits(
             folder, copying.files(FileKind.PHOTOGRAPH), copying.files(FileKind.SIDECAR), resplit
@@ -171,7 +171,7 @@ def import_folder(
         copying.decide(policy, record)
         write_declared_splits(lake, name, declared, copying.files(FileKind.PHOTOGRAPH).keys())
         copied = copying.copy(lake, record, policy, progress)
-    plan_batches(lake, "uploads", policy, now, close_all=True)
+    plan_batches(lake, "uploads", policy, now, close_all=True, name=name)
     return copying.result(class_mapping, declared.sentence, copied)
 
 
