@@ -8,8 +8,8 @@ import pytest
 
 from carsdepo_assets_tests.data.fuzzing.trial import run
 
-IN_ONE_LAKE = 25
-LAKES = 12  # 300 folders; `make soak` imports 5,000
+IN_ONE_LAKE = 10
+LAKES = 30  # 300 folders; `make soak` imports 5,000
 
 
 @pytest.mark.parametrize("first", range(0, IN_ONE_LAKE * LAKES, IN_ONE_LAKE))
