@@ -5,7 +5,7 @@ BIN := .venv/bin
 export DAGSTER_DISABLE_TELEMETRY := yes
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: setup demo dev lint check test test-slow test-all bench soak lock docs docs-lock clean \
+.PHONY: setup demo dev lint check test test-slow test-all bench soak lock docs docs-lock heic heic-lock clean \
 	images test-images lint-deploy up down backup restore test-server
 
 .venv/.installed: requirements.lock pyproject.toml
@@ -71,6 +71,14 @@ docs: .venv/.docs-installed
 docs-lock: setup
 	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'], sep='\n')" | \
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe --no-header --constraint requirements.lock -o docs/requirements.lock -
+
+# HEIC needs a package whose wheels hold GPL-2.0 and LGPL-3.0 libraries, so it is installed by whoever wants it.
+heic: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-heic.lock
+
+heic-lock: setup
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['heic'], sep='\n')" | \
+	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe --no-header --constraint requirements.lock -o requirements-heic.lock -
 
 # Containers: see docs/deploy.md. VERSION is the images' tag, IMAGES names some of them.
 images:
