@@ -189,6 +189,7 @@ def labels(context: dg.AssetExecutionContext, lake: LakeResource, policy: Policy
     from carsdepo_assets.data.expectations import validate_labels
     from carsdepo_assets.data.label_revisions import ingest_labels
     from carsdepo_assets.data.object_states import mark_ingested
+    from carsdepo_assets.lake.annotations import UNREVIEWED
 
     current_policy = policy.read()
     opened_lake = lake.open()
@@ -197,12 +198,14 @@ def labels(context: dg.AssetExecutionContext, lake: LakeResource, policy: Policy
     labelled = ("image_id", "in", frame["image_id"].unique().tolist())
     sizes = opened_lake.read("images", ["image_id", "width", "height"], [labelled]).to_pandas()
     boxes = frame["boxes"].map(len) if len(frame) else []
+    unreviewed = int((frame["state"] == UNREVIEWED).sum()) if len(frame) else 0
     metadata: dict[str, Any] = {
         **stored_table(lake.url, "annotations"),
         "dagster/partition_row_count": len(frame),
         "boxes": int(sum(boxes)),
         "quarantined": len(refused),
-        "without_damage": int(sum(n == 0 for n in boxes)),
+        "without_damage": int(sum(n == 0 for n in boxes)) - unreviewed,
+        "unreviewed": unreviewed,
     }
     if len(refused):
         metadata["quarantine"] = metadata_table(refused[["key", "line", "reason", "detail"]])

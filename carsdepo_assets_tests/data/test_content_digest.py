@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carsdepo_assets.data.content_digest import content_digest
-from carsdepo_assets.data.label_formats import yolo
+from carsdepo_assets.data.label_formats import fit, yolo
+from carsdepo_assets.data.label_formats.documents import ClassTargets
 from carsdepo_assets.data.label_formats.parsed import Parsed, Xyxy
 
 NAMES = ("scratch", "dent")
-CLASSES = {"0": 0, "1": 1}
+CLASSES: ClassTargets = {"0": 0, "1": 1}
 
 
 def row(width: int, height: int, boxes: list[tuple[int, Xyxy]], image_id: str = "a") -> dict[str, Any]:
@@ -28,7 +29,8 @@ def through_yolo(width: int, height: int, boxes: list[tuple[int, Xyxy]]) -> list
         f"{c} {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f} {(x2 - x1) / width:.6f} {(y2 - y1) / height:.6f}"
         for c, (x1, y1, x2, y2) in boxes
     ]
-    return yolo.parse("\n".join(lines).encode(), width, height, CLASSES).boxes
+    (photograph,) = yolo.read("a.txt", "\n".join(lines).encode()).photographs
+    return fit(photograph, width, height, CLASSES).boxes
 
 
 def through_coco(width: int, height: int, boxes: list[tuple[int, Xyxy]]) -> list[tuple[int, Xyxy]]:
@@ -36,7 +38,7 @@ def through_coco(width: int, height: int, boxes: list[tuple[int, Xyxy]]) -> list
     parsed = Parsed()
     for c, (x1, y1, x2, y2) in boxes:
         x, y, w, h = json.loads(json.dumps([round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)]))
-        parsed.add(c, (x, y, x + w, y + h), width, height, None)
+        parsed.add(c, (x, y, x + w, y + h), width, height)
     return parsed.boxes
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 Xyxy = tuple[float, float, float, float]
 CLIP_SHARE = 0.05  # of a side: how far an edge may lie outside the photograph and still be clipped
 MIN_BOX_PX = 1.0  # a shorter side is no damage that anyone drew
+_ROUNDING = 1e-6  # of a side: six decimals of a share, as most tools write them
 _DECIMALS = 4  # of a pixel: what two ways of writing one box may differ by
 
 
@@ -69,7 +70,9 @@ class Parsed:
         clipped = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
         c1, c2, c3, c4 = (round(v, _DECIMALS) for v in clipped)
         entry = (target, (c1, c2, c3, c4))
-        if round(min(c3 - c1, c4 - c2), _DECIMALS) < self.min_box_px or c3 <= c1 or c4 <= c2:
+        too_narrow = c3 - c1 < self.min_box_px - _ROUNDING * width - 10**-_DECIMALS
+        too_low = c4 - c2 < self.min_box_px - _ROUNDING * height - 10**-_DECIMALS
+        if too_narrow or too_low or c3 <= c1 or c4 <= c2:
             self.problems.append(
                 Problem("too_small", f"{told}: narrower than {self.min_box_px:g} pixels, too small to be seen", line)
             )
