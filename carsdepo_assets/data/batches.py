@@ -36,6 +36,7 @@ from carsdepo_assets.data.waiting_labels import Again, ready, to_read_again
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.object_index import ObjectIndex
+from carsdepo_assets.lake.objects import ObjectInfo
 from carsdepo_assets.lake.sources import source_for
 from carsdepo_assets.policy import Policy
 
@@ -123,6 +124,7 @@ class _Plan:
             delivered, gone, cursor = source.reconcile()
         else:
             delivered, cursor = source.poll(None)
+            delivered += self._went_on()
         wanted = is_photograph if kind == "uploads" else is_label
         seen = {o.key: BatchObject.of(o) for o in delivered if wanted(o.key)}
         waiting = self._waiting(seen)
@@ -160,6 +162,15 @@ class _Plan:
                 index.keep_place(f"reconciled:{self._prefix}", self._now.isoformat())
         again.note(index, batched | set(gone))
         return closed
+
+    def _went_on(self) -> list[ObjectInfo]:
+        """The files that were refused within the last look at everything and have been written to since, as a copy that
+        had stalled: no folder's time tells of them. On S3 the source sees them."""
+        if self._lake.root is None:
+            return []
+        since = self._now - timedelta(seconds=self._policy.data.reconcile_s)
+        now = ((before, self._lake.info(before.key)) for before in self._index.refused_since(self._kind, since))
+        return [info for before, info in now if info is not None and info != before]
 
     def _keep(self, rows: list[Row]) -> None:
         if rows:

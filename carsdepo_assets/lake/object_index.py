@@ -23,7 +23,7 @@ from carsdepo_assets.lake.objects import ObjectInfo
 
 logger = logging.getLogger(__name__)
 
-_FORM = "1"  # of the file; one of another form is built again
+_FORM = "2"  # of the file; one of another form is built again
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AT_ONCE = 400  # keys a question
 _TABLES = """
@@ -32,6 +32,7 @@ CREATE TABLE known(
   key TEXT PRIMARY KEY, kind TEXT, size INT, modified_at INT, etag TEXT, sha256 BLOB, batch_id TEXT, state TEXT,
   reason TEXT, record TEXT, sequence INT, gone INT, turn INT) WITHOUT ROWID;
 CREATE INDEX known_turn ON known(turn) WHERE kind = 'uploads';
+CREATE INDEX known_refused ON known(kind, modified_at) WHERE state = 'quarantined';
 CREATE INDEX known_batched ON known(modified_at) WHERE kind = 'uploads' AND state = 'batched';
 CREATE TABLE waiting(
   key TEXT PRIMARY KEY, kind TEXT, size INT, modified_at INT, etag TEXT, sha256 BLOB, sequence INT) WITHOUT ROWID;
@@ -197,6 +198,12 @@ class ObjectIndex:
         """The files that no batch lists yet, each with its sha256 where it is known."""
         sql = "SELECT key, size, modified_at, etag, sha256 FROM waiting WHERE kind = ?"
         return [(_info(row), row[4].hex() if row[4] else None) for row in self._database.execute(sql, (kind,))]
+
+    def refused_since(self, kind: str, since: datetime) -> list[ObjectInfo]:
+        """The files in quarantine that were written since a time, as they were: some were half-copied."""
+        sql = """SELECT key, size, modified_at, etag FROM known
+          WHERE state = 'quarantined' AND kind = ? AND modified_at >= ?"""
+        return [_info(row) for row in self._database.execute(sql, (kind, micros(since)))]
 
     def settled(self, labels: Sequence[str]) -> set[str]:
         """Of some keys of label files those whose photograph, of the same path, is ingested or given up."""

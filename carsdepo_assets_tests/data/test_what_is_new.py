@@ -250,6 +250,22 @@ def test_a_half_copied_photograph_is_taken_when_it_is_whole_and_so_is_its_label(
     assert [plan(lake, kind, LATER) for kind in ("uploads", "labels")] == [[], []]  # type: ignore[arg-type]
 
 
+def test_a_copy_that_stalled_and_goes_on_in_place_is_taken_without_a_look_at_everything(lake: Lake) -> None:
+    whole, half, good = car(1), "raw/uploads/web/half.jpg", "raw/uploads/web/good.jpg"
+    lake.put(half, whole[: len(whole) // 3])
+    lake.put(good, car(2))
+    settle(lake)
+    for key in (half, good):
+        os.utime(lake.local_path(key), (NOW.timestamp() - 60, NOW.timestamp() - 60))
+    ingest(lake)
+    assert plan(lake, now=SOON) == []
+    lake.local_path(half).write_bytes(whole)
+    lake.local_path(good).write_bytes(car(3))
+    assert plan(lake, now=SOON) == [["web/half.jpg"]]
+    assert plan(lake, now=SOON) == []
+    assert plan(lake, now=LATER) == [["web/good.jpg"]]
+
+
 @pytest.mark.parametrize(
     ("label", "data"),
     [
