@@ -32,7 +32,7 @@ MORE_S = {"uploads": 1.0, "labels": 2.0}  # than in an empty lake, for NEW files
 NEW = 500
 FOLDER, BATCH, COMMIT = 1000, 2000, 20_000
 FILES_A_MINUTE = 400_000
-LONG_AGO = datetime.now(UTC) - timedelta(days=30)
+LONG_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(days=30)
 KINDS = (("uploads", "jpg", "image"), ("labels", "txt", "read"))
 
 

@@ -253,11 +253,11 @@ def test_names_of_a_dropped_file_are_the_policys(lake: Lake, format: str) -> Non
 
 
 def test_an_imports_record_names_classes_by_id_or_by_name(lake: Lake) -> None:
-    upload(lake, {"x/a.jpg": car(0, width=200, height=100)})
+    upload(lake, {f"{format}/a.jpg": car(i, width=200, height=100) for i, format in enumerate(("voc", "coco"))})
     for name, ids in (("a.xml", {"Scratch": 1, "dent": None}), ("all.json", {"1": 1, "2": None})):
         format = "voc" if name == "a.xml" else "coco"
         record = {"origin": format, "options": {"class_ids": ids}}
-        (row,) = label(lake, {f"x/{name}": files.VALID[format][1]}, record).rows.to_pylist()
+        (row,) = label(lake, {f"{format}/{name}": files.VALID[format][1]}, record).rows.to_pylist()
         assert [(b["class_id"], b["x1"]) for b in row["boxes"]] == [(1, 80)]
 
 
