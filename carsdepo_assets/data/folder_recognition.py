@@ -170,8 +170,11 @@ class _Recognition:
             use.set_aside(f"a table; only {MANIFEST} is read")
 
     def _text(self, use: FileUse, data: bytes) -> None:
-        content, matched = text_content(data), self._index.at_place(use.path)
-        form = recognise(use.path, data) if content != "paths" else None
+        matched, form = self._index.at_place(use.path), recognise(use.path, data)
+        if matched and form is not None and data.strip():
+            self._labels(use, form, data)
+            return
+        content = text_content(data)
         if content == "paths":
             use.set_aside("a list of photographs")
         elif may_hold_names(use.path) and (form is None or (content == "no text" and not matched)):

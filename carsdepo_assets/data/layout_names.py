@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 _PHOTOGRAPHS = {
@@ -28,6 +29,7 @@ _SPLITS = {
 }  # fmt: skip
 # Of a folder's name, words that tell one state of the work from another and not one photograph from another.
 _VERSIONS = re.compile(r"v|ver|version|new|old|final|fixed|corrected|done|out|output|export|data|dataset|set")
+_REMEMBERED = 4096  # names of folders: a million files lie in few
 _NUMBERED = re.compile(r"v|ver|version")
 _LISTS_OF_PHOTOGRAPHS = {"imagesets"}
 
@@ -50,10 +52,11 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def words(folder: str) -> list[str]:
+@lru_cache(_REMEMBERED)
+def words(folder: str) -> tuple[str, ...]:
     """The words of a folder's name, in small letters: of `labels_v2` labels, v; of `trainImages` train, images."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", folder)
-    return re.findall(r"[^\W\d_]+", folded(apart))
+    return tuple(re.findall(r"[^\W\d_]+", folded(apart)))
 
 
 def is_for_photographs(folder: str) -> bool:
@@ -76,6 +79,7 @@ def is_for_lists(folder: str) -> bool:
     return folded(folder) in _LISTS_OF_PHOTOGRAPHS
 
 
+@lru_cache(_REMEMBERED)
 def split_of(folder: str) -> str | None:
     """train, val or test, where a folder's name says so: of `valid` val, of `train2017` and `train_images` train."""
     named = {_SPLITS[part] for part in words(folder) if part in _SPLITS}
@@ -85,9 +89,14 @@ def split_of(folder: str) -> str | None:
 
 def place_of(path: str) -> Place:
     """The place of a photograph or label file in its dataset."""
+    return _place(path.rpartition("/")[0])
+
+
+@lru_cache(_REMEMBERED)
+def _place(parent: str) -> Place:
     folders: list[str] = []
     splits: list[str] = []
-    for folder in PurePosixPath(path).parts[:-1]:
+    for folder in PurePosixPath(parent).parts:
         split = split_of(folder)
         if split is not None:
             splits.append(split)
@@ -109,8 +118,15 @@ def kept_path(path: str, for_labels: bool = False) -> str:
         path: relative to the imported folder.
         for_labels: of a label file; a folder for labels is left out before one for photographs.
     """
-    parts = list(PurePosixPath(path).parts)
-    folders = list(enumerate(parts[:-1]))
+    parent, slash, name = path.rpartition("/")
+    kept = _kept(parent, for_labels) if slash else ""
+    return f"{kept}/{name}" if kept else name
+
+
+@lru_cache(_REMEMBERED)
+def _kept(parent: str, for_labels: bool) -> str:
+    parts = list(PurePosixPath(parent).parts)
+    folders = list(enumerate(parts))
     for vocabulary in (_LABELS, _PHOTOGRAPHS) if for_labels else (_PHOTOGRAPHS,):
         for i, folder in reversed(folders) if vocabulary is _LABELS else folders:
             if vocabulary.isdisjoint(words(folder)):

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from carsdepo_assets.data.layout_names import kept_path
 from carsdepo_assets.lake.schemas import METADATA_FIELDS
 from carsdepo_assets.lake.text_files import decoded, folded, separated
 
@@ -65,7 +66,8 @@ class Sheet:
         is_whole = path.startswith("/") or path[1:3] == ":/"  # a path of the machine where the table was written
         name = PurePosixPath(path.casefold())
         stem = name if name.suffix not in _PHOTOGRAPHS else None  # a name without its suffix, which may hold a dot
-        tails = list(_tails(name)) if is_whole else [str(name)]
+        # An import leaves out the folders that hold photographs apart: train/images/a.jpg lies at train/a.jpg.
+        tails = list(_tails(name)) if is_whole else list(dict.fromkeys((str(name), kept_path(path).casefold())))
         for tail in tails:
             self._by_tail[tail].append(row)
             if stem is not None:

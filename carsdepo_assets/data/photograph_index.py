@@ -28,16 +28,16 @@ class PhotographIndex:
         self.tops: set[str] = set()
         """The topmost folders that hold them."""
         for path in paths:
-            file, place = PurePosixPath(path), place_of(path)
-            stem = folded(file.stem)
-            for name in {stem, folded(file.name)}:  # some tools write front.jpg.txt
+            place, stem = place_of(path), _stem(path)
+            for name in {stem, folded(path.rpartition("/")[2])}:  # some tools write front.jpg.txt
                 self._by_place[place.folders, name].append(path)
             self._by_stem[stem].append((place, path))
-            self.tops.add(file.parts[0] if len(file.parts) > 1 else "")
+            top, slash, _ = path.partition("/")
+            self.tops.add(top if slash else "")
 
     def at_place(self, label: str) -> list[str]:
         """Photographs of the label file's name at its place: beside it, or in the folder for photographs of its own."""
-        folders, stem = place_of(label).folders, folded(PurePosixPath(label).stem)
+        folders, stem = place_of(label).folders, _stem(label)
         for name in (stem, *_unprefixed(stem)):
             if photographs := self._by_place.get((folders, name), []):
                 return photographs
@@ -48,7 +48,7 @@ class PhotographIndex:
 
         For labels in one folder of photographs in several, and the other way round.
         """
-        stem, place = folded(PurePosixPath(label).stem), place_of(label)
+        stem, place = _stem(label), place_of(label)
         for name in (stem, *_unprefixed(stem)):
             photographs = [path for other, path in self._by_stem.get(name, []) if _compatible(place, other)]
             if photographs:
@@ -57,16 +57,16 @@ class PhotographIndex:
 
     def below(self, top: str, label: str) -> list[str]:
         """Photographs of the label file's name that lie below a topmost folder as it does below its own."""
-        folders, stem = place_of(label).folders[1:], folded(PurePosixPath(label).stem)
+        folders, stem = place_of(label).folders[1:], _stem(label)
         return [
             path
             for _, path in self._by_stem.get(stem, [])
-            if PurePosixPath(path).parts[0] == top and place_of(path.partition("/")[2]).folders == folders
+            if path.partition("/")[0] == top and place_of(path.partition("/")[2]).folders == folders
         ]
 
-    def same_name(self, label: str) -> str | None:
-        """Any photograph of the label file's name, for a hint."""
-        return next((path for _, path in self._by_stem.get(folded(PurePosixPath(label).stem), [])), None)
+
+def _stem(path: str) -> str:
+    return folded(PurePosixPath(path.rpartition("/")[2]).stem)
 
 
 def _unprefixed(stem: str) -> list[str]:

@@ -112,11 +112,15 @@ def test_the_split_of_an_export_is_in_the_account_and_in_the_keys(lake: Lake, tm
     assert [key.split("/")[3] for key in keys] == ["train", "train", "valid"]
 
 
-def test_groups_are_carried(lake: Lake, tmp_path: Path) -> None:
-    files = {**LAYOUTS["ultralytics"](), "manifest.csv": "file,group\na.jpg,car1\nb.jpg,car1\nc.jpg,car2\n"}
-    account = Import(lake)(write(tmp_path / "cars", files))
+@pytest.mark.parametrize("place", ["images/{}", "Photos/{}", "train/images/{}", "train_images/{}", "front/img/{}"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_groups_are_carried(lake: Lake, tmp_path: Path, place: str, whole: bool) -> None:
+    """Rows name the photographs as they lie in the folder, or by their names alone."""
+    rows = "".join(f"{place.format(name) if whole else name},car-{name}\n" for name in ("a.jpg", "b.jpg"))
+    files: Files = {place.format(f"{stem}.jpg"): PHOTOGRAPHS[stem] for stem in "ab"}
+    account = Import(lake)(write(tmp_path / "cars", {**files, "manifest.csv": f"file,group\n{rows}"}))
     assert account.count("metadata", "accepted") == 1
-    assert sorted(lake.read("images")["group_hint"].to_pylist()) == ["car1", "car1", "car2"]
+    assert sorted(lake.read("images")["group_hint"].to_pylist()) == ["car-a.jpg", "car-b.jpg"]
 
 
 def test_every_file_is_in_one_line(lake: Lake, tmp_path: Path) -> None:
