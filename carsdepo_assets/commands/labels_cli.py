@@ -54,6 +54,13 @@ def export(
             help="For groundtruth and labelstudio: where the folder will lie, such as s3://bucket/folder/.",
         ),
     ] = "",
+    negatives: Annotated[
+        bool,
+        typer.Option(
+            "--negatives",
+            help="Write hard negatives too, each as a box of a class that is called as its cause, such as reflection.",
+        ),
+    ] = False,
     home: Home = None,
 ) -> None:
     """Write a dataset as a folder that other tools read: photographs, labels, splits and groups."""
@@ -75,6 +82,7 @@ def export(
             images=images,
             pixels=pixels,
             photographs_url=photographs_url,
+            negatives=negatives,
             progress=advance,
         )
     out.print(result.summary, highlight=False, markup=False, soft_wrap=True)

@@ -2,6 +2,10 @@
 
 A dataset's version also names batches, label revisions, keys, splits and groups, and so differs between two lakes that
 were given the same photographs and labels. The content digest does not.
+
+Hard negatives are not in it, though the version names them: they change neither what a model learns nor any figure but
+the table of false alarms by cause, and an export leaves them out by default. The copy that another tool was given, and
+that comes back, would else count as another dataset.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,7 +31,7 @@ from carsdepo_assets.lake.label_conflicts import CountedLabels, labels_that_coun
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.pointers import DatasetPointer
-from carsdepo_assets.lake.schemas import BOX
+from carsdepo_assets.lake.schemas import BOX, NEGATIVE_BOX
 from carsdepo_assets.policy import Policy
 
 MANIFEST = pa.schema(
@@ -50,9 +51,9 @@ MANIFEST = pa.schema(
         ("processed_height", pa.int32()),
         ("scale", pa.float64()),
         ("boxes", pa.list_(BOX)),
+        ("negatives", pa.list_(NEGATIVE_BOX)),  # null: none; manifests of earlier releases lack the column
     ]
 )
-
 
 _OF_SPLITS = ("split", "group_id", "reason", "declared")
 
@@ -130,15 +131,19 @@ def _nothing(lake: Lake, counted: CountedLabels) -> str:
 def version_of(rows: list[dict[str, Any]], policy: Policy) -> str:
     """The version of a manifest: 16 hexadecimal digits of the sha256 of its rows and the class map.
 
-    The bytes of the Parquet file are not used, as they depend on the version of the library that wrote them.
+    The bytes of the Parquet file are not used, as they depend on the version of the library that wrote them. Hard
+    negatives count where there are any: a dataset without them has the version that earlier releases gave it, whatever
+    causes the class map names.
 
     Args:
         rows: mappings with the columns of MANIFEST, in any order.
-        policy: the class map is used.
+        policy: names and version of the class map are used.
     """
-    digest = hashlib.sha256(json.dumps(policy.class_map.model_dump(mode="json"), sort_keys=True).encode())
+    class_map = policy.class_map.model_dump(mode="json", include={"version", "names"})
+    digest = hashlib.sha256(json.dumps(class_map, sort_keys=True).encode())
     for row in sorted(rows, key=lambda r: r["image_id"]):
-        digest.update(json.dumps({k: row[k] for k in MANIFEST.names}, sort_keys=True).encode())
+        content = {k: row[k] for k in MANIFEST.names if k != "negatives" or row[k]}
+        digest.update(json.dumps(content, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 
@@ -166,6 +171,7 @@ def _labelled(lake: Lake, labels: pa.Table, processed: Mapping[str, Mapping[str,
                 "processed_height": copy["height"],
                 "scale": copy["scale"],
                 "boxes": note["boxes"],
+                "negatives": note["negatives"] or None,
                 "group_hint": image["group_hint"],
                 "listing": image["listing"],
                 "source": copies.get(image["key"]),
@@ -238,11 +244,13 @@ def _summary(version: str, rows: list[dict[str, Any]], policy: Policy, disputed:
     def counts(chosen: list[dict[str, Any]]) -> dict[str, Any]:
         names = policy.class_map.names
         boxes = [b["class_id"] for r in chosen for b in r["boxes"]]
+        negatives = Counter(n["cause"] for r in chosen for n in r["negatives"] or [])
         return {
             "photographs": len(chosen),
             "groups": len({r["group_id"] for r in chosen}),
             "without_damage": sum(not r["boxes"] for r in chosen),
             "boxes": {name: boxes.count(i) for i, name in enumerate(names)},
+            **({"negatives": dict(sorted(negatives.items()))} if negatives else {}),
         }
 
     by_split: dict[str, list[dict[str, Any]]] = {}

@@ -57,6 +57,8 @@ def _manifest(dataset: ExportedDataset, planned: Sequence[PlannedPhotograph]) ->
 
 def _readme(format: ExportFormat, dataset: ExportedDataset, facts: Mapping[str, Any]) -> str:
     splits = ", ".join(f"{count} {split}" for split, count in facts["photographs"].items())
+    causes = ", ".join(facts["negatives"]["boxes"]) if facts["negatives"]["written"] else ""
+    negatives = f" Boxes around what looks like damage and is none (hard negatives): {causes}." if causes else ""
     names = ", ".join(f"{class_id} {name}" for class_id, name in enumerate(dataset.class_names))
     turned = "" if facts["files"] else " (left out of this export: labels only)"
     return f"""# Dataset {dataset.version} as {format}
@@ -64,7 +66,7 @@ def _readme(format: ExportFormat, dataset: ExportedDataset, facts: Mapping[str, 
 Exported by `carsdepo export` at {dataset.at.isoformat()}. provenance.json says the same for programs.
 
 - Photographs: {splits}; {facts["without_damage"]} of them were reviewed and show no damage.
-- Boxes: {facts["boxes"]}. Classes: {names}.
+- Boxes: {facts["boxes"]}. Classes: {names}.{negatives}
 - Files of photographs{turned}: {_SOURCES[facts["pixels"]]}.
 - manifest.csv has the group of each photograph. Photographs of one group show one car: keep them in one split.
 - Models are trained on train, chosen by val and tested on test. test_pool is held out for later tests; excluded would

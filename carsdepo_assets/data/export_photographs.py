@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from carsdepo_assets.data.export_names import exported_name
@@ -44,7 +45,9 @@ class PlannedPhotograph:
         return str(self.row["object_key" if self.source == "processed" else "key"])
 
 
-def plan(row: Mapping[str, Any], stem: str, pixels: Pixels) -> PlannedPhotograph:
+def plan(
+    row: Mapping[str, Any], stem: str, pixels: Pixels, causes: Mapping[str, int] = MappingProxyType({})
+) -> PlannedPhotograph:
     """Decides what a photograph's file is made of.
 
     Args:
@@ -52,6 +55,7 @@ def plan(row: Mapping[str, Any], stem: str, pixels: Pixels) -> PlannedPhotograph
         stem: of its exported name.
         pixels: upright as described above; original: every file has the uploaded bytes; processed: every file is the
             copy that models are trained on, upright, reduced and without metadata.
+        causes: the class ids with which hard negatives are written among the boxes, by their cause; others are not.
     """
     source = pixels
     if pixels == "upright" and (row["orientation"] or 1) == 1 and row["format"] in _OPENED:
@@ -60,7 +64,9 @@ def plan(row: Mapping[str, Any], stem: str, pixels: Pixels) -> PlannedPhotograph
         width, height, scale = row["processed_width"], row["processed_height"], row["scale"]
     else:
         width, height, scale = row["width"], row["height"], 1.0
-    boxes = tuple((box["class_id"], _scaled(box, scale, width, height)) for box in row["boxes"] or [])
+    negatives = [(causes[n["cause"]], n) for n in row.get("negatives") or [] if n["cause"] in causes]
+    labelled = [*((box["class_id"], box) for box in row["boxes"] or []), *negatives]
+    boxes = tuple((class_id, _scaled(box, scale, width, height)) for class_id, box in labelled)
     name = exported_name(stem, row["key"], row["format"] if source == "original" else "jpeg")
     photograph = ExportedPhotograph(name, row["image_id"], row["split"], width, height, boxes)
     return PlannedPhotograph(row, source, photograph)

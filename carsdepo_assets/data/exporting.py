@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
+from carsdepo_assets.data.class_names import same_name
 from carsdepo_assets.data.export_names import exported_stems
 from carsdepo_assets.data.export_papers import papers
 from carsdepo_assets.data.export_photographs import (
@@ -52,6 +53,10 @@ class ExportResult:
     """Photographs by what their file is: copied, linked or encoded; empty without photographs."""
     left_out: Mapping[str, int]
     """Photographs of splits that were not asked for, by split."""
+    negatives: Mapping[str, int]
+    """Hard negatives of the photographs, by cause."""
+    with_negatives: bool
+    """Whether they were written, as classes that are called as their causes."""
 
     @property
     def summary(self) -> str:
@@ -65,6 +70,10 @@ class ExportResult:
             text += " Photographs: " + ", ".join(f"{n} {how}" for how, n in sorted(self.files.items())) + "."
         else:
             text += " Labels only."
+        if self.negatives:
+            causes = ", ".join(f"{count} {cause}" for cause, count in self.negatives.items())
+            how = "as classes of their own" if self.with_negatives else "left out: --negatives writes them as classes"
+            text += f" Hard negatives ({causes}): {how}."
         if self.left_out:
             text += " Left out: " + ", ".join(f"{n} {split}" for split, n in sorted(self.left_out.items())) + "."
         return text
@@ -82,6 +91,7 @@ def export_dataset(
     images: Images = "copy",
     pixels: Pixels = "upright",
     photographs_url: str = "",
+    negatives: bool = False,
     progress: Callable[[int, int], None] = lambda behind, total: None,
 ) -> ExportResult:
     """Writes a dataset into a folder that appears whole or not at all.
@@ -97,6 +107,7 @@ def export_dataset(
         images: copy the photographs, link to them (a lake in a folder only), or leave them out.
         pixels: what a photograph's file is made of; see export_photographs.
         photographs_url: for formats that name photographs by URL: where the export's folder will lie.
+        negatives: whether hard negatives are written, as classes that are called as their causes, behind the others.
         progress: is told how many photographs are written, of how many.
 
     Raises:
@@ -109,11 +120,13 @@ def export_dataset(
     chosen = _of_splits(manifest, version, splits)
     rows = chosen.to_pylist()
     stems = exported_stems({row["image_id"]: row["key"] for row in rows})
-    planned = [plan(row, stems[row["image_id"]], pixels) for row in rows]
+    names, marked = class_names(lake, version), _negatives(rows)
+    causes = _cause_ids(version, names, marked) if negatives else {}
+    planned = [plan(row, stems[row["image_id"]], pixels, causes) for row in rows]
     planned.sort(key=lambda one: one.photograph.name)
     dataset = ExportedDataset(
         version,
-        class_names(lake, version),
+        (*names, *causes),
         tuple(one.photograph for one in planned),
         now,
         photographs_url and photographs_url.rstrip("/") + "/",
@@ -130,10 +143,12 @@ def export_dataset(
             target,
             version,
             {split: len(members) for split, members in dataset.splits().items()},
-            sum(len(p.boxes) for p in dataset.photographs),
-            sum(not p.boxes for p in dataset.photographs),
+            sum(len(row["boxes"] or []) for row in rows),
+            sum(not row["boxes"] for row in rows),
             dict(files),
             dict(Counter(manifest["split"].to_pylist()) - Counter(chosen["split"].to_pylist())),
+            marked,
+            negatives,
         )
         facts = {"content_digest": datasets.content_digest_of(lake, version), "pixels": pixels}
         for path, data in papers(format, dataset, planned, facts | _facts(result)):
@@ -164,6 +179,27 @@ def class_names(lake: Lake, version: str) -> tuple[str, ...]:
     """The names of a dataset's classes as they were when it was built, in the order of their ids."""
     names = yaml.safe_load(lake.get(f"datasets/{version}/data.yaml"))["names"]
     return tuple(str(names[class_id]) for class_id in sorted(names))
+
+
+def _negatives(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The hard negatives of these photographs by cause, in order of name."""
+    causes = Counter(negative["cause"] for row in rows for negative in row.get("negatives") or [])
+    return dict(sorted(causes.items()))
+
+
+def _cause_ids(version: str, names: Sequence[str], causes: Mapping[str, int]) -> dict[str, int]:
+    """Class ids behind those of the dataset's own classes, by cause.
+
+    Raises:
+        DatasetExportError: a cause is called as a class, so that the two would become one.
+    """
+    both = {same_name(name) for name in names} & {same_name(cause) for cause in causes}
+    if both:
+        raise DatasetExportError(
+            f"Dataset {version}: {', '.join(sorted(both))} is a class and also the cause of hard negatives. Export it "
+            "without --negatives."
+        )
+    return {cause: class_id for class_id, cause in enumerate(causes, len(names))}
 
 
 def _with_facts(lake: Lake, manifest: pa.Table) -> pa.Table:
@@ -219,4 +255,5 @@ def _facts(result: ExportResult) -> dict[str, Any]:
         "without_damage": result.clean,
         "files": dict(result.files),
         "left_out": dict(result.left_out),
+        "negatives": {"written": result.with_negatives, "boxes": dict(result.negatives)},
     }

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from carsdepo_assets.detectors.base import TrainingImage, TrainingSet
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.scoring.false_alarm_causes import Negatives
 
 
 class EmptyTrainingSet(ValueError):
@@ -69,3 +70,17 @@ def boxes_of(row: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.in
     boxes = row["boxes"] or []
     xyxy = np.array([[b["x1"], b["y1"], b["x2"], b["y2"]] for b in boxes], dtype=np.float64).reshape(-1, 4)
     return xyxy, np.array([b["class_id"] for b in boxes], dtype=np.int64)
+
+
+def negatives_of(row: Mapping[str, Any]) -> Negatives:
+    """The hard negatives of one row of a dataset's manifest; none where the manifest is older than they are.
+
+    Args:
+        row: The row.
+
+    Returns:
+        Corners in pixels of the upright original, and causes.
+    """
+    negatives = row.get("negatives") or []
+    xyxy = np.array([[n["x1"], n["y1"], n["x2"], n["y2"]] for n in negatives], dtype=np.float64).reshape(-1, 4)
+    return Negatives(xyxy, tuple(n["cause"] for n in negatives))

@@ -71,6 +71,7 @@ def evaluate_split(scored: Scored, card: ModelCard, policy: Policy) -> SplitEval
         card: The model's card.
         policy: Gives the classes, the IoU of a match and the number of detections that count.
     """
+    from carsdepo_assets.detectors.training_set import negatives_of
     from carsdepo_assets.scoring.evaluation import evaluate
 
     evaluation = evaluate(
@@ -81,6 +82,7 @@ def evaluate_split(scored: Scored, card: ModelCard, policy: Policy) -> SplitEval
         iou=policy.evaluation.iou,
         max_detections=policy.evaluation.max_detections,
         threshold=card.threshold,
+        negatives=[negatives_of(row) for row in scored.rows],
     )
     return SplitEvaluation(evaluation, scored, card)
 

@@ -52,6 +52,17 @@ class ClassFigures(BaseModel):
     f1: Figure = None
 
 
+class CauseFigures(BaseModel):
+    """False alarms that lie in hard negatives of one cause, and those that lie in none."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    cause: str | None = Field(None, description="such as reflection; None: no cause is named")
+    negatives: int = Field(0, description="labelled hard negatives of the cause")
+    false_alarms: int
+    share: Figure = Field(None, description="of all false alarms; None where there is none")
+
+
 class EvaluationRecord(BaseModel):
     """One evaluation of a model. A figure that cannot be computed (no labelled box, no box drawn) is None, never 0."""
 
@@ -84,6 +95,7 @@ class EvaluationRecord(BaseModel):
     champion: str | None = Field(None, description="digest of the model in production that was scored beside it")
     champion_map50: Figure = None
     classes: tuple[ClassFigures, ...] = ()
+    false_alarm_causes: tuple[CauseFigures, ...] = Field((), description="empty where no hard negative is labelled")
     report_key: str = Field(description="key of the HTML page in the lake")
     dagster_run_id: str | None = None
 
@@ -185,6 +197,7 @@ def from_report(stored: Mapping[str, Any], report_key: str) -> EvaluationRecord:
         champion=comparison.get("champion"),
         champion_map50=comparison.get("figures", {}).get("map50"),
         classes=class_figures(result.get("per_class", {})),
+        false_alarm_causes=tuple(CauseFigures(**row) for row in result.get("false_alarm_causes", ())),
         report_key=report_key,
     )
 

@@ -54,6 +54,16 @@ CLASS_FIGURES = pa.struct(
     ]
 )
 
+# False alarms of one cause; cause null: they lie in no hard negative. share: of all false alarms.
+CAUSE_FIGURES = pa.struct(
+    [
+        ("cause", pa.string()),
+        ("negatives", pa.int64()),  # labelled hard negatives of the cause
+        ("false_alarms", pa.int64()),
+        ("share", pa.float64()),
+    ]
+)
+
 # One row per evaluation of a model on a golden set. A figure that cannot be computed is null, never 0.
 EVALUATIONS = pa.schema(
     [
@@ -83,5 +93,6 @@ EVALUATIONS = pa.schema(
         ("classes", pa.list_(CLASS_FIGURES)),
         ("report_key", pa.string()),
         ("dagster_run_id", pa.string()),
+        ("false_alarm_causes", pa.list_(CAUSE_FIGURES)),  # empty or null: no hard negative is labelled
     ]
 )  # fmt: skip

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from carsdepo_assets.scoring.average_precision import RECALLS, coco_ap, interpolated
 from carsdepo_assets.scoring.boxes import Detections, Truth
 from carsdepo_assets.scoring.confusion import confusion
+from carsdepo_assets.scoring.false_alarm_causes import CauseCount, Negatives, count_by_cause
 from carsdepo_assets.scoring.matching import Flat, Matches, ScoringError, flatten, match, outside_crowds
 from carsdepo_assets.scoring.thresholds import WITHOUT_A_MATCH, Counts, SweepPoint, best_threshold, counts, sweep
 
@@ -95,6 +96,8 @@ class Evaluation(_Figures):
     """all classes together at the thresholds 0.01, 0.02 ... 0.99"""
     confusion: list[list[int]]
     """counts; rows are the labelled class, columns the detected one, the last of each is background"""
+    false_alarm_causes: list[CauseCount] = []
+    """false positives at `threshold` by what they were taken in by; empty where no hard negative is labelled"""
 
 
 class SliceScore(_Figures):
@@ -121,6 +124,7 @@ def evaluate(
     iou: float = 0.5,
     max_detections: int = 100,
     threshold: float | None = None,
+    negatives: Sequence[Negatives] | None = None,
 ) -> Evaluation:
     """Evaluates detections against labelled boxes.
 
@@ -135,6 +139,8 @@ def evaluate(
         max_detections: detections of an image and class that count, the best ones.
         threshold: score at and above which a detection counts; None: the one with the best F1 on these same images is
             taken, and the result says so.
+        negatives: hard negatives, one entry an image, for `false_alarm_causes`, on which no other figure depends; None:
+            there are none.
 
     Raises:
         ScoringError: the input does not fit together.
@@ -182,6 +188,9 @@ def evaluate(
         curves={name: _curve(flat, matches, c) for c, name in enumerate(names) if per_class[name].n_boxes},
         sweep=sweep(flat, matches),
         confusion=confusion(flat, matches, threshold, iou).tolist(),
+        false_alarm_causes=[]
+        if negatives is None
+        else count_by_cause(flat, matches, negatives, threshold=threshold, iou=iou),
     )
 
 

@@ -108,6 +108,8 @@ def evaluation(
         **of_worker([ran] if ran else []),
     }
     metadata["classes"] = dg.MetadataValue.table([dg.TableRecord(row) for row in evaluated.per_class])
+    if evaluated.by_cause:
+        metadata["false_alarms_by_cause"] = dg.MetadataValue.table([dg.TableRecord(row) for row in evaluated.by_cause])
     if evaluated.comparison:
         metadata["champion"] = evaluated.comparison.champion
         metadata["champion_comparison"] = dg.MetadataValue.table(

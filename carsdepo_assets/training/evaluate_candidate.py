@@ -20,6 +20,7 @@ from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.datasets import latest
 from carsdepo_assets.lake.evaluations import (
     REPORTS,
+    CauseFigures,
     EvaluationRecord,
     class_figures,
     evaluation_id,
@@ -51,6 +52,8 @@ class CandidateEvaluation:
     """Figures by name (map50, precision ...); one that cannot be computed is left out."""
     per_class: list[dict[str, Any]]
     """A row a class, for a table that people read."""
+    by_cause: list[dict[str, Any]]
+    """A row a cause of false alarms, likewise; empty where no hard negative is labelled."""
     dataset: str
     """Version of the dataset whose labels are the truth."""
     golden: int
@@ -180,6 +183,7 @@ def evaluate_candidate(
     return CandidateEvaluation(
         figures=scores.figures,
         per_class=_per_class(scores.on_golden),
+        by_cause=_by_cause(scores.on_golden),
         dataset=scores.dataset,
         golden=scores.golden_version,
         comparison=comparison,
@@ -329,6 +333,7 @@ def store_evaluation(
             champion=comparison.champion if comparison else None,
             champion_map50=comparison.figures.get("map50") if comparison else None,
             classes=class_figures(result.model_dump(include={"per_class"})["per_class"]),
+            false_alarm_causes=tuple(CauseFigures(**one.model_dump()) for one in result.false_alarm_causes),
             report_key=f"{base}.html",
             dagster_run_id=run_id,
         ),
@@ -381,6 +386,18 @@ def _per_class(on_golden: SplitEvaluation) -> list[dict[str, Any]]:
             "recall": figure_text(s.counts.recall),
         }
         for name, s in on_golden.evaluation.per_class.items()
+    ]
+
+
+def _by_cause(on_golden: SplitEvaluation) -> list[dict[str, Any]]:
+    return [
+        {
+            "cause": row.cause or "none named",
+            "labelled": row.negatives,
+            "false alarms": row.false_alarms,
+            "share": "no false alarms" if row.share is None else f"{row.share:.3f}",
+        }
+        for row in on_golden.evaluation.false_alarm_causes
     ]
 
 

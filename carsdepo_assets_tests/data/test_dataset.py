@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from carsdepo_assets.data.dataset import MANIFEST, NoLabelledPhotographs, build_dataset, dataset_thumbnails
+from carsdepo_assets.data.dataset import MANIFEST, NoLabelledPhotographs, build_dataset, dataset_thumbnails, version_of
 from carsdepo_assets.data.splitting import EXCLUDED, POOL, side
 from carsdepo_assets.detectors.training_set import training_set
 from carsdepo_assets.lake import golden
@@ -97,6 +97,7 @@ def test_any_photograph_is_in_the_manifest_as_the_tables_say(lake: Lake) -> None
             "processed_height": 48,
             "scale": 64 / WIDTH,
             "boxes": revision["boxes"],
+            "negatives": None,
         }
     assert {r["boxes"][0]["class_id"] for r in built.manifest.to_pylist() if r["key"].endswith("c1-0.jpg")} == {1}
     assert built.summary["all"]["photographs"] == 18
@@ -160,6 +161,38 @@ def test_a_new_revision_is_a_new_version_and_unlabelled_photographs_are_not(lake
     assert read_manifest(lake, first).num_rows == 8
     state = json.loads(lake.get(LATEST))
     assert state["label_state"] == lake.read("annotations").num_rows
+
+
+REFLECTION = {"origin": "yolo", "options": {"class_ids": {"0": 0, "1": "reflection"}}}
+MARKED = {"cause": "reflection", "x1": 12.0, "y1": 9.0, "x2": 36.0, "y2": 27.0}
+
+
+def test_hard_negatives_are_in_the_manifest_and_in_no_box(lake: Lake) -> None:
+    upload(lake, {f"x/{n}.jpg": car(i) for i, n in enumerate("ab")})
+    label(lake, {"x/a.txt": BOX, "x/b.txt": ""}, REFLECTION)
+    first = dataset(lake)
+    assert first.manifest["negatives"].to_pylist() == [None, None]
+    assert "negatives" not in first.summary["all"]
+    label(lake, {"x/a.txt": BOX + OTHER, "x/b.txt": OTHER}, REFLECTION)
+    second = dataset(lake)
+    assert second.manifest["negatives"].to_pylist() == [[MARKED], [MARKED]]
+    assert second.manifest["boxes"].to_pylist() == first.manifest["boxes"].to_pylist()
+    assert second.summary["all"] == first.summary["all"] | {"negatives": {"reflection": 2}}
+    assert second.version != first.version
+    assert second.summary["content_digest"] == first.summary["content_digest"]  # content_digest.py says why
+
+
+def test_without_hard_negatives_the_version_is_that_of_earlier_releases() -> None:
+    """The expected digits are those of the release before the class map had causes and the manifest negatives."""
+    row = dict.fromkeys(MANIFEST.names) | {
+        "image_id": "a", "split": "train", "width": 200, "scale": 0.5,
+        "boxes": [{"class_id": 1, "x1": 1.0, "y1": 2.0, "x2": 30.5, "y2": 40.0}],
+    }  # fmt: skip
+    assert version_of([row], RULES) == version_of([row | {"negatives": []}], RULES) == "14267ea720f6cc33"
+    others = [[MARKED], [MARKED | {"cause": "dirt"}], [MARKED | {"x1": 12.5}]]
+    assert len({version_of([row | {"negatives": n}], RULES) for n in [None, *others]}) == 4
+    causes = RULES.class_map.model_copy(update={"not_damage": ("glare",)})
+    assert version_of([row], RULES.model_copy(update={"class_map": causes})) == "14267ea720f6cc33"
 
 
 def test_near_duplicates_of_two_splits_are_excluded(lake: Lake) -> None:

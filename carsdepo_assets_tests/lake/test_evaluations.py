@@ -155,6 +155,21 @@ def test_a_null_of_an_older_table_is_the_default_and_a_damaged_row_is_left_out(
     assert "row 'torn' holds no evaluation: golden" in caplog.text
 
 
+def test_false_alarms_by_cause_are_kept_and_rows_of_before_have_none(lake: Lake) -> None:
+    causes = (
+        {"cause": "reflection", "negatives": 3, "false_alarms": 2, "share": 2 / 3},
+        {"cause": None, "negatives": 0, "false_alarms": 1, "share": None},
+    )
+    given = record_evaluation(lake, record(false_alarm_causes=causes))
+    assert [one.model_dump() for one in given.false_alarm_causes] == list(causes)
+    assert evaluations(lake) == [given]
+    old = record("m2").model_dump(exclude={"false_alarm_causes"})
+    lake.append("evaluations", [old], "old")
+    (read,) = evaluations(lake, "m2")
+    assert read.false_alarm_causes == ()
+    assert record_evaluation(lake, record("m2", minutes=1)) == read  # nothing new was found: no second row
+
+
 def test_a_kill_while_the_old_ones_are_copied_loses_none(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     old_report(lake, "m1", 1, NOW, 0.5)
     append = Lake.append

@@ -60,6 +60,11 @@ def recorded(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]
     return {name: value.value for name, value in materialization.metadata.items()}
 
 
+def table(value: object) -> list[dict[str, object]]:
+    assert isinstance(value, dg.TableMetadataValue)
+    return [dict(record.data) for record in value.records]
+
+
 def test_the_recipe_starts_from_what_production_serves(lake: Lake, tmp_path: Path) -> None:
     tiny_dataset(lake)
     champion = made_up_model(lake, b"one", dataset="earlier")
@@ -86,7 +91,8 @@ def test_the_recipe_starts_from_what_production_serves(lake: Lake, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_golden_figures_reach_the_registry(lake: Lake, tmp_path: Path) -> None:
-    dataset = tiny_dataset(lake)
+    dirt = {"cause": "dirt", "x1": 0.0, "y1": 0.0, "x2": 9.0, "y2": 9.0}
+    dataset = tiny_dataset(lake, negatives={"test0": [dirt]})
     golden.write(lake, Golden(1, ("test0", "test1", "test2")))
     old, new = (made_up_model(lake, name, dataset=dataset) for name in (b"old", b"new"))
     record(lake, "production", "promote", digest=old, version=1, actor="ann", reason="test")
@@ -96,6 +102,7 @@ def test_the_golden_figures_reach_the_registry(lake: Lake, tmp_path: Path) -> No
     metadata = recorded(result, "evaluation")
     assert (metadata["golden_version"], metadata["dataset_version"], metadata["champion"]) == (1, dataset, old)
     assert "champion_comparison" in metadata
+    assert [record["cause"] for record in table(metadata["false_alarms_by_cause"])] == ["dirt", "none named"]
     [version] = versions(MlflowTracking(home=str(tmp_path)).tracking())
     assert (version.digest, version.aliases) == (new, (CANDIDATE,))
     assert version.figures["map50"] == pytest.approx(1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from carsdepo_assets.detectors import catalogue
@@ -16,6 +19,7 @@ from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.evaluation.comparison import compare
 from carsdepo_assets.evaluation.slices import UNSAID_BRIGHT, UNSAID_DARK, lights
 from carsdepo_assets.lake import golden
+from carsdepo_assets.lake.datasets import manifest_key, read_manifest
 from carsdepo_assets.lake.evaluations import evaluations
 from carsdepo_assets.lake.golden import Golden
 from carsdepo_assets.lake.lake import Lake
@@ -140,6 +144,41 @@ def test_a_longer_golden_set_gives_new_figures_of_both(lake: Lake, models: dict[
     assert read_figures(lake, candidate(exact, dataset)) == second.figures
 
 
+def test_false_alarms_are_told_by_cause_where_hard_negatives_are_labelled(
+    lake: Lake, models: dict[str, DarkestRectangle]
+) -> None:
+    """DarkestRectangle finds one box a photograph; its labels are taken away, so that each box is a false alarm."""
+    _, exact = models
+    golden.write(lake, Golden(1, ("test0", "test1", "test2")))
+    whole = {"cause": "reflection", "x1": 0.0, "y1": 0.0, "x2": 200.0, "y2": 120.0}
+    edge = {"cause": "dirt", "x1": 190.0, "y1": 110.0, "x2": 200.0, "y2": 120.0}
+    marked = tiny_dataset(lake, "f" * 16, SPLITS, {"test0": [whole, edge], "test2": [edge], "train0": [whole]})
+    without_boxes(lake, marked)
+    judged = evaluate_candidate(lake, candidate(exact, marked), Policy())
+    assert judged.by_cause == [
+        {"cause": "dirt", "labelled": 2, "false alarms": 0, "share": "0.000"},
+        {"cause": "reflection", "labelled": 1, "false alarms": 1, "share": "0.500"},
+        {"cause": "none named", "labelled": 0, "false alarms": 1, "share": "0.500"},
+    ]
+    row = evaluations(lake)[-1]
+    assert [(c.cause, c.false_alarms) for c in row.false_alarm_causes] == [("dirt", 0), ("reflection", 1), (None, 1)]
+    assert row.fp == sum(c.false_alarms for c in row.false_alarm_causes)
+    page = lake.get(judged.report_key).decode()
+    assert "<tr><td>reflection</td><td>1</td><td>1</td><td>50.0 %</td></tr>" in page
+    assert "<tr><td>none named</td><td>–</td><td>1</td><td>50.0 %</td></tr>" in page
+    stored = written(lake, judged.report_key)["evaluation"]["false_alarm_causes"]
+    assert [one["share"] for one in stored] == [0.0, 0.5, 0.5]
+
+
+def without_boxes(lake: Lake, version: str) -> None:
+    """Writes the manifest anew with every photograph clean."""
+    manifest = read_manifest(lake, version)
+    clean = pa.array([[]] * len(manifest), manifest.schema.field("boxes").type)
+    sink = io.BytesIO()
+    pq.write_table(manifest.set_column(manifest.column_names.index("boxes"), "boxes", clean), sink)
+    lake.put(manifest_key(version), sink.getvalue())
+
+
 def test_what_is_written_is_what_a_list_of_reports_needs(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
     dataset, (blind, exact) = tiny_dataset(lake, splits=SPLITS), models
     promote(lake, blind)
@@ -153,6 +192,8 @@ def test_what_is_written_is_what_a_list_of_reports_needs(lake: Lake, models: dic
     assert stored["figures"] == judged.figures
     assert all(isinstance(v, float) for v in stored["figures"].values())
     assert stored["comparison"]["champion"] == blind
+    assert "False alarms by cause" not in lake.get(judged.report_key).decode()  # no hard negative is labelled
+    assert (judged.by_cause, evaluations(lake)[-1].false_alarm_causes) == ([], ())
 
 
 def test_figures_are_those_of_this_candidate(lake: Lake, models: dict[str, DarkestRectangle]) -> None:

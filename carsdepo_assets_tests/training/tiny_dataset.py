@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,14 +12,22 @@ from PIL import Image
 
 from carsdepo_assets.lake.datasets import LATEST, manifest_key
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.schemas import BOX
+from carsdepo_assets.lake.schemas import BOX, NEGATIVE_BOX
 
 SPLITS = {"train": 8, "val": 3, "test": 3}
 ORIGINAL, PROCESSED = (200, 120), (100, 60)  # width, height
 
 
-def tiny_dataset(lake: Lake, version: str = "0123456789abcdef", splits: Mapping[str, int] = SPLITS) -> str:
-    """Dark rectangles (class 0 or 1) on a bright ground; the last photograph of each split has none."""
+def tiny_dataset(
+    lake: Lake,
+    version: str = "0123456789abcdef",
+    splits: Mapping[str, int] = SPLITS,
+    negatives: Mapping[str, list[dict[str, Any]]] | None = None,
+) -> str:
+    """Dark rectangles (class 0 or 1) on a bright ground; the last photograph of each split has none.
+
+    negatives: hard negatives by photograph, such as test0; None: the manifest has no such column, as before they came.
+    """
     random = np.random.default_rng(0)
     rows = []
     for split, count in splits.items():
@@ -56,6 +65,9 @@ def tiny_dataset(lake: Lake, version: str = "0123456789abcdef", splits: Mapping[
     rows.sort(key=lambda r: r["image_id"])
     columns = {name: [r[name] for r in rows] for name in rows[0]}
     table = pa.table({k: pa.array(v, pa.list_(BOX)) if k == "boxes" else pa.array(v) for k, v in columns.items()})
+    if negatives is not None:
+        marked = pa.array([negatives.get(r["image_id"]) for r in rows], pa.list_(NEGATIVE_BOX))
+        table = table.append_column("negatives", marked)
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     lake.put(manifest_key(version), buffer.getvalue())
