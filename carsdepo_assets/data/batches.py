@@ -136,7 +136,7 @@ class _Plan:
         if kind == "labels":
             if due and not self._close_all:
                 due = ready(lake, index, due, data.label_wait_s, self._now)
-            again = to_read_again(lake, index)
+            again = to_read_again(lake, index, [o.key for o in delivered], self._policy.class_map)
             more = index.states_of(sorted(again.keys - entries.keys()))
             due += [BatchObject.of(one.info) for one in more.values()]
         due, vanished = self._standing(due, seen)

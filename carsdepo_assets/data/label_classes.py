@@ -6,6 +6,7 @@ the file's folder below raw/labels or above it. Labels that answer our own label
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,6 +16,7 @@ from carsdepo_assets.data.import_records import QUEUE_NAME
 from carsdepo_assets.data.label_formats.documents import ClassTargets, LabelDocument, Target
 from carsdepo_assets.data.label_formats.parsed import Problem
 from carsdepo_assets.data.label_formats.recognition import Format
+from carsdepo_assets.data.object_states import sha256_of
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import ClassMap
 
@@ -33,6 +35,7 @@ class LabelClasses:
         self._ours: dict[str, Target] = {same_name(cause): cause for cause in class_map.not_damage}
         self._ours |= {same_name(name): i for i, name in enumerate(class_map.names)}
         self._lists: dict[PurePosixPath, dict[PurePosixPath, dict[str, str]]] = {}
+        self._digests: dict[PurePosixPath, str] = {}
 
     def targets(self, path: PurePosixPath, format: Format, document: LabelDocument) -> ClassTargets | Problem:
         """What each class of a file becomes; a Problem where nothing says what they mean.
@@ -66,6 +69,22 @@ class LabelClasses:
         except ClassNamesError:
             return False
         return any(file.name.casefold() == _FROM_LABEL_STUDIO for file in nearest)
+
+    @property
+    def are_of_lists(self) -> bool:
+        """Whether lists of names beside YOLO files say what their class ids mean, and no import does."""
+        return not self._of_import
+
+    def lists_digest(self, folder: PurePosixPath) -> str:
+        """Names the lists that there are in a folder below raw/labels and above it, with their content."""
+        if folder not in self._digests:
+            digest = hashlib.sha256()
+            for above in (folder, *folder.parents):
+                for name in self._files(above):
+                    key = str(_LABELS / above / name)
+                    digest.update(f"{key}\0{sha256_of(self._lake, key)}\n".encode())
+            self._digests[folder] = digest.hexdigest()[:16]
+        return self._digests[folder]
 
     def _of_ids(self, path: PurePosixPath) -> ClassTargets | Problem:
         if self._of_import:
@@ -106,11 +125,16 @@ class LabelClasses:
         return {}
 
     def _in(self, folder: PurePosixPath) -> dict[PurePosixPath, dict[str, str]]:
-        place = _LABELS / folder
-        if self._lake.root is not None:
-            here = self._lake.root / place
-            files = sorted(file.name for file in here.iterdir() if may_hold_names(file.name)) if here.is_dir() else []
-        else:  # on S3 a folder is listed with all below it, which may be every label
-            files = sorted(name for name in USUAL_NAMES if self._lake.exists(str(place / name)))
-        lists = {place / name: names_in(place / name, self._lake.get(str(place / name))) for name in files}
+        places = [_LABELS / folder / name for name in self._files(folder)]
+        lists = {place: names_in(place, self._lake.get(str(place))) for place in places}
         return {file: by_id for file, by_id in lists.items() if by_id}
+
+    def _files(self, folder: PurePosixPath) -> list[str]:
+        """The names of the files of a folder that may be lists."""
+        place = _LABELS / folder
+        if self._lake.root is None:  # on S3 a folder is listed with all below it, which may be every label
+            return sorted(name for name in USUAL_NAMES if self._lake.exists(str(place / name)))
+        here = self._lake.root / place
+        if not here.is_dir():
+            return []
+        return sorted(file.name for file in here.iterdir() if may_hold_names(file.name) and file.is_file())

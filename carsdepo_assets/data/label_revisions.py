@@ -28,7 +28,7 @@ from carsdepo_assets.data.manifests import BatchManifest, BatchObject, read_mani
 from carsdepo_assets.data.object_states import LabelOutcomes, note_labels
 from carsdepo_assets.data.photograph_names import stem_forms
 from carsdepo_assets.lake.annotations import UNREVIEWED, latest_revisions
-from carsdepo_assets.lake.index_rows import want_below, want_in
+from carsdepo_assets.lake.index_rows import want_below, want_in, want_lists
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
@@ -220,6 +220,10 @@ class _Reading:
             )
             if isinstance(file.targets, Problem) and labelled.shapes:
                 parsed = Parsed(problems=[file.targets])
+            if file.format == "yolo" and self._classes.are_of_lists and _lacks_a_class(parsed):
+                folder = file.path.parent
+                want = want_lists(folder, self._classes.lists_digest(folder))
+                self.outcomes.wants.setdefault(file.key, set()).add(want)
             yield (
                 image_id,
                 Claim(
@@ -370,6 +374,10 @@ def _photograph(file: _File, labelled: LabelledPhotograph, photographs: Photogra
         "ambiguous_photograph",
         f"the file names {labelled.file_name[:200]} and is called as another photograph: correct one of the names",
     )
+
+
+def _lacks_a_class(parsed: Parsed) -> bool:
+    return any(problem.reason in ("classes_unknown", "unknown_class") for problem in parsed.problems)
 
 
 def _about(claim: Claim, problem: Problem) -> Problem:

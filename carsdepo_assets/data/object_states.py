@@ -180,7 +180,7 @@ class LabelOutcomes:
     refused: dict[str, str] = field(default_factory=dict)
     """Why files are in quarantine."""
     wants: dict[str, set[str]] = field(default_factory=dict)
-    """The photographs that were not there; see lake.index_rows."""
+    """The photographs that were not there, and the lists of names that were; see lake.index_rows."""
 
 
 def note_labels(lake: Lake, batch_id: str, outcomes: LabelOutcomes, at: datetime) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
 
+from carsdepo_assets.data.class_names import may_hold_names
 from carsdepo_assets.data.import_records import import_record_key, is_unfinished, read_import_record
+from carsdepo_assets.data.label_classes import LabelClasses
 from carsdepo_assets.data.manifests import BatchObject, is_photograph, record_digest
+from carsdepo_assets.lake.index_rows import lists_wanted
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.object_index import ObjectIndex
 from carsdepo_assets.lake.sources import source_for
+from carsdepo_assets.policy import ClassMap
 
+_LISTS = "lists of names"  # the place that says whether files wait for a batch because other lists came
 _RECORDS = str(PurePosixPath(import_record_key("any")).parent)
 
 
@@ -48,6 +53,8 @@ class Again:
     healed_until: int = 0
     records: dict[str, str] = field(default_factory=dict)
     """State of the import record by the name of a place of the index."""
+    of_lists: set[str] = field(default_factory=set)
+    """Those of the keys beside which other lists of names lie now."""
 
     def note(self, index: ObjectIndex, batched: set[str]) -> None:
         """Notes how far was looked, unless one of the files has no batch yet."""
@@ -55,13 +62,25 @@ class Again:
             index.healed_until(self.healed_until)
             for place, state in self.records.items():
                 index.keep_place(place, state)
+        if self.of_lists or index.place(_LISTS) is not None:  # lists are delivered once, so that it is kept
+            index.keep_place(_LISTS, "" if self.of_lists <= batched else "other lists came")
 
 
-def to_read_again(lake: Lake, index: ObjectIndex) -> Again:
-    """Files in quarantine for want of a photograph that came since, and those whose import record means other classes
-    by now."""
+def to_read_again(lake: Lake, index: ObjectIndex, delivered: Iterable[str], class_map: ClassMap) -> Again:
+    """Files in quarantine for want of a photograph that came since, or of names of classes that came or changed, and
+    those whose import record means other classes by now.
+
+    Args:
+        lake: the lake.
+        index: what is known of its files.
+        delivered: keys that the source of raw/labels delivered; lists of names are among them when they are new, or
+            stand in a folder in which something changed.
+        class_map: the policy's.
+    """
     keys, until = index.healed()
-    again = Again(set(keys), until)
+    lists = [PurePosixPath(key).parent for key in delivered if may_hold_names(key)]
+    of_lists = _with_other_lists(lake, index, None if index.place(_LISTS) else lists, class_map)
+    again = Again({*keys, *of_lists}, until, of_lists=of_lists)
     for entry in lake.list(_RECORDS):
         name = PurePosixPath(entry.key).stem
         place, state = f"record:{name}", f"{entry.size} {entry.modified_at.isoformat()} {entry.etag}"
@@ -73,3 +92,27 @@ def to_read_again(lake: Lake, index: ObjectIndex) -> Again:
         again.keys.update(index.read_with_other_record(f"raw/labels/{name}", record_digest(record["options"])))
         again.records[place] = state
     return again
+
+
+def _with_other_lists(
+    lake: Lake, index: ObjectIndex, folders: Collection[PurePosixPath] | None, class_map: ClassMap
+) -> set[str]:
+    """Keys of files in quarantine beside or above which other lists of names lie than when they were read.
+
+    Args:
+        lake: the lake.
+        index: what is known of its files.
+        folders: keys of the folders whose lists may have changed; None: of any.
+        class_map: the policy's.
+    """
+    if folders is not None and not folders:
+        return set()
+    classes = LabelClasses(lake, {}, class_map)
+    due = set()
+    for want, key in index.of_other_lists():
+        folder, digest = lists_wanted(want)
+        here = PurePosixPath("raw/labels") / folder
+        is_near = folders is None or any(at == here or at in here.parents for at in folders)
+        if is_near and classes.lists_digest(folder) != digest:
+            due.add(key)
+    return due

@@ -74,8 +74,7 @@ def _log(table: str, version: int) -> str:
 
 
 def _mark(lake: Lake, table: str, version: int) -> str | None:
-    info = lake.info(_log(table, version)) if version >= 0 else None
-    return None if info is None else f"{info.size} {info.modified_at.timestamp():.6f} {info.etag or ''}"
+    return lake.tables.mark(table, version)
 
 
 def _rows_of(lake: Lake, table: str, version: int) -> list[pa.Table] | None:

@@ -36,6 +36,9 @@ _BATCH = """INSERT INTO batches VALUES(?, ?, ?) ON CONFLICT(kind, batch_id) DO U
 _NO_LONGER_WAITING = """DELETE FROM waiting WHERE key = ?
   AND (? IN ('batched', 'gone') OR (size = ? AND modified_at = ? AND etag IS ?))"""
 
+WANTS_LISTS = "///"
+"""How wants begin that are about lists of names of classes."""
+
 
 def photograph_wants(key: str) -> tuple[str, str, str]:
     """By what label files may want a photograph: its name in its folder, below its topmost folder, and anywhere."""
@@ -51,6 +54,20 @@ def want_in(folder: PurePosixPath, stem: str) -> str:
 def want_below(path: PurePosixPath, stem: str) -> str:
     """How it is wanted at any depth below the topmost folder of a path; of a path without folder: anywhere."""
     return _plain(f"{path.parts[0] if len(path.parts) > 1 else ''}//*//{stem}")
+
+
+def want_lists(folder: PurePosixPath, digest: str) -> str:
+    """How other lists of names are wanted, in a folder below raw/labels or above it, than those of a digest.
+
+    No photograph is wanted by such a text: it would begin with a folder, or with one slash pair.
+    """
+    return f"{WANTS_LISTS}{digest}///{folder}"
+
+
+def lists_wanted(want: str) -> tuple[PurePosixPath, str]:
+    """The folder and the digest that `want_lists` was given."""
+    digest, _, folder = want.removeprefix(WANTS_LISTS).partition("///")
+    return PurePosixPath(folder), digest
 
 
 def _plain(text: str) -> str:

@@ -65,7 +65,8 @@ class Lake:
                 raise LakeError(f"{text!r} names no bucket. Write s3://bucket/prefix.")
             options = {name: os.environ[name] for name in _AWS_VARIABLES if os.environ.get(name)}
             url = f"s3://{bucket}/{prefix}".rstrip("/")
-            return cls(url, S3Objects(bucket, prefix, options, cache), Tables(f"{url}/tables", options, None))
+            bucket_objects = S3Objects(bucket, prefix, options, cache)
+            return cls(url, bucket_objects, Tables(f"{url}/tables", options, bucket_objects))
         if isinstance(url_or_path, str) and parts.scheme == "file":
             root = Path(unquote(parts.path))
         elif isinstance(url_or_path, str) and "://" in text:
@@ -79,7 +80,8 @@ class Lake:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LakeError(f"{root}: the lake's folder cannot be created: {error.strerror}.") from error
-        return cls(str(root), FolderObjects(root), Tables(str(root / "tables"), {}, root))
+        objects = FolderObjects(root)
+        return cls(str(root), objects, Tables(str(root / "tables"), {}, objects))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Lake.open, (self.url,))  # another process opens it anew, with its own environment

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from carsdepo_assets.lake.commits import Position, news
-from carsdepo_assets.lake.index_rows import LATEST, apply_rows, photograph_wants
+from carsdepo_assets.lake.index_rows import LATEST, WANTS_LISTS, apply_rows, photograph_wants
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.objects import ObjectInfo
 
@@ -58,7 +58,7 @@ class ObjectState:
     reason: str | None
     record: str | None
     wants: tuple[str, ...] = ()
-    """Of a label file in quarantine: the photographs that were not there."""
+    """Of a label file in quarantine: the photographs that were not there, and the lists of names that were."""
 
 
 @contextmanager
@@ -244,6 +244,11 @@ class ObjectIndex:
             self._database.executemany("INSERT INTO came VALUES(?)", wants)
         due = self._database.execute("SELECT DISTINCT w.key FROM came c JOIN wants w ON w.want = c.want ORDER BY 1")
         return [key for (key,) in due.fetchall()], until
+
+    def of_other_lists(self) -> list[tuple[str, str]]:
+        """(want, key) of the label files in quarantine that other lists of names may heal; see index_rows."""
+        range_ = (WANTS_LISTS, WANTS_LISTS[:-1] + "0")
+        return self._database.execute("SELECT want, key FROM wants WHERE want >= ? AND want < ?", range_).fetchall()
 
     def healed_until(self, place: int) -> None:
         """Notes that what `healed` found has its batch, so that it looks at later photographs only."""

@@ -3,6 +3,10 @@
 The name is stored as Delta's application transaction. Delta itself refuses a second commit of the same one (measured:
 of 4 processes at once, one commits), and appends of different units do not conflict, so no lock is needed, neither on
 a folder nor on S3.
+
+Opening a table reads its log, so each lake keeps an opened table and has it read the commits that came since. One that
+is in use is nobody else's, as it changes while it is brought up to date: who needs the same table meanwhile, in another
+thread, opens it anew.
 """
 
 from __future__ import annotations
@@ -11,15 +15,16 @@ import json
 import random
 import re
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from carsdepo_assets.lake.objects import LakeError, fsync_path
+from carsdepo_assets.lake.objects import LakeError, Objects, fsync_path
 from carsdepo_assets.lake.predicates import Condition, long_lists, rows_in, sql_of
 from carsdepo_assets.lake.schemas import TABLES
 
@@ -85,21 +90,41 @@ def _refuse_fractions(values: list[Any], kind: pa.DataType) -> None:
                 raise ValueError(f"{v!r} is not a whole number")
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """An opened table that nobody uses now."""
+
+    delta: DeltaTable
+    mark: str
+    """Of its newest commit; see Tables.mark."""
+
+
 class Tables:
     """The tables of one lake.
 
     Args:
         base: the folder or s3:// URL below which each table is a folder.
         options: settings of the object store (keys, endpoint), for S3.
-        root: the lake's folder; None on S3.
+        objects: of the same lake; the tables are below `tables/` in it.
     """
 
-    def __init__(self, base: str, options: Mapping[str, str], root: Path | None) -> None:
-        self._base, self._root = base.rstrip("/"), root
-        self._options = {**options, "aws_conditional_put": "etag"} if root is None else None
+    def __init__(self, base: str, options: Mapping[str, str], objects: Objects) -> None:
+        self._base, self._root, self._objects = base.rstrip("/"), objects.root, objects
+        self._options = {**options, "aws_conditional_put": "etag"} if self._root is None else None
+        # One a table at most. There is no lock, since the two operations on it, pop and set, are atomic each.
+        self._kept: dict[str, _Kept] = {}
+
+    def mark(self, table: str, version: int) -> str | None:
+        """Size, time and ETag of a commit's file: another table in the same place has another one.
+
+        Returns:
+            None where the log has no such file: the commit was not made, or is older than what the log keeps.
+        """
+        info = self._objects.info(f"tables/{table}/_delta_log/{version:020d}.json") if version >= 0 else None
+        return None if info is None else f"{info.size} {info.modified_at.timestamp():.6f} {info.etag or ''}"
 
     def open(self, table: str) -> DeltaTable | None:
-        """Opens a table at its newest commit; None when it does not exist yet."""
+        """Opens a table at its newest commit, for the caller alone; None when it does not exist yet."""
         schema_of(table)
         try:
             return DeltaTable(self._uri(table), storage_options=self._options)
@@ -107,6 +132,39 @@ class Tables:
             return None
         except (DeltaError, OSError) as error:
             raise LakeError(f"{table}: cannot be opened at {self._uri(table)}: {error}") from error
+
+    @contextmanager
+    def _lent(self, table: str) -> Iterator[DeltaTable | None]:
+        """Lends a table at its newest commit for a block; None when it does not exist."""
+        delta = self._take(table)
+        yield delta
+        if delta is not None:  # and not after an exception: what the block left then, nobody knows
+            self._give_back(table, delta)
+
+    def _take(self, table: str) -> DeltaTable | None:
+        """A table at its newest commit, which nobody else has; None when it does not exist."""
+        schema_of(table)
+        kept = self._kept.pop(table, None)
+        if kept is not None:
+            before = int(kept.delta.version())
+            try:
+                kept.delta.update_incremental()
+                # After the update, which sees nothing of a table that was removed and made again: it would go on with
+                # that one's later commits. A log that was cleaned up lacks the commit, too.
+                if self.mark(table, before) == kept.mark:
+                    return kept.delta
+            except (DeltaError, OSError, LakeError):
+                pass  # opening it says what is wrong
+        return self.open(table)
+
+    def _give_back(self, table: str, delta: DeltaTable) -> None:
+        """Keeps a table for the next who needs it."""
+        try:
+            mark = self.mark(table, int(delta.version()))
+        except LakeError:
+            return  # the next one opens it, and hears what is wrong
+        if mark is not None:
+            self._kept[table] = _Kept(delta, mark)
 
     def append(self, table: str, rows: pa.Table | Sequence[Mapping[str, Any]], unit: str) -> bool:
         """Adds the rows as one commit; False when the unit was committed before, by this process or another."""
@@ -116,8 +174,9 @@ class Tables:
         for attempt in range(_ATTEMPTS):
             if attempt:
                 time.sleep(random.uniform(0, 0.05 * 2**attempt))
-            delta = self.open(table) or self._create(table)
+            delta = self._take(table) or self._create(table)
             if delta.transaction_version(app_id) is not None:
+                self._give_back(table, delta)
                 return False
             stored = {field.name for field in delta.schema().fields}
             try:
@@ -137,13 +196,13 @@ class Tables:
                 trouble = error
                 continue
             self._settle(table, delta)
+            self._give_back(table, delta)
             return True
         raise LakeError(f"{table}: unit {unit} was not committed after {_ATTEMPTS} attempts: {trouble}") from trouble
 
     def committed(self, table: str, unit: str) -> bool:
         """Whether the unit has been appended to the table."""
-        delta = self.open(table)
-        return delta is not None and delta.transaction_version(_app_id(table, unit)) is not None
+        return bool(self.committed_of(table, [unit]))
 
     def read(self, table: str, columns: Sequence[str] | None = None, where: Sequence[Condition] = ()) -> pa.Table:
         """Returns rows, in no particular order; columns that the stored table does not have yet are null."""
@@ -153,7 +212,18 @@ class Tables:
         if unknown:
             raise LakeError(f"{table}: no column {', '.join(unknown)}. It has: {', '.join(full.names)}.")
         schema = pa.schema([full.field(name) for name in asked])
-        delta = self.open(table)
+        with self._lent(table) as delta:
+            return self._rows(table, delta, asked, schema, where)
+
+    def _rows(
+        self,
+        table: str,
+        delta: DeltaTable | None,
+        asked: Sequence[str],
+        schema: pa.Schema,
+        where: Sequence[Condition],
+    ) -> pa.Table:
+        full = schema_of(table)
         there = {field.name for field in delta.schema().fields} if delta is not None else set()
         if delta is None or any(column not in there for column, _, _ in where):  # a null meets no condition
             return pa.Table.from_batches([], schema=schema)  # empty_table() would import pandas
@@ -185,32 +255,33 @@ class Tables:
             None where one of the tables does not exist yet.
         """
         builder = QueryBuilder()
-        for table in tables:
-            delta = self.open(table)
-            if delta is None:
-                return None
-            builder = builder.register(table, delta)
-        try:
-            return list(pa.RecordBatchReader.from_stream(builder.execute(sql)).read_all().to_pylist())
-        except (DeltaError, OSError, pa.ArrowException) as error:
-            raise LakeError(f"{', '.join(tables)}: cannot be read: {error}") from error
+        with ExitStack() as open_tables:
+            for table in tables:
+                delta = open_tables.enter_context(self._lent(table))
+                if delta is None:
+                    return None
+                builder = builder.register(table, delta)
+            try:
+                return list(pa.RecordBatchReader.from_stream(builder.execute(sql)).read_all().to_pylist())
+            except (DeltaError, OSError, pa.ArrowException) as error:
+                raise LakeError(f"{', '.join(tables)}: cannot be read: {error}") from error
 
     def committed_of(self, table: str, units: Sequence[str]) -> set[str]:
         """Those of some units that have been appended to the table."""
-        delta = self.open(table)
-        if delta is None:
-            return set()
-        return {unit for unit in units if delta.transaction_version(_app_id(table, unit)) is not None}
+        with self._lent(table) as delta:
+            if delta is None:
+                return set()
+            return {unit for unit in units if delta.transaction_version(_app_id(table, unit)) is not None}
 
     def stored_columns(self, table: str) -> set[str]:
         """Names of the columns that a table was stored with so far; none when it does not exist."""
-        delta = self.open(table)
-        return set() if delta is None else {field.name for field in delta.schema().fields}
+        with self._lent(table) as delta:
+            return set() if delta is None else {field.name for field in delta.schema().fields}
 
     def version(self, table: str) -> int:
         """Returns the number of the table's last commit; -1 when it does not exist."""
-        delta = self.open(table)
-        return -1 if delta is None else int(delta.version())
+        with self._lent(table) as delta:
+            return -1 if delta is None else int(delta.version())
 
     def query(self, sql: str, given: Mapping[str, pa.Table]) -> pa.Table:
         """Runs DuckDB's SQL over the given Arrow tables and those tables of the lake that the SQL names."""
