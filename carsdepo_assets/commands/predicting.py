@@ -147,7 +147,7 @@ def predict(
     if not files:
         number = len(contents.passed_over)
         others = f": its {number} files are labels, tables and the like" if number else ""
-        raise NothingToPredict(f"{folder} has no photographs{others}.")
+        raise NothingToPredict(f"{folder} has no photographs{others}. Name a photograph, or a folder that has some.")
     check_place(out)
     lake, policy, tracking = Lake.open(settings.lake), settings.policy(), resources(settings)["tracking"].tracking()
     if model == LATEST:

@@ -101,7 +101,7 @@ def write_window(
     images = source / "images" if (source / "images").is_dir() else source
     files = sorted(p for p in images.rglob("*") if p.is_file() and p.suffix.lower() in PHOTOGRAPH_SUFFIXES)
     if not files:
-        raise ValueError(f"{source} has no photographs.")
+        raise ValueError(f"{source} has no photographs. Name a folder that has some.")
     groups = _groups(source, images)
     members: dict[str, list[Path]] = defaultdict(list)
     for file in files:
