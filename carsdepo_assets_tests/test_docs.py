@@ -292,7 +292,7 @@ def test_generated_files_are_up_to_date() -> None:
 def test_every_file_that_a_page_names_exists() -> None:
     missing = []
     package, tests = list((ROOT / "carsdepo_assets").rglob("*.*")), list(Path(__file__).parent.rglob("*.py"))
-    for page in PAGES:
+    for page in (page for page in PAGES if page.name != "import-cases.md"):  # that one is about readers' files
         for name in set(re.findall(r"`([\w./-]+\.(?:py|html|toml|yaml|lock)|[\w-]+(?:/[\w-]+)*/)`", page.read_text())):
             places = (ROOT / name, ROOT / "carsdepo_assets" / name, page.parent / name, DOCS / name)
             anywhere = "/" not in name and any(p.name == name for p in (*package, *tests))

@@ -1,7 +1,8 @@
 """Writes the parts of the documentation that follow from the code: `python docs/generate.py`, which `make docs` runs.
 
 They are docs/policy.md, from policy.py, the tables of keys in docs/aws.md, from the places in compute/,
-and docs/pictures/layers.svg, from import-linter's contract in pyproject.toml.
+docs/import-cases.md, from the table of cases that the tests import, and
+docs/pictures/layers.svg, from import-linter's contract in pyproject.toml.
 carsdepo_assets_tests/test_docs.py fails where a file is not what this would write.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -113,6 +115,44 @@ def _toml(value: object) -> str:
             return f"`{json.dumps(value)}`"
 
 
+CASES_INTRODUCTION = """# Imports, case by case
+
+<!-- Written by docs/generate.py from carsdepo_assets_tests/data/import_cases.py: change it there. -->
+
+What becomes of the photographs and labels that people have. Each line is a test: the folder is imported, and what comes
+of it is compared with the right column. a, b and c are photographs: a has a scratch, b has a dent, and c was looked at
+and has no damage. Where nothing else is said, labels are YOLO in `labels/`, with the names of their classes in
+`classes.txt`: 0 is dent and 1 is scratch.
+
+*Clean* is a photograph that was looked at and has no damage, *unreviewed* one of which nobody is known to have finished
+the labels, and *no label* one of which nothing is known. *Quarantined* files are in the lake's quarantine with a
+reason, *refused* ones were not copied. *Stops* is an import that copies nothing and says what settles it. *Exit 1* is
+the exit code of an import that did not come in whole. [Import photographs](how-to/import.md) has the rules.
+"""
+
+
+def import_cases_page() -> str:
+    """docs/import-cases.md, as it must be."""
+    from carsdepo_assets_tests.data.import_cases import CASES
+
+    parts = [CASES_INTRODUCTION]
+    for group, cases in CASES.items():
+        rows = [f"| {_cell(case.given)} | {_cell(_happens(case.gives, case.says))} |" for case in cases]
+        parts.append("\n".join([f"## {group}\n", "| in the folder | what happens |", "|---|---|", *rows]) + "\n")
+    return "\n".join(parts)
+
+
+def _happens(gives: str, says: Sequence[str]) -> str:
+    stops, _, words = gives.partition("stops: ")
+    told = [words] if words else list(says)
+    what = "stops" if words else stops
+    return what + (f"; says {' and '.join(f'`{one}`' for one in told)}" if told else "")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
 def layers() -> list[list[str]]:
     """The parts of the package by layer, the highest first, as pyproject.toml's contract lists them."""
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
@@ -145,7 +185,12 @@ def layers_picture() -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-GENERATED = {"docs/policy.md": policy_page, "docs/aws.md": aws_page, "docs/pictures/layers.svg": layers_picture}
+GENERATED = {
+    "docs/policy.md": policy_page,
+    "docs/aws.md": aws_page,
+    "docs/import-cases.md": import_cases_page,
+    "docs/pictures/layers.svg": layers_picture,
+}
 
 if __name__ == "__main__":
     for file, content in GENERATED.items():

@@ -244,6 +244,7 @@ TWO = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}]
         (files.coco(NOTE, images=TWO), [True, True]),
         (files.coco(NOTE, {"id": 6, "image_id": 9, "category_id": 1, "bbox": [1, 1, 9, 9]}, images=TWO), [True, False]),
         (files.coco(NOTE, None, images=TWO), [True, False]),
+        (files.coco(NOTE | {"score": 0.5}, images=TWO), [True, False]),
         (files.coco(NOTE, images=TWO, info={"contributor": "Label Studio"}), [True, False]),
         (files.coco(NOTE, images=TWO, info={"contributor": "someone"}), [True, True]),
         (files.coco(NOTE, images=TWO, info=None), [True, True]),
@@ -604,6 +605,14 @@ def test_datumaro_annotations(one: dict[str, Any], expected: Any) -> None:
 )
 def test_datumaro_annotations_that_cannot_be_used(one: Any, reason: str) -> None:
     assert [p.reason for p in labels("datumaro", files.datumaro(one)).problems] == [reason]
+
+
+def test_a_datumaro_item_beside_predictions_is_not_clean() -> None:
+    document = json.loads(files.datumaro({"type": "bbox", "label_id": 1, "bbox": [1, 1, 9, 9]}))
+    document["items"].append({"id": "b", "annotations": []})
+    for attributes, reviewed in (({}, True), ({"score": 0.5}, False)):
+        document["items"][0]["annotations"][0]["attributes"] = attributes
+        assert read("datumaro", json.dumps(document).encode()).photographs[1].reviewed == reviewed
 
 
 def test_datumaro_labels_of_the_whole_photograph_are_no_boxes() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import PurePosixPath
+from typing import Literal
 
+import pyarrow as pa
 import pytest
 
 from carsdepo_assets.data.label_formats.parsed import Problem
 from carsdepo_assets.data.labelled_photographs import Photographs, StoredPhotograph, wanted_stems
-from carsdepo_assets.data.photograph_names import stem_key
+from carsdepo_assets.data.photograph_names import keys_of_stems, stem_key
 
 UPLOADED = [
     "cars/front.jpg", "cars/train/side.jpg", "cars/valid/side.jpg", "cars/train/back.JPG", "cars/a b.jpg",
@@ -84,6 +86,15 @@ def test_where_a_name_leads(name: str, path: str) -> None:
 def test_accents_in_two_forms_are_one_name_on_both_sides() -> None:
     stored = unicodedata.normalize("NFD", "cars/café.jpg")
     assert reached("café.jpg", "cars", (stored,)) == stored
+
+
+@pytest.mark.parametrize(
+    "name", ["café", "caf\u0065\u0301", "か\u3099", "가", "\u1112\u1161\u11ab", "Å", "ᾳ", "Straße"]
+)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_keys_are_found_in_either_form_of_their_accents(name: str, form: Literal["NFC", "NFD"]) -> None:
+    keys = [f"raw/uploads/cars/{unicodedata.normalize(form, one)}.jpg" for one in (name, name.upper())]
+    assert keys_of_stems(pa.chunked_array([[*keys, "raw/uploads/cars/other.jpg"]]), {stem_key(name)}) == set(keys)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Reads COCO JSON: images, categories, and annotations with `bbox` [x, y, width, height] in pixels.
 
 An image without annotations was reviewed and shows no damage, unless the file shows that it does not know: Label Studio
-exports unfinished tasks as such images, and where annotations name no image of the file one of them may be this one's.
+exports unfinished tasks as such images, where annotations name no image of the file one of them may be this one's, and
+where some are predictions it may be a model that found nothing.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def _doubt(document: dict[str, Any], result: LabelDocument) -> None:
         )
     elif result.problems:
         doubt = "the file has annotations of no image in it, which may be of this one"
+    elif result.has_predictions:
+        doubt = "the file has predictions, so that a model may have found nothing here and nobody looked"
     for photograph in result.photographs if doubt else ():
         if not photograph.shapes and not photograph.problems:
             photograph.reviewed = False

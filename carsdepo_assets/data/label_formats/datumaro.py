@@ -14,7 +14,8 @@ _NO_SHAPE = ("label", "caption")  # about the photograph as a whole
 
 
 def read(name: str, data: bytes) -> LabelDocument:
-    """Reads a Datumaro file. An item without annotations was reviewed and shows no damage.
+    """Reads a Datumaro file. An item without annotations was reviewed and shows no damage, unless others have
+    predictions.
 
     Raises:
         NotReadable: It is no Datumaro.
@@ -41,6 +42,10 @@ def read(name: str, data: bytes) -> LabelDocument:
         for number_, note in enumerate(annotations, 1):
             _annotation(photograph, note, f"annotation {number_}", names)
         result.photographs.append(photograph)
+    for photograph in result.photographs if result.has_predictions else ():
+        if not photograph.shapes and not photograph.problems:
+            photograph.reviewed = False
+            photograph.notes.append("the file has predictions: a model may have found nothing here and nobody looked")
     return result
 
 

@@ -74,3 +74,8 @@ class LabelDocument:
     """What belongs to no photograph of the file."""
     class_names: dict[str, str] = field(default_factory=dict)
     """The name by `source_class`; equal to it where the format writes names. Empty for YOLO, whose names lie beside."""
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether what the file says of some photograph is a model's, so that its silence about another may be, too."""
+        return any(problem.reason == "prediction" for one in self.photographs for problem in one.problems)

@@ -1,0 +1,451 @@
+"""Cases of whole imports as data: what lies in a folder, and what becomes of it.
+
+`test_import_cases.py` imports each of them; docs/generate.py writes docs/import-cases.md from them. Labels of YOLO have
+the ids 0 = dent, 1 = scratch, so that an order that is assumed and not read would swap them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from carsdepo_assets_tests.data import label_documents
+from carsdepo_assets_tests.data.real_layouts import PHOTOGRAPHS, coco, yolo
+from carsdepo_assets_tests.data.small_lake import car
+
+
+class Link(NamedTuple):
+    """A symbolic link in a folder; where it leads is relative to the folder around the imported one."""
+
+    to: str
+
+
+Files = dict[str, "str | bytes | Link"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One import, or several of the same name one after the other."""
+
+    given: str
+    """What lies there, for a person."""
+    files: Files
+    """By path in the folder; `../` is the folder above. With raw/uploads/ and raw/labels/: dropped into the lake."""
+    gives: str
+    """What becomes of each photograph, then of files that were not taken. `stops: WORDS`: the import is refused before
+    it copies, and its message holds the words."""
+    says: Sequence[str] = ()
+    """Words that the account or the notes of the batch hold."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of `import_folder`."""
+    then: Sequence[Files] = ()
+    """Files that are written over these, each before the folder is imported again."""
+    gone: Sequence[str] = ()
+    """Files that are removed before the last import."""
+    folder: str = "cars"
+
+
+RIGHT = "a: scratch; b: dent; c: clean"
+NAMES = ["dent", "scratch"]
+LIST = "dent\nscratch\n"
+YAML = "names: [dent, scratch]\n"
+NOTES = json.dumps({"categories": [{"id": 1, "name": "scratch"}, {"id": 0, "name": "dent"}], "info": {}})
+A, B, C = (PHOTOGRAPHS[stem] for stem in "abc")
+LINE = yolo("a", NAMES)  # the scratch of a
+
+
+def pictures(place: str = "images/{}.jpg", stems: str = "abc") -> Files:
+    """The photographs at a place."""
+    return {place.format(stem): PHOTOGRAPHS[stem] for stem in stems}
+
+
+def labelled(
+    place: str = "images/{}.jpg", labels: str = "labels/{}.txt", stems: str = "abc", **more: str | bytes
+) -> Files:
+    """The photographs at a place and their YOLO labels at another, without names of classes."""
+    return {**pictures(place, stems), **{labels.format(stem): yolo(stem, NAMES) for stem in stems}, **more}
+
+
+def with_list(files: Files, name: str = "classes.txt", content: str | bytes = LIST) -> Files:
+    """The files and a list of names of classes."""
+    return {**files, name: content}
+
+
+def edited(stems: Sequence[str] = ("a", "b", "c"), name: str = "{}.jpg", **changes: Any) -> str:
+    """The COCO file of the photographs with other values at its top."""
+    document = json.loads(coco(list(stems), name.format)) | changes
+    return json.dumps({key: value for key, value in document.items() if value != "left out"})
+
+
+def notes(**changes: Any) -> list[dict[str, Any]]:
+    """The annotations of the COCO file, each with other values."""
+    return [note | changes for note in json.loads(coco(["a", "b", "c"], "{}.jpg".format))["annotations"]]
+
+
+def one_class(name: str, stems: Sequence[str] = ("a", "b", "c")) -> str:
+    """A COCO file that has one of the classes only."""
+    document = json.loads(coco(list(stems), "{}.jpg".format))
+    document["categories"] = [c for c in document["categories"] if c["name"] == name]
+    ids = {c["id"] for c in document["categories"]}
+    document["annotations"] = [n for n in document["annotations"] if n["category_id"] in ids]
+    return json.dumps(document)
+
+
+_NAMES_FILES: dict[str, tuple[str, str | bytes]] = {
+    "`data.yaml`": ("data.yaml", YAML),
+    "`data.YAML`": ("data.YAML", YAML),
+    "a `.yaml` of any name (Ultralytics)": ("damage-2024.yaml", "names:\n  0: dent\n  1: scratch\n"),
+    "`obj.names` (CVAT YOLO 1.1)": ("obj.names", LIST),
+    "`_darknet.labels` in a split's folder (Roboflow Darknet)": ("train/_darknet.labels", LIST),
+    "`notes.json` (Label Studio); c's empty file may be of an unfinished task": ("notes.json", NOTES),
+    "`predefined_classes.txt` (labelImg)": ("predefined_classes.txt", LIST),
+    "`labels/train/classes.txt`": ("labels/train/classes.txt", LIST),
+    "`classes.txt` in the folder above": ("../classes.txt", LIST),
+    "`data.yaml` in the folder above": ("../data.yaml", YAML),
+    "`classes.txt` that begins with a BOM": ("classes.txt", "\ufeffdent\r\nscratch\r\n"),
+    "`classes.txt` in UTF-16": ("classes.txt", LIST.encode("utf-16")),
+    "`classes.txt` in UTF-16 without a BOM": ("classes.txt", LIST.encode("utf-16-le")),
+    "`classes.txt` in cp1252, with a class that nothing has": (
+        "classes.txt",
+        "dent\nscratch\nbeule-ä\n".encode("cp1252"),
+    ),
+    "`data.yaml` in UTF-16": ("data.yaml", YAML.encode("utf-16")),
+    "names in other capitals, with spaces around": ("classes.txt", " Dent \n  SCRATCH\n"),
+}
+
+CLASS_NAMES = [
+    *(
+        Case(f"names in {given}" if given[0] in "`a" else given, with_list(labelled(), *file),
+             RIGHT.replace("clean", "unreviewed") if "notes" in given else RIGHT)
+        for given, file in _NAMES_FILES.items()
+    ),
+    Case("names nowhere", labelled(), "stops: --classes scratch,dent"),
+    Case("names nowhere, and `--classes dent,scratch`", labelled(), RIGHT, options={"classes": "dent,scratch"}),
+    Case("two lists that disagree", {**with_list(labelled()), "labels/classes.txt": "scratch\ndent\n"},
+         "stops: disagree"),
+    Case("a list that is in none of the encodings", with_list(labelled(), content=b"\x81\x8d\xff"), "stops: cp1252"),
+    Case("`raw/labels/b/classes.txt`, dropped beside the labels",
+         {"raw/uploads/b/a.jpg": A, "raw/labels/b/a.txt": LINE, "raw/labels/b/classes.txt": LIST}, "a: scratch"),
+    Case("labels dropped into `raw/` without names", {"raw/uploads/a.jpg": A, "raw/labels/a.txt": LINE},
+         "a: no label; a.txt quarantined: classes_unknown", says=["carsdepo import FOLDER --classes scratch,dent"]),
+]  # fmt: skip
+
+_IDS_FROM_ONE = "1 0.5 0.5 0.25 0.5\n"
+CLASS_MAP = [
+    Case("names corrected, and imported again", with_list(labelled(), "obj.names", "scratch\ndent\n"),
+         f"{RIGHT}; 3 label files read again", then=[{"obj.names": LIST}]),
+    Case("names corrected in another file", with_list(labelled(), "data.yaml", "names: [scratch, dent]"),
+         f"{RIGHT}; 3 label files read again", then=[{"data.yaml": YAML}]),
+    Case("imported again without a change", with_list(labelled()), f"{RIGHT}; 3 label files unchanged", then=[{}]),
+    Case("names of a COCO file corrected", {**pictures(), "all.json": coco(list("abc"), "{}.jpg".format).replace(
+        '"dent"', '"x"').replace('"scratch"', '"dent"').replace('"x"', '"scratch"')},
+        f"{RIGHT}; 1 label file replaced", then=[{"all.json": coco(list("abc"), "{}.jpg".format)}]),
+]  # fmt: skip
+
+_ONE_FILE_A_CLASS = {"scratch.json": one_class("scratch"), "dent.json": one_class("dent")}
+_CUT = coco(["a", "b", "c"], "{}.jpg".format)[:-40]
+_CROWD = {"iscrowd": 1, "segmentation": {"size": [72, 96], "counts": [0, 1]}}
+COCO = [
+    Case("one file a class over the same photographs", {**pictures(), **_ONE_FILE_A_CLASS}, RIGHT),
+    Case("one file a class, of which the second came later", {**pictures(), "scratch.json": one_class("scratch")},
+         f"{RIGHT}; 1 label file read again", then=[{"dent.json": one_class("dent")}]),
+    Case("two files with both classes that differ about a and b",
+         {**pictures(), "1.json": edited(), "2.json": edited(annotations=notes(bbox=[1, 2, 30, 30]))},
+         "a: no label; b: no label; c: clean; 1.json accepted in part: contradiction; "
+         "2.json quarantined: contradiction"),
+    Case("two files with both classes that agree", {**pictures(), "1.json": edited(), "2.json": edited()}, RIGHT),
+    Case("a second file that is cut off", {**pictures(), "1.json": edited(), "2.json": _CUT},
+         f"{RIGHT}; 2.json refused: it looks like coco and cannot be read; exit 1"),
+    Case("a second file without categories", {**pictures(), "1.json": edited(["a"]),
+         "2.json": edited(["b", "c"], categories="left out")}, RIGHT),
+    Case("the only file without categories", {**pictures(), "1.json": edited(categories="left out")},
+         "stops: --map 1=scratch"),
+    Case("`categories` is null", {**pictures(), "1.json": edited(categories=None)}, "stops: --map 1=scratch"),
+    Case("`categories` is a dict of names by id",
+         {**pictures(), "1.json": edited(categories={"1": "dent", "2": "scratch"})}, RIGHT),
+    Case("`categories` is a dict of ids by name",
+         {**pictures(), "1.json": edited(categories={"dent": 1, "scratch": 2})}, RIGHT),
+    Case("categories without names", {**pictures(), "1.json": edited(categories=[{"id": 1}, {"id": 2}])},
+         "stops: --map 1=scratch"),
+    Case("categories without names, and `--map 1=dent --map 2=scratch`",
+         {**pictures(), "1.json": edited(categories=[{"id": 1}, {"id": 2}])}, RIGHT,
+         options={"mapping": {"1": "dent", "2": "scratch"}}),
+    Case("`annotations` is null", {**pictures(), "1.json": edited(annotations=None)},
+         "a: no label; b: no label; c: no label; 1.json refused: it looks like coco and cannot be read; exit 1",
+         says=["annotations is []"]),
+    Case("`image_id` is a float", {**pictures(), "1.json": edited(
+        annotations=[n | {"image_id": float(n["image_id"])} for n in notes()])}, RIGHT),
+    Case("`image_id` is text", {**pictures(), "1.json": edited(
+        annotations=[n | {"image_id": str(n["image_id"])} for n in notes()])}, RIGHT),
+    Case("`category_id` is text", {**pictures(), "1.json": edited(
+        annotations=[n | {"category_id": str(n["category_id"])} for n in notes()])}, RIGHT),
+    Case("an annotation of no image: who has none may be its own",
+         {**pictures(), "1.json": edited(annotations=[*notes(), notes()[0] | {"id": 9, "image_id": 77}])},
+         "a: scratch; b: dent; c: unreviewed; 1.json accepted in part: no_photograph"),
+    Case("exported by Label Studio, whose unfinished tasks look like clean ones",
+         {**pictures(), "1.json": edited(info={"contributor": "Label Studio"})}, RIGHT.replace("clean", "unreviewed")),
+    Case("`iscrowd: 1` with RLE and a bbox (CVAT's masks)",
+         {**pictures(), "1.json": edited(annotations=notes(**_CROWD))}, RIGHT),
+    Case("names of files as URLs with `%20`",
+         {**pictures("images/my {}.jpg"), "1.json": edited(name="https://x.org/my%20{}.jpg")},
+         "my a: scratch; my b: dent; my c: clean"),
+    Case("names of files with accents in macOS's form", {**pictures("images/{}e\u0301.jpg"),
+         "1.json": edited(name="{}é.jpg")}, "aé: scratch; bé: dent; cé: clean"),
+    Case("names of files with backslashes", {**pictures(), "1.json": edited(name="C:\\cars\\images\\{}.jpg")}, RIGHT),
+    Case("names of files with Label Studio's prefix",
+         {**pictures(), "1.json": edited(name="images/0a1b2c3d-{}.jpg")}, RIGHT),
+    Case("names of files as paths of another machine",
+         {**pictures(), "1.json": edited(name="/home/ann/cars/images/{}.jpg")}, RIGHT),
+    Case("names of files in capitals", {**pictures(), "1.json": edited(name="{}.JPG")}, RIGHT),
+]  # fmt: skip
+
+_TWINS = {
+    "images/a.jpg": A,
+    "images/copy.jpg": A,
+    "images/b.jpg": B,
+    "labels/b.txt": yolo("b", NAMES),
+    "classes.txt": LIST,
+}
+TWICE = [
+    Case("the same bytes under two names with different labels",
+         {**_TWINS, "labels/a.txt": LINE, "labels/copy.txt": yolo("b", NAMES)},
+         "a: no label; b: dent; copy: no label; copy.jpg duplicate; a.txt quarantined: contradiction; "
+         "copy.txt quarantined: contradiction"),
+    Case("the same bytes under two names, one of them labelled clean",
+         {**_TWINS, "labels/a.txt": LINE, "labels/copy.txt": ""},
+         "a: no label; b: dent; copy: no label; copy.jpg duplicate; a.txt quarantined: contradiction; "
+         "copy.txt quarantined: contradiction"),
+    Case("the same bytes under two names with the same labels",
+         {**_TWINS, "labels/a.txt": LINE, "labels/copy.txt": LINE},
+         "a: scratch; b: dent; copy: scratch; copy.jpg duplicate"),
+    Case("the same bytes under two names, one with labels", {**_TWINS, "labels/copy.txt": LINE},
+         "a: scratch; b: dent; copy: scratch; copy.jpg duplicate"),
+    Case("two label files of one photograph that differ",
+         {**_TWINS, "labels/a.txt": LINE, "labels_v2/a.txt": ""},
+         "a: no label; b: dent; copy: no label; copy.jpg duplicate; "
+         "a.txt refused: another file labels the same photograph otherwise; "
+         "a.txt refused: another file labels the same photograph otherwise; exit 1"),
+]  # fmt: skip
+
+_PLACES = {
+    "`Images/` and `Labels/`": ("Images/{}.jpg", "Labels/{}.txt"),
+    "`image/` and `label/`": ("image/{}.jpg", "label/{}.txt"),
+    "`images/` and `annotations/`": ("images/{}.jpg", "annotations/{}.txt"),
+    "`images/` and `labels_v2/`": ("images/{}.jpg", "labels_v2/{}.txt"),
+    "`train/images/` and `train/labels/`": ("train/images/{}.jpg", "train/labels/{}.txt"),
+    "`images/train/` and `labels/train/`": ("images/train/{}.jpg", "labels/train/{}.txt"),
+    "`obj_train_data/` with both": ("obj_train_data/{}.jpg", "obj_train_data/{}.txt"),
+    "two folders of any names": ("Fotos/{}.jpg", "Etiketten/{}.txt"),
+    "labels in `.TXT`": ("images/{}.JPG", "labels/{}.TXT"),
+    "labels beside the photographs in `images/` (labelImg)": ("images/{}.jpg", "images/{}.txt"),
+    "a flat folder": ("{}.jpg", "{}.txt"),
+    "a flat folder of `.jfif`": ("{}.jfif", "{}.txt"),
+    "a flat folder of `.mpo` that are JPEG": ("{}.mpo", "{}.txt"),
+    "labels called `a.jpg.txt`": ("images/{}.jpg", "labels/{}.jpg.txt"),
+}
+_OF_200 = "a: scratch 80 30 120 70, dent 20 10 60 50"
+_TOOLS = {
+    "yolo": "YOLO", "coco": "COCO", "voc": "Pascal VOC", "cvat": "CVAT XML", "labelme": "LabelMe",
+    "labelstudio": "Label Studio's JSON", "groundtruth": "a Ground Truth manifest", "datumaro": "Datumaro",
+}  # fmt: skip
+_WIDE = car(5, width=200, height=100)
+LAYOUTS_OF_FOLDERS = [
+    *(Case(given, with_list(labelled(*places)), RIGHT) for given, places in _PLACES.items()),
+    *(
+        Case(f"{_TOOLS[form]} in `{name}`, no `--format`",
+             with_list({"a.jpg": _WIDE, name: data}, "classes.txt", "scratch\ndent\n"), _OF_200)
+        for form, (name, data) in label_documents.VALID.items()
+    ),
+    Case("half of the labels beside the photographs, half in `labels/`",
+         with_list({**pictures(), "images/a.txt": LINE, "labels/b.txt": yolo("b", NAMES), "labels/c.txt": ""}), RIGHT),
+    Case("`labels/` is a link to another folder", with_list({**pictures(), "labels": Link("disk"),
+         **{f"../disk/{stem}.txt": yolo(stem, NAMES) for stem in "abc"}}), RIGHT),
+    Case("`images/train` is a link to another folder", with_list({"images/train": Link("disk"),
+         **{f"../disk/{stem}.jpg": PHOTOGRAPHS[stem] for stem in "abc"},
+         **{f"labels/train/{stem}.txt": yolo(stem, NAMES) for stem in "abc"}}), RIGHT),
+    Case("`train.txt` with the labels of `train.jpg`",
+         with_list({"train.jpg": A, "train.txt": LINE, "b.jpg": B, "b.txt": yolo("b", NAMES)}),
+         "b: dent; train: scratch"),
+    Case("`train.txt` with the paths of the photographs", with_list({**labelled(), "train.txt": "images/a.jpg\n"}),
+         f"{RIGHT}; train.txt not used: a list of photographs"),
+    Case("YOLO and COCO of the same photographs", {**with_list(labelled()), "all.json": edited()},
+         "stops: --format coco"),
+    Case("YOLO and COCO of the same photographs, and `--format coco`", {**with_list(labelled()), "all.json": edited()},
+         RIGHT + "".join(f"; {s}.txt not used: labels in the format yolo, and --format coco was given" for s in "abc"),
+         options={"form": "coco"}),
+    Case("a COCO folder and `--format yolo`", {**pictures(), "all.json": edited()}, "stops: There is coco",
+         options={"form": "yolo"}),
+    Case("a table of boxes", {"a.jpg": A, "boxes.csv": "filename,xmin,ymin,xmax,ymax,class\na.jpg,1,2,3,4,dent\n"},
+         "a: no label; boxes.csv refused: a table of boxes, which is no format that is read; exit 1"),
+    Case("labels of which none can be read", with_list({"a.jpg": A, "a.txt": "0 .5 .5 .1\n"}),
+         "a: no label; a.txt quarantined: malformed; exit 1"),
+    Case("photographs without labels", pictures(), "a: no label; b: no label; c: no label"),
+]  # fmt: skip
+
+
+def one_line(line: str) -> Files:
+    """One photograph and its label file."""
+    return {"a.jpg": A, "a.txt": f"{line}\n", "classes.txt": "scratch\ndent\n"}
+
+
+_PREDICTIONS = "refused: predictions, which are no labels"
+_REFUSED_LINES = {
+    "a box and a score": ("0 .5 .5 .2 .4 .93", _PREDICTIONS),
+    "a box, a score and a tracker's number": ("0 .5 .5 .2 .4 .93 17", _PREDICTIONS),
+    "a box and a tracker's number": ("0 .5 .5 .2 .4 3", _PREDICTIONS),
+    "a tracker's number that could be a corner": ("0 .5 .5 .2 .4 .93 1", "prediction"),
+    "an oriented box, a score and a number": ("0 .4 .3 .6 .3 .6 .7 .4 .7 .93 12", _PREDICTIONS),
+    "three corners, or a box with a keypoint": ("0 .5 .5 .2 .4 .5 .5", "ambiguous_line"),
+    "a box of 0.1 pixels": ("0 .5 .5 .001 .001", "too_small"),
+    "a box 6 % over the edge": ("0 .96 .5 .2 .4", "outside_image"),
+    "pixels instead of shares": ("0 48 36 20 20", "outside_image"),
+    "decimal commas": ("0 0,5 0,5 0,2 0,4", "decimal_comma"),
+    "a value that is no number": ("0 nan .5 .2 .4", "not_a_number"),
+    "a name instead of a class id": ("scratch .5 .5 .2 .4", "malformed"),
+    "too few numbers": ("0 .5 .5 .2", "malformed"),
+    "no width": ("0 .5 .5 0 .2", "no_area"),
+}
+_TAKEN_LINES = {
+    "an oriented box (8 numbers)": ("0 .4 .3 .6 .3 .6 .7 .4 .7", "oriented box, its bounding box taken"),
+    "a polygon": ("0 .4 .3 .6 .3 .6 .7 .5 .6 .4 .7", "polygon, its bounding box taken"),
+    "a box with keypoints and their visibility": ("0 .5 .5 .2 .4 .45 .5 2 .55 .5 1 0 0 0", "keypoints left out"),
+    "the same box twice": ("0 .5 .5 .2 .4\n0 .5 .5 .2 .4", "the same box again, kept once"),
+}
+LINES = [
+    *(Case(given, one_line(line), "a: scratch 38.4 21.6 57.6 50.4", says=[note])
+      for given, (line, note) in _TAKEN_LINES.items()),
+    Case("a box 2 % over the edge", one_line("0 .92 .5 .2 .4"), "a: scratch 78.72 21.6 96 50.4",
+         says=["clipped to the image"]),
+    *(Case(given, one_line(line), f"a: no label; a.txt {reason if ' ' in reason else 'quarantined: ' + reason}; exit 1")
+      for given, (line, reason) in _REFUSED_LINES.items()),
+    Case("one bad line among good ones", with_list({**labelled(), "labels/a.txt": LINE + "0 .5 .5 .2\n"}),
+         "a: no label; b: dent; c: clean; a.txt quarantined: malformed", says=["line 2"]),
+    Case("COCO annotations with a score", {**pictures(), "1.json": edited(annotations=notes(score=0.9))},
+         "a: no label; b: no label; c: unreviewed; 1.json accepted in part: prediction"),
+]  # fmt: skip
+
+_SHEET = "file,group\na.jpg,car1\nb.jpg,car1\nc.jpg,car2\n"
+_GROUPED = "a of car1: scratch; b of car1: dent; c of car2: clean"
+_SHEETS: dict[str, str | bytes] = {
+    "separated by commas": _SHEET,
+    "separated by `;`": _SHEET.replace(",", ";"),
+    "separated by tabs": _SHEET.replace(",", "\t"),
+    "with `sep=;` above": "sep=;\n" + _SHEET.replace(",", ";"),
+    "in UTF-16": _SHEET.encode("utf-16"),
+    "in cp1252": (_SHEET.replace("group", "group,region") + "d.jpg,car9,Köln\n").encode("cp1252"),
+    "with the columns `filename` and `group_id`": _SHEET.replace("file,group", "filename,group_id"),
+    "with the columns `Image` and `Car_ID`": _SHEET.replace("file,group", "Image,Car_ID"),
+    "with names without suffix": _SHEET.replace(".jpg", ""),
+    "with names in capitals": _SHEET.replace(".jpg", ".JPG").replace("\nb", "\nB"),
+    "with absolute paths": _SHEET.replace("\n", "\n/home/ann/cars/images/", 3),
+    "with Windows' paths": _SHEET.replace("\n", "\nC:\\\\cars\\\\images\\\\".replace("\\\\", "\\"), 3),
+}
+_RF = "_jpg.rf.0123456789abcdef0123456789abcde"
+
+
+def augmented(first: str, second: str) -> Files:
+    """Two of Roboflow's copies of one photograph in two folders, and another photograph in each."""
+    files: Files = {f"{first}/images/a{_RF}0.jpg": A, f"{second}/images/a{_RF}1.jpg": car(1, quality=80)}
+    files |= {f"{first}/images/b.jpg": B, f"{second}/images/c.jpg": C}
+    labels = {path.replace("images", "labels").replace(".jpg", ".txt"): "" for path in files}
+    return with_list({**files, **labels})
+
+
+_SPLIT = with_list({
+    "train/images/a.jpg": A, "train/labels/a.txt": LINE, "valid/images/b.jpg": B,
+    "valid/labels/b.txt": yolo("b", NAMES), "test/images/c.jpg": C, "test/labels/c.txt": "",
+})  # fmt: skip
+GROUPS = [
+    *(Case(f"`manifest.csv` {given}", {**with_list(labelled()), "manifest.csv": sheet}, _GROUPED)
+      for given, sheet in _SHEETS.items()),
+    Case("`manifest.csv` corrected, and imported again", {**with_list(labelled()), "manifest.csv": _SHEET},
+         "a of car1: scratch; b of car3: dent; c of car2: clean; 3 label files unchanged",
+         then=[{"manifest.csv": _SHEET.replace("b.jpg,car1", "b.jpg,car3")}]),
+    Case("the export's own train, valid and test", _SPLIT, "a in train: scratch; b in val: dent; c in test: clean",
+         says=["1 train, 1 val, 1 test"]),
+    Case("the export's own splits, and `--resplit`", _SPLIT, RIGHT, options={"resplit": True}),
+    Case("a car in two splits", {**_SPLIT, "manifest.csv": "file,group\na.jpg,VW 1\nb.jpg,VW 1\n"},
+         "stops: VW 1 (train: train/a.jpg, val: valid/b.jpg)"),
+    Case("a car in two splits, and `--resplit`", {**_SPLIT, "manifest.csv": "file,group\na.jpg,VW 1\nb.jpg,VW 1\n"},
+         "a of VW 1: scratch; b of VW 1: dent; c: clean", options={"resplit": True}),
+    Case("Roboflow's copies of one photograph in one split", augmented("train", "train"),
+         "a_jpg.rf.0… of a: clean; a_jpg.rf.0… of a: clean; b: clean; c: clean"),
+    Case("Roboflow's copies of one photograph in two splits", augmented("train", "valid"), "stops: --resplit"),
+    Case("everything is called `train`", with_list(labelled("train/images/{}.jpg", "train/labels/{}.txt")), RIGHT,
+         says=["which is no split"]),
+]  # fmt: skip
+
+LATE = [
+    Case("a half-copied photograph that is whole later", {**with_list(labelled()), "images/a.jpg": A[:500]},
+         f"{RIGHT}; 1 photograph replaced; 3 label files unchanged", then=[{"images/a.jpg": A}]),
+    Case("a half-copied photograph beside four new ones",
+         {**with_list(labelled()), "images/a.jpg": A[:500], "images/d.jpg": car(4)},
+         "a: no label; b: dent; c: clean; d: no label; a.jpg quarantined: truncated; a.txt quarantined: no_photograph"),
+    *(
+        Case(f"{_TOOLS[form]} imported before its photograph",
+             with_list({"b.jpg": B, name: data}, "classes.txt", "scratch\ndent\n"),
+             f"{_OF_200}; b: no label; 1 label file unchanged", then=[{"a.jpg": _WIDE}])
+        for form, (name, data) in label_documents.VALID.items()
+    ),
+    Case("a label file corrected, and imported again", with_list({**labelled(), "labels/a.txt": yolo("b", NAMES)}),
+         f"{RIGHT}; 2 label files unchanged; 1 label file replaced", then=[{"labels/a.txt": LINE}]),
+    Case("a label file is gone", with_list(labelled()), f"{RIGHT}; 2 label files unchanged", then=[{}],
+         gone=["labels/a.txt"], says=["not in the folder any more"]),
+    Case("a photograph is gone", with_list(labelled()), "b: dent; c: clean; 3 label files unchanged", then=[{}],
+         gone=["images/a.jpg"], says=["not in the folder any more"]),
+    Case("another photograph under the name of one that is an image", with_list(labelled()),
+         "b: dent; c: clean; a.jpg refused: differs from the photograph imported before under this name; "
+         "3 label files unchanged; exit 1", then=[{"images/a.jpg": car(7)}], says=["import with --name"]),
+]  # fmt: skip
+
+_LONG = "x" * 251
+FILE_NAMES = [
+    Case("a name of 255 bytes", with_list({**labelled(), f"images/{_LONG}.jpg": car(4), f"labels/{_LONG}.txt": LINE}),
+         f"{RIGHT}; {_LONG[:10]}…: scratch"),
+    Case("a folder called `車両`", with_list(labelled()), RIGHT, folder="車両"),
+    Case("a folder called `(!)`", with_list(labelled()), "stops: --name cars", folder="(!)"),
+    Case("a folder called `(!)`, and `--name cars-1`", with_list(labelled()), RIGHT, folder="(!)",
+         options={"name": "cars-1"}),
+    Case("a name with a line break", with_list({**labelled(), "images/x\ny.jpg": car(4)}),
+         f"{RIGHT}; x\\ny.jpg refused: it cannot be kept under its name; exit 1"),
+    Case("names in Japanese, Korean and with accents",
+         with_list({"車.jpg": A, "車.txt": LINE, "가.jpg": B, "가.txt": yolo("b", NAMES), "é.jpg": C, "é.txt": ""}),
+         "é: clean; 車: scratch; 가: dent"),
+    Case("names with spaces, `#` and `%`",
+         with_list({"a 1#.jpg": A, "a 1#.txt": LINE, "50%.jpg": B, "50%.txt": yolo("b", NAMES)}),
+         "50%: dent; a 1#: scratch"),
+]  # fmt: skip
+
+_STRAY = with_list({**labelled(), "labels/c.txt": "7 .5 .5 .1 .1\n"})
+_THREE = with_list({"a.jpg": A, "a.txt": f"{LINE}2 .5 .5 .1 .1\n"}, content="dent\nscratch\nglass\n")
+CLASSES = [
+    Case("one stray class id", _STRAY, "a: scratch; b: dent; c: no label; c.txt quarantined: unknown_class",
+         says=["class 7 has no name", "labels/c.txt (line 1)"]),
+    Case("one stray class id, and `--map 7=-`", _STRAY, RIGHT, options={"mapping": {"7": "-"}}),
+    Case("a class that is none of ours", _THREE, "stops: glass (1 boxes in 1 files: a.txt (line 2))"),
+    Case("`--map glass=-`", _THREE, "a: scratch", options={"mapping": {"glass": "-"}}, says=["left out"]),
+    Case("`--map glass=reflection`", _THREE, "a: scratch, no damage but reflection 43.2 32.4 52.8 39.6",
+         options={"mapping": {"glass": "reflection"}}),
+    Case("`--map glass=hole`, a new class", _THREE, "stops: [class_map], version = 2, names = [",
+         options={"mapping": {"glass": "hole"}}),
+    Case("`--map glass=dent`", _THREE, "a: scratch, dent 43.2 32.4 52.8 39.6", options={"mapping": {"glass": "dent"}}),
+    Case("class ids that begin at 1", with_list({"a.jpg": A, "a.txt": "1 .5 .5 .1 .1\n2 .2 .2 .1 .1\n"}),
+         "stops: do their ids begin at 1"),
+    Case("a class that is declared and never used", with_list(labelled(), content="dent\nscratch\nrust\n"), RIGHT),
+]  # fmt: skip
+
+CASES: dict[str, list[Case]] = {
+    "Names of classes": CLASS_NAMES,
+    "Names that are corrected": CLASS_MAP,
+    "COCO": COCO,
+    "One photograph twice": TWICE,
+    "Where labels lie, and in which format": LAYOUTS_OF_FOLDERS,
+    "Lines of YOLO": LINES,
+    "Groups and splits": GROUPS,
+    "Late and repaired": LATE,
+    "Names of files and folders": FILE_NAMES,
+    "Classes that are not ours": CLASSES,
+}
+"""By what they are about."""
