@@ -1,4 +1,3 @@
-"""data/ingest.py, data/photograph_names.py: files dropped into raw/ under the longest and the oddest names."""
 """data/ingest.py, data/label_revisions.py, data/photograph_names.py: dropped files under long and odd names."""
 
 from __future__ import annotations
