@@ -62,6 +62,7 @@ class _Recognition:
         self._labelled: dict[str, dict[str, str]] = defaultdict(dict)  # by format: folded name -> name
         self._places_matched: set[str] = set()  # folders with a label file at its photograph's place
         self._empty: set[str] = set()
+        self._silent: set[str] = set()  # empty label files of a photograph
 
     def layout(self) -> Layout:
         candidates = [file for file in self._listing.files if not self._by_name(file)]
@@ -71,6 +72,7 @@ class _Recognition:
         for file in candidates:
             self._by_content(file)
         self._match_the_rest()
+        self._set_silence_beside_predictions_aside()
         formats = self._choose()
         uses = [self._uses[file.path] for file in self._listing.files]
         set_targets(uses, self._folder)
@@ -180,11 +182,22 @@ class _Recognition:
         elif may_hold_names(use.path) and (form is None or (content == "no text" and not matched)):
             self._list_of_names(use, "a text without labels")
         elif matched or (form is not None and content not in ("empty", "no text")):
+            if content == "empty":
+                self._silent.add(use.path)
             self._labels(use, form if form is not None else "yolo", data)
         else:
             if content == "empty":
                 self._empty.add(use.path)
             use.set_aside(f"{'an empty' if content == 'empty' else 'a'} text, and no photograph has its name")
+
+    def _set_silence_beside_predictions_aside(self) -> None:
+        """An empty file says "no damage"; among predictions it is a model that says so."""
+        places = {PurePosixPath(use.path).parent for use in self._uses.values() if use.format == "predictions"}
+        for path in self._silent:
+            if PurePosixPath(path).parent in places:
+                self._uses[path].set_aside(
+                    "predictions, which are no labels", "an empty file among predictions", refused=True
+                )
 
     def _list_of_names(self, use: FileUse, otherwise: str) -> None:
         """One that cannot be read stops the import where the names are needed."""

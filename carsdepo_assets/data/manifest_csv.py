@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ class Sheet:
             return
         self._exact.setdefault(path, row)
         is_whole = path.startswith("/") or path[1:3] == ":/"  # a path of the machine where the table was written
-        name = PurePosixPath(path.casefold())
+        name = _folded(path)
         stem = name if name.suffix not in _PHOTOGRAPHS else None  # a name without its suffix, which may hold a dot
         # An import leaves out the folders that hold photographs apart: train/images/a.jpg lies at train/a.jpg.
         tails = list(_tails(name)) if is_whole else list(dict.fromkeys((str(name), kept_path(path).casefold())))
@@ -82,7 +83,7 @@ class Sheet:
         for name in (str(path), path.name):
             if name in self._exact:
                 return self._exact[name], None
-        lower = PurePosixPath(str(path).casefold())
+        lower = _folded(str(path))
         for tail in _tails(lower):
             for name in (tail, f"{PurePosixPath(tail).with_suffix('')}.*"):
                 rows = self._by_tail.get(name, [])
@@ -116,6 +117,11 @@ def read_sheet(data: bytes) -> Sheet:
         named = {folded(name): value for name, value in row.items() if isinstance(name, str) and isinstance(value, str)}
         sheet.add(named.get(files[0], ""), named)
     return sheet
+
+
+def _folded(path: str) -> PurePosixPath:
+    """A path without capitals; macOS writes an accent as a letter of its own, which makes no other path."""
+    return PurePosixPath(unicodedata.normalize("NFC", path).casefold())
 
 
 def _tails(path: PurePosixPath) -> Iterator[str]:

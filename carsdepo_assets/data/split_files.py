@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -140,7 +141,8 @@ class _Finder:
 
 
 def _parts(path: str) -> list[str]:
-    parts = path.strip().strip("\"'").replace("\\", "/").casefold().split("/")
+    path = unicodedata.normalize("NFC", path).casefold()  # macOS writes an accent as a letter of its own
+    parts = path.strip().strip("\"'").replace("\\", "/").split("/")
     return [part for part in parts if part not in ("", ".", "..")]
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from carsdepo_assets_tests.data import label_documents
 from carsdepo_assets_tests.data.real_layouts import PHOTOGRAPHS, coco, yolo
-from carsdepo_assets_tests.data.small_lake import car
+from carsdepo_assets_tests.data.small_lake import car, turned
 
 
 class Link(NamedTuple):
@@ -146,6 +146,11 @@ CLASS_MAP = [
 
 _ONE_FILE_A_CLASS = {"scratch.json": one_class("scratch"), "dent.json": one_class("dent")}
 _CUT = coco(["a", "b", "c"], "{}.jpg".format)[:-40]
+_LYING = json.dumps({
+    "images": [{"id": 1, "file_name": "a.jpg", "width": 72, "height": 96}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 50, 20, 40]}],
+    "categories": [{"id": 1, "name": "dent"}],
+})  # fmt: skip
 _CROWD = {"iscrowd": 1, "segmentation": {"size": [72, 96], "counts": [0, 1]}}
 COCO = [
     Case("one file a class over the same photographs", {**pictures(), **_ONE_FILE_A_CLASS}, RIGHT),
@@ -191,6 +196,10 @@ COCO = [
     Case("names of files as URLs with `%20`",
          {**pictures("images/my {}.jpg"), "1.json": edited(name="https://x.org/my%20{}.jpg")},
          "my a: scratch; my b: dent; my c: clean"),
+    Case("an image that is stored lying, and whose boxes are those of the stored one",
+         {"a.jpg": turned(5), "1.json": _LYING}, "a: dent 6 10 46 30"),
+    Case("width and height that are not the photograph's", {"a.jpg": car(5), "1.json": _LYING},
+         "a: no label; 1.json quarantined: size_differs; exit 1"),
     Case("names of files with accents in macOS's form", {**pictures("images/{}e\u0301.jpg"),
          "1.json": edited(name="{}é.jpg")}, "aé: scratch; bé: dent; cé: clean"),
     Case("names of files with backslashes", {**pictures(), "1.json": edited(name="C:\\cars\\images\\{}.jpg")}, RIGHT),
@@ -322,6 +331,8 @@ LINES = [
       for given, (line, reason) in _REFUSED_LINES.items()),
     Case("one bad line among good ones", with_list({**labelled(), "labels/a.txt": LINE + "0 .5 .5 .2\n"}),
          "a: no label; b: dent; c: clean; a.txt quarantined: malformed", says=["line 2"]),
+    Case("an empty label file among predictions", with_list({"a.jpg": A, "a.txt": "0 .5 .5 .2 .4 .93\n", "c.jpg": C,
+         "c.txt": ""}), f"a: no label; c: no label; a.txt {_PREDICTIONS}; c.txt {_PREDICTIONS}; exit 1"),
     Case("COCO annotations with a score", {**pictures(), "1.json": edited(annotations=notes(score=0.9))},
          "a: no label; b: no label; c: unreviewed; 1.json accepted in part: prediction"),
 ]  # fmt: skip
@@ -363,6 +374,11 @@ GROUPS = [
     Case("`manifest.csv` corrected, and imported again", {**with_list(labelled()), "manifest.csv": _SHEET},
          "a of car1: scratch; b of car3: dent; c of car2: clean; 3 label files unchanged",
          then=[{"manifest.csv": _SHEET.replace("b.jpg,car1", "b.jpg,car3")}]),
+    Case("photographs with accents in macOS's form, and in `manifest.csv`, `train.txt` and `val.txt` in the other",
+         with_list({"e\u0301.jpg": A, "e\u0301.txt": LINE, "u\u0308.jpg": B, "u\u0308.txt": yolo("b", NAMES),
+                    "manifest.csv": "file,group\né.jpg,car1\n", "train.txt": "é.jpg\n", "val.txt": "ü.jpg\n"}),
+         "é of car1 in train: scratch; ü in val: dent; train.txt not used: a list of photographs; "
+         "val.txt not used: a list of photographs"),
     Case("the export's own train, valid and test", _SPLIT, "a in train: scratch; b in val: dent; c in test: clean",
          says=["1 train, 1 val, 1 test"]),
     Case("the export's own splits, and `--resplit`", _SPLIT, RIGHT, options={"resplit": True}),

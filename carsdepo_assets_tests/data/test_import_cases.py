@@ -200,3 +200,20 @@ def test_each_case_gives_what_the_table_says(
     monkeypatch.setattr(importing, "plan_batches", lambda *args, **options: [])  # one batch for all of them, below
     cases = CASES[group][first : first + _IN_ONE_LAKE]
     assert outcomes(cases, tmp_path) == {case.given: case.gives for case in cases}
+
+
+def test_tables_in_memory_answer_as_the_lakes_do(tmp_path: Path) -> None:
+    lakes = [Lake.open(tmp_path / "one"), lake_in_memory(tmp_path / "other")]
+    answers = []
+    for lake in lakes:
+        rows = [{"key": key, "line": line, "at": NOW} for key, line in (("a", 1), ("b", None), ("c", 3))]
+        said: list[object] = [lake.append("quarantine", rows, "u1"), lake.append("quarantine", rows, "u1")]
+        said += [lake.append("quarantine", [], "u2"), lake.committed("quarantine", "u2"), lake.version("uploads")]
+        for where in ([("key", "in", {"a", "b"})], [("line", ">=", 2)], [("at", "<", NOW)], [("key", "=", "c")], []):
+            said.append(sorted(lake.read("quarantine", ["key", "line"], where)["key"].to_pylist()))
+        said.append(lake.read("annotations", ["key"]).num_rows)
+        said.append(lake.tables.committed_of("quarantine", ["u1", "u3"]))
+        said.append(lake.tables.select("SELECT max(line) AS newest FROM quarantine", ["quarantine"]))
+        said.append(lake.tables.select("SELECT max(sequence) AS newest FROM annotations", ["annotations"]))
+        answers.append(said)
+    assert answers[0] == answers[1]

@@ -18,6 +18,7 @@ from carsdepo_assets.data.label_revisions import ingest_labels
 from carsdepo_assets.lake.annotations import latest_revisions
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.data.fuzzing.mutations import Folder, is_photograph, mutated
+from carsdepo_assets_tests.data.memory_tables import lake_in_memory
 from carsdepo_assets_tests.data.photographs import NOW
 from carsdepo_assets_tests.data.real_layouts import BOXES, LAYOUTS, PHOTOGRAPHS
 from carsdepo_assets_tests.data.small_lake import RULES
@@ -58,13 +59,13 @@ def prepare(seed: int, root: Path) -> Trial:
     return Trial(seed, tool, folder, root, {stem: sha256(data).hexdigest() for stem, data in own.items()})
 
 
-def run(seeds: Sequence[int], folder: Path) -> list[Trial]:
+def run(seeds: Sequence[int], folder: Path, tables_in_memory: bool = False) -> list[Trial]:
     """Imports the folders of some seeds into one lake, each under a name of its own, and ingests them.
 
     Returns:
         The trials, with what was wrong in `faults`.
     """
-    lake = Lake.open(folder / "lake")
+    lake = (lake_in_memory if tables_in_memory else Lake.open)(folder / "lake")
     trials = [prepare(seed, folder / f"folder-{seed}" / "cars") for seed in seeds]
     for trial in trials:
         try:
