@@ -60,9 +60,9 @@ def standing_files(
         classes: what the classes of the import's files become.
         policy: the one that the batch is read with.
     """
-    found, name = StandingFiles(), manifest.options.get("import")
+    standing, name = StandingFiles(), manifest.options.get("import")
     if not name or name == QUEUE_NAME or revisions.num_rows == 0:
-        return found
+        return standing
     own = {entry.key for entry in manifest.objects}
     rows = [
         row
@@ -72,7 +72,7 @@ def standing_files(
         and row["class_map_version"] == policy.class_map.version
     ]
     if not rows:
-        return found
+        return standing
     gone = set((read_import_record(lake, str(name)) or {}).get("gone", ()))
     with taken_over_index(lake) as index:
         states = index.states_of(sorted({row["key"] for row in rows} - gone))
@@ -80,9 +80,9 @@ def standing_files(
     for row in rows:
         state = states.get(row["key"])
         if state is not None and state.state != "batched" and (state.sha256, state.record) == (row["sha256"], record):
-            found.states[row["key"]] = state
+            standing.states[row["key"]] = state
     files = []
-    for key, state in sorted(found.states.items()):
+    for key, state in sorted(standing.states.items()):
         try:
             files.append(read_label_file(key, state.sha256, lake.get(key), classes))
         except (LakeError, NotReadable):
@@ -96,5 +96,5 @@ def standing_files(
                 continue
             claim = file.claim(labelled, image_id, photographs, policy)
             if not claim.parsed.problems:
-                found.claims.setdefault(image_id, []).append(claim)
-    return found
+                standing.claims.setdefault(image_id, []).append(claim)
+    return standing

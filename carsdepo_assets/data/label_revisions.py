@@ -225,8 +225,8 @@ class _Reading:
             if row["image_id"] == image_id and row["key"] in keys:
                 same = {name: row[name] for name in ("revision_id", "image_id", "key", "sha256", "origin", "annotator")}
                 state = {"class_map_version": row["class_map_version"], "boxes": [], "state": WITHDRAWN}
-                made = {"batch_id": self._manifest.batch_id, "created_at": self._now}
-                self.rows.append({**same, **state, **made, "sequence": self._before.next_sequence()})
+                of_now = {"batch_id": self._manifest.batch_id, "created_at": self._now}
+                self.rows.append({**same, **state, **of_now, "sequence": self._before.next_sequence()})
 
     def _row(self, image_id: str, labelling: Labelling) -> Row:
         claim, version = labelling.claim, self._policy.class_map.version

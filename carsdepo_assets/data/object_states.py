@@ -195,9 +195,9 @@ def note_labels(lake: Lake, batch_id: str, outcomes: LabelOutcomes, at: datetime
         state, reason = "quarantined" if entry.key in outcomes.refused else "read", outcomes.refused.get(entry.key)
         more = {"reason": reason, "wants": sorted(outcomes.wants.get(entry.key, ())), "record": record}
         rows.append(object_row("labels", read, state, batch_id=batch_id, **more))
-    for known in outcomes.withdrawn.values():
-        read = BatchObject.of(known.info).model_copy(update={"sha256": known.sha256})
-        more = {"reason": "contradiction", "wants": list(known.wants), "record": known.record}
+    for earlier in outcomes.withdrawn.values():
+        read = BatchObject.of(earlier.info).model_copy(update={"sha256": earlier.sha256})
+        more = {"reason": "contradiction", "wants": list(earlier.wants), "record": earlier.record}
         rows.append(object_row("labels", read, "quarantined", batch_id=batch_id, **more))
     append_objects(lake, rows, f"labels:{batch_id}", at)
 
