@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 
+from carsdepo_assets.data.import_sources import left_over
 from carsdepo_assets.settings import Settings
 
 NEEDED_MEMORY = 4 * 2**30  # bytes: training on 640 px photographs, measured peak with the UI beside it
@@ -144,6 +145,12 @@ def examine(settings: Settings) -> list[Finding]:
             "Free some space, or set CARSDEPO_HOME to a folder on another disk.",
         )
     )
+    places = left_over(settings.home / "sources")
+    if places:
+        size = sum(one.size for one in places) / 2**20
+        value = f"{size:,.1f} MiB in {settings.home / 'sources'}, last added to on {places[-1].at:%Y-%m-%d}"
+        advice = "Run the import again to go on with it; otherwise another one removes it a week after it was left."
+        findings.append(Finding("imports that were broken off", value, True, advice))
     for name, port, variable in (
         ("Dagster", settings.dagster_port, "CARSDEPO_DAGSTER_PORT"),
         ("MLflow", settings.mlflow_port, "CARSDEPO_MLFLOW_PORT"),

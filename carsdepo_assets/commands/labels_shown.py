@@ -31,6 +31,9 @@ def show_history(history: Mapping[str, Any], console: Console) -> None:
         if revision["state"] == "unreviewed":
             say(f"{form}not finished: no label")
             continue
+        if revision["state"] == "withdrawn":
+            say(f"{form}withdrawn: another label file contradicts it")
+            continue
         boxes, negatives = len(revision["boxes"]), len(revision["negatives"])
         say(f"{form}{_boxes(boxes)}{f', {negatives} marked as no damage' if negatives else ''}")
         for line in _changes(revision["change"], first=number == 1):

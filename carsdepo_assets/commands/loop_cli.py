@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -96,7 +97,7 @@ def import_(
     from carsdepo_assets.commands.import_questions import ImportOptions, on_terminal, settled
     from carsdepo_assets.commands.pipeline import Pipeline
     from carsdepo_assets.data.folder_recognition import FORMATS
-    from carsdepo_assets.data.import_sources import folder_of
+    from carsdepo_assets.data.import_sources import folder_of, remove_left_over
 
     formats = ("auto", *FORMATS)
     if form not in formats:
@@ -112,6 +113,8 @@ def import_(
         _show_steps(loop)
         return
     with explained(), ExitStack() as held:
+        if removed := remove_left_over(source, settings.home / "sources", datetime.now(UTC)):
+            told(removed)
         with watch("downloading", "objects") as advance:
             folder = held.enter_context(folder_of(source, settings.home / "sources", advance))
         if on_terminal() and not as_json:

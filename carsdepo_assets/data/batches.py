@@ -132,12 +132,13 @@ class _Plan:
         states = index.states_of(list(entries))
         budget = None if self._close_all else data.recheck_bytes
         decided = decide(lake, kind, list(entries.values()), states, data.max_bytes, budget, self._keep)
-        due, again = decided.fresh, Again()
+        due, again = list(decided.fresh), Again()
         if kind == "labels":
             if due and not self._close_all:
                 due = ready(lake, index, due, data.label_wait_s, self._now)
             again = to_read_again(lake, index, [o.key for o in delivered], self._policy.class_map)
-            more = index.states_of(sorted(again.keys - entries.keys()))
+            looked_at = {o.key for o in (*due, *decided.fresh, *decided.undecided)}
+            more = index.states_of(sorted(again.keys - looked_at))
             due += [BatchObject.of(one.info) for one in more.values()]
         due, vanished = self._standing(due, seen)
         gone += vanished

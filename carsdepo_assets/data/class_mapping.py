@@ -94,7 +94,9 @@ def map_classes(layout: Layout, mapping: Mapping[str, str], classes: str | None,
         for source, use in unnamed.items()
     ]
     notes += [f"--map {old}: no class of the folder is called so" for old in mapping if same_name(old) not in led]
-    return ClassMapping(targets, names.by_id, (names.origin or "--map") if targets else "", tuple(notes))
+    # An archive is unpacked below a temporary path, which says nothing to a person.
+    origin = names.origin.replace(f"{layout.folder}/", "")
+    return ClassMapping(targets, names.by_id, (origin or "--map") if targets else "", tuple(notes))
 
 
 def targets_by_name(class_map: ClassMap) -> dict[str, Target]:

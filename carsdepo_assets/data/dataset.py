@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -24,7 +25,7 @@ from carsdepo_assets.data.grouping import near_duplicates
 from carsdepo_assets.data.metadata_corrections import correct_metadata
 from carsdepo_assets.data.splitting import EXCLUDED, assign, side
 from carsdepo_assets.lake import golden
-from carsdepo_assets.lake.annotations import labels_only
+from carsdepo_assets.lake.annotations import UNREVIEWED, labels_only
 from carsdepo_assets.lake.datasets import manifest_key, read_manifest, summary_key
 from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.label_conflicts import CountedLabels, labels_that_count
@@ -95,8 +96,10 @@ def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
     with one_writer(lake, "dataset"):
         # Copies first: a label whose copy or revision comes later is not counted, so the next dataset is due.
         processed = {r["image_id"]: r for r in lake.read("processed").to_pylist()}
-        annotations = labels_only(lake.read("annotations"))
-        label_state = sum(image in processed for image in annotations["image_id"].to_pylist())
+        stored = lake.read("annotations")
+        changes = stored.filter(pc.fill_null(pc.not_equal(stored["state"], UNREVIEWED), True))
+        label_state = sum(image in processed for image in changes["image_id"].to_pylist())
+        annotations = labels_only(stored)
         counted = labels_that_count(annotations, policy)
         rows = _labelled(lake, counted.rows, processed)
         if not rows:

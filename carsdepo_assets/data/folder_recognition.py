@@ -81,8 +81,16 @@ class _Recognition:
             self._listing,
             uses,
             formats,
-            {source: use for form in formats for source, use in self._classes[form].items()},
-            {source: name for form in formats for source, name in self._names[form].items()},
+            {
+                self._class(form, source, formats): use
+                for form in formats
+                for source, use in self._classes[form].items()
+            },
+            {
+                self._class(form, source, formats): name
+                for form in formats
+                for source, name in self._names[form].items()
+            },
             self._clashes(formats),
         )
 
@@ -335,15 +343,19 @@ class _Recognition:
             + (f" There is {there}: leave --format out to have it recognised." if there else "")
         )
 
+    def _class(self, form: str, source: str, formats: list[str]) -> str:
+        """What a class is told from others by: ids of YOLO are other ids than those of COCO, which has names, too."""
+        return source if form == "yolo" or "yolo" not in formats else self._names[form].get(source, source)
+
     def _clashes(self, formats: list[str]) -> dict[str, str]:
         clashes = {source: text for form in formats for source, text in self._clashing[form].items()}
         first: dict[str, tuple[str, str]] = {}
         for form in formats:
             for source in self._classes[form]:
-                name = self._names[form].get(source, "")
-                if source in first and first[source][1] != folded(name):
-                    clashes[source] = f"class {source} is another in {form} than in {first[source][0]}"
-                first.setdefault(source, (form, folded(name)))
+                name, one = self._names[form].get(source, ""), self._class(form, source, formats)
+                if one in first and first[one][1] != folded(name):
+                    clashes[one] = f"class {one} is another in {form} than in {first[one][0]}"
+                first.setdefault(one, (form, folded(name)))
         return clashes
 
 

@@ -49,7 +49,7 @@ def account_of(
         format="+".join(layout.formats),
         layout=printable(layout.describe()),
         classes=tuple(printable(line) for line in result.mapping.lines(policy.class_map)),
-        class_names_from=printable(result.mapping.origin.replace(f"{layout.folder}/", "")),
+        class_names_from=printable(result.mapping.origin),
         splits=printable(result.splits),
         files=len(listing.files) + len(listing.no_files),
         lines=lines,

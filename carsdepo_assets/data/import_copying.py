@@ -134,6 +134,9 @@ class FolderCopy:
         if labels:
             of_others = class_ids_before(before, labels, policy.class_map.names) or {}
             record["options"] = options = {**options, "class_ids": {**of_others, **options["class_ids"]}}
+        # What the folder has no more says nothing against its other files: it may be an export of before.
+        if others and self._layout.of(FileKind.LABELS):
+            record["gone"] = others
         self._has_new_meaning = before is not None and record_digest(before["options"]) != record_digest(options)
 
     def copy(

@@ -1,18 +1,22 @@
 """Where an import comes from: a folder, an archive, or a prefix of S3, each given as a folder of this machine.
 
 What is unpacked or downloaded lies below the home while it is imported, and is removed afterwards. A download that was
-broken off goes on where it was: objects that are there with their size and ETag are not asked for again.
+broken off goes on where it was: objects that are there with their size and ETag are not asked for again. One that
+nobody goes on with is removed by an import of something else, a week later.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from carsdepo_assets.data.archives import FREE_SHARE, SUFFIXES, is_archive, stem_of, unpack
@@ -23,6 +27,9 @@ from carsdepo_assets.lake.sources import wanted
 Progress = Callable[[int, int], None]
 _READERS = 8  # threads that wait for S3
 _S3 = "s3://"
+_JOURNAL = "downloaded.jsonl"
+_PLACE = re.compile("[0-9a-f]{16}")
+_KEPT = timedelta(days=7)
 
 
 class SourceRefused(ValueError):
@@ -59,6 +66,61 @@ def folder_of(source: str, work: Path, progress: Progress | None = None) -> Iter
             yield folder
     else:
         raise SourceRefused(f"{path} is not there: give a folder, a .zip or .tar archive, or s3://bucket/prefix.")
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """What an import that was broken off has left below the home."""
+
+    place: Path
+    size: int
+    """Bytes."""
+    at: datetime
+    """When something was last added to it, in UTC."""
+
+
+def left_over(work: Path) -> list[LeftOver]:
+    """What is left of imports that were broken off, or under way; the oldest first.
+
+    Args:
+        work: as `folder_of` was given it.
+    """
+    places = []
+    for place in work.iterdir() if work.is_dir() else ():
+        if not (place.is_dir() and _PLACE.fullmatch(place.name)):
+            continue
+        size, newest = 0, 0.0
+        for path in (place, *place.rglob("*")):
+            with suppress(OSError):  # removed by its import meanwhile
+                facts = path.lstat()
+                size += facts.st_size if path.is_file() else 0
+                # Unpacked files bring the times of their archive: of them the folders' times count.
+                if path.is_dir() or path.name == _JOURNAL:
+                    newest = max(newest, facts.st_mtime)
+        places.append(LeftOver(place, size, datetime.fromtimestamp(newest, UTC)))
+    return sorted(places, key=lambda one: one.at)
+
+
+def remove_left_over(source: str, work: Path, now: datetime) -> str:
+    """Removes what imports of other sources left more than a week ago.
+
+    Args:
+        source: what is to be imported now, as `folder_of` takes it; what is left of it is kept.
+        work: as `folder_of` is given it.
+        now: the present, with a time zone.
+
+    Returns:
+        What was removed, in one line for a person; empty where nothing was.
+    """
+    own = _place(work, source.rstrip("/"))
+    old = [one for one in left_over(work) if one.place != own and now - one.at > _KEPT]
+    for one in old:
+        shutil.rmtree(one.place, ignore_errors=True)
+    if not old:
+        return ""
+    size = sum(one.size for one in old)
+    what = "an import that was" if len(old) == 1 else f"{len(old)} imports that were"
+    return f"removed {size:,} bytes that {what} broken off over {_KEPT.days} days ago had left in {work}"
 
 
 @contextmanager
@@ -118,7 +180,7 @@ def _objects(store: Lake, prefix: str) -> dict[str, ObjectInfo]:
 def _download(store: Lake, place: Path, objects: dict[str, ObjectInfo], progress: Progress | None) -> None:
     """Has each object as a file below place/files, those that an earlier call has brought excepted."""
     place.mkdir(parents=True, exist_ok=True)
-    journal = place / "downloaded.jsonl"
+    journal = place / _JOURNAL
     brought = _brought(journal)
     missing = {
         path: o

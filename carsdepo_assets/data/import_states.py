@@ -52,7 +52,7 @@ def label_figures(lake: Lake, keys: Collection[str]) -> dict[str, int]:
     """Of photographs by their keys: how many are with_damage, clean, unreviewed and unlabelled; boxes."""
     states = _states(lake, keys).values()
     images = {one.sha256 for one in states if one.state in ("image", "duplicate") and one.sha256 is not None}
-    columns = ["image_id", "sequence", "created_at", "revision_id", "state", "boxes"]
+    columns = ["image_id", "key", "sequence", "created_at", "revision_id", "state", "boxes"]
     rows = lake.read("annotations", columns, where=[("image_id", "in", sorted(images))])
     boxes = [len(row["boxes"] or ()) for row in latest_revisions(rows).to_pylist()]
     with_rows = len(set(rows["image_id"].to_pylist()))

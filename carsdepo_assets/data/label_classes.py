@@ -31,6 +31,7 @@ class LabelClasses:
         """Args: lake: where lists of names may lie; options: of the batch's manifest; class_map: the policy's."""
         self._lake, self._class_map = lake, class_map
         self._of_import: dict[str, Target] = dict(options.get("class_ids") or {})
+        self._has_ids_of_yolo = "yolo" in str(options.get("format") or "").split("+")
         self._empty_is_unreviewed = bool(options.get("empty_is_unreviewed"))
         self._ours: dict[str, Target] = {same_name(cause): cause for cause in class_map.not_damage}
         self._ours |= {same_name(name): i for i, name in enumerate(class_map.names)}
@@ -48,14 +49,16 @@ class LabelClasses:
         if format == "yolo":
             return self._of_ids(path)
         by_name = {same_name(source): target for source, target in self._of_import.items()}
+        # The import's record has ids for COCO and names for the others; a name that it lacks is ours or unknown. The
+        # ids of a record that is of YOLO files, too, are theirs.
+        by_id = {} if self._has_ids_of_yolo else self._of_import
         targets: dict[str, Target] = {}
         for source, name in document.class_names.items():
-            # The import's record has ids for COCO and names for the others; a name that it lacks is ours or unknown.
-            for key, meaning in ((source, self._of_import), (same_name(name), by_name), (same_name(name), self._ours)):
+            for key, meaning in ((source, by_id), (same_name(name), by_name), (same_name(name), self._ours)):
                 if key in meaning:
                     targets[source] = meaning[key]
                     break
-        return targets if document.class_names else dict(self._of_import)
+        return targets if document.class_names else dict(by_id)
 
     def empty_is_unreviewed(self, path: PurePosixPath) -> bool:
         """Whether an empty YOLO file may be an unfinished task: its import says so, or Label Studio's list of names.

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from carsdepo_assets.lake import datasets
-from carsdepo_assets.lake.annotations import UNREVIEWED
+from carsdepo_assets.lake.annotations import UNREVIEWED, WITHDRAWN
 from carsdepo_assets.lake.label_conflicts import annotator_of, labels_that_count, truth_of
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.parquet import read_parquet
@@ -92,7 +92,7 @@ def _revisions(rows: Sequence[Row], counting: set[str], policy: Policy) -> Itera
     last = {row["revision_id"]: position for position, row in enumerate(rows)}  # the same boxes may come back
     before: Row | None = None
     for position, row in enumerate(rows):
-        is_label = row["state"] != UNREVIEWED
+        is_label = row["state"] not in (UNREVIEWED, WITHDRAWN)
         told = {
             "revision_id": row["revision_id"],
             "at": row["created_at"],

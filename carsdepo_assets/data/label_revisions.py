@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -19,15 +18,16 @@ import pyarrow.compute as pc
 
 from carsdepo_assets.data.label_claims import Claim, Entry, Labelling, merged, settle
 from carsdepo_assets.data.label_classes import LabelClasses
-from carsdepo_assets.data.label_formats import Format, NotReadable, fit, read_document, recognise
-from carsdepo_assets.data.label_formats.documents import ClassTargets, LabelDocument, LabelledPhotograph
-from carsdepo_assets.data.label_formats.json_values import loads
+from carsdepo_assets.data.label_contradictions import standing_files
+from carsdepo_assets.data.label_formats import NotReadable
+from carsdepo_assets.data.label_formats.documents import LabelledPhotograph
 from carsdepo_assets.data.label_formats.parsed import Parsed, Problem
+from carsdepo_assets.data.label_reading import LabelFile, photographs_of, read_label_file
 from carsdepo_assets.data.labelled_photographs import Photographs, wanted_stems
 from carsdepo_assets.data.manifests import BatchManifest, BatchObject, read_manifest
 from carsdepo_assets.data.object_states import LabelOutcomes, note_labels
 from carsdepo_assets.data.photograph_names import stem_forms
-from carsdepo_assets.lake.annotations import UNREVIEWED, latest_revisions
+from carsdepo_assets.lake.annotations import UNREVIEWED, WITHDRAWN, latest_by_key, latest_revisions
 from carsdepo_assets.lake.index_rows import want_below, want_in, want_lists
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.locks import one_writer
@@ -114,18 +114,6 @@ def revision_id(
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class _File:
-    """A label file of the batch that was read."""
-
-    key: str
-    sha256: str | None
-    path: PurePosixPath
-    format: Format
-    document: LabelDocument
-    targets: ClassTargets | Problem
-
-
 class _Reading:
     """A batch's files against the tables: rows of ANNOTATIONS, rows of QUARANTINE, notes by key."""
 
@@ -138,29 +126,29 @@ class _Reading:
         self._classes = LabelClasses(lake, manifest.options, policy.class_map)
         entries = sorted(manifest.objects, key=lambda o: (o.modified_at, o.key))
         files = [file for entry in entries if (file := self._read(entry)) is not None]
-        stems = (
-            stem
-            for file in files
-            for labelled in file.document.photographs
-            for name in _names(file, labelled)
-            for stem in wanted_stems(name, file.path.parent)
-        )
-        photographs = Photographs.read(lake, stems)
+        photographs = photographs_of(lake, files)
         claims: dict[str, list[Claim]] = {}
         for file in files:
             for image_id, claim in self._claims(file, photographs):
                 claims.setdefault(image_id, []).append(claim)
         self._before = _Before(lake, set(claims))
+        standing = standing_files(lake, manifest, self._before.rows, self._classes, policy)
         for image_id, of_photograph in claims.items():
             labellings, refused = settle(of_photograph)
-            for claim in of_photograph:
+            if not refused and (refused := standing.contradictions(image_id, of_photograph)):
+                labellings = []
+                self._withdraw(image_id, {claim.key for claim, _ in refused} & standing.states.keys())
+                self.outcomes.withdrawn |= {
+                    c.key: standing.states[c.key] for c, _ in refused if c.key in standing.states
+                }
+            for claim in [*of_photograph, *(c for c, _ in refused if c.key in standing.states)]:
                 own = [problem for other, problem in refused if other is claim]
                 self._refuse(claim.key, claim.sha256, [_about(claim, problem) for problem in own])
                 if not own:
                     self._note(claim.key, [_named(claim, note) for note in claim.parsed.notes])
             self._revise(image_id, labellings)
 
-    def _read(self, entry: BatchObject) -> _File | None:
+    def _read(self, entry: BatchObject) -> LabelFile | None:
         """A file of the batch; None where it is in quarantine, or another batch's."""
         try:
             data = self._lake.get(entry.key)
@@ -173,71 +161,29 @@ class _Reading:
             # The later batch that lists it has the class ids of the new bytes; this one has those of the old.
             self._note(entry.key, ["rewritten since its batch was closed: a later one reads it"])
             return None
-        path = PurePosixPath(entry.key.removeprefix("raw/labels/"))
-        format = recognise(path.name, data) or ("yolo" if path.suffix.lower() == ".txt" else None)
         try:
-            if format is None:
-                if path.suffix.lower() == ".json":
-                    loads(data, "JSON")  # says where it breaks off
-                raise NotReadable(
-                    f"{path.suffix or path.name}: its content is none of YOLO, COCO, Pascal VOC, CVAT XML, LabelMe, "
-                    "Label Studio JSON, a Ground Truth manifest and Datumaro JSON",
-                    "unsupported_format",
-                )
-            document = read_document(format, str(path), data)
+            file = read_label_file(entry.key, sha256, data, self._classes)
         except NotReadable as error:
             self._refuse(entry.key, sha256, [error.problem])
             return None
-        targets = self._classes.targets(path, format, document)
-        if format == "yolo" and self._classes.empty_is_unreviewed(path):
-            for labelled in document.photographs:
-                labelled.reviewed = bool(labelled.shapes)
-        self._refuse(entry.key, sha256, document.problems)
-        return _File(entry.key, sha256, path, format, document, targets)
+        self._refuse(entry.key, sha256, file.document.problems)
+        return file
 
-    def _claims(self, file: _File, photographs: Photographs) -> Iterator[tuple[str, Claim]]:
+    def _claims(self, file: LabelFile, photographs: Photographs) -> Iterator[tuple[str, Claim]]:
         """What a file says about each photograph; a photograph that is not there goes to quarantine."""
-        covers = None
-        if file.format == "coco" and not isinstance(file.targets, Problem) and file.document.class_names:
-            covers = frozenset(target for target in file.targets.values() if target is not None)
         for labelled in file.document.photographs:
-            image_id = _photograph(file, labelled, photographs)
+            image_id = file.photograph(labelled, photographs)
             if isinstance(image_id, Problem):
                 self._refuse(file.key, file.sha256, [image_id])
                 if image_id.reason == "no_photograph":
                     self.outcomes.wants.setdefault(file.key, set()).update(_wants(file, labelled))
                 continue
-            stored = photographs.photograph(image_id)
-            parsed = fit(
-                labelled,
-                stored.width,
-                stored.height,
-                {} if isinstance(file.targets, Problem) else file.targets,
-                stored.orientation,
-                self._policy.data.min_box_px,
-                self._policy.data.clip_share,
-                file.document.class_names,
-            )
-            if isinstance(file.targets, Problem) and labelled.shapes:
-                parsed = Parsed(problems=[file.targets])
-            if file.format == "yolo" and self._classes.are_of_lists and _lacks_a_class(parsed):
+            claim = file.claim(labelled, image_id, photographs, self._policy)
+            if file.format == "yolo" and self._classes.are_of_lists and _lacks_a_class(claim.parsed):
                 folder = file.path.parent
                 want = want_lists(folder, self._classes.lists_digest(folder))
                 self.outcomes.wants.setdefault(file.key, set()).add(want)
-            yield (
-                image_id,
-                Claim(
-                    file.key,
-                    file.sha256,
-                    file.format,
-                    labelled.file_name,
-                    parsed,
-                    covers,
-                    labelled.annotator,
-                    labelled.labelled_at,
-                    labelled.of_file,
-                ),
-            )
+            yield image_id, claim
 
     def _note(self, key: str, notes: list[str]) -> None:
         if notes:
@@ -270,6 +216,17 @@ class _Reading:
         for labelling, row in zip(labellings, rows, strict=True):
             self._note(labelling.claim.key, [_named(labelling.claim, note) for note in labelling.notes])
             self.rows.append(row | {"sequence": self._before.next_sequence()})
+
+    def _withdraw(self, image_id: str, keys: set[str]) -> None:
+        """Rows that say that what some files said about a photograph is no label any more."""
+        if not keys:
+            return
+        for row in latest_by_key(self._before.rows).to_pylist():
+            if row["image_id"] == image_id and row["key"] in keys:
+                same = {name: row[name] for name in ("revision_id", "image_id", "key", "sha256", "origin", "annotator")}
+                state = {"class_map_version": row["class_map_version"], "boxes": [], "state": WITHDRAWN}
+                of_now = {"batch_id": self._manifest.batch_id, "created_at": self._now}
+                self.rows.append({**same, **state, **of_now, "sequence": self._before.next_sequence()})
 
     def _row(self, image_id: str, labelling: Labelling) -> Row:
         claim, version = labelling.claim, self._policy.class_map.version
@@ -310,8 +267,7 @@ class _Before:
     def __init__(self, lake: Lake, image_ids: set[str]) -> None:
         newest = lake.tables.select("SELECT max(sequence) AS newest FROM annotations", ["annotations"])
         self._sequence = (newest and newest[0]["newest"]) or 0
-        columns = ["image_id", "sequence", "revision_id", "created_at", "state", "key", "boxes", "negatives"]
-        table = lake.read("annotations", [*columns, "annotator"], [("image_id", "in", image_ids)])
+        table = self.rows = lake.read("annotations", where=[("image_id", "in", image_ids)])
         self._latest = {r["image_id"]: r for r in latest_revisions(table).to_pylist()}
         unreviewed = table.filter(pc.fill_null(pc.equal(table["state"], UNREVIEWED), False))
         self._unreviewed = set(unreviewed["revision_id"].to_pylist())
@@ -344,36 +300,13 @@ class _Before:
         return int(self._sequence)
 
 
-def _names(file: _File, labelled: LabelledPhotograph) -> list[str]:
-    """The names that a photograph may have by a file: the one that it writes and, where it is of one alone, its own."""
-    own = [file.path.stem] if labelled.of_file else []
-    return [labelled.file_name, *own]
-
-
-def _wants(file: _File, labelled: LabelledPhotograph) -> set[str]:
+def _wants(file: LabelFile, labelled: LabelledPhotograph) -> set[str]:
     """The photographs that may be meant where there was none, as the table `objects` keeps them."""
     wants = {want_in(file.path.parent, stem) for stem in stem_forms(file.path.stem)} if labelled.of_file else set[str]()
     if file.format != "yolo":
-        names = (stem for name in _names(file, labelled) for stem in wanted_stems(name, file.path.parent))
+        names = (stem for name in file.names(labelled) for stem in wanted_stems(name, file.path.parent))
         wants |= {want_below(file.path, stem) for stem in names}
     return wants
-
-
-def _photograph(file: _File, labelled: LabelledPhotograph, photographs: Photographs) -> str | Problem:
-    of_its_name = photographs.at(str(file.path.with_suffix("")))
-    if file.format == "yolo":
-        return of_its_name
-    named = photographs.named(labelled.file_name, file.path.parent)
-    if not labelled.of_file or isinstance(of_its_name, Problem):
-        return named
-    if isinstance(named, Problem):
-        return of_its_name if named.reason == "no_photograph" else named
-    if named == of_its_name:
-        return named
-    return Problem(
-        "ambiguous_photograph",
-        f"the file names {labelled.file_name[:200]} and is called as another photograph: correct one of the names",
-    )
 
 
 def _lacks_a_class(parsed: Parsed) -> bool:

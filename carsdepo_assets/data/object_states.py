@@ -181,6 +181,8 @@ class LabelOutcomes:
     """Why files are in quarantine."""
     wants: dict[str, set[str]] = field(default_factory=dict)
     """The photographs that were not there, and the lists of names that were; see lake.index_rows."""
+    withdrawn: dict[str, ObjectState] = field(default_factory=dict)
+    """Files of earlier batches that a file of this one contradicts, as they were known."""
 
 
 def note_labels(lake: Lake, batch_id: str, outcomes: LabelOutcomes, at: datetime) -> None:
@@ -193,6 +195,10 @@ def note_labels(lake: Lake, batch_id: str, outcomes: LabelOutcomes, at: datetime
         state, reason = "quarantined" if entry.key in outcomes.refused else "read", outcomes.refused.get(entry.key)
         more = {"reason": reason, "wants": sorted(outcomes.wants.get(entry.key, ())), "record": record}
         rows.append(object_row("labels", read, state, batch_id=batch_id, **more))
+    for earlier in outcomes.withdrawn.values():
+        read = BatchObject.of(earlier.info).model_copy(update={"sha256": earlier.sha256})
+        more = {"reason": "contradiction", "wants": list(earlier.wants), "record": earlier.record}
+        rows.append(object_row("labels", read, "quarantined", batch_id=batch_id, **more))
     append_objects(lake, rows, f"labels:{batch_id}", at)
 
 

@@ -202,7 +202,7 @@ def newest_labels(lake: Lake, queues: Iterable[Queue]) -> dict[str, datetime]:
     wanted = sorted({p.image_id for queue in queues for p in queue.photographs if p.labelled_before})
     if not wanted:
         return {}
-    rows = labels_only(lake.read("annotations", columns=["image_id", "created_at", "state"]))
+    rows = labels_only(lake.read("annotations", columns=["image_id", "key", "sequence", "created_at", "state"]))
     rows = rows.filter(pc.is_in(rows["image_id"], value_set=pa.array(wanted)))
     newest = rows.group_by("image_id").aggregate([("created_at", "max")])
     return dict(zip(newest["image_id"].to_pylist(), newest["created_at_max"].to_pylist(), strict=True))

@@ -172,10 +172,9 @@ ANNOTATIONS = pa.schema(
         ("boxes", pa.list_(BOX)),  # empty: reviewed, no damage
         ("created_at", _ts),
         ("sequence", pa.int64()),  # sequence: order of commit, for "latest"
-        (
-            "state",
-            pa.string(),
-        ),  # reviewed (null: the same) | unreviewed: its file says that nobody finished it; no label
+        # reviewed (null: the same) | unreviewed: its file says that nobody finished it; no label | withdrawn: what the
+        # same key said before about the photograph is no label any more
+        ("state", pa.string()),
         ("negatives", pa.list_(NEGATIVE_BOX)),  # null: none
     ]
 )

@@ -104,7 +104,7 @@ def labelled_days(lake: Lake, since: date) -> dict[date, str]:
         "SELECT CAST(i.at AS DATE) AS day, count(*) AS n, max(a.sequence) AS newest FROM answers i "
         "JOIN labels a ON a.image_id = i.image_id GROUP BY ALL ORDER BY 1",
         answers=answers,
-        labels=labels_only(lake.read("annotations", columns=["image_id", "sequence", "state"])),
+        labels=labels_only(lake.read("annotations", columns=["image_id", "key", "sequence", "state"])),
     ).to_pylist()
     return {r["day"]: f"{r['n']}-{r['newest']}" for r in rows}
 

@@ -17,6 +17,7 @@ from carsdepo_assets.data.import_names import import_name
 from carsdepo_assets.data.import_records import read_import_record
 from carsdepo_assets.data.importing import ClassesUnknown, ImportRefused, ImportResult, import_folder
 from carsdepo_assets.data.ingest import build_images, ingest_uploads
+from carsdepo_assets.data.label_revisions import ingest_labels
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets_tests.data.photographs import NOW, photograph
@@ -405,7 +406,7 @@ def test_names_differ_neither_by_case_nor_by_spaces(lake: Lake, tmp_path: Path) 
     folder = cars(tmp_path / "cars", **{"classes.txt": " Dent \nDeep  Scratch\n", "labels/b.txt": "1 .5 .5 .1 .1"})
     result = import_folder(lake, folder, "yolo", {"deep scratch": "SCRATCH"}, RULES, NOW)
     assert result.class_ids == {"0": 1, "1": 0}
-    assert result.summary.endswith(f"names of classes: {folder / 'classes.txt'}")
+    assert result.summary.endswith("names of classes: classes.txt")
 
 
 @pytest.mark.parametrize(
@@ -433,3 +434,16 @@ def test_a_hostile_document_is_refused_by_itself(lake: Lake, tmp_path: Path, con
     result = import_folder(lake, folder, "auto", {}, RULES, NOW)
     assert set(refusals(result)) <= {"notes2.json", "b.json"}
     assert result.labels == 2
+
+
+@pytest.mark.parametrize("overlapping", [True, False])
+def test_yolo_and_coco_of_different_photographs_in_one_folder(lake: Lake, tmp_path: Path, overlapping: bool) -> None:
+    ids = {0: "scratch", 1: "dent"} if overlapping else {7: "scratch", 8: "dent"}
+    photographs = {"a.jpg": photograph(1), "b.jpg": photograph(2)}
+    labels = {"classes.txt": "dent\nscratch\n", "b.txt": "0 .5 .5 .5 .5", "all.json": coco(ids, list(ids))}
+    import_folder(lake, write(tmp_path / "both", {**photographs, **labels}), "auto", {}, RULES, NOW)
+    ingest_photographs(lake)
+    (manifest,) = plan_batches(lake, "labels", RULES, NOW, close_all=True)
+    rows = ingest_labels(lake, manifest.batch_id, RULES, NOW).rows.to_pylist()
+    read = {row["key"].rpartition("/")[2]: sorted(box["class_id"] for box in row["boxes"]) for row in rows}
+    assert read == {"all.json": [0, 1], "b.txt": [1]}

@@ -261,6 +261,15 @@ def test_an_imports_record_names_classes_by_id_or_by_name(lake: Lake) -> None:
         assert [(b["class_id"], b["x1"]) for b in row["boxes"]] == [(1, 80)]
 
 
+@pytest.mark.parametrize("format", ["coco+yolo", "yolo"])
+def test_ids_of_yolo_are_no_ids_of_coco(lake: Lake, format: str) -> None:
+    upload(lake, {"x/a.jpg": car(0, width=200, height=100), "x/b.jpg": car(1, width=200, height=100)})
+    record = {"origin": format, "options": {"format": format, "class_ids": {"1": 1, "2": 1, "scratch": 0}}}
+    rows = label(lake, {"x/all.json": files.VALID["coco"][1], "x/b.txt": TWO}, record).rows.to_pylist()
+    read = sorted((r["key"], sorted(b["class_id"] for b in r["boxes"])) for r in rows)
+    assert read == [("raw/labels/x/all.json", [0, 1]), ("raw/labels/x/b.txt", [1])]
+
+
 def test_a_file_of_one_photograph_may_be_named_by_itself_or_by_its_content(lake: Lake) -> None:
     upload(lake, {f"{name}.jpg": car(i, width=200, height=100) for i, name in enumerate(("a", "b", "c"))})
     named = files.voc()  # says a.jpg

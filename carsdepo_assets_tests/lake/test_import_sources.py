@@ -5,7 +5,9 @@ They stand here because the S3 of the lake's tests does.
 
 from __future__ import annotations
 
+import os
 import zipfile
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from carsdepo_assets.data import import_sources
 from carsdepo_assets.data.archives import ArchiveRefused
 from carsdepo_assets.data.import_records import read_import_record
-from carsdepo_assets.data.import_sources import SourceRefused, folder_of
+from carsdepo_assets.data.import_sources import SourceRefused, folder_of, left_over, remove_left_over
 from carsdepo_assets.data.importing import ImportRefused, import_folder
 from carsdepo_assets.data.in_place import in_place_name, register_in_place
 from carsdepo_assets.lake.lake import Lake, LakeError
@@ -191,3 +193,33 @@ def test_in_place_says_what_class_ids_mean_and_copies_nothing(lake: Lake) -> Non
     record = read_import_record(lake, "cars")
     assert record is not None
     assert record["options"]["class_ids"] == {"0": 0, "1": None}
+
+
+def test_what_a_broken_off_import_left_is_told_and_removed_after_a_week(tmp_path: Path) -> None:
+    work = tmp_path / "sources"
+    assert (left_over(work), remove_left_over("anything", work, NOW)) == ([], "")
+    for name, days in (("0" * 16, 8), ("1" * 16, 6), ("2" * 16, 30)):
+        place = work / name
+        (place / "files").mkdir(parents=True)
+        (place / "files" / "a.jpg").write_bytes(b"x" * 1000)
+        (place / "downloaded.jsonl").write_bytes(b"")
+        at = (NOW - timedelta(days=days)).timestamp()
+        for path in (place / "files", place / "downloaded.jsonl", place):
+            os.utime(path, (at, at))
+    (work / "notes").mkdir()  # a person's
+    assert [(one.place.name[0], one.size) for one in left_over(work)] == [("2", 1000), ("0", 1000), ("1", 1000)]
+    own = import_sources._place(work, "s3://bucket/cars")
+    (work / ("2" * 16)).rename(own)
+    assert "1,000 bytes" in remove_left_over("s3://bucket/cars/", work, NOW)
+    assert sorted(p.name for p in work.iterdir()) == sorted(["1" * 16, own.name, "notes"])
+    assert "1,000 bytes" in remove_left_over("elsewhere", work, NOW)
+    assert sorted(p.name for p in work.iterdir()) == ["1" * 16, "notes"]
+
+
+def test_the_list_of_names_of_an_archive_is_told_by_its_path_there(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "cars.zip", "w") as archive:
+        for name, data in FILES.items():
+            archive.writestr(name, data)
+    with folder_of(str(tmp_path / "cars.zip"), tmp_path / "work") as folder:
+        result = import_folder(Lake.open(tmp_path / "lake"), folder, "auto", {}, RULES, NOW)
+    assert result.summary.endswith("names of classes: classes.txt")
