@@ -319,8 +319,11 @@ def test_formats_that_label_the_same_photographs_are_asked_for(tmp_path: Path) -
 def test_formats_of_different_photographs_are_both_taken(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {"a.jpg": JPEG, "b.jpg": JPEG, "b.txt": "5 .5 .5 .1 .1", "all.json": COCO})
     layout = read_layout(folder)
-    assert (layout.formats, sorted(layout.classes), layout.clashing_names) == (["coco", "yolo"], ["1", "5"], {})
-    write(folder, {"b.txt": "1 .5 .5 .1 .1"})
+    assert (layout.formats, sorted(layout.classes), layout.clashing_names) == (["coco", "yolo"], ["5", "dent"], {})
+    write(folder, {"b.txt": "1 .5 .5 .1 .1"})  # COCO's id of dent
+    layout = read_layout(folder)
+    assert (sorted(layout.classes), layout.clashing_names) == (["1", "dent"], {})
+    write(folder, {"all.json": COCO.replace('"dent"', '"1"')})
     assert "class 1 is another in yolo than in coco" in read_layout(folder).clashing_names["1"]
 
 
