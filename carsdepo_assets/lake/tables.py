@@ -11,7 +11,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +145,21 @@ class Tables:
         delta = self.open(table)
         return delta is not None and delta.transaction_version(_app_id(table, unit)) is not None
 
-    def read(self, table: str, columns: Sequence[str] | None = None, where: Sequence[Condition] = ()) -> pa.Table:
-        """Returns rows, in no particular order; columns that the stored table does not have yet are null."""
+    def read(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        where: Sequence[Condition] = (),
+        keep: Callable[[pa.Table], pa.Table] | None = None,
+    ) -> pa.Table:
+        """Returns rows, in no particular order; columns that the stored table does not have yet are null.
+
+        Args:
+            table: name of the table.
+            columns: names of the columns; None: all.
+            where: conditions that the rows meet.
+            keep: called with some rows at a time, returns those of them that are kept; for what no condition says.
+        """
         full = schema_of(table)
         asked = full.names if columns is None else list(columns)
         unknown = sorted({*asked, *(column for column, _, _ in where)} - set(full.names))
@@ -165,10 +178,11 @@ class Tables:
             # threads, which aborts one process in seven when it ends soon after reading from S3.
             stream = QueryBuilder().register("t", delta).execute(f"SELECT {columns_sql} FROM t{sql_of(where)}")
             reader = pa.RecordBatchReader.from_stream(stream)
-            if not lists:
+            if not lists and keep is None:
                 return of_schema(reader.read_all(), schema)  # pa.table() would import pandas
             held = pa.schema([full.field(name) for name in wanted])
             parts = [rows_in(of_schema(pa.Table.from_batches([batch]), held), lists) for batch in reader]
+            parts = parts if keep is None else [keep(part) for part in parts if part.num_rows]
         except (DeltaError, OSError, pa.ArrowException) as error:
             raise LakeError(f"{table}: cannot be read: {error}") from error
         return of_schema(pa.concat_tables(parts) if parts else pa.Table.from_batches([], schema=held), schema)
