@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 from carsdepo_assets.data.label_formats.parsed import Problem
 from carsdepo_assets.data.manifests import is_photograph
 from carsdepo_assets.data.photograph_names import (
+    RowsOfStems,
     WantedName,
     composed,
-    keys_of_stems,
     split_of,
     stem_forms,
     stem_key,
@@ -70,15 +70,16 @@ class Photographs:
         """
         wanted = set(stems)
         newest: dict[str, str] = {}  # a key that was overwritten means the photograph that it holds now
-        keys = keys_of_stems(lake.read("uploads", ["key"])["key"], wanted)
-        uploads = lake.read("uploads", ["batch_id", "key", "sha256"], [("key", "in", keys)])
+        named = RowsOfStems(wanted)
+        uploads = lake.tables.read("uploads", ["batch_id", "key", "sha256"], keep=named)
         for row in uploads.sort_by("batch_id").to_pylist():
             if row["sha256"] is not None:
                 newest[row["key"]] = row["sha256"]
         columns = ["image_id", "width", "height", "orientation"]
         images = lake.read("images", columns, [("image_id", "in", set(newest.values()))])
         stored = {row["image_id"]: StoredPhotograph(**row) for row in images.to_pylist()}
-        quarantine = lake.read("quarantine", ["key", "reason"], [("kind", "=", "photograph"), ("key", "in", keys)])
+        of_photographs = [("kind", "=", "photograph")]
+        quarantine = lake.tables.read("quarantine", ["key", "reason"], of_photographs, keep=named)
         refused = {_below(r["key"]): r["reason"] for r in quarantine.to_pylist() if is_photograph(r["key"])}
         places = {_below(key): image_id for key, image_id in sorted(newest.items()) if image_id in stored}
         return cls(stored, places, refused)

@@ -27,7 +27,7 @@ from carsdepo_assets.lake.lake import Lake, ObjectInfo
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.object_index import ObjectIndex, open_index
 from carsdepo_assets.lake.schemas import METADATA_FIELDS
-from carsdepo_assets.lake.sources import listing, source_for
+from carsdepo_assets.lake.sources import Facts, listing, source_for
 
 _STATE = "batches/metadata.json"
 _ROOT = "raw/uploads"
@@ -192,7 +192,7 @@ def _manifests(lake: Lake, folder: str) -> list[ObjectInfo]:
     if folder.strip("/") != _ROOT:
         return [entry for entry in listing(lake, folder) if PurePosixPath(entry.key).name == MANIFEST]
     with open_index(lake) as index:
-        source = source_for(lake, _ROOT, _ManifestsAlone(index))
+        source = source_for(lake, _ROOT, _ManifestsAlone(index), accept=lambda name: name == MANIFEST)
         came, cursor = source.poll(None)
         keys = {*json.loads(index.place(_KEYS) or "[]"), *(entry.key for entry in came)}
         entries = [entry for key in sorted(keys) if (entry := lake.info(key)) is not None]
@@ -207,10 +207,10 @@ class _ManifestsAlone:
     def __init__(self, index: ObjectIndex) -> None:
         self._index = index
 
-    def unknown(self, objects: Sequence[ObjectInfo]) -> list[ObjectInfo]:
-        return [entry for entry in objects if PurePosixPath(entry.key).name == MANIFEST]
+    def unknown(self, objects: Sequence[Facts]) -> list[Facts]:
+        return [facts for facts in objects if facts[0].endswith(f"/{MANIFEST}")]
 
-    def compare(self, prefix: str, objects: Sequence[ObjectInfo]) -> tuple[list[ObjectInfo], list[str]]:
+    def compare(self, prefix: str, objects: Sequence[Facts]) -> tuple[list[Facts], list[str]]:
         return self.unknown(objects), []
 
     def place(self, name: str) -> str | None:

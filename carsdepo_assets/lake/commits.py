@@ -32,10 +32,11 @@ class News:
     """What was read."""
 
     rows: list[pa.Table]
-    """One table a commit, in order of commit; of a whole reading one table, in no order."""
+    """One table a commit, in order of commit."""
     position: Position
     whole: bool
-    """Whether these are all rows of the table, because the log did not go on from the position that was given."""
+    """Whether the log does not go on from the position that was given: then there are no rows here, and the caller
+    reads the whole table, which may be further than the new position by now."""
 
 
 def news(lake: Lake, table: str, since: Position | None) -> News:
@@ -44,7 +45,7 @@ def news(lake: Lake, table: str, since: Position | None) -> News:
     Args:
         lake: the lake.
         table: name of the table.
-        since: the position of an earlier call; None: all rows are read.
+        since: the position of an earlier call; None: there was none.
 
     Raises:
         LakeError: the table cannot be read.
@@ -65,8 +66,8 @@ def news(lake: Lake, table: str, since: Position | None) -> News:
 
 
 def _whole(lake: Lake, table: str) -> News:
-    version = lake.version(table)  # before the rows: a commit in between is read twice and not never
-    return News([lake.read(table)], Position(version, _mark(lake, table, version) or ""), True)
+    version = lake.version(table)  # before the caller reads: a commit in between is read twice and not never
+    return News([], Position(version, _mark(lake, table, version) or ""), True)
 
 
 def _log(table: str, version: int) -> str:

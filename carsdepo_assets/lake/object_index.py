@@ -12,20 +12,24 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from carsdepo_assets.lake.commits import Position, news
 from carsdepo_assets.lake.index_rows import LATEST, WANTS_LISTS, apply_rows, photograph_wants
 from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.lake.objects import ObjectInfo
+from carsdepo_assets.lake.objects import ObjectInfo, micros, time_of
+from carsdepo_assets.lake.schemas import OBJECTS
+from carsdepo_assets.lake.sources import Facts
 
 logger = logging.getLogger(__name__)
 
 _FORM = "2"  # of the file; one of another form is built again
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AT_ONCE = 400  # keys a question
+_ROWS_AT_ONCE = 50_000  # of the table, as Python objects
 _TABLES = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE known(
@@ -151,14 +155,21 @@ class ObjectIndex:
             came = news(self._lake, "objects", since)
             if came.position == since:
                 return
-            rows = came.rows
             if came.whole:
                 _make(self._database, ["meta", "known", "waiting", "batches", "wants", "places"])
-                rows = [self._lake.query(sql, given=came.rows[0]) for sql in LATEST] if came.rows[0].num_rows else []
-            for part in rows:
-                apply_rows(self._database, part)
+            for part in self._latest() if came.whole else came.rows:
+                for start in range(0, part.num_rows, _ROWS_AT_ONCE):
+                    apply_rows(self._database, part.slice(start, _ROWS_AT_ONCE))
             self._set_meta("version", str(came.position.version))
             self._set_meta("mark", came.position.mark)
+
+    def _latest(self) -> Iterator[pa.Table]:
+        """The rows of the whole table that count, one kind after the other to spare memory."""
+        columns = [name for name in OBJECTS.names if name != "at"]
+        for kind in ("uploads", "labels"):
+            rows = self._lake.read("objects", columns, [("kind", "=", kind)])
+            if rows.num_rows:
+                yield from (self._lake.query(sql, given=rows) for sql in LATEST)
 
     def states_of(self, keys: Sequence[str]) -> dict[str, ObjectState]:
         """What is known of some files, by key; one that no batch lists is left out."""
@@ -169,23 +180,23 @@ class ObjectIndex:
         rows = self._of_keys(f"SELECT {columns} FROM known WHERE key IN (%s)", keys)
         return {row[0]: _state_of(row, wants.get(row[0], ())) for row in rows}
 
-    def unknown(self, objects: Sequence[ObjectInfo]) -> list[ObjectInfo]:
+    def unknown(self, objects: Sequence[Facts]) -> list[Facts]:
         """Those objects of a listing that no batch lists as they are: in size, time or ETag they differ from it."""
         sql = "SELECT key, size, modified_at, etag FROM known WHERE NOT gone AND key IN (%s)"
-        there = {key: facts for key, *facts in self._of_keys(sql, [o.key for o in objects])}
-        return [o for o in objects if o.key not in there or not _same(there[o.key], o)]
+        there = {row[0]: row for row in self._of_keys(sql, [o[0] for o in objects])}
+        return [o for o in objects if (row := there.get(o[0])) is None or not _same(row, o)]
 
-    def compare(self, prefix: str, objects: Sequence[ObjectInfo]) -> tuple[list[ObjectInfo], list[str]]:
+    def compare(self, prefix: str, objects: Sequence[Facts]) -> tuple[list[Facts], list[str]]:
         """The same of everything that is below a prefix, in order of key; and the known keys that are not there."""
         sql = "SELECT key, size, modified_at, etag FROM known WHERE key >= ? AND key < ? AND NOT gone ORDER BY key"
-        standing = iter(self._database.execute(sql, _below(prefix)))
+        standing = self._database.execute(sql, _below(prefix))
         unknown, gone, row = [], [], next(standing, None)
         for entry in objects:
-            while row is not None and row[0] < entry.key:
+            while row is not None and row[0] < entry[0]:
                 gone.append(row[0])
                 row = next(standing, None)
-            if row is not None and row[0] == entry.key:
-                if not _same(row[1:], entry):
+            if row is not None and row[0] == entry[0]:
+                if not _same(row, entry):
                     unknown.append(entry)
                 row = next(standing, None)
             else:
@@ -223,7 +234,7 @@ class ObjectIndex:
           SELECT min(modified_at) t FROM known WHERE kind = 'uploads' AND state = 'batched'
           UNION ALL SELECT min(modified_at) FROM waiting WHERE kind = 'uploads')"""
         (at,) = self._database.execute(sql).fetchone()
-        return None if at is None else _EPOCH + timedelta(microseconds=at)
+        return None if at is None else time_of(at)
 
     def healed(self) -> tuple[list[str], int]:
         """Label files in quarantine that want a photograph which came since, and the place for `healed_until`."""
@@ -319,19 +330,13 @@ def _photograph_stem(label_key: str) -> str:
     return f"raw/uploads/{folder}{slash}{Path(name).stem}"
 
 
-def _same(facts: Sequence[Any], entry: ObjectInfo) -> bool:
-    size, modified_at, etag = facts
+def _same(row: Facts, entry: Facts) -> bool:
     # Without an ETag is how versions that did not know them wrote the file down.
-    return (size, modified_at) == (entry.size, micros(entry.modified_at)) and (etag is None or etag == entry.etag)
-
-
-def micros(at: datetime) -> int:
-    """A time as whole microseconds since 1970."""
-    return (at - _EPOCH) // timedelta(microseconds=1)
+    return row == entry or (row[3] is None and row[:3] == entry[:3])
 
 
 def _info(row: Sequence[Any]) -> ObjectInfo:
-    return ObjectInfo(row[0], row[1], _EPOCH + timedelta(microseconds=row[2]), row[3])
+    return ObjectInfo(row[0], row[1], time_of(row[2]), row[3])
 
 
 def _state_of(row: Sequence[Any], wants: Sequence[str]) -> ObjectState:

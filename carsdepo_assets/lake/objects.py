@@ -98,9 +98,10 @@ def key_problem(key: str) -> str | None:
     """Returns why a string cannot be a key, be it in a folder or on S3; None when it can."""
     if not key:
         return "it is empty"
-    if any(part in ("", ".", "..") for part in key.split("/")):
+    odd = "//" in key or "./" in key or key[0] == "/" or key[-1] in "/."
+    if odd and any(part in ("", ".", "..") for part in key.split("/")):
         return "it has an empty, '.' or '..' part"
-    if key.isascii() and key.isprintable():  # nearly every key, and a fifth of the time
+    if key.isascii() and key.isprintable():  # nearly every key, and a tenth of the time
         return "it is longer than 1024 bytes" if len(key) > 1024 else None
     if any(ord(c) < 32 or ord(c) == 127 for c in key):
         return "it has a control character"
@@ -207,10 +208,20 @@ def walk_folder(root: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]
                 logger.warning("left out: %r cannot be a key: %s. Rename it.", child, problem)
 
 
+def micros(at: datetime) -> int:
+    """A time as whole microseconds since 1970."""
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def time_of(microseconds: int) -> datetime:
+    """The time of whole microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
 def object_info(key: str, facts: os.stat_result) -> ObjectInfo:
     """Returns the entry of a listing for a file of this key."""
     # Whole microseconds: a float of seconds would not survive the way to a table and back.
-    return ObjectInfo(key, facts.st_size, _EPOCH + timedelta(microseconds=facts.st_mtime_ns // 1000))
+    return ObjectInfo(key, facts.st_size, time_of(facts.st_mtime_ns // 1000))
 
 
 def is_temporary(key: str) -> bool:

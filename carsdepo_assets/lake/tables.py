@@ -15,7 +15,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -204,8 +204,21 @@ class Tables:
         """Whether the unit has been appended to the table."""
         return bool(self.committed_of(table, [unit]))
 
-    def read(self, table: str, columns: Sequence[str] | None = None, where: Sequence[Condition] = ()) -> pa.Table:
-        """Returns rows, in no particular order; columns that the stored table does not have yet are null."""
+    def read(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        where: Sequence[Condition] = (),
+        keep: Callable[[pa.Table], pa.Table] | None = None,
+    ) -> pa.Table:
+        """Returns rows, in no particular order; columns that the stored table does not have yet are null.
+
+        Args:
+            table: name of the table.
+            columns: names of the columns; None: all.
+            where: conditions that the rows meet.
+            keep: called with some rows at a time, returns those of them that are kept; for what no condition says.
+        """
         full = schema_of(table)
         asked = full.names if columns is None else list(columns)
         unknown = sorted({*asked, *(column for column, _, _ in where)} - set(full.names))
@@ -213,7 +226,7 @@ class Tables:
             raise LakeError(f"{table}: no column {', '.join(unknown)}. It has: {', '.join(full.names)}.")
         schema = pa.schema([full.field(name) for name in asked])
         with self._lent(table) as delta:
-            return self._rows(table, delta, asked, schema, where)
+            return self._rows(table, delta, asked, schema, where, keep)
 
     def _rows(
         self,
@@ -222,6 +235,7 @@ class Tables:
         asked: Sequence[str],
         schema: pa.Schema,
         where: Sequence[Condition],
+        keep: Callable[[pa.Table], pa.Table] | None,
     ) -> pa.Table:
         full = schema_of(table)
         there = {field.name for field in delta.schema().fields} if delta is not None else set()
@@ -235,10 +249,11 @@ class Tables:
             # threads, which aborts one process in seven when it ends soon after reading from S3.
             stream = QueryBuilder().register("t", delta).execute(f"SELECT {columns_sql} FROM t{sql_of(where)}")
             reader = pa.RecordBatchReader.from_stream(stream)
-            if not lists:
+            if not lists and keep is None:
                 return of_schema(reader.read_all(), schema)  # pa.table() would import pandas
             held = pa.schema([full.field(name) for name in wanted])
             parts = [rows_in(of_schema(pa.Table.from_batches([batch]), held), lists) for batch in reader]
+            parts = parts if keep is None else [keep(part) for part in parts if part.num_rows]
         except (DeltaError, OSError, pa.ArrowException) as error:
             raise LakeError(f"{table}: cannot be read: {error}") from error
         return of_schema(pa.concat_tables(parts) if parts else pa.Table.from_batches([], schema=held), schema)

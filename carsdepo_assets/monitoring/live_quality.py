@@ -96,6 +96,18 @@ def labelled_days(lake: Lake, since: date) -> dict[date, str]:
         {UTC day: state of its labels}. The state changes when an answered photograph gets another revision of its
         labels, or a labelled one another answer. Days without any label are left out.
     """
+    state = (lake.version("inferences"), lake.version("annotations"), since)
+    counted = _counted.get(lake.url)
+    if counted is None or counted[0] != state:
+        counted = _counted[lake.url] = (state, _labelled_days(lake, since))
+    return counted[1]
+
+
+# (versions of the tables and first day, what was counted for them) by lake: a tick without news does not count again.
+_counted: dict[str, tuple[tuple[int, int, date], dict[date, str]]] = {}
+
+
+def _labelled_days(lake: Lake, since: date) -> dict[date, str]:
     start = datetime.combine(since, time(), UTC)
     answers = lake.read("inferences", ["image_id", "at", "stage"], [("at", ">=", start), ("stage", "=", "production")])
     if not answers.num_rows:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
 
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.objects import Objects
 from carsdepo_assets.lake.predicates import Condition
 from carsdepo_assets.lake.tables import Tables, conform, schema_of
 
@@ -21,16 +21,9 @@ _BY_ITS_COMMITS = "objects"  # its index follows Delta's log, so that it stays i
 class MemoryTables(Tables):
     """Tables of one process; nothing is stored."""
 
-    def __init__(self, base: str, options: Mapping[str, str], root: Path | None) -> None:
-        super().__init__(base, options, root)
+    def __init__(self, base: str, options: Mapping[str, str], objects: Objects) -> None:
+        super().__init__(base, options, objects)
         self._units: dict[str, dict[str, pa.Table]] = {}
-        self._opened: dict[str, DeltaTable] = {}
-
-    def open(self, table: str) -> DeltaTable | None:
-        """As Tables, once: nobody else writes, and what is appended through a table moves it on."""
-        if table not in self._opened and (delta := super().open(table)) is not None:
-            self._opened[table] = delta
-        return self._opened.get(table)
 
     def append(self, table: str, rows: pa.Table | Sequence[Mapping[str, Any]], unit: str) -> bool:
         """As Tables."""
@@ -44,16 +37,24 @@ class MemoryTables(Tables):
 
     def committed(self, table: str, unit: str) -> bool:
         """As Tables."""
-        return super().committed(table, unit) if table == _BY_ITS_COMMITS else unit in self._units.get(table, {})
+        return unit in self.committed_of(table, [unit])
 
     def committed_of(self, table: str, units: Sequence[str]) -> set[str]:
         """As Tables."""
-        return {unit for unit in units if self.committed(table, unit)}
+        if table == _BY_ITS_COMMITS:
+            return super().committed_of(table, units)
+        return {unit for unit in units if unit in self._units.get(table, {})}
 
-    def read(self, table: str, columns: Sequence[str] | None = None, where: Sequence[Condition] = ()) -> pa.Table:
+    def read(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        where: Sequence[Condition] = (),
+        keep: Callable[[pa.Table], pa.Table] | None = None,
+    ) -> pa.Table:
         """As Tables."""
         if table == _BY_ITS_COMMITS:
-            return super().read(table, columns, where)
+            return super().read(table, columns, where, keep)
         schema = schema_of(table)
         parts = list(self._units.get(table, {}).values())
         rows = pa.concat_tables(parts) if parts else pa.Table.from_batches([], schema=schema)
@@ -63,6 +64,7 @@ class MemoryTables(Tables):
             else:
                 kept = _COMPARED[how](rows[column], pa.scalar(value, schema.field(column).type))
             rows = rows.filter(kept)
+        rows = rows if keep is None or not rows.num_rows else keep(rows)
         return rows.select(list(columns) if columns is not None else schema.names)
 
     def select(self, sql: str, tables: Sequence[str]) -> list[dict[str, Any]] | None:
@@ -85,5 +87,5 @@ class MemoryTables(Tables):
 def lake_in_memory(folder: Path) -> Lake:
     """A lake whose objects lie in a folder and whose tables in memory."""
     lake = Lake.open(folder)
-    lake.tables = MemoryTables(str(folder.resolve() / "tables"), {}, folder.resolve())
+    lake.tables = MemoryTables(str(folder.resolve() / "tables"), {}, lake.objects)
     return lake

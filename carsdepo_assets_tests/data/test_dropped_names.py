@@ -12,7 +12,7 @@ import pytest
 from carsdepo_assets.data.batches import plan_batches
 from carsdepo_assets.data.ingest import build_images, build_processed, ingest_uploads
 from carsdepo_assets.data.label_revisions import ingest_labels
-from carsdepo_assets.data.photograph_names import keys_of_stems, stem_key
+from carsdepo_assets.data.photograph_names import RowsOfStems, stem_key
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.data.photographs import NOW
 from carsdepo_assets_tests.data.small_lake import RULES, car
@@ -79,6 +79,7 @@ def test_metadata_of_a_long_name_is_looked_for_where_it_may_be(tmp_path: Path, n
 @pytest.mark.parametrize("letter", list("\u00e9\u00c9\u00df\u1e9e\u0130\u0390\u1fb3\u304c\u00c5"))
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_letters_with_marks_are_found_among_many_keys(letter: str, form: Literal["NFC", "NFD"]) -> None:
-    keys = pa.chunked_array([[f"raw/uploads/x/car{unicodedata.normalize(form, letter)}.jpg", "raw/uploads/y.jpg"]])
+    key = f"raw/uploads/x/car{unicodedata.normalize(form, letter)}.jpg"
+    rows = pa.table({"key": [key, "raw/uploads/y.jpg"]})
     (stem,) = {stem_key(f"car{letter}.txt"), stem_key(f"car{unicodedata.normalize('NFD', letter)}.txt")}
-    assert keys_of_stems(keys, {stem}) == {keys[0].as_py()}
+    assert RowsOfStems({stem})(rows)["key"].to_pylist() == [key]

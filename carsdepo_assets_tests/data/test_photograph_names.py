@@ -11,7 +11,7 @@ import pytest
 
 from carsdepo_assets.data.label_formats.parsed import Problem
 from carsdepo_assets.data.labelled_photographs import Photographs, StoredPhotograph, wanted_stems
-from carsdepo_assets.data.photograph_names import keys_of_stems, stem_key
+from carsdepo_assets.data.photograph_names import RowsOfStems, stem_key
 
 UPLOADED = [
     "cars/front.jpg", "cars/train/side.jpg", "cars/valid/side.jpg", "cars/train/back.JPG", "cars/a b.jpg",
@@ -94,7 +94,8 @@ def test_accents_in_two_forms_are_one_name_on_both_sides() -> None:
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_keys_are_found_in_either_form_of_their_accents(name: str, form: Literal["NFC", "NFD"]) -> None:
     keys = [f"raw/uploads/cars/{unicodedata.normalize(form, one)}.jpg" for one in (name, name.upper())]
-    assert keys_of_stems(pa.chunked_array([[*keys, "raw/uploads/cars/other.jpg"]]), {stem_key(name)}) == set(keys)
+    rows = pa.table({"key": [*keys, "raw/uploads/cars/other.jpg"]})
+    assert set(RowsOfStems({stem_key(name)})(rows)["key"].to_pylist()) == set(keys)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.objects import ObjectInfo
-from carsdepo_assets.lake.sources import Memory, Source, source_for
+from carsdepo_assets.lake.sources import Facts, Memory, Source, facts_of, source_for
 
 
 class Remembered:
@@ -20,13 +20,14 @@ class Remembered:
         """Makes durable what became of objects."""
         self.objects |= {o.key: o for o in objects}
 
-    def unknown(self, objects: Sequence[ObjectInfo]) -> list[ObjectInfo]:
-        return [o for o in objects if self.objects.get(o.key) != o]
+    def unknown(self, objects: Sequence[Facts]) -> list[Facts]:
+        return [facts for facts in objects if facts not in facts_of(self.objects.values())]
 
-    def compare(self, prefix: str, objects: Sequence[ObjectInfo]) -> tuple[list[ObjectInfo], list[str]]:
-        assert [o.key for o in objects] == sorted(o.key for o in objects)
+    def compare(self, prefix: str, objects: Sequence[Facts]) -> tuple[list[Facts], list[str]]:
+        keys = [facts[0] for facts in objects]
+        assert keys == sorted(keys)
         own = {key for key in self.objects if key.startswith(f"{prefix}/")}
-        return self.unknown(objects), sorted(own - {o.key for o in objects})
+        return self.unknown(objects), sorted(own - set(keys))
 
     def place(self, name: str) -> str | None:
         return self._places.get(name)

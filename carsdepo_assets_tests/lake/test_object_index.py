@@ -16,6 +16,7 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.maintenance import compact
 from carsdepo_assets.lake.object_index import index_path, open_index
 from carsdepo_assets.lake.objects import ObjectInfo
+from carsdepo_assets.lake.sources import facts_of
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SHA = "ab" * 32
@@ -49,7 +50,7 @@ def content(lake: Lake) -> dict[str, Any]:
         states = index.states_of(keys)
         return {
             "states": states,
-            "unknown": index.unknown([info(key, seconds) for key in keys for seconds in range(3)]),
+            "unknown": index.unknown(facts_of(info(key, seconds) for key in keys for seconds in range(3))),
             "waiting": [sorted(index.waiting(kind), key=str) for kind in ("uploads", "labels")],
             "batches": [index.batches("uploads", open_only) for open_only in (False, True)],
             "open": index.oldest_open_upload(),
@@ -67,9 +68,8 @@ def test_a_row_about_an_older_batch_changes_nothing_and_the_last_of_a_batch_coun
     with open_index(folder_lake) as index:
         state = index.states_of([key])[key]
         assert (state.state, state.reason, state.info, state.sha256) == ("quarantined", "truncated", info(key, 5), None)
-        assert index.unknown([info(key, 5), info(key, 6), info("raw/uploads/b.x")]) == [
-            info(key, 6), info("raw/uploads/b.x")
-        ]  # fmt: skip
+        new = facts_of([info(key, 6), info("raw/uploads/b.x")])
+        assert index.unknown([*facts_of([info(key, 5)]), *new]) == new
 
 
 def test_a_file_waits_beside_what_its_batch_has_until_it_is_decided(folder_lake: Lake) -> None:
@@ -90,14 +90,12 @@ def test_what_is_gone_is_unknown_when_it_is_back(folder_lake: Lake) -> None:
     a, b = "raw/uploads/a.x", "raw/uploads/b.x"
     write(folder_lake, row(a, "image", "1"), row(b, "image", "1"), row("raw/labels/a.x", "read", "1"))
     with open_index(folder_lake) as index:
-        assert index.compare("raw/uploads", [info(b, 1), info("raw/uploads/c.x")]) == (
-            [info(b, 1), info("raw/uploads/c.x")],
-            [a],
-        )
+        new = facts_of([info(b, 1), info("raw/uploads/c.x")])
+        assert index.compare("raw/uploads", new) == (new, [a])
     write(folder_lake, row(a, "gone"))
     with open_index(folder_lake) as index:
-        assert index.compare("raw/uploads", [info(b)]) == ([], [])
-        assert index.unknown([info(a), info(b)]) == [info(a)]
+        assert index.compare("raw/uploads", facts_of([info(b)])) == ([], [])
+        assert index.unknown(facts_of([info(a), info(b)])) == facts_of([info(a)])
 
 
 def history() -> Iterator[list[dict[str, Any]]]:
