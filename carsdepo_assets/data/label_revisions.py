@@ -267,7 +267,11 @@ class _Before:
     def __init__(self, lake: Lake, image_ids: set[str]) -> None:
         newest = lake.tables.select("SELECT max(sequence) AS newest FROM annotations", ["annotations"])
         self._sequence = (newest and newest[0]["newest"]) or 0
-        table = self.rows = lake.read("annotations", where=[("image_id", "in", image_ids)])
+        of_images = ("image_id", "in", image_ids)
+        # First how far back their rows lie, which takes two columns of all rows: most often there is none.
+        oldest = pc.min(lake.read("annotations", ["sequence"], [of_images])["sequence"]).as_py()
+        since = self._sequence + 1 if oldest is None else oldest
+        table = self.rows = lake.read("annotations", where=[of_images, ("sequence", ">=", since)])
         self._latest = {r["image_id"]: r for r in latest_revisions(table).to_pylist()}
         unreviewed = table.filter(pc.fill_null(pc.equal(table["state"], UNREVIEWED), False))
         self._unreviewed = set(unreviewed["revision_id"].to_pylist())
