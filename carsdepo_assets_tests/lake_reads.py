@@ -47,6 +47,7 @@ KEY_WRITERS: dict[str, set[str]] = {
     "capture/": set(),
     "batches/": set(),
     "scores/": set(),
+    "tables/objects/": set(),  # its log, which the index of objects follows
     "objects/": {"processed_images"},
     "profiles/images/": {"images"},
     "profiles/inference": {"inference_profile"},
