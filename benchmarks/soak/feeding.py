@@ -61,6 +61,7 @@ class Feeding:
         (raw / "uploads" / name).mkdir(parents=True)
         shutil.copy(sample / "manifest.csv", raw / "uploads" / name / "manifest.csv")
         shutil.copytree(sample / "images", raw / "uploads" / name, dirs_exist_ok=True)
+        shutil.copy(sample / "classes.txt", sample / "labels" / "classes.txt")  # what the class ids of its labels mean
         shutil.copytree(sample / "labels", raw / "labels" / name)
         self.dropped += 1
 
