@@ -61,8 +61,9 @@ class Feeding:
         (raw / "uploads" / name).mkdir(parents=True)
         shutil.copy(sample / "manifest.csv", raw / "uploads" / name / "manifest.csv")
         shutil.copytree(sample / "images", raw / "uploads" / name, dirs_exist_ok=True)
-        shutil.copy(sample / "classes.txt", sample / "labels" / "classes.txt")  # what the class ids of its labels mean
-        shutil.copytree(sample / "labels", raw / "labels" / name)
+        (raw / "labels" / name).mkdir(parents=True)
+        shutil.copy(sample / "classes.txt", raw / "labels" / name / "classes.txt")  # what the labels' class ids mean
+        shutil.copytree(sample / "labels", raw / "labels" / name, dirs_exist_ok=True)
         self.dropped += 1
 
     def start(self) -> None:
