@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from carsdepo_assets.business.cells import BadCell, cell
 from carsdepo_assets.business.contracts import Contract
 from carsdepo_assets.business.decimal_signs import DecimalSigns, Undecided, decimal_signs
-from carsdepo_assets.lake.text_files import decoded, folded, separated
+from carsdepo_assets.lake.text_files import decoded, plain_name, separated
 from carsdepo_assets.policy import Policy
 
 Row = dict[str, Any]
@@ -188,7 +188,7 @@ def _named(contract: Contract, header: Sequence[str]) -> list[str]:
     Raises:
         _WholeFile: A column that is needed is missing, or one comes twice.
     """
-    written = [folded(name).replace(" ", "_").replace("-", "_") for name in header]
+    written = [plain_name(name).replace(" ", "_").replace("-", "_") for name in header]
     named = [new if new in contract.names else str(old).strip() for old, new in zip(header, written, strict=True)]
     missing = [c.name for c in contract.columns if c.needed and c.name not in named]
     twice = sorted({name for name in contract.names if named.count(name) > 1})

@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
+
+if TYPE_CHECKING:
+    from carsdepo_assets.data.import_copying import ImportResult
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,34 @@ class ImportOptions:
     """Of the import; None: the folder's."""
     resplit: bool = False
     """Deal the photographs to splits anew, whatever split the folder comes with."""
+
+    def import_folder(
+        self,
+        lake: Lake | None,
+        folder: Path,
+        policy: Policy,
+        now: datetime,
+        origin: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        dry_run: bool = False,
+    ) -> ImportResult:
+        """Imports a folder as the user said; the arguments are those of data.importing.import_folder."""
+        from carsdepo_assets.data.importing import import_folder
+
+        return import_folder(
+            lake,
+            folder,
+            self.form,
+            self.mapping,
+            policy,
+            now,
+            origin=origin,
+            name=self.name,
+            progress=progress,
+            classes=self.classes,
+            resplit=self.resplit,
+            dry_run=dry_run,
+        )
 
     def flags(self) -> str:
         """The options as on a command line."""
@@ -65,24 +97,13 @@ def settled(
         ImportRefused: what no answer settles.
     """
     from carsdepo_assets.data.class_mapping import LEFT_OUT
-    from carsdepo_assets.data.importing import ClassesUnknown, ClassesUnmapped, FormatsConflict, import_folder
+    from carsdepo_assets.data.importing import ClassesUnknown, ClassesUnmapped, FormatsConflict
 
     answers = (*policy.class_map.names, *policy.class_map.not_damage, LEFT_OUT)
     now, given = datetime.now(UTC), options
     while True:
         try:
-            import_folder(
-                lake,
-                folder,
-                options.form,
-                options.mapping,
-                policy,
-                now,
-                name=options.name,
-                classes=options.classes,
-                resplit=options.resplit,
-                dry_run=True,
-            )
+            options.import_folder(lake, folder, policy, now, dry_run=True)
         except FormatsConflict as conflict:
             say(str(conflict))
             form = ask("Which labels count?", conflict.formats)

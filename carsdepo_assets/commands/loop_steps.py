@@ -108,26 +108,13 @@ def bring_in(
         The account, which is also stored in the table `imports` and shown in the UI.
     """
     from carsdepo_assets.data.import_accounts import account_of, store_account
-    from carsdepo_assets.data.importing import import_folder
     from carsdepo_assets.data.metadata_corrections import correct_metadata
 
     settings, now = pipeline.settings, datetime.now(UTC)
     lake, policy = Lake.open(settings.lake), settings.policy()
     with loop.step("import", say) as step:
         with watch("copying", "files") as advance:
-            imported = import_folder(
-                lake,
-                folder,
-                options.form,
-                options.mapping,
-                policy,
-                now,
-                origin=origin,
-                name=options.name,
-                progress=advance,
-                classes=options.classes,
-                resplit=options.resplit,
-            )
+            imported = options.import_folder(lake, folder, policy, now, origin=origin, progress=advance)
         step.outcome, loop.class_ids = imported.summary, imported.class_ids
     _ingest(pipeline, loop, say, watch)
     corrected = correct_metadata(lake, datetime.now(UTC), folder=f"raw/uploads/{imported.name}/")
@@ -195,31 +182,17 @@ def look(settings: Settings, folder: Path, options: ImportOptions) -> ImportAcco
         options: What the user said about the folder.
     """
     from carsdepo_assets.data.import_accounts import account_of
-    from carsdepo_assets.data.importing import import_folder
 
     lake, policy, now = lake_that_is(settings), settings.policy(), datetime.now(UTC)
-    seen = import_folder(
-        lake,
-        folder,
-        options.form,
-        options.mapping,
-        policy,
-        now,
-        name=options.name,
-        classes=options.classes,
-        resplit=options.resplit,
-        dry_run=True,
-    )
+    seen = options.import_folder(lake, folder, policy, now, dry_run=True)
     return account_of(lake, seen, policy, now, dry_run=True)
 
 
-def _ingested(lake: Any, kind: str, batches: list[str]) -> str:
+def _ingested(lake: Lake, kind: Kind, batches: list[str]) -> str:
     if not batches:
         return "nothing new"
-    wanted = ", ".join(f"'{b}'" for b in batches)
     table = "images" if kind == "uploads" else "annotations"
-    rows = lake.query(f"select count(*) n from {table} where batch_id in ({wanted})")["n"][0].as_py()
-    refused = lake.query(f"select count(*) n from quarantine where batch_id in ({wanted})")["n"][0].as_py()
+    rows, refused = (lake.read(t, ["batch_id"], [("batch_id", "in", batches)]).num_rows for t in (table, "quarantine"))
     noun = "photographs" if kind == "uploads" else "label revisions"
     return f"{rows} {noun} in {len(batches)} {'batch' if len(batches) == 1 else 'batches'}, {refused} in quarantine"
 

@@ -67,12 +67,6 @@ def open_batches(lake: Lake, kind: Kind) -> list[str]:
         return index.batches(kind, open_only=True)
 
 
-def batches_of_import(lake: Lake, kind: Kind, name: str) -> list[str]:
-    """Ids of the batches that hold what stands below raw/<kind>/<name>, oldest first."""
-    with taken_over_index(lake) as index:
-        return index.batches_below(f"raw/{kind}/{name}")
-
-
 def plan_batches(
     lake: Lake, kind: Kind, policy: Policy, now: datetime, close_all: bool = False, name: str | None = None
 ) -> list[BatchManifest]:

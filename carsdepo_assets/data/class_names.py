@@ -14,7 +14,7 @@ from typing import Any
 
 from carsdepo_assets.data.file_contents import text_content
 from carsdepo_assets.data.folder_files import is_hidden, list_folder
-from carsdepo_assets.lake.text_files import decoded
+from carsdepo_assets.lake.text_files import decoded, plain_name
 
 # What PyYAML's conversions raise of values that are no date, number or text.
 _NO_VALUE = (ValueError, TypeError, AttributeError, ArithmeticError, LookupError)
@@ -82,7 +82,7 @@ def names_of_option(text: str) -> ClassNames:
 
 def same_name(name: str) -> str:
     """What makes a name the same as another: neither case nor spaces around it."""
-    return " ".join(name.split()).casefold()
+    return plain_name(name)
 
 
 def may_hold_names(path: str) -> bool:

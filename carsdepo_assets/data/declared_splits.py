@@ -12,9 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from carsdepo_assets.data.augmented_copies import sources
 from carsdepo_assets.data.grouping import cars
 from carsdepo_assets.data.metadata import MetadataReader
@@ -205,8 +202,7 @@ def declared_of(lake: Lake, image_ids: Collection[str]) -> dict[str, str]:
         lake: whose uploads are looked at.
         image_ids: of the photographs that are asked for.
     """
-    uploads = lake.read("uploads", columns=["key", "sha256"])
-    uploads = uploads.filter(pc.is_in(uploads["sha256"], pa.array(sorted(image_ids), pa.string())))
+    uploads = lake.read("uploads", ["key", "sha256"], [("sha256", "in", image_ids)])
     stored: dict[str, dict[str, str]] = {}
     declared: dict[str, str] = {}
     for row in uploads.to_pylist():

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from carsdepo_assets.data import assets, jobs, maintenance, sensors
+from carsdepo_assets.data import assets, jobs, sensors
 from carsdepo_assets.orchestration.catalogue import catalogued_assets
 
 defs = dg.Definitions(
@@ -13,8 +13,8 @@ defs = dg.Definitions(
         jobs.correct_metadata_job,
         jobs.dataset_job,
         jobs.extend_golden_job,
-        maintenance.maintenance_job,
+        jobs.maintenance_job,
     ],
-    schedules=[maintenance.maintain],
+    schedules=[jobs.maintain],
     sensors=[sensors.new_uploads, sensors.new_labels, sensors.new_metadata],
 )

@@ -7,13 +7,10 @@ import json
 from pathlib import PurePosixPath
 from typing import Literal
 
+from carsdepo_assets.imaging.formats import PHOTOGRAPH_SUFFIXES
 from carsdepo_assets.lake.text_files import decoded
 
 TextContent = Literal["labels", "paths", "empty", "text", "no text"]
-PHOTOGRAPH_SUFFIXES = {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif",
-    ".mpo",
-}  # fmt: skip
 # Formats by the suffixes that their files have; what a file is, its content says.
 SUFFIXES = {
     ".txt": ("yolo",),

@@ -8,7 +8,6 @@ from typing import cast, get_args
 
 from carsdepo_assets.data.class_names import ClassNamesError, may_hold_names, read_class_names
 from carsdepo_assets.data.file_contents import (
-    PHOTOGRAPH_SUFFIXES,
     SUFFIXES,
     is_label_table,
     json_problem,
@@ -24,6 +23,7 @@ from carsdepo_assets.data.layout_targets import set_targets
 from carsdepo_assets.data.layouts import FileKind, FileUse, Layout
 from carsdepo_assets.data.manifest_csv import MANIFEST
 from carsdepo_assets.data.photograph_index import PhotographIndex
+from carsdepo_assets.imaging.formats import PHOTOGRAPH_SUFFIXES
 from carsdepo_assets.imaging.headers import sniff
 
 FORMATS = tuple(form for form in get_args(Format) if form != "predictions")

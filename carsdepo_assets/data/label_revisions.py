@@ -31,6 +31,7 @@ from carsdepo_assets.lake.annotations import UNREVIEWED, WITHDRAWN, latest_by_ke
 from carsdepo_assets.lake.index_rows import want_below, want_in, want_lists
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.locks import one_writer
+from carsdepo_assets.lake.text_files import storable
 from carsdepo_assets.policy import Policy
 
 Row = dict[str, Any]
@@ -187,7 +188,7 @@ class _Reading:
 
     def _note(self, key: str, notes: list[str]) -> None:
         if notes:
-            self.notes.setdefault(key, []).extend(map(_text, notes))
+            self.notes.setdefault(key, []).extend(map(storable, notes))
 
     def _refuse(self, key: str, sha256: str | None, problems: Sequence[Problem]) -> None:
         for problem in problems:  # the want of a photograph goes before other reasons, as it heals
@@ -195,7 +196,7 @@ class _Reading:
                 self.outcomes.refused[key] = problem.reason
         for i, problem in enumerate(problems[:PROBLEMS_A_FILE], 1):
             more = len(problems) - i if i == PROBLEMS_A_FILE else 0
-            detail = _text(problem.detail) + (f"; and {more} more problems" if more else "")
+            detail = storable(problem.detail) + (f"; and {more} more problems" if more else "")
             self.refused.append(
                 {
                     "batch_id": self._manifest.batch_id,
@@ -252,7 +253,7 @@ class _Reading:
             "key": claim.key,
             "sha256": claim.sha256,
             "origin": origin,
-            "annotator": _text(claim.annotator) if claim.annotator else self._manifest.options.get("annotator"),
+            "annotator": storable(claim.annotator) if claim.annotator else self._manifest.options.get("annotator"),
             "class_map_version": version,
             "boxes": boxes,
             "created_at": self._now,
@@ -337,8 +338,3 @@ def _xyxy(box: Row) -> tuple[float, float, float, float]:
 
 def _origin(manifest: BatchManifest, format: str) -> str:
     return format if manifest.origin == "drop" else manifest.origin.removeprefix("import:")
-
-
-def _text(text: str) -> str:
-    """JSON may hold half a surrogate pair, which no table takes."""
-    return text.encode("utf-8", "replace").decode()

@@ -22,16 +22,17 @@ _LABELS = {
     "etiquetas", "etiquettes",
 }  # fmt: skip
 _MASKS = {"mask", "masks", "segmentationclass", "segmentationobject", "segmentations"}
-_SPLITS = {
-    "train": "train", "training": "train", "trainval": "train",
+SPLIT_NAMES = {
+    "train": "train", "training": "train",
     "val": "val", "valid": "val", "validation": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+"""The split by what tools call it."""
+_SPLITS = SPLIT_NAMES | {"trainval": "train"}  # of a folder; a list trainval.txt repeats train.txt and val.txt
 # Of a folder's name, words that tell one state of the work from another and not one photograph from another.
 _VERSIONS = re.compile(r"v|ver|version|new|old|final|fixed|corrected|done|out|output|export|data|dataset|set")
 _REMEMBERED = 4096  # names of folders: a million files lie in few
 _NUMBERED = re.compile(r"v|ver|version")
-_LISTS_OF_PHOTOGRAPHS = {"imagesets"}
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,6 @@ def is_for_labels(folder: str) -> bool:
 def is_for_masks(folder: str) -> bool:
     """Whether a folder's name says that masks lie in it: pictures that are no photographs."""
     return not _MASKS.isdisjoint([*words(folder), folded(folder)])
-
-
-def is_for_lists(folder: str) -> bool:
-    """Whether a folder's name says that lists of photographs lie in it, as VOC's ImageSets."""
-    return folded(folder) in _LISTS_OF_PHOTOGRAPHS
 
 
 @lru_cache(_REMEMBERED)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import csv
 import io
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from carsdepo_assets.data.layout_names import kept_path
+from carsdepo_assets.data.layout_names import folded, kept_path
+from carsdepo_assets.imaging.formats import PHOTOGRAPH_SUFFIXES
 from carsdepo_assets.lake.schemas import METADATA_FIELDS
-from carsdepo_assets.lake.text_files import decoded, folded, separated
+from carsdepo_assets.lake.text_files import decoded, plain_name, separated
 
 MANIFEST = "manifest.csv"
 TEXT_FIELDS = tuple(name for name in METADATA_FIELDS if name not in ("year", "captured_at"))
@@ -41,11 +41,6 @@ COLUMNS: Mapping[str, str] = {
     **dict.fromkeys(_LISTING, "listing"),
     **{name: name for name in METADATA_FIELDS},
 }
-_PHOTOGRAPHS = {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif",
-    ".mpo",
-}  # fmt: skip
-
 Row = dict[str, str]
 
 
@@ -65,8 +60,9 @@ class Sheet:
             return
         self._exact.setdefault(path, row)
         is_whole = path.startswith("/") or path[1:3] == ":/"  # a path of the machine where the table was written
-        name = _folded(path)
-        stem = name if name.suffix not in _PHOTOGRAPHS else None  # a name without its suffix, which may hold a dot
+        name = PurePosixPath(folded(path))
+        # A name without its suffix, which may hold a dot.
+        stem = name if name.suffix not in PHOTOGRAPH_SUFFIXES else None
         # An import leaves out the folders that hold photographs apart: train/images/a.jpg lies at train/a.jpg.
         tails = list(_tails(name)) if is_whole else list(dict.fromkeys((str(name), kept_path(path).casefold())))
         for tail in tails:
@@ -83,7 +79,7 @@ class Sheet:
         for name in (str(path), path.name):
             if name in self._exact:
                 return self._exact[name], None
-        lower = _folded(str(path))
+        lower = PurePosixPath(folded(str(path)))
         for tail in _tails(lower):
             for name in (tail, f"{PurePosixPath(tail).with_suffix('')}.*"):
                 rows = self._by_tail.get(name, [])
@@ -103,7 +99,7 @@ def read_sheet(data: bytes) -> Sheet:
         text = decoded(data)
         separator, text, _ = separated(text, _FILE)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-        columns = [folded(name) for name in reader.fieldnames or ()]
+        columns = [plain_name(name) for name in reader.fieldnames or ()]
         rows = list(reader)
     except (ValueError, csv.Error) as error:
         return Sheet(problems=(f"{MANIFEST}: not CSV: {error}",))
@@ -114,14 +110,11 @@ def read_sheet(data: bytes) -> Sheet:
     problems = [] if set(columns) & COLUMNS.keys() else [f"{MANIFEST}: no column that says anything, such as 'group'"]
     sheet = Sheet(problems=tuple(problems))
     for row in rows:
-        named = {folded(name): value for name, value in row.items() if isinstance(name, str) and isinstance(value, str)}
+        named = {
+            plain_name(name): value for name, value in row.items() if isinstance(name, str) and isinstance(value, str)
+        }
         sheet.add(named.get(files[0], ""), named)
     return sheet
-
-
-def _folded(path: str) -> PurePosixPath:
-    """A path without capitals; macOS writes an accent as a letter of its own, which makes no other path."""
-    return PurePosixPath(unicodedata.normalize("NFC", path).casefold())
 
 
 def _tails(path: PurePosixPath) -> Iterator[str]:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from carsdepo_assets.data.augmented_copies import source_of
 from carsdepo_assets.data.manifest_csv import COLUMNS, MANIFEST, TEXT_FIELDS, Sheet, read_sheet
 from carsdepo_assets.lake.schemas import METADATA_FIELDS
+from carsdepo_assets.lake.text_files import storable
 
 _ABSENT = {"", "nan", "none", "null", "n/a"}
 
@@ -131,7 +132,7 @@ def _typed(column: str, value: Any) -> Any:
     if column in TEXT_FIELDS:
         if isinstance(value, (dict, list)):
             raise ValueError(f"{column} is not text")
-        return _stored(str(value).strip())
+        return storable(str(value).strip())
     if column == "year":
         return _year(value)
     return _moment(value)
@@ -164,8 +165,3 @@ def _moment(value: Any) -> datetime:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:  # a zone that leads before the year 1 or behind 9999
         raise ValueError(f"captured_at {str(value)[:40]!r} is not a time") from None
-
-
-def _stored(text: str) -> str:
-    """JSON may hold half a surrogate pair, which no table takes."""
-    return text.encode("utf-8", "replace").decode()

@@ -17,8 +17,7 @@ from typing import Any
 
 from carsdepo_assets.data.manifests import BatchObject, Kind, manifest_key, read_manifest, record_digest
 from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.lake.object_index import ObjectState, open_index
-from carsdepo_assets.lake.objects import ObjectInfo
+from carsdepo_assets.lake.object_index import ObjectState
 
 Row = dict[str, Any]
 _READERS = 8  # threads that wait for the disk, or for S3
@@ -121,19 +120,6 @@ def sha256_of(lake: Lake, key: str) -> str | None:
         return None
 
 
-def refused_among(lake: Lake, keys: Sequence[str]) -> set[str]:
-    """Those keys of raw/ at which a file stands that is in quarantine, so that another may take its place.
-
-    A file that was replaced since, or is not ingested yet, is not among them.
-    """
-    with open_index(lake) as index:
-        states = index.states_of(keys)
-    refused = {key: one.info for key, one in states.items() if one.state == "quarantined"}
-    standing = {key: info for key in refused if (info := lake.info(key)) is not None}
-    same = (key for key, info in standing.items() if (info.size, info.modified_at) == _size_and_time(refused[key]))
-    return set(same)
-
-
 def object_row(kind: Kind, entry: BatchObject, state: str, **more: Any) -> Row:
     """A row of `objects` without sequence and time, about a file in some state."""
     facts = {"size": entry.size, "modified_at": entry.modified_at, "etag": entry.etag, "sha256": entry.sha256}
@@ -210,10 +196,6 @@ def batch_row(kind: Kind, batch_id: str, state: str) -> Row:
 def mark_ingested(lake: Lake, kind: Kind, batch_id: str, at: datetime) -> None:
     """Notes that a batch is ingested to its end: no run of it is asked for any more."""
     append_objects(lake, [batch_row(kind, batch_id, "ingested")], f"ingested:{kind}:{batch_id}", at)
-
-
-def _size_and_time(info: ObjectInfo) -> tuple[int, datetime]:
-    return info.size, info.modified_at
 
 
 def _facts(state: ObjectState) -> tuple[int, datetime, str | None]:

@@ -5,14 +5,12 @@ Names decide, and folders where a name comes twice. What could belong to two pho
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from carsdepo_assets.data.layout_names import Place, folded, place_of
-
-_PREFIXED = re.compile(r"[0-9a-f]{8}-(.+)")  # Label Studio's, before the name of the file that was uploaded
+from carsdepo_assets.data.photograph_names import without_prefix
 
 
 class PhotographIndex:
@@ -38,7 +36,7 @@ class PhotographIndex:
     def at_place(self, label: str) -> list[str]:
         """Photographs of the label file's name at its place: beside it, or in the folder for photographs of its own."""
         folders, stem = place_of(label).folders, _stem(label)
-        for name in (stem, *_unprefixed(stem)):
+        for name in dict.fromkeys((stem, without_prefix(stem))):
             if photographs := self._by_place.get((folders, name), []):
                 return photographs
         return []
@@ -49,7 +47,7 @@ class PhotographIndex:
         For labels in one folder of photographs in several, and the other way round.
         """
         stem, place = _stem(label), place_of(label)
-        for name in (stem, *_unprefixed(stem)):
+        for name in dict.fromkeys((stem, without_prefix(stem))):
             photographs = [path for other, path in self._by_stem.get(name, []) if _compatible(place, other)]
             if photographs:
                 return photographs
@@ -67,11 +65,6 @@ class PhotographIndex:
 
 def _stem(path: str) -> str:
     return folded(PurePosixPath(path.rpartition("/")[2]).stem)
-
-
-def _unprefixed(stem: str) -> list[str]:
-    match = _PREFIXED.fullmatch(stem)
-    return [match[1]] if match else []
 
 
 def _compatible(one: Place, other: Place) -> bool:

@@ -17,14 +17,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from carsdepo_assets.data.layout_names import SPLIT_NAMES
+
 LEVELS = ("images", "labels")  # what an import leaves out of its paths
-_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
+_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
-_SPLITS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-    "testing": "test",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def composed(name: str) -> str:
 
 def split_of(folders: tuple[str, ...]) -> str | None:
     """The split whose folder a photograph lies in, train, val or test; None for none."""
-    return next((s for folder in reversed(folders) if (s := _SPLITS.get(folder.casefold()))), None)
+    return next((s for folder in reversed(folders) if (s := SPLIT_NAMES.get(folder.casefold()))), None)
 
 
 def without_levels(folders: tuple[str, ...]) -> tuple[str, ...]:
@@ -110,10 +108,15 @@ def wanted_names(file_name: str, folder: PurePosixPath) -> list[WantedName]:
     return [wanted for form in forms if (wanted := _wanted(form, folder)) is not None]
 
 
+def without_prefix(name: str) -> str:
+    """A name without what Label Studio puts before that of an uploaded file."""
+    return _PREFIX.sub("", name, count=1)
+
+
 def stem_forms(stem: str) -> list[str]:
     """The forms of a name without suffix, the form as it is written first."""
     plain = (stem, unquote(stem))
-    return list(dict.fromkeys(form for one in plain for form in (one, _PREFIX.sub("", one, count=1))))
+    return list(dict.fromkeys(form for one in plain for form in (one, without_prefix(one))))
 
 
 def _forms(file_name: str) -> Iterator[str]:
@@ -123,7 +126,7 @@ def _forms(file_name: str) -> Iterator[str]:
             yield form
         for form in (plain, unquote(plain)):
             head, name = posixpath.split(form.replace("\\", "/"))
-            bare = _PREFIX.sub("", name, count=1)
+            bare = without_prefix(name)
             if bare != name:
                 yield posixpath.join(head, bare)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from carsdepo_assets.data.manifests import Kind
 from carsdepo_assets.data.readmissions import ask_again, asked_again
 from carsdepo_assets.data.take_over import taken_over_index
 from carsdepo_assets.lake.lake import Lake
@@ -184,10 +185,11 @@ def readmit(lake: Lake, files: Sequence[QuarantinedFile], now: datetime, by: str
             left.append((file, "it is not there any more: send it again"))
         else:
             (business if file.kind == "business" else asked).append(file)
-    for kind, name in (("photograph", "uploads"), ("label", "labels")):
+    kinds: dict[FileKind, Kind] = {"photograph": "uploads", "label": "labels"}
+    for kind, of_batches in kinds.items():
         refused = {file.key: file.refusals[0].batch_id for file in asked if file.kind == kind}
         if refused:
-            ask_again(lake, "uploads" if name == "uploads" else "labels", refused, now, by)
+            ask_again(lake, of_batches, refused, now, by)
     return Readmitted(tuple(asked), tuple(business), tuple(left))
 
 

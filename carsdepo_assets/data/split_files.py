@@ -10,20 +10,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from carsdepo_assets.data.layout_names import SPLIT_NAMES, folded
 from carsdepo_assets.lake.text_files import decoded
 
-SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 # Words that say nothing else beside a split's: train2017, obj_train_data, test-set.
 _BESIDE = {
     "obj",
@@ -141,8 +136,7 @@ class _Finder:
 
 
 def _parts(path: str) -> list[str]:
-    path = unicodedata.normalize("NFC", path).casefold()  # macOS writes an accent as a letter of its own
-    parts = path.strip().strip("\"'").replace("\\", "/").split("/")
+    parts = folded(path).strip().strip("\"'").replace("\\", "/").split("/")
     return [part for part in parts if part not in ("", ".", "..")]
 
 

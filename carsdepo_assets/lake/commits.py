@@ -50,11 +50,11 @@ def news(lake: Lake, table: str, since: Position | None) -> News:
     Raises:
         LakeError: the table cannot be read.
     """
-    if since is None or (since.version >= 0 and _mark(lake, table, since.version) != since.mark):
+    if since is None or (since.version >= 0 and lake.tables.mark(table, since.version) != since.mark):
         return _whole(lake, table)
     parts: list[pa.Table] = []
     version = since.version
-    while (mark := _mark(lake, table, version + 1)) is not None:
+    while (mark := lake.tables.mark(table, version + 1)) is not None:
         rows = _rows_of(lake, table, version + 1)
         if rows is None:
             return _whole(lake, table)
@@ -67,15 +67,11 @@ def news(lake: Lake, table: str, since: Position | None) -> News:
 
 def _whole(lake: Lake, table: str) -> News:
     version = lake.version(table)  # before the caller reads: a commit in between is read twice and not never
-    return News([], Position(version, _mark(lake, table, version) or ""), True)
+    return News([], Position(version, lake.tables.mark(table, version) or ""), True)
 
 
 def _log(table: str, version: int) -> str:
     return f"tables/{table}/_delta_log/{version:020d}.json"
-
-
-def _mark(lake: Lake, table: str, version: int) -> str | None:
-    return lake.tables.mark(table, version)
 
 
 def _rows_of(lake: Lake, table: str, version: int) -> list[pa.Table] | None:

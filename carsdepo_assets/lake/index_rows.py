@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from carsdepo_assets.lake.text_files import storable
+
 # Of all rows of the table, `given`, those that count, in the order in which they are applied.
 LATEST = (
     """SELECT * FROM given WHERE state NOT IN ('waiting', 'gone', 'closed', 'ingested')
@@ -71,8 +73,7 @@ def lists_wanted(want: str) -> tuple[PurePosixPath, str]:
 
 
 def _plain(text: str) -> str:
-    readable = text.encode("utf-8", "replace").decode()  # JSON may hold half a surrogate pair, which no table takes
-    return unicodedata.normalize("NFC", readable).casefold()
+    return unicodedata.normalize("NFC", storable(text)).casefold()
 
 
 def apply_rows(database: sqlite3.Connection, rows: pa.Table) -> None:

@@ -10,8 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
-from carsdepo_assets.lake.objects import FolderObjects, LakeError, ObjectInfo, ObjectMissing, Objects, S3Objects
+from carsdepo_assets.lake.objects import FolderObjects, LakeError, ObjectInfo, ObjectMissing, Objects
 from carsdepo_assets.lake.predicates import Condition
+from carsdepo_assets.lake.s3_objects import S3Objects
 from carsdepo_assets.lake.tables import Tables
 from carsdepo_assets.redaction import has_credentials
 

@@ -289,11 +289,6 @@ class ObjectIndex:
         newest = self._database.execute("SELECT max(batch_id) FROM batches WHERE kind = ?", (kind,)).fetchone()[0]
         return None if newest is None else str(newest)
 
-    def batches_below(self, prefix: str) -> list[str]:
-        """Ids of the newest batches of the files below a prefix, oldest first."""
-        sql = "SELECT DISTINCT batch_id FROM known WHERE key >= ? AND key < ? ORDER BY batch_id"
-        return [batch for (batch,) in self._database.execute(sql, _below(prefix))]
-
     def place(self, name: str) -> str | None:
         """What was kept under a name by `keep_place`; gone with the index."""
         row = self._database.execute("SELECT value FROM places WHERE name = ?", (name,)).fetchone()

@@ -22,8 +22,13 @@ def decoded(data: bytes) -> str:
     raise ValueError("neither UTF-8 nor UTF-16 nor cp1252: save it as UTF-8")
 
 
-def folded(name: object) -> str:
-    """A column's name without what programs and people write differently: capitals, and spaces around and within."""
+def storable(text: str) -> str:
+    """The text as a table takes it: JSON may hold half a surrogate pair, which no table does."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def plain_name(name: object) -> str:
+    """The name of a column or class without what people write differently: capitals, and spaces around and within."""
     return " ".join(str(name).split()).casefold()
 
 
@@ -32,7 +37,7 @@ def separated(text: str, columns: Collection[str]) -> tuple[str, str, int]:
 
     Args:
         text: the whole table.
-        columns: names (folded) of which the header has at least one.
+        columns: names, as `plain_name` gives them, of which the header has at least one.
 
     Returns:
         The separator; the text without a line that only names it; how many lines that took away. Where nothing says
@@ -44,7 +49,7 @@ def separated(text: str, columns: Collection[str]) -> tuple[str, str, int]:
         return named[-1], rest, 1
     header = next((line for line in text.splitlines() if line.strip()), "")
     for separator in _SEPARATORS:
-        names = [folded(name) for name in next(csv.reader([header], delimiter=separator), [])]
+        names = [plain_name(name) for name in next(csv.reader([header], delimiter=separator), [])]
         if len(names) > 1 and any(name in columns for name in names):
             return separator, text, 0
     return ",", text, 0

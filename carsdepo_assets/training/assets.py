@@ -82,7 +82,8 @@ def evaluation(
     table `evaluations`. Materialize it again after `extend_golden`.
     """
     from carsdepo_assets.training import candidates
-    from carsdepo_assets.training.evaluate_candidate import basis_now, evaluate_candidate, figure_text
+    from carsdepo_assets.training.evaluate_candidate import basis_now, evaluate_candidate
+    from carsdepo_assets.training.evaluation_tables import figure_text
 
     opened_lake, current_policy = lake.open(), policy.read()
     candidate = candidates.current(opened_lake)

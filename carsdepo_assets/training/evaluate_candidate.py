@@ -38,6 +38,7 @@ from carsdepo_assets.scoring.bootstrap import Interval, bootstrap_map50
 from carsdepo_assets.scoring.evaluation import SliceScore
 from carsdepo_assets.scoring.mistakes import Mistakes, ranked_mistakes
 from carsdepo_assets.training.candidates import Candidate, NotReady
+from carsdepo_assets.training.evaluation_tables import by_cause_rows, figure_text, per_class_rows
 from carsdepo_assets.training.report import EvaluationReportInput, pictures, render_report
 
 MISTAKES_SHOWN = 6  # pictures of each kind in the report
@@ -182,8 +183,8 @@ def evaluate_candidate(
     record = store_evaluation(lake, candidate, scores, comparison, page, policy, run_id)
     return CandidateEvaluation(
         figures=scores.figures,
-        per_class=_per_class(scores.on_golden),
-        by_cause=_by_cause(scores.on_golden),
+        per_class=per_class_rows(scores.on_golden),
+        by_cause=by_cause_rows(scores.on_golden),
         dataset=scores.dataset,
         golden=scores.golden_version,
         comparison=comparison,
@@ -373,34 +374,3 @@ def _facts(candidate: Candidate, golden_set: Golden | None, dataset: str) -> dic
 def _summary(text: str, photographs: int, version: int, comparison: Comparison | None) -> str:
     champion = f"; production: {figure_text(comparison.figures.get('map50'))}" if comparison else ""
     return f"{text} on {photographs} photographs of golden set {version}{champion}."
-
-
-def _per_class(on_golden: SplitEvaluation) -> list[dict[str, Any]]:
-    return [
-        {
-            "class": name,
-            "boxes": s.n_boxes,
-            "AP@.5": figure_text(s.ap50),
-            "AP@.5:.95": figure_text(s.ap50_95),
-            "precision": figure_text(s.counts.precision),
-            "recall": figure_text(s.counts.recall),
-        }
-        for name, s in on_golden.evaluation.per_class.items()
-    ]
-
-
-def _by_cause(on_golden: SplitEvaluation) -> list[dict[str, Any]]:
-    return [
-        {
-            "cause": row.cause or "none named",
-            "labelled": row.negatives,
-            "false alarms": row.false_alarms,
-            "share": "no false alarms" if row.share is None else f"{row.share:.3f}",
-        }
-        for row in on_golden.evaluation.false_alarm_causes
-    ]
-
-
-def figure_text(value: float | None) -> str:
-    """A figure with three digits, or `no boxes` where there is nothing to compute it from."""
-    return "no boxes" if value is None else f"{value:.3f}"

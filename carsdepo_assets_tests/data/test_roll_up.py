@@ -1,4 +1,4 @@
-"""data/roll_up.py, data/maintenance.py: old manifests are in few files and are read as before; a kill loses none."""
+"""data/roll_up.py, data/jobs.py: old manifests are in few files and are read as before; a kill loses none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from dagster import DagsterInstance
 
 from carsdepo_assets.data.batches import BatchManifest, list_batches, open_batches, plan_batches, read_manifest
-from carsdepo_assets.data.maintenance import maintain, maintenance_job
+from carsdepo_assets.data.jobs import maintain, maintenance_job
 from carsdepo_assets.data.manifests import BatchError, list_manifests
 from carsdepo_assets.data.object_states import mark_ingested
 from carsdepo_assets.data.roll_up import oldest_kept, roll_up

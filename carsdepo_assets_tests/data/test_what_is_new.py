@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from carsdepo_assets.data.batches import Kind, batches_of_import, list_batches, open_batches, plan_batches
+from carsdepo_assets.data.batches import Kind, list_batches, open_batches, plan_batches
 from carsdepo_assets.data.import_records import import_record_key
+from carsdepo_assets.data.import_states import accepted_keys
 from carsdepo_assets.data.ingest import build_images, build_processed, ingest_uploads
 from carsdepo_assets.data.label_revisions import ingest_labels
-from carsdepo_assets.data.object_states import mark_ingested, refused_among
+from carsdepo_assets.data.object_states import mark_ingested
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import DataPolicy, Policy
 from carsdepo_assets_tests.data.photographs import NOW
@@ -202,8 +203,7 @@ def test_a_command_for_one_import_closes_nothing_else(lake: Lake) -> None:
         lake.put(f"raw/uploads/{key}", key.encode())
     (manifest,) = plan_batches(lake, "uploads", rules, NOW, close_all=True, name="one")
     assert sorted(o.key for o in manifest.objects) == ["raw/uploads/one/a.jpg", "raw/uploads/one/b.jpg"]
-    assert batches_of_import(lake, "uploads", "one") == [manifest.batch_id]
-    assert batches_of_import(lake, "uploads", "one-more") == []
+    assert list_batches(lake, "uploads") == [manifest.batch_id]
     (rest,) = plan_batches(lake, "uploads", rules, NOW, close_all=True)
     assert sorted(o.key for o in rest.objects) == ["raw/uploads/a.jpg", "raw/uploads/one-more/a.jpg"]
 
@@ -238,9 +238,8 @@ def test_a_half_copied_photograph_is_taken_when_it_is_whole_and_so_is_its_label(
     assert len(reasons(lake)) == 2
     assert "no_photograph" in reasons(lake)
     keys = ["raw/uploads/web/half.jpg", "raw/uploads/web/good.jpg", "raw/uploads/web/none.jpg"]
-    assert refused_among(lake, keys) == {keys[0]}
+    assert accepted_keys(lake, keys) == {keys[1]}
     lake.put(keys[0], whole)
-    assert refused_among(lake, keys) == set()  # what stands there now was not refused
     assert plan(lake, now=SOON) == [["web/half.jpg"]]
     run(lake, "uploads")
     assert lake.read("images").num_rows == 2

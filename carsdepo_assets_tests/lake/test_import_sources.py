@@ -19,7 +19,8 @@ from carsdepo_assets.data.import_sources import SourceRefused, folder_of, left_o
 from carsdepo_assets.data.importing import ImportRefused, import_folder
 from carsdepo_assets.data.in_place import in_place_name, register_in_place
 from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.lake.objects import ObjectMissing, S3Objects
+from carsdepo_assets.lake.objects import ObjectMissing
+from carsdepo_assets.lake.s3_objects import S3Objects
 from carsdepo_assets.policy import Policy
 from carsdepo_assets_tests.data.photographs import NOW, photograph
 

@@ -25,7 +25,8 @@ from carsdepo_assets.data.ingest import build_images, build_processed, ingest_up
 from carsdepo_assets.data.label_revisions import ingest_labels
 from carsdepo_assets.lake.datasets import latest, read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.lake.objects import ObjectInfo, S3Objects
+from carsdepo_assets.lake.objects import ObjectInfo
+from carsdepo_assets.lake.s3_objects import S3Objects
 from carsdepo_assets.policy import Policy
 from carsdepo_assets_tests.business.business_rows import drop
 from carsdepo_assets_tests.data.small_lake import CLASS_NAMES

@@ -13,23 +13,10 @@ from carsdepo_assets.data.label_formats.documents import LabelDocument, Labelled
 from carsdepo_assets.data.label_formats.geometry import around, around_ellipse, around_rotated
 from carsdepo_assets.data.label_formats.json_values import identifier, loads, number, numbers, shown, text
 from carsdepo_assets.data.label_formats.parsed import NotReadable, Problem, Xyxy
+from carsdepo_assets.imaging.formats import PHOTOGRAPH_SUFFIXES
 
+_SUFFIXES = tuple(PHOTOGRAPH_SUFFIXES)
 _IMAGE_FIELDS = ("image", "img", "image_url", "imageUrl", "url", "photo", "picture", "file")
-_SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".png",
-    ".webp",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".gif",
-    ".heic",
-    ".avif",
-    ".mpo",
-)
 _OF_MIN = {"annotation_id", "annotator", "created_at", "updated_at", "lead_time", "id"}  # a row's fields, no data's
 _NO_REGION = {"relation", "choices", "textarea", "rating", "number", "datetime", "taxonomy", "pairwise"}
 
