@@ -6,20 +6,20 @@ no photograph by its name (labels, tables, files of the system), as the pipeline
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carsdepo_assets.data.batches import is_photograph
+from carsdepo_assets.data.folder_files import is_hidden, list_folder
+from carsdepo_assets.data.manifests import is_photograph
+from carsdepo_assets.imaging.formats import PHOTOGRAPH_SUFFIXES
 from carsdepo_assets.settings import Settings
 
 if TYPE_CHECKING:
     from carsdepo_assets.scoring.boxes import Detections
 
 LATEST = "latest"
-_OF_SYSTEMS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
 
 
 @dataclass
@@ -58,33 +58,26 @@ class _Contents:
     photographs: list[Path] = field(default_factory=list)
     passed_over: list[tuple[str, str]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # folders
+    refused: list[tuple[str, str]] = field(default_factory=list)  # photographs by their name that are no files
 
 
 def _contents(folder: Path) -> _Contents:
     """The files of a folder at any depth, links to folders included, in the order of names."""
-    contents = _Contents()
-    seen: set[str] = set()
-
-    def note(error: OSError) -> None:
-        contents.unreadable.append((str(error.filename), f"unreadable: {error.strerror}"))
-
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=note):
-        real = os.path.realpath(place)
-        if real in seen:  # a link that leads back
-            folders.clear()
-            continue
-        seen.add(real)
-        for name in names:
-            path = Path(place, name)
-            parts = path.relative_to(folder).parts
-            if any(part.startswith(".") or part == "__MACOSX" for part in parts) or name.lower() in _OF_SYSTEMS:
-                contents.passed_over.append((str(path), "hidden, or a file of the system"))
-            elif not is_photograph(name):
-                contents.passed_over.append((str(path), f"a {path.suffix.lower()} is no photograph"))
-            else:
-                contents.photographs.append(path)
-    contents.photographs.sort()
-    contents.passed_over.sort()
+    listing = list_folder(folder)
+    contents = _Contents(unreadable=[(str(folder), f"unreadable: {place}") for place in listing.unreadable])
+    for file in listing.files:
+        path = folder / file.path
+        if is_hidden(file.path):
+            contents.passed_over.append((str(path), "hidden, or a file of the system"))
+        elif not is_photograph(path.name):
+            contents.passed_over.append((str(path), f"a {path.suffix.lower()} is no photograph"))
+        else:
+            contents.photographs.append(path)
+    for below, why in listing.no_files.items():
+        if (folder / below).is_dir():
+            continue  # a link to a folder that is listed already
+        is_named_so = not is_hidden(below) and Path(below).suffix.lower() in PHOTOGRAPH_SUFFIXES
+        (contents.refused if is_named_so else contents.passed_over).append((str(folder / below), f"unreadable: {why}"))
     return contents
 
 
@@ -161,7 +154,7 @@ def predict(
         version=used.version,
         digest=used.digest,
         why=used.why,
-        refused=contents.unreadable,
+        refused=[*contents.unreadable, *contents.refused],
         passed_over=contents.passed_over,
         folders=len(contents.unreadable),
     )

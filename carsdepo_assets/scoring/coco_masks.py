@@ -50,8 +50,16 @@ def _around_polygons(polygons: list[list[Any]]) -> list[float]:
     return [float(v) for v in (x.min(), y.min(), x.max() - x.min(), y.max() - y.min())]
 
 
-def _around_runs(runs: Mapping[str, Any]) -> list[float]:
-    size, counts = runs.get("size"), runs.get("counts")
+def run_lengths(mask: Mapping[str, Any]) -> NDArray[np.int64]:
+    """The lengths of a mask's runs, of pixels outside and inside in turn, down the columns.
+
+    Args:
+        mask: {"size": [height, width], "counts": list or text}.
+
+    Raises:
+        MaskError: it is none, or its runs are longer than its pixels.
+    """
+    size, counts = mask.get("size"), mask.get("counts")
     if not isinstance(size, list) or len(size) != 2 or any(type(v) is not int or v < 1 for v in size):
         raise MaskError(f"its size {size!r:.60} is not [height, width]")
     height, width = size
@@ -63,9 +71,14 @@ def _around_runs(runs: Mapping[str, Any]) -> list[float]:
         lengths = np.array(counts, np.int64)
     else:
         raise MaskError("its counts are neither a text nor a list of whole numbers")
-    ends = np.cumsum(lengths)
-    if len(ends) and (lengths.min() < 0 or ends[-1] > height * width):
+    if len(lengths) and (lengths.min() < 0 or lengths.sum() > height * width):
         raise MaskError(f"its counts do not fit {height} x {width} pixels")
+    return lengths
+
+
+def _around_runs(mask: Mapping[str, Any]) -> list[float]:
+    ends = np.cumsum(run_lengths(mask))
+    height = mask["size"][0]
     first, last = ends[:-1:2], ends[1::2]  # of each run of pixels that are in the mask
     filled = last > first[: len(last)]
     first, last = first[: len(last)][filled], last[filled] - 1
