@@ -36,6 +36,8 @@ class DeclaredSplits:
     """The files and folders that say it."""
     sentence: str = ""
     """What was found and what follows from it, for a person; empty where nothing was."""
+    files: frozenset[str] = frozenset()
+    """Those that say it, by their paths below the folder."""
 
 
 def find_declared_splits(
@@ -69,7 +71,9 @@ def find_declared_splits(
             sentence=f"{said_by}: all of it is called train, which is no split: photographs are dealt by car"
         )
     _refuse_leaks(folder, splits, photographs, sidecars)
-    return DeclaredSplits(splits, said_by, _sentence(splits, len(photographs), said_by))
+    origins = {origin for claim in claims for of_split in claim.origins.values() for origin in of_split}
+    files = frozenset(origin for origin in origins if not origin.endswith("/"))
+    return DeclaredSplits(splits, said_by, _sentence(splits, len(photographs), said_by), files)
 
 
 def _below(path: Path, folder: Path, otherwise: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from carsdepo_assets.data.account import FileOutcome, ImportState
 from carsdepo_assets.data.batches import is_label, is_photograph
 from carsdepo_assets.data.class_mapping import ClassMapping
+from carsdepo_assets.data.declared_splits import DeclaredSplits
 from carsdepo_assets.data.import_records import (
     class_id_clash,
     class_ids_before,
@@ -168,8 +169,12 @@ class FolderCopy:
         """The files of a kind that are copied, by their paths below the import's folder in raw/."""
         return {use.target: use.real for use in self._layout.of(kind) if use.target is not None}
 
-    def result(self, mapping: ClassMapping, splits: str, copied: int) -> ImportResult:
+    def result(self, mapping: ClassMapping, declared: DeclaredSplits, copied: int) -> ImportResult:
         """What became of each file."""
+        uses = {use.path: use for use in self._layout.uses}
+        for path in declared.files:
+            if (use := uses.get(path)) is not None and use.kind is FileKind.OTHER:
+                use.set_aside("says which photograph is in which split")
         outcomes = [self._outcome(use) for use in self._layout.uses]
         outcomes += [
             FileOutcome(path, FileKind.OTHER, ImportState.NOT_USED, reason)
@@ -177,7 +182,7 @@ class FolderCopy:
         ]
         keys = {use.path: self._key(use) for use in self._layout.uses if use.target is not None}
         gone = sorted(k for k in self._standing if k not in self._intended and (is_photograph(k) or is_label(k)))
-        return ImportResult(self._name, self._layout, mapping, splits, outcomes, keys, gone, copied)
+        return ImportResult(self._name, self._layout, mapping, declared.sentence, outcomes, keys, gone, copied)
 
     def _key(self, use: FileUse) -> str:
         return f"{self._prefixes[use.kind]}{use.target}"

@@ -107,14 +107,14 @@ def import_folder(
         raise ImportRefused(str(error)) from error
     if lake is None or dry_run:
         copying.decide(policy, record)
-        return copying.result(class_mapping, declared.sentence, 0)
+        return copying.result(class_mapping, declared, 0)
     with one_writer(lake, f"import-{name}"):  # what stands below the name is looked at, then added to
         copying.look()
         copying.decide(policy, record)
         write_declared_splits(lake, name, declared, copying.files(FileKind.PHOTOGRAPH).keys())
         copied = copying.copy(lake, record, policy, progress)
     plan_batches(lake, "uploads", policy, now, close_all=True, name=name)
-    return copying.result(class_mapping, declared.sentence, copied)
+    return copying.result(class_mapping, declared, copied)
 
 
 def _refuse_without_photographs(layout: Layout) -> None:

@@ -377,8 +377,8 @@ GROUPS = [
     Case("photographs with accents in macOS's form, and in `manifest.csv`, `train.txt` and `val.txt` in the other",
          with_list({"e\u0301.jpg": A, "e\u0301.txt": LINE, "u\u0308.jpg": B, "u\u0308.txt": yolo("b", NAMES),
                     "manifest.csv": "file,group\né.jpg,car1\n", "train.txt": "é.jpg\n", "val.txt": "ü.jpg\n"}),
-         "é of car1 in train: scratch; ü in val: dent; train.txt not used: a list of photographs; "
-         "val.txt not used: a list of photographs"),
+         "é of car1 in train: scratch; ü in val: dent; train.txt not used: says which photograph "
+         "is in which split; val.txt not used: says which photograph is in which split"),
     Case("the export's own train, valid and test", _SPLIT, "a in train: scratch; b in val: dent; c in test: clean",
          says=["1 train, 1 val, 1 test"]),
     Case("the export's own splits, and `--resplit`", _SPLIT, RIGHT, options={"resplit": True}),
