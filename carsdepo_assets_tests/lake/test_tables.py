@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -173,3 +173,45 @@ def test_a_folder_without_a_log_becomes_a_table(folder_lake: Lake) -> None:
     assert folder_lake.version("splits") == -1
     assert folder_lake.append("splits", [{"image_id": "a"}], "u")
     assert ids(folder_lake) == ["a"]
+
+
+MANY = [f"i{n}" for n in range(0, 200, 2)]  # more than SQL is given as a list
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ([], 40),
+        ([("image_id", "=", "i7")], 1),
+        ([("image_id", "=", "o'clock")], 1),
+        ([("image_id", "in", ["i1", "i2", "none"])], 2),
+        ([("image_id", "in", [])], 0),
+        ([("image_id", "in", set(MANY))], 15),
+        ([("image_id", "in", MANY), ("sequence", ">=", 10), ("sequence", "<", 20)], 5),
+        ([("created_at", ">=", NOW + timedelta(microseconds=28))], 2),  # a null meets no condition
+        ([("created_at", "=", NOW)], 1),
+        ([("state", "=", "reviewed")], 0),  # a column that the stored table does not have
+    ],
+)
+def test_only_rows_that_meet_the_conditions_are_read(
+    folder_lake: Lake, monkeypatch: pytest.MonkeyPatch, where: list[tuple[str, str, object]], expected: int
+) -> None:
+    columns = [field for field in schemas.ANNOTATIONS if field.name != "state"]
+    with monkeypatch.context() as patch:
+        patch.setitem(schemas.TABLES, "annotations", pa.schema(columns))
+        for unit in range(3):
+            rows = [
+                {"image_id": f"i{n}", "sequence": n, "created_at": NOW + timedelta(microseconds=n)}
+                for n in range(unit * 10, unit * 10 + 10)
+            ]
+            folder_lake.append("annotations", rows, str(unit))
+        folder_lake.append("annotations", [{"image_id": "o'clock"}, *[{"image_id": "x"}] * 9], "others")
+    rows = folder_lake.read("annotations", ["revision_id"], where)
+    assert (rows.num_rows, rows.column_names) == (expected, ["revision_id"])
+
+
+def test_a_condition_that_is_none_is_refused(folder_lake: Lake) -> None:
+    folder_lake.append("splits", [{"image_id": "a"}], "u")
+    for where in ([("image_id", "like", "a%")], [("nothing", "=", "a")]):
+        with pytest.raises((ValueError, LakeError), match=r"no condition|no column nothing"):
+            folder_lake.read("splits", where=where)
