@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 export DAGSTER_DISABLE_TELEMETRY := yes
 export MLFLOW_DISABLE_TELEMETRY := true
+# Tests and jobs start many processes, each of which would compile the package again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup demo dev lint check test test-slow test-all bench soak lock docs docs-lock heic heic-lock clean \
 	images test-images lint-deploy up down backup restore test-server
@@ -36,9 +38,9 @@ check: setup
 	$(BIN)/dg check defs
 	$(BIN)/dagster definitions validate
 
-# One thread for each of pytest's processes: they share the cores.
+# One thread for each of pytest's processes: they share the cores, of which each has one and a half, since tests wait.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n $$($(BIN)/python -c "import os; print(os.cpu_count() * 3 // 2)") --dist loadfile
 
 test-slow: setup
 	$(BIN)/pytest -m "slow and not long" -n auto --dist loadfile

@@ -119,8 +119,8 @@ def measure(phase: str, home: Path, lake_root: Path) -> dict[str, list[tuple[flo
 
 def _index(settings: Any, root: Path) -> dict[str, list[tuple[float, float]]]:
     """The index built from the table, as on another machine, and the looks at everything, one before the first tick."""
-    from carsdepo_assets.data.batches import plan_batches
-    from carsdepo_assets.data.metadata_corrections import manifests_due
+    from carsdepo_assets.data.batches.batches import plan_batches
+    from carsdepo_assets.data.photographs.metadata_corrections import manifests_due
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.lake.object_index import open_index
 
@@ -176,9 +176,9 @@ def _timed(into: list[tuple[float, float]]) -> Iterator[None]:
 
 def _ingestion(settings: Any, root: Path) -> dict[str, list[tuple[float, float]]]:
     """NEW photographs and labels: the tick that closes their batch, and the steps that a run does."""
-    from carsdepo_assets.data.batches import plan_batches
-    from carsdepo_assets.data.ingest import build_images, build_processed, ingest_uploads
-    from carsdepo_assets.data.label_revisions import ingest_labels
+    from carsdepo_assets.data.batches.batches import plan_batches
+    from carsdepo_assets.data.labels.label_revisions import ingest_labels
+    from carsdepo_assets.data.photographs.ingest import build_images, build_processed, ingest_uploads
     from carsdepo_assets.lake.lake import Lake
 
     lake, policy = Lake.open(root), settings.policy()

@@ -93,7 +93,7 @@ def _dataset(settings: Any) -> str:
     from carsdepo_assets.commands import loop_steps
     from carsdepo_assets.commands.import_questions import ImportOptions
     from carsdepo_assets.commands.pipeline import Pipeline
-    from carsdepo_assets.data.dataset import build_dataset
+    from carsdepo_assets.data.datasets.dataset import build_dataset
     from carsdepo_assets.demo.sample.write import write_sample
     from carsdepo_assets.lake.lake import Lake
 

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from benchmarks.soak.processes import Memory, mine
-from carsdepo_assets.data.batches import is_label, is_photograph
+from carsdepo_assets.data.batches.batches import is_label, is_photograph
 from carsdepo_assets.inference.ingest import waiting
 from carsdepo_assets.lake.label_state import label_state, trained_state
 from carsdepo_assets.lake.lake import Lake

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 
-from carsdepo_assets.data.import_sources import left_over
+from carsdepo_assets.data.imports.import_sources import left_over
 from carsdepo_assets.settings import Settings
 
 NEEDED_MEMORY = 4 * 2**30  # bytes: training on 640 px photographs, measured peak with the UI beside it

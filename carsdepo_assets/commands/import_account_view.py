@@ -11,7 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     import dagster as dg
 
-    from carsdepo_assets.data.account import ImportAccount
+    from carsdepo_assets.data.imports.account import ImportAccount
 
 
 def show_account(account: ImportAccount, console: Console) -> None:

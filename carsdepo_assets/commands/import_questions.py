@@ -14,7 +14,7 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 
 if TYPE_CHECKING:
-    from carsdepo_assets.data.import_copying import ImportResult
+    from carsdepo_assets.data.imports.import_copying import ImportResult
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ImportOptions:
         dry_run: bool = False,
     ) -> ImportResult:
         """Imports a folder as the user said; the arguments are those of data.importing.import_folder."""
-        from carsdepo_assets.data.importing import import_folder
+        from carsdepo_assets.data.imports.importing import import_folder
 
         return import_folder(
             lake,
@@ -96,8 +96,8 @@ def settled(
     Raises:
         ImportRefused: what no answer settles.
     """
-    from carsdepo_assets.data.class_mapping import LEFT_OUT
-    from carsdepo_assets.data.importing import ClassesUnknown, ClassesUnmapped, FormatsConflict
+    from carsdepo_assets.data.imports.class_mapping import LEFT_OUT
+    from carsdepo_assets.data.imports.importing import ClassesUnknown, ClassesUnmapped, FormatsConflict
 
     answers = (*policy.class_map.names, *policy.class_map.not_damage, LEFT_OUT)
     now, given = datetime.now(UTC), options

@@ -10,8 +10,8 @@ import typer
 
 from carsdepo_assets.commands.options import AsJson, Home, explained, out, print_json, read_settings
 from carsdepo_assets.commands.progress import watch_on
-from carsdepo_assets.data.label_writers import ExportFormat
-from carsdepo_assets.data.label_writers.exported import Images, Pixels
+from carsdepo_assets.data.exports.writers import ExportFormat
+from carsdepo_assets.data.exports.writers.exported import Images, Pixels
 
 labels = typer.Typer(no_args_is_help=True, help="Who labelled what, and how far annotators agree.")
 
@@ -64,7 +64,7 @@ def export(
     home: Home = None,
 ) -> None:
     """Write a dataset as a folder that other tools read: photographs, labels, splits and groups."""
-    from carsdepo_assets.data.exporting import export_dataset, resolve_version
+    from carsdepo_assets.data.exports.exporting import export_dataset, resolve_version
     from carsdepo_assets.lake.lake import Lake
 
     settings = read_settings(home)
@@ -99,7 +99,7 @@ def history(
 ) -> None:
     """Show every revision of a photograph's labels: who, when, from which file, what changed, and which counts."""
     from carsdepo_assets.commands.labels_shown import show_history
-    from carsdepo_assets.data.label_history import find_photograph, label_history
+    from carsdepo_assets.data.labels.label_history import find_photograph, label_history
     from carsdepo_assets.lake.lake import Lake
 
     settings = read_settings(home)
@@ -122,7 +122,7 @@ def agreement(
 ) -> None:
     """Measure how far annotators agree who labelled the same photographs: F1 of their boxes."""
     from carsdepo_assets.commands.labels_shown import show_agreement
-    from carsdepo_assets.data.label_agreement import label_agreement
+    from carsdepo_assets.data.labels.label_agreement import label_agreement
     from carsdepo_assets.lake.lake import Lake
 
     settings = read_settings(home)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from carsdepo_assets.data.label_agreement import Agreement, AgreementReport
+    from carsdepo_assets.data.labels.label_agreement import Agreement, AgreementReport
 
 
 def show_history(history: Mapping[str, Any], console: Console) -> None:

@@ -96,8 +96,8 @@ def import_(
     from carsdepo_assets.commands.import_account_view import show_account
     from carsdepo_assets.commands.import_questions import ImportOptions, on_terminal, settled
     from carsdepo_assets.commands.pipeline import Pipeline
-    from carsdepo_assets.data.folder_recognition import FORMATS
-    from carsdepo_assets.data.import_sources import folder_of, remove_left_over
+    from carsdepo_assets.data.imports.folder_recognition import FORMATS
+    from carsdepo_assets.data.imports.import_sources import folder_of, remove_left_over
 
     formats = ("auto", *FORMATS)
     if form not in formats:

@@ -19,9 +19,9 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from carsdepo_assets.data.account import ImportAccount
-    from carsdepo_assets.data.batches import Kind
-    from carsdepo_assets.data.label_formats.documents import Target
+    from carsdepo_assets.data.batches.batches import Kind
+    from carsdepo_assets.data.imports.account import ImportAccount
+    from carsdepo_assets.data.labels.formats.documents import Target
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def bring_in(
     Returns:
         The account, which is also stored in the table `imports` and shown in the UI.
     """
-    from carsdepo_assets.data.import_accounts import account_of, store_account
-    from carsdepo_assets.data.metadata_corrections import correct_metadata
+    from carsdepo_assets.data.imports.import_accounts import account_of, store_account
+    from carsdepo_assets.data.photographs.metadata_corrections import correct_metadata
 
     settings, now = pipeline.settings, datetime.now(UTC)
     lake, policy = Lake.open(settings.lake), settings.policy()
@@ -147,7 +147,7 @@ def take_in_place(
         say: Announces a step.
         watch: Shows progress.
     """
-    from carsdepo_assets.data.in_place import in_place_name, register_in_place
+    from carsdepo_assets.data.imports.in_place import in_place_name, register_in_place
 
     lake = Lake.open(pipeline.settings.lake)
     with loop.step("import", say) as step:
@@ -181,7 +181,7 @@ def look(settings: Settings, folder: Path, options: ImportOptions) -> ImportAcco
         folder: The folder with photographs and labels.
         options: What the user said about the folder.
     """
-    from carsdepo_assets.data.import_accounts import account_of
+    from carsdepo_assets.data.imports.import_accounts import account_of
 
     lake, policy, now = lake_that_is(settings), settings.policy(), datetime.now(UTC)
     seen = options.import_folder(lake, folder, policy, now, dry_run=True)

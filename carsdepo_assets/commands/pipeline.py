@@ -20,7 +20,7 @@ from carsdepo_assets.settings import Settings
 if TYPE_CHECKING:
     import dagster as dg
 
-    from carsdepo_assets.data.batches import Kind
+    from carsdepo_assets.data.batches.batches import Kind
 
 
 _OUR_ERROR = re.compile(r"^carsdepo_assets(\.\w+)+: ")
@@ -186,7 +186,7 @@ class Pipeline:
         Returns:
             The ids of the ingested batches.
         """
-        from carsdepo_assets.data.batches import open_batches, plan_batches
+        from carsdepo_assets.data.batches.batches import open_batches, plan_batches
         from carsdepo_assets.lake.lake import Lake
 
         lake = Lake.open(self.settings.lake)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carsdepo_assets.data.folder_files import is_hidden, list_folder
-from carsdepo_assets.data.manifests import is_photograph
+from carsdepo_assets.data.folders.folder_files import is_hidden, list_folder
+from carsdepo_assets.data.objects.manifests import is_photograph
 from carsdepo_assets.imaging.formats import PHOTOGRAPH_SUFFIXES
 from carsdepo_assets.settings import Settings
 

@@ -15,7 +15,7 @@ from carsdepo_assets.commands.terminal import log_of, quietly
 from carsdepo_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from carsdepo_assets.data.quarantine import QuarantinedFile, Readmitted
+    from carsdepo_assets.data.batches.quarantine import QuarantinedFile, Readmitted
     from carsdepo_assets.lake.lake import Lake
 
 quarantine = typer.Typer(
@@ -25,7 +25,7 @@ _NOUNS = {"photograph": "photographs", "label": "label files", "business": "busi
 
 
 def _known_kind(kind: str | None) -> str | None:
-    from carsdepo_assets.data.quarantine import KINDS
+    from carsdepo_assets.data.batches.quarantine import KINDS
 
     if kind is not None and kind not in KINDS:
         raise typer.BadParameter(f"{kind!r} is none of {', '.join(KINDS)}")
@@ -42,7 +42,7 @@ ImportName = Annotated[str | None, typer.Option("--import", metavar="NAME", help
 def files_in_quarantine(lake: Lake) -> list[QuarantinedFile]:
     """All files that were ever refused, of every step, with what became of them."""
     from carsdepo_assets.business.file_states import newest_readings
-    from carsdepo_assets.data.quarantine import BusinessFiles, quarantined_files
+    from carsdepo_assets.data.batches.quarantine import BusinessFiles, quarantined_files
 
     return quarantined_files(lake, BusinessFiles(*newest_readings(lake)))
 
@@ -60,7 +60,7 @@ def list_(
     home: Home = None,
 ) -> None:
     """Count the files in quarantine by kind and reason, and list those that were refused last."""
-    from carsdepo_assets.data.quarantine import counted, selected
+    from carsdepo_assets.data.batches.quarantine import counted, selected
 
     everything = _files(read_settings(home))
     meant = selected(everything, kind, reason, import_name, ("open", "asked", "resolved"))
@@ -110,8 +110,8 @@ def show(
     home: Home = None,
 ) -> None:
     """Show everything that is wrong with a file, line by line, and what to do about it."""
-    from carsdepo_assets.data.quarantine import file_named
-    from carsdepo_assets.data.quarantine_advice import advice
+    from carsdepo_assets.data.batches.quarantine import file_named
+    from carsdepo_assets.data.batches.quarantine_advice import advice
 
     files = _files(read_settings(home))
     with explained():
@@ -151,8 +151,8 @@ def readmit(
 ) -> None:
     """Have files looked at again as they are, after the policy, the class map or their photograph has changed."""
     from carsdepo_assets.business.file_states import read_again
-    from carsdepo_assets.data.quarantine import Readmitted, file_named, selected
-    from carsdepo_assets.data.quarantine import readmit as ask
+    from carsdepo_assets.data.batches.quarantine import Readmitted, file_named, selected
+    from carsdepo_assets.data.batches.quarantine import readmit as ask
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.registry.ledger import person
 
@@ -216,7 +216,7 @@ def _files(settings: Settings) -> list[QuarantinedFile]:
 
 
 def _described(file: QuarantinedFile) -> dict[str, Any]:
-    from carsdepo_assets.data.quarantine_advice import advice
+    from carsdepo_assets.data.batches.quarantine_advice import advice
 
     what_to_do: Sequence[str] = [] if file.state == "resolved" else [advice(file.kind, r) for r in file.reasons]
     return {

@@ -16,7 +16,7 @@ from carsdepo_assets.settings import Settings
 def read_status(settings: Settings) -> dict[str, Any]:
     """The state of an installation as `carsdepo status --json` prints it."""
     from carsdepo_assets.commands.quarantine_cli import files_in_quarantine
-    from carsdepo_assets.data.quarantine import selected
+    from carsdepo_assets.data.batches.quarantine import selected
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.site.reading import ask_service, site_overview
     from carsdepo_assets.site.tracing import open_tracking

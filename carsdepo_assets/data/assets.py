@@ -11,8 +11,8 @@ from carsdepo_assets.orchestration.ui_metadata import column_schema, metadata_ta
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
-    from carsdepo_assets.data.expectations import CheckOutcome
-    from carsdepo_assets.data.ingest import ProcessingStep
+    from carsdepo_assets.data.photographs.expectations import CheckOutcome
+    from carsdepo_assets.data.photographs.ingest import ProcessingStep
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.policy import Policy
 
@@ -22,15 +22,17 @@ def process(
 ) -> list[dg.MaterializeResult]:
     """Has the worker (verb `process`) do a step for the run's batch; nothing where the lake has its rows already."""
     from carsdepo_assets.compute.worker.process import spec_json
-    from carsdepo_assets.data.ingest import is_processed, require_step_before
-    from carsdepo_assets.data.processing_worker import ProcessingSpec
+    from carsdepo_assets.data.photographs.ingest import is_processed, require_step_before
+    from carsdepo_assets.data.photographs.processing_worker import ProcessingSpec
 
     batch_id = context.partition_key
     require_step_before(lake, batch_id, step)
     if is_processed(lake, batch_id, step):
         return []
     spec = ProcessingSpec(lake=lake.url, policy=policy, batch_id=batch_id, step=step, dagster_run_id=context.run.run_id)
-    return [compute.run(context, "process", spec_json(spec), module="carsdepo_assets.data.processing_worker")]
+    return [
+        compute.run(context, "process", spec_json(spec), module="carsdepo_assets.data.photographs.processing_worker")
+    ]
 
 
 def check_result(name: str, outcome: "CheckOutcome") -> dg.AssetCheckResult:
@@ -62,9 +64,9 @@ def uploads(context: dg.AssetExecutionContext, lake: LakeResource, policy: Polic
 
     A batch is closed by the sensor `new_uploads` or by an import; its manifest lists the files of raw/uploads.
     """
-    from carsdepo_assets.data.expectations import validate_uploads
-    from carsdepo_assets.data.ingest import ingest_uploads
-    from carsdepo_assets.data.readmissions import check_policy
+    from carsdepo_assets.data.batches.readmissions import check_policy
+    from carsdepo_assets.data.photographs.expectations import validate_uploads
+    from carsdepo_assets.data.photographs.ingest import ingest_uploads
 
     opened_lake, current_policy = lake.open(), policy.read()
     result = ingest_uploads(opened_lake, context.partition_key, current_policy)
@@ -109,10 +111,10 @@ def images(
     context: dg.AssetExecutionContext, lake: LakeResource, policy: PolicyResource, compute: ComputeTarget
 ) -> dg.MaterializeResult:
     """The distinct photographs of one upload batch: size, EXIF, quality features, perceptual hash, vehicle metadata."""
-    from carsdepo_assets.data.expectations import validate_groups, validate_images
-    from carsdepo_assets.data.ingest import build_images
-    from carsdepo_assets.data.profiling import merged, profile
-    from carsdepo_assets.data.readmissions import check_policy
+    from carsdepo_assets.data.batches.readmissions import check_policy
+    from carsdepo_assets.data.photographs.expectations import validate_groups, validate_images
+    from carsdepo_assets.data.photographs.ingest import build_images
+    from carsdepo_assets.data.photographs.profiling import merged, profile
 
     opened_lake, current_policy = lake.open(), policy.read()
     worked = process(context, compute, opened_lake, current_policy, "images")
@@ -151,8 +153,8 @@ def processed_images(
 
     They are stored at `objects/`, named by the content of the original.
     """
-    from carsdepo_assets.data.ingest import build_processed
-    from carsdepo_assets.data.object_states import mark_ingested
+    from carsdepo_assets.data.objects.object_states import mark_ingested
+    from carsdepo_assets.data.photographs.ingest import build_processed
 
     opened_lake, current_policy = lake.open(), policy.read()
     worked = process(context, compute, opened_lake, current_policy, "processed")
@@ -190,9 +192,9 @@ def labels(context: dg.AssetExecutionContext, lake: LakeResource, policy: Policy
 
     Revisions are never changed; the latest one of a photograph counts. Files with an error go to quarantine.
     """
-    from carsdepo_assets.data.expectations import validate_labels
-    from carsdepo_assets.data.label_revisions import ingest_labels
-    from carsdepo_assets.data.object_states import mark_ingested
+    from carsdepo_assets.data.labels.label_revisions import ingest_labels
+    from carsdepo_assets.data.objects.object_states import mark_ingested
+    from carsdepo_assets.data.photographs.expectations import validate_labels
     from carsdepo_assets.lake.annotations import UNREVIEWED
 
     current_policy = policy.read()
@@ -228,7 +230,7 @@ def dataset(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
     It is a manifest that never changes. Its version is a digest of its content, so that the same photographs and
     labels give the same version.
     """
-    from carsdepo_assets.data.dataset import MANIFEST, build_dataset
+    from carsdepo_assets.data.datasets.dataset import MANIFEST, build_dataset
 
     built = build_dataset(lake.open(), policy.read(), datetime.now(UTC))
     frame = built.manifest.to_pandas()

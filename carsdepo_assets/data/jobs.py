@@ -12,7 +12,7 @@ from carsdepo_assets.orchestration.launchpad import Reason, example
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
-    from carsdepo_assets.data.manifests import Kind
+    from carsdepo_assets.data.objects.manifests import Kind
     from carsdepo_assets.lake.lake import Lake
 
 MIN_FILES = 64  # small files of a table: reading it costs about a millisecond more for each
@@ -40,7 +40,7 @@ dataset_job = dg.define_asset_job(
 @dg.op(description="Reads every manifest.csv that came or changed, for the photographs that are in the lake.")
 def correct_photographs(context: dg.OpExecutionContext, lake: LakeResource) -> None:
     """Has corrected groups, listings, cameras and the like count for photographs that were ingested before."""
-    from carsdepo_assets.data.metadata_corrections import correct_metadata
+    from carsdepo_assets.data.photographs.metadata_corrections import correct_metadata
 
     corrected = correct_metadata(lake.open(), datetime.now(UTC))
     context.add_output_metadata(
@@ -61,7 +61,7 @@ def correct_metadata_job() -> None:
 
 def old_partitions(instance: dg.DagsterInstance, lake: "Lake", kind: "Kind", before: str) -> list[str]:
     """The partition keys of ingested batches whose ids are smaller, oldest first."""
-    from carsdepo_assets.data.batches import open_batches
+    from carsdepo_assets.data.batches.batches import open_batches
 
     keys = sorted(key for key in instance.get_dynamic_partitions(_PARTITIONS[kind]) if key < before)
     still_open = set(open_batches(lake, kind)) if keys else set()
@@ -71,7 +71,7 @@ def old_partitions(instance: dg.DagsterInstance, lake: "Lake", kind: "Kind", bef
 @dg.op(description="Merges the small files of tables, rolls old manifests up, and takes old partitions off the pages.")
 def keep_lake_quick(context: dg.OpExecutionContext, lake: LakeResource, policy: PolicyResource) -> None:
     """Keeps what is read and listed short. Nothing that was ingested is lost, and it may be killed anywhere."""
-    from carsdepo_assets.data.roll_up import oldest_kept, roll_up
+    from carsdepo_assets.data.batches.roll_up import oldest_kept, roll_up
     from carsdepo_assets.lake.maintenance import compact, vacuum
 
     opened_lake, days = lake.open(), policy.read().data.batch_retention_days
@@ -112,7 +112,7 @@ def maintain(
     context: dg.ScheduleEvaluationContext, lake: LakeResource, policy: PolicyResource
 ) -> dg.RunRequest | dg.SkipReason:
     """Requests a run where there is something to do."""
-    from carsdepo_assets.data.roll_up import oldest_kept
+    from carsdepo_assets.data.batches.roll_up import oldest_kept
     from carsdepo_assets.lake.maintenance import needing
 
     opened_lake = lake.open()
@@ -134,7 +134,7 @@ class ExtendGolden(dg.Config):
 @dg.op(description="Adds the newest dataset's test pool to the golden set, as a new version.", out=dg.Out(int))
 def extend_golden_set(context: dg.OpExecutionContext, config: ExtendGolden, lake: LakeResource) -> int:
     """Extends the golden set and returns the new version, on which models are evaluated from now on."""
-    from carsdepo_assets.data.golden_extension import extend
+    from carsdepo_assets.data.datasets.golden_extension import extend
     from carsdepo_assets.lake import golden
 
     opened_lake = lake.open()

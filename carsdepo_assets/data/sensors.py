@@ -14,7 +14,7 @@ from carsdepo_assets.orchestration.partitions import label_batches, upload_batch
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
 if TYPE_CHECKING:
-    from carsdepo_assets.data.batches import Kind
+    from carsdepo_assets.data.batches.batches import Kind
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.policy import Policy
 
@@ -29,7 +29,7 @@ def _tick(
     lake: LakeResource,
     policy: PolicyResource,
 ) -> dg.SensorResult | dg.SkipReason:
-    from carsdepo_assets.data.batches import plan_batches
+    from carsdepo_assets.data.batches.batches import plan_batches
 
     opened_lake, current_policy = lake.open(), policy.read()
     plan_batches(opened_lake, kind, current_policy, datetime.now(UTC))
@@ -55,7 +55,7 @@ def requests_due(instance: dg.DagsterInstance, lake: Lake, kind: Kind, policy: P
     Returns:
         The requests, for the oldest batch first; REQUESTS_A_TICK at most.
     """
-    from carsdepo_assets.data.batches import open_batches
+    from carsdepo_assets.data.batches.batches import open_batches
 
     requests: list[dg.RunRequest] = []
     for batch in open_batches(lake, kind):
@@ -106,7 +106,7 @@ def new_metadata(
     context: dg.SensorEvaluationContext, lake: LakeResource, policy: PolicyResource
 ) -> dg.RunRequest | dg.SkipReason:
     """Requests the run that reads corrected metadata."""
-    from carsdepo_assets.data.metadata_corrections import fingerprint_of, manifests_due
+    from carsdepo_assets.data.photographs.metadata_corrections import fingerprint_of, manifests_due
 
     current_policy, now = policy.read(), datetime.now(UTC)
     # A file from the future, by a clock ahead of ours, does not count as young.

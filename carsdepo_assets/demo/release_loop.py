@@ -262,7 +262,7 @@ def label_and_retrain(
 
 def _extend_golden(context: DemoContext, reason: str) -> str:
     """Extends the golden set by the photographs that are due to it, if any; returns the outcome as a phrase."""
-    from carsdepo_assets.data.golden_extension import NothingToAdd, additions
+    from carsdepo_assets.data.datasets.golden_extension import NothingToAdd, additions
     from carsdepo_assets.lake import golden
 
     context.pipeline.run("build_dataset")

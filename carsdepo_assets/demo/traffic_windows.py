@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carsdepo_assets.commands.progress import Advance
-from carsdepo_assets.data.label_formats.documents import ClassTargets
+from carsdepo_assets.data.labels.formats.documents import ClassTargets
 from carsdepo_assets.policy import DataPolicy
 
 # For a user's own photographs, by window.

@@ -181,7 +181,7 @@ ANNOTATIONS = pa.schema(
 )
 
 # One row per photograph when it first enters a dataset. A further row is written where a corrected group would join two
-# splits (it says `excluded`) or two groups of one split; see data/corrected_groups.py. No other row counts.
+# splits (it says `excluded`) or two groups of one split; see data/datasets/corrected_groups.py. No other row counts.
 SPLITS = pa.schema(
     [
         ("image_id", pa.string()),

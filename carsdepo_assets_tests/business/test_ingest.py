@@ -12,7 +12,7 @@ import pytest
 from carsdepo_assets.business import ingest as module
 from carsdepo_assets.business.file_states import changed_files, new_files, newest_readings, read_again, stray_files
 from carsdepo_assets.business.ingest import ingest, latest
-from carsdepo_assets.data.quarantine import BusinessFiles, QuarantinedFile, quarantined_files, readmit
+from carsdepo_assets.data.batches.quarantine import BusinessFiles, QuarantinedFile, quarantined_files, readmit
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import BusinessPolicy, DataPolicy, Policy
 from carsdepo_assets_tests.business.business_rows import NOW, csv, drop

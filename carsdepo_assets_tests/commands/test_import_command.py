@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from carsdepo_assets.cli import app
 from carsdepo_assets.commands.import_account_view import observe_account, show_account
 from carsdepo_assets.commands.import_questions import ImportOptions, settled
-from carsdepo_assets.data.account import FileOutcome, ImportAccount, ImportState, account_lines
-from carsdepo_assets.data.importing import ImportRefused
+from carsdepo_assets.data.imports.account import FileOutcome, ImportAccount, ImportState, account_lines
+from carsdepo_assets.data.imports.importing import ImportRefused
 from carsdepo_assets.policy import Policy
-from carsdepo_assets_tests.data.photographs import photograph
-from carsdepo_assets_tests.data.test_layouts import COCO, Files, write
+from carsdepo_assets_tests.data.imports.test_layouts import COCO, Files, write
+from carsdepo_assets_tests.data.photograph_files import photograph
 
 BOXES = "0 .5 .5 .1 .1\n1 .5 .5 .2 .2\n"
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from carsdepo_assets.cli import app
 from carsdepo_assets.commands.interruption import EXIT_CODE, MESSAGE, interruptible, was_interrupted
-from carsdepo_assets_tests.data.photographs import photograph
+from carsdepo_assets_tests.data.photograph_files import photograph
 
 INTERRUPT = "import os, signal, sys\ndef interrupt(): os.kill(os.getpid(), signal.SIGINT)\n"
 RUN = "from carsdepo_assets.start import main\nmain()\n"
@@ -92,9 +92,9 @@ def test_a_command_that_is_not_interrupted_ends_as_before(tmp_path: Path) -> Non
 # In the copying, in a step, and where Dagster keeps a signal to itself: while it stores an event.
 PLACES = [
     ("carsdepo_assets.lake.lake", "Lake.put", 3),
-    ("carsdepo_assets.data.ingest", "ingest_uploads", 1),
-    ("carsdepo_assets.data.ingest", "build_images", 1),
-    ("carsdepo_assets.data.batches", "plan_batches", 2),
+    ("carsdepo_assets.data.photographs.ingest", "ingest_uploads", 1),
+    ("carsdepo_assets.data.photographs.ingest", "build_images", 1),
+    ("carsdepo_assets.data.batches.batches", "plan_batches", 2),
     ("dagster", "DagsterInstance.handle_new_event", 4),
 ]
 

@@ -9,12 +9,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from carsdepo_assets.cli import app
-from carsdepo_assets.data.batches import plan_batches
-from carsdepo_assets.data.ingest import build_images, ingest_uploads
-from carsdepo_assets.data.label_revisions import ingest_labels
+from carsdepo_assets.data.batches.batches import plan_batches
+from carsdepo_assets.data.labels.label_revisions import ingest_labels
+from carsdepo_assets.data.photographs.ingest import build_images, ingest_uploads
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import DataPolicy, Policy
-from carsdepo_assets_tests.data.photographs import NOW, photograph
+from carsdepo_assets_tests.data.photograph_files import NOW, photograph
 
 RULES = Policy(data=DataPolicy(min_side_px=4000))
 

@@ -9,6 +9,8 @@ import pytest
 from carsdepo_assets_tests.compute.ecs_tests import QUICK, Account, account, facts, failure, logged, meanwhile
 from deploy.emulators.ecs_on_moto import NO_CAPACITY, error, failures
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def aws(tmp_path: Path) -> Iterator[Account]:
@@ -20,7 +22,6 @@ def providers_asked(aws: Account) -> list[str]:
     return [r["capacityProviderStrategy"][0]["capacityProvider"] for name, r in aws.ecs.calls if name == "run_task"]
 
 
-@pytest.mark.slow
 def test_a_job_whose_machine_is_taken_back_goes_on_from_its_checkpoint(aws: Account) -> None:
     def interrupt() -> None:
         aws.wait_for_mark("checkpoint")
@@ -39,7 +40,6 @@ def test_a_job_whose_machine_is_taken_back_goes_on_from_its_checkpoint(aws: Acco
     assert "going on from the checkpoint" in logged(aws, result)
 
 
-@pytest.mark.slow
 def test_a_job_whose_machine_is_taken_back_after_its_report_counts_its_second_report_only(aws: Account) -> None:
     def interrupt() -> None:
         aws.wait_for_mark("checkpoint")
@@ -54,7 +54,6 @@ def test_a_job_whose_machine_is_taken_back_after_its_report_counts_its_second_re
     assert "1 reports came again, of which the last counts" in logged(aws, result)
 
 
-@pytest.mark.slow
 def test_a_job_that_is_interrupted_ever_again_fails_at_last(aws: Account) -> None:
     def interrupt() -> None:
         for number in range(QUICK.interruptions + 1):
@@ -122,7 +121,6 @@ def test_failures_that_asking_again_does_not_mend_are_named_at_once(aws: Account
     assert aws.ecs.count("run_task") == 1
 
 
-@pytest.mark.slow
 def test_throttling_passes(aws: Account) -> None:
     aws.ecs.answer("run_task", error("ThrottlingException", "Rate exceeded"), times=12)  # boto3 itself tries 5 times
     aws.ecs.answer("describe_tasks", error("ThrottlingException", "Rate exceeded"), times=12)
@@ -132,7 +130,6 @@ def test_throttling_passes(aws: Account) -> None:
     assert len(aws.ecs.tasks()) == 1
 
 
-@pytest.mark.slow
 def test_throttling_that_lasts_is_named(aws: Account) -> None:
     aws.ecs.answer("run_task", error("ThrottlingException", "Rate exceeded"), times=60)
     text = failure(aws.run("report", limits=replace(QUICK, starts=2)))

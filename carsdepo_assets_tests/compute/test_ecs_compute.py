@@ -15,6 +15,8 @@ from carsdepo_assets.policy import ComputePolicy, Policy
 from carsdepo_assets_tests.compute.ecs_tests import BUCKET, ENTRYPOINT, Account, account, define, failure
 from deploy.emulators.ecs_on_moto import error
 
+pytestmark = pytest.mark.slow
+
 MODULE = "carsdepo_assets_tests.compute.events_worker"
 
 
@@ -39,7 +41,6 @@ def compute(**more: Any) -> EcsCompute:
     return EcsCompute(**(settings | more))
 
 
-@pytest.mark.slow
 def test_a_module_runs_as_a_task_and_its_report_comes_back_with_place_time_and_money(aws: Account) -> None:
     target = compute(
         vcpus={"train": 4},

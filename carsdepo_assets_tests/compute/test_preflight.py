@@ -14,6 +14,8 @@ from carsdepo_assets.compute.preflight_checks import JobNotReady
 from carsdepo_assets_tests.compute.sagemaker_cases import BUCKET, INSTANCE, emulated_aws
 from deploy.emulators.sagemaker_on_moto import ACCOUNT, SageMakerOnMoto
 
+pytestmark = pytest.mark.slow
+
 PRINCIPAL = {"Service": "sagemaker.amazonaws.com"}
 TRUST = {"Statement": [{"Effect": "Allow", "Principal": PRINCIPAL, "Action": "sts:AssumeRole"}]}
 KIND = "application/vnd.docker.distribution.manifest.v2+json"

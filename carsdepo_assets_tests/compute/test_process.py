@@ -13,6 +13,8 @@ import pytest
 
 from carsdepo_assets.compute.worker.process import DiskError, JobSpec, SpecError, disk_named, read_spec
 
+pytestmark = pytest.mark.slow
+
 JOB = """
 import sys, time
 from carsdepo_assets.compute.worker.process import Job, JobSpec, interruption

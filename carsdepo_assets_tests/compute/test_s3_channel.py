@@ -15,6 +15,8 @@ from moto import mock_aws
 
 from carsdepo_assets.compute.pipes.s3_channel import S3PrefixContextInjector, S3PrefixMessageReader
 
+pytestmark = pytest.mark.slow
+
 BUCKET, PREFIX = "channel", "jobs/one"
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from carsdepo_assets.data.label_formats import fit, read_document, recognise
-from carsdepo_assets.data.label_formats.documents import ClassTargets, LabelDocument
-from carsdepo_assets.data.label_formats.parsed import Parsed
+from carsdepo_assets.data.labels.formats import fit, read_document, recognise
+from carsdepo_assets.data.labels.formats.documents import ClassTargets, LabelDocument
+from carsdepo_assets.data.labels.formats.parsed import Parsed
 from carsdepo_assets_tests.data import label_documents as files
 
 TARGETS: ClassTargets = {"scratch": 0, "dent": 1}

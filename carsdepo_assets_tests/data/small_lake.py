@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from carsdepo_assets.data.batches import plan_batches
-from carsdepo_assets.data.dataset import Dataset, build_dataset
-from carsdepo_assets.data.import_records import import_record_key
-from carsdepo_assets.data.ingest import build_images, build_processed, ingest_uploads
-from carsdepo_assets.data.label_revisions import LabelsResult, ingest_labels
+from carsdepo_assets.data.batches.batches import plan_batches
+from carsdepo_assets.data.datasets.dataset import Dataset, build_dataset
+from carsdepo_assets.data.labels.import_records import import_record_key
+from carsdepo_assets.data.labels.label_revisions import LabelsResult, ingest_labels
+from carsdepo_assets.data.photographs.ingest import build_images, build_processed, ingest_uploads
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import DataPolicy, Policy
-from carsdepo_assets_tests.data.photographs import NOW
+from carsdepo_assets_tests.data.photograph_files import NOW
 
 RULES = Policy(data=DataPolicy(longest_side_px=64, max_group=5))
 WIDTH, HEIGHT = 96, 72

@@ -9,13 +9,13 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
-from carsdepo_assets.data.batches import Kind, plan_batches
-from carsdepo_assets.data.object_states import mark_ingested
+from carsdepo_assets.data.batches.batches import Kind, plan_batches
+from carsdepo_assets.data.objects.object_states import mark_ingested
 from carsdepo_assets.data.sensors import requests_due
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import DataPolicy, Policy
-from carsdepo_assets_tests.data.photographs import NOW, photograph
+from carsdepo_assets_tests.data.photograph_files import NOW, photograph
 
 RULES = Policy(data=DataPolicy(batch_max_age_s=0, label_wait_s=0))
 KILLED = {INTERRUPTED_TAG: INTERRUPTED, "dagster/will_retry": "false"}

@@ -13,6 +13,8 @@ import pytest
 
 from carsdepo_assets_tests.deploy.server_copy import ServerCopy
 
+pytestmark = pytest.mark.slow
+
 PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
 FILES = {"lake/training/one two.json": "{}", "lake/raw/a photograph's name.jpg": "pixels", "mlartifacts/m": "weights"}
 

@@ -8,6 +8,8 @@ import pytest
 
 from carsdepo_assets_tests.deploy.server_copy import ServerCopy
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("engines", "plugin", "compose", "engine"),

@@ -26,6 +26,8 @@ from carsdepo_assets.policy import GatePolicy, InferencePolicy, Policy
 from carsdepo_assets.scoring.boxes import Detections
 from carsdepo_assets_tests.detectors.stored_models import photographs, store_model
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 FORCED = Policy(inference=InferencePolicy(runtime="openvino"))
 
@@ -50,7 +52,6 @@ def digest(exported: tuple[Lake, str]) -> str:
     return exported[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("detector", ["yolov8n", "faster_rcnn"])
 def test_every_runtime_gives_torchs_boxes(detector: str, tmp_path: Path) -> None:
     lake = Lake.open(tmp_path)
@@ -70,7 +71,6 @@ def test_every_runtime_gives_torchs_boxes(detector: str, tmp_path: Path) -> None
     assert f"{card.chosen} {times[card.chosen]:.1f} ms" in card.why
 
 
-@pytest.mark.slow
 def test_what_stands_is_not_made_again(lake: Lake, digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {o.key: o for o in lake.list("models")}
     monkeypatch.setattr(onnx_graph, "onnx_graph", _fails)
@@ -82,7 +82,6 @@ def test_what_stands_is_not_made_again(lake: Lake, digest: str, monkeypatch: pyt
     assert read_export(lake, digest) == named
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("change", ["graph", "threads", "version", "card"])
 def test_what_has_changed_is_measured_again(lake: Lake, digest: str, change: str) -> None:
     old = read_export(lake, digest)
@@ -103,7 +102,6 @@ def test_what_has_changed_is_measured_again(lake: Lake, digest: str, change: str
     assert load_served(lake, digest, Policy(), runtime="onnxruntime").export == new
 
 
-@pytest.mark.slow
 def test_an_export_that_lost_its_boxes_does_not_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = Lake.open(tmp_path)
     digest, blind = store_model(lake, "yolov8n"), store_model(lake, "yolov8n", blind=True)
@@ -124,7 +122,6 @@ def test_an_export_that_lost_its_boxes_does_not_serve(tmp_path: Path, monkeypatc
         load_served(lake, digest, FORCED)
 
 
-@pytest.mark.slow
 def test_without_boxes_parity_is_unknown_and_torch_serves(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path)
     digest = store_model(lake, "yolov8n", blind=True)
@@ -134,7 +131,6 @@ def test_without_boxes_parity_is_unknown_and_torch_serves(tmp_path: Path) -> Non
     assert card.runtimes["openvino"].median_ms is not None
 
 
-@pytest.mark.slow
 def test_a_detector_without_export_is_served_by_torch_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,7 +148,6 @@ def test_a_detector_without_export_is_served_by_torch_and_tried_again(
     assert export_model(lake, digest, Policy(), photographs()[:1]).graph_sha256 is not None
 
 
-@pytest.mark.slow
 def test_a_runtime_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = Lake.open(tmp_path)
     digest = store_model(lake, "yolov8n")
@@ -166,7 +161,6 @@ def test_a_runtime_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Mon
             export_model(lake, digest, FORCED, photographs()[:1])
 
 
-@pytest.mark.slow
 def test_refuses_what_it_cannot_judge(lake: Lake, digest: str) -> None:
     with pytest.raises(ExportError, match="there is none"):
         export_model(lake, digest, Policy(), [])
@@ -191,7 +185,6 @@ export_model(Dying.open(sys.argv[1]), sys.argv[2], Policy(), photographs()[:1])
 """
 
 
-@pytest.mark.slow
 def test_killed_before_the_card_the_next_call_finishes(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path)
     digest = store_model(lake, "yolov8n")

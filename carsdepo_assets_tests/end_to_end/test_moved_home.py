@@ -48,7 +48,7 @@ from carsdepo_assets.demo.train_loop import Loop, bring_in, train
 from carsdepo_assets.commands.lineage import lineage_of
 from carsdepo_assets.commands.pipeline import Pipeline
 from carsdepo_assets.commands.status import read_status
-from carsdepo_assets.data.batches import list_batches
+from carsdepo_assets.data.batches.batches import list_batches
 from carsdepo_assets.settings import Settings
 
 home, folder, trains = sys.argv[1:]

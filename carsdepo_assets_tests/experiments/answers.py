@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets_tests.data.photographs import photograph
+from carsdepo_assets_tests.data.photograph_files import photograph
 
 NOW = datetime(2030, 1, 2, tzinfo=UTC)
 FROM = NOW - timedelta(hours=24)

@@ -21,7 +21,7 @@ from carsdepo_assets.experiments.queue_ranking import PER_CAR, by_uncertainty, o
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.policy import DataPolicy, MonitoringPolicy, Policy
-from carsdepo_assets_tests.data.photographs import photograph
+from carsdepo_assets_tests.data.photograph_files import photograph
 from carsdepo_assets_tests.data.small_lake import car, label, upload
 from carsdepo_assets_tests.experiments.answers import NOW, answer, dark, report
 

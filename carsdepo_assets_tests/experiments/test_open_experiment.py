@@ -22,7 +22,7 @@ from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
-from carsdepo_assets_tests.data.photographs import photograph
+from carsdepo_assets_tests.data.photograph_files import photograph
 from carsdepo_assets_tests.data.small_lake import dataset, label, upload
 from carsdepo_assets_tests.detectors.rectangles import card
 from carsdepo_assets_tests.experiments.answers import DIGEST, NOW, answer, dark, report

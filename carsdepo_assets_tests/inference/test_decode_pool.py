@@ -30,6 +30,8 @@ from carsdepo_assets_tests.imaging.heic_files import heic, heic_claiming, needs_
 from carsdepo_assets_tests.imaging.test_formats import REFUSED
 from carsdepo_assets_tests.inference.served_models import photograph
 
+pytestmark = pytest.mark.slow
+
 SQUARES = NetworkInput(96, None)
 
 

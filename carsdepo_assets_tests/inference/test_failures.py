@@ -23,6 +23,8 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.inference.served_models import CLIENT, deploy, photograph, settings_of
 from carsdepo_assets_tests.inference.service_process import RedPixels, load_red_pixels, put_model
 
+pytestmark = pytest.mark.slow
+
 FILES = {"photographs": ("a.jpg", photograph(1), "image/jpeg")}
 
 

@@ -24,6 +24,8 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.inference.served_models import CLIENT, Running, deploy, photograph, service, settings_of
 from carsdepo_assets_tests.inference.service_process import put_model
 
+pytestmark = pytest.mark.slow
+
 NAME = "/v1/inspections k"
 
 
@@ -53,7 +55,6 @@ def served(folder: Path, **model: Any) -> Iterator[tuple[Running, Lake]]:
         yield running, lake
 
 
-@pytest.mark.slow
 def test_the_same_request_has_one_answer_and_one_row_across_a_restart_and_a_new_model(tmp_path: Path) -> None:
     with served(tmp_path) as (running, lake):
         first = send(running, "7d0b", photograph(1), photograph(2), camera="Pixel 9")
@@ -130,7 +131,6 @@ def test_a_place_where_no_database_can_be_is_an_error_of_the_database(tmp_path: 
         pass
 
 
-@pytest.mark.slow
 def test_of_requests_at_once_one_is_worked_on_and_all_get_its_answer(tmp_path: Path) -> None:
     answers: list[httpx.Response] = []
     with served(tmp_path, seconds=0.5) as (running, lake):
@@ -185,7 +185,6 @@ run(Settings.read(), "production", port=0, load=load_red_pixels)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "half", "after"])
 def test_killed_around_the_capture_the_next_start_gives_the_answer_and_one_row_each(
     tmp_path: Path, moment: str

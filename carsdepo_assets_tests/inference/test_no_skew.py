@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from carsdepo_assets.data.batches import list_batches, plan_batches
-from carsdepo_assets.data.ingest import build_images, ingest_uploads
+from carsdepo_assets.data.batches.batches import list_batches, plan_batches
+from carsdepo_assets.data.photographs.ingest import build_images, ingest_uploads
 from carsdepo_assets.inference.decoding import measure
 from carsdepo_assets.inference.inspecting import Keep, decide, inspect
 from carsdepo_assets.inference.reconciler import Model

@@ -21,6 +21,8 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.inference.served_models import deploy, photograph, service, settings_of
 from carsdepo_assets_tests.inference.service_process import put_model
 
+pytestmark = pytest.mark.slow
+
 HOSTILE, GOOD, REQUESTS = 100, 8, 10
 
 

@@ -19,6 +19,8 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.inference.served_models import Running, deploy, photograph, service, settings_of
 from carsdepo_assets_tests.inference.service_process import put_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Lake, str]]:
@@ -31,7 +33,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, 
         yield running, lake, digest
 
 
-@pytest.mark.slow
 def test_a_folder_is_sent_with_what_its_manifest_says(served: tuple[Running, Lake, str], tmp_path: Path) -> None:
     running, lake, digest = served
     images = tmp_path / "images"

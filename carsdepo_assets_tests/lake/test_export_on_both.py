@@ -1,4 +1,4 @@
-"""data/exporting.py: an export from a lake in a folder and from one on S3 has the same files."""
+"""data/exports/exporting.py: an export from a lake in a folder and from one on S3 has the same files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from carsdepo_assets.data.export_photographs import DatasetExportError
-from carsdepo_assets.data.exporting import export_dataset, resolve_version
+from carsdepo_assets.data.exports.export_photographs import DatasetExportError
+from carsdepo_assets.data.exports.exporting import export_dataset, resolve_version
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets_tests.data.photographs import NOW
+from carsdepo_assets_tests.data.photograph_files import NOW
 from carsdepo_assets_tests.data.small_lake import RULES, car, dataset, label, upload
 
 

@@ -1,4 +1,5 @@
-"""data/import_sources.py, data/in_place.py, lake/objects.py: a folder, an archive or a prefix of S3 becomes an import.
+"""data/imports/import_sources.py, in_place.py, lake/objects.py: a folder, an archive or a prefix of S3 becomes an
+import.
 
 They stand here because the S3 of the lake's tests does.
 """
@@ -12,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from carsdepo_assets.data import import_sources
-from carsdepo_assets.data.archives import ArchiveRefused
-from carsdepo_assets.data.import_records import read_import_record
-from carsdepo_assets.data.import_sources import SourceRefused, folder_of, left_over, remove_left_over
-from carsdepo_assets.data.importing import ImportRefused, import_folder
-from carsdepo_assets.data.in_place import in_place_name, register_in_place
+from carsdepo_assets.data.imports import import_sources
+from carsdepo_assets.data.imports.archives import ArchiveRefused
+from carsdepo_assets.data.imports.import_sources import SourceRefused, folder_of, left_over, remove_left_over
+from carsdepo_assets.data.imports.importing import ImportRefused, import_folder
+from carsdepo_assets.data.imports.in_place import in_place_name, register_in_place
+from carsdepo_assets.data.labels.import_records import read_import_record
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.objects import ObjectMissing
 from carsdepo_assets.lake.s3_objects import S3Objects
 from carsdepo_assets.policy import Policy
-from carsdepo_assets_tests.data.photographs import NOW, photograph
+from carsdepo_assets_tests.data.photograph_files import NOW, photograph
 
 RULES = Policy()
 FILES = {

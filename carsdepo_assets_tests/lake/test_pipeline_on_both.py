@@ -19,10 +19,10 @@ import pytest
 from carsdepo_assets.business.file_states import new_files
 from carsdepo_assets.business.ingest import ingest
 from carsdepo_assets.business.ingest import latest as business_rows
-from carsdepo_assets.data.batches import plan_batches
-from carsdepo_assets.data.dataset import build_dataset
-from carsdepo_assets.data.ingest import build_images, build_processed, ingest_uploads
-from carsdepo_assets.data.label_revisions import ingest_labels
+from carsdepo_assets.data.batches.batches import plan_batches
+from carsdepo_assets.data.datasets.dataset import build_dataset
+from carsdepo_assets.data.labels.label_revisions import ingest_labels
+from carsdepo_assets.data.photographs.ingest import build_images, build_processed, ingest_uploads
 from carsdepo_assets.lake.datasets import latest, read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.objects import ObjectInfo

@@ -20,6 +20,8 @@ from carsdepo_assets_tests.compute.in_process import in_process
 from carsdepo_assets_tests.monitoring import monitored_lake
 from carsdepo_assets_tests.monitoring.monitored_lake import RULES, drawn_answers, photographs
 
+pytestmark = pytest.mark.slow
+
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
@@ -112,7 +114,6 @@ def metadata(result: dg.ExecuteInProcessResult, key: str) -> dict[str, Any]:
     return {k: v.value for k, v in event.metadata.items()}
 
 
-@pytest.mark.slow
 def test_a_report_materializes_with_what_people_want_to_see(house: House, digest: str) -> None:
     traffic(house, digest, 0.3)
     now = datetime.now(UTC)
@@ -129,7 +130,6 @@ def test_a_report_materializes_with_what_people_want_to_see(house: House, digest
     assert {r.data["source"] for r in report["sources"].records} >= {"source", "camera"}
 
 
-@pytest.mark.slow
 def test_the_last_day_is_measured_where_no_time_is_given(house: House, digest: str) -> None:
     traffic(house, digest, 0.0)
     house.materialize(assets.drift_report)
@@ -174,7 +174,6 @@ def test_quality_is_asked_for_once_for_each_state_of_the_labels(house: House, di
     assert house.tick("measure_quality", first.cursor).run_requests
 
 
-@pytest.mark.slow
 def test_enough_answers_ask_for_a_report_and_the_days_profile(house: House, digest: str) -> None:
     assert "nothing" in str(house.tick("measure_drift").skip_message)
     traffic(house, digest, 0.0, n=40)
@@ -198,7 +197,6 @@ def test_failing_reports_do_not_start_a_run_every_tick(house: House, digest: str
     assert "failed" in str(house.tick("measure_drift").skip_message)
 
 
-@pytest.mark.slow
 def test_high_drift_asks_for_its_queue_once_and_tells_people_once(house: House, digest: str) -> None:
     traffic(house, digest, 0.3)
     house.materialize(assets.drift_report)

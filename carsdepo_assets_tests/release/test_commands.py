@@ -13,6 +13,8 @@ from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import RegistryError
 from carsdepo_assets_tests.release.released_lake import World
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pipeline(world: World) -> Pipeline:
@@ -61,7 +63,6 @@ def test_a_rejection_names_a_way_back_only_where_there_is_one(world: World, pipe
     assert "rollback" not in message
 
 
-@pytest.mark.slow
 def test_reject_and_rollback(world: World, pipeline: Pipeline) -> None:
     first, second = world.model("one", 0.5), world.model("two", 0.9)
     world.promote(first)

@@ -16,6 +16,8 @@ from carsdepo_assets.release.promotion import GATE_LOCK, promote, roll_back
 from carsdepo_assets.release.validation import CHECKS, read_validation
 from carsdepo_assets_tests.release.released_lake import World
 
+pytestmark = pytest.mark.slow
+
 KEY = dg.AssetKey("production_model")
 
 
@@ -67,7 +69,6 @@ def test_a_repetition_changes_nothing(world: World) -> None:
     assert (ledger.events(world.lake), world.verdicts()) == before
 
 
-@pytest.mark.slow
 def test_a_better_model_replaces_the_champion_and_a_worse_one_does_not(world: World) -> None:
     first, better, worse = (world.model(n, s) for n, s in (("one", 0.6), ("two", 0.9), ("three", 0.3)))
     world.promote(first)
@@ -109,7 +110,6 @@ def test_undecided_stays_a_candidate_until_a_person_approves(world: World) -> No
     assert world.verdicts() == ["promote", "undecided"]  # the verdict stood, no new report
 
 
-@pytest.mark.slow
 def test_a_person_may_override_a_rejection_by_the_gate(world: World) -> None:
     first, worse = world.model("one", 0.9), world.model("two", 0.4)
     world.promote(first)
@@ -135,7 +135,6 @@ def test_policy_asks_for_a_person(world: World) -> None:
     assert materialized(world.promote(first)) is not None
 
 
-@pytest.mark.slow
 def test_a_hold_asks_for_a_person_for_one_promotion(world: World) -> None:
     """The middle band of drift: the next promotion waits, the one after is automatic again."""
     first, second, third = (world.model(n, s) for n, s in (("one", 0.5), ("two", 0.7), ("three", 0.95)))
@@ -229,7 +228,6 @@ def test_nothing_to_roll_back_to(world: World) -> None:
     assert [e.action for e in ledger.events(world.lake)] == ["promote"]
 
 
-@pytest.mark.slow
 def test_a_rollback_holds_where_the_service_does_not_follow(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from carsdepo_assets.release import jobs
 
@@ -287,7 +285,6 @@ def test_killed_between_ledger_and_alias(world: World, monkeypatch: pytest.Monke
     assert materialized(world.promote(first)) is None
 
 
-@pytest.mark.slow
 def test_two_promotions_at_once(world: World) -> None:
     """Of one model: one event. Of two models: the second is judged against the first, not against the old champion."""
     champion, better, worse = (world.model(n, s) for n, s in (("one", 0.5), ("two", 0.95), ("three", 0.7)))
@@ -317,7 +314,6 @@ def test_two_promotions_at_once(world: World) -> None:
     assert [e.previous for e in events] == [None, *(e.digest for e in events[:-1])]
 
 
-@pytest.mark.slow
 def test_a_service_that_answers_no_inspection_fails_the_checks_not_the_asset(world: World) -> None:
     """/healthz is right, and every inspection is an error: each check says so, and the record is kept."""
     first = world.model("one", 0.8, validated=False)
@@ -359,7 +355,6 @@ def test_what_a_person_decides_while_the_gate_works_counts(world: World, monkeyp
     assert world.production() == first.digest
 
 
-@pytest.mark.slow
 def test_the_gates_difference_is_a_metric_of_the_models_training(world: World) -> None:
     runs = {name: world.tracking.begin(None, name) for name in ("one", "two")}
     first, better = world.model("one", 0.6, run_id=runs["one"]), world.model("two", 0.9, run_id=runs["two"])

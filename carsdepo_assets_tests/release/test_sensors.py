@@ -14,6 +14,8 @@ from carsdepo_assets.release import sensors
 from carsdepo_assets.resources import NoService
 from carsdepo_assets_tests.release.released_lake import World
 
+pytestmark = pytest.mark.slow
+
 
 def tick(world: World, sensor: dg.SensorDefinition = sensors.release_candidate) -> dg.RunRequest | dg.SkipReason:
     context = dg.build_sensor_context(
@@ -81,7 +83,6 @@ def test_another_policy_is_validated_anew(world: World) -> None:
     assert requested(tick(world)) == ("release", "1")
 
 
-@pytest.mark.slow
 def test_a_verdict_against_it_stands_until_something_changes(world: World) -> None:
     first, worse = world.model("one", 0.9), world.model("two", 0.4)
     world.promote(first)
@@ -111,7 +112,6 @@ def test_it_waits_for_the_person_whom_the_policy_or_a_hold_asks_for(world: World
     assert world.production() == first.digest
 
 
-@pytest.mark.slow
 def test_barred_models_are_left_alone(world: World) -> None:
     first, second = world.model("one", 0.5), world.model("two", 0.9)
     world.promote(first)
@@ -146,7 +146,6 @@ def test_never_beside_a_release_that_runs(world: World) -> None:
     assert requested(tick(world)) == ("promote", "1")
 
 
-@pytest.mark.slow
 def test_a_state_is_tried_three_times(world: World) -> None:
     first = world.model("one", 0.8)
     keys = set()

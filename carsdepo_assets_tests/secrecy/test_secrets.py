@@ -32,6 +32,8 @@ from carsdepo_assets_tests.secrecy.graphql import Dagster
 from carsdepo_assets_tests.secrecy.planted import Planted, seen, seen_below
 from carsdepo_assets_tests.site import example_lake
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["empty_store"]
 WORKER = "carsdepo_assets_tests.secrecy.telling_worker"
 

@@ -33,6 +33,8 @@ from carsdepo_assets.training.evaluate_candidate import basis_now, evaluate_cand
 from carsdepo_assets_tests.detectors.rectangles import DarkestRectangle, made_up_model
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 
+pytestmark = pytest.mark.slow
+
 SPLITS = {"train": 4, "val": 2, "test": 3, "test_pool": 4}
 
 
@@ -81,7 +83,6 @@ def written(lake: Lake, key: str) -> dict[str, Any]:
     return dict(json.loads(lake.get(key.replace(".html", ".json"))))
 
 
-@pytest.mark.slow
 def test_without_a_champion_it_says_so(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
     dataset, (blind, _) = tiny_dataset(lake, splits=SPLITS), models
     judged = evaluate_candidate(lake, candidate(blind, dataset), Policy())
@@ -125,7 +126,6 @@ def test_champion_and_challenger_on_the_same_photographs(lake: Lake, models: dic
     assert "+1.000" in page
 
 
-@pytest.mark.slow
 def test_a_longer_golden_set_gives_new_figures_of_both(lake: Lake, models: dict[str, DarkestRectangle]) -> None:
     dataset, (blind, exact) = tiny_dataset(lake, splits=SPLITS), models
     promote(lake, blind)

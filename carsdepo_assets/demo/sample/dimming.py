@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from carsdepo_assets.data.label_formats.documents import ClassTargets
+from carsdepo_assets.data.labels.formats.documents import ClassTargets
 from carsdepo_assets.imaging.formats import PHOTOGRAPH_SUFFIXES
 from carsdepo_assets.policy import DataPolicy
 

@@ -9,17 +9,17 @@ from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from carsdepo_assets.data.account import ImportAccount, ImportState
-from carsdepo_assets.data.batches import list_batches, plan_batches
-from carsdepo_assets.data.import_accounts import account_of
-from carsdepo_assets.data.importing import ImportRefused, ImportResult, import_folder
-from carsdepo_assets.data.ingest import build_images, ingest_uploads
-from carsdepo_assets.data.label_revisions import ingest_labels
+from carsdepo_assets.data.batches.batches import list_batches, plan_batches
+from carsdepo_assets.data.imports.account import ImportAccount, ImportState
+from carsdepo_assets.data.imports.import_accounts import account_of
+from carsdepo_assets.data.imports.importing import ImportRefused, ImportResult, import_folder
+from carsdepo_assets.data.labels.label_revisions import ingest_labels
+from carsdepo_assets.data.photographs.ingest import build_images, ingest_uploads
 from carsdepo_assets.lake.annotations import latest_revisions
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.data.fuzzing.mutations import Folder, is_photograph, mutated
 from carsdepo_assets_tests.data.memory_tables import lake_in_memory
-from carsdepo_assets_tests.data.photographs import NOW
+from carsdepo_assets_tests.data.photograph_files import NOW
 from carsdepo_assets_tests.data.real_layouts import BOXES, LAYOUTS, PHOTOGRAPHS
 from carsdepo_assets_tests.data.small_lake import RULES
 

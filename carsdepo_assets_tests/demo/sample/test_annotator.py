@@ -11,7 +11,7 @@ import pytest
 
 from carsdepo_assets.demo.sample.annotator import ANNOTATOR, AnnotatorError, annotate
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets_tests.data.photographs import NOW, photograph
+from carsdepo_assets_tests.data.photograph_files import NOW, photograph
 from carsdepo_assets_tests.data.small_lake import RULES, upload
 
 QUEUE = "drift-r1"
@@ -62,8 +62,8 @@ def test_known_photographs_get_their_truth_and_unknown_ones_nothing(lake: Lake, 
 
 
 def test_intake_knows_who_labelled(lake: Lake, truth: Path) -> None:
-    from carsdepo_assets.data.batches import plan_batches
-    from carsdepo_assets.data.label_revisions import ingest_labels
+    from carsdepo_assets.data.batches.batches import plan_batches
+    from carsdepo_assets.data.labels.label_revisions import ingest_labels
 
     annotate(lake, QUEUE, [truth], NOW)
     upload(lake, {})

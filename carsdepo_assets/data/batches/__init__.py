@@ -1,0 +1,1 @@
+"""Batches of new files: how they are closed, rolled up and, where files were refused, looked at again."""

@@ -1,0 +1,1 @@
+"""The dataset: groups, splits and versions."""

@@ -1,0 +1,98 @@
+"""Recognises what each file of a folder is: a photograph, its labels, a list of names, metadata, or neither, and why.
+
+Nothing is copied here and no lake is known. Labels are recognised by their content (`label_formats`), and those of one
+photograph get its path, so that ingestion finds it whatever the folders of the export are called.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+from carsdepo_assets.data.folders.folder_files import FolderListing
+from carsdepo_assets.data.imports.import_refusals import ClassUse
+
+_OF_LABEL_STUDIO = "notes.json"
+
+
+class FileKind(StrEnum):
+    """What a file of an imported folder is."""
+
+    PHOTOGRAPH = "photograph"
+    LABELS = "label file"
+    SIDECAR = "metadata"
+    NAMES = "list of names"
+    OTHER = "other file"
+
+
+@dataclass
+class FileUse:
+    """What a file is taken for, and what becomes of it."""
+
+    path: str
+    """Relative to the folder."""
+    real: Path
+    kind: FileKind
+    target: str | None = None
+    """Path below raw/uploads/NAME or raw/labels/NAME; None: it is not copied."""
+    reason: str = ""
+    """Why it is not copied, for a person; the same words for all files of one kind."""
+    detail: str = ""
+    """What is special about this file."""
+    refused: bool = False
+    """Whether it should have been copied, so that the import is not whole without it."""
+    twin_of: str | None = None
+    """The path of a label file with the same bytes for the same photograph."""
+    format: str | None = None
+    """Of a label file."""
+    photographs: list[str] = field(default_factory=list)
+    """Of a label file of one photograph: the photographs that it could be of; mostly one."""
+    names: list[str] = field(default_factory=list)
+    """Of a label file of many photographs: how it calls them."""
+
+    def set_aside(self, reason: str, detail: str = "", *, refused: bool = False) -> None:
+        """Decides that the file is not copied."""
+        self.target, self.reason, self.detail, self.refused = None, reason, detail, refused
+
+
+@dataclass
+class Layout:
+    """What was recognised in a folder."""
+
+    folder: Path
+    listing: FolderListing
+    uses: list[FileUse]
+    """One for each file, in order of path."""
+    formats: list[str]
+    """Of the label files that are taken; mostly one, none where there are no labels."""
+    classes: dict[str, ClassUse]
+    """How often each class is used in the label files that are taken, as the files write it."""
+    class_names: dict[str, str]
+    """The name by class, as the label files themselves say; YOLO's say none."""
+    clashing_names: dict[str, str] = field(default_factory=dict)
+    """What label files disagree about, by class, for a person."""
+
+    def of(self, kind: FileKind, *, copied: bool = True) -> list[FileUse]:
+        """The files of a kind that are copied, or that are not."""
+        return [use for use in self.uses if use.kind is kind and (use.target is not None) == copied]
+
+    @property
+    def from_label_studio(self) -> bool:
+        """Whether Label Studio exported the folder: then an empty YOLO file may be that of an unfinished task."""
+        return any(PurePosixPath(use.path).name.casefold() == _OF_LABEL_STUDIO for use in self.uses)
+
+    def describe(self) -> str:
+        """Where photographs and labels lie, for a person."""
+        parts = []
+        for kind, noun in ((FileKind.PHOTOGRAPH, "photographs"), (FileKind.LABELS, "labels")):
+            counts: dict[str, int] = defaultdict(int)
+            for use in self.of(kind):
+                counts[str(PurePosixPath(use.path).parent)] += 1
+            most = sorted(counts, key=lambda place: (-counts[place], place))
+            named = [f"{'the folder itself' if p == '.' else p + '/'} ({counts[p]})" for p in most[:4]]
+            more = f" and {len(most) - 4} more folders" if len(most) > 4 else ""
+            if named:
+                parts.append(f"{noun} in {', '.join(named)}{more}")
+        return "; ".join(parts)

@@ -1,0 +1,143 @@
+"""Reads COCO JSON: images, categories, and annotations with `bbox` [x, y, width, height] in pixels.
+
+An image without annotations was reviewed and shows no damage, unless the file shows that it does not know: Label Studio
+exports unfinished tasks as such images, where annotations name no image of the file one of them may be this one's, and
+where some are predictions it may be a model that found nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from carsdepo_assets.data.labels.formats.documents import LabelDocument, LabelledPhotograph, Shape
+from carsdepo_assets.data.labels.formats.geometry import around, points_of
+from carsdepo_assets.data.labels.formats.json_values import identifier, loads, number, numbers, shown, text
+from carsdepo_assets.data.labels.formats.parsed import NotReadable, Problem, Xyxy
+from carsdepo_assets.data.labels.formats.rle import rle_box
+
+
+def read(name: str, data: bytes) -> LabelDocument:
+    """Reads a COCO file.
+
+    Raises:
+        NotReadable: It is no COCO, or its meaning is not certain.
+    """
+    document = loads(data, "COCO")
+    if not isinstance(document, dict):
+        raise NotReadable("COCO: an object with images, annotations and categories is expected")
+    for part in ("images", "annotations"):
+        if not isinstance(document.get(part), list):
+            raise NotReadable(
+                f"COCO: {part} is {shown(document.get(part), 40) if part in document else 'missing'}, a list is "
+                "expected. Where photographs were looked at and show nothing, annotations is []."
+            )
+    result = LabelDocument(class_names=_class_names(document.get("categories")))
+    by_id: dict[str, LabelledPhotograph] = {}
+    for image in document["images"]:
+        image_id, photograph = _image(image)
+        if image_id in by_id and by_id[image_id].file_name != photograph.file_name:
+            raise NotReadable(f"COCO: two images have the id {image_id[:40]}: whose annotations are whose?")
+        by_id.setdefault(image_id, photograph)
+    for note in document["annotations"]:
+        owner = identifier(note.get("image_id")) if isinstance(note, dict) else None
+        if owner is None or owner not in by_id:
+            result.problems.append(Problem("no_photograph", f"annotation of no image in this file: {shown(note, 100)}"))
+        else:
+            _annotation(by_id[owner], note)
+    result.photographs = list(by_id.values())
+    _doubt(document, result)
+    return result
+
+
+def _doubt(document: dict[str, Any], result: LabelDocument) -> None:
+    """Marks images without annotations as unreviewed where these may be missing."""
+    info = document.get("info")
+    contributor = str(info.get("contributor")) if isinstance(info, dict) else ""
+    doubt = ""
+    if contributor.strip().casefold() == "label studio":
+        doubt = (
+            "Label Studio's COCO has no annotations for unfinished tasks and for photographs without damage alike: "
+            "export JSON, which tells them apart"
+        )
+    elif result.problems:
+        doubt = "the file has annotations of no image in it, which may be of this one"
+    elif result.has_predictions:
+        doubt = "the file has predictions, so that a model may have found nothing here and nobody looked"
+    for photograph in result.photographs if doubt else ():
+        if not photograph.shapes and not photograph.problems:
+            photograph.reviewed = False
+            photograph.notes.append(doubt)
+
+
+def _image(image: Any) -> tuple[str, LabelledPhotograph]:
+    image_id = identifier(image.get("id")) if isinstance(image, dict) else None
+    file_name = None
+    if isinstance(image, dict):
+        file_name = next((n for k in ("file_name", "path", "coco_url") if (n := text(image.get(k)))), None)
+    if image_id is None or file_name is None or not file_name.strip("/. \\"):
+        raise NotReadable(f"COCO: an image without id and file_name: {shown(image, 100)}")
+    width, height = image.get("width"), image.get("height")
+    photograph = LabelledPhotograph(file_name, width=number(width), height=number(height))
+    for side, value in (("width", width), ("height", height)):
+        if value is not None and number(value) is None:
+            photograph.problems.append(Problem("size_differs", f"{side} {shown(value, 20)} is no number of pixels"))
+    return image_id, photograph
+
+
+def _class_names(categories: Any) -> dict[str, str]:
+    """The name by category id, where both are certain: COCO's list, or an object of id and name."""
+    names: dict[str, str] = {}
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(categories, list):
+        pairs = [(c.get("id"), c.get("name")) for c in categories if isinstance(c, dict)]
+    elif isinstance(categories, dict):
+        # {"1": "dent"} or {"dent": 1}
+        pairs = [(k, v) if isinstance(v, str) else (v, k) for k, v in categories.items()]
+    for key, value in pairs:
+        category, name = identifier(key), text(value)
+        if category is None or name is None:
+            continue
+        if names.setdefault(category, name) != name:
+            raise NotReadable(f"COCO: category {category[:40]} is both {names[category][:40]} and {name[:40]}")
+    return names
+
+
+def _annotation(photograph: LabelledPhotograph, note: dict[str, Any]) -> None:
+    which = f"annotation {shown(note.get('id', 'without id'), 40)}"
+    category = identifier(note.get("category_id"))
+    if number(note.get("score")) is not None:
+        photograph.problems.append(Problem("prediction", f"{which} has a score: it is a prediction, not a label"))
+    elif category is None:
+        detail = f"{which}: category {shown(note.get('category_id'), 40)} is no id"
+        photograph.problems.append(Problem("unknown_class", detail))
+    elif note.get("bbox") not in (None, []):
+        _of_bbox(photograph, note, which, category)
+    else:
+        box, kind = _of_segmentation(note.get("segmentation"))
+        if box is None:
+            photograph.problems.append(Problem("malformed", f"{which}: neither a bbox nor a polygon nor a mask"))
+        else:
+            photograph.shapes.append(Shape(category, box, which, note=f"{kind}, its bounding box taken"))
+
+
+def _of_bbox(photograph: LabelledPhotograph, note: dict[str, Any], which: str, category: str) -> None:
+    values = numbers(note["bbox"])
+    if values is None or len(values) != 4:
+        detail = f"{which}: bbox {shown(note['bbox'])}: [x, y, width, height] expected"
+        photograph.problems.append(Problem("malformed", detail))
+        return
+    x, y, w, h = values
+    is_mask = note.get("iscrowd") not in (None, 0, False)
+    told = "iscrowd, as for a mask: its bbox taken" if is_mask else ""
+    photograph.shapes.append(Shape(category, (x, y, x + w, y + h), which, note=told))
+
+
+def _of_segmentation(segmentation: Any) -> tuple[Xyxy | None, str]:
+    if isinstance(segmentation, dict):
+        return rle_box(segmentation), "mask"
+    if not isinstance(segmentation, list) or not segmentation:
+        return None, ""
+    rings = [numbers(ring) for ring in segmentation]
+    if any(ring is None or len(ring) < 6 or len(ring) % 2 for ring in rings):
+        return None, ""
+    return around([point for ring in rings if ring is not None for point in points_of(ring)]), "polygon"

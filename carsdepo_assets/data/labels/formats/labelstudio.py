@@ -1,0 +1,202 @@
+"""Reads Label Studio's JSON and JSON-MIN: tasks with the annotations of their photographs, in percent of its sides.
+
+A task without a submitted annotation is unfinished: skipped ones, drafts and predictions label nothing. A submitted
+annotation without regions means that the photograph was reviewed and shows no damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from carsdepo_assets.data.labels.formats.documents import LabelDocument, LabelledPhotograph, Shape
+from carsdepo_assets.data.labels.formats.geometry import around, around_ellipse, around_rotated
+from carsdepo_assets.data.labels.formats.json_values import identifier, loads, number, numbers, shown, text
+from carsdepo_assets.data.labels.formats.parsed import NotReadable, Problem, Xyxy
+from carsdepo_assets.imaging.formats import PHOTOGRAPH_SUFFIXES
+
+_SUFFIXES = tuple(PHOTOGRAPH_SUFFIXES)
+_IMAGE_FIELDS = ("image", "img", "image_url", "imageUrl", "url", "photo", "picture", "file")
+_OF_MIN = {"annotation_id", "annotator", "created_at", "updated_at", "lead_time", "id"}  # a row's fields, no data's
+_NO_REGION = {"relation", "choices", "textarea", "rating", "number", "datetime", "taxonomy", "pairwise"}
+
+
+def read(name: str, data: bytes) -> LabelDocument:
+    """Reads a file of Label Studio.
+
+    Raises:
+        NotReadable: It is no export of Label Studio.
+    """
+    document = loads(data, "Label Studio")
+    tasks = [document] if isinstance(document, dict) else document
+    if not isinstance(tasks, list):
+        raise NotReadable("Label Studio: a list of tasks is expected")
+    result = LabelDocument()
+    for number_, task in enumerate(tasks, 1):
+        photographs = list(_task(task, f"task {number_}", result.problems))
+        result.photographs += photographs
+        for shape in (shape for photograph in photographs for shape in photograph.shapes):
+            result.class_names.setdefault(shape.source_class, shape.source_class)
+    return result
+
+
+def _task(task: Any, which: str, problems: list[Problem]) -> Iterator[LabelledPhotograph]:
+    """A photograph for each annotation of a task that counts; one that is not reviewed where there is none."""
+    if not isinstance(task, dict):
+        problems.append(Problem("malformed", f"{which}: {shown(task, 40)} is no task"))
+        return
+    if isinstance(task.get("task"), dict) and isinstance(task.get("result"), list):  # of its storage: an annotation
+        task = {**task["task"], "annotations": [task]}
+    which = f"task {identifier(task.get('id')) or which.removeprefix('task ')}"[:60]
+    file_name = _file_name(task)
+    if file_name is None:
+        problems.append(
+            Problem("no_photograph", f"{which}: its data names no photograph: {shown(task.get('data'), 100)}")
+        )
+        return
+    if not isinstance(task.get("data"), dict):
+        yield _of_min(task, file_name, which)
+        return
+    annotations = task.get("annotations", task.get("completions"))
+    if annotations is not None and not isinstance(annotations, list):
+        yield LabelledPhotograph(file_name, problems=[Problem("malformed", f"{which}: annotations must be a list")])
+        return
+    submitted = [a for a in annotations or [] if not (isinstance(a, dict) and a.get("was_cancelled"))]
+    for annotation in submitted:
+        yield _annotation(annotation, file_name, which)
+    if not submitted:
+        skipped = "skipped" if annotations else "not finished"
+        predicted = "; its predictions are no labels" if task.get("predictions") else ""
+        yield LabelledPhotograph(file_name, reviewed=False, notes=[f"{which} is {skipped}{predicted}"])
+
+
+def _of_min(task: dict[str, Any], file_name: str, which: str) -> LabelledPhotograph:
+    """A row of JSON-MIN is one annotation: regions lie in fields of the labelling's names."""
+    fields = {k: v for k, v in task.items() if k not in _OF_MIN and isinstance(v, list)}
+    regions = [one for value in fields.values() for one in value if isinstance(one, dict)]
+    photograph = LabelledPhotograph(
+        file_name,
+        unit="shares",
+        reviewed=bool(regions) or task.get("annotation_id") is not None,
+        annotator=_person(task.get("annotator")),
+        labelled_at=text(task.get("updated_at")) or text(task.get("created_at")),
+    )
+    for i, region in enumerate(regions, 1):
+        _region(photograph, region, region, f"{which}, region {i}")
+    return photograph
+
+
+def _annotation(annotation: Any, file_name: str, which: str) -> LabelledPhotograph:
+    photograph = LabelledPhotograph(file_name, unit="shares")
+    regions = annotation.get("result") if isinstance(annotation, dict) else None
+    if not isinstance(regions, list) or not isinstance(annotation, dict):
+        photograph.problems.append(Problem("malformed", f"{which}: an annotation without a list of results"))
+        return photograph
+    photograph.annotator = _person(annotation.get("completed_by"))
+    photograph.labelled_at = text(annotation.get("updated_at")) or text(annotation.get("created_at"))
+    labelled = {
+        region.get("id")
+        for region in regions
+        if isinstance(region, dict) and isinstance(region.get("id"), str) and _labels(region.get("value"))
+    }
+    for i, region in enumerate(regions, 1):
+        told = f"{which}, region {i}"
+        if not isinstance(region, dict):
+            photograph.problems.append(Problem("malformed", f"{told}: {shown(region, 40)} is no region"))
+            continue
+        value, kind = region.get("value"), region.get("type")
+        if (isinstance(kind, str) and kind in _NO_REGION) or (
+            isinstance(region.get("id"), str) and not _labels(value) and region["id"] in labelled
+        ):
+            continue  # about the whole photograph; or a shape whose label is in the entry of the same id
+        if region.get("item_index") not in (None, 0):
+            photograph.problems.append(Problem("malformed", f"{told}: of another photograph of the same task"))
+        elif not isinstance(value, dict):
+            photograph.problems.append(Problem("malformed", f"{told}: it has no value"))
+        else:
+            _region(photograph, value, region, told)
+    return photograph
+
+
+def _region(photograph: LabelledPhotograph, value: dict[str, Any], region: dict[str, Any], which: str) -> None:
+    """Adds a region.
+
+    Args:
+        photograph: whose.
+        value: shape and labels.
+        region: has the photograph's size; in JSON-MIN it is the value itself.
+        which: where it is in the file.
+    """
+    sizes = [number(region.get(side)) for side in ("original_width", "original_height")]
+    width, height = (size if size is not None and size > 0 else None for size in sizes)
+    photograph.width, photograph.height = width or photograph.width, height or photograph.height
+    labels = _labels(value)
+    box, told = _box(value, width, height)
+    if box is None:
+        reason = "malformed" if {"x", "points"} & value.keys() and "brush" not in told else "unsupported_shape"
+        photograph.problems.append(Problem(reason, f"{which}: {told}"))
+    elif not labels:
+        photograph.problems.append(Problem("unknown_class", f"{which}: it has no label"))
+    else:
+        photograph.shapes += [Shape(label, box, which, note=told) for label in labels]
+
+
+def _labels(value: Any) -> list[str]:
+    if not isinstance(value, dict):
+        return []
+    lists = [v for k, v in value.items() if k.casefold().endswith("labels") and isinstance(v, list)]
+    return [label for one in lists for label in one if text(label) is not None]
+
+
+def _box(value: dict[str, Any], width: float | None, height: float | None) -> tuple[Xyxy | None, str]:
+    """The box in shares, with a note; None with what is wrong."""
+    if "rle" in value or "brushlabels" in value or value.get("format") == "rle":
+        return None, "a brush's region has no box: draw a rectangle or a polygon"
+    if "points" in value:
+        pairs = [numbers(pair) for pair in value["points"]] if isinstance(value["points"], list) else [None]
+        points = [(p[0] / 100, p[1] / 100) for p in pairs if p is not None and len(p) == 2]
+        if len(points) < 3 or len(points) < len(pairs):
+            return None, "points must be three pairs or more"
+        return around(points), "polygon, its bounding box taken"
+    is_ellipse = "radiusX" in value
+    names = ("x", "y", "radiusX", "radiusY") if is_ellipse else ("x", "y", "width", "height")
+    if "keypointlabels" in value or not all(one in value for one in names):
+        return None, "neither a rectangle nor a polygon nor an ellipse"
+    percents = [p for p in (number(value[one]) for one in names) if p is not None]
+    rotation = number(value.get("rotation") or 0)
+    if len(percents) < 4 or rotation is None:
+        return None, f"{', '.join(names)} must be numbers, percents of the photograph"
+    if rotation and (width is None or height is None):
+        return None, "it is rotated, and original_width and original_height are missing"
+    # An angle is one of pixels: where the sides differ, shares of them turn otherwise.
+    across, down = (width or 1.0, height or 1.0) if rotation else (1.0, 1.0)
+    a, b, c, d = (
+        percents[0] / 100 * across,
+        percents[1] / 100 * down,
+        percents[2] / 100 * across,
+        percents[3] / 100 * down,
+    )
+    if is_ellipse:
+        x1, y1, x2, y2 = around_ellipse(a, b, c, d, rotation)
+    else:
+        x1, y1, x2, y2 = around_rotated(a, b, c, d, rotation, (a, b))  # about the corner, as Label Studio turns it
+    kind = "ellipse" if is_ellipse else "rotated box"
+    note = f"{kind}, its bounding box taken" if is_ellipse or rotation else ""
+    return (x1 / across, y1 / down, x2 / across, y2 / down), note
+
+
+def _person(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return text(value.get("email")) or identifier(value.get("id"))
+    return identifier(value)
+
+
+def _file_name(task: dict[str, Any]) -> str | None:
+    data = task["data"] if isinstance(task.get("data"), dict) else task
+    named = [data.get(field) for field in _IMAGE_FIELDS]
+    looking = [v for v in data.values() if isinstance(v, str) and v.partition("?")[0].lower().endswith(_SUFFIXES)]
+    for value in (*named, *looking, task.get("file_upload")):
+        one = text(value)
+        if one is not None and one.strip("/. \\") and not one.startswith("data:"):
+            return one
+    return None

@@ -1,0 +1,162 @@
+"""Makes one labelling of a photograph of all that the label files of a batch say about it, or finds that they disagree.
+
+Files may cover parts (COCO with one class a file), or say the same twice (a photograph under two names). Where they
+contradict each other, none counts: which one is right is for a person to say. The order of the files never matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from carsdepo_assets.data.labels.formats.parsed import Parsed, Problem, Xyxy
+
+Entry = tuple[int | str, Xyxy]
+SAME_PX = 0.5  # one tool writes whole pixels, another six decimals of a share
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one label file says about one photograph."""
+
+    key: str
+    """Of the label file."""
+    sha256: str | None
+    format: str
+    file_name: str
+    """The photograph's name as the file writes it."""
+    parsed: Parsed
+    covers: frozenset[int | str] | None = None
+    """The classes, ours or causes, that the file is about; None: all."""
+    annotator: str | None = None
+    labelled_at: str | None = None
+    of_file: bool = False
+    """Whether the file is of this photograph alone."""
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The boxes and the negatives."""
+        return sorted([*self.parsed.boxes, *self.parsed.negatives], key=_order)
+
+
+@dataclass
+class Labelling:
+    """What counts for a photograph."""
+
+    claim: Claim
+    """The first file that gives it; by key, so that the order of reading does not matter."""
+    entries: list[Entry]
+    covers: frozenset[int | str] | None
+    reviewed: bool = True
+    notes: list[str] = field(default_factory=list)
+
+
+def settle(claims: Sequence[Claim]) -> tuple[list[Labelling], list[tuple[Claim, Problem]]]:
+    """The labellings of a photograph, and the files that are refused.
+
+    Args:
+        claims: of one photograph.
+
+    Returns:
+        The labellings in the order in which they count, the last one most; several only of several annotators. Where
+        any file is refused for this photograph there is none.
+    """
+    claims = sorted(claims, key=lambda c: (c.key, c.labelled_at or "", c.annotator or "", repr(c.entries)))
+    refused = [(claim, problem) for claim in claims for problem in claim.parsed.problems]
+    if refused:
+        broken = sorted({claim.key for claim, _ in refused})
+        for claim in claims:
+            if claim.key not in broken:
+                detail = f"{broken[0]} labels this photograph too and is in quarantine: these labels may not be all"
+                refused.append((claim, Problem("incomplete", detail)))
+        return [], refused
+    finished = [claim for claim in claims if claim.parsed.reviewed]
+    if not finished:
+        return [Labelling(claims[0], [], claims[0].covers, reviewed=False)], []
+    by_annotator = _last_of_each(finished)
+    if len(by_annotator) > 1:  # those who agree are kept too: else nobody could measure how often annotators do
+        agree = all(_agree(by_annotator[0], one) for one in by_annotator[1:])
+        note = f"{len(by_annotator)} annotators differ: the last one is {by_annotator[-1].annotator}"
+        notes = [] if agree else [note]
+        return [Labelling(one, one.entries, one.covers, notes=list(notes)) for one in by_annotator], []
+    if by_annotator:
+        finished = by_annotator
+    for i, one in enumerate(finished):
+        other = next((other for other in finished[i + 1 :] if not _agree(one, other)), None)
+        if other is not None:
+            return [], _contradiction(finished, one, other)
+    return [_union(finished)], []
+
+
+def merged(labelling: Labelling, before: Sequence[Entry]) -> list[Entry]:
+    """A labelling's boxes, with those that stand already of classes that its files are not about."""
+    if labelling.covers is None:
+        return labelling.entries
+    kept = [entry for entry in before if entry[0] not in labelling.covers]
+    return sorted([*labelling.entries, *kept], key=_order)
+
+
+def _last_of_each(claims: Sequence[Claim]) -> list[Claim]:
+    """The last labelling of each annotator, in order of time; none unless all files name theirs."""
+    if len(claims) < 2 or any(claim.annotator is None for claim in claims):
+        return []
+    ordered = sorted(claims, key=lambda c: (c.labelled_at or "", c.key, c.annotator or ""))
+    return list({claim.annotator: claim for claim in ordered}.values())
+
+
+def _agree(one: Claim, other: Claim) -> bool:
+    """Whether two files say the same of the classes that both are about."""
+    mine, theirs = _shared(one, other), _shared(other, one)
+    if len(mine) != len(theirs):
+        return False
+    for target, box in mine:
+        at = next((i for i, entry in enumerate(theirs) if entry[0] == target and _near(box, entry[1])), None)
+        if at is None:
+            return False
+        theirs.pop(at)
+    return True
+
+
+def _shared(one: Claim, other: Claim) -> list[Entry]:
+    return [e for e in one.entries if other.covers is None or e[0] in other.covers]
+
+
+def _near(box: Xyxy, other: Xyxy) -> bool:
+    return all(abs(a - b) <= SAME_PX for a, b in zip(box, other, strict=True))
+
+
+def _union(claims: Sequence[Claim]) -> Labelling:
+    first = claims[0]
+    entries, covers = list(first.entries), first.covers
+    for claim in claims[1:]:
+        if covers is None:
+            break
+        entries += [entry for entry in claim.entries if entry[0] not in covers]
+        covers = None if claim.covers is None else covers | claim.covers
+    return Labelling(first, sorted(entries, key=_order), covers)
+
+
+def _contradiction(claims: Sequence[Claim], one: Claim, other: Claim) -> list[tuple[Claim, Problem]]:
+    names = sorted({claim.file_name for claim in claims})
+    if one.key == other.key:
+        detail = f"{' and '.join(names)[:200]}: the file labels this photograph twice, with different boxes"
+        return [(one, Problem("contradiction", detail))]
+    refused = []
+    for key in sorted({claim.key for claim in claims}):
+        claim = next(c for c in claims if c.key == key)
+        rival = other.key if key == one.key else one.key
+        detail = (
+            f"{rival} labels the same photograph ({' and '.join(names)[:200]}) with other boxes: remove the wrong file"
+        )
+        refused.append((claim, Problem("contradiction", detail)))
+    return refused
+
+
+def _order(entry: Entry) -> tuple[bool, str, int, Xyxy]:
+    target, box = entry
+    return (
+        isinstance(target, str),
+        target if isinstance(target, str) else "",
+        target if isinstance(target, int) else 0,
+        box,
+    )

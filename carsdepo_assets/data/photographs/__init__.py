@@ -1,0 +1,1 @@
+"""Uploaded photographs: what is read from each, and the checks and the profile of their batches."""

@@ -1,0 +1,93 @@
+"""data/folders/manifest_csv.py: a table of photographs is read however spreadsheets and tools write it, or it is
+said."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import pytest
+
+from carsdepo_assets.data.folders.manifest_csv import COLUMNS, read_sheet
+
+PLAIN = "file,group\nday/a.jpg,g1\nday/b.jpg,g2\n"
+
+
+def group_of(data: str | bytes, path: str = "day/a.jpg") -> str | None:
+    """The group that the table gives a photograph."""
+    sheet = read_sheet(data.encode() if isinstance(data, str) else data)
+    assert sheet.problems == ()
+    row, problem = sheet.row(PurePosixPath(path))
+    assert problem is None
+    groups = {COLUMNS[name]: value for name, value in (row or {}).items() if name in COLUMNS}
+    return groups.get("group_hint")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PLAIN,
+        PLAIN.replace(",", ";"),
+        PLAIN.replace(",", "\t"),
+        PLAIN.replace(",", "|"),
+        "sep=;\n" + PLAIN.replace(",", ";"),
+        "sep=\t\r\n" + PLAIN.replace(",", "\t"),
+        "file;note;group\nday/a.jpg;one, two;g1\n",
+        '"file","group"\r\n"day/a.jpg","g1"\r\n',
+        "\ufeff" + PLAIN,
+        PLAIN.encode("utf-16"),
+        PLAIN.encode("utf-16-le"),
+        PLAIN.replace("g2", "Würzburg").encode("cp1252"),
+    ],
+)
+def test_separators_and_encodings(data: str | bytes) -> None:
+    assert group_of(data) == "g1"
+
+
+@pytest.mark.parametrize("file", ["file", "File", "filename", "file_name", " FileName ", "path", "image", "image_path"])
+@pytest.mark.parametrize("group", ["group", "Group", "group_id", "group_hint", "car_id", "vehicle"])
+def test_names_of_columns(file: str, group: str) -> None:
+    assert group_of(f"{file},{group}\nday/a.jpg,g1\n") == "g1"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "day/a.jpg", "images/day/a.jpg", "./day/a.jpg", "day\\a.jpg", "a.jpg", "a", "day/a", "DAY/A.JPG", "A.jpg",
+        "/home/ann/cars/day/a.jpg", "/home/ann/elsewhere/a.jpg", "C:\\cars\\day\\a.jpg", "C:/cars/day/A",
+    ],
+)  # fmt: skip
+def test_names_of_files(file: str) -> None:
+    assert group_of(f"file,group\n{file},g1\n") == "g1"
+    assert group_of(f"file,group\n{file},g1\n", "day/b.jpg") is None
+
+
+def test_a_dot_in_a_name_is_no_suffix() -> None:
+    assert group_of("file,group\ncar.v1,g1\ncar.v2,g2\n", "car.v2.jpg") == "g2"
+
+
+def test_rows_of_other_folders_are_not_taken() -> None:
+    table = "file,group\nmonday/a.jpg,g1\ntuesday/a.jpg,g2\n"
+    assert group_of(table, "tuesday/a.jpg") == "g2"
+    assert group_of(table, "wednesday/a.jpg") is None
+
+
+def test_rows_that_differ_are_not_guessed_among() -> None:
+    sheet = read_sheet(b"file,group\n/x/monday/a.jpg,g1\n/x/tuesday/a.jpg,g2\n")
+    row, problem = sheet.row(PurePosixPath("wednesday/a.jpg"))
+    assert row is None
+    assert problem is not None
+    assert "2 rows could be of wednesday/a.jpg, and they differ" in problem
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"", "no column 'file'; there are none"),
+        (b"name,year\na.jpg,2000\n", "no column 'file'; there are name, year"),
+        (b"file,colour\na.jpg,red\n", "no column that says anything"),
+        (b"\x81\x8d,group\n", "not CSV: neither UTF-8 nor UTF-16 nor cp1252"),
+    ],
+)
+def test_what_is_not_understood_is_said(data: bytes, problem: str) -> None:
+    [only] = read_sheet(data).problems
+    assert problem in only
