@@ -209,6 +209,7 @@ def test_every_page_is_in_a_story_and_blocks_that_are_left_out_are_counted() -> 
     print(f"{len(every)} blocks: {len(left_out)} not run, {sum(b.stand_in is not None for b in every)} stood in for")
 
 
+@pytest.mark.slow
 def test_pages_about_settings(story: Story) -> None:
     printed = story.tell(STORIES["settings"], STAND_INS)
     assert "business.goals.recall = 0.7" in printed["change-a-kpi"]

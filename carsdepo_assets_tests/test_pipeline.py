@@ -16,6 +16,8 @@ from carsdepo_assets.registry.ledger import LedgerError
 from carsdepo_assets.resources import NoService
 from carsdepo_assets.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_sensor_that_misses_a_service_names_it(tmp_path: Path) -> None:
     @dg.sensor(job_name="none")
@@ -68,7 +70,6 @@ def test_our_own_errors_are_a_line_and_others_have_their_trace(
     assert "Stack Trace" not in capfd.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_person_waits_for_no_import(tmp_path: Path) -> None:
     """`approve`, `reject`, `rollback` and `golden extend` open the home although a long command is at work on it."""
     settings = Settings.read({}, home=tmp_path)

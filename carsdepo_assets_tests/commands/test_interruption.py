@@ -17,6 +17,8 @@ from carsdepo_assets.cli import app
 from carsdepo_assets.commands.interruption import EXIT_CODE, MESSAGE, interruptible, was_interrupted
 from carsdepo_assets_tests.data.photograph_files import photograph
 
+pytestmark = pytest.mark.slow
+
 INTERRUPT = "import os, signal, sys\ndef interrupt(): os.kill(os.getpid(), signal.SIGINT)\n"
 RUN = "from carsdepo_assets.start import main\nmain()\n"
 IMPORTING = """
@@ -99,7 +101,6 @@ PLACES = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize(("module", "function", "call"), PLACES, ids=[function for _, function, _ in PLACES])
 def test_an_import_that_is_interrupted_goes_on_when_it_is_run_again(
@@ -116,7 +117,6 @@ def test_an_import_that_is_interrupted_goes_on_when_it_is_run_again(
     assert '"photographs": 6' in counted.stdout
 
 
-@pytest.mark.slow
 def test_a_signal_that_dagster_keeps_to_itself_ends_the_command_too(tmp_path: Path) -> None:
     module, function, call = PLACES[-1]
     ended = run(tmp_path, ["import", str(cars(tmp_path))], CALLED.format(module, function, call))

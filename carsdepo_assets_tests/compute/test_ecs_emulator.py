@@ -14,6 +14,8 @@ from moto.ecs.responses import EC2ContainerServiceResponse
 from deploy.emulators.ecs_on_moto import OPERATIONS, EcsOnMoto
 from deploy.emulators.ecs_tasks import EmulatedTask
 
+pytestmark = pytest.mark.slow
+
 SLEEP = [sys.executable, "-S", "-c", "import time; print('up', flush=True); time.sleep(600)"]
 STUBBORN = [
     sys.executable,

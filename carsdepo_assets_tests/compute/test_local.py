@@ -11,6 +11,8 @@ from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.orchestration.process_tree import end_tree, same_process
 from carsdepo_assets_tests.orchestration.dagster_run import WORKER
 
+pytestmark = pytest.mark.slow
+
 
 def run_worker(does: str, tmp_path: Path, **compute: float) -> dg.ExecuteInProcessResult:
     @dg.asset

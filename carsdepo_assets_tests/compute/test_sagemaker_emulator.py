@@ -21,6 +21,8 @@ from carsdepo_assets_tests.compute.sagemaker_cases import BUCKET, emulated_aws, 
 from deploy.emulators import sagemaker_on_moto
 from deploy.emulators.sagemaker_on_moto import SageMakerOnMoto, internals
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[SageMakerOnMoto]:
@@ -71,7 +73,6 @@ def test_limits_of_the_api_are_kept(change: dict[str, object], words: str, aws: 
     assert "refused" not in aws.jobs
 
 
-@pytest.mark.slow
 def test_a_container_that_ignores_sigterm_is_killed(aws: SageMakerOnMoto) -> None:
     grace, aws.settings.grace_s = aws.settings.grace_s, 0.5
     aws.client("sagemaker").create_training_job(TrainingJobName="stubborn", **params(aws, {"does": "stubborn"}))
@@ -88,7 +89,6 @@ def test_a_container_that_ignores_sigterm_is_killed(aws: SageMakerOnMoto) -> Non
     assert aws.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="output/stubborn/")["KeyCount"] == 1
 
 
-@pytest.mark.slow
 def test_the_command_makes_all_that_a_job_needs_and_ends_without_a_trace(tmp_path: Path) -> None:
     file = tmp_path / "compute.toml"
     process = subprocess.Popen(

@@ -12,6 +12,8 @@ from cryptography import x509
 
 from carsdepo_assets_tests.deploy.server_copy import ServerCopy
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = ("setup", "users", "up", "down", "backup", "restore", "inside", "compose", "lint.sh")
 EDITED = ("server.env", "CARSDEPO_ALERT_WEBHOOK", "CARSDEPO_ALERT_URLS", "nginx/tls.crt", "nginx/tls.key")
 

@@ -112,6 +112,7 @@ def test_a_second_cut_of_a_report_is_the_first(drifted: tuple[Lake, list[str], l
     assert list(lake.list()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nth", [1, 2, 3, 9, 20, 36, 38, 39, 40])
 def test_killed_at_any_write_the_next_cut_finishes_the_same(
     drifted: tuple[Lake, list[str], list[str]], monkeypatch: pytest.MonkeyPatch, nth: int
@@ -143,6 +144,7 @@ def test_killed_at_any_write_the_next_cut_finishes_the_same(
     assert not lake.exists(queues.plan_key(queue.queue_id))
 
 
+@pytest.mark.slow
 def test_killed_without_a_report_the_next_cut_finishes_it(
     drifted: tuple[Lake, list[str], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,8 @@ from carsdepo_assets_tests.inference.served_models import (
 )
 from carsdepo_assets_tests.inference.service_process import put_model
 
+pytestmark = pytest.mark.slow
+
 POLICY = """
 [inference]
 max_photographs = 3

@@ -15,6 +15,8 @@ from carsdepo_assets.registry import ledger
 from carsdepo_assets.resources import NoService, ServicesResource
 from carsdepo_assets_tests.release.released_lake import World
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_waits_until_the_stage_serves_the_digest(world: World) -> None:
     ledger.record(world.lake, "staging", "deploy", digest="aaaa", version=7, actor="t", reason="t")

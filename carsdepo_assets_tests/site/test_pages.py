@@ -57,6 +57,7 @@ class Page(HTMLParser):
             self.runs.append(tag)
 
 
+@pytest.mark.slow
 def test_every_link_of_the_site_leads_somewhere(browser: TestClient) -> None:
     seen: set[str] = set()
     waiting = ["/", *LISTS]

@@ -25,7 +25,7 @@ from carsdepo_assets_tests.registry.conftest import empty_store
 
 __all__ = ["empty_store"]
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Killed(BaseException):

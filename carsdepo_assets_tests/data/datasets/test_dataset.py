@@ -278,6 +278,7 @@ dataset(Lake.open(root))
 
 
 # Writes in order: splits, golden, summary, data.yaml, manifest, latest.
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "when", "n"), [("append", "after", 1), ("put", "before", 5)])
 def test_killed_anywhere_the_next_run_finishes(lake: Lake, method: str, when: str, n: int) -> None:
     fill(lake, range(4))

@@ -332,6 +332,7 @@ import_folder(Lake.open(sys.argv[1]), Path(sys.argv[2]), "yolo", {}, Policy(), d
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 3, 6, 7])  # the record, among the photographs, the last label, the batch's manifest
 def test_killed_half_way_the_next_import_finishes(lake: Lake, tmp_path: Path, n: int) -> None:
     folder = cars(tmp_path / "cars")

@@ -290,6 +290,7 @@ ingest_labels(Lake.open(root), batch, RULES, NOW)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("when", "n"), [("before", 1), ("after", 1), ("after", 2)])
 def test_killed_anywhere_the_next_run_finishes(lake: Lake, when: str, n: int) -> None:
     upload(lake, {"a.jpg": car(1), "b.jpg": car(2)})

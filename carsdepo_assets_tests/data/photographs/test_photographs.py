@@ -180,6 +180,7 @@ build_processed(lake, batch, rules)
 
 
 # Appends in order: quarantine and uploads, quarantine and images, processed.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "when", "n"),
     [
