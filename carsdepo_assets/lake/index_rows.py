@@ -41,6 +41,9 @@ _NO_LONGER_WAITING = """DELETE FROM waiting WHERE key = ?
 WANTS_LISTS = "///"
 """How wants begin that are about lists of names of classes."""
 
+OF_LISTS = "lists:"
+"""How `record` begins of a label file whose classes lists of names say, and no import: the digest of their meaning."""
+
 
 def photograph_wants(key: str) -> tuple[str, str, str]:
     """By what label files may want a photograph: its name in its folder, below its topmost folder, and anywhere."""

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from carsdepo_assets.lake.commits import Position, news
-from carsdepo_assets.lake.index_rows import LATEST, WANTS_LISTS, apply_rows, photograph_wants
+from carsdepo_assets.lake.index_rows import LATEST, OF_LISTS, WANTS_LISTS, apply_rows, photograph_wants
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.objects import ObjectInfo, micros, time_of
 from carsdepo_assets.lake.schemas import OBJECTS
@@ -270,6 +270,12 @@ class ObjectIndex:
         """Keys of the label files below a prefix that were read with another import record than this one."""
         sql = "SELECT key FROM known WHERE key >= ? AND key < ? AND NOT gone AND record IS NOT ?"
         return [key for (key,) in self._database.execute(sql, (*_below(prefix), record))]
+
+    def read_by_lists(self, folder: str) -> list[tuple[str, str]]:
+        """(key, record) of the label files below a folder that were read with lists of names; see index_rows."""
+        sql = "SELECT key, record FROM known WHERE key >= ? AND key < ? AND NOT gone AND state = 'read'"
+        rows = self._database.execute(f"{sql} AND record >= ? AND record < ?", (*_below(folder), OF_LISTS, "lists;"))
+        return rows.fetchall()
 
     def batches(self, kind: str, open_only: bool = False, before: str | None = None) -> list[str]:
         """Ids of the closed batches of a kind, oldest first.

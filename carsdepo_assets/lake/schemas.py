@@ -50,7 +50,7 @@ OBJECTS = pa.schema(
         # Of a file: waiting | batched | image | duplicate | read | quarantined | gone. Of a batch: closed | ingested.
         ("state", pa.string()),
         ("reason", pa.string()),  # of quarantined
-        ("record", pa.string()),  # of labels: digest of the import record that they were read with; null: none
+        ("record", pa.string()),  # of labels: digest of the import record, or of what lists of names mean; null: none
         ("wants", pa.list_(pa.string())),  # of quarantined labels: the photographs that were not there
         ("sequence", pa.int64()),  # order of commit
         ("at", _ts),

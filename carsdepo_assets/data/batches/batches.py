@@ -130,7 +130,7 @@ class _Plan:
         if kind == "labels":
             if due and not self._close_all:
                 due = ready(lake, index, due, data.label_wait_s, self._now)
-            again = to_read_again(lake, index, [o.key for o in delivered], self._policy.class_map)
+            again = to_read_again(lake, index, delivered, self._policy.class_map)
             looked_at = {o.key for o in (*due, *decided.fresh, *decided.undecided)}
             more = index.states_of(sorted(again.keys - looked_at))
             due += [BatchObject.of(one.info) for one in more.values()]

@@ -100,9 +100,14 @@ def map_classes(layout: Layout, mapping: Mapping[str, str], classes: str | None,
         for source, use in unnamed.items()
     ]
     notes += [f"--map {old}: no class of the folder is called so" for old in mapping if same_name(old) not in led]
-    # An archive is unpacked below a temporary path, which says nothing to a person.
-    origin = names.origin.replace(f"{layout.folder}/", "")
+    origin = _in_folder(names.origin, layout)
     return ClassMapping(targets, names.by_id, (origin or "--map") if targets else "", tuple(notes))
+
+
+def _in_folder(text: str, layout: Layout) -> str:
+    """A text with the paths of the folder as they are in it: an archive is unpacked below a temporary path, which says
+    nothing to a person."""
+    return text.replace(f"{layout.folder}/", "")
 
 
 def targets_by_name(class_map: ClassMap) -> dict[str, Target]:
@@ -148,7 +153,7 @@ def _names(layout: Layout, classes: str | None) -> ClassNames:
             by_file = find_class_names(layout.folder, lists)
         listed = names_of_option(classes) if classes is not None else by_file
     except ClassNamesError as error:
-        raise ImportRefused(str(error)) from error
+        raise ImportRefused(_in_folder(str(error), layout)) from error
     if listed is None:
         return named
     return ClassNames({**listed.by_id, **named.by_id}, ", ".join(filter(None, (listed.origin, named.origin))))

@@ -7,6 +7,7 @@ the file's folder below raw/labels or above it. Labels that answer our own label
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,6 +18,7 @@ from carsdepo_assets.data.labels.formats.parsed import Problem
 from carsdepo_assets.data.labels.formats.recognition import Format
 from carsdepo_assets.data.labels.import_records import QUEUE_NAME
 from carsdepo_assets.data.objects.object_states import sha256_of
+from carsdepo_assets.lake.index_rows import OF_LISTS
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import ClassMap
 
@@ -37,6 +39,7 @@ class LabelClasses:
         self._ours |= {same_name(name): i for i, name in enumerate(class_map.names)}
         self._lists: dict[PurePosixPath, dict[PurePosixPath, dict[str, str]]] = {}
         self._digests: dict[PurePosixPath, str] = {}
+        self._meanings: dict[PurePosixPath, str | None] = {}
 
     def targets(self, path: PurePosixPath, format: Format, document: LabelDocument) -> ClassTargets | Problem:
         """What each class of a file becomes; a Problem where nothing says what they mean.
@@ -88,6 +91,20 @@ class LabelClasses:
                     digest.update(f"{key}\0{sha256_of(self._lake, key)}\n".encode())
             self._digests[folder] = digest.hexdigest()[:16]
         return self._digests[folder]
+
+    def meaning_by_lists(self, folder: PurePosixPath) -> str | None:
+        """Names what the class ids of YOLO files in a folder below raw/labels become by the lists of names near it.
+
+        None where no list says it, where lists disagree or cannot be read, and where an import says it.
+        """
+        if self._of_import:
+            return None
+        if folder not in self._meanings:
+            targets = self._of_ids(folder / "any.txt")
+            text = None if isinstance(targets, Problem) else json.dumps(dict(targets), sort_keys=True)
+            digest = None if text is None else hashlib.sha256(text.encode()).hexdigest()[:16]
+            self._meanings[folder] = None if digest is None else f"{OF_LISTS}{digest}"
+        return self._meanings[folder]
 
     def _of_ids(self, path: PurePosixPath) -> ClassTargets | Problem:
         if self._of_import:

@@ -180,11 +180,18 @@ class _Reading:
                     self.outcomes.wants.setdefault(file.key, set()).update(_wants(file, labelled))
                 continue
             claim = file.claim(labelled, image_id, photographs, self._policy)
-            if file.format == "yolo" and self._classes.are_of_lists and _lacks_a_class(claim.parsed):
-                folder = file.path.parent
-                want = want_lists(folder, self._classes.lists_digest(folder))
-                self.outcomes.wants.setdefault(file.key, set()).add(want)
+            if file.format == "yolo" and self._classes.are_of_lists:
+                self._note_lists(file, claim)
             yield image_id, claim
+
+    def _note_lists(self, file: LabelFile, claim: Claim) -> None:
+        """Notes with which lists of names a file was read, so that it is read again when they say something else."""
+        folder = file.path.parent
+        if _lacks_a_class(claim.parsed):
+            want = want_lists(folder, self._classes.lists_digest(folder))
+            self.outcomes.wants.setdefault(file.key, set()).add(want)
+        elif (meaning := self._classes.meaning_by_lists(folder)) is not None:
+            self.outcomes.records[file.key] = meaning
 
     def _note(self, key: str, notes: list[str]) -> None:
         if notes:

@@ -14,6 +14,7 @@ from carsdepo_assets.data.objects.manifests import BatchObject, is_photograph, r
 from carsdepo_assets.lake.index_rows import lists_wanted
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.object_index import ObjectIndex
+from carsdepo_assets.lake.objects import ObjectInfo
 from carsdepo_assets.lake.sources import source_for
 from carsdepo_assets.policy import ClassMap
 
@@ -51,8 +52,8 @@ class Again:
 
     keys: set[str] = field(default_factory=set)
     healed_until: int = 0
-    records: dict[str, str] = field(default_factory=dict)
-    """State of the import record by the name of a place of the index."""
+    places: dict[str, str] = field(default_factory=dict)
+    """State of an import record or a list of names, by the name of a place of the index."""
     of_lists: set[str] = field(default_factory=set)
     """Those of the keys beside which other lists of names lie now."""
 
@@ -60,54 +61,80 @@ class Again:
         """Notes how far was looked, unless one of the files has no batch yet."""
         if self.keys <= batched:
             index.healed_until(self.healed_until)
-            for place, state in self.records.items():
+            for place, state in self.places.items():
                 index.keep_place(place, state)
         if self.of_lists or index.place(_LISTS) is not None:  # lists are delivered once, so that it is kept
             index.keep_place(_LISTS, "" if self.of_lists <= batched else "other lists came")
 
 
-def to_read_again(lake: Lake, index: ObjectIndex, delivered: Iterable[str], class_map: ClassMap) -> Again:
+def to_read_again(lake: Lake, index: ObjectIndex, delivered: Iterable[ObjectInfo], class_map: ClassMap) -> Again:
     """Files in quarantine for want of a photograph that came since, or of names of classes that came or changed, and
-    those whose import record means other classes by now.
+    those whose import record, or lists of names, mean other classes than when they were read.
 
     Args:
         lake: the lake.
         index: what is known of its files.
-        delivered: keys that the source of raw/labels delivered; lists of names are among them when they are new, or
+        delivered: what the source of raw/labels delivered; lists of names are among them when they are new, or
             stand in a folder in which something changed.
         class_map: the policy's.
     """
     keys, until = index.healed()
-    lists = [PurePosixPath(key).parent for key in delivered if may_hold_names(key)]
-    of_lists = _with_other_lists(lake, index, None if index.place(_LISTS) else lists, class_map)
+    lists = [entry for entry in delivered if may_hold_names(entry.key)]
+    classes = LabelClasses(lake, {}, class_map)
+    folders = None if index.place(_LISTS) else [PurePosixPath(entry.key).parent for entry in lists]
+    of_lists = _with_other_lists(index, folders, classes)
+    states = {f"list:{entry.key}": _state(entry) for entry in lists}
+    changed = {place: state for place, state in states.items() if index.place(place) != state}
+    if changed or folders is None:
+        in_folders = folders and [PurePosixPath(place.removeprefix("list:")).parent for place in changed]
+        of_lists |= _with_other_meaning(index, in_folders, classes)
     again = Again({*keys, *of_lists}, until, of_lists=of_lists)
+    if not index.batches("labels", open_only=True):  # what is being read now may be read with the lists before these
+        again.places |= changed
     for entry in lake.list(_RECORDS):
         name = PurePosixPath(entry.key).stem
-        place, state = f"record:{name}", f"{entry.size} {entry.modified_at.isoformat()} {entry.etag}"
+        place, state = f"record:{name}", _state(entry)
         if index.place(place) == state:
             continue
         record = read_import_record(lake, name)
         if record is None or is_unfinished(record):
             continue
         again.keys.update(index.read_with_other_record(f"raw/labels/{name}", record_digest(record["options"])))
-        again.records[place] = state
+        again.places[place] = state
     return again
 
 
-def _with_other_lists(
-    lake: Lake, index: ObjectIndex, folders: Collection[PurePosixPath] | None, class_map: ClassMap
+def _state(entry: ObjectInfo) -> str:
+    return f"{entry.size} {entry.modified_at.isoformat()} {entry.etag}"
+
+
+def _with_other_meaning(
+    index: ObjectIndex, folders: Collection[PurePosixPath] | None, classes: LabelClasses
 ) -> set[str]:
+    """Keys of files that were read, whose class ids mean something else by the lists of names that lie there now.
+
+    Args:
+        index: what is known of the lake's files.
+        folders: keys of the folders whose lists changed; None: of any.
+        classes: of the files without an import.
+    """
+    below = PurePosixPath("raw/labels")
+    read = {pair for folder in folders or [below] for pair in index.read_by_lists(str(folder))}
+    return {
+        key for key, record in read if classes.meaning_by_lists(PurePosixPath(key).parent.relative_to(below)) != record
+    }
+
+
+def _with_other_lists(index: ObjectIndex, folders: Collection[PurePosixPath] | None, classes: LabelClasses) -> set[str]:
     """Keys of files in quarantine beside or above which other lists of names lie than when they were read.
 
     Args:
-        lake: the lake.
-        index: what is known of its files.
+        index: what is known of the lake's files.
         folders: keys of the folders whose lists may have changed; None: of any.
-        class_map: the policy's.
+        classes: of the files without an import.
     """
     if folders is not None and not folders:
         return set()
-    classes = LabelClasses(lake, {}, class_map)
     due = set()
     for want, key in index.of_other_lists():
         folder, digest = lists_wanted(want)

@@ -165,6 +165,8 @@ class LabelOutcomes:
     """Files that were removed before they were read."""
     refused: dict[str, str] = field(default_factory=dict)
     """Why files are in quarantine."""
+    records: dict[str, str] = field(default_factory=dict)
+    """What the lists of names meant that files were read with; see lake.index_rows.OF_LISTS."""
     wants: dict[str, set[str]] = field(default_factory=dict)
     """The photographs that were not there, and the lists of names that were; see lake.index_rows."""
     withdrawn: dict[str, ObjectState] = field(default_factory=dict)
@@ -179,7 +181,8 @@ def note_labels(lake: Lake, batch_id: str, outcomes: LabelOutcomes, at: datetime
     for entry in manifest.objects:
         read = entry.model_copy(update={"sha256": None}) if entry.key in outcomes.missing else entry
         state, reason = "quarantined" if entry.key in outcomes.refused else "read", outcomes.refused.get(entry.key)
-        more = {"reason": reason, "wants": sorted(outcomes.wants.get(entry.key, ())), "record": record}
+        more = {"reason": reason, "wants": sorted(outcomes.wants.get(entry.key, ()))}
+        more["record"] = outcomes.records.get(entry.key, record)
         rows.append(object_row("labels", read, state, batch_id=batch_id, **more))
     for earlier in outcomes.withdrawn.values():
         read = BatchObject.of(earlier.info).model_copy(update={"sha256": earlier.sha256})

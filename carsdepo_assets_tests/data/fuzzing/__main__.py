@@ -9,30 +9,13 @@ import argparse
 import multiprocessing
 import os
 import sys
-import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from pathlib import Path
 
-from carsdepo_assets_tests.data.fuzzing.trial import Trial, run
+from carsdepo_assets_tests.data.fuzzing.outcomes import of_seeds
 
 IN_ONE_LAKE = 10  # a lake with more commits costs more for each
-
-
-def outcome(trial: Trial) -> str:
-    """What became of a folder, for the count at the end."""
-    if trial.faults:
-        return "faulty"
-    if trial.account is None:
-        return "refused before anything was copied"
-    return "imported, with something to look at" if trial.account.failures else "imported"
-
-
-def of_seeds(first: int, end: int) -> list[tuple[str, str]]:
-    """(outcome, description) of each folder from one seed up to another."""
-    with tempfile.TemporaryDirectory() as folder:
-        return [(outcome(trial), str(trial)) for trial in run(range(first, end), Path(folder))]
 
 
 def main(arguments: list[str]) -> int:

@@ -12,7 +12,9 @@ import pytest
 from carsdepo_assets.data.batches.batches import open_batches, plan_batches
 from carsdepo_assets.data.labels.label_revisions import ingest_labels
 from carsdepo_assets.data.objects.object_states import mark_ingested
+from carsdepo_assets.lake.annotations import latest_revisions
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.object_index import index_path
 from carsdepo_assets_tests.data import label_documents as files
 from carsdepo_assets_tests.data.photograph_files import NOW
 from carsdepo_assets_tests.data.small_lake import RULES, car, upload
@@ -38,6 +40,11 @@ def tick(lake: Lake, minutes: int) -> list[str]:
 def put(lake: Lake, dropped: dict[str, str]) -> None:
     for name, text in dropped.items():
         lake.put(f"raw/labels/{name}", text.encode())
+
+
+def classes_now(lake: Lake) -> list[int]:
+    latest = latest_revisions(lake.read("annotations"))
+    return [box["class_id"] for row in latest.to_pylist() for box in row["boxes"]]
 
 
 def classes(lake: Lake) -> list[int]:
@@ -93,6 +100,45 @@ def test_labels_that_were_read_are_not_read_again(lake: Lake) -> None:
     assert tick(lake, 0) == ["x/a.txt"]
     put(lake, {"x/data.yaml": "names: [scratch, dent, rust]"})
     assert tick(lake, 1) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({"x/classes.txt": "scratch\ndent\n"}, {"x/classes.txt": "dent\nscratch\n"}, [0]),
+        ({"classes.txt": "scratch\ndent\n"}, {"x/data.yaml": "names: [dent, scratch]"}, [0]),  # nearer
+        ({"x/classes.txt": "scratch\ndent\n"}, {"x/classes.txt": "scratch\nreflection\n"}, []),  # no damage
+        ({"x/classes.txt": "scratch\ndent\n"}, {"y/classes.txt": "dent\nscratch\n"}, None),
+        ({"x/classes.txt": "scratch\ndent\n"}, {"x/classes.txt": "Scratch \ndent\n"}, None),
+    ],
+)
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_corrected_list_takes_effect_on_labels_that_were_read(
+    lake: Lake, before: dict[str, str], after: dict[str, str], expected: list[int] | None, lost: bool
+) -> None:
+    upload(lake, {"x/a.jpg": car(0)})
+    put(lake, before | {"x/a.txt": LABEL})
+    assert tick(lake, 0) == ["x/a.txt"]
+    assert tick(lake, 1) == []
+    put(lake, after)
+    if lost:  # the local index, which is built anew from the table
+        for path in index_path(lake).parent.glob("objects-*"):
+            path.unlink()
+    assert tick(lake, 2) == ([] if expected is None else ["x/a.txt"])
+    assert classes_now(lake) == ([1] if expected is None else expected)
+    assert tick(lake, 3) + tick(lake, 90) == []
+
+
+def test_a_list_that_comes_while_its_labels_are_read_takes_effect(lake: Lake) -> None:
+    upload(lake, {"x/a.jpg": car(0)})
+    put(lake, {"x/a.txt": LABEL, "x/classes.txt": "scratch\ndent\n"})
+    at = NOW + timedelta(days=1)
+    (batch,) = plan_batches(lake, "labels", RULES, at)
+    ingest_labels(lake, batch.batch_id, RULES, at)
+    put(lake, {"x/classes.txt": "dent\nscratch\n"})
+    assert plan_batches(lake, "labels", RULES, at + timedelta(minutes=1))  # its batch is not closed to its end
+    assert tick(lake, 2) == []
+    assert classes_now(lake) == [0]
 
 
 @pytest.mark.parametrize("format", ["coco", "cvat", "labelstudio", "datumaro", "groundtruth", "labelme"])
