@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from carsdepo_assets.data.labels.formats.parsed import Parsed, Problem, Xyxy
 
@@ -73,7 +74,9 @@ def settle(claims: Sequence[Claim]) -> tuple[list[Labelling], list[tuple[Claim, 
     finished = [claim for claim in claims if claim.parsed.reviewed]
     if not finished:
         return [Labelling(claims[0], [], claims[0].covers, reviewed=False)], []
-    by_annotator = _last_of_each(finished)
+    by_annotator, pair = _last_of_each(finished)
+    if pair is not None:
+        return [], _contradiction([c for c in finished if c.annotator == pair[0].annotator], *pair)
     if len(by_annotator) > 1:  # those who agree are kept too: else nobody could measure how often annotators do
         agree = all(_agree(by_annotator[0], one) for one in by_annotator[1:])
         note = f"{len(by_annotator)} annotators differ: the last one is {by_annotator[-1].annotator}"
@@ -96,12 +99,26 @@ def merged(labelling: Labelling, before: Sequence[Entry]) -> list[Entry]:
     return sorted([*labelling.entries, *kept], key=_order)
 
 
-def _last_of_each(claims: Sequence[Claim]) -> list[Claim]:
-    """The last labelling of each annotator, in order of time; none unless all files name theirs."""
+def _last_of_each(claims: Sequence[Claim]) -> tuple[list[Claim], tuple[Claim, Claim] | None]:
+    """The last labelling of each annotator, in order of time; none unless all files name theirs.
+
+    And two of one annotator that differ without one being the other's correction, which is of the same photograph by
+    its name, and of another time.
+    """
     if len(claims) < 2 or any(claim.annotator is None for claim in claims):
-        return []
+        return [], None
     ordered = sorted(claims, key=lambda c: (c.labelled_at or "", c.key, c.annotator or ""))
-    return list({claim.annotator: claim for claim in ordered}.values())
+    last = {claim.annotator: claim for claim in ordered}
+    for claim in ordered:
+        newest = last[claim.annotator]
+        if not _agree(claim, newest) and not _is_correction(newest, claim):
+            return [], (claim, newest)
+    return list(last.values()), None
+
+
+def _is_correction(newer: Claim, older: Claim) -> bool:
+    names = {PurePosixPath(claim.file_name).name for claim in (newer, older)}
+    return len(names) == 1 and older.labelled_at is not None and older.labelled_at != newer.labelled_at
 
 
 def _agree(one: Claim, other: Claim) -> bool:
