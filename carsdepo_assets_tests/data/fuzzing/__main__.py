@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
             for became, description in ended.result():
                 counts[became] += 1
                 if became == "faulty":
-                    print(description, flush=True)
+                    print(description.encode(errors="backslashreplace").decode(), flush=True)  # names of any bytes
             if number % 25 == 0:
                 print(f"{counts.total()} imports after {time.monotonic() - started:.0f} s", flush=True)
     print(f"{counts.total()} imports of mutated folders in {time.monotonic() - started:.0f} s: {dict(counts)}")
