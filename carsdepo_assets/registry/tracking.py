@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import os
+import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -68,11 +70,28 @@ class Tracking:
         from mlflow import MlflowClient
 
         with self.lock():  # two first uses at once would both create the tables
+            if self.artifacts is not None:
+                self._create_at_once(Path(self.uri.removeprefix("sqlite:///")))
             client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             client.get_experiment_by_name(self.experiment)
             if self.artifacts is not None:
                 artifact_places.make_relative(Path(self.uri.removeprefix("sqlite:///")))
         return client
+
+    def _create_at_once(self, file: Path) -> None:
+        """Creates the SQLite file with all its tables, or not at all: MLflow's own steps cannot be taken up after a
+        kill."""
+        if file.exists():
+            return
+        from mlflow import MlflowClient
+
+        with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=file.parent) as folder:
+            uri = f"sqlite:///{Path(folder) / 'mlflow.db'}"
+            MlflowClient(tracking_uri=uri, registry_uri=uri).get_experiment_by_name(self.experiment)
+            whole = Path(folder) / "whole.db"
+            with closing(sqlite3.connect(Path(folder) / "mlflow.db")) as built, closing(sqlite3.connect(whole)) as copy:
+                built.backup(copy)
+            whole.replace(file)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -3,8 +3,13 @@
 import math
 import os
 import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -169,3 +174,34 @@ def test_runs_of_another_instance_are_left_alone(home: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert mlflow.reconcile(instance) == {}
     assert mlflow.tracking().status(run) == "RUNNING"
+
+
+_FIRST_USE = """
+import sys
+from pathlib import Path
+from carsdepo_assets.registry.tracking import Tracking
+print(Tracking.at_home(Path(sys.argv[1])).client.search_experiments()[0].name)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tables", [1, 12])
+def test_a_first_use_that_is_killed_leaves_nothing_that_breaks_the_next(tmp_path: Path, tables: int) -> None:
+    home = tmp_path / "home"
+    first = subprocess.Popen([sys.executable, "-c", _FIRST_USE, str(home)], stdout=subprocess.DEVNULL)
+    while first.poll() is None:  # until MLflow has created some of its tables
+        built = next(iter(home.glob(".mlflow-*/mlflow.db")), None)
+        if built is not None and _tables(built) >= tables:
+            first.kill()
+    assert first.wait() == -signal.SIGKILL
+    assert not (home / "mlflow.db").exists()
+    tracking = Tracking.at_home(home)
+    assert tracking.begin("dagster-1", "train") == tracking.begin("dagster-1", "train")
+
+
+def _tables(file: Path) -> int:
+    try:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=0)) as database:
+            return int(database.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0])
+    except sqlite3.Error:
+        return 0

@@ -29,6 +29,7 @@ USUAL_NAMES = {
     "classes.txt", "predefined_classes.txt", "obj.names", "_darknet.labels", "classes.names", "notes.json",
     "data.yaml", "data.yml", "dataset.yaml", "dataset.yml",
 }  # fmt: skip
+_LONGEST_NAME = 1000  # characters
 _DATASET = re.compile(r"data(set)?\.ya?ml")
 
 
@@ -160,7 +161,10 @@ def names_in(file: PurePath, data: bytes) -> dict[str, str]:
 
 
 def _of_list(file: PurePath, text: str) -> dict[str, str]:
-    return {str(i): line for i, line in enumerate(text.splitlines()) if line.strip()}
+    lines = text.rstrip().splitlines()
+    if len(lines) == 1 and "," in lines[0]:  # all names in one line
+        lines = lines[0].split(",")
+    return {str(i): line for i, line in enumerate(lines) if line.strip()}
 
 
 def _of_notes(file: PurePath, text: str) -> dict[str, str]:
@@ -190,7 +194,28 @@ def _of_yaml(file: PurePath, text: str) -> dict[str, str]:
         raise ClassNamesError(f"{file}: not YAML: {error}") from error
     names: Any = document.get("names") if isinstance(document, dict) else None
     if isinstance(names, dict):
-        return {str(i): str(name) for i, name in names.items()}
+        by_id = dict(names)
+        if by_id and all(_is_number(name) and not _is_number(i) for i, name in by_id.items()):
+            by_id = {name: i for i, name in by_id.items()}  # the name first, as some write it
+        return {_id(i): _name(file, name) for i, name in by_id.items()}
+    if isinstance(names, str):
+        names = names.split(",")
     if isinstance(names, list):
-        return {str(i): str(name) for i, name in enumerate(names)}
+        return {str(i): _name(file, name) for i, name in enumerate(names)}
     return {}
+
+
+def _is_number(value: Any) -> bool:
+    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, str) and value.isdecimal())
+
+
+def _id(value: Any) -> str:
+    """A class id as label files write it, without zeros before it."""
+    return str(int(value)) if _is_number(value) and len(str(value)) < 10 else str(value)
+
+
+def _name(file: PurePath, value: Any) -> str:
+    # A list or a table is no name, and anchors make a few bytes of YAML one of millions of characters.
+    if isinstance(value, (dict, list, set, tuple)) or len(text := str(value)) > _LONGEST_NAME:
+        raise ClassNamesError(f"{file}: a name under `names` is no text of at most {_LONGEST_NAME} characters.")
+    return text

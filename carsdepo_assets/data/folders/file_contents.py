@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -21,6 +22,14 @@ SUFFIXES = {
 }
 _BOX_COLUMNS = ({"xmin", "ymin", "xmax", "ymax"}, {"x_min", "y_min", "x_max", "y_max"}, {"x1", "y1", "x2", "y2"})
 _VIA_COLUMNS = {"region_shape_attributes"}
+_BOX_FIELDS = {
+    "annotations", "annotation", "bbox", "bboxes", "bndbox", "boundingbox", "boundingboxes", "bounding_box",
+    "bounding_boxes", "box", "boxes", "coordinates", "polygon", "polygons", "rectangle", "rectangles", "regions",
+    "robndbox", "shapes", "shape_attributes", "segmentation",
+}  # fmt: skip
+_BOX_ELEMENTS = {"object", "xmin", "points"}
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+_SIDES = 4  # numbers of a box
 _LINES = 20
 
 
@@ -50,13 +59,46 @@ def _is_label_line(line: str) -> bool:
 
 
 def is_label_table(data: bytes) -> bool:
-    """Whether a CSV file is a table of boxes, as some tools export it."""
+    """Whether a file is a table of boxes: its header says so, or its first line has a photograph and four numbers."""
     try:
         first = decoded(data[: 2**16]).lstrip().partition("\n")[0]
         header = {name.strip().casefold() for name in next(csv.reader([first]), [])}
     except (ValueError, csv.Error):
         return False
-    return any(columns <= header for columns in _BOX_COLUMNS) or not _VIA_COLUMNS.isdisjoint(header)
+    if any(columns <= header for columns in _BOX_COLUMNS) or not _VIA_COLUMNS.isdisjoint(header):
+        return True
+    cells = [cell.strip(" \"'") for cell in re.split(r"[,;\t ]", first)]
+    named = any(PurePosixPath(cell).suffix.lower() in PHOTOGRAPH_SUFFIXES for cell in cells)
+    return named and sum(1 for cell in cells if _NUMBER.fullmatch(cell)) >= _SIDES
+
+
+def has_boxes_in_json(data: bytes) -> bool:
+    """Whether JSON has fields that are called as those of labels are, such as VIA's `regions`."""
+    waiting = [json.loads(data)]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if any(str(name).casefold() in _BOX_FIELDS and _is_filled(below) for name, below in value.items()):
+                return True
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+    return False
+
+
+def _is_filled(value: object) -> bool:
+    return isinstance(value, (list, dict)) and bool(value)
+
+
+def has_boxes_in_xml(data: bytes) -> bool:
+    """Whether XML has elements that are called as those of labels are, whatever their capitals and namespace."""
+    from xml.parsers import expat
+
+    names: set[str] = set()
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = lambda name, _: names.add(name.rpartition(":")[2].casefold())
+    parser.Parse(data, True)
+    return not names.isdisjoint(_BOX_FIELDS | _BOX_ELEMENTS)
 
 
 def json_problem(data: bytes) -> str | None:

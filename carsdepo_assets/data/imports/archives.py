@@ -189,6 +189,9 @@ def _placed(archive: Path, entries: list[_Entry]) -> dict[str, _Entry]:
         if path in placed:
             raise ArchiveRefused(f"{archive}: {entry.name!r} is in it twice. Pack it anew.")
         placed[path] = entry
+    both = next((str(above) for path in placed for above in PurePosixPath(path).parents if str(above) in placed), None)
+    if both is not None:
+        raise ArchiveRefused(f"{archive}: {both!r} is a file and a folder in it. Pack it anew.")
     if not placed:
         raise ArchiveRefused(f"{archive}: it holds no file.")
     tops = {PurePosixPath(path).parts[0] for path in placed}

@@ -6,7 +6,7 @@ the others are is a slip of a line, so that its files go to quarantine and the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from carsdepo_assets.data.folders.class_names import (
@@ -80,10 +80,12 @@ def map_classes(layout: Layout, mapping: Mapping[str, str], classes: str | None,
     led: set[str] = set()
     for source in sorted({*names.by_id, *layout.classes}, key=lambda one: (len(one), one)):
         use, name = layout.classes.get(source), names.by_id.get(source)
-        option = next((old for old in (name, source) if old is not None and same_name(old) in options), None)
-        if option is not None:
-            led.add(same_name(option))
-            targets[source] = options[same_name(option)]
+        given = [same_name(old) for old in (name, source) if old is not None and same_name(old) in options]
+        if given:
+            led.update(given)
+            targets[source] = options[given[0]]
+            if options[given[-1]] != targets[source]:
+                raise ImportRefused(f"--map gives class {source} one meaning as {name} and another as {source}.")
         elif name is not None and same_name(name) in by_name:
             targets[source] = by_name[same_name(name)]
         elif use is not None and name is None:
@@ -100,14 +102,9 @@ def map_classes(layout: Layout, mapping: Mapping[str, str], classes: str | None,
         for source, use in unnamed.items()
     ]
     notes += [f"--map {old}: no class of the folder is called so" for old in mapping if same_name(old) not in led]
-    origin = _in_folder(names.origin, layout)
+    # An archive is unpacked below a temporary path, which says nothing to a person.
+    origin = names.origin.replace(f"{layout.folder}/", "")
     return ClassMapping(targets, names.by_id, (origin or "--map") if targets else "", tuple(notes))
-
-
-def _in_folder(text: str, layout: Layout) -> str:
-    """A text with the paths of the folder as they are in it: an archive is unpacked below a temporary path, which says
-    nothing to a person."""
-    return text.replace(f"{layout.folder}/", "")
 
 
 def targets_by_name(class_map: ClassMap) -> dict[str, Target]:
@@ -136,7 +133,12 @@ def option_targets(mapping: Mapping[str, str], class_map: ClassMap) -> dict[str,
             f"{_listed(class_map)} {LEFT_OUT} leaves a class out. A new class needs these lines in carsdepo.toml "
             f"first: [class_map], version = {class_map.version + 1}, names = [{names}]."
         )
-    return {same_name(old): by_name[same_name(new)] for old, new in mapping.items()}
+    targets: dict[str, Target] = {}
+    for old, new in mapping.items():
+        target = by_name[same_name(new)]
+        if targets.setdefault(same_name(old), target) != target:
+            raise ImportRefused(f"--map gives {old} two meanings, {new} and another: say one of them.")
+    return targets
 
 
 def _names(layout: Layout, classes: str | None) -> ClassNames:
@@ -153,7 +155,7 @@ def _names(layout: Layout, classes: str | None) -> ClassNames:
             by_file = find_class_names(layout.folder, lists)
         listed = names_of_option(classes) if classes is not None else by_file
     except ClassNamesError as error:
-        raise ImportRefused(_in_folder(str(error), layout)) from error
+        raise ImportRefused(str(error)) from error
     if listed is None:
         return named
     return ClassNames({**listed.by_id, **named.by_id}, ", ".join(filter(None, (listed.origin, named.origin))))
@@ -169,12 +171,35 @@ def _check_slips(layout: Layout, unnamed: Mapping[str, ClassUse], targets: Class
     if not unnamed:
         return
     if not any(source in targets for source in layout.classes):
-        raise ClassesUnknown(layout.folder, unnamed, by_number="yolo" in layout.formats)
-    count = len(names.by_id)
-    numbered = set(names.by_id) == {str(i) for i in range(count)}
-    if numbered and set(unnamed) == {str(count)} and "0" not in layout.classes:
-        first = next(iter(names.by_id.values()))
+        raise ClassesUnknown(layout.folder, unnamed, "yolo" in layout.formats, names.origin)
+    shift = _shift(unnamed, layout, names, targets)
+    if shift is not None:
+        meant = {source: names.by_id[str(int(source) - shift)] for source in layout.classes}
+        listed = " ".join(f"--map {source}={meant[source]}" for source in sorted(meant, key=int))
         raise ImportRefused(
-            f"{layout.folder}: the label files use the class ids 1 to {count}, and {names.origin} names 0 to "
-            f"{count - 1}: do their ids begin at 1? Say it by --map 1={first} and so on, for each id."
+            f"{layout.folder}: the label files use the class ids {_listed_ids(layout.classes)}, and {names.origin} "
+            f"names {_listed_ids(names.by_id)}: do their ids begin at {1 if shift > 0 else 0}? Say it by {listed}, "
+            "or else what each class is."
         )
+
+
+def _shift(unnamed: Mapping[str, ClassUse], layout: Layout, names: ClassNames, targets: ClassTargets) -> int | None:
+    """By how much all ids that are used are off those that have names; None where they are not off by one.
+
+    A single slip is no shift: one id of many, with the first class in use.
+    """
+    numbers = [int(source) for source in layout.classes if source.isdecimal() and len(source) < 10]
+    named = {int(source) for source in names.by_id if source.isdecimal() and len(source) < 10}
+    if len(numbers) < len(layout.classes) or not named:
+        return None
+    for shift in (1, -1):
+        off = {number - shift for number in numbers}
+        beyond = max(named) + 1 if shift > 0 else min(named) - 1
+        if off <= named and set(unnamed) == {str(beyond)} and all(str(number) in targets for number in off):
+            return shift
+    return None
+
+
+def _listed_ids(ids: Iterable[str]) -> str:
+    numbers = sorted(int(source) for source in ids if source.isdecimal() and len(source) < 10)
+    return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])

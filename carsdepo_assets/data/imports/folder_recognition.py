@@ -9,6 +9,8 @@ from typing import cast, get_args
 from carsdepo_assets.data.folders.class_names import ClassNamesError, may_hold_names, read_class_names
 from carsdepo_assets.data.folders.file_contents import (
     SUFFIXES,
+    has_boxes_in_json,
+    has_boxes_in_xml,
     is_label_table,
     json_problem,
     text_content,
@@ -30,6 +32,7 @@ FORMATS = tuple(form for form in get_args(Format) if form != "predictions")
 OF_ONE_PHOTOGRAPH = {"yolo", "voc", "labelme"}
 """Formats with a label file for each photograph, which is called like it."""
 _BACKUPS = (".bak", ".orig", ".swp", ".old", "~")
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 _UNFINISHED = (".part", ".tmp", ".crdownload", ".download", ".filepart")
 
 
@@ -106,6 +109,8 @@ class _Recognition:
             use.reason = "an unfinished copy or download"
         elif lower.endswith(_BACKUPS) or lower.startswith("~$"):
             use.reason = "a backup"
+        elif lower.endswith(_ARCHIVES):
+            use.set_aside("an archive, which is not looked into: unpack it, or import it by itself", refused=True)
         elif suffix in PHOTOGRAPH_SUFFIXES and any(is_for_masks(folder) for folder in path.parts[:-1]):
             use.reason = "a mask, by its folder"
         elif suffix in PHOTOGRAPH_SUFFIXES:
@@ -161,6 +166,8 @@ class _Recognition:
             problem = xml_problem(data)
             if problem is not None:
                 use.set_aside("no whole XML", problem, refused=True)
+            elif has_boxes_in_xml(data):
+                _refuse_unknown_labels(use, "XML with boxes")
             else:
                 use.set_aside("XML without labels")
         elif may_hold_names(file.path):
@@ -172,10 +179,7 @@ class _Recognition:
         if PurePosixPath(use.path).name.casefold() == MANIFEST:
             use.kind = FileKind.SIDECAR
         elif is_label_table(data):
-            use.kind = FileKind.LABELS
-            use.set_aside(
-                "a table of boxes, which is no format that is read: export COCO or YOLO instead", refused=True
-            )
+            _refuse_unknown_labels(use, "a table of boxes")
         else:
             use.set_aside(f"a table; only {MANIFEST} is read")
 
@@ -185,7 +189,9 @@ class _Recognition:
             self._labels(use, form, data)
             return
         content = text_content(data)
-        if content == "paths":
+        if not matched and is_label_table(data):
+            _refuse_unknown_labels(use, "a list of photographs with boxes")
+        elif content == "paths":
             use.set_aside("a list of photographs")
         elif may_hold_names(use.path) and (form is None or (content == "no text" and not matched)):
             self._list_of_names(use, "a text without labels")
@@ -200,11 +206,18 @@ class _Recognition:
 
     def _set_silence_beside_predictions_aside(self) -> None:
         """An empty file says "no damage"; among predictions it is a model that says so."""
-        places = {PurePosixPath(use.path).parent for use in self._uses.values() if use.format == "predictions"}
+        first: dict[PurePosixPath, str] = {}
+        for use in self._uses.values():
+            if use.format == "predictions":
+                first.setdefault(PurePosixPath(use.path).parent, use.path)
         for path in self._silent:
-            if PurePosixPath(path).parent in places:
+            prediction = first.get(PurePosixPath(path).parent)
+            if prediction is not None:
+                # Other words than those of the predictions, so that the account names both.
                 self._uses[path].set_aside(
-                    "predictions, which are no labels", "an empty file among predictions", refused=True
+                    "empty, which a model may have written: predictions lie beside it",
+                    f"such as {prediction}",
+                    refused=True,
                 )
 
     def _list_of_names(self, use: FileUse, otherwise: str) -> None:
@@ -232,6 +245,8 @@ class _Recognition:
             use.set_aside("no whole JSON", problem, refused=True)
         elif self._format in SUFFIXES[".json"]:
             self._labels(use, self._format, data)
+        elif has_boxes_in_json(data):
+            _refuse_unknown_labels(use, "JSON with boxes")
         else:
             use.set_aside("JSON without labels")
 
@@ -357,6 +372,11 @@ class _Recognition:
                     clashes[one] = f"class {one} is another in {form} than in {first[one][0]}"
                 first.setdefault(one, (form, folded(name)))
         return clashes
+
+
+def _refuse_unknown_labels(use: FileUse, what: str) -> None:
+    use.kind = FileKind.LABELS
+    use.set_aside(f"{what}, which is no format that is read: export COCO or YOLO instead", refused=True)
 
 
 def _last(name: str) -> str:

@@ -49,11 +49,12 @@ class FormatsConflict(ImportRefused):
 class ClassesUnknown(ImportRefused):
     """Nothing says what the class ids of the folder's labels mean."""
 
-    def __init__(self, folder: Path, uses: Mapping[str, ClassUse], by_number: bool = True) -> None:
+    def __init__(self, folder: Path, uses: Mapping[str, ClassUse], by_number: bool = True, lists: str = "") -> None:
         self.uses = dict(uses)
         ids = "; ".join(f"{i} ({uses[i]})" for i in sorted(uses, key=_in_order))
+        there = f"{lists} names others." if lists else "No data.yaml, classes.txt, obj.names or the like is there."
         what_to_do = (
-            "No data.yaml, classes.txt, obj.names or the like is there. Say it by --classes with the name of 0, of 1 "
+            f"{there} Say it by --classes with the name of 0, of 1 "
             "and so on, as in --classes scratch,dent, or by --map 0=scratch for each."
             if by_number
             else f"Say it by --map {min(uses, key=_in_order)}=scratch and so on, for each."

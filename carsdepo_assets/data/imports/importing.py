@@ -13,6 +13,7 @@ from typing import Any
 
 from carsdepo_assets.data.batches.batches import plan_batches
 from carsdepo_assets.data.datasets.declared_splits import SplitLeaks, find_declared_splits, write_declared_splits
+from carsdepo_assets.data.folders.folder_files import is_hidden
 from carsdepo_assets.data.imports.class_mapping import map_classes
 from carsdepo_assets.data.imports.folder_recognition import FORMATS, read_layout
 from carsdepo_assets.data.imports.import_copying import FolderCopy, ImportResult
@@ -25,6 +26,7 @@ from carsdepo_assets.data.labels.import_records import (
 )
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
+from carsdepo_assets.lake.text_files import storable
 from carsdepo_assets.policy import Policy
 
 __all__ = ["ClassesUnknown", "ClassesUnmapped", "FormatsConflict", "ImportRefused", "ImportResult", "import_folder"]
@@ -77,6 +79,7 @@ def import_folder(
     folder = Path(folder)
     if not folder.is_dir():
         raise ImportRefused(f"{folder} is not a folder.")
+    _refuse_the_lake_itself(lake, folder)
     name = import_name(name, folder)
     if name == QUEUE_NAME:
         raise ImportRefused(
@@ -90,7 +93,11 @@ def import_folder(
     form = "+".join(layout.formats) or ("" if format == AUTO else format)
     record: dict[str, Any] = {
         "origin": origin or form or "none",
-        "options": {"import": name, "format": form, "class_ids": dict(class_mapping.targets)},
+        "options": {
+            "import": name,
+            "format": form,
+            "class_ids": {storable(source): target for source, target in class_mapping.targets.items()},
+        },
     }
     if layout.from_label_studio and "yolo" in layout.formats:
         record["options"]["empty_is_unreviewed"] = True
@@ -115,6 +122,18 @@ def import_folder(
         copied = copying.copy(lake, record, policy, progress)
     plan_batches(lake, "uploads", policy, now, close_all=True, name=name)
     return copying.result(class_mapping, declared, copied)
+
+
+def _refuse_the_lake_itself(lake: Lake | None, folder: Path) -> None:
+    """Refuses a folder that holds the lake, unless below a hidden folder, which no import looks into."""
+    if lake is None or lake.root is None:
+        return
+    root, above = lake.root.resolve(), folder.resolve()
+    if root.is_relative_to(above) and not is_hidden(f"{root.relative_to(above)}/any"):
+        raise ImportRefused(
+            f"{folder} holds the lake of this installation, {root}: it would be imported into itself. Import a folder "
+            "that does not hold it, or keep the home elsewhere (CARSDEPO_HOME, or --home)."
+        )
 
 
 def _refuse_without_photographs(layout: Layout) -> None:

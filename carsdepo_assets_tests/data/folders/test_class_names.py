@@ -104,3 +104,25 @@ def test_what_cannot_be_read_or_disagrees_is_named(tmp_path: Path, files: dict[s
 
 def test_no_names(tmp_path: Path) -> None:
     assert find_class_names(write(tmp_path / "cars", {"labels/a.txt": "0 0 0 0 0", "mkdocs.yml": "nav: []"})) is None
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"data.yaml": "names: {scratch: 0, dent: 1}"},
+        {"data.yaml": "names: scratch, dent"},
+        {"data.yaml": "names: {'00': scratch, '01': dent}"},
+        {"classes.txt": "scratch, dent\n"},
+    ],
+)
+def test_other_ways_of_writing_names(tmp_path: Path, files: dict[str, str | bytes]) -> None:
+    names = find_class_names(write(tmp_path, files))
+    assert names is not None
+    assert names.by_id == {"0": "scratch", "1": "dent"}
+
+
+def test_a_few_bytes_do_not_become_a_name_of_millions(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
+    with pytest.raises(ClassNamesError, match="is no text"):
+        find_class_names(write(tmp_path, {"data.yaml": "\n".join([*lines, "names: [*a8]"])}))

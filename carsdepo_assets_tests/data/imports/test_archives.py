@@ -188,7 +188,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "control.zip": (lambda p: zipped(p, {"a\n.jpg": b"a"}), "a control character"),
     "long.zip": (lambda p: zipped(p, {"x" * 300 + ".jpg": b"a"}), "File name too long"),
     "twice.zip": (twice, "'a.jpg' is in it twice"),
-    "file and folder.zip": (lambda p: zipped(p, {"a": b"a", "a/b.jpg": b"b"}), "cannot be unpacked"),
+    "file and folder.zip": (lambda p: zipped(p, {"a": b"a", "a/b.jpg": b"b"}), "'a' is a file and a folder in it"),
     "damaged.zip": (damaged, "it is damaged"),
     "name.zip": (name_that_is_no_utf8, "it is damaged"),
     "cut.tar": (cut, "it is damaged"),

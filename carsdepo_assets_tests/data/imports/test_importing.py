@@ -448,3 +448,59 @@ def test_yolo_and_coco_of_different_photographs_in_one_folder(lake: Lake, tmp_pa
     rows = ingest_labels(lake, manifest.batch_id, RULES, NOW).rows.to_pylist()
     read = {row["key"].rpartition("/")[2]: sorted(box["class_id"] for box in row["boxes"]) for row in rows}
     assert read == {"all.json": [0, 1], "b.txt": [1]}
+
+
+@pytest.mark.parametrize(
+    ("categories", "used", "words"),
+    [
+        ({1: "scratch", 2: "dent"}, [0, 1], "begin at 0. Say it by --map 0=scratch --map 1=dent"),
+        ({1: "scratch", 2: "dent", 3: "dirt"}, [0, 2], "--map 0=scratch --map 2=dirt"),
+        ({0: "scratch", 1: "dent"}, [1, 2], "begin at 1. Say it by --map 1=scratch --map 2=dent"),
+    ],
+)
+def test_ids_that_begin_elsewhere_than_their_names_are_asked_for(
+    lake: Lake, tmp_path: Path, categories: dict[int, str], used: list[int], words: str
+) -> None:
+    folder = write(tmp_path / "cars", {"a.jpg": photograph(1), "1.json": coco(categories, used)})
+    with pytest.raises(ImportRefused, match=words):
+        import_folder(lake, folder, "auto", {}, RULES, NOW)
+    assert raw(lake) == []
+    mapping = {str(i): "dent" for i in used}
+    assert import_folder(lake, folder, "auto", mapping, RULES, NOW).copied == 2
+
+
+def test_a_category_without_a_name_is_no_shift(lake: Lake, tmp_path: Path) -> None:
+    categories = {0: "damage", 1: "scratch", 2: ""}
+    folder = write(tmp_path / "cars", {"a.jpg": photograph(1), "1.json": coco(categories, [1, 2])})
+    result = import_folder(lake, folder, "auto", {}, RULES, NOW)
+    assert any("class 2 has no name" in note for note in result.mapping.notes)
+
+
+@pytest.mark.parametrize(
+    "mapping", [{"dent": "scratch", "DENT ": "dent"}, {"dent": "scratch", "1": "dent"}, {"1": "-", "dent": "dent"}]
+)
+def test_two_meanings_of_a_class_are_refused(lake: Lake, tmp_path: Path, mapping: dict[str, str]) -> None:
+    folder = cars(tmp_path / "cars", **{"labels/a.txt": "1 .5 .5 .1 .1\n"})
+    with pytest.raises(ImportRefused, match="--map gives"):
+        import_folder(lake, folder, "auto", mapping, RULES, NOW)
+    assert raw(lake) == []
+
+
+def test_a_class_that_no_table_can_hold_is_imported(lake: Lake, tmp_path: Path) -> None:
+    data = coco({1: "dent", 2: "half \ud83d"}, [1, 2])
+    folder = write(tmp_path / "cars", {"a.jpg": photograph(1), "1.json": data})
+    import_folder(lake, folder, "auto", {"2": "scratch"}, RULES, NOW)
+    record = read_import_record(lake, "cars")
+    assert record is not None
+    assert record["options"]["class_ids"] == {"1": 1, "2": 0}
+
+
+@pytest.mark.parametrize(("place", "refused"), [("cars/home/lake", True), ("cars/.carsdepo/lake", False)])
+def test_a_folder_that_holds_the_lake_is_not_imported_into_it(tmp_path: Path, place: str, refused: bool) -> None:
+    folder, lake = cars(tmp_path / "cars"), Lake.open(tmp_path / place)
+    if refused:
+        with pytest.raises(ImportRefused, match="holds the lake of this installation"):
+            import_folder(lake, folder, "auto", {}, RULES, NOW)
+        assert raw(lake) == []
+    else:
+        assert import_folder(lake, folder, "auto", {}, RULES, NOW).copied == 5

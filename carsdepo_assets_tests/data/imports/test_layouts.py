@@ -340,3 +340,50 @@ def test_the_layout_is_said(tmp_path: Path) -> None:
     files: Files = {f"{s}/images/{i}.jpg": JPEG for s in ("train", "valid") for i in range(2)}
     layout = read_layout(write(tmp_path / "x", {**files, "train/labels/0.txt": BOX}))
     assert layout.describe() == "photographs in train/images/ (2), valid/images/ (2); labels in train/labels/ (1)"
+
+
+VIA = {"a.jpg123": {"filename": "a.jpg", "size": 123, "regions": [{"shape_attributes": {"name": "rect", "x": 1}}]}}
+CREATE_ML = [{"image": "a.jpg", "annotations": [{"label": "dent", "coordinates": {"x": 1, "y": 2, "width": 3}}]}]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("via.json", json.dumps(VIA)),
+        ("createml.json", json.dumps(CREATE_ML)),
+        ("boxes.json", json.dumps({"a.jpg": [{"BoundingBox": {"left": 1}}]})),
+        ("other.xml", "<d:Set xmlns:d='u'><d:Picture name='a.jpg'><d:Box left='1'/></d:Picture></d:Set>"),
+        ("boxes.csv", "a.jpg,10,20,30,40,dent\n"),
+        ("boxes.csv", "photos/a.jpg;10.5;20;30;40\n"),
+        ("train.txt", "photos/a.jpg 10,20,30,40,0 50,60,70,80,1\n"),
+    ],
+)
+def test_labels_in_a_format_that_is_not_read_are_refused(tmp_path: Path, name: str, data: str) -> None:
+    layout = read_layout(write(tmp_path / "cars", {"a.jpg": JPEG, name: data}))
+    (use,) = [use for use in layout.uses if use.path == name]
+    assert (use.kind, use.refused, use.target) == (FileKind.LABELS, True, None)
+    assert "no format that is read" in use.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("settings.json", json.dumps({"width": 4, "shapes": [], "boxes": 3})),
+        ("sales.xml", "<sales><car photo='a.jpg'><price>9000</price></car></sales>"),
+        ("sales.csv", "photo,price,year\na.jpg,9000,2019\n"),
+        ("sales.csv", "a.jpg,9000,2019,120000\n"),
+        ("notes.txt.txt", "a.jpg was taken in 2019\n"),
+    ],
+)
+def test_other_files_are_not_taken_for_labels(tmp_path: Path, name: str, data: str) -> None:
+    layout = read_layout(write(tmp_path / "cars", {"a.jpg": JPEG, name: data}))
+    (use,) = [use for use in layout.uses if use.path == name]
+    assert (use.kind, use.refused, use.target) == (FileKind.OTHER, False, None)
+
+
+@pytest.mark.parametrize("name", ["more.zip", "more.TAR.GZ", "in/more.7z"])
+def test_an_archive_in_a_folder_is_no_silence(tmp_path: Path, name: str) -> None:
+    layout = read_layout(write(tmp_path / "cars", {"a.jpg": JPEG, name: b"PK"}))
+    (use,) = [use for use in layout.uses if use.path == name]
+    assert use.refused
+    assert "unpack it" in use.reason
