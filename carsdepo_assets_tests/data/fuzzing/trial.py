@@ -148,7 +148,8 @@ def _something_said(account: ImportAccount) -> bool:
     """Whether the account names photographs or label files that were not taken, or something else to look at."""
     said = {ImportState.QUARANTINED, ImportState.REFUSED, ImportState.PARTLY, ImportState.NOT_USED}
     other = [line for line in account.lines if line.state in said]
-    return bool(account.failures or account.notes or other or account.figures.get("unlabelled"))
+    without = account.figures.get("unlabelled") or account.figures.get("unreviewed")  # an unfinished task is no label
+    return bool(account.failures or account.notes or other or without)
 
 
 def _with_comment(jpeg: bytes, text: str) -> bytes:
