@@ -47,6 +47,7 @@ SCORES: list[tuple[str, bytes]] = [
         "<attributes><attribute><name>score</name><value>.9</value></attribute></attributes>",
         "<attributes><confidence>0.9</confidence></attributes>", "<Score>0.9</Score>")),
     ("labelstudio", labelstudio(REGION | {"score": 0.9})),
+    ("labelstudio", files.labelstudio(files.task(files.annotation(REGION, score=0.7)))),
     ("labelstudio", json_min(label=[REGION["value"] | {"score": "0.9"}])),
     *(("groundtruth", files.groundtruth(files.manifest_line((5, 80, 30, 40, 40), **{
         "damage-metadata": {"class-map": {"5": "dent"}, "human-annotated": no}}))) for no in ("No", " NO", False)),

@@ -143,6 +143,9 @@ def _annotation(annotation: Any, name: str, which: str) -> LabelledPhotograph:
     if not isinstance(regions, list) or not isinstance(annotation, dict):
         photograph.problems.append(Problem("malformed", f"{which}: an annotation without a list of results"))
         return photograph
+    if has_score(annotation):
+        photograph.problems.append(Problem("prediction", f"{which}: an annotation with a score is a prediction"))
+        return photograph
     photograph.annotator = _person(annotation.get("completed_by"))
     photograph.labelled_at = text(annotation.get("updated_at")) or text(annotation.get("created_at"))
     labelled = {
