@@ -171,7 +171,7 @@ def _of_notes(file: PurePath, text: str) -> dict[str, str]:
     try:
         categories = json.loads(text)["categories"]
         return {str(int(c["id"])): str(c["name"]) for c in categories}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (*_NO_VALUE, RecursionError) as error:  # JSON's Infinity is no id either
         raise ClassNamesError(
             f"{file}: not Label Studio's list of categories: {type(error).__name__}: {error}"
         ) from error

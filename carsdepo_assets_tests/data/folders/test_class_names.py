@@ -92,6 +92,7 @@ def test_a_blank_line_keeps_its_number(tmp_path: Path) -> None:
         ({"classes.txt": b"\x81\x8d\xff"}, "classes.txt: neither UTF-8 nor UTF-16 nor cp1252"),
         ({"notes.json": "{}"}, "notes.json: not Label Studio's list of categories"),
         ({"notes.json": '{"categories": [1]}'}, "notes.json: not Label Studio's list of categories"),
+        ({"notes.json": '{"categories": [{"id": Infinity, "name": "dent"}]}'}, "notes.json: not Label Studio's list"),
         ({"data.yaml": "names: ["}, "data.yaml: not YAML"),
         ({"data.yaml": "[" * 20000}, "data.yaml: nested too deeply"),
     ],

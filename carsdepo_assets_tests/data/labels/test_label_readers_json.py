@@ -176,6 +176,58 @@ def test_ground_truth_lines(line: Any, classes: list[str] | None, reasons: list[
         assert [s.source_class for s in photograph.shapes] == classes
 
 
+ADJUSTED, FAILED = {"adjustment-status": "adjusted"}, {"failure-reason": "ClientError"}
+BOTH = other_job(files.manifest_line(SCRATCH), "dents", DENT)
+
+
+def verified(line: dict[str, Any], verdict: str, day: int = 2) -> dict[str, Any]:
+    metadata = {"class-name": verdict, "type": "groundtruth/label-verification", "creation-date": f"2026-01-0{day}"}
+    return line | {"check": 0, "check-metadata": metadata}
+
+
+@pytest.mark.parametrize(
+    ("line", "classes", "reasons", "reviewed"),
+    [
+        # A job that failed leaves the photograph unfinished, whatever another one says.
+        (other_job(files.manifest_line(), "s", **FAILED), [], [], False),
+        (other_job(files.manifest_line(DENT), "s", **FAILED), [], [], False),
+        (other_job(files.manifest_line(DENT), "fixed", DENT, **ADJUSTED, **FAILED), [], [], False),
+        # An adjustment replaces the job with its classes, the others are united with it.
+        (other_job(BOTH, "fixed", (0, 1, 1, 9, 9), **ADJUSTED), ["dent", "scratch"], [], True),
+        (other_job(other_job(BOTH, "fixed", SCRATCH, SCRATCH, **ADJUSTED, **{"creation-date": "2026-01-02"}),
+                   "again", SCRATCH, **ADJUSTED, **{"creation-date": "2026-01-03"}), ["dent", "scratch"], [], True),
+        (other_job(BOTH, "fixed", SCRATCH, DENT, **ADJUSTED), [], ["contradiction"], True),
+        (other_job(BOTH, "fixed", **ADJUSTED), [], ["contradiction"], True),
+        (other_job(other_job(BOTH, "fixed", SCRATCH, **ADJUSTED), "again", (0, 1, 1, 9, 9), **ADJUSTED),
+         [], ["contradiction"], True),
+        # A verification that does not accept.
+        (verified(BOTH, "reject"), [], [], False),
+        (verified(BOTH, "Bad"), [], [], False),
+        (verified(BOTH, "Accept"), ["scratch", "dent"], [], True),
+        (verified(other_job(files.manifest_line(SCRATCH), "fixed", SCRATCH, **ADJUSTED,
+                            **{"creation-date": "2026-01-03"}), "reject"), ["scratch"], [], True),
+        (verified(other_job(BOTH, "fixed", SCRATCH, **ADJUSTED, **{"creation-date": "2026-01-03"}), "reject"),
+         [], [], False),
+    ],
+)  # fmt: skip
+def test_ground_truth_lines_of_several_jobs(line: Any, classes: list[str], reasons: list[str], reviewed: bool) -> None:
+    test_ground_truth_lines(line, classes, reasons, reviewed)
+
+
+def test_a_line_that_lacks_a_job_of_other_lines_is_unfinished() -> None:
+    first, second = files.manifest_line(SCRATCH), files.manifest_line()
+    lacking = {"source-ref": "b.jpg"} | {
+        k.replace("damage", "dents"): v for k, v in second.items() if k != "source-ref"
+    }
+    document = read("groundtruth", files.groundtruth(other_job(first, "dents", DENT), lacking))
+    assert [photograph.reviewed for photograph in document.photographs] == [True, False]
+    assert "damage, which labels other lines" in document.photographs[1].notes[0]
+    # Two jobs with the same classes label a photograph each.
+    alone = {k.replace("damage", "batch2"): v for k, v in files.manifest_line(SCRATCH).items()}
+    document = read("groundtruth", files.groundtruth(first, alone))
+    assert [len(photograph.shapes) for photograph in document.photographs] == [1, 1]
+
+
 def test_a_broken_line_of_a_manifest_costs_no_other() -> None:
     data = files.groundtruth() + b'\n{"source-ref": "s3://b/b.jpg", "dam\n\n{"no": 1}\n3\n'
     document = read("groundtruth", data)
@@ -228,4 +280,5 @@ def test_a_datumaro_item_beside_predictions_is_not_clean() -> None:
 
 def test_datumaro_labels_of_the_whole_photograph_are_no_boxes() -> None:
     parsed = labels("datumaro", files.datumaro({"type": "label", "label_id": 1}))
-    assert (parsed.boxes, parsed.problems, parsed.reviewed) == ([], [], True)
+    assert (parsed.boxes, parsed.problems, parsed.reviewed) == ([], [], False)
+    assert "dent is said of the whole photograph" in parsed.notes[1]

@@ -10,6 +10,7 @@ from carsdepo_assets.data.labels.formats.documents import LabelDocument
 from carsdepo_assets.data.labels.formats.fitting import fit
 from carsdepo_assets.data.labels.formats.parsed import NotReadable
 from carsdepo_assets.data.labels.formats.recognition import Format, recognise
+from carsdepo_assets.data.labels.formats.silence import doubt_silence
 
 __all__ = ["Format", "NotReadable", "classes_used", "fit", "read_document", "recognise"]
 
@@ -40,7 +41,9 @@ def read_document(format: Format, name: str, data: bytes) -> LabelDocument:
         raise NotReadable(
             "predictions of a model (boxes with scores or with the numbers of a tracker) are not labels", "prediction"
         )
-    return _READERS[format](name, data)
+    document = _READERS[format](name, data)
+    doubt_silence(document, format)
+    return document
 
 
 def classes_used(document: LabelDocument) -> Counter[str]:

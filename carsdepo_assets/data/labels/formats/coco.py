@@ -1,8 +1,7 @@
 """Reads COCO JSON: images, categories, and annotations with `bbox` [x, y, width, height] in pixels.
 
 An image without annotations was reviewed and shows no damage, unless the file shows that it does not know: Label Studio
-exports unfinished tasks as such images, where annotations name no image of the file one of them may be this one's, and
-where some are predictions it may be a model that found nothing.
+exports unfinished tasks as such images, and where annotations name no image of the file one of them may be this one's.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from carsdepo_assets.data.labels.formats.geometry import around, points_of
 from carsdepo_assets.data.labels.formats.json_values import identifier, loads, number, numbers, shown, text
 from carsdepo_assets.data.labels.formats.parsed import NotReadable, Problem, Xyxy
 from carsdepo_assets.data.labels.formats.rle import rle_box
+from carsdepo_assets.data.labels.formats.scores import has_score
 
 
 def read(name: str, data: bytes) -> LabelDocument:
@@ -61,8 +61,6 @@ def _doubt(document: dict[str, Any], result: LabelDocument) -> None:
         )
     elif result.problems:
         doubt = "the file has annotations of no image in it, which may be of this one"
-    elif result.has_predictions:
-        doubt = "the file has predictions, so that a model may have found nothing here and nobody looked"
     for photograph in result.photographs if doubt else ():
         if not photograph.shapes and not photograph.problems:
             photograph.reviewed = False
@@ -76,12 +74,30 @@ def _image(image: Any) -> tuple[str, LabelledPhotograph]:
         file_name = next((n for k in ("file_name", "path", "coco_url") if (n := text(image.get(k)))), None)
     if image_id is None or file_name is None or not file_name.strip("/. \\"):
         raise NotReadable(f"COCO: an image without id and file_name: {shown(image, 100)}")
+    inside = next((key for key, value in image.items() if _has_annotations(key, value)), None)
+    if inside is not None:
+        raise NotReadable(
+            f"COCO: {file_name[:80]} has annotations inside its entry ({inside[:40]}): they belong into the list "
+            "annotations of the file, each with its image_id"
+        )
     width, height = image.get("width"), image.get("height")
-    photograph = LabelledPhotograph(file_name, width=number(width), height=number(height))
+    sizes = [size if size is not None and size > 0 else None for size in map(number, (width, height))]
+    photograph = LabelledPhotograph(file_name, width=sizes[0], height=sizes[1])
     for side, value in (("width", width), ("height", height)):
         if value is not None and number(value) is None:
             photograph.problems.append(Problem("size_differs", f"{side} {shown(value, 20)} is no number of pixels"))
     return image_id, photograph
+
+
+def _has_annotations(key: str, value: Any) -> bool:
+    """Whether a field of an image's entry has annotations, which COCO has in a list of the file."""
+    if not isinstance(value, list | dict) or not value:
+        return False
+    entries = value if isinstance(value, list) else [value, *value.values()]
+    shapes = {"bbox", "segmentation", "category_id"}
+    if key.casefold() in ("annotations", "bbox", "bboxes", "boxes", "objects"):
+        return True
+    return any(isinstance(one, dict) and shapes & one.keys() for one in entries)
 
 
 def _class_names(categories: Any) -> dict[str, str]:
@@ -105,7 +121,7 @@ def _class_names(categories: Any) -> dict[str, str]:
 def _annotation(photograph: LabelledPhotograph, note: dict[str, Any]) -> None:
     which = f"annotation {shown(note.get('id', 'without id'), 40)}"
     category = identifier(note.get("category_id"))
-    if number(note.get("score")) is not None:
+    if has_score(note):
         photograph.problems.append(Problem("prediction", f"{which} has a score: it is a prediction, not a label"))
     elif category is None:
         detail = f"{which}: category {shown(note.get('category_id'), 40)} is no id"

@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element
 from carsdepo_assets.data.labels.formats.documents import LabelDocument, LabelledPhotograph, Shape
 from carsdepo_assets.data.labels.formats.geometry import Point, around, around_ellipse, around_rotated
 from carsdepo_assets.data.labels.formats.parsed import NotReadable, Problem, Xyxy
+from carsdepo_assets.data.labels.formats.scores import element_has_score
 from carsdepo_assets.data.labels.formats.xml_values import parse_xml, to_number, to_size
 
 # polyline, points, cuboid and skeleton have no area that is certain to be the damage's.
@@ -40,7 +41,7 @@ def read(name: str, data: bytes) -> LabelDocument:
         for element in meta.iter(tag)
     }
     completed = bool(states & _FINISHED) and not states & _UNFINISHED
-    for image in root.iterfind("image"):
+    for image in root.iter("image"):
         photograph = LabelledPhotograph(
             image.get("name") or "",
             width=to_size(image.get("width")),
@@ -51,12 +52,15 @@ def read(name: str, data: bytes) -> LabelDocument:
             detail = f"image {(image.get('id') or 'without id')[:40]} has no name"
             result.problems.append(Problem("no_photograph", detail))
             continue
+        photograph.stated = [label for tag in image.iter("tag") if (label := (tag.get("label") or "").strip())]
         for number, element in enumerate((e for e in image if e.tag not in _NO_SHAPE), 1):
             _shape(photograph, element, element.get("label"), f"{element.tag} {number}", completed)
         result.photographs.append(photograph)
-    tracks = root.findall("track")
+    tracks = list(root.iter("track"))
     if tracks:
         result.photographs += _frames(root, tracks, result, completed)
+    if not result.photographs and not result.problems and any(one.tag not in ("version", "meta") for one in root):
+        raise NotReadable("CVAT XML: neither an image nor a track with a frame is in it")
     for photograph in result.photographs:
         for shape in photograph.shapes:
             result.class_names.setdefault(shape.source_class, shape.source_class)
@@ -67,7 +71,9 @@ def _shape(photograph: LabelledPhotograph, element: Element, label: str | None, 
     def problem(reason: str, detail: str) -> None:
         photograph.problems.append(Problem(reason, f"{which}: {detail}"))
 
-    if element.get("source") == "auto" and not completed:
+    if element_has_score(element):
+        problem("prediction", "it has a score: it is a prediction, not a label")
+    elif _is_auto(element) and not completed:
         problem("prediction", "source is auto: a model drew it, and nobody completed the job")
     elif element.tag not in _SHAPES or element.tag in _REFUSED:
         problem("unsupported_shape", f"{element.tag[:40]} has no area of its own: draw a box or a polygon")
@@ -79,6 +85,10 @@ def _shape(photograph: LabelledPhotograph, element: Element, label: str | None, 
             problem("malformed", note)
         else:
             photograph.shapes.append(Shape(label, box, which, note=note))
+
+
+def _is_auto(element: Element) -> bool:
+    return (element.get("source") or "").strip().casefold() == "auto"
 
 
 def _box(element: Element) -> tuple[Xyxy | None, str]:
@@ -128,9 +138,10 @@ def _frames(
             elif element.tag in _SHAPES:
                 result.problems.append(Problem("malformed", f"{which}: frame {written[:40]!r} is no number"))
         by_track.append((which, track.get("label"), frames))
-        if track.get("source") == "auto":
-            for element in frames.values():
-                element.set("source", "auto")
+        of_model = {"source": "auto"} if _is_auto(track) else {}
+        of_model |= {"score": "1"} if element_has_score(track) else {}
+        for element in frames.values() if of_model else ():
+            element.attrib.update(of_model)
     for frame in sorted({frame for _, _, frames in by_track for frame in frames}):
         photograph = LabelledPhotograph(f"frame_{frame:06d}", width=width, height=height)
         for which, label, frames in by_track:

@@ -9,13 +9,13 @@ from carsdepo_assets.data.labels.formats.geometry import around, around_ellipse,
 from carsdepo_assets.data.labels.formats.json_values import identifier, loads, number, numbers, shown, text
 from carsdepo_assets.data.labels.formats.parsed import NotReadable, Problem, Xyxy
 from carsdepo_assets.data.labels.formats.rle import rle_box
+from carsdepo_assets.data.labels.formats.scores import has_score
 
 _NO_SHAPE = ("label", "caption")  # about the photograph as a whole
 
 
 def read(name: str, data: bytes) -> LabelDocument:
-    """Reads a Datumaro file. An item without annotations was reviewed and shows no damage, unless others have
-    predictions.
+    """Reads a Datumaro file. An item without annotations was reviewed and shows no damage.
 
     Raises:
         NotReadable: It is no Datumaro.
@@ -42,10 +42,6 @@ def read(name: str, data: bytes) -> LabelDocument:
         for number_, note in enumerate(annotations, 1):
             _annotation(photograph, note, f"annotation {number_}", names)
         result.photographs.append(photograph)
-    for photograph in result.photographs if result.has_predictions else ():
-        if not photograph.shapes and not photograph.problems:
-            photograph.reviewed = False
-            photograph.notes.append("the file has predictions: a model may have found nothing here and nobody looked")
     return result
 
 
@@ -55,7 +51,7 @@ def _label_names(categories: Any) -> list[str]:
     if not isinstance(labels, list):
         return []
     names = [text(one.get("name")) if isinstance(one, dict) else None for one in labels]
-    # Labels are known by their position: where one has no name, no later one may move up.
+    # Labels are has_name by their position: where one has no name, no later one may move up.
     return [name or f"label {i} without a name" for i, name in enumerate(names)]
 
 
@@ -77,10 +73,14 @@ def _annotation(photograph: LabelledPhotograph, note: Any, which: str, names: li
     kind = note.get("type")
     if kind in _NO_SHAPE:
         photograph.notes.append(f"{which}: {kind} of the whole photograph, left out")
+        if kind == "label":
+            label = identifier(note.get("label_id"))
+            has_name = label is not None and label.isdigit() and int(label) < len(names)
+            photograph.stated.append(names[int(label)] if has_name and label else f"label {shown(label, 40)}")
         return
     written = note.get("attributes")
     attributes: dict[str, Any] = written if isinstance(written, dict) else {}
-    if number(attributes.get("score", attributes.get("confidence"))) is not None:
+    if has_score(note):
         problem("prediction", "it has a score: it is a prediction, not a label")
         return
     label = identifier(note.get("label_id"))

@@ -63,6 +63,9 @@ class LabelledPhotograph:
     """What makes its labels unusable as a whole."""
     notes: list[str] = field(default_factory=list)
     """What the reader corrected, for a person."""
+    stated: list[str] = field(default_factory=list)
+    """What the file states of the photograph as a whole, such as a class; with no shape it may be damaged all the
+    same."""
 
 
 @dataclass

@@ -9,26 +9,21 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
 from carsdepo_assets.data.labels.formats.documents import LabelDocument, LabelledPhotograph, Shape
-from carsdepo_assets.data.labels.formats.json_values import identifier, number, shown, text
+from carsdepo_assets.data.labels.formats.groundtruth_jobs import (
+    LabellingJob,
+    doubt_about,
+    jobs_of,
+    jobs_that_hold,
+    names_of_all,
+    stated_classes,
+)
+from carsdepo_assets.data.labels.formats.json_values import Twice, identifier, number, once, shown, text
 from carsdepo_assets.data.labels.formats.parsed import NotReadable, Problem
+from carsdepo_assets.data.labels.formats.scores import has_score
 from carsdepo_assets.lake.text_files import decoded
-
-_METADATA = "-metadata"
-
-
-@dataclass
-class _Job:
-    """What one labelling job says on a line."""
-
-    attribute: str
-    labels: dict[str, Any] | None
-    metadata: dict[str, Any]
-    class_names: dict[str, str] = field(default_factory=dict)
-    """By class id, of the line alone."""
 
 
 def read(name: str, data: bytes) -> LabelDocument:
@@ -42,12 +37,15 @@ def read(name: str, data: bytes) -> LabelDocument:
     except ValueError as error:
         raise NotReadable(f"Ground Truth: {error}", "not_text") from error
     result = LabelDocument()
-    rows: list[tuple[int, str, list[_Job]]] = []
+    rows: list[tuple[int, str, list[LabellingJob], dict[str, Any]]] = []
     for number_, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=once)
+        except Twice as error:
+            result.problems.append(Problem("malformed", str(error), number_))
+            continue
         except (ValueError, RecursionError) as error:
             result.problems.append(Problem("malformed", f"not JSON: {error}"[:300], number_))
             continue
@@ -55,76 +53,48 @@ def read(name: str, data: bytes) -> LabelDocument:
         if source is None or not source.strip("/. \\"):
             result.problems.append(Problem("no_photograph", f"it has no source-ref: {shown(row, 100)}", number_))
         else:
-            rows.append((number_, source, _jobs(row)))
+            rows.append((number_, source, jobs_of(row), row))
     if not rows and not result.problems:
         raise NotReadable("Ground Truth: no line has a source-ref")
-    names = _names_of_all([job for _, _, jobs in rows for job in jobs])
-    for number_, source, jobs in rows:
-        result.photographs.append(_photograph(number_, source, jobs, names))
+    names = names_of_all([job for _, _, jobs, _ in rows for job in jobs])
+    labelling = {job.attribute for _, _, jobs, _ in rows for job in jobs if not job.adjusts}
+    for number_, source, jobs, row in rows:
+        photograph = _photograph(number_, source, jobs, names, doubt_about(row, jobs, labelling, names))
+        photograph.stated = stated_classes(row)
+        result.photographs.append(photograph)
     for shape in (shape for photograph in result.photographs for shape in photograph.shapes):
         result.class_names.setdefault(shape.source_class, shape.source_class)
     return result
 
 
-def _jobs(row: dict[str, Any]) -> list[_Job]:
-    """The labelling jobs of a line that label boxes, or failed."""
-    jobs = []
-    for key, metadata in row.items():
-        if not key.endswith(_METADATA) or not isinstance(metadata, dict):
-            continue
-        attribute = key.removesuffix(_METADATA)
-        labels = row.get(attribute)
-        kind = text(metadata.get("type")) or ""
-        boxes = labels if isinstance(labels, dict) and "annotations" in labels else None
-        if boxes is None and "object-detection" not in kind and "failure-reason" not in metadata:
-            continue  # classifies or verifies the whole photograph, or is a mask of its own file
-        class_map = metadata.get("class-map")
-        names = {
-            identifier(i): one for i, one in (class_map.items() if isinstance(class_map, dict) else ()) if text(one)
-        }
-        jobs.append(_Job(attribute, boxes, metadata, {i: one for i, one in names.items() if i is not None}))
-    with_metadata = {job.attribute for job in jobs}
-    for key, value in row.items():
-        if isinstance(value, dict) and isinstance(value.get("annotations"), list) and key not in with_metadata:
-            jobs.append(_Job(key, value, {}))
-    return jobs
-
-
-def _names_of_all(jobs: list[_Job]) -> dict[str, dict[str, str]]:
-    """By attribute: the name by class id, where all lines that have it agree."""
-    names: dict[str, dict[str, str]] = {}
-    unsure: set[tuple[str, str]] = set()
-    for job in jobs:
-        for source, one in job.class_names.items():
-            if names.setdefault(job.attribute, {}).setdefault(source, one) != one:
-                unsure.add((job.attribute, source))
-    for attribute, source in unsure:
-        del names[attribute][source]
-    return names
-
-
-def _photograph(line: int, source: str, jobs: list[_Job], names: dict[str, dict[str, str]]) -> LabelledPhotograph:
+def _photograph(
+    line: int, source: str, jobs: list[LabellingJob], names: dict[str, dict[str, str]], doubt: str
+) -> LabelledPhotograph:
     photograph = LabelledPhotograph(source, line=line)
-    labelled = [job for job in jobs if job.labels is not None and "failure-reason" not in job.metadata]
-    if not labelled:
+    if doubt:
+        # Half of a photograph's damage teaches the detector to overlook the other half.
         photograph.reviewed = False
-        failed = [text(job.metadata.get("failure-reason")) for job in jobs]
-        why = next((reason for reason in failed if reason), "no labelling job has an answer for it")
-        photograph.notes.append(f"line {line}: not labelled: {why[:200]}")
+        photograph.notes.append(f"line {line}: not labelled: {doubt[:200]}")
         return photograph
-    adjusted = [job for job in labelled if "adjustment-status" in job.metadata]
-    by_date = sorted(adjusted, key=lambda job: text(job.metadata.get("creation-date")) or "")
-    chosen = by_date[-1:] or labelled
+    labelled = [job for job in jobs if job.labels is not None]
+    chosen = jobs_that_hold(labelled, names)
+    if chosen is None:
+        attributes = ", ".join(job.attribute for job in labelled)[:200]
+        detail = f"{attributes}: which of them adjusts which cannot be told: leave only those that hold"
+        photograph.problems.append(Problem("contradiction", detail, line))
+        return photograph
     for job in chosen:
         _add(photograph, job, names.get(job.attribute, {}), line)
     if len(chosen) > 1:
         _compare(photograph, chosen, names, line)
     photograph.annotator = None
-    photograph.labelled_at = text(chosen[-1].metadata.get("creation-date"))
+    photograph.labelled_at = max(job.date for job in chosen) or None
     return photograph
 
 
-def _compare(photograph: LabelledPhotograph, jobs: list[_Job], names: dict[str, dict[str, str]], line: int) -> None:
+def _compare(
+    photograph: LabelledPhotograph, jobs: list[LabellingJob], names: dict[str, dict[str, str]], line: int
+) -> None:
     """Of several jobs each may have classes of its own; with classes in common they must say the same."""
     classes = [frozenset(names.get(job.attribute, {}).values()) for job in jobs]
     if all(one.isdisjoint(other) for i, one in enumerate(classes) for other in classes[i + 1 :]):
@@ -143,11 +113,15 @@ def _compare(photograph: LabelledPhotograph, jobs: list[_Job], names: dict[str, 
         photograph.shapes = photograph.shapes[: len(boxes[0])]
 
 
-def _add(photograph: LabelledPhotograph, job: _Job, names: dict[str, str], line: int) -> None:
+def _is_no(value: Any) -> bool:
+    return value is False or (isinstance(value, str) and value.strip().casefold() in ("no", "false"))
+
+
+def _add(photograph: LabelledPhotograph, job: LabellingJob, names: dict[str, str], line: int) -> None:
     def problem(reason: str, detail: str) -> None:
         photograph.problems.append(Problem(reason, f"{job.attribute}: {detail}", line))
 
-    if job.metadata.get("human-annotated") in ("no", False):
+    if _is_no(job.metadata.get("human-annotated")):
         problem("prediction", "human-annotated is no: a model labelled it")
         return
     labels = job.labels or {}
@@ -162,6 +136,9 @@ def _add(photograph: LabelledPhotograph, job: _Job, names: dict[str, str], line:
     for i, one in enumerate(annotations, 1):
         if not isinstance(one, dict):
             problem("malformed", f"annotation {i} is no box")
+            continue
+        if has_score({k: v for k, v in one.items() if k != "confidence"}):  # a confidence is the workers' agreement
+            problem("prediction", f"annotation {i} has a score: it is a prediction, not a label")
             continue
         values = [v for v in (number(one.get(k)) for k in ("left", "top", "width", "height")) if v is not None]
         class_id = identifier(one.get("class_id"))

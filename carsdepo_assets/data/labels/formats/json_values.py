@@ -11,12 +11,31 @@ from carsdepo_assets.data.labels.formats.parsed import NotReadable
 from carsdepo_assets.lake.text_files import decoded
 
 
-def loads(data: bytes, what: str) -> Any:
+class Twice(ValueError):
+    """An object of a JSON file has a key twice: which of its values holds is not certain."""
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of the pairs, as `object_pairs_hook` wants it.
+
+    Raises:
+        Twice: A key comes twice.
+    """
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise Twice(f"{twice[:40]!r} comes twice in one object: which of them holds?")
+    return result
+
+
+def loads(data: bytes, what: str, unique: bool = True) -> Any:
     """The value of a JSON file in any encoding that people's tools write.
 
     Args:
         data: the file's bytes.
         what: the format, for the message.
+        unique: refuses an object that has a key twice; False takes the last one, which is enough to tell a format.
 
     Raises:
         NotReadable: It is no JSON; a file that was cut off is called that.
@@ -26,7 +45,7 @@ def loads(data: bytes, what: str) -> Any:
     except ValueError as error:
         raise NotReadable(f"{what}: {error}", "not_text") from error
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=once if unique else None)
     except json.JSONDecodeError as error:
         if text.rstrip()[-1:] not in ("}", "]") or error.pos >= len(text.rstrip()):
             raise NotReadable(
@@ -36,6 +55,8 @@ def loads(data: bytes, what: str) -> Any:
         raise NotReadable(f"{what}: not JSON: {error}") from error
     except RecursionError as error:
         raise NotReadable(f"{what}: nested too deeply to be read") from error
+    except Twice as error:
+        raise NotReadable(f"{what}: {error}") from error
     except ValueError as error:  # a number with thousands of digits
         raise NotReadable(f"{what}: not JSON: {error}") from error
 

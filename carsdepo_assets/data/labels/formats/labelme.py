@@ -10,6 +10,7 @@ from carsdepo_assets.data.labels.formats.documents import LabelDocument, Labelle
 from carsdepo_assets.data.labels.formats.geometry import Point, around
 from carsdepo_assets.data.labels.formats.json_values import loads, number, numbers, shown, text
 from carsdepo_assets.data.labels.formats.parsed import NotReadable, Problem, Xyxy
+from carsdepo_assets.data.labels.formats.scores import has_score
 
 _LEAST = {"rectangle": 2, "polygon": 3, "circle": 2, "mask": 2, "rotation": 3}  # points of the shapes that are read
 
@@ -27,6 +28,8 @@ def read(name: str, data: bytes) -> LabelDocument:
     width, height = (size if size is not None and size > 0 else None for size in sizes)
     path = text(document.get("imagePath"))
     photograph = LabelledPhotograph(path or PurePosixPath(name).stem, width=width, height=height, of_file=True)
+    flags = document.get("flags")
+    photograph.stated = [name for name, on in flags.items() if on is True] if isinstance(flags, dict) else []
     for i, shape in enumerate(document["shapes"], 1):
         _shape(photograph, shape, f"shape {i}")
     classes = {shape.source_class for shape in photograph.shapes}
@@ -42,7 +45,7 @@ def _shape(photograph: LabelledPhotograph, shape: Any, which: str) -> None:
         return
     kind = shape.get("shape_type") or "polygon"  # versions before 3.0 had polygons only
     label = text(shape.get("label"))
-    if number(shape.get("score")) is not None:
+    if has_score(shape):
         problem("prediction", "it has a score: it is a prediction, not a label")
     elif not isinstance(kind, str) or kind not in _LEAST:
         problem("unsupported_shape", f"{shown(kind, 40)} has no area of its own: draw a rectangle or a polygon")

@@ -12,11 +12,17 @@ from typing import Any
 from carsdepo_assets.data.labels.formats.documents import LabelDocument, LabelledPhotograph, Shape
 from carsdepo_assets.data.labels.formats.geometry import around, around_ellipse, around_rotated
 from carsdepo_assets.data.labels.formats.json_values import identifier, loads, number, numbers, shown, text
+from carsdepo_assets.data.labels.formats.labelstudio_images import (
+    IMAGE_FIELDS,
+    file_name,
+    images,
+    is_photograph,
+    labelled_fields,
+    several,
+)
 from carsdepo_assets.data.labels.formats.parsed import NotReadable, Problem, Xyxy
-from carsdepo_assets.imaging.formats import PHOTOGRAPH_SUFFIXES
+from carsdepo_assets.data.labels.formats.scores import has_score
 
-_SUFFIXES = tuple(PHOTOGRAPH_SUFFIXES)
-_IMAGE_FIELDS = ("image", "img", "image_url", "imageUrl", "url", "photo", "picture", "file")
 _OF_MIN = {"annotation_id", "annotator", "created_at", "updated_at", "lead_time", "id"}  # a row's fields, no data's
 _NO_REGION = {"relation", "choices", "textarea", "rating", "number", "datetime", "taxonomy", "pairwise"}
 
@@ -32,15 +38,16 @@ def read(name: str, data: bytes) -> LabelDocument:
     if not isinstance(tasks, list):
         raise NotReadable("Label Studio: a list of tasks is expected")
     result = LabelDocument()
+    usual = {name for task in tasks for name in labelled_fields(task)}
     for number_, task in enumerate(tasks, 1):
-        photographs = list(_task(task, f"task {number_}", result.problems))
+        photographs = list(_task(task, f"task {number_}", usual, result.problems))
         result.photographs += photographs
         for shape in (shape for photograph in photographs for shape in photograph.shapes):
             result.class_names.setdefault(shape.source_class, shape.source_class)
     return result
 
 
-def _task(task: Any, which: str, problems: list[Problem]) -> Iterator[LabelledPhotograph]:
+def _task(task: Any, which: str, usual: set[str], problems: list[Problem]) -> Iterator[LabelledPhotograph]:
     """A photograph for each annotation of a task that counts; one that is not reviewed where there is none."""
     if not isinstance(task, dict):
         problems.append(Problem("malformed", f"{which}: {shown(task, 40)} is no task"))
@@ -48,49 +55,96 @@ def _task(task: Any, which: str, problems: list[Problem]) -> Iterator[LabelledPh
     if isinstance(task.get("task"), dict) and isinstance(task.get("result"), list):  # of its storage: an annotation
         task = {**task["task"], "annotations": [task]}
     which = f"task {identifier(task.get('id')) or which.removeprefix('task ')}"[:60]
-    file_name = _file_name(task)
-    if file_name is None:
+    name = file_name(task)
+    if name is None:
         problems.append(
             Problem("no_photograph", f"{which}: its data names no photograph: {shown(task.get('data'), 100)}")
         )
         return
     if not isinstance(task.get("data"), dict):
-        yield _of_min(task, file_name, which)
+        if len(several(task, set())) > 1:
+            yield from _refused(task, which)
+        else:
+            yield _of_min(task, name, which)
         return
     annotations = task.get("annotations", task.get("completions"))
     if annotations is not None and not isinstance(annotations, list):
-        yield LabelledPhotograph(file_name, problems=[Problem("malformed", f"{which}: annotations must be a list")])
+        yield LabelledPhotograph(name, problems=[Problem("malformed", f"{which}: annotations must be a list")])
         return
     submitted = [a for a in annotations or [] if not (isinstance(a, dict) and a.get("was_cancelled"))]
+    if submitted and several(task, usual):
+        yield from _refused(task, which)
+        return
+    fields = labelled_fields(task) or usual
+    name = images(task).get(next(iter(fields)), name) if len(fields) == 1 else name
     for annotation in submitted:
-        yield _annotation(annotation, file_name, which)
+        yield _annotation(annotation, name, which)
     if not submitted:
         skipped = "skipped" if annotations else "not finished"
         predicted = "; its predictions are no labels" if task.get("predictions") else ""
-        yield LabelledPhotograph(file_name, reviewed=False, notes=[f"{which} is {skipped}{predicted}"])
+        yield LabelledPhotograph(name, reviewed=False, notes=[f"{which} is {skipped}{predicted}"])
 
 
-def _of_min(task: dict[str, Any], file_name: str, which: str) -> LabelledPhotograph:
+def _refused(task: dict[str, Any], which: str) -> Iterator[LabelledPhotograph]:
+    """The photographs of a task that has several, none of which may get the labels of another."""
+    for field, one in images(task).items():
+        others = ", ".join(other for other in images(task) if other != field)[:80]
+        detail = f"{which}: {field[:40]} is one of several photographs of the task ({others}): which is labelled?"
+        yield LabelledPhotograph(one, problems=[Problem("malformed", detail)])
+
+
+def _of_min(task: dict[str, Any], name: str, which: str) -> LabelledPhotograph:
     """A row of JSON-MIN is one annotation: regions lie in fields of the labelling's names."""
     fields = {k: v for k, v in task.items() if k not in _OF_MIN and isinstance(v, list)}
-    regions = [one for value in fields.values() for one in value if isinstance(one, dict)]
+    entries = [one for value in fields.values() for one in value if isinstance(one, dict)]
+    regions = [one for one in entries if not _is_statement(one)]
     photograph = LabelledPhotograph(
-        file_name,
+        name,
         unit="shares",
-        reviewed=bool(regions) or task.get("annotation_id") is not None,
+        reviewed=bool(entries) or task.get("annotation_id") is not None,
         annotator=_person(task.get("annotator")),
         labelled_at=text(task.get("updated_at")) or text(task.get("created_at")),
     )
     for i, region in enumerate(regions, 1):
         _region(photograph, region, region, f"{which}, region {i}")
+    photograph.stated = [choice for entry in entries for choice in _stated(entry)]
+    keys = list(task)
+    # What was answered follows the task's id, as Label Studio writes it; before it are the columns of its data.
+    for key in keys[keys.index("id") + 1 if "id" in keys else 0 :]:
+        if isinstance(task[key], dict):
+            photograph.stated += _stated(task[key])
+        elif key not in {*_OF_MIN, *IMAGE_FIELDS, "file_upload"} and text(task[key]) and not is_photograph(task[key]):
+            photograph.stated.append(task[key])
     return photograph
 
 
-def _annotation(annotation: Any, file_name: str, which: str) -> LabelledPhotograph:
-    photograph = LabelledPhotograph(file_name, unit="shares")
+def _is_statement(value: dict[str, Any]) -> bool:
+    """Whether an entry is an answer about the whole photograph, without a place on it."""
+    return bool({"choices", "taxonomy"} & value.keys()) and not {"x", "points", "rle"} & value.keys()
+
+
+def _stated(value: Any) -> list[str]:
+    """What an answer says of the whole photograph: its choices, of a taxonomy all levels."""
+    if not isinstance(value, dict) or not _is_statement(value):
+        return []
+    choices, waiting = [], [value.get("choices"), value.get("taxonomy")]
+    while waiting:
+        one = waiting.pop(0)
+        if isinstance(one, list):
+            waiting += one
+        elif text(one):
+            choices.append(str(one))
+    return choices
+
+
+def _annotation(annotation: Any, name: str, which: str) -> LabelledPhotograph:
+    photograph = LabelledPhotograph(name, unit="shares")
     regions = annotation.get("result") if isinstance(annotation, dict) else None
     if not isinstance(regions, list) or not isinstance(annotation, dict):
         photograph.problems.append(Problem("malformed", f"{which}: an annotation without a list of results"))
+        return photograph
+    if has_score(annotation):
+        photograph.problems.append(Problem("prediction", f"{which}: an annotation with a score is a prediction"))
         return photograph
     photograph.annotator = _person(annotation.get("completed_by"))
     photograph.labelled_at = text(annotation.get("updated_at")) or text(annotation.get("created_at"))
@@ -99,6 +153,7 @@ def _annotation(annotation: Any, file_name: str, which: str) -> LabelledPhotogra
         for region in regions
         if isinstance(region, dict) and isinstance(region.get("id"), str) and _labels(region.get("value"))
     }
+    photograph.stated = [choice for one in regions if isinstance(one, dict) for choice in _stated(one.get("value"))]
     for i, region in enumerate(regions, 1):
         told = f"{which}, region {i}"
         if not isinstance(region, dict):
@@ -132,7 +187,9 @@ def _region(photograph: LabelledPhotograph, value: dict[str, Any], region: dict[
     photograph.width, photograph.height = width or photograph.width, height or photograph.height
     labels = _labels(value)
     box, told = _box(value, width, height)
-    if box is None:
+    if has_score(region) or has_score(value):
+        photograph.problems.append(Problem("prediction", f"{which} has a score: it is a prediction, not a label"))
+    elif box is None:
         reason = "malformed" if {"x", "points"} & value.keys() and "brush" not in told else "unsupported_shape"
         photograph.problems.append(Problem(reason, f"{which}: {told}"))
     elif not labels:
@@ -189,14 +246,3 @@ def _person(value: Any) -> str | None:
     if isinstance(value, dict):
         return text(value.get("email")) or identifier(value.get("id"))
     return identifier(value)
-
-
-def _file_name(task: dict[str, Any]) -> str | None:
-    data = task["data"] if isinstance(task.get("data"), dict) else task
-    named = [data.get(field) for field in _IMAGE_FIELDS]
-    looking = [v for v in data.values() if isinstance(v, str) and v.partition("?")[0].lower().endswith(_SUFFIXES)]
-    for value in (*named, *looking, task.get("file_upload")):
-        one = text(value)
-        if one is not None and one.strip("/. \\") and not one.startswith("data:"):
-            return one
-    return None

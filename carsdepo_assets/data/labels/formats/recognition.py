@@ -16,6 +16,7 @@ from carsdepo_assets.lake.text_files import decoded
 Format = Literal["yolo", "coco", "voc", "cvat", "labelme", "labelstudio", "groundtruth", "datumaro", "predictions"]
 """predictions: what a model wrote, which is no label and is refused as such."""
 
+_OF_VOC = {"filename", "object", "size", "bndbox"}
 _HEAD = 2**16  # characters of a file that is no whole JSON or XML any more, in which its format is looked for
 
 
@@ -67,18 +68,18 @@ def _of_xml(data: bytes) -> Format | None:
         root = parse_xml(data, "XML")
     except NotReadable:
         head = _head(data)
-        if re.search(r"<annotations[\s>]", head) and re.search(r"<(image|meta|track|version)[\s>]", head):
+        if re.search(r"<annotations[\s>]", head, re.I) and re.search(r"<(image|meta|track|version)[\s>]", head, re.I):
             return "cvat"
-        return "voc" if re.search(r"<annotation[\s>]", head) else None
+        return "voc" if re.search(r"<annotation[\s>]", head, re.I) else None
     if root.tag == "annotations":
         return "cvat"
-    is_voc = root.tag == "annotation" and any(root.find(n) is not None for n in ("filename", "object", "size"))
+    is_voc = root.tag == "annotation" and any(e.tag in _OF_VOC for e in root.iter())
     return "voc" if is_voc else None
 
 
 def _of_json(data: bytes) -> Format | None:
     try:
-        document = loads(data, "JSON")
+        document = loads(data, "JSON", unique=False)
     except NotReadable:
         return _of_lines(data) or _of_broken(_head(data))
     if isinstance(document, dict):

@@ -15,8 +15,10 @@ from xml.etree.ElementTree import Element
 from carsdepo_assets.data.labels.formats.documents import LabelDocument, LabelledPhotograph, Shape
 from carsdepo_assets.data.labels.formats.geometry import around, around_rotated
 from carsdepo_assets.data.labels.formats.parsed import NotReadable, Problem, Xyxy
+from carsdepo_assets.data.labels.formats.scores import element_has_score
 from carsdepo_assets.data.labels.formats.xml_values import child_text, parse_xml, to_number, to_size
 
+_BOXES = ("bndbox", "robndbox", "polygon")
 _CHALLENGE = re.compile(r"the voc\s?20\d\d", re.IGNORECASE)
 
 
@@ -37,11 +39,13 @@ def read(name: str, data: bytes) -> LabelDocument:
         of_file=True,
     )
     from_one = 1.0 if _CHALLENGE.match((root.findtext("source/database") or "").strip()) else 0.0
-    for number, one in enumerate(root.findall("object"), 1):
+    objects = list(root.iter("object"))  # in a list of objects, too
+    for number, one in enumerate(objects, 1):
         _object(photograph, one, f"object {number}", from_one)
-    inside = sum(1 for one in root.findall("object") for _ in one.iter("bndbox"))
-    if sum(1 for _ in root.iter("bndbox")) > inside:
-        photograph.problems.append(Problem("malformed", "a bndbox that is in no object"))
+    read = {id(box) for one in objects for box in one}
+    parts = {id(inner) for one in objects for part in one.iterfind("part") for inner in part.iter()}
+    if any(_is_box(one) and id(one) not in read | parts for one in root.iter()):
+        photograph.problems.append(Problem("malformed", "a box that is in no object, or not directly in it"))
     classes = {shape.source_class for shape in photograph.shapes}
     return LabelDocument([photograph], class_names={name: name for name in sorted(classes)})
 
@@ -51,8 +55,7 @@ def _object(photograph: LabelledPhotograph, element: Element, which: str, from_o
         photograph.notes.append(f"{which}: deleted in its tool, left out")
         return
     label = child_text(element, "name")
-    scores = [child_text(element, tag) for tag in ("score", "confidence")]
-    if any(to_number(score) is not None for score in scores):
+    if element_has_score(element, apart="part"):
         photograph.problems.append(Problem("prediction", f"{which} has a score: it is a prediction, not a label"))
     elif not label:
         photograph.problems.append(Problem("unknown_class", f"{which} has no name"))
@@ -68,6 +71,8 @@ def _object(photograph: LabelledPhotograph, element: Element, which: str, from_o
 
 def _box(element: Element) -> tuple[Xyxy | None, str]:
     """The box with a note; None with what is wrong."""
+    if double := next((tag for tag in _BOXES if len(element.findall(tag)) > 1), None):
+        return None, f"more than one {double}: each damage is an object of its own"
     bndbox = element.find("bndbox")
     if bndbox is not None:
         values = [to_number(child_text(bndbox, tag)) for tag in ("xmin", "ymin", "xmax", "ymax")]
@@ -91,6 +96,10 @@ def _box(element: Element) -> tuple[Xyxy | None, str]:
             return None, "polygon needs three points or more"
         return around(points), "polygon, its bounding box taken"
     return None, "neither bndbox nor polygon"
+
+
+def _is_box(element: Element) -> bool:
+    return element.tag in _BOXES or element.find("xmin") is not None
 
 
 def _polygon(polygon: Element) -> list[tuple[float, float]] | None:

@@ -16,7 +16,7 @@ _DEEPEST = 100  # levels; label files have six
 
 
 def parse_xml(data: bytes, what: str) -> Element:
-    """The root of an XML file.
+    """The root of an XML file, with all tags in small letters, as some tools write `BndBox`.
 
     Args:
         data: the file's bytes.
@@ -35,12 +35,12 @@ def parse_xml(data: bytes, what: str) -> Element:
         depth += 1
         if depth > _DEEPEST:
             raise NotReadable(f"{what}: nested too deeply to be read")
-        builder.start(name, attributes)
+        builder.start(name.lower(), attributes)
 
     def end(name: str) -> None:
         nonlocal depth
         depth -= 1
-        builder.end(name)
+        builder.end(name.lower())
 
     parser.EntityDeclHandler = entity
     parser.StartElementHandler, parser.EndElementHandler = start, end
