@@ -332,15 +332,11 @@ LINES = [
     Case("one bad line among good ones", with_list({**labelled(), "labels/a.txt": LINE + "0 .5 .5 .2\n"}),
          "a: no label; b: dent; c: clean; a.txt quarantined: malformed", says=["line 2"]),
     Case("an empty label file among predictions", with_list({"a.jpg": A, "a.txt": "0 .5 .5 .2 .4 .93\n", "c.jpg": C,
-<<<<<<< HEAD
          "c.txt": ""}), "a: no label; c: no label; c.txt refused: empty, which a model may have written; "
          f"a.txt {_PREDICTIONS}; exit 1",
          says=["such as a.txt"]),
-=======
-         "c.txt": ""}), f"a: no label; c: no label; a.txt {_PREDICTIONS}; c.txt {_PREDICTIONS}; exit 1"),
     Case("COCO annotations with a confidence", {**pictures(), "1.json": edited(annotations=notes(confidence="0.9"))},
          "a: no label; b: no label; c: unreviewed; 1.json accepted in part: prediction"),
->>>>>>> fixA
     Case("COCO annotations with a score", {**pictures(), "1.json": edited(annotations=notes(score=0.9))},
          "a: no label; b: no label; c: unreviewed; 1.json accepted in part: prediction"),
 ]  # fmt: skip
