@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -50,7 +50,7 @@ class Sheet:
 
     problems: tuple[str, ...] = ()
     """What could not be understood, with the file's name."""
-    _exact: dict[str, Row] = field(default_factory=dict)
+    _exact: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     _by_tail: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, file: str, row: Row) -> None:
@@ -58,7 +58,7 @@ class Sheet:
         path = file.strip().replace("\\", "/").removeprefix("./").removeprefix("images/")
         if not path:
             return
-        self._exact.setdefault(path, row)
+        self._exact[path].append(row)
         is_whole = path.startswith("/") or path[1:3] == ":/"  # a path of the machine where the table was written
         name = PurePosixPath(folded(path))
         # A name without its suffix, which may hold a dot.
@@ -76,17 +76,14 @@ class Sheet:
         Args:
             path: of the photograph, relative to the manifest's folder.
         """
-        for name in (str(path), path.name):
-            if name in self._exact:
-                return self._exact[name], None
         lower = PurePosixPath(folded(str(path)))
-        for tail in _tails(lower):
+        for written, tail in zip(_tails(path), _tails(lower), strict=True):
+            if written in self._exact:
+                return _only(self._exact[written], path)
             for name in (tail, f"{PurePosixPath(tail).with_suffix('')}.*"):
                 rows = self._by_tail.get(name, [])
-                if any(row != rows[0] for row in rows):
-                    return None, f"{MANIFEST}: {len(rows)} rows could be of {path}, and they differ: none is used"
                 if rows:
-                    return rows[0], None
+                    return _only(rows, path)
         return None, None
 
 
@@ -115,6 +112,18 @@ def read_sheet(data: bytes) -> Sheet:
         }
         sheet.add(named.get(files[0], ""), named)
     return sheet
+
+
+def _only(rows: Sequence[Row], path: PurePosixPath) -> tuple[Row | None, str | None]:
+    """The row that rows of one photograph are, and a problem where they say different things."""
+    if all(_row_content(row) == _row_content(rows[0]) for row in rows):
+        return rows[0], None
+    return None, f"{MANIFEST}: {len(rows)} rows could be of {path}, and they differ: none is used"
+
+
+def _row_content(row: Row) -> Row:
+    """What a row says, however it writes the file's name."""
+    return {name: value.strip() for name, value in row.items() if name in COLUMNS}
 
 
 def _tails(path: PurePosixPath) -> Iterator[str]:

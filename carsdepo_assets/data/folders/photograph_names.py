@@ -20,8 +20,13 @@ import pyarrow.compute as pc
 from carsdepo_assets.data.folders.layout_names import SPLIT_NAMES
 
 LEVELS = ("images", "labels")  # what an import leaves out of its paths
-_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+LONGEST_NAME = 4096  # characters; no file system has a longer path
+# The first digits of a UUID. Of decimal digits alone it is taken for a date, 20240101-front.jpg, except in an address
+# that Label Studio gives to what was uploaded to it.
+_PREFIX = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{8}-(?=.)")
+_PREFIX_OF_UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
+_UPLOADED = re.compile(r"(?:^|/)upload/[0-9]+$")
+_SCHEME = re.compile(r"\A[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 
 
@@ -104,17 +109,21 @@ def wanted_names(file_name: str, folder: PurePosixPath) -> list[WantedName]:
         file_name: as a label file has it: a name, a path, or an address.
         folder: of the label file, below raw/labels.
     """
+    if len(file_name) > LONGEST_NAME:
+        return []
     forms = dict.fromkeys(_forms(file_name))
     return [wanted for form in forms if (wanted := _wanted(form, folder)) is not None]
 
 
 def without_prefix(name: str) -> str:
-    """A name without what Label Studio puts before that of an uploaded file."""
-    return _PREFIX.sub("", name, count=1)
+    """A name without what Label Studio puts before that of an uploaded file; a date is no such thing."""
+    return name[9:] if _PREFIX.match(name) else name
 
 
 def stem_forms(stem: str) -> list[str]:
     """The forms of a name without suffix, the form as it is written first."""
+    if len(stem) > LONGEST_NAME:
+        return []
     plain = (stem, unquote(stem))
     return list(dict.fromkeys(form for one in plain for form in (one, without_prefix(one))))
 
@@ -126,7 +135,8 @@ def _forms(file_name: str) -> Iterator[str]:
             yield form
         for form in (plain, unquote(plain)):
             head, name = posixpath.split(form.replace("\\", "/"))
-            bare = without_prefix(name)
+            is_upload = _UPLOADED.search(head) and _PREFIX_OF_UPLOAD.match(name)
+            bare = name[9:] if is_upload else without_prefix(name)
             if bare != name:
                 yield posixpath.join(head, bare)
 

@@ -91,12 +91,21 @@ def settle(claims: Sequence[Claim]) -> tuple[list[Labelling], list[tuple[Claim, 
     return [_union(finished)], []
 
 
-def merged(labelling: Labelling, before: Sequence[Entry]) -> list[Entry]:
-    """A labelling's boxes, with those that stand already of classes that its files are not about."""
-    if labelling.covers is None:
-        return labelling.entries
-    kept = [entry for entry in before if entry[0] not in labelling.covers]
-    return sorted([*labelling.entries, *kept], key=_order)
+def merged(labelling: Labelling, others: Sequence[Claim]) -> list[Entry]:
+    """A labelling's boxes, with those that other files have of classes that its own files are not about.
+
+    Args:
+        labelling: of the files of a batch.
+        others: what files of earlier batches say now, the newest first: of two about a class the first one counts.
+    """
+    entries, covers = list(labelling.entries), labelling.covers
+    for other in others:
+        if covers is None:
+            break
+        if other.parsed.reviewed:
+            entries += [entry for entry in other.entries if entry[0] not in covers]
+            covers = None if other.covers is None else covers | other.covers
+    return sorted(entries, key=_order)
 
 
 def _last_of_each(claims: Sequence[Claim]) -> tuple[list[Claim], tuple[Claim, Claim] | None]:

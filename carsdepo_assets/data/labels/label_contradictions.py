@@ -9,7 +9,8 @@ imported last: then the later file is a correction. So are the answers to a labe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -20,12 +21,14 @@ from carsdepo_assets.data.labels.import_records import QUEUE_NAME, read_import_r
 from carsdepo_assets.data.labels.label_claims import Claim, settle
 from carsdepo_assets.data.labels.label_classes import LabelClasses
 from carsdepo_assets.data.labels.label_reading import photographs_of, read_label_file
-from carsdepo_assets.data.objects.manifests import BatchManifest, record_digest
+from carsdepo_assets.data.objects.manifests import BatchManifest, read_manifest, record_digest
 from carsdepo_assets.data.objects.take_over import taken_over_index
 from carsdepo_assets.lake.annotations import latest_by_key
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.object_index import ObjectState
 from carsdepo_assets.policy import Policy
+
+_FEW = 1000  # label files of a folder that are all looked at for the parts that they may have
 
 
 @dataclass
@@ -33,9 +36,13 @@ class StandingFiles:
     """What label files of earlier batches say about the photographs of a batch."""
 
     claims: dict[str, list[Claim]] = field(default_factory=dict)
-    """By image_id."""
+    """By image_id, of the same import, which may contradict."""
+    parts: dict[str, list[Claim]] = field(default_factory=dict)
+    """By image_id, of the same folder, the newest file first: they may have classes that the batch's are not about."""
     states: dict[str, ObjectState] = field(default_factory=dict)
-    """What is known of each file, by key."""
+    """What is known of each file that may contradict, by key."""
+    gone: frozenset[str] = frozenset()
+    """Keys of the files that the import has no more."""
 
     def contradictions(self, image_id: str, own: Sequence[Claim]) -> list[tuple[Claim, Problem]]:
         """The files that are refused since they contradict each other about a photograph, of the batch and standing.
@@ -47,54 +54,109 @@ class StandingFiles:
         standing = self.claims.get(image_id)
         return settle([*own, *standing])[1] if standing else []
 
+    def others(self, image_id: str) -> list[Claim]:
+        """What files of earlier batches say about a photograph, of which the batch's files may each have a part."""
+        return self.parts.get(image_id, [])
+
+    def without_gone(self, own: Sequence[Claim]) -> list[Claim]:
+        """What a batch's files say, but for those that the import has no more where others of it say something."""
+        return [claim for claim in own if claim.key not in self.gone] or list(own)
+
 
 def standing_files(
-    lake: Lake, manifest: BatchManifest, revisions: pa.Table, classes: LabelClasses, policy: Policy
+    lake: Lake,
+    manifest: BatchManifest,
+    revisions: pa.Table,
+    own: Sequence[Claim],
+    classes: LabelClasses,
+    policy: Policy,
 ) -> StandingFiles:
-    """Reads the files that label photographs of a batch, are of the same import, and stand.
+    """Reads the files that label photographs of a batch, are of the same import or folder, and stand.
 
     Args:
         lake: where they are.
         manifest: of the batch.
         revisions: the rows of ANNOTATIONS of the batch's photographs.
+        own: what the batch's files say.
         classes: what the classes of the import's files become.
         policy: the one that the batch is read with.
     """
-    standing, name = StandingFiles(), manifest.options.get("import")
-    if not name or name == QUEUE_NAME or revisions.num_rows == 0:
+    name = str(manifest.options.get("import") or "")
+    gone = frozenset((read_import_record(lake, name) or {}).get("gone", ())) if name else frozenset[str]()
+    standing, is_import = StandingFiles(gone=gone), name not in ("", QUEUE_NAME)
+    if revisions.num_rows == 0:
         return standing
-    own = {entry.key for entry in manifest.objects}
+    listed = {entry.key for entry in manifest.objects} | gone
     rows = [
-        row
+        (row["image_id"], row["key"], row["sha256"])
         for row in latest_by_key(revisions).to_pylist()
-        if row["key"].startswith(f"raw/labels/{name}/")
-        and row["key"] not in own
+        if is_import
+        and row["key"].startswith(f"raw/labels/{name}/")
+        and row["key"] not in listed
         and row["class_map_version"] == policy.class_map.version
     ]
-    if not rows:
+    partial = {claim.key for claim in own if claim.covers is not None}
+    candidates = _parts(lake, partial, revisions) - listed
+    if not rows and not candidates:
         return standing
-    gone = set((read_import_record(lake, str(name)) or {}).get("gone", ()))
     with taken_over_index(lake) as index:
-        states = index.states_of(sorted({row["key"] for row in rows} - gone))
+        states = index.states_of(sorted({key for _, key, _ in rows} | candidates))
     record = record_digest(manifest.options)
-    for row in rows:
-        state = states.get(row["key"])
-        if state is not None and state.state != "batched" and (state.sha256, state.record) == (row["sha256"], record):
-            standing.states[row["key"]] = state
+    read = {key: s for key, s in states.items() if s.state != "batched" and s.record == record}
+    for _, key, sha256 in rows:
+        if key in read and read[key].sha256 == sha256:
+            standing.states[key] = read[key]
+    parts = {key for key in candidates & read.keys() if read[key].reason != "contradiction"}
     files = []
-    for key, state in sorted(standing.states.items()):
+    for key in sorted(standing.states.keys() | parts, key=lambda k: (read[k].info.modified_at, k), reverse=True):
         try:
-            files.append(read_label_file(key, state.sha256, lake.get(key), classes))
+            data = lake.get(key)
+            if key in standing.states or hashlib.sha256(data).hexdigest() == read[key].sha256:
+                files.append(read_label_file(key, read[key].sha256, data, classes))
         except (LakeError, NotReadable):
             continue  # removed, or no longer read as it was: it says nothing
+    images = set(revisions["image_id"].to_pylist())
     photographs = photographs_of(lake, files)
-    wanted = {(row["image_id"], row["key"]) for row in rows}
+    wanted = {(image_id, key) for image_id, key, _ in rows}
     for file in files:
         for labelled in file.document.photographs:
             image_id = file.photograph(labelled, photographs)
-            if isinstance(image_id, Problem) or (image_id, file.key) not in wanted:
+            if isinstance(image_id, Problem) or image_id not in images:
                 continue
             claim = file.claim(labelled, image_id, photographs, policy)
-            if not claim.parsed.problems:
+            if claim.parsed.problems:
+                continue
+            may_contradict = (image_id, file.key) in wanted and file.key in standing.states
+            # A file of a part has no row of its own where a revision is a union, or where it said nothing new.
+            if may_contradict or (is_import and file.key in parts and claim.covers is not None):
                 standing.claims.setdefault(image_id, []).append(claim)
+                standing.states.setdefault(file.key, read[file.key])
+            if file.key in parts:
+                standing.parts.setdefault(image_id, []).append(claim)
     return standing
+
+
+def _parts(lake: Lake, partial: Set[str], revisions: pa.Table) -> set[str]:
+    """Keys of the label files that may have other classes of the same photographs.
+
+    Args:
+        lake: where they are.
+        partial: keys of the files that are about some classes only.
+        revisions: the rows of ANNOTATIONS of the photographs.
+    """
+    keys: set[str] = set()
+    for top in sorted({_top(key) for key in partial}):
+        below = {o.key for o in lake.list(f"raw/labels/{top}".rstrip("/")) if o.key.lower().endswith(".json")}
+        below = {key for key in below if _top(key) == top}
+        if len(below) > _FEW:  # a file a photograph; else each batch of them would read all of them
+            batches = {b for b in revisions["batch_id"].to_pylist() if b is not None}
+            of_batches = {o.key for batch in sorted(batches) for o in read_manifest(lake, "labels", batch).objects}
+            below &= of_batches | set(revisions["key"].to_pylist())
+        keys |= below
+    return keys
+
+
+def _top(key: str) -> str:
+    """The topmost folder of a label file below raw/labels."""
+    top, below, _ = key.removeprefix("raw/labels/").partition("/")
+    return top if below else ""

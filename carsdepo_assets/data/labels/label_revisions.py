@@ -20,7 +20,7 @@ from carsdepo_assets.data.folders.photograph_names import stem_forms
 from carsdepo_assets.data.labels.formats import NotReadable
 from carsdepo_assets.data.labels.formats.documents import LabelledPhotograph
 from carsdepo_assets.data.labels.formats.parsed import Parsed, Problem
-from carsdepo_assets.data.labels.label_claims import Claim, Entry, Labelling, merged, settle
+from carsdepo_assets.data.labels.label_claims import Claim, Labelling, merged, settle
 from carsdepo_assets.data.labels.label_classes import LabelClasses
 from carsdepo_assets.data.labels.label_contradictions import standing_files
 from carsdepo_assets.data.labels.label_reading import LabelFile, photographs_of, read_label_file
@@ -133,12 +133,15 @@ class _Reading:
             for image_id, claim in self._claims(file, photographs):
                 claims.setdefault(image_id, []).append(claim)
         self._before = _Before(lake, set(claims))
-        standing = standing_files(lake, manifest, self._before.rows, self._classes, policy)
-        for image_id, of_photograph in claims.items():
+        all_claims = [claim for of_photograph in claims.values() for claim in of_photograph]
+        standing = standing_files(lake, manifest, self._before.rows, all_claims, self._classes, policy)
+        for image_id, all_of_photograph in claims.items():
+            of_photograph = standing.without_gone(all_of_photograph)
             labellings, refused = settle(of_photograph)
             if not refused and (refused := standing.contradictions(image_id, of_photograph)):
                 labellings = []
-                self._withdraw(image_id, {claim.key for claim, _ in refused} & standing.states.keys())
+                # Of the batch's own files too: their revision may be a union with what is refused now.
+                self._withdraw(image_id, {claim.key for claim, _ in refused})
                 self.outcomes.withdrawn |= {
                     c.key: standing.states[c.key] for c, _ in refused if c.key in standing.states
                 }
@@ -147,7 +150,7 @@ class _Reading:
                 self._refuse(claim.key, claim.sha256, [_about(claim, problem) for problem in own])
                 if not own:
                     self._note(claim.key, [_named(claim, note) for note in claim.parsed.notes])
-            self._revise(image_id, labellings)
+            self._revise(image_id, labellings, standing.others(image_id))
 
     def _read(self, entry: BatchObject) -> LabelFile | None:
         """A file of the batch; None where it is in quarantine, or another batch's."""
@@ -217,8 +220,8 @@ class _Reading:
                 }
             )
 
-    def _revise(self, image_id: str, labellings: Sequence[Labelling]) -> None:
-        rows = [self._row(image_id, labelling) for labelling in labellings]
+    def _revise(self, image_id: str, labellings: Sequence[Labelling], others: Sequence[Claim]) -> None:
+        rows = [self._row(image_id, labelling, others) for labelling in labellings]
         if not rows or (self._before.has(rows[-1]) and all(map(self._before.is_kept, rows))):
             return  # the same boxes again, of the same annotators, are no new revision
         for labelling, row in zip(labellings, rows, strict=True):
@@ -236,12 +239,10 @@ class _Reading:
                 of_now = {"batch_id": self._manifest.batch_id, "created_at": self._now}
                 self.rows.append({**same, **state, **of_now, "sequence": self._before.next_sequence()})
 
-    def _row(self, image_id: str, labelling: Labelling) -> Row:
+    def _row(self, image_id: str, labelling: Labelling, others: Sequence[Claim]) -> Row:
         claim, version = labelling.claim, self._policy.class_map.version
         origin = _origin(self._manifest, claim.format)
-        entries = labelling.entries
-        if labelling.reviewed:
-            entries = merged(labelling, self._before.entries(image_id, claim.key))
+        entries = merged(labelling, others) if labelling.reviewed else labelling.entries
         boxes = [
             {"class_id": target, **dict(zip(_XYXY, xyxy, strict=True))}
             for target, xyxy in entries
@@ -298,14 +299,6 @@ class _Before:
         """Whether the annotator that a revision names has made it before; who says the same as another one agrees."""
         return row["annotator"] is None or (row["annotator"], row["revision_id"]) in self._kept
 
-    def entries(self, image_id: str, key: str) -> list[Entry]:
-        """The boxes of a photograph's latest revision, where it came from the same import's folder as a label file."""
-        row = self._latest.get(image_id)
-        if row is None or _folder(row["key"]) != _folder(key):
-            return []
-        entries: list[Entry] = [(b["class_id"], _xyxy(b)) for b in row["boxes"] or []]
-        return entries + [(b["cause"], _xyxy(b)) for b in row["negatives"] or []]
-
     def next_sequence(self) -> int:
         """The next number in the order of commit."""
         self._sequence += 1
@@ -331,16 +324,6 @@ def _about(claim: Claim, problem: Problem) -> Problem:
 
 def _named(claim: Claim, text: str) -> str:
     return text if claim.of_file or text.startswith(claim.file_name) else f"{claim.file_name[:200]}: {text}"
-
-
-def _folder(key: str) -> str:
-    """The topmost folder of a label file below raw/labels."""
-    top, below, _ = key.removeprefix("raw/labels/").partition("/")
-    return top if below else ""
-
-
-def _xyxy(box: Row) -> tuple[float, float, float, float]:
-    return box["x1"], box["y1"], box["x2"], box["y2"]
 
 
 def _origin(manifest: BatchManifest, format: str) -> str:

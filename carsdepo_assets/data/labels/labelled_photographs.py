@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from carsdepo_assets.data.folders.photograph_names import (
+    LONGEST_NAME,
     RowsOfStems,
     WantedName,
     composed,
@@ -159,6 +160,8 @@ class Photographs:
 
 def wanted_stems(file_name: str, folder: PurePosixPath) -> set[str]:
     """What `Photographs.read` needs to know to find a photograph by this name, with or without its suffix."""
+    if len(file_name) > LONGEST_NAME:
+        return set()
     stems = {composed(form).casefold() for form in stem_forms(PurePosixPath(file_name).name)}
     for form in wanted_names(file_name, folder):
         stems |= {stem_key(form.name), form.name.casefold()}

@@ -99,7 +99,10 @@ def to_read_again(lake: Lake, index: ObjectIndex, delivered: Iterable[ObjectInfo
         record = read_import_record(lake, name)
         if record is None or is_unfinished(record):
             continue
-        again.keys.update(index.read_with_other_record(f"raw/labels/{name}", record_digest(record["options"])))
+        due = index.read_with_other_record(f"raw/labels/{name}", record_digest(record["options"]))
+        # A file that the import has no more keeps what was read of it: its classes have not changed, and the file that
+        # took its place may say something else.
+        again.keys.update(set(due) - set(record.get("gone", ())))
         again.places[place] = state
     return again
 

@@ -71,6 +71,26 @@ def test_rows_of_other_folders_are_not_taken() -> None:
     assert group_of(table, "wednesday/a.jpg") is None
 
 
+@pytest.mark.parametrize(
+    "rows", ["a.jpg,g1\na.jpg,g2\n", "a.jpg,g1\n./a.jpg,g2\n", "images/a.jpg,g1\na.jpg,\n", "a,g1\nA,g2\n"]
+)
+@pytest.mark.parametrize("path", ["a.jpg", "day/a.jpg"])
+def test_two_rows_of_one_file_that_differ_are_both_left(rows: str, path: str) -> None:
+    row, problem = read_sheet(f"file,group\n{rows}".encode()).row(PurePosixPath(path))
+    assert row is None
+    assert f"2 rows could be of {path}, and they differ" in (problem or "")
+
+
+def test_two_rows_that_say_the_same_count() -> None:
+    assert group_of("file,group\nday/a.jpg,g1\n./day/a.jpg, g1\n") == "g1"
+    assert group_of("file,group\n/x/a.jpg,g1\n/y/a.jpg,g1\n") == "g1"
+
+
+@pytest.mark.parametrize("nearer", ["Day/A.jpg", "day/a"])
+def test_a_row_of_the_path_goes_before_one_of_the_name(nearer: str) -> None:
+    assert group_of(f"file,group\na.jpg,g1\n{nearer},g2\n") == "g2"
+
+
 def test_rows_that_differ_are_not_guessed_among() -> None:
     sheet = read_sheet(b"file,group\n/x/monday/a.jpg,g1\n/x/tuesday/a.jpg,g2\n")
     row, problem = sheet.row(PurePosixPath("wednesday/a.jpg"))

@@ -54,6 +54,13 @@ def reached(name: str, folder: str, uploaded: tuple[str, ...] = tuple(UPLOADED))
         ("/data/local-files/?d=cars/front.jpg", "cars/front.jpg"),
         ("/data/local-files/?d=cars%2Ffront.jpg", "cars/front.jpg"),
         ("0a1b2c3d-kept.jpg", "cars/0a1b2c3d-kept.jpg"),
+        ("0000000a-front.jpg", "cars/front.jpg"),
+        ("20240101-front.jpg", "no_photograph"),  # a date
+        ("images/20240101-front.jpg", "no_photograph"),
+        ("20240101-front", "no_photograph"),
+        ("/data/upload/1/20240101-front.jpg", "cars/front.jpg"),  # a UUID whose first digits are decimal ones
+        ("/data/upload/1/0a1b2c3d-20240101-front.jpg", "no_photograph"),
+        ("0a1b2c3d-.jpg", "no_photograph"),
         ("kept.jpg", "no_photograph"),
         ("back.jpg", "cars/train/back.JPG"),
         ("a%20b.jpg", "cars/a b.jpg"),
@@ -107,6 +114,7 @@ def test_keys_are_found_in_either_form_of_their_accents(name: str, form: Literal
         ("cars/a%20b", "cars/a b.jpg"),
         ("cars/0a1b2c3d-front", "cars/front.jpg"),
         ("cars/0a1b2c3d-kept", "cars/0a1b2c3d-kept.jpg"),
+        ("cars/20240101-front", "no_photograph"),
         (unicodedata.normalize("NFD", "cars/café"), "cars/café.jpg"),
         ("cars/IMG.2020", "cars/IMG.2020.jpg"),
         ("cars/pair", "ambiguous_photograph"),
@@ -123,6 +131,11 @@ def test_capitals_alone_make_another_photograph_only_where_both_are_there() -> N
     both = photographs("x/a.jpg", "x/A.jpg")
     assert both.at("x/A") == "x/A.jpg"
     assert both.named("a.jpg", PurePosixPath("x")) == "x/a.jpg"
+
+
+@pytest.mark.parametrize("name", ["x" * 1_000_000 + ".jpg", "a/" * 500_000 + "front.jpg", "é" * 5000, "x" * 5000])
+def test_a_name_longer_than_any_path_is_none(name: str) -> None:
+    assert (reached(name, "cars"), wanted_stems(name, PurePosixPath("cars"))) == ("no_photograph", set())
 
 
 def test_a_refused_photograph_is_named_as_the_reason() -> None:

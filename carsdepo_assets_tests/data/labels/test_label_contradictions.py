@@ -131,6 +131,87 @@ def test_files_of_one_class_each_are_united_and_corrected(lake: Lake) -> None:
     assert counting(lake) == []
 
 
+def part(categories: dict[int, str], *boxes: tuple[int, float]) -> bytes:
+    """A COCO file of a.jpg. boxes: category and left edge."""
+    return files.coco(
+        *({"id": i, "image_id": 1, "category_id": c, "bbox": [x, 5, 9, 9]} for i, (c, x) in enumerate(boxes)),
+        {"id": 99, "image_id": 2, "category_id": min(categories), "bbox": [1, 5, 9, 9]},
+        images=[{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "absent.jpg"}],
+        categories=[{"id": i, "name": name} for i, name in categories.items()],
+    )
+
+
+def of_map(**class_ids: int | str | None) -> dict[str, Any]:
+    return {"origin": "coco", "options": {"import": "x", "format": "coco", "class_ids": class_ids}}
+
+
+def said(lake: Lake, image: int = 0) -> list[list[int | str]]:
+    """The classes and causes of what counts."""
+    rows = latest_revisions(lake.read("annotations")).to_pylist()
+    return [sorted([b["class_id"] for b in r["boxes"]]) + [n["cause"] for n in r["negatives"] or ()] for r in rows]
+
+
+@pytest.mark.parametrize("targets", [(1, 0), (1, None), (1, "reflection"), ("reflection", 0), (1, 0, 1), (0, None, 1)])
+def test_a_file_with_another_map_says_nothing_of_what_it_said_before(lake: Lake, targets: Sequence[Any]) -> None:
+    for target in targets:
+        label(lake, {"x/1.json": part({1: "x"}, (1, 5))}, of_map(x=target))
+    assert said(lake) == [[] if targets[-1] is None else [targets[-1]]]
+
+
+@pytest.mark.parametrize("record", [None, {"origin": "coco", "options": {"import": "x", "format": "coco"}}])
+@pytest.mark.parametrize(
+    ("corrected", "expected"),
+    [
+        (part({1: "scratch", 2: "scratch"}, (1, 5), (2, 30)), [[0, 0]]),  # renamed
+        (part({1: "scratch"}, (1, 5)), [[0]]),  # the dent went with its category
+        (part({2: "dent"}, (2, 30)), [[1]]),
+        (part({1: "dent", 2: "scratch"}, (1, 5)), [[1]]),
+        (part({1: "rust"}), [[]]),
+    ],
+)
+def test_a_corrected_file_replaces_all_that_it_said(
+    lake: Lake, corrected: bytes, expected: list[list[int]], record: dict[str, Any] | None
+) -> None:
+    both = part({1: "scratch", 2: "dent"}, (1, 5), (2, 30))
+    for text in (both, corrected, both, corrected):
+        label(lake, {"x/1.json": text}, record)
+    assert said(lake) == expected
+
+
+@pytest.mark.parametrize("record", [None, {"origin": "coco", "options": {"import": "x", "format": "coco"}}])
+@pytest.mark.parametrize("first", [("1.json", "2.json"), ("1.json",), ("2.json",), ("2.json", "1.json")])
+@pytest.mark.parametrize("in_one", [True, False])
+def test_of_files_of_a_class_each_the_corrected_one_changes_alone(
+    lake: Lake, first: Sequence[str], in_one: bool, record: dict[str, Any] | None
+) -> None:
+    texts: dict[str, str | bytes] = {"1.json": part({1: "scratch"}, (1, 5)), "2.json": part({1: "dent"}, (1, 30))}
+    names = dict.fromkeys([*first, *texts])
+    for batch in [texts] if in_one else [{name: texts[name]} for name in names]:
+        label(lake, {f"x/{name}": text for name, text in batch.items()}, record)
+    assert said(lake) == [[0, 1]]
+    label(lake, {"x/1.json": part({1: "scratch"})}, record)
+    assert said(lake) == [[1]]
+    label(lake, {"x/1.json": part({1: "scratch"}, (1, 50), (1, 70))}, record)
+    label(lake, {"x/2.json": part({1: "rust"}, (1, 30))}, record)  # no class of ours: refused, what was there stays
+    label(lake, {"x/2.json": part({1: "dent"})}, record)
+    assert said(lake) == [[0, 0]]
+
+
+@pytest.mark.parametrize("order", [("1.json", "2.json"), ("2.json", "1.json")])
+def test_a_file_whose_words_went_into_a_union_contradicts_too(lake: Lake, order: Sequence[str]) -> None:
+    texts = {"1.json": part({1: "scratch"}, (1, 5)), "2.json": part({1: "dent"}, (1, 30))}
+    record = of_map(scratch=0, dent=1)
+    batches(lake, {name: texts[name] for name in order}, {"3.json": part({1: "dent"}, (1, 60))}, record=record)
+    assert {key for key, reason in refused(lake) if reason == "contradiction"} == {"1.json", "2.json", "3.json"}
+    assert counting(lake) == []
+
+
+def test_a_file_that_is_gone_is_not_read_against_the_one_in_its_place(lake: Lake) -> None:
+    record = RECORD | {"gone": ["raw/labels/x/a.txt"]}
+    batches(lake, {"a.txt": ONE, "copy.txt": TWO}, record=record)  # as where both waited for the photograph
+    assert (refused(lake), counting(lake)) == ([], [[1]])
+
+
 def test_the_history_says_what_was_withdrawn(lake: Lake) -> None:
     batches(lake, {"a.txt": ONE}, {"copy.txt": TWO})
     image = lake.read("annotations")["image_id"].to_pylist()[0]

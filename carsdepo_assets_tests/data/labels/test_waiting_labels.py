@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from carsdepo_assets.data.batches.batches import open_batches, plan_batches
+from carsdepo_assets.data.labels.import_records import write_import_record
 from carsdepo_assets.data.labels.label_revisions import ingest_labels
 from carsdepo_assets.data.objects.object_states import mark_ingested
 from carsdepo_assets.lake.annotations import latest_revisions
@@ -153,3 +154,20 @@ def test_documents_are_read_again_when_their_photograph_comes(lake: Lake, format
     assert tick(lake, 2) == [f"x/deep/{name}"]
     assert sorted(classes(lake)) == [0, 1]
     assert tick(lake, 3) == []
+
+
+@pytest.mark.parametrize("mapped", [{"scratch": 0, "dent": 1}, {"scratch": 0, "dent": 1, "chip": 0}])
+def test_a_file_that_the_import_has_no_more_is_not_read_again(lake: Lake, mapped: dict[str, int]) -> None:
+    upload(lake, {"x/a.jpg": car(0, width=200, height=100)})
+    options = {"import": "x", "format": "voc", "class_ids": {"scratch": 0, "dent": 1}}
+    write_import_record(lake, "x", {"origin": "voc", "options": options})
+    lake.put("raw/labels/x/a.xml", files.voc())
+    assert tick(lake, 0) == ["x/a.xml"]
+    options = {"import": "x", "format": "coco", "class_ids": mapped}
+    record = {"origin": "coco", "options": options, "gone": ["raw/labels/x/a.xml"]}
+    write_import_record(lake, "x", record)
+    lake.put("raw/labels/x/a.json", files.coco({"id": 1, "image_id": 1, "category_id": 2, "bbox": [90, 30, 40, 40]}))
+    assert tick(lake, 60) == ["x/a.json"]
+    assert (classes_now(lake), lake.read("quarantine").num_rows) == ([1], 0)
+    write_import_record(lake, "x", {"origin": "coco", "options": options})  # it is there again, and read with the rest
+    assert tick(lake, 120) == ["x/a.xml"]
