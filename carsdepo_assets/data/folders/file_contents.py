@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -23,11 +24,11 @@ SUFFIXES = {
 _BOX_COLUMNS = ({"xmin", "ymin", "xmax", "ymax"}, {"x_min", "y_min", "x_max", "y_max"}, {"x1", "y1", "x2", "y2"})
 _VIA_COLUMNS = {"region_shape_attributes"}
 _BOX_FIELDS = {
-    "annotations", "annotation", "bbox", "bboxes", "bndbox", "boundingbox", "boundingboxes", "bounding_box",
-    "bounding_boxes", "box", "boxes", "coordinates", "polygon", "polygons", "rectangle", "rectangles", "regions",
-    "robndbox", "shapes", "shape_attributes", "segmentation",
+    "bbox", "bboxes", "bndbox", "boundingbox", "boundingboxes", "bounding_box",
+    "bounding_boxes", "box", "boxes", "coordinates", "polygon", "polygons", "rectangle", "rectangles", "robndbox", "segmentation",
+    "shape_attributes",
 }  # fmt: skip
-_BOX_ELEMENTS = {"object", "xmin", "points"}
+_BOX_ELEMENTS = {"annotation", "annotations", "object", "xmin", "points"}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _SIDES = 4  # numbers of a box
 _LINES = 20
@@ -73,21 +74,31 @@ def is_label_table(data: bytes) -> bool:
 
 
 def has_boxes_in_json(data: bytes) -> bool:
-    """Whether JSON has fields that are called as those of labels are, such as VIA's `regions`."""
+    """Whether JSON has numbers in a field that is called as those of labels are, such as VIA's `shape_attributes`."""
     waiting = [json.loads(data)]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            if any(str(name).casefold() in _BOX_FIELDS and _is_filled(below) for name, below in value.items()):
-                return True
+            for name, below in value.items():
+                if str(name).casefold() in _BOX_FIELDS and any(map(_is_number, _values(below))):
+                    return True
             waiting.extend(value.values())
         elif isinstance(value, list):
             waiting.extend(value)
     return False
 
 
-def _is_filled(value: object) -> bool:
-    return isinstance(value, (list, dict)) and bool(value)
+def _values(value: object) -> Iterable[object]:
+    """What lies directly in a table or a list, and in the first list or table of a list."""
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, list):
+        return [*value, *(_values(value[0]) if value and isinstance(value[0], (list, dict)) else ())]
+    return ()
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def has_boxes_in_xml(data: bytes) -> bool:
