@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 def show_account(account: ImportAccount, console: Console) -> None:
     """Prints an account: a table on a terminal, plain lines elsewhere."""
+    from carsdepo_assets.data.imports.account import counted
 
     def line(text: str, style: str = "") -> None:
         shown = f"[{style}]{escape(text)}[/]" if style else escape(text)
         console.print(shown, highlight=False, soft_wrap=True)
 
-    title = f"{account.folder}: {account.files} files" + (" (dry run: nothing was copied)" if account.dry_run else "")
+    title = f"{account.folder}: {counted(account.files, 'file')}" + (
+        " (dry run: nothing was copied)" if account.dry_run else ""
+    )
     line(title, "bold")
     for name, value in (
         ("import", account.name),
@@ -29,8 +32,8 @@ def show_account(account: ImportAccount, console: Console) -> None:
         ("layout", account.layout),
         ("classes", "; ".join(account.classes)),
         ("names of classes", account.class_names_from),
-        ("splits", account.splits),
-        ("photographs", ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in account.figures.items())),
+        ("splits", account.splits.removeprefix("splits ")),
+        ("photographs", _figures(account)),
     ):
         if value:
             line(f"  {name}: {value}")
@@ -47,13 +50,23 @@ def show_account(account: ImportAccount, console: Console) -> None:
         for one in account.lines:
             first = ", ".join(_first(one.state, one.first))
             why = f": {one.reason}" if one.reason else ""
-            line(f"  {one.files} {one.kind}{'' if one.files == 1 else 's'} {one.state}{why}{first and f' ({first})'}")
+            line(f"  {counted(one.files, one.kind)} {one.state}{why}{first and f' ({first})'}")
     for note in account.notes:
         line(f"note: {note}", "yellow")
     for failure in account.failures:
         line(f"not whole: {failure}", "red")
     for todo in account.next:
         line(f"next: {todo}")
+
+
+def _figures(account: ImportAccount) -> str:
+    return ", ".join(
+        f"{n} {_singular(what) if n == 1 else what.replace('_', ' ')}" for what, n in account.figures.items()
+    )
+
+
+def _singular(figure: str) -> str:
+    return {"boxes": "box", "groups": "group"}.get(figure, figure.replace("_", " "))
 
 
 def _first(state: str, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -79,6 +92,8 @@ def observe_account(account: ImportAccount, instance: dg.DagsterInstance) -> Non
         "format": account.format or "no labels",
         "layout": account.layout,
         "classes": "; ".join(account.classes),
+        "photographs": _figures(account),
+        "notes": "; ".join(account.notes),
         "account": metadata_table(pd.DataFrame(rows)),
         "account_json": dg.MetadataValue.json(account.as_json()),
     }

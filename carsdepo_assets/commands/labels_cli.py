@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from carsdepo_assets.commands.options import AsJson, Home, explained, out, print_json, read_settings
+from carsdepo_assets.commands.options import AsJson, Home, explained, lake_that_stands, out, print_json, read_settings
 from carsdepo_assets.commands.progress import watch_on
 from carsdepo_assets.data.exports.writers import ExportFormat
 from carsdepo_assets.data.exports.writers.exported import Images, Pixels
@@ -65,11 +65,10 @@ def export(
 ) -> None:
     """Write a dataset as a folder that other tools read: photographs, labels, splits and groups."""
     from carsdepo_assets.data.exports.exporting import export_dataset, resolve_version
-    from carsdepo_assets.lake.lake import Lake
 
     settings = read_settings(home)
     with explained(), watch_on(out)("exporting", "photographs") as advance:
-        lake = Lake.open(settings.lake)
+        lake = lake_that_stands(settings)
         version = resolve_version(lake, dataset)
         result = export_dataset(
             lake,
@@ -100,11 +99,10 @@ def history(
     """Show every revision of a photograph's labels: who, when, from which file, what changed, and which counts."""
     from carsdepo_assets.commands.labels_shown import show_history
     from carsdepo_assets.data.labels.label_history import find_photograph, label_history
-    from carsdepo_assets.lake.lake import Lake
 
     settings = read_settings(home)
     with explained():
-        lake = Lake.open(settings.lake)
+        lake = lake_that_stands(settings)
         told = label_history(lake, find_photograph(lake, photograph), settings.policy())
     if as_json:
         print_json(told)
@@ -123,11 +121,10 @@ def agreement(
     """Measure how far annotators agree who labelled the same photographs: F1 of their boxes."""
     from carsdepo_assets.commands.labels_shown import show_agreement
     from carsdepo_assets.data.labels.label_agreement import label_agreement
-    from carsdepo_assets.lake.lake import Lake
 
     settings = read_settings(home)
     with explained():
-        report = label_agreement(Lake.open(settings.lake), settings.policy(), least)
+        report = label_agreement(lake_that_stands(settings), settings.policy(), least)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from rich.markup import escape
 from carsdepo_assets.commands.interruption import was_interrupted
 from carsdepo_assets.redaction import redact
 from carsdepo_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from carsdepo_assets.lake.lake import Lake
 
 out, err = Console(), Console(stderr=True)
 LAKE_VARIABLE = "CARSDEPO_LAKE"
@@ -166,6 +169,22 @@ def read_settings(home: Path | None, *, own_lake: bool = False) -> Settings:
     if given:
         say(f"{LAKE_VARIABLE} names {given}: this demo leaves it alone and works in {settings.lake}")
     return settings
+
+
+def lake_that_stands(settings: Settings) -> Lake:
+    """The installation's lake, for a command that only reads it; a home that is not there is no empty one.
+
+    Raises:
+        LakeError: There is none at that place; nothing was created.
+    """
+    from carsdepo_assets.lake.lake import Lake, LakeError
+
+    if "://" not in settings.lake and not Path(settings.lake).is_dir():
+        raise LakeError(
+            f"there is no lake at {settings.lake}: either nothing was imported into the home {settings.home} yet, or "
+            "--home or CARSDEPO_HOME names another folder than the one that you mean."
+        )
+    return Lake.open(settings.lake)
 
 
 def print_json(value: Any) -> None:

@@ -10,12 +10,22 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from carsdepo_assets.commands.options import AsJson, Home, err, explained, out, print_json, read_settings, say
+from carsdepo_assets.commands.options import (
+    AsJson,
+    Home,
+    err,
+    explained,
+    lake_that_stands,
+    out,
+    print_json,
+    read_settings,
+    say,
+)
 from carsdepo_assets.commands.terminal import log_of, quietly
 from carsdepo_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from carsdepo_assets.data.batches.quarantine import QuarantinedFile, Readmitted
+    from carsdepo_assets.data.batches.quarantine import QuarantinedFile, Readmitted, State
     from carsdepo_assets.lake.lake import Lake
 
 quarantine = typer.Typer(
@@ -62,7 +72,9 @@ def list_(
     """Count the files in quarantine by kind and reason, and list those that were refused last."""
     from carsdepo_assets.data.batches.quarantine import counted, selected
 
-    everything = _files(read_settings(home))
+    settings = read_settings(home)
+    everything = _files(settings)
+    _check_words(settings, everything, reason, import_name)
     meant = selected(everything, kind, reason, import_name, ("open", "asked", "resolved"))
     still_open = [file for file in meant if file.state != "resolved"]
     shown = (meant if resolved else still_open)[:limit]
@@ -160,24 +172,34 @@ def readmit(
         raise typer.BadParameter("name files, or say which by --reason, --kind or --import", param_hint="FILE")
     settings = read_settings(home)
     files = _files(settings)
+    _check_words(settings, files, reason, import_name)
     with explained():
         named = [file_named(files, key) for key in keys or []]
         meant = list(dict.fromkeys(named)) if keys else files
         meant = selected(meant, kind, reason, import_name, ("open", "asked", "resolved") if keys else ("open", "asked"))
         result = Readmitted((), (), ())
+        became: dict[str, str] = {}
         if meant:
             lake = Lake.open(settings.lake)
             result = ask(lake, meant, datetime.now(UTC), person())
             read_again(lake, [file.key for file in result.business])
         if now and (result.asked or result.business):
             _ingest(settings, result)
+            became = {file.key: file.state for file in files_in_quarantine(lake)}
+    asked = [file.key for file in (*result.asked, *result.business)]
     if as_json:
-        asked = [file.key for file in (*result.asked, *result.business)]
-        print_json({"asked": asked, "left": [{"key": file.key, "why": why} for file, why in result.left]})
+        described: dict[str, Any] = {
+            "asked": asked,
+            "left": [{"key": file.key, "why": why} for file, why in result.left],
+        }
+        if became:
+            described["accepted"] = [key for key in asked if became[key] == "resolved"]
+            described["still_refused"] = [key for key in asked if became[key] != "resolved"]
+        print_json(described)
         return
     for file, why in result.left:
         err.print(f"left as it is: {file.key}: {why}", highlight=False, markup=False, soft_wrap=True)
-    _print(_asked(result, now))
+    _print(_asked(result, [became[key] == "resolved" for key in asked if key in became] if now else None))
 
 
 def _ingest(settings: Settings, result: Readmitted) -> None:
@@ -193,26 +215,51 @@ def _ingest(settings: Settings, result: Readmitted) -> None:
             pipeline.run("business")
 
 
-def _asked(result: Readmitted, now: bool) -> str:
+def _asked(result: Readmitted, accepted: Sequence[bool] | None) -> str:
+    """What a person is told; `accepted`: of each file that was looked at again whether it was taken, if any was."""
     counts = {kind: sum(file.kind == kind for file in (*result.asked, *result.business)) for kind in _NOUNS}
     parts = [
         f"{number:,} {_NOUNS[kind] if number != 1 else _NOUNS[kind][:-1]}" for kind, number in counts.items() if number
     ]
     if not parts:
         return "Nothing to look at again."
-    if now:
-        return f"Looked at again: {', '.join(parts)}. `carsdepo quarantine list` shows what is still refused."
+    if accepted is not None:
+        refused = len(accepted) - sum(accepted)
+        more = "; `carsdepo quarantine list` says why" if refused else ""
+        return f"Looked at again: {', '.join(parts)}: accepted {sum(accepted):,}, still refused {refused:,}{more}."
     how = "`carsdepo dev` does so by itself while it runs; `--now` does it here."
     return f"To be looked at again: {', '.join(parts)}. {how}"
 
 
 def _files(settings: Settings) -> list[QuarantinedFile]:
-    from carsdepo_assets.lake.lake import Lake
-
     with explained():
-        if not settings.lake.startswith("s3://") and not settings.home.exists():
-            return []
-        return files_in_quarantine(Lake.open(settings.lake))
+        return files_in_quarantine(lake_that_stands(settings))
+
+
+def _check_words(settings: Settings, files: Sequence[QuarantinedFile], reason: str | None, name: str | None) -> None:
+    """Ends the command where it asks for a reason or an import that there is not: nothing found would be good news."""
+    from carsdepo_assets.data.batches.quarantine import selected
+    from carsdepo_assets.data.batches.quarantine_advice import REASONS
+
+    there = sorted({one.reason for file in files for one in file.refusals})
+    if reason is not None and reason not in REASONS and reason not in there:
+        raise typer.BadParameter(
+            f"{reason!r} is no reason; in quarantine there are {', '.join(there) or 'none'}", param_hint="--reason"
+        )
+    states: tuple[State, ...] = ("open", "asked", "resolved")
+    if name is None or selected(files, import_name=name, states=states):
+        return
+    with explained():
+        lake = lake_that_stands(settings)
+        folder = name.strip("/")
+        if any(True for top in ("uploads", "labels") for _ in lake.list(f"raw/{top}/{folder}/")):
+            return
+        names = {str(one) for one in lake.read("imports", ["name"])["name"].to_pylist()}
+        names |= {parts[2] for file in files if len(parts := file.key.split("/")) > 3 and parts[0] == "raw"}
+    raise typer.BadParameter(
+        f"{name!r} is no import of {settings.home}; there are {', '.join(sorted(names)) or 'none'}",
+        param_hint="--import",
+    )
 
 
 def _described(file: QuarantinedFile) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def test_what_it_does_not_say_is_asked_and_the_flags_are_named(
     assert lines[-1] == f"The same without questions: {flags}"
     assert len(questions) == len(answers)
     if "classes.txt" in files:
-        assert questions[0] == "What is class glare? (1 boxes in 1 files: a.txt (line 1))"
+        assert questions[0] == "What is class glare? (1 box in 1 file: a.txt (line 1))"
 
 
 def test_what_no_answer_settles_is_refused(tmp_path: Path) -> None:

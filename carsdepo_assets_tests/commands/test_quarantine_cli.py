@@ -68,7 +68,7 @@ def test_show_says_what_to_do(home: Path) -> None:
 
 def test_readmit_asks_and_status_counts_what_is_open(home: Path, tmp_path: Path) -> None:
     assert "name files" in call(home, "readmit", code=2).output
-    assert "2 photographs and" not in call(home, "readmit", "--reason", "nothing_of_this").output
+    assert "2 photographs and" not in call(home, "readmit", "--reason", "animated").output
     asked = json.loads(call(home, "readmit", "--kind", "photograph", "--json").output)
     assert asked == {"asked": ["raw/uploads/cars/small.jpg", "raw/uploads/text.jpg"], "left": []}
     assert "asked for again" in call(home, "list").output
@@ -89,9 +89,23 @@ def test_readmit_asks_and_status_counts_what_is_open(home: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("words", [["list"], ["readmit", "--reason", "truncated"]])
-def test_an_empty_home_is_no_error_and_stays_empty(tmp_path: Path, words: list[str]) -> None:
-    assert "Nothing" in call(tmp_path / "home", *words).output
+def test_a_home_that_is_not_there_is_named_and_not_made(tmp_path: Path, words: list[str]) -> None:
+    assert f"there is no lake at {tmp_path / 'home' / 'lake'}" in call(tmp_path / "home", *words, code=1).stderr
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("words", [["list"], ["readmit"]])
+def test_a_reason_or_an_import_that_is_none_is_named(home: Path, words: list[str]) -> None:
+    unknown = call(home, *words, "--reason", "too_smal", code=2).output
+    assert "'too_smal' is no reason; in quarantine there are no_photograph, not_an_image, too_small" in unknown
+    assert "'dirt' is no import of" in call(home, *words, "--import", "dirt", code=2).output
+    assert "there are cars" in " ".join(call(home, *words, "--import", "dirt", code=2).output.split())
+
+
+@pytest.mark.parametrize("name", ["small", "cars/small", "small.jpeg"])
+def test_a_name_without_its_suffix_leads_to_the_file(home: Path, name: str) -> None:
+    assert "Is it raw/uploads/cars/small.jpg?" in call(home, "show", name, code=1).stderr
+    assert "Is it" not in call(home, "show", "mall", code=1).stderr
 
 
 @pytest.mark.slow
@@ -108,7 +122,8 @@ def test_now_ingests_in_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert result.exit_code == 0, result.output
     policy.write_text("")
     # Two thirds are refused again, more than the share at which a batch of new photographs stops.
-    assert "Looked at again: 3 photographs." in call(tmp_path / "home", "readmit", "--import", "cars", "--now").output
+    text = call(tmp_path / "home", "readmit", "--import", "cars", "--now").output
+    assert "Looked at again: 3 photographs: accepted 1, still refused 2; " in text
     left = json.loads(call(tmp_path / "home", "list", "--json").output)
     assert [file["key"] for file in left["files"]] == ["raw/uploads/cars/b.jpg", "raw/uploads/cars/c.jpg"]
     assert Lake.open(tmp_path / "home" / "lake").read("processed").num_rows == 1

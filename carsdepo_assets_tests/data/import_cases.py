@@ -375,6 +375,20 @@ _SPLIT = with_list({
 GROUPS = [
     *(Case(f"`manifest.csv` {given}", {**with_list(labelled()), "manifest.csv": sheet}, _GROUPED)
       for given, sheet in _SHEETS.items()),
+    Case("no `manifest.csv`", with_list(labelled()), RIGHT,
+         says=["no photograph has a group", "'with_a_group': 0, 'groups': 0"]),
+    Case("`manifest.csv` with one car of two photographs", {**with_list(labelled()), "manifest.csv":
+         "file,group\na.jpg,car1\nb.jpg,car1\n"}, "a of car1: scratch; b of car1: dent; c: clean",
+         says=["'with_a_group': 2, 'groups': 1"]),
+    Case("`manifest.csv` without a column of files", {**with_list(labelled()), "manifest.csv":
+         "photo,car\na.jpg,car1\n"}, RIGHT, says=["'state': 'not used', 'reason': \"no column 'file'; "
+         "there are photo, car\"", "no photograph has a group"]),
+    Case("`manifest.csv` of other photographs", {**with_list(labelled()), "manifest.csv":
+         "file,group\nx.jpg,car1\ny.jpg,car1\n"}, RIGHT, says=["'state': 'not used', 'reason': "
+         "\"no photograph is called as its rows say, the first of them 'x.jpg'\""]),
+    Case("`manifest.csv` of which two rows fit nothing", {**with_list(labelled()), "manifest.csv":
+         "file,group\na.jpg,car1\nx.jpg,car1\ny.jpg,car1\n"}, "a of car1: scratch; b: dent; c: clean",
+         says=["manifest.csv: 2 of its 3 rows fit no photograph of the import, such as 'x.jpg'"]),
     Case("`manifest.csv` corrected, and imported again", {**with_list(labelled()), "manifest.csv": _SHEET},
          "a of car1: scratch; b of car3: dent; c of car2: clean; 3 label files unchanged",
          then=[{"manifest.csv": _SHEET.replace("b.jpg,car1", "b.jpg,car3")}]),
@@ -444,7 +458,14 @@ CLASSES = [
     Case("one stray class id", _STRAY, "a: scratch; b: dent; c: no label; c.txt quarantined: unknown_class",
          says=["class 7 has no name", "labels/c.txt (line 1)"]),
     Case("one stray class id, and `--map 7=-`", _STRAY, RIGHT, options={"mapping": {"7": "-"}}),
-    Case("a class that is none of ours", _THREE, "stops: glass (1 boxes in 1 files: a.txt (line 2))"),
+    Case("a class that is none of ours", _THREE, "stops: glass (1 box in 1 file: a.txt (line 2))"),
+    Case("`--map` leaves all labels of two photographs out", with_list({"a.jpg": A, "a.txt": LINE, "b.jpg": B,
+         "b.txt": yolo("b", NAMES), "c.jpg": C, "c.txt": yolo("b", NAMES)}), "a: scratch; b: clean; c: clean",
+         options={"mapping": {"dent": "-"}},
+         says=["2 photographs have only labels that are left out: they count as clean"]),
+    Case("`--map` leaves all labels of a COCO image out", {**pictures(), "1.json": edited()},
+         "a: clean; b: dent; c: clean", options={"mapping": {"scratch": "-"}},
+         says=["1 photograph has only labels that are left out: it counts as clean"]),
     Case("`--map glass=-`", _THREE, "a: scratch", options={"mapping": {"glass": "-"}}, says=["left out"]),
     Case("`--map glass=reflection`", _THREE, "a: scratch, no damage but reflection 43.2 32.4 52.8 39.6",
          options={"mapping": {"glass": "reflection"}}),

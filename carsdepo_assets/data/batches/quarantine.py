@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Literal
 
 from carsdepo_assets.data.batches.readmissions import ask_again, asked_again
@@ -159,9 +160,18 @@ def file_named(files: Sequence[QuarantinedFile], name: str) -> QuarantinedFile:
     if len(ends) == 1:
         return ends[0]
     if not ends:
-        raise QuarantineError(f"{name!r} is not in quarantine. `carsdepo quarantine list` shows what is.")
+        stems = sorted(file.key for file in files if is_stem_of(name, file.key))
+        meant = f" Is it {' or '.join(stems[:5])}?" if stems else ""
+        raise QuarantineError(f"{name!r} is not in quarantine.{meant} `carsdepo quarantine list` shows what is.")
     some = ", ".join(sorted(file.key for file in ends)[:5])
     raise QuarantineError(f"{name!r} may be {len(ends)} files: {some}{' ...' if len(ends) > 5 else ''}. Name its key.")
+
+
+def is_stem_of(name: str, key: str) -> bool:
+    """Whether a name is a key, or the end of one, without the suffix or with another."""
+    stem = str(PurePosixPath(key).with_suffix(""))
+    forms = (name.lstrip("/"), str(PurePosixPath(name.lstrip("/")).with_suffix("")))
+    return any(form not in ("", ".") and f"/{stem}".endswith(f"/{form}") for form in forms)
 
 
 def readmit(lake: Lake, files: Sequence[QuarantinedFile], now: datetime, by: str) -> Readmitted:

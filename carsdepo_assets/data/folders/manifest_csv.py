@@ -70,6 +70,10 @@ class Sheet:
             if stem is not None:
                 self._by_tail[f"{tail}.*"].append(row)
 
+    def rows(self) -> list[Row]:
+        """All rows that name a file."""
+        return list({id(row): row for rows in self._by_tail.values() for row in rows}.values())
+
     def row(self, path: PurePosixPath) -> tuple[Row | None, str | None]:
         """The row of a photograph, and a problem where several rows could be its.
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 _SHOWN = 3
+_PLURALS = {"metadata": "metadata", "list of names": "lists of names", "box": "boxes"}
 
 
 class ImportState(StrEnum):
@@ -88,8 +89,8 @@ class ImportAccount:
     """In the folder."""
     lines: tuple[AccountLine, ...]
     figures: Mapping[str, int] = field(default_factory=dict)
-    """Of the photographs of this import: with_damage, clean, unreviewed, unlabelled; boxes; gone: files that an
-    earlier import of this name had."""
+    """Of the photographs of this import: with_damage, clean, unreviewed, unlabelled; boxes; with_a_group, and groups:
+    the cars that these show; gone: files that an earlier import of this name had."""
     notes: tuple[str, ...] = ()
     """What a person should know: links that were followed, files that are gone, classes without a name."""
     failures: tuple[str, ...] = ()
@@ -144,6 +145,11 @@ def account_lines(outcomes: Iterable[FileOutcome]) -> tuple[AccountLine, ...]:
         AccountLine(*key, files=len(files), first=tuple(_shown(file) for file in files[:_SHOWN]))
         for key, files in sorted(grouped.items(), key=lambda item: order(item[0]))
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, for a person."""
+    return f"{number} {noun if number == 1 else _PLURALS.get(noun, f'{noun}s')}"
 
 
 def printable(text: str) -> str:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from carsdepo_assets.data.batches.batches import is_label, is_photograph
-from carsdepo_assets.data.imports.account import READ, FileOutcome, ImportAccount, ImportState, account_lines, printable
-from carsdepo_assets.data.imports.import_states import KeyState, key_states, label_figures
+from carsdepo_assets.data.folders.manifest_csv import MANIFEST
+from carsdepo_assets.data.imports.account import (
+    READ,
+    FileOutcome,
+    ImportAccount,
+    ImportState,
+    account_lines,
+    counted,
+    printable,
+)
+from carsdepo_assets.data.imports.import_findings import called, left_out_alone, photographs_of
+from carsdepo_assets.data.imports.import_states import KeyState, key_states, label_figures, unlabelled_images
 from carsdepo_assets.data.imports.importing import ImportResult
 from carsdepo_assets.data.imports.layouts import FileKind
 from carsdepo_assets.lake.lake import Lake
@@ -32,10 +43,12 @@ def account_of(
     """
     outcomes = list(result.outcomes)
     figures: dict[str, int] = {}
+    waiting = 0
     if lake is not None and not dry_run:
         states = key_states(lake, [key for key in result.keys.values() if is_photograph(key) or is_label(key)])
         outcomes = [_settled(outcome, states.get(result.keys.get(outcome.path, ""))) for outcome in outcomes]
         figures = label_figures(lake, [key for key in result.keys.values() if is_photograph(key)])
+        waiting = _with_refused_labels(lake, result, outcomes) if figures["unlabelled"] else 0
     if result.gone:
         figures["gone"] = len(result.gone)
     layout, listing = result.layout, result.layout.listing
@@ -54,11 +67,11 @@ def account_of(
         files=len(listing.files) + len(listing.no_files),
         lines=lines,
         figures=figures,
-        notes=tuple(printable(note) for note in _notes(result)),
+        notes=tuple(printable(note) for note in _notes(result, outcomes, figures)),
         dry_run=dry_run,
     )
     account = replace(account, failures=tuple(_failures(account, result)))
-    return replace(account, next=tuple(_next(account)))
+    return replace(account, next=tuple(_next(account, waiting)))
 
 
 def store_account(lake: Lake, account: ImportAccount) -> None:
@@ -84,34 +97,61 @@ def _settled(outcome: FileOutcome, state: KeyState | None) -> FileOutcome:
     return replace(outcome, state=ImportState.ACCEPTED)
 
 
-def _notes(result: ImportResult) -> Iterator[str]:
+def _with_refused_labels(lake: Lake, result: ImportResult, outcomes: Iterable[FileOutcome]) -> int:
+    """How many photographs have no label although a label file of theirs is there: it was refused, or in part."""
+    read = {ImportState.DUPLICATE, *READ} - {ImportState.PARTLY}
+    failed = {o.path for o in outcomes if o.kind == FileKind.LABELS and o.state not in (*read, ImportState.NOT_USED)}
+    if not failed:
+        return 0
+    photographs = [use.path for use in result.layout.of(FileKind.PHOTOGRAPH)]
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for path in photographs:
+        by_name[called(path)].append(path)
+    of_failed = {p for use in result.layout.uses if use.path in failed for p in photographs_of(use, by_name)}
+    unlabelled = unlabelled_images(lake, [result.keys[path] for path in photographs])
+    return len({unlabelled[key] for path in of_failed if (key := result.keys.get(path, "")) in unlabelled})
+
+
+def _notes(result: ImportResult, outcomes: Iterable[FileOutcome], figures: Mapping[str, int]) -> Iterator[str]:
     listing = result.layout.listing
     yield from result.mapping.notes
+    read = {outcome.path for outcome in outcomes if outcome.state in READ}
+    taken = [use for use in result.layout.of(FileKind.LABELS) if use.path in read]
+    if alone := left_out_alone(taken, result.mapping.targets):
+        has, counts = ("has", "it counts") if alone == 1 else ("have", "they count")
+        yield f"{counted(alone, 'photograph')} {has} only labels that are left out: {counts} as clean"
+    yield from result.notes
+    labelled = figures.get("with_damage", 0) + figures.get("clean", 0)
+    if labelled > 1 and not figures["groups"]:
+        yield (
+            "no photograph has a group: photographs of one car may come into training and test, and figures flatter. "
+            f"Say in {MANIFEST}, by its columns file and group, which show one car, and import again"
+        )
     yield from (f"followed a link: {link}" for link in listing.links)
     if result.gone:
         shown = ", ".join(result.gone[:_SHOWN]) + (", ..." if len(result.gone) > _SHOWN else "")
         yield (
-            f"{len(result.gone)} files that were imported before under this name are not in the folder any more, and "
-            f"stay in the lake: {shown}"
+            f"{counted(len(result.gone), 'file')} that an earlier import of this name had, not in the folder any more: "
+            f"what came from there stays in the lake: {shown}"
         )
 
 
 def _failures(account: ImportAccount, result: ImportResult) -> Iterator[str]:
     if not account.adds_up:
-        counted = sum(line.files for line in account.lines)
-        yield f"the account does not add up: {account.files} files, {counted} in its lines. Please report this."
+        in_lines = sum(line.files for line in account.lines)
+        yield f"the account does not add up: {account.files} files, {in_lines} in its lines. Please report this."
     for folder in result.layout.listing.unreadable:
         yield f"this folder cannot be read, and labels or photographs may lie in it: {printable(folder)}"
     labels = account.count(FileKind.LABELS)
     read = account.count(FileKind.LABELS, *READ)
     if labels and not read:
-        yield f"{_counted(labels, 'label file')} there, and none was read"
+        yield f"{counted(labels, 'label file')} there, and none was read"
     refused = [line for line in account.lines if line.state == ImportState.REFUSED]
     for line in refused:
-        yield f"{_counted(line.files, line.kind)} refused: {line.reason}, first {line.first[0]}"
+        yield f"{counted(line.files, line.kind)} refused: {line.reason}, first {line.first[0]}"
 
 
-def _next(account: ImportAccount) -> Iterator[str]:
+def _next(account: ImportAccount, waiting: int) -> Iterator[str]:
     name = account.name
     if account.dry_run:
         if not account.failures:
@@ -119,16 +159,21 @@ def _next(account: ImportAccount) -> Iterator[str]:
         return
     for kind in (FileKind.PHOTOGRAPH, FileKind.LABELS):
         if quarantined := account.count(kind, ImportState.QUARANTINED, ImportState.PARTLY):
-            yield f"{_counted(quarantined, kind)} in quarantine: `carsdepo quarantine list` says why"
-    unlabelled = account.figures.get("unlabelled", 0)
-    if unlabelled:
+            yield f"{counted(quarantined, kind)} in quarantine: `carsdepo quarantine list` says why"
+    if waiting:
         yield (
-            f"{_counted(unlabelled, 'photograph')} without labels: put label files beside the photographs, or into "
+            f"{counted(waiting, 'photograph')} without labels although there is a label file: it was refused or is in "
+            "quarantine. Correct it and import again"
+        )
+    unlabelled = account.figures.get("unlabelled", 0)
+    if without := unlabelled - waiting:
+        yield (
+            f"{counted(without, 'photograph')} without labels: put label files beside the photographs, or into "
             "labels/, and import again; the others are what a training learns from"
         )
     if unreviewed := account.figures.get("unreviewed", 0):
         yield (
-            f"{_counted(unreviewed, 'photograph')} of which nobody is known to have finished the labels: taken neither "
+            f"{counted(unreviewed, 'photograph')} of which nobody is known to have finished the labels: taken neither "
             "for clean nor for damaged. Finish them in the labelling tool and import again (of Label Studio: "
             "its JSON export, which says which tasks are finished)"
         )
@@ -136,7 +181,3 @@ def _next(account: ImportAccount) -> Iterator[str]:
         yield "`carsdepo train` learns from the labels of now"
     elif not unlabelled:
         yield f"no photograph of {name} is in the lake: see the reasons above"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 or noun == 'metadata' else 's'}"

@@ -12,8 +12,10 @@ from typing import Any
 from carsdepo_assets.data.batches.batches import is_label, is_photograph
 from carsdepo_assets.data.datasets.declared_splits import DeclaredSplits
 from carsdepo_assets.data.folders.layout_names import folded
-from carsdepo_assets.data.imports.account import FileOutcome, ImportState
+from carsdepo_assets.data.folders.manifest_csv import MANIFEST
+from carsdepo_assets.data.imports.account import FileOutcome, ImportState, counted
 from carsdepo_assets.data.imports.class_mapping import ClassMapping
+from carsdepo_assets.data.imports.import_findings import SheetFinding, look_at_sheets
 from carsdepo_assets.data.imports.import_refusals import ImportRefused
 from carsdepo_assets.data.imports.import_states import accepted_keys
 from carsdepo_assets.data.imports.layouts import FileKind, FileUse, Layout
@@ -48,6 +50,8 @@ class ImportResult:
     gone: list[str]
     """Keys of files that an earlier import of this name had and the folder has no more."""
     copied: int
+    notes: tuple[str, ...] = ()
+    """What a person should know of the files of metadata."""
 
     @property
     def photographs(self) -> int:
@@ -72,7 +76,7 @@ class ImportResult:
     @property
     def summary(self) -> str:
         """One line for a person: what was imported, and how much of it was there already."""
-        what = f"{self.photographs} photographs, {self.labels} label files"
+        what = f"{counted(self.photographs, 'photograph')}, {counted(self.labels, 'label file')}"
         names = f"; names of classes: {self.mapping.origin}" if self.mapping.origin else ""
         splits = f"; {self.splits}" if self.splits else ""
         return f"{what} into raw/*/{self.name}: {self.copied} copied, {self.reused} were there already{names}{splits}"
@@ -175,14 +179,29 @@ class FolderCopy:
         for path in declared.files:
             if (use := uses.get(path)) is not None and use.kind is FileKind.OTHER:
                 use.set_aside("says which photograph is in which split")
-        outcomes = [self._outcome(use) for use in self._layout.uses]
+        findings = self._sheets()
+        outcomes = [self._outcome(use, findings.get(use.path)) for use in self._layout.uses]
         outcomes += [
             FileOutcome(path, FileKind.OTHER, ImportState.NOT_USED, reason)
             for path, reason in self._layout.listing.no_files.items()
         ]
         keys = {use.path: self._key(use) for use in self._layout.uses if use.target is not None}
         gone = sorted(k for k in self._standing if k not in self._intended and (is_photograph(k) or is_label(k)))
-        return ImportResult(self._name, self._layout, mapping, declared.sentence, outcomes, keys, gone, copied)
+        notes = tuple(f"{path}: {one.note}" for path, one in findings.items() if one.note)
+        return ImportResult(self._name, self._layout, mapping, declared.sentence, outcomes, keys, gone, copied, notes)
+
+    def _sheets(self) -> dict[str, SheetFinding]:
+        """What the files manifest.csv say of the photographs of the folder, and of those that stand below the name."""
+        sheets = {
+            u.target: u for u in self._layout.of(FileKind.SIDECAR) if u.target and Path(u.target).name == MANIFEST
+        }
+        if not sheets:
+            return {}
+        prefix = self._prefixes[FileKind.PHOTOGRAPH]
+        standing = [key.removeprefix(prefix) for key in self._standing if key.startswith(prefix) and is_photograph(key)]
+        photographs = dict.fromkeys([*self.files(FileKind.PHOTOGRAPH), *standing])
+        findings = look_at_sheets({target: use.real for target, use in sheets.items()}, photographs)
+        return {sheets[target].path: one for target, one in findings.items()}
 
     def _key(self, use: FileUse) -> str:
         return f"{self._prefixes[use.kind]}{use.target}"
@@ -249,7 +268,9 @@ class FolderCopy:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _outcome(self, use: FileUse) -> FileOutcome:
+    def _outcome(self, use: FileUse, sheet: SheetFinding | None) -> FileOutcome:
+        if sheet is not None and sheet.useless:
+            return FileOutcome(use.path, use.kind, ImportState.NOT_USED, sheet.useless)
         if use.target is not None:
             state = self._states[use.path]
             again = self._has_new_meaning and use.kind is FileKind.LABELS and state is ImportState.UNCHANGED

@@ -31,7 +31,9 @@ class ClassUse:
 
     def __str__(self) -> str:
         more = ", ..." if self.files > len(self.places) else ""
-        return f"{self.boxes} boxes in {self.files} files: {', '.join(self.places)}{more}"
+        boxes = f"{self.boxes} {'box' if self.boxes == 1 else 'boxes'}"
+        files = f"{self.files} {'file' if self.files == 1 else 'files'}"
+        return f"{boxes} in {files}: {', '.join(self.places)}{more}"
 
 
 class FormatsConflict(ImportRefused):

@@ -6,9 +6,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from carsdepo_assets.data.datasets.grouping import cars
+from carsdepo_assets.data.folders.augmented_copies import source_of
 from carsdepo_assets.data.imports.account import ImportState
 from carsdepo_assets.data.objects.take_over import taken_over_index
 from carsdepo_assets.lake.annotations import latest_revisions
+from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.object_index import ObjectState
 
@@ -49,7 +52,10 @@ def key_states(lake: Lake, keys: Collection[str]) -> dict[str, KeyState]:
 
 
 def label_figures(lake: Lake, keys: Collection[str]) -> dict[str, int]:
-    """Of photographs by their keys: how many are with_damage, clean, unreviewed and unlabelled; boxes."""
+    """Of photographs by their keys: how many are with_damage, clean, unreviewed and unlabelled; boxes; groups.
+
+    A group is what a manifest.csv or a sidecar says of a car; see data/datasets/grouping.py.
+    """
     states = _states(lake, keys).values()
     images = {one.sha256 for one in states if one.state in ("image", "duplicate") and one.sha256 is not None}
     columns = ["image_id", "key", "sequence", "created_at", "revision_id", "state", "boxes"]
@@ -62,7 +68,28 @@ def label_figures(lake: Lake, keys: Collection[str]) -> dict[str, int]:
         "unreviewed": with_rows - len(boxes),
         "unlabelled": len(images) - with_rows,
         "boxes": sum(boxes),
+        **_groups(lake, images),
     }
+
+
+def unlabelled_images(lake: Lake, keys: Collection[str]) -> dict[str, str]:
+    """The image ids of photographs of which no label is in the lake, finished or not, by their keys."""
+    states = _states(lake, keys)
+    images = {k: one.sha256 for k, one in states.items() if one.state in ("image", "duplicate") and one.sha256}
+    rows = lake.read("annotations", ["image_id"], where=[("image_id", "in", sorted(set(images.values())))])
+    labelled = set(rows["image_id"].to_pylist())
+    return {key: image_id for key, image_id in images.items() if image_id not in labelled}
+
+
+def _groups(lake: Lake, image_ids: Collection[str]) -> dict[str, int]:
+    """How many of some photographs have a group, and how many groups these are."""
+    rows = read_images(lake, ["image_id", "key", "group_hint", "listing"]).to_pylist()
+    rows = [row for row in rows if row["image_id"] in image_ids]
+    for row in rows:
+        if row["group_hint"] == source_of(row["key"]):  # by the name of an augmented copy, which tells no cars apart
+            row["group_hint"] = None
+    with_a_group = [row for row in rows if row["group_hint"] or row["listing"]]
+    return {"with_a_group": len(with_a_group), "groups": len(cars(with_a_group))}
 
 
 def accepted_keys(lake: Lake, keys: Collection[str]) -> set[str]:

@@ -241,9 +241,9 @@ def test_a_long_name_is_cut_and_stays_apart_from_others(lake: Lake, tmp_path: Pa
             "names: [rust, dent]",
             "0 0 0 0 0\n0 0 0 0 0",
             {},
-            r"rust \(2 boxes in 1 files: labels/a.txt \(line 1,",
+            r"rust \(2 boxes in 1 file: labels/a.txt \(line 1,",
         ),
-        (None, "7 0 0 0 0\n9 0 0 0 0", {}, r"7 \(1 boxes .*; 9 \(1 boxes"),
+        (None, "7 0 0 0 0\n9 0 0 0 0", {}, r"7 \(1 box .*; 9 \(1 box"),
         (
             None,
             "0 0 0 0 0",
@@ -267,8 +267,8 @@ def test_yolo_classes(
     [
         ({3: "dent", 8: "scratch"}, [3, 8], {}, {"3": 1, "8": 0}),
         ({1: "Delle"}, [1], {"Delle": "dent"}, {"1": 1}),
-        ({1: "lamp", 2: "dent"}, [1, 2], {}, r"lamp \(1 boxes"),
-        ({2: "dent"}, [4], {}, r"4 \(1 boxes.*--map 4=scratch"),
+        ({1: "lamp", 2: "dent"}, [1, 2], {}, r"lamp \(1 box"),
+        ({2: "dent"}, [4], {}, r"4 \(1 box.*--map 4=scratch"),
     ],
 )
 def test_coco_classes(
@@ -389,7 +389,7 @@ def test_a_name_that_cannot_be_a_key_is_refused_by_itself(lake: Lake, tmp_path: 
 def test_without_names_it_says_how_to_give_them_and_copies_nothing(lake: Lake, tmp_path: Path) -> None:
     folder = cars(tmp_path / "cars", **{"labels/b.txt": "1 .5 .5 .1 .1\n1 .2 .2 .1 .1\n"})
     (folder / "classes.txt").unlink()
-    with pytest.raises(ClassesUnknown, match=r"0 \(1 boxes .*; 1 \(2 boxes .*--classes scratch,dent"):
+    with pytest.raises(ClassesUnknown, match=r"0 \(1 box .*; 1 \(2 boxes .*--classes scratch,dent"):
         import_folder(lake, folder, "auto", {}, RULES, NOW)
     assert raw(lake) == []
     named = import_folder(lake, folder, "yolo", {}, RULES, NOW, classes="Dent, scratch")

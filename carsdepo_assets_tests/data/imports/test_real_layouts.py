@@ -95,7 +95,7 @@ def test_an_export_comes_in_with_its_boxes_and_classes(lake: Lake, tmp_path: Pat
     assert {state for _, state in counts} <= {"accepted", "not used"}
     unreviewed = 0 if clean else 1
     labelled = {"with_damage": 2, "clean": 1 - unreviewed, "unreviewed": unreviewed, "unlabelled": 0}
-    assert account.figures == {**labelled, "boxes": 2}
+    assert account.figures == {**labelled, "boxes": 2, "with_a_group": 0, "groups": 0}
     assert account.next[-1] == "`carsdepo train` learns from the labels of now"
     assert len(account.next) == (1 if clean else 2)
     # Nothing changes when it is imported again.
@@ -150,7 +150,7 @@ def test_every_file_is_in_one_line(lake: Lake, tmp_path: Path) -> None:
         ("other file", "not used", "hidden, or a system's own file", 1),
         ("other file", "not used", "neither a photograph nor labels", 1),
     ]
-    assert account.notes[0].startswith("class 7 has no name: 1 boxes in 1 files: labels/train/slip.txt (line 1).")
+    assert account.notes[0].startswith("class 7 has no name: 1 box in 1 file: labels/train/slip.txt (line 1).")
     assert account.failures[0].startswith("1 label file refused: it looks like coco and cannot be read, first extra.js")
     assert account.figures["unlabelled"] == 2
     (row,) = lake.read("imports").to_pylist()

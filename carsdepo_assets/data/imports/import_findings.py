@@ -1,0 +1,128 @@
+"""What files of an imported folder say to no effect: labels that are all left out, a manifest.csv that fits nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from carsdepo_assets.data.folders.layout_names import folded
+from carsdepo_assets.data.folders.manifest_csv import MANIFEST, Row, Sheet, read_sheet
+from carsdepo_assets.data.folders.photograph_names import wanted_names
+from carsdepo_assets.data.imports.layouts import FileUse
+from carsdepo_assets.data.labels.formats import NotReadable, read_document
+from carsdepo_assets.data.labels.formats.documents import ClassTargets
+
+
+@dataclass(frozen=True)
+class SheetFinding:
+    """What a manifest.csv says of the photographs of an import."""
+
+    useless: str
+    """Why nothing of it is used, for a person; empty where something is."""
+    note: str = ""
+    """What of it is not used, for a person."""
+
+
+def look_at_sheets(sheets: Mapping[str, Path], photographs: Iterable[str]) -> dict[str, SheetFinding]:
+    """Which photographs the files manifest.csv of an import mean.
+
+    Args:
+        sheets: the files by their paths below the import's folder in raw/uploads.
+        photographs: paths below the same folder.
+
+    Returns:
+        By path: what was found. A file that cannot be opened has no entry.
+    """
+    read: dict[PurePosixPath, Sheet] = {}
+    for path, real in sheets.items():
+        try:
+            read[PurePosixPath(path).parent] = read_sheet(real.read_bytes())
+        except OSError:
+            continue
+    used: dict[PurePosixPath, set[int]] = {folder: set() for folder in read}
+    torn: dict[PurePosixPath, list[str]] = defaultdict(list)
+    for photograph in map(PurePosixPath, photographs):
+        # The nearest one counts, as for the metadata of an ingested photograph.
+        folder = next((folder for folder in photograph.parents if folder in read), None)
+        if folder is None:
+            continue
+        row, problem = read[folder].row(photograph.relative_to(folder))
+        if problem is not None:
+            torn[folder].append(problem)
+        if row is not None:
+            used[folder].add(id(row))
+    return {str(folder / MANIFEST): _finding(sheet, used[folder], torn[folder]) for folder, sheet in read.items()}
+
+
+def _finding(sheet: Sheet, used: Collection[int], torn: list[str]) -> SheetFinding:
+    if sheet.problems:
+        return SheetFinding("; ".join(sheet.problems).replace(f"{MANIFEST}: ", ""))
+    rows = sheet.rows()
+    if not rows:
+        return SheetFinding("it names no file")
+    shown = torn[0].replace(f"{MANIFEST}: ", "") if torn else ""
+    if not used:
+        return SheetFinding(shown or f"no photograph is called as its rows say, the first of them {_file(rows[0])!r}")
+    # Of rows that say the same of one photograph only one was needed.
+    needed = {tuple(row.items()) for row in rows if id(row) in used}
+    left = [row for row in rows if tuple(row.items()) not in needed]
+    if torn or not left:
+        return SheetFinding("", shown)
+    fit = "fits" if len(left) == 1 else "fit"
+    return SheetFinding(
+        "", f"{len(left)} of its {len(rows)} rows {fit} no photograph of the import, such as {_file(left[0])!r}"
+    )
+
+
+def _file(row: Row) -> str:
+    """How a row names its photograph, as far as a person needs it."""
+    return next((value for value in row.values() if value), "")[:100]
+
+
+def left_out_alone(uses: Iterable[FileUse], targets: ClassTargets) -> int:
+    """How many photographs have labels, all of them of classes that are left out: they count as clean.
+
+    Args:
+        uses: the label files that are taken.
+        targets: what each class becomes.
+    """
+    if None not in targets.values():
+        return 0
+    alone: dict[str, bool] = {}
+    for use in uses:
+        if use.format is None:
+            continue
+        try:
+            # Its format is that of the reader that recognised it.
+            document = read_document(use.format, use.path, use.real.read_bytes())  # type: ignore[arg-type]
+        except (NotReadable, OSError):
+            continue
+        for photograph in document.photographs:
+            if photograph.problems or not photograph.reviewed or not photograph.shapes:
+                continue
+            name = use.target or use.path if use.photographs else _last(photograph.file_name)
+            is_left_out = all(targets.get(shape.source_class, "") is None for shape in photograph.shapes)
+            alone[name] = alone.get(name, True) and is_left_out
+    return sum(alone.values())
+
+
+def photographs_of(use: FileUse, by_name: Mapping[str, Collection[str]]) -> set[str]:
+    """The photographs that a label file may be of, by their paths in the folder.
+
+    Args:
+        use: the label file.
+        by_name: paths of photographs by `called`.
+    """
+    forms = {called(wanted.name) for name in use.names for wanted in wanted_names(name, PurePosixPath())}
+    return {*use.photographs, *(path for form in forms for path in by_name.get(form, ()))}
+
+
+def called(path: str) -> str:
+    """The name of a photograph without its suffix, as names are compared."""
+    return folded(PurePosixPath(path).stem)
+
+
+def _last(name: str) -> str:
+    return folded(name.replace("\\", "/").rpartition("/")[2])
