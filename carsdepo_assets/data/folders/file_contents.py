@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -24,9 +23,11 @@ SUFFIXES = {
 _BOX_COLUMNS = ({"xmin", "ymin", "xmax", "ymax"}, {"x_min", "y_min", "x_max", "y_max"}, {"x1", "y1", "x2", "y2"})
 _VIA_COLUMNS = {"region_shape_attributes"}
 _BOX_FIELDS = {
-    "bbox", "bboxes", "bndbox", "boundingbox", "boundingboxes", "bounding_box",
-    "bounding_boxes", "box", "boxes", "coordinates", "polygon", "polygons", "rectangle", "rectangles", "robndbox", "segmentation",
-    "shape_attributes",
+    "bbox", "bboxes", "bndbox", "boundingbox", "boundingboxes", "bounding_box", "bounding_boxes", "box", "boxes",
+    "coordinates", "polygon", "polygons", "rectangle", "rectangles", "robndbox", "segmentation", "shape_attributes",
+}  # fmt: skip
+_SIDE_NAMES = {
+    "x", "y", "x1", "y1", "xmin", "ymin", "x_min", "y_min", "left", "top", "cx", "cy", "width", "height", "all_points_x"
 }  # fmt: skip
 _BOX_ELEMENTS = {"annotation", "annotations", "object", "xmin", "points"}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
@@ -74,13 +75,13 @@ def is_label_table(data: bytes) -> bool:
 
 
 def has_boxes_in_json(data: bytes) -> bool:
-    """Whether JSON has numbers in a field that is called as those of labels are, such as VIA's `shape_attributes`."""
+    """Whether JSON has a box in a field that is called as those of labels are, such as VIA's `shape_attributes`."""
     waiting = [json.loads(data)]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
             for name, below in value.items():
-                if str(name).casefold() in _BOX_FIELDS and any(map(_is_number, _values(below))):
+                if str(name).casefold() in _BOX_FIELDS and _is_box(below):
                     return True
             waiting.extend(value.values())
         elif isinstance(value, list):
@@ -88,17 +89,14 @@ def has_boxes_in_json(data: bytes) -> bool:
     return False
 
 
-def _values(value: object) -> Iterable[object]:
-    """What lies directly in a table or a list, and in the first list or table of a list."""
+def _is_box(value: object) -> bool:
+    """Whether a table has a side of a box, or a list four numbers, or a list's first value is such a table or list."""
     if isinstance(value, dict):
-        return value.values()
-    if isinstance(value, list):
-        return [*value, *(_values(value[0]) if value and isinstance(value[0], (list, dict)) else ())]
-    return ()
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return any(str(name).casefold() in _SIDE_NAMES for name in value)
+    if not isinstance(value, list) or not value:
+        return False
+    numbers = [one for one in value if isinstance(one, (int, float)) and not isinstance(one, bool)]
+    return len(numbers) >= _SIDES or (isinstance(value[0], (dict, list)) and _is_box(value[0]))
 
 
 def has_boxes_in_xml(data: bytes) -> bool:
