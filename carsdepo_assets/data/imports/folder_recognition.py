@@ -65,6 +65,7 @@ class _Recognition:
         self._labelled: dict[str, dict[str, str]] = defaultdict(dict)  # by format: folded name -> name
         self._places_matched: set[str] = set()  # folders with a label file at its photograph's place
         self._empty: set[str] = set()
+        self._unknown: dict[str, str] = {}  # what holds boxes in no format that is read
         self._silent: set[str] = set()  # empty label files of a photograph
 
     def layout(self) -> Layout:
@@ -77,6 +78,7 @@ class _Recognition:
         self._match_the_rest()
         self._set_silence_beside_predictions_aside()
         formats = self._choose()
+        self._set_unknown_labels_aside(are_labels=not formats)
         uses = [self._uses[file.path] for file in self._listing.files]
         set_targets(uses, self._folder)
         return Layout(
@@ -167,7 +169,7 @@ class _Recognition:
             if problem is not None:
                 use.set_aside("no whole XML", problem, refused=True)
             elif has_boxes_in_xml(data):
-                _refuse_unknown_labels(use, "XML with boxes")
+                self._unknown[use.path] = "XML with boxes"
             else:
                 use.set_aside("XML without labels")
         elif may_hold_names(file.path):
@@ -190,7 +192,7 @@ class _Recognition:
             return
         content = text_content(data)
         if not matched and is_label_table(data):
-            _refuse_unknown_labels(use, "a list of photographs with boxes")
+            self._unknown[use.path] = "a list of photographs with boxes"
         elif content == "paths":
             use.set_aside("a list of photographs")
         elif may_hold_names(use.path) and (form is None or (content == "no text" and not matched)):
@@ -220,6 +222,14 @@ class _Recognition:
                     refused=True,
                 )
 
+    def _set_unknown_labels_aside(self, are_labels: bool) -> None:
+        """Boxes in a format that is not read: the labels, where there are no others; else they may be anything."""
+        for path, what in self._unknown.items():
+            if are_labels:
+                _refuse_unknown_labels(self._uses[path], what)
+            else:
+                self._uses[path].set_aside(f"{what}, which is no format that is read")
+
     def _list_of_names(self, use: FileUse, otherwise: str) -> None:
         """One that cannot be read stops the import where the names are needed."""
         try:
@@ -246,7 +256,7 @@ class _Recognition:
         elif self._format in SUFFIXES[".json"]:
             self._labels(use, self._format, data)
         elif has_boxes_in_json(data):
-            _refuse_unknown_labels(use, "JSON with boxes")
+            self._unknown[use.path] = "JSON with boxes"
         else:
             use.set_aside("JSON without labels")
 

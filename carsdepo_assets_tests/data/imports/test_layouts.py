@@ -365,6 +365,12 @@ def test_labels_in_a_format_that_is_not_read_are_refused(tmp_path: Path, name: s
     assert "no format that is read" in use.reason
 
 
+def test_beside_labels_that_are_read_other_boxes_are_said_and_stop_nothing(tmp_path: Path) -> None:
+    files: Files = {"a.jpg": JPEG, "a.txt": BOX, "scenes.json": json.dumps({"a": {"boxes": [{"x": 1}]}})}
+    (use,) = [use for use in read_layout(write(tmp_path / "cars", files)).uses if use.path == "scenes.json"]
+    assert (use.refused, use.reason) == (False, "JSON with boxes, which is no format that is read")
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [
