@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from carsdepo_assets import redaction
 from carsdepo_assets.commands import labels_cli, loop_cli, model_cli, policy_cli, quarantine_cli, release_cli
@@ -14,13 +17,31 @@ from carsdepo_assets.commands.options import show_version
 from carsdepo_assets.demo import cli as demo_cli
 
 
+@contextmanager
+def _home_named_behind() -> Iterator[None]:
+    """Says where --home belongs, where it stands before the name of a command."""
+    try:
+        yield
+    except TyperException as error:
+        command = getattr(getattr(error, "ctx", None), "command", None)
+        # Only the error of an unknown option has its name.
+        if getattr(error, "option_name", "") == "--home" and isinstance(command, TyperGroup):
+            error.message += " here: it goes behind the command, as in `carsdepo status --home FOLDER`."
+        raise
+
+
 class InterruptibleGroup(TyperGroup):
     """Ends its commands on Ctrl-C with one line, before Typer says "Aborted" and ends them with 1."""
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command that the line names."""
-        with interruptible():
+        with interruptible(), _home_named_behind():
             return super().invoke(ctx)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Takes the words of the line apart."""
+        with _home_named_behind():
+            return super().parse_args(ctx, args)
 
 
 app = typer.Typer(

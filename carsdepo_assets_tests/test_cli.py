@@ -143,3 +143,17 @@ def test_an_mlflow_that_does_not_answer_is_a_line(tmp_path: Path, monkeypatch: p
     assert isinstance(result.exception, SystemExit)
     assert "CARSDEPO_MLFLOW" in text
     assert "secret-word" not in text
+
+
+@pytest.mark.parametrize("call", [["labels", "agreement"], ["labels", "history", "a"], ["export", "--format", "yolo"]])
+def test_a_home_that_is_not_there_is_named_and_not_made(tmp_path: Path, call: list[str]) -> None:
+    result = runner.invoke(app, [*call, "--home", str(tmp_path / "nohome")])
+    assert (result.exit_code, "there is no lake at" in result.output) == (1, True)
+    assert not (tmp_path / "nohome").exists()
+
+
+@pytest.mark.parametrize("call", [["--home", "x", "status"], ["quarantine", "--home", "x", "list"]])
+def test_home_before_the_command_is_told_where_it_goes(call: list[str]) -> None:
+    result = runner.invoke(app, call)
+    assert result.exit_code == 2
+    assert "it goes behind the command" in " ".join(result.output.split())

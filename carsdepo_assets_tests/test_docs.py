@@ -40,7 +40,8 @@ STORIES = {
 }
 NOT_RUN = {
     **dict.fromkeys(("index", "train", "approve", "change-a-kpi", "add-a-detector", "verify-a-model"), 1),
-    **dict.fromkeys(("import", "troubleshooting"), 2),
+    "import": 2,
+    "troubleshooting": 4,
 }
 STOOD_IN = {"drop-files": ["dev"], "approve": ["release"], "roll-back": ["second release"]}
 STEPS = 3  # optimizer steps, whatever a page says

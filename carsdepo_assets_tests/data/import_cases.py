@@ -290,7 +290,8 @@ LAYOUTS_OF_FOLDERS = [
          "a: no label; boxes.csv refused: a table of boxes, which is no format that is read; exit 1"),
     Case("labels of which none can be read", with_list({"a.jpg": A, "a.txt": "0 .5 .5 .1\n"}),
          "a: no label; a.txt quarantined: malformed; exit 1"),
-    Case("photographs without labels", pictures(), "a: no label; b: no label; c: no label"),
+    Case("photographs without labels", pictures(), "a: no label; b: no label; c: no label",
+         says=["3 photographs without labels: put label files"]),
 ]  # fmt: skip
 
 
@@ -330,7 +331,8 @@ LINES = [
     *(Case(given, one_line(line), f"a: no label; a.txt {reason if ' ' in reason else 'quarantined: ' + reason}; exit 1")
       for given, (line, reason) in _REFUSED_LINES.items()),
     Case("one bad line among good ones", with_list({**labelled(), "labels/a.txt": LINE + "0 .5 .5 .2\n"}),
-         "a: no label; b: dent; c: clean; a.txt quarantined: malformed", says=["line 2"]),
+         "a: no label; b: dent; c: clean; a.txt quarantined: malformed", says=["line 2",
+         "1 photograph without labels although there is a label file"]),
     Case("an empty label file among predictions", with_list({"a.jpg": A, "a.txt": "0 .5 .5 .2 .4 .93\n", "c.jpg": C,
          "c.txt": ""}), "a: no label; c: no label; c.txt refused: empty, which a model may have written; "
          f"a.txt {_PREDICTIONS}; exit 1",

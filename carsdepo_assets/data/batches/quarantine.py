@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Literal
 
 from carsdepo_assets.data.batches.readmissions import ask_again, asked_again
+from carsdepo_assets.data.folders.photograph_names import is_stem_of
 from carsdepo_assets.data.objects.manifests import Kind
 from carsdepo_assets.data.objects.take_over import taken_over_index
 from carsdepo_assets.lake.lake import Lake
@@ -165,13 +165,6 @@ def file_named(files: Sequence[QuarantinedFile], name: str) -> QuarantinedFile:
         raise QuarantineError(f"{name!r} is not in quarantine.{meant} `carsdepo quarantine list` shows what is.")
     some = ", ".join(sorted(file.key for file in ends)[:5])
     raise QuarantineError(f"{name!r} may be {len(ends)} files: {some}{' ...' if len(ends) > 5 else ''}. Name its key.")
-
-
-def is_stem_of(name: str, key: str) -> bool:
-    """Whether a name is a key, or the end of one, without the suffix or with another."""
-    stem = str(PurePosixPath(key).with_suffix(""))
-    forms = (name.lstrip("/"), str(PurePosixPath(name.lstrip("/")).with_suffix("")))
-    return any(form not in ("", ".") and f"/{stem}".endswith(f"/{form}") for form in forms)
 
 
 def readmit(lake: Lake, files: Sequence[QuarantinedFile], now: datetime, by: str) -> Readmitted:

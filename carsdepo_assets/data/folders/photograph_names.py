@@ -92,6 +92,15 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def is_stem_of(name: str, key: str) -> bool:
+    """Whether a name is a key, or the end of one, without the suffix or with another."""
+    path = PurePosixPath(name.lstrip("/"))
+    if not path.name:
+        return False
+    stem = str(PurePosixPath(key).with_suffix(""))
+    return any(f"/{stem}".endswith(f"/{form}") for form in (path, path.with_suffix("")))
+
+
 def split_of(folders: tuple[str, ...]) -> str | None:
     """The split whose folder a photograph lies in, train, val or test; None for none."""
     return next((s for folder in reversed(folders) if (s := SPLIT_NAMES.get(folder.casefold()))), None)

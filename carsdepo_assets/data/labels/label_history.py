@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from carsdepo_assets.data.folders.photograph_names import is_stem_of
 from carsdepo_assets.lake import datasets
 from carsdepo_assets.lake.annotations import UNREVIEWED, WITHDRAWN
 from carsdepo_assets.lake.label_conflicts import annotator_of, labels_that_count, truth_of
@@ -54,9 +55,11 @@ def find_photograph(lake: Lake, name: str) -> str:
             ids = [f"{image_id} ({key})" for image_id, key in sorted(matching.items())]
             more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
             raise NoSuchPhotograph(f"{len(ids)} photographs are called {name}: {', '.join(ids[:_SHOWN])}{more}.")
+    stems = sorted(str(one) for one in uploads["key"].to_pylist() if is_stem_of(name, str(one)))
+    meant = f" Is it {' or '.join(dict.fromkeys(stems[:5]))}?" if stems else ""
     raise NoSuchPhotograph(
-        f"no photograph in {lake.url} has the id, key or file name {name!r}: give the first digits of its id, or its "
-        "path below raw/uploads."
+        f"no photograph in {lake.url} has the id, key or file name {name!r}.{meant} Give the first digits of its id, "
+        "or its path below raw/uploads."
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+import carsdepo_assets
 from carsdepo_assets.data.batches.batches import list_batches, plan_batches
 from carsdepo_assets.data.batches.quarantine import (
     BusinessFiles,
@@ -19,10 +22,11 @@ from carsdepo_assets.data.batches.quarantine import (
     readmit,
     selected,
 )
-from carsdepo_assets.data.batches.quarantine_advice import advice
+from carsdepo_assets.data.batches.quarantine_advice import REASONS, advice
 from carsdepo_assets.data.batches.readmissions import ask_again, check_policy
 from carsdepo_assets.data.labels.label_revisions import ingest_labels
 from carsdepo_assets.data.photographs.ingest import build_images, ingest_uploads
+from carsdepo_assets.imaging.bad_image import Reason
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.policy import DataPolicy, Policy
 from carsdepo_assets_tests.data.photograph_files import NOW, photograph
@@ -209,9 +213,32 @@ def test_a_damaged_request_is_named(lake: Lake) -> None:
         ("label", "no_photograph", "by itself"),
         ("label", "something_new", "Correct the file"),
         ("business", "decimal_comma", "decimal_comma under"),
+        ("label", "classes_unknown", "classes.txt"),
         ("capture", "malformed", "service"),
         ("of tomorrow", "x", "Correct the file"),
     ],
 )
 def test_there_is_something_to_do(kind: str, reason: str, words: str) -> None:
     assert words in advice(kind, reason)
+
+
+def test_every_reason_of_the_code_has_advice_and_a_row_in_the_docs() -> None:
+    sources = Path(carsdepo_assets.__file__).parent
+    texts = [file.read_text() for file in (sources / "data" / "labels").rglob("*.py")]
+    given = {
+        str(node.args[0].value)
+        for text in texts
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", getattr(node.func, "attr", "")) in ("Problem", "problem")
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    }
+    # Parsed gives those of a box by a function of their own.
+    of_labels = given | {"not_a_number", "no_area", "outside_image"}
+    assert {"classes_unknown", "prediction", "size_differs", "ambiguous_line", "unsupported_shape"} <= given
+    of_photographs = {*get_args(Reason), "missing", "changed"}
+    assert of_labels | of_photographs <= REASONS
+    page = (sources.parent / "docs" / "how-to" / "troubleshooting.md").read_text()
+    rows = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    assert {reason for reason in of_labels | of_photographs if f"`{reason}`" not in rows} == set()

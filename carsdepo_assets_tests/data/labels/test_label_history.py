@@ -104,6 +104,8 @@ def test_a_name_of_none_or_of_several_is_told(lake: Lake) -> None:
     for name in ("zzz.jpg", "", "abcdef"):
         with pytest.raises(NoSuchPhotograph, match="no photograph"):
             id_of(lake, name)
+    with pytest.raises(NoSuchPhotograph, match=r"Is it raw/uploads/x/a\.jpg or raw/uploads/y/a\.jpg\?"):
+        id_of(lake, "a")
 
 
 def test_agreement_by_hand(lake: Lake) -> None:
