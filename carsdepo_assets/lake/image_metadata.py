@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,7 +12,7 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.schemas import IMAGES, METADATA_FIELDS
 
 
-def read_images(lake: Lake, columns: Sequence[str] | None = None) -> pa.Table:
+def read_images(lake: Lake, columns: Sequence[str] | None = None, image_ids: Collection[str] | None = None) -> pa.Table:
     """Returns the rows of `images`, with group, listing, camera and the like as they were corrected last.
 
     Whatever needs a column of METADATA_FIELDS reads it by this function. The other columns are measured on the
@@ -20,15 +21,17 @@ def read_images(lake: Lake, columns: Sequence[str] | None = None) -> pa.Table:
     Args:
         lake: whose tables are read.
         columns: names of columns of IMAGES; None: all.
+        image_ids: of the photographs that are asked for; None: all.
 
     Raises:
         LakeError: a column is unknown, or a table cannot be read.
     """
     columns = list(IMAGES.names if columns is None else columns)
     corrected = [name for name in columns if name in METADATA_FIELDS]
-    images = lake.read("images", columns=list(dict.fromkeys(["image_id", *columns])))
+    where: Sequence[tuple[str, str, Any]] = () if image_ids is None else [("image_id", "in", image_ids)]
+    images = lake.read("images", list(dict.fromkeys(["image_id", *columns])), where)
     if corrected:
-        latest = latest_metadata(lake.read("metadata", columns=["image_id", "sequence", "corrected_at", *corrected]))
+        latest = latest_metadata(lake.read("metadata", ["image_id", "sequence", "corrected_at", *corrected], where))
         if latest.num_rows:
             place = pc.index_in(images["image_id"], value_set=latest["image_id"].combine_chunks())
             for name in corrected:

@@ -129,6 +129,11 @@ def without_prefix(name: str) -> str:
     return name[9:] if _PREFIX.match(name) else name
 
 
+def without_upload_prefix(name: str) -> str:
+    """The same of a name that Label Studio is known to have given, whose prefix may have decimal digits alone."""
+    return name[9:] if _PREFIX_OF_UPLOAD.match(name) else name
+
+
 def stem_forms(stem: str) -> list[str]:
     """The forms of a name without suffix, the form as it is written first."""
     if len(stem) > LONGEST_NAME:
@@ -144,8 +149,7 @@ def _forms(file_name: str) -> Iterator[str]:
             yield form
         for form in (plain, unquote(plain)):
             head, name = posixpath.split(form.replace("\\", "/"))
-            is_upload = _UPLOADED.search(head) and _PREFIX_OF_UPLOAD.match(name)
-            bare = name[9:] if is_upload else without_prefix(name)
+            bare = without_upload_prefix(name) if _UPLOADED.search(head) else without_prefix(name)
             if bare != name:
                 yield posixpath.join(head, bare)
 

@@ -290,6 +290,7 @@ class _Recognition:
             use.names = [photograph.file_name for photograph in document.photographs]
         used: Counter[str] = Counter()
         lines: dict[str, list[str]] = defaultdict(list)
+        sets: dict[frozenset[str], frozenset[str]] = {}  # few, shared by many photographs
         for photograph in document.photographs:
             name = _last(photograph.file_name) if use.names else PurePosixPath(use.path).name
             self._labelled[form].setdefault(folded(PurePosixPath(name).stem), name)
@@ -298,6 +299,9 @@ class _Recognition:
                 if len(lines[shape.source_class]) < 3:
                     where = f"line {shape.line}" if shape.line is not None else shape.where
                     lines[shape.source_class].append(where)
+            if photograph.shapes and photograph.reviewed and not photograph.problems:
+                classes = frozenset(shape.source_class for shape in photograph.shapes)
+                use.classes.append((name, sets.setdefault(classes, classes)))
         for source, boxes in used.items():
             where = ", ".join(filter(None, lines[source]))
             self._classes[form].setdefault(source, ClassUse()).add(use.path, boxes, f"({where})" if where else "")

@@ -11,7 +11,6 @@ from carsdepo_assets.data.folders.layout_names import folded
 from carsdepo_assets.data.folders.manifest_csv import MANIFEST, Row, Sheet, read_sheet
 from carsdepo_assets.data.folders.photograph_names import wanted_names
 from carsdepo_assets.data.imports.layouts import FileUse
-from carsdepo_assets.data.labels.formats import NotReadable, read_document
 from carsdepo_assets.data.labels.formats.documents import ClassTargets
 
 
@@ -92,19 +91,10 @@ def left_out_alone(uses: Iterable[FileUse], targets: ClassTargets) -> int:
         return 0
     alone: dict[str, bool] = {}
     for use in uses:
-        if use.format is None:
-            continue
-        try:
-            # Its format is that of the reader that recognised it.
-            document = read_document(use.format, use.path, use.real.read_bytes())  # type: ignore[arg-type]
-        except (NotReadable, OSError):
-            continue
-        for photograph in document.photographs:
-            if photograph.problems or not photograph.reviewed or not photograph.shapes:
-                continue
-            name = use.target or use.path if use.photographs else _last(photograph.file_name)
-            is_left_out = all(targets.get(shape.source_class, "") is None for shape in photograph.shapes)
-            alone[name] = alone.get(name, True) and is_left_out
+        for name, classes in use.classes:
+            place = use.target or use.path if use.photographs else folded(name)
+            is_left_out = all(targets.get(source, "") is None for source in classes)
+            alone[place] = alone.get(place, True) and is_left_out
     return sum(alone.values())
 
 
@@ -122,7 +112,3 @@ def photographs_of(use: FileUse, by_name: Mapping[str, Collection[str]]) -> set[
 def called(path: str) -> str:
     """The name of a photograph without its suffix, as names are compared."""
     return folded(PurePosixPath(path).stem)
-
-
-def _last(name: str) -> str:
-    return folded(name.replace("\\", "/").rpartition("/")[2])

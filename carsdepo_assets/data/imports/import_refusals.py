@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from carsdepo_assets.data.imports.account import counted
+
 _SHOWN = 3
 
 
@@ -31,9 +33,7 @@ class ClassUse:
 
     def __str__(self) -> str:
         more = ", ..." if self.files > len(self.places) else ""
-        boxes = f"{self.boxes} {'box' if self.boxes == 1 else 'boxes'}"
-        files = f"{self.files} {'file' if self.files == 1 else 'files'}"
-        return f"{boxes} in {files}: {', '.join(self.places)}{more}"
+        return f"{counted(self.boxes, 'box')} in {counted(self.files, 'file')}: {', '.join(self.places)}{more}"
 
 
 class FormatsConflict(ImportRefused):

@@ -83,8 +83,7 @@ def unlabelled_images(lake: Lake, keys: Collection[str]) -> dict[str, str]:
 
 def _groups(lake: Lake, image_ids: Collection[str]) -> dict[str, int]:
     """How many of some photographs have a group, and how many groups these are."""
-    rows = read_images(lake, ["image_id", "key", "group_hint", "listing"]).to_pylist()
-    rows = [row for row in rows if row["image_id"] in image_ids]
+    rows = read_images(lake, ["image_id", "key", "group_hint", "listing"], image_ids).to_pylist()
     for row in rows:
         if row["group_hint"] == source_of(row["key"]):  # by the name of an augmented copy, which tells no cars apart
             row["group_hint"] = None

@@ -51,6 +51,9 @@ class FileUse:
     """Of a label file of one photograph: the photographs that it could be of; mostly one."""
     names: list[str] = field(default_factory=list)
     """Of a label file of many photographs: how it calls them."""
+    classes: list[tuple[str, frozenset[str]]] = field(default_factory=list)
+    """Of a label file: the photographs that it shows something on, as it calls them, with the classes, as it writes
+    them."""
 
     def set_aside(self, reason: str, detail: str = "", *, refused: bool = False) -> None:
         """Decides that the file is not copied."""

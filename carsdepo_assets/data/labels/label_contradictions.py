@@ -1,16 +1,19 @@
-"""Finds what a batch's label files say against files of the same import that earlier batches read.
+"""Reads what label files of earlier batches say of a batch's photographs: against its files, or beside them.
 
 An import of more files than a batch holds is split, and which of two contradicting files comes first is chance. So the
 files that stand are read again where they label a photograph of the batch, and both sides are refused as within one
 batch: what was read of the earlier file is withdrawn. A file does not stand, and contradicts nothing, when it was
 replaced or removed, waits to be read again, is in quarantine for that reason itself, or is not in the folder that was
 imported last: then the later file is a correction. So are the answers to a labelling queue, and files without import.
+
+Of COCO files with some classes each, those of earlier batches are read again for the classes that the batch's files are
+not about: only what a file says now is taken from it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -27,8 +30,6 @@ from carsdepo_assets.lake.annotations import latest_by_key
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.object_index import ObjectState
 from carsdepo_assets.policy import Policy
-
-_FEW = 1000  # label files of a folder that are all looked at for the parts that they may have
 
 
 @dataclass
@@ -95,8 +96,7 @@ def standing_files(
         and row["key"] not in listed
         and row["class_map_version"] == policy.class_map.version
     ]
-    partial = {claim.key for claim in own if claim.covers is not None}
-    candidates = _parts(lake, partial, revisions) - listed
+    candidates = _parts(lake, own, revisions) - listed
     if not rows and not candidates:
         return standing
     with taken_over_index(lake) as index:
@@ -136,24 +136,24 @@ def standing_files(
     return standing
 
 
-def _parts(lake: Lake, partial: Set[str], revisions: pa.Table) -> set[str]:
-    """Keys of the label files that may have other classes of the same photographs.
+def _parts(lake: Lake, own: Sequence[Claim], revisions: pa.Table) -> set[str]:
+    """Keys of the label files that may have other classes of the photographs than a batch's files are about.
+
+    They are in the batches that gave these photographs their revisions: a file has no row of its own there where the
+    revision is a union. A file of a batch that gave none said nothing new.
 
     Args:
         lake: where they are.
-        partial: keys of the files that are about some classes only.
+        own: what the batch's files say.
         revisions: the rows of ANNOTATIONS of the photographs.
     """
-    keys: set[str] = set()
-    for top in sorted({_top(key) for key in partial}):
-        below = {o.key for o in lake.list(f"raw/labels/{top}".rstrip("/")) if o.key.lower().endswith(".json")}
-        below = {key for key in below if _top(key) == top}
-        if len(below) > _FEW:  # a file a photograph; else each batch of them would read all of them
-            batches = {b for b in revisions["batch_id"].to_pylist() if b is not None}
-            of_batches = {o.key for batch in sorted(batches) for o in read_manifest(lake, "labels", batch).objects}
-            below &= of_batches | set(revisions["key"].to_pylist())
-        keys |= below
-    return keys
+    tops = {_top(claim.key) for claim in own if claim.covers is not None}
+    if not tops:
+        return set()
+    batches = set(revisions["batch_id"].to_pylist()) - {None}
+    of_batches = {o.key for batch in sorted(batches) for o in read_manifest(lake, "labels", batch).objects}
+    keys = of_batches | set(revisions["key"].to_pylist())
+    return {key for key in keys if key.lower().endswith(".json") and _top(key) in tops}
 
 
 def _top(key: str) -> str:

@@ -86,8 +86,8 @@ def to_read_again(lake: Lake, index: ObjectIndex, delivered: Iterable[ObjectInfo
     states = {f"list:{entry.key}": _state(entry) for entry in lists}
     changed = {place: state for place, state in states.items() if index.place(place) != state}
     if changed or folders is None:
-        in_folders = folders and [PurePosixPath(place.removeprefix("list:")).parent for place in changed]
-        of_lists |= _with_other_meaning(index, in_folders, classes)
+        of_changed = [PurePosixPath(place.removeprefix("list:")).parent for place in changed]
+        of_lists |= _with_other_meaning(index, None if folders is None else of_changed, classes)
     again = Again({*keys, *of_lists}, until, of_lists=of_lists)
     if not index.batches("labels", open_only=True):  # what is being read now may be read with the lists before these
         again.places |= changed
@@ -122,7 +122,7 @@ def _with_other_meaning(
         classes: of the files without an import.
     """
     below = PurePosixPath("raw/labels")
-    read = {pair for folder in folders or [below] for pair in index.read_by_lists(str(folder))}
+    read = {pair for folder in ([below] if folders is None else folders) for pair in index.read_by_lists(str(folder))}
     return {
         key for key, record in read if classes.meaning_by_lists(PurePosixPath(key).parent.relative_to(below)) != record
     }

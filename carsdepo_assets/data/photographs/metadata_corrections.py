@@ -129,8 +129,7 @@ def _corrected(lake: Lake, file: str, now: datetime) -> dict[str, Row]:
     uploads = _uploads_of(lake, file)
     if not uploads:
         return {}
-    images = read_images(lake, ["image_id", *METADATA_FIELDS])
-    meant = images.filter(pc.is_in(images["image_id"], pa.array(sorted(uploads), pa.string())))
+    meant = read_images(lake, ["image_id", *METADATA_FIELDS], uploads.keys())
     sha256 = _sha256(lake, file)
     reader = MetadataReader(lake)
     rows: dict[str, Row] = {}

@@ -25,7 +25,8 @@ from carsdepo_assets.data.photographs.metadata_corrections import correct_metada
 from carsdepo_assets.lake.annotations import latest_revisions
 from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets_tests.data.import_cases import CASES, Case, Link
+from carsdepo_assets_tests.data.import_case_folders import Case, Link
+from carsdepo_assets_tests.data.import_cases import CASES
 from carsdepo_assets_tests.data.memory_tables import lake_in_memory
 from carsdepo_assets_tests.data.photograph_files import NOW
 from carsdepo_assets_tests.data.real_layouts import BOXES

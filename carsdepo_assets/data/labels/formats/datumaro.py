@@ -51,7 +51,7 @@ def _label_names(categories: Any) -> list[str]:
     if not isinstance(labels, list):
         return []
     names = [text(one.get("name")) if isinstance(one, dict) else None for one in labels]
-    # Labels are has_name by their position: where one has no name, no later one may move up.
+    # Labels are known by their position: where one has no name, no later one may move up.
     return [name or f"label {i} without a name" for i, name in enumerate(names)]
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from carsdepo_assets.data.folders.photograph_names import without_upload_prefix
 from carsdepo_assets.data.labels.formats.json_values import text
 from carsdepo_assets.imaging.formats import PHOTOGRAPH_SUFFIXES
 
 _SUFFIXES = tuple(PHOTOGRAPH_SUFFIXES)
 IMAGE_FIELDS = ("image", "img", "image_url", "imageUrl", "url", "photo", "picture", "file")
-_UPLOADED = re.compile("[0-9a-f]{8}-")  # before the name of a file that was uploaded to Label Studio
 
 
 def file_name(task: dict[str, Any]) -> str | None:
@@ -49,7 +48,8 @@ def several(task: dict[str, Any], usual: set[str]) -> dict[str, str]:
         usual: the images that the file's regions are on, for a task that has none.
     """
     named = images(task)
-    photographs = {_UPLOADED.sub("", PurePosixPath(one.partition("?")[0]).name.casefold()) for one in named.values()}
+    names = (PurePosixPath(one.partition("?")[0]).name.casefold() for one in named.values())
+    photographs = set(map(without_upload_prefix, names))
     fields = labelled_fields(task) or usual
     return {} if len(photographs) < 2 or (len(fields) == 1 and fields <= named.keys()) else named
 
