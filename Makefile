@@ -38,12 +38,16 @@ check: setup
 	$(BIN)/dg check defs
 	$(BIN)/dagster definitions validate
 
-# One thread for each of pytest's processes: they share the cores, of which each has one and a half, since tests wait.
+# Half as many processes again as there are cores, since tests wait. One that crashes ends the run: with another in its
+# place pytest-xdist may wait for ever.
+SPREAD = -n $$($(BIN)/python -c "import os; print(os.cpu_count() * 3 // 2)") --dist loadfile --max-worker-restart=0
+
+# One thread for each of pytest's processes: they share the cores.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n $$($(BIN)/python -c "import os; print(os.cpu_count() * 3 // 2)") --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" $(SPREAD)
 
 test-slow: setup
-	$(BIN)/pytest -m "slow and not long" -n auto --dist loadfile
+	$(BIN)/pytest -m "slow and not long" $(SPREAD)
 
 test-all: setup
 	$(BIN)/pytest

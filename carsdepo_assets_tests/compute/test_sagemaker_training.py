@@ -360,7 +360,7 @@ def test_a_second_cancellation_does_not_leave_the_job_to_itself(aws: SageMakerOn
 
     def sleep(seconds: float) -> None:
         if interrupted.is_set():
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # to this thread: another may get one of the process
         first(seconds)
 
     result = train(params(aws, PAUSED), "twice", {"sleep": sleep})
