@@ -240,6 +240,7 @@ def _check_words(settings: Settings, files: Sequence[QuarantinedFile], reason: s
     """Ends the command where it asks for a reason or an import that there is not: nothing found would be good news."""
     from carsdepo_assets.data.batches.quarantine import selected
     from carsdepo_assets.data.batches.quarantine_advice import REASONS
+    from carsdepo_assets.lake.annotator_folders import import_of
 
     there = sorted({one.reason for file in files for one in file.refusals})
     if reason is not None and reason not in REASONS and reason not in there:
@@ -255,7 +256,7 @@ def _check_words(settings: Settings, files: Sequence[QuarantinedFile], reason: s
         if any(True for top in ("uploads", "labels") for _ in lake.list(f"raw/{top}/{folder}/")):
             return
         names = {str(one) for one in lake.read("imports", ["name"])["name"].to_pylist()}
-        names |= {parts[2] for file in files if len(parts := file.key.split("/")) > 3 and parts[0] == "raw"}
+        names |= {import_of(parts[2]) for file in files if len(parts := file.key.split("/")) > 3 and parts[0] == "raw"}
     raise typer.BadParameter(
         f"{name!r} is no import of {settings.home}; there are {', '.join(sorted(names)) or 'none'}",
         param_hint="--import",

@@ -95,6 +95,22 @@ def test_a_dry_run_prints_the_account_and_makes_no_home(
     assert not home.exists()
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"], ["--json"]])
+def test_what_is_no_annotators_name_is_a_wrong_argument(tmp_path: Path, more: list[str]) -> None:
+    home = tmp_path / "home"
+    arguments = ["import", str(tmp_path), "--annotator", "", "--home", str(home), *more]
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, home.exists()) == (2, False)
+    assert "--annotator is empty" in result.output
+
+
+def test_the_annotator_is_in_the_account_and_among_the_options_that_are_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "x", {"a.jpg": photograph(1), "a.txt": BOXES, "classes.txt": "scratch\ndent\n"})
+    arguments = ["import", str(folder), "--dry-run", "--annotator", " Ann  Lee", "--home", str(tmp_path / "home")]
+    assert "  labels by annotator: Ann Lee: 1 by --annotator\n" in CliRunner().invoke(app, arguments).output
+    assert ImportOptions(annotator="Ann Lee", resplit=True).flags() == "--annotator 'Ann Lee' --resplit"
+
+
 def test_an_account_as_json_adds_up(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {"a.jpg": photograph(1), "a.txt": "", ".hidden": "", "b.txt": "hello"})
     result = CliRunner().invoke(app, ["import", str(folder), "--dry-run", "--json", "--home", str(tmp_path / "home")])

@@ -16,6 +16,7 @@ from carsdepo_assets.data.batches.readmissions import ask_again, asked_again
 from carsdepo_assets.data.folders.photograph_names import is_stem_of
 from carsdepo_assets.data.objects.manifests import Kind
 from carsdepo_assets.data.objects.take_over import taken_over_index
+from carsdepo_assets.lake.annotator_folders import photographs_path
 from carsdepo_assets.lake.lake import Lake
 
 FileKind = Literal["photograph", "label", "business", "capture"]
@@ -131,15 +132,22 @@ def selected(
         import_name: only those of this import, or below this folder of raw/uploads or raw/labels; None: all.
         states: only those in one of these states.
     """
-    folders = tuple(f"raw/{top}/{(import_name or '').strip('/')}/" for top in ("uploads", "labels"))
+    named = (import_name or "").strip("/")
     return [
         file
         for file in files
         if file.state in states
         and (kind is None or file.kind == kind)
         and (reason is None or reason in file.reasons)
-        and (import_name is None or file.key.startswith(folders))
+        and (import_name is None or _is_below(file.key, named))
     ]
+
+
+def _is_below(key: str, folder: str) -> bool:
+    """Whether a key is below a folder of raw/uploads or raw/labels, or in one of its annotators' folders."""
+    if key.startswith((f"raw/uploads/{folder}/", f"raw/labels/{folder}/")):
+        return True
+    return key.startswith("raw/labels/") and photographs_path(key.removeprefix("raw/labels/")).startswith(f"{folder}/")
 
 
 def counted(files: Sequence[QuarantinedFile]) -> list[tuple[FileKind, str, int]]:

@@ -299,6 +299,8 @@ class _Recognition:
                 if len(lines[shape.source_class]) < 3:
                     where = f"line {shape.line}" if shape.line is not None else shape.where
                     lines[shape.source_class].append(where)
+            if photograph.reviewed and not photograph.problems:
+                use.annotators[photograph.annotator] += 1
             if photograph.shapes and photograph.reviewed and not photograph.problems:
                 classes = frozenset(shape.source_class for shape in photograph.shapes)
                 use.classes.append((name, sets.setdefault(classes, classes)))

@@ -19,10 +19,10 @@ from carsdepo_assets.data.imports.account import (
     counted,
     printable,
 )
-from carsdepo_assets.data.imports.import_findings import called, left_out_alone, photographs_of
+from carsdepo_assets.data.imports.import_findings import annotators_named, called, left_out_alone, photographs_of
 from carsdepo_assets.data.imports.import_states import KeyState, key_states, label_figures, unlabelled_images
 from carsdepo_assets.data.imports.importing import ImportResult
-from carsdepo_assets.data.imports.layouts import FileKind
+from carsdepo_assets.data.imports.layouts import FileKind, FileUse
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 
@@ -69,6 +69,7 @@ def account_of(
         figures=figures,
         notes=tuple(printable(note) for note in _notes(result, outcomes, figures)),
         dry_run=dry_run,
+        annotators=tuple(printable(one) for one in _annotators(result, outcomes)),
     )
     account = replace(account, failures=tuple(_failures(account, result)))
     return replace(account, next=tuple(_next(account, waiting)))
@@ -115,9 +116,7 @@ def _with_refused_labels(lake: Lake, result: ImportResult, outcomes: Iterable[Fi
 def _notes(result: ImportResult, outcomes: Iterable[FileOutcome], figures: Mapping[str, int]) -> Iterator[str]:
     listing = result.layout.listing
     yield from result.mapping.notes
-    read = {outcome.path for outcome in outcomes if outcome.state in READ}
-    taken = [use for use in result.layout.of(FileKind.LABELS) if use.path in read]
-    if alone := left_out_alone(taken, result.mapping.targets):
+    if alone := left_out_alone(_read_labels(result, outcomes), result.mapping.targets):
         has, counts = ("has", "it counts") if alone == 1 else ("have", "they count")
         yield f"{counted(alone, 'photograph')} {has} only labels that are left out: {counts} as clean"
     yield from result.notes
@@ -134,6 +133,16 @@ def _notes(result: ImportResult, outcomes: Iterable[FileOutcome], figures: Mappi
             f"{counted(len(result.gone), 'file')} that an earlier import of this name had, not in the folder any more: "
             f"what came from there stays in the lake: {shown}"
         )
+
+
+def _read_labels(result: ImportResult, outcomes: Iterable[FileOutcome]) -> list[FileUse]:
+    """The label files that are in the lake, or would be, with what they say."""
+    read = {outcome.path for outcome in outcomes if outcome.state in READ}
+    return [use for use in result.layout.of(FileKind.LABELS) if use.path in read]
+
+
+def _annotators(result: ImportResult, outcomes: Iterable[FileOutcome]) -> list[str]:
+    return annotators_named(_read_labels(result, outcomes), result.annotator)
 
 
 def _failures(account: ImportAccount, result: ImportResult) -> Iterator[str]:

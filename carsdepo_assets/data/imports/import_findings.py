@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -96,6 +96,22 @@ def left_out_alone(uses: Iterable[FileUse], targets: ClassTargets) -> int:
             is_left_out = all(targets.get(source, "") is None for source in classes)
             alone[place] = alone.get(place, True) and is_left_out
     return sum(alone.values())
+
+
+def annotators_named(uses: Iterable[FileUse], option: str | None) -> list[str]:
+    """Who made how many photographs' labels, one line each; none where nobody is named.
+
+    Args:
+        uses: the label files that are taken.
+        option: whom `--annotator` names, for the labels that name nobody; None: nobody.
+    """
+    labels: Counter[str | None] = sum((use.annotators for use in uses), Counter())
+    if option is None and not any(labels):
+        return []
+    by_files = [f"{name}: {n} by the label files" for name, n in sorted(labels.items(), key=str) if name is not None]
+    who = "nobody is named" if option is None else option
+    by_option = [f"{who}: {labels[None]}{' by --annotator' if option is not None else ''}"]
+    return [*by_option, *by_files] if option is not None or labels[None] else by_files
 
 
 def photographs_of(use: FileUse, by_name: Mapping[str, Collection[str]]) -> set[str]:

@@ -6,7 +6,7 @@ photograph get its path, so that ingestion finds it whatever the folders of the 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -54,6 +54,8 @@ class FileUse:
     classes: list[tuple[str, frozenset[str]]] = field(default_factory=list)
     """Of a label file: the photographs that it shows something on, as it calls them, with the classes, as it writes
     them."""
+    annotators: Counter[str | None] = field(default_factory=Counter)
+    """Of a label file: how many photographs' finished labels it has of each annotator; None: it names nobody."""
 
     def set_aside(self, reason: str, detail: str = "", *, refused: bool = False) -> None:
         """Decides that the file is not copied."""
