@@ -101,9 +101,12 @@ def list_(
             first = file.newest[0]
             where = f"line {first.line}: " if first.line is not None else ""
             more = f" (and {len(file.newest) - 1} more)" if len(file.newest) > 1 else ""
+            earlier = f"; {file.still_counts}" if file.still_counts else ""
             mark = {"open": "", "asked": " (asked for again)", "resolved": " (resolved)"}[file.state]
             table.add_row(
-                escape(file.key) + mark, escape(", ".join(file.reasons)), escape(f"{where}{first.detail}{more}")
+                escape(file.key) + mark,
+                escape(", ".join(file.reasons)),
+                escape(f"{where}{first.detail}{more}{earlier}"),
             )
         out.print(table)
     rest = len(meant if resolved else still_open) - len(shown)
@@ -145,6 +148,8 @@ def show(
         line = "" if one.line is None else str(one.line)
         table.add_row(line, escape(one.reason), escape(one.detail), f"{one.at:%Y-%m-%d %H:%M}", escape(one.batch_id))
     out.print(table)
+    if file.still_counts:
+        _print(f"{file.still_counts[:1].upper()}{file.still_counts[1:]}.")
     if file.state != "resolved":
         _print(*dict.fromkeys(f"{reason}: {advice(file.kind, reason)}." for reason in file.reasons))
 
@@ -272,6 +277,7 @@ def _described(file: QuarantinedFile) -> dict[str, Any]:
         "kind": file.kind,
         "state": file.state,
         "reasons": file.reasons,
+        "still_counts": file.still_counts or None,
         "what_to_do": list(dict.fromkeys(what_to_do)),
         "refusals": [vars(one) for one in file.refusals],
     }

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
+from carsdepo_assets.data.batches.earlier_revisions import still_counting
 from carsdepo_assets.data.batches.readmissions import ask_again, asked_again
 from carsdepo_assets.data.folders.photograph_names import is_stem_of
 from carsdepo_assets.data.objects.manifests import Kind
@@ -57,6 +58,8 @@ class QuarantinedFile:
     later batch has accepted it."""
     refusals: tuple[Refusal, ...]
     """Of all batches, the newest first, and of one batch by line."""
+    still_counts: str = ""
+    """What still counts that it would have replaced, as a sentence without its full stop; empty where nothing does."""
 
     @property
     def newest(self) -> tuple[Refusal, ...]:
@@ -103,6 +106,7 @@ def quarantined_files(lake: Lake, business: BusinessFiles) -> list[QuarantinedFi
     accepted |= {key: business.newest[key] for key in keys["business"] if key in business.newest}
     asked = asked_again(lake, "uploads") | asked_again(lake, "labels")
     files = []
+    open_ones: dict[str, str] = {}
     for (kind, key), refusals in by_file.items():
         last = max(one.batch_id for one in refusals)
         state: State = "open"
@@ -110,9 +114,13 @@ def quarantined_files(lake: Lake, business: BusinessFiles) -> list[QuarantinedFi
             state = "resolved"
         elif asked.get(key) == last or key in business.asked:
             state = "asked"
+        if state != "resolved":
+            open_ones[key] = last
         refusals.sort(key=lambda one: one.line or 0)
         refusals.sort(key=lambda one: one.batch_id, reverse=True)
         files.append(QuarantinedFile(key, kind, state, tuple(refusals)))
+    earlier = still_counting(lake, open_ones)
+    files = [replace(file, still_counts=earlier.get(file.key, "")) for file in files]
     return sorted(files, key=lambda file: (-file.refusals[0].at.timestamp(), file.key))
 
 

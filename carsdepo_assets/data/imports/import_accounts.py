@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -43,10 +43,12 @@ def account_of(
     """
     outcomes = list(result.outcomes)
     figures: dict[str, int] = {}
-    waiting = 0
+    waiting, earlier = 0, list[str]()
     if lake is not None and not dry_run:
         states = key_states(lake, [key for key in result.keys.values() if is_photograph(key) or is_label(key)])
         outcomes = [_settled(outcome, states.get(result.keys.get(outcome.path, ""))) for outcome in outcomes]
+        paths = {key: path for path, key in result.keys.items()}
+        earlier = [f"{paths[key]}: {one.still_counts}" for key, one in states.items() if one.still_counts]
         figures = label_figures(lake, [key for key in result.keys.values() if is_photograph(key)])
         waiting = _with_refused_labels(lake, result, outcomes) if figures["unlabelled"] else 0
     if result.gone:
@@ -67,7 +69,7 @@ def account_of(
         files=len(listing.files) + len(listing.no_files),
         lines=lines,
         figures=figures,
-        notes=tuple(printable(note) for note in _notes(result, outcomes, figures)),
+        notes=tuple(printable(note) for note in _notes(result, outcomes, figures, sorted(earlier))),
         dry_run=dry_run,
         annotators=tuple(printable(one) for one in _annotators(result, outcomes)),
     )
@@ -113,13 +115,18 @@ def _with_refused_labels(lake: Lake, result: ImportResult, outcomes: Iterable[Fi
     return len({unlabelled[key] for path in of_failed if (key := result.keys.get(path, "")) in unlabelled})
 
 
-def _notes(result: ImportResult, outcomes: Iterable[FileOutcome], figures: Mapping[str, int]) -> Iterator[str]:
+def _notes(
+    result: ImportResult, outcomes: Iterable[FileOutcome], figures: Mapping[str, int], earlier: Sequence[str]
+) -> Iterator[str]:
     listing = result.layout.listing
     yield from result.mapping.notes
     if alone := left_out_alone(_read_labels(result, outcomes), result.mapping.targets):
         has, counts = ("has", "it counts") if alone == 1 else ("have", "they count")
         yield f"{counted(alone, 'photograph')} {has} only labels that are left out: {counts} as clean"
     yield from result.notes
+    yield from (f"in quarantine: {one}" for one in earlier[:_SHOWN])
+    if more := len(earlier) - _SHOWN if len(earlier) > _SHOWN else 0:
+        yield f"in quarantine: of {counted(more, 'more file')}, too, what they would have replaced still counts"
     labelled = figures.get("with_damage", 0) + figures.get("clean", 0)
     if labelled > 1 and not figures["groups"]:
         yield (

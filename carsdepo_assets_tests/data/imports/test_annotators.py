@@ -118,6 +118,19 @@ def test_an_annotator_whose_labels_are_read_again_unchanged_does_not_speak_last(
     assert counting(lake, "latest") == {"a": 1, "b": 1}
 
 
+def test_labels_that_stay_since_their_correction_is_refused_are_in_the_account(lake: Lake, tmp_path: Path) -> None:
+    for name in ("Ann", "Bob"):
+        account = bring_in(lake, folder(tmp_path, a=ONE, b=FAR), name)
+    assert not any("still count" in note for note in account.notes)
+    account = bring_in(lake, folder(tmp_path, a="0 .3 .5\n", b=FAR + ONE), "Bob")
+    (note,) = (note for note in account.notes if "still count" in note)
+    of_bob = min(row["batch_id"] for row in lake.read("annotations").to_pylist() if row["annotator"] == "Bob")
+    assert note == (
+        f"in quarantine: labels/a.txt: the labels of {NOW:%Y-%m-%d} (batch {of_bob}) that this file would have "
+        "replaced still count"
+    )
+
+
 @pytest.mark.parametrize("name", ["cars", "other"])
 def test_labels_of_nobody_and_of_an_annotator_stand_together(lake: Lake, tmp_path: Path, name: str) -> None:
     bring_in(lake, folder(tmp_path / "1", a=ONE))
