@@ -82,6 +82,21 @@ def test_what_no_answer_settles_is_refused(tmp_path: Path) -> None:
         ({"a.txt": "0 .5 .5 .1 .1\n"}, ["--map", "0=shadow", "--name", "other"], 0, "0 -> shadow (no damage)"),
         ({"a.xml": "<annotation>"}, [], 1, "not whole: 1 label file there, and none was read"),
         ({}, [], 0, "no labels"),
+        ({"a.txt": ""}, [], 0, "note: not looked at: whether 1 photograph can be decoded"),
+        ({"a.txt": ""}, [], 0, "note: 1 label file read, but not compared with photographs"),
+        (
+            {"b.jpg": photograph(2), "a.txt": "0 .5 .5\n", "b.txt": "0 .5 .5 .1 .1\n", "classes.txt": "dent"},
+            [],
+            0,
+            "1 label file quarantined: malformed (a.txt (line 1: ",
+        ),
+        ({"a.txt": "0 .5 .5\n", "classes.txt": "dent"}, [], 1, "1 label file there, and none was read"),
+        (
+            {"b.jpg": photograph(2), "b.txt": "0 .5 .5 .1 .1\n", "a.txt": "7 .5 .5 .1 .1\n", "classes.txt": "dent"},
+            [],
+            0,
+            "1 label file quarantined: unknown_class (a.txt (class 7))",
+        ),
     ],
 )
 def test_a_dry_run_prints_the_account_and_makes_no_home(

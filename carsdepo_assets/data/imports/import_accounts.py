@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -19,7 +19,13 @@ from carsdepo_assets.data.imports.account import (
     counted,
     printable,
 )
-from carsdepo_assets.data.imports.import_findings import annotators_named, called, left_out_alone, photographs_of
+from carsdepo_assets.data.imports.import_findings import (
+    annotators_named,
+    called,
+    left_out_alone,
+    photographs_of,
+    refusal_foreseen,
+)
 from carsdepo_assets.data.imports.import_states import KeyState, key_states, label_figures, unlabelled_images
 from carsdepo_assets.data.imports.importing import ImportResult
 from carsdepo_assets.data.imports.layouts import FileKind, FileUse
@@ -51,9 +57,12 @@ def account_of(
         earlier = [f"{paths[key]}: {one.still_counts}" for key, one in states.items() if one.still_counts]
         figures = label_figures(lake, [key for key in result.keys.values() if is_photograph(key)])
         waiting = _with_refused_labels(lake, result, outcomes) if figures["unlabelled"] else 0
+    if dry_run:
+        outcomes = _foreseen(lake, result, outcomes)
     if result.gone:
         figures["gone"] = len(result.gone)
     layout, listing = result.layout, result.layout.listing
+    unseen = _not_looked_at(outcomes) if dry_run else []
     lines = account_lines(outcomes)
     digest = hashlib.sha256(f"{result.name}\0{layout.folder}".encode("utf-8", "backslashreplace")).hexdigest()[:8]
     account = ImportAccount(
@@ -69,7 +78,7 @@ def account_of(
         files=len(listing.files) + len(listing.no_files),
         lines=lines,
         figures=figures,
-        notes=tuple(printable(note) for note in _notes(result, outcomes, figures, sorted(earlier))),
+        notes=tuple(printable(note) for note in [*_notes(result, outcomes, figures, sorted(earlier)), *unseen]),
         dry_run=dry_run,
         annotators=tuple(printable(one) for one in _annotators(result, outcomes)),
     )
@@ -98,6 +107,46 @@ def _settled(outcome: FileOutcome, state: KeyState | None) -> FileOutcome:
     if state.state is ImportState.DUPLICATE:
         return replace(outcome, state=ImportState.DUPLICATE, reason="the same bytes as another photograph")
     return replace(outcome, state=ImportState.ACCEPTED)
+
+
+def _foreseen(lake: Lake | None, result: ImportResult, outcomes: Iterable[FileOutcome]) -> list[FileOutcome]:
+    """What a dry run knows of the files: what became of those that stand there, and what label files say themselves."""
+    outcomes = list(outcomes)
+    there = [result.keys[o.path] for o in outcomes if o.state is ImportState.UNCHANGED]
+    keys = [key for key in there if is_photograph(key) or is_label(key)]
+    states = key_states(lake, keys) if lake is not None and keys else {}
+    uses = {use.path: use for use in result.layout.of(FileKind.LABELS)}
+    # Files of several formats may write one class each in their own way.
+    targets = result.mapping.targets if len(result.layout.formats) == 1 else None
+    told = []
+    for outcome in outcomes:
+        if outcome.state is ImportState.UNCHANGED:
+            outcome = _settled(outcome, states.get(result.keys[outcome.path]))
+        elif outcome.path in uses and (refusal := refusal_foreseen(uses[outcome.path], targets)) is not None:
+            problem, in_part = refusal
+            state = ImportState.PARTLY if in_part else ImportState.QUARANTINED
+            line = f"line {problem.line}: " if problem.line is not None else ""
+            outcome = replace(outcome, state=state, reason=problem.reason, detail=f"{line}{problem.detail}")
+        told.append(outcome)
+    return told
+
+
+def _not_looked_at(outcomes: Iterable[FileOutcome]) -> list[str]:
+    """What only the import itself finds out about the files that it would copy."""
+    copied = (ImportState.NEW, ImportState.REPLACED, ImportState.REREAD, ImportState.PARTLY)
+    numbers = Counter(str(outcome.kind) for outcome in outcomes if outcome.state in copied)
+    told = []
+    if photographs := numbers[FileKind.PHOTOGRAPH]:
+        told.append(
+            f"not looked at: whether {counted(photographs, 'photograph')} can be decoded, and whether the same bytes "
+            "are there under another name"
+        )
+    if labels := numbers[FileKind.LABELS]:
+        told.append(
+            f"{counted(labels, 'label file')} read, but not compared with photographs or with each other: the import "
+            "says which boxes lie outside, which sizes differ, which photographs are missing and what contradicts"
+        )
+    return told
 
 
 def _with_refused_labels(lake: Lake, result: ImportResult, outcomes: Iterable[FileOutcome]) -> int:

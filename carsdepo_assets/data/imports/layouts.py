@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from carsdepo_assets.data.folders.folder_files import FolderListing
 from carsdepo_assets.data.imports.import_refusals import ClassUse
+from carsdepo_assets.data.labels.formats.parsed import Problem
 
 _OF_LABEL_STUDIO = "notes.json"
 
@@ -56,6 +57,10 @@ class FileUse:
     them."""
     annotators: Counter[str | None] = field(default_factory=Counter)
     """Of a label file: how many photographs' finished labels it has of each annotator; None: it names nobody."""
+    problem: Problem | None = None
+    """Of a label file: the first of what makes it unusable, in whole or in part, as far as it says so by itself."""
+    sound: int = 0
+    """Of a label file: of how many photographs it says nothing of the kind."""
 
     def set_aside(self, reason: str, detail: str = "", *, refused: bool = False) -> None:
         """Decides that the file is not copied."""

@@ -211,3 +211,28 @@ def test_names_of_all_scripts_have_a_folder_each(name: str, taken: str) -> None:
 @pytest.mark.parametrize("path", ["a.txt", "me@by-mail/a.txt", "cars/x@by-y-01234567/a.txt"])
 def test_other_folders_stand_for_themselves(path: str) -> None:
     assert photographs_path(path) == path
+
+
+TABLE = [
+    {"a": ONE, "b": FAR},
+    {"a": "0 .3 .5\n", "b": FAR},
+    {"a": "0 .3 .5 .2 x\n", "b": "0 0,3 .5 .2 .2\n"},
+    {"a": ONE, "b": "5 .3 .5 .2 .2\n"},
+]
+
+
+@pytest.mark.parametrize("labels", TABLE)
+def test_a_dry_run_counts_label_files_as_the_import_does(lake: Lake, tmp_path: Path, labels: dict[str, str]) -> None:
+    place = folder(tmp_path, **labels)
+    seen = import_folder(lake, place, "auto", {}, RULES, NOW, dry_run=True)
+    foreseen = account_of(lake, seen, RULES, NOW, dry_run=True)
+    account = bring_in(lake, place)
+
+    def refused(of: ImportAccount) -> dict[tuple[str, str], int]:
+        return {(one.state, one.reason): one.files for one in of.lines if one.kind == "label file" and one.reason}
+
+    assert refused(foreseen) == refused(account)
+    assert bool(foreseen.failures) == bool(account.failures)
+    again = import_folder(lake, place, "auto", {}, RULES, NOW, dry_run=True)
+    assert states(account_of(lake, again, RULES, NOW, dry_run=True)).keys() <= {"unchanged", "quarantined"}
+    assert refused(account_of(lake, again, RULES, NOW, dry_run=True)) == refused(account)
