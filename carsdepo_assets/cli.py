@@ -11,7 +11,15 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from carsdepo_assets import redaction
-from carsdepo_assets.commands import labels_cli, loop_cli, model_cli, policy_cli, quarantine_cli, release_cli
+from carsdepo_assets.commands import (
+    dataset_cli,
+    labels_cli,
+    loop_cli,
+    model_cli,
+    policy_cli,
+    quarantine_cli,
+    release_cli,
+)
 from carsdepo_assets.commands.interruption import interruptible
 from carsdepo_assets.commands.options import show_version
 from carsdepo_assets.demo import cli as demo_cli
@@ -81,6 +89,7 @@ app.command()(release_cli.approve)
 app.command()(release_cli.reject)
 app.command()(release_cli.rollback)
 app.add_typer(release_cli.golden, name="golden")
+app.add_typer(dataset_cli.dataset, name="dataset")
 app.add_typer(labels_cli.labels, name="labels")
 app.add_typer(policy_cli.policy, name="policy")
 app.add_typer(quarantine_cli.quarantine, name="quarantine")

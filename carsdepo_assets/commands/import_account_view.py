@@ -31,6 +31,7 @@ def show_account(account: ImportAccount, console: Console) -> None:
         ("format", account.format or "no labels"),
         ("layout", account.layout),
         ("classes", "; ".join(account.classes)),
+        ("labels by annotator", "; ".join(account.annotators)),
         ("names of classes", account.class_names_from),
         ("splits", account.splits.removeprefix("splits ")),
         ("photographs", _figures(account)),

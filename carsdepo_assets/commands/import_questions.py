@@ -31,6 +31,8 @@ class ImportOptions:
     """Of the import; None: the folder's."""
     resplit: bool = False
     """Deal the photographs to splits anew, whatever split the folder comes with."""
+    annotator: str | None = None
+    """Who drew the labels that name nobody themselves."""
 
     def import_folder(
         self,
@@ -58,6 +60,7 @@ class ImportOptions:
             classes=self.classes,
             resplit=self.resplit,
             dry_run=dry_run,
+            annotator=self.annotator,
         )
 
     def flags(self) -> str:
@@ -67,6 +70,9 @@ class ImportOptions:
             parts += ["--classes", self.classes]
         for old, new in self.mapping.items():
             parts += ["--map", f"{old}={new}"]
+        for flag, given in (("--name", self.name), ("--annotator", self.annotator)):
+            parts += [] if given is None else [flag, given]
+        parts += ["--resplit"] if self.resplit else []
         return shlex.join(parts)
 
 
@@ -111,6 +117,8 @@ def settled(
         except (ClassesUnknown, ClassesUnmapped) as unknown:
             names = getattr(unknown, "names", {})
             mapping = dict(options.mapping)
+            if unknown.reminder:
+                say(unknown.reminder)
             for source, use in unknown.uses.items():
                 old = names.get(source, source)
                 mapping[old] = ask(f"What is class {old}? ({use})", answers)

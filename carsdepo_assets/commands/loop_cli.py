@@ -14,6 +14,7 @@ from carsdepo_assets.commands.loop_steps import Budget, Loop, bring_in, lake_tha
 from carsdepo_assets.commands.loop_steps import train as train_steps
 from carsdepo_assets.commands.loop_table import show_loop
 from carsdepo_assets.commands.options import (
+    Annotator,
     AsJson,
     ClassList,
     DetectorName,
@@ -83,6 +84,7 @@ def import_(
         str | None,
         typer.Option("--name", help="Name of the import; default: the folder's. Another name is another import."),
     ] = None,
+    annotator: Annotator = None,
     resplit: Resplit = False,
     in_place: Annotated[
         bool,
@@ -97,17 +99,26 @@ def import_(
     from carsdepo_assets.commands.import_questions import ImportOptions, on_terminal, settled
     from carsdepo_assets.commands.pipeline import Pipeline
     from carsdepo_assets.data.imports.folder_recognition import FORMATS
+    from carsdepo_assets.data.imports.import_names import annotator_name
+    from carsdepo_assets.data.imports.import_refusals import ImportRefused
     from carsdepo_assets.data.imports.import_sources import folder_of, remove_left_over
 
     formats = ("auto", *FORMATS)
     if form not in formats:
         raise typer.BadParameter(f"{form!r} is none of {', '.join(formats)}", param_hint="--format")
-    options = ImportOptions(form, class_mapping(mapping), classes, name, resplit)
+    if annotator is not None:
+        try:
+            annotator = annotator_name(annotator)
+        except ImportRefused as error:
+            raise typer.BadParameter(str(error), param_hint="--annotator") from error
+    options = ImportOptions(form, class_mapping(mapping), classes, name, resplit, annotator)
     settings, loop = read_settings(home), Loop()
     told, watch = ((lambda text: None), unwatched) if as_json else (say, watch_on(out))
     if in_place:
-        if dry_run or as_json or name is not None or resplit:
-            raise typer.BadParameter("takes none of --dry-run, --json, --name and --resplit", param_hint="--in-place")
+        if dry_run or as_json or name is not None or resplit or annotator is not None:
+            raise typer.BadParameter(
+                "takes none of --dry-run, --json, --name, --annotator and --resplit", param_hint="--in-place"
+            )
         with explained(), quietly(log_of(settings, "import"), out), Pipeline.open(settings, "INFO") as pipeline:
             take_in_place(pipeline, loop, source, classes, options.mapping, told, watch)
         _show_steps(loop)

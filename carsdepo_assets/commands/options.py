@@ -68,6 +68,17 @@ Resplit = Annotated[
 ]
 
 
+Annotator = Annotated[
+    str | None,
+    typer.Option(
+        "--annotator",
+        metavar="NAME",
+        help="Who drew the labels, where the label files name nobody. Labels of other annotators of the same "
+        "photographs stay, and `carsdepo labels agreement` compares them.",
+    ),
+]
+
+
 def class_mapping(pairs: list[str] | None) -> dict[str, str]:
     """The platform's class for each class name of the folder, from the values of --map.
 

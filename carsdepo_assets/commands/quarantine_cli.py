@@ -101,9 +101,12 @@ def list_(
             first = file.newest[0]
             where = f"line {first.line}: " if first.line is not None else ""
             more = f" (and {len(file.newest) - 1} more)" if len(file.newest) > 1 else ""
+            earlier = f"; {file.still_counts}" if file.still_counts else ""
             mark = {"open": "", "asked": " (asked for again)", "resolved": " (resolved)"}[file.state]
             table.add_row(
-                escape(file.key) + mark, escape(", ".join(file.reasons)), escape(f"{where}{first.detail}{more}")
+                escape(file.key) + mark,
+                escape(", ".join(file.reasons)),
+                escape(f"{where}{first.detail}{more}{earlier}"),
             )
         out.print(table)
     rest = len(meant if resolved else still_open) - len(shown)
@@ -145,6 +148,8 @@ def show(
         line = "" if one.line is None else str(one.line)
         table.add_row(line, escape(one.reason), escape(one.detail), f"{one.at:%Y-%m-%d %H:%M}", escape(one.batch_id))
     out.print(table)
+    if file.still_counts:
+        _print(f"{file.still_counts[:1].upper()}{file.still_counts[1:]}.")
     if file.state != "resolved":
         _print(*dict.fromkeys(f"{reason}: {advice(file.kind, reason)}." for reason in file.reasons))
 
@@ -240,6 +245,7 @@ def _check_words(settings: Settings, files: Sequence[QuarantinedFile], reason: s
     """Ends the command where it asks for a reason or an import that there is not: nothing found would be good news."""
     from carsdepo_assets.data.batches.quarantine import selected
     from carsdepo_assets.data.batches.quarantine_advice import REASONS
+    from carsdepo_assets.lake.annotator_folders import import_of
 
     there = sorted({one.reason for file in files for one in file.refusals})
     if reason is not None and reason not in REASONS and reason not in there:
@@ -255,7 +261,7 @@ def _check_words(settings: Settings, files: Sequence[QuarantinedFile], reason: s
         if any(True for top in ("uploads", "labels") for _ in lake.list(f"raw/{top}/{folder}/")):
             return
         names = {str(one) for one in lake.read("imports", ["name"])["name"].to_pylist()}
-        names |= {parts[2] for file in files if len(parts := file.key.split("/")) > 3 and parts[0] == "raw"}
+        names |= {import_of(parts[2]) for file in files if len(parts := file.key.split("/")) > 3 and parts[0] == "raw"}
     raise typer.BadParameter(
         f"{name!r} is no import of {settings.home}; there are {', '.join(sorted(names)) or 'none'}",
         param_hint="--import",
@@ -271,6 +277,7 @@ def _described(file: QuarantinedFile) -> dict[str, Any]:
         "kind": file.kind,
         "state": file.state,
         "reasons": file.reasons,
+        "still_counts": file.still_counts or None,
         "what_to_do": list(dict.fromkeys(what_to_do)),
         "refusals": [vars(one) for one in file.refusals],
     }

@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from carsdepo_assets.lake.annotator_folders import photographs_path
 from carsdepo_assets.lake.commits import Position, news
 from carsdepo_assets.lake.index_rows import LATEST, OF_LISTS, WANTS_LISTS, apply_rows, photograph_wants
 from carsdepo_assets.lake.lake import Lake, LakeError
@@ -326,7 +327,7 @@ def _below(prefix: str) -> tuple[str, str]:
 
 def _photograph_stem(label_key: str) -> str:
     """raw/labels/a/b.txt -> raw/uploads/a/b"""
-    path = label_key.removeprefix("raw/labels/")
+    path = photographs_path(label_key.removeprefix("raw/labels/"))
     folder, slash, name = path.rpartition("/")
     return f"raw/uploads/{folder}{slash}{Path(name).stem}"
 

@@ -82,6 +82,21 @@ def test_what_no_answer_settles_is_refused(tmp_path: Path) -> None:
         ({"a.txt": "0 .5 .5 .1 .1\n"}, ["--map", "0=shadow", "--name", "other"], 0, "0 -> shadow (no damage)"),
         ({"a.xml": "<annotation>"}, [], 1, "not whole: 1 label file there, and none was read"),
         ({}, [], 0, "no labels"),
+        ({"a.txt": ""}, [], 0, "note: not looked at: whether 1 photograph can be decoded"),
+        ({"a.txt": ""}, [], 0, "note: 1 label file read, but not compared with photographs"),
+        (
+            {"b.jpg": photograph(2), "a.txt": "0 .5 .5\n", "b.txt": "0 .5 .5 .1 .1\n", "classes.txt": "dent"},
+            [],
+            0,
+            "1 label file quarantined: malformed (a.txt (line 1: ",
+        ),
+        ({"a.txt": "0 .5 .5\n", "classes.txt": "dent"}, [], 1, "1 label file there, and none was read"),
+        (
+            {"b.jpg": photograph(2), "b.txt": "0 .5 .5 .1 .1\n", "a.txt": "7 .5 .5 .1 .1\n", "classes.txt": "dent"},
+            [],
+            0,
+            "1 label file quarantined: unknown_class (a.txt (class 7))",
+        ),
     ],
 )
 def test_a_dry_run_prints_the_account_and_makes_no_home(
@@ -93,6 +108,22 @@ def test_a_dry_run_prints_the_account_and_makes_no_home(
     assert result.exit_code == code, result.output
     assert words in result.output
     assert not home.exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"], ["--json"]])
+def test_what_is_no_annotators_name_is_a_wrong_argument(tmp_path: Path, more: list[str]) -> None:
+    home = tmp_path / "home"
+    arguments = ["import", str(tmp_path), "--annotator", "", "--home", str(home), *more]
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, home.exists()) == (2, False)
+    assert "--annotator is empty" in result.output
+
+
+def test_the_annotator_is_in_the_account_and_among_the_options_that_are_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "x", {"a.jpg": photograph(1), "a.txt": BOXES, "classes.txt": "scratch\ndent\n"})
+    arguments = ["import", str(folder), "--dry-run", "--annotator", " Ann  Lee", "--home", str(tmp_path / "home")]
+    assert "  labels by annotator: Ann Lee: 1 by --annotator\n" in CliRunner().invoke(app, arguments).output
+    assert ImportOptions(annotator="Ann Lee", resplit=True).flags() == "--annotator 'Ann Lee' --resplit"
 
 
 def test_an_account_as_json_adds_up(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_show_says_what_to_do(home: Path) -> None:
     assert "carsdepo quarantine readmit" in text
     described = json.loads(call(home, "show", "lonely.txt", "--json").output)
     assert (described["state"], described["reasons"]) == ("open", ["no_photograph"])
+    assert described["still_counts"] is None
     assert set(described["refusals"][0]) == {"reason", "line", "detail", "batch_id", "at"}
     missing = call(home, "show", "none.jpg", code=1)
     assert "'none.jpg' is not in quarantine" in missing.stderr
@@ -127,3 +128,34 @@ def test_now_ingests_in_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyP
     left = json.loads(call(tmp_path / "home", "list", "--json").output)
     assert [file["key"] for file in left["files"]] == ["raw/uploads/cars/b.jpg", "raw/uploads/cars/c.jpg"]
     assert Lake.open(tmp_path / "home" / "lake").read("processed").num_rows == 1
+
+
+def test_what_still_counts_of_a_file_that_was_correct_before_is_said(tmp_path: Path) -> None:
+    lake, rules = Lake.open(tmp_path / "lake"), Policy()
+    lake.put("raw/labels/classes.txt", b"scratch\ndent\n")
+
+    def read(files: dict[str, bytes]) -> str:
+        for key, data in files.items():
+            lake.put(f"raw/{key}", data)
+        ids = []
+        for batch in plan_batches(lake, "uploads", rules, NOW, close_all=True):
+            ingest_uploads(lake, batch.batch_id, rules)
+            build_images(lake, batch.batch_id, rules)
+            ids.append(batch.batch_id)
+        for batch in plan_batches(lake, "labels", rules, NOW, close_all=True):
+            ingest_labels(lake, batch.batch_id, rules, NOW)
+            ids.append(batch.batch_id)
+        return ids[-1]
+
+    day = f"{NOW:%Y-%m-%d}"
+    of_photographs = read({"uploads/x/a.jpg": photograph(1), "uploads/x/b.jpg": photograph(2)})
+    of_labels = read({"labels/x/a.txt": b"0 .5 .5 .1 .1\n"})
+    read({"labels/x/a.txt": b"0 .5 .5\n", "labels/x/b.txt": b"0 .5 .5\n", "uploads/x/b.jpg": photograph(2)[:300]})
+    labels = f"the labels of {day} (batch {of_labels}) that this file would have replaced still count"
+    older = f"the photograph of {day} (batch {of_photographs}) that this file would have replaced still counts"
+    files = {file["key"]: file["still_counts"] for file in json.loads(call(tmp_path, "list", "--json").output)["files"]}
+    assert files == {"raw/labels/x/a.txt": labels, "raw/labels/x/b.txt": None, "raw/uploads/x/b.jpg": older}
+    assert f"T{labels[1:]}." in call(tmp_path, "show", "a.txt").output
+    assert "still counts" in " ".join(call(tmp_path, "list", "--kind", "photograph").output.split())
+    read({"labels/x/a.txt": b"1 .5 .5 .1 .1\n"})
+    assert "still count" not in call(tmp_path, "show", "a.txt").output

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
+from carsdepo_assets.data.batches.earlier_revisions import still_counting
 from carsdepo_assets.data.batches.readmissions import ask_again, asked_again
 from carsdepo_assets.data.folders.photograph_names import is_stem_of
 from carsdepo_assets.data.objects.manifests import Kind
 from carsdepo_assets.data.objects.take_over import taken_over_index
+from carsdepo_assets.lake.annotator_folders import photographs_path
 from carsdepo_assets.lake.lake import Lake
 
 FileKind = Literal["photograph", "label", "business", "capture"]
@@ -56,6 +58,8 @@ class QuarantinedFile:
     later batch has accepted it."""
     refusals: tuple[Refusal, ...]
     """Of all batches, the newest first, and of one batch by line."""
+    still_counts: str = ""
+    """What still counts that it would have replaced, as a sentence without its full stop; empty where nothing does."""
 
     @property
     def newest(self) -> tuple[Refusal, ...]:
@@ -102,6 +106,7 @@ def quarantined_files(lake: Lake, business: BusinessFiles) -> list[QuarantinedFi
     accepted |= {key: business.newest[key] for key in keys["business"] if key in business.newest}
     asked = asked_again(lake, "uploads") | asked_again(lake, "labels")
     files = []
+    open_ones: dict[str, str] = {}
     for (kind, key), refusals in by_file.items():
         last = max(one.batch_id for one in refusals)
         state: State = "open"
@@ -109,9 +114,13 @@ def quarantined_files(lake: Lake, business: BusinessFiles) -> list[QuarantinedFi
             state = "resolved"
         elif asked.get(key) == last or key in business.asked:
             state = "asked"
+        if state != "resolved":
+            open_ones[key] = last
         refusals.sort(key=lambda one: one.line or 0)
         refusals.sort(key=lambda one: one.batch_id, reverse=True)
         files.append(QuarantinedFile(key, kind, state, tuple(refusals)))
+    earlier = still_counting(lake, open_ones)
+    files = [replace(file, still_counts=earlier.get(file.key, "")) for file in files]
     return sorted(files, key=lambda file: (-file.refusals[0].at.timestamp(), file.key))
 
 
@@ -131,15 +140,22 @@ def selected(
         import_name: only those of this import, or below this folder of raw/uploads or raw/labels; None: all.
         states: only those in one of these states.
     """
-    folders = tuple(f"raw/{top}/{(import_name or '').strip('/')}/" for top in ("uploads", "labels"))
+    named = (import_name or "").strip("/")
     return [
         file
         for file in files
         if file.state in states
         and (kind is None or file.kind == kind)
         and (reason is None or reason in file.reasons)
-        and (import_name is None or file.key.startswith(folders))
+        and (import_name is None or _is_below(file.key, named))
     ]
+
+
+def _is_below(key: str, folder: str) -> bool:
+    """Whether a key is below a folder of raw/uploads or raw/labels, or in one of its annotators' folders."""
+    if key.startswith((f"raw/uploads/{folder}/", f"raw/labels/{folder}/")):
+        return True
+    return key.startswith("raw/labels/") and photographs_path(key.removeprefix("raw/labels/")).startswith(f"{folder}/")
 
 
 def counted(files: Sequence[QuarantinedFile]) -> list[tuple[FileKind, str, int]]:

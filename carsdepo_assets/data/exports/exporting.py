@@ -164,7 +164,9 @@ def resolve_version(lake: Lake, version: str) -> str:
     """
     newest = datasets.latest(lake)
     if newest is None:
-        raise DatasetExportError(f"{lake.url} has no dataset yet: import labelled photographs, then `carsdepo train`.")
+        raise DatasetExportError(
+            f"{lake.url} has no dataset yet: import labelled photographs, then `carsdepo dataset build`."
+        )
     if version == "latest":
         return newest
     versions = datasets.versions(lake)

@@ -98,6 +98,8 @@ class ImportAccount:
     next: tuple[str, ...] = ()
     """What to do."""
     dry_run: bool = False
+    annotators: tuple[str, ...] = ()
+    """Who made how many of the labels that were read, and what says so; none where nobody is named."""
 
     @property
     def adds_up(self) -> bool:

@@ -271,6 +271,7 @@ class _Recognition:
         try:
             document = read_document(form, use.path, data)
         except NotReadable as error:
+            use.problem = error.problem
             # A YOLO file goes to quarantine, which names its lines; of the others nothing could be said there.
             if form != "yolo" or not use.photographs:
                 looks = "" if form == "predictions" else f"it looks like {form} and cannot be read"
@@ -288,6 +289,9 @@ class _Recognition:
                 self._places_matched.add(str(PurePosixPath(use.path).parent))
         else:
             use.names = [photograph.file_name for photograph in document.photographs]
+        problems = [*document.problems, *(one for photograph in document.photographs for one in photograph.problems)]
+        use.problem = problems[0] if problems else None
+        use.sound = sum(not photograph.problems for photograph in document.photographs)
         used: Counter[str] = Counter()
         lines: dict[str, list[str]] = defaultdict(list)
         sets: dict[frozenset[str], frozenset[str]] = {}  # few, shared by many photographs
@@ -299,6 +303,8 @@ class _Recognition:
                 if len(lines[shape.source_class]) < 3:
                     where = f"line {shape.line}" if shape.line is not None else shape.where
                     lines[shape.source_class].append(where)
+            if photograph.reviewed and not photograph.problems:
+                use.annotators[photograph.annotator] += 1
             if photograph.shapes and photograph.reviewed and not photograph.problems:
                 classes = frozenset(shape.source_class for shape in photograph.shapes)
                 use.classes.append((name, sets.setdefault(classes, classes)))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -19,10 +19,16 @@ from carsdepo_assets.data.imports.account import (
     counted,
     printable,
 )
-from carsdepo_assets.data.imports.import_findings import called, left_out_alone, photographs_of
+from carsdepo_assets.data.imports.import_findings import (
+    annotators_named,
+    called,
+    left_out_alone,
+    photographs_of,
+    refusal_foreseen,
+)
 from carsdepo_assets.data.imports.import_states import KeyState, key_states, label_figures, unlabelled_images
 from carsdepo_assets.data.imports.importing import ImportResult
-from carsdepo_assets.data.imports.layouts import FileKind
+from carsdepo_assets.data.imports.layouts import FileKind, FileUse
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 
@@ -43,15 +49,20 @@ def account_of(
     """
     outcomes = list(result.outcomes)
     figures: dict[str, int] = {}
-    waiting = 0
+    waiting, earlier = 0, list[str]()
     if lake is not None and not dry_run:
         states = key_states(lake, [key for key in result.keys.values() if is_photograph(key) or is_label(key)])
         outcomes = [_settled(outcome, states.get(result.keys.get(outcome.path, ""))) for outcome in outcomes]
+        paths = {key: path for path, key in result.keys.items()}
+        earlier = [f"{paths[key]}: {one.still_counts}" for key, one in states.items() if one.still_counts]
         figures = label_figures(lake, [key for key in result.keys.values() if is_photograph(key)])
         waiting = _with_refused_labels(lake, result, outcomes) if figures["unlabelled"] else 0
+    if dry_run:
+        outcomes = _foreseen(lake, result, outcomes)
     if result.gone:
         figures["gone"] = len(result.gone)
     layout, listing = result.layout, result.layout.listing
+    unseen = _not_looked_at(outcomes) if dry_run else []
     lines = account_lines(outcomes)
     digest = hashlib.sha256(f"{result.name}\0{layout.folder}".encode("utf-8", "backslashreplace")).hexdigest()[:8]
     account = ImportAccount(
@@ -67,8 +78,9 @@ def account_of(
         files=len(listing.files) + len(listing.no_files),
         lines=lines,
         figures=figures,
-        notes=tuple(printable(note) for note in _notes(result, outcomes, figures)),
+        notes=tuple(printable(note) for note in [*_notes(result, outcomes, figures, sorted(earlier)), *unseen]),
         dry_run=dry_run,
+        annotators=tuple(printable(one) for one in _annotators(result, outcomes)),
     )
     account = replace(account, failures=tuple(_failures(account, result)))
     return replace(account, next=tuple(_next(account, waiting)))
@@ -97,6 +109,46 @@ def _settled(outcome: FileOutcome, state: KeyState | None) -> FileOutcome:
     return replace(outcome, state=ImportState.ACCEPTED)
 
 
+def _foreseen(lake: Lake | None, result: ImportResult, outcomes: Iterable[FileOutcome]) -> list[FileOutcome]:
+    """What a dry run knows of the files: what became of those that stand there, and what label files say themselves."""
+    outcomes = list(outcomes)
+    there = [result.keys[o.path] for o in outcomes if o.state is ImportState.UNCHANGED]
+    keys = [key for key in there if is_photograph(key) or is_label(key)]
+    states = key_states(lake, keys) if lake is not None and keys else {}
+    uses = {use.path: use for use in result.layout.of(FileKind.LABELS)}
+    # Files of several formats may write one class each in their own way.
+    targets = result.mapping.targets if len(result.layout.formats) == 1 else None
+    told = []
+    for outcome in outcomes:
+        if outcome.state is ImportState.UNCHANGED:
+            outcome = _settled(outcome, states.get(result.keys[outcome.path]))
+        elif outcome.path in uses and (refusal := refusal_foreseen(uses[outcome.path], targets)) is not None:
+            problem, in_part = refusal
+            state = ImportState.PARTLY if in_part else ImportState.QUARANTINED
+            line = f"line {problem.line}: " if problem.line is not None else ""
+            outcome = replace(outcome, state=state, reason=problem.reason, detail=f"{line}{problem.detail}")
+        told.append(outcome)
+    return told
+
+
+def _not_looked_at(outcomes: Iterable[FileOutcome]) -> list[str]:
+    """What only the import itself finds out about the files that it would copy."""
+    copied = (ImportState.NEW, ImportState.REPLACED, ImportState.REREAD, ImportState.PARTLY)
+    numbers = Counter(str(outcome.kind) for outcome in outcomes if outcome.state in copied)
+    told = []
+    if photographs := numbers[FileKind.PHOTOGRAPH]:
+        told.append(
+            f"not looked at: whether {counted(photographs, 'photograph')} can be decoded, and whether the same bytes "
+            "are there under another name"
+        )
+    if labels := numbers[FileKind.LABELS]:
+        told.append(
+            f"{counted(labels, 'label file')} read, but not compared with photographs or with each other: the import "
+            "says which boxes lie outside, which sizes differ, which photographs are missing and what contradicts"
+        )
+    return told
+
+
 def _with_refused_labels(lake: Lake, result: ImportResult, outcomes: Iterable[FileOutcome]) -> int:
     """How many photographs have no label although a label file of theirs is there: it was refused, or in part."""
     read = {ImportState.DUPLICATE, *READ} - {ImportState.PARTLY}
@@ -112,15 +164,18 @@ def _with_refused_labels(lake: Lake, result: ImportResult, outcomes: Iterable[Fi
     return len({unlabelled[key] for path in of_failed if (key := result.keys.get(path, "")) in unlabelled})
 
 
-def _notes(result: ImportResult, outcomes: Iterable[FileOutcome], figures: Mapping[str, int]) -> Iterator[str]:
+def _notes(
+    result: ImportResult, outcomes: Iterable[FileOutcome], figures: Mapping[str, int], earlier: Sequence[str]
+) -> Iterator[str]:
     listing = result.layout.listing
     yield from result.mapping.notes
-    read = {outcome.path for outcome in outcomes if outcome.state in READ}
-    taken = [use for use in result.layout.of(FileKind.LABELS) if use.path in read]
-    if alone := left_out_alone(taken, result.mapping.targets):
+    if alone := left_out_alone(_read_labels(result, outcomes), result.mapping.targets):
         has, counts = ("has", "it counts") if alone == 1 else ("have", "they count")
         yield f"{counted(alone, 'photograph')} {has} only labels that are left out: {counts} as clean"
     yield from result.notes
+    yield from (f"in quarantine: {one}" for one in earlier[:_SHOWN])
+    if more := len(earlier) - _SHOWN if len(earlier) > _SHOWN else 0:
+        yield f"in quarantine: of {counted(more, 'more file')}, too, what they would have replaced still counts"
     labelled = figures.get("with_damage", 0) + figures.get("clean", 0)
     if labelled > 1 and not figures["groups"]:
         yield (
@@ -134,6 +189,16 @@ def _notes(result: ImportResult, outcomes: Iterable[FileOutcome], figures: Mappi
             f"{counted(len(result.gone), 'file')} that an earlier import of this name had, not in the folder any more: "
             f"what came from there stays in the lake: {shown}"
         )
+
+
+def _read_labels(result: ImportResult, outcomes: Iterable[FileOutcome]) -> list[FileUse]:
+    """The label files that are in the lake, or would be, with what they say."""
+    read = {outcome.path for outcome in outcomes if outcome.state in READ}
+    return [use for use in result.layout.of(FileKind.LABELS) if use.path in read]
+
+
+def _annotators(result: ImportResult, outcomes: Iterable[FileOutcome]) -> list[str]:
+    return annotators_named(_read_labels(result, outcomes), result.annotator)
 
 
 def _failures(account: ImportAccount, result: ImportResult) -> Iterator[str]:

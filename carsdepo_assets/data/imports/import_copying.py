@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from carsdepo_assets.data.labels.import_records import (
     write_import_record,
 )
 from carsdepo_assets.data.objects.manifests import record_digest
+from carsdepo_assets.lake.annotator_folders import annotator_folder
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 
@@ -51,7 +52,9 @@ class ImportResult:
     """Keys of files that an earlier import of this name had and the folder has no more."""
     copied: int
     notes: tuple[str, ...] = ()
-    """What a person should know of the files of metadata."""
+    """What a person should know of files of metadata and of earlier imports."""
+    annotator: str | None = None
+    """Who drew the labels that name nobody themselves."""
 
     @property
     def photographs(self) -> int:
@@ -79,7 +82,9 @@ class ImportResult:
         what = f"{counted(self.photographs, 'photograph')}, {counted(self.labels, 'label file')}"
         names = f"; names of classes: {self.mapping.origin}" if self.mapping.origin else ""
         splits = f"; {self.splits}" if self.splits else ""
-        return f"{what} into raw/*/{self.name}: {self.copied} copied, {self.reused} were there already{names}{splits}"
+        who = f"; annotator: {self.annotator}" if self.annotator is not None else ""
+        there = f"{self.copied} copied, {self.reused} were there already"
+        return f"{what} into raw/*/{self.name}: {there}{who}{names}{splits}"
 
 
 class FolderCopy:
@@ -89,14 +94,16 @@ class FolderCopy:
         lake: where they are copied to; None: there is none yet, and nothing is copied.
         layout: what was recognised in the folder; files that are refused here get their reason in it.
         name: of the import.
+        annotator: who drew its labels; None: nobody is named.
     """
 
-    def __init__(self, lake: Lake | None, layout: Layout, name: str) -> None:
-        self._lake, self._layout, self._name = lake, layout, name
+    def __init__(self, lake: Lake | None, layout: Layout, name: str, annotator: str | None = None) -> None:
+        self._lake, self._layout, self._name, self._annotator = lake, layout, name, annotator
+        self.labels_folder = name if annotator is None else annotator_folder(name, annotator)
         self._prefixes = {
             FileKind.PHOTOGRAPH: f"raw/uploads/{name}/",
             FileKind.SIDECAR: f"raw/uploads/{name}/",
-            FileKind.LABELS: f"raw/labels/{name}/",
+            FileKind.LABELS: f"raw/labels/{self.labels_folder}/",
         }
         self._states: dict[str, ImportState] = {}  # by path
         self._standing: dict[str, int] = {}
@@ -128,7 +135,7 @@ class FolderCopy:
         self._refuse_changed_photographs()
         others = sorted(k for k in self._standing if k.startswith("raw/labels/") and k not in self._intended)
         labels = [key for key in others if is_label(key)]
-        before = read_import_record(self._lake, self._name) if self._lake is not None else None
+        before = read_import_record(self._lake, self.labels_folder) if self._lake is not None else None
         options = record["options"]
         if labels and (clash := class_id_clash(before, labels, options["class_ids"], policy.class_map.names)):
             raise ImportRefused(
@@ -153,28 +160,32 @@ class FolderCopy:
             for kind in (FileKind.SIDECAR, FileKind.PHOTOGRAPH, FileKind.LABELS)
         }
         rewritten = [self._key(u) for u in parts[FileKind.LABELS] if self._states[u.path] is ImportState.REPLACED]
-        before = read_import_record(lake, self._name)
+        before = read_import_record(lake, self.labels_folder)
+        if self._annotator is not None and read_import_record(lake, self._name) is None:
+            write_import_record(lake, self._name, _of_photographs_alone(record, self._name))
         ids_before = class_ids_before(before, rewritten, policy.class_map.names)
         # Until the last label file is replaced some have the class ids of before, and no record is true of them all.
         unfinished = is_unfinished(before) or (bool(rewritten) and ids_before != record["options"]["class_ids"])
         # Before the files, so that whoever closes their batch first finds what the labels' class ids mean; sidecars
         # before photographs, since they are read together; labels last.
-        write_import_record(lake, self._name, {**record, "unfinished": True} if unfinished else record)
+        write_import_record(lake, self.labels_folder, {**record, "unfinished": True} if unfinished else record)
         behind, total = 0, sum(len(part) for part in parts.values())
         for part in parts.values():
             for _ in self._write(lake, part):
                 behind += 1
                 if progress is not None:
                     progress(behind, total)
-        write_import_record(lake, self._name, record)
+        write_import_record(lake, self.labels_folder, record)
         return total
 
     def files(self, kind: FileKind) -> dict[str, Path]:
         """The files of a kind that are copied, by their paths below the import's folder in raw/."""
         return {use.target: use.real for use in self._layout.of(kind) if use.target is not None}
 
-    def result(self, mapping: ClassMapping, declared: DeclaredSplits, copied: int) -> ImportResult:
-        """What became of each file."""
+    def result(
+        self, mapping: ClassMapping, declared: DeclaredSplits, copied: int, notes: Sequence[str] = ()
+    ) -> ImportResult:
+        """What became of each file; notes: what else a person should know."""
         uses = {use.path: use for use in self._layout.uses}
         for path in declared.files:
             if (use := uses.get(path)) is not None and use.kind is FileKind.OTHER:
@@ -187,8 +198,10 @@ class FolderCopy:
         ]
         keys = {use.path: self._key(use) for use in self._layout.uses if use.target is not None}
         gone = sorted(k for k in self._standing if k not in self._intended and (is_photograph(k) or is_label(k)))
-        notes = tuple(f"{path}: {one.note}" for path, one in findings.items() if one.note)
-        return ImportResult(self._name, self._layout, mapping, declared.sentence, outcomes, keys, gone, copied, notes)
+        notes = (*notes, *(f"{path}: {one.note}" for path, one in findings.items() if one.note))
+        return ImportResult(
+            self._name, self._layout, mapping, declared.sentence, outcomes, keys, gone, copied, notes, self._annotator
+        )
 
     def _sheets(self) -> dict[str, SheetFinding]:
         """What the files manifest.csv say of the photographs of the folder, and of those that stand below the name."""
@@ -279,3 +292,8 @@ class FolderCopy:
             return FileOutcome(use.path, use.kind, ImportState.DUPLICATE, use.reason, use.detail)
         state = ImportState.REFUSED if use.refused else ImportState.NOT_USED
         return FileOutcome(use.path, use.kind, state, use.reason, use.detail)
+
+
+def _of_photographs_alone(record: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The record of an import's own folder, where only annotators' folders have labels."""
+    return {"origin": record["origin"], "options": {"import": name, "format": "", "class_ids": {}}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,6 +12,7 @@ from carsdepo_assets.data.folders.manifest_csv import MANIFEST, Row, Sheet, read
 from carsdepo_assets.data.folders.photograph_names import wanted_names
 from carsdepo_assets.data.imports.layouts import FileUse
 from carsdepo_assets.data.labels.formats.documents import ClassTargets
+from carsdepo_assets.data.labels.formats.parsed import Problem
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,39 @@ def left_out_alone(uses: Iterable[FileUse], targets: ClassTargets) -> int:
             is_left_out = all(targets.get(source, "") is None for source in classes)
             alone[place] = alone.get(place, True) and is_left_out
     return sum(alone.values())
+
+
+def refusal_foreseen(use: FileUse, targets: ClassTargets | None) -> tuple[Problem, bool] | None:
+    """What will send a label file to quarantine, as far as the file itself says it, and whether the rest is read.
+
+    Args:
+        use: the label file.
+        targets: what each class becomes; None: classes cannot be looked up by what this file calls them.
+    """
+    problem, sound = use.problem, use.sound
+    for name, classes in use.classes if targets is not None else ():
+        unknown = sorted(source for source in classes if targets is not None and source not in targets)
+        if unknown:
+            sound -= 1
+            where = f"{name}: " if use.names else ""
+            problem = problem or Problem("unknown_class", f"{where}class {unknown[0]}")
+    return None if problem is None else (problem, sound > 0 and not use.path.lower().endswith(".txt"))
+
+
+def annotators_named(uses: Iterable[FileUse], option: str | None) -> list[str]:
+    """Who made how many photographs' labels, one line each; none where nobody is named.
+
+    Args:
+        uses: the label files that are taken.
+        option: whom `--annotator` names, for the labels that name nobody; None: nobody.
+    """
+    labels: Counter[str | None] = sum((use.annotators for use in uses), Counter())
+    if option is None and not any(labels):
+        return []
+    by_files = [f"{name}: {n} by the label files" for name, n in sorted(labels.items(), key=str) if name is not None]
+    who = "nobody is named" if option is None else option
+    by_option = [f"{who}: {labels[None]}{' by --annotator' if option is not None else ''}"]
+    return [*by_option, *by_files] if option is not None or labels[None] else by_files
 
 
 def photographs_of(use: FileUse, by_name: Mapping[str, Collection[str]]) -> set[str]:

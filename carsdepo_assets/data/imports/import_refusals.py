@@ -14,6 +14,15 @@ _SHOWN = 3
 class ImportRefused(ValueError):
     """The folder cannot be imported as it is; nothing was copied. The message says what to do."""
 
+    reminder: str = ""
+    """What an earlier import of the name said that would settle it; a part of the message, too."""
+
+    def remind(self, reminder: str) -> None:
+        """Adds a sentence about the earlier import to the message."""
+        if reminder:
+            self.reminder = reminder
+            self.args = (f"{self} {reminder}",)
+
 
 @dataclass
 class ClassUse:

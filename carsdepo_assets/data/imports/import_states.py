@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from carsdepo_assets.data.batches.earlier_revisions import still_counting
 from carsdepo_assets.data.datasets.grouping import cars
 from carsdepo_assets.data.folders.augmented_copies import source_of
 from carsdepo_assets.data.imports.account import ImportState
@@ -30,6 +31,8 @@ class KeyState:
     state: ImportState
     reason: str = ""
     detail: str = ""
+    still_counts: str = ""
+    """Of a file in quarantine: what still counts that it would have replaced."""
 
 
 def key_states(lake: Lake, keys: Collection[str]) -> dict[str, KeyState]:
@@ -37,6 +40,7 @@ def key_states(lake: Lake, keys: Collection[str]) -> dict[str, KeyState]:
     objects = _states(lake, keys)
     refused = {key: state.batch_id for key, state in objects.items() if state.state == "quarantined"}
     details = _details(lake, refused)
+    earlier = still_counting(lake, refused)
     # Of a file of many photographs some may be read while others are not.
     rows = lake.read("annotations", ["key"], where=[("key", "in", sorted(refused))]) if refused else None
     read = set() if rows is None else set(rows["key"].to_pylist())
@@ -47,7 +51,7 @@ def key_states(lake: Lake, keys: Collection[str]) -> dict[str, KeyState]:
             became = ImportState.PARTLY
         detail = details.get(key) if key in refused else None
         reason = state.reason or (detail or {}).get("reason")
-        states[key] = KeyState(became, reason or "", _text(detail))
+        states[key] = KeyState(became, reason or "", _text(detail), earlier.get(key, ""))
     return states
 
 

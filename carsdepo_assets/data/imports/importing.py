@@ -15,9 +15,10 @@ from carsdepo_assets.data.batches.batches import plan_batches
 from carsdepo_assets.data.datasets.declared_splits import SplitLeaks, find_declared_splits, write_declared_splits
 from carsdepo_assets.data.folders.folder_files import is_hidden
 from carsdepo_assets.data.imports.class_mapping import map_classes
+from carsdepo_assets.data.imports.earlier_imports import EarlierImports
 from carsdepo_assets.data.imports.folder_recognition import FORMATS, read_layout
 from carsdepo_assets.data.imports.import_copying import FolderCopy, ImportResult
-from carsdepo_assets.data.imports.import_names import import_name
+from carsdepo_assets.data.imports.import_names import annotator_name, import_name
 from carsdepo_assets.data.imports.import_refusals import ClassesUnknown, ClassesUnmapped, FormatsConflict, ImportRefused
 from carsdepo_assets.data.imports.layouts import FileKind, Layout
 from carsdepo_assets.data.labels.import_records import (
@@ -47,6 +48,7 @@ def import_folder(
     classes: str | None = None,
     resplit: bool = False,
     dry_run: bool = False,
+    annotator: str | None = None,
 ) -> ImportResult:
     """Copies a folder's photographs, labels and metadata into raw/, and closes the upload batches.
 
@@ -67,6 +69,8 @@ def import_folder(
         classes: names of the folder's class ids 0, 1 and so on, with commas; None: files of the folder say them.
         resplit: deal the photographs to splits anew, whatever split the folder comes with.
         dry_run: look only: nothing is written.
+        annotator: who drew the labels that name nobody themselves. Each annotator's labels of an import lie in a folder
+            of their own below raw/labels, so that they never take the place of another's.
 
     Raises:
         ClassesUnknown: nothing says what the class ids mean; nothing was copied.
@@ -81,20 +85,36 @@ def import_folder(
         raise ImportRefused(f"{folder} is not a folder.")
     _refuse_the_lake_itself(lake, folder)
     name = import_name(name, folder)
+    annotator = annotator_name(annotator) if annotator is not None else None
     if name == QUEUE_NAME:
         raise ImportRefused(
             f"raw/labels/{name} is the labelling queue's. Rename {folder}, or give the import another name by --name."
         )
     layout = read_layout(folder, None if format == AUTO else format)
-    copying = FolderCopy(lake, layout, name)
+    earlier, notes = EarlierImports.read(lake, name), list[str]()
+    if annotator is not None and not layout.of(FileKind.LABELS):
+        notes.append(f"--annotator {annotator}: there are no labels that it could be said of")
+        annotator = None
+    if annotator is not None:
+        annotator = earlier.spelling(annotator)
+    copying = FolderCopy(lake, layout, name, annotator)
+    labels_folder = copying.labels_folder
     if not layout.of(FileKind.PHOTOGRAPH) and not copying.has_photographs():
         _refuse_without_photographs(layout)
-    class_mapping = map_classes(layout, mapping, classes, policy.class_map)
+    reminder = earlier.reminder(labels_folder, mapping, classes)
+    try:
+        class_mapping = map_classes(layout, mapping, classes, policy.class_map)
+    except (ClassesUnknown, ClassesUnmapped) as error:
+        error.remind(reminder)
+        raise
+    notes += earlier.changes(labels_folder, class_mapping, reminder, layout.classes, policy.class_map)
+    notes += earlier.other_annotators(labels_folder, annotator, bool(layout.of(FileKind.LABELS)))
     form = "+".join(layout.formats) or ("" if format == AUTO else format)
     record: dict[str, Any] = {
         "origin": origin or form or "none",
+        "asked": earlier.asked_now(labels_folder, mapping, classes, (*layout.classes, *class_mapping.names.values())),
         "options": {
-            "import": name,
+            "import": labels_folder,
             "format": form,
             "class_ids": {storable(source): target for source, target in class_mapping.targets.items()},
         },
@@ -103,7 +123,9 @@ def import_folder(
         record["options"]["empty_is_unreviewed"] = True
     if resplit:
         record["options"]["resplit"] = True
-    before = read_import_record(lake, name) if lake is not None else None
+    if annotator is not None:
+        record["options"]["annotator"] = annotator
+    before = read_import_record(lake, labels_folder) if lake is not None else None
     if before is not None and not layout.of(FileKind.LABELS):
         record = before  # photographs alone say nothing about the labels that stand there
     try:
@@ -114,14 +136,14 @@ def import_folder(
         raise ImportRefused(str(error)) from error
     if lake is None or dry_run:
         copying.decide(policy, record)
-        return copying.result(class_mapping, declared, 0)
+        return copying.result(class_mapping, declared, 0, notes)
     with one_writer(lake, f"import-{name}"):  # what stands below the name is looked at, then added to
         copying.look()
         copying.decide(policy, record)
         write_declared_splits(lake, name, declared, copying.files(FileKind.PHOTOGRAPH).keys())
         copied = copying.copy(lake, record, policy, progress)
     plan_batches(lake, "uploads", policy, now, close_all=True, name=name)
-    return copying.result(class_mapping, declared, copied)
+    return copying.result(class_mapping, declared, copied, notes)
 
 
 def _refuse_the_lake_itself(lake: Lake | None, folder: Path) -> None:

@@ -6,13 +6,14 @@ photograph get its path, so that ingestion finds it whatever the folders of the 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
 from carsdepo_assets.data.folders.folder_files import FolderListing
 from carsdepo_assets.data.imports.import_refusals import ClassUse
+from carsdepo_assets.data.labels.formats.parsed import Problem
 
 _OF_LABEL_STUDIO = "notes.json"
 
@@ -54,6 +55,12 @@ class FileUse:
     classes: list[tuple[str, frozenset[str]]] = field(default_factory=list)
     """Of a label file: the photographs that it shows something on, as it calls them, with the classes, as it writes
     them."""
+    annotators: Counter[str | None] = field(default_factory=Counter)
+    """Of a label file: how many photographs' finished labels it has of each annotator; None: it names nobody."""
+    problem: Problem | None = None
+    """Of a label file: the first of what makes it unusable, in whole or in part, as far as it says so by itself."""
+    sound: int = 0
+    """Of a label file: of how many photographs it says nothing of the kind."""
 
     def set_aside(self, reason: str, detail: str = "", *, refused: bool = False) -> None:
         """Decides that the file is not copied."""

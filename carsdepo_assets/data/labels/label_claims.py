@@ -78,12 +78,14 @@ def settle(claims: Sequence[Claim]) -> tuple[list[Labelling], list[tuple[Claim, 
     if pair is not None:
         return [], _contradiction([c for c in finished if c.annotator == pair[0].annotator], *pair)
     if len(by_annotator) > 1:  # those who agree are kept too: else nobody could measure how often annotators do
-        agree = all(_agree(by_annotator[0], one) for one in by_annotator[1:])
-        note = f"{len(by_annotator)} annotators differ: the last one is {by_annotator[-1].annotator}"
-        notes = [] if agree else [note]
-        return [Labelling(one, one.entries, one.covers, notes=list(notes)) for one in by_annotator], []
+        labellings = [_union(own) for own in by_annotator]
+        if not all(_agree(labellings[0], labelling) for labelling in labellings[1:]):
+            note = f"{len(by_annotator)} annotators differ: the last one is {labellings[-1].claim.annotator}"
+            for labelling in labellings:
+                labelling.notes.append(note)
+        return labellings, []
     if by_annotator:
-        finished = by_annotator
+        (finished,) = by_annotator
     for i, one in enumerate(finished):
         other = next((other for other in finished[i + 1 :] if not _agree(one, other)), None)
         if other is not None:
@@ -108,21 +110,31 @@ def merged(labelling: Labelling, others: Sequence[Claim]) -> list[Entry]:
     return sorted(entries, key=_order)
 
 
-def _last_of_each(claims: Sequence[Claim]) -> tuple[list[Claim], tuple[Claim, Claim] | None]:
+def _last_of_each(claims: Sequence[Claim]) -> tuple[list[list[Claim]], tuple[Claim, Claim] | None]:
     """The last labelling of each annotator, in order of time; none unless all files name theirs.
 
-    And two of one annotator that differ without one being the other's correction, which is of the same photograph by
-    its name, and of another time.
+    A labelling is one claim, or several that are each about some of the classes. And two claims of one annotator that
+    differ without one being the other's correction, which is of the same photograph by its name, and of another time.
     """
     if len(claims) < 2 or any(claim.annotator is None for claim in claims):
         return [], None
-    ordered = sorted(claims, key=lambda c: (c.labelled_at or "", c.key, c.annotator or ""))
-    last = {claim.annotator: claim for claim in ordered}
-    for claim in ordered:
-        newest = last[claim.annotator]
-        if not _agree(claim, newest) and not _is_correction(newest, claim):
-            return [], (claim, newest)
-    return list(last.values()), None
+    own: dict[str | None, list[Claim]] = {}
+    for claim in sorted(claims, key=lambda c: (c.labelled_at or "", c.key, c.annotator or "")):
+        own.setdefault(claim.annotator, []).append(claim)
+    last: list[list[Claim]] = []
+    for of_annotator in own.values():
+        newest = of_annotator[-1]
+        for claim in of_annotator:
+            if not _agree(claim, newest) and not _is_correction(newest, claim):
+                return [], (claim, newest)
+        parts = [c for c in of_annotator if c is newest or (c.covers is not None and _agree(c, newest))]
+        for i, claim in enumerate(parts):
+            other = next((other for other in parts[i + 1 :] if not _agree(claim, other)), None)
+            if other is not None:
+                return [], (claim, other)
+        last.append(parts)
+    last.sort(key=lambda parts: (parts[-1].labelled_at or "", parts[-1].key, parts[-1].annotator or ""))
+    return last, None
 
 
 def _is_correction(newer: Claim, older: Claim) -> bool:
@@ -130,7 +142,7 @@ def _is_correction(newer: Claim, older: Claim) -> bool:
     return len(names) == 1 and older.labelled_at is not None and older.labelled_at != newer.labelled_at
 
 
-def _agree(one: Claim, other: Claim) -> bool:
+def _agree(one: Claim | Labelling, other: Claim | Labelling) -> bool:
     """Whether two files say the same of the classes that both are about."""
     mine, theirs = _shared(one, other), _shared(other, one)
     if len(mine) != len(theirs):
@@ -143,7 +155,7 @@ def _agree(one: Claim, other: Claim) -> bool:
     return True
 
 
-def _shared(one: Claim, other: Claim) -> list[Entry]:
+def _shared(one: Claim | Labelling, other: Claim | Labelling) -> list[Entry]:
     return [e for e in one.entries if other.covers is None or e[0] in other.covers]
 
 

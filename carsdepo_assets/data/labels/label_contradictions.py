@@ -112,7 +112,7 @@ def standing_files(
         try:
             data = lake.get(key)
             if key in standing.states or hashlib.sha256(data).hexdigest() == read[key].sha256:
-                files.append(read_label_file(key, read[key].sha256, data, classes))
+                files.append(read_label_file(key, read[key].sha256, data, classes, manifest.options.get("annotator")))
         except (LakeError, NotReadable):
             continue  # removed, or no longer read as it was: it says nothing
     images = set(revisions["image_id"].to_pylist())

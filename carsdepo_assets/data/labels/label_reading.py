@@ -13,6 +13,7 @@ from carsdepo_assets.data.labels.formats.parsed import Parsed, Problem
 from carsdepo_assets.data.labels.label_claims import Claim
 from carsdepo_assets.data.labels.label_classes import LabelClasses
 from carsdepo_assets.data.labels.labelled_photographs import Photographs, wanted_stems
+from carsdepo_assets.lake.annotator_folders import photographs_path
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 
@@ -24,10 +25,12 @@ class LabelFile:
     key: str
     sha256: str | None
     path: PurePosixPath
-    """Below raw/labels."""
+    """Below raw/labels, of an annotator's folder below that of the import: where its photograph is."""
     format: Format
     document: LabelDocument
     targets: ClassTargets | Problem
+    annotator: str | None = None
+    """Whom the import names for the labels that name no annotator of their own."""
 
     def names(self, labelled: LabelledPhotograph) -> list[str]:
         """The names that a photograph may have: the one that is written and, of a file of one alone, the file's own."""
@@ -83,13 +86,15 @@ class LabelFile:
             labelled.file_name,
             parsed,
             covers,
-            labelled.annotator,
+            labelled.annotator or self.annotator,
             labelled.labelled_at,
             labelled.of_file,
         )
 
 
-def read_label_file(key: str, sha256: str | None, data: bytes, classes: LabelClasses) -> LabelFile:
+def read_label_file(
+    key: str, sha256: str | None, data: bytes, classes: LabelClasses, annotator: str | None = None
+) -> LabelFile:
     """Reads a label file of any format.
 
     Args:
@@ -97,11 +102,12 @@ def read_label_file(key: str, sha256: str | None, data: bytes, classes: LabelCla
         sha256: of its bytes.
         data: its bytes.
         classes: say what its classes become.
+        annotator: whom its import names for labels that name nobody.
 
     Raises:
         NotReadable: it is of no known format, or broken.
     """
-    path = PurePosixPath(key.removeprefix("raw/labels/"))
+    path = PurePosixPath(photographs_path(key.removeprefix("raw/labels/")))
     format = recognise(path.name, data) or ("yolo" if path.suffix.lower() == ".txt" else None)
     if format is None:
         if path.suffix.lower() == ".json":
@@ -116,7 +122,7 @@ def read_label_file(key: str, sha256: str | None, data: bytes, classes: LabelCla
     if format == "yolo" and classes.empty_is_unreviewed(path):
         for labelled in document.photographs:
             labelled.reviewed = bool(labelled.shapes)
-    return LabelFile(key, sha256, path, format, document, targets)
+    return LabelFile(key, sha256, path, format, document, targets, annotator)
 
 
 def photographs_of(lake: Lake, files: Iterable[LabelFile]) -> Photographs:

@@ -125,6 +125,7 @@ class _Reading:
         self.outcomes = LabelOutcomes()
         self._lake, self._manifest, self._policy, self._now = lake, manifest, policy, now
         self._classes = LabelClasses(lake, manifest.options, policy.class_map)
+        self._annotator: str | None = manifest.options.get("annotator")  # of labels that name nobody themselves
         entries = sorted(manifest.objects, key=lambda o: (o.modified_at, o.key))
         files = [file for entry in entries if (file := self._read(entry)) is not None]
         photographs = photographs_of(lake, files)
@@ -166,7 +167,7 @@ class _Reading:
             self._note(entry.key, ["rewritten since its batch was closed: a later one reads it"])
             return None
         try:
-            file = read_label_file(entry.key, sha256, data, self._classes)
+            file = read_label_file(entry.key, sha256, data, self._classes, self._annotator)
         except NotReadable as error:
             self._refuse(entry.key, sha256, [error.problem])
             return None
@@ -222,8 +223,11 @@ class _Reading:
 
     def _revise(self, image_id: str, labellings: Sequence[Labelling], others: Sequence[Claim]) -> None:
         rows = [self._row(image_id, labelling, others) for labelling in labellings]
-        if not rows or (self._before.has(rows[-1]) and all(map(self._before.is_kept, rows))):
-            return  # the same boxes again, of the same annotators, are no new revision
+        is_kept = all(map(self._before.is_kept, rows))
+        # The same boxes again, of the same annotators, are no new revision. Where the import names the annotator, not
+        # even behind another annotator's: who changes nothing does not speak last.
+        if not rows or (is_kept and (self._annotator is not None or self._before.has(rows[-1]))):
+            return
         for labelling, row in zip(labellings, rows, strict=True):
             self._note(labelling.claim.key, [_named(labelling.claim, note) for note in labelling.notes])
             self.rows.append(row | {"sequence": self._before.next_sequence()})
@@ -261,7 +265,7 @@ class _Reading:
             "key": claim.key,
             "sha256": claim.sha256,
             "origin": origin,
-            "annotator": storable(claim.annotator) if claim.annotator else self._manifest.options.get("annotator"),
+            "annotator": storable(claim.annotator) if claim.annotator else self._annotator,
             "class_map_version": version,
             "boxes": boxes,
             "created_at": self._now,
@@ -284,9 +288,12 @@ class _Before:
         self._latest = {r["image_id"]: r for r in latest_revisions(table).to_pylist()}
         unreviewed = table.filter(pc.fill_null(pc.equal(table["state"], UNREVIEWED), False))
         self._unreviewed = set(unreviewed["revision_id"].to_pylist())
-        self._kept = {
-            (r["annotator"], r["revision_id"]) for r in table.select(["annotator", "revision_id"]).to_pylist()
-        }
+        self._kept: dict[tuple[str, str | None], str] = {}  # the last revision, by photograph and annotator
+        facts = table.select(["image_id", "annotator", "revision_id", "state", "sequence"]).sort_by("sequence")
+        for r in facts.to_pylist():
+            self._kept.pop((r["image_id"], r["annotator"]), None)
+            if r["state"] != WITHDRAWN:
+                self._kept[r["image_id"], r["annotator"]] = r["revision_id"]
 
     def has(self, row: Row) -> bool:
         """Whether this is the latest revision of the photograph already."""
@@ -296,8 +303,9 @@ class _Before:
         return latest is not None and latest["revision_id"] == row["revision_id"]
 
     def is_kept(self, row: Row) -> bool:
-        """Whether the annotator that a revision names has made it before; who says the same as another one agrees."""
-        return row["annotator"] is None or (row["annotator"], row["revision_id"]) in self._kept
+        """Whether it is the last one of the annotator that it names; who says the same as another one agrees."""
+        of = row["image_id"], row["annotator"]
+        return row["annotator"] is None or self._kept.get(of) == row["revision_id"]
 
     def next_sequence(self) -> int:
         """The next number in the order of commit."""
