@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import cast, get_args
 
 from carsdepo_assets.data.folders.class_names import ClassNamesError, may_hold_names, read_class_names
+from carsdepo_assets.data.folders.counts import counted
 from carsdepo_assets.data.folders.file_contents import (
     SUFFIXES,
     has_boxes_in_json,
@@ -288,6 +289,7 @@ class _Recognition:
                 self._places_matched.add(str(PurePosixPath(use.path).parent))
         else:
             use.names = [photograph.file_name for photograph in document.photographs]
+        use.stated = [(p.file_name, p.split, p.group) for p in document.photographs if p.split or p.group]
         used: Counter[str] = Counter()
         lines: dict[str, list[str]] = defaultdict(list)
         sets: dict[frozenset[str], frozenset[str]] = {}  # few, shared by many photographs
@@ -366,7 +368,7 @@ class _Recognition:
         others = Counter(use.format for use in self._uses.values() if use.format not in (None, self._format))
         refused = next((u for u in self._uses.values() if u.kind is FileKind.LABELS and u.refused), None)
         why = f" {refused.path}: {refused.reason}: {refused.detail.rstrip('.')}." if refused is not None else ""
-        there = ", ".join(f"{form} ({n} files)" for form, n in sorted(others.items(), key=str))
+        there = ", ".join(f"{form} ({counted(n, 'file')})" for form, n in sorted(others.items(), key=str))
         raise ImportRefused(
             f"{self._folder}: no label file in the format {self._format}.{why}"
             + (f" There is {there}: leave --format out to have it recognised." if there else "")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
+from carsdepo_assets.data.folders.counts import counted
 from carsdepo_assets.data.folders.folder_files import FolderListing
 from carsdepo_assets.data.imports.import_refusals import ClassUse
 
@@ -51,6 +52,8 @@ class FileUse:
     """Of a label file of one photograph: the photographs that it could be of; mostly one."""
     names: list[str] = field(default_factory=list)
     """Of a label file of many photographs: how it calls them."""
+    stated: list[tuple[str, str | None, str | None]] = field(default_factory=list)
+    """Of a label file: photographs, as it calls them, with the split and the group that it says of them."""
     classes: list[tuple[str, frozenset[str]]] = field(default_factory=list)
     """Of a label file: the photographs that it shows something on, as it calls them, with the classes, as it writes
     them."""
@@ -95,7 +98,7 @@ class Layout:
                 counts[str(PurePosixPath(use.path).parent)] += 1
             most = sorted(counts, key=lambda place: (-counts[place], place))
             named = [f"{'the folder itself' if p == '.' else p + '/'} ({counts[p]})" for p in most[:4]]
-            more = f" and {len(most) - 4} more folders" if len(most) > 4 else ""
+            more = f" and {counted(len(most) - 4, 'more folder')}" if len(most) > 4 else ""
             if named:
                 parts.append(f"{noun} in {', '.join(named)}{more}")
         return "; ".join(parts)

@@ -1,4 +1,5 @@
-"""Reads the metadata of a photograph: from a sidecar NAME.json, the nearest manifest.csv, and EXIF, in this order.
+"""Reads the metadata of a photograph: from a sidecar NAME.json, the nearest manifest.csv, what the label files of its
+import say, and EXIF, in this order.
 
 An augmented copy without a group gets one by the name of its source.
 
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 
 from carsdepo_assets.data.folders.augmented_copies import source_of
 from carsdepo_assets.data.folders.manifest_csv import COLUMNS, MANIFEST, TEXT_FIELDS, Sheet, read_sheet
+from carsdepo_assets.data.photographs.declared_groups import read_declared_groups
 from carsdepo_assets.lake.schemas import METADATA_FIELDS
 from carsdepo_assets.lake.text_files import storable
 
@@ -60,6 +62,7 @@ class MetadataReader:
         self._lake = lake
         self._root = PurePosixPath(root)
         self._sheets: dict[PurePosixPath, Sheet | None] = {}
+        self._declared_groups: dict[str, dict[str, str]] = {}
         self.read_manifests: dict[str, str] = {}
         """The sha256 of each manifest.csv as it was read, by its key."""
 
@@ -72,7 +75,8 @@ class MetadataReader:
         """
         values: dict[str, Any] = dict.fromkeys(METADATA_FIELDS)
         problems: list[str] = []
-        for source, fields in (*self._sidecar(key, problems), *self._row(key, problems), ("EXIF", exif)):
+        sources = (*self._sidecar(key, problems), *self._row(key, problems), *self._declared(key), ("EXIF", exif))
+        for source, fields in sources:
             for name, value in fields.items():
                 column = COLUMNS.get(str(name).strip().casefold())
                 if column is None or values[column] is not None:
@@ -83,6 +87,19 @@ class MetadataReader:
                     problems.append(f"{source}: {error}")
         by_name = source_of(key) if values["group_hint"] is None else None
         return Metadata({**values, "group_hint": values["group_hint"] or by_name}, tuple(problems), by_name)
+
+    def row(self, key: str) -> Mapping[str, str]:
+        """All columns of the photograph's row of manifest.csv, by their names there; empty where it has none."""
+        return next((row for _, row in self._row(key, [])), {})
+
+    def _declared(self, key: str) -> list[tuple[str, Mapping[str, Any]]]:
+        name, below, path = key.removeprefix(f"{self._root}/").partition("/")
+        if not below:
+            return []
+        if name not in self._declared_groups:
+            self._declared_groups[name] = read_declared_groups(self._lake, name)
+        group = self._declared_groups[name].get(path)
+        return [] if group is None else [("label files", {"group": group})]
 
     def _sidecar(self, key: str, problems: list[str]) -> list[tuple[str, Mapping[str, Any]]]:
         sidecar = str(PurePosixPath(key).with_suffix(".json"))
@@ -99,7 +116,7 @@ class MetadataReader:
             return []
         return [(name, document)]
 
-    def _row(self, key: str, problems: list[str]) -> list[tuple[str, Mapping[str, Any]]]:
+    def _row(self, key: str, problems: list[str]) -> list[tuple[str, Mapping[str, str]]]:
         path = PurePosixPath(key)
         for folder in path.parents:
             sheet = self._sheet(folder)

@@ -47,6 +47,7 @@ def read(name: str, data: bytes) -> LabelDocument:
             width=to_size(image.get("width")),
             height=to_size(image.get("height")),
             reviewed=not states & _UNFINISHED,
+            split=image.get("subset"),
         )
         if not photograph.file_name.strip("/. \\"):
             detail = f"image {(image.get('id') or 'without id')[:40]} has no name"

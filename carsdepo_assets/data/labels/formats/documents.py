@@ -63,6 +63,10 @@ class LabelledPhotograph:
     """What makes its labels unusable as a whole."""
     notes: list[str] = field(default_factory=list)
     """What the reader corrected, for a person."""
+    split: str | None = None
+    """The part of the dataset that the file says it belongs to, as the file writes it."""
+    group: str | None = None
+    """The car that the file says it shows."""
     stated: list[str] = field(default_factory=list)
     """What the file states of the photograph as a whole, such as a class; with no shape it may be damaged all the
     same."""
