@@ -142,7 +142,7 @@ class PhotographFinder:
     def named(self, name: str) -> str | None:
         """The photograph that a label file means by a name, which may be an address or have a prefix."""
         forms = ("/".join([*wanted.folders, wanted.name]) for wanted in wanted_names(name, PurePosixPath()))
-        return next((found for form in forms if (found := self.file(form)) is not None), None)
+        return next((file for form in forms if (file := self.file(form)) is not None), None)
 
     def below(self, text: str) -> list[str]:
         """The photographs below a folder, by the longest end of its path that is a folder here.

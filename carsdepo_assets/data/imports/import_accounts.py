@@ -19,7 +19,7 @@ from carsdepo_assets.data.imports.account import (
     counted,
     printable,
 )
-from carsdepo_assets.data.imports.import_findings import called, left_out_alone, photographs_of
+from carsdepo_assets.data.imports.import_findings import called, doubts_of, left_out_alone, photographs_of
 from carsdepo_assets.data.imports.import_states import KeyState, key_states, label_figures, unlabelled_images
 from carsdepo_assets.data.imports.importing import ImportResult
 from carsdepo_assets.data.imports.layouts import FileKind
@@ -120,6 +120,7 @@ def _notes(result: ImportResult, outcomes: Iterable[FileOutcome], figures: Mappi
     if alone := left_out_alone(taken, result.mapping.targets):
         has, counts = ("has", "it counts") if alone == 1 else ("have", "they count")
         yield f"{counted(alone, 'photograph')} {has} only labels that are left out: {counts} as clean"
+    yield from doubts_of(taken)
     yield from result.notes
     labelled = figures.get("with_damage", 0) + figures.get("clean", 0)
     if labelled > 1 and not figures["groups"]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from carsdepo_assets.data.folders.counts import counted
 from carsdepo_assets.data.folders.layout_names import folded
 from carsdepo_assets.data.folders.manifest_csv import MANIFEST, Row, Sheet, read_sheet
 from carsdepo_assets.data.folders.photograph_names import wanted_names
 from carsdepo_assets.data.imports.layouts import FileUse
 from carsdepo_assets.data.labels.formats.documents import ClassTargets
+
+_REASONS = 5  # that an account names
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,24 @@ def left_out_alone(uses: Iterable[FileUse], targets: ClassTargets) -> int:
             is_left_out = all(targets.get(source, "") is None for source in classes)
             alone[place] = alone.get(place, True) and is_left_out
     return sum(alone.values())
+
+
+def doubts_of(uses: Iterable[FileUse]) -> list[str]:
+    """Why photographs are not reviewed, for a person: how many for each reason, and the first of them.
+
+    Args:
+        uses: the label files that are taken.
+    """
+    first: dict[str, str] = {}
+    counts = Counter[str]()
+    for use in uses:
+        for doubt, name in use.doubts:
+            counts[doubt] += 1
+            first.setdefault(doubt, f"{PurePosixPath(name).name or name} in {use.path}")
+    most = counts.most_common(_REASONS)
+    shown = [f"{counted(n, 'photograph')} unreviewed: {doubt}, first {first[doubt]}" for doubt, n in most]
+    more = len(counts) - len(shown)
+    return [*shown, f"and {counted(more, 'other reason')} of unreviewed photographs"] if more > 0 else shown
 
 
 def photographs_of(use: FileUse, by_name: Mapping[str, Collection[str]]) -> set[str]:

@@ -72,8 +72,8 @@ def manifests_due(lake: Lake, folder: str = "raw/uploads/") -> list[ObjectInfo]:
     """The files manifest.csv below a folder that came or changed since they were read last, and files with the groups
     that label files of its imports say."""
     before = _read_before(lake)
-    found = [*_manifests(lake, folder), *_declared(lake, folder)]
-    return [entry for entry in found if before.get(entry.key) != _as_listed(entry)]
+    entries = [*_manifests(lake, folder), *_declared(lake, folder)]
+    return [entry for entry in entries if before.get(entry.key) != _as_listed(entry)]
 
 
 def fingerprint_of(files: Iterable[ObjectInfo]) -> str:

@@ -77,7 +77,8 @@ def _photograph(
     if doubt:
         # Half of a photograph's damage teaches the detector to overlook the other half.
         photograph.reviewed = False
-        photograph.notes.append(f"line {line}: not labelled: {doubt[:200]}")
+        photograph.doubt = doubt[:200]
+        photograph.notes.append(f"line {line}: not labelled: {photograph.doubt}")
         return photograph
     labelled = [job for job in jobs if job.labels is not None]
     chosen = jobs_that_hold(labelled, names)

@@ -86,7 +86,8 @@ def _task(
     if not submitted:
         skipped = "skipped" if annotations else "not finished"
         predicted = "; its predictions are no labels" if task.get("predictions") else ""
-        unfinished = LabelledPhotograph(name, reviewed=False, notes=[f"{which} is {skipped}{predicted}"])
+        doubt = f"its task is {skipped}{predicted}"
+        unfinished = LabelledPhotograph(name, reviewed=False, notes=[f"{which} is {skipped}{predicted}"], doubt=doubt)
         yield _with_columns(unfinished, task["data"])
 
 
