@@ -353,6 +353,16 @@ GROUPS = [
     Case("`manifest.csv` of which two rows fit nothing", {**with_list(labelled()), "manifest.csv":
          "file,group\na.jpg,car1\nx.jpg,car1\ny.jpg,car1\n"}, "a of car1: scratch; b: dent; c: clean",
          says=["manifest.csv: 2 of its 3 rows fit no photograph of the import, such as 'x.jpg'"]),
+    Case("`manifest.csv` with a name that two photographs have", with_list({"x/a.jpg": A, "x/a.txt": LINE, "y/a.jpg": B,
+         "y/a.txt": yolo("b", NAMES), "c.jpg": C, "c.txt": "", "manifest.csv": "file,group\na.jpg,car1\nc.jpg,car2\n"}),
+         "x/a.jpg: scratch; y/a.jpg: dent; c of car2: clean",
+         says=["manifest.csv: 2 photographs without a row that is certain: the row of 'a.jpg' fits 2 photographs"]),
+    Case("`manifest.csv` with a name that is a path, and also the end of another", with_list({"a.jpg": A,
+         "a.txt": LINE, "y/a.jpg": B, "y/a.txt": yolo("b", NAMES), "manifest.csv": "file,group\na.jpg,car1\n"}),
+         "a.jpg of car1: scratch; y/a.jpg: dent"),
+    Case("`manifest.csv` with a column `split`", {**with_list(labelled()), "manifest.csv":
+         "file,group,split\na.jpg,car1,train\nb.jpg,car2,validation\nc.jpg,car3,\n"},
+         "a of car1 in train: scratch; b of car2 in val: dent; c of car3: clean"),
     Case("`manifest.csv` corrected, and imported again", {**with_list(labelled()), "manifest.csv": _SHEET},
          "a of car1: scratch; b of car3: dent; c of car2: clean; 3 label files unchanged",
          then=[{"manifest.csv": _SHEET.replace("b.jpg,car1", "b.jpg,car3")}]),

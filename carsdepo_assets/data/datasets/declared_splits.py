@@ -73,7 +73,8 @@ def find_declared_splits(
     nothing = DeclaredSplits(groups=groups, notes=notes)
     if resplit:
         return replace(nothing, sentence="all photographs are dealt to splits anew (--resplit)")
-    reader = MetadataReader(_Files({**photographs, **sidecars}))
+    keys = [f"raw/uploads/x/{name}" for name in photographs]
+    reader = MetadataReader(_Files({**photographs, **sidecars}), photographs=lambda stems: keys)
     rows = [Stated(MANIFEST, name, reader.row(f"raw/uploads/x/{name}").get("split"), None) for name in photographs]
     claims = split_claims(folder, paths, stated, rows if sidecars else ())
     if len(claims) > 1:  # a file that names all photographs says no split beside one that tells parts apart

@@ -45,16 +45,20 @@ def look_at_sheets(sheets: Mapping[str, Path], photographs: Iterable[str]) -> di
             continue
     used: dict[PurePosixPath, set[int]] = {folder: set() for folder in read}
     torn: dict[PurePosixPath, list[str]] = defaultdict(list)
+    below: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
     for photograph in map(PurePosixPath, photographs):
         # The nearest one counts, as for the metadata of an ingested photograph.
         folder = next((folder for folder in photograph.parents if folder in read), None)
-        if folder is None:
-            continue
-        row, problem = read[folder].row(photograph.relative_to(folder))
-        if problem is not None:
-            torn[folder].append(problem)
-        if row is not None:
-            used[folder].add(id(row))
+        if folder is not None:
+            below[folder].append(photograph.relative_to(folder))
+    for folder, paths in below.items():
+        read[folder].settle(paths)
+        for path in paths:
+            row, problem = read[folder].row(path)
+            if problem is not None:
+                torn[folder].append(problem)
+            if row is not None:
+                used[folder].add(id(row))
     return {str(folder / MANIFEST): _finding(sheet, used[folder], torn[folder]) for folder, sheet in read.items()}
 
 
@@ -64,7 +68,8 @@ def _finding(sheet: Sheet, used: Collection[int], torn: list[str]) -> SheetFindi
     rows = sheet.rows()
     if not rows:
         return SheetFinding("it names no file")
-    shown = torn[0].replace(f"{MANIFEST}: ", "") if torn else ""
+    first = torn[0].replace(f"{MANIFEST}: ", "") if torn else ""
+    shown = first and f"{counted(len(torn), 'photograph')} without a row that is certain: {first}"
     if not used:
         return SheetFinding(shown or f"no photograph is called as its rows say, the first of them {_file(rows[0])!r}")
     # Of rows that say the same of one photograph only one was needed.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -19,7 +19,10 @@ from typing import Any, Protocol
 
 from carsdepo_assets.data.folders.augmented_copies import source_of
 from carsdepo_assets.data.folders.manifest_csv import COLUMNS, MANIFEST, TEXT_FIELDS, Sheet, read_sheet
+from carsdepo_assets.data.folders.photograph_names import RowsOfStems
+from carsdepo_assets.data.objects.manifests import is_photograph
 from carsdepo_assets.data.photographs.declared_groups import read_declared_groups
+from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.schemas import METADATA_FIELDS
 from carsdepo_assets.lake.text_files import storable
 
@@ -50,18 +53,36 @@ class Files(Protocol):
         ...
 
 
+def uploaded_photographs(lake: Lake) -> Callable[[Set[str]], list[str]]:
+    """What gives MetadataReader the photographs of the lake."""
+
+    def of_stems(stems: Set[str]) -> list[str]:
+        keys = lake.tables.read("uploads", ["key"], keep=RowsOfStems(stems))["key"].to_pylist()
+        return [key for key in dict.fromkeys(keys) if is_photograph(key)]
+
+    return of_stems
+
+
 class MetadataReader:
     """Reads each manifest.csv once; create a new reader for every batch, since people add rows.
 
     Args:
         lake: where the files are.
         root: no manifest.csv is looked for above this folder.
+        photographs: gives the keys of all photographs that have one of some names, as `stem_key` writes them, so that
+            a row that names no folder is not used for two; None: nothing is known of other photographs.
     """
 
-    def __init__(self, lake: Files, root: str = "raw/uploads") -> None:
-        self._lake = lake
+    def __init__(
+        self,
+        lake: Files,
+        root: str = "raw/uploads",
+        photographs: Callable[[Set[str]], Iterable[str]] | None = None,
+    ) -> None:
+        self._lake, self._photographs = lake, photographs
         self._root = PurePosixPath(root)
         self._sheets: dict[PurePosixPath, Sheet | None] = {}
+        self._has_manifest: dict[PurePosixPath, bool] = {}
         self._declared_groups: dict[str, dict[str, str]] = {}
         self.read_manifests: dict[str, str] = {}
         """The sha256 of each manifest.csv as it was read, by its key."""
@@ -130,6 +151,23 @@ class MetadataReader:
                 break
         return []
 
+    @property
+    def contested(self) -> set[str]:
+        """The keys of the manifest.csv files of which a row that was read could be that of several photographs."""
+        sheets = self._sheets.items()
+        return {str(folder / MANIFEST) for folder, sheet in sheets if sheet is not None and sheet.contested}
+
+    def _nearest(self, key: PurePosixPath) -> PurePosixPath | None:
+        """The folder of the manifest.csv that counts for a photograph."""
+        for folder in key.parents:
+            if folder not in self._has_manifest:
+                self._has_manifest[folder] = self._lake.exists(str(folder / MANIFEST))
+            if self._has_manifest[folder]:
+                return folder
+            if folder == self._root:
+                break
+        return None
+
     def _sheet(self, folder: PurePosixPath) -> Sheet | None:
         if folder not in self._sheets:
             key = str(folder / MANIFEST)
@@ -139,6 +177,9 @@ class MetadataReader:
                 self.read_manifests[key] = hashlib.sha256(data).hexdigest()
                 sheet = read_sheet(data)
             self._sheets[folder] = sheet
+            if sheet is not None and self._photographs is not None:
+                keys = (PurePosixPath(key) for key in self._photographs(sheet.stems()))
+                sheet.settle(key.relative_to(folder) for key in keys if self._nearest(key) == folder)
         return self._sheets[folder]
 
 

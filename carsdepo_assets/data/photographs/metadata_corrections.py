@@ -27,7 +27,7 @@ from carsdepo_assets.data.photographs.declared_groups import (
     declared_groups_of,
     folder_of_groups,
 )
-from carsdepo_assets.data.photographs.metadata import MetadataReader
+from carsdepo_assets.data.photographs.metadata import MetadataReader, uploaded_photographs
 from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake, ObjectInfo
 from carsdepo_assets.lake.locks import one_writer
@@ -108,20 +108,24 @@ def correct_metadata(
     return Corrections(len(due), len(written), sum(row["regrouped"] for row in rows.values()), tuple(problems))
 
 
-def look_again(lake: Lake, read: Mapping[str, str], duplicates: Collection[str]) -> None:
+def look_again(
+    lake: Lake, read: Mapping[str, str], duplicates: Collection[str], contested: Collection[str] = ()
+) -> None:
     """Makes manifest.csv files due that may say more than `images` took from them; called after a batch of it.
 
     Args:
         lake: where the files are.
         read: sha256 by the key of each manifest.csv that the batch was read with. One that was replaced meanwhile is
             due: whoever read the new one did not see these photographs.
+        contested: keys of those that have a row which could be of a photograph of the batch or of another one: it
+            counted for the other while that was alone.
         duplicates: keys of uploads whose bytes were known: what is said at these keys was not read.
     """
     before = _read_before(lake)
     near = {str(folder / MANIFEST) for key in duplicates for folder in PurePosixPath(key).parents}
     near |= {declared for key in duplicates if (declared := declared_groups_of(key)) is not None}
     stale = {key for key, sha256 in read.items() if key in before and _sha256(lake, key) != sha256}
-    if forgotten := (near | stale) & before.keys():
+    if forgotten := (near | stale | set(contested)) & before.keys():
         with one_writer(lake, "metadata"):
             _store(lake, {key: value for key, value in _read_before(lake).items() if key not in forgotten})
 
@@ -140,7 +144,7 @@ def _corrected(lake: Lake, file: str, now: datetime) -> dict[str, Row]:
         return {}
     meant = read_images(lake, ["image_id", *METADATA_FIELDS], uploads.keys())
     sha256 = _sha256(lake, file)
-    reader = MetadataReader(lake)
+    reader = MetadataReader(lake, photographs=uploaded_photographs(lake))
     rows: dict[str, Row] = {}
     for stood in meant.to_pylist():
         stated = _stated(reader, uploads[stood["image_id"]])
