@@ -430,6 +430,12 @@ UNREVIEWED = [
          RIGHT.replace("clean", "unreviewed"), says=["1 photograph unreviewed: Label Studio's COCO"]),
 ]  # fmt: skip
 
+
+def _of_b(data: bytes) -> bytes:
+    """The label file with b in the place of a."""
+    return data.replace(b"a.jpg", b"b.jpg").replace(b'"id": "a"', b'"id": "b"')
+
+
 LATE = [
     Case("a half-copied photograph that is whole later", {**with_list(labelled()), "images/a.jpg": A[:500]},
          f"{RIGHT}; 1 photograph replaced; 3 label files unchanged", then=[{"images/a.jpg": A}]),
@@ -444,6 +450,17 @@ LATE = [
     ),
     Case("a label file corrected, and imported again", with_list({**labelled(), "labels/a.txt": yolo("b", NAMES)}),
          f"{RIGHT}; 2 label files unchanged; 1 label file replaced", then=[{"labels/a.txt": LINE}]),
+    Case("a COCO file corrected, that names two photographs less", {**pictures(), "1.json": edited()},
+         f"{RIGHT}; 1 label file replaced", then=[{"1.json": edited(["b"])}], says=["'not_named_any_more': 2",
+         "1.json does not name 2 photographs any more whose labels its earlier version gave: they still count"]),
+    *(
+        Case(f"{_TOOLS[form]} corrected, that names another photograph",
+             with_list({"a.jpg": _WIDE, "b.jpg": car(6, width=200, height=100), name: data}, "classes.txt",
+                       "scratch\ndent\n"),
+             f"{_OF_200}; b{_OF_200[1:]}; 1 label file replaced", then=[{name: _of_b(data)}],
+             says=["does not name 1 photograph any more"])
+        for form, (name, data) in label_documents.VALID.items() if form not in ("yolo", "voc", "labelme")
+    ),
     Case("a label file is gone", with_list(labelled()), f"{RIGHT}; 2 label files unchanged", then=[{}],
          gone=["labels/a.txt"], says=["not in the folder any more"]),
     Case("a photograph is gone", with_list(labelled()), "b: dent; c: clean; 3 label files unchanged", then=[{}],

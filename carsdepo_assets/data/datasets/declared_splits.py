@@ -132,17 +132,17 @@ def _needed(claims: Iterable[SplitClaim]) -> list[str]:
 def _groups(stated: Iterable[Stated], paths: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """The group of each photograph of which label files say one, and a note where they say several."""
     finder = PhotographFinder(paths)
-    said: dict[str, dict[str, str]] = {}  # photograph -> group -> file
+    groups_by_name: dict[str, dict[str, str]] = {}  # photograph -> group -> file
     for one in stated:
         if one.group is not None and (name := finder.named(one.photograph)) is not None:
-            said.setdefault(name, {}).setdefault(one.group, one.file)
-    torn = sorted(name for name, groups in said.items() if len(groups) > 1)
+            groups_by_name.setdefault(name, {}).setdefault(one.group, one.file)
+    torn = sorted(name for name, groups in groups_by_name.items() if len(groups) > 1)
     notes = [
         f"{counted(len(torn), 'photograph')} with several groups in label files, which are not used: {name} is "
-        f"{' and '.join(f'{group} in {file}' for group, file in said[name].items())}"
+        f"{' and '.join(f'{group} in {file}' for group, file in groups_by_name[name].items())}"
         for name in torn[:1]
     ]
-    return {name: next(iter(groups)) for name, groups in said.items() if len(groups) == 1}, tuple(notes)
+    return {name: next(iter(groups)) for name, groups in groups_by_name.items() if len(groups) == 1}, tuple(notes)
 
 
 def _refuse_leaks(

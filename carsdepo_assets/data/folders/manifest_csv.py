@@ -69,7 +69,7 @@ class Sheet:
     _exact: dict[str, list[_Named]] = field(default_factory=lambda: defaultdict(list))
     _by_tail: dict[str, list[_Named]] = field(default_factory=lambda: defaultdict(list))
     _places: dict[str, list[PurePosixPath]] = field(default_factory=lambda: defaultdict(list))
-    _known: set[PurePosixPath] = field(default_factory=set)
+    _settled: set[PurePosixPath] = field(default_factory=set)
     _meant: dict[_Named, list[PurePosixPath]] = field(default_factory=dict)
     contested: bool = False
     """Whether a row that was asked for could, by its name, be that of several photographs."""
@@ -107,9 +107,9 @@ class Sheet:
             photographs: their paths below the table's folder; of those that no row may mean none is needed.
         """
         for path in photographs:
-            if path in self._known:
+            if path in self._settled:
                 continue
-            self._known.add(path)
+            self._settled.add(path)
             self._meant.clear()
             for tail in _tails(PurePosixPath(folded(str(path)))):
                 self._places[tail].append(path)

@@ -91,7 +91,8 @@ class ImportAccount:
     lines: tuple[AccountLine, ...]
     figures: Mapping[str, int] = field(default_factory=dict)
     """Of the photographs of this import: with_damage, clean, unreviewed, unlabelled; boxes; with_a_group, and groups:
-    the cars that these show; gone: files that an earlier import of this name had."""
+    the cars that these show; gone: files that an earlier import of this name had; not_named_any_more:
+    photographs whose labels an earlier version of a label file gave, and its version of now says nothing of."""
     notes: tuple[str, ...] = ()
     """What a person should know: links that were followed, files that are gone, classes without a name."""
     failures: tuple[str, ...] = ()

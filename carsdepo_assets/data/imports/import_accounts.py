@@ -23,6 +23,7 @@ from carsdepo_assets.data.imports.import_findings import called, doubts_of, left
 from carsdepo_assets.data.imports.import_states import KeyState, key_states, label_figures, unlabelled_images
 from carsdepo_assets.data.imports.importing import ImportResult
 from carsdepo_assets.data.imports.layouts import FileKind
+from carsdepo_assets.data.labels.labels_left import labels_left
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 
@@ -43,12 +44,17 @@ def account_of(
     """
     outcomes = list(result.outcomes)
     figures: dict[str, int] = {}
+    left: dict[str, int] = {}
     waiting = 0
     if lake is not None and not dry_run:
         states = key_states(lake, [key for key in result.keys.values() if is_photograph(key) or is_label(key)])
         outcomes = [_settled(outcome, states.get(result.keys.get(outcome.path, ""))) for outcome in outcomes]
         figures = label_figures(lake, [key for key in result.keys.values() if is_photograph(key)])
         waiting = _with_refused_labels(lake, result, outcomes) if figures["unlabelled"] else 0
+        replaced = {result.keys[o.path]: o.path for o in result.outcomes if _is_replaced_label(o)}
+        left = {replaced[key]: len(images) for key, images in labels_left(lake, replaced, policy.class_map).items()}
+        if left:
+            figures["not_named_any_more"] = sum(left.values())
     if result.gone:
         figures["gone"] = len(result.gone)
     layout, listing = result.layout, result.layout.listing
@@ -67,7 +73,7 @@ def account_of(
         files=len(listing.files) + len(listing.no_files),
         lines=lines,
         figures=figures,
-        notes=tuple(printable(note) for note in _notes(result, outcomes, figures)),
+        notes=tuple(printable(note) for note in (*_notes(result, outcomes, figures), *_left(left))),
         dry_run=dry_run,
     )
     account = replace(account, failures=tuple(_failures(account, result)))
@@ -135,6 +141,21 @@ def _notes(result: ImportResult, outcomes: Iterable[FileOutcome], figures: Mappi
             f"{counted(len(result.gone), 'file')} that an earlier import of this name had, not in the folder any more: "
             f"what came from there stays in the lake: {shown}"
         )
+
+
+def _is_replaced_label(outcome: FileOutcome) -> bool:
+    return outcome.kind == FileKind.LABELS and outcome.state is ImportState.REPLACED
+
+
+def _left(left: Mapping[str, int]) -> Iterator[str]:
+    """Args: left: how many photographs a label file does not name any more, by its path."""
+    for path, number in list(left.items())[:_SHOWN]:
+        yield (
+            f"{path} does not name {counted(number, 'photograph')} any more whose labels its earlier version gave: "
+            "they still count. To take boxes away, name the photograph in the file without them, and import again"
+        )
+    if len(left) > _SHOWN:
+        yield f"so do {counted(len(left) - _SHOWN, 'other label file')}"
 
 
 def _failures(account: ImportAccount, result: ImportResult) -> Iterator[str]:

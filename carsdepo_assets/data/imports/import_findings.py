@@ -53,8 +53,8 @@ def look_at_sheets(sheets: Mapping[str, Path], photographs: Iterable[str]) -> di
             below[folder].append(photograph.relative_to(folder))
     for folder, paths in below.items():
         read[folder].settle(paths)
-        for path in paths:
-            row, problem = read[folder].row(path)
+        for place in paths:
+            row, problem = read[folder].row(place)
             if problem is not None:
                 torn[folder].append(problem)
             if row is not None:
