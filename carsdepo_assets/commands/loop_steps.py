@@ -15,6 +15,7 @@ from carsdepo_assets.commands.import_questions import ImportOptions
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 from carsdepo_assets.commands.progress import Watch, unwatched
 from carsdepo_assets.commands.training_bar import training_bar
+from carsdepo_assets.data.folders.counts import counted
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.settings import Settings
 
@@ -153,7 +154,8 @@ def take_in_place(
     with loop.step("import", say) as step:
         name = in_place_name(source, lake)
         photographs, labels = register_in_place(lake, name, classes, mapping, pipeline.settings.policy())
-        step.outcome = f"{photographs} photographs, {labels} label files in raw/*/{name}, used where they are"
+        what = f"{counted(photographs, 'photograph')}, {counted(labels, 'label file')}"
+        step.outcome = f"{what} in raw/*/{name}, used where they are"
     _ingest(pipeline, loop, say, watch)
 
 
@@ -193,8 +195,8 @@ def _ingested(lake: Lake, kind: Kind, batches: list[str]) -> str:
         return "nothing new"
     table = "images" if kind == "uploads" else "annotations"
     rows, refused = (lake.read(t, ["batch_id"], [("batch_id", "in", batches)]).num_rows for t in (table, "quarantine"))
-    noun = "photographs" if kind == "uploads" else "label revisions"
-    return f"{rows} {noun} in {len(batches)} {'batch' if len(batches) == 1 else 'batches'}, {refused} in quarantine"
+    noun = "photograph" if kind == "uploads" else "label revision"
+    return f"{counted(rows, noun)} in {counted(len(batches), 'batch')}, {refused} in quarantine"
 
 
 def train(

@@ -120,5 +120,5 @@ def new_metadata(
     tags = {"carsdepo/metadata": fingerprint_of(due)}
     number = next_run(context.instance, "correct_metadata", tags, current_policy.runs.max_interruptions)
     if number is None:
-        return dg.SkipReason(f"{len(due)} manifest.csv files are new or changed, and their run was requested.")
+        return dg.SkipReason(f"The run for {len(due)} new or changed manifest.csv was requested.")
     return dg.RunRequest(run_key=numbered_key(f"metadata:{tags['carsdepo/metadata']}", number), tags=tags)

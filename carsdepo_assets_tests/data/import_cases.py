@@ -103,7 +103,25 @@ COCO = [
     Case("a second file that is cut off", {**pictures(), "1.json": edited(), "2.json": _CUT},
          f"{RIGHT}; 2.json refused: it looks like coco and cannot be read; exit 1"),
     Case("a second file without categories", {**pictures(), "1.json": edited(["a"]),
-         "2.json": edited(["b", "c"], categories="left out")}, RIGHT),
+         "2.json": edited(["b", "c"], categories="left out")}, RIGHT,
+         says=["2.json has no names of classes: read by those of 1.json, of the same export"]),
+    Case("a second file without categories, in the folder of another split",
+         {**pictures(), "train/1.json": edited(["a"]), "valid/1.json": edited(["b", "c"], categories="left out")},
+         RIGHT,
+         says=["valid/1.json has no names of classes: read by those of train/1.json"]),
+    Case("a second file without categories, in another folder",
+         {**pictures(), "old/1.json": edited(["a"]), "new/2.json": edited(["b", "c"], categories="left out")},
+         "stops: mean: 1 (1 box in 1 file: new/2.json)"),
+    Case("a second file without categories, whose info is of another export",
+         {**pictures(), "1.json": edited(["a"], info={"contributor": "CVAT"}),
+          "2.json": edited(["b", "c"], categories="left out", info={"contributor": "ann"})},
+         "stops: --map 1=scratch"),
+    Case("a second file without categories, whose ids the first has not",
+         {**pictures(), "1.json": one_class("scratch", ["a"]), "2.json": edited(["b", "c"], categories="left out")},
+         "stops: --map 1=scratch"),
+    Case("a second file without categories in another folder, and `--map 1=dent --map 2=scratch`",
+         {**pictures(), "old/1.json": edited(["a"]), "new/2.json": edited(["b", "c"], categories="left out")}, RIGHT,
+         options={"mapping": {"1": "dent", "2": "scratch"}}),
     Case("the only file without categories", {**pictures(), "1.json": edited(categories="left out")},
          "stops: --map 1=scratch"),
     Case("`categories` is null", {**pictures(), "1.json": edited(categories=None)}, "stops: --map 1=scratch"),
@@ -144,6 +162,11 @@ COCO = [
     Case("names of files with backslashes", {**pictures(), "1.json": edited(name="C:\\cars\\images\\{}.jpg")}, RIGHT),
     Case("names of files with Label Studio's prefix",
          {**pictures(), "1.json": edited(name="images/0a1b2c3d-{}.jpg")}, RIGHT),
+    Case("Label Studio's export, whose prefixes may be decimal digits alone",
+         {**pictures(), "1.json": edited(name="images/20481937-{}.jpg", info={"contributor": "Label Studio"})},
+         RIGHT.replace("clean", "unreviewed")),
+    Case("a date before the names of files", {**pictures(), "1.json": edited(name="20240101-{}.jpg")},
+         "a: no label; b: no label; c: no label; 1.json quarantined: no_photograph; exit 1"),
     Case("names of files as paths of another machine",
          {**pictures(), "1.json": edited(name="/home/ann/cars/images/{}.jpg")}, RIGHT),
     Case("names of files in capitals", {**pictures(), "1.json": edited(name="{}.JPG")}, RIGHT),
@@ -330,6 +353,16 @@ GROUPS = [
     Case("`manifest.csv` of which two rows fit nothing", {**with_list(labelled()), "manifest.csv":
          "file,group\na.jpg,car1\nx.jpg,car1\ny.jpg,car1\n"}, "a of car1: scratch; b: dent; c: clean",
          says=["manifest.csv: 2 of its 3 rows fit no photograph of the import, such as 'x.jpg'"]),
+    Case("`manifest.csv` with a name that two photographs have", with_list({"x/a.jpg": A, "x/a.txt": LINE, "y/a.jpg": B,
+         "y/a.txt": yolo("b", NAMES), "c.jpg": C, "c.txt": "", "manifest.csv": "file,group\na.jpg,car1\nc.jpg,car2\n"}),
+         "x/a.jpg: scratch; y/a.jpg: dent; c of car2: clean",
+         says=["manifest.csv: 2 photographs without a row that is certain: the row of 'a.jpg' fits 2 photographs"]),
+    Case("`manifest.csv` with a name that is a path, and also the end of another", with_list({"a.jpg": A,
+         "a.txt": LINE, "y/a.jpg": B, "y/a.txt": yolo("b", NAMES), "manifest.csv": "file,group\na.jpg,car1\n"}),
+         "a.jpg of car1: scratch; y/a.jpg: dent"),
+    Case("`manifest.csv` with a column `split`", {**with_list(labelled()), "manifest.csv":
+         "file,group,split\na.jpg,car1,train\nb.jpg,car2,validation\nc.jpg,car3,\n"},
+         "a of car1 in train: scratch; b of car2 in val: dent; c of car3: clean"),
     Case("`manifest.csv` corrected, and imported again", {**with_list(labelled()), "manifest.csv": _SHEET},
          "a of car1: scratch; b of car3: dent; c of car2: clean; 3 label files unchanged",
          then=[{"manifest.csv": _SHEET.replace("b.jpg,car1", "b.jpg,car3")}]),
@@ -352,6 +385,57 @@ GROUPS = [
          says=["which is no split"]),
 ]  # fmt: skip
 
+_PREFIXED = {**pictures(), "labels/20481937-a.txt": LINE, "labels/0a1b2c3d-b.txt": yolo("b", NAMES)}
+PREFIXES = [
+    Case("Label Studio's export: a prefix of decimal digits alone",
+         with_list({**_PREFIXED, "labels/33333333-c.txt": ""}, "notes.json", NOTES),
+         RIGHT.replace("clean", "unreviewed")),
+    Case("the same without `notes.json`: all names have a prefix, and one of them a letter",
+         with_list({**_PREFIXED, "labels/33333333-c.txt": ""}), RIGHT),
+    Case("the same, and some name has no prefix", with_list({**_PREFIXED, "labels/c.txt": ""}),
+         "a: no label; b: dent; c: clean; 20481937-a.txt quarantined: no_photograph"),
+    Case("Label Studio's export, and another file labels the photograph",
+         with_list({**_PREFIXED, "labels/a.txt": LINE}, "notes.json", NOTES),
+         "a: scratch; b: dent; c: no label; 20481937-a.txt quarantined: no_photograph"),
+    Case("Label Studio's export, and two names are the same without their prefix",
+         with_list({**_PREFIXED, "labels/11111111-a.txt": ""}, "notes.json", NOTES),
+         "a: no label; b: dent; c: no label; 11111111-a.txt quarantined: no_photograph; "
+         "20481937-a.txt quarantined: no_photograph"),
+    Case("a date before a name", with_list({**pictures(), "labels/20240101-a.txt": LINE, "labels/c.txt": ""}),
+         "a: no label; b: no label; c: clean; 20240101-a.txt quarantined: no_photograph"),
+    Case("dropped beside `notes.json` of Label Studio", {"raw/uploads/b/a.jpg": A, "raw/labels/b/20481937-a.txt": LINE,
+         "raw/labels/b/notes.json": NOTES}, "a: scratch"),
+    Case("dropped beside `classes.txt`", {"raw/uploads/b/a.jpg": A, "raw/labels/b/20240101-a.txt": LINE,
+         "raw/labels/b/classes.txt": LIST}, "a: no label; 20240101-a.txt quarantined: no_photograph"),
+]  # fmt: skip
+
+
+def _ground_truth() -> str:
+    """Lines of a, with a scratch, of b, whose job failed, and of c, which has none."""
+    boxes = label_documents.manifest_line((0, 10, 20, 40, 20))
+    lines = [boxes | {"source-ref": f"s3://bucket/{stem}.jpg"} for stem in "abc"]
+    for line in lines:
+        line["damage"] = line["damage"] | {"image_size": [{"width": 96, "height": 72, "depth": 3}]}
+    del lines[1]["damage"], lines[2]["damage"], lines[2]["damage-metadata"]
+    lines[1]["damage-metadata"] = {"type": "groundtruth/object-detection", "failure-reason": "ClientError: too large"}
+    return label_documents.groundtruth(*lines).decode()
+
+
+UNREVIEWED = [
+    Case("Ground Truth: a line whose job failed, and one without a job", {**pictures(), "output.manifest":
+         _ground_truth()}, "a: scratch 10 20 50 40; b: unreviewed; c: unreviewed",
+         says=["1 photograph unreviewed: damage failed: ClientError: too large, first b.jpg in output.manifest",
+               "1 photograph unreviewed: no labelling job has an answer for it, first c.jpg"]),
+    Case("COCO of Label Studio", {**pictures(), "1.json": edited(info={"contributor": "Label Studio"})},
+         RIGHT.replace("clean", "unreviewed"), says=["1 photograph unreviewed: Label Studio's COCO"]),
+]  # fmt: skip
+
+
+def _of_b(data: bytes) -> bytes:
+    """The label file with b in the place of a."""
+    return data.replace(b"a.jpg", b"b.jpg").replace(b'"id": "a"', b'"id": "b"')
+
+
 LATE = [
     Case("a half-copied photograph that is whole later", {**with_list(labelled()), "images/a.jpg": A[:500]},
          f"{RIGHT}; 1 photograph replaced; 3 label files unchanged", then=[{"images/a.jpg": A}]),
@@ -366,6 +450,17 @@ LATE = [
     ),
     Case("a label file corrected, and imported again", with_list({**labelled(), "labels/a.txt": yolo("b", NAMES)}),
          f"{RIGHT}; 2 label files unchanged; 1 label file replaced", then=[{"labels/a.txt": LINE}]),
+    Case("a COCO file corrected, that names two photographs less", {**pictures(), "1.json": edited()},
+         f"{RIGHT}; 1 label file replaced", then=[{"1.json": edited(["b"])}], says=["'not_named_any_more': 2",
+         "1.json does not name 2 photographs any more whose labels its earlier version gave: they still count"]),
+    *(
+        Case(f"{_TOOLS[form]} corrected, that names another photograph",
+             with_list({"a.jpg": _WIDE, "b.jpg": car(6, width=200, height=100), name: data}, "classes.txt",
+                       "scratch\ndent\n"),
+             f"{_OF_200}; b{_OF_200[1:]}; 1 label file replaced", then=[{name: _of_b(data)}],
+             says=["does not name 1 photograph any more"])
+        for form, (name, data) in label_documents.VALID.items() if form not in ("yolo", "voc", "labelme")
+    ),
     Case("a label file is gone", with_list(labelled()), f"{RIGHT}; 2 label files unchanged", then=[{}],
          gone=["labels/a.txt"], says=["not in the folder any more"]),
     Case("a photograph is gone", with_list(labelled()), "b: dent; c: clean; 3 label files unchanged", then=[{}],
@@ -426,6 +521,8 @@ CASES: dict[str, list[Case]] = {
     "Where labels lie, and in which format": LAYOUTS_OF_FOLDERS,
     "Lines of YOLO": LINES,
     "Groups and splits": GROUPS,
+    "Prefixes of Label Studio": PREFIXES,
+    "Photographs that nobody is known to have finished": UNREVIEWED,
     "Late and repaired": LATE,
     "Names of files and folders": FILE_NAMES,
     "Classes that are not ours": CLASSES,

@@ -2,7 +2,8 @@
 
 What tools write: `train/images/a.jpg`, `images/val/a.jpg`, `obj_Validation_data/a.jpg` (CVAT), `train.txt` with a path
 a line (CVAT, Ultralytics, VOC's ImageSets/Main), `annotations/instances_val2017.json` (COCO), `train:`, `val:` and
-`test:` of a data.yaml (Ultralytics, Roboflow).
+`test:` of a data.yaml (Ultralytics, Roboflow). Label files of some formats say it of each photograph (CVAT's `subset`,
+a column `split` of Label Studio's data), and so may a column `split` of manifest.csv.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from carsdepo_assets.data.folders.layout_names import SPLIT_NAMES, folded
+from carsdepo_assets.data.folders.photograph_names import wanted_names
 from carsdepo_assets.lake.text_files import decoded
 
 # Words that say nothing else beside a split's: train2017, obj_train_data, test-set.
@@ -63,6 +65,18 @@ class SplitClaim:
         return ", ".join(sorted({origin for by_split in self.origins.values() for origin in by_split}))
 
 
+class Stated(NamedTuple):
+    """What a file says of one photograph beside its labels."""
+
+    file: str
+    """The file, for a person."""
+    photograph: str
+    """As the file names it."""
+    split: str | None
+    """As the file writes it."""
+    group: str | None
+
+
 def split_of_name(name: str, may_stand_beside: set[str] = _BESIDE) -> str | None:
     """The split that a name of a folder or file says, as in `val2017`; None where it says none, or anything besides.
 
@@ -75,16 +89,22 @@ def split_of_name(name: str, may_stand_beside: set[str] = _BESIDE) -> str | None
     return splits.pop() if len(splits) == 1 and words <= SPLIT_NAMES.keys() | may_stand_beside else None
 
 
-def split_claims(folder: Path, photographs: Mapping[str, str]) -> list[SplitClaim]:
+def split_claims(
+    folder: Path, photographs: Mapping[str, str], stated: Iterable[Stated] = (), rows: Iterable[Stated] = ()
+) -> list[SplitClaim]:
     """What each kind of file and the folders say, the most explicit kind first; kinds that say nothing are left out.
 
     Args:
         folder: of the export.
         photographs: path below the folder, by the name that the caller has for the photograph.
+        stated: what label files say of each photograph, which they name in their own way.
+        rows: what files manifest.csv say of each photograph, as the caller has its name.
     """
-    finder = _Finder(photographs)
+    finder = PhotographFinder(photographs)
     files = list(_candidates(folder))
     claims = [
+        _of_statements((one, finder.named(one.photograph)) for one in stated),
+        _of_statements((one, one.photograph) for one in rows),
         _of_yaml(folder, [f for f in files if f.suffix.casefold() in (".yaml", ".yml")], finder),
         _of_lists(folder, [f for f in files if f.suffix.casefold() == ".txt"], finder),
         _of_coco(folder, [f for f in files if f.suffix.casefold() == ".json"], finder),
@@ -93,7 +113,7 @@ def split_claims(folder: Path, photographs: Mapping[str, str]) -> list[SplitClai
     return [claim for claim in claims if any(claim.splits.values())]
 
 
-class _Finder:
+class PhotographFinder:
     """Finds the photograph that a path of any machine means: by its name and the most of the folders before it."""
 
     def __init__(self, photographs: Mapping[str, str]) -> None:
@@ -118,6 +138,11 @@ class _Finder:
             elif alike == best:
                 names.append(name)
         return names[0] if len(names) == 1 else None
+
+    def named(self, name: str) -> str | None:
+        """The photograph that a label file means by a name, which may be an address or have a prefix."""
+        forms = ("/".join([*wanted.folders, wanted.name]) for wanted in wanted_names(name, PurePosixPath()))
+        return next((file for form in forms if (file := self.file(form)) is not None), None)
 
     def below(self, text: str) -> list[str]:
         """The photographs below a folder, by the longest end of its path that is a folder here.
@@ -172,7 +197,15 @@ def _of_folders(photographs: Mapping[str, str]) -> SplitClaim:
     return claim
 
 
-def _of_lists(folder: Path, files: Sequence[Path], finder: _Finder) -> SplitClaim:
+def _of_statements(stated: Iterable[tuple[Stated, str | None]]) -> SplitClaim:
+    claim = SplitClaim()
+    for one, name in stated:
+        if name is not None and one.split is not None and (split := split_of_name(one.split, _BESIDE_COCO)):
+            claim.add(split, [name], one.file)
+    return claim
+
+
+def _of_lists(folder: Path, files: Sequence[Path], finder: PhotographFinder) -> SplitClaim:
     claim = SplitClaim()
     for file in files:
         split = split_of_name(file.stem, _BESIDE_LIST)
@@ -181,7 +214,7 @@ def _of_lists(folder: Path, files: Sequence[Path], finder: _Finder) -> SplitClai
     return claim
 
 
-def _listed(file: Path, finder: _Finder) -> set[str]:
+def _listed(file: Path, finder: PhotographFinder) -> set[str]:
     """The photographs of a list of paths, one a line; none where most lines are no path of a photograph."""
     try:
         lines = [line for line in decoded(file.read_bytes()).splitlines() if line.strip()]
@@ -191,7 +224,7 @@ def _listed(file: Path, finder: _Finder) -> set[str]:
     return set(names) if len(names) > _SHARE_OF_PATHS * len(lines) else set()
 
 
-def _of_coco(folder: Path, files: Sequence[Path], finder: _Finder) -> SplitClaim:
+def _of_coco(folder: Path, files: Sequence[Path], finder: PhotographFinder) -> SplitClaim:
     claim = SplitClaim()
     for file in files:
         split = split_of_name(file.stem, _BESIDE_COCO)
@@ -213,7 +246,7 @@ def _of_coco(folder: Path, files: Sequence[Path], finder: _Finder) -> SplitClaim
     return claim
 
 
-def _of_yaml(folder: Path, files: Sequence[Path], finder: _Finder) -> SplitClaim:
+def _of_yaml(folder: Path, files: Sequence[Path], finder: PhotographFinder) -> SplitClaim:
     for file in files:
         claim = SplitClaim()
         for key, value in _yaml(file).items():
@@ -229,7 +262,7 @@ def _of_yaml(folder: Path, files: Sequence[Path], finder: _Finder) -> SplitClaim
     return SplitClaim()
 
 
-def _of_entry(folder: Path, yaml_folder: Path, entry: str, finder: _Finder) -> set[str]:
+def _of_entry(folder: Path, yaml_folder: Path, entry: str, finder: PhotographFinder) -> set[str]:
     """The photographs of an entry: a folder, or a list of files in the export."""
     if not entry.casefold().endswith(".txt"):
         return set(finder.below(entry))

@@ -68,7 +68,7 @@ def plan(
     labelled = [*((box["class_id"], box) for box in row["boxes"] or []), *negatives]
     boxes = tuple((class_id, _scaled(box, scale, width, height)) for class_id, box in labelled)
     name = exported_name(stem, row["key"], row["format"] if source == "original" else "jpeg")
-    photograph = ExportedPhotograph(name, row["image_id"], row["split"], width, height, boxes)
+    photograph = ExportedPhotograph(name, row["image_id"], row["split"], width, height, boxes, row["group_id"])
     return PlannedPhotograph(row, source, photograph)
 
 

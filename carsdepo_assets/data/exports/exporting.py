@@ -27,6 +27,7 @@ from carsdepo_assets.data.exports.whole_folder import whole_folder
 from carsdepo_assets.data.exports.writers import WRITERS, ExportedDataset, ExportFormat
 from carsdepo_assets.data.exports.writers.exported import Images, Pixels
 from carsdepo_assets.data.folders.class_names import same_name
+from carsdepo_assets.data.folders.counts import counted
 from carsdepo_assets.lake import datasets
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
@@ -63,7 +64,8 @@ class ExportResult:
         """What was written, in sentences."""
         splits = ", ".join(f"{count} {split}" for split, count in self.photographs.items())
         text = (
-            f"Dataset {self.version}: {sum(self.photographs.values())} photographs ({splits}), {self.boxes} boxes, "
+            f"Dataset {self.version}: {counted(sum(self.photographs.values()), 'photograph')} ({splits}), "
+            f"{counted(self.boxes, 'box')}, "
             f"{self.clean} without damage, in {self.folder}."
         )
         if self.files:

@@ -9,7 +9,8 @@ import functools
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterator, Set
+from collections import Counter
+from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -21,10 +22,8 @@ from carsdepo_assets.data.folders.layout_names import SPLIT_NAMES
 
 LEVELS = ("images", "labels")  # what an import leaves out of its paths
 LONGEST_NAME = 4096  # characters; no file system has a longer path
-# The first digits of a UUID. Of decimal digits alone it is taken for a date, 20240101-front.jpg, except in an address
-# that Label Studio gives to what was uploaded to it.
-_PREFIX = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{8}-(?=.)")
-_PREFIX_OF_UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
+# The first digits of a UUID, which Label Studio puts before the name of an uploaded file.
+_PREFIX = re.compile(r"(?P<digits>[0-9a-f]{8})-(?=.)")
 _UPLOADED = re.compile(r"(?:^|/)upload/[0-9]+$")
 _SCHEME = re.compile(r"\A[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
@@ -124,14 +123,40 @@ def wanted_names(file_name: str, folder: PurePosixPath) -> list[WantedName]:
     return [wanted for form in forms if (wanted := _wanted(form, folder)) is not None]
 
 
-def without_prefix(name: str) -> str:
-    """A name without what Label Studio puts before that of an uploaded file; a date is no such thing."""
-    return name[9:] if _PREFIX.match(name) else name
+def without_prefix(name: str, *, of_label_studio: bool = False) -> str:
+    """A name without what Label Studio puts before that of an uploaded file.
+
+    Args:
+        name: of a file, without folders.
+        of_label_studio: whether Label Studio is known to have given the name. Else a prefix of decimal digits alone is
+            a date, as in 20240101-front.jpg, and a part of the name.
+    """
+    prefix = _PREFIX.match(name)
+    is_one = prefix is not None and (of_label_studio or not prefix["digits"].isdecimal())
+    return name[prefix.end() :] if prefix is not None and is_one else name
 
 
-def without_upload_prefix(name: str) -> str:
-    """The same of a name that Label Studio is known to have given, whose prefix may have decimal digits alone."""
-    return name[9:] if _PREFIX_OF_UPLOAD.match(name) else name
+def names_behind_dates(names: Collection[str], *, of_label_studio: bool) -> dict[str, str]:
+    """Of the names of an export those that `without_prefix` leaves as they are, without the prefix that they may have.
+
+    About 2 % of Label Studio's prefixes have decimal digits alone. A name is given here where the export is Label
+    Studio's, and no other name of it is the same without its prefix.
+
+    Args:
+        names: of the export's photographs, or of their label files, without folders.
+        of_label_studio: whether the export says that it is Label Studio's. Else it is one where all names have a prefix
+            and some prefix has a letter.
+    """
+    has_letter = any(without_prefix(name) != name for name in names)
+    if not of_label_studio and not (has_letter and all(_PREFIX.match(name) for name in names)):
+        return {}
+    bare = {name: without_prefix(name, of_label_studio=True) for name in names}
+    counts = Counter(PurePosixPath(composed(one)).stem.casefold() for one in bare.values())
+    return {
+        name: one
+        for name, one in bare.items()
+        if one != without_prefix(name) and counts[PurePosixPath(composed(one)).stem.casefold()] == 1
+    }
 
 
 def stem_forms(stem: str) -> list[str]:
@@ -149,7 +174,7 @@ def _forms(file_name: str) -> Iterator[str]:
             yield form
         for form in (plain, unquote(plain)):
             head, name = posixpath.split(form.replace("\\", "/"))
-            bare = without_upload_prefix(name) if _UPLOADED.search(head) else without_prefix(name)
+            bare = without_prefix(name, of_label_studio=bool(_UPLOADED.search(head)))
             if bare != name:
                 yield posixpath.join(head, bare)
 

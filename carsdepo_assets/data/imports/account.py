@@ -10,8 +10,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from carsdepo_assets.data.folders.counts import counted as counted  # the words of an account, for all who write it
+
 _SHOWN = 3
-_PLURALS = {"metadata": "metadata", "list of names": "lists of names", "box": "boxes"}
 
 
 class ImportState(StrEnum):
@@ -90,7 +91,8 @@ class ImportAccount:
     lines: tuple[AccountLine, ...]
     figures: Mapping[str, int] = field(default_factory=dict)
     """Of the photographs of this import: with_damage, clean, unreviewed, unlabelled; boxes; with_a_group, and groups:
-    the cars that these show; gone: files that an earlier import of this name had."""
+    the cars that these show; gone: files that an earlier import of this name had; not_named_any_more:
+    photographs whose labels an earlier version of a label file gave, and its version of now says nothing of."""
     notes: tuple[str, ...] = ()
     """What a person should know: links that were followed, files that are gone, classes without a name."""
     failures: tuple[str, ...] = ()
@@ -147,11 +149,6 @@ def account_lines(outcomes: Iterable[FileOutcome]) -> tuple[AccountLine, ...]:
         AccountLine(*key, files=len(files), first=tuple(_shown(file) for file in files[:_SHOWN]))
         for key, files in sorted(grouped.items(), key=lambda item: order(item[0]))
     )
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, for a person."""
-    return f"{number} {noun if number == 1 else _PLURALS.get(noun, f'{noun}s')}"
 
 
 def printable(text: str) -> str:

@@ -95,12 +95,15 @@ def map_classes(layout: Layout, mapping: Mapping[str, str], classes: str | None,
     if unmapped:
         shown = {source: names.by_id[source] for source in unmapped}
         raise ClassesUnmapped(layout.folder, shown, unmapped, _listed(class_map))
+    if unknown := {source: use for source, use in layout.nameless.items() if same_name(source) not in options}:
+        raise ClassesUnknown(layout.folder, unknown, by_number=False)
     _check_slips(layout, unnamed, targets, names)
     notes = [
         f"class {source} has no name: {use}. These files go to quarantine; correct them, or say what it is, as in "
         f"--map {source}={class_map.names[0]} or --map {source}={LEFT_OUT}"
         for source, use in unnamed.items()
     ]
+    notes += layout.notes
     notes += [f"--map {old}: no class of the folder is called so" for old in mapping if same_name(old) not in led]
     # An archive is unpacked below a temporary path, which says nothing to a person.
     origin = names.origin.replace(f"{layout.folder}/", "")

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import cast, get_args
 
 from carsdepo_assets.data.folders.class_names import ClassNamesError, may_hold_names, read_class_names
+from carsdepo_assets.data.folders.counts import counted
 from carsdepo_assets.data.folders.file_contents import (
     SUFFIXES,
     has_boxes_in_json,
@@ -19,9 +20,10 @@ from carsdepo_assets.data.folders.file_contents import (
 from carsdepo_assets.data.folders.folder_files import FolderFile, is_hidden, list_folder
 from carsdepo_assets.data.folders.layout_names import folded, is_for_labels, is_for_masks, is_for_photographs
 from carsdepo_assets.data.folders.manifest_csv import MANIFEST
+from carsdepo_assets.data.imports.doubtful_files import FilesWithIds, match_behind_dates
 from carsdepo_assets.data.imports.import_refusals import ClassUse, FormatsConflict, ImportRefused
 from carsdepo_assets.data.imports.layout_targets import set_targets
-from carsdepo_assets.data.imports.layouts import FileKind, FileUse, Layout
+from carsdepo_assets.data.imports.layouts import FileKind, FileUse, Layout, is_of_label_studio
 from carsdepo_assets.data.imports.photograph_index import PhotographIndex
 from carsdepo_assets.data.labels.formats import Format, NotReadable, read_document, recognise
 from carsdepo_assets.data.labels.formats.documents import LabelDocument
@@ -64,6 +66,7 @@ class _Recognition:
         self._clashing: dict[str, dict[str, str]] = defaultdict(dict)
         self._labelled: dict[str, dict[str, str]] = defaultdict(dict)  # by format: folded name -> name
         self._places_matched: set[str] = set()  # folders with a label file at its photograph's place
+        self._with_ids = FilesWithIds()
         self._empty: set[str] = set()
         self._unknown: dict[str, str] = {}  # what holds boxes in no format that is read
         self._silent: set[str] = set()  # empty label files of a photograph
@@ -80,6 +83,7 @@ class _Recognition:
         formats = self._choose()
         self._set_unknown_labels_aside(are_labels=not formats)
         uses = [self._uses[file.path] for file in self._listing.files]
+        nameless, notes = self._with_ids.settle() if "coco" in formats else ({}, [])
         set_targets(uses, self._folder)
         return Layout(
             self._folder,
@@ -96,6 +100,8 @@ class _Recognition:
                 for form in formats
                 for source, name in self._names[form].items()
             },
+            nameless,
+            tuple(notes),
             self._clashes(formats),
         )
 
@@ -292,6 +298,8 @@ class _Recognition:
         problems = [*document.problems, *(one for photograph in document.photographs for one in photograph.problems)]
         use.problem = problems[0] if problems else None
         use.sound = sum(not photograph.problems for photograph in document.photographs)
+        use.doubts = [(p.doubt, p.file_name) for p in document.photographs if not p.reviewed and p.doubt]
+        use.stated = [(p.file_name, p.split, p.group) for p in document.photographs if p.split or p.group]
         used: Counter[str] = Counter()
         lines: dict[str, list[str]] = defaultdict(list)
         sets: dict[frozenset[str], frozenset[str]] = {}  # few, shared by many photographs
@@ -311,6 +319,9 @@ class _Recognition:
         for source, boxes in used.items():
             where = ", ".join(filter(None, lines[source]))
             self._classes[form].setdefault(source, ClassUse()).add(use.path, boxes, f"({where})" if where else "")
+        if form == "coco":
+            here = {source: ClassUse(boxes) for source, boxes in used.items()}
+            self._with_ids.add(use.path, document.origin, document.class_names, here)
         for source, name in document.class_names.items():
             before = self._names[form].setdefault(source, name)
             if folded(before) != folded(name):
@@ -336,6 +347,9 @@ class _Recognition:
                 for use in unmatched:
                     use.photographs = self._index.below(top, use.path)
         self._take_empty_files()
+        of_label_studio = any(map(is_of_label_studio, self._uses))
+        labels = [use for use in self._uses.values() if use.kind is FileKind.LABELS and use.format == "yolo"]
+        match_behind_dates(labels, self._index, of_label_studio)
 
     def _take_empty_files(self) -> None:
         """An empty text says "no damage" where it lies among labels; elsewhere it may be anything."""
@@ -372,7 +386,7 @@ class _Recognition:
         others = Counter(use.format for use in self._uses.values() if use.format not in (None, self._format))
         refused = next((u for u in self._uses.values() if u.kind is FileKind.LABELS and u.refused), None)
         why = f" {refused.path}: {refused.reason}: {refused.detail.rstrip('.')}." if refused is not None else ""
-        there = ", ".join(f"{form} ({n} files)" for form, n in sorted(others.items(), key=str))
+        there = ", ".join(f"{form} ({counted(n, 'file')})" for form, n in sorted(others.items(), key=str))
         raise ImportRefused(
             f"{self._folder}: no label file in the format {self._format}.{why}"
             + (f" There is {there}: leave --format out to have it recognised." if there else "")

@@ -22,6 +22,7 @@ from carsdepo_assets.data.imports.account import (
 from carsdepo_assets.data.imports.import_findings import (
     annotators_named,
     called,
+    doubts_of,
     left_out_alone,
     photographs_of,
     refusal_foreseen,
@@ -29,6 +30,7 @@ from carsdepo_assets.data.imports.import_findings import (
 from carsdepo_assets.data.imports.import_states import KeyState, key_states, label_figures, unlabelled_images
 from carsdepo_assets.data.imports.importing import ImportResult
 from carsdepo_assets.data.imports.layouts import FileKind, FileUse
+from carsdepo_assets.data.labels.labels_left import labels_left
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 
@@ -49,6 +51,7 @@ def account_of(
     """
     outcomes = list(result.outcomes)
     figures: dict[str, int] = {}
+    left: dict[str, int] = {}
     waiting, earlier = 0, list[str]()
     if lake is not None and not dry_run:
         states = key_states(lake, [key for key in result.keys.values() if is_photograph(key) or is_label(key)])
@@ -57,6 +60,10 @@ def account_of(
         earlier = [f"{paths[key]}: {one.still_counts}" for key, one in states.items() if one.still_counts]
         figures = label_figures(lake, [key for key in result.keys.values() if is_photograph(key)])
         waiting = _with_refused_labels(lake, result, outcomes) if figures["unlabelled"] else 0
+        replaced = {result.keys[o.path]: o.path for o in result.outcomes if _is_replaced_label(o)}
+        left = {replaced[key]: len(images) for key, images in labels_left(lake, replaced, policy.class_map).items()}
+        if left:
+            figures["not_named_any_more"] = sum(left.values())
     if dry_run:
         outcomes = _foreseen(lake, result, outcomes)
     if result.gone:
@@ -78,7 +85,9 @@ def account_of(
         files=len(listing.files) + len(listing.no_files),
         lines=lines,
         figures=figures,
-        notes=tuple(printable(note) for note in [*_notes(result, outcomes, figures, sorted(earlier)), *unseen]),
+        notes=tuple(
+            printable(note) for note in [*_notes(result, outcomes, figures, sorted(earlier)), *_left(left), *unseen]
+        ),
         dry_run=dry_run,
         annotators=tuple(printable(one) for one in _annotators(result, outcomes)),
     )
@@ -169,9 +178,11 @@ def _notes(
 ) -> Iterator[str]:
     listing = result.layout.listing
     yield from result.mapping.notes
-    if alone := left_out_alone(_read_labels(result, outcomes), result.mapping.targets):
+    taken = _read_labels(result, outcomes)
+    if alone := left_out_alone(taken, result.mapping.targets):
         has, counts = ("has", "it counts") if alone == 1 else ("have", "they count")
         yield f"{counted(alone, 'photograph')} {has} only labels that are left out: {counts} as clean"
+    yield from doubts_of(taken)
     yield from result.notes
     yield from (f"in quarantine: {one}" for one in earlier[:_SHOWN])
     if more := len(earlier) - _SHOWN if len(earlier) > _SHOWN else 0:
@@ -199,6 +210,21 @@ def _read_labels(result: ImportResult, outcomes: Iterable[FileOutcome]) -> list[
 
 def _annotators(result: ImportResult, outcomes: Iterable[FileOutcome]) -> list[str]:
     return annotators_named(_read_labels(result, outcomes), result.annotator)
+
+
+def _is_replaced_label(outcome: FileOutcome) -> bool:
+    return outcome.kind == FileKind.LABELS and outcome.state is ImportState.REPLACED
+
+
+def _left(left: Mapping[str, int]) -> Iterator[str]:
+    """Args: left: how many photographs a label file does not name any more, by its path."""
+    for path, number in list(left.items())[:_SHOWN]:
+        yield (
+            f"{path} does not name {counted(number, 'photograph')} any more whose labels its earlier version gave: "
+            "they still count. To take boxes away, name the photograph in the file without them, and import again"
+        )
+    if len(left) > _SHOWN:
+        yield f"so do {counted(len(left) - _SHOWN, 'other label file')}"
 
 
 def _failures(account: ImportAccount, result: ImportResult) -> Iterator[str]:

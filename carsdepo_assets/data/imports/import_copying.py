@@ -139,9 +139,9 @@ class FolderCopy:
         options = record["options"]
         if labels and (clash := class_id_clash(before, labels, options["class_ids"], policy.class_map.names)):
             raise ImportRefused(
-                f"{len(labels)} label files that stand under {self._name!r} already, first {labels[0]}, are not from "
-                f"{self._layout.folder}, and {clash} rename this folder, or give it another name by --name, and import "
-                "it under its new name."
+                f"{counted(len(labels), 'label file')} standing under {self._name!r} already, first {labels[0]}, not "
+                f"from {self._layout.folder}: {clash} rename this folder, or give it another name by --name, and "
+                "import it under its new name."
             )
         if labels:
             of_others = class_ids_before(before, labels, policy.class_map.names) or {}
@@ -198,7 +198,7 @@ class FolderCopy:
         ]
         keys = {use.path: self._key(use) for use in self._layout.uses if use.target is not None}
         gone = sorted(k for k in self._standing if k not in self._intended and (is_photograph(k) or is_label(k)))
-        notes = (*notes, *(f"{path}: {one.note}" for path, one in findings.items() if one.note))
+        notes = (*notes, *(f"{path}: {one.note}" for path, one in findings.items() if one.note), *declared.notes)
         return ImportResult(
             self._name, self._layout, mapping, declared.sentence, outcomes, keys, gone, copied, notes, self._annotator
         )

@@ -7,12 +7,15 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from carsdepo_assets.data.folders.counts import counted
 from carsdepo_assets.data.folders.layout_names import folded
 from carsdepo_assets.data.folders.manifest_csv import MANIFEST, Row, Sheet, read_sheet
 from carsdepo_assets.data.folders.photograph_names import wanted_names
 from carsdepo_assets.data.imports.layouts import FileUse
 from carsdepo_assets.data.labels.formats.documents import ClassTargets
 from carsdepo_assets.data.labels.formats.parsed import Problem
+
+_REASONS = 5  # that an account names
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,20 @@ def look_at_sheets(sheets: Mapping[str, Path], photographs: Iterable[str]) -> di
             continue
     used: dict[PurePosixPath, set[int]] = {folder: set() for folder in read}
     torn: dict[PurePosixPath, list[str]] = defaultdict(list)
+    below: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
     for photograph in map(PurePosixPath, photographs):
         # The nearest one counts, as for the metadata of an ingested photograph.
         folder = next((folder for folder in photograph.parents if folder in read), None)
-        if folder is None:
-            continue
-        row, problem = read[folder].row(photograph.relative_to(folder))
-        if problem is not None:
-            torn[folder].append(problem)
-        if row is not None:
-            used[folder].add(id(row))
+        if folder is not None:
+            below[folder].append(photograph.relative_to(folder))
+    for folder, paths in below.items():
+        read[folder].settle(paths)
+        for place in paths:
+            row, problem = read[folder].row(place)
+            if problem is not None:
+                torn[folder].append(problem)
+            if row is not None:
+                used[folder].add(id(row))
     return {str(folder / MANIFEST): _finding(sheet, used[folder], torn[folder]) for folder, sheet in read.items()}
 
 
@@ -62,7 +69,8 @@ def _finding(sheet: Sheet, used: Collection[int], torn: list[str]) -> SheetFindi
     rows = sheet.rows()
     if not rows:
         return SheetFinding("it names no file")
-    shown = torn[0].replace(f"{MANIFEST}: ", "") if torn else ""
+    first = torn[0].replace(f"{MANIFEST}: ", "") if torn else ""
+    shown = first and f"{counted(len(torn), 'photograph')} without a row that is certain: {first}"
     if not used:
         return SheetFinding(shown or f"no photograph is called as its rows say, the first of them {_file(rows[0])!r}")
     # Of rows that say the same of one photograph only one was needed.
@@ -130,6 +138,24 @@ def annotators_named(uses: Iterable[FileUse], option: str | None) -> list[str]:
     who = "nobody is named" if option is None else option
     by_option = [f"{who}: {labels[None]}{' by --annotator' if option is not None else ''}"]
     return [*by_option, *by_files] if option is not None or labels[None] else by_files
+
+
+def doubts_of(uses: Iterable[FileUse]) -> list[str]:
+    """Why photographs are not reviewed, for a person: how many for each reason, and the first of them.
+
+    Args:
+        uses: the label files that are taken.
+    """
+    first: dict[str, str] = {}
+    counts = Counter[str]()
+    for use in uses:
+        for doubt, name in use.doubts:
+            counts[doubt] += 1
+            first.setdefault(doubt, f"{PurePosixPath(name).name or name} in {use.path}")
+    most = counts.most_common(_REASONS)
+    shown = [f"{counted(n, 'photograph')} unreviewed: {doubt}, first {first[doubt]}" for doubt, n in most]
+    more = len(counts) - len(shown)
+    return [*shown, f"and {counted(more, 'other reason')} of unreviewed photographs"] if more > 0 else shown
 
 
 def photographs_of(use: FileUse, by_name: Mapping[str, Collection[str]]) -> set[str]:

@@ -50,7 +50,7 @@ class FormatsConflict(ImportRefused):
 
     def __init__(self, folder: Path, files: Mapping[str, int], photograph: str) -> None:
         self.formats = sorted(files)
-        listed = ", ".join(f"{form} ({files[form]} files)" for form in self.formats)
+        listed = ", ".join(f"{form} ({counted(files[form], 'file')})" for form in self.formats)
         super().__init__(
             f"{folder}: the same photographs, such as {photograph}, are labelled in several formats: {listed}. Say "
             f"which counts, as in --format {self.formats[0]}."

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from carsdepo_assets.data.batches.batches import plan_batches
-from carsdepo_assets.data.datasets.declared_splits import SplitLeaks, find_declared_splits, write_declared_splits
+from carsdepo_assets.data.datasets.declared_splits import (
+    SplitLeaks,
+    find_declared_splits,
+    write_declared_groups,
+    write_declared_splits,
+)
+from carsdepo_assets.data.datasets.split_files import Stated
 from carsdepo_assets.data.folders.folder_files import is_hidden
 from carsdepo_assets.data.imports.class_mapping import map_classes
 from carsdepo_assets.data.imports.earlier_imports import EarlierImports
@@ -130,7 +136,11 @@ def import_folder(
         record = before  # photographs alone say nothing about the labels that stand there
     try:
         declared = find_declared_splits(
-            folder, copying.files(FileKind.PHOTOGRAPH), copying.files(FileKind.SIDECAR), resplit
+            folder,
+            copying.files(FileKind.PHOTOGRAPH),
+            copying.files(FileKind.SIDECAR),
+            resplit,
+            [Stated(use.path, *stated) for use in layout.of(FileKind.LABELS) for stated in use.stated],
         )
     except SplitLeaks as error:
         raise ImportRefused(str(error)) from error
@@ -141,6 +151,8 @@ def import_folder(
         copying.look()
         copying.decide(policy, record)
         write_declared_splits(lake, name, declared, copying.files(FileKind.PHOTOGRAPH).keys())
+        if layout.of(FileKind.LABELS):  # photographs alone say nothing about the groups that label files gave
+            write_declared_groups(lake, name, declared, copying.files(FileKind.PHOTOGRAPH).keys())
         copied = copying.copy(lake, record, policy, progress)
     plan_batches(lake, "uploads", policy, now, close_all=True, name=name)
     return copying.result(class_mapping, declared, copied, notes)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from carsdepo_assets.data.batches.batches import is_label, is_photograph
 from carsdepo_assets.data.folders.class_names import ClassNamesError, names_of_option, same_name
+from carsdepo_assets.data.folders.counts import counted
 from carsdepo_assets.data.imports.class_mapping import option_targets, targets_by_name
 from carsdepo_assets.data.imports.import_sources import SourceRefused
 from carsdepo_assets.data.labels.formats.documents import Target
@@ -61,8 +62,9 @@ def register_in_place(
         if classes is None:
             if before is None and any(key.lower().endswith(".txt") for key in labels):
                 raise SourceRefused(
-                    f"{lake.url}/raw/labels/{name}: nothing says what the class ids of its {len(labels)} label files "
-                    "mean. Say it by --classes with the name of 0, of 1 and so on, as in --classes scratch,dent."
+                    f"{lake.url}/raw/labels/{name}: nothing says what the class ids of its "
+                    f"{counted(len(labels), 'label file')} mean. Say it by --classes with the name of 0, "
+                    "of 1 and so on, as in --classes scratch,dent."
                 )
         else:
             targets = _targets(classes, mapping, policy.class_map)

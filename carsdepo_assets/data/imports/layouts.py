@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
+from carsdepo_assets.data.folders.counts import counted
 from carsdepo_assets.data.folders.folder_files import FolderListing
 from carsdepo_assets.data.imports.import_refusals import ClassUse
 from carsdepo_assets.data.labels.formats.parsed import Problem
@@ -26,6 +27,11 @@ class FileKind(StrEnum):
     SIDECAR = "metadata"
     NAMES = "list of names"
     OTHER = "other file"
+
+
+def is_of_label_studio(path: str) -> bool:
+    """Whether a file is one that only exports of Label Studio have."""
+    return PurePosixPath(path).name.casefold() == _OF_LABEL_STUDIO
 
 
 @dataclass
@@ -52,6 +58,11 @@ class FileUse:
     """Of a label file of one photograph: the photographs that it could be of; mostly one."""
     names: list[str] = field(default_factory=list)
     """Of a label file of many photographs: how it calls them."""
+    doubts: list[tuple[str, str]] = field(default_factory=list)
+    """Of a label file: why photographs are not reviewed, in the same words for all of one kind, and how it calls them.
+    """
+    stated: list[tuple[str, str | None, str | None]] = field(default_factory=list)
+    """Of a label file: photographs, as it calls them, with the split and the group that it says of them."""
     classes: list[tuple[str, frozenset[str]]] = field(default_factory=list)
     """Of a label file: the photographs that it shows something on, as it calls them, with the classes, as it writes
     them."""
@@ -81,6 +92,10 @@ class Layout:
     """How often each class is used in the label files that are taken, as the files write it."""
     class_names: dict[str, str]
     """The name by class, as the label files themselves say; YOLO's say none."""
+    nameless: dict[str, ClassUse] = field(default_factory=dict)
+    """Classes of label files without names, for which no other file of the same export has any."""
+    notes: tuple[str, ...] = ()
+    """By which files others are read, for a person."""
     clashing_names: dict[str, str] = field(default_factory=dict)
     """What label files disagree about, by class, for a person."""
 
@@ -91,7 +106,7 @@ class Layout:
     @property
     def from_label_studio(self) -> bool:
         """Whether Label Studio exported the folder: then an empty YOLO file may be that of an unfinished task."""
-        return any(PurePosixPath(use.path).name.casefold() == _OF_LABEL_STUDIO for use in self.uses)
+        return any(is_of_label_studio(use.path) for use in self.uses)
 
     def describe(self) -> str:
         """Where photographs and labels lie, for a person."""
@@ -102,7 +117,7 @@ class Layout:
                 counts[str(PurePosixPath(use.path).parent)] += 1
             most = sorted(counts, key=lambda place: (-counts[place], place))
             named = [f"{'the folder itself' if p == '.' else p + '/'} ({counts[p]})" for p in most[:4]]
-            more = f" and {len(most) - 4} more folders" if len(most) > 4 else ""
+            more = f" and {counted(len(most) - 4, 'more folder')}" if len(most) > 4 else ""
             if named:
                 parts.append(f"{noun} in {', '.join(named)}{more}")
         return "; ".join(parts)

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from carsdepo_assets.data.folders.class_names import USUAL_NAMES, ClassNamesError, may_hold_names, names_in, same_name
+from carsdepo_assets.data.folders.photograph_names import names_behind_dates, without_prefix
 from carsdepo_assets.data.labels.formats.documents import ClassTargets, LabelDocument, Target
 from carsdepo_assets.data.labels.formats.parsed import Problem
 from carsdepo_assets.data.labels.formats.recognition import Format
@@ -39,6 +40,7 @@ class LabelClasses:
         self._ours |= {same_name(name): i for i, name in enumerate(class_map.names)}
         self._lists: dict[PurePosixPath, dict[PurePosixPath, dict[str, str]]] = {}
         self._digests: dict[PurePosixPath, str] = {}
+        self._behind_dates: dict[PurePosixPath, dict[str, str]] = {}
         self._meanings: dict[PurePosixPath, str | None] = {}
 
     def targets(self, path: PurePosixPath, format: Format, document: LabelDocument) -> ClassTargets | Problem:
@@ -75,6 +77,28 @@ class LabelClasses:
         except ClassNamesError:
             return False
         return any(file.name.casefold() == _FROM_LABEL_STUDIO for file in nearest)
+
+    def name_behind_date(self, path: PurePosixPath) -> str | None:
+        """The name of a YOLO file, without suffix, behind a prefix that looks like a date, where it may have one of
+        Label Studio's; see photograph_names.names_behind_dates."""
+        if without_prefix(path.stem, of_label_studio=True) == without_prefix(path.stem):
+            return None  # as of most names, so that the folder need not be listed
+        folder = path.parent
+        if folder not in self._behind_dates:
+            label_files = [PurePosixPath(key) for key in self._label_files(folder)]
+            stems = {file.stem for file in label_files if file.suffix.lower() == ".txt"}
+            self._behind_dates[folder] = names_behind_dates(stems, of_label_studio=self.empty_is_unreviewed(path))
+        return self._behind_dates[folder].get(path.stem)
+
+    def _label_files(self, folder: PurePosixPath) -> list[str]:
+        """The names of a folder's files that are no lists of names."""
+        place = _LABELS / folder
+        if self._lake.root is not None:
+            names = [file.name for file in (self._lake.root / place).iterdir()]
+        else:
+            keys = [PurePosixPath(entry.key) for entry in self._lake.list(str(place))]
+            names = [key.name for key in keys if key.parent == place]
+        return [name for name in names if not may_hold_names(name)]
 
     @property
     def are_of_lists(self) -> bool:

@@ -31,18 +31,24 @@ class LabelFile:
     targets: ClassTargets | Problem
     annotator: str | None = None
     """Whom the import names for the labels that name no annotator of their own."""
+    behind_date: str | None = None
+    """The file's own name without a prefix that looks like a date, where its export is Label Studio's."""
 
     def names(self, labelled: LabelledPhotograph) -> list[str]:
         """The names that a photograph may have: the one that is written and, of a file of one alone, the file's own."""
-        own = [self.path.stem] if labelled.of_file else []
-        return [labelled.file_name, *own]
+        own = [self.path.stem, *filter(None, [self.behind_date])] if labelled.of_file else []
+        return [labelled.file_name, *filter(None, [labelled.behind_date]), *own]
 
     def photograph(self, labelled: LabelledPhotograph, photographs: Photographs) -> str | Problem:
         """The id of the photograph that is meant; a Problem where there is not exactly one."""
         of_its_name = photographs.at(str(self.path.with_suffix("")))
+        if isinstance(of_its_name, Problem) and self.behind_date is not None:
+            of_its_name = _else(of_its_name, photographs.at(str(self.path.with_name(self.behind_date))))
         if self.format == "yolo":
             return of_its_name
         named = photographs.named(labelled.file_name, self.path.parent)
+        if isinstance(named, Problem) and labelled.behind_date is not None:
+            named = _else(named, photographs.named(labelled.behind_date, self.path.parent))
         if not labelled.of_file or isinstance(of_its_name, Problem):
             return named
         if isinstance(named, Problem):
@@ -92,6 +98,11 @@ class LabelFile:
         )
 
 
+def _else(problem: Problem, other: str | Problem) -> str | Problem:
+    """The photograph of another name where there is none of the first; its problem is that of the name as written."""
+    return problem if problem.reason != "no_photograph" or isinstance(other, Problem) else other
+
+
 def read_label_file(
     key: str, sha256: str | None, data: bytes, classes: LabelClasses, annotator: str | None = None
 ) -> LabelFile:
@@ -122,7 +133,8 @@ def read_label_file(
     if format == "yolo" and classes.empty_is_unreviewed(path):
         for labelled in document.photographs:
             labelled.reviewed = bool(labelled.shapes)
-    return LabelFile(key, sha256, path, format, document, targets, annotator)
+    behind_date = classes.name_behind_date(path) if format == "yolo" else None
+    return LabelFile(key, sha256, path, format, document, targets, annotator, behind_date)
 
 
 def photographs_of(lake: Lake, files: Iterable[LabelFile]) -> Photographs:

@@ -315,7 +315,10 @@ class _Before:
 
 def _wants(file: LabelFile, labelled: LabelledPhotograph) -> set[str]:
     """The photographs that may be meant where there was none, as the table `objects` keeps them."""
-    wants = {want_in(file.path.parent, stem) for stem in stem_forms(file.path.stem)} if labelled.of_file else set[str]()
+    wants = set[str]()
+    if labelled.of_file:
+        own = [*stem_forms(file.path.stem), *filter(None, [file.behind_date])]
+        wants = {want_in(file.path.parent, stem) for stem in own}
     if file.format != "yolo":
         names = (stem for name in file.names(labelled) for stem in wanted_stems(name, file.path.parent))
         wants |= {want_below(file.path, stem) for stem in names}

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from carsdepo_assets.data.objects.manifests import BatchError, BatchObject, read_manifest
 from carsdepo_assets.data.objects.object_states import note_uploads
-from carsdepo_assets.data.photographs.metadata import MetadataReader
+from carsdepo_assets.data.photographs.metadata import MetadataReader, uploaded_photographs
 from carsdepo_assets.data.photographs.metadata_corrections import look_again
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.locks import one_writer
@@ -139,14 +139,15 @@ def build_images(
         at = now or datetime.now(UTC)
         listed = _of_batch(lake, "uploads", batch_id).to_pylist()
         uploads = [row for row in listed if row["outcome"] == "new"]
-        metadata = MetadataReader(lake)
+        metadata = MetadataReader(lake, photographs=uploaded_photographs(lake))
         rows, refused = _photographs(lake, batch_id, uploads, policy, metadata, progress, at)
         lake.append("quarantine", refused, batch_id)
         with one_writer(lake, "images"):
             ids = [row["image_id"] for row in rows]
             stored = set(lake.read("images", ["image_id"], [("image_id", "in", ids)])["image_id"].to_pylist())
             lake.append("images", [row for row in rows if row["image_id"] not in stored], batch_id)
-        look_again(lake, metadata.read_manifests, [row["key"] for row in listed if row["outcome"] == "duplicate"])
+        duplicates = [row["key"] for row in listed if row["outcome"] == "duplicate"]
+        look_again(lake, metadata.read_manifests, duplicates, metadata.contested)
     note_uploads(lake, batch_id, now or datetime.now(UTC))
     return ImagesResult(batch_id, _of_batch(lake, "images", batch_id), _of_batch(lake, "quarantine", batch_id))
 

@@ -1,4 +1,5 @@
-"""Reads the metadata of a photograph: from a sidecar NAME.json, the nearest manifest.csv, and EXIF, in this order.
+"""Reads the metadata of a photograph: from a sidecar NAME.json, the nearest manifest.csv, what the label files of its
+import say, and EXIF, in this order.
 
 An augmented copy without a group gets one by the name of its source.
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -18,6 +19,10 @@ from typing import Any, Protocol
 
 from carsdepo_assets.data.folders.augmented_copies import source_of
 from carsdepo_assets.data.folders.manifest_csv import COLUMNS, MANIFEST, TEXT_FIELDS, Sheet, read_sheet
+from carsdepo_assets.data.folders.photograph_names import RowsOfStems
+from carsdepo_assets.data.objects.manifests import is_photograph
+from carsdepo_assets.data.photographs.declared_groups import read_declared_groups
+from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.schemas import METADATA_FIELDS
 from carsdepo_assets.lake.text_files import storable
 
@@ -48,18 +53,37 @@ class Files(Protocol):
         ...
 
 
+def uploaded_photographs(lake: Lake) -> Callable[[Set[str]], list[str]]:
+    """What gives MetadataReader the photographs of the lake."""
+
+    def of_stems(stems: Set[str]) -> list[str]:
+        keys = lake.tables.read("uploads", ["key"], keep=RowsOfStems(stems))["key"].to_pylist()
+        return [key for key in dict.fromkeys(keys) if is_photograph(key)]
+
+    return of_stems
+
+
 class MetadataReader:
     """Reads each manifest.csv once; create a new reader for every batch, since people add rows.
 
     Args:
         lake: where the files are.
         root: no manifest.csv is looked for above this folder.
+        photographs: gives the keys of all photographs that have one of some names, as `stem_key` writes them, so that
+            a row that names no folder is not used for two; None: nothing is known of other photographs.
     """
 
-    def __init__(self, lake: Files, root: str = "raw/uploads") -> None:
-        self._lake = lake
+    def __init__(
+        self,
+        lake: Files,
+        root: str = "raw/uploads",
+        photographs: Callable[[Set[str]], Iterable[str]] | None = None,
+    ) -> None:
+        self._lake, self._photographs = lake, photographs
         self._root = PurePosixPath(root)
         self._sheets: dict[PurePosixPath, Sheet | None] = {}
+        self._has_manifest: dict[PurePosixPath, bool] = {}
+        self._declared_groups: dict[str, dict[str, str]] = {}
         self.read_manifests: dict[str, str] = {}
         """The sha256 of each manifest.csv as it was read, by its key."""
 
@@ -72,7 +96,8 @@ class MetadataReader:
         """
         values: dict[str, Any] = dict.fromkeys(METADATA_FIELDS)
         problems: list[str] = []
-        for source, fields in (*self._sidecar(key, problems), *self._row(key, problems), ("EXIF", exif)):
+        sources = (*self._sidecar(key, problems), *self._row(key, problems), *self._declared(key), ("EXIF", exif))
+        for source, fields in sources:
             for name, value in fields.items():
                 column = COLUMNS.get(str(name).strip().casefold())
                 if column is None or values[column] is not None:
@@ -83,6 +108,19 @@ class MetadataReader:
                     problems.append(f"{source}: {error}")
         by_name = source_of(key) if values["group_hint"] is None else None
         return Metadata({**values, "group_hint": values["group_hint"] or by_name}, tuple(problems), by_name)
+
+    def row(self, key: str) -> Mapping[str, str]:
+        """All columns of the photograph's row of manifest.csv, by their names there; empty where it has none."""
+        return next((row for _, row in self._row(key, [])), {})
+
+    def _declared(self, key: str) -> list[tuple[str, Mapping[str, Any]]]:
+        name, below, path = key.removeprefix(f"{self._root}/").partition("/")
+        if not below:
+            return []
+        if name not in self._declared_groups:
+            self._declared_groups[name] = read_declared_groups(self._lake, name)
+        group = self._declared_groups[name].get(path)
+        return [] if group is None else [("label files", {"group": group})]
 
     def _sidecar(self, key: str, problems: list[str]) -> list[tuple[str, Mapping[str, Any]]]:
         sidecar = str(PurePosixPath(key).with_suffix(".json"))
@@ -99,7 +137,7 @@ class MetadataReader:
             return []
         return [(name, document)]
 
-    def _row(self, key: str, problems: list[str]) -> list[tuple[str, Mapping[str, Any]]]:
+    def _row(self, key: str, problems: list[str]) -> list[tuple[str, Mapping[str, str]]]:
         path = PurePosixPath(key)
         for folder in path.parents:
             sheet = self._sheet(folder)
@@ -113,6 +151,23 @@ class MetadataReader:
                 break
         return []
 
+    @property
+    def contested(self) -> set[str]:
+        """The keys of the manifest.csv files of which a row that was read could be that of several photographs."""
+        sheets = self._sheets.items()
+        return {str(folder / MANIFEST) for folder, sheet in sheets if sheet is not None and sheet.contested}
+
+    def _nearest(self, key: PurePosixPath) -> PurePosixPath | None:
+        """The folder of the manifest.csv that counts for a photograph."""
+        for folder in key.parents:
+            if folder not in self._has_manifest:
+                self._has_manifest[folder] = self._lake.exists(str(folder / MANIFEST))
+            if self._has_manifest[folder]:
+                return folder
+            if folder == self._root:
+                break
+        return None
+
     def _sheet(self, folder: PurePosixPath) -> Sheet | None:
         if folder not in self._sheets:
             key = str(folder / MANIFEST)
@@ -122,6 +177,9 @@ class MetadataReader:
                 self.read_manifests[key] = hashlib.sha256(data).hexdigest()
                 sheet = read_sheet(data)
             self._sheets[folder] = sheet
+            if sheet is not None and self._photographs is not None:
+                keys = (PurePosixPath(key) for key in self._photographs(sheet.stems()))
+                sheet.settle(key.relative_to(folder) for key in keys if self._nearest(key) == folder)
         return self._sheets[folder]
 
 

@@ -20,8 +20,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from carsdepo_assets.data.folders.counts import counted
 from carsdepo_assets.data.folders.manifest_csv import MANIFEST, read_sheet
-from carsdepo_assets.data.photographs.metadata import MetadataReader
+from carsdepo_assets.data.photographs.declared_groups import (
+    DECLARED_GROUPS,
+    declared_groups_of,
+    folder_of_groups,
+)
+from carsdepo_assets.data.photographs.metadata import MetadataReader, uploaded_photographs
 from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake, ObjectInfo
 from carsdepo_assets.lake.locks import one_writer
@@ -55,17 +61,19 @@ class Corrections:
         """One line for a person."""
         return "; ".join(
             [
-                f"{self.photographs} photographs have other metadata now, {self.groups} of them another group or "
-                f"listing, by {self.files} new or changed files",
+                f"other metadata of {counted(self.photographs, 'photograph')} now, {self.groups} of them with another "
+                f"group or listing, by {counted(self.files, 'new or changed file')}",
                 *self.problems,
             ]
         )
 
 
 def manifests_due(lake: Lake, folder: str = "raw/uploads/") -> list[ObjectInfo]:
-    """The files manifest.csv below a folder that came or changed since they were read last."""
+    """The files manifest.csv below a folder that came or changed since they were read last, and files with the groups
+    that label files of its imports say."""
     before = _read_before(lake)
-    return [entry for entry in _manifests(lake, folder) if before.get(entry.key) != _as_listed(entry)]
+    entries = [*_manifests(lake, folder), *_declared(lake, folder)]
+    return [entry for entry in entries if before.get(entry.key) != _as_listed(entry)]
 
 
 def fingerprint_of(files: Iterable[ObjectInfo]) -> str:
@@ -96,23 +104,28 @@ def correct_metadata(
             problems += broken
             rows |= {} if broken else _corrected(lake, entry.key, now)
         written = _write(lake, list(rows.values()))
-        _remember(lake, {entry.key: _as_listed(entry) for entry in due if entry.key.endswith(f"/{MANIFEST}")})
+        _remember(lake, {entry.key: _as_listed(entry) for entry in due if _is_remembered(entry.key)})
     return Corrections(len(due), len(written), sum(row["regrouped"] for row in rows.values()), tuple(problems))
 
 
-def look_again(lake: Lake, read: Mapping[str, str], duplicates: Collection[str]) -> None:
+def look_again(
+    lake: Lake, read: Mapping[str, str], duplicates: Collection[str], contested: Collection[str] = ()
+) -> None:
     """Makes manifest.csv files due that may say more than `images` took from them; called after a batch of it.
 
     Args:
         lake: where the files are.
         read: sha256 by the key of each manifest.csv that the batch was read with. One that was replaced meanwhile is
             due: whoever read the new one did not see these photographs.
+        contested: keys of those that have a row which could be of a photograph of the batch or of another one: it
+            counted for the other while that was alone.
         duplicates: keys of uploads whose bytes were known: what is said at these keys was not read.
     """
     before = _read_before(lake)
     near = {str(folder / MANIFEST) for key in duplicates for folder in PurePosixPath(key).parents}
+    near |= {declared for key in duplicates if (declared := declared_groups_of(key)) is not None}
     stale = {key for key, sha256 in read.items() if key in before and _sha256(lake, key) != sha256}
-    if forgotten := (near | stale) & before.keys():
+    if forgotten := (near | stale | set(contested)) & before.keys():
         with one_writer(lake, "metadata"):
             _store(lake, {key: value for key, value in _read_before(lake).items() if key not in forgotten})
 
@@ -131,7 +144,7 @@ def _corrected(lake: Lake, file: str, now: datetime) -> dict[str, Row]:
         return {}
     meant = read_images(lake, ["image_id", *METADATA_FIELDS], uploads.keys())
     sha256 = _sha256(lake, file)
-    reader = MetadataReader(lake)
+    reader = MetadataReader(lake, photographs=uploaded_photographs(lake))
     rows: dict[str, Row] = {}
     for stood in meant.to_pylist():
         stated = _stated(reader, uploads[stood["image_id"]])
@@ -160,8 +173,9 @@ def _uploads_of(lake: Lake, file: str) -> dict[str, list[str]]:
     """By image_id: all keys of the photographs that a file may say something of, the newest upload first."""
     uploads = lake.read("uploads", columns=["batch_id", "key", "sha256"])
     path = PurePosixPath(file)
-    if path.name == MANIFEST:
-        meant = pc.starts_with(uploads["key"], f"{path.parent}/")
+    below = f"{path.parent}/" if path.name == MANIFEST else folder_of_groups(file)
+    if below is not None:
+        meant = pc.starts_with(uploads["key"], below)
     else:
         meant = pc.starts_with(uploads["key"], f"{path.with_suffix('')}.")
     ids = uploads["sha256"].filter(meant).drop_null().unique()
@@ -198,6 +212,20 @@ def _manifests(lake: Lake, folder: str) -> list[ObjectInfo]:
         index.keep_place(_KEYS, json.dumps([entry.key for entry in entries]))
         source.ack(cursor)
     return entries
+
+
+def _declared(lake: Lake, folder: str) -> list[ObjectInfo]:
+    """The files with groups of label files, of the imports whose photographs lie in a folder."""
+    return [
+        entry
+        for entry in lake.list(DECLARED_GROUPS)
+        if (below := folder_of_groups(entry.key)) is not None and below.startswith(f"{folder.strip('/')}/")
+    ]
+
+
+def _is_remembered(key: str) -> bool:
+    """Sidecars are read when they are asked for, and never due by themselves."""
+    return key.endswith(f"/{MANIFEST}") or folder_of_groups(key) is not None
 
 
 class _ManifestsAlone:

@@ -135,7 +135,7 @@ def test_a_name_in_two_folders_is_found_by_the_rest_of_its_path(tmp_path: Path) 
         ),
         (
             {"train/a.jpg": "", "val/b.jpg": "", "c.jpg": ""},
-            "splits as declared by train/, val/: 1 train, 1 val; 1 photographs are in none and are dealt; none "
+            "splits as declared by train/, val/: 1 train, 1 val; 1 photograph in none, to be dealt; none "
             "for test: import some, or give --resplit to deal all anew by car",
         ),
         ({"train/a.jpg": ""}, "train/: all of it is called train, which is no split: photographs are dealt by car"),
@@ -162,13 +162,13 @@ RF = "_jpg.rf.0123456789abcdef0123456789abcdef.jpg"
     [
         (
             {"train/a.jpg": "", "test/b.jpg": "", "manifest.csv": "file;group\ntrain/a.jpg;VW 1\ntest/b.jpg;VW 1\n"},
-            r"1 cars .* VW 1 \(train: train/a.jpg, test: test/b.jpg\).*--resplit",
+            r"1 car .* VW 1 \(train: train/a.jpg, test: test/b.jpg\).*--resplit",
         ),
         (
             {"train/a.jpg": "", "val/b.jpg": "", "manifest.csv": "file,listing\na.jpg,L\nb.jpg,L\n"},
             r"L \(train: train/a.jpg, val: val/b.jpg\)",
         ),
-        ({f"train/a{RF}": "", f"valid/a{RF.replace('0', '9')}": ""}, r"1 cars or augmented photographs .* a \(train"),
+        ({f"train/a{RF}": "", f"valid/a{RF.replace('0', '9')}": ""}, r"1 car or augmented photograph in .* a \(train"),
         ({f"train/a{RF}": "", "valid/a.jpg": ""}, r"augmented"),
         (
             {**FLAT, "train.txt": "a.jpg\nb.jpg\n", "val.txt": "b.jpg\n"},

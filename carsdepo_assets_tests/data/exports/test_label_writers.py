@@ -43,7 +43,8 @@ def photographs(draw: st.DrawFn, stem: str, class_count: int) -> ExportedPhotogr
     boxes = tuple((c, (xs[0], ys[0], xs[1], ys[1])) for c, xs, ys in drawn)
     split = draw(st.sampled_from(["train", "val", "test", "test_pool", "excluded"]))
     reviewed = bool(boxes) or draw(st.booleans())
-    return ExportedPhotograph(f"{stem}.jpg", "ab" * 32, split, width, height, boxes, reviewed)
+    group = draw(st.sampled_from(["g1", "007", "a b", None]))
+    return ExportedPhotograph(f"{stem}.jpg", "ab" * 32, split, width, height, boxes, group, reviewed)
 
 
 _LETTERS = st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Zl", "Zp", "Cn"))
@@ -84,6 +85,25 @@ def _read_back(format: ExportFormat, dataset: ExportedDataset) -> dict[str, list
             assert not parsed.problems, parsed.problems
             read[stem] = sorted(parsed.boxes) if parsed.reviewed else None  # type: ignore[type-var]
     return {stem: boxes for stem, boxes in read.items() if boxes is not None}
+
+
+_WITH_GROUP = {"labelstudio", "datumaro", "groundtruth"}
+
+
+@pytest.mark.parametrize("format", [*sorted(_WITH_GROUP), "cvat"])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(dataset=exported())
+def test_splits_and_groups_come_back_where_the_format_has_a_field(
+    format: ExportFormat, dataset: ExportedDataset
+) -> None:
+    wanted = {p.stem: (p.split, p.group if format in _WITH_GROUP else None) for p in dataset.photographs}
+    read = {}
+    for path, data in WRITERS[format].write(dataset):
+        if path not in _NO_LABELS:
+            for labelled in read_document(format, path, data).photographs:
+                read[_stem(labelled.file_name, wanted)] = labelled.split, labelled.group
+    assert read.items() <= wanted.items()
+    assert read or not any(p.reviewed for p in dataset.photographs)
 
 
 def _targets(document: LabelDocument, dataset: ExportedDataset) -> ClassTargets:

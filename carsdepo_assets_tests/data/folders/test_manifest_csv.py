@@ -100,6 +100,39 @@ def test_rows_that_differ_are_not_guessed_among() -> None:
 
 
 @pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ({"a.jpg": "g1"}, {"a.jpg": "g1"}),
+        ({"A.JPG": "g1"}, {"a.jpg": "g1"}),
+        ({"a": "g1"}, {"a.jpg": "g1"}),
+        ({"images/a.jpg": "g1"}, {"a.jpg": "g1"}),
+        ({"/home/ann/cars/a.jpg": "g1"}, {"a.jpg": "g1"}),
+        ({"/home/ann/cars/sub/a.jpg": "g1"}, {"sub/a.jpg": "g1"}),
+        ({"/x/a.jpg": "g1", "/x/sub/a.jpg": "g2"}, {"a.jpg": "g1", "sub/a.jpg": "g2"}),
+        ({"a.jpg": "g1", "sub/a.jpg": "g2"}, {"a.jpg": "g1", "sub/a.jpg": "g2"}),
+        ({"sub/a": "g1"}, {"sub/a.jpg": "g1"}),
+        ({"b.jpg": "g1"}, {"x/b.jpg": None, "y/b.jpg": None}),
+        ({"/home/ann/b.jpg": "g1"}, {"x/b.jpg": None, "y/b.jpg": None}),
+        ({"b.jpg": "g1", "x/b.jpg": "g2"}, {"x/b.jpg": "g2", "y/b.jpg": None}),
+        ({"c.jpg": "g1"}, {"x/c.jpg": "g1"}),
+        ({"d.jpg": "g1"}, {"d.jpg": "g1"}),
+        ({"d": "g1"}, {"d.jpg": None, "d.png": None}),
+    ],
+)
+def test_a_row_is_of_the_photograph_that_its_name_fits_best(
+    rows: dict[str, str], expected: dict[str, str | None]
+) -> None:
+    """Of several that it fits alike it is none's, which is said."""
+    sheet = read_sheet("\n".join(["file,group", *(",".join(row) for row in rows.items())]).encode())
+    paths = [PurePosixPath(p) for p in ("a.jpg", "sub/a.jpg", "x/b.jpg", "y/b.jpg", "x/c.jpg", "d.jpg", "d.png")]
+    sheet.settle(paths)
+    answers = {str(path): sheet.row(path) for path in paths}
+    said = {path: answer for path, answer in answers.items() if answer != (None, None)}
+    assert {path: row["group"] if row else None for path, (row, _) in said.items()} == expected
+    assert all(("fits 2 photographs" in (problem or "")) == (row is None) for row, problem in said.values())
+
+
+@pytest.mark.parametrize(
     ("data", "problem"),
     [
         (b"", "no column 'file'; there are none"),

@@ -310,7 +310,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
 
 def test_formats_that_label_the_same_photographs_are_asked_for(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", {"images/a.jpg": JPEG, "labels/a.txt": BOX, "all.json": COCO})
-    with pytest.raises(FormatsConflict, match=r"such as a\.\w+, .*coco \(1 files\), yolo \(1 files\).*--format coco"):
+    with pytest.raises(FormatsConflict, match=r"such as a\.\w+, .*coco \(1 file\), yolo \(1 file\).*--format coco"):
         read_layout(folder)
     check(read_layout(folder, "yolo"), {"labels/a.txt": "a.txt", "all.json": "(labels in the format coco, and"})
     check(read_layout(folder, "coco"), {"all.json": "all.json", "labels/a.txt": "(labels in the format yolo, and"})

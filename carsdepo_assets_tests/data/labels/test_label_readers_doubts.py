@@ -107,6 +107,28 @@ def test_a_photograph_of_which_a_class_is_said_is_not_clean(format: str, data: b
     assert any("of the whole photograph, and no shape" in note for note in parsed.notes) != reviewed
 
 
+_WHO = {"annotator": 2, "annotation_id": 5, "lead_time": 3}
+
+
+@pytest.mark.parametrize(
+    ("row", "reviewed"),
+    [
+        ({"image": "a.jpg", "note": "left door", "id": 1, **_WHO}, True),
+        ({"image": "a.jpg", "id": 1, "label": [], **_WHO, "note": "left door"}, True),
+        ({"id": 1, "image": "a.jpg", "note": "left door", "label": [], **_WHO}, True),  # the data have an id, too
+        ({"id": 1, "image": "a.jpg", "state": "Dent", **_WHO}, False),
+        ({"id": 1, "image": "a.jpg", "state": {"choices": ["rust"]}, **_WHO}, False),
+        ({**dict(sorted(_WHO.items())), "id": 1, "image": "a.jpg", "note": "left door"}, True),  # sorted by its keys
+        ({"image": "a.jpg", "id": 1, "state": "rust", **_WHO}, False),
+    ],
+)
+def test_only_the_answers_of_a_row_of_json_min_make_it_unreviewed(row: dict[str, Any], reviewed: bool) -> None:
+    other = {"image": "b.jpg", "id": 2, "label": [REGION["value"]], **_WHO}
+    first, second = read("labelstudio", json.dumps([row, other]).encode()).photographs
+    assert (first.shapes, first.reviewed) == ([], reviewed)
+    assert len(second.shapes) == 1
+
+
 @pytest.mark.parametrize("format", ["cvat", "labelstudio"])
 def test_a_photograph_without_shapes_beside_predictions_is_not_clean(format: str) -> None:
     empty = b'<image id="1" name="b.jpg"></image></annotations>'

@@ -143,6 +143,31 @@ def test_an_augmented_copy_has_its_source_for_a_group_unless_a_file_says_one(lak
     assert [facts(lake)[f"rf/{n}_jpg.rf.1.jpg"][0] for n in "ab"] == ["said", "rf/b"]
 
 
+def test_a_row_goes_to_the_photograph_that_it_names_when_that_comes_later(lake: Lake) -> None:
+    manifest(lake, "file,group\na.jpg,g1\nb.jpg,g2\n")
+    upload(lake, {"shop/sub/a.jpg": A, "shop/x/b.jpg": B})
+    assert correct(lake) == (1, 0, 0)
+    assert {path: fact[0] for path, fact in facts(lake).items()} == {"shop/sub/a.jpg": "g1", "shop/x/b.jpg": "g2"}
+    upload(lake, {"shop/a.jpg": C, "shop/y/b.jpg": car(4)})
+    correct(lake)
+    groups = {path: fact[0] for path, fact in facts(lake).items()}
+    assert groups == {"shop/a.jpg": "g1", "shop/sub/a.jpg": None, "shop/x/b.jpg": None, "shop/y/b.jpg": None}
+    notes = {row["key"]: row["notes"] for row in lake.read("images").to_pylist()}
+    assert "the row of 'b.jpg' fits 2 photographs (x/b.jpg, y/b.jpg)" in notes["raw/uploads/shop/y/b.jpg"]
+
+
+@pytest.mark.parametrize("folder", ["shop", "shop/day"])
+def test_a_dropped_manifest_that_is_rewritten_in_place_is_due(lake: Lake, folder: str) -> None:
+    manifest(lake, "file,group\na.jpg,g1\n", folder)
+    upload(lake, {"shop/day/a.jpg": A})
+    assert correct(lake) == (1, 0, 0)
+    assert lake.root is not None
+    (lake.root / f"raw/uploads/{folder}/manifest.csv").write_text("file,group\na.jpg,g1 corrected\n")
+    assert [entry.key for entry in manifests_due(lake)] == [f"raw/uploads/{folder}/manifest.csv"]
+    assert correct(lake) == (1, 1, 1)
+    assert facts(lake)["shop/day/a.jpg"][0] == "g1 corrected"
+
+
 def test_a_sidecar_can_be_read_anew_too(lake: Lake) -> None:
     upload(lake, {"shop/a.jpg": A, "shop/a.b.jpg": B})
     lake.put("raw/uploads/shop/a.json", b'{"group": "g7"}')

@@ -16,6 +16,7 @@ from carsdepo_assets.data.exports.writers.exported import (
     Writer,
     labelled,
     left_top_size,
+    of_group,
 )
 
 _IMAGE = 2  # Datumaro's MediaType.IMAGE
@@ -56,7 +57,7 @@ def _item(photograph: ExportedPhotograph) -> dict[str, Any]:
     return {
         "id": photograph.stem,
         "annotations": annotations,
-        "attr": {"image_id": photograph.image_id},
+        "attr": {"image_id": photograph.image_id} | of_group(photograph),
         "image": {"path": photograph.name, "size": [photograph.height, photograph.width]},
     }
 

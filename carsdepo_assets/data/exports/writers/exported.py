@@ -31,6 +31,8 @@ class ExportedPhotograph:
     """Likewise."""
     boxes: tuple[tuple[int, Xyxy], ...] = ()
     """(class id, (x1, y1, x2, y2)) in pixels of the exported file when upright."""
+    group: str | None = None
+    """What photographs of the same car have in common."""
     reviewed: bool = True
     """False where nobody has finished labelling it; without boxes it is then not clean but unlabelled."""
 
@@ -98,6 +100,11 @@ def left_top_size(box: Xyxy) -> list[float | int]:
     """[left, top, width, height] of a box, in pixels."""
     x1, y1, x2, y2 = box
     return [rounded(x1), rounded(y1), rounded(x2 - x1), rounded(y2 - y1)]
+
+
+def of_group(photograph: ExportedPhotograph) -> dict[str, str]:
+    """The group as a field of its own, where the photograph has one."""
+    return {} if photograph.group is None else {"group": photograph.group}
 
 
 def labelled(photographs: Sequence[ExportedPhotograph]) -> list[ExportedPhotograph]:

@@ -16,6 +16,7 @@ from carsdepo_assets.data.exports.writers.exported import (
     LabelFiles,
     Writer,
     left_top_size,
+    of_group,
 )
 
 _LABEL = "damage"  # the label attribute's name
@@ -37,6 +38,7 @@ def _line(photograph: ExportedPhotograph, dataset: ExportedDataset) -> dict[str,
     path, base = image_path(photograph), dataset.photographs_url
     # S3 keys are written as they are; other URLs are quoted.
     line: dict[str, Any] = {"source-ref": base + (quote(path) if "://" in base and base[:5] != "s3://" else path)}
+    line |= {"split": photograph.split} | of_group(photograph)  # which labelling jobs hand on as they are
     if not photograph.reviewed:
         return line
     boxes = [

@@ -10,7 +10,14 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from carsdepo_assets.data.exports.writers.exported import ExportedDataset, ExportedPhotograph, LabelFiles, Writer, Xyxy
+from carsdepo_assets.data.exports.writers.exported import (
+    ExportedDataset,
+    ExportedPhotograph,
+    LabelFiles,
+    Writer,
+    Xyxy,
+    of_group,
+)
 from carsdepo_assets.data.exports.writers.xml_text import add, document
 
 _LOCAL_FILES = "/data/local-files/?d="  # where Label Studio serves the files of a folder
@@ -42,8 +49,9 @@ def _task(task_id: int, photograph: ExportedPhotograph, dataset: ExportedDataset
     finished, drafts = ([annotation], []) if photograph.reviewed else ([], [{"result": result}] if result else [])
     return {
         "id": task_id,
-        "data": {_IMAGE: _url(photograph, dataset.photographs_url)},
-        "meta": {"split": photograph.split, "image_id": photograph.image_id},
+        # Of the data Label Studio keeps columns of any name, in its own exports, too.
+        "data": {_IMAGE: _url(photograph, dataset.photographs_url), "split": photograph.split} | of_group(photograph),
+        "meta": {"image_id": photograph.image_id},
         "annotations": finished,
         "drafts": drafts,
         "predictions": [],

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from carsdepo_assets.data.folders.class_names import same_name
+from carsdepo_assets.data.folders.photograph_names import names_behind_dates
 from carsdepo_assets.data.labels.formats.documents import LabelDocument, LabelledPhotograph, Shape
 from carsdepo_assets.data.labels.formats.geometry import around, points_of
 from carsdepo_assets.data.labels.formats.json_values import identifier, loads, number, numbers, shown, text
@@ -45,16 +47,31 @@ def read(name: str, data: bytes) -> LabelDocument:
         else:
             _annotation(by_id[owner], note)
     result.photographs = list(by_id.values())
+    result.origin = _origin(document)
+    names = {p.file_name: p.file_name.replace("\\", "/").rpartition("/")[2] for p in result.photographs}
+    behind = names_behind_dates(list(names.values()), of_label_studio=_is_of_label_studio(document))
+    for photograph in result.photographs:
+        photograph.behind_date = behind.get(names[photograph.file_name])
     _doubt(document, result)
     return result
 
 
+def _is_of_label_studio(document: dict[str, Any]) -> bool:
+    info = document.get("info")
+    return isinstance(info, dict) and same_name(str(info.get("contributor"))) == "label studio"
+
+
+def _origin(document: dict[str, Any]) -> str:
+    """What tells one export from another in a file's info; dates differ within one."""
+    info = document.get("info")
+    told = [text(info.get(name)) for name in ("contributor", "description", "url")] if isinstance(info, dict) else []
+    return ", ".join(same_name(one) for one in told if one)
+
+
 def _doubt(document: dict[str, Any], result: LabelDocument) -> None:
     """Marks images without annotations as unreviewed where these may be missing."""
-    info = document.get("info")
-    contributor = str(info.get("contributor")) if isinstance(info, dict) else ""
     doubt = ""
-    if contributor.strip().casefold() == "label studio":
+    if _is_of_label_studio(document):
         doubt = (
             "Label Studio's COCO has no annotations for unfinished tasks and for photographs without damage alike: "
             "export JSON, which tells them apart"
@@ -65,6 +82,7 @@ def _doubt(document: dict[str, Any], result: LabelDocument) -> None:
         if not photograph.shapes and not photograph.problems:
             photograph.reviewed = False
             photograph.notes.append(doubt)
+            photograph.doubt = doubt
 
 
 def _image(image: Any) -> tuple[str, LabelledPhotograph]:

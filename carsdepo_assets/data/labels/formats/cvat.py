@@ -47,6 +47,8 @@ def read(name: str, data: bytes) -> LabelDocument:
             width=to_size(image.get("width")),
             height=to_size(image.get("height")),
             reviewed=not states & _UNFINISHED,
+            split=image.get("subset"),
+            doubt="its task or job is called unfinished" if states & _UNFINISHED else "",
         )
         if not photograph.file_name.strip("/. \\"):
             detail = f"image {(image.get('id') or 'without id')[:40]} has no name"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any
 
 from carsdepo_assets.data.labels.formats.documents import LabelDocument, LabelledPhotograph, Shape
 from carsdepo_assets.data.labels.formats.geometry import around, around_ellipse, around_rotated, points_of
-from carsdepo_assets.data.labels.formats.json_values import identifier, loads, number, numbers, shown, text
+from carsdepo_assets.data.labels.formats.json_values import column, identifier, loads, number, numbers, shown, text
 from carsdepo_assets.data.labels.formats.parsed import NotReadable, Problem, Xyxy
 from carsdepo_assets.data.labels.formats.rle import rle_box
 from carsdepo_assets.data.labels.formats.scores import has_score
@@ -15,7 +16,7 @@ _NO_SHAPE = ("label", "caption")  # about the photograph as a whole
 
 
 def read(name: str, data: bytes) -> LabelDocument:
-    """Reads a Datumaro file. An item without annotations was reviewed and shows no damage.
+    """Reads a Datumaro file, called as its subset. An item without annotations was reviewed and shows no damage.
 
     Raises:
         NotReadable: It is no Datumaro.
@@ -30,7 +31,9 @@ def read(name: str, data: bytes) -> LabelDocument:
         if file_name is None:
             result.problems.append(Problem("no_photograph", f"an item without id and path: {shown(item, 100)}"))
             continue
-        photograph = LabelledPhotograph(file_name)
+        attributes = item.get("attr")
+        group = column(attributes.get("group")) if isinstance(attributes, dict) else None
+        photograph = LabelledPhotograph(file_name, split=PurePosixPath(name).stem, group=group)
         media = next((m for k in ("image", "media") if isinstance(m := item.get(k), dict)), {})
         size = numbers(media.get("size"))
         if size is not None and len(size) == 2 and min(size) > 0:

@@ -44,6 +44,8 @@ class LabelledPhotograph:
     file_name: str
     """The photograph's name or path as the file writes it; without suffix for YOLO."""
     shapes: list[Shape] = field(default_factory=list)
+    behind_date: str | None = None
+    """The name without a prefix that looks like a date, where the export is Label Studio's; see photograph_names."""
     unit: Literal["pixels", "shares"] = "pixels"
     """Of the boxes: pixels of the photograph, or shares of its width and height (0 to 1)."""
     width: float | None = None
@@ -63,6 +65,12 @@ class LabelledPhotograph:
     """What makes its labels unusable as a whole."""
     notes: list[str] = field(default_factory=list)
     """What the reader corrected, for a person."""
+    split: str | None = None
+    """The part of the dataset that the file says it belongs to, as the file writes it."""
+    group: str | None = None
+    """The car that the file says it shows."""
+    doubt: str = ""
+    """Why it is not reviewed, in the same words for all photographs of which it is true."""
     stated: list[str] = field(default_factory=list)
     """What the file states of the photograph as a whole, such as a class; with no shape it may be damaged all the
     same."""
@@ -77,6 +85,8 @@ class LabelDocument:
     """What belongs to no photograph of the file."""
     class_names: dict[str, str] = field(default_factory=dict)
     """The name by `source_class`; equal to it where the format writes names. Empty for YOLO, whose names lie beside."""
+    origin: str = ""
+    """What the file says of the export that it is a part of; empty where it says nothing."""
 
     @property
     def has_predictions(self) -> bool:

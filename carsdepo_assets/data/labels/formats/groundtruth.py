@@ -20,7 +20,7 @@ from carsdepo_assets.data.labels.formats.groundtruth_jobs import (
     names_of_all,
     stated_classes,
 )
-from carsdepo_assets.data.labels.formats.json_values import Twice, identifier, number, once, shown, text
+from carsdepo_assets.data.labels.formats.json_values import Twice, column, identifier, number, once, shown, text
 from carsdepo_assets.data.labels.formats.parsed import NotReadable, Problem
 from carsdepo_assets.data.labels.formats.scores import has_score
 from carsdepo_assets.lake.text_files import decoded
@@ -28,6 +28,8 @@ from carsdepo_assets.lake.text_files import decoded
 
 def read(name: str, data: bytes) -> LabelDocument:
     """Reads a manifest. A line with an empty list of annotations was reviewed; one without labels was not.
+
+    Ground Truth copies keys of the input that it does not know, such as split and group.
 
     Raises:
         NotReadable: It is no manifest.
@@ -61,6 +63,7 @@ def read(name: str, data: bytes) -> LabelDocument:
     for number_, source, jobs, row in rows:
         photograph = _photograph(number_, source, jobs, names, doubt_about(row, jobs, labelling, names))
         photograph.stated = stated_classes(row)
+        photograph.split, photograph.group = column(row.get("split")), column(row.get("group"))
         result.photographs.append(photograph)
     for shape in (shape for photograph in result.photographs for shape in photograph.shapes):
         result.class_names.setdefault(shape.source_class, shape.source_class)
@@ -74,7 +77,8 @@ def _photograph(
     if doubt:
         # Half of a photograph's damage teaches the detector to overlook the other half.
         photograph.reviewed = False
-        photograph.notes.append(f"line {line}: not labelled: {doubt[:200]}")
+        photograph.doubt = doubt[:200]
+        photograph.notes.append(f"line {line}: not labelled: {photograph.doubt}")
         return photograph
     labelled = [job for job in jobs if job.labels is not None]
     chosen = jobs_that_hold(labelled, names)

@@ -90,6 +90,11 @@ def identifier(value: Any) -> str | None:
     return None
 
 
+def column(value: Any) -> str | None:
+    """A name in a column, such as a group, as text without spaces around it; a number is its digits."""
+    return value.strip() or None if isinstance(value, str) else identifier(value)
+
+
 def text(value: Any) -> str | None:
     """None unless text with something in it."""
     return value if isinstance(value, str) and value.strip() else None

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from carsdepo_assets.data.folders.class_names import same_name
 from carsdepo_assets.data.labels.formats.documents import LabelDocument, LabelledPhotograph, Shape
 from carsdepo_assets.data.labels.formats.geometry import around, around_ellipse, around_rotated
-from carsdepo_assets.data.labels.formats.json_values import identifier, loads, number, numbers, shown, text
+from carsdepo_assets.data.labels.formats.json_values import column, identifier, loads, number, numbers, shown, text
 from carsdepo_assets.data.labels.formats.labelstudio_images import (
     IMAGE_FIELDS,
     file_name,
@@ -39,15 +40,18 @@ def read(name: str, data: bytes) -> LabelDocument:
         raise NotReadable("Label Studio: a list of tasks is expected")
     result = LabelDocument()
     usual = {name for task in tasks for name in labelled_fields(task)}
+    classes = _classes_of_min(tasks)
     for number_, task in enumerate(tasks, 1):
-        photographs = list(_task(task, f"task {number_}", usual, result.problems))
+        photographs = list(_task(task, f"task {number_}", usual, classes, result.problems))
         result.photographs += photographs
         for shape in (shape for photograph in photographs for shape in photograph.shapes):
             result.class_names.setdefault(shape.source_class, shape.source_class)
     return result
 
 
-def _task(task: Any, which: str, usual: set[str], problems: list[Problem]) -> Iterator[LabelledPhotograph]:
+def _task(
+    task: Any, which: str, usual: set[str], classes: set[str], problems: list[Problem]
+) -> Iterator[LabelledPhotograph]:
     """A photograph for each annotation of a task that counts; one that is not reviewed where there is none."""
     if not isinstance(task, dict):
         problems.append(Problem("malformed", f"{which}: {shown(task, 40)} is no task"))
@@ -65,7 +69,7 @@ def _task(task: Any, which: str, usual: set[str], problems: list[Problem]) -> It
         if len(several(task, set())) > 1:
             yield from _refused(task, which)
         else:
-            yield _of_min(task, name, which)
+            yield _of_min(task, name, which, classes)
         return
     annotations = task.get("annotations", task.get("completions"))
     if annotations is not None and not isinstance(annotations, list):
@@ -78,11 +82,20 @@ def _task(task: Any, which: str, usual: set[str], problems: list[Problem]) -> It
     fields = labelled_fields(task) or usual
     name = images(task).get(next(iter(fields)), name) if len(fields) == 1 else name
     for annotation in submitted:
-        yield _annotation(annotation, name, which)
+        yield _with_columns(_annotation(annotation, name, which), task["data"])
     if not submitted:
         skipped = "skipped" if annotations else "not finished"
         predicted = "; its predictions are no labels" if task.get("predictions") else ""
-        yield LabelledPhotograph(name, reviewed=False, notes=[f"{which} is {skipped}{predicted}"])
+        doubt = f"its task is {skipped}{predicted}"
+        unfinished = LabelledPhotograph(name, reviewed=False, notes=[f"{which} is {skipped}{predicted}"], doubt=doubt)
+        yield _with_columns(unfinished, task["data"])
+
+
+def _with_columns(photograph: LabelledPhotograph, data: dict[str, Any]) -> LabelledPhotograph:
+    """The photograph with the split and the group that its data name; Label Studio keeps columns of any name."""
+    columns = {same_name(key): column(value) for key, value in data.items()}
+    photograph.split, photograph.group = columns.get("split"), columns.get("group")
+    return photograph
 
 
 def _refused(task: dict[str, Any], which: str) -> Iterator[LabelledPhotograph]:
@@ -93,8 +106,21 @@ def _refused(task: dict[str, Any], which: str) -> Iterator[LabelledPhotograph]:
         yield LabelledPhotograph(one, problems=[Problem("malformed", detail)])
 
 
-def _of_min(task: dict[str, Any], name: str, which: str) -> LabelledPhotograph:
-    """A row of JSON-MIN is one annotation: regions lie in fields of the labelling's names."""
+def _classes_of_min(tasks: list[Any]) -> set[str]:
+    """The classes of the regions in a file's rows of JSON-MIN."""
+    lists = [value for task in tasks if isinstance(task, dict) for value in task.values() if isinstance(value, list)]
+    return {same_name(label) for one in lists for region in one for label in _labels(region)}
+
+
+def _of_min(task: dict[str, Any], name: str, which: str, classes: set[str]) -> LabelledPhotograph:
+    """A row of JSON-MIN is one annotation: regions lie in fields of the labelling's names.
+
+    Args:
+        task: the row.
+        name: of its photograph.
+        which: where it is in the file.
+        classes: of all regions of the file, as `same_name` writes them.
+    """
     fields = {k: v for k, v in task.items() if k not in _OF_MIN and isinstance(v, list)}
     entries = [one for value in fields.values() for one in value if isinstance(one, dict)]
     regions = [one for one in entries if not _is_statement(one)]
@@ -105,17 +131,35 @@ def _of_min(task: dict[str, Any], name: str, which: str) -> LabelledPhotograph:
         annotator=_person(task.get("annotator")),
         labelled_at=text(task.get("updated_at")) or text(task.get("created_at")),
     )
+    _with_columns(photograph, task)
     for i, region in enumerate(regions, 1):
         _region(photograph, region, region, f"{which}, region {i}")
     photograph.stated = [choice for entry in entries for choice in _stated(entry)]
-    keys = list(task)
-    # What was answered follows the task's id, as Label Studio writes it; before it are the columns of its data.
-    for key in keys[keys.index("id") + 1 if "id" in keys else 0 :]:
-        if isinstance(task[key], dict):
-            photograph.stated += _stated(task[key])
-        elif key not in {*_OF_MIN, *IMAGE_FIELDS, "file_upload"} and text(task[key]) and not is_photograph(task[key]):
-            photograph.stated.append(task[key])
+    answers = _answers(task)
+    for key, value in task.items():
+        if isinstance(value, dict):
+            photograph.stated += _stated(value)
+        elif key in {*_OF_MIN, *IMAGE_FIELDS, "file_upload"} or not text(value) or is_photograph(value):
+            continue
+        elif key in answers if answers is not None else same_name(value) in classes:
+            photograph.stated.append(value)
     return photograph
+
+
+def _answers(row: dict[str, Any]) -> set[str] | None:
+    """The keys of a row that are answers; None where its order does not say.
+
+    Label Studio writes the columns of the data, the task's id, the answers, then who gave them. Where the data have an
+    `id` of their own, that is where the task's is written, and columns of the data follow.
+    """
+    keys = list(row)
+    if "id" not in keys:
+        return None
+    start = keys.index("id") + 1
+    ends = [i for i, key in enumerate(keys) if i >= start and key in _OF_MIN]
+    if not ends or any(is_photograph(row[key]) or key in IMAGE_FIELDS for key in keys[start : ends[0]]):
+        return None
+    return set(keys[start : ends[0]])
 
 
 def _is_statement(value: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from carsdepo_assets.data.folders.photograph_names import without_upload_prefix
+from carsdepo_assets.data.folders.photograph_names import without_prefix
 from carsdepo_assets.data.labels.formats.json_values import text
 from carsdepo_assets.imaging.formats import PHOTOGRAPH_SUFFIXES
 
@@ -49,7 +49,7 @@ def several(task: dict[str, Any], usual: set[str]) -> dict[str, str]:
     """
     named = images(task)
     names = (PurePosixPath(one.partition("?")[0]).name.casefold() for one in named.values())
-    photographs = set(map(without_upload_prefix, names))
+    photographs = {without_prefix(name, of_label_studio=True) for name in names}
     fields = labelled_fields(task) or usual
     return {} if len(photographs) < 2 or (len(fields) == 1 and fields <= named.keys()) else named
 

@@ -27,6 +27,8 @@ def doubt_silence(document: LabelDocument, format: str) -> None:
         stated = [one for one in photograph.stated if re.sub(r"[\W_]", "", one.casefold()) not in _NO_DAMAGE]
         if stated:
             photograph.notes.append(f"{', '.join(stated)[:100]} is said of the whole photograph, and no shape shows it")
+            photograph.doubt = "a class is said of the whole photograph, and no shape shows it"
         if doubt:
             photograph.notes.append(doubt)
+            photograph.doubt = doubt
         photograph.reviewed = photograph.reviewed and not stated and not doubt
