@@ -23,7 +23,7 @@ from carsdepo_assets.data.folders.manifest_csv import MANIFEST
 from carsdepo_assets.data.imports.doubtful_files import FilesWithIds, match_behind_dates
 from carsdepo_assets.data.imports.import_refusals import ClassUse, FormatsConflict, ImportRefused
 from carsdepo_assets.data.imports.layout_targets import set_targets
-from carsdepo_assets.data.imports.layouts import FileKind, FileUse, Layout, is_of_label_studio
+from carsdepo_assets.data.imports.layouts import FileKind, FileUse, Layout, is_of_label_studio, last_part
 from carsdepo_assets.data.imports.photograph_index import PhotographIndex
 from carsdepo_assets.data.labels.formats import Format, NotReadable, read_document, recognise
 from carsdepo_assets.data.labels.formats.documents import LabelDocument
@@ -289,33 +289,23 @@ class _Recognition:
         if form in OF_ONE_PHOTOGRAPH:
             for photograph in document.photographs:
                 if not use.photographs:
-                    called = PurePosixPath(use.path).parent / _last(photograph.file_name)
+                    called = PurePosixPath(use.path).parent / last_part(photograph.file_name)
                     use.photographs = self._index.at_place(str(called))
             if use.photographs:
                 self._places_matched.add(str(PurePosixPath(use.path).parent))
         else:
             use.names = [photograph.file_name for photograph in document.photographs]
-        problems = [*document.problems, *(one for photograph in document.photographs for one in photograph.problems)]
-        use.problem = problems[0] if problems else None
-        use.sound = sum(not photograph.problems for photograph in document.photographs)
-        use.doubts = [(p.doubt, p.file_name) for p in document.photographs if not p.reviewed and p.doubt]
-        use.stated = [(p.file_name, p.split, p.group) for p in document.photographs if p.split or p.group]
+        use.note_labels(document)
         used: Counter[str] = Counter()
         lines: dict[str, list[str]] = defaultdict(list)
-        sets: dict[frozenset[str], frozenset[str]] = {}  # few, shared by many photographs
         for photograph in document.photographs:
-            name = _last(photograph.file_name) if use.names else PurePosixPath(use.path).name
+            name = last_part(photograph.file_name) if use.names else PurePosixPath(use.path).name
             self._labelled[form].setdefault(folded(PurePosixPath(name).stem), name)
             for shape in photograph.shapes:
                 used[shape.source_class] += 1
                 if len(lines[shape.source_class]) < 3:
                     where = f"line {shape.line}" if shape.line is not None else shape.where
                     lines[shape.source_class].append(where)
-            if photograph.reviewed and not photograph.problems:
-                use.annotators[photograph.annotator] += 1
-            if photograph.shapes and photograph.reviewed and not photograph.problems:
-                classes = frozenset(shape.source_class for shape in photograph.shapes)
-                use.classes.append((name, sets.setdefault(classes, classes)))
         for source, boxes in used.items():
             where = ", ".join(filter(None, lines[source]))
             self._classes[form].setdefault(source, ClassUse()).add(use.path, boxes, f"({where})" if where else "")
@@ -411,10 +401,6 @@ class _Recognition:
 def _refuse_unknown_labels(use: FileUse, what: str) -> None:
     use.kind = FileKind.LABELS
     use.set_aside(f"{what}, which is no format that is read: export COCO or YOLO instead", refused=True)
-
-
-def _last(name: str) -> str:
-    return PurePosixPath(name.replace("\\", "/")).name
 
 
 def _lies_with_labels(path: str) -> bool:

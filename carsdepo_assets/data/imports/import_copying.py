@@ -139,8 +139,8 @@ class FolderCopy:
         options = record["options"]
         if labels and (clash := class_id_clash(before, labels, options["class_ids"], policy.class_map.names)):
             raise ImportRefused(
-                f"{counted(len(labels), 'label file')} standing under {self._name!r} already, first {labels[0]}, not "
-                f"from {self._layout.folder}: {clash} rename this folder, or give it another name by --name, and "
+                f"{counted(len(labels), 'label file')} under {self._name!r}, first {labels[0]}, came from "
+                f"elsewhere than {self._layout.folder}: {clash} rename this folder, or give it another name by --name, and "
                 "import it under its new name."
             )
         if labels:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from carsdepo_assets.data.folders.counts import counted
 from carsdepo_assets.data.folders.folder_files import FolderListing
 from carsdepo_assets.data.imports.import_refusals import ClassUse
+from carsdepo_assets.data.labels.formats.documents import LabelDocument
 from carsdepo_assets.data.labels.formats.parsed import Problem
 
 _OF_LABEL_STUDIO = "notes.json"
@@ -73,9 +74,30 @@ class FileUse:
     sound: int = 0
     """Of a label file: of how many photographs it says nothing of the kind."""
 
+    def note_labels(self, document: LabelDocument) -> None:
+        """Notes what the file says of its photographs, once `names` is known."""
+        photographs = document.photographs
+        problems = [*document.problems, *(one for photograph in photographs for one in photograph.problems)]
+        self.problem = problems[0] if problems else None
+        self.sound = sum(not photograph.problems for photograph in photographs)
+        self.doubts = [(p.doubt, p.file_name) for p in photographs if not p.reviewed and p.doubt]
+        self.stated = [(p.file_name, p.split, p.group) for p in photographs if p.split or p.group]
+        finished = [photograph for photograph in photographs if photograph.reviewed and not photograph.problems]
+        self.annotators = Counter(photograph.annotator for photograph in finished)
+        sets: dict[frozenset[str], frozenset[str]] = {}  # few, shared by many photographs
+        for photograph in finished:
+            if classes := frozenset(shape.source_class for shape in photograph.shapes):
+                name = last_part(photograph.file_name) if self.names else PurePosixPath(self.path).name
+                self.classes.append((name, sets.setdefault(classes, classes)))
+
     def set_aside(self, reason: str, detail: str = "", *, refused: bool = False) -> None:
         """Decides that the file is not copied."""
         self.target, self.reason, self.detail, self.refused = None, reason, detail, refused
+
+
+def last_part(name: str) -> str:
+    """The file name at the end of a path of either kind of slash."""
+    return PurePosixPath(name.replace("\\", "/")).name
 
 
 @dataclass

@@ -68,8 +68,8 @@ def test_a_folder_with_the_name_of_another_and_other_class_ids_is_refused(
     with pytest.raises(ImportRefused) as error:
         import_folder(lake, second, "yolo", {}, RULES, NOW)
     for words in (
-        "2 label files standing under 'photos' already, first raw/labels/photos/1.txt",
-        f"are not from {second}",
+        "2 label files under 'photos', first raw/labels/photos/1.txt",
+        f"came from elsewhere than {second}",
         "there 0 is scratch, 1 is dent; here 0 is dent, 1 is scratch",
         "rename this folder",
     ):
