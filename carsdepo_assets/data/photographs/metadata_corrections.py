@@ -27,7 +27,8 @@ from carsdepo_assets.lake.lake import Lake, ObjectInfo
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.object_index import ObjectIndex, open_index
 from carsdepo_assets.lake.schemas import METADATA_FIELDS
-from carsdepo_assets.lake.sources import Facts, listing, source_for
+from carsdepo_assets.lake.source_choice import source_for
+from carsdepo_assets.lake.sources import Facts, listing
 
 _STATE = "batches/metadata.json"
 _ROOT = "raw/uploads"
@@ -209,8 +210,13 @@ class _ManifestsAlone:
     def unknown(self, objects: Sequence[Facts]) -> list[Facts]:
         return [facts for facts in objects if facts[0].endswith(f"/{MANIFEST}")]
 
-    def compare(self, prefix: str, objects: Sequence[Facts]) -> tuple[list[Facts], list[str]]:
+    def compare(
+        self, prefix: str, objects: Sequence[Facts], before: int | None = None
+    ) -> tuple[list[Facts], list[str]]:
         return self.unknown(objects), []
+
+    def standing(self, keys: Sequence[str]) -> list[str]:
+        return []
 
     def place(self, name: str) -> str | None:
         return self._index.place(f"metadata:{name}")
