@@ -133,7 +133,7 @@ class InventorySource:
                 )
             if "is_latest" in rows.column_names:  # of a bucket with versions
                 rows = rows.filter(pc.and_(rows["is_latest"], pc.invert(pc.fill_null(rows["is_delete_marker"], False))))
-            rows = rows.filter(pc.starts_with(rows["key"], below))
+            rows = rows.filter(pc.starts_with(rows["key"].cast(pa.string()), below))
             times = rows["last_modified_date"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()
             columns = (rows[name].to_pylist() for name in ("key", "size", "e_tag"))
             facts += [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -156,6 +157,14 @@ def region_of(url: str) -> str | None:
     named = _REGION.search(urlsplit(url).hostname or "")
     region = named and (named[1] or named[2])
     return region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
+
+
+def dead_letters_of(attributes: Mapping[str, str]) -> str | None:
+    """The ARN of the queue that gets what came too often, by a queue's attributes; None where it has none."""
+    try:
+        return str(json.loads(attributes.get("RedrivePolicy", "{}"))["deadLetterTargetArn"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _parts(receipts: Mapping[str, str]) -> Iterator[dict[str, str]]:

@@ -44,6 +44,7 @@ class SimulatedQueue:
         self._receipts: dict[str, str] = {}
         self._receives: dict[str, int] = {}
         self._number = 0
+        self._passed = 0.0
         self._lock = threading.Lock()
         self.dead: list[str] = []
         self.calls: list[str] = []
@@ -56,6 +57,14 @@ class SimulatedQueue:
                 self._number += 1
                 self._bodies[f"m{self._number}"] = body
                 self._visible.append(f"m{self._number}")
+
+    def let_pass(self, seconds: float) -> None:
+        """Has the queue believe that time has passed."""
+        self._passed += seconds
+
+    def count(self) -> int:
+        """How many messages are not deleted."""
+        return len(self._bodies)
 
     def left(self) -> list[str]:
         """The bodies of all messages that are not deleted."""
@@ -83,7 +92,7 @@ class SimulatedQueue:
                     continue
                 self._number += 1
                 receipt = self._receipts[one] = f"{one}/{self._number}"
-                heapq.heappush(self._hidden, (self._clock() + VisibilityTimeout, one, receipt))
+                heapq.heappush(self._hidden, (self._now() + VisibilityTimeout, one, receipt))
                 messages.append({"MessageId": one, "ReceiptHandle": receipt, "Body": self._bodies[one]})
             return {"Messages": messages} if messages else {}
 
@@ -101,7 +110,7 @@ class SimulatedQueue:
         with self._lock:
             self.calls.append("extend")
             accepted, failed = self._entries(Entries)
-            until = {e["ReceiptHandle"]: self._clock() + e["VisibilityTimeout"] for e in accepted}
+            until = {e["ReceiptHandle"]: self._now() + e["VisibilityTimeout"] for e in accepted}
             self._hidden = [(until.get(receipt, at), one, receipt) for at, one, receipt in self._hidden]
             heapq.heapify(self._hidden)
             return {"Successful": [{"Id": entry["Id"]} for entry in accepted], "Failed": failed}
@@ -115,8 +124,11 @@ class SimulatedQueue:
         self.failures = self.failures[len(failed) :]
         return entries[len(failed) :], failed
 
+    def _now(self) -> float:
+        return self._clock() + self._passed
+
     def _come_back(self) -> None:
-        while self._hidden and self._hidden[0][0] <= self._clock():
+        while self._hidden and self._hidden[0][0] <= self._now():
             _, one, receipt = heapq.heappop(self._hidden)
             if self._receipts.get(one) == receipt and one in self._bodies:
                 self._visible.append(one)

@@ -273,6 +273,7 @@ class _Plan:
                     origin=record["origin"] if record else "drop",
                     options={**(record["options"] if record else {}), **(READMITTED if is_again else {})},
                 )
+                mark_taken_over(self._lake, self._index)  # or another machine takes the manifest for an old lake's
                 self._lake.put(manifest_key(kind, manifest.batch_id), manifest.model_dump_json().encode())
                 manifests.append(manifest)
         return manifests
