@@ -116,7 +116,7 @@ def new_metadata(
     # A file from the future, by a clock ahead of ours, does not count as young.
     due = [
         file
-        for file in manifests_due(lake.open())
+        for file in manifests_due(lake.open(), is_told=lake.uploads_queue is not None)
         if not 0 <= (now - file.modified_at).total_seconds() < current_policy.data.batch_max_age_s
     ]
     if not due:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 
-class Places(Protocol):
+class KeptPlaces(Protocol):
     """What keeps texts by name; lake.object_index.ObjectIndex does."""
 
     def place(self, name: str) -> str | None:
@@ -58,7 +58,7 @@ class EventAccount:
         return f"Of {self.messages} messages since {self.since[:16]}Z: {'; '.join(filter(None, told))}.{last}"
 
 
-def read_account(places: Places, prefix: str) -> EventAccount:
+def read_account(places: KeptPlaces, prefix: str) -> EventAccount:
     """What was counted of the events of a prefix; zeros where nothing was, or the place is damaged."""
     try:
         content = json.loads(places.place(_place(prefix)) or "{}")
@@ -67,7 +67,7 @@ def read_account(places: Places, prefix: str) -> EventAccount:
         return EventAccount()
 
 
-def keep_account(places: Places, prefix: str, account: EventAccount) -> None:
+def keep_account(places: KeptPlaces, prefix: str, account: EventAccount) -> None:
     """Keeps what was counted."""
     account.since = account.since or datetime.now(UTC).isoformat()
     places.keep_place(_place(prefix), json.dumps(asdict(account)))

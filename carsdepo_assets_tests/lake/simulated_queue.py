@@ -48,6 +48,7 @@ class SimulatedQueue:
         self._lock = threading.Lock()
         self.dead: list[str] = []
         self.calls: list[str] = []
+        self.attributes: dict[str, str] = {}
         self.failures: list[tuple[str, bool]] = []  # of the next entries of batches: code, and whether the caller's
 
     def send(self, bodies: Iterable[str]) -> None:
@@ -114,6 +115,10 @@ class SimulatedQueue:
             self._hidden = [(until.get(receipt, at), one, receipt) for at, one, receipt in self._hidden]
             heapq.heapify(self._hidden)
             return {"Successful": [{"Id": entry["Id"]} for entry in accepted], "Failed": failed}
+
+    def get_queue_attributes(self, QueueUrl: str, AttributeNames: list[str]) -> dict[str, Any]:
+        counts = {"ApproximateNumberOfMessages": str(len(self._visible))}
+        return {"Attributes": counts | self.attributes}
 
     def _entries(self, entries: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         assert 1 <= len(entries) <= 10

@@ -34,6 +34,7 @@ from carsdepo_assets.data.objects.manifests import (
 )
 from carsdepo_assets.data.objects.object_states import Row, append_objects, batch_row, decide, hashed, object_row
 from carsdepo_assets.data.objects.take_over import mark_taken_over, taken_over_index
+from carsdepo_assets.data.photographs.metadata_corrections import note_manifests
 from carsdepo_assets.lake.event_account import EventAccount, read_account
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
@@ -191,6 +192,8 @@ class _Plan:
                 len(gone), self._prefix, gone[0],
             )  # fmt: skip
         self._keep(rows)
+        if queue is not None and kind == "uploads":
+            note_manifests(index, delivered)
         again.note(index, batched | set(gone))  # before the acknowledgement: lists of names are delivered once
         if self._name is None:  # the sensor's own place, which a look at one import does not move
             source.ack(cursor)

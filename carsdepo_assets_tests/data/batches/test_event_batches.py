@@ -10,14 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from carsdepo_assets.data.batches.batches import BatchManifest, S3Events, event_account, plan_batches, read_manifest
+from carsdepo_assets.data.photographs.metadata_corrections import manifests_due
+from carsdepo_assets.data.sensors import new_uploads
 from carsdepo_assets.lake import source_choice
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.message_queue import MessageQueue
-from carsdepo_assets.lake.object_index import ObjectIndex
+from carsdepo_assets.lake.object_index import ObjectIndex, open_index
+from carsdepo_assets.lake.objects import ObjectInfo
+from carsdepo_assets.lake.sources import S3ListingSource
 from carsdepo_assets.policy import Policy
+from carsdepo_assets.resources import LakeResource, PolicyResource
 from carsdepo_assets_tests.lake.simulated_queue import QUEUE, SimulatedQueue, bucket_lake, told_directly
 
 POLICY = Policy.model_validate({"data": {"batch_max_images": 3, "batch_max_age_s": 0, "reconcile_s": 10**6}})
@@ -40,11 +46,10 @@ class Site:
         """As a process of a machine opens it."""
         return bucket_lake(self.folder, machine)
 
-    def tick(self, machine: str = "machine", lake: Lake | None = None, close_all: bool = False) -> list[BatchManifest]:
+    def tick(self, machine: str = "machine", close_all: bool = False) -> list[BatchManifest]:
         """One tick of the sensor."""
-        now = datetime.now(UTC) + timedelta(seconds=5)
-        given = lake or self.lake(machine)
-        return plan_batches(given, "uploads", POLICY, now, close_all, events=S3Events(QUEUE))
+        now = datetime.now(UTC)
+        return plan_batches(self.lake(machine), "uploads", POLICY, now, close_all, events=S3Events(QUEUE))
 
     def upload(self, *names: str, told: bool = True) -> None:
         """Puts photographs, of which events tell."""
@@ -96,6 +101,7 @@ def killing(monkeypatch: pytest.MonkeyPatch, site: Site, at: int, is_before: boo
         yield steps
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_nothing_is_lost_and_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at, names = 0, [f"{n}.jpg" for n in range(5)]
     taken: list[str] = []
@@ -179,6 +185,58 @@ def test_reconcile_finds_what_events_lost_and_a_deleted_one_is_said(site: Site) 
     site.tick(close_all=True)
     assert site.batched() == Counter(["a.jpg", "b.jpg", "lost.jpg"])
     assert event_account(site.lake(), "uploads").gone == 1
+
+
+def test_the_sensor_says_what_of_the_queue_was_of_no_use(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.queue.send(["hello", told_directly("elsewhere/a.jpg")])
+    monkeypatch.setattr(LakeResource, "open", lambda resource: site.lake())
+    home = str(site.folder / "home")
+    resources = {"lake": LakeResource(url="s3://photographs/lake", home=home, uploads_queue=QUEUE)}
+    with dg.DagsterInstance.ephemeral() as instance:
+        with dg.build_sensor_context(instance, resources={**resources, "policy": PolicyResource()}) as context:
+            skipped = new_uploads(context)
+        assert isinstance(skipped, dg.SkipReason)
+        assert "1 came that name no object" in str(skipped.skip_message)
+        assert "1 objects were of another bucket or prefix" in str(skipped.skip_message)
+        assert "it is no JSON: hello" in str(skipped.skip_message)
+        unset = {"lake": LakeResource(url="s3://photographs/lake", home=home), "policy": PolicyResource()}
+        with dg.build_sensor_context(instance, resources=unset) as context:
+            skipped = new_uploads(context)
+        assert str(skipped.skip_message) == "Nothing new in s3://photographs/lake/raw/uploads that is due."
+
+
+def test_a_label_file_of_many_photographs_lists_no_bucket_where_events_tell(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.upload("a.jpg")
+    site.tick()
+    events, now = S3Events(QUEUE), datetime.now(UTC)
+    plan_batches(site.lake(), "labels", POLICY, now, events=events)  # the first looks at everything
+    site.lake().put("raw/labels/all.json", b"{}")
+    site.queue.send([told_directly("lake/raw/labels/all.json")])
+    monkeypatch.setattr(S3ListingSource, "poll", lambda *args: pytest.fail("a bucket was listed"))
+    assert plan_batches(site.lake(), "labels", POLICY, now + timedelta(seconds=9), events=events) == []
+    [(info, _)] = _waiting(site.lake())
+    assert info.key == "raw/labels/all.json"  # until a.jpg is ingested
+    assert site.queue.left() == []
+
+
+def test_a_manifest_csv_is_due_when_an_event_tells_of_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.upload("car/manifest.csv", "car/a.jpg")
+    site.upload("untold/manifest.csv", told=False)
+    site.tick()
+    monkeypatch.setattr(S3ListingSource, "poll", lambda *args: pytest.fail("a bucket was listed"))
+    assert [file.key for file in manifests_due(site.lake(), is_told=True)] == ["raw/uploads/car/manifest.csv"]
+    site.tick(close_all=True)
+    untold = "raw/uploads/untold/manifest.csv"
+    assert [file.key for file in manifests_due(site.lake(), is_told=True)] == ["raw/uploads/car/manifest.csv", untold]
+    site.lake().delete(untold)
+    assert [file.key for file in manifests_due(site.lake(), is_told=True)] == ["raw/uploads/car/manifest.csv"]
+
+
+def _waiting(lake: Lake) -> list[tuple[ObjectInfo, str | None]]:
+    with open_index(lake) as index:
+        return index.waiting("labels")
 
 
 def test_an_import_is_looked_at_without_the_queue(site: Site) -> None:
