@@ -57,6 +57,7 @@ bench: setup
 
 soak: setup
 	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
+	$(if $(MINUTES),,$(BIN)/python -m carsdepo_assets_tests.data.event_simulation --events 100000)
 	$(if $(MINUTES),,$(BIN)/python -m carsdepo_assets_tests.data.fuzzing --imports 5000)
 	$(if $(MINUTES),,$(MAKE) test-images)
 

@@ -30,7 +30,14 @@ def local(settings: Settings) -> dict[str, Any]:
     """
     home, named, server = str(settings.home), settings.policy_named, plain(settings.mlflow_server)
     return {
-        "lake": LakeResource(url=settings.lake, home=home, site=settings.site_for_people),
+        "lake": LakeResource(
+            url=settings.lake,
+            home=home,
+            site=settings.site_for_people,
+            uploads_queue=settings.uploads_queue,
+            labels_queue=settings.labels_queue,
+            inventory=settings.inventory,
+        ),
         "policy": PolicyResource(
             files=[str(layer.path) for layer in settings.policy_files if not layer.required],
             file=str(named) if named else None,

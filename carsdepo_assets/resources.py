@@ -25,6 +25,16 @@ class LakeResource(dg.ConfigurableResource):
     url: str = Field(description="a folder, or s3://bucket/prefix")
     home: str = Field(description="folder on this machine for caches and the work of trainings")
     site: str = Field(default="", description="URL of the site of reports, which production's service shows")
+    uploads_queue: str | None = Field(
+        default=None, description="URL of the SQS queue of S3's events of raw/uploads/; None: raw/uploads/ is listed"
+    )
+    labels_queue: str | None = Field(
+        default=None, description="URL of the SQS queue of S3's events of raw/labels/; None: raw/labels/ is listed"
+    )
+    inventory: str | None = Field(
+        default=None,
+        description="s3:// URL of the folder of an S3 Inventory, which is read in place of listing everything",
+    )
 
     def link(self, key: str) -> dg.UrlMetadataValue | dg.PathMetadataValue:
         """A link for people to what is stored at a key.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -49,6 +50,21 @@ class Settings(BaseSettings):
         default_factory=lambda values: str(values["home"] / "lake") if "home" in values else "",
         validation_alias="CARSDEPO_LAKE",
         description="folder or s3:// URL of bytes and tables",
+    )
+    uploads_queue: str | None = Field(
+        None,
+        validation_alias="CARSDEPO_UPLOADS_QUEUE",
+        description="URL of the SQS queue that gets S3's events of raw/uploads/; None: it is listed",
+    )
+    labels_queue: str | None = Field(
+        None,
+        validation_alias="CARSDEPO_LABELS_QUEUE",
+        description="URL of the SQS queue that gets S3's events of raw/labels/; None: it is listed",
+    )
+    inventory: str | None = Field(
+        None,
+        validation_alias="CARSDEPO_INVENTORY",
+        description="s3:// folder of an S3 Inventory in Parquet of the lake's bucket; None: raw/ is listed",
     )
     policy_folder: Path = Field(
         Path("."),
@@ -185,6 +201,29 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{_variable(cls, info.field_name)} holds a user or a password, and pages show it: "
                 f"{_SHOWN[str(info.field_name)]}."
+            )
+        return url
+
+    @field_validator("uploads_queue", "labels_queue", "inventory")
+    @classmethod
+    def _of_s3(cls, url: str | None, info: ValidationInfo) -> str | None:
+        variable, lake = _variable(cls, info.field_name), str(info.data.get("lake", ""))
+        if url is None:
+            return None
+        if not lake.startswith("s3://"):
+            raise ValueError(
+                f"{variable} is set, and the lake is {lake or 'not known'}: S3 tells of objects in a bucket only. Set "
+                f"CARSDEPO_LAKE=s3://BUCKET/PREFIX, or unset {variable}."
+            )
+        if info.field_name == "inventory":
+            if not re.fullmatch(r"s3://[^/]+/.+", url):
+                raise ValueError(
+                    f"{variable}={url!r} names no folder of inventories: set s3://BUCKET/PREFIX/SOURCE-BUCKET/NAME."
+                )
+        elif redaction.has_credentials(url) or not re.fullmatch(r"https?://[^/\s?#]+/[^/\s?#]+/[^/\s?#]+", url):
+            raise ValueError(
+                f"{variable} is not the URL of an SQS queue, such as "
+                "https://sqs.eu-west-1.amazonaws.com/123456789012/NAME: an ARN or a name is not enough."
             )
         return url
 

@@ -8,12 +8,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from botocore.exceptions import EndpointConnectionError  # type: ignore[import-untyped]
 
+from carsdepo_assets.commands import doctor
 from carsdepo_assets.commands.doctor import Finding, examine
+from carsdepo_assets.lake.message_queue import MessageQueue
 from carsdepo_assets.settings import Settings
+from carsdepo_assets_tests.lake.simulated_queue import QUEUE, SimulatedQueue
 
 LISTEN = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
 
@@ -58,6 +64,29 @@ def test_a_free_port_is_free(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as s:
         port = s.getsockname()[1]
     assert dagster_port(tmp_path, port) == Finding(f"port {port} (Dagster)", "free", True)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "is_ok", "says"),
+    [
+        ({"RedrivePolicy": '{"deadLetterTargetArn": "arn:aws:sqs:a:1:dead", "maxReceiveCount": 5}'}, True, "a:1:dead"),
+        ({}, False, "has no dead-letter queue"),
+        (None, False, "CARSDEPO_UPLOADS_QUEUE"),
+    ],
+)
+def test_a_queue_is_asked_whether_it_answers_and_keeps_what_cannot_be_read(
+    attributes: dict[str, str] | None, is_ok: bool, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = SimulatedQueue()
+    queue.attributes = attributes or {}
+    if attributes is None:
+        refusal = EndpointConnectionError(endpoint_url=QUEUE)
+        monkeypatch.setattr(queue, "get_queue_attributes", Mock(side_effect=refusal))
+    monkeypatch.setattr(doctor, "MessageQueue", partial(MessageQueue, client=queue))
+    settings = Settings.read({**S3, "CARSDEPO_UPLOADS_QUEUE": QUEUE}, home=tmp_path)
+    [finding] = [f for f in examine(settings) if f.what.startswith("events of")]
+    assert finding.ok is is_ok
+    assert says in f"{finding.value} {finding.advice}"
 
 
 SAGEMAKER = """

@@ -11,6 +11,9 @@ from carsdepo_assets.settings import Settings
 FULL = {
     "CARSDEPO_HOME": "/somewhere/home",
     "CARSDEPO_LAKE": "s3://bucket/lake",
+    "CARSDEPO_UPLOADS_QUEUE": "https://sqs.eu-west-1.amazonaws.com/123456789012/uploads",
+    "CARSDEPO_LABELS_QUEUE": "http://127.0.0.1:4566/000000000000/labels",
+    "CARSDEPO_INVENTORY": "s3://inventories/all/bucket/daily",
     "CARSDEPO_POLICY": "/somewhere/policy.toml",
     "CARSDEPO_POLICY_FOLDER": "/somewhere",
     "CARSDEPO_PIPES_BUCKET": "bucket",
@@ -29,6 +32,8 @@ FULL = {
     "CARSDEPO_ALERT_URLS": "slack://a/b/c  mailto://d",
     "CARSDEPO_ALLOWED_HOSTS": "cars.example *",
 }
+S3 = {"CARSDEPO_LAKE": "s3://bucket/lake"}
+QUEUE = {"CARSDEPO_UPLOADS_QUEUE": FULL["CARSDEPO_UPLOADS_QUEUE"]}
 SECRETS = ("CARSDEPO_API_KEY", "CARSDEPO_ALERT_WEBHOOK", "CARSDEPO_ALERT_URLS", "CARSDEPO_MLFLOW")
 
 
@@ -66,6 +71,17 @@ def test_an_argument_goes_before_the_environment_and_that_before_defaults(
         ({"CARSDEPO_LAKE": "s3://me:secret-word@bucket"}, "CARSDEPO_LAKE holds a user or a password"),
         ({"CARSDEPO_STAGING_URL": "http://me:secret-word@there"}, "CARSDEPO_STAGING_URL holds a user or a password"),
         ({"CARSDEPO_API_KEY": "secret-word\n"}, "CARSDEPO_API_KEY begins or ends with a space"),
+        (QUEUE, "CARSDEPO_UPLOADS_QUEUE is set, and the lake is "),
+        (
+            {"CARSDEPO_LAKE": "/srv/lake", "CARSDEPO_INVENTORY": "s3://a/b"},
+            "CARSDEPO_INVENTORY is set, and the lake is",
+        ),
+        (
+            S3 | {"CARSDEPO_LABELS_QUEUE": "arn:aws:sqs:eu-west-1:1:labels"},
+            "CARSDEPO_LABELS_QUEUE is not the URL of an",
+        ),
+        (S3 | {"CARSDEPO_LABELS_QUEUE": "https://me:secret-word@a/1/labels"}, "CARSDEPO_LABELS_QUEUE is not the URL"),
+        (S3 | {"CARSDEPO_INVENTORY": "s3://inventories"}, "CARSDEPO_INVENTORY='s3://inventories' names no folder"),
         ({"CARSDEPO_ENVIRONMENT": "mars"}, "CARSDEPO_ENVIRONMENT: Input should be 'local'"),
     ],
 )

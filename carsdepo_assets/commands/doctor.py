@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 
 from carsdepo_assets.data.imports.import_sources import left_over
+from carsdepo_assets.lake.lake import LakeError
+from carsdepo_assets.lake.message_queue import MessageQueue, dead_letters_of
 from carsdepo_assets.settings import Settings
 
 NEEDED_MEMORY = 4 * 2**30  # bytes: training on 640 px photographs, measured peak with the UI beside it
@@ -111,6 +114,28 @@ def _compute(settings: Settings) -> Finding:
     return Finding(what, value, True)
 
 
+def _queues(settings: Settings) -> Iterator[Finding]:
+    """Whether the queues that S3's events come by answer, and keep what cannot be read."""
+    for what, variable, url in (
+        ("events of raw/uploads/", "CARSDEPO_UPLOADS_QUEUE", settings.uploads_queue),
+        ("events of raw/labels/", "CARSDEPO_LABELS_QUEUE", settings.labels_queue),
+    ):
+        if url is None:
+            continue
+        try:
+            attributes = MessageQueue(url).attributes()
+        except LakeError as error:
+            yield Finding(what, str(error), False, f"Correct {variable}, or unset it: then the bucket is listed.")
+            continue
+        value = f"{attributes.get('ApproximateNumberOfMessages', '?')} messages wait in {url}"
+        name = dead_letters_of(attributes)
+        if name is None:
+            advice = "Give it a redrive policy: without one, what cannot be read comes again until it expires."
+            yield Finding(what, f"{value}, which has no dead-letter queue", False, advice)
+        else:
+            yield Finding(what, f"{value}; its dead-letter queue is {name}", True)
+
+
 def examine(settings: Settings) -> list[Finding]:
     """Runs every check; `ok` is False where the loop would fail."""
     findings = [
@@ -168,6 +193,7 @@ def examine(settings: Settings) -> list[Finding]:
     except ValueError as error:
         findings.append(Finding("policy", str(error), False, "Correct the file that the message names."))
     findings.append(_compute(settings))
+    findings += _queues(settings)
     weights = settings.home / "weights" / "yolov8n.pt"
     findings.append(
         Finding(

@@ -29,13 +29,17 @@ def _tick(
     lake: LakeResource,
     policy: PolicyResource,
 ) -> dg.SensorResult | dg.SkipReason:
-    from carsdepo_assets.data.batches.batches import plan_batches
+    from carsdepo_assets.data.batches.batches import S3Events, event_account, plan_batches
 
     opened_lake, current_policy = lake.open(), policy.read()
-    plan_batches(opened_lake, kind, current_policy, datetime.now(UTC))
+    queue = {"uploads": lake.uploads_queue, "labels": lake.labels_queue}[kind]
+    plan_batches(opened_lake, kind, current_policy, datetime.now(UTC), events=S3Events(queue, lake.inventory))
+    of_events = "" if queue is None else event_account(opened_lake, kind).sentence()
     requests = requests_due(context.instance, opened_lake, kind, current_policy)
     if not requests:
-        return dg.SkipReason(f"Nothing new in {opened_lake.url}/raw/{kind} that is due.")
+        return dg.SkipReason(f"Nothing new in {opened_lake.url}/raw/{kind} that is due. {of_events}".strip())
+    if of_events:
+        context.log.warning(of_events)
     batches = [str(request.partition_key) for request in requests]
     return dg.SensorResult(run_requests=requests, dynamic_partitions_requests=[partitions.build_add_request(batches)])
 
@@ -112,7 +116,7 @@ def new_metadata(
     # A file from the future, by a clock ahead of ours, does not count as young.
     due = [
         file
-        for file in manifests_due(lake.open())
+        for file in manifests_due(lake.open(), is_told=lake.uploads_queue is not None)
         if not 0 <= (now - file.modified_at).total_seconds() < current_policy.data.batch_max_age_s
     ]
     if not due:

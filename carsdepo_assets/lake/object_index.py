@@ -187,14 +187,27 @@ class ObjectIndex:
         there = {row[0]: row for row in self._of_keys(sql, [o[0] for o in objects])}
         return [o for o in objects if (row := there.get(o[0])) is None or not _same(row, o)]
 
-    def compare(self, prefix: str, objects: Sequence[Facts]) -> tuple[list[Facts], list[str]]:
-        """The same of everything that is below a prefix, in order of key; and the known keys that are not there."""
+    def standing(self, keys: Sequence[str]) -> list[str]:
+        """Those of some keys that a batch lists, and that are not known to be gone."""
+        return [key for (key,) in self._of_keys("SELECT key FROM known WHERE NOT gone AND key IN (%s)", keys)]
+
+    def compare(
+        self, prefix: str, objects: Sequence[Facts], before: int | None = None
+    ) -> tuple[list[Facts], list[str]]:
+        """The same of everything that is below a prefix, in order of key; and the known keys that are not there.
+
+        Args:
+            prefix: a folder.
+            objects: all that was below it.
+            before: microseconds since 1970: when that was, where it is over. Younger objects are not missed.
+        """
         sql = "SELECT key, size, modified_at, etag FROM known WHERE key >= ? AND key < ? AND NOT gone ORDER BY key"
         standing = self._database.execute(sql, _below(prefix))
         unknown, gone, row = [], [], next(standing, None)
         for entry in objects:
             while row is not None and row[0] < entry[0]:
-                gone.append(row[0])
+                if before is None or row[2] < before:
+                    gone.append(row[0])
                 row = next(standing, None)
             if row is not None and row[0] == entry[0]:
                 if not _same(row, entry):
@@ -202,8 +215,10 @@ class ObjectIndex:
                 row = next(standing, None)
             else:
                 unknown.append(entry)
-        if row is not None:
-            gone += [row[0], *(key for key, *_ in standing)]
+        while row is not None:
+            if before is None or row[2] < before:
+                gone.append(row[0])
+            row = next(standing, None)
         return unknown, gone
 
     def waiting(self, kind: str) -> list[tuple[ObjectInfo, str | None]]:

@@ -37,8 +37,14 @@ class Memory(Protocol):
     def unknown(self, objects: Sequence[Facts]) -> list[Facts]:
         """Those of some objects that differ from what is known of their keys."""
 
-    def compare(self, prefix: str, objects: Sequence[Facts]) -> tuple[list[Facts], list[str]]:
-        """The same of all objects below a prefix, in order of key; and the known keys that are not among them."""
+    def compare(
+        self, prefix: str, objects: Sequence[Facts], before: int | None = None
+    ) -> tuple[list[Facts], list[str]]:
+        """The same of all objects below a prefix, in order of key; and the known keys that are not among them, but for
+        those whose object is no older than `before` (microseconds since 1970), the time of the listing."""
+
+    def standing(self, keys: Sequence[str]) -> list[str]:
+        """Those of some keys that are known, and not known to be gone."""
 
     def place(self, name: str) -> str | None:
         """The cursor that was kept for a prefix."""
@@ -60,6 +66,10 @@ class Source(Protocol):
             The objects that differ from what is known of their keys, in no particular order, and the cursor to
             acknowledge. A source may miss a change, but never for longer than until the next `reconcile`.
         """
+
+    def gone(self, cursor: str) -> list[str]:
+        """Known keys that have no object any more, as the calls up to this cursor came across them. Most sources leave
+        all of them to `reconcile`."""
 
     def ack(self, cursor: str) -> None:
         """Says that what became of all objects up to this cursor is durable: they are not delivered again."""
@@ -120,6 +130,9 @@ class FolderSource:
         folders = _folders(self._memory.place(self._prefix) if cursor is None else cursor)
         objects = self._look(folders, [self._prefix, *(folder for folder in folders if folder != self._prefix)])
         return infos_of(self._memory.unknown(objects)), json.dumps(folders)
+
+    def gone(self, cursor: str) -> list[str]:
+        return []
 
     def ack(self, cursor: str) -> None:
         self._memory.keep_place(self._prefix, cursor)
@@ -183,6 +196,9 @@ class S3ListingSource:
         digest, before = _digest(objects), self._memory.place(self._prefix) if cursor is None else cursor
         return [] if digest == before else infos_of(self._memory.unknown(facts_of(objects))), digest
 
+    def gone(self, cursor: str) -> list[str]:
+        return []
+
     def ack(self, cursor: str) -> None:
         self._memory.keep_place(self._prefix, cursor)
 
@@ -190,15 +206,6 @@ class S3ListingSource:
         objects = listing(self._lake, self._prefix)
         unknown, gone = self._memory.compare(self._prefix, sorted(facts_of(objects)))
         return infos_of(unknown), gone, _digest(objects)
-
-
-def source_for(
-    lake: Lake, prefix: str, memory: Memory, settle_s: float = 60.0, accept: Callable[[str], bool] = wanted_name
-) -> Source:
-    """Returns the source of the objects below a prefix, of the kind that suits the lake; see FolderSource."""
-    if lake.root is None:
-        return S3ListingSource(lake, prefix, memory)
-    return FolderSource(lake, prefix, memory, settle_s, accept)
 
 
 def _digest(objects: Iterable[ObjectInfo]) -> str:

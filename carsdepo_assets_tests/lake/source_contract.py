@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.objects import ObjectInfo
-from carsdepo_assets.lake.sources import Facts, Memory, Source, facts_of, source_for
+from carsdepo_assets.lake.objects import ObjectInfo, micros
+from carsdepo_assets.lake.source_choice import source_for
+from carsdepo_assets.lake.sources import Facts, Memory, Source, facts_of
 
 
 class Remembered:
@@ -23,11 +24,18 @@ class Remembered:
     def unknown(self, objects: Sequence[Facts]) -> list[Facts]:
         return [facts for facts in objects if facts not in facts_of(self.objects.values())]
 
-    def compare(self, prefix: str, objects: Sequence[Facts]) -> tuple[list[Facts], list[str]]:
+    def compare(
+        self, prefix: str, objects: Sequence[Facts], before: int | None = None
+    ) -> tuple[list[Facts], list[str]]:
         keys = [facts[0] for facts in objects]
         assert keys == sorted(keys)
         own = {key for key in self.objects if key.startswith(f"{prefix}/")}
+        if before is not None:
+            own = {key for key in own if micros(self.objects[key].modified_at) < before}
         return self.unknown(objects), sorted(own - set(keys))
+
+    def standing(self, keys: Sequence[str]) -> list[str]:
+        return [key for key in keys if key in self.objects]
 
     def place(self, name: str) -> str | None:
         return self._places.get(name)

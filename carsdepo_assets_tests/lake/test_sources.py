@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.lake.sources import FolderSource, S3ListingSource, listing, source_for, wanted
+from carsdepo_assets.lake.source_choice import source_for
+from carsdepo_assets.lake.sources import FolderSource, S3ListingSource, listing, wanted
 from carsdepo_assets_tests.lake.source_contract import Remembered, SourceContract
 
 

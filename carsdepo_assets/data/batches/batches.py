@@ -14,6 +14,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,11 +34,13 @@ from carsdepo_assets.data.objects.manifests import (
 )
 from carsdepo_assets.data.objects.object_states import Row, append_objects, batch_row, decide, hashed, object_row
 from carsdepo_assets.data.objects.take_over import mark_taken_over, taken_over_index
+from carsdepo_assets.data.photographs.metadata_corrections import note_manifests
+from carsdepo_assets.lake.event_account import EventAccount, read_account
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.object_index import ObjectIndex
 from carsdepo_assets.lake.objects import ObjectInfo
-from carsdepo_assets.lake.sources import source_for
+from carsdepo_assets.lake.source_choice import source_for
 from carsdepo_assets.policy import Policy
 
 __all__ = [
@@ -45,6 +48,7 @@ __all__ = [
     "BatchManifest",
     "BatchObject",
     "Kind",
+    "S3Events",
     "is_label",
     "is_photograph",
     "list_batches",
@@ -53,6 +57,19 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class S3Events:
+    """Where S3 tells of the files of one kind; see lake.source_choice.source_for."""
+
+    queue: str | None = None
+    """URL of the SQS queue that gets its events; None: raw/ is listed."""
+    inventory: str | None = None
+    """s3:// URL of the folder of an S3 Inventory; None: raw/ is listed where everything is looked at."""
+
+
+NO_EVENTS = S3Events()
 
 
 def list_batches(lake: Lake, kind: Kind) -> list[str]:
@@ -67,8 +84,20 @@ def open_batches(lake: Lake, kind: Kind) -> list[str]:
         return index.batches(kind, open_only=True)
 
 
+def event_account(lake: Lake, kind: Kind) -> EventAccount:
+    """What this machine counted of the messages of a kind's queue."""
+    with taken_over_index(lake) as index:
+        return read_account(index, f"raw/{kind}")
+
+
 def plan_batches(
-    lake: Lake, kind: Kind, policy: Policy, now: datetime, close_all: bool = False, name: str | None = None
+    lake: Lake,
+    kind: Kind,
+    policy: Policy,
+    now: datetime,
+    close_all: bool = False,
+    name: str | None = None,
+    events: S3Events = NO_EVENTS,
 ) -> list[BatchManifest]:
     """Closes the batches that are due and stores their manifests.
 
@@ -83,12 +112,13 @@ def plan_batches(
         now: the present, with a time zone.
         close_all: looks at everything, closes everything at once, and lets no label wait.
         name: of an import; only what is below raw/<kind>/<name> is looked at and closed.
+        events: where S3 tells of what is new, if it does; not asked where everything is looked at.
 
     Returns:
         The new manifests, those with the oldest files first.
     """
     with one_writer(lake, f"plan-{kind}"), taken_over_index(lake) as index:
-        return _Plan(lake, index, kind, policy, now, close_all, name).manifests()
+        return _Plan(lake, index, kind, policy, now, close_all, name, events).manifests()
 
 
 class _Plan:
@@ -103,21 +133,32 @@ class _Plan:
         now: datetime,
         close_all: bool,
         name: str | None,
+        events: S3Events,
     ) -> None:
         self._lake, self._index, self._kind, self._policy = lake, index, kind, policy
         self._now, self._close_all, self._name = now, close_all, name
         self._prefix = f"raw/{kind}" if name is None else f"raw/{kind}/{name}"
         self._unit = f"plan:{kind}:{secrets.token_hex(8)}"
         self._commits = 0
+        self._events = events if name is None else NO_EVENTS
 
     def manifests(self) -> list[BatchManifest]:
         lake, index, kind, data = self._lake, self._index, self._kind, self._policy.data
-        source = source_for(lake, self._prefix, index, data.batch_max_age_s)
+        queue, inventory = self._events.queue, self._events.inventory
+        source = source_for(
+            lake,
+            self._prefix,
+            index,
+            data.batch_max_age_s,
+            queue=queue,
+            inventory=None if self._close_all else inventory,
+        )
         everything, gone = self._close_all or self._name is not None or self._is_reconcile_due(), list[str]()
         if everything:
             delivered, gone, cursor = source.reconcile()
         else:
             delivered, cursor = source.poll(None)
+            gone = source.gone(cursor)
             delivered += self._went_on()
         wanted = is_photograph if kind == "uploads" else is_label
         seen = {o.key: BatchObject.of(o) for o in delivered if wanted(o.key)}
@@ -129,13 +170,13 @@ class _Plan:
         due, again = list(decided.fresh), Again()
         if kind == "labels":
             if due and not self._close_all:
-                due = ready(lake, index, due, data.label_wait_s, self._now)
+                due = ready(lake, index, due, data.label_wait_s, self._now, is_told=queue is not None)
             again = to_read_again(lake, index, delivered, self._policy.class_map)
             looked_at = {o.key for o in (*due, *decided.fresh, *decided.undecided)}
             more = index.states_of(sorted(again.keys - looked_at))
             due += [BatchObject.of(one.info) for one in more.values()]
         due, vanished = self._standing(due, seen)
-        gone += vanished
+        gone = sorted({*gone, *vanished})
         closed = self._closed(due, self._readmitted({o.key for o in due}))
         batched = {o.key for manifest in closed for o in manifest.objects}
         rows = [row for manifest in closed for row in _rows(kind, manifest)]
@@ -151,11 +192,13 @@ class _Plan:
                 len(gone), self._prefix, gone[0],
             )  # fmt: skip
         self._keep(rows)
+        if queue is not None and kind == "uploads":
+            note_manifests(index, delivered)
+        again.note(index, batched | set(gone))  # before the acknowledgement: lists of names are delivered once
         if self._name is None:  # the sensor's own place, which a look at one import does not move
             source.ack(cursor)
             if everything:
                 index.keep_place(f"reconciled:{self._prefix}", self._now.isoformat())
-        again.note(index, batched | set(gone))
         return closed
 
     def _went_on(self) -> list[ObjectInfo]:
@@ -233,6 +276,7 @@ class _Plan:
                     origin=record["origin"] if record else "drop",
                     options={**(record["options"] if record else {}), **(READMITTED if is_again else {})},
                 )
+                mark_taken_over(self._lake, self._index)  # or another machine takes the manifest for an old lake's
                 self._lake.put(manifest_key(kind, manifest.batch_id), manifest.model_dump_json().encode())
                 manifests.append(manifest)
         return manifests

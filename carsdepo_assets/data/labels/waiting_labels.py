@@ -15,7 +15,7 @@ from carsdepo_assets.lake.index_rows import lists_wanted
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.object_index import ObjectIndex
 from carsdepo_assets.lake.objects import ObjectInfo
-from carsdepo_assets.lake.sources import source_for
+from carsdepo_assets.lake.source_choice import source_for
 from carsdepo_assets.policy import ClassMap
 
 _LISTS = "lists of names"  # the place that says whether files wait for a batch because other lists came
@@ -23,23 +23,39 @@ _RECORDS = str(PurePosixPath(import_record_key("any")).parent)
 
 
 def ready(
-    lake: Lake, index: ObjectIndex, labels: Sequence[BatchObject], label_wait_s: float, now: datetime
+    lake: Lake,
+    index: ObjectIndex,
+    labels: Sequence[BatchObject],
+    label_wait_s: float,
+    now: datetime,
+    is_told: bool = False,
 ) -> list[BatchObject]:
     """The labels that need not wait: photograph ingested or given up, label old enough, or nothing to wait for.
 
     A file that may label many photographs waits for the uploads that are no younger than itself.
+
+    Args:
+        lake: the lake.
+        index: what is known of its files.
+        labels: those that may be due.
+        label_wait_s: the policy's.
+        now: the present.
+        is_told: whether files come by events, of a lake too large to list each time. Then the uploads that were told of
+            count; of one that was not told of yet the label is read again when it comes, as it is of any late one.
     """
     young = [o for o in labels if (now - o.modified_at).total_seconds() < label_wait_s]
     of_one = [o.key for o in young if o.key.lower().endswith(".txt")]
     settled = index.settled(of_one) if of_one else set()
     of_many = {o.key: o.modified_at for o in young if not o.key.lower().endswith(".txt")}
-    oldest_open = _oldest_open_upload(lake, index) if of_many else None
+    oldest_open = _oldest_open_upload(lake, index, is_told) if of_many else None
     waits = {key for key in of_one if key not in settled}
     waits |= {key for key, at in of_many.items() if oldest_open is not None and oldest_open <= at}
     return [o for o in labels if o.key not in waits]
 
 
-def _oldest_open_upload(lake: Lake, index: ObjectIndex) -> datetime | None:
+def _oldest_open_upload(lake: Lake, index: ObjectIndex, is_told: bool) -> datetime | None:
+    if is_told:
+        return index.oldest_open_upload()
     fresh, _ = source_for(lake, "raw/uploads", index).poll(None)  # not acknowledged: new_uploads gets them too
     times = [o.modified_at for o in fresh if is_photograph(o.key)]
     oldest_listed = index.oldest_open_upload()

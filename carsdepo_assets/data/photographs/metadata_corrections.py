@@ -32,8 +32,10 @@ from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake, ObjectInfo
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.object_index import ObjectIndex, open_index
+from carsdepo_assets.lake.present_objects import look_at
 from carsdepo_assets.lake.schemas import METADATA_FIELDS
-from carsdepo_assets.lake.sources import Facts, listing, source_for
+from carsdepo_assets.lake.source_choice import source_for
+from carsdepo_assets.lake.sources import Facts, listing
 
 _STATE = "batches/metadata.json"
 _ROOT = "raw/uploads"
@@ -68,12 +70,27 @@ class Corrections:
         )
 
 
-def manifests_due(lake: Lake, folder: str = "raw/uploads/") -> list[ObjectInfo]:
+def manifests_due(lake: Lake, folder: str = "raw/uploads/", is_told: bool = False) -> list[ObjectInfo]:
     """The files manifest.csv below a folder that came or changed since they were read last, and files with the groups
-    that label files of its imports say."""
+    that label files of its imports say.
+
+    Args:
+        lake: where they are.
+        folder: raw/uploads/ or one below it.
+        is_told: whether uploads come by events, of a lake too large to list each time: of all of raw/uploads/, only
+            those files manifest.csv that `note_manifests` was told of are looked at.
+    """
     before = _read_before(lake)
-    entries = [*_manifests(lake, folder), *_declared(lake, folder)]
+    entries = [*_manifests(lake, folder, is_told), *_declared(lake, folder)]
     return [entry for entry in entries if before.get(entry.key) != _as_listed(entry)]
+
+
+def note_manifests(index: ObjectIndex, delivered: Iterable[ObjectInfo]) -> None:
+    """Notes the files manifest.csv among what the source of raw/uploads delivered, for `manifests_due`."""
+    noted = set(json.loads(index.place(_KEYS) or "[]"))
+    came = {entry.key for entry in delivered if PurePosixPath(entry.key).name == MANIFEST}
+    if came - noted:
+        index.keep_place(_KEYS, json.dumps(sorted(came | noted)))
 
 
 def fingerprint_of(files: Iterable[ObjectInfo]) -> str:
@@ -200,11 +217,13 @@ def _write(lake: Lake, rows: list[Row]) -> list[Row]:
     return numbered
 
 
-def _manifests(lake: Lake, folder: str) -> list[ObjectInfo]:
+def _manifests(lake: Lake, folder: str, is_told: bool) -> list[ObjectInfo]:
     """Those that stand below a folder; of all of raw/uploads, only folders that changed are looked into for more."""
     if folder.strip("/") != _ROOT:
         return [entry for entry in listing(lake, folder) if PurePosixPath(entry.key).name == MANIFEST]
     with open_index(lake) as index:
+        if is_told:
+            return look_at(lake, json.loads(index.place(_KEYS) or "[]")).there
         source = source_for(lake, _ROOT, _ManifestsAlone(index), accept=lambda name: name == MANIFEST)
         came, cursor = source.poll(None)
         keys = {*json.loads(index.place(_KEYS) or "[]"), *(entry.key for entry in came)}
@@ -237,8 +256,13 @@ class _ManifestsAlone:
     def unknown(self, objects: Sequence[Facts]) -> list[Facts]:
         return [facts for facts in objects if facts[0].endswith(f"/{MANIFEST}")]
 
-    def compare(self, prefix: str, objects: Sequence[Facts]) -> tuple[list[Facts], list[str]]:
+    def compare(
+        self, prefix: str, objects: Sequence[Facts], before: int | None = None
+    ) -> tuple[list[Facts], list[str]]:
         return self.unknown(objects), []
+
+    def standing(self, keys: Sequence[str]) -> list[str]:
+        return []
 
     def place(self, name: str) -> str | None:
         return self._index.place(f"metadata:{name}")
