@@ -28,6 +28,8 @@ FULL = {
     "CARSDEPO_ALERT_WEBHOOK": "https://hooks.example/token",
     "CARSDEPO_ALERT_URLS": "slack://a/b/c  mailto://d",
     "CARSDEPO_ALLOWED_HOSTS": "cars.example *",
+    "CARSDEPO_ALERT_TOPIC": "arn:aws:sns:eu-west-1:123456789012:carsdepo-alerts",
+    "CARSDEPO_METRICS_NAMESPACE": "Carsdepo/staging",
 }
 SECRETS = ("CARSDEPO_API_KEY", "CARSDEPO_ALERT_WEBHOOK", "CARSDEPO_ALERT_URLS", "CARSDEPO_MLFLOW")
 
@@ -66,7 +68,7 @@ def test_an_argument_goes_before_the_environment_and_that_before_defaults(
         ({"CARSDEPO_LAKE": "s3://me:secret-word@bucket"}, "CARSDEPO_LAKE holds a user or a password"),
         ({"CARSDEPO_STAGING_URL": "http://me:secret-word@there"}, "CARSDEPO_STAGING_URL holds a user or a password"),
         ({"CARSDEPO_API_KEY": "secret-word\n"}, "CARSDEPO_API_KEY begins or ends with a space"),
-        ({"CARSDEPO_ENVIRONMENT": "mars"}, "CARSDEPO_ENVIRONMENT: Input should be 'local'"),
+        ({"CARSDEPO_ENVIRONMENT": "mars"}, "CARSDEPO_ENVIRONMENT: Input should be 'local' or 'aws'"),
     ],
 )
 def test_a_bad_variable_is_named_and_no_secret_is_shown(variables: dict[str, str], message: str) -> None:
