@@ -41,6 +41,7 @@ def local(settings: Settings) -> dict[str, Any]:
                 s3_bucket=settings.pipes_bucket, variables=settings.variables(), secrets=list(settings.worker_secrets())
             ),
             without_credentials(server or ""),
+            {} if settings.metrics_namespace is None else {"CARSDEPO_METRICS_NAMESPACE": settings.metrics_namespace},
         ),
         "tracking": MlflowTracking(home=home, uri=_named("CARSDEPO_MLFLOW", settings.mlflow_server)),
         "signing": ModelSigning(private=str(settings.signing_key), public=str(settings.verification_key)),
@@ -55,7 +56,7 @@ def local(settings: Settings) -> dict[str, Any]:
             topic=settings.alert_topic,
             dagster_url=settings.dagster_for_people,
         ),
-        "figures": FiguresResource(namespace=settings.namespace),
+        "figures": FiguresResource(namespace=settings.metrics_namespace),
     }
 
 

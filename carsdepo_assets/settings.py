@@ -85,10 +85,10 @@ class Settings(BaseSettings):
     mlflow_server: SecretStr | None = Field(
         None, validation_alias="CARSDEPO_MLFLOW", description="an MLflow server's URI; None: SQLite below home"
     )
-    dagster_port: int = Field(3000, validation_alias="CARSDEPO_DAGSTER_PORT")
-    mlflow_port: int = Field(5000, validation_alias="CARSDEPO_MLFLOW_PORT")
-    production_port: int = Field(8000, validation_alias="CARSDEPO_PRODUCTION_PORT")
-    staging_port: int = Field(8001, validation_alias="CARSDEPO_STAGING_PORT")
+    dagster_port: int = Field(3000, validation_alias="CARSDEPO_DAGSTER_PORT", description="of `carsdepo dev`")
+    mlflow_port: int = Field(5000, validation_alias="CARSDEPO_MLFLOW_PORT", description="of `carsdepo dev`")
+    production_port: int = Field(8000, validation_alias="CARSDEPO_PRODUCTION_PORT", description="of `carsdepo serve`")
+    staging_port: int = Field(8001, validation_alias="CARSDEPO_STAGING_PORT", description="of `carsdepo serve`")
     production_url: str | None = Field(
         None, validation_alias="CARSDEPO_PRODUCTION_URL", description="where production answers; None: on this machine"
     )
@@ -139,7 +139,7 @@ class Settings(BaseSettings):
         None, validation_alias="CARSDEPO_ALERT_TOPIC", description="ARN of the SNS topic that gets every alert"
     )
     metrics_namespace: str | None = Field(
-        None,
+        default_factory=lambda values: settings_aws.NAMESPACE if values.get("environment") == "aws" else None,
         validation_alias="CARSDEPO_METRICS_NAMESPACE",
         description="CloudWatch's namespace of the metrics, which are then lines on stdout; None: Carsdepo where the "
         "environment is aws, and no metrics elsewhere",
@@ -273,11 +273,6 @@ class Settings(BaseSettings):
         """The names by which the services are called, without ports."""
         own = (urlsplit(self.service_url(stage)).hostname for stage in ("production", "staging"))
         return frozenset(self.allowed_hosts) | {name for name in own if name}
-
-    @property
-    def namespace(self) -> str | None:
-        """CloudWatch's namespace of the metrics that this process publishes; None: it publishes none."""
-        return self.metrics_namespace or (settings_aws.NAMESPACE if self.environment == "aws" else None)
 
     @property
     def policy_files(self) -> tuple[Layer, ...]:

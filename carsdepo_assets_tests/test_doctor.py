@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from carsdepo_assets.commands.doctor import Finding, examine
+from carsdepo_assets.commands.doctor import examine
+from carsdepo_assets.commands.findings import Finding
 from carsdepo_assets.settings import Settings
 
 LISTEN = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"

@@ -17,47 +17,19 @@ from carsdepo_assets.lake.aws_access import AwsNotReady, region_name, require_ac
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.settings_aws import NEEDED, is_bucket
+from carsdepo_assets_tests.aws_account import account, nowhere, without_aws
 from carsdepo_assets_tests.test_definitions import BANNED, ROOT
 
-COMPUTE = """
-place = "local"
-by_asset = { candidate_model = "sagemaker" }
-[sagemaker]
-image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/carsdepo-worker:1"
-role = "arn:aws:iam::123456789012:role/carsdepo-jobs"
-bucket = "carsdepo-jobs"
-"""
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
-
-
-def account(folder: Path, **changes: str) -> dict[str, str]:
-    """The variables of an installation in an AWS account."""
-    file = folder / "compute.toml"
-    file.write_text(COMPUTE)
-    return {
-        "CARSDEPO_ENVIRONMENT": "aws",
-        "CARSDEPO_HOME": str(folder / "home"),
-        "CARSDEPO_LAKE": "s3://carsdepo-lake/lake",
-        "CARSDEPO_MLFLOW": "http://mlflow.internal:5000",
-        "CARSDEPO_COMPUTE": str(file),
-        "CARSDEPO_PIPES_BUCKET": "carsdepo-jobs",
-        **changes,
-    }
-
-
-def nowhere(folder: Path) -> dict[str, str]:
-    """The variables of a process that finds neither credentials nor a region: no profile and no machine's role."""
-    files = {name: str(folder / "none") for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE")}
-    return files | {"AWS_EC2_METADATA_DISABLED": "true"}
 
 
 def test_an_account_lacks_nothing_that_is_set(tmp_path: Path) -> None:
     settings = Settings.read(account(tmp_path))
     assert settings.environment == "aws"
-    assert settings.namespace == "Carsdepo"
+    assert settings.metrics_namespace == "Carsdepo"
     assert Settings.read(settings.variables() | settings.secrets()) == settings
-    assert Settings.read({}, home=tmp_path).namespace is None
-    assert Settings.read({"CARSDEPO_METRICS_NAMESPACE": "Mine"}, home=tmp_path).namespace == "Mine"
+    assert Settings.read({}, home=tmp_path).metrics_namespace is None
+    assert Settings.read({"CARSDEPO_METRICS_NAMESPACE": "Mine"}, home=tmp_path).metrics_namespace == "Mine"
 
 
 def test_everything_that_an_account_lacks_is_told_at_once(tmp_path: Path) -> None:
@@ -184,11 +156,3 @@ def test_a_lake_on_s3_says_it_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("carsdepo_assets.lake.aws_access._settled", set())
     with pytest.raises(AwsNotReady, match="no AWS credentials"):
         Lake.open("s3://carsdepo-lake/lake")
-
-
-def without_aws(monkeypatch: pytest.MonkeyPatch, env: Mapping[str, str]) -> None:
-    """Sets the variables of AWS, these alone."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)

@@ -112,7 +112,7 @@ def _variables() -> str:
     ):
         field = fields[name]
         needed = "`aws`" if name == "environment" else NEEDED[name].example if name in NEEDED else ""
-        meaning = (field.description or f"{name.replace('_', ' ')}: {field.default}").replace("|", "/")
+        meaning = (field.description or "").replace("|", "/")
         rows.append(f"| `{field.validation_alias}` | {needed} | {meaning} |")
     return "\n".join(rows)
 

@@ -22,6 +22,7 @@ MOST_METRICS = 100
 MOST_VALUES = 100
 """Values of a metric in one line, by the specification."""
 
+_BEGINNING = '{"_aws":'
 _whole_lines = threading.Lock()
 
 
@@ -63,6 +64,11 @@ def lines(namespace: str, figures: Iterable[Figure], at: datetime) -> list[str]:
         for (dimension, of), values in groups.items()
         for part in _parts(values)
     ]
+
+
+def is_line(text: str) -> bool:
+    """Whether a line of a log is one of metrics, which says nothing to people."""
+    return text.startswith(_BEGINNING)
 
 
 def publish(namespace: str, figures: Iterable[Figure], at: datetime | None = None, out: TextIO | None = None) -> None:

@@ -1,15 +1,18 @@
-"""`carsdepo doctor`: checks whether this machine can run the loop, and says what to do where it cannot."""
+"""`carsdepo doctor`: checks whether this machine can run the loop, and says what to do where it cannot.
+
+What an installation in an AWS account is asked besides is in doctor_aws.py.
+"""
 
 from __future__ import annotations
 
 import shutil
 import socket
 import sys
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 
+from carsdepo_assets.commands.findings import Finding
 from carsdepo_assets.data.imports.import_sources import left_over
 from carsdepo_assets.settings import Settings
 
@@ -29,20 +32,6 @@ NAMED = (
     "onnxruntime",
     "openvino",
 )
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check."""
-
-    what: str
-    """What was checked."""
-    value: str
-    """What was found."""
-    ok: bool
-    """Whether the loop can run with it."""
-    advice: str = ""
-    """What to do about it."""
 
 
 def port_is_free(port: int) -> bool:
@@ -168,6 +157,10 @@ def examine(settings: Settings) -> list[Finding]:
     except ValueError as error:
         findings.append(Finding("policy", str(error), False, "Correct the file that the message names."))
     findings.append(_compute(settings))
+    if settings.environment == "aws":
+        from carsdepo_assets.commands.doctor_aws import examine_account
+
+        findings += examine_account(settings)
     weights = settings.home / "weights" / "yolov8n.pt"
     findings.append(
         Finding(

@@ -80,7 +80,7 @@ class Service:
             lake, stage, self.policy, load, swapped=self.metrics.swapped, unreadable=self.capture.writability.suspect
         )
         self.figures = ServiceFigures(
-            settings.namespace, stage, lambda: self.readiness().ready, self.capture.lag_seconds
+            settings.metrics_namespace, stage, lambda: self.readiness().ready, self.capture.lag_seconds
         )
         self.started_at = datetime.now(UTC)
         self.idempotency = Idempotency(settings.home / "idempotency" / f"{stage}.db")

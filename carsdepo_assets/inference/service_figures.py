@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 EVERY_S = 60.0
 """Seconds between two lines, where no MOST_VALUES requests come in between."""
+_LAST_LINE_S = 10.0
 _BY_OUTCOME = {"failed": REQUESTS_FAILED, "unavailable": REQUESTS_UNAVAILABLE, "refused": REQUESTS_REFUSED}
 
 
@@ -92,15 +93,17 @@ class ServiceFigures:
         if self._thread.is_alive():
             self._ending = True
             self._due.set()
-            self._thread.join()
+            self._thread.join(_LAST_LINE_S)  # stdout may be a pipe that nobody reads any more
 
     def _count(self, metric: Metric, more: int) -> None:
         self._counts[metric] = self._counts.get(metric, 0) + more
 
     def _run(self) -> None:
-        while not self._ending:
+        is_last = False
+        while not is_last:
             self._due.wait(self._every_s)
             self._due.clear()
+            is_last = self._ending  # read before what is left is gathered, so that nothing comes after it
             try:
                 publish(str(self._namespace), self._gathered())
             except Exception:  # stdout may be closed; the service goes on
