@@ -6,12 +6,12 @@ from typing import Any
 
 import dagster as dg
 
-from carsdepo_assets.alerts.resources import AlertsResource
+from carsdepo_assets.alerts.resources import AlertsResource, FiguresResource
 from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.compute.settings_file import read_compute
 from carsdepo_assets.redaction import without_credentials
 from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning
-from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
+from carsdepo_assets.resources import AccountLake, LakeResource, PolicyResource, ServicesResource
 from carsdepo_assets.settings import Settings, plain
 
 
@@ -30,14 +30,7 @@ def local(settings: Settings) -> dict[str, Any]:
     """
     home, named, server = str(settings.home), settings.policy_named, plain(settings.mlflow_server)
     return {
-        "lake": LakeResource(
-            url=settings.lake,
-            home=home,
-            site=settings.site_for_people,
-            uploads_queue=settings.uploads_queue,
-            labels_queue=settings.labels_queue,
-            inventory=settings.inventory,
-        ),
+        "lake": LakeResource(**_lake(settings)),
         "policy": PolicyResource(
             files=[str(layer.path) for layer in settings.policy_files if not layer.required],
             file=str(named) if named else None,
@@ -48,6 +41,7 @@ def local(settings: Settings) -> dict[str, Any]:
                 s3_bucket=settings.pipes_bucket, variables=settings.variables(), secrets=list(settings.worker_secrets())
             ),
             without_credentials(server or ""),
+            {} if settings.metrics_namespace is None else {"CARSDEPO_METRICS_NAMESPACE": settings.metrics_namespace},
         ),
         "tracking": MlflowTracking(home=home, uri=_named("CARSDEPO_MLFLOW", settings.mlflow_server)),
         "signing": ModelSigning(private=str(settings.signing_key), public=str(settings.verification_key)),
@@ -59,8 +53,37 @@ def local(settings: Settings) -> dict[str, Any]:
         "alerts": AlertsResource(
             webhook=_named("CARSDEPO_ALERT_WEBHOOK", settings.alert_webhook),
             urls=[dg.EnvVar("CARSDEPO_ALERT_URLS")] if settings.alert_urls else [],
+            topic=settings.alert_topic,
             dagster_url=settings.dagster_for_people,
         ),
+        "figures": FiguresResource(namespace=settings.metrics_namespace),
+    }
+
+
+def aws(settings: Settings) -> dict[str, Any]:
+    """The resources of an AWS account: what `local` has, where `Settings` has made sure that nothing is on this disk.
+
+    The lake is in S3, jobs run where the file that CARSDEPO_COMPUTE names says so, MLflow is a server, alerts go to an
+    SNS topic where one is named, and figures to CloudWatch. Nothing of AWS is asked, and boto3 not imported, before the
+    first use.
+
+    Args:
+        settings: of an installation in an AWS account.
+
+    Returns:
+        The resources by the names that assets ask for: the same names as of `local`.
+    """
+    return local(settings) | {"lake": AccountLake(**_lake(settings))}
+
+
+def _lake(settings: Settings) -> dict[str, Any]:
+    return {
+        "url": settings.lake,
+        "home": str(settings.home),
+        "site": settings.site_for_people,
+        "uploads_queue": settings.uploads_queue,
+        "labels_queue": settings.labels_queue,
+        "inventory": settings.inventory,
     }
 
 
@@ -71,4 +94,4 @@ def _named(variable: str, secret: object) -> dg.EnvVar | None:
 
 def resources(settings: Settings) -> dict[str, Any]:
     """The resources of the environment that `settings.environment` names, by the names that assets ask for."""
-    return {"local": local}[settings.environment](settings)
+    return {"local": local, "aws": aws}[settings.environment](settings)

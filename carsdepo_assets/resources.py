@@ -67,6 +67,21 @@ class LakeResource(dg.ConfigurableResource):
         return folder
 
 
+class AccountLake(LakeResource):
+    """The lake of an installation in an AWS account: its first use says what the process lacks for AWS."""
+
+    def open(self) -> Lake:
+        """Opens the lake.
+
+        Raises:
+            AwsNotReady: this process has no credentials or knows no region.
+        """
+        from carsdepo_assets.lake.aws_access import require_access
+
+        require_access(region=True)
+        return super().open()
+
+
 class PolicyResource(dg.ConfigurableResource):
     """The policy in force. It is read at every use, so that an edit counts at once; without files the defaults hold."""
 

@@ -19,7 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from carsdepo_assets import redaction
+from carsdepo_assets import redaction, settings_aws
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.policy_layers import Layer, layers, load_policy
 
@@ -43,6 +43,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True)
 
+    # First: what the others must be depends on it.
+    environment: Literal["local", "aws"] = Field(
+        "local",
+        validation_alias="CARSDEPO_ENVIRONMENT",
+        description="what stands behind the graph: this machine (local), or an AWS account (aws)",
+    )
     home: Path = Field(
         Path(".carsdepo"), validate_default=True, validation_alias="CARSDEPO_HOME", description="folder of local state"
     )
@@ -82,7 +88,6 @@ class Settings(BaseSettings):
         validation_alias="CARSDEPO_DAGSTER_HOME",
         description="folder with a dagster.yaml of one's own, as a team's server has; None: one is written below home",
     )
-    environment: Literal["local"] = Field("local", validation_alias="CARSDEPO_ENVIRONMENT")
     pipes_bucket: str | None = Field(
         None,
         validation_alias="CARSDEPO_PIPES_BUCKET",
@@ -96,10 +101,10 @@ class Settings(BaseSettings):
     mlflow_server: SecretStr | None = Field(
         None, validation_alias="CARSDEPO_MLFLOW", description="an MLflow server's URI; None: SQLite below home"
     )
-    dagster_port: int = Field(3000, validation_alias="CARSDEPO_DAGSTER_PORT")
-    mlflow_port: int = Field(5000, validation_alias="CARSDEPO_MLFLOW_PORT")
-    production_port: int = Field(8000, validation_alias="CARSDEPO_PRODUCTION_PORT")
-    staging_port: int = Field(8001, validation_alias="CARSDEPO_STAGING_PORT")
+    dagster_port: int = Field(3000, validation_alias="CARSDEPO_DAGSTER_PORT", description="of `carsdepo dev`")
+    mlflow_port: int = Field(5000, validation_alias="CARSDEPO_MLFLOW_PORT", description="of `carsdepo dev`")
+    production_port: int = Field(8000, validation_alias="CARSDEPO_PRODUCTION_PORT", description="of `carsdepo serve`")
+    staging_port: int = Field(8001, validation_alias="CARSDEPO_STAGING_PORT", description="of `carsdepo serve`")
     production_url: str | None = Field(
         None, validation_alias="CARSDEPO_PRODUCTION_URL", description="where production answers; None: on this machine"
     )
@@ -146,6 +151,15 @@ class Settings(BaseSettings):
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), validation_alias="CARSDEPO_ALERT_URLS", description="apprise URLs, separated by spaces: mail, chat, paging"
     )
+    alert_topic: str | None = Field(
+        None, validation_alias="CARSDEPO_ALERT_TOPIC", description="ARN of the SNS topic that gets every alert"
+    )
+    metrics_namespace: str | None = Field(
+        default_factory=lambda values: settings_aws.NAMESPACE if values.get("environment") == "aws" else None,
+        validation_alias="CARSDEPO_METRICS_NAMESPACE",
+        description="CloudWatch's namespace of the metrics, which are then lines on stdout; None: Carsdepo where the "
+        "environment is aws, and no metrics elsewhere",
+    )
 
     @classmethod
     def read(cls, env: Mapping[str, str] | None = None, home: Path | None = None) -> Self:
@@ -156,8 +170,8 @@ class Settings(BaseSettings):
             home: The folder of all local state; None: the variable CARSDEPO_HOME, or .carsdepo in the working folder.
 
         Raises:
-            ValueError: For a bad port, an API key that no HTTP header can hold, or credentials in a URL that is shown
-                to people. The message names the variable and shows no secret.
+            ValueError: For a bad port, an API key that no HTTP header can hold, credentials in a URL that is shown to
+                people, or what an AWS account lacks. The message names every such variable and shows no secret.
         """
         values = _Variables(cls, os.environ if env is None else env)()
         if home is not None:
@@ -165,7 +179,9 @@ class Settings(BaseSettings):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ValueError(" ".join(_explained(cls, one) for one in error.errors())) from None
+            # A default that is made of other settings is not made where one of them is wrong: no trouble of its own.
+            own = (one for one in error.errors() if one["type"] != "default_factory_not_called")
+            raise ValueError(" ".join(_explained(cls, one) for one in own)) from None
 
     @classmethod
     def settings_customise_sources(
@@ -237,6 +253,24 @@ class Settings(BaseSettings):
                 "HTTP header can hold it. Set it without."
             )
         return key
+
+    @field_validator(*settings_aws.NEEDED)
+    @classmethod
+    def _as_an_account_needs_it(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("environment") == "aws":
+            given = plain(value) if isinstance(value, SecretStr) else value
+            trouble = settings_aws.lacks(str(info.field_name), _variable(cls, info.field_name), given)
+            if trouble is not None:
+                raise ValueError(trouble)
+        return value
+
+    @field_validator("alert_topic", "metrics_namespace")
+    @classmethod
+    def _as_aws_names_it(cls, name: str | None, info: ValidationInfo) -> str | None:
+        check = settings_aws.topic_trouble if info.field_name == "alert_topic" else settings_aws.namespace_trouble
+        if name is not None and (trouble := check(name)) is not None:
+            raise ValueError(f"{_variable(cls, info.field_name)}={trouble}.")
+        return name
 
     @field_validator("alert_urls", "allowed_hosts", mode="before")
     @classmethod

@@ -52,6 +52,7 @@ SENSORS = (
     "release_news",
     "service_health",
     "waiting_runs",
+    "publish_figures",
 )
 BLOCKING = {
     "batch_is_sound",

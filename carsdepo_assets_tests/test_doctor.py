@@ -16,7 +16,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError  # type: ignore[import-untyped]
 
 from carsdepo_assets.commands import doctor
-from carsdepo_assets.commands.doctor import Finding, examine
+from carsdepo_assets.commands.doctor import examine
+from carsdepo_assets.commands.findings import Finding
 from carsdepo_assets.lake.message_queue import MessageQueue
 from carsdepo_assets.settings import Settings
 from carsdepo_assets_tests.lake.simulated_queue import QUEUE, SimulatedQueue

@@ -31,6 +31,8 @@ FULL = {
     "CARSDEPO_ALERT_WEBHOOK": "https://hooks.example/token",
     "CARSDEPO_ALERT_URLS": "slack://a/b/c  mailto://d",
     "CARSDEPO_ALLOWED_HOSTS": "cars.example *",
+    "CARSDEPO_ALERT_TOPIC": "arn:aws:sns:eu-west-1:123456789012:carsdepo-alerts",
+    "CARSDEPO_METRICS_NAMESPACE": "Carsdepo/staging",
 }
 S3 = {"CARSDEPO_LAKE": "s3://bucket/lake"}
 QUEUE = {"CARSDEPO_UPLOADS_QUEUE": FULL["CARSDEPO_UPLOADS_QUEUE"]}
@@ -82,7 +84,7 @@ def test_an_argument_goes_before_the_environment_and_that_before_defaults(
         ),
         (S3 | {"CARSDEPO_LABELS_QUEUE": "https://me:secret-word@a/1/labels"}, "CARSDEPO_LABELS_QUEUE is not the URL"),
         (S3 | {"CARSDEPO_INVENTORY": "s3://inventories"}, "CARSDEPO_INVENTORY='s3://inventories' names no folder"),
-        ({"CARSDEPO_ENVIRONMENT": "mars"}, "CARSDEPO_ENVIRONMENT: Input should be 'local'"),
+        ({"CARSDEPO_ENVIRONMENT": "mars"}, "CARSDEPO_ENVIRONMENT: Input should be 'local' or 'aws'"),
     ],
 )
 def test_a_bad_variable_is_named_and_no_secret_is_shown(variables: dict[str, str], message: str) -> None:

@@ -60,6 +60,7 @@ PURPOSES = {
     "policy_training": "thresholds of training",
     "policy_values": "kinds of values in a policy",
     "quality": "Great Expectations, whylogs",
+    "cloudwatch": "metrics in CloudWatch's form",
     "redaction": "hides secrets in texts",
     "registry": "models, ledger, lineage, MLflow",
     "release": "staging, gate, production",
@@ -68,6 +69,7 @@ PURPOSES = {
     "scoring": "every figure about quality",
     "start": "where the script begins",
     "settings": "where state lies, which ports",
+    "settings_aws": "what an AWS account needs",
     "site": "the pages that people open",
     "training": "train, evaluate, register",
 }
@@ -87,11 +89,44 @@ def aws_page() -> str:
     from carsdepo_assets.compute.sagemaker import SageMakerCompute
 
     page = (ROOT / "docs" / "aws.md").read_text()
-    for name, model in (("sagemaker", SageMakerCompute), ("ecs", EcsCompute), ("capacity", Capacity)):
+    models = {"sagemaker": SageMakerCompute, "ecs": EcsCompute, "capacity": Capacity}
+    tables = {name: _keys(model) for name, model in models.items()} | {"account": _variables(), "metrics": _metrics()}
+    for name, table in tables.items():
         begin, end = f"<!-- keys of {name}: written by docs/generate.py -->\n", f"<!-- end of {name} -->"
         before, _, rest = page.partition(begin)
-        page = f"{before}{begin}\n{_keys(model)}\n\n{end}{rest.partition(end)[2]}"
+        page = f"{before}{begin}\n{table}\n\n{end}{rest.partition(end)[2]}"
     return page
+
+
+def _variables() -> str:
+    """The settings of an installation in an AWS account: those that it needs first."""
+    from carsdepo_assets.settings import Settings
+    from carsdepo_assets.settings_aws import NEEDED
+
+    fields = Settings.model_fields
+    rows = ["| variable | needed | what it is |", "|---|---|---|"]
+    for name in (
+        "environment",
+        *NEEDED,
+        *(field for field in fields if field not in NEEDED and field != "environment"),
+    ):
+        field = fields[name]
+        needed = "`aws`" if name == "environment" else NEEDED[name].example if name in NEEDED else ""
+        meaning = (field.description or "").replace("|", "/")
+        rows.append(f"| `{field.validation_alias}` | {needed} | {meaning} |")
+    return "\n".join(rows)
+
+
+def _metrics() -> str:
+    """The metrics of CloudWatch, by who publishes them."""
+    from carsdepo_assets.cloudwatch.catalogue import DIMENSIONS, PUBLISHERS
+
+    rows = ["| metric | unit | dimension | published by | what a value is |", "|---|---|---|---|---|"]
+    for publisher, metrics in PUBLISHERS.items():
+        for metric in metrics:
+            dimension = f"{metric.dimension}: {', '.join(DIMENSIONS[metric.dimension])}"
+            rows.append(f"| `{metric.name}` | {metric.unit} | {dimension} | {publisher} | {metric.meaning} |")
+    return "\n".join(rows)
 
 
 def _keys(model: type[BaseModel]) -> str:

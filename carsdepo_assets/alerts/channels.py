@@ -1,4 +1,7 @@
-"""The channels of alerts: this process's log, a webhook, or any service that apprise supports (mail, chat, paging)."""
+"""The channels of alerts: this process's log, a webhook, or any service that apprise supports (mail, chat, paging).
+
+The one to an SNS topic is in sns.py.
+"""
 
 from __future__ import annotations
 

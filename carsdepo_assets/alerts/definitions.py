@@ -1,9 +1,10 @@
-"""The sensors that send alerts: of failed and waiting runs, of releases, of unhealthy services."""
+"""The sensors that send alerts (of failed and waiting runs, releases, unhealthy services) and figures for alarms."""
 
 import dagster as dg
 
 from carsdepo_assets.alerts import sensors
+from carsdepo_assets.alerts.figures_sensor import publish_figures
 
 defs = dg.Definitions(
-    sensors=[sensors.failed_runs, sensors.release_news, sensors.service_health, sensors.waiting_runs],
+    sensors=[sensors.failed_runs, sensors.release_news, sensors.service_health, sensors.waiting_runs, publish_figures],
 )

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster._core.storage.tags import WILL_RETRY_TAG
 
-from carsdepo_assets.alerts.resources import AlertsResource
+from carsdepo_assets.alerts.resources import AlertsResource, FiguresResource
 from carsdepo_assets.alerts.waiting_runs import Holder, WaitingRun, alert_of
 from carsdepo_assets.orchestration.ticks import work_was_done
 from carsdepo_assets.resources import LakeResource, NoService, PolicyResource, ServicesResource
@@ -25,13 +25,20 @@ _IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.Da
     "only after its last try.",
 )
 def failed_runs(
-    context: dg.RunFailureSensorContext, lake: LakeResource, policy: PolicyResource, alerts: AlertsResource
+    context: dg.RunFailureSensorContext,
+    lake: LakeResource,
+    policy: PolicyResource,
+    alerts: AlertsResource,
+    figures: FiguresResource,
 ) -> None:
-    """Sends one alert for each failed run that is not retried."""
+    """Sends one alert for each failed run that is not retried, and counts it among the figures."""
+    from carsdepo_assets.cloudwatch.catalogue import RUNS_FAILED
+    from carsdepo_assets.cloudwatch.emf import figure
 
     run = context.dagster_run
     if run.tags.get(WILL_RETRY_TAG) == "true":
         return
+    figures.publish([figure(RUNS_FAILED, "loop", 1)])  # first: it needs no lake
     lines = [f"{step or 'run'}: {error}" for step, error in failures(context)]
     alerts.send(
         lake.open(),

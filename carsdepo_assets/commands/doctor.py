@@ -1,4 +1,7 @@
-"""`carsdepo doctor`: checks whether this machine can run the loop, and says what to do where it cannot."""
+"""`carsdepo doctor`: checks whether this machine can run the loop, and says what to do where it cannot.
+
+What an installation in an AWS account is asked besides is in doctor_aws.py.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,11 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 
+from carsdepo_assets.commands.findings import Finding
 from carsdepo_assets.data.imports.import_sources import left_over
 from carsdepo_assets.lake.lake import LakeError
 from carsdepo_assets.lake.message_queue import MessageQueue, dead_letters_of
@@ -32,20 +35,6 @@ NAMED = (
     "onnxruntime",
     "openvino",
 )
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check."""
-
-    what: str
-    """What was checked."""
-    value: str
-    """What was found."""
-    ok: bool
-    """Whether the loop can run with it."""
-    advice: str = ""
-    """What to do about it."""
 
 
 def port_is_free(port: int) -> bool:
@@ -194,6 +183,10 @@ def examine(settings: Settings) -> list[Finding]:
         findings.append(Finding("policy", str(error), False, "Correct the file that the message names."))
     findings.append(_compute(settings))
     findings += _queues(settings)
+    if settings.environment == "aws":
+        from carsdepo_assets.commands.doctor_aws import examine_account
+
+        findings += examine_account(settings)
     weights = settings.home / "weights" / "yolov8n.pt"
     findings.append(
         Finding(

@@ -21,6 +21,7 @@ from typing import Any, TextIO
 import dagster as dg
 from pydantic import Field
 
+from carsdepo_assets.cloudwatch.emf import is_line
 from carsdepo_assets.compute.channel import MessageChannel, channel
 from carsdepo_assets.compute.here import run_here, this_machine
 from carsdepo_assets.compute.pipes.aws_errors import trouble_of
@@ -148,7 +149,8 @@ class LocalCompute(ComputeTarget):
 def _relay(stream: TextIO, last: deque[str]) -> None:
     """The worker's output without secrets, into the step's own (Dagster's compute log) and into `last`."""
     for line in map(redact, stream):
-        last.append(line)
+        if not is_line(line):
+            last.append(line)
         sys.stdout.write(line)
         sys.stdout.flush()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,16 @@ class ComputeSettingsError(ValueError):
     """The file cannot be read, or holds something else; the message names file and key."""
 
 
-def read_compute(path: Path | None, local: LocalCompute, mlflow: str = "") -> ComputeChoice:
+def read_compute(
+    path: Path | None, local: LocalCompute, mlflow: str = "", of_tasks: Mapping[str, str] | None = None
+) -> ComputeChoice:
     """The compute target of an installation.
 
     Args:
         path: the file; None: every job runs on this machine.
         local: this machine.
         mlflow: the store of this installation's MLflow runs, without a password; empty: SQLite.
+        of_tasks: variables that tasks on ECS get where the file sets no others. (SageMaker measures its jobs itself.)
 
     Raises:
         ComputeSettingsError: the file is missing or wrong.
@@ -50,7 +53,9 @@ def read_compute(path: Path | None, local: LocalCompute, mlflow: str = "") -> Co
             f"{path}: {strange[0]}: no such key; there are place, by_asset, {' and '.join(_SECTIONS)}."
         )
     sections: dict[str, Any] = {
-        name: _section(path, name, kind, content[name]) for name, kind in _SECTIONS.items() if name in content
+        name: _section(path, name, kind, _with(of_tasks or {}, content[name]) if name == "ecs" else content[name])
+        for name, kind in _SECTIONS.items()
+        if name in content
     }
     place, by_asset = content.get("place", "local"), content.get("by_asset", {})
     if not isinstance(by_asset, dict):
@@ -61,6 +66,12 @@ def read_compute(path: Path | None, local: LocalCompute, mlflow: str = "") -> Co
         if chosen != "local" and chosen not in sections:
             raise ComputeSettingsError(f"{path}: {key} is {chosen}, and the section [{chosen}] is missing.")
     return ComputeChoice(place=place, by_asset=by_asset, local=local, mlflow=mlflow, **sections)
+
+
+def _with(variables: Mapping[str, str], content: Any) -> Any:
+    """A section with further variables, below its own; what is no section, or has no table of them, is left alone."""
+    own = content.get("variables", {}) if isinstance(content, dict) else None
+    return {**content, "variables": {**variables, **own}} if variables and isinstance(own, dict) else content
 
 
 def check_assets(compute: ComputeChoice, assets: Collection[str]) -> None:

@@ -31,6 +31,7 @@ from carsdepo_assets.inference.reading_places import ReadingPlaces
 from carsdepo_assets.inference.reconciler import Model, Reconciler
 from carsdepo_assets.inference.records import Record
 from carsdepo_assets.inference.requests import RETRY_AFTER_S, Refused, RequestPhotograph, refusal
+from carsdepo_assets.inference.service_figures import ServiceFigures
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy_layers import OnDisk
 from carsdepo_assets.registry.ledger import Stage
@@ -78,6 +79,9 @@ class Service:
         self.reconciler = Reconciler(
             lake, stage, self.policy, load, swapped=self.metrics.swapped, unreadable=self.capture.writability.suspect
         )
+        self.figures = ServiceFigures(
+            settings.metrics_namespace, stage, lambda: self.readiness().ready, self.capture.lag_seconds
+        )
         self.started_at = datetime.now(UTC)
         self.idempotency = Idempotency(settings.home / "idempotency" / f"{stage}.db")
         cores = len(os.sched_getaffinity(0))
@@ -94,6 +98,7 @@ class Service:
         self.metrics.torn.labels(self.stage).inc(self.capture.torn_lines)
         self._decoders.start()
         self.reconciler.start()
+        self.figures.start()
 
     def health(self) -> Health:
         """The answer of /healthz. It reads the policy's files, so that it must not run on the event loop."""
@@ -129,6 +134,7 @@ class Service:
         self._decoders.close()  # first: a request that is left over may wait for them
         self._workers.shutdown()
         self._helpers.shutdown()
+        self.figures.stop()
         self.capture.close()
 
     def _check_key(self, request: Request) -> None:
@@ -158,7 +164,9 @@ class Service:
         finally:
             self.metrics.in_flight.labels(self.stage).dec()
             self.metrics.requests.labels(self.stage, path, outcome).inc()
-            self.metrics.seconds.labels(self.stage, path).observe(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self.metrics.seconds.labels(self.stage, path).observe(seconds)
+            self.figures.answered(outcome, seconds)
 
     async def _answer(self, request: Request, read: Read, request_id: str) -> str:
         """Reads, inspects, captures; returns the answer's JSON. Raises Refused."""
@@ -237,6 +245,7 @@ class Service:
             self.capture.write(records)
         for record in records:
             self.metrics.photographs.labels(self.stage, record.answer.decision).inc()
+        self.figures.inspected(len(records))
 
 
 async def _while_connected(request: Request, work: asyncio.Future[str], is_gone: threading.Event) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
+from carsdepo_assets.lake.aws_access import require_access
 from carsdepo_assets.lake.objects import FolderObjects, LakeError, ObjectInfo, ObjectMissing, Objects
 from carsdepo_assets.lake.predicates import Condition
 from carsdepo_assets.lake.s3_objects import S3Objects
@@ -51,7 +52,8 @@ class Lake:
                 folder.
 
         Raises:
-            LakeError: the URL is none of these, holds a password, or the folder cannot be created.
+            LakeError: the URL is none of these, holds a password, the folder cannot be created, or this process has no
+                credentials for S3.
         """
         text = str(url_or_path)
         parts = urlsplit(text)
@@ -64,6 +66,7 @@ class Lake:
             bucket, _, prefix = text.removeprefix("s3://").rstrip("/").partition("/")
             if not bucket:
                 raise LakeError(f"{text!r} names no bucket. Write s3://bucket/prefix.")
+            require_access(region=False)
             options = {name: os.environ[name] for name in _AWS_VARIABLES if os.environ.get(name)}
             url = f"s3://{bucket}/{prefix}".rstrip("/")
             bucket_objects = S3Objects(bucket, prefix, options, cache)

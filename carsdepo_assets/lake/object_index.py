@@ -226,6 +226,10 @@ class ObjectIndex:
         sql = "SELECT key, size, modified_at, etag, sha256 FROM waiting WHERE kind = ?"
         return [(_info(row), row[4].hex() if row[4] else None) for row in self._database.execute(sql, (kind,))]
 
+    def waiting_count(self, kind: str) -> int:
+        """How many files of a kind no batch lists yet."""
+        return int(self._database.execute("SELECT count(*) FROM waiting WHERE kind = ?", (kind,)).fetchone()[0])
+
     def refused_since(self, kind: str, since: datetime) -> list[ObjectInfo]:
         """The files in quarantine that were written since a time, as they were: some were half-copied."""
         sql = """SELECT key, size, modified_at, etag FROM known

@@ -40,7 +40,7 @@ def run(spec: ReferenceSpec, events: Events, after: ExitStack) -> None:
     )
 
 
-JOB = Job(ReferenceSpec, run)
+JOB = Job(ReferenceSpec, run, "reference")
 
 if __name__ == "__main__":
     sys.exit(JOB.main())

@@ -226,7 +226,7 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
     return {f"recipe.{k}": v for k, v in settings.items()}
 
 
-JOB = Job(TrainingSpec, run)
+JOB = Job(TrainingSpec, run, "train")
 
 if __name__ == "__main__":
     sys.exit(JOB.main())

@@ -16,11 +16,12 @@ import pytest
 from dagster._core.events import EngineEventData
 from dagster._utils.error import SerializableErrorInfo
 
-from carsdepo_assets.alerts.resources import AlertsResource
+from carsdepo_assets.alerts.resources import AlertsResource, FiguresResource
 from carsdepo_assets.alerts.sensors import failed_runs, service_health
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
+from carsdepo_assets_tests.cloudwatch.emf_rules import measured
 
 
 @dg.op
@@ -53,6 +54,7 @@ def resources(lake: Lake, port: int = 1) -> dict[str, Any]:
         "policy": PolicyResource(files=["absent.toml"]),
         "services": ServicesResource(production=url, staging=url),
         "alerts": AlertsResource(dagster_url="http://dagster"),
+        "figures": FiguresResource(namespace="Carsdepo"),
     }
 
 
@@ -63,21 +65,25 @@ def resources(lake: Lake, port: int = 1) -> dict[str, Any]:
         (refusing, "refuse: The batch is unsound: half of it is black."),
     ],
 )
-def test_a_failed_run_is_told_of_once(lake: Lake, job: dg.JobDefinition, expected: str) -> None:
+def test_a_failed_run_is_told_of_once(
+    lake: Lake, job: dg.JobDefinition, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(instance=instance, raise_on_error=False)
         context = dg.build_run_status_sensor_context(
             "failed_runs", result.get_run_failure_event(), instance, result.dagster_run, resources=resources(lake)
         ).for_run_failure()
-        for _ in range(2):
-            failed_runs(context)
+        failed_runs(context)
+        counted = measured(capsys.readouterr().out)
+        failed_runs(context)
+    assert counted == {("Carsdepo", "RunsFailed", "Part=loop"): [1]}
     (row,) = lake.read("alerts").to_pylist()
     assert (row["kind"], row["severity"]) == ("run_failed", "warning")
     assert row["title"] == f"Run of {job.name} failed"
     assert row["body"] == f"{expected}\nhttp://dagster/runs/{result.run_id}"
 
 
-def test_a_run_that_is_tried_again_is_not_told_of(lake: Lake) -> None:
+def test_a_run_that_is_tried_again_is_not_told_of(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = breaking.execute_in_process(
             instance=instance, raise_on_error=False, tags={"dagster/will_retry": "true"}
@@ -87,6 +93,7 @@ def test_a_run_that_is_tried_again_is_not_told_of(lake: Lake) -> None:
         ).for_run_failure()
         failed_runs(context)
     assert lake.read("alerts").num_rows == 0
+    assert measured(capsys.readouterr().out) == {}
 
 
 def test_a_run_that_never_began_is_told_of_with_the_reason(lake: Lake) -> None:

@@ -28,7 +28,7 @@ def work(spec: ContractSpec, events: Events, after: ExitStack) -> None:
         events.report({"figure": spec.figure, "lake": spec.lake, "history": rows}, "version-1")
 
 
-JOB = Job(ContractSpec, work)
+JOB = Job(ContractSpec, work, "train")
 
 if __name__ == "__main__":
     sys.exit(JOB.main())

@@ -22,6 +22,8 @@ from moto import mock_aws
 from sqlalchemy.engine import make_url
 
 from carsdepo_assets.orchestration.attribution import AttributedRunCoordinator
+from carsdepo_assets.settings import Settings
+from carsdepo_assets.settings_aws import NEEDED
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SERVERS = {"local-server": DEPLOY / "dagster/local-server.yaml", "aws": DEPLOY / "dagster/aws.yaml"}
@@ -116,6 +118,16 @@ def test_an_accounts_runs_are_tasks_with_logs_on_s3(environment: Path) -> None:
     assert launcher.secrets_tags == []  # none is looked up by a tag
     assert isinstance(logs, S3ComputeLogManager)
     assert logs.upload_interval == 30
+
+
+def test_the_variables_of_an_account_are_named_and_exist() -> None:
+    head = SERVERS["aws"].read_text().partition("storage:")[0]
+    settings = {str(field.validation_alias): name for name, field in Settings.model_fields.items()}
+    named = set(re.findall(r"CARSDEPO_\w+", head))
+    assert named <= set(settings)
+    assert {"environment", *NEEDED, "signing_key", "verification_key", "alert_topic"} <= {settings[n] for n in named}
+    given = dict(re.findall(r"(CARSDEPO_\w+)=(\S+)", head))
+    assert Settings.read({k: v.replace("BUCKET", "bucket") for k, v in given.items()}).environment == "aws"
 
 
 def test_the_webservers_and_the_daemon_ask_the_code_server() -> None:

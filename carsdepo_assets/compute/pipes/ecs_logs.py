@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+_METRICS = '{"_aws":'  # a line in CloudWatch's embedded metric format, which says nothing to people
+
 
 def last_lines(client: Any, container: Mapping[str, Any], task_arn: str, lines: int = 40) -> str:
     """The last lines that a container wrote; empty where it writes to no log group or this role may not read it.
@@ -28,4 +30,5 @@ def last_lines(client: Any, container: Mapping[str, Any], task_arn: str, lines: 
         answer = client.get_log_events(logGroupName=group, logStreamName=stream, limit=lines, startFromHead=False)
     except Exception as error:
         return f"(log group {group}, stream {stream}: {error})"
-    return "\n".join(event["message"] for event in answer.get("events", []))
+    messages = (event["message"] for event in answer.get("events", []))
+    return "\n".join(text for text in messages if not text.startswith(_METRICS))

@@ -50,7 +50,7 @@ def run(spec: EvaluationSpec, events: Events, after: ExitStack) -> None:
     )
 
 
-JOB = Job(EvaluationSpec, run)
+JOB = Job(EvaluationSpec, run, "evaluate")
 
 if __name__ == "__main__":
     sys.exit(JOB.main())

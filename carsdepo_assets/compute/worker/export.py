@@ -50,7 +50,7 @@ def run(spec: ExportSpec, events: Events, after: ExitStack) -> None:
     )
 
 
-JOB = Job(ExportSpec, run)
+JOB = Job(ExportSpec, run, "export")
 
 if __name__ == "__main__":
     sys.exit(JOB.main())

@@ -27,6 +27,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from carsdepo_assets.compute.worker.events import Events, open_events
+from carsdepo_assets.compute.worker.job_figures import NAMESPACE_VARIABLE, published_use
 from carsdepo_assets.compute.worker.watchdog import PARENT_VARIABLE, follow_parent
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.objects import LakeError
@@ -64,6 +65,8 @@ class Job(Generic[Spec]):
     """The form of its spec."""
     work: Callable[[Spec, Events, ExitStack], None]
     """Does the work and reports once. What it leaves in the stack is undone after the report is out."""
+    verb: str | None = None
+    """Names the job in the metrics of its use of the machine; None: it has none."""
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """Runs the job as this process; returns its exit status."""
@@ -80,7 +83,8 @@ class Job(Generic[Spec]):
         except SpecError as error:
             print(error, file=sys.stderr)
             return 2
-        with ExitStack() as after, open_events() as events, disk_named():
+        namespace = os.environ.get(NAMESPACE_VARIABLE)
+        with published_use(namespace, self.verb), ExitStack() as after, open_events() as events, disk_named():
             self.work(spec, events, after)
         return 0
 

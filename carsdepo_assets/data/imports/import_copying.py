@@ -140,8 +140,8 @@ class FolderCopy:
         if labels and (clash := class_id_clash(before, labels, options["class_ids"], policy.class_map.names)):
             raise ImportRefused(
                 f"{counted(len(labels), 'label file')} under {self._name!r}, first {labels[0]}, came from "
-                f"elsewhere than {self._layout.folder}: {clash} rename this folder, or give it another name by --name, and "
-                "import it under its new name."
+                f"elsewhere than {self._layout.folder}: {clash} rename this folder, or give it another name by --name, "
+                "and import it under its new name."
             )
         if labels:
             of_others = class_ids_before(before, labels, policy.class_map.names) or {}

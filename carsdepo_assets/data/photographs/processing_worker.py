@@ -34,7 +34,7 @@ def run(spec: ProcessingSpec, events: Events, after: ExitStack) -> None:
     )
 
 
-JOB = Job(ProcessingSpec, run)
+JOB = Job(ProcessingSpec, run, "process")
 
 if __name__ == "__main__":
     sys.exit(JOB.main())
