@@ -22,7 +22,6 @@ from carsdepo_assets.inference.requests import Refused, RequestPhotograph, read_
 from carsdepo_assets.inference.service import Service
 from carsdepo_assets.inference.web_origins import WebOrigins
 from carsdepo_assets.lake.data_capture import HEALTH_QUESTION, MODEL_HEADER
-from carsdepo_assets.lake.data_capture import HEALTH_QUESTION, MODEL_HEADER
 from carsdepo_assets.registry.ledger import Stage
 from carsdepo_assets.settings import Settings, plain
 from carsdepo_assets.site.protection import key_guard

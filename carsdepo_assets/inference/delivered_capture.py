@@ -82,8 +82,8 @@ def not_ingested(lake: Lake, rows: list[dict[str, Any]]) -> set[str]:
     ids = {row["prediction_id"] for row in rows}
     if not ids:
         return ids
-    known = lake.read("inferences", ["prediction_id"], [("prediction_id", "in", sorted(ids))])
-    return ids - set(known["prediction_id"].to_pylist())
+    ingested = lake.read("inferences", ["prediction_id"], [("prediction_id", "in", sorted(ids))])
+    return ids - set(ingested["prediction_id"].to_pylist())
 
 
 def _photographs(kind: str, given: dict[str, Any]) -> list[bytes]:

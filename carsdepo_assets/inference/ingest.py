@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 
-from carsdepo_assets.inference.records import MalformedLine, row
 from carsdepo_assets.inference.delivered_capture import DeliveredLine, delivered_line, not_ingested
+from carsdepo_assets.inference.records import MalformedLine, row
 from carsdepo_assets.inference.segments import DELIVERED, CaptureSegment, closed
 from carsdepo_assets.lake.lake import Lake
 

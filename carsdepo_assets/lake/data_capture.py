@@ -28,9 +28,9 @@ def place_of(endpoint: str) -> str:
 
 def note_endpoint(lake: Lake, endpoint: str) -> None:
     """Notes that an endpoint writes its data capture into this lake, so that ingestion looks there."""
-    known = endpoints(lake)
-    if endpoint not in known:
-        lake.put(_ENDPOINTS, json.dumps(sorted({*known, endpoint})).encode())
+    names = endpoints(lake)
+    if endpoint not in names:
+        lake.put(_ENDPOINTS, json.dumps(sorted({*names, endpoint})).encode())
 
 
 def endpoints(lake: Lake) -> list[str]:
