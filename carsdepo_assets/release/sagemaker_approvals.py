@@ -55,9 +55,8 @@ def project_packages(
     """
     of_group = packages(settings, sagemaker)
     arns_of_group = [arn for _, arn in of_group]
-    looked_at = [
-        read_package(sagemaker, arn) for arn in (arns_of_group if arns is None else arns) if arn in arns_of_group
-    ]
+    asked_for = arns_of_group if arns is None else [arn for arn in arns if arn in arns_of_group]
+    looked_at = [read_package(sagemaker, arn) for arn in asked_for]
     ours = [package for package in looked_at if package is not None]
     findings = _doubled(of_group)
     taken: list[ModelPackage] = []

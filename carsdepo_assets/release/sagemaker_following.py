@@ -47,9 +47,8 @@ def follow(
     idle = remove_idle(lake, settings, services.clients)
     if idle is not None:
         messages.append(idle)
-        findings.append(
-            EndpointFinding(f"idle:{settings.staging.endpoint}:{idle}", "info", "An idle endpoint is removed", idle)
-        )
+        key = f"idle:{settings.staging.endpoint}:{time.strftime('%Y%m%d%H%M')}"
+        findings.append(EndpointFinding(key, "info", "An idle endpoint was removed", idle))
     is_settled = idle is None and all(state.status in ("serving", "empty") for state in states.values())
     gone: list[str] = []
     if is_settled and time.time() - last_cleanup >= CLEANUP_S:

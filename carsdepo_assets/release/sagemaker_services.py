@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from carsdepo_assets.compute.pipes.aws_calls import AwsClients
 from carsdepo_assets.compute.pipes.aws_errors import explained, trouble_of
@@ -39,6 +39,8 @@ class SageMakerServicesResource(ServicesResource):
     policy_file: str | None = Field(default=None, description="as of the resource `policy`")
     poll_s: float = Field(default=_POLL_S, gt=0, description="seconds between two looks while waiting")
 
+    _aws: AwsClients | None = PrivateAttr(default=None)
+
     def settings(self) -> EndpointsSettings:
         """The settings of the endpoints."""
         return EndpointsSettings.model_validate_json(self.endpoints)
@@ -62,7 +64,9 @@ class SageMakerServicesResource(ServicesResource):
 
     def clients(self, service: str) -> Any:
         """A boto3 client by the name of its service."""
-        return AwsClients(region_name=self.settings().region)[service]
+        if self._aws is None:
+            self._aws = AwsClients(region_name=self.settings().region)
+        return self._aws[service]
 
     def url(self, stage: str) -> str:
         """The page of a stage's endpoint in AWS's console."""
@@ -159,7 +163,9 @@ class SageMakerServicesResource(ServicesResource):
             trouble = trouble_of(error)
             if trouble is None:
                 raise
-            if trouble in ("throttled", "network"):
+            if trouble == "credentials" and self._aws is not None:
+                self._aws.renew()  # a role's may have run out during the wait
+            if trouble in ("throttled", "network", "credentials"):
                 return EndpointState("loading", explained(error))
             raise NoService(f"The {stage} endpoint cannot be changed: {explained(error)}") from error
 
