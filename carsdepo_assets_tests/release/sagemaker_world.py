@@ -1,14 +1,13 @@
-"""A lake on an emulated AWS whose endpoints are answered by pretended containers, and what a kill between calls does."""
+"""A lake on an emulated AWS whose endpoints are answered by pretended containers; any call can be the last."""
 
 from __future__ import annotations
 
 import io
 import json
 import tarfile
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from carsdepo_assets.lake.data_capture import HEALTH_QUESTION
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
-from carsdepo_assets.registry.signatures import SigningKeys
+from carsdepo_assets.registry.signatures import SigningKeys, ensure_keys
 from carsdepo_assets.release.sagemaker_endpoint import EndpointFollower, EndpointState
 from carsdepo_assets.release.sagemaker_settings import EndpointsSettings
 from carsdepo_assets_tests.lake.stored_model import stored_model
@@ -197,23 +196,28 @@ def _lake_that_counts(lake: Lake, world: SageMakerWorld) -> Lake:
     return counted
 
 
-@contextmanager
-def sagemaker_world(folder: Path) -> Iterator[SageMakerWorld]:
-    """An AWS of its own with a bucket, a lake in it and keys."""
-    import tomllib
-
-    from carsdepo_assets.registry.signatures import ensure_keys
-
-    launcher = PretendingLauncher()
-    with SageMakerEndpoints(launcher=launcher) as aws, environment(aws):
-        aws.client("s3").create_bucket(Bucket=BUCKET)
-        keys = SigningKeys(folder / "signing.key", folder / "signing.pub")
-        ensure_keys(keys.private, keys.public)
-        settings = EndpointsSettings.model_validate(tomllib.loads(FILE), strict=False)
-        yield SageMakerWorld(aws, launcher, Lake.open(f"s3://{BUCKET}/lake"), settings, keys)
+@pytest.fixture(scope="module")
+def pretending_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SageMakerEndpoints, SigningKeys]]:
+    """The emulated AWS of a module, and a pair of keys."""
+    folder = tmp_path_factory.mktemp("keys")
+    keys = SigningKeys(folder / "signing.key", folder / "signing.pub")
+    ensure_keys(keys.private, keys.public)
+    with SageMakerEndpoints(launcher=PretendingLauncher()) as aws, environment(aws):
+        for service in ("sagemaker", "sagemaker-runtime", "s3", "cloudwatch"):
+            aws.client(service)  # takes long the first time
+        yield aws, keys
 
 
 @pytest.fixture
-def sagemaker(tmp_path: Path) -> Iterator[SageMakerWorld]:
-    with sagemaker_world(tmp_path) as world:
-        yield world
+def sagemaker(pretending_aws: tuple[SageMakerEndpoints, SigningKeys]) -> SageMakerWorld:
+    """An empty AWS with a bucket, and a lake in it."""
+    aws, keys = pretending_aws
+    aws.reset()
+    launcher = aws.launcher = PretendingLauncher()
+    aws.client("s3").create_bucket(Bucket=BUCKET)
+    return SageMakerWorld(aws, launcher, Lake.open(f"s3://{BUCKET}/lake"), settings_of(FILE), keys)
+
+
+def settings_of(text: str) -> EndpointsSettings:
+    """The settings of a file with this text."""
+    return EndpointsSettings.model_validate(tomllib.loads(text), strict=False)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.release.sagemaker_endpoint import read_asked
-from carsdepo_assets_tests.release.sagemaker_world import Killed, SageMakerWorld, sagemaker
+from carsdepo_assets_tests.release.sagemaker_world import Killed, SageMakerWorld, pretending_aws, sagemaker
 
-__all__ = ["sagemaker"]
+__all__ = ["pretending_aws", "sagemaker"]
 
 
 def test_a_promotion_is_deployed_once_and_its_package_approved(sagemaker: SageMakerWorld) -> None:
@@ -158,6 +156,7 @@ def test_a_look_that_only_watches_asks_the_service_once(sagemaker: SageMakerWorl
     assert sum("invocations" in call.operation for call in sagemaker.aws.faults.calls) == asked == 1
 
 
+@pytest.mark.slow
 def test_killed_before_any_call_and_resumed_it_makes_everything_once(sagemaker: SageMakerWorld) -> None:
     """A first deployment and an update, cut off before each of their calls in turn."""
     one, two = sagemaker.model("one"), sagemaker.model("two")
@@ -189,4 +188,3 @@ def test_killed_before_any_call_and_resumed_it_makes_everything_once(sagemaker: 
     ]
     assert len(uploads) == 2
     assert sagemaker.aws.faults.count("CreateEndpoint") == sagemaker.aws.faults.count("UpdateEndpoint") == 1
-    assert timedelta() == sagemaker.aws._later

@@ -100,6 +100,18 @@ class SageMakerEndpoints(SageMakerOnMoto):
             self._stop(endpoint)
         super().__exit__(*exception)
 
+    def reset(self) -> None:
+        """Forgets everything but its address and its clients, which take long to make."""
+        from moto.core.base_backend import BackendDict
+
+        for endpoint in self.endpoints.values():
+            self._stop(endpoint)
+        self.endpoints, self.events, self.queue_url, self._captured = {}, [], None, []
+        self.stays, self.alarming, self.silent, self.writes_at_once = set(), set(), False, True
+        self._later = timedelta()
+        self.faults.calls.clear()
+        BackendDict.reset()
+
     def now(self) -> datetime:
         """The emulated present."""
         return datetime.now(UTC) + self._later
