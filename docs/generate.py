@@ -85,9 +85,18 @@ def aws_page() -> str:
     """docs/aws.md, as it must be: what people wrote, with the tables of keys between their marks."""
     from carsdepo_assets.compute.ecs import Capacity, EcsCompute
     from carsdepo_assets.compute.sagemaker import SageMakerCompute
+    from carsdepo_assets.release.sagemaker_settings import Canary, DataCapture, EndpointsSettings, StageEndpoint
 
     page = (ROOT / "docs" / "aws.md").read_text()
-    for name, model in (("sagemaker", SageMakerCompute), ("ecs", EcsCompute), ("capacity", Capacity)):
+    for name, model in (
+        ("sagemaker", SageMakerCompute),
+        ("ecs", EcsCompute),
+        ("capacity", Capacity),
+        ("endpoints", EndpointsSettings),
+        ("stages", StageEndpoint),
+        ("canary", Canary),
+        ("capture", DataCapture),
+    ):
         begin, end = f"<!-- keys of {name}: written by docs/generate.py -->\n", f"<!-- end of {name} -->"
         before, _, rest = page.partition(begin)
         page = f"{before}{begin}\n{_keys(model)}\n\n{end}{rest.partition(end)[2]}"
@@ -105,10 +114,12 @@ def _keys(model: type[BaseModel]) -> str:
 def _toml(value: object) -> str:
     """A default as the file would have it."""
     match value:
-        case None | []:
+        case None | [] | ():
             return "none"
         case dict() if not value:
             return "none"
+        case BaseModel():
+            return _toml(value.model_dump(exclude_none=True))
         case dict():
             return "`{ " + ", ".join(f"{k} = {json.dumps(v)}" for k, v in value.items()) + " }`"
         case _:

@@ -67,9 +67,9 @@ class EndpointsSettings(_Section):
     image: str = Field(min_length=1, max_length=255, pattern=r"^\S+$", description="the service's image in ECR")
     bucket: str = Field(description="S3 bucket of the models' archives, in the region")
     prefix: str = Field(default="carsdepo-serving", description="key prefix in the bucket")
-    staging: StageEndpoint
-    production: StageEndpoint
-    capture: DataCapture = DataCapture()
+    staging: StageEndpoint = Field(description="staging's endpoint: a section, see below")
+    production: StageEndpoint = Field(description="production's endpoint: a section, see below")
+    capture: DataCapture = Field(default=DataCapture(), description="what is captured: a section, see below")
     wait_minutes: int = Field(default=60, ge=1, le=480, description="how long a release waits for an endpoint")
     stuck_minutes: int = Field(
         default=45, ge=1, le=480, description="an endpoint that is created or updated for longer is alerted"

@@ -1,4 +1,4 @@
-"""inference/contained_model.py, settings_container.py: a container serves the model in its folder; so SageMaker asks."""
+"""inference/contained_model.py, settings_container.py: a container serves the model that lies in its folder."""
 
 from __future__ import annotations
 
