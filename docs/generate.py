@@ -68,6 +68,7 @@ PURPOSES = {
     "scoring": "every figure about quality",
     "start": "where the script begins",
     "settings": "where state lies, which ports",
+    "settings_container": "of a model in a container",
     "site": "the pages that people open",
     "training": "train, evaluate, register",
 }

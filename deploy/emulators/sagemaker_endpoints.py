@@ -21,6 +21,7 @@ from typing import Any
 from deploy.emulators.sagemaker_capture import captured_line, file_name
 from deploy.emulators.sagemaker_containers import Launcher, RunnerLauncher, ServingContainer
 from deploy.emulators.sagemaker_on_moto import ACCOUNT, SageMakerOnMoto, _valid
+from deploy.emulators.sagemaker_on_moto import internals as jobs_internals
 from deploy.emulators.sagemaker_runners import Runner
 from deploy.emulators.sagemaker_storage import _place
 
@@ -36,6 +37,7 @@ _OPERATIONS = {
     "update_model_package": "UpdateModelPackage",
     "delete_model_package": "DeleteModelPackage",
 }
+_NOT_IN_MOTO = {"update_endpoint", "delete_model_package"}
 _INVOKE = re.compile(r"/endpoints/([^/]+)/invocations")
 
 
@@ -392,6 +394,27 @@ class SageMakerEndpoints(SageMakerOnMoto):
         from moto.sagemaker.models import sagemaker_backends
 
         return sagemaker_backends[ACCOUNT][self.region]
+
+
+def internals() -> list[str]:
+    """What of moto's internals this module uses, beyond sagemaker_on_moto's, and does not find; empty: all is there."""
+    from moto.sagemaker.models import ModelPackage, SageMakerModelBackend
+    from moto.sagemaker.responses import SageMakerResponse
+
+    broken = list(jobs_internals())
+    missing = [n for n in _OPERATIONS if n not in _NOT_IN_MOTO and n not in SageMakerResponse.__dict__]
+    broken += [f"SageMakerResponse.{name}(self) is not there" for name in missing]
+    broken += [
+        f"it has {name} now, which this emulator replaces" for name in _NOT_IN_MOTO & set(dir(SageMakerResponse))
+    ]
+    broken += [
+        f"SageMakerModelBackend.{name} is not there"
+        for name in ("describe_endpoint_config", "describe_model")
+        if not hasattr(SageMakerModelBackend, name)
+    ]
+    fields = ModelPackage.__init__.__code__.co_varnames
+    broken += [f"ModelPackage.{name} is not there" for name in ("client_token",) if name not in fields]
+    return broken
 
 
 def _refused(message: str) -> Exception:
