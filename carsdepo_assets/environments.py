@@ -11,6 +11,8 @@ from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.compute.settings_file import read_compute
 from carsdepo_assets.redaction import without_credentials
 from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning
+from carsdepo_assets.release.sagemaker_services import SageMakerServicesResource
+from carsdepo_assets.release.sagemaker_settings import read_endpoints
 from carsdepo_assets.resources import AccountLake, LakeResource, PolicyResource, ServicesResource
 from carsdepo_assets.settings import Settings, plain
 
@@ -45,11 +47,7 @@ def local(settings: Settings) -> dict[str, Any]:
         ),
         "tracking": MlflowTracking(home=home, uri=_named("CARSDEPO_MLFLOW", settings.mlflow_server)),
         "signing": ModelSigning(private=str(settings.signing_key), public=str(settings.verification_key)),
-        "services": ServicesResource(
-            production=settings.service_url("production"),
-            staging=settings.service_url("staging"),
-            api_key=_named("CARSDEPO_API_KEY", settings.api_key),
-        ),
+        "services": _services(settings),
         "alerts": AlertsResource(
             webhook=_named("CARSDEPO_ALERT_WEBHOOK", settings.alert_webhook),
             urls=[dg.EnvVar("CARSDEPO_ALERT_URLS")] if settings.alert_urls else [],
@@ -85,6 +83,25 @@ def _lake(settings: Settings) -> dict[str, Any]:
         "labels_queue": settings.labels_queue,
         "inventory": settings.inventory,
     }
+
+
+def _services(settings: Settings) -> ServicesResource:
+    """The services over HTTP, or SageMaker's endpoints where CARSDEPO_ENDPOINTS names a file."""
+    if settings.endpoints_file is None:
+        return ServicesResource(
+            production=settings.service_url("production"),
+            staging=settings.service_url("staging"),
+            api_key=_named("CARSDEPO_API_KEY", settings.api_key),
+        )
+    named = settings.policy_named
+    return SageMakerServicesResource(
+        production=settings.service_url("production"),
+        lake=settings.lake,
+        endpoints=read_endpoints(settings.endpoints_file, settings.lake).model_dump_json(),
+        verification_key=str(settings.verification_key),
+        policy_files=[str(layer.path) for layer in settings.policy_files if not layer.required],
+        policy_file=str(named) if named else None,
+    )
 
 
 def _named(variable: str, secret: object) -> dg.EnvVar | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from carsdepo_assets.policy_layers import Layer, load_policy
 from carsdepo_assets.redaction import redact
 
 if TYPE_CHECKING:
+    import httpx
+
     from carsdepo_assets.lake.lake import Lake
 
 
@@ -112,6 +115,16 @@ class SilentService(NoService):
     """A service that takes the request and does not answer in time: it is busy, not gone."""
 
 
+@dataclass(frozen=True)
+class CapturePlace:
+    """Where a service's answers are captured."""
+
+    folder: str
+    """The key in the lake below which the segments lie by year, month, day and hour (UTC)."""
+    grace_s: float = 120.0
+    """Seconds that a segment may take to arrive beyond the age at which it closes: a far cap."""
+
+
 # Seconds. Who listens takes a connection at once, however busy; its answer may wait for the machine.
 _CONNECT_S, _ANSWER_S = 5.0, 20.0
 
@@ -130,6 +143,16 @@ class ServicesResource(dg.ConfigurableResource):
     def headers(self) -> dict[str, str]:
         """The headers that every request to a service needs."""
         return {"X-API-Key": self.api_key} if self.api_key else {}
+
+    def client(self, stage: str, seconds: float) -> httpx.Client:
+        """A client of a stage's service, with its address and headers; a request may take so many seconds."""
+        import httpx
+
+        return httpx.Client(base_url=self.url(stage), headers=self.headers(), timeout=seconds)
+
+    def captured(self, stage: str) -> CapturePlace:
+        """Where the answers of a stage's service are captured."""
+        return CapturePlace(f"capture/{stage}")
 
     def health(self, stage: str) -> dict[str, Any]:
         """The answer of a stage's service at /healthz.

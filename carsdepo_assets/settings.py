@@ -98,6 +98,11 @@ class Settings(BaseSettings):
         validation_alias="CARSDEPO_COMPUTE",
         description="TOML file that says where jobs run, on this machine, ECS or SageMaker; None: on this machine",
     )
+    endpoints_file: Path | None = Field(
+        None,
+        validation_alias="CARSDEPO_ENDPOINTS",
+        description="TOML file that has models served by SageMaker endpoints; None: by services over HTTP",
+    )
     mlflow_server: SecretStr | None = Field(
         None, validation_alias="CARSDEPO_MLFLOW", description="an MLflow server's URI; None: SQLite below home"
     )
@@ -196,7 +201,14 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     @field_validator(
-        "home", "policy_folder", "policy_named", "compute_file", "dagster_folder", "signing_key", "verification_key"
+        "home",
+        "policy_folder",
+        "policy_named",
+        "compute_file",
+        "endpoints_file",
+        "dagster_folder",
+        "signing_key",
+        "verification_key",
     )
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:

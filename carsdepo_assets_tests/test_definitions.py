@@ -42,6 +42,7 @@ SENSORS = (
     "settle_runs",
     "release_candidate",
     "ledger_projection",
+    "endpoints_follow_ledger",
     "new_inferences",
     "measure_drift",
     "drift_router",

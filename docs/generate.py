@@ -70,6 +70,7 @@ PURPOSES = {
     "start": "where the script begins",
     "settings": "where state lies, which ports",
     "settings_aws": "what an AWS account needs",
+    "settings_container": "of a model in a container",
     "site": "the pages that people open",
     "training": "train, evaluate, register",
 }
@@ -87,9 +88,18 @@ def aws_page() -> str:
     """docs/aws.md, as it must be: what people wrote, with the tables of keys between their marks."""
     from carsdepo_assets.compute.ecs import Capacity, EcsCompute
     from carsdepo_assets.compute.sagemaker import SageMakerCompute
+    from carsdepo_assets.release.sagemaker_settings import Canary, DataCapture, EndpointsSettings, StageEndpoint
 
     page = (ROOT / "docs" / "aws.md").read_text()
-    models = {"sagemaker": SageMakerCompute, "ecs": EcsCompute, "capacity": Capacity}
+    models = {
+        "sagemaker": SageMakerCompute,
+        "ecs": EcsCompute,
+        "capacity": Capacity,
+        "endpoints": EndpointsSettings,
+        "stages": StageEndpoint,
+        "canary": Canary,
+        "capture": DataCapture,
+    }
     tables = {name: _keys(model) for name, model in models.items()} | {"account": _variables(), "metrics": _metrics()}
     for name, table in tables.items():
         begin, end = f"<!-- keys of {name}: written by docs/generate.py -->\n", f"<!-- end of {name} -->"
@@ -140,10 +150,12 @@ def _keys(model: type[BaseModel]) -> str:
 def _toml(value: object) -> str:
     """A default as the file would have it."""
     match value:
-        case None | []:
+        case None | [] | ():
             return "none"
         case dict() if not value:
             return "none"
+        case BaseModel():
+            return _toml(value.model_dump(exclude_none=True))
         case dict():
             return "`{ " + ", ".join(f"{k} = {json.dumps(v)}" for k, v in value.items()) + " }`"
         case _:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import logging
+import os
 import signal
 import socket
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from carsdepo_assets import redaction
 from carsdepo_assets.commands.dev import PortTaken
 from carsdepo_assets.settings import Settings
+from carsdepo_assets.settings_container import ContainedModel
 
 if TYPE_CHECKING:
     from carsdepo_assets.inference.model_loading import Load
@@ -28,6 +30,9 @@ def run(
 ) -> int:
     """Serves until SIGTERM or SIGINT, then finishes the requests under way and closes the file of captured answers.
 
+    Where the variable CARSDEPO_MODEL_FOLDER names a folder of this container, the model in it is served and no lake is
+    asked; see settings_container.
+
     The first line on stdout has the URL.
 
     Args:
@@ -42,6 +47,7 @@ def run(
 
     Raises:
         PortTaken: It cannot listen there; nothing was started.
+        ModelFilesError: The container's folder holds no model.
     """
     listener = _listen(host, getattr(settings, f"{stage}_port") if port is None else port, stage)
     redaction.install()
@@ -53,13 +59,16 @@ def run(
 
     import uvicorn
 
-    from carsdepo_assets.inference import model_loading
+    from carsdepo_assets.inference import contained_model, model_loading
     from carsdepo_assets.inference.app import create_app
     from carsdepo_assets.inference.connections import BACKLOG, allow_connections
 
     allow_connections()
+    contained = ContainedModel.read(os.environ)
+    if contained is not None:
+        settings = contained_model.served_settings(settings, contained, stage)
     load = load or model_loading.loader(settings.verification_key, settings.home / "runtime_speeds.json")
-    app = create_app(settings, stage, load)
+    app = create_app(settings, stage, load, hands_over=contained is not None)
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -65,6 +65,12 @@ class Inspection(BaseModel):
     photographs: list[Inspected] = Field(description="in the order in which they were sent")
 
 
+class InspectionWithRecords(Inspection):
+    """The answer of a container that does not capture by itself: what calls it captures the whole answer."""
+
+    records: list[Record] = Field(description="what is captured of each photograph, in the order of `photographs`")
+
+
 class ErrorBody(BaseModel):
     """Why a request was refused."""
 
@@ -235,7 +241,7 @@ def form_schema(policy: InferencePolicy) -> dict[str, Any]:
 
 
 def raw_schema(policy: InferencePolicy) -> dict[str, Any]:
-    """The same of /invocations, whose body is a photograph."""
+    """The same of /invocations, whose body is a photograph or the form of /v1/inspections."""
     described = {
         "type": "string",
         "format": "binary",
@@ -243,7 +249,13 @@ def raw_schema(policy: InferencePolicy) -> dict[str, Any]:
     }
     return {
         "parameters": [_IDEMPOTENCY_KEY],
-        "requestBody": {"required": True, "content": {"image/jpeg": {"schema": described}}},
+        "requestBody": {
+            "required": True,
+            "content": {
+                "image/jpeg": {"schema": described},
+                **form_schema(policy)["requestBody"]["content"],
+            },
+        },
     }
 
 

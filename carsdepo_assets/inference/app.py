@@ -21,12 +21,13 @@ from carsdepo_assets.inference.model_loading import Load, load
 from carsdepo_assets.inference.requests import Refused, RequestPhotograph, read_form, read_raw, refusal
 from carsdepo_assets.inference.service import Service
 from carsdepo_assets.inference.web_origins import WebOrigins
+from carsdepo_assets.lake.data_capture import HEALTH_QUESTION, MODEL_HEADER
 from carsdepo_assets.registry.ledger import Stage
 from carsdepo_assets.settings import Settings, plain
 from carsdepo_assets.site.protection import key_guard
 
 
-def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
+def create_app(settings: Settings, stage: Stage, load: Load = load, *, hands_over: bool = False) -> FastAPI:
     """Creates the web application of a stage's service.
 
     A request with one bad photograph among several is refused as a whole, and nothing of it is stored.
@@ -35,8 +36,9 @@ def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
         settings: the lake, the policy's files and the API key.
         stage: staging or production; the latter shows the site for people too.
         load: gets a model from the lake.
+        hands_over: answers carry what is to be captured, and are not captured here; on SageMaker data capture does it.
     """
-    service = Service(settings, stage, load)
+    service = Service(settings, stage, load, hands_over=hands_over)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -61,7 +63,9 @@ def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
     if settings.api_key is None:
         app.add_middleware(WebOrigins, names=settings.host_names)
 
-    async def one_raw(request: Request) -> list[RequestPhotograph]:
+    async def raw_or_form(request: Request) -> list[RequestPhotograph]:
+        if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+            return await read_form(request, service.policy.inference)
         return [await read_raw(request, service.policy.inference)]
 
     async def form(request: Request) -> list[RequestPhotograph]:
@@ -85,8 +89,12 @@ def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
 
     @app.post("/invocations", openapi_extra=raw_schema(limits), **inspect)
     async def invocations(request: Request) -> Response:
-        """SageMaker's contract: the body is one photograph's bytes."""
-        return await service.respond(request, one_raw)
+        """SageMaker's contract: the body is one photograph's bytes, or the form of /v1/inspections. With the content
+        type `application/vnd.carsdepo.health+json` the answer is that of /healthz, since InvokeEndpoint reaches no
+        other path."""
+        if request.headers.get("content-type", "").lower() == HEALTH_QUESTION:
+            return Response((await asyncio.to_thread(service.health)).model_dump_json(), media_type="application/json")
+        return await service.respond(request, raw_or_form)
 
     @app.get("/healthz", response_model=Health, tags=["operate"])
     async def healthz() -> Health:
@@ -109,8 +117,10 @@ def create_app(settings: Settings, stage: Stage, load: Load = load) -> FastAPI:
 
     @app.get("/ping", response_class=Response, responses={503: {"description": "Not ready"}}, tags=["operate"])
     async def ping() -> Response:
-        """SageMaker's contract: /readyz without a body."""
-        return Response(status_code=200 if service.readiness().ready else 503)
+        """SageMaker's contract: /readyz without a body. The header X-Carsdepo-Model is the served model's digest."""
+        model = service.reconciler.state.model
+        named = {} if model is None else {MODEL_HEADER: model.digest}
+        return Response(status_code=200 if service.readiness().ready else 503, headers=named)
 
     is_open = service.policy.inference.open_operations
     behind_key = [] if is_open else [Depends(key_guard(plain(settings.api_key)))]

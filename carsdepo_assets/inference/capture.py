@@ -261,3 +261,22 @@ class Capture:
                 self._unshipped_since = datetime.fromtimestamp(path.stat().st_mtime, UTC)
                 return
         self._unshipped_since = None
+
+
+class HandedOver(Capture):
+    """Captures nothing: the answer carries its records, and what calls the service captures it, as SageMaker does.
+
+    The photographs' keys are those under which ingestion will store them.
+    """
+
+    def keep(self, image_id: str, kind: str, data: bytes) -> str | None:
+        """The key under which ingestion stores the photograph; None where the policy keeps no photographs."""
+        return photograph_key(image_id, kind) if self._policy.keep_photographs else None
+
+    def write(self, records: Sequence[Record]) -> datetime:
+        """The present: nothing is written."""
+        return self._now()
+
+    def missing(self, records: Sequence[Record], since: datetime) -> list[Record]:
+        """None: what was answered has been handed over."""
+        return []

@@ -7,20 +7,22 @@ what a kill interrupted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
+from carsdepo_assets.inference.delivered_capture import DeliveredLine, delivered_line, not_ingested
 from carsdepo_assets.inference.records import MalformedLine, row
-from carsdepo_assets.inference.segments import CaptureSegment, closed
+from carsdepo_assets.inference.segments import DELIVERED, CaptureSegment, closed
 from carsdepo_assets.lake.lake import Lake
 
-STAGES = ("production", "staging")
+STAGES = ("production", "staging", DELIVERED)
 _SUMMARIZED = (
     "prediction_id", "at", "stage", "digest", "version", "runtime", "file_name", "source", "decision", "n_boxes",
     "max_score", "milliseconds", "segment",
 )  # fmt: skip
+_Read = TypeVar("_Read")
 _SHOWN = 500  # characters of a malformed line in quarantine; the segment keeps the whole
 
 
@@ -35,7 +37,7 @@ class SegmentIngestResult:
 
 
 def waiting(lake: Lake, days: Sequence[date] | None = None) -> list[CaptureSegment]:
-    """The closed segments that are not in `inferences` yet.
+    """The closed segments, and files of SageMaker's data capture, that are not in `inferences` yet.
 
     Args:
         lake: whose segments are listed.
@@ -65,7 +67,15 @@ def ingest(lake: Lake, segments: Sequence[CaptureSegment], now: datetime | None 
     at = now or datetime.now(UTC)
     total: Counter[str] = Counter()
     for segment in segments:
-        rows, refused = read_segment(segment.key, lake.get(segment.key), at)
+        if segment.stage == DELIVERED:
+            lines, refused = read_delivered(segment.key, lake.get(segment.key), at)
+            rows = [row for line in lines for row in line.rows]
+            fresh = not_ingested(lake, rows)
+            rows = [r for r in rows if r["prediction_id"] in fresh]
+            for line in lines:
+                line.keep_photographs(lake, fresh)
+        else:
+            rows, refused = read_segment(segment.key, lake.get(segment.key), at)
         lake.append("quarantine", refused, segment.key)
         if lake.append("inferences", rows, segment.key):
             total.update(segments=1, answers=len(rows), quarantined=len(refused))
@@ -83,26 +93,51 @@ def read_segment(key: str, data: bytes, at: datetime) -> tuple[list[dict[str, An
     Returns:
         Rows of INFERENCES, and rows of QUARANTINE for lines that are no answers.
     """
-    rows: list[dict[str, Any]] = []
+    rows, refused = _read_lines(key, data, at, lambda line: row(line, key))
+    return rows, refused
+
+
+def read_delivered(key: str, data: bytes, at: datetime) -> tuple[list[DeliveredLine], list[dict[str, Any]]]:
+    """Reads the lines of a file that SageMaker's data capture wrote; see read_segment.
+
+    Returns:
+        What each line holds, with the answers that an earlier line has left out; rows of QUARANTINE.
+    """
+    lines, refused = _read_lines(key, data, at, lambda line: delivered_line(line, key))
+    seen: set[str] = set()
+    for line in lines:
+        line.rows[:] = [r for r in line.rows if r["prediction_id"] not in seen]
+        seen |= {r["prediction_id"] for r in line.rows}
+    return lines, refused
+
+
+def _read_lines(
+    key: str, data: bytes, at: datetime, read: Callable[[bytes], _Read]
+) -> tuple[list[_Read], list[dict[str, Any]]]:
+    """What each line holds, and rows of QUARANTINE for lines that cannot be read."""
+    read_lines: list[_Read] = []
     refused: list[dict[str, Any]] = []
-    for number, line in enumerate(data.split(b"\n"), 1):
+    lines = data.split(b"\n")
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            rows.append(row(line, key))
+            read_lines.append(read(line))
         except MalformedLine as error:
+            ends_early = number == len(lines)  # whole lines end with a newline
             refused.append(
                 {
                     "batch_id": key,
                     "key": key,
                     "kind": "capture",
-                    "reason": "malformed",
-                    "detail": f"{error}: {line[:_SHOWN].decode(errors='replace')}",
+                    "reason": "truncated" if ends_early else "malformed",
+                    "detail": f"{'the file ends within a line; ' if ends_early else ''}{error}: "
+                    f"{line[:_SHOWN].decode(errors='replace')}",
                     "line": number,
                     "at": at,
                 }
             )
-    return rows, refused
+    return read_lines, refused
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ never its bytes), captureData.endpointOutput holds the answer as JSON text, even
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal
 
@@ -138,26 +140,30 @@ def row(line: bytes, segment: str) -> dict[str, Any]:
     Raises:
         MalformedLine: the line is no captured answer.
     """
-    try:
+    with malformed_otherwise():
         event = json.loads(line)
-        meta, data = event["eventMetadata"], event["captureData"]
-        if event["eventVersion"] != EVENT_VERSION:
-            raise MalformedLine(f"eventVersion {event['eventVersion']!r}, {EVENT_VERSION!r} is read here")
+        at, meta = _checked(event)
+        data = event["captureData"]
         given, out = data["endpointInput"], data["endpointOutput"]
-        at = datetime.fromisoformat(meta["inferenceTime"])
-        if at.tzinfo is None:
-            raise MalformedLine(f"inferenceTime {meta['inferenceTime']!r} has no zone")
         sent = {**json.loads(given["data"]), "content_type": given["observedContentType"]}
         record = Record.model_validate(
             {"prediction_id": meta["inferenceId"], "sent": sent, "answer": json.loads(out["data"])}
         )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise MalformedLine(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    except (KeyError, TypeError) as error:  # a field is missing, or a part is no object
-        raise MalformedLine(f"not a data-capture event: {type(error).__name__} {error}") from error
-    except ValueError as error:  # JSON, UTF-8 and times; MalformedLine passes with its own words
-        raise MalformedLine(str(error)) from error
+    return row_of(record, at, segment)
+
+
+def captured_at(event: dict[str, Any]) -> datetime:
+    """When a captured event of SageMaker's form was answered.
+
+    Raises:
+        MalformedLine: it has another version, or a time without a zone.
+        KeyError, TypeError, ValueError: it is no such event.
+    """
+    return _checked(event)[0]
+
+
+def row_of(record: Record, at: datetime, segment: str) -> dict[str, Any]:
+    """The row of `inferences` of a record that was answered at a time; the row names its segment's key."""
     answer = record.answer.model_dump(exclude={"features"})
     return {
         "prediction_id": record.prediction_id,
@@ -168,3 +174,28 @@ def row(line: bytes, segment: str) -> dict[str, Any]:
         **record.answer.features.model_dump(),
         "segment": segment,
     }
+
+
+@contextmanager
+def malformed_otherwise() -> Iterator[None]:
+    """Has whatever a line that is no captured answer raises become MalformedLine."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise MalformedLine(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except (KeyError, TypeError, AttributeError) as error:  # a field is missing, or a part is no object
+        raise MalformedLine(f"not a data-capture event: {type(error).__name__} {error}") from error
+    except (ValueError, RecursionError) as error:  # JSON, UTF-8 and times; MalformedLine passes with its own words
+        raise MalformedLine(str(error)) from error
+
+
+def _checked(event: dict[str, Any]) -> tuple[datetime, dict[str, Any]]:
+    """Time and metadata of an event of the version that is read here."""
+    meta: dict[str, Any] = event["eventMetadata"]
+    if event["eventVersion"] != EVENT_VERSION:
+        raise MalformedLine(f"eventVersion {event['eventVersion']!r}, {EVENT_VERSION!r} is read here")
+    at = datetime.fromisoformat(meta["inferenceTime"])
+    if at.tzinfo is None:
+        raise MalformedLine(f"inferenceTime {meta['inferenceTime']!r} has no zone")
+    return at, meta

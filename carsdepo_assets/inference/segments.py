@@ -14,17 +14,20 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
+from carsdepo_assets.lake import data_capture
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.objects import fsync_path
 
 ROOT = "capture"
 OPEN = ".open"
+DELIVERED = "sagemaker"  # in place of a stage: files that SageMaker delivers, whose answers name their stages
+_DELIVERED = re.compile(r"capture/(sagemaker)/[^/]+/[^/]+/(\d{4})/(\d\d)/(\d\d)/(\d\d)/[^/]+\.jsonl")
 _CLOSED = re.compile(r"capture/([a-z]+)/(\d{4})/(\d\d)/(\d\d)/(\d\d)/[^/]+\.jsonl")
 
 
 @dataclass(frozen=True)
 class CaptureSegment:
-    """A closed segment: key in the lake, stage, and the UTC day of all its answers."""
+    """A closed segment: key in the lake, stage (or DELIVERED), and the UTC day of its answers."""
 
     key: str
     stage: str
@@ -46,17 +49,20 @@ def closed(lake: Lake, stage: str, day: date | None = None) -> Iterator[CaptureS
 
     Args:
         lake: where they are.
-        stage: staging or production.
+        stage: staging or production; DELIVERED: the files of SageMaker's data capture.
         day: in UTC; None lists all days.
     """
-    prefix = f"{ROOT}/{stage}" if day is None else f"{ROOT}/{stage}/{day:%Y/%m/%d}"
-    for info in lake.list(prefix):
-        match = _CLOSED.fullmatch(info.key)
-        if match:
-            try:
-                yield CaptureSegment(info.key, match[1], date(*map(int, match.group(2, 3, 4))))
-            except ValueError:  # month 13: no name that a service gave
-                continue
+    is_delivered = stage == DELIVERED
+    places = [data_capture.place_of(e) for e in data_capture.endpoints(lake)] if is_delivered else [f"{ROOT}/{stage}"]
+    pattern = _DELIVERED if is_delivered else _CLOSED
+    for place in places:
+        for info in lake.list(place if day is None else f"{place}/{day:%Y/%m/%d}"):
+            match = pattern.fullmatch(info.key)
+            if match:
+                try:
+                    yield CaptureSegment(info.key, match[1], date(*map(int, match.group(2, 3, 4))))
+                except ValueError:  # month 13: no name that a service gave
+                    continue
 
 
 def lock(descriptor: int) -> bool:

@@ -18,8 +18,15 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from carsdepo_assets.inference.answers import Health, Readiness, inspection, reasons_against, why_no_model
-from carsdepo_assets.inference.capture import Capture, CaptureError
+from carsdepo_assets.inference.answers import (
+    Health,
+    InspectionWithRecords,
+    Readiness,
+    inspection,
+    reasons_against,
+    why_no_model,
+)
+from carsdepo_assets.inference.capture import Capture, CaptureError, HandedOver
 from carsdepo_assets.inference.connections import Connections, most_connections
 from carsdepo_assets.inference.decode_pool import DecodePool
 from carsdepo_assets.inference.decoding import ClientGone
@@ -69,11 +76,13 @@ class Service:
     The policy is read once: a change counts from the next start, and `health` reports that it is pending.
     """
 
-    def __init__(self, settings: Settings, stage: Stage, load: Load) -> None:
+    def __init__(self, settings: Settings, stage: Stage, load: Load, *, hands_over: bool = False) -> None:
         self.stage, self.settings, self.policy = stage, settings, settings.policy()
         self._policy_files = OnDisk(settings.policy_files, self.policy)
         lake = Lake.open(settings.lake)
-        self.capture = Capture(lake, stage, self.policy.inference, settings.home)
+        self._hands_over = hands_over
+        kind = HandedOver if hands_over else Capture
+        self.capture = kind(lake, stage, self.policy.inference, settings.home)
         self.connections = Connections(most_connections())
         self.metrics = Metrics(stage, self.capture.lag_seconds, self.connections)
         self.reconciler = Reconciler(
@@ -238,7 +247,10 @@ class Service:
             decode=self._decoders.measure,
             is_gone=is_gone.is_set,
         )
-        return inspection(request_id, model, records).model_dump_json(by_alias=True), records
+        answer = inspection(request_id, model, records)
+        if self._hands_over:
+            answer = InspectionWithRecords(**dict(answer), records=records)
+        return answer.model_dump_json(by_alias=True), records
 
     def _captured(self, records: Sequence[Record]) -> None:
         if records:

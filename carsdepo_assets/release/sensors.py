@@ -106,3 +106,43 @@ def ledger_projection(
     if repairs:
         return work_was_done(context, "; ".join(r.message for r in repairs))
     return dg.SkipReason("The aliases are as the ledger has them.")
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Where the services are SageMaker endpoints: makes them follow the ledger, takes over decisions that "
+    "were made in SageMaker, alerts what disagrees, and removes what nobody uses. Services of other kinds follow the "
+    "ledger by themselves.",
+)
+def endpoints_follow_ledger(
+    context: dg.SensorEvaluationContext,
+    lake: LakeResource,
+    policy: PolicyResource,
+    services: ServicesResource,
+    alerts: AlertsResource,
+) -> dg.SensorResult | dg.SkipReason:
+    """Looks at each endpoint once; what takes time goes on at SageMaker until the next tick."""
+    from carsdepo_assets.release.sagemaker_services import as_sagemaker
+
+    endpoints = as_sagemaker(services)
+    if endpoints is None:
+        return dg.SkipReason("The services follow the ledger by themselves.")
+    from carsdepo_assets.release.sagemaker_following import follow
+
+    opened_lake, current_policy = lake.open(), policy.read()
+    last = float(context.cursor or 0)
+    round_of_looks = follow(opened_lake, current_policy, endpoints, last_cleanup=last)
+    for finding in round_of_looks.findings:
+        alerts.send(
+            opened_lake,
+            current_policy,
+            kind="endpoint",
+            key=finding.key,
+            severity=finding.severity,
+            title=finding.title,
+            body=finding.body,
+        )
+    context.update_cursor(str(round_of_looks.last_cleanup))
+    text = " ".join(round_of_looks.messages)
+    return work_was_done(context, text) if round_of_looks.did_something else dg.SkipReason(text)

@@ -151,20 +151,20 @@ def without_key(url: str, good: GoldenPhotograph) -> list[str]:
     return [] if status in (401, 403) else [f"a request without the key was answered HTTP {status}"]
 
 
-def not_captured(lake: Lake, stage: str, ids: Sequence[str], since: datetime, seconds: float) -> set[str]:
+def not_captured(lake: Lake, place: str, ids: Sequence[str], since: datetime, seconds: float) -> set[str]:
     """Waits for the answers to be captured and returns the ids of those that are not.
 
     Args:
         lake: where the service captures its answers. A segment that is still open is read too; on S3 it arrives when
             it closes.
-        stage: of the service.
+        place: the key below which its segments lie by hour.
         ids: prediction ids of the answers.
         since: when the first of them was given.
         seconds: the longest time to wait.
     """
     waiting, deadline = set(ids), time.monotonic() + seconds
     while waiting:
-        for folder in _hours(stage, since, datetime.now(UTC)):
+        for folder in _hours(place, since, datetime.now(UTC)):
             for info in lake.list(folder):
                 if info.modified_at < since - timedelta(seconds=2):
                     continue
@@ -180,11 +180,11 @@ def not_captured(lake: Lake, stage: str, ids: Sequence[str], since: datetime, se
     return waiting
 
 
-def _hours(stage: str, first: datetime, last: datetime) -> list[str]:
+def _hours(place: str, first: datetime, last: datetime) -> list[str]:
     """The folders of all hours from first to last, both included."""
     hour = first.replace(minute=0, second=0, microsecond=0)
     folders = []
     while hour <= last:
-        folders.append(f"capture/{stage}/{hour:%Y/%m/%d/%H}")
+        folders.append(f"{place}/{hour:%Y/%m/%d/%H}")
         hour += timedelta(hours=1)
     return folders

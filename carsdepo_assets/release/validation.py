@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,11 +20,13 @@ from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import Event
 from carsdepo_assets.release import service_probe
 from carsdepo_assets.release.service_probe import ProbeAnswer
+from carsdepo_assets.resources import CapturePlace
+
+if TYPE_CHECKING:
+    import httpx
 
 TOLERANCE = 1e-3  # pixels and score: how far an answer may lie from the model's own
 TIMED_REQUESTS = 32  # at least: the p95 of fewer is their maximum
-# Seconds beyond the age at which a segment closes: a far cap, since the wait ends with the last answer that is found.
-CAPTURE_GRACE_S = 120.0
 # Each check by name: (whether it blocks, its description). Latency does not block: the gate has a limit for it.
 CHECKS: dict[str, tuple[bool, str]] = {
     "digest_is_registered": (True, "The service, its answers, the ledger and the registry name the same model."),
@@ -102,8 +104,9 @@ def validate(
     photographs: Sequence[GoldenPhotograph],
     predictor: Predictor,
     *,
-    url: str,
-    headers: Mapping[str, str],
+    client: httpx.Client,
+    url: str | None,
+    captured: CapturePlace,
     event: Event,
     registered: str | None,
     health: Mapping[str, Any],
@@ -117,23 +120,22 @@ def validate(
         policy: the policy in force.
         photographs: at least one; sent several times where they are few, so that latency has enough requests.
         predictor: the model on the runtime that `health` names.
-        url: the service's address.
-        headers: of every request, such as the API key.
+        client: of the service, which this function closes.
+        url: the service's address where it asks for an API key; None where it asks for none.
+        captured: where its answers are captured.
         event: the ledger's event that has staging serve the model.
         registered: the digest of the version in the registry; None where it has no such version.
         health: the service's answer at /healthz.
     """
-    import httpx
-
     started = datetime.now(UTC)
     assert event.digest is not None
-    with httpx.Client(base_url=url, headers=dict(headers), timeout=60.0) as client:
+    with client:
         service_probe.ask(client, photographs[0])  # opens the connection; not timed
         turns = math.ceil(TIMED_REQUESTS / len(photographs))
         answers = [service_probe.ask(client, p) for _ in range(turns) for p in photographs]
         wrong = service_probe.bad_input(client, photographs[0])
         wrong += [f"after that, {p}" for p in [service_probe.ask(client, photographs[0]).problem] if p]
-    if headers:
+    if url is not None:
         wrong += service_probe.without_key(url, photographs[0])
     good = [a for a in answers if not a.problem]
     latency = _latency(good)
@@ -146,7 +148,7 @@ def validate(
             message="; ".join(wrong)
             or "text, a truncated photograph, an empty file and no file were refused with a reason",
         ),
-        _captured(lake, good, started, policy),
+        _captured(lake, captured, good, started, policy),
         _timely(latency, policy.gate.latency_p95_ms),
     )
     validation = Validation(
@@ -209,14 +211,16 @@ def _equal(
     return ServiceCheck(name="answers_equal_offline", passed=not problems, message=message)
 
 
-def _captured(lake: Lake, good: Sequence[ProbeAnswer], started: datetime, policy: Policy) -> ServiceCheck:
+def _captured(
+    lake: Lake, captured: CapturePlace, good: Sequence[ProbeAnswer], started: datetime, policy: Policy
+) -> ServiceCheck:
     ids = [str(a.inspection["prediction_id"]) for a in good]
-    seconds = policy.inference.segment_age_s + CAPTURE_GRACE_S
-    missing = service_probe.not_captured(lake, "staging", ids, started, seconds)
+    seconds = policy.inference.segment_age_s + captured.grace_s
+    missing = service_probe.not_captured(lake, captured.folder, ids, started, seconds)
     if not ids:
         message = "there was no answer to look for"
     elif missing:
-        message = f"{len(missing)} of {len(ids)} answers were not in {lake.url}/capture/staging after {seconds:g} s"
+        message = f"{len(missing)} of {len(ids)} answers were not in {lake.url}/{captured.folder} after {seconds:g} s"
     else:
         message = f"all {len(ids)} answers are in the capture segments"
     return ServiceCheck(name="capture_arrives", passed=bool(ids) and not missing, message=message)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -16,7 +17,7 @@ from carsdepo_assets.evaluation.golden_photographs import golden_photographs
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.release import validation
 from carsdepo_assets.release.validation import CHECKS, Validation, read_validation, validate, validation_key
-from carsdepo_assets.resources import ServicesResource
+from carsdepo_assets.resources import CapturePlace, ServicesResource
 from carsdepo_assets_tests.inference.served_models import Running, service
 from carsdepo_assets_tests.registry.conftest import empty_store
 from carsdepo_assets_tests.release.released_lake import World, load_squares, world_in
@@ -59,11 +60,13 @@ def deployed(staged: tuple[World, Running]) -> tuple[World, Running, ledger.Even
 def validated(deployed: tuple[World, Running, ledger.Event], **changes: Any) -> Validation:
     world, running, event = deployed
     assert event.digest is not None
+    url = changes.pop("url", running.url)
     body: dict[str, Any] = {
         "photographs": golden_photographs(world.lake, world.policy, 6),
         "predictor": load_squares(world.lake, event.digest, world.policy).predictor,
-        "url": running.url,
-        "headers": {"X-API-Key": "a key"},
+        "client": httpx.Client(base_url=url, headers={"X-API-Key": "a key"}, timeout=60.0),
+        "url": url,
+        "captured": world.services.captured("staging"),
         "event": event,
         "registered": event.digest,
         "health": running.health(),
@@ -182,9 +185,8 @@ def test_each_fault_is_found(
     says: str,
 ) -> None:
     monkeypatch.setattr(validation, "TIMED_REQUESTS", 6)
-    monkeypatch.setattr(validation, "CAPTURE_GRACE_S", 0.0)
     with before(deployed[1].url, spoil) as url:
-        result = validated(deployed, url=url)
+        result = validated(deployed, url=url, captured=CapturePlace("capture/staging", 0.0))
     assert re.search(says, failed(result)[check])
     assert spoil is _down or set(failed(result)) == {check}
     assert not result.passed

@@ -48,6 +48,8 @@ class SageMakerOnMoto:
         self.jobs: dict[str, EmulatedJob] = {}
         self.faults: Faults
         self.url = ""
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._making = threading.Lock()
 
     def __enter__(self) -> SageMakerOnMoto:
         from moto.core.base_backend import BackendDict
@@ -103,9 +105,11 @@ class SageMakerOnMoto:
         """A boto3 client of this AWS, whatever the environment is."""
         import boto3  # type: ignore[import-untyped]
 
-        return boto3.session.Session(access_key, "emulated-secret", region_name=self.region).client(
-            service, endpoint_url=self.url
-        )
+        with self._making:  # a session is not for several threads; its clients are, and take long to make
+            if (service, access_key) not in self._clients:
+                session = boto3.session.Session(access_key, "emulated-secret", region_name=self.region)
+                self._clients[service, access_key] = session.client(service, endpoint_url=self.url)
+            return self._clients[service, access_key]
 
     def job(self, name: str, state: str | None = None, seconds: float = 180.0) -> EmulatedJob:
         """A job, once it is there and, if given, once its secondary status is `state`."""

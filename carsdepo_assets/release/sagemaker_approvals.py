@@ -1,0 +1,143 @@
+"""Decisions in Studio reach the ledger, the ledger's reach the packages, and what disagrees is said.
+
+The ledger is the one truth. A status that somebody set in SageMaker is a decision of that person and is entered in the
+ledger; where the ledger has a decision of its own that the package does not show yet, the ledger's stands.
+Events only say which package to look at: what it says now is asked of SageMaker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from carsdepo_assets.alerts.channels import Severity
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.registry import ledger
+from carsdepo_assets.registry.ledger import LedgerHistory
+from carsdepo_assets.release.sagemaker_packages import (
+    PENDING,
+    ModelPackage,
+    packages,
+    read_package,
+    show_status,
+    wanted_status,
+)
+from carsdepo_assets.release.sagemaker_settings import EndpointsSettings
+
+
+@dataclass(frozen=True)
+class EndpointFinding:
+    """Something on SageMaker that is not as the ledger has it, or that a person should know."""
+
+    key: str
+    """The same finding has the same key, so that it is alerted once."""
+    severity: Severity
+    title: str
+    body: str
+
+
+def project_packages(
+    lake: Lake, settings: EndpointsSettings, sagemaker: Any, arns: Sequence[str] | None = None
+) -> list[EndpointFinding]:
+    """Takes over decisions that were made in SageMaker, then gives each package the status that the ledger has.
+
+    Called again it changes nothing, and after a kill at any point it finishes what was begun.
+
+    Args:
+        lake: whose ledger is read and written.
+        settings: name the group.
+        sagemaker: a boto3 client.
+        arns: of the packages to look at, such as an event's; None: all of the group.
+
+    Returns:
+        What people should know.
+    """
+    of_group = packages(settings, sagemaker)
+    arns_of_group = [arn for _, arn in of_group]
+    asked_for = arns_of_group if arns is None else [arn for arn in arns if arn in arns_of_group]
+    looked_at = [read_package(sagemaker, arn) for arn in asked_for]
+    ours = [package for package in looked_at if package is not None]
+    findings = _doubled(of_group)
+    taken: list[ModelPackage] = []
+    for package in sorted(ours, key=lambda p: str(p.modified or "")):  # the decision that came last counts last
+        finding, is_decision = _take_over(lake, package)
+        findings += [finding] if finding is not None else []
+        taken += [package] if is_decision and package.status == "Approved" else []
+    history = LedgerHistory.read(lake)
+    for package in ours:
+        if package.created == "Failed":
+            body = f"{package.arn} of model {package.digest} could not be made: SageMaker's page of it says why."
+            findings.append(EndpointFinding(f"package:{package.arn}:failed", "warning", "A model package failed", body))
+        show_status(package, history, lake, sagemaker)
+    return findings + _several_approved(history, ours, taken)
+
+
+def _take_over(lake: Lake, package: ModelPackage) -> tuple[EndpointFinding | None, bool]:
+    """Enters a decision that was made in SageMaker; says whether it did."""
+    if package.ledger_status is None or package.status == package.ledger_status:
+        return None, False
+    history = LedgerHistory.read(lake)
+    wanted, event = wanted_status(history, package.digest)
+    name = f"version {package.version}" if package.version is not None else f"model {package.digest}"
+    key = f"package:{package.arn}:{package.status}:{package.modified}"
+    event_id = f"studio:{package.arn}:{package.status}:{package.modified}"
+    if any(e.event_id == event_id for e in history.events):  # entered, and killed before the package was told
+        return None, True
+    if package.status == PENDING:
+        body = f"{package.by} set {name} back to pending. The ledger says {wanted}, which stands."
+        return EndpointFinding(key, "warning", "A model package disagreed with the ledger", body), False
+    if wanted != package.ledger_status and event is not None and wanted != package.status:
+        body = (
+            f"{package.by} set {name} to {package.status} in SageMaker, and the ledger says {wanted} since event "
+            f"{event.sequence} ({event.action} by {event.actor}), which stands. `carsdepo approve` or `carsdepo "
+            "reject` decides anew."
+        )
+        return EndpointFinding(key, "warning", "A model package disagreed with the ledger", body), False
+    entered = ledger.record(
+        lake,
+        "production",
+        "approve" if package.status == "Approved" else "reject",
+        digest=package.digest,
+        version=package.version,
+        actor=package.by,
+        reason=package.reason or f"set to {package.status} in SageMaker, without a reason",
+        event_id=event_id,
+    )
+    body = (
+        f"{package.by} set {name} to {package.status} in SageMaker: entered in the ledger as event {entered.sequence}."
+    )
+    return EndpointFinding(key, "info", f"A decision about {name} came from SageMaker", body), True
+
+
+def _doubled(of_group: Sequence[tuple[str, str]]) -> list[EndpointFinding]:
+    digests = [digest for digest, _ in of_group]
+    findings = []
+    for digest in sorted({d for d in digests if digests.count(d) > 1}):
+        arns = ", ".join(arn for d, arn in of_group if d == digest)
+        body = f"Model {digest} has several packages, of which the first counts: {arns}. Delete the others."
+        findings.append(EndpointFinding(f"package:{digest}:doubled", "warning", "A model has several packages", body))
+    return findings
+
+
+def _several_approved(
+    history: LedgerHistory, ours: Sequence[ModelPackage], taken: Sequence[ModelPackage]
+) -> list[EndpointFinding]:
+    """Says that several models are approved and none of them serves: one of them is promoted, the newest approved."""
+    waiting = history.pending_approval
+    if waiting is None:
+        return []
+    open_approvals = []
+    for package in ours:
+        decision = history.latest_decision(package.digest)
+        if decision is not None and decision.action == "approve":
+            open_approvals.append((decision.sequence, package))
+    if len(open_approvals) < 2 and len(taken) < 2:
+        return []
+    names = ", ".join(f"version {p.version} ({p.digest})" for _, p in sorted(open_approvals, key=lambda pair: pair[0]))
+    body = (
+        f"{names} are approved at once. The one that was approved last, {waiting.digest}, is promoted; reject the "
+        "others, or approve the one that you want after it."
+    )
+    key = "package:approved:" + ":".join(sorted(p.digest for _, p in open_approvals))
+    return [EndpointFinding(key, "warning", "Several models are approved at once", body)]

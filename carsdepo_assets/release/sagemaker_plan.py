@@ -1,0 +1,158 @@
+"""What SageMaker is to have for a model at a stage: the requests, under names that follow from their content.
+
+The same model under the same settings has the same name, so that a step that is repeated finds what it made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from carsdepo_assets.lake import data_capture
+from carsdepo_assets.policy import Policy
+from carsdepo_assets.registry.ledger import Event, Stage
+from carsdepo_assets.release.sagemaker_archive import ModelArchive
+from carsdepo_assets.release.sagemaker_settings import EndpointsSettings
+from carsdepo_assets.settings_container import ContainedModel
+
+MODEL_FOLDER = "/opt/ml/model"  # where SageMaker unpacks model.tar.gz
+ENDPOINT_TAG, DIGEST_TAG = "carsdepo:endpoint", "carsdepo:digest"
+_START_S = 900  # seconds for downloading and loading the model; the most is 3600
+# What a service reads of the policy: another value there is another configuration.
+_SERVED: dict[str, Any] = {"inference": True, "data": {"min_side_px"}, "gate": {"parity_share"}}
+
+
+@dataclass(frozen=True)
+class EndpointPlan:
+    """One model at one stage."""
+
+    name: str
+    """Of Model and EndpointConfig, at most 63 characters."""
+    digest: str
+    endpoint: str
+    model: dict[str, Any]
+    """The request CreateModel."""
+    config: dict[str, Any]
+    """The request CreateEndpointConfig."""
+    deployment: dict[str, Any] | None
+    """DeploymentConfig of UpdateEndpoint."""
+    tags: list[dict[str, str]]
+
+
+def plan(
+    settings: EndpointsSettings,
+    stage: Stage,
+    event: Event,
+    archive: ModelArchive,
+    policy: Policy,
+    *,
+    lake: str,
+    verification_key: str,
+) -> EndpointPlan:
+    """Plans what a ledger's event asks for.
+
+    Args:
+        settings: of the endpoints.
+        stage: that the event is about.
+        event: names the model to serve. After a rollback there is no canary: the model is known, and haste is due.
+        archive: of the model.
+        policy: which the container answers by; it has no other.
+        lake: URL of the lake, into which SageMaker captures.
+        verification_key: the public key (PEM) that must have signed the model.
+    """
+    own = settings.stage(stage)
+    contained = ContainedModel(
+        folder=Path(MODEL_FOLDER), version=event.version, verification_key=verification_key, policy=policy_text(policy)
+    )
+    environment = {
+        "CARSDEPO_STAGE": stage,
+        "CARSDEPO_ALLOWED_HOSTS": "*",  # whatever name SageMaker asks it by; nobody else reaches it
+        **contained.variables(),
+    }
+    container = {"Image": settings.image, "ModelDataUrl": archive.url, "Environment": environment}
+    model: dict[str, Any] = {"PrimaryContainer": container, "ExecutionRoleArn": settings.role}
+    if settings.subnets:
+        model["VpcConfig"] = {"Subnets": [*settings.subnets], "SecurityGroupIds": [*settings.security_groups]}
+    model["EnableNetworkIsolation"] = True  # the container needs no network
+    variant = {
+        "VariantName": data_capture.VARIANT,
+        "InstanceType": own.instance_type,
+        "InitialInstanceCount": own.instances,
+        "InitialVariantWeight": 1.0,
+        "ModelDataDownloadTimeoutInSeconds": _START_S,
+        "ContainerStartupHealthCheckTimeoutInSeconds": _START_S,
+    }
+    capture: dict[str, Any] = {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": settings.capture.percent,
+        "DestinationS3Uri": f"{lake.rstrip('/')}/{data_capture.ROOT}",
+        "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+        "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"]},
+    }
+    if settings.capture.kms_key is not None:
+        capture["KmsKeyId"] = settings.capture.kms_key
+    content = json.dumps([model, variant, capture], sort_keys=True).encode()
+    name = f"{name_prefix(own.endpoint)}-{archive.digest}-{hashlib.sha256(content).hexdigest()[:8]}"
+    tags = {**settings.tags, ENDPOINT_TAG: own.endpoint, DIGEST_TAG: archive.digest}
+    tag_list = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+    return EndpointPlan(
+        name=name,
+        digest=archive.digest,
+        endpoint=own.endpoint,
+        model={"ModelName": name, **model, "Tags": tag_list},
+        config={
+            "EndpointConfigName": name,
+            "ProductionVariants": [{**variant, "ModelName": name}],
+            "DataCaptureConfig": capture,
+            "Tags": tag_list,
+        },
+        deployment=_deployment(settings, stage, event),
+        tags=tag_list,
+    )
+
+
+def name_prefix(endpoint: str) -> str:
+    """What the names of an endpoint's models and configurations begin with."""
+    return endpoint[:37].rstrip("-")
+
+
+def is_ours(name: str, endpoint: str) -> bool:
+    """Whether a name of a model or configuration is one that `plan` gives for the endpoint."""
+    return re.fullmatch(rf"{re.escape(name_prefix(endpoint))}-[0-9a-f]{{16}}-[0-9a-f]{{8}}", name) is not None
+
+
+def policy_text(policy: Policy) -> str:
+    """The values of the policy that a service uses and that differ from the built-in ones, as TOML."""
+    changed = policy.model_dump(mode="json", include=_SERVED, exclude_defaults=True, exclude_none=True)
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in _flat(changed, ""))
+
+
+def _flat(values: dict[str, Any], before: str) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            pairs += _flat(value, f"{before}{key}.")
+        else:
+            pairs.append((f"{before}{key}", value))
+    return sorted(pairs)
+
+
+def _deployment(settings: EndpointsSettings, stage: Stage, event: Event) -> dict[str, Any]:
+    canary = settings.stage(stage).canary
+    routing: dict[str, Any] = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+    if canary is not None and event.action != "rollback":
+        routing = {
+            "Type": "CANARY",
+            "WaitIntervalInSeconds": 60 * canary.minutes,
+            "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": canary.percent},
+        }
+    wanted: dict[str, Any] = {
+        "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing, "TerminationWaitInSeconds": 0}
+    }
+    if canary is not None and canary.alarms and event.action != "rollback":
+        wanted["AutoRollbackConfiguration"] = {"Alarms": [{"AlarmName": name} for name in canary.alarms]}
+    return wanted

@@ -1,0 +1,120 @@
+"""The containers behind emulated SageMaker endpoints: model.tar.gz is unpacked into /opt/ml/model, then `serve` runs.
+
+Contract: Amazon SageMaker developer guide, "Use Your Own Inference Code with Hosting Services": port 8080, GET /ping
+with 200, POST /invocations, the argument `serve`, the model in /opt/ml/model. As a process of this machine it listens
+on a free port of 127.0.0.1 instead.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import shutil
+import socket
+import tarfile
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from deploy.emulators.sagemaker_runners import Runner, Running
+
+_PING_S = 2.0  # "Use Your Own Inference Code": a container has 2 seconds to answer /ping
+_INVOKE_S = 60.0  # InvokeEndpoint: a model has 60 seconds to answer
+
+
+@dataclass(frozen=True)
+class ContainerAnswer:
+    """What a container answered to /invocations."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class ServingContainer(Protocol):
+    """A container that was started for an endpoint."""
+
+    def ping(self) -> bool:
+        """Whether it answers /ping with 200 now."""
+
+    def exited(self) -> bool:
+        """Whether it has ended by itself."""
+
+    def invoke(self, body: bytes, content_type: str, accept: str) -> ContainerAnswer:
+        """Its answer to /invocations."""
+
+    def stop(self) -> None:
+        """Ends it."""
+
+    def output(self) -> str:
+        """What it wrote."""
+
+
+class Launcher(Protocol):
+    """Starts containers."""
+
+    def launch(self, image: str, archive: bytes, variables: Mapping[str, str]) -> ServingContainer:
+        """Starts the image with the model."""
+
+
+class RunnerLauncher:
+    """Starts the service by a runner of jobs: as a process of this machine, or as a container of the host's network."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def launch(self, image: str, archive: bytes, variables: Mapping[str, str]) -> ServingContainer:
+        """Starts it; see Launcher."""
+        root = Path(tempfile.mkdtemp(prefix="ml-endpoint-"))
+        (root / "home").mkdir()
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+            tar.extractall(root / "model", filter="data")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        given = {**variables, "CARSDEPO_SERVE_PORT": str(port), "CARSDEPO_HOME": "/opt/ml/home"}
+        running = self._runner.start(image, ["serve", "--host", "127.0.0.1"], root, given)
+        return _HttpContainer(running, root, port)
+
+
+class _HttpContainer:
+    def __init__(self, running: Running, root: Path, port: int) -> None:
+        self._running, self._root, self._port = running, root, port
+
+    def ping(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PING_S)
+        try:
+            connection.request("GET", "/ping")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def exited(self) -> bool:
+        return self._running.poll() is not None
+
+    def invoke(self, body: bytes, content_type: str, accept: str) -> ContainerAnswer:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_INVOKE_S)
+        try:
+            connection.request("POST", "/invocations", body, {"Content-Type": content_type, "Accept": accept})
+            answer = connection.getresponse()
+            return ContainerAnswer(answer.status, answer.getheader("Content-Type", ""), answer.read())
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        if self._running.poll() is None:
+            self._running.terminate()
+            ends = time.monotonic() + 15
+            while self._running.poll() is None and time.monotonic() < ends:
+                time.sleep(0.02)
+            if self._running.poll() is None:
+                self._running.kill()
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    def output(self) -> str:
+        return self._running.output()
