@@ -126,7 +126,7 @@ destroy: setup
 	@$(AWS_DEPLOY) destroy "$(ENV)" $(if $(YES),--yes)
 
 test-deploy: setup
-	$(BIN)/pytest -s -W ignore deploy/aws/test_on_ministack.py
+	$(BIN)/python -m pytest --import-mode=importlib -s -W ignore deploy/aws/test_on_ministack.py
 
 clean:
 	rm -rf .venv .carsdepo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,4 +1,4 @@
-"""The function between API Gateway and the endpoint of production: standard library and boto3 alone.
+"""The function between API Gateway and the endpoint of production: standard library and botocore alone, which Lambda has.
 
 `POST /v1/inspections` takes the service's form and gives the service's answer. `GET /healthz` gives its health. Errors
 have the service's form, {"error": {"reason", "detail"}, "request_id"}, whoever refused. The variable ENDPOINT has the
@@ -131,12 +131,12 @@ def refusal_of(response: Mapping[str, Any]) -> Refused:
 
 def _client() -> Any:
     if "runtime" not in _clients:
-        import boto3
         from botocore.config import Config
+        from botocore.session import get_session
 
         # Less than API Gateway's 29 seconds; a photograph that was answered late must not be captured twice.
         config = Config(read_timeout=27, connect_timeout=3, retries={"max_attempts": 0})
-        _clients["runtime"] = boto3.client("sagemaker-runtime", config=config)
+        _clients["runtime"] = get_session().create_client("sagemaker-runtime", config=config)
     return _clients["runtime"]
 
 
