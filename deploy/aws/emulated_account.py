@@ -77,7 +77,7 @@ class Ministack:
         self._log.close()
 
 
-# What ministack's CloudFormation does not know. Its own API knows each; `create` calls it with the template's properties.
+# What ministack's CloudFormation does not know. Its own API knows each, and is called with the template's properties.
 def _nat(account: Account, properties: Mapping[str, Any]) -> str:
     ec2 = account.client("ec2")
     address = ec2.allocate_address(Domain="vpc")["AllocationId"]

@@ -1,4 +1,4 @@
-"""The function between API Gateway and the endpoint of production: standard library and botocore alone, which Lambda has.
+"""The function between API Gateway and the endpoint of production: the standard library, and botocore as Lambda has it.
 
 `POST /v1/inspections` takes the service's form and gives the service's answer. `GET /healthz` gives its health. Errors
 have the service's form, {"error": {"reason", "detail"}, "request_id"}, whoever refused. The variable ENDPOINT has the

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,11 @@ def text_of(stack: str) -> str:
 
 def template(stack: str) -> dict[str, Any]:
     """A stack's template, with the long forms of CloudFormation's functions."""
+    return copy.deepcopy(_parsed(stack))
+
+
+@functools.cache
+def _parsed(stack: str) -> dict[str, Any]:
     content: dict[str, Any] = yaml.load(text_of(stack), _Loader)
     return content
 

@@ -1,0 +1,409 @@
+"""deploy/aws/deploy.py, deploy/aws/changes.py, deploy/aws/account.py, deploy/aws/teardown.py: an account is changed.
+
+moto is the account here; the whole templates are made by ministack, in deploy/aws/test_on_ministack.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+from moto import mock_aws
+
+from deploy.aws import account as accounts
+from deploy.aws import changes, deploy, images, smoke, teardown
+from deploy.aws.account import Account, DeployError
+
+SIZE = [{"Target": {"Attribute": "Properties", "Name": "Size"}}]
+TABLE = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "carsdepo-trial-uploads"}}
+
+
+def text(**resources: Any) -> str:
+    return json.dumps({"Parameters": {"Env": {"Type": "String"}}, "Resources": resources})
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No credentials, no region, no configuration of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="module")
+def session() -> boto3.Session:
+    """One for all tests: it reads the description of each of AWS's services once."""
+    return boto3.Session("x", "x", region_name="eu-west-1")
+
+
+@pytest.fixture
+def account(nowhere: None, session: boto3.Session) -> Iterator[Account]:
+    with mock_aws():
+        yield accounts.open_account("trial", session)
+
+
+@pytest.fixture
+def one_template(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Every stack has this template; the test may change it."""
+    content = {"text": text(Uploads=TABLE)}
+    monkeypatch.setattr(changes, "text_of", lambda stack: content["text"])
+    return content
+
+
+def yes(question: str) -> bool:
+    return True
+
+
+def no(question: str) -> bool:
+    return False
+
+
+def test_without_a_region_or_credentials_it_says_what_to_set(
+    nowhere: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deploy.main(["smoke", "trial"]) == 1
+    assert "set AWS_REGION or AWS_DEFAULT_REGION" in capsys.readouterr().err
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert deploy.main(["smoke", "trial"]) == 1
+    assert "There are no AWS credentials" in capsys.readouterr().err
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    assert deploy.main(["smoke", "trial"]) == 1
+    assert "nobody" in capsys.readouterr().err
+
+
+def test_credentials_that_aws_refuses_are_said() -> None:
+    session = boto3.Session("x", "x", region_name="eu-west-1")
+    client = session.client("sts")
+    with Stubber(client) as stubber, pytest.MonkeyPatch.context() as patch:
+        stubber.add_client_error("get_caller_identity", "ExpiredToken", "The security token is expired")
+        patch.setattr(session, "client", lambda service: client)
+        with pytest.raises(DeployError, match="does not take the credentials: The security token is expired"):
+            accounts.open_account("trial", session)
+
+
+@pytest.mark.parametrize("env", ["Trial", "a", "x" * 13, "tri-al"])
+def test_an_environments_name_is_checked_first(env: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert deploy.main(["destroy", env]) == 1
+    assert f"ENV={env}" in capsys.readouterr().err
+
+
+def test_costs_need_no_account(nowhere: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert deploy.main(["costs", "trial", "--size", "large"]) == 0
+    assert "A month of size large, estimated" in capsys.readouterr().out
+
+
+def test_a_new_stack_is_shown_asked_for_and_made(
+    account: Account, one_template: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions: list[str] = []
+
+    def ask(question: str) -> bool:
+        questions.append(question)
+        return True
+
+    assert deploy.one_stack(account, "data", {"Env": "trial"}, ask)
+    printed = capsys.readouterr().out
+    assert "carsdepo-trial-data (new): 1 made" in printed
+    assert "+ Uploads (AWS::SQS::Queue) is made" in printed
+    assert questions == ["Carry out these changes of carsdepo-trial-data?"]
+    stack = changes.stack_of(account, "data")
+    assert stack is not None
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
+    tags = {tag["Key"]: tag["Value"] for tag in stack["Tags"]}
+    assert tags == {"Project": "carsdepo", "Environment": "trial", "Component": "data"}
+
+
+def test_a_no_leaves_nothing(
+    account: Account, one_template: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not deploy.one_stack(account, "data", {"Env": "trial"}, no)
+    assert "nothing was changed" in capsys.readouterr().out
+    assert changes.stack_of(account, "data") is None
+    assert account.client("sqs").list_queues().get("QueueUrls", []) == []
+
+
+def test_an_update_shows_what_changes(
+    account: Account, one_template: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    deploy.one_stack(account, "data", {"Env": "trial"}, yes)
+    one_template["text"] = text(Uploads=TABLE, Topic={"Type": "AWS::SNS::Topic"})
+    capsys.readouterr()
+    assert deploy.one_stack(account, "data", {"Env": "trial"}, yes)
+    printed = capsys.readouterr().out
+    assert "+ Topic (AWS::SNS::Topic) is made" in printed
+    assert "(new)" not in printed
+
+
+class OneStack:
+    """A client of CloudFormation with one stack, which answers as it is told."""
+
+    def __init__(self, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+        client = account.client("cloudformation")
+        self.stub = Stubber(client)
+        self.stub.activate()
+        monkeypatch.setattr(Account, "client", lambda own, service: client)
+
+    def is_in(self, status: str) -> None:
+        stack = {"StackName": "carsdepo-trial-data", "StackStatus": status, "CreationTime": "2026-11-26"}
+        self.stub.add_response("describe_stacks", {"Stacks": [stack]})
+
+    def has_change_set(self, **described: Any) -> None:
+        self.stub.add_response("create_change_set", {"Id": "arn:aws:cloudformation:eu-west-1:1:changeSet/x/1"})
+        self.stub.add_response("describe_change_set", described)
+
+    def has_events(self, *events: tuple[str, str, str]) -> None:
+        listed = [
+            {"StackId": "s", "EventId": str(n), "StackName": "s", "LogicalResourceId": name, "Timestamp": "2026-11-26",
+             "ResourceType": "AWS::SQS::Queue", "ResourceStatus": status, "ResourceStatusReason": reason}
+            for n, (name, status, reason) in enumerate(events)
+        ]  # fmt: skip
+        self.stub.add_response("describe_stack_events", {"StackEvents": listed[::-1]})
+
+
+@pytest.fixture
+def one_stack(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[OneStack]:
+    told = OneStack(account, monkeypatch)
+    yield told
+    told.stub.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("UPDATE_IN_PROGRESS", "wait until it is done"),
+        ("ROLLBACK_COMPLETE", "never came up"),
+        ("DELETE_FAILED", "never came up"),
+        ("UPDATE_ROLLBACK_FAILED", "continue the rollback"),
+    ],
+)
+def test_a_stack_that_cannot_change_is_said(account: Account, one_stack: OneStack, status: str, said: str) -> None:
+    one_stack.is_in(status)
+    with pytest.raises(DeployError, match=said):
+        changes.make_change_set(account, "data", {})
+
+
+@pytest.mark.parametrize(
+    "reason", ["The submitted information didn't contain changes.", "No updates are to be performed."]
+)
+def test_nothing_to_change_is_no_failure(account: Account, one_stack: OneStack, reason: str) -> None:
+    one_stack.is_in("UPDATE_COMPLETE")
+    one_stack.has_change_set(Status="FAILED", StatusReason=reason)
+    one_stack.stub.add_response("delete_change_set", {})
+    assert changes.make_change_set(account, "data", {}) is None
+
+
+def test_a_refused_template_is_a_failure_with_its_reason(account: Account, one_stack: OneStack) -> None:
+    one_stack.is_in("UPDATE_COMPLETE")
+    one_stack.has_change_set(Status="FAILED", StatusReason="Template error: no such attribute")
+    with pytest.raises(DeployError, match="no such attribute"):
+        changes.make_change_set(account, "data", {})
+
+
+def test_changes_come_on_several_pages(account: Account, one_stack: OneStack) -> None:
+    one = {"Type": "Resource", "ResourceChange": {"Action": "Add", "LogicalResourceId": "A", "ResourceType": "T"}}
+    one_stack.is_in("UPDATE_COMPLETE")
+    one_stack.has_change_set(Status="CREATE_PENDING")
+    waits: list[float] = []
+    one_stack.stub.add_response(
+        "describe_change_set", {"Status": "CREATE_COMPLETE", "Changes": [one], "NextToken": "2"}
+    )
+    one_stack.stub.add_response("describe_change_set", {"Status": "CREATE_COMPLETE", "Changes": [one]})
+    change_set = changes.make_change_set(account, "data", {}, wait=waits.append)
+    assert change_set is not None
+    assert len(change_set.changes) == 2
+    assert waits == [changes.POLL_S]
+
+
+def test_a_failure_names_the_first_cause(account: Account, one_stack: OneStack) -> None:
+    before = ("Old", "CREATE_FAILED", "of last week")
+    one_stack.has_events(before)
+    one_stack.stub.add_response("execute_change_set", {})
+    one_stack.is_in("UPDATE_IN_PROGRESS")
+    one_stack.is_in("UPDATE_ROLLBACK_COMPLETE")
+    one_stack.has_events(
+        before,
+        ("Uploads", "UPDATE_FAILED", "the queue cannot be so"),
+        ("Labels", "UPDATE_FAILED", "Resource update cancelled"),
+        ("Uploads", "UPDATE_COMPLETE", ""),
+    )
+    waits: list[float] = []
+    with pytest.raises(DeployError) as failure:
+        changes.carry_out(account, changes.ChangeSet("data", "n", "arn:aws:x", False, ()), waits.append)
+    assert str(failure.value).splitlines() == [
+        "carsdepo-trial-data ended as UPDATE_ROLLBACK_COMPLETE.",
+        "  Uploads (AWS::SQS::Queue): the queue cannot be so",
+    ]
+    assert waits == [changes.POLL_S]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"Action": "Add"}, "  + Q (T) is made"),
+        ({"Action": "Remove"}, "  - Q (T) leaves the stack and is removed"),
+        ({"Action": "Remove", "PolicyAction": "Retain"}, "  - Q (T) leaves the stack and is kept"),
+        ({"Action": "Modify", "Replacement": "False", "Details": SIZE}, "  ~ Q (T) is changed in place: Size"),
+        ({"Action": "Modify", "Details": [{"Target": {"Attribute": "Tags"}}]}, "  ~ Q (T) is changed in place: Tags"),
+        ({"Action": "Modify", "Replacement": "True"},
+         "  ! Q (T) is REPLACED by a new one, and the present one removed"),
+        ({"Action": "Modify", "Replacement": "Conditional"}, "  ! Q (T) is changed, and MAY be replaced by a new one"),
+        ({"Action": "Import"}, "  Import: Q (T)"),
+    ],
+)  # fmt: skip
+def test_changes_in_plain_words(change: dict[str, Any], said: str) -> None:
+    assert changes.words({"LogicalResourceId": "Q", "ResourceType": "T", **change}) == said
+
+
+def test_a_summary_counts() -> None:
+    of = {"LogicalResourceId": "Q", "ResourceType": "T"}
+    told = changes.summary([{"Action": "Add", **of}, {"Action": "Add", **of}, {"Action": "Remove", **of}])
+    assert told == "2 made, 1 removed"
+
+
+def test_images_that_are_missing_are_named(account: Account) -> None:
+    ecr = account.client("ecr")
+    for image in ("orchestrator", "service", "worker-cpu"):
+        ecr.create_repository(repositoryName=f"trial/carsdepo-{image}")
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": {}, "layers": []})
+    ecr.put_image(repositoryName="trial/carsdepo-service", imageManifest=manifest, imageTag="1.0")
+    missing = accounts.missing_images(account, "1.0")
+    assert missing == ["trial/carsdepo-orchestrator", "trial/carsdepo-worker", "trial/carsdepo-worker-cpu"]
+    assert images.to_build(account, "1.0") == ["orchestrator", "worker-cuda", "worker-cpu"]
+    with pytest.raises(DeployError, match=r"(?s)no image with the tag 1\.0.*amazonaws\.com/trial") as said:
+        deploy._require_images(account, "1.0")
+    assert "trial/carsdepo-service" not in str(said.value)
+
+
+def test_signing_keys_are_made_once(account: Account) -> None:
+    first = accounts.ensure_signing_keys(account)
+    keys = json.loads(account.client("secretsmanager").get_secret_value(SecretId=first)["SecretString"])
+    assert keys["private"].startswith("-----BEGIN PRIVATE KEY-----")
+    assert keys["public"].startswith("-----BEGIN PUBLIC KEY-----")
+    assert accounts.ensure_signing_keys(account) == first
+    assert json.loads(account.client("secretsmanager").get_secret_value(SecretId=first)["SecretString"]) == keys
+
+
+@pytest.mark.parametrize("secret", [None, "{}", "no JSON", "[]", '{"a": ""}'])
+def test_a_secret_that_lacks_keys_is_said(account: Account, secret: str | None) -> None:
+    if secret is not None:
+        account.client("secretsmanager").create_secret(Name="carsdepo/trial/oidc", SecretString=secret)
+    with pytest.raises(DeployError, match="carsdepo/trial/oidc lacks a"):
+        accounts.require_secret(account, "carsdepo/trial/oidc", ("a",))
+
+
+def test_a_secret_that_has_its_keys_is_enough(account: Account) -> None:
+    account.client("secretsmanager").create_secret(Name="carsdepo/trial/oidc", SecretString='{"a": "1"}')
+    accounts.require_secret(account, "carsdepo/trial/oidc", ("a",))
+
+
+def test_the_lake_of_an_earlier_deployment_is_taken_over(account: Account, one_template: dict[str, str]) -> None:
+    assert deploy._lake_is_there(account) == "false"
+    where = {"LocationConstraint": "eu-west-1"}
+    account.client("s3").create_bucket(Bucket=account.lake, CreateBucketConfiguration=where)
+    assert deploy._lake_is_there(account) == "true"
+    # A stack that has made the bucket itself must not let it go at its next update.
+    deploy.one_stack(account, "data", {"Env": "trial"}, yes)
+    assert deploy._lake_is_there(account) == "false"
+
+
+def test_destroy_says_what_stays_and_asks(
+    account: Account, one_template: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    deploy.one_stack(account, "data", {"Env": "trial"}, yes)
+    capsys.readouterr()
+    assert not deploy.destroy(account, no)
+    printed = capsys.readouterr().out
+    assert "removed are the stacks data" in printed
+    assert f"the lake: s3://{account.lake}" in printed
+    assert "backups: the snapshot" in printed
+    assert printed.endswith("Nothing was removed.\n")
+    assert changes.stack_of(account, "data") is not None
+
+
+def test_destroy_removes_stacks_logs_and_endpoints(account: Account, one_template: dict[str, str]) -> None:
+    s3, sagemaker = account.client("s3"), account.client("sagemaker")
+    where = {"LocationConstraint": "eu-west-1"}
+    for bucket in (account.lake, account.logs):
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        for _ in range(2):
+            s3.put_object(Bucket=bucket, Key="a", Body=b"a")
+        s3.delete_object(Bucket=bucket, Key="a")
+    role = "arn:aws:iam::123456789012:role/r"
+    sagemaker.create_model(ModelName="m", ExecutionRoleArn=role, PrimaryContainer={"Image": "i"})
+    for name in ("carsdepo-trial-production", "carsdepo-other-production"):
+        variant = {"VariantName": "served", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+        sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+        sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    deploy.one_stack(account, "data", {"Env": "trial"}, yes)
+    assert deploy.destroy(account, yes, wait=lambda seconds: None)
+    assert changes.stack_of(account, "data") is None
+    assert [e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]] == ["carsdepo-other-production"]
+    assert "Versions" not in s3.list_object_versions(Bucket=account.logs)
+    assert len(s3.list_object_versions(Bucket=account.lake)["Versions"]) == 2
+
+
+def test_nothing_to_destroy_is_said(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+    assert deploy.destroy(account, no)
+    assert "There is nothing of the environment trial" in capsys.readouterr().out
+
+
+def test_names_of_deleted_secrets_are_freed(account: Account) -> None:
+    secrets = account.client("secretsmanager")
+    secrets.create_secret(Name="carsdepo/trial/database", SecretString="x")
+    secrets.delete_secret(SecretId="carsdepo/trial/database")
+    teardown.forget_secrets(account)
+    secrets.create_secret(Name="carsdepo/trial/database", SecretString="y")
+
+
+def test_smoke_without_a_front_says_so(account: Account) -> None:
+    with pytest.raises(DeployError, match="There is no front: make deploy ENV=trial"):
+        smoke.run(account)
+
+
+@pytest.mark.parametrize("name", ["a b+ü.jpg", 'quo"te.jpg', "back\\slash.jpg"])
+def test_the_form_of_smoke_is_what_the_service_reads(name: str) -> None:
+    import asyncio
+
+    from starlette.requests import Request
+
+    from carsdepo_assets.inference.requests import read_form
+    from carsdepo_assets.policy import InferencePolicy
+
+    content_type, body = smoke.form(name, b"\r\n--x\xff")
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", content_type.encode())]}
+
+    async def read() -> tuple[bytes, dict[str, str]]:
+        [photograph] = await read_form(Request(scope, receive), InferencePolicy())
+        content = photograph.read()
+        photograph.close()
+        return content, photograph.client_fields
+
+    assert asyncio.run(read()) == (b"\r\n--x\xff", {"source": "validation"})
+
+
+def test_nobody_at_the_terminal_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", ended)
+    with pytest.raises(DeployError, match="YES=1"):
+        deploy.asked("Carry out?")
+
+
+@pytest.mark.parametrize(("answer", "taken"), [("y", True), (" YES ", True), ("", False), ("n", False), ("yep", False)])
+def test_only_a_yes_is_one(answer: str, taken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", lambda prompt: answer)
+    assert deploy.asked("Carry out?") is taken
