@@ -407,3 +407,15 @@ def test_nobody_at_the_terminal_is_said(monkeypatch: pytest.MonkeyPatch) -> None
 def test_only_a_yes_is_one(answer: str, taken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builtins.input", lambda prompt: answer)
     assert deploy.asked("Carry out?") is taken
+
+
+def test_a_call_that_aws_refuses_is_one_line(
+    account: Account, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = account.client("sagemaker")
+    monkeypatch.setattr(accounts, "open_account", lambda env: account)
+    monkeypatch.setattr(Account, "client", lambda own, service: client)
+    with Stubber(client) as stubber:
+        stubber.add_client_error("list_endpoints", "AccessDeniedException", "you may not list endpoints")
+        assert deploy.main(["destroy", "trial", "--yes"]) == 1
+    assert capsys.readouterr().err == "deploy: AWS refuses ListEndpoints: you may not list endpoints\n"

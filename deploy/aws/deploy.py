@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--photograph", type=Path, help="of smoke; without it one is rendered")
     options = parser.parse_args(arguments)
     ask: Ask = (lambda question: True) if options.yes else asked
+    from botocore.exceptions import BotoCoreError, ClientError
+
     try:
         if not parameters.ENV.fullmatch(options.env):
             raise DeployError(f"ENV={options.env}: 2 to 12 small letters and digits, a letter first, such as staging.")
@@ -52,6 +54,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if destroy(where, ask) else 1
     except DeployError as error:
         print(f"deploy: {error}", file=sys.stderr)
+        return 1
+    except ClientError as error:
+        refused = f"{error.operation_name}: {error.response['Error']['Message']}"
+        print(f"deploy: AWS refuses {refused}", file=sys.stderr)
+        return 1
+    except BotoCoreError as error:
+        print(f"deploy: AWS cannot be asked: {error}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ndeploy: interrupted. CloudFormation goes on with the stack that it has begun.", file=sys.stderr)
