@@ -6,17 +6,14 @@ moto is the account here; the whole templates are made by ministack, in deploy/a
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 from botocore.stub import Stubber
-from moto import mock_aws
 
 from deploy.aws import account as accounts
-from deploy.aws import changes, deploy, images, smoke, teardown
+from deploy.aws import changes, deploy, teardown
 from deploy.aws.account import Account, DeployError
 
 SIZE = [{"Target": {"Attribute": "Properties", "Name": "Size"}}]
@@ -25,28 +22,6 @@ TABLE = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "carsdepo-trial-
 
 def text(**resources: Any) -> str:
     return json.dumps({"Parameters": {"Env": {"Type": "String"}}, "Resources": resources})
-
-
-@pytest.fixture
-def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No credentials, no region, no configuration of whoever runs the tests."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-
-@pytest.fixture(scope="module")
-def session() -> boto3.Session:
-    """One for all tests: it reads the description of each of AWS's services once."""
-    return boto3.Session("x", "x", region_name="eu-west-1")
-
-
-@pytest.fixture
-def account(nowhere: None, session: boto3.Session) -> Iterator[Account]:
-    with mock_aws():
-        yield accounts.open_account("trial", session)
 
 
 @pytest.fixture
@@ -76,16 +51,6 @@ def test_without_a_region_or_credentials_it_says_what_to_set(
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     assert deploy.main(["smoke", "trial"]) == 1
     assert "nobody" in capsys.readouterr().err
-
-
-def test_credentials_that_aws_refuses_are_said() -> None:
-    session = boto3.Session("x", "x", region_name="eu-west-1")
-    client = session.client("sts")
-    with Stubber(client) as stubber, pytest.MonkeyPatch.context() as patch:
-        stubber.add_client_error("get_caller_identity", "ExpiredToken", "The security token is expired")
-        patch.setattr(session, "client", lambda service: client)
-        with pytest.raises(DeployError, match="does not take the credentials: The security token is expired"):
-            accounts.open_account("trial", session)
 
 
 @pytest.mark.parametrize("env", ["Trial", "a", "x" * 13, "tri-al"])
@@ -267,43 +232,6 @@ def test_a_summary_counts() -> None:
     assert told == "2 made, 1 removed"
 
 
-def test_images_that_are_missing_are_named(account: Account) -> None:
-    ecr = account.client("ecr")
-    for image in ("orchestrator", "service", "worker-cpu"):
-        ecr.create_repository(repositoryName=f"trial/carsdepo-{image}")
-    kind = "application/vnd.docker.distribution.manifest.v2+json"
-    manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": {}, "layers": []})
-    ecr.put_image(repositoryName="trial/carsdepo-service", imageManifest=manifest, imageTag="1.0")
-    missing = accounts.missing_images(account, "1.0")
-    assert missing == ["trial/carsdepo-orchestrator", "trial/carsdepo-worker", "trial/carsdepo-worker-cpu"]
-    assert images.to_build(account, "1.0") == ["orchestrator", "worker-cuda", "worker-cpu"]
-    with pytest.raises(DeployError, match=r"(?s)no image with the tag 1\.0.*amazonaws\.com/trial") as said:
-        deploy._require_images(account, "1.0")
-    assert "trial/carsdepo-service" not in str(said.value)
-
-
-def test_signing_keys_are_made_once(account: Account) -> None:
-    first = accounts.ensure_signing_keys(account)
-    keys = json.loads(account.client("secretsmanager").get_secret_value(SecretId=first)["SecretString"])
-    assert keys["private"].startswith("-----BEGIN PRIVATE KEY-----")
-    assert keys["public"].startswith("-----BEGIN PUBLIC KEY-----")
-    assert accounts.ensure_signing_keys(account) == first
-    assert json.loads(account.client("secretsmanager").get_secret_value(SecretId=first)["SecretString"]) == keys
-
-
-@pytest.mark.parametrize("secret", [None, "{}", "no JSON", "[]", '{"a": ""}'])
-def test_a_secret_that_lacks_keys_is_said(account: Account, secret: str | None) -> None:
-    if secret is not None:
-        account.client("secretsmanager").create_secret(Name="carsdepo/trial/oidc", SecretString=secret)
-    with pytest.raises(DeployError, match="carsdepo/trial/oidc lacks a"):
-        accounts.require_secret(account, "carsdepo/trial/oidc", ("a",))
-
-
-def test_a_secret_that_has_its_keys_is_enough(account: Account) -> None:
-    account.client("secretsmanager").create_secret(Name="carsdepo/trial/oidc", SecretString='{"a": "1"}')
-    accounts.require_secret(account, "carsdepo/trial/oidc", ("a",))
-
-
 def test_the_lake_of_an_earlier_deployment_is_taken_over(account: Account, one_template: dict[str, str]) -> None:
     assert deploy._lake_is_there(account) == "false"
     where = {"LocationConstraint": "eu-west-1"}
@@ -362,36 +290,6 @@ def test_names_of_deleted_secrets_are_freed(account: Account) -> None:
     secrets.delete_secret(SecretId="carsdepo/trial/database")
     teardown.forget_secrets(account)
     secrets.create_secret(Name="carsdepo/trial/database", SecretString="y")
-
-
-def test_smoke_without_a_front_says_so(account: Account) -> None:
-    with pytest.raises(DeployError, match="There is no front: make deploy ENV=trial"):
-        smoke.run(account)
-
-
-@pytest.mark.parametrize("name", ["a b+ü.jpg", 'quo"te.jpg', "back\\slash.jpg"])
-def test_the_form_of_smoke_is_what_the_service_reads(name: str) -> None:
-    import asyncio
-
-    from starlette.requests import Request
-
-    from carsdepo_assets.inference.requests import read_form
-    from carsdepo_assets.policy import InferencePolicy
-
-    content_type, body = smoke.form(name, b"\r\n--x\xff")
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", content_type.encode())]}
-
-    async def read() -> tuple[bytes, dict[str, str]]:
-        [photograph] = await read_form(Request(scope, receive), InferencePolicy())
-        content = photograph.read()
-        photograph.close()
-        return content, photograph.client_fields
-
-    assert asyncio.run(read()) == (b"\r\n--x\xff", {"source": "validation"})
 
 
 def test_nobody_at_the_terminal_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
