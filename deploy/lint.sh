@@ -5,7 +5,7 @@
 #   deploy/lint.sh
 #
 # PYTHON's folder (default .venv/bin) has hadolint, shellcheck, check-jsonschema and cfn-lint, which moto brings along. A tool
-# that is absent is named and skipped; so is actionlint, which no package of PyPI carries, unless it is on the PATH.
+# that is absent is named and skipped; so is actionlint unless it is on the PATH: its package on PyPI downloads it elsewhere.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/engine.sh"
 [ $# -eq 0 ] || wrong "deploy/lint.sh takes no arguments, not: $*"
