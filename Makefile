@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup demo dev lint check test test-slow test-all bench soak lock docs docs-lock heic heic-lock clean \
-	images test-images lint-deploy up down backup restore test-server
+	images test-images lint-deploy up down backup restore test-server deploy smoke destroy test-deploy
 
 .venv/.installed: requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11, or make PYTHON=/path/to/python3.11"; exit 1; }
@@ -111,6 +111,23 @@ restore:
 
 test-server: setup
 	$(BIN)/python -m deploy.test_server
+
+# An AWS account: see docs/aws-account.md. YES=1 asks nothing.
+ENV ?= staging
+SIZE ?= small
+AWS_DEPLOY = $(BIN)/python -m deploy.aws.deploy
+
+deploy: setup
+	@$(AWS_DEPLOY) deploy "$(ENV)" --size "$(SIZE)" $(if $(TAG),--tag "$(TAG)") $(if $(THROUGH),--through "$(THROUGH)") $(if $(YES),--yes)
+
+smoke: setup
+	@$(AWS_DEPLOY) smoke "$(ENV)" $(if $(PHOTO),--photograph "$(PHOTO)")
+
+destroy: setup
+	@$(AWS_DEPLOY) destroy "$(ENV)" $(if $(YES),--yes)
+
+test-deploy: setup
+	$(BIN)/python -m pytest --import-mode=importlib -s -W ignore deploy/aws/test_on_ministack.py
 
 clean:
 	rm -rf .venv .carsdepo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Lints what is below deploy/: the Dockerfiles, the shell scripts, the compose file, and the images' requirements.
+# Lints what is below deploy/: the Dockerfiles, the shell scripts, the compose file, CloudFormation's templates, the images'
+# requirements; and the workflows of GitHub Actions.
 #
 #   deploy/lint.sh
 #
-# PYTHON's folder (default .venv/bin) has hadolint, shellcheck and check-jsonschema. A tool that is absent is named and skipped.
+# PYTHON's folder (default .venv/bin) has hadolint, shellcheck, check-jsonschema and cfn-lint, which moto brings along. A tool
+# that is absent is named and skipped; so is actionlint unless it is on the PATH: its package on PyPI downloads it elsewhere.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/engine.sh"
 [ $# -eq 0 ] || wrong "deploy/lint.sh takes no arguments, not: $*"
@@ -31,6 +33,16 @@ if schema=$(tool check-jsonschema); then
   # The compose specification's own schema, which the tool carries; podman-compose would read unknown keys without a word.
   "$schema" --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
   echo "compose file: it agrees with the schema of the compose specification."
+  "$schema" --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+  echo "workflows: they agree with the schema of GitHub's workflows."
+fi
+if actionlint=$(tool actionlint); then
+  "$actionlint" .github/workflows/*.yaml
+  echo "actionlint: the workflows are clean."
+fi
+if cfn=$(tool cfn-lint); then
+  "$cfn" --include-checks I -- deploy/aws/*.yaml
+  echo "cfn-lint: the templates are clean."
 fi
 "$python" deploy/images/requirements.py --check
 echo "requirements: each image's lock is current."

@@ -1,0 +1,91 @@
+"""deploy/aws/account.py, deploy/aws/images.py, deploy/aws/smoke.py: what must be there, and one photograph is sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from deploy.aws import account as accounts
+from deploy.aws import deploy, images, smoke
+from deploy.aws.account import Account, DeployError
+
+
+def test_credentials_that_aws_refuses_are_said() -> None:
+    session = boto3.Session("x", "x", region_name="eu-west-1")
+    client = session.client("sts")
+    with Stubber(client) as stubber, pytest.MonkeyPatch.context() as patch:
+        stubber.add_client_error("get_caller_identity", "ExpiredToken", "The security token is expired")
+        patch.setattr(session, "client", lambda service: client)
+        with pytest.raises(DeployError, match="does not take the credentials: The security token is expired"):
+            accounts.open_account("trial", session)
+
+
+def test_images_that_are_missing_are_named(account: Account) -> None:
+    ecr = account.client("ecr")
+    for image in ("orchestrator", "service", "worker-cpu"):
+        ecr.create_repository(repositoryName=f"trial/carsdepo-{image}")
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": {}, "layers": []})
+    ecr.put_image(repositoryName="trial/carsdepo-service", imageManifest=manifest, imageTag="1.0")
+    missing = accounts.missing_images(account, "1.0")
+    assert missing == ["trial/carsdepo-orchestrator", "trial/carsdepo-worker", "trial/carsdepo-worker-cpu"]
+    assert images.to_build(account, "1.0") == ["orchestrator", "worker-cuda", "worker-cpu"]
+    with pytest.raises(DeployError, match=r"(?s)no image with the tag 1\.0.*amazonaws\.com/trial") as said:
+        deploy._require_images(account, "1.0")
+    assert "trial/carsdepo-service" not in str(said.value)
+
+
+def test_signing_keys_are_made_once(account: Account) -> None:
+    first = accounts.ensure_signing_keys(account)
+    keys = json.loads(account.client("secretsmanager").get_secret_value(SecretId=first)["SecretString"])
+    assert keys["private"].startswith("-----BEGIN PRIVATE KEY-----")
+    assert keys["public"].startswith("-----BEGIN PUBLIC KEY-----")
+    assert accounts.ensure_signing_keys(account) == first
+    assert json.loads(account.client("secretsmanager").get_secret_value(SecretId=first)["SecretString"]) == keys
+
+
+@pytest.mark.parametrize("secret", [None, "{}", "no JSON", "[]", '{"a": ""}'])
+def test_a_secret_that_lacks_keys_is_said(account: Account, secret: str | None) -> None:
+    if secret is not None:
+        account.client("secretsmanager").create_secret(Name="carsdepo/trial/oidc", SecretString=secret)
+    with pytest.raises(DeployError, match="carsdepo/trial/oidc lacks a"):
+        accounts.require_secret(account, "carsdepo/trial/oidc", ("a",))
+
+
+def test_a_secret_that_has_its_keys_is_enough(account: Account) -> None:
+    account.client("secretsmanager").create_secret(Name="carsdepo/trial/oidc", SecretString='{"a": "1"}')
+    accounts.require_secret(account, "carsdepo/trial/oidc", ("a",))
+
+
+def test_smoke_without_a_front_says_so(account: Account) -> None:
+    with pytest.raises(DeployError, match="There is no front: make deploy ENV=trial"):
+        smoke.run(account)
+
+
+@pytest.mark.parametrize("name", ["a b+ü.jpg", 'quo"te.jpg', "back\\slash.jpg"])
+def test_the_form_of_smoke_is_what_the_service_reads(name: str) -> None:
+    import asyncio
+
+    from starlette.requests import Request
+
+    from carsdepo_assets.inference.requests import read_form
+    from carsdepo_assets.policy import InferencePolicy
+
+    content_type, body = smoke.form(name, b"\r\n--x\xff")
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", content_type.encode())]}
+
+    async def read() -> tuple[bytes, dict[str, str]]:
+        [photograph] = await read_form(Request(scope, receive), InferencePolicy())
+        content = photograph.read()
+        photograph.close()
+        return content, photograph.client_fields
+
+    assert asyncio.run(read()) == (b"\r\n--x\xff", {"source": "validation"})

@@ -1,0 +1,159 @@
+"""deploy/aws/front_handler.py: what clients of the front get, whoever answers or refuses."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
+
+from deploy.aws import front_handler as front
+
+BOUNDARY = "multipart/form-data; boundary=b"
+FORM = b"--b\r\nphotographs \xff\xd8\x00\xfe\r\n--b--\r\n"
+
+
+@pytest.fixture(scope="module")
+def client() -> Any:
+    return botocore.session.get_session().create_client(
+        "sagemaker-runtime", region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
+    )
+
+
+@pytest.fixture
+def runtime(client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
+    monkeypatch.setitem(front._clients, "runtime", client)
+    monkeypatch.setenv("ENDPOINT", "carsdepo-staging-production")
+    with Stubber(client) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+def event(body: bytes = FORM, content_type: str = BOUNDARY, **more: Any) -> dict[str, Any]:
+    return {
+        "httpMethod": "POST",
+        "path": "/v1/inspections",
+        "headers": {"Content-Type": content_type, "content-length": str(len(body))},
+        "body": base64.b64encode(body).decode(),
+        "isBase64Encoded": True,
+        "requestContext": {"requestId": "r-1"},
+        **more,
+    }
+
+
+def answers(runtime: Stubber, content: Any, sent: bytes = FORM, content_type: str = BOUNDARY, **named: str) -> None:
+    data = json.dumps(content).encode()
+    expected = {
+        "EndpointName": "carsdepo-staging-production",
+        "ContentType": content_type,
+        "Accept": "application/json",
+        "Body": sent,
+        **(named or {"InferenceId": "r-1"}),
+    }
+    runtime.add_response("invoke_endpoint", {"Body": StreamingBody(io.BytesIO(data), len(data))}, expected)
+
+
+def refusal(answer: dict[str, Any]) -> tuple[int, str, str]:
+    content = json.loads(answer["body"])
+    assert content.keys() == {"error", "request_id"}
+    assert answer["headers"]["Content-Type"] == "application/json"
+    return answer["statusCode"], content["error"]["reason"], content["error"]["detail"]
+
+
+def test_the_answer_comes_through_without_what_is_captured(runtime: Stubber) -> None:
+    answers(runtime, {"request_id": "of the service", "photographs": [{}], "records": [{"secret": 1}]})
+    answer = front.handler(event(), None)
+    assert answer["statusCode"] == 200
+    assert json.loads(answer["body"]) == {"request_id": "of the service", "photographs": [{}]}
+
+
+def test_health_is_the_services(runtime: Stubber) -> None:
+    answers(runtime, {"ready": True}, b"{}", front.HEALTH_QUESTION)
+    answer = front.handler({"httpMethod": "GET", "path": "/healthz", "requestContext": {"requestId": "r-1"}}, None)
+    assert (answer["statusCode"], json.loads(answer["body"])) == (200, {"ready": True})
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "reason"),
+    [
+        ({"httpMethod": "GET"}, 404, "not_found"),
+        ({"path": "/v1/else"}, 404, "not_found"),
+        ({"headers": {"content-type": "image/jpeg"}}, 415, "not_multipart"),
+        ({"headers": None}, 415, "not_multipart"),
+        ({"headers": {"content-type": "multipart/form-data"}}, 400, "bad_form"),
+        ({"headers": {"content-type": BOUNDARY + "b" * 1024}}, 400, "bad_form"),
+        ({"headers": {"CONTENT-TYPE": BOUNDARY, "Content-Length": "4500001"}}, 413, "too_large"),
+        ({"headers": {"content-type": BOUNDARY, "content-length": "9" * 5000}}, 413, "too_large"),
+        ({"body": base64.b64encode(b"x" * 4_500_001).decode()}, 413, "too_large"),
+        ({"body": "no base64"}, 400, "bad_form"),
+        ({"body": None}, 422, "no_photographs"),
+    ],
+)
+def test_what_is_refused_before_the_endpoint(
+    runtime: Stubber, changed: dict[str, Any], status: int, reason: str
+) -> None:
+    assert refusal(front.handler({**event(), **changed}, None))[:2] == (status, reason)
+
+
+def test_the_largest_request_goes_through(runtime: Stubber) -> None:
+    body = b"x" * front.MOST_BYTES
+    answers(runtime, {}, body)
+    sent = event(body)
+    assert len(json.dumps(sent)) <= 6 * 2**20  # of Lambda's synchronous requests
+    assert front.handler(sent, None)["statusCode"] == 200
+
+
+@pytest.mark.parametrize(
+    ("code", "more", "status", "reason", "after"),
+    [
+        ("ModelError", {"OriginalStatusCode": 422, "OriginalMessage": '{"error": {"reason": "truncated", "detail": "d"}}'}, 422, "truncated", None),  # noqa: E501
+        ("ModelError", {"OriginalStatusCode": 503, "OriginalMessage": '{"error": {"reason": "busy", "detail": "d"}}'}, 503, "busy", "1"),  # noqa: E501
+        ("ModelError", {"OriginalStatusCode": 500, "OriginalMessage": "Traceback"}, 502, "failed", None),
+        ("ModelError", {"OriginalStatusCode": 500, "OriginalMessage": '{"error": "text"}'}, 502, "failed", None),
+        ("ServiceUnavailable", {}, 503, "busy", "1"),
+        ("ThrottlingException", {}, 503, "busy", "1"),
+        ("ValidationError", {}, 503, "not_ready", "30"),
+        ("AccessDeniedException", {}, 502, "failed", None),
+    ],
+)  # fmt: skip
+def test_errors_have_the_services_form(
+    runtime: Stubber, code: str, more: dict[str, Any], status: int, reason: str, after: str | None
+) -> None:
+    runtime.add_client_error("invoke_endpoint", code, "message", modeled_fields=more)
+    answer = front.handler(event(), None)
+    assert refusal(answer)[:2] == (status, reason)
+    assert answer["headers"].get("Retry-After") == after
+
+
+def test_a_strange_request_id_is_not_handed_on(runtime: Stubber) -> None:
+    data = b"{}"
+    expected = {
+        "EndpointName": "carsdepo-staging-production",
+        "ContentType": BOUNDARY,
+        "Accept": "application/json",
+        "Body": FORM,
+    }
+    runtime.add_response("invoke_endpoint", {"Body": StreamingBody(io.BytesIO(data), 2)}, expected)
+    assert front.handler(event(requestContext={"requestId": "a b"}), None)["statusCode"] == 200
+
+
+def test_the_web_acl_refuses_what_the_function_refuses() -> None:
+    import re
+
+    from deploy.aws.templates import template
+
+    rule = template("front")["Resources"]["Door"]["Properties"]["Rules"][0]["Statement"]["AndStatement"]["Statements"][
+        1
+    ]
+    pattern = rule["NotStatement"]["Statement"]["RegexMatchStatement"]["RegexString"]
+    for size, passes in {0: True, 999_999: True, 1_000_000: True, 3_999_999: True, 4_499_999: True,
+                         front.MOST_BYTES: True, front.MOST_BYTES + 1: False, 4_600_000: False, 5_000_000: False,
+                         10_000_000: False, 10**12: False}.items():  # fmt: skip
+        assert bool(re.search(pattern, str(size))) is passes, size
+    assert not re.search(pattern, "")

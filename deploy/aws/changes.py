@@ -1,0 +1,212 @@
+"""Makes change sets, says in plain words what they change, carries them out, and says why one failed."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.aws.account import Account, DeployError
+from deploy.aws.templates import stack_name, text_of
+
+POLL_S = 5.0
+_NOTHING = ("didn't contain changes", "No updates are to be performed", "no changes")
+_CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
+
+
+@dataclass(frozen=True)
+class ChangeSet:
+    """What would change in a stack."""
+
+    stack: str
+    name: str
+    arn: str
+    is_new: bool
+    """Whether the stack is not there yet."""
+    changes: tuple[Mapping[str, Any], ...]
+    """Of each resource, as DescribeChangeSet has it."""
+
+
+def stack_of(account: Account, stack: str) -> dict[str, Any] | None:
+    """What DescribeStacks says of a stack; None where there is none, or nothing but a change set that was given up."""
+    from botocore.exceptions import ClientError
+
+    try:
+        described = account.client("cloudformation").describe_stacks(StackName=stack_name(account.env, stack))
+    except ClientError as error:
+        if "does not exist" in error.response["Error"]["Message"]:
+            return None
+        raise
+    found: dict[str, Any] = described["Stacks"][0]
+    return None if found["StackStatus"] in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE") else found
+
+
+def outputs_of(account: Account, stack: str) -> dict[str, str]:
+    """The outputs of a stack; empty where there is none."""
+    described = stack_of(account, stack) or {}
+    return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
+
+
+def make_change_set(
+    account: Account,
+    stack: str,
+    parameters: Mapping[str, str],
+    *,
+    text: str | None = None,
+    wait: Callable[[float], object] = time.sleep,
+) -> ChangeSet | None:
+    """Asks CloudFormation what would change.
+
+    Args:
+        account: where.
+        stack: of templates.ORDER.
+        parameters: of the template.
+        text: the template; None: the file's.
+        wait: lets seconds pass.
+
+    Returns:
+        The change set; None where nothing would change.
+
+    Raises:
+        DeployError: CloudFormation refuses the template, or the stack is in a state in which nothing can change.
+    """
+    from botocore.exceptions import ClientError
+
+    client = account.client("cloudformation")
+    present = stack_of(account, stack)
+    _require_quiet(account, stack, present)
+    name = f"deploy-{uuid.uuid4().hex[:12]}"
+    try:
+        answer = client.create_change_set(
+            StackName=stack_name(account.env, stack),
+            ChangeSetName=name,
+            ChangeSetType="CREATE" if present is None else "UPDATE",
+            TemplateBody=text_of(stack) if text is None else text,
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+            Capabilities=_CAPABILITIES,
+            Tags=[
+                {"Key": "Project", "Value": "carsdepo"},
+                {"Key": "Environment", "Value": account.env},
+                {"Key": "Component", "Value": stack},
+            ],
+        )
+    except ClientError as error:
+        raise DeployError(f"{stack}: CloudFormation refuses it: {error.response['Error']['Message']}") from error
+    changes: list[Mapping[str, Any]] = []
+    described = client.describe_change_set(ChangeSetName=answer["Id"])
+    while described["Status"] in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
+        wait(POLL_S)
+        described = client.describe_change_set(ChangeSetName=answer["Id"])
+    reason = described.get("StatusReason", "")
+    if described["Status"] == "FAILED" and not any(text in reason for text in _NOTHING):
+        raise DeployError(f"{stack}: CloudFormation refuses it: {reason}")
+    changes += described.get("Changes", [])
+    while described.get("NextToken"):
+        described = client.describe_change_set(ChangeSetName=answer["Id"], NextToken=described["NextToken"])
+        changes += described.get("Changes", [])
+    if not changes and present is not None:
+        client.delete_change_set(ChangeSetName=answer["Id"])
+        return None
+    return ChangeSet(stack, name, answer["Id"], present is None, tuple(c["ResourceChange"] for c in changes))
+
+
+def _require_quiet(account: Account, stack: str, present: Mapping[str, Any] | None) -> None:
+    status = (present or {}).get("StackStatus", "")
+    name = stack_name(account.env, stack)
+    if status.endswith("_IN_PROGRESS"):
+        raise DeployError(f"{name} is changing ({status}): wait until it is done, then deploy again.")
+    if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "CREATE_FAILED"):
+        raise DeployError(
+            f"{name} never came up ({status}): look at its events, remove it "
+            f"(aws cloudformation delete-stack --stack-name {name}), then deploy again."
+        )
+    if status == "UPDATE_ROLLBACK_FAILED":
+        raise DeployError(f"{name} could not be rolled back: continue the rollback in CloudFormation's console first.")
+
+
+def words(change: Mapping[str, Any]) -> str:
+    """One change in one line."""
+    resource = f"{change['LogicalResourceId']} ({change['ResourceType']})"
+    action = change["Action"]
+    if action == "Add":
+        return f"  + {resource} is made"
+    if action == "Remove":
+        kept = change.get("PolicyAction") in ("Retain", "Snapshot")
+        return f"  - {resource} leaves the stack" + (" and is kept" if kept else " and is removed")
+    if action == "Modify":
+        what = sorted({d["Target"].get("Name") or d["Target"]["Attribute"] for d in change.get("Details", [])})
+        of = f": {', '.join(what)}" if what else ""
+        replaced = change.get("Replacement")
+        if replaced == "True":
+            return f"  ! {resource} is REPLACED by a new one, and the present one removed{of}"
+        if replaced == "Conditional":
+            return f"  ! {resource} is changed, and MAY be replaced by a new one{of}"
+        return f"  ~ {resource} is changed in place{of}"
+    return f"  {action}: {resource}"
+
+
+def summary(changes: Iterable[Mapping[str, Any]]) -> str:
+    """How many resources are made, changed, replaced and removed."""
+    lines = [words(change).strip()[0] for change in changes]
+    names = {"+": "made", "~": "changed", "!": "replaced, or perhaps", "-": "removed"}
+    return ", ".join(f"{lines.count(sign)} {name}" for sign, name in names.items() if sign in lines) or "nothing"
+
+
+def carry_out(account: Account, change_set: ChangeSet, wait: Callable[[float], object] = time.sleep) -> None:
+    """Executes a change set and waits for its end.
+
+    Raises:
+        DeployError: It failed, and CloudFormation has rolled it back; the message has the events that say why.
+    """
+    client = account.client("cloudformation")
+    name = stack_name(account.env, change_set.stack)
+    before = event_ids(account, change_set.stack)
+    client.execute_change_set(ChangeSetName=change_set.arn)
+    status = wait_for_end(account, change_set.stack, wait)
+    if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        reasons = failures(account, change_set.stack, before)
+        raise DeployError(f"{name} ended as {status}.\n" + "\n".join(f"  {reason}" for reason in reasons))
+
+
+def wait_for_end(account: Account, stack: str, wait: Callable[[float], object] = time.sleep) -> str:
+    """The status of a stack once nothing changes in it; DELETE_COMPLETE where it is gone."""
+    while True:
+        present = stack_of(account, stack)
+        status = str((present or {}).get("StackStatus", "DELETE_COMPLETE"))
+        if not status.endswith("_IN_PROGRESS"):
+            return status
+        wait(POLL_S)
+
+
+def event_ids(account: Account, stack: str) -> frozenset[str]:
+    """The ids of a stack's events so far; empty where there is no stack."""
+    from botocore.exceptions import ClientError
+
+    try:
+        pages = account.client("cloudformation").get_paginator("describe_stack_events")
+        name = stack_name(account.env, stack)
+        return frozenset(e["EventId"] for page in pages.paginate(StackName=name) for e in page["StackEvents"])
+    except ClientError:
+        return frozenset()
+
+
+def failures(account: Account, stack: str, before: frozenset[str] = frozenset()) -> list[str]:
+    """What failed in a stack since then, the first failure first: what follows from it is left out."""
+    from botocore.exceptions import ClientError
+
+    try:
+        pages = account.client("cloudformation").get_paginator("describe_stack_events")
+        name = stack_name(account.env, stack)
+        events = [e for page in pages.paginate(StackName=name) for e in page["StackEvents"]]
+    except ClientError:
+        return []
+    failed = [
+        f"{e['LogicalResourceId']} ({e['ResourceType']}): {e.get('ResourceStatusReason', e['ResourceStatus'])}"
+        for e in reversed(events)
+        if e["EventId"] not in before
+        and e["ResourceStatus"].endswith("FAILED")
+        and "cancelled" not in e.get("ResourceStatusReason", "").lower()
+    ]
+    return failed or ["CloudFormation names no resource: look at the stack's events in the console."]

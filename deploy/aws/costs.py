@@ -1,0 +1,105 @@
+"""What a month of an environment costs, by stack: an estimate from the dated prices and assumptions of prices.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from deploy.aws.account import DeployError
+from deploy.aws.parameters import read_sizes
+from deploy.aws.templates import FOLDER, ORDER, template
+
+RELEASES = "endpoints and jobs, which releases and runs make"
+_SERVICES = {"webserver": "WebserverCount", "viewer": "WebserverCount", "daemon": None, "mlflow": None}
+
+
+def estimate(size: str, environment: Mapping[str, str] | None = None) -> dict[str, float]:
+    """US dollars a month by stack, and of what releases and runs make.
+
+    Args:
+        size: of parameters.SIZES.
+        environment: parameters that go before those of the size; None: none.
+
+    Raises:
+        DeployError: The table has no price for an instance type that a parameter names.
+    """
+    table: dict[str, Any] = json.loads((FOLDER / "prices.json").read_text())
+    use, sizes = table["usage"][size], read_sizes(size)
+    given = {stack: {**_defaults(stack), **sizes.get(stack, {}), **(environment or {})} for stack in ORDER}
+    hours, hourly, monthly = table["hours"], table["per_hour"], table["per_month"]
+
+    def price(kind: str) -> float:
+        if kind not in hourly:
+            raise DeployError(f"deploy/aws/prices.json has no price of {kind}: add it there.")
+        return float(hourly[kind])
+
+    def fargate(cpu: str, memory: str) -> float:
+        return float(int(cpu) / 1024 * price("fargate_vcpu") + int(memory) / 1024 * price("fargate_gb"))
+
+    network, data, dagster, gpu = given["network"], given["data"], given["dagster"], given["gpu"]
+    endpoints = _count("network", "AWS::EC2::VPCEndpoint") - 1  # that of S3 costs nothing
+    costs = dict.fromkeys(ORDER, 0.0)
+    if network["NatGateway"] == "true":
+        costs["network"] += hours * price("nat_gateway") + use["nat_gb"] * table["per_gb"]["nat_gateway"]
+    if network["InterfaceEndpoints"] == "true":
+        costs["network"] += 2 * endpoints * hours * price("interface_endpoint")
+    databases = 2 if data["DatabaseStandby"] == "true" else 1
+    costs["data"] = (
+        databases * (hours * price(data["DatabaseClass"]) + int(data["DatabaseGb"]) * monthly["database_gb"])
+        + use["lake_gb"] * monthly["lake_gb"]
+        + use["image_gb"] * monthly["image_gb"]
+        + 2 * monthly["secret"]
+        + use["uploads_million"] * (3 * table["per_million"]["queue_requests"] + 3 * table["per_million"]["s3_puts"])
+    )
+    costs["catalogue"] = use["athena_tb"] * table["athena_tb"]
+    server = fargate(dagster["ServerCpu"], dagster["ServerMemory"])
+    servers = sum(int(dagster[count]) if count else 1 for count in _SERVICES.values())
+    costs["dagster"] = (
+        hours * (servers * server + fargate(dagster["CodeCpu"], dagster["CodeMemory"]))
+        + hours * (price("load_balancer") + price("load_balancer_unit"))
+        + use["log_gb"] * table["per_gb"]["logs"]
+        + monthly["secret"]
+        + 40 * monthly["insights_metric"]
+    )
+    on_ecs = dagster["Place"] == "ecs"
+    costs["gpu"] = use["training_hours"] * price(gpu["GpuInstance"]) * table["spot_share"] if on_ecs else 0.0
+    requests = use["requests_million"]
+    costs["front"] = (
+        monthly["web_acl"]
+        + 2 * monthly["web_acl_rule"]
+        + requests * (table["per_million"]["api_requests"] + table["per_million"]["web_acl_requests"])
+        + requests * table["per_million"]["lambda_requests"]
+        + requests * 1e6 * use["lambda_s"] * 0.5 * table["lambda_gb_second"]
+    )
+    costs["observe"] = (
+        _count("observe", "AWS::CloudWatch::Alarm") * monthly["alarm"]
+        + _count("observe", "AWS::CloudWatch::CompositeAlarm") * monthly["composite_alarm"]
+        + monthly["dashboard"]
+    )
+    costs[RELEASES] = (
+        (hours * int(dagster["EndpointInstances"]) + use["staging_hours"]) * price(dagster["EndpointInstance"])
+        + use["run_hours"] * fargate(dagster["RunCpu"], dagster["RunMemory"])
+        + use["job_hours"] * fargate(dagster["WorkerCpu"], dagster["WorkerMemory"])
+        + (0.0 if on_ecs else use["training_hours"] * price(dagster["TrainInstance"]) * table["spot_share"])
+    )
+    return costs
+
+
+def text(size: str, environment: Mapping[str, str] | None = None) -> str:
+    """The estimate as people read it."""
+    table = json.loads((FOLDER / "prices.json").read_text())
+    costs = estimate(size, environment)
+    lines = [f"A month of size {size}, estimated (prices of {table['region']}, {table['as_of']}: {table['source']}):"]
+    lines += [f"  {amount:>8,.0f} USD  {stack}" for stack, amount in costs.items()]
+    use = ", ".join(f"{key} {value}" for key, value in table["usage"][size].items())
+    lines += [f"  {sum(costs.values()):>8,.0f} USD  together", f"Assumed use in a month: {use}."]
+    return "\n".join(lines)
+
+
+def _defaults(stack: str) -> dict[str, str]:
+    return {k: str(v["Default"]) for k, v in template(stack)["Parameters"].items() if "Default" in v}
+
+
+def _count(stack: str, kind: str) -> int:
+    return sum(resource["Type"] == kind for resource in template(stack)["Resources"].values())

@@ -1,0 +1,144 @@
+"""The function between API Gateway and the endpoint of production: the standard library, and botocore as Lambda has it.
+
+`POST /v1/inspections` takes the service's form and gives the service's answer. `GET /healthz` gives its health. Errors
+have the service's form, {"error": {"reason", "detail"}, "request_id"}, whoever refused. The variable ENDPOINT has the
+endpoint's name. What is captured of an answer (`records`) stays with SageMaker's data capture: clients do not get it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MOST_BYTES = 4_500_000  # in base64 it fits into the 6 MB that Lambda takes; the web ACL of front.yaml has it too
+HEALTH_QUESTION = "application/vnd.carsdepo.health+json"  # as of carsdepo_assets/lake/data_capture.py
+_BUSY = ("ServiceUnavailable", "ModelNotReadyException", "ThrottlingException", "InternalDependencyException")
+_clients: dict[str, Any] = {}
+
+
+class Refused(Exception):
+    """A request that gets no inspection: status, a reason for programs, a detail for people, seconds to wait."""
+
+    def __init__(self, status: int, reason: str, detail: str, retry_after_s: int | None = None) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.status, self.reason, self.detail, self.retry_after_s = status, reason, detail, retry_after_s
+
+
+def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """Answers a request of API Gateway's proxy integration.
+
+    Args:
+        event: the request, in the form of payload version 1.0.
+        context: of the function's call; not used.
+    """
+    request_id = str((event.get("requestContext") or {}).get("requestId") or "")
+    try:
+        question = (event.get("httpMethod"), str(event.get("path") or "").rstrip("/"))
+        if question == ("GET", "/healthz"):
+            return _answer(200, _invoke(b"{}", HEALTH_QUESTION, request_id))
+        if question == ("POST", "/v1/inspections"):
+            content_type, body = form_of(event)
+            answer = json.loads(_invoke(body, content_type, request_id))
+            answer.pop("records", None)
+            return _answer(200, json.dumps(answer))
+        raise Refused(404, "not_found", "there are POST /v1/inspections and GET /healthz")
+    except Refused as refused:
+        error = {"error": {"reason": refused.reason, "detail": refused.detail}, "request_id": request_id}
+        after = {} if refused.retry_after_s is None else {"Retry-After": str(refused.retry_after_s)}
+        return _answer(refused.status, json.dumps(error), after)
+
+
+def form_of(event: Mapping[str, Any]) -> tuple[str, bytes]:
+    """The content type and the body of a request.
+
+    Raises:
+        Refused: it is no form, or is too large.
+    """
+    headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
+    content_type = headers.get("content-type", "")
+    if not content_type.lower().startswith("multipart/form-data"):
+        detail = f"send multipart/form-data with the field `photographs`, not {content_type!r}"
+        raise Refused(415, "not_multipart", detail)
+    if not re.search(r"boundary=\S", content_type, re.IGNORECASE) or len(content_type) > 1024:
+        raise Refused(400, "bad_form", "Content-Type has no boundary, or is too long")
+    announced = headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > MOST_BYTES:
+        raise _too_large()
+    text = event.get("body") or ""
+    try:
+        body = base64.b64decode(text, validate=True) if event.get("isBase64Encoded") else text.encode("utf-8")
+    except (binascii.Error, UnicodeError) as error:
+        raise Refused(400, "bad_form", f"the body cannot be read: {error}") from error
+    if len(body) > MOST_BYTES:
+        raise _too_large()
+    if not body:
+        raise Refused(422, "no_photographs", "the form has no file in the field `photographs`")
+    return content_type, body
+
+
+def _too_large() -> Refused:
+    detail = f"a request has at most {MOST_BYTES} bytes here: send photographs one by one, or smaller"
+    return Refused(413, "too_large", detail)
+
+
+def _invoke(body: bytes, content_type: str, request_id: str) -> str:
+    """The endpoint's answer.
+
+    Raises:
+        Refused: with the service's own reason where the service refused, or why the endpoint does not answer.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    # Data capture keeps it, so that a client's request is found among what was captured.
+    named = {"InferenceId": request_id} if re.fullmatch(r"[A-Za-z0-9-]{1,64}", request_id) else {}
+    try:
+        answer = _client().invoke_endpoint(
+            EndpointName=os.environ["ENDPOINT"],
+            ContentType=content_type,
+            Accept="application/json",
+            Body=body,
+            **named,
+        )
+        return str(answer["Body"].read().decode("utf-8"))
+    except ClientError as error:
+        raise refusal_of(error.response) from error
+    except BotoCoreError as error:
+        raise Refused(503, "not_ready", "the endpoint of production does not answer: try again", 5) from error
+
+
+def refusal_of(response: Mapping[str, Any]) -> Refused:
+    """What a client is told of an error of InvokeEndpoint."""
+    code = str((response.get("Error") or {}).get("Code") or "")
+    if code == "ModelError":
+        status = int(response.get("OriginalStatusCode") or 500)
+        try:
+            error = json.loads(response.get("OriginalMessage") or "")["error"]
+            reason, detail = str(error["reason"]), str(error["detail"])
+        except (ValueError, LookupError, TypeError):
+            return Refused(502, "failed", f"the service failed with status {status}")
+        return Refused(status, reason, detail, 1 if status in (429, 503) else None)
+    if code in _BUSY:
+        return Refused(503, "busy", "the endpoint of production is busy: try again", 1)
+    if code == "ValidationError":  # also: there is no such endpoint
+        return Refused(503, "not_ready", "no model is in production yet, or it is being exchanged: try again", 30)
+    return Refused(502, "failed", f"the endpoint of production refused the front: {code}")
+
+
+def _client() -> Any:
+    if "runtime" not in _clients:
+        from botocore.config import Config
+        from botocore.session import get_session
+
+        # Less than API Gateway's 29 seconds; a photograph that was answered late must not be captured twice.
+        config = Config(read_timeout=27, connect_timeout=3, retries={"max_attempts": 0})
+        _clients["runtime"] = get_session().create_client("sagemaker-runtime", config=config)
+    return _clients["runtime"]
+
+
+def _answer(status: int, body: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    return {"statusCode": status, "headers": {"Content-Type": "application/json", **(headers or {})}, "body": body}

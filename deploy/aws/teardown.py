@@ -1,0 +1,92 @@
+"""Removes an environment: its stacks in reverse order, and what would be in the way; says what stays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from deploy.aws.account import Account, DeployError, has_bucket
+from deploy.aws.changes import failures, stack_of, wait_for_end
+from deploy.aws.templates import ORDER, stack_name
+
+_STACK_SECRETS = ("database", "api-key")  # deleted by their stacks, with 30 days in which the name cannot be used again
+
+
+def what_stays(account: Account) -> list[str]:
+    """What is left of an environment after `destroy`, and how to remove it by hand."""
+    return [
+        f"the lake: s3://{account.lake} with all versions; the next `make deploy` of this environment takes it over",
+        f"backups: the snapshot that RDS makes now of the database carsdepo-{account.env}, and its automated backups",
+        f"the secret {account.signing_secret}: the keys that the models in the lake are signed with",
+        f"what SageMaker has of releases: the group of model packages carsdepo-{account.env} and its packages",
+    ]
+
+
+def endpoints_of(account: Account) -> list[str]:
+    """The environment's endpoints on SageMaker, which releases have made and which cost until they are deleted."""
+    pages = account.client("sagemaker").get_paginator("list_endpoints")
+    prefix = f"carsdepo-{account.env}-"
+    listed = (e["EndpointName"] for page in pages.paginate(NameContains=prefix) for e in page["Endpoints"])
+    return sorted(name for name in listed if name.startswith(prefix))
+
+
+def remove_endpoints(account: Account, names: list[str]) -> None:
+    """Deletes endpoints and their configurations."""
+    client = account.client("sagemaker")
+    for name in names:
+        config = client.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+        client.delete_endpoint(EndpointName=name)
+        client.delete_endpoint_config(EndpointConfigName=config)
+        print(f"Removed the endpoint {name}.")
+
+
+def empty_bucket(account: Account, bucket: str) -> int:
+    """Deletes every version of every object of a bucket; returns how many."""
+    s3, count = account.client("s3"), 0
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        versions = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        keys: list[dict[str, Any]] = [{"Key": v["Key"], "VersionId": v["VersionId"]} for v in versions]
+        for start in range(0, len(keys), 1000):
+            answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": keys[start : start + 1000], "Quiet": True})
+            if answer.get("Errors"):
+                first = answer["Errors"][0]
+                raise DeployError(f"{bucket}: {first['Key']} cannot be deleted: {first['Message']}")
+        count += len(keys)
+    return count
+
+
+def remove_stacks(account: Account, wait: Callable[[float], object] = time.sleep) -> list[str]:
+    """Removes the stacks in reverse order; returns the names of those that were there.
+
+    Raises:
+        DeployError: One cannot be removed; the message has the events that say why.
+    """
+    client, removed = account.client("cloudformation"), []
+    for stack in reversed(ORDER):
+        if stack_of(account, stack) is None:
+            continue
+        if stack == "data" and has_bucket(account, account.logs):
+            empty_bucket(account, account.logs)
+        client.delete_stack(StackName=stack_name(account.env, stack))
+        status = wait_for_end(account, stack, wait)
+        if status != "DELETE_COMPLETE":
+            reasons = "\n".join(f"  {reason}" for reason in failures(account, stack))
+            raise DeployError(f"{stack_name(account.env, stack)} ended as {status}.\n{reasons}")
+        print(f"Removed {stack_name(account.env, stack)}.")
+        removed.append(stack)
+    forget_secrets(account)
+    return removed
+
+
+def forget_secrets(account: Account) -> None:
+    """Ends the 30 days for which deleted secrets keep their names: the next deployment needs the names."""
+    from botocore.exceptions import ClientError
+
+    secrets = account.client("secretsmanager")
+    for name in _STACK_SECRETS:
+        try:
+            secrets.delete_secret(SecretId=f"carsdepo/{account.env}/{name}", ForceDeleteWithoutRecovery=True)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
