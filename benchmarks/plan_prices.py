@@ -21,6 +21,7 @@ TASK_VCPU, TASK_GB = 2, 8
 SERVICES_VCPU, SERVICES_GB = 4, 16  # two webservers, daemon, code server: of 1 vCPU and 4 GB each
 START_S = 60.0
 REQUEST_S = 0.4
+LOOKUP_S = 0.7e-6
 S3_WAIT_S, S3_THREADS, S3_HASHED_AT_ONCE = 0.03, 4, 8
 PHOTOGRAPH_BYTES, PROCESSED_BYTES = 320_000, 250_000
 TRAINING_S = 4 * 3600.0
@@ -30,6 +31,11 @@ ASSUMED = {
     "a task starts in": (START_S, "s", "RunTask, image and container: no AWS account was at hand"),
     "creating a run": (REQUEST_S, "s", "Dagster's daemon, measured at 0.37 s on 2026-11-25 (0.4 in data/sensors.py)"),
     "between two RunTasks": (1.0, "s", "backfills and the daemon start about one run a second (dagster#28998)"),
+    "a batch is compared with each known photograph in": (
+        LOOKUP_S,
+        "s",
+        "`uploads` of 500 with a million known, less the same with none (`ticks`); extrapolated",
+    ),
     "an S3 request waits": (S3_WAIT_S, "s", f"first byte in the region; {S3_THREADS} threads ask"),
     "runs that lose their machine": (0.02, "share", "Fargate spot; no source, each is run again"),
     "a task": (TASK_VCPU, "vCPU", f"and {TASK_GB} GB; its work runs on one of them"),

@@ -50,6 +50,8 @@ class Costs:
     """A run without its files, by family."""
     file_s: dict[str, float] = field(default_factory=dict)
     """A run more for each file, by family."""
+    lookup_s: float = 0.0
+    """A run of uploads more for each photograph that is known by then."""
     interrupted: float = 0.02
     """Share of the runs that lose their machine (spot), each time."""
 
@@ -64,6 +66,8 @@ class Design:
     max_batch_runs: int
     files_a_tick: dict[str, float] = field(default_factory=lambda: dict.fromkeys(BATCHES, math.inf))
     """New files that a tick looks at, by kind; what comes at once beyond it waits for the next tick."""
+    index_rows: float = math.inf
+    """Rows of the table `objects` in memory while its index is built."""
     interval_s: float = 10.0
 
 
@@ -281,6 +285,10 @@ class Planner:
     def _begin(self, run: Run, second: float) -> None:
         costs = self.costs
         work = costs.run_s.get(run.family, 10.0) + run.files * costs.file_s.get(run.family, 0.0)
+        if run.family == "uploads":
+            work += costs.lookup_s * sum(
+                self._taken[name] for name, (of, _) in self.load.streams.items() if of == "uploads"
+            )
         lost = self._rng.random() < costs.interrupted and run.family != "train"  # whose job outlives its run
         lasts = costs.start_s + (work * self._rng.random() if lost else work)
         self.year.task_s[run.family] += lasts
