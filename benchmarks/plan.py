@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.plan_arrivals import MINUTES, at_once, labels, photographs
 from benchmarks.plan_costs import Measured, measured
+from benchmarks.plan_lags import lags, quantile
 from benchmarks.plan_prices import (
     ASSUMED,
     LOOKUP_S,
@@ -37,7 +38,7 @@ from benchmarks.plan_prices import (
     TICK_ROW_BYTES,
     TRAINING_S,
 )
-from benchmarks.plan_year import BATCHES, DAY, HOUR, Costs, Design, Load, Planner, Year, lags, quantile
+from benchmarks.plan_year import BATCHES, DAY, HOUR, Costs, Design, Load, Planner, Year
 
 A_DAY, DAYS, SEED = 1_000_000, 365, 1
 BURST, DOWN, IMPORT = 100, 200, 300  # the days

@@ -17,7 +17,7 @@ from datetime import date
 
 import numpy as np
 
-from benchmarks.plan_arrivals import MINUTES, Arrivals, Waiting, moment
+from benchmarks.plan_arrivals import Arrivals, Waiting, moment
 from carsdepo_assets.data.batches.closing import due_parts
 from carsdepo_assets.data.batches.roll_up import oldest_kept
 from carsdepo_assets.monitoring.drift_schedule import DriftScheduleInputs, window_to_measure
@@ -397,31 +397,3 @@ class Planner:
                     break
                 partitions.popleft()
                 removed += 1
-
-
-def lags(year: Year, load: Load, kind: str, since: float = 0.0, until: float = math.inf) -> list[tuple[float, int]]:
-    """(seconds from arrival to ingested, files that they stand for) of a kind's files, five of each batch."""
-    points = []
-    for batch in year.batches:
-        if batch.kind != kind or batch.ingested is None or not since <= batch.closed < until:
-            continue
-        arrivals, count = load.streams[batch.stream][1], batch.end - batch.start
-        for share in (0.1, 0.3, 0.5, 0.7, 0.9):
-            came = arrivals.at(batch.start + int(share * count))
-            points.append((batch.ingested - came, max(1, count // 5)))
-    return points
-
-
-def quantile(points: list[tuple[float, int]], share: float) -> float:
-    """The weighted quantile."""
-    if not points:
-        return 0.0
-    values = np.array(points)
-    order = np.argsort(values[:, 0])
-    weights = np.cumsum(values[order, 1])
-    return float(values[order, 0][min(len(order) - 1, int(np.searchsorted(weights, share * weights[-1])))])
-
-
-def minutes_of(days: int) -> int:
-    """Minutes in some days."""
-    return days * MINUTES
