@@ -1,4 +1,7 @@
-"""Runs the benchmarks, prints tables and writes benchmarks/results.json. `python -m benchmarks NAME ...`: some."""
+"""Runs the benchmarks, prints tables and writes benchmarks/results.json. `python -m benchmarks NAME ...`: some.
+
+The exit code is 1 where a figure breaks a limit that its benchmark names.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import platform
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +33,7 @@ NAMES = (
     "frozen_layers",
     "compute",
     "compute_ecs",
+    "plan",
     "ticks",
     "materialize",
     "edges_baseline",
@@ -55,12 +60,14 @@ def main(arguments: list[str]) -> int:
     console = Console(width=150)
     target = Path(__file__).with_name("results.json")
     kept = json.loads(target.read_text())["results"] if target.exists() else {}
+    broken: list[str] = []
     for name in wanted or NAMES:
         console.print(f"{name} …")
         started = time.monotonic()
         rows = importlib.import_module(f"benchmarks.{name}").run(**options.get(name, {}))
         kept[name] = {"seconds": round(time.monotonic() - started, 1), "rows": rows}
         table = Table("name", "value", "unit", "against", "ratio", title=name)
+        broken += broken_limits(name, rows)
         for row in rows:
             table.add_row(
                 row["name"], _cell(row["value"]), row.get("unit", ""), row.get("against", ""), _cell(row.get("ratio"))
@@ -72,7 +79,14 @@ def main(arguments: list[str]) -> int:
             "python": platform.python_version(),
         }
         target.write_text(json.dumps({"machine": about, "results": kept}, indent=1) + "\n")
-    return 0
+    for line in broken:
+        console.print(f"BROKEN {line}", markup=False, soft_wrap=True)
+    return 1 if broken else 0
+
+
+def broken_limits(name: str, rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each row of a benchmark whose value is beyond its limit."""
+    return [f"{name}: {row['name']}: {row['value']} {row['against']}" for row in rows if row.get("holds") is False]
 
 
 def _cell(value: object) -> str:

@@ -16,6 +16,12 @@ class DataPolicy(PolicySection):
     batch_max_age_s: NotNegative = policy_value(
         20.0, "seconds", "A batch of uploads closes when its newest file is this old."
     )
+    batch_max_wait_s: NotNegative = policy_value(
+        600.0,
+        "seconds",
+        "A batch of uploads closes when its oldest file is this old, even while more files come without a pause; not "
+        "before batch_max_age_s.",
+    )
     label_wait_s: NotNegative = policy_value(
         3600.0, "seconds", "A label file waits this long for its photograph, then it goes to quarantine."
     )

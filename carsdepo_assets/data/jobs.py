@@ -20,16 +20,20 @@ VACUUM_AFTER = timedelta(days=7)
 _KEYS_A_RUN = 20_000  # partition keys that leave Dagster's pages in one run: each is a write to its database
 _PARTITIONS: "dict[Kind, str]" = {"uploads": "upload_batch", "labels": "label_batch"}
 
+# Of the jobs that ingest batches: a deployment limits how many of their runs go on at once (tag_concurrency_limits), so
+# that thousands of batches keep no training, release or rollback waiting.
+INGESTION_TAGS = {"carsdepo/ingestion": "batch"}
+
 ingest_uploads_job = dg.define_asset_job(
     "ingest_uploads",
     selection=["uploads", "images", "processed_images"],
-    tags=RETRY_TAGS,
+    tags={**RETRY_TAGS, **INGESTION_TAGS},
     description="Ingests one upload batch: outcomes of its objects, distinct photographs, processed copies.",
 )
 ingest_labels_job = dg.define_asset_job(
     "ingest_labels",
     selection=["labels"],
-    tags=RETRY_TAGS,
+    tags={**RETRY_TAGS, **INGESTION_TAGS},
     description="Ingests one label batch: its files become annotation revisions.",
 )
 dataset_job = dg.define_asset_job(

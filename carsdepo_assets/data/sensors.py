@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from carsdepo_assets.data.jobs import ingest_labels_job, ingest_uploads_job
-from carsdepo_assets.orchestration.attempts import next_run, numbered_key
+from carsdepo_assets.orchestration.attempts import next_run, next_runs, numbered_key
 from carsdepo_assets.orchestration.partitions import label_batches, upload_batches
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
@@ -45,7 +46,7 @@ def _tick(
 
 
 def requests_due(instance: dg.DagsterInstance, lake: Lake, kind: Kind, policy: Policy) -> list[dg.RunRequest]:
-    """Requests a run for each batch that is not ingested and has no run yet; see orchestration.attempts.next_run.
+    """Requests a run for each batch that is not ingested and has no run yet; see orchestration.attempts.next_runs.
 
     The lake says which batches are not ingested to their end. Whether they have a run is decided by the runs and not by
     the partitions, as Dagster's daemon adds a tick's partitions before it writes down the runs that the tick asks for.
@@ -61,15 +62,13 @@ def requests_due(instance: dg.DagsterInstance, lake: Lake, kind: Kind, policy: P
     """
     from carsdepo_assets.data.batches.batches import open_batches
 
-    requests: list[dg.RunRequest] = []
-    for batch in open_batches(lake, kind):
-        number = next_run(instance, f"ingest_{kind}", {PARTITION_NAME_TAG: batch}, policy.runs.max_interruptions)
-        if number is not None:
-            key = numbered_key(f"{kind}:{batch}", number)
-            requests.append(dg.RunRequest(run_key=key, partition_key=batch))
-        if len(requests) == REQUESTS_A_TICK:
-            break
-    return requests
+    waiting = next_runs(
+        instance, f"ingest_{kind}", PARTITION_NAME_TAG, open_batches(lake, kind), policy.runs.max_interruptions
+    )
+    return [
+        dg.RunRequest(run_key=numbered_key(f"{kind}:{batch}", number), partition_key=batch)
+        for batch, number in islice(waiting, REQUESTS_A_TICK)
+    ]
 
 
 @dg.sensor(

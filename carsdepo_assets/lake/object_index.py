@@ -23,6 +23,7 @@ from carsdepo_assets.lake.commits import Position, news
 from carsdepo_assets.lake.index_rows import LATEST, OF_LISTS, WANTS_LISTS, apply_rows, photograph_wants
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.objects import ObjectInfo, micros, time_of
+from carsdepo_assets.lake.predicates import Condition
 from carsdepo_assets.lake.schemas import OBJECTS
 from carsdepo_assets.lake.sources import Facts
 
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 _FORM = "2"  # of the file; one of another form is built again
 _AT_ONCE = 400  # keys a question
 _ROWS_AT_ONCE = 50_000  # of the table, as Python objects
+ROWS_A_PART = 4_000_000  # of the table in memory while the index is built, of about 600 bytes each
 _TABLES = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE known(
@@ -165,12 +167,18 @@ class ObjectIndex:
             self._set_meta("mark", came.position.mark)
 
     def _latest(self) -> Iterator[pa.Table]:
-        """The rows of the whole table that count, one kind after the other to spare memory."""
+        """The rows of the whole table that count, one range of keys after the other to spare memory."""
         columns = [name for name in OBJECTS.names if name != "at"]
+        bounds = self._lake.tables.bounds("objects", "key", ROWS_A_PART)
+        ranges = list(zip([None, *bounds], [*bounds, None], strict=True))
         for kind in ("uploads", "labels"):
-            rows = self._lake.read("objects", columns, [("kind", "=", kind)])
-            if rows.num_rows:
-                yield from (self._lake.query(sql, given=rows) for sql in LATEST)
+            for low, high in ranges:
+                where: list[Condition] = [("kind", "=", kind)]
+                where += [] if low is None else [("key", ">=", low)]
+                where += [] if high is None else [("key", "<", high)]
+                rows = self._lake.read("objects", columns, where)
+                if rows.num_rows:
+                    yield from (self._lake.query(sql, given=rows) for sql in LATEST)
 
     def states_of(self, keys: Sequence[str]) -> dict[str, ObjectState]:
         """What is known of some files, by key; one that no batch lists is left out."""

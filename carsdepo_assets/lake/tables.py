@@ -298,6 +298,27 @@ class Tables:
         with self._lent(table) as delta:
             return -1 if delta is None else int(delta.version())
 
+    def bounds(self, table: str, column: str, rows: int) -> list[str]:
+        """Values of a text column, in order, between which about so many rows lie, as the table's log tells.
+
+        It knows the smallest value of each data file. Where files overlap, as those of names in no order do, there are
+        fewer bounds and more rows between them.
+        """
+        with self._lent(table) as delta:
+            if delta is None:
+                return []
+            files = pa.table(delta.get_add_actions(flatten=True))
+        if f"min.{column}" not in files.column_names:
+            return []
+        smallest, counts = (files[name].to_pylist() for name in (f"min.{column}", "num_records"))
+        bounds, before = list[str](), 0
+        for value, count in sorted((str(v), n or 0) for v, n in zip(smallest, counts, strict=True) if v is not None):
+            if before >= rows and (not bounds or value > bounds[-1]):
+                bounds.append(value)
+                before = 0
+            before += count
+        return bounds
+
     def query(self, sql: str, given: Mapping[str, pa.Table]) -> pa.Table:
         """Runs DuckDB's SQL over the given Arrow tables and those tables of the lake that the SQL names."""
         import duckdb

@@ -6,7 +6,7 @@ started again, up to a limit; a run that failed by itself is not, except where t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,6 +22,7 @@ RETRY_TAGS = {"dagster/max_retries": "2"}
 ONCE_TAGS = {"dagster/max_retries": "0"}
 # How far Dagster's daemon has come among failed runs: its own key, which a test compares.
 RETRY_CURSOR = f"EVENT_LOG_CONSUMER_CURSOR-{dg.DagsterEventType.RUN_FAILURE.value}"
+_VALUES_AT_ONCE = 200  # of a tag, in one question to Dagster's database
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,38 @@ def next_run(instance: dg.DagsterInstance, job: str, tags: Mapping[str, str], ma
         max_interruptions: after more interrupted runs than this none is started any more.
     """
     runs = instance.get_runs(dg.RunsFilter(job_name=job, tags=dict(tags)))  # newest first
+    return _next_number(instance, runs, max_interruptions)
+
+
+def next_runs(
+    instance: dg.DagsterInstance, job: str, tag: str, values: Sequence[str], max_interruptions: int
+) -> Iterator[tuple[str, int]]:
+    """The same for many pieces of work of a job that one tag names: one question for many of them.
+
+    Args:
+        instance: whose runs are looked at.
+        job: the job's name.
+        tag: the name of the tag.
+        values: its value for each piece of work.
+        max_interruptions: see `next_run`.
+
+    Returns:
+        (value, number of its next run) of the work for which a run is to be started, in the order of `values`. What is
+        not asked for is not looked at.
+    """
+    for start in range(0, len(values), _VALUES_AT_ONCE):
+        part = values[start : start + _VALUES_AT_ONCE]
+        runs: dict[str, list[dg.DagsterRun]] = {}
+        for run in instance.get_runs(dg.RunsFilter(job_name=job, tags={tag: list(part)})):  # newest first
+            runs.setdefault(run.tags[tag], []).append(run)
+        for value in part:
+            number = _next_number(instance, runs.get(value, []), max_interruptions)
+            if number is not None:
+                yield value, number
+
+
+def _next_number(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun], max_interruptions: int) -> int | None:
+    """The number of the run to start after these, newest first; None when none is to be started."""
     if not runs:
         return 1
     newest = runs[0]

@@ -9,10 +9,12 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
+from carsdepo_assets.data import sensors
 from carsdepo_assets.data.batches.batches import Kind, plan_batches
 from carsdepo_assets.data.objects.object_states import mark_ingested
 from carsdepo_assets.data.sensors import requests_due
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.orchestration import attempts
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import DataPolicy, Policy
 from carsdepo_assets_tests.data.photograph_files import NOW, photograph
@@ -98,3 +100,23 @@ def test_labels_do_the_same(lake: Lake, instance: DagsterInstance) -> None:
     assert keys(tick(lake, instance, "labels")) == [f"labels:{batch}:2"]
     mark_ingested(lake, "labels", batch, NOW)
     assert keys(tick(lake, instance, "labels")) == []
+
+
+def test_of_many_batches_the_oldest_without_a_run_are_asked_for(
+    tmp_path: Path, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are looked for some at a time, beyond those that have their run."""
+    monkeypatch.setattr(sensors, "REQUESTS_A_TICK", 3)
+    monkeypatch.setattr(attempts, "_VALUES_AT_ONCE", 2)
+    lake = Lake.open(tmp_path / "many")
+    for number in range(8):
+        lake.put(f"raw/uploads/web/{number}.jpg", photograph(number))
+    one_each = Policy(data=DataPolicy(batch_max_images=1))
+    batches = [manifest.batch_id for manifest in plan_batches(lake, "uploads", one_each, NOW)]
+    assert len(batches) == 8
+    for batch in (batches[0], batches[1], batches[3]):
+        ran(instance, batch, DagsterRunStatus.STARTED)
+    ran(instance, batches[4], DagsterRunStatus.FAILURE, **KILLED)
+    ran(instance, batches[5], DagsterRunStatus.STARTED, job="another")
+    wanted = [f"uploads:{batches[2]}", f"uploads:{batches[4]}:2", f"uploads:{batches[5]}"]
+    assert keys(requests_due(instance, lake, "uploads", one_each)) == wanted

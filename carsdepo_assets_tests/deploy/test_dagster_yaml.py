@@ -21,6 +21,7 @@ from dagster_postgres.utils import pg_url_from_config
 from moto import mock_aws
 from sqlalchemy.engine import make_url
 
+from carsdepo_assets.data.jobs import INGESTION_TAGS, ingest_labels_job, ingest_uploads_job
 from carsdepo_assets.orchestration.attribution import AttributedRunCoordinator
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.settings_aws import NEEDED
@@ -69,6 +70,14 @@ def test_the_settings_that_hold_up_are_there(name: str, environment: Path) -> No
     runs = settings["concurrency"]["runs"]
     (limit,) = [one for one in runs["tag_concurrency_limits"] if one["key"] == "dagster/backfill"]
     assert 0 < limit["limit"] < runs["max_concurrent_runs"]
+
+
+def test_batches_leave_room_for_other_runs_in_an_account(environment: Path) -> None:
+    runs = _reference("aws", environment).settings["concurrency"]["runs"]
+    limits = {one["key"]: one["limit"] for one in runs["tag_concurrency_limits"]}
+    (key,) = INGESTION_TAGS
+    assert 0 < limits[key] < runs["max_concurrent_runs"]
+    assert all(INGESTION_TAGS.items() <= job.tags.items() for job in (ingest_uploads_job, ingest_labels_job))
 
 
 @pytest.mark.parametrize("name", SERVERS)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
-from carsdepo_assets.lake import commits
+from carsdepo_assets.lake import commits, object_index
 from carsdepo_assets.lake.index_rows import photograph_wants, want_below, want_in
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.maintenance import compact
@@ -137,6 +138,26 @@ def test_built_step_by_step_or_at_once_or_after_compaction_it_is_the_same(
         followed = content(folder_lake)
     forget(folder_lake)
     assert content(folder_lake) == followed
+
+
+def test_built_in_parts_it_is_the_same(folder_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that building it takes no more memory than some rows need."""
+    for commit in islice(history(), 9):
+        write(folder_lake, *commit)
+    followed = content(folder_lake)
+    forget(folder_lake)
+    bounds = folder_lake.tables.bounds("objects", "key", 25)
+    assert bounds == sorted(set(bounds))
+    assert bounds
+    monkeypatch.setattr(object_index, "ROWS_A_PART", 25)
+    assert content(folder_lake) == followed
+
+
+def test_files_that_do_not_overlap_are_read_in_parts_of_the_wanted_size(folder_lake: Lake) -> None:
+    assert folder_lake.tables.bounds("objects", "key", 2) == []
+    for day in range(6):
+        write(folder_lake, row(f"raw/uploads/{day}/a.x", "batched", "1"), row(f"raw/uploads/{day}/b.x", "batched", "1"))
+    assert folder_lake.tables.bounds("objects", "key", 4) == ["raw/uploads/2/a.x", "raw/uploads/4/a.x"]
 
 
 def test_a_log_that_was_cleaned_has_the_table_read_whole(folder_lake: Lake, tmp_path: Path) -> None:

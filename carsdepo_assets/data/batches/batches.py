@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from carsdepo_assets.data.batches.closing import due_parts
 from carsdepo_assets.data.batches.readmissions import READMITTED, readmitted
 from carsdepo_assets.data.labels.import_records import is_unfinished, read_import_record
 from carsdepo_assets.data.labels.waiting_labels import Again, ready, to_read_again
@@ -57,6 +58,10 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+# New files that one tick of a sensor looks at, so that it stays far under its 60 s: a photograph costs a tenth of a
+# millisecond, and a label file is read, from S3 too.
+FILES_A_TICK: dict[Kind, int] = {"uploads": 50_000, "labels": 5_000}
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,8 @@ def plan_batches(
     """Closes the batches that are due and stores their manifests.
 
     A full batch (policy.data.batch_max_images) closes at once; the rest closes when its newest file is
-    policy.data.batch_max_age_s old. A label waits until its photograph is in `images`, at most label_wait_s.
+    policy.data.batch_max_age_s old, or its oldest policy.data.batch_max_wait_s (see closing.py). A label waits until
+    its photograph is in `images`, at most label_wait_s. Of more than FILES_A_TICK new files the oldest are taken.
 
     Args:
         lake: whose raw/ is looked at: what changed as its source tells it, and all of it after
@@ -110,7 +116,7 @@ def plan_batches(
         kind: uploads or labels.
         policy: the section `data` is used.
         now: the present, with a time zone.
-        close_all: looks at everything, closes everything at once, and lets no label wait.
+        close_all: looks at everything, however much it is, closes everything at once, and lets no label wait.
         name: of an import; only what is below raw/<kind>/<name> is looked at and closed.
         events: where S3 tells of what is new, if it does; not asked where everything is looked at.
 
@@ -162,7 +168,9 @@ class _Plan:
             delivered += self._went_on()
         wanted = is_photograph if kind == "uploads" else is_label
         seen = {o.key: BatchObject.of(o) for o in delivered if wanted(o.key)}
-        waiting = self._waiting(seen)
+        not_batched = self._waiting()
+        seen, more_to_come = (seen, False) if self._close_all else _first(seen, not_batched, FILES_A_TICK[kind])
+        waiting = {key: entry for key, entry in not_batched.items() if key not in seen}
         entries = {**waiting, **seen}
         states = index.states_of(list(entries))
         budget = None if self._close_all else data.recheck_bytes
@@ -195,7 +203,8 @@ class _Plan:
         if queue is not None and kind == "uploads":
             note_manifests(index, delivered)
         again.note(index, batched | set(gone))  # before the acknowledgement: lists of names are delivered once
-        if self._name is None:  # the sensor's own place, which a look at one import does not move
+        # The sensor's own place, which a look at one import does not move. What is more is delivered again.
+        if self._name is None and not more_to_come:
             source.ack(cursor)
             if everything:
                 index.keep_place(f"reconciled:{self._prefix}", self._now.isoformat())
@@ -222,12 +231,12 @@ class _Plan:
             return True
         return not 0 <= (self._now - datetime.fromisoformat(last)).total_seconds() < self._policy.data.reconcile_s
 
-    def _waiting(self, seen: Iterable[str]) -> dict[str, BatchObject]:
-        """What earlier calls saw and no batch lists yet, but for what was seen again now."""
+    def _waiting(self) -> dict[str, BatchObject]:
+        """What earlier calls saw and no batch lists yet."""
         return {
             info.key: BatchObject.of(info).model_copy(update={"sha256": sha256})
             for info, sha256 in self._index.waiting(self._kind)
-            if info.key not in seen and info.key.startswith(f"{self._prefix}/")
+            if info.key.startswith(f"{self._prefix}/")
         }
 
     def _standing(self, due: list[BatchObject], seen: dict[str, BatchObject]) -> tuple[list[BatchObject], list[str]]:
@@ -241,8 +250,7 @@ class _Plan:
                 gone.append(entry.key)
             else:
                 now = BatchObject.of(info)
-                same = (now.size, now.modified_at, now.etag) == (entry.size, entry.modified_at, entry.etag)
-                standing.append(entry if same else now)
+                standing.append(entry if _same(entry, now) else now)
         return standing, gone
 
     def _readmitted(self, due: Collection[str]) -> list[BatchObject]:
@@ -304,15 +312,27 @@ def _batch_id(kind: Kind, objects: Iterable[BatchObject], closed_at: datetime) -
     return f"{closed_at:%Y%m%dT%H%M%S%f}-{digest.hexdigest()[:12]}"
 
 
+def _same(one: BatchObject, other: BatchObject) -> bool:
+    return (one.size, one.modified_at, one.etag) == (other.size, other.modified_at, other.etag)
+
+
+def _first(
+    seen: dict[str, BatchObject], waiting: dict[str, BatchObject], count: int
+) -> tuple[dict[str, BatchObject], bool]:
+    """So many of the oldest new files, with those that wait already; and whether there are more."""
+    new = [entry for key, entry in seen.items() if key not in waiting or not _same(waiting[key], entry)]
+    if len(new) <= count:
+        return seen, False
+    later = sorted(new, key=lambda o: (o.modified_at, o.key))[count:]
+    logger.info("%d more files came than one look takes: the next ones take them.", len(later))
+    left_out = {entry.key for entry in later}
+    return {key: entry for key, entry in seen.items() if key not in left_out}, True
+
+
 def _due(objects: list[BatchObject], policy: Policy, now: datetime, close_all: bool) -> Iterator[list[BatchObject]]:
     ordered = sorted(objects, key=lambda o: (o.modified_at, o.key))
-    size = policy.data.batch_max_images
-    for start in range(0, len(ordered), size):
-        part = ordered[start : start + size]
-        # A clock ahead of ours must not hold a batch open for ever: files from the future do not count as young.
-        ages = [age for o in part if (age := (now - o.modified_at).total_seconds()) >= 0]
-        if close_all or len(part) == size or not ages or min(ages) >= policy.data.batch_max_age_s:
-            yield part
+    for start, end in due_parts([o.modified_at for o in ordered], policy.data, now, close_all):
+        yield ordered[start:end]
 
 
 def _by_import(
