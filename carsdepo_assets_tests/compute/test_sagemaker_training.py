@@ -349,6 +349,15 @@ def test_a_report_that_cannot_be_used_fails_the_job_and_the_next_try_is_a_job_of
     assert aws.jobs["unusable-2"].status == "Completed"
 
 
+@pytest.fixture
+def _pythons_interrupt() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt in this test, whatever handler another test or library has left."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
+
+
+@pytest.mark.usefixtures("_pythons_interrupt")
 def test_a_second_cancellation_does_not_leave_the_job_to_itself(aws: SageMakerOnMoto) -> None:
     interrupted = threading.Event()
 
