@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from carsdepo_assets.certificates import trusted
+from carsdepo_assets.lake.capture_place import CapturePlace
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.policy_layers import Layer, load_policy
 from carsdepo_assets.redaction import redact
@@ -113,16 +113,6 @@ class NoService(RuntimeError):
 
 class SilentService(NoService):
     """A service that takes the request and does not answer in time: it is busy, not gone."""
-
-
-@dataclass(frozen=True)
-class CapturePlace:
-    """Where a service's answers are captured."""
-
-    folder: str
-    """The key in the lake below which the segments lie by year, month, day and hour (UTC)."""
-    grace_s: float = 120.0
-    """Seconds that a segment may take to arrive beyond the age at which it closes: a far cap."""
 
 
 # Seconds. Who listens takes a connection at once, however busy; its answer may wait for the machine.

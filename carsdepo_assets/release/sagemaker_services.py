@@ -12,11 +12,12 @@ from pydantic import Field, PrivateAttr
 from carsdepo_assets.compute.pipes.aws_calls import AwsClients
 from carsdepo_assets.compute.pipes.aws_errors import explained, trouble_of
 from carsdepo_assets.lake import data_capture
+from carsdepo_assets.lake.capture_place import CapturePlace
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import Stage
 from carsdepo_assets.release.sagemaker_endpoint import EndpointFollower, EndpointState, served_health
 from carsdepo_assets.release.sagemaker_settings import EndpointsSettings
-from carsdepo_assets.resources import CapturePlace, NoService, PolicyResource, ServicesResource
+from carsdepo_assets.resources import NoService, PolicyResource, ServicesResource
 
 if TYPE_CHECKING:
     import httpx

@@ -15,12 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from carsdepo_assets.detectors.base import Predictor
 from carsdepo_assets.evaluation.golden_photographs import GoldenPhotograph
+from carsdepo_assets.lake.capture_place import CapturePlace
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import Event
 from carsdepo_assets.release import service_probe
 from carsdepo_assets.release.service_probe import ProbeAnswer
-from carsdepo_assets.resources import CapturePlace
 
 if TYPE_CHECKING:
     import httpx

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import httpx
 import pytest
 
 from carsdepo_assets.detectors.export.runtimes import load_served
 from carsdepo_assets.evaluation.golden_photographs import GoldenPhotograph
 from carsdepo_assets.imaging.encode import encode_jpeg
 from carsdepo_assets.imaging.serving import decode_as_served
+from carsdepo_assets.lake.capture_place import CapturePlace
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.release.run_gate import served_parity
@@ -41,8 +43,9 @@ def test_served_equals_offline(detector: str, tmp_path: Path) -> None:
             policy,
             sent,
             load_served(lake, digest, policy, runtime=health["runtime"]).predictor,
+            client=httpx.Client(base_url=running.url, timeout=60.0),
             url=running.url,
-            headers={},
+            captured=CapturePlace("capture/staging"),
             event=event,
             registered=digest,
             health=health,

@@ -14,10 +14,11 @@ import pytest
 from pydantic import SecretStr
 
 from carsdepo_assets.evaluation.golden_photographs import golden_photographs
+from carsdepo_assets.lake.capture_place import CapturePlace
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.release import validation
 from carsdepo_assets.release.validation import CHECKS, Validation, read_validation, validate, validation_key
-from carsdepo_assets.resources import CapturePlace, ServicesResource
+from carsdepo_assets.resources import ServicesResource
 from carsdepo_assets_tests.inference.served_models import Running, service
 from carsdepo_assets_tests.registry.conftest import empty_store
 from carsdepo_assets_tests.release.released_lake import World, load_squares, world_in
