@@ -150,12 +150,11 @@ class Planner:
         self._held: deque[Run] = deque()  # batches that wait for their own limit
         self._running: Counter[str] = Counter()
         self._starts_from = self._daemon_free = 0.0
-        self._answered, self._answers_asked = 0, 0
+        self._answers_asked = 0
         self._reported: float | None = None
         self._labels = self._trained = self._asked_labels = 0
         self._newest_label: float | None = None
         self._changed_days = 0
-        self._next_check: dict[str, float] = {}
 
     def run(self) -> Year:
         """Simulates until everything that came is ingested."""

@@ -14,7 +14,8 @@ from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning
 from carsdepo_assets.release.sagemaker_services import SageMakerServicesResource
 from carsdepo_assets.release.sagemaker_settings import read_endpoints
 from carsdepo_assets.resources import AccountLake, LakeResource, PolicyResource, ServicesResource
-from carsdepo_assets.settings import Settings, plain
+from carsdepo_assets.settings import Settings
+from carsdepo_assets.settings_variables import plain
 
 
 def local(settings: Settings) -> dict[str, Any]:
@@ -101,6 +102,7 @@ def _services(settings: Settings) -> ServicesResource:
         verification_key=str(settings.verification_key),
         policy_files=[str(layer.path) for layer in settings.policy_files if not layer.required],
         policy_file=str(named) if named else None,
+        models_queue=settings.models_queue,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +12,6 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -22,6 +20,7 @@ from pydantic_settings import (
 from carsdepo_assets import redaction, settings_aws
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.policy_layers import Layer, layers, load_policy
+from carsdepo_assets.settings_variables import Variables, explained, plain, text_of, variable_of
 
 POLICY_FOLDER_VARIABLE = "CARSDEPO_POLICY_FOLDER"  # a child's working folder may be another than its parent's
 _SECRETS = ("api_key", "alert_webhook", "alert_urls", "mlflow_server")  # fields that no text and no configuration shows
@@ -66,6 +65,12 @@ class Settings(BaseSettings):
         None,
         validation_alias="CARSDEPO_LABELS_QUEUE",
         description="URL of the SQS queue that gets S3's events of raw/labels/; None: it is listed",
+    )
+    models_queue: str | None = Field(
+        None,
+        validation_alias="CARSDEPO_MODELS_QUEUE",
+        description="URL of the SQS queue that gets SageMaker's events of model packages and endpoints; None: all "
+        "packages are looked at each time",
     )
     inventory: str | None = Field(
         None,
@@ -178,7 +183,7 @@ class Settings(BaseSettings):
             ValueError: For a bad port, an API key that no HTTP header can hold, credentials in a URL that is shown to
                 people, or what an AWS account lacks. The message names every such variable and shows no secret.
         """
-        values = _Variables(cls, os.environ if env is None else env)()
+        values = Variables(cls, os.environ if env is None else env)()
         if home is not None:
             values = {k: v for k, v in values.items() if k not in ("home", "CARSDEPO_HOME")} | {"home": home}
         try:
@@ -186,7 +191,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             # A default that is made of other settings is not made where one of them is wrong: no trouble of its own.
             own = (one for one in error.errors() if one["type"] != "default_factory_not_called")
-            raise ValueError(" ".join(_explained(cls, one) for one in own)) from None
+            raise ValueError(" ".join(explained(cls, one) for one in own)) from None
 
     @classmethod
     def settings_customise_sources(
@@ -219,7 +224,7 @@ class Settings(BaseSettings):
     def _port(cls, port: int | str, info: ValidationInfo) -> int:
         text = str(port)
         if not (text.isascii() and text.isdecimal() and 0 < int(text) < 2**16):
-            raise ValueError(f"{_variable(cls, info.field_name)}={text!r} is no port: set a number from 1 to 65535.")
+            raise ValueError(f"{variable_of(cls, info.field_name)}={text!r} is no port: set a number from 1 to 65535.")
         return int(text)
 
     @field_validator("lake", "production_url", "staging_url", "site_address", "dagster_address", "mlflow_address")
@@ -227,32 +232,17 @@ class Settings(BaseSettings):
     def _without_credentials(cls, url: str | None, info: ValidationInfo) -> str | None:
         if redaction.has_credentials(url or ""):
             raise ValueError(
-                f"{_variable(cls, info.field_name)} holds a user or a password, and pages show it: "
+                f"{variable_of(cls, info.field_name)} holds a user or a password, and pages show it: "
                 f"{_SHOWN[str(info.field_name)]}."
             )
         return url
 
-    @field_validator("uploads_queue", "labels_queue", "inventory")
+    @field_validator("uploads_queue", "labels_queue", "models_queue", "inventory")
     @classmethod
-    def _of_s3(cls, url: str | None, info: ValidationInfo) -> str | None:
-        variable, lake = _variable(cls, info.field_name), str(info.data.get("lake", ""))
-        if url is None:
-            return None
-        if not lake.startswith("s3://"):
-            raise ValueError(
-                f"{variable} is set, and the lake is {lake or 'not known'}: S3 tells of objects in a bucket only. Set "
-                f"CARSDEPO_LAKE=s3://BUCKET/PREFIX, or unset {variable}."
-            )
-        if info.field_name == "inventory":
-            if not re.fullmatch(r"s3://[^/]+/.+", url):
-                raise ValueError(
-                    f"{variable}={url!r} names no folder of inventories: set s3://BUCKET/PREFIX/SOURCE-BUCKET/NAME."
-                )
-        elif redaction.has_credentials(url) or not re.fullmatch(r"https?://[^/\s?#]+/[^/\s?#]+/[^/\s?#]+", url):
-            raise ValueError(
-                f"{variable} is not the URL of an SQS queue, such as "
-                "https://sqs.eu-west-1.amazonaws.com/123456789012/NAME: an ARN or a name is not enough."
-            )
+    def _as_s3_tells(cls, url: str | None, info: ValidationInfo) -> str | None:
+        check = settings_aws.inventory_trouble if info.field_name == "inventory" else settings_aws.queue_trouble
+        if url is not None and (trouble := check(url, str(info.data.get("lake", "")))) is not None:
+            raise ValueError(f"{variable_of(cls, info.field_name)}{trouble}")
         return url
 
     @field_validator("api_key")
@@ -271,7 +261,7 @@ class Settings(BaseSettings):
     def _as_an_account_needs_it(cls, value: Any, info: ValidationInfo) -> Any:
         if info.data.get("environment") == "aws":
             given = plain(value) if isinstance(value, SecretStr) else value
-            trouble = settings_aws.lacks(str(info.field_name), _variable(cls, info.field_name), given)
+            trouble = settings_aws.lacks(str(info.field_name), variable_of(cls, info.field_name), given)
             if trouble is not None:
                 raise ValueError(trouble)
         return value
@@ -281,7 +271,7 @@ class Settings(BaseSettings):
     def _as_aws_names_it(cls, name: str | None, info: ValidationInfo) -> str | None:
         check = settings_aws.topic_trouble if info.field_name == "alert_topic" else settings_aws.namespace_trouble
         if name is not None and (trouble := check(name)) is not None:
-            raise ValueError(f"{_variable(cls, info.field_name)}={trouble}.")
+            raise ValueError(f"{variable_of(cls, info.field_name)}={trouble}.")
         return name
 
     @field_validator("alert_urls", "allowed_hosts", mode="before")
@@ -358,12 +348,12 @@ class Settings(BaseSettings):
 
     def secrets(self) -> dict[str, str]:
         """The variables that hold secrets: for environments of processes alone, never for configuration or text."""
-        return {_variable(type(self), name): _text(getattr(self, name)) for name in _SECRETS}
+        return {variable_of(type(self), name): text_of(getattr(self, name)) for name in _SECRETS}
 
     def variables(self) -> dict[str, str]:
         """What a child process needs in order to see the same state. No secret is among it: Dagster shows it."""
         fields = [name for name in type(self).model_fields if name not in _SECRETS]
-        return {_variable(type(self), name): _text(getattr(self, name)) for name in fields} | {
+        return {variable_of(type(self), name): text_of(getattr(self, name)) for name in fields} | {
             "DAGSTER_HOME": str(self.dagster_home()),
             "CARSDEPO_WORK": str(self.home / "work"),
             "DAGSTER_DISABLE_TELEMETRY": "yes",
@@ -404,37 +394,5 @@ class Settings(BaseSettings):
         return folder
 
 
-def plain(secret: SecretStr | None) -> str | None:
-    """The secret itself, for the one that uses it."""
-    return None if secret is None else secret.get_secret_value()
-
-
 def _below_home(values: Mapping[str, Any], name: str) -> Path:
     return Path(values.get("home", ""), name)  # without a home it is home's error that is shown
-
-
-class _Variables(EnvSettingsSource):
-    """The fields that the given variables set, and not those of this process."""
-
-    def __init__(self, settings: type[BaseSettings], env: Mapping[str, str]) -> None:
-        super().__init__(settings, case_sensitive=True)
-        # By the prefix: pydantic would also take a variable that is called as a field, such as `home`.
-        self.env_vars = {name: value for name, value in env.items() if value and name.startswith("CARSDEPO_")}
-
-
-def _variable(settings: type[BaseSettings], field: str | None) -> str:
-    return str(settings.model_fields[str(field)].validation_alias)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return " ".join(map(_text, value))
-    return plain(value) or "" if isinstance(value, SecretStr) else "" if value is None else str(value)
-
-
-def _explained(settings: type[BaseSettings], error: Any) -> str:
-    message = str(error["msg"])
-    if error["type"] == "value_error":  # one of ours names its variable
-        return message.removeprefix("Value error, ")
-    place = str(error["loc"][0])
-    return f"{_variable(settings, place) if place in settings.model_fields else place}: {message}."

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from carsdepo_assets import redaction
+
 ENVIRONMENT = "CARSDEPO_ENVIRONMENT=aws"
 NAMESPACE = "Carsdepo"
 """Of the metrics in an AWS account, where none is named."""
@@ -93,6 +95,41 @@ def topic_place(arn: str) -> tuple[str, str]:
     """(region, name) of a topic by its ARN."""
     parts = arn.split(":")
     return parts[3], parts[-1]
+
+
+def queue_trouble(url: str, lake: str) -> str | None:
+    """What is wrong with the URL of a queue, as the end of a sentence that begins with its variable; None: nothing.
+
+    Args:
+        url: of the queue; it is not shown, as it may hold a password.
+        lake: URL of the lake, which must be in S3.
+    """
+    if (trouble := _of_no_bucket(lake)) is not None:
+        return trouble
+    if redaction.has_credentials(url) or not re.fullmatch(r"https?://[^/\s?#]+/[^/\s?#]+/[^/\s?#]+", url):
+        return (
+            " is not the URL of an SQS queue, such as https://sqs.eu-west-1.amazonaws.com/123456789012/NAME: an ARN or "
+            "a name is not enough."
+        )
+    return None
+
+
+def inventory_trouble(url: str, lake: str) -> str | None:
+    """The same of the folder of an S3 Inventory."""
+    if (trouble := _of_no_bucket(lake)) is not None:
+        return trouble
+    if re.fullmatch(r"s3://[^/]+/.+", url):
+        return None
+    return f"={url!r} names no folder of inventories: set s3://BUCKET/PREFIX/SOURCE-BUCKET/NAME."
+
+
+def _of_no_bucket(lake: str) -> str | None:
+    if lake.startswith("s3://"):
+        return None
+    return (
+        f" is set, and the lake is {lake or 'not known'}: AWS tells of what is in an account. Set "
+        "CARSDEPO_LAKE=s3://BUCKET/PREFIX, or unset it."
+    )
 
 
 def namespace_trouble(name: str) -> str | None:

@@ -83,6 +83,7 @@ def test_an_argument_goes_before_the_environment_and_that_before_defaults(
             "CARSDEPO_LABELS_QUEUE is not the URL of an",
         ),
         (S3 | {"CARSDEPO_LABELS_QUEUE": "https://me:secret-word@a/1/labels"}, "CARSDEPO_LABELS_QUEUE is not the URL"),
+        (S3 | {"CARSDEPO_MODELS_QUEUE": "models"}, "CARSDEPO_MODELS_QUEUE is not the URL of an"),
         (S3 | {"CARSDEPO_INVENTORY": "s3://inventories"}, "CARSDEPO_INVENTORY='s3://inventories' names no folder"),
         ({"CARSDEPO_ENVIRONMENT": "mars"}, "CARSDEPO_ENVIRONMENT: Input should be 'local' or 'aws'"),
     ],

@@ -70,8 +70,10 @@ PURPOSES = {
     "start": "where the script begins",
     "settings": "where state lies, which ports",
     "settings_aws": "what an AWS account needs",
+    "settings_variables": "variables and fields",
     "settings_container": "of a model in a container",
     "site": "the pages that people open",
+    "toml_files": "files that variables name",
     "training": "train, evaluate, register",
 }
 _WIDTH, _ROW, _GAP, _MARGIN, _MOST = 1080, 46, 8, 16, 4

@@ -3,8 +3,13 @@
 import dagster as dg
 
 from carsdepo_assets.alerts import sensors
-from carsdepo_assets.alerts.figures_sensor import publish_figures
 
 defs = dg.Definitions(
-    sensors=[sensors.failed_runs, sensors.release_news, sensors.service_health, sensors.waiting_runs, publish_figures],
+    sensors=[
+        sensors.failed_runs,
+        sensors.release_news,
+        sensors.service_health,
+        sensors.waiting_runs,
+        sensors.publish_figures,
+    ],
 )

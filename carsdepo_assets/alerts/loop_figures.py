@@ -16,6 +16,7 @@ from carsdepo_assets.cloudwatch.catalogue import (
     LIVE_F1,
     LIVE_PRECISION,
     LIVE_RECALL,
+    LOOP,
     MODEL_AGE,
     OLDEST_RUN_WAITING,
     OPEN_BATCHES,
@@ -26,7 +27,6 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.object_index import open_index
 from carsdepo_assets.registry.ledger import LedgerHistory, Stage
 
-LOOP = "loop"  # the one value of the dimension Part
 _UNDELIVERED = timedelta(hours=1)
 
 

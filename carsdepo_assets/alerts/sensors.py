@@ -32,13 +32,13 @@ def failed_runs(
     figures: FiguresResource,
 ) -> None:
     """Sends one alert for each failed run that is not retried, and counts it among the figures."""
-    from carsdepo_assets.cloudwatch.catalogue import RUNS_FAILED
+    from carsdepo_assets.cloudwatch.catalogue import LOOP, RUNS_FAILED
     from carsdepo_assets.cloudwatch.emf import figure
 
     run = context.dagster_run
     if run.tags.get(WILL_RETRY_TAG) == "true":
         return
-    figures.publish([figure(RUNS_FAILED, "loop", 1)])  # first: it needs no lake
+    figures.publish([figure(RUNS_FAILED, LOOP, 1)])  # first: it needs no lake
     lines = [f"{step or 'run'}: {error}" for step, error in failures(context)]
     alerts.send(
         lake.open(),
@@ -220,3 +220,26 @@ def _holders(instance: dg.DagsterInstance, run_ids: Set[str]) -> tuple[Holder, .
         run = instance.get_run_by_id(run_id)
         holders.append(Holder(run_id, run.job_name if run else None, run.status.value if run else None))
     return tuple(holders)
+
+
+@dg.sensor(
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Publishes the loop's figures to CloudWatch each minute (drift, quality, what waits, ages of models) "
+    "as lines on the code server's stdout, where CARSDEPO_METRICS_NAMESPACE or an AWS account says so.",
+)
+def publish_figures(
+    context: dg.SensorEvaluationContext, lake: LakeResource, figures: FiguresResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Publishes all figures, and a 0 of failed runs, which the sensor failed_runs counts one by one."""
+    if figures.namespace is None:
+        return dg.SkipReason("No namespace of CloudWatch is set (CARSDEPO_METRICS_NAMESPACE): nothing is published.")
+
+    from carsdepo_assets.alerts.loop_figures import loop_figures
+    from carsdepo_assets.cloudwatch.catalogue import LOOP, RUNS_FAILED
+    from carsdepo_assets.cloudwatch.emf import figure
+
+    now = datetime.now(UTC)
+    of_loop = loop_figures(lake.open(), list(waiting_now(context.instance)), now)
+    figures.publish([*of_loop, figure(RUNS_FAILED, LOOP, 0)], now)
+    return work_was_done(context, f"{len(of_loop) + 1} figures published in {figures.namespace}.")

@@ -11,9 +11,11 @@ from typing import Literal
 
 Unit = Literal["Percent", "Seconds", "Milliseconds", "Count", "None"]
 Dimension = Literal["Part", "Kind", "Stage", "Job"]
+LOOP = "loop"
+"""The one value of the dimension Part."""
 # The values that each dimension has.
 DIMENSIONS: dict[Dimension, tuple[str, ...]] = {
-    "Part": ("loop",),
+    "Part": (LOOP,),
     "Kind": ("uploads", "labels"),
     "Stage": ("production", "staging"),
     "Job": ("train", "evaluate", "export", "reference", "process"),

@@ -104,17 +104,18 @@ def _compute(settings: Settings) -> Finding:
 
 
 def _queues(settings: Settings) -> Iterator[Finding]:
-    """Whether the queues that S3's events come by answer, and keep what cannot be read."""
+    """Whether the queues that AWS's events come by answer, and keep what cannot be read."""
     for what, variable, url in (
         ("events of raw/uploads/", "CARSDEPO_UPLOADS_QUEUE", settings.uploads_queue),
         ("events of raw/labels/", "CARSDEPO_LABELS_QUEUE", settings.labels_queue),
+        ("events of models", "CARSDEPO_MODELS_QUEUE", settings.models_queue),
     ):
         if url is None:
             continue
         try:
             attributes = MessageQueue(url).attributes()
         except LakeError as error:
-            yield Finding(what, str(error), False, f"Correct {variable}, or unset it: then the bucket is listed.")
+            yield Finding(what, str(error), False, f"Correct {variable}, or unset it: then everything is looked at.")
             continue
         value = f"{attributes.get('ApproximateNumberOfMessages', '?')} messages wait in {url}"
         name = dead_letters_of(attributes)

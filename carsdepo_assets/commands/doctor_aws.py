@@ -8,11 +8,13 @@ from typing import Any
 from carsdepo_assets.commands.findings import Finding
 from carsdepo_assets.compute.pipes.aws_errors import code_of, explained, trouble_of
 from carsdepo_assets.lake.aws_access import AwsNotReady, region_name, require_access
-from carsdepo_assets.settings import Settings, plain
+from carsdepo_assets.settings import Settings
 from carsdepo_assets.settings_aws import topic_place
+from carsdepo_assets.settings_variables import plain
 
 Client = Callable[..., Any]
 _TIMEOUT_S = 5.0
+_LAKE, _MESSAGES = "the lake's bucket", "the bucket of messages"
 _VERSIONING = "aws s3api put-bucket-versioning --versioning-configuration Status=Enabled --bucket"
 
 
@@ -34,8 +36,8 @@ def examine_account(settings: Settings, client: Client | None = None) -> list[Fi
     ask = client or _client()
     return [
         _look("AWS", lambda: _identity(ask)),
-        _look("the lake's bucket", lambda: _lake(settings, ask)),
-        _look("the bucket of messages", lambda: _bucket(str(settings.pipes_bucket), "CARSDEPO_PIPES_BUCKET", ask)),
+        _look(_LAKE, lambda: _lake(settings, ask)),
+        _look(_MESSAGES, lambda: _bucket(_MESSAGES, str(settings.pipes_bucket), "CARSDEPO_PIPES_BUCKET", ask)),
         _look("the topic of alerts", lambda: _topic(settings, ask)),
         Finding("metrics", f"lines on stdout, namespace {settings.metrics_namespace}", True),
         *findings,
@@ -71,8 +73,7 @@ def _identity(ask: Client) -> Finding:
     return Finding("AWS", f"{arn}, {region_name()}", True)
 
 
-def _bucket(name: str, variable: str, ask: Client) -> Finding:
-    what = "the lake's bucket" if variable == "CARSDEPO_LAKE" else "the bucket of messages"
+def _bucket(what: str, name: str, variable: str, ask: Client) -> Finding:
     region = region_name()
     try:
         headers = ask("s3").head_bucket(Bucket=name)["ResponseMetadata"]["HTTPHeaders"]
@@ -92,7 +93,7 @@ def _bucket(name: str, variable: str, ask: Client) -> Finding:
 
 def _lake(settings: Settings, ask: Client) -> Finding:
     name = settings.lake.removeprefix("s3://").partition("/")[0]
-    reached = _bucket(name, "CARSDEPO_LAKE", ask)
+    reached = _bucket(_LAKE, name, "CARSDEPO_LAKE", ask)
     if not reached.ok:
         return reached
     status = ask("s3").get_bucket_versioning(Bucket=name).get("Status", "never switched on")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def show_account(account: ImportAccount, console: Console) -> None:
     """Prints an account: a table on a terminal, plain lines elsewhere."""
-    from carsdepo_assets.data.imports.account import counted
+    from carsdepo_assets.data.folders.counts import counted
 
     def line(text: str, style: str = "") -> None:
         shown = f"[{style}]{escape(text)}[/]" if style else escape(text)

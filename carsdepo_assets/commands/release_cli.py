@@ -10,7 +10,8 @@ from rich.table import Table
 
 from carsdepo_assets.commands.options import AsJson, Home, err, explained, out, print_json, read_settings
 from carsdepo_assets.commands.terminal import log_of, quietly
-from carsdepo_assets.settings import Settings, plain
+from carsdepo_assets.settings import Settings
+from carsdepo_assets.settings_variables import plain
 
 golden = typer.Typer(
     no_args_is_help=True, help="The golden test set, on which a new model is compared with the one in production."

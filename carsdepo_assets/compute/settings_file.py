@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from carsdepo_assets.compute.ecs import EcsCompute
 from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.compute.sagemaker import SageMakerCompute
 from carsdepo_assets.compute.target import ComputeTarget
+from carsdepo_assets.toml_files import read_toml
 
 _SECTIONS: dict[str, type[ComputeTarget]] = {"ecs": EcsCompute, "sagemaker": SageMakerCompute}
 
@@ -39,14 +39,7 @@ def read_compute(
     """
     if path is None:
         return ComputeChoice(local=local, mlflow=mlflow)
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise ComputeSettingsError(f"{path}, which CARSDEPO_COMPUTE names: {error.strerror}.") from error
-    except RecursionError as error:
-        raise ComputeSettingsError(f"{path}: not TOML that can be read: it is nested too deeply.") from error
-    except ValueError as error:  # also of bytes that are no text
-        raise ComputeSettingsError(f"{path}: not TOML: {error}.") from error
+    content = read_toml(path, "CARSDEPO_COMPUTE", ComputeSettingsError)
     strange = sorted(content.keys() - {"place", "by_asset", *_SECTIONS})
     if strange:
         raise ComputeSettingsError(

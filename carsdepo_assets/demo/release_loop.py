@@ -19,7 +19,7 @@ from carsdepo_assets.demo.progress import DemoProgress, step_unless_finished
 from carsdepo_assets.demo.traffic_ahead import TrafficAhead
 from carsdepo_assets.demo.traffic_windows import Traffic
 from carsdepo_assets.demo.training_budget import budget
-from carsdepo_assets.settings import plain
+from carsdepo_assets.settings_variables import plain
 
 if TYPE_CHECKING:
     from carsdepo_assets.lake.lake import Lake

@@ -23,7 +23,8 @@ from carsdepo_assets.inference.service import Service
 from carsdepo_assets.inference.web_origins import WebOrigins
 from carsdepo_assets.lake.data_capture import HEALTH_QUESTION, MODEL_HEADER
 from carsdepo_assets.registry.ledger import Stage
-from carsdepo_assets.settings import Settings, plain
+from carsdepo_assets.settings import Settings
+from carsdepo_assets.settings_variables import plain
 from carsdepo_assets.site.protection import key_guard
 
 

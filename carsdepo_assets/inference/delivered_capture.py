@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import re
 from dataclasses import dataclass, field
@@ -19,8 +20,6 @@ from carsdepo_assets.inference.records import MalformedLine, Record, captured_at
 from carsdepo_assets.inference.segments import ROOT
 from carsdepo_assets.lake.data_capture import HEALTH_QUESTION
 from carsdepo_assets.lake.lake import Lake
-
-_BOUNDARY = re.compile(r'boundary="?([^";,]+)"?', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -87,15 +86,26 @@ def not_ingested(lake: Lake, rows: list[dict[str, Any]]) -> set[str]:
 
 
 def _photographs(kind: str, given: dict[str, Any]) -> list[bytes]:
-    """The files of a request: its body, or the parts of its form."""
+    """The files of a request: its body, or the files of its form."""
     body = _bytes_of(given)
     if not kind.startswith("multipart/form-data"):
         return [body]
-    boundary = _BOUNDARY.search(given["observedContentType"])
-    if boundary is None:
-        raise MalformedLine("a form without a boundary")
-    parts = (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode())[1:-1]
-    return [part.partition(b"\r\n\r\n")[2] for part in parts]
+    from python_multipart import parse_form
+    from python_multipart.exceptions import FormParserError
+
+    files: list[bytes] = []
+
+    def keep(file: Any) -> None:
+        file.file_object.seek(0)
+        files.append(file.file_object.read())
+        file.close()
+
+    headers = {"Content-Type": given["observedContentType"].encode(), "Content-Length": str(len(body)).encode()}
+    try:
+        parse_form(headers, io.BytesIO(body), on_field=None, on_file=keep)
+    except FormParserError as error:
+        raise MalformedLine(f"a form that cannot be read: {error}") from error
+    return files
 
 
 def _bytes_of(side: dict[str, Any]) -> bytes:

@@ -42,7 +42,8 @@ from carsdepo_assets.inference.service_figures import ServiceFigures
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy_layers import OnDisk
 from carsdepo_assets.registry.ledger import Stage
-from carsdepo_assets.settings import Settings, plain
+from carsdepo_assets.settings import Settings
+from carsdepo_assets.settings_variables import plain
 from carsdepo_assets.site.protection import is_key
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from carsdepo_assets.lake.aws_access import region_name
 from carsdepo_assets.lake.objects import LakeError
 
 _AT_ONCE = 10  # SQS's limit of messages a call
@@ -153,10 +153,10 @@ class MessageQueue:
 
 
 def region_of(url: str) -> str | None:
-    """The region that a queue's URL names; else that of the environment; None where nothing names one."""
+    """The region that a queue's URL names; else this process's; None where nothing names one."""
     named = _REGION.search(urlsplit(url).hostname or "")
     region = named and (named[1] or named[2])
-    return region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
+    return region or region_name()
 
 
 def dead_letters_of(attributes: Mapping[str, str]) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 from carsdepo_assets.lake import data_capture
 from carsdepo_assets.lake.lake import Lake
@@ -18,7 +18,6 @@ from carsdepo_assets.release.sagemaker_endpoint import asked_key, read_asked
 from carsdepo_assets.release.sagemaker_plan import is_ours
 from carsdepo_assets.release.sagemaker_settings import EndpointsSettings
 
-STAGES: tuple[Stage, ...] = ("staging", "production")
 # What was made so lately may be about to be used: between its creation and its endpoint there is a moment.
 KEPT_AT_LEAST = timedelta(hours=1)
 
@@ -126,4 +125,4 @@ def remove_left_behind(
 
 
 def _made_here(settings: EndpointsSettings, name: str) -> bool:
-    return any(is_ours(name, settings.stage(stage).endpoint) for stage in STAGES)
+    return any(is_ours(name, settings.stage(stage).endpoint) for stage in get_args(Stage))

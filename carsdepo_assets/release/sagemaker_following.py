@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
+from carsdepo_assets.registry.ledger import LedgerHistory, Stage
 from carsdepo_assets.release.sagemaker_approvals import EndpointFinding, project_packages
-from carsdepo_assets.release.sagemaker_cleanup import STAGES, remove_idle, remove_left_behind
+from carsdepo_assets.release.sagemaker_cleanup import remove_idle, remove_left_behind
 from carsdepo_assets.release.sagemaker_endpoint import read_asked
+from carsdepo_assets.release.sagemaker_news import ModelNews, receive_news
 from carsdepo_assets.release.sagemaker_services import SageMakerServicesResource
 
-CLEANUP_S = 3600.0  # seconds between two looks for what is left behind
+# Seconds between two looks at what is left behind, and, where events tell of packages, at all of these.
+SELDOM_S = 3600.0
+
+
+class Remembered(BaseModel):
+    """What a round leaves to the next one, as the sensor's cursor keeps it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cleaned_at: float = 0.0
+    """Seconds since 1970 at the last look at what is left behind."""
+    packages_at: float = 0.0
+    """The same of all packages."""
+    sequence: int = -1
+    """The ledger's newest event at that look."""
+
+    @classmethod
+    def of(cls, cursor: str | None) -> Remembered:
+        """What a cursor says; nothing for none, or for one of another form."""
+        try:
+            return cls.model_validate_json(cursor or "{}")
+        except ValidationError:
+            return cls()
 
 
 @dataclass(frozen=True)
@@ -22,41 +50,64 @@ class FollowingRound:
     messages: tuple[str, ...]
     findings: tuple[EndpointFinding, ...]
     did_something: bool
-    last_cleanup: float
-    """Seconds since 1970 at the last look for what is left behind."""
+    remembered: Remembered
 
 
 def follow(
-    lake: Lake, policy: Policy, services: SageMakerServicesResource, *, last_cleanup: float = 0.0
+    lake: Lake,
+    policy: Policy,
+    services: SageMakerServicesResource,
+    remembered: Remembered = Remembered(),  # noqa: B008 - it is frozen
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FollowingRound:
     """Looks once at packages and endpoints; waits for nothing, and may be cut off anywhere and repeated.
+
+    All packages are looked at, which is a request a package. Where events tell of those that changed, all of them are
+    looked at when the ledger has changed, and once in SELDOM_S for what events lost.
 
     Args:
         lake: with ledger and models.
         policy: in force.
         services: the endpoints.
-        last_cleanup: seconds since 1970 at the last look for what is left behind.
+        remembered: of the round before.
+        now: the present.
     """
-    settings, sagemaker = services.settings(), services.clients("sagemaker")
-    findings = project_packages(lake, settings, sagemaker)
+    settings, sagemaker, at = services.settings(), services.clients("sagemaker"), now()
+    queue = services.queue()
+    news = ModelNews() if queue is None else receive_news(queue, settings.package_group)
+    events = LedgerHistory.read(lake).events
+    sequence = events[-1].sequence if events else -1
+    is_all = queue is None or sequence != remembered.sequence or at.timestamp() - remembered.packages_at >= SELDOM_S
+    findings = [_unreadable(message, why) for message, why in news.unreadable.items()]
+    if is_all or news.arns:
+        findings += project_packages(lake, settings, sagemaker, None if is_all else sorted(news.arns))
+    if is_all:  # what it entered in the ledger itself makes the next round look at all of them again
+        remembered = remembered.model_copy(update={"packages_at": at.timestamp(), "sequence": sequence})
+    if queue is not None:
+        queue.delete(news.receipts)  # one that is not deleted comes again, and changes nothing
     follower = services.follower(lake, policy)
-    states = {stage: follower.look(stage, asks=False) for stage in STAGES}
+    states = {stage: follower.look(stage, asks=False) for stage in get_args(Stage)}
     messages = [state.message for state in states.values()]
     for state in states.values():
         findings += state.findings
     idle = remove_idle(lake, settings, services.clients)
     if idle is not None:
         messages.append(idle)
-        key = f"idle:{settings.staging.endpoint}:{time.strftime('%Y%m%d%H%M')}"
+        key = f"idle:{settings.staging.endpoint}:{at:%Y%m%d%H%M}"
         findings.append(EndpointFinding(key, "info", "An idle endpoint was removed", idle))
     is_settled = idle is None and all(state.status in ("serving", "empty") for state in states.values())
     gone: list[str] = []
-    if is_settled and time.time() - last_cleanup >= CLEANUP_S:
-        noted = [read_asked(lake, settings.stage(stage).endpoint) for stage in STAGES]
+    if is_settled and at.timestamp() - remembered.cleaned_at >= SELDOM_S:
+        noted = [read_asked(lake, settings.stage(stage).endpoint) for stage in states]
         wanted = {asked.config for asked in noted if asked is not None and asked.idle_removed_at is None}
         gone = remove_left_behind(settings, wanted, sagemaker)
-        last_cleanup = time.time()
+        remembered = remembered.model_copy(update={"cleaned_at": at.timestamp()})
     if gone:
         messages.append(f"Removed, since nothing uses them: {', '.join(gone)}.")
     did_something = bool(findings or gone or idle) or any(state.status == "loading" for state in states.values())
-    return FollowingRound(tuple(messages), tuple(findings), did_something, last_cleanup)
+    return FollowingRound(tuple(messages), tuple(findings), did_something, remembered)
+
+
+def _unreadable(message: str, why: str) -> EndpointFinding:
+    body = f"Message {message} of CARSDEPO_MODELS_QUEUE: {why}. It stays there, for the queue's dead-letter queue."
+    return EndpointFinding(f"news:{message}", "warning", "An event of SageMaker could not be read", body)

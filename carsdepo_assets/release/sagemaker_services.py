@@ -13,6 +13,7 @@ from carsdepo_assets.compute.pipes.aws_calls import AwsClients
 from carsdepo_assets.compute.pipes.aws_errors import explained, trouble_of
 from carsdepo_assets.lake import data_capture
 from carsdepo_assets.lake.capture_place import CapturePlace
+from carsdepo_assets.lake.message_queue import MessageQueue
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import Stage
 from carsdepo_assets.release.sagemaker_endpoint import EndpointFollower, EndpointState, served_health
@@ -38,6 +39,9 @@ class SageMakerServicesResource(ServicesResource):
     verification_key: str = Field(description="path of the public key that models are verified with")
     policy_files: list[str] = Field(default_factory=list, description="as of the resource `policy`")
     policy_file: str | None = Field(default=None, description="as of the resource `policy`")
+    models_queue: str | None = Field(
+        default=None, description="URL of the SQS queue of SageMaker's events; None: all packages are looked at"
+    )
     poll_s: float = Field(default=_POLL_S, gt=0, description="seconds between two looks while waiting")
 
     _aws: AwsClients | None = PrivateAttr(default=None)
@@ -68,6 +72,10 @@ class SageMakerServicesResource(ServicesResource):
         if self._aws is None:
             self._aws = AwsClients(region_name=self.settings().region)
         return self._aws[service]
+
+    def queue(self) -> MessageQueue | None:
+        """The queue that gets SageMaker's events; None: there is none."""
+        return None if self.models_queue is None else MessageQueue(self.models_queue)
 
     def url(self, stage: str) -> str:
         """The page of a stage's endpoint in AWS's console."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from carsdepo_assets.toml_files import read_toml
 
 NAME = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"  # of endpoints and groups (API reference, CreateEndpoint)
 _S3 = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -107,16 +109,9 @@ def read_endpoints(path: Path, lake: str) -> EndpointsSettings:
     Raises:
         EndpointsSettingsError: the file is missing or wrong, or the lake is not on S3.
     """
+    content = read_toml(path, "CARSDEPO_ENDPOINTS", EndpointsSettingsError)
     try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise EndpointsSettingsError(f"{path}, which CARSDEPO_ENDPOINTS names: {error.strerror}.") from error
-    except RecursionError as error:
-        raise EndpointsSettingsError(f"{path}: not TOML that can be read: it is nested too deeply.") from error
-    except ValueError as error:  # also of bytes that are no text
-        raise EndpointsSettingsError(f"{path}: not TOML: {error}.") from error
-    try:
-        settings = EndpointsSettings.model_validate(_with_tuples(content))
+        settings = EndpointsSettings.model_validate_json(json.dumps(content, default=str))  # where arrays are tuples
     except ValidationError as error:
         problems = "; ".join(_explained(problem) for problem in error.errors())
         raise EndpointsSettingsError(f"{path}: {problems}.") from None
@@ -126,13 +121,6 @@ def read_endpoints(path: Path, lake: str) -> EndpointsSettings:
             "s3://BUCKET/PREFIX."
         )
     return settings
-
-
-def _with_tuples(value: Any) -> Any:
-    """TOML's arrays as tuples, which a strict model asks for."""
-    if isinstance(value, dict):
-        return {key: _with_tuples(inner) for key, inner in value.items()}
-    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def _explained(problem: Any) -> str:

@@ -128,11 +128,10 @@ def endpoints_follow_ledger(
     endpoints = as_sagemaker(services)
     if endpoints is None:
         return dg.SkipReason("The services follow the ledger by themselves.")
-    from carsdepo_assets.release.sagemaker_following import follow
+    from carsdepo_assets.release.sagemaker_following import Remembered, follow
 
     opened_lake, current_policy = lake.open(), policy.read()
-    last = float(context.cursor or 0)
-    round_of_looks = follow(opened_lake, current_policy, endpoints, last_cleanup=last)
+    round_of_looks = follow(opened_lake, current_policy, endpoints, Remembered.of(context.cursor))
     for finding in round_of_looks.findings:
         alerts.send(
             opened_lake,
@@ -143,6 +142,6 @@ def endpoints_follow_ledger(
             title=finding.title,
             body=finding.body,
         )
-    context.update_cursor(str(round_of_looks.last_cleanup))
+    context.update_cursor(round_of_looks.remembered.model_dump_json())
     text = " ".join(round_of_looks.messages)
     return work_was_done(context, text) if round_of_looks.did_something else dg.SkipReason(text)

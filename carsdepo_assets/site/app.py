@@ -24,7 +24,8 @@ from carsdepo_assets.lake.queues import queue_state
 from carsdepo_assets.lake.queues import read as read_queue
 from carsdepo_assets.policy import Policy, PolicyError
 from carsdepo_assets.reporting.page import GATE_SLOT, render
-from carsdepo_assets.settings import Settings, plain
+from carsdepo_assets.settings import Settings
+from carsdepo_assets.settings_variables import plain
 from carsdepo_assets.site import answers, reading, tracing
 from carsdepo_assets.site.graph import lineage_graph
 from carsdepo_assets.site.pictures import picture

@@ -1,4 +1,4 @@
-"""alerts/loop_figures.py, alerts/figures_sensor.py: the loop's figures are what is stored, and nothing is made up."""
+"""alerts/loop_figures.py, alerts/sensors.py: the loop's figures are what is stored, and nothing is made up."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from carsdepo_assets.alerts.figures_sensor import publish_figures
 from carsdepo_assets.alerts.loop_figures import loop_figures
 from carsdepo_assets.alerts.resources import FiguresResource
+from carsdepo_assets.alerts.sensors import publish_figures
 from carsdepo_assets.alerts.waiting_runs import WaitingRun
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger

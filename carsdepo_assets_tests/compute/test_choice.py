@@ -169,6 +169,11 @@ def test_a_wrong_file_names_the_key(file: Path, text: str, says: str) -> None:
         read_compute(file, LocalCompute())
 
 
+def test_the_mark_with_which_notepad_begins_files_is_taken(file: Path) -> None:
+    file.write_text(f'place = "sagemaker"\n{SAGEMAKER}', encoding="utf-8-sig")
+    assert read_compute(file, LocalCompute()).place == "sagemaker"
+
+
 def test_an_asset_that_is_misspelt_is_refused_when_the_graph_is_loaded(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

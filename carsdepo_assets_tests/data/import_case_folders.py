@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from carsdepo_assets_tests.data.real_layouts import PHOTOGRAPHS, coco, yolo
+from carsdepo_assets_tests.data.small_lake import car
 
 
 class Link(NamedTuple):
@@ -85,3 +86,11 @@ def one_class(name: str, stems: Sequence[str] = ("a", "b", "c")) -> str:
     ids = {c["id"] for c in document["categories"]}
     document["annotations"] = [n for n in document["annotations"] if n["category_id"] in ids]
     return json.dumps(document)
+
+
+OF_200 = "a: scratch 80 30 120 70, dent 20 10 60 50"
+TOOLS = {
+    "yolo": "YOLO", "coco": "COCO", "voc": "Pascal VOC", "cvat": "CVAT XML", "labelme": "LabelMe",
+    "labelstudio": "Label Studio's JSON", "groundtruth": "a Ground Truth manifest", "datumaro": "Datumaro",
+}  # fmt: skip
+WIDE = car(5, width=200, height=100)

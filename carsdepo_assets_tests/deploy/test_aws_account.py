@@ -75,7 +75,9 @@ def test_the_form_of_smoke_is_what_the_service_reads(name: str) -> None:
     from carsdepo_assets.inference.requests import read_form
     from carsdepo_assets.policy import InferencePolicy
 
-    content_type, body = smoke.form(name, b"\r\n--x\xff")
+    sent = smoke.question("https://front.example", "the key", name, b"\r\n--x\xff")
+    body, content_type = sent.read(), sent.headers["content-type"]
+    assert (str(sent.url), sent.headers["x-api-key"]) == ("https://front.example/v1/inspections", "the key")
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}

@@ -162,7 +162,7 @@ OTHER_KEY = {"records": [{**record(1), "sent": {**record(1)["sent"], "photograph
         (line(1, answer={"records": []}), "no records"),
         (line(1, answer={"records": [{"prediction_id": "p"}]}), "sent"),
         (line(1, answer=OTHER_KEY), "is not the key of photograph"),
-        (line(1, 2, kind="multipart/form-data"), "without a boundary"),
+        (line(1, 2, kind="multipart/form-data"), "No boundary given"),
         (_without_output(), "endpointOutput"),
         (_changed("endpointInput", encoding="PICKLE"), "PICKLE"),
         (_changed("endpointInput", data="§"), "ASCII"),

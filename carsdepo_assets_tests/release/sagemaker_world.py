@@ -203,7 +203,7 @@ def pretending_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[S
     keys = SigningKeys(folder / "signing.key", folder / "signing.pub")
     ensure_keys(keys.private, keys.public)
     with SageMakerEndpoints(launcher=PretendingLauncher()) as aws, environment(aws):
-        for service in ("sagemaker", "sagemaker-runtime", "s3", "cloudwatch"):
+        for service in ("sagemaker", "sagemaker-runtime", "s3", "sqs", "cloudwatch"):
             aws.client(service)  # takes long the first time
         yield aws, keys
 

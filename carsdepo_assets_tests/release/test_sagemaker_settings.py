@@ -15,9 +15,10 @@ from carsdepo_assets_tests.release.sagemaker_world import FILE
 LAKE = "s3://carsdepo/lake"
 
 
-def test_the_file_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])  # Windows' Notepad begins files with a mark
+def test_the_file_is_read(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "endpoints.toml"
-    file.write_text(FILE)
+    file.write_text(FILE, encoding=encoding)
     settings = read_endpoints(file, LAKE)
     assert settings.production.canary is not None
     assert (settings.production.canary.alarms, settings.stage("staging").idle_minutes) == (("carsdepo-errors",), 60)

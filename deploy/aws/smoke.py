@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import tempfile
-import urllib.error
-import urllib.request
-import uuid
 from pathlib import Path
 from typing import Any
 
+import httpx
+
+from carsdepo_assets.certificates import trusted
 from deploy.aws.account import Account, DeployError
 from deploy.aws.changes import outputs_of
 
@@ -54,33 +54,26 @@ def inspect(url: str, key: str, name: str, data: bytes) -> dict[str, Any]:
     Raises:
         DeployError: It gives none; the message has its reason.
     """
-    content_type, body = form(name, data)
-    request = urllib.request.Request(
-        f"{url}/v1/inspections", body, {"Content-Type": content_type, "X-API-Key": key}, method="POST"
-    )
     try:
-        with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:
-            content: dict[str, Any] = json.load(answer)
-    except urllib.error.HTTPError as error:
-        text = error.read().decode("utf-8", "replace")[:500]
-        raise DeployError(f"The front answers with status {error.code}: {text}") from error
-    except OSError as error:
-        raise DeployError(f"The front does not answer: {error}.") from error
+        with httpx.Client(timeout=_PATIENCE_S, verify=trusted()) as client:
+            answer = client.send(question(url, key, name, data))
+    except httpx.HTTPError as error:
+        raise DeployError(f"The front does not answer: {type(error).__name__} {error}.") from error
+    if answer.status_code != 200:
+        raise DeployError(f"The front answers with status {answer.status_code}: {answer.text[:500]}")
+    content: dict[str, Any] = answer.json()
     return content
 
 
-def form(name: str, data: bytes) -> tuple[str, bytes]:
-    """A form with one photograph: its content type and its body."""
-    boundary = uuid.uuid4().hex
-    quoted = name.replace("\\", "\\\\").replace('"', "%22")
-    parts = (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="source"\r\n\r\nvalidation\r\n'.encode(),
-        f'--{boundary}\r\nContent-Disposition: form-data; name="photographs"; filename="{quoted}"\r\n'.encode(),
-        b"Content-Type: application/octet-stream\r\n\r\n",
-        data,
-        f"\r\n--{boundary}--\r\n".encode(),
+def question(url: str, key: str, name: str, data: bytes) -> httpx.Request:
+    """A request for the inspection of one photograph."""
+    return httpx.Request(
+        "POST",
+        f"{url}/v1/inspections",
+        headers={"X-API-Key": key},
+        data={"source": "validation"},
+        files={"photographs": (name, data)},
     )
-    return f"multipart/form-data; boundary={boundary}", b"".join(parts)
 
 
 def lineage(account: Account, digest: str) -> Any:

@@ -16,8 +16,9 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from deploy.emulators.sagemaker_runners import Runner, Running
 
@@ -118,3 +119,17 @@ class _HttpContainer:
 
     def output(self) -> str:
         return self._running.output()
+
+
+class EmulatedEndpoint:
+    """One endpoint; `config` is the name of the configuration that serves."""
+
+    def __init__(self, name: str, config: str, container: ServingContainer, at: datetime) -> None:
+        self.name, self.config, self.status = name, config, "Creating"
+        self.container: ServingContainer = container
+        self.next: tuple[str, ServingContainer, dict[str, Any]] | None = None
+        """Configuration, container and deployment of an update under way."""
+        self.reason: str | None = None
+        self.created = self.modified = at
+        self.deployment: dict[str, Any] | None = None
+        """Of the last update."""

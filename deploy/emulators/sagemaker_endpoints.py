@@ -13,13 +13,13 @@ from __future__ import annotations
 import json
 import re
 import threading
-import uuid
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from deploy.emulators.sagemaker_answers import empty, eventbridge_event, refusal_in_json, refused, result_of
 from deploy.emulators.sagemaker_capture import captured_line, file_name
-from deploy.emulators.sagemaker_containers import Launcher, RunnerLauncher, ServingContainer
+from deploy.emulators.sagemaker_containers import EmulatedEndpoint, Launcher, RunnerLauncher, ServingContainer
 from deploy.emulators.sagemaker_on_moto import ACCOUNT, SageMakerOnMoto, _valid
 from deploy.emulators.sagemaker_on_moto import internals as jobs_internals
 from deploy.emulators.sagemaker_runners import Runner
@@ -39,20 +39,6 @@ _OPERATIONS = {
 }
 _NOT_IN_MOTO = {"update_endpoint", "delete_model_package"}
 _INVOKE = re.compile(r"/endpoints/([^/]+)/invocations")
-
-
-class EmulatedEndpoint:
-    """One endpoint; `config` is the name of the configuration that serves."""
-
-    def __init__(self, name: str, config: str, container: ServingContainer, at: datetime) -> None:
-        self.name, self.config, self.status = name, config, "Creating"
-        self.container: ServingContainer = container
-        self.next: tuple[str, ServingContainer, dict[str, Any]] | None = None
-        """Configuration, container and deployment of an update under way."""
-        self.reason: str | None = None
-        self.created = self.modified = at
-        self.deployment: dict[str, Any] | None = None
-        """Of the last update."""
 
 
 class SageMakerEndpoints(SageMakerOnMoto):
@@ -169,7 +155,7 @@ class SageMakerEndpoints(SageMakerOnMoto):
     def _create_model(self, request: dict[str, Any], response: Any, original: Any) -> Any:
         name, container = request["ModelName"], request["PrimaryContainer"]
         if name in self._backend()._models:
-            raise _refused(
+            raise refused(
                 f'Cannot create already existing model "arn:aws:sagemaker:{self.region}:{ACCOUNT}:model/{name}".'
             )
         self._archive(container["ModelDataUrl"])
@@ -178,16 +164,16 @@ class SageMakerEndpoints(SageMakerOnMoto):
     def _create_endpoint_config(self, request: dict[str, Any], response: Any, original: Any) -> Any:
         name = request["EndpointConfigName"]
         if name in self._backend().endpoint_configs:
-            raise _refused(f'Cannot create already existing endpoint configuration "{name}".')
+            raise refused(f'Cannot create already existing endpoint configuration "{name}".')
         return original(response)
 
     def _create_endpoint(self, request: dict[str, Any], response: Any, original: Any) -> Any:
         name, config = request["EndpointName"], request["EndpointConfigName"]
         if name in self.endpoints:
-            raise _refused(f'Cannot create already existing endpoint "{self._arn(name)}".')
+            raise refused(f'Cannot create already existing endpoint "{self._arn(name)}".')
         self.endpoints[name] = EmulatedEndpoint(name, config, self._container(config), self.now())
         self._event(self.endpoints[name])
-        return _result({"EndpointArn": self._arn(name)})
+        return result_of({"EndpointArn": self._arn(name)})
 
     def _describe_endpoint(self, request: dict[str, Any], response: Any, original: Any) -> Any:
         endpoint = self._endpoint(request)
@@ -204,26 +190,26 @@ class SageMakerEndpoints(SageMakerOnMoto):
             "LastModifiedTime": endpoint.modified,
             "LastDeploymentConfig": endpoint.deployment,
         }
-        return _result({key: value for key, value in description.items() if value is not None})
+        return result_of({key: value for key, value in description.items() if value is not None})
 
     def _update_endpoint(self, request: dict[str, Any], response: Any, original: Any) -> Any:
         endpoint, config = self._endpoint(request), request["EndpointConfigName"]
         if endpoint.status != "InService":
-            raise _refused(f'Cannot update in-progress endpoint "{self._arn(endpoint.name)}".')
+            raise refused(f'Cannot update in-progress endpoint "{self._arn(endpoint.name)}".')
         deployment = request.get("DeploymentConfig") or {}
         container = self._container(config)
         endpoint.next, endpoint.deployment, endpoint.reason = (config, container, deployment), deployment, None
         self._move(endpoint, "Updating")
-        return _result({"EndpointArn": self._arn(endpoint.name)})
+        return result_of({"EndpointArn": self._arn(endpoint.name)})
 
     def _delete_endpoint(self, request: dict[str, Any], response: Any, original: Any) -> Any:
         endpoint = self._endpoint(request)
         if endpoint.status in ("Creating", "Updating", "RollingBack"):
-            raise _refused(f'Cannot update in-progress endpoint "{self._arn(endpoint.name)}".')
+            raise refused(f'Cannot update in-progress endpoint "{self._arn(endpoint.name)}".')
         del self.endpoints[endpoint.name]
         self._stop(endpoint)
         self._move(endpoint, "Deleting")
-        return _empty()
+        return empty()
 
     def _list_endpoints(self, request: dict[str, Any], response: Any, original: Any) -> Any:
         entries = [
@@ -231,13 +217,13 @@ class SageMakerEndpoints(SageMakerOnMoto):
              "CreationTime": e.created, "LastModifiedTime": e.modified}
             for e in self.endpoints.values()
         ]  # fmt: skip
-        return _result({"Endpoints": entries})
+        return result_of({"Endpoints": entries})
 
     def _create_model_package(self, request: dict[str, Any], response: Any, original: Any) -> Any:
         token = request.get("ClientToken")
         for package in self._backend().model_packages.values():
             if token and package.client_token == token:
-                return _result({"ModelPackageArn": package.arn})
+                return result_of({"ModelPackageArn": package.arn})
         return original(response)
 
     def _update_model_package(self, request: dict[str, Any], response: Any, original: Any) -> Any:
@@ -249,13 +235,13 @@ class SageMakerEndpoints(SageMakerOnMoto):
             **(package.customer_metadata_properties or {}), **(request.get("CustomerMetadataProperties") or {})
         }  # fmt: skip
         self._package_changed(package, {"IamIdentity": {"Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/carsdepo/caller"}})
-        return _result({"ModelPackageArn": package.arn})
+        return result_of({"ModelPackageArn": package.arn})
 
     def _delete_model_package(self, request: dict[str, Any], response: Any, original: Any) -> Any:
         package = self._package(request["ModelPackageName"])
         backend = self._backend()
         backend.model_packages = {k: p for k, p in backend.model_packages.items() if p is not package}
-        return _empty()
+        return empty()
 
     def _step(self, endpoint: EmulatedEndpoint) -> None:
         """Moves an endpoint on where its containers allow it."""
@@ -290,7 +276,7 @@ class SageMakerEndpoints(SageMakerOnMoto):
             endpoint = self.endpoints.get(name)
             if endpoint is None or endpoint.status in ("Creating", "Failed"):
                 text = f"Endpoint {name} of account {ACCOUNT} not found."
-                return _json(start, 400, "ValidationError", {"message": text})
+                return refusal_in_json(start, 400, "ValidationError", {"message": text})
             container, config = endpoint.container, self._backend().describe_endpoint_config(endpoint.config)
         answer = container.invoke(body, content_type, accept)
         if answer.status != 200:
@@ -299,7 +285,7 @@ class SageMakerEndpoints(SageMakerOnMoto):
                 "Message": f"Received client error ({answer.status}) from primary with message.",
                 "LogStreamArn": f"arn:aws:logs:{self.region}:{ACCOUNT}:log-group:/aws/sagemaker/Endpoints/{name}",
             }  # fmt: skip
-            return _json(start, 424, "ModelError", refusal)
+            return refusal_in_json(start, 424, "ModelError", refusal)
         capture = config.get("DataCaptureConfig") or {}
         variant = config["ProductionVariants"][0]["VariantName"]
         if capture.get("EnableCapture"):
@@ -332,20 +318,20 @@ class SageMakerEndpoints(SageMakerOnMoto):
         try:
             data: bytes = self._s3().get_object(Bucket=bucket, Key=key)["Body"].read()
         except Exception as error:
-            raise _refused(f"Could not find model data at {url}.") from error
+            raise refused(f"Could not find model data at {url}.") from error
         return data
 
     def _endpoint(self, request: dict[str, Any]) -> EmulatedEndpoint:
         name = request["EndpointName"]
         if name not in self.endpoints:
-            raise _refused(f'Could not find endpoint "{self._arn(name)}".')
+            raise refused(f'Could not find endpoint "{self._arn(name)}".')
         return self.endpoints[name]
 
     def _package(self, arn: str) -> Any:
         for package in self._backend().model_packages.values():
             if package.arn == arn:
                 return package
-        raise _refused(f"ModelPackage {arn} does not exist.")
+        raise refused(f"ModelPackage {arn} does not exist.")
 
     def _package_changed(self, package: Any, by: dict[str, Any]) -> None:
         package.last_modified_by, package.last_modified_time = by, self.now()
@@ -370,11 +356,7 @@ class SageMakerEndpoints(SageMakerOnMoto):
         self._deliver("SageMaker Endpoint State Change", arn, detail)
 
     def _deliver(self, kind: str, arn: str, detail: dict[str, Any]) -> None:
-        event = {
-            "version": "0", "id": str(uuid.uuid4()), "detail-type": kind, "source": "aws.sagemaker",
-            "account": ACCOUNT, "time": f"{self.now():%Y-%m-%dT%H:%M:%SZ}", "region": self.region, "resources": [arn],
-            "detail": detail,
-        }  # fmt: skip
+        event = eventbridge_event(kind, arn, detail, ACCOUNT, self.region, self.now())
         self.events.append(event)
         if self.queue_url is not None:
             self.client("sqs", "AKIASERVICE").send_message(QueueUrl=self.queue_url, MessageBody=json.dumps(event))
@@ -415,28 +397,3 @@ def internals() -> list[str]:
     fields = ModelPackage.__init__.__code__.co_varnames
     broken += [f"ModelPackage.{name} is not there" for name in ("client_token",) if name not in fields]
     return broken
-
-
-def _refused(message: str) -> Exception:
-    from moto.sagemaker.exceptions import ValidationError
-
-    error: Exception = ValidationError(message)
-    return error
-
-
-def _result(answer: dict[str, Any]) -> Any:
-    from moto.core.responses import ActionResult
-
-    return ActionResult(answer)
-
-
-def _empty() -> Any:
-    from moto.core.responses import EmptyResult
-
-    return EmptyResult()
-
-
-def _json(start: Callable[..., Any], status: int, code: str, content: dict[str, Any]) -> Iterable[bytes]:
-    body = json.dumps(content).encode()
-    start(f"{status} Error", [("Content-Type", "application/json"), ("x-amzn-errortype", code)])
-    return [body]

@@ -10,8 +10,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from carsdepo_assets.data.folders.counts import counted as counted  # the words of an account, for all who write it
-
 _SHOWN = 3
 
 

@@ -17,25 +17,21 @@ from carsdepo_assets.data.folders.file_contents import (
     text_content,
     xml_problem,
 )
-from carsdepo_assets.data.folders.folder_files import FolderFile, is_hidden, list_folder
-from carsdepo_assets.data.folders.layout_names import folded, is_for_labels, is_for_masks, is_for_photographs
+from carsdepo_assets.data.folders.folder_files import FolderFile, list_folder
+from carsdepo_assets.data.folders.layout_names import folded, is_for_labels, is_for_photographs
 from carsdepo_assets.data.folders.manifest_csv import MANIFEST
 from carsdepo_assets.data.imports.doubtful_files import FilesWithIds, match_behind_dates
 from carsdepo_assets.data.imports.import_refusals import ClassUse, FormatsConflict, ImportRefused
 from carsdepo_assets.data.imports.layout_targets import set_targets
 from carsdepo_assets.data.imports.layouts import FileKind, FileUse, Layout, is_of_label_studio, last_part
 from carsdepo_assets.data.imports.photograph_index import PhotographIndex
+from carsdepo_assets.data.imports.recognition_by_name import decided_by_name
 from carsdepo_assets.data.labels.formats import Format, NotReadable, read_document, recognise
 from carsdepo_assets.data.labels.formats.documents import LabelDocument
-from carsdepo_assets.imaging.formats import PHOTOGRAPH_SUFFIXES
-from carsdepo_assets.imaging.headers import sniff
 
 FORMATS = tuple(form for form in get_args(Format) if form != "predictions")
 OF_ONE_PHOTOGRAPH = {"yolo", "voc", "labelme"}
 """Formats with a label file for each photograph, which is called like it."""
-_BACKUPS = (".bak", ".orig", ".swp", ".old", "~")
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
-_UNFINISHED = (".part", ".tmp", ".crdownload", ".download", ".filepart")
 
 
 def read_layout(folder: Path, format: str | None = None) -> Layout:
@@ -72,7 +68,8 @@ class _Recognition:
         self._silent: set[str] = set()  # empty label files of a photograph
 
     def layout(self) -> Layout:
-        candidates = [file for file in self._listing.files if not self._by_name(file)]
+        self._uses = {file.path: FileUse(file.path, file.real, FileKind.OTHER) for file in self._listing.files}
+        candidates = [file for file in self._listing.files if not decided_by_name(self._uses[file.path])]
         pictures = [path for path, use in self._uses.items() if use.kind is FileKind.PHOTOGRAPH]
         self._index = PhotographIndex(pictures)
         self._set_pictures_of_labels_aside(pictures)
@@ -104,43 +101,6 @@ class _Recognition:
             tuple(notes),
             self._clashes(formats),
         )
-
-    def _by_name(self, file: FolderFile) -> bool:
-        """Decides what needs no look into the file; False where it does."""
-        path = PurePosixPath(file.path)
-        lower, suffix = path.name.casefold(), path.suffix.lower()
-        use = FileUse(file.path, file.real, FileKind.OTHER)
-        self._uses[file.path] = use
-        if is_hidden(file.path):
-            use.reason = "hidden, or a system's own file"
-        elif lower.endswith(_UNFINISHED):
-            use.reason = "an unfinished copy or download"
-        elif lower.endswith(_BACKUPS) or lower.startswith("~$"):
-            use.reason = "a backup"
-        elif lower.endswith(_ARCHIVES):
-            use.set_aside("an archive, which is not looked into: unpack it, or import it by itself", refused=True)
-        elif suffix in PHOTOGRAPH_SUFFIXES and any(is_for_masks(folder) for folder in path.parts[:-1]):
-            use.reason = "a mask, by its folder"
-        elif suffix in PHOTOGRAPH_SUFFIXES:
-            use.kind = FileKind.PHOTOGRAPH
-        elif suffix in SUFFIXES or suffix == ".csv" or may_hold_names(file.path):
-            return False
-        else:
-            self._by_first_bytes(use)
-        return True
-
-    def _by_first_bytes(self, use: FileUse) -> None:
-        try:
-            with use.real.open("rb") as stream:
-                is_picture = sniff(stream.read(32)) is not None
-        except OSError as error:
-            use.set_aside("cannot be read", str(error.strerror), refused=True)
-            return
-        if is_picture:
-            use.kind = FileKind.PHOTOGRAPH
-            return
-        suffix = PurePosixPath(use.path).suffix.lower()
-        use.reason = f"neither a photograph nor labels: {suffix or 'no suffix'}"
 
     def _set_pictures_of_labels_aside(self, pictures: list[str]) -> None:
         """Pictures in a folder of labels (masks, previews) are no photographs where the photographs lie elsewhere."""

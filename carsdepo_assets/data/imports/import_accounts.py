@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from carsdepo_assets.data.batches.batches import is_label, is_photograph
+from carsdepo_assets.data.folders.counts import counted
 from carsdepo_assets.data.folders.manifest_csv import MANIFEST
 from carsdepo_assets.data.imports.account import (
     READ,
@@ -16,7 +17,6 @@ from carsdepo_assets.data.imports.account import (
     ImportAccount,
     ImportState,
     account_lines,
-    counted,
     printable,
 )
 from carsdepo_assets.data.imports.import_findings import (
@@ -185,7 +185,7 @@ def _notes(
     yield from doubts_of(taken)
     yield from result.notes
     yield from (f"in quarantine: {one}" for one in earlier[:_SHOWN])
-    if more := len(earlier) - _SHOWN if len(earlier) > _SHOWN else 0:
+    if more := max(0, len(earlier) - _SHOWN):
         yield f"in quarantine: of {counted(more, 'more file')}, too, what they would have replaced still counts"
     labelled = figures.get("with_damage", 0) + figures.get("clean", 0)
     if labelled > 1 and not figures["groups"]:
@@ -217,14 +217,14 @@ def _is_replaced_label(outcome: FileOutcome) -> bool:
 
 
 def _left(left: Mapping[str, int]) -> Iterator[str]:
-    """Args: left: how many photographs a label file does not name any more, by its path."""
+    """Notes on label files by their paths, with the number of photographs that each does not name any more."""
     for path, number in list(left.items())[:_SHOWN]:
         yield (
             f"{path} does not name {counted(number, 'photograph')} any more whose labels its earlier version gave: "
             "they still count. To take boxes away, name the photograph in the file without them, and import again"
         )
     if len(left) > _SHOWN:
-        yield f"so do {counted(len(left) - _SHOWN, 'other label file')}"
+        yield f"{counted(len(left) - _SHOWN, 'more label file')} left out photographs in the same way"
 
 
 def _failures(account: ImportAccount, result: ImportResult) -> Iterator[str]:

@@ -11,9 +11,10 @@ from typing import Any
 
 from carsdepo_assets.data.batches.batches import is_label, is_photograph
 from carsdepo_assets.data.datasets.declared_splits import DeclaredSplits
+from carsdepo_assets.data.folders.counts import counted
 from carsdepo_assets.data.folders.layout_names import folded
 from carsdepo_assets.data.folders.manifest_csv import MANIFEST
-from carsdepo_assets.data.imports.account import FileOutcome, ImportState, counted
+from carsdepo_assets.data.imports.account import FileOutcome, ImportState
 from carsdepo_assets.data.imports.class_mapping import ClassMapping
 from carsdepo_assets.data.imports.import_findings import SheetFinding, look_at_sheets
 from carsdepo_assets.data.imports.import_refusals import ImportRefused

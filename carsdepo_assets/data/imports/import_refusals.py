@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from carsdepo_assets.data.imports.account import counted
+from carsdepo_assets.data.folders.counts import counted
 
 _SHOWN = 3
 
