@@ -24,6 +24,17 @@ def test_credentials_that_aws_refuses_are_said() -> None:
             accounts.open_account("trial", session)
 
 
+@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_either_variable_names_the_region(account: Account, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nothing/here")
+    with pytest.raises(DeployError, match="No region is named: set AWS_REGION or AWS_DEFAULT_REGION"):
+        accounts.open_account("trial")
+    monkeypatch.setenv(variable, "eu-west-3")
+    assert accounts.open_account("trial").region == "eu-west-3"
+
+
 def test_images_that_are_missing_are_named(account: Account) -> None:
     ecr = account.client("ecr")
     for image in ("orchestrator", "service", "worker-cpu"):

@@ -9,6 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import Any
 
+from carsdepo_assets.lake.aws_access import region_name
 from deploy.aws.templates import FOLDER
 
 IMAGES = ("orchestrator", "worker", "worker-cpu", "service")
@@ -62,7 +63,7 @@ def open_account(env: str, session: Any = None) -> Account:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        session = session or boto3.Session()
+        session = session or boto3.Session(region_name=region_name())  # boto3 does not read AWS_REGION
     except BotoCoreError as error:
         raise DeployError(f"AWS's configuration cannot be used: {error}.") from error
     if not session.region_name:
