@@ -38,6 +38,9 @@ class ContainerAnswer:
 class ServingContainer(Protocol):
     """A container that was started for an endpoint."""
 
+    url: str
+    """Where this machine reaches it."""
+
     def ping(self) -> bool:
         """Whether it answers /ping with 200 now."""
 
@@ -84,6 +87,7 @@ class RunnerLauncher:
 class _HttpContainer:
     def __init__(self, running: Running, root: Path, port: int) -> None:
         self._running, self._root, self._port = running, root, port
+        self.url = f"http://127.0.0.1:{port}"
 
     def ping(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PING_S)

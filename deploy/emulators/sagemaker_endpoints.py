@@ -48,12 +48,17 @@ class SageMakerEndpoints(SageMakerOnMoto):
         runner: as of SageMakerOnMoto.
         region: of all.
         launcher: starts the containers of endpoints; None: by the runner.
+        elsewhere: as of SageMakerOnMoto.
     """
 
     def __init__(
-        self, runner: Runner | None = None, region: str = "us-east-1", launcher: Launcher | None = None
+        self,
+        runner: Runner | None = None,
+        region: str = "us-east-1",
+        launcher: Launcher | None = None,
+        elsewhere: str | None = None,
     ) -> None:
-        super().__init__(runner, region)
+        super().__init__(runner, region, elsewhere)
         self.launcher: Launcher = launcher or RunnerLauncher(self.runner)
         self.endpoints: dict[str, EmulatedEndpoint] = {}
         self.events: list[dict[str, Any]] = []

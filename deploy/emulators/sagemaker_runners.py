@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +31,9 @@ class Running(Protocol):
 
     def terminate(self) -> None:
         """Sends SIGTERM."""
+
+    def strike(self) -> None:
+        """Sends SIGKILL, as the kernel does to what takes too much memory; `poll` tells of the end."""
 
     def kill(self) -> None:
         """Ends it and its children."""
@@ -91,11 +95,12 @@ class _Process:
     def terminate(self) -> None:
         self._process.terminate()
 
-    def kill(self) -> None:
-        try:
+    def strike(self) -> None:
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+
+    def kill(self) -> None:
+        self.strike()
         self._process.wait()
 
     def output(self) -> str:
@@ -154,9 +159,12 @@ class _Container:
     def terminate(self) -> None:
         self._container.kill(signal="SIGTERM")
 
+    def strike(self) -> None:
+        self._container.kill(signal="SIGKILL")
+
     def kill(self) -> None:
         if self._code is None:
-            self._container.kill(signal="SIGKILL")
+            self.strike()
             while self.poll() is None:
                 pass
 
