@@ -1,6 +1,7 @@
 """Writes the parts of the documentation that follow from the code: `python docs/generate.py`, which `make docs` runs.
 
-They are docs/policy.md, from policy.py, the tables of keys in docs/aws.md, from the places in compute/,
+They are docs/policy.md, from policy.py, the tables of keys in docs/aws.md, from the places in compute/, and the list of
+what make demo-aws cannot prove there, from deploy/demo_aws/unproved.toml,
 docs/import-cases.md, from the table of cases that the tests import, and
 docs/pictures/layers.svg, from import-linter's contract in pyproject.toml.
 carsdepo_assets_tests/test_docs.py fails where a file is not what this would write.
@@ -102,12 +103,19 @@ def aws_page() -> str:
         "canary": Canary,
         "capture": DataCapture,
     }
-    tables = {name: _keys(model) for name, model in models.items()} | {"account": _variables(), "metrics": _metrics()}
+    tables = {name: _keys(model) for name, model in models.items()}
+    tables |= {"account": _variables(), "metrics": _metrics(), "unproved": _unproved()}
     for name, table in tables.items():
         begin, end = f"<!-- keys of {name}: written by docs/generate.py -->\n", f"<!-- end of {name} -->"
         before, _, rest = page.partition(begin)
         page = f"{before}{begin}\n{table}\n\n{end}{rest.partition(end)[2]}"
     return page
+
+
+def _unproved() -> str:
+    """What `make demo-aws` cannot prove, as it says at its end."""
+    listed = tomllib.loads((ROOT / "deploy" / "demo_aws" / "unproved.toml").read_text())["unproved"]
+    return "\n".join(f"- **{one['what']}.** {one['why']}" for one in listed)
 
 
 def _variables() -> str:

@@ -24,7 +24,7 @@ from deploy.emulators.sagemaker_endpoints import SageMakerEndpoints
 from deploy.emulators.sagemaker_runners import Runner
 
 ENV = "demo"
-STACKS = ("network", "data", "roles", "dagster", "front")  # the others are for what the demo has not: Athena, GPUs, alarms
+STACKS = ("network", "data", "roles", "dagster", "front")  # without Athena's tables, GPUs and alarms
 ENVIRONMENT = {
     "Domain": "cars.example",
     "CertificateArn": f"arn:aws:acm:{REGION}:000000000000:certificate/1",
@@ -48,6 +48,8 @@ class EmulatedAccount:
     """The variables of a run's task, as the task definition has them: secrets among them."""
     front: str
     """URL of API Gateway's stage."""
+    subscribed: str
+    """URL of a queue that gets what the topic of alerts gets."""
 
     @property
     def account(self) -> Account:
@@ -59,8 +61,17 @@ class EmulatedAccount:
         return self.account.client(service)
 
     def queue(self, name: str) -> str:
-        """The URL of a queue: Uploads, Labels or Models."""
-        return outputs_of(self.account, "data")[f"{name}Url"]
+        """The URL of a queue by its name in data.yaml, such as Uploads or UploadsDead."""
+        return self.deployed.resources("data")[name]
+
+    def alerts(self) -> list[str]:
+        """The titles of the alerts that came by the topic so far."""
+        sqs, titles = self.client("sqs"), list[str]()
+        while messages := sqs.receive_message(
+            QueueUrl=self.subscribed, MaxNumberOfMessages=10, VisibilityTimeout=600
+        ).get("Messages"):
+            titles += [str(json.loads(message["Body"]).get("Subject", "")) for message in messages]
+        return titles
 
 
 @contextmanager
@@ -93,7 +104,7 @@ def emulated_account(folder: Path, runner: Runner) -> Iterator[EmulatedAccount]:
         _let_function_reach(deployed, sagemaker.url)
         sagemaker.queue_url = outputs_of(account, "data")["ModelsUrl"]
         front = f"{ministack.url}/restapis/{deployed.resources('front')['Api']}/live/_user_request_"
-        yield EmulatedAccount(deployed, sagemaker, task_variables(deployed), front)
+        yield EmulatedAccount(deployed, sagemaker, task_variables(deployed), front, _subscribed(account))
 
 
 def task_variables(deployed: Deployed) -> dict[str, str]:
@@ -124,6 +135,16 @@ def split_secret(value_from: str) -> tuple[str, str | None]:
     parts = value_from.split(":")
     own = 7 if parts[0] == "arn" else 1
     return ":".join(parts[:own]), (parts[own] if len(parts) > own else "") or None
+
+
+def _subscribed(account: Account) -> str:
+    """Subscribes a queue of the demo's own to the topic of alerts; returns its URL."""
+    sqs = account.client("sqs")
+    url = str(sqs.create_queue(QueueName="demo-alerts")["QueueUrl"])
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    topic = outputs_of(account, "data")["AlertsArn"]
+    account.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    return url
 
 
 def _put_images(account: Account) -> None:

@@ -33,6 +33,8 @@ class Demo:
     """Of the installation."""
     folder: Path
     """Of the demo's state."""
+    log: Path
+    """To which everything else that is printed goes."""
     say: Callable[[str], None]
     loop: Loop = field(default_factory=Loop)
     proven: dict[str, str] = field(default_factory=dict)

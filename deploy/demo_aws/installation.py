@@ -1,7 +1,7 @@
-"""The installation in the emulated account: what a run's task of deploy/aws gets, written down as `deploy/aws/start` does.
+"""The installation in the emulated account: what a run's task gets, written down as `deploy/aws/start` does.
 
-Three values differ from the task definition, each since the demo has one machine: MLflow's address, the front's address,
-and `place`: every job runs on SageMaker, which moto emulates, and none on ECS.
+Three values differ from the task definition, as the demo has one machine: MLflow's address, the front's address, and
+`place`: every job runs on SageMaker, which moto emulates, and none on ECS.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ import httpx
 
 from carsdepo_assets.commands.services import end
 from carsdepo_assets.settings import Settings
+
+
+class CommandFailed(RuntimeError):
+    """A `carsdepo` command failed; the message has what it wrote."""
+
 
 STEPS = 10  # optimizer steps of each training
 QUEUE = 24  # photographs of the labelling queue
@@ -155,13 +160,15 @@ def carsdepo(variables: Mapping[str, str], *arguments: str) -> str:
     """What a `carsdepo` command of this installation writes on its stdout.
 
     Raises:
-        RuntimeError: It failed; the message has what it wrote.
+        CommandFailed: It failed.
     """
     command = [str(Path(sys.executable).parent / "carsdepo"), *arguments]
     others = {name: value for name, value in os.environ.items() if not name.startswith("CARSDEPO_")}
-    done = subprocess.run(command, env={**others, **variables}, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    own = {**others, **variables}
+    done = subprocess.run(command, env=own, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"`carsdepo {' '.join(arguments)}` ended with code {done.returncode}: {done.stderr[-3000:]}")
+        wrote = (done.stderr or done.stdout)[-3000:]
+        raise CommandFailed(f"`carsdepo {' '.join(arguments)}` ended with code {done.returncode}: {wrote}")
     return done.stdout
 
 

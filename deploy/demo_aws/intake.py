@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from carsdepo_assets.data.batches.batches import event_account
-from carsdepo_assets.demo.train_loop import render_sample
 from deploy.demo_aws.driving import Demo
 from deploy.demo_aws.faults import double_and_lose, wait_until
 from deploy.demo_aws.installation import write_policy
+from deploy.demo_aws.sample import first_photographs
 
-PHOTOGRAPHS = 96
+PHOTOGRAPHS = 64  # two epochs of a training in ten steps, so that there is a checkpoint before its end
 NAME = "sample"
 
 
 def upload(demo: Demo) -> None:
     """Uploads the sample's photographs and has their events ingest them."""
     with demo.step("uploads by events") as step:
-        folder, _ = render_sample(demo.folder / "sample", PHOTOGRAPHS)
+        folder = demo.folder / "sample"
+        first_photographs(demo.folder.parent / "sample", folder, PHOTOGRAPHS)
         # The first look at a lake is one at everything; after it events tell what is new.
         demo.pipeline.tick("new_uploads")
         demo.pipeline.tick("new_labels")
@@ -85,8 +85,3 @@ def put(demo: Demo, key: str, file: Path) -> None:
 def keys(demo: Demo) -> list[str]:
     """The keys of all uploads that were ingested as photographs."""
     return [str(row["key"]) for row in demo.rows("uploads") if row["outcome"] != "quarantined"]
-
-
-def cars(folder: Path) -> int:
-    """The number of cars in a sample."""
-    return len({row["group"] for row in csv.DictReader((folder / "manifest.csv").open())})

@@ -29,7 +29,8 @@ def inspect(demo: Demo) -> None:
         )
 
         def rows() -> list[str]:
-            return [r["prediction_id"] for r in demo.rows("inferences", "prediction_id", "stage") if r["stage"] == "production"]
+            logged = demo.rows("inferences", "prediction_id", "stage")
+            return [row["prediction_id"] for row in logged if row["stage"] == "production"]
 
         demo.drive("new_inferences", lambda: ids <= set(rows()), "ingesting what SageMaker captured")
         demo.pipeline.tick("new_inferences")  # there is nothing left that could come a second time
@@ -55,7 +56,8 @@ def measure(demo: Demo) -> str:
         )
         queue_id = str(route["queue_id"])
         demo.drive("cut_drift_queues", lambda: demo.lake.exists(queues.queue_key(queue_id)), "a labelling queue")
-        step.outcome = f"drift {100 * report['drift']:.1f} % in {report['worst_feature']}; {', '.join(route['actions'])}"
+        size = f"{100 * report['drift']:.1f} % in {report['worst_feature']}"
+        step.outcome = f"drift {size}; {', '.join(route['actions'])}"
         return queue_id
 
 

@@ -113,13 +113,19 @@ class ContainerRunner:
     Args:
         network: the engine's name of it.
         mounts: folders of this machine by the path that they have in containers, read-only.
+        labels: of the containers.
     """
 
-    def __init__(self, network: str = "host", mounts: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        network: str = "host",
+        mounts: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
         import docker  # type: ignore[import-untyped]
 
         self._client = docker.from_env(timeout=120)
-        self._network = network
+        self._network, self._labels = network, dict(labels or {})
         self._mounts = {folder: {"bind": path, "mode": "ro"} for path, folder in (mounts or {}).items()}
         self.words = f"images in containers of {os.environ.get('DOCKER_HOST', 'the local Docker daemon')}"
         if mounts:
@@ -134,6 +140,7 @@ class ContainerRunner:
         try:
             container = self._client.containers.run(
                 image, list(command), detach=True, network_mode=self._network, environment=dict(variables),
+                labels=self._labels,
                 volumes={str(root): {"bind": OPT_ML, "mode": "rw"}, **self._mounts},
             )  # fmt: skip
         except (errors.ImageNotFound, errors.APIError) as error:
@@ -153,7 +160,7 @@ class _Container:
             if self._container.status in ("exited", "dead"):
                 self._code = int(self._container.wait()["StatusCode"])
                 self._output = self._container.logs().decode(errors="replace")
-                self._container.remove(force=True)
+                self._container.remove(force=True, v=True)
         return self._code
 
     def terminate(self) -> None:
