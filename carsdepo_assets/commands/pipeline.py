@@ -151,7 +151,8 @@ class Pipeline:
         definition = self.definitions.resolve_sensor_def(sensor)
         with dg.build_sensor_context(
             instance=self.instance,
-            instance_ref=self.instance.get_ref(),  # without it no sensor can ask for a run of a new batch
+            # Without it no sensor can ask for a run of a new batch.
+            instance_ref=None if self.instance.is_ephemeral else self.instance.get_ref(),
             sensor_name=sensor,
             cursor=self._cursors.get(sensor),
             definitions=self.definitions,

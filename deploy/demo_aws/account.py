@@ -102,6 +102,8 @@ def emulated_account(folder: Path, runner: Runner) -> Iterator[EmulatedAccount]:
             deployed.make(stack, later)
         _put_images(account)
         _let_function_reach(deployed, sagemaker.url)
+        kinds = ("training", "spot training", "processing")
+        sagemaker.faults.quotas = {f"{ENVIRONMENT['TrainInstance']} for {kind} job usage": 1.0 for kind in kinds}
         sagemaker.queue_url = outputs_of(account, "data")["ModelsUrl"]
         front = f"{ministack.url}/restapis/{deployed.resources('front')['Api']}/live/_user_request_"
         yield EmulatedAccount(deployed, sagemaker, task_variables(deployed), front, _subscribed(account))
