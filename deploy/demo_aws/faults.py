@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.training_progress import read_progress
 from deploy.demo_aws.containers import NotingRunner
 
 _LOOK_S = 0.05
@@ -19,13 +20,14 @@ class FaultFailed(RuntimeError):
     """A fault could not be brought about, so that nothing was shown."""
 
 
-def double_and_lose(sqs: Any, queue: str, suffix: str = ".jpg") -> tuple[str, str]:
+def double_and_lose(sqs: Any, queue: str, suffix: str = ".jpg", wait_s: int = 5) -> tuple[str, str]:
     """Sends one event of the queue a second time, and deletes another, as if it had never come.
 
     Args:
         sqs: a client of boto3.
         queue: URL of the queue, with two events of such objects.
         suffix: of the objects.
+        wait_s: seconds for which SQS looks for messages.
 
     Returns:
         The key of the object whose event comes twice, and that of the object whose event is lost.
@@ -36,7 +38,9 @@ def double_and_lose(sqs: Any, queue: str, suffix: str = ".jpg") -> tuple[str, st
     received: dict[str, dict[str, Any]] = {}
     chosen: list[tuple[str, dict[str, Any]]] = []
     while len(chosen) < 2:
-        answer = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=5, VisibilityTimeout=60)
+        answer = sqs.receive_message(
+            QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=wait_s, VisibilityTimeout=60
+        )
         messages = [m for m in answer.get("Messages", ()) if m["MessageId"] not in received]
         if not messages:
             break
@@ -59,7 +63,7 @@ def double_and_lose(sqs: Any, queue: str, suffix: str = ".jpg") -> tuple[str, st
 
 @contextmanager
 def training_killed(runner: NotingRunner, lake: Lake) -> Iterator[list[str]]:
-    """Kills the next training with SIGKILL once it has stored a checkpoint, while the block runs.
+    """Kills the next training with SIGKILL once it tells of a step, while the block runs.
 
     The list that it gives has a sentence about it once it is done.
     """
@@ -68,9 +72,10 @@ def training_killed(runner: NotingRunner, lake: Lake) -> Iterator[list[str]]:
     def watch() -> None:
         while not ended.wait(_LOOK_S):
             trainings = runner.started("train")[before:]
-            if trainings and any(info.key.endswith(".pt") for info in lake.list("checkpoints/")):
+            progress = read_progress(lake) if trainings else None
+            if progress is not None and progress.steps > 0:
                 trainings[0].running.strike()
-                told.append("SIGKILL to the first training after it had stored its first checkpoint")
+                told.append(f"SIGKILL to the training's container after step {progress.steps}")
                 return
 
     thread = threading.Thread(target=watch, name="kills a training", daemon=True)

@@ -37,8 +37,8 @@ batch_max_age_s = 0.0
 reconcile_s = {{reconcile_s}}
 
 [training]
-detector = "yolov8n"
 steps = {STEPS}
+progress_every_s = 1.0
 debounce_s = 0.0
 
 # Ten steps teach nothing: floors of nothing let such a model come as far as a person's decision.
@@ -134,9 +134,10 @@ def mlflow_server(folder: Path, artifacts: str) -> Iterator[str]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--no-serve-artifacts"]
     command += ["--default-artifact-root", artifacts]
+    own = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # its own jobs, which nobody has
     with (folder / "mlflow.log").open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command, env=own, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
         limit = time.monotonic() + _MLFLOW_START_S

@@ -10,7 +10,7 @@ from deploy.demo_aws.faults import double_and_lose, wait_until
 from deploy.demo_aws.installation import write_policy
 from deploy.demo_aws.sample import first_photographs
 
-PHOTOGRAPHS = 64  # two epochs of a training in ten steps, so that there is a checkpoint before its end
+PHOTOGRAPHS = 64
 NAME = "sample"
 
 

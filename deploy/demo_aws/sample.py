@@ -23,7 +23,7 @@ def first_photographs(rendered: Path, folder: Path, count: int) -> bool:
     """
     if (folder / ".complete").exists() or not (rendered / ".complete").exists():
         return render_sample(folder, count)[1]
-    rows = list(csv.DictReader((rendered / "manifest.csv").open()))[:count]
+    rows = list(csv.DictReader(io.StringIO((rendered / "manifest.csv").read_text())))[:count]
     if len(rows) < count:
         return render_sample(folder, count)[1]
     for part, suffix in (("images", ""), ("labels", ".txt")):
