@@ -80,11 +80,11 @@ def difference(trace: Mapping[str, Any]) -> str | None:
     Args:
         trace: of the model in production. An empty list shows nothing of its entries, so that none of them is missed.
     """
-    found = set(fields_of(trace))
-    lists = {path for path in FIELDS if f"{path}[]" in _BELOW and path in found and not _at(trace, path)}
-    missed = {name for name in FIELDS - found if not any(name.startswith(f"{path}[].") for path in lists)}
+    names = set(fields_of(trace))
+    lists = {path for path in FIELDS if f"{path}[]" in _BELOW and path in names and not _at(trace, path)}
+    missed = {name for name in FIELDS - names if not any(name.startswith(f"{path}[].") for path in lists)}
     parts = [f"it lacks {', '.join(sorted(missed))}"] if missed else []
-    parts += [f"it has {', '.join(sorted(found - FIELDS))} besides"] if found - FIELDS else []
+    parts += [f"it has {', '.join(sorted(names - FIELDS))} besides"] if names - FIELDS else []
     return f"The chain differs: {'; '.join(parts)}." if parts else None
 
 

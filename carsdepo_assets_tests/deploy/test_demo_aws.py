@@ -13,7 +13,6 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from carsdepo_assets.demo.sample.write import write_sample
 from carsdepo_assets.policy_layers import Layer, load_policy
 from deploy.aws.templates import template
 from deploy.demo_aws.account import split_secret
@@ -122,7 +121,12 @@ def test_too_few_events_are_left_as_they_are(queue: Queue) -> None:
 
 
 def test_the_sample_is_the_first_photographs_of_the_demos(tmp_path: Path) -> None:
-    write_sample(tmp_path / "rendered", 3, 7)
+    for part, suffix in (("images", ".jpg"), ("labels", ".txt")):
+        (tmp_path / "rendered" / part).mkdir(parents=True)
+        for name in ("c", "a", "b"):
+            (tmp_path / "rendered" / part / f"{name}{suffix}").write_text(f"{part} of {name}")
+    (tmp_path / "rendered" / "manifest.csv").write_text('file,group\nc.jpg,1\na.jpg,"1, 2"\nb.jpg,3\n')
+    (tmp_path / "rendered" / "classes.txt").write_text("scratch\n")
     (tmp_path / "rendered" / ".complete").touch()
     assert not first_photographs(tmp_path / "rendered", tmp_path / "copied", 2)
     rendered, copied = tmp_path / "rendered", tmp_path / "copied"

@@ -45,6 +45,8 @@ def run(folder: Path) -> Demo:
     with demo_runner(folder) as runner:
         for sentence in runner.sentences:
             say(sentence)
+        if not (folder / "account" / "venv" / "complete").exists():
+            say("ministack's packages are installed first, once.")
         began = time.monotonic()
         with (
             emulated_account(folder / "account", runner) as account,

@@ -35,7 +35,8 @@ def show(demo: Demo, console: Console, *, wall_s: float, cpu_s: float) -> None:
     for step in demo.loop.steps:
         steps.add_row(step.name, escape(step.outcome), f"{step.seconds:.1f}")
     steps.add_section()
-    steps.add_row("all", f"{cpu_s:.0f} s of processors", f"{wall_s:.1f}")
+    outside = ", those of containers not among them" if demo.runner.are_containers else ""
+    steps.add_row("all", f"{cpu_s:.0f} s of processors{outside}", f"{wall_s:.1f}")
     console.print(steps)
     proven = Table("proven", "by", title="What was proven by what")
     for what, how in demo.proven.items():

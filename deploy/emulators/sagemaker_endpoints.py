@@ -52,12 +52,9 @@ class SageMakerEndpoints(SageMakerOnMoto):
     """
 
     def __init__(
-        self,
-        runner: Runner | None = None,
-        region: str = "us-east-1",
-        launcher: Launcher | None = None,
+        self, runner: Runner | None = None, region: str = "us-east-1", launcher: Launcher | None = None,
         elsewhere: str | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(runner, region, elsewhere)
         self.launcher: Launcher = launcher or RunnerLauncher(self.runner)
         self.endpoints: dict[str, EmulatedEndpoint] = {}
@@ -100,8 +97,7 @@ class SageMakerEndpoints(SageMakerOnMoto):
         for endpoint in self.endpoints.values():
             self._stop(endpoint)
         self.endpoints, self.events, self.queue_url, self._captured = {}, [], None, []
-        self.stays, self.alarming, self.silent, self.writes_at_once = set(), set(), False, True
-        self._later = timedelta()
+        self.stays, self.alarming, self.silent, self.writes_at_once, self._later = set(), set(), False, True, timedelta()
         self.faults.calls.clear()
         BackendDict.reset()
 
