@@ -96,8 +96,8 @@ class SageMakerEndpoints(SageMakerOnMoto):
 
         for endpoint in self.endpoints.values():
             self._stop(endpoint)
-        self.endpoints, self.events, self.queue_url, self._captured = {}, [], None, []
-        self.stays, self.alarming, self.silent, self.writes_at_once, self._later = set(), set(), False, True, timedelta()
+        self.endpoints, self.events, self.queue_url, self._captured, self._later = {}, [], None, [], timedelta()
+        self.stays, self.alarming, self.silent, self.writes_at_once = set(), set(), False, True
         self.faults.calls.clear()
         BackendDict.reset()
 
