@@ -207,8 +207,7 @@ class SageMakerEndpoints(SageMakerOnMoto):
         endpoint = self._endpoint(request)
         if endpoint.status in ("Creating", "Updating", "RollingBack"):
             raise refused(f'Cannot update in-progress endpoint "{self._arn(endpoint.name)}".')
-        del self.endpoints[endpoint.name]
-        self._stop(endpoint)
+        self._stop(self.endpoints.pop(endpoint.name))
         self._move(endpoint, "Deleting")
         return empty()
 
