@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "OidcUserInfo": "https://id.example/userinfo",
     "OidcSecret": f"carsdepo/{ENV}/oidc",
     "TrainInstance": "ml.m5.xlarge",  # has no GPU, as the emulator's machine
+    "EndpointInstance": "ml.c5.xlarge",  # moto's own list of instance types has no newer ones
 }
 TAG = "1.0"  # of the images, as Deployed has it
 

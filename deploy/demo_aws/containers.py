@@ -18,6 +18,8 @@ from deploy.emulators.sagemaker_runners import REPOSITORY, ContainerRunner, Proc
 SERVICE = "localhost/carsdepo-service:test"  # as .ci/images builds it
 LABEL = "carsdepo.demo"
 _PACKAGES, _SOURCE = "/packages", "/repository"
+# All of them share this machine's cores, where OpenMP's threads must not spin while they wait; see settings.variables.
+_SHARED = {"GOMP_SPINCOUNT": "5000"}
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,13 @@ class Pulled:
     """Runs an image of this machine in place of the one in ECR that a job or a model names.
 
     Args:
-        runner: of containers.
+        runner: of containers, or of the processes that stand for them.
         image: of this machine.
         variables: that containers get besides.
     """
 
-    def __init__(self, runner: Runner, image: str, variables: Mapping[str, str] | None = None) -> None:
-        self._runner, self._image, self._variables = runner, image, dict(variables or {})
+    def __init__(self, runner: Runner, image: str, variables: Mapping[str, str]) -> None:
+        self._runner, self._image, self._variables = runner, image, dict(variables)
         self.words = f"{image}: {runner.words}"
 
     def start(self, image: str, command: Sequence[str], root: Path, variables: Mapping[str, str]) -> Running:
@@ -115,15 +117,15 @@ def demo_runner(folder: Path) -> Iterator[NotingRunner]:
 
 
 def _containers(engine: Engine, service: str, mark: Mapping[str, str]) -> NotingRunner:
-    own = Pulled(ContainerRunner(labels=mark), service)
+    own = Pulled(ContainerRunner(labels=mark), service, _SHARED)
     sentences = [f"Endpoints run in containers of podman, image {service}."]
     worker = os.environ.get("WORKER_IMAGE")
     if worker:
-        jobs = Pulled(ContainerRunner(labels=mark), worker)
+        jobs = Pulled(ContainerRunner(labels=mark), worker, _SHARED)
         sentences.append(f"Jobs run in containers of podman, image {worker}.")
     else:
         mounts = {_SOURCE: str(REPOSITORY), _PACKAGES: str(Path(sysconfig.get_path("purelib")).resolve())}
-        variables = {"PYTHONPATH": f"{_SOURCE}:{_PACKAGES}"}
+        variables = {**_SHARED, "PYTHONPATH": f"{_SOURCE}:{_PACKAGES}"}
         jobs = Pulled(ContainerRunner(mounts=mounts, labels=mark), service, variables)
         sentences.append(
             "Jobs run in containers of podman, the same image with this environment's packages and this checkout "
@@ -135,7 +137,8 @@ def _containers(engine: Engine, service: str, mark: Mapping[str, str]) -> Noting
 @contextmanager
 def _processes(why: str) -> Iterator[NotingRunner]:
     text = "Jobs and endpoints run as processes of this machine with /opt/ml re-rooted; no image is used."
-    runner = NotingRunner(ProcessRunner(), ProcessRunner(), [why, text], are_containers=False)
+    processes = Pulled(ProcessRunner(), "", _SHARED)
+    runner = NotingRunner(processes, processes, [why, text], are_containers=False)
     try:
         yield runner
     finally:
