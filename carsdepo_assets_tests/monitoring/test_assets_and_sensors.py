@@ -245,6 +245,7 @@ def test_a_damaged_report_is_shown_and_does_not_fail_the_run(house: House, diges
     assert house.lake.read("alerts").num_rows == 2
 
 
+@pytest.mark.slow
 def test_a_route_that_was_killed_is_asked_for_again(house: House, digest: str) -> None:
     """Between the alert and the row: the same run once more, neither the alert nor the row a second time."""
     traffic(house, digest, 0.3)

@@ -94,6 +94,7 @@ def test_a_better_model_replaces_the_champion_and_a_worse_one_does_not(world: Wo
     assert len(world.alerts()) == 1
 
 
+@pytest.mark.slow
 def test_undecided_stays_a_candidate_until_a_person_approves(world: World) -> None:
     world.rule('[gate]\nmode = "interval"\nresamples = 100\n')
     first, second = world.model("one", 0.6), world.model("two", 0.6, dice="another")
@@ -192,6 +193,7 @@ def test_a_rejected_model_waits_for_a_person(world: World) -> None:
     assert world.production() == first.digest
 
 
+@pytest.mark.slow
 def test_rollback_bars_and_shows_in_the_history(world: World) -> None:
     first, second = world.model("one", 0.6), world.model("two", 0.9)
     world.promote(first)

@@ -167,6 +167,7 @@ def test_a_service_that_is_down_fails_the_tick_and_uses_no_attempt(world: World)
         tick(world)
 
 
+@pytest.mark.slow
 def test_the_ledger_is_projected_and_old_disagreements_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = world.model("one", 0.6), world.model("two", 0.9)
     assert "empty" in skipped(tick(world, sensors.ledger_projection))
