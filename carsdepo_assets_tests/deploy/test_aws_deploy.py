@@ -140,17 +140,11 @@ def one_stack(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[One
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        ("UPDATE_IN_PROGRESS", "wait until it is done"),
-        ("ROLLBACK_COMPLETE", "never came up"),
-        ("DELETE_FAILED", "never came up"),
-        ("UPDATE_ROLLBACK_FAILED", "continue the rollback"),
-    ],
+    "status", ["UPDATE_IN_PROGRESS", "ROLLBACK_COMPLETE", "DELETE_FAILED", "UPDATE_ROLLBACK_FAILED"]
 )
-def test_a_stack_that_cannot_change_is_said(account: Account, one_stack: OneStack, status: str, said: str) -> None:
+def test_a_stack_that_cannot_change_is_said(account: Account, one_stack: OneStack, status: str) -> None:
     one_stack.is_in(status)
-    with pytest.raises(DeployError, match=said):
+    with pytest.raises(DeployError, match=f"cannot be changed now .{status}.: deploy again"):
         changes.make_change_set(account, "data", {})
 
 
@@ -190,6 +184,8 @@ def test_a_failure_names_the_first_cause(account: Account, one_stack: OneStack) 
     before = ("Old", "CREATE_FAILED", "of last week")
     one_stack.has_events(before)
     one_stack.stub.add_response("execute_change_set", {})
+    one_stack.has_events(before)  # it has not begun
+    one_stack.has_events(before, ("Stack", "UPDATE_IN_PROGRESS", "User Initiated"))
     one_stack.is_in("UPDATE_IN_PROGRESS")
     one_stack.is_in("UPDATE_ROLLBACK_COMPLETE")
     one_stack.has_events(
@@ -205,7 +201,18 @@ def test_a_failure_names_the_first_cause(account: Account, one_stack: OneStack) 
         "carsdepo-trial-data ended as UPDATE_ROLLBACK_COMPLETE.",
         "  Uploads (AWS::SQS::Queue): the queue cannot be so",
     ]
-    assert waits == [changes.POLL_S]
+    assert waits == [changes.POLL_S, changes.POLL_S]
+
+
+@pytest.mark.parametrize("code", ["ChangeSetNotFound", "InvalidChangeSetStatus"])
+def test_of_two_deployments_at_once_the_later_one_changes_nothing(
+    account: Account, one_stack: OneStack, code: str
+) -> None:
+    """The change set that is carried out first makes CloudFormation delete the others of its stack."""
+    one_stack.has_events()
+    one_stack.stub.add_client_error("execute_change_set", code)
+    with pytest.raises(DeployError, match=r"another deployment changed it.*deploy again"):
+        changes.carry_out(account, changes.ChangeSet("data", "n", "arn:aws:x", False, ()))
 
 
 @pytest.mark.parametrize(
@@ -232,10 +239,41 @@ def test_a_summary_counts() -> None:
     assert told == "2 made, 1 removed"
 
 
-def test_the_lake_of_an_earlier_deployment_is_taken_over(account: Account, one_template: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("versioning", "notification", "lacks"),
+    [
+        ({"Status": "Enabled"}, {"EventBridgeConfiguration": {}}, []),
+        ({"Status": "Suspended"}, {"EventBridgeConfiguration": {}}, ["put-bucket-versioning"]),
+        ({}, {}, ["put-bucket-versioning", "put-bucket-notification-configuration"]),
+        ({"Status": "Enabled"}, {"QueueConfigurations": []}, ["put-bucket-notification-configuration"]),
+    ],
+)
+def test_a_lake_that_is_taken_over_must_be_one(
+    account: Account, monkeypatch: pytest.MonkeyPatch,
+    versioning: dict[str, Any], notification: dict[str, Any], lacks: list[str],
+) -> None:  # fmt: skip
+    client = account.client("s3")
+    monkeypatch.setattr(Account, "client", lambda own, service: client)
+    with Stubber(client) as stubber:
+        stubber.add_response("get_bucket_versioning", versioning)
+        stubber.add_response("get_bucket_notification_configuration", notification)
+        if not lacks:
+            accounts.require_lake(account)
+            return
+        with pytest.raises(DeployError) as said:
+            accounts.require_lake(account)
+    assert [line.split()[2] for line in str(said.value).splitlines()[1:]] == lacks
+
+
+def test_the_lake_of_an_earlier_deployment_is_taken_over(
+    account: Account, one_template: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert deploy._lake_is_there(account) == "false"
     where = {"LocationConstraint": "eu-west-1"}
     account.client("s3").create_bucket(Bucket=account.lake, CreateBucketConfiguration=where)
+    with pytest.raises(DeployError, match=r"(?s)not as a lake must be.*Status=Enabled.*EventBridgeConfiguration"):
+        deploy._lake_is_there(account)
+    monkeypatch.setattr(accounts, "require_lake", lambda account: None)
     assert deploy._lake_is_there(account) == "true"
     # A stack that has made the bucket itself must not let it go at its next update.
     deploy.one_stack(account, "data", {"Env": "trial"}, yes)

@@ -37,6 +37,11 @@ ANY_RESOURCE = {
     ("deployer", "LookAtDoors"): "ListWebACLs knows no resource",
     ("deployer", "LookAtAlarmsAndLogs"): "lists know no resource",
 }
+# What a lifecycle may delete: by bucket the prefix.
+EXPIRES = {
+    ("Lake", "carsdepo-jobs/"), ("Logs", "dagster/"), ("Logs", "load-balancer/"), ("Logs", "inventory/"),
+    ("Logs", "athena/"),
+}  # fmt: skip
 SECRET = re.compile(r"(?i)password|secret|token|private_?key|api_?key|credential")
 # Properties and variables whose names look like a secret's and hold none.
 NO_SECRETS = {
@@ -180,12 +185,23 @@ def weak_buckets(stack: str, content: dict[str, Any]) -> Iterator[str]:
             yield f"{stack}.{name}: open to the public"
         if "LifecycleConfiguration" not in bucket:
             yield f"{stack}.{name}: no lifecycle"
-        own = policies.get(json.dumps({"Ref": name})) or policies.get(
-            json.dumps(bucket.get("BucketName"), sort_keys=True)
-        )
+        reference = json.dumps({"Ref": name})
+        own = next((said for of, said in policies.items() if of == reference or f", {reference}, " in of), None)
         tls = {"Bool": {"aws:SecureTransport": False}}
         if not any(s["Effect"] == "Deny" and s.get("Condition") == tls and s["Action"] == "s3:*" for s in own or []):
             yield f"{stack}.{name}: takes requests without TLS"
+
+
+def forgetful_buckets(stack: str, content: dict[str, Any]) -> Iterator[str]:
+    """Lifecycles that delete what is not in EXPIRES: tables and their logs, photographs, models, lineage."""
+    for name, bucket, _ in resources(content, "AWS::S3::Bucket"):
+        for rule in bucket.get("LifecycleConfiguration", {}).get("Rules", []):
+            deletes = {"ExpirationInDays", "ExpirationDate"} & rule.keys()
+            if deletes and (name, rule.get("Prefix")) not in EXPIRES:
+                yield f"{stack}.{name}: {rule['Id']} deletes {rule.get('Prefix') or 'everything'}"
+            for transition in rule.get("Transitions", []):
+                if transition["StorageClass"] != "INTELLIGENT_TIERING":  # the others cannot be read at once
+                    yield f"{stack}.{name}: {rule['Id']} moves to {transition['StorageClass']}"
 
 
 def releases_own(stack: str, content: dict[str, Any]) -> Iterator[str]:
@@ -197,7 +213,8 @@ def releases_own(stack: str, content: dict[str, Any]) -> Iterator[str]:
 
 Rule = Callable[[str, dict[str, Any]], Iterator[str]]
 RULES: tuple[Rule, ...] = (
-    broad_statements, open_doors, plain_secrets, without_dead_letters, kept_for_ever, weak_buckets, releases_own,
+    broad_statements, open_doors, plain_secrets, without_dead_letters, kept_for_ever, weak_buckets, forgetful_buckets,
+    releases_own,
 )  # fmt: skip
 
 
@@ -241,6 +258,9 @@ BREACHES: list[tuple[Rule, dict[str, Any], str]] = [
     (weak_buckets, of("AWS::S3::Bucket"), "not encrypted"),
     (weak_buckets, of("AWS::S3::Bucket"), "open to the public"),
     (weak_buckets, of("AWS::S3::Bucket"), "without TLS"),
+    (forgetful_buckets, of("AWS::S3::Bucket", LifecycleConfiguration={"Rules": [{"Id": "x", "ExpirationInDays": 9}]}), "deletes everything"),  # noqa: E501
+    (forgetful_buckets, of("AWS::S3::Bucket", LifecycleConfiguration={"Rules": [{"Id": "x", "Prefix": "lake/tables/", "ExpirationInDays": 9}]}), "deletes lake/tables/"),  # noqa: E501
+    (forgetful_buckets, of("AWS::S3::Bucket", LifecycleConfiguration={"Rules": [{"Id": "x", "Transitions": [{"StorageClass": "GLACIER"}]}]}), "moves to GLACIER"),  # noqa: E501
     (releases_own, of("AWS::SageMaker::Endpoint"), "AWS::SageMaker::Endpoint"),
 ]  # fmt: skip
 
@@ -325,10 +345,71 @@ def test_the_dashboard_shows_use_beside_latency_and_errors() -> None:
         assert metric in text
 
 
+def test_the_dashboard_asks_for_metrics_that_are_published() -> None:
+    """A search finds metrics of exactly the dimensions that it names, in the namespace of this environment."""
+    from carsdepo_assets.cloudwatch.catalogue import PUBLISHERS
+
+    [(_, dashboard, _)] = resources(template("observe"), "AWS::CloudWatch::Dashboard")
+    text = dashboard["DashboardBody"]["Fn::Sub"].replace("${Env}", "trial").replace("${AWS::Region}", "eu-west-1")
+    published = {metric.name: metric.dimension for metrics in PUBLISHERS.values() for metric in metrics}
+    shown = set()
+    for _, value in walk(json.loads(text)):
+        if isinstance(value, dict) and "Carsdepo" in value.get("expression", ""):
+            search = re.fullmatch(r"SEARCH\('\{\"Carsdepo/trial\",(\w+)\} (.+)', '\w+', 300\)", value["expression"])
+            assert search, value
+            names = re.findall(r'MetricName="(\w+)"', search[2])
+            assert {published[name] for name in names} == {search[1]}
+            shown |= set(names)
+    use = {"CpuUse", "MemoryUse", "GpuUse", "GpuMemoryUse"}
+    assert shown >= use | {f"Job{name}" for name in use} | {"Latency", "DriftShare", "RunsFailed", "IngestionLag"}
+
+
+def test_two_environments_of_an_account_have_metrics_of_their_own() -> None:
+    for _, task, _ in resources(template("dagster"), "AWS::ECS::TaskDefinition"):
+        for variable in task["ContainerDefinitions"][0].get("Environment", []):
+            if variable["Name"] == "CARSDEPO_METRICS_NAMESPACE":
+                assert variable["Value"] == {"Fn::Sub": "Carsdepo/${Env}"}
+
+
 def test_tables_of_the_catalogue_are_current() -> None:
     from deploy.aws import catalogue
 
     assert catalogue.FILE.read_text() == catalogue.text(), "run: python -m deploy.aws.catalogue"
+
+
+def test_a_new_table_of_the_lake_needs_its_table_in_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow as pa
+
+    from carsdepo_assets.lake.schemas import TABLES
+    from deploy.aws import catalogue
+
+    tables = [table["TableInput"]["Name"] for _, table, _ in resources(template("catalogue"), "AWS::Glue::Table")]
+    assert tables == list(TABLES)
+    monkeypatch.setattr(catalogue, "TABLES", {**TABLES, "novelties": pa.schema([("at", pa.timestamp("us", tz="UTC"))])})
+    assert catalogue.FILE.read_text() != catalogue.text()
+    with pytest.raises(ValueError, match="Glue has no type here for"):
+        catalogue.hive_type(pa.time64("us"))
+
+
+def test_the_inventory_that_is_written_is_the_one_that_is_read() -> None:
+    """S3 writes an inventory into PREFIX/SOURCE-BUCKET/NAME of its destination."""
+    [(_, lake, _)] = [one for one in resources(template("data"), "AWS::S3::Bucket") if one[0] == "Lake"]
+    [inventory] = lake["InventoryConfigurations"]
+    wanted = f"s3://${{Logs}}/{inventory['Destination']['Prefix']}/${{Lake}}/{inventory['Id']}"
+    assert inventory["Destination"]["Format"] == "Parquet"
+    assert set(inventory["OptionalFields"]) >= {"Size", "LastModifiedDate", "ETag"}
+    for name in ("RunTask", "CodeTask"):
+        container = template("dagster")["Resources"][name]["Properties"]["ContainerDefinitions"][0]
+        given = {variable["Name"]: variable["Value"] for variable in container["Environment"]}
+        assert given["CARSDEPO_INVENTORY"]["Fn::Sub"][0] == wanted
+
+
+def test_a_lake_that_was_half_made_is_not_left_behind() -> None:
+    """Retain would leave the bucket of a stack that never came up, and the next deployment would take it over."""
+    content = template("data")["Resources"]
+    assert content["Lake"]["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert content["Lake"]["UpdateReplacePolicy"] == "Retain"
+    assert content["LakePolicy"]["Properties"]["Bucket"]["Fn::If"][:2] == ["MakesLake", {"Ref": "Lake"}]
 
 
 def deployed_methods(content: dict[str, Any]) -> str:
