@@ -59,6 +59,12 @@ def test_an_environments_name_is_checked_first(env: str, capsys: pytest.CaptureF
     assert f"ENV={env}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["deploy", "costs"])
+def test_a_size_is_checked_first(nowhere: None, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert deploy.main([command, "trial", "--size", "huge"]) == 1
+    assert capsys.readouterr().err == "deploy: SIZE=huge: there are small, medium, large.\n"
+
+
 def test_costs_need_no_account(nowhere: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert deploy.main(["costs", "trial", "--size", "large"]) == 0
     assert "A month of size large, estimated" in capsys.readouterr().out

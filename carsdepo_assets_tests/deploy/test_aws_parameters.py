@@ -1,4 +1,4 @@
-"""deploy/aws/parameters/, deploy/aws/parameters.py, deploy/aws/templates.py: they fit together; costs and quotas follow."""
+"""deploy/aws/parameters/, deploy/aws/parameters.py, deploy/aws/templates.py: they fit, and costs and quotas follow."""
 
 from __future__ import annotations
 

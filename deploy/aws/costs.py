@@ -23,10 +23,11 @@ def estimate(size: str, environment: Mapping[str, str] | None = None) -> dict[st
         environment: parameters that go before those of the size; None: none.
 
     Raises:
-        DeployError: The table has no price for an instance type that a parameter names.
+        DeployError: There is no such size, or the table has no price for an instance type that a parameter names.
     """
     table: dict[str, Any] = json.loads((FOLDER / "prices.json").read_text())
-    use, sizes = table["usage"][size], read_sizes(size)
+    sizes = read_sizes(size)
+    use = table["usage"][size]
     given = {stack: {**_defaults(stack), **sizes.get(stack, {}), **(environment or {})} for stack in ORDER}
     hours, hourly, monthly = table["hours"], table["per_hour"], table["per_month"]
 

@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if not parameters.ENV.fullmatch(options.env):
             raise DeployError(f"ENV={options.env}: 2 to 12 small letters and digits, a letter first, such as staging.")
+        parameters.read_sizes(options.size)
         if options.command == "costs":
             print(costs.text(options.size))
             return 0
