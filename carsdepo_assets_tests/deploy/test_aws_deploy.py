@@ -286,6 +286,30 @@ def test_the_lake_of_an_earlier_deployment_is_taken_over(
     assert deploy._lake_is_there(account) == "false"
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "is_refused"),
+    [(None, "s", False), ("", "", False), ("s", "s", False), ("", "s", True), ("s", "", True), ("s", "t", True)],
+)
+def test_a_living_database_keeps_its_snapshot(account: Account, before: str | None, now: str, is_refused: bool) -> None:
+    """CloudFormation does not replace a resource with a name of its own, nor an export that another stack imports."""
+    if before is not None:
+        account.client("cloudformation").create_stack(
+            StackName="carsdepo-trial-data",
+            TemplateBody=json.dumps(
+                {
+                    "Parameters": {"DatabaseSnapshot": {"Type": "String"}},
+                    "Resources": {"T": {"Type": "AWS::SNS::Topic"}},
+                }
+            ),
+            Parameters=[{"ParameterKey": "DatabaseSnapshot", "ParameterValue": before}],
+        )
+    if is_refused:
+        with pytest.raises(DeployError, match="Leave the value as it was"):
+            deploy._require_same_snapshot(account, now)
+    else:
+        deploy._require_same_snapshot(account, now)
+
+
 def test_destroy_says_what_stays_and_asks(
     account: Account, one_template: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -110,6 +110,7 @@ def deploy(
     if not standing.settle(account, "data", ask, wait):
         return False
     later = {"LakeIsThere": _lake_is_there(account)}
+    _require_same_snapshot(account, environment.get("DatabaseSnapshot", ""))
     for stack in ORDER:
         if stack == "dagster":
             accounts.require_secret(account, environment["OidcSecret"], OIDC_KEYS)
@@ -202,6 +203,23 @@ def _lake_is_there(account: Account) -> str:
         accounts.require_lake(account)
         print(f"The bucket {account.lake} is there from an earlier deployment: it is taken over as it is.")
     return "true" if is_there else "false"
+
+
+def _require_same_snapshot(account: Account, snapshot: str) -> None:
+    """Refuses another snapshot for a database that is there: CloudFormation replaces nothing that has a fixed name.
+
+    Raises:
+        DeployError: The stack `data` was made with another snapshot, or with none.
+    """
+    present = changes.stack_of(account, "data")
+    given = {p["ParameterKey"]: p["ParameterValue"] for p in (present or {}).get("Parameters", [])}
+    before = given.get("DatabaseSnapshot", "")
+    if present is not None and before != snapshot:
+        raise DeployError(
+            f"DatabaseSnapshot is {snapshot or 'empty'}, and the database was made with {before or 'none'}: only a "
+            "database that is made anew takes a snapshot. Leave the value as it was; docs/aws-account.md, Backup and "
+            "restore, has how a database that is there goes back in time."
+        )
 
 
 def _require_images(account: Account, tag: str) -> None:
