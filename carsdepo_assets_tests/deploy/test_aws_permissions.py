@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import botocore.session
-import cfnlint
 import pytest
 from botocore import xform_name
 
@@ -134,6 +134,14 @@ def test_a_process_may_call_what_its_code_calls(modules: str) -> None:
         assert permissions(wanted) - of_role(role) == set(), f"{role} of deploy/aws/roles.yaml lacks these"
 
 
+@pytest.mark.parametrize("role", ["WebserverRole", "DaemonRole"])
+def test_dagster_may_start_watch_and_end_the_tasks_of_runs(role: str) -> None:
+    wanted = called((folder_of("dagster_aws") / "ecs").glob("*.py"), ["ecs", "logs"])
+    assert "ecs:RunTask" in wanted.values()
+    # It registers a definition only where dagster.yaml names none.
+    assert permissions(wanted) - of_role(role) == {"ecs:RegisterTaskDefinition"}
+
+
 def test_a_call_without_its_permission_is_found(tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text('def f(c): c.create_endpoint(); getattr(c, "create_model_card")(); c.other()')
     wanted = called(tmp_path.glob("*.py"), ["sagemaker"])
@@ -154,26 +162,40 @@ def test_whoever_deploys_may_call_what_deploy_py_calls() -> None:
     assert permissions(wanted) - set(allowed(template("deployer"))) == set()
 
 
-@functools.cache
-def schemas() -> dict[str, dict[str, Any]]:
+def folder_of(package: str) -> Path:
+    """Where a package is installed; it is not imported, which takes seconds."""
+    found = importlib.util.find_spec(package)
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent
+
+
+def schemas(kinds: set[str]) -> dict[str, dict[str, Any]]:
     """By type AWS's schema of the resource."""
-    folder = Path(cfnlint.__file__).parent / "data" / "schemas" / "resources"
-    contents = (json.loads(file.read_text()) for file in folder.glob("*.json"))
-    return {content["typeName"]: content for content in contents if "handlers" in content}
+    texts = (file.read_text() for file in (folder_of("cfnlint") / "data" / "schemas" / "resources").glob("*.json"))
+    # There are thousands: only those are parsed that are asked for.
+    wanted = re.compile(rf'"typeName": ?"({"|".join(map(re.escape, sorted(kinds)))})"')
+    contents = (json.loads(text) for text in texts if wanted.search(text))
+    return {
+        content["typeName"]: content for content in contents if content["typeName"] in kinds
+    }  # others refer to them
 
 
-def asked_for(kind: str) -> set[str]:
+def asked_for(schema: dict[str, Any]) -> set[str]:
     """The actions that CloudFormation's handlers of a type ask for, without that of listing, which no stack calls."""
-    handlers = schemas()[kind]["handlers"]
-    return {action for name, one in handlers.items() if name != "list" for action in one.get("permissions", [])}
+    return {
+        action for name, one in schema["handlers"].items() if name != "list" for action in one.get("permissions", [])
+    }
 
 
 def test_whoever_deploys_may_do_what_cloudformation_asks_for() -> None:
     may = {action.lower() for action in allowed(template("deployer"))}
     kinds = {resource["Type"] for stack in ORDER for resource in template(stack)["Resources"].values()}
     used: set[str] = set()
-    for kind in sorted(kinds):
-        for action in sorted(asked_for(kind)):
+    described = schemas(kinds)
+    assert described.keys() == kinds
+    for kind, schema in sorted(described.items()):
+        for action in sorted(asked_for(schema)):
             reasons = [pattern for pattern in NOT_NEEDED if re.fullmatch(pattern, action)]
             if action.lower() not in may:
                 assert reasons, f"{kind}: the deployer's role lacks {action}"
