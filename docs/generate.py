@@ -1,9 +1,9 @@
 """Writes the parts of the documentation that follow from the code: `python docs/generate.py`, which `make docs` runs.
 
 They are docs/policy.md, from policy.py, the tables of keys in docs/aws.md, from the places in compute/,
-those of costs and quotas in docs/aws-account.md, from deploy/aws/,
 docs/import-cases.md, from the table of cases that the tests import, and
-docs/pictures/layers.svg, from import-linter's contract in pyproject.toml.
+docs/pictures/layers.svg, from import-linter's contract in pyproject.toml. The tables of costs and quotas in
+docs/aws-account.md are from deploy/aws/.
 carsdepo_assets_tests/test_docs.py fails where a file is not what this would write.
 """
 

@@ -5,6 +5,7 @@ Each rule is a function that yields what breaks it, and is shown to find a breac
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -310,3 +311,19 @@ def test_templates_can_be_sent_with_the_request(stack: str) -> None:
 
 def test_every_template_is_a_stack() -> None:
     assert {file.stem for file in FOLDER.glob("*.yaml")} == set(STACKS)
+
+
+def deployed_methods(content: dict[str, Any]) -> str:
+    """Eight hexadecimal digits of what a deployment of API Gateway is a snapshot of."""
+    kinds = ("RestApi", "Resource", "Method", "GatewayResponse")
+    parts = {n: r for n, r in content["Resources"].items() if r["Type"] in {f"AWS::ApiGateway::{k}" for k in kinds}}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def test_changed_methods_have_another_deployment() -> None:
+    """A deployment is a snapshot: CloudFormation makes another one only where it has another name."""
+    content = template("front")
+    ((name, _, _),) = resources(content, "AWS::ApiGateway::Deployment")
+    assert name == f"Deployment{deployed_methods(content)}"
+    content["Resources"]["GetHealth"]["Properties"]["ApiKeyRequired"] = False
+    assert name != f"Deployment{deployed_methods(content)}"

@@ -1,14 +1,12 @@
 """deploy/aws/observe.yaml, deploy/aws/data.yaml, deploy/aws/catalogue.py: the templates name what the code has.
 
-Alarms, metrics of the dashboard, tables, the inventory, what a deployment of API Gateway is a snapshot of.
+Alarms, metrics of the dashboard, tables, the inventory, what is kept.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from typing import Any
 
 import pytest
 
@@ -113,19 +111,3 @@ def test_a_lake_that_was_half_made_is_not_left_behind() -> None:
     assert content["Lake"]["DeletionPolicy"] == "RetainExceptOnCreate"
     assert content["Lake"]["UpdateReplacePolicy"] == "Retain"
     assert content["LakePolicy"]["Properties"]["Bucket"]["Fn::If"][:2] == ["MakesLake", {"Ref": "Lake"}]
-
-
-def deployed_methods(content: dict[str, Any]) -> str:
-    """Eight hexadecimal digits of what a deployment of API Gateway is a snapshot of."""
-    kinds = ("RestApi", "Resource", "Method", "GatewayResponse")
-    parts = {n: r for n, r in content["Resources"].items() if r["Type"] in {f"AWS::ApiGateway::{k}" for k in kinds}}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def test_changed_methods_have_another_deployment() -> None:
-    """A deployment is a snapshot: CloudFormation makes another one only where it has another name."""
-    content = template("front")
-    ((name, _, _),) = resources(content, "AWS::ApiGateway::Deployment")
-    assert name == f"Deployment{deployed_methods(content)}"
-    content["Resources"]["GetHealth"]["Properties"]["ApiKeyRequired"] = False
-    assert name != f"Deployment{deployed_methods(content)}"

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from deploy.aws import changes, deploy, parameters, smoke, standing, teardown
+from deploy.aws import changes, deploy, parameters, smoke, teardown
 from deploy.aws.account import Account, DeployError, ensure_signing_keys, open_account, put_front_code
 from deploy.aws.emulated_account import KEYS, LACKS, Ministack, Resolver, body, split, with_numbers
 from deploy.aws.templates import ORDER, stack_name, template
@@ -383,6 +383,9 @@ def test_another_deployment_takes_the_lake_over(deployed: Deployed) -> None:
 def test_a_stack_that_never_came_up_is_removed_and_made_anew(
     deployed: Deployed, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from deploy.aws import standing
+    from deploy.aws.emulated_account import split, with_numbers
+
     account = open_account("second")
     given = {"Env": "second", "NatGateway": "false", "InterfaceEndpoints": "true"}
     content, _, _ = split(with_numbers(template("network"), given))
