@@ -2,13 +2,15 @@
 
 They are docs/policy.md, from policy.py, the tables of keys in docs/aws.md, from the places in compute/,
 docs/import-cases.md, from the table of cases that the tests import, and
-docs/pictures/layers.svg, from import-linter's contract in pyproject.toml.
+docs/pictures/layers.svg, from import-linter's contract in pyproject.toml. The tables of costs and quotas in
+docs/aws-account.md are from deploy/aws/.
 carsdepo_assets_tests/test_docs.py fails where a file is not what this would write.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from collections.abc import Sequence
 from html import escape
@@ -17,6 +19,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # deploy/ is no installed package
 POLICY_INTRODUCTION = """# Policy
 
 <!-- Written by docs/generate.py from carsdepo_assets/policy.py: change it there. -->
@@ -104,10 +107,24 @@ def aws_page() -> str:
     }
     tables = {name: _keys(model) for name, model in models.items()} | {"account": _variables(), "metrics": _metrics()}
     for name, table in tables.items():
-        begin, end = f"<!-- keys of {name}: written by docs/generate.py -->\n", f"<!-- end of {name} -->"
-        before, _, rest = page.partition(begin)
-        page = f"{before}{begin}\n{table}\n\n{end}{rest.partition(end)[2]}"
+        page = _with(page, f"keys of {name}", name, table)
     return page
+
+
+def aws_account_page() -> str:
+    """docs/aws-account.md, as it must be: people's words, with the tables of costs and quotas between their marks."""
+    from deploy.aws import costs, quotas
+
+    page = (ROOT / "docs" / "aws-account.md").read_text()
+    return _with(_with(page, "costs", "costs", costs.table()), "quotas", "quotas", quotas.table(), indent="    ")
+
+
+def _with(page: str, of: str, name: str, table: str, indent: str = "") -> str:
+    """A page with a table between its marks."""
+    begin, end = f"<!-- {of}: written by docs/generate.py -->\n", f"{indent}<!-- end of {name} -->"
+    before, _, rest = page.partition(begin)
+    lines = "".join(f"{indent}{line}\n" for line in table.splitlines())
+    return f"{before}{begin}\n{lines}\n{end}{rest.partition(end)[2]}"
 
 
 def _variables() -> str:
@@ -237,6 +254,7 @@ def layers_picture() -> str:
 GENERATED = {
     "docs/policy.md": policy_page,
     "docs/aws.md": aws_page,
+    "docs/aws-account.md": aws_account_page,
     "docs/import-cases.md": import_cases_page,
     "docs/pictures/layers.svg": layers_picture,
 }

@@ -157,3 +157,17 @@ def test_the_web_acl_refuses_what_the_function_refuses() -> None:
                          10_000_000: False, 10**12: False}.items():  # fmt: skip
         assert bool(re.search(pattern, str(size))) is passes, size
     assert not re.search(pattern, "")
+
+
+def test_the_limit_is_what_lambda_and_the_endpoint_take() -> None:
+    """A form comes to the function in base64, within an event that has the headers twice: 10,240 bytes each.
+
+    Lambda: "Payload size, 6 MB" (developer guide, "Lambda quotas"), in errors 6,291,456 bytes. InvokeEndpoint: AWS's
+    own model of the API, which botocore carries.
+    """
+    lambda_takes = 6 * 1024**2
+    event = len(base64.b64encode(b"x" * front.MOST_BYTES)) + 2 * 10_240 + 8_192  # and what API Gateway says of itself
+    assert event <= lambda_takes
+    takes = botocore.session.get_session().get_service_model("sagemaker-runtime").shape_for("BodyBlob")
+    assert takes.metadata["max"] >= front.MOST_BYTES
+    assert len(base64.b64encode(b"x" * 5_000_000)) > lambda_takes  # a photograph of 12 megapixels: refused, docs say so
