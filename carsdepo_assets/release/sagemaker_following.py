@@ -17,6 +17,7 @@ from carsdepo_assets.release.sagemaker_cleanup import remove_idle, remove_left_b
 from carsdepo_assets.release.sagemaker_endpoint import read_asked
 from carsdepo_assets.release.sagemaker_news import ModelNews, receive_news
 from carsdepo_assets.release.sagemaker_services import SageMakerServicesResource
+from carsdepo_assets.release.sagemaker_versions import remove_leftover_versions
 
 # Seconds between two looks at what is left behind, and, where events tell of packages, at all of these.
 SELDOM_S = 3600.0
@@ -101,6 +102,7 @@ def follow(
         noted = [read_asked(lake, settings.stage(stage).endpoint) for stage in states]
         wanted = {asked.config for asked in noted if asked is not None and asked.idle_removed_at is None}
         gone = remove_left_behind(settings, wanted, sagemaker)
+        gone += remove_leftover_versions(lake, settings, services.clients("s3"))
         remembered = remembered.model_copy(update={"cleaned_at": at.timestamp()})
     if gone:
         messages.append(f"Removed, since nothing uses them: {', '.join(gone)}.")
