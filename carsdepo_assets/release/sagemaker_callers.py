@@ -8,7 +8,7 @@ from typing import Any
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry.ledger import Event, Stage
-from carsdepo_assets.release.sagemaker_approvals import EndpointFinding
+from carsdepo_assets.release.sagemaker_findings import EndpointFinding
 from carsdepo_assets.release.sagemaker_plan import EndpointPlan, finding_key
 from carsdepo_assets.release.sagemaker_settings import EndpointsSettings
 from carsdepo_assets.release.sagemaker_versions import (

@@ -21,10 +21,10 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.ledger import LedgerHistory, Stage
-from carsdepo_assets.release.sagemaker_approvals import EndpointFinding
 from carsdepo_assets.release.sagemaker_archive import archive_of, ensure_archive
 from carsdepo_assets.release.sagemaker_callers import EndpointVersions
 from carsdepo_assets.release.sagemaker_calls import create_once, described, is_busy, is_there, removed
+from carsdepo_assets.release.sagemaker_findings import EndpointFinding
 from carsdepo_assets.release.sagemaker_packages import ensure_package, read_package, show_status
 from carsdepo_assets.release.sagemaker_plan import EndpointPlan, finding_key, plan
 from carsdepo_assets.release.sagemaker_settings import EndpointsSettings

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import LedgerHistory, Stage
-from carsdepo_assets.release.sagemaker_approvals import EndpointFinding, project_packages
+from carsdepo_assets.release.sagemaker_approvals import project_packages
 from carsdepo_assets.release.sagemaker_cleanup import remove_idle, remove_left_behind
 from carsdepo_assets.release.sagemaker_endpoint import read_asked
+from carsdepo_assets.release.sagemaker_findings import EndpointFinding
 from carsdepo_assets.release.sagemaker_news import ModelNews, receive_news
 from carsdepo_assets.release.sagemaker_services import SageMakerServicesResource
 from carsdepo_assets.release.sagemaker_versions import remove_leftover_versions
@@ -81,7 +82,9 @@ def follow(
     is_all = queue is None or sequence != remembered.sequence or at.timestamp() - remembered.packages_at >= SELDOM_S
     findings = [_unreadable(message, why) for message, why in news.unreadable.items()]
     if is_all or news.arns:
-        findings += project_packages(lake, settings, sagemaker, None if is_all else sorted(news.arns))
+        findings += project_packages(
+            lake, settings, sagemaker, None if is_all else sorted(news.arns), services.clients("s3")
+        )
     if is_all:  # what it entered in the ledger itself makes the next round look at all of them again
         remembered = remembered.model_copy(update={"packages_at": at.timestamp(), "sequence": sequence})
     if queue is not None:
