@@ -155,8 +155,8 @@ class LoadedModels:
             yield model if target is None else replace(model, version=target.version)
         finally:
             with self._changed:
-                if name in self._asked:
-                    self._asked[name] -= 1
+                if name in self._asked:  # else it was unloaded, or unloaded and loaded anew, before the request ended
+                    self._asked[name] = max(0, self._asked[name] - 1)
                 self._changed.notify_all()
 
     def _source(self, name: str, url: str) -> Path:

@@ -114,6 +114,22 @@ def test_callers_go_on_with_the_version_before_where_the_next_one_cannot_be_load
     assert look(world).status == "serving"
 
 
+def test_a_version_that_is_still_loaded_is_waited_for(world: SageMakerWorld) -> None:
+    promoted(world, "one")
+    two = world.model("two")
+    world.say("promote", two, version=2)
+    operation = f"POST /endpoints/{PRODUCTION}/invocations"
+    world.aws.faults.fail(operation, "ModelNotReadyException", status=429, times=9)  # boto3 asks again by itself
+    state = look(world)
+    assert (state.status, state.is_final, state.findings) == ("loading", False, ())
+    callers = named(world)
+    assert callers is not None
+    assert callers.digest != two
+    for fault in world.aws.faults._faults:
+        fault.times = 0
+    assert look(world).digest == two
+
+
 @pytest.mark.slow
 def test_an_archive_that_holds_another_model_is_not_served(world: SageMakerWorld) -> None:
     one, two = promoted(world, "one", "two")
