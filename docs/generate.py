@@ -93,7 +93,13 @@ def aws_page() -> str:
     """docs/aws.md, as it must be: what people wrote, with the tables of keys between their marks."""
     from carsdepo_assets.compute.ecs import Capacity, EcsCompute
     from carsdepo_assets.compute.sagemaker import SageMakerCompute
-    from carsdepo_assets.release.sagemaker_settings import Canary, DataCapture, EndpointsSettings, StageEndpoint
+    from carsdepo_assets.release.sagemaker_settings import (
+        Canary,
+        DataCapture,
+        EndpointsSettings,
+        MultiModel,
+        StageEndpoint,
+    )
 
     page = (ROOT / "docs" / "aws.md").read_text()
     models = {
@@ -102,6 +108,7 @@ def aws_page() -> str:
         "capacity": Capacity,
         "endpoints": EndpointsSettings,
         "stages": StageEndpoint,
+        "multi_model": MultiModel,
         "canary": Canary,
         "capture": DataCapture,
     }

@@ -146,7 +146,7 @@ def test_what_is_too_long_for_a_parameter_is_refused(monkeypatch: pytest.MonkeyP
         parameters.own_values("staging", "1.0")
 
 
-def environment_of(task: str, name: str, canary: bool = True) -> str:
+def environment_of(task: str, name: str, chosen: bool = True) -> str:
     """The text of a variable of a task definition, with its functions evaluated."""
     [container] = template("dagster")["Resources"][task]["Properties"]["ContainerDefinitions"][:1]
     [value] = [v["Value"] for v in container["Environment"] if v["Name"] == name]
@@ -157,9 +157,9 @@ def environment_of(task: str, name: str, canary: bool = True) -> str:
                 "ServiceRole": "arn:aws:iam::123456789012:role/s"}  # fmt: skip
     for key, inner in names.items():
         if "Fn::If" in inner:
-            replaced[key] = inner["Fn::If"][2]["Fn::Sub"].replace("${Env}", "staging") if canary else inner["Fn::If"][1]
+            replaced[key] = inner["Fn::If"][2]["Fn::Sub"].replace("${Env}", "staging") if chosen else inner["Fn::If"][1]
         replaced.setdefault(key, key.lower())
-    for key, given in replaced.items():
+    for key, given in (*replaced.items(), ("EndpointVersions", "3")):
         text = text.replace(f"${{{key}}}", given)
     return str(text)
 
@@ -189,14 +189,31 @@ def test_where_jobs_run_is_a_file_that_is_read(task: str, tmp_path: Path) -> Non
     assert {one.name.replace("staging", "${Env}") for one in choice.ecs.gpu_capacity} == providers
 
 
-@pytest.mark.parametrize("canary", [True, False])
-def test_how_models_are_served_is_a_toml_file(canary: bool) -> None:
-    content: dict[str, Any] = tomllib.loads(environment_of("CodeTask", "ENDPOINTS_TOML", canary))
+@pytest.mark.parametrize("task", ["RunTask", "CodeTask"])
+@pytest.mark.parametrize("chosen", [True, False])
+def test_how_models_are_served_is_a_toml_file(task: str, chosen: bool) -> None:
+    """chosen: with a canary, and several versions an endpoint."""
+    content: dict[str, Any] = tomllib.loads(environment_of(task, "ENDPOINTS_TOML", chosen))
     assert content["package_group"] == "carsdepo-staging"
     assert content["production"]["endpoint"] == template("front")["Resources"]["Function"]["Properties"]["Environment"][
         "Variables"
     ]["ENDPOINT"]["Fn::Sub"].replace("${Env}", "staging")
-    assert ("canary" in content["production"]) is canary
+    assert ("canary" in content["production"]) is chosen
+    for stage in ("staging", "production"):
+        assert content[stage].get("multi_model") == ({"kept": 3} if chosen else None)
+
+
+def test_the_front_reads_what_release_code_writes() -> None:
+    from carsdepo_assets.release.sagemaker_settings import EndpointsSettings
+    from carsdepo_assets.release.sagemaker_versions import callers_key
+
+    text = environment_of("CodeTask", "ENDPOINTS_TOML").replace('bucket = "lake"', 'bucket = "the-lake"')
+    settings = EndpointsSettings.model_validate(tomllib.loads(text), strict=False)
+    variables = template("front")["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
+    key = variables["CALLERS_KEY"]["Fn::Sub"].replace("${Env}", "staging")
+    assert key == callers_key(settings, settings.production.endpoint)
+    role = json.dumps(template("roles")["Resources"]["FrontRole"])
+    assert f"${{Lake}}/{key.rpartition('/')[0]}/*" in role
 
 
 def test_runs_and_the_code_server_see_the_same_account() -> None:
