@@ -62,7 +62,7 @@ class DiagnosisPolicy(PolicySection):
         "Over-fitting: the validation loss exceeds the training loss by more than this, and rises by overfit_rise.",
     )
     overfit_rise: Positive = policy_value(
-        0.1, "share of the lowest", "Over-fitting: the validation loss lies above its lowest by more than this."
+        0.2, "share of the lowest", "Over-fitting: the validation loss lies above its lowest by more than this."
     )
     overfit_map_drop: float = policy_value(
         0.15,
