@@ -34,6 +34,13 @@ class DiagnosisPolicy(PolicySection):
         gt=0,
         lt=1,
     )
+    loss_rise: float = policy_value(
+        0.2,
+        "share of the first losses",
+        "A loss that rose by more than this gets until after_share of the plan before the training is judged by it: "
+        "YOLOv8's rises at first where few boxes are labelled.",
+        gt=0,
+    )
     diverged_factor: float = policy_value(
         10.0,
         "times the first losses",
@@ -81,7 +88,8 @@ class DiagnosisPolicy(PolicySection):
     after_share: float = policy_value(
         0.5,
         "share of the planned steps",
-        "Before so much of the training is done nothing is said about a missing class or boxes that collapse.",
+        "Before so much of the training is done nothing is said about a missing class, boxes that collapse, or a loss "
+        "that rose.",
         ge=0,
         le=1,
     )

@@ -72,7 +72,7 @@ def record_outcome(lake: Lake, outcome: Outcome) -> bool:
         False where nothing was appended: the same outcome is there, or a person evaluated a model once more that was
         evaluated at this state of the labels before.
     """
-    if outcome.asked_by == "person" and judged_before(lake, outcome):
+    if outcome.asked_by == "person" and outcome.digest is not None and judged_before(lake, outcome):
         return False
     return lake.append("trainings", [outcome.model_dump()], outcome.unit())
 

@@ -46,6 +46,21 @@ class Record:
         """Whether the last step is taken."""
         self.lowest: Best | None = None
         self.highest: Best | None = None
+        self.earliest: Best | None = None
+        """The first mAP@.5: that of random weights may be above the floor by chance."""
+
+    def past(self, share: float) -> bool:
+        """Whether so much of the plan is done; the plan is known from the first validation on."""
+        return self.ended or (bool(self.validations) and self.step >= share * self.validations[-1].planned_steps)
+
+    @property
+    def of_use(self) -> bool:
+        """Whether a validation showed a model above the floor, and not by the chance of random weights."""
+        if self.highest is None or self.highest.value < self.floor:
+            return False
+        if not self.fresh or self.earliest is None:
+            return True
+        return self.highest.value >= self.earliest.value + self.floor
 
     @property
     def step(self) -> int:
@@ -83,6 +98,7 @@ class Record:
             self.validations = deque(stay, maxlen=_VALIDATIONS)
             self.lowest = self.lowest if self.lowest and self.lowest.step < limit else None
             self.highest = self.highest if self.highest and self.highest.step < limit else None
+            self.earliest = self.earliest if self.earliest and self.earliest.step < limit else None
             for validation in stay:
                 self._rank(validation)
 
@@ -91,6 +107,8 @@ class Record:
             self.lowest = Best(v.step, v.val_loss, v.loss)
         if v.val_map50 is not None and (self.highest is None or v.val_map50 > self.highest.value):
             self.highest = Best(v.step, v.val_map50, v.loss)
+        if v.val_map50 is not None and self.earliest is None:
+            self.earliest = Best(v.step, v.val_map50, v.loss)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -100,6 +118,7 @@ class Record:
             "validations": [asdict(v) for v in self.validations],
             "lowest": asdict(self.lowest) if self.lowest else None,
             "highest": asdict(self.highest) if self.highest else None,
+            "earliest": asdict(self.earliest) if self.earliest else None,
         }
 
     def restore(self, stored: dict[str, Any]) -> None:
@@ -115,7 +134,8 @@ class Record:
             kept.clear()
             kept.extend(rows)
         self.validations = deque(validations, maxlen=_VALIDATIONS)
-        self.lowest, self.highest = (Best(**b) if b else None for b in (stored["lowest"], stored["highest"]))
+        best = [Best(**b) if b else None for b in (stored["lowest"], stored["highest"], stored["earliest"])]
+        self.lowest, self.highest, self.earliest = best
 
 
 _STEPS = ("first", "newest", "gradients")

@@ -46,7 +46,7 @@ def diverged(record: Record, policy: DiagnosisPolicy) -> Finding | None:
     if len(record.newest) < record.window or record.step < 2 * record.window:
         return None
     first, now = median(s.loss for s in record.first), median(s.loss for s in record.newest)
-    if first <= 0 or now <= policy.diverged_factor * first:
+    if first <= 0 or now <= policy.diverged_factor * first or record.of_use or not record.past(policy.after_share):
         return None
     said = f"The loss rose from {first:.3g} to {now:.3g}."
     return finding("diverged", record.step, said, {"first_loss": first, "loss": now}, hopeless=True)
@@ -62,8 +62,10 @@ def loss_not_falling(record: Record, policy: DiagnosisPolicy) -> Finding | None:
     first, now = fmean(s.loss for s in record.first), fmean(s.loss for s in record.newest)
     if not first > 0 or now < first * (1 - policy.loss_fall):
         return None
+    if now > first * (1 + policy.loss_rise) and not record.past(policy.after_share):
+        return None
     measured = None if record.highest is None else record.highest.value
-    if measured is not None and measured >= record.floor:
+    if record.of_use:
         return None
     on_val = "" if measured is None else f", and the best mAP@.5 on val is {measured:.3f}"
     said = f"The mean loss was {first:.4g} in the first {record.window} steps and is {now:.4g} in the newest{on_val}."

@@ -88,11 +88,12 @@ HEALTHY += [
     History(val_loss=(1.1, 0.35, 0.37)),  # val stands still at the end
     History(loader_s=0.5, steps=30, every=10),  # it waits more than it computes, for a few seconds altogether
     History(falls_to=1.0, noise=0.3, steps=60),  # too short to say
+    History(loss=0.12, falls_to=30.0, val_map50=(0.0, 0.5, 0.6), val_loss=(0.4, 25.0, 25.0), steps=900),  # few boxes
 ]
 
 
 FAULTS: dict[str, list[History]] = {
-    "diverged": [History(falls_to=100.0, steps=2000)],
+    "diverged": [History(falls_to=100.0, steps=2000, val_map50=(0.0, 0.0, 0.0))],
     "loss_not_falling": [
         History(falls_to=1.0, noise=0.05, val_map50=(0.0, 0.0, 0.0)),
         History(falls_to=1.05, noise=0.05, val_map50=None, val_loss=None, boxes=None),

@@ -74,6 +74,8 @@ def test_a_person_can_have_it_told_only(name: str) -> None:
         ({"val_map50": None, "val_loss": None, "boxes": None}, False, "warning"),  # it may be a good model already
         ({"val_map50": (0.0, 0.01, 0.0)}, False, "hopeless"),  # val shows that it is not
         ({"val_map50": (0.5, 0.5, 0.5)}, False, None),
+        ({"val_map50": (0.03, 0.03, 0.03)}, True, "hopeless"),  # random weights are above the floor by chance
+        ({"val_map50": (0.03, 0.3, 0.3)}, True, None),
     ],
 )
 def test_a_loss_that_stands_still_is_judged_by_the_model(

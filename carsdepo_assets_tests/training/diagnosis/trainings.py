@@ -44,8 +44,10 @@ def recipe(detector: str, steps: int, **changes: object) -> Recipe:
         "batch": 2,
         "epochs": 1000,
         "steps": steps,
+        "extra": {},
     }
-    return Recipe.model_validate(usual | changes)
+    made = Recipe.model_validate(usual | changes)
+    return made.model_copy(update={"extra": {"threads": 1, **made.extra}})  # machines that run tests are shared
 
 
 def train(data: TrainingSet, how: Recipe, out: Path, policy: DiagnosisPolicy = SHORT, *, floor: float = 0.02) -> Ending:
