@@ -36,8 +36,8 @@ KINDS: tuple[Kind, ...] = (
         "Lower the recipe's lr by a factor of ten, and look for labels with absurd boxes.",
         "At once where a loss or a gradient is NaN or infinite; else where the median loss of the newest `window` "
         "steps is above `diverged_factor` times that of the first `window`, after the share `after_share` of the plan, "
-        "and no validation shows a model above evaluation.floor_map50 (YOLOv8's loss rises at first where few boxes are "
-        "labelled).",
+        "and no validation shows a model above evaluation.floor_map50 (YOLOv8's loss rises at first where few boxes "
+        "are labelled).",
         "SageMaker Debugger, ExplodingTensor (non-finite values)",
         True,
     ),
