@@ -135,7 +135,7 @@ def test_killed_while_it_trains_it_goes_on(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_hopeless_training_ends_early_and_says_why(tmp_path: Path) -> None:
-    """A learning rate that is none: no model, the findings in the lake and in MLflow, nothing for a rerun to go on from."""
+    """A learning rate that is none: no model, findings in the lake and in MLflow, nothing for a rerun to go on from."""
     recipe = Recipe(detector="yolov8n", image_size=64, epochs=100, batch=4, seed=1, lr=1e-12, extra={"threads": 1})
     rules = DiagnosisPolicy(window=10, samples=2, loss_patience=20, gradients_every=2)
     policy = Policy(training=TrainingPolicy(diagnosis=rules))
