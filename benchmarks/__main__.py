@@ -38,6 +38,8 @@ NAMES = (
     "materialize",
     "edges_baseline",
     "training_overhead",
+    "signals_cost",
+    "healthy_trainings",
     "learning_curve",
     "real_photographs",
 )

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from carsdepo_assets.policy_diagnosis import DiagnosisPolicy
 from carsdepo_assets.policy_values import Count, NotNegative, PolicySection, Positive, policy_value
 
 
@@ -77,8 +78,8 @@ class TrainingPolicy(PolicySection):
         (Longer(), OtherStart(), OtherDetector(detector="faster_rcnn"), OtherDetector(detector="yolov8n")),
         "",
         "Changes of the recipe that are tried, in this order, after a training whose model is under "
-        "evaluation.floor_map50. Each is tried once for one state of the labels, and those that would change nothing "
-        "are skipped; then a person is asked.",
+        "evaluation.floor_map50, and after one that was stopped as hopeless (diagnosis.stop_hopeless). Each is tried "
+        "once for one state of the labels, and those that would change nothing are skipped; then a person is asked.",
     )
     steps: int | None = policy_value(
         None, "optimizer steps", "Length of a training; none: as many steps as fit into `minutes`.", ge=1
@@ -118,6 +119,7 @@ class TrainingPolicy(PolicySection):
     seed: int = policy_value(
         0, "", "Seed of the initial weights, of the order of photographs and of their augmentation."
     )
+    diagnosis: DiagnosisPolicy = DiagnosisPolicy()
 
     @field_validator("fallbacks")
     @classmethod

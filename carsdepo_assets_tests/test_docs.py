@@ -36,7 +36,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 STORIES = {
     "settings": ("index", "change-a-kpi", "add-a-detector", "troubleshooting"),
     "data": ("import", "drop-files", "move-and-back-up"),
-    "models": ("train", "export", "approve", "roll-back", "verify-a-model"),
+    "models": ("train", "training-findings", "export", "approve", "roll-back", "verify-a-model"),
 }
 NOT_RUN = {
     **dict.fromkeys(("index", "train", "approve", "change-a-kpi", "add-a-detector", "verify-a-model"), 1),

@@ -1,7 +1,8 @@
 """Writes the parts of the documentation that follow from the code: `python docs/generate.py`, which `make docs` runs.
 
 They are docs/policy.md, from policy.py, the tables of keys in docs/aws.md, from the places in compute/,
-docs/import-cases.md, from the table of cases that the tests import, and
+docs/import-cases.md, from the table of cases that the tests import, docs/how-to/training-findings.md, from the kinds of
+findings in training/diagnosis/kinds.py, and
 docs/pictures/layers.svg, from import-linter's contract in pyproject.toml. The tables of costs and quotas in
 docs/aws-account.md are from deploy/aws/.
 carsdepo_assets_tests/test_docs.py fails where a file is not what this would write.
@@ -59,6 +60,7 @@ PURPOSES = {
     "orchestration": "what Dagster-facing modules share",
     "policy": "every threshold",
     "policy_compute": "prices of machines",
+    "policy_diagnosis": "thresholds of findings",
     "policy_layers": "the policy's files, merged",
     "policy_training": "thresholds of training",
     "policy_values": "kinds of values in a policy",
@@ -215,6 +217,45 @@ def import_cases_page() -> str:
     return "\n".join(parts)
 
 
+FINDINGS_INTRODUCTION = """# Understand what is found about a training
+
+<!-- Written by docs/generate.py from carsdepo_assets/training/diagnosis/kinds.py: change it there. -->
+
+While a model trains, and when it has, its losses, gradients, learning rate, waiting times and predicted boxes are
+looked at, and what is wrong is named. A finding stands
+
+- in `carsdepo status`, on the first page of the site while the training is the newest one, and on the model's page,
+- as an asset check of `candidate_model` in Dagster: a warning, or an error where the training is hopeless,
+- as the tag `carsdepo.finding.NAME` of the MLflow run, beside the metrics `gradient_norm`, `dead_gradients_share` and
+  `loader_waiting_share`,
+- in the lake, at `training/diagnosis/`, with the newest signals, from which a killed training goes on.
+
+A **hopeless** training cannot become a usable model. It is stopped at once and gives none. Its run fails with the
+finding as the reason, an alert goes out, and while `carsdepo dev` runs the next of `training.fallbacks` is tried, each
+once for one state of the labels; then a person is asked. With `training.diagnosis.stop_hopeless = false` it is told
+only, and trains to its end.
+
+The thresholds are values of the [policy](../policy.md#trainingdiagnosis), section `[training.diagnosis]`: in the
+rules below they are named by their keys.
+
+| finding | what is wrong | hopeless |
+|---|---|---|
+"""
+
+
+def findings_page() -> str:
+    """docs/how-to/training-findings.md, as it must be."""
+    from carsdepo_assets.training.diagnosis.kinds import KINDS
+
+    rows = [f"| [`{k.name}`](#{k.name}) | {_cell(k.meaning)} | {'yes' if k.hopeless else 'no'} |" for k in KINDS]
+    parts = [
+        f"## {k.name}\n\n{k.meaning}\n\n**What to do.** {k.advice}\n\n**When it is raised.** {k.rule}\n\n"
+        f"Asset check `{k.check}`. The rule follows {k.source}.\n"
+        for k in KINDS
+    ]
+    return FINDINGS_INTRODUCTION + "\n".join(rows) + "\n\n" + "\n".join(parts)
+
+
 def _happens(gives: str, says: Sequence[str]) -> str:
     stops, _, words = gives.partition("stops: ")
     told = [words] if words else list(says)
@@ -263,6 +304,7 @@ GENERATED = {
     "docs/aws.md": aws_page,
     "docs/aws-account.md": aws_account_page,
     "docs/import-cases.md": import_cases_page,
+    "docs/how-to/training-findings.md": findings_page,
     "docs/pictures/layers.svg": layers_picture,
 }
 

@@ -39,11 +39,22 @@ def policy_reference() -> str:
 
 
 def _section(name: str, model: type[BaseModel]) -> str:
-    return f"## `[{name}]`\n\n{inspect.getdoc(model) or ''}\n\n{_table(name, model)}"
+    inner: dict[str, Any] = {key: f.annotation for key, f in model.model_fields.items() if _is_section(f)}
+    own = f"## `[{name}]`\n\n{inspect.getdoc(model) or ''}\n\n{_table(name, model)}"
+    return "\n\n".join([own, *(_section(f"{name}.{key}", one) for key, one in inner.items())])
+
+
+def _is_section(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 
 
 def _table(section: str, model: type[BaseModel]) -> str:
-    rows = [row for name, field in model.model_fields.items() for row in _rows(f"{section}.{name}".lstrip("."), field)]
+    rows = [
+        row
+        for name, field in model.model_fields.items()
+        if not _is_section(field)
+        for row in _rows(f"{section}.{name}".lstrip("."), field)
+    ]
     return "| key | type | default | unit | meaning |\n|---|---|---|---|---|\n" + "\n".join(rows)
 
 

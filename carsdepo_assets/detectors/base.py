@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from carsdepo_assets.detectors.signals import UNHEARD, Listener
 from carsdepo_assets.scoring.boxes import Detections
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ class Detector(Protocol):
         *,
         watch: Watch = unwatched,
         spent_s: float = 0.0,
+        signals: Listener = UNHEARD,
     ) -> Trained:
         """Trains a model, or goes on with a training that was interrupted.
 
@@ -198,6 +200,7 @@ class Detector(Protocol):
                 unless the split `val` is empty, val_map50.
             watch: Called about once a second with the progress; it may raise Interrupted.
             spent_s: Seconds of the recipe's minutes that are used up already.
+            signals: Told of every step and validation; it may raise an exception to end the training.
 
         Raises:
             DetectorError: The recipe or the data cannot be used, or the training diverged.

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import folder, put_model_manifest
+from carsdepo_assets.lake.training_findings import Finding
 
 
 class ModelCard(BaseModel):
@@ -94,6 +95,11 @@ def read_card(lake: Lake, digest: str) -> ModelCard:
 def read_result(lake: Lake, digest: str) -> dict[str, Any]:
     """Returns how the model's training went; its `history` has one row an epoch."""
     return dict(json.loads(lake.get(f"{folder(digest)}/result.json")))
+
+
+def findings_of(lake: Lake, digest: str) -> tuple[Finding, ...]:
+    """What was found wrong with the training of a model; nothing where it was trained before findings were kept."""
+    return tuple(Finding.model_validate(row) for row in read_result(lake, digest).get("findings") or ())
 
 
 def weights_path(lake: Lake, card: ModelCard) -> Path:

@@ -359,7 +359,7 @@ ALERTS = pa.schema(
         ("alert_id", pa.string()),
         ("at", _ts),
         # drift | run_failed | run_waiting | promotion_refused | approval_wanted | service_down | ledger | release |
-        # training_under_floor | training_needs_person
+        # training_under_floor | training_hopeless | training_needs_person
         ("kind", pa.string()),
         ("key", pa.string()),  # the same key within policy.alerts.repeat_after_s is one alert
         ("severity", pa.string()),  # info | warning | critical

@@ -13,7 +13,7 @@ TRAININGS = pa.schema(
         ("at", _ts),
         ("asked_by", pa.string()),  # retrain (the sensor) | person
         ("fallback", pa.string()),  # name of the policy's fallback; null: the recipe itself
-        ("outcome", pa.string()),  # met | under_floor | skipped | did_not_finish
+        ("outcome", pa.string()),  # met | under_floor | hopeless | skipped | did_not_finish
         ("dataset", pa.string()),
         ("recipe", pa.string()),
         ("digest", pa.string()),  # of the model; null where none was judged

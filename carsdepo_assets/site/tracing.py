@@ -17,7 +17,8 @@ from carsdepo_assets.lake.datasets import manifest_key
 from carsdepo_assets.lake.evaluations import FIGURES, newest_evaluation
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.model_files import folder
-from carsdepo_assets.lake.models import ModelCard, read_card
+from carsdepo_assets.lake.models import ModelCard, findings_of, read_card
+from carsdepo_assets.lake.training_findings import Finding
 from carsdepo_assets.redaction import redact, without_credentials
 from carsdepo_assets.registry import models
 from carsdepo_assets.registry.ledger import SERVES, Event, LedgerHistory, Stage, events
@@ -211,6 +212,7 @@ def model_lineage(lake: Lake, tracking: Tracking | None, digest: str, places: Pl
         "dagster": {"run_id": lineage.dagster_run_id, "url": places.run(lineage.dagster_run_id)},
         "initialised_from": [_ancestor(a, places) for a in ancestors(lake, digest)],
         "started_from": lineage.initialised_from,
+        "findings": [f.model_dump(mode="json") for f in _findings(lake, digest)],
         "environment": lineage.environment,
         "evaluation": _evaluation(lake, digest, places),
         "gates": gates,
@@ -222,6 +224,14 @@ def model_lineage(lake: Lake, tracking: Tracking | None, digest: str, places: Pl
 def digests(lake: Lake) -> list[str]:
     """The digests of the complete models in the lake, in their order."""
     return [i.key.split("/")[1] for i in lake.list("models") if i.key.endswith("/lineage.json")]
+
+
+def _findings(lake: Lake, digest: str) -> tuple[Finding, ...]:
+    """What was found about the model's training; nothing where its result is not there."""
+    try:
+        return findings_of(lake, digest)
+    except LakeError:
+        return ()
 
 
 def _place(lake: Lake, key: str) -> str:

@@ -16,6 +16,7 @@ from carsdepo_assets.compute.worker.events import Events
 from carsdepo_assets.detectors.base import Progress, Trained
 from carsdepo_assets.detectors.pace import Every
 from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.training_findings import Finding
 from carsdepo_assets.lake.training_progress import TrainingProgress, steps_text, write_progress
 from carsdepo_assets.policy import TrainingPolicy
 from carsdepo_assets.registry.tracking import Tracking
@@ -94,6 +95,10 @@ class Watching:
         kept = {k: v for k, v in row.items() if k == "loss" or k.startswith("val_")}
         self._set(figures=self.now.figures | kept, steps=int(row["steps"]), planned_steps=int(row["planned_steps"]))
         self._log({**figures, "epoch": row["epoch"]}, int(row["steps"]))
+
+    def found(self, findings: tuple[Finding, ...]) -> None:
+        """Takes all that is found wrong with the training so far."""
+        self._set(findings=findings)
 
     def trained(self, trained: Trained) -> None:
         """The last step is taken; the model is evaluated on the validation split next, then stored."""

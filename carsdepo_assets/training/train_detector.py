@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carsdepo_assets.detectors.base import Recipe, Report, Trained, Watch, unwatched
+from carsdepo_assets.detectors.signals import UNHEARD, Listener
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 
@@ -43,6 +44,7 @@ def fit(
     report: Report,
     *,
     watch: Watch = unwatched,
+    signals: Listener = UNHEARD,
     trained: Callable[[Trained], None] = lambda trained: None,
 ) -> Fit:
     """Trains a detector on a dataset of the lake. Reading the dataset is part of the recipe's minutes.
@@ -51,6 +53,7 @@ def fit(
         out: the work folder; a checkpoint that lies there is taken up.
         report: called with a row of figures after each epoch.
         watch: called with the progress about every second.
+        signals: told of every step and validation; what it raises ends the training.
         trained: called after the last step.
 
     Raises:
@@ -66,7 +69,7 @@ def fit(
     detector = get_detector(recipe.detector)
     data = training_set(lake, dataset_version, ("train", "val"), class_names=names)
     out.mkdir(parents=True, exist_ok=True)
-    result = detector.train(data, recipe, out, report, watch=watch, spent_s=time.monotonic() - started)
+    result = detector.train(data, recipe, out, report, watch=watch, spent_s=time.monotonic() - started, signals=signals)
     if not result.history:
         raise TrainingFailed(f"{recipe.detector} finished no epoch: give it more minutes or fewer pixels.")
     if not math.isfinite(result.history[-1]["loss"]):

@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,16 @@ from carsdepo_assets.compute.worker.process import (
     spec_json,
     work_folder,
 )
-from carsdepo_assets.detectors.base import Interrupted, Progress, Recipe
+from carsdepo_assets.detectors.base import Interrupted, Progress, Recipe, Trained
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import folder
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path, write_model
+from carsdepo_assets.lake.training_findings import Finding
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.lineage import build_lineage
 from carsdepo_assets.training.checkpoint_store import CheckpointStore
+from carsdepo_assets.training.diagnosis.diagnosis import HopelessTraining
+from carsdepo_assets.training.diagnosis.reports import DiagnosisReports
 from carsdepo_assets.training.mlflow_run import MlflowSpec, tracked
 from carsdepo_assets.training.mlflow_run_name import run_name
 from carsdepo_assets.training.progress_reports import Watching, first_progress
@@ -86,13 +89,23 @@ def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: 
 
         first = first_progress(spec.dagster_run_id, spec.recipe.detector, spec.dataset_version, spec.recipe.digest())
         with Watching(lake, events, policy.training, first, tracking, run_id) as watching:
-            fitted = fit_interruptibly(lake, spec.dataset_version, recipe, policy, work, watching, checkpoints)
-            card, result = store(spec, lake, policy, fitted, run_id, time.monotonic() - started)
+            told = (events, tracking, run_id, spec.dagster_run_id, watching.found)
+            reports = DiagnosisReports(lake, spec.key(), policy, spec.recipe.init, *told)
+            try:
+                fitted = fit_interruptibly(
+                    lake, spec.dataset_version, recipe, policy, work, watching, checkpoints, reports
+                )
+            except HopelessTraining:  # what is left of it is of no use to a rerun
+                shutil.rmtree(work)
+                checkpoints.delete()
+                raise
+            card, result = store(spec, lake, policy, fitted, run_id, time.monotonic() - started, reports.findings)
             watching.stored(fitted.trained, {"threshold": card.threshold})
         if tracking is not None and run_id is not None:
             tracking.client.set_tag(run_id, "model_digest", card.digest)
             tracking.client.set_tag(run_id, "training", fitted.trained.ended)
-        events.report(result, card.digest)
+        shown = {"findings": ", ".join(f.name for f in reports.findings) or "none"}
+        events.report(result | shown, card.digest)
 
 
 def fit_interruptibly(
@@ -103,6 +116,7 @@ def fit_interruptibly(
     work: Path,
     watching: Watching,
     checkpoints: CheckpointStore,
+    reports: DiagnosisReports,
 ) -> Fit:
     """Trains; each epoch's checkpoint is kept in the lake, and so is the one that is written after SIGTERM."""
     epoch_ended = False
@@ -123,16 +137,29 @@ def fit_interruptibly(
             epoch_ended = False
             checkpoints.store()
 
+    def trained(result: Trained) -> None:
+        watching.trained(result)
+        reports.ended()
+
     try:
         with interruption:
-            return fit(lake, dataset_version, recipe, policy, work, report, watch=watch, trained=watching.trained)
+            return fit(
+                lake, dataset_version, recipe, policy, work, report, watch=watch, signals=reports, trained=trained
+            )
     except SystemExit:
         checkpoints.store()
+        reports.store()
         raise
 
 
 def store(
-    spec: TrainingSpec, lake: Lake, policy: Policy, fitted: Fit, run_id: str | None, seconds: float
+    spec: TrainingSpec,
+    lake: Lake,
+    policy: Policy,
+    fitted: Fit,
+    run_id: str | None,
+    seconds: float,
+    findings: Sequence[Finding] = (),
 ) -> tuple[ModelCard, dict[str, Any]]:
     """Writes the model to models/<digest>/ in the lake, lineage.json last; returns its card and its result."""
     recipe = spec.recipe.model_dump(mode="json")
@@ -166,6 +193,7 @@ def store(
         "model": folder(digest),
         "mlflow_run_id": run_id,
         "history": fitted.trained.history,
+        "findings": [f.model_dump(mode="json") for f in findings],
     }
     place = os.environ.get(PLACE_VARIABLE)
     lineage = build_lineage(

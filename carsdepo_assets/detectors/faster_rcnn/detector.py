@@ -17,6 +17,7 @@ from carsdepo_assets.detectors.checkpoints import (
 )
 from carsdepo_assets.detectors.faster_rcnn.predictor import FasterRcnnPredictor
 from carsdepo_assets.detectors.pace import Pace
+from carsdepo_assets.detectors.signals import UNHEARD, Listener
 
 INITS = "scratch, imagenet, champion or a weights file"
 
@@ -35,6 +36,7 @@ class FasterRcnn:
         *,
         watch: Watch = unwatched,
         spent_s: float = 0.0,
+        signals: Listener = UNHEARD,
     ) -> Trained:
         """See Detector.train. Reports an epoch before its checkpoint is written: an epoch killed in between is trained
         and reported again under the same number. The weights kept are the averaged ones of the last epoch."""
@@ -52,7 +54,7 @@ class FasterRcnn:
         torch.manual_seed(recipe.seed)
         model = self._initial_model(recipe, data.class_names)
         training = Training(
-            model, data, recipe, out / "checkpoint.pt", mark, pace, report, watch, recipe.init != "scratch"
+            model, data, recipe, out / "checkpoint.pt", mark, pace, report, watch, recipe.init != "scratch", signals
         )
         if checkpoint:
             training.restore(checkpoint)

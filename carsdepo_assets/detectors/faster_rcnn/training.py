@@ -17,7 +17,9 @@ from carsdepo_assets.detectors.augmentation import Augmentation, augment, to_squ
 from carsdepo_assets.detectors.base import Interrupted, Progress, Recipe, Report, TrainingImage, TrainingSet, Watch
 from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, DetectorError, threads, write_torch
 from carsdepo_assets.detectors.faster_rcnn.model import STRIDE
+from carsdepo_assets.detectors.faster_rcnn.val_loss import VAL_LOSSES, val_loss
 from carsdepo_assets.detectors.pace import CHECKPOINT_EVERY_S, CHECKPOINT_SHARE, TELL_EVERY_S, Every, Pace
+from carsdepo_assets.detectors.signals import UNHEARD, BoxSignals, Listener, Meter, box_signals
 from carsdepo_assets.imaging.resize import NetworkInput
 from carsdepo_assets.scoring.average_precision import coco_ap
 from carsdepo_assets.scoring.boxes import Truth
@@ -91,6 +93,7 @@ class Training:
         report: Report,
         watch: Watch,
         frozen_norms: bool,
+        signals: Listener = UNHEARD,
     ) -> None:
         self.options = options(recipe)
         self.recipe, self.checkpoint, self.mark, self.report, self.watch = recipe, checkpoint, mark, report, watch
@@ -124,6 +127,8 @@ class Training:
         # Of the epoch under way: its number from 0, batches behind, and the losses' sums over them.
         self.epoch, self.batches = 0, 0
         self.sums: dict[str, float] = {}
+        self.meter = Meter(signals)
+        self.boxes: BoxSignals | None = None  # of the newest validation
         self.telling = Every(TELL_EVERY_S, at_once=True)
         self.saving = Every(CHECKPOINT_EVERY_S, CHECKPOINT_SHARE)
         self.augmentation = Augmentation(flip=self.options.flip, crop=self.options.crop, gain=self.options.gain)
@@ -173,7 +178,11 @@ class Training:
                 self._tell(validating=True)
                 with self.pace.validating():
                     row["val_map50"] = self.val_map50()
+                    row["val_loss"] = val_loss(
+                        self.average.module, [self._whole(i) for i in self._some_val(VAL_LOSSES)]
+                    )
                 row["seconds"] = self.pace.spent()
+                self.meter.validated(row, self.boxes)
             self.finished = by_plan or self.pace.over()
             self.batches, self.sums = 0, {}
             self.report(row)
@@ -222,6 +231,11 @@ class Training:
         rgb, xyxy, classes = augment(
             read_rgb(image), image.xyxy.reshape(-1, 4), image.classes, self.augmentation, random
         )
+        return self._tensors(rgb, xyxy, classes)
+
+    def _tensors(
+        self, rgb: NDArray[np.uint8], xyxy: NDArray[np.float64], classes: NDArray[np.int64]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         square, boxes = to_square(rgb, xyxy, self.recipe.image_size)
         wide = (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)  # torchvision refuses boxes without area
         tensor = torch.from_numpy(np.ascontiguousarray(square.transpose(2, 0, 1))).to(self.device).float() / 255
@@ -229,6 +243,14 @@ class Training:
             "boxes": torch.as_tensor(boxes[wide], dtype=torch.float32, device=self.device).reshape(-1, 4),
             "labels": torch.as_tensor(classes[wide] + 1, dtype=torch.int64, device=self.device),
         }
+
+    def _whole(self, image: TrainingImage) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The image as it is, not augmented."""
+        return self._tensors(read_rgb(image), image.xyxy.reshape(-1, 4), image.classes)
+
+    def _some_val(self, most: int) -> list[TrainingImage]:
+        """Evenly spaced images of val."""
+        return [self.val_images[i] for i in np.unique(np.linspace(0, len(self.val_images) - 1, most).astype(int))]
 
     def _epoch(self) -> None:
         """Steps to the end of the epoch, or to the training's."""
@@ -257,21 +279,26 @@ class Training:
         share = learning_rate(progress, self.pace.taken, self.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.lr * share * group["share"]
+        self.meter.waiting()
         samples = [self._sample(image, random) for image in self._batch(self.batches)]
+        self.meter.computing()
         losses = self.model([s[0] for s in samples], [s[1] for s in samples])
         total = sum(losses.values(), torch.zeros((), device=self.device))
         if not bool(torch.isfinite(total)):
+            self.meter.stepped(self.pace.taken + 1, total.item(), self.recipe.lr * share)
             raise DetectorError(
                 f"training diverged in epoch {self.epoch + 1}: the loss is {total.item()}. Lower the lr."
             )
         self.optimizer.zero_grad()
         total.backward()
+        self.meter.gradients(p for g in self.optimizer.param_groups for p in g["params"])
         torch.nn.utils.clip_grad_norm_((p for g in self.optimizer.param_groups for p in g["params"]), MAX_GRADIENT)
         self.optimizer.step()
         last = self.pace.step()
         self.average.update_parameters(self.model)
         for name, value in {**losses, "total": total}.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+        self.meter.stepped(self.pace.taken, total.item(), self.recipe.lr * share)
         return last
 
     def _blend(self, averages: list[torch.Tensor], values: list[torch.Tensor], steps: torch.Tensor | int) -> None:
@@ -288,11 +315,12 @@ class Training:
         """COCO mAP@.5 of the averaged weights on evenly spaced val images; 0 where those hold no box."""
         from carsdepo_assets.detectors.faster_rcnn.predictor import FasterRcnnPredictor
 
-        pick = np.unique(np.linspace(0, len(self.val_images) - 1, self.options.val_images).astype(int))
-        chosen = [self.val_images[i] for i in pick]
+        chosen = self._some_val(self.options.val_images)
         network = NetworkInput(self.recipe.image_size, STRIDE)
         predictor = FasterRcnnPredictor(self.average.module.eval(), network, str(self.device))
         detections = [predictor.predict([read_rgb(image)])[0] for image in chosen]
-        flat = flatten([Truth(i.xyxy.reshape(-1, 4), i.classes) for i in chosen], detections, self.n_classes)
-        ap = coco_ap(flat, [(i.width, i.height) for i in chosen], 100)[0]
+        truths = [Truth(i.xyxy.reshape(-1, 4), i.classes) for i in chosen]
+        sizes = [(i.width, i.height) for i in chosen]
+        self.boxes = box_signals(truths, detections, sizes, self.n_classes)
+        ap = coco_ap(flatten(truths, detections, self.n_classes), sizes, 100)[0]
         return float(np.nanmean(ap)) if np.isfinite(ap).any() else 0.0

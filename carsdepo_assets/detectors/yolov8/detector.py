@@ -23,6 +23,7 @@ from carsdepo_assets.detectors.checkpoints import (
 )
 from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.postprocess import MAX_BOXES, to_image_frame
+from carsdepo_assets.detectors.signals import UNHEARD, Listener
 from carsdepo_assets.detectors.yolov8.dataset_folder import write_yolo_folder
 from carsdepo_assets.detectors.yolov8.ultralytics_settings import config_folder, online, ultralytics
 from carsdepo_assets.scoring.boxes import Detections
@@ -90,6 +91,7 @@ class YoloV8:
         *,
         watch: Watch = unwatched,
         spent_s: float = 0.0,
+        signals: Listener = UNHEARD,
     ) -> Trained:
         """See Detector.train. Reports an epoch before its checkpoint is written: an epoch killed in between is trained
         and reported again under the same number. The weights kept are the averaged (EMA) ones of the last epoch:
@@ -140,6 +142,7 @@ class YoloV8:
             watch=watch,
             has_val=bool(data.split("val")),
             threads=threads(recipe.extra.get("threads")),
+            signals=signals,
         )
         if not training.finished_before():
             training.train()
