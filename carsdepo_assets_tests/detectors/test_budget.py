@@ -137,10 +137,10 @@ def test_killed_inside_an_epoch_it_goes_on_there_to_the_same_weights(
 ) -> None:
     import torch
 
-    from carsdepo_assets.detectors.faster_rcnn import training as faster_rcnn_training
+    from carsdepo_assets.detectors import training_loop
     from carsdepo_assets.detectors.yolov8 import training as yolov8_training
 
-    for module in (faster_rcnn_training, yolov8_training):
+    for module in (training_loop, yolov8_training):
         monkeypatch.setattr(module, "TELL_EVERY_S", 0.0)
     asked = recipe(detector, steps=14)
 
@@ -161,7 +161,7 @@ def test_killed_inside_an_epoch_it_goes_on_there_to_the_same_weights(
 
     whole, _ = train(tmp_path / "whole")
     assert whole is not None
-    for module in (faster_rcnn_training, yolov8_training):
+    for module in (training_loop, yolov8_training):
         monkeypatch.setattr(module, "CHECKPOINT_EVERY_S", 4.0)
         monkeypatch.setattr(module, "CHECKPOINT_SHARE", float("inf"))
     assert train(tmp_path / "killed", kill_at=11)[0] is None  # in the middle of the second epoch

@@ -2,71 +2,36 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from carsdepo_assets.detectors.base import Recipe, Report, Trained, TrainingSet, Watch, unwatched
-from carsdepo_assets.detectors.checkpoints import (
-    DetectorError,
-    fingerprint,
-    read_checkpoint,
-    read_weights,
-    write_weights,
-)
+from carsdepo_assets.detectors.base import Recipe
+from carsdepo_assets.detectors.checkpoints import DetectorError, read_weights
 from carsdepo_assets.detectors.faster_rcnn.predictor import FasterRcnnPredictor
-from carsdepo_assets.detectors.pace import Pace
+from carsdepo_assets.detectors.looped_detector import LoopedDetector
+
+if TYPE_CHECKING:
+    from carsdepo_assets.detectors.training_loop import TrainingLoop
 
 INITS = "scratch, imagenet, champion or a weights file"
 
 
-class FasterRcnn:
-    """The detector Faster R-CNN; recipe.extra holds the fields of `Options` in training.py."""
+class FasterRcnn(LoopedDetector):
+    """The detector Faster R-CNN; recipe.extra holds the fields of `LoopOptions`."""
 
-    name = "faster_rcnn"
+    libraries = ("torchvision", "torch")
 
-    def train(
-        self,
-        data: TrainingSet,
-        recipe: Recipe,
-        out: Path,
-        report: Report,
-        *,
-        watch: Watch = unwatched,
-        spent_s: float = 0.0,
-    ) -> Trained:
-        """See Detector.train. Reports an epoch before its checkpoint is written: an epoch killed in between is trained
-        and reported again under the same number. The weights kept are the averaged ones of the last epoch."""
-        pace = Pace(recipe.minutes, recipe.epochs, spent_s, recipe.steps)
-        if not data.split("train"):
-            raise DetectorError("the training set has no image in split 'train'.")
-        import torch
-        import torchvision
+    def __init__(self, name: str = "faster_rcnn") -> None:
+        super().__init__(name)
 
-        from carsdepo_assets.detectors.faster_rcnn.training import Training
+    def loop(self) -> type[TrainingLoop]:
+        """See LoopedDetector.loop."""
+        from carsdepo_assets.detectors.faster_rcnn.training import FasterRcnnLoop
 
-        out.mkdir(parents=True, exist_ok=True)
-        mark = fingerprint(data, recipe)
-        checkpoint = read_checkpoint(out / "checkpoint.pt", mark)
-        torch.manual_seed(recipe.seed)
-        model = self._initial_model(recipe, data.class_names)
-        training = Training(
-            model, data, recipe, out / "checkpoint.pt", mark, pace, report, watch, recipe.init != "scratch"
-        )
-        if checkpoint:
-            training.restore(checkpoint)
-        training.run()
-        weights = out / "weights.pt"
-        write_weights(weights, self.name, training.averaged_weights(), data.class_names, recipe.image_size)
-        environment = {
-            "torchvision": str(torchvision.__version__),
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        }
-        return Trained(weights, training.history, pace.taken, training.planned_steps(), environment)
+        return FasterRcnnLoop
 
-    def _initial_model(self, recipe: Recipe, class_names: Sequence[str]) -> Any:
+    def initial_model(self, recipe: Recipe, class_names: Sequence[str]) -> Any:
         """Raises DetectorError for an init that this detector does not have."""
         from carsdepo_assets.detectors.faster_rcnn.model import build_model
 
