@@ -47,6 +47,7 @@ PURPOSES = {
     "demo": "the demo and its rendered sample",
     "detectors": "YOLOv8, Faster R-CNN, exports",
     "environments": "which resource stands behind a name",
+    "families": "what detectors there are",
     "evaluation": "predictions on the golden set",
     "experiments": "recipes, labelling queues",
     "imaging": "decode, features, hashes",

@@ -13,10 +13,13 @@ from carsdepo_assets.detectors.checkpoints import (
     DetectorError,
     fingerprint,
     read_checkpoint,
+    read_weights,
     write_weights,
 )
+from carsdepo_assets.detectors.initial_state import ClassRows, known_classes, taken_over
 from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.recipe_options import LoopOptions, read_options
+from carsdepo_assets.families.registry import family_of
 
 if TYPE_CHECKING:
     from carsdepo_assets.detectors.training_loop import TrainingLoop
@@ -25,21 +28,74 @@ if TYPE_CHECKING:
 class LoopedDetector:
     """Trains by `training_loop.TrainingLoop`; a family fills in the four methods that raise here."""
 
-    libraries: tuple[str, ...] = ("torch",)
-    """Distributions whose versions are recorded with a model."""
     options: type[LoopOptions] = LoopOptions
     """What recipe.extra may hold."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def initial_model(self, recipe: Recipe, class_names: Sequence[str]) -> Any:
-        """The model before its first step. Raises DetectorError for an init that this family does not have."""
+    heads: tuple[ClassRows, ...] = ()
+    """Tensors of the model with rows for each class."""
+
+    def build(self, n_classes: int, image_size: int, *, imagenet: bool) -> Any:
+        """The model with random weights, or with a backbone's ImageNet weights below them.
+
+        Args:
+            n_classes: Number of damage classes.
+            image_size: Longest side of the images, in pixels.
+            imagenet: Whether the backbone starts from its ImageNet weights.
+        """
+        raise NotImplementedError
+
+    def published_state(self, file: Path) -> dict[str, Any]:
+        """The tensors of the file of published weights, by their names in the model."""
         raise NotImplementedError
 
     def loop(self) -> type[TrainingLoop]:
         """The loop, imported late."""
         raise NotImplementedError
+
+    def initial_model(self, recipe: Recipe, class_names: Sequence[str]) -> Any:
+        """The model before its first step.
+
+        Args:
+            recipe: Its `init` says what the model starts from.
+            class_names: The classes of the training.
+
+        Raises:
+            DetectorError: This family has no such init, or the file is no weights of it and of these classes.
+        """
+        family = family_of(self.name)
+        n_classes, size = len(class_names), recipe.image_size
+        if recipe.init in ("champion", "pretrained"):
+            raise DetectorError(f"init {recipe.init} must be given as its weights file when the training starts.")
+        if recipe.init == "yolov8n" or (recipe.init == "imagenet" and family.imagenet is None):
+            others = ", ".join((*family.starts, "champion"))
+            raise DetectorError(f"init {recipe.init} is not for {self.name}, which has {others} or a weights file.")
+        model = self.build(n_classes, size, imagenet=recipe.init == "imagenet")
+        if recipe.init in ("scratch", "imagenet"):
+            return model
+        path = Path(recipe.init)
+        if family.pretrained is not None and path.name == family.pretrained.file and path.is_file():
+            given, n_known = self.published_state(path), 0
+        else:
+            content = read_weights(path, self.name)
+            given, n_known = content["state"], known_classes(path.name, content["class_names"], class_names)
+        model.load_state_dict(taken_over(model.state_dict(), given, self.heads, n_known, path.name))
+        return model
+
+    def loaded(self, weights: Path, class_names: Sequence[str], image_size: int, device: str) -> Any:
+        """The model of a file of weights, ready to predict.
+
+        Raises:
+            DetectorError: The file is no weights of this family and of these classes.
+        """
+        import torch
+
+        content = read_weights(weights, self.name, class_names)
+        model = self.build(len(class_names), image_size, imagenet=False)
+        model.load_state_dict(content["state"])
+        return model.eval().to(device).to(memory_format=torch.channels_last)
 
     def train(
         self,
@@ -78,7 +134,9 @@ class LoopedDetector:
             training.restore(checkpoint)
         training.run()
         weights = out / "weights.pt"
-        state = training.averaged_weights()
-        write_weights(weights, self.name, state, data.class_names, recipe.image_size)
-        environment = {**{name: version(name) for name in self.libraries}, "python": platform.python_version()}
+        write_weights(weights, self.name, training.averaged_weights(), data.class_names, recipe.image_size)
+        environment = {
+            **{name: version(name) for name in (*family_of(self.name).libraries, "torch")},
+            "python": platform.python_version(),
+        }
         return Trained(weights, training.history, pace.taken, training.planned_steps(), environment)

@@ -81,6 +81,7 @@ class TrainingLoop(ABC):
             torch.set_num_threads(threads(self.options.threads))
         # channels_last: 1.7 times as fast on a CPU, and what tensor cores want on a GPU.
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        self.kept_norms: list[torch.nn.Module] = []
         self.freeze(recipe)
         trained = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -113,6 +114,13 @@ class TrainingLoop(ABC):
         Raises:
             DetectorError: The network has fewer layers than recipe.freeze says.
         """
+
+    def keep_norms(self, part: torch.nn.Module) -> None:
+        """Keeps statistics and scales of a part's batch norms as they are: a small batch cannot estimate them."""
+        for module in part.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.requires_grad_(False)
+                self.kept_norms.append(module)
 
     @abstractmethod
     def is_backbone(self, parameter: str) -> bool:
@@ -216,6 +224,8 @@ class TrainingLoop(ABC):
     def _epoch(self) -> None:
         """Steps to the end of the epoch, or to the training's."""
         self.model.train()
+        for norm in self.kept_norms:
+            norm.eval()
         while self.batches < self.n_batches:
             last = self._step()
             self.batches += 1

@@ -14,10 +14,11 @@ import pytest
 
 from carsdepo_assets.detectors import pace as paces
 from carsdepo_assets.detectors.base import Progress, Recipe, Trained, TrainingSet
-from carsdepo_assets.detectors.catalogue import NAMES, get_detector
+from carsdepo_assets.detectors.catalogue import get_detector
 from carsdepo_assets.detectors.pace import Every, Pace
 from carsdepo_assets_tests.detectors.scenes import scenes
 
+NAMES = ("yolov8n", "faster_rcnn")  # one of each loop
 PER_EPOCH = 6  # optimizer steps: 12 images in batches of 2
 
 

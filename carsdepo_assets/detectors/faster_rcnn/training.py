@@ -9,20 +9,33 @@ import torch
 
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError
-from carsdepo_assets.detectors.faster_rcnn.model import STRIDE
 from carsdepo_assets.detectors.faster_rcnn.predictor import FasterRcnnPredictor
 from carsdepo_assets.detectors.training_loop import TrainingLoop
 from carsdepo_assets.detectors.training_samples import Sample
-from carsdepo_assets.imaging.resize import NetworkInput
 
 
 class FasterRcnnLoop(TrainingLoop):
     """The common loop with torchvision's losses."""
 
+    def losses(self, batch: Sequence[Sample]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        """See TrainingLoop.losses; in the model 0 is the background."""
+        targets = [{"boxes": s.boxes, "labels": s.classes + 1} for s in batch]
+        parts: dict[str, torch.Tensor] = self.model([s.pixels for s in batch], targets)
+        return sum(parts.values(), torch.zeros((), device=self.device)), parts
+
+    def predictor(self, model: Any) -> FasterRcnnPredictor:
+        """See TrainingLoop.predictor."""
+        return FasterRcnnPredictor(model, self.recipe.image_size, str(self.device))
+
+
+class LiteLoop(FasterRcnnLoop):
+    """Of the backbones EfficientNet-Lite: recipe.freeze counts their blocks."""
+
     def freeze(self, recipe: Recipe) -> None:
         """See TrainingLoop.freeze. Pretrained batch norms stay as they are: a small batch cannot estimate them."""
-        if not 0 <= recipe.freeze <= 16:
-            raise DetectorError(f"freeze {recipe.freeze}: the backbone has 16 blocks.")
+        blocks = len(self.model.backbone.blocks)
+        if not 0 <= recipe.freeze <= blocks:
+            raise DetectorError(f"freeze {recipe.freeze}: the backbone has {blocks} blocks.")
         self.model.backbone.set_frozen(recipe.init != "scratch", recipe.freeze)
 
     def is_backbone(self, parameter: str) -> bool:
@@ -34,12 +47,21 @@ class FasterRcnnLoop(TrainingLoop):
         self.model.backbone.fuse_frozen()
         super().run()
 
-    def losses(self, batch: Sequence[Sample]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-        """See TrainingLoop.losses; in the model 0 is the background."""
-        targets = [{"boxes": s.boxes, "labels": s.classes + 1} for s in batch]
-        parts: dict[str, torch.Tensor] = self.model([s.pixels for s in batch], targets)
-        return sum(parts.values(), torch.zeros((), device=self.device)), parts
 
-    def predictor(self, model: Any) -> FasterRcnnPredictor:
-        """See TrainingLoop.predictor."""
-        return FasterRcnnPredictor(model, NetworkInput(self.recipe.image_size, STRIDE), str(self.device))
+class ResNetLoop(FasterRcnnLoop):
+    """Of ResNet50: recipe.freeze counts its stem and its four stages."""
+
+    def freeze(self, recipe: Recipe) -> None:
+        """See TrainingLoop.freeze."""
+        body = self.model.backbone.body
+        stages = [[body.conv1, body.bn1], [body.layer1], [body.layer2], [body.layer3], [body.layer4]]
+        if not 0 <= recipe.freeze <= len(stages):
+            raise DetectorError(f"freeze {recipe.freeze}: the backbone has {len(stages)} stages, its stem among them.")
+        for part in (p for stage in stages[: recipe.freeze] for p in stage):
+            part.requires_grad_(False)
+        if recipe.init != "scratch":
+            self.keep_norms(body)
+
+    def is_backbone(self, parameter: str) -> bool:
+        """See TrainingLoop.is_backbone."""
+        return parameter.startswith("backbone.body")
