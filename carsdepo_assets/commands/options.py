@@ -96,7 +96,8 @@ def class_mapping(pairs: list[str] | None) -> dict[str, str]:
     return mapping
 
 
-def _known_detector(name: str | None) -> str | None:
+def known_detector(name: str | None) -> str | None:
+    """The name itself. Raises typer.BadParameter, which lists the families, where it is none of theirs."""
     from carsdepo_assets.families.registry import UnknownFamily, known_family
 
     try:
@@ -117,7 +118,7 @@ DetectorName = Annotated[
         "--detector",
         help="A family of detectors, such as yolov8n or faster_rcnn; `carsdepo weights list` names them all. Default: "
         "the policy's.",
-        callback=_known_detector,
+        callback=known_detector,
         autocompletion=_detectors_beginning,
     ),
 ]

@@ -6,26 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError
+from carsdepo_assets.detectors.dfine.options import DFineOptions
 from carsdepo_assets.detectors.dfine.predictor import DFinePredictor
 from carsdepo_assets.detectors.initial_state import ClassRows
 from carsdepo_assets.detectors.looped_detector import LoopedDetector
-from carsdepo_assets.detectors.recipe_options import LoopOptions
 
 if TYPE_CHECKING:
     from carsdepo_assets.detectors.training_loop import TrainingLoop
 
 STRIDE = 32  # of the coarsest map: the side of the square is a multiple
-
-
-class DFineOptions(LoopOptions):
-    """What recipe.extra may hold for D-FINE."""
-
-    backbone_lr: float = Field(0.5, gt=0, description="the backbone's learning rate as a share of the recipe's")
-    denoising: int = Field(100, ge=0, description="denoising queries of a step; 0: none")
 
 
 class DFine(LoopedDetector):

@@ -115,7 +115,7 @@ def build_model(size: str, n_classes: int, image_size: int) -> Any:
 def published_state(size: str, file: Path) -> dict[str, Any]:
     """The tensors of the authors' file of weights (safetensors), by their names in the model.
 
-    transformers reads it, since it knows the names of older releases. It is given a local folder and looks nowhere else.
+    transformers reads it, since it knows the names of older releases; it looks nowhere but in a local folder.
 
     Raises:
         DetectorError: The file is no safetensors file, or not of this size.

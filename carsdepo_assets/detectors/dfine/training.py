@@ -9,6 +9,7 @@ import torch
 
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError
+from carsdepo_assets.detectors.dfine.options import DFineOptions
 from carsdepo_assets.detectors.dfine.predictor import DFinePredictor
 from carsdepo_assets.detectors.training_loop import TrainingLoop
 from carsdepo_assets.detectors.training_samples import Sample
@@ -31,11 +32,7 @@ class DFineLoop(TrainingLoop):
             stage.requires_grad_(False)
         if recipe.init != "scratch":
             self.keep_norms(backbone)
-        self.model.config.num_denoising = self.recipe_denoising()
-
-    def recipe_denoising(self) -> int:
-        """Denoising queries of a step; recipe.extra's `denoising`."""
-        return int(getattr(self.options, "denoising"))  # noqa: B009  the options are this family's own
+        self.model.config.num_denoising = DFineOptions.model_validate(recipe.extra).denoising
 
     def is_backbone(self, parameter: str) -> bool:
         """See TrainingLoop.is_backbone."""
@@ -47,7 +44,9 @@ class DFineLoop(TrainingLoop):
         labels = []
         for image in batch:
             first, last = image.boxes[:, :2] / side, image.boxes[:, 2:] / side
-            labels.append({"class_labels": image.classes, "boxes": torch.cat(((first + last) / 2, last - first), dim=1)})
+            labels.append(
+                {"class_labels": image.classes, "boxes": torch.cat(((first + last) / 2, last - first), dim=1)}
+            )
         output = self.model(pixel_values=torch.stack([s.pixels for s in batch]), labels=labels)
         parts = {name: output.loss_dict[name] for name in REPORTED if name in output.loss_dict}
         return output.loss, parts
