@@ -103,6 +103,23 @@ class TrainingPolicy(PolicySection):
     )
     debounce_s: NotNegative = policy_value(10.0, "seconds", "A retraining starts when no new label came for this long.")
     min_new_labels: Count = policy_value(1, "label revisions", "Fewer new ones do not start a retraining.")
+    min_photographs: Count = policy_value(
+        2, "photographs", "A dataset with fewer of them in split train is not trained on."
+    )
+    min_class_boxes: int = policy_value(
+        1,
+        "boxes",
+        "A dataset with fewer boxes of a class in split train is not trained on: the model would never predict it. "
+        "0: classes may be without boxes.",
+        ge=0,
+    )
+    min_val_boxes: int = policy_value(
+        1,
+        "boxes",
+        "A dataset with fewer boxes in split val is not trained on: a model's threshold is chosen there. 0: it may be "
+        "without.",
+        ge=0,
+    )
     max_attempts: Count = policy_value(
         3,
         "runs",

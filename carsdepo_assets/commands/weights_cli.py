@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from carsdepo_assets.commands.options import (
     AsJson,
@@ -48,12 +48,12 @@ def list_families(as_json: AsJson = False, home: Home = None) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("name", "title", "licence of the code", "starts from", "published weights")
+    table = Table(Column("name", no_wrap=True), "family", "licence of the code", "starts from", "published weights")
     for row in rows:
         place = "none" if row["file"] is None else f"there: {row['file']}" if row["there"] else "absent"
         table.add_row(row["name"], row["title"], escape(row["licence"]), ", ".join(row["starts"]), place)
     out.print(table)
-    say("`carsdepo weights get NAME` fetches published weights; nothing else downloads any.")
+    out.print("`carsdepo weights get NAME` fetches published weights. Nothing is downloaded unasked.")
 
 
 @weights.command()

@@ -217,7 +217,7 @@ class Detector(Protocol):
             recipe: How to train.
             out: Folder for weights and checkpoint; a checkpoint of the same training there is resumed.
             report: Called after every epoch with its numbers: at least epoch, steps, planned_steps, seconds, loss and,
-                unless the split `val` is empty, val_map50.
+                where the split `val` has boxes, val_map50.
             watch: Called about once a second with the progress; it may raise Interrupted.
             spent_s: Seconds of the recipe's minutes that are used up already.
 

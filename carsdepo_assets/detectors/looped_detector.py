@@ -14,10 +14,12 @@ from carsdepo_assets.detectors.checkpoints import (
     fingerprint,
     read_checkpoint,
     read_weights,
+    set_aside,
     write_weights,
 )
 from carsdepo_assets.detectors.initial_state import ClassRows, known_classes, taken_over
 from carsdepo_assets.detectors.pace import Pace
+from carsdepo_assets.detectors.preflight import check_training
 from carsdepo_assets.detectors.recipe_options import LoopOptions, read_options
 from carsdepo_assets.families.registry import family_of
 
@@ -110,11 +112,10 @@ class LoopedDetector:
         """See Detector.train. Reports an epoch before its checkpoint is written: an epoch killed in between is trained
         and reported again under the same number. The weights kept are the averaged ones of the last epoch."""
         pace = Pace(recipe.minutes, recipe.epochs, spent_s, recipe.steps)
-        if not data.split("train"):
-            raise DetectorError("the training set has no image in split 'train'.")
+        check_training(data, recipe)
+        options = read_options(recipe, self.options)
         import torch
 
-        options = read_options(recipe, self.options)
         out.mkdir(parents=True, exist_ok=True)
         mark = fingerprint(data, recipe)
         checkpoint = read_checkpoint(out / "checkpoint.pt", mark)
@@ -131,7 +132,11 @@ class LoopedDetector:
             watch=watch,
         )
         if checkpoint:
-            training.restore(checkpoint)
+            try:
+                training.restore(checkpoint)
+            except (KeyError, ValueError, TypeError, RuntimeError) as error:  # as torch says of tensors that do not fit
+                set_aside(out / "checkpoint.pt", f"{type(error).__name__}: {error}")
+                return self.train(data, recipe, out, report, watch=watch, spent_s=spent_s)
         training.run()
         weights = out / "weights.pt"
         write_weights(weights, self.name, training.averaged_weights(), data.class_names, recipe.image_size)

@@ -110,6 +110,7 @@ def _download(address: str, part: Path, path: Path, told: Told) -> str:
             part.open("wb") as file,
         ):
             answer.raise_for_status()
+            _allow(str(answer.url), path)  # where it was redirected to
             length = answer.headers.get("content-length", "")
             for chunk in answer.iter_bytes():
                 file.write(chunk)

@@ -177,7 +177,8 @@ class TrainingLoop(ABC):
             if self.val_images:
                 self._tell(validating=True)
                 with self.pace.validating():
-                    row["val_map50"] = self.val_map50()
+                    measured = self.val_map50()
+                row |= {} if measured is None else {"val_map50": measured}
                 row["seconds"] = self.pace.spent()
             self.finished = by_plan or self.pace.over()
             self.batches, self.sums = 0, {}
@@ -279,12 +280,12 @@ class TrainingLoop(ABC):
             else:
                 average.copy_(value)
 
-    def val_map50(self) -> float:
-        """COCO mAP@.5 of the averaged weights on evenly spaced val images; 0 where those hold no box."""
+    def val_map50(self) -> float | None:
+        """COCO mAP@.5 of the averaged weights on evenly spaced val images; None where those hold no box."""
         pick = np.unique(np.linspace(0, len(self.val_images) - 1, self.options.val_images).astype(int))
         chosen = [self.val_images[i] for i in pick]
         predictor = self.predictor(self.average.module.eval())
         detections = [predictor.predict([read_rgb(image)])[0] for image in chosen]
         flat = flatten([Truth(i.xyxy.reshape(-1, 4), i.classes) for i in chosen], detections, self.n_classes)
         ap = coco_ap(flat, [(i.width, i.height) for i in chosen], 100)[0]
-        return float(np.nanmean(ap)) if np.isfinite(ap).any() else 0.0
+        return float(np.nanmean(ap)) if np.isfinite(ap).any() else None

@@ -28,10 +28,12 @@ def candidate_model(
     `training/progress.json`. Where a model of the same dataset and recipe was evaluated before, nothing is trained and
     that model is taken again.
     """
+    from carsdepo_assets.lake.datasets import read_manifest
     from carsdepo_assets.lake.model_files import folder
     from carsdepo_assets.training import candidates
     from carsdepo_assets.training.initial_weights import keep_initial_weights
     from carsdepo_assets.training.mlflow_run_name import run_name
+    from carsdepo_assets.training.trainable import check_trainable
     from carsdepo_assets.training.worker import MlflowSpec, TrainingSpec, spec_json
 
     opened_lake = lake.open()
@@ -48,11 +50,13 @@ def candidate_model(
                 "dagster/uri": f"{lake.url}/{folder(standing)}",
             },
         )
+    current_policy = policy.read()
+    check_trainable(read_manifest(opened_lake, plan.dataset), plan.dataset, current_policy)
     name = run_name(opened_lake, plan.dataset, plan.recipe)
     with tracking.during(context, tags={"dataset_version": plan.dataset}, name=name) as mlflow_run:
         spec = TrainingSpec(
             lake=lake.url,
-            policy=policy.read(),
+            policy=current_policy,
             dataset_version=plan.dataset,
             recipe=plan.recipe,
             initial_weights=keep_initial_weights(opened_lake, plan.recipe, Path(lake.home)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,16 @@ from carsdepo_assets.detectors.checkpoints import (
     fingerprint,
     read_checkpoint,
     read_weights,
+    set_aside,
     threads,
     write_weights,
 )
+from carsdepo_assets.detectors.initial_state import taken_over
 from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.postprocess import MAX_BOXES, to_image_frame
+from carsdepo_assets.detectors.preflight import check_training
 from carsdepo_assets.detectors.yolov8.dataset_folder import write_yolo_folder
-from carsdepo_assets.detectors.yolov8.initial_weights import initial_weights
+from carsdepo_assets.detectors.yolov8.initial_weights import HEADS, initial_weights
 from carsdepo_assets.detectors.yolov8.ultralytics_settings import ultralytics
 from carsdepo_assets.scoring.boxes import Detections
 
@@ -49,6 +53,23 @@ ARGUMENTS: dict[str, Any] = {
     "amp": False,
     "plots": False,
     "deterministic": False,
+}
+# What a training goes on from, as `YoloTraining._checkpoint` writes it.
+CHECKPOINT_KEYS = {
+    *(
+        "epoch",
+        "batches",
+        "losses",
+        "steps",
+        "planned_steps",
+        "planned",
+        "seconds",
+        "history",
+        "finished",
+        "model",
+        "ema",
+    ),
+    *("updates", "optimizer", "torch_random", "random", "numpy_random"),
 }
 # A recipe may not set these through `extra`: they would break isolation, resuming or the report.
 RESERVED = {
@@ -78,6 +99,8 @@ RESERVED = {
 class YoloV8:
     """YOLOv8 of one size; recipe.extra holds ultralytics' own arguments, and `threads` (CPU threads)."""
 
+    heads = HEADS
+
     def __init__(self, name: str = "yolov8n") -> None:
         self.name = name
 
@@ -95,17 +118,18 @@ class YoloV8:
         and reported again under the same number. The weights kept are the averaged (EMA) ones of the last epoch:
         choosing the best epoch on a small val set chooses noise."""
         pace = Pace(recipe.minutes, recipe.epochs, spent_s, recipe.steps)
-        if not data.split("train"):
-            raise DetectorError("the training set has no image in split 'train'.")
-        clash = sorted(RESERVED & recipe.extra.keys())
-        if clash:
-            raise DetectorError(f"recipe.extra may not set {', '.join(clash)}: the recipe or the detector does.")
+        check_training(data, recipe)
         module = ultralytics()
+        _check_extra(recipe)
         from carsdepo_assets.detectors.yolov8.training import YoloTraining
 
+        has_val = any(len(image.classes) for image in data.split("val"))
         out.mkdir(parents=True, exist_ok=True)
         mark = fingerprint(data, recipe)
         checkpoint = read_checkpoint(out / "checkpoint.pt", mark)
+        if checkpoint and not checkpoint.keys() >= CHECKPOINT_KEYS:
+            set_aside(out / "checkpoint.pt", "it is not whole.")
+            checkpoint = None
         initial = None if checkpoint else initial_weights(self.name, recipe, data.class_names)
         extra = {k: v for k, v in recipe.extra.items() if k != "threads"}
         arguments = {
@@ -125,7 +149,7 @@ class YoloV8:
             "device": _device(recipe.device),
             "seed": recipe.seed,
             "patience": 0,
-            "val": bool(data.split("val")),
+            "val": has_val,
             "verbose": False,
         }
         pace.spent_before += checkpoint["seconds"] if checkpoint else 0.0
@@ -138,7 +162,7 @@ class YoloV8:
             pace=pace,
             report=report,
             watch=watch,
-            has_val=bool(data.split("val")),
+            has_val=has_val,
             threads=threads(recipe.extra.get("threads")),
         )
         if not training.finished_before():
@@ -153,6 +177,21 @@ class YoloV8:
             "python": platform.python_version(),
         }
         return Trained(weights, training.history, *training.steps(), environment=environment)
+
+    def initial_model(self, recipe: Recipe, class_names: Sequence[str]) -> Any:
+        """The model before its first step.
+
+        Args:
+            recipe: Its `init` says what the model starts from.
+            class_names: The classes of the training.
+
+        Raises:
+            DetectorError: YOLOv8 has no such init, or the file is no weights of this size and of these classes.
+        """
+        model, given = build_model(len(class_names), self.name), initial_weights(self.name, recipe, class_names)
+        if given is not None:
+            model.load_state_dict(taken_over(model.state_dict(), given.state, HEADS, given.n_known, given.where))
+        return model
 
     def load(self, weights: Path, class_names: Sequence[str], image_size: int, device: str = "cpu") -> YoloPredictor:
         """See Detector.load. image_size is rounded up to the network's stride."""
@@ -171,6 +210,25 @@ def build_model(n_classes: int, name: str = "yolov8n") -> Any:
     from ultralytics.nn.tasks import DetectionModel
 
     return DetectionModel(f"{name}.yaml", ch=3, nc=n_classes, verbose=False)
+
+
+def _check_extra(recipe: Recipe) -> None:
+    """Raises DetectorError for a key that ultralytics does not know, or a value that it does not take."""
+    from ultralytics.cfg import DEFAULT_CFG_DICT, check_cfg
+
+    clash = sorted(RESERVED & recipe.extra.keys())
+    if clash:
+        raise DetectorError(f"recipe.extra may not set {', '.join(clash)}: the recipe or the detector does.")
+    arguments = {k: v for k, v in recipe.extra.items() if k != "threads"}
+    unknown = sorted(arguments.keys() - DEFAULT_CFG_DICT.keys())
+    if unknown:
+        near = get_close_matches(unknown[0], [*DEFAULT_CFG_DICT, "threads"], 3)
+        advice = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise DetectorError(f"recipe.extra of {recipe.detector}: {unknown[0]} is no argument of ultralytics'.{advice}")
+    try:
+        check_cfg(arguments)
+    except (TypeError, ValueError) as error:
+        raise DetectorError(f"recipe.extra of {recipe.detector}: {error}") from error
 
 
 def _device(device: str) -> str:
