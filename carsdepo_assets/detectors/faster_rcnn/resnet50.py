@@ -23,7 +23,6 @@ class FasterRcnnResNet50(FasterRcnn):
             weights=None,
             weights_backbone=None,
             num_classes=n_classes + 1,
-            trainable_backbone_layers=5,
             min_size=image_size,
             max_size=image_size,
             box_score_thresh=0.001,
