@@ -19,6 +19,7 @@ from carsdepo_assets.commands import (
     policy_cli,
     quarantine_cli,
     release_cli,
+    weights_cli,
 )
 from carsdepo_assets.commands.interruption import interruptible
 from carsdepo_assets.commands.options import show_version
@@ -93,6 +94,7 @@ app.add_typer(dataset_cli.dataset, name="dataset")
 app.add_typer(labels_cli.labels, name="labels")
 app.add_typer(policy_cli.policy, name="policy")
 app.add_typer(quarantine_cli.quarantine, name="quarantine")
+app.add_typer(weights_cli.weights, name="weights")
 
 
 def main() -> None:

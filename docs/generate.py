@@ -1,8 +1,8 @@
 """Writes the parts of the documentation that follow from the code: `python docs/generate.py`, which `make docs` runs.
 
-They are docs/policy.md, from policy.py, the tables of keys in docs/aws.md, from the places in compute/,
-docs/import-cases.md, from the table of cases that the tests import, docs/how-to/training-findings.md, from the kinds of
-findings in training/diagnosis/kinds.py, and
+They are docs/policy.md, from policy.py, docs/detectors.md, from families/, the tables of keys in docs/aws.md, from the
+places in compute/, docs/import-cases.md, from the table of cases that the tests import,
+docs/how-to/training-findings.md, from the kinds of findings in training/diagnosis/kinds.py, and
 docs/pictures/layers.svg, from import-linter's contract in pyproject.toml. The tables of costs and quotas in
 docs/aws-account.md are from deploy/aws/.
 carsdepo_assets_tests/test_docs.py fails where a file is not what this would write.
@@ -51,6 +51,7 @@ PURPOSES = {
     "demo": "the demo and its rendered sample",
     "detectors": "YOLOv8, Faster R-CNN, exports",
     "environments": "which resource stands behind a name",
+    "families": "what detectors there are",
     "evaluation": "predictions on the golden set",
     "experiments": "recipes, labelling queues",
     "imaging": "decode, features, hashes",
@@ -299,8 +300,42 @@ def layers_picture() -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+DETECTORS_INTRODUCTION = """# Detectors
+
+<!-- Written by docs/generate.py from carsdepo_assets/families/: change it there. -->
+
+The families of detectors. `training.detector` of the policy, `carsdepo train --detector` and a recipe's `detector` take
+these names; without a word from a person the family is that of the model in production.
+
+Nothing is downloaded unasked. `carsdepo weights get NAME` fetches a family's published weights into the home's folder
+`weights/`, and compares their sha256 where one is published; a file that is put there by hand does as well. A first
+model starts from a packaged backbone where its family has one, else from published weights that are there, else from
+random ones. [Add a detector](how-to/add-a-detector.md) says how a package brings a family of its own.
+"""
+
+
+def detectors_page() -> str:
+    """docs/detectors.md, as it must be."""
+    from carsdepo_assets.families.built_in import BUILT_IN
+
+    code = ["| name | family | licence of the code | needs | side on a CPU, a GPU |", "|---|---|---|---|---|"]
+    weights = ["| name | starts from | published weights | licence of the weights |", "|---|---|---|---|"]
+    for family in BUILT_IN:
+        needs = ", ".join(family.libraries)
+        sides = f"{family.cpu.photographs_px} px, {family.gpu.photographs_px} px"
+        code.append(f"| `{family.name}` | {family.title} | {family.licence} | {needs} | {sides} |")
+        published = family.pretrained
+        file = f"`{published.file}`, about {published.megabytes:g} MB, {published.trained_on}" if published else ""
+        licence = published.licence if published else family.imagenet_licence
+        starts = ", ".join(f"`{start}`" for start in (*family.starts, "champion"))
+        weights.append(f"| `{family.name}` | {starts} | {file} | {licence} |")
+    what = "\n## What they are\n\n" + "\n".join(code)
+    return DETECTORS_INTRODUCTION + what + "\n\n## What they start from\n\n" + "\n".join(weights) + "\n"
+
+
 GENERATED = {
     "docs/policy.md": policy_page,
+    "docs/detectors.md": detectors_page,
     "docs/aws.md": aws_page,
     "docs/aws-account.md": aws_account_page,
     "docs/import-cases.md": import_cases_page,

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import psutil
 
@@ -205,13 +206,17 @@ def examine(settings: Settings) -> list[Finding]:
         from carsdepo_assets.commands.doctor_aws import examine_account
 
         findings += examine_account(settings)
-    weights = settings.home / "weights" / "yolov8n.pt"
-    findings.append(
-        Finding(
-            "pretrained YOLOv8n",
-            str(weights) if weights.exists() else "absent",
-            True,
-            "" if weights.exists() else f"Optional: put yolov8n.pt at {weights}.",
-        )
-    )
+    findings.append(_published_weights(settings.home / "weights"))
     return findings
+
+
+def _published_weights(folder: Path) -> Finding:
+    """Which published weights of detectors are in the home."""
+    from carsdepo_assets.families.registry import family_of, names
+
+    published = [family.pretrained for family in map(family_of, names()) if family.pretrained is not None]
+    there = [p.file for p in published if (folder / p.file).is_file()]
+    advice = (
+        "" if there else "Optional: `carsdepo weights get FAMILY` fetches some; `carsdepo weights list` names them."
+    )
+    return Finding("published weights", ", ".join(there) or "none", True, advice)

@@ -8,7 +8,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from carsdepo_assets.detectors.base import Recipe
-from carsdepo_assets.detectors.recipe_changes import PRETRAINED, changed, epochs_for, first_start, recipe_key
+from carsdepo_assets.detectors.recipe_changes import (
+    changed,
+    epochs_for,
+    first_start,
+    is_there,
+    pretrained_init,
+    recipe_key,
+)
 from carsdepo_assets.experiments.champion import Champion
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.pointers import RecipePointer
@@ -75,7 +82,7 @@ def choose_recipe(
 
     Args:
         manifest: the dataset's.
-        weights: a folder that may hold `yolov8n.pt`, put there by the user.
+        weights: the home's folder of published weights.
         device: what the training computes with: `cpu`, `cuda:0` and so on.
         detector: the family that this run asks for; None: as the policy says. Likewise the next three.
         minutes: wall time of the training.
@@ -167,13 +174,14 @@ def _family(
     )
     if not mix.is_real(policy):
         return "yolov8n", (f"A first model, detector auto: {shares}, so yolov8n is taken, as for the sample.",)
-    if (weights / PRETRAINED).exists():
+    pretrained = pretrained_init("yolov8n", weights)
+    if pretrained is not None and is_there(pretrained, weights):
         return "yolov8n", (
             f"A first model, detector auto: {shares}, so yolov8n is taken, whose pretrained weights are at hand.",
         )
     return "faster_rcnn", (
         f"A first model, detector auto: {shares}, so faster_rcnn is taken, whose backbone knows real photographs "
-        f"(weights/{PRETRAINED} is not there).",
+        f"({pretrained} is not there).",
     )
 
 

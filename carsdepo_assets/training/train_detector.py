@@ -10,8 +10,10 @@ from pathlib import Path
 
 from carsdepo_assets.detectors.base import Recipe, Report, Trained, Watch, unwatched
 from carsdepo_assets.detectors.signals import UNHEARD, Listener
+from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
+from carsdepo_assets.training.trainable import check_trainable
 
 
 class TrainingFailed(RuntimeError):
@@ -58,7 +60,8 @@ def fit(
 
     Raises:
         TrainingFailed: no epoch was finished, the loss is no number, or no weights were left.
-        EmptyTrainingSet: the dataset has no photographs to train on.
+        EmptyTrainingSet: the dataset has too little to train on.
+        DetectorError: the recipe or its device cannot be used.
     """
     from carsdepo_assets.detectors.catalogue import get_detector
     from carsdepo_assets.detectors.training_set import training_set
@@ -67,6 +70,7 @@ def fit(
     started = time.monotonic()
     names = policy.class_map.names
     detector = get_detector(recipe.detector)
+    check_trainable(read_manifest(lake, dataset_version), dataset_version, policy)
     data = training_set(lake, dataset_version, ("train", "val"), class_names=names)
     out.mkdir(parents=True, exist_ok=True)
     result = detector.train(data, recipe, out, report, watch=watch, spent_s=time.monotonic() - started, signals=signals)

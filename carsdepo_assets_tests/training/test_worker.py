@@ -91,7 +91,7 @@ def test_without_dagster_it_leaves_a_whole_model(tmp_path: Path) -> None:
     assert tracking.status(run_id) == "FINISHED"
     assert [m.step for m in tracking.client.get_metric_history(run_id, "loss")] == [2, 4]  # optimizer steps
     name = tracking.client.get_run(run_id).info.run_name
-    assert name == "yolov8n, 14 photographs, dataset 0123, from scratch"
+    assert name == "YOLOv8n, 14 photographs, dataset 0123, from scratch"
     progress = read_progress(lake)
     assert progress is not None
     assert (progress.state, progress.steps, progress.detail) == ("finished", 4, "all 4 planned steps")
