@@ -28,9 +28,9 @@ def candidate_model(
     `training/progress.json`. Where a model of the same dataset and recipe was evaluated before, nothing is trained and
     that model is taken again.
     """
+    from carsdepo_assets.detectors.initial_weights import keep_initial_weights
     from carsdepo_assets.lake.model_files import folder
     from carsdepo_assets.training import candidates
-    from carsdepo_assets.training.initial_weights import keep_initial_weights
     from carsdepo_assets.training.mlflow_run_name import run_name
     from carsdepo_assets.training.worker import MlflowSpec, TrainingSpec, spec_json
 

@@ -24,7 +24,7 @@ from carsdepo_assets.lake.training_progress import read_progress, training_statu
 from carsdepo_assets.registry.lineage import read_lineage
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.registry.tracking import Tracking
-from carsdepo_assets.training.initial_weights import keep_initial_weights
+from carsdepo_assets.detectors.initial_weights import keep_initial_weights
 from carsdepo_assets.training.worker import TrainingSpec, alone, resolve_init
 from carsdepo_assets_tests.detectors.rectangles import made_up_model
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
