@@ -30,7 +30,7 @@ class Dimension(PolicySection):
     high: float | None = policy_value(None, "as the field", "The largest value.")
     step: float | None = policy_value(None, "as the field", "Between two values; none: every value.", gt=0)
     log: bool = policy_value(False, "", "Whether values are spread evenly over orders of magnitude.")
-    choices: tuple[Scalar, ...] = policy_value((), "as the field", "The values, in place of `low` and `high`.")
+    choices: tuple[Scalar, ...] | None = policy_value(None, "as the field", "The values, in place of `low` and `high`.")
     times_usual: bool = policy_value(
         False, "", "Whether the values are factors of the family's usual value, which lr and weight_decay may be."
     )
@@ -65,7 +65,7 @@ class Dimension(PolicySection):
         if self.times_usual and self.field not in NUMBERS:
             return f"times_usual is for {', '.join(NUMBERS)} alone"
         ranged = self.low is not None or self.high is not None
-        if ranged and "choices" in self.model_fields_set:
+        if ranged and self.choices is not None:
             return "it has both choices and a range: leave out one of them"
         return self._trouble_of_range() if ranged else self._trouble_of_choices()
 
@@ -89,8 +89,10 @@ class Dimension(PolicySection):
         return self._trouble_of_value(self.low)
 
     def _trouble_of_choices(self) -> str | None:
+        if self.choices is None:
+            return "it has neither choices nor a range from low to high"
         if not self.choices:
-            return "choices is empty, and there is no range from low to high"
+            return "choices is empty: there is nothing to try"
         if len({(type(c) is bool, c) for c in self.choices}) < len(self.choices):
             return "a choice comes twice"
         if self.log or self.step is not None:

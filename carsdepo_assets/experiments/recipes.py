@@ -118,7 +118,7 @@ def choose_recipe(
         recipe = ours.applied(recipe)
         if ours.init_model is not None:
             changes |= {"init": "champion", "champion": ours.init_model}
-        why = (*why, f"{ours.why} Changed: {ours.described()}.".lstrip())
+        why = (*why, f"{ours.why} In it {ours.described()}.".lstrip())
     if ends is not None:
         changes |= {"steps": ends, "epochs": epochs_for(ends, n_train, recipe.batch)}
     if epochs is not None:

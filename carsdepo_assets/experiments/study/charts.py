@@ -19,7 +19,7 @@ from carsdepo_assets.reporting.charts import (
     styled_chart,
 )
 
-_MOST_AXES = 7
+_MOST_AXES, _MOST_LINES = 7, 25  # more lines are a tangle, and a PNG beyond what the UI carries
 
 
 @styled_chart
@@ -93,9 +93,9 @@ def importance_chart(figures: Mapping[str, float], form: Form = "png") -> bytes:
 
 @styled_chart
 def parallel_chart(ledger: Sequence[Trial], form: Form = "png") -> bytes:
-    """A line a trial across its parameters to its score; the darker, the better."""
+    """A line a trial across its parameters to its score, the darker, the better; the best 25 of many."""
     figure, axes = chart(6.9, 3.8)
-    scored = sorted((t for t in ledger if t.value is not None), key=lambda t: t.value or 0.0)
+    scored = sorted((t for t in ledger if t.value is not None), key=lambda t: t.value or 0.0)[-_MOST_LINES:]
     names = list(dict.fromkeys(name for t in scored for name in t.asked.params))[:_MOST_AXES]
     if scored:
         values = {name: [t.asked.params.get(name) for t in scored] for name in names}

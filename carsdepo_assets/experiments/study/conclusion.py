@@ -117,6 +117,7 @@ def record_conclusion(
         base = result.winner.ended
     event = base.model_copy(
         update={
+            "study": plan.study,
             "at": now,
             "state": "concluded",
             "said": result.text,

@@ -67,13 +67,12 @@ class StudyRuns:
 
     def _run(self, tag: str, value: str, name: str, tags: dict[str, str]) -> str:
         tracking = self._tracking
-        with tracking.lock():
-            there = tracking.client.search_runs(
-                [tracking.experiment_id()],
-                f"tags.{tag} = '{value}'",
-                max_results=1,
-                order_by=["attributes.start_time ASC"],
-            )
+        there = tracking.client.search_runs(
+            [tracking.experiment_id()],
+            f"tags.{tag} = '{value}'",
+            max_results=1,
+            order_by=["attributes.start_time ASC"],
+        )
         if there:
             run_id = str(there[0].info.run_id)
             if there[0].info.status != "RUNNING":
