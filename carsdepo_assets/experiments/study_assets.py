@@ -71,7 +71,7 @@ def trials(
         "tied": len(outcome.result.tied),
         "dataset_version": outcome.plan.dataset,
         "leaderboard": metadata_table(
-            [{k: v for k, v in row.items() if k not in ("said", "model")} for row in rows], _ROWS_SHOWN
+            [{k: v for k, v in row.items() if k not in ("message", "model")} for row in rows], _ROWS_SHOWN
         ),
         "report": lake.link(outcome.page),
         "mlflow_run_id": outcome.parent,

@@ -42,7 +42,7 @@ def pin(context: dg.OpExecutionContext, config: PinConfig, lake: LakeResource) -
         now=datetime.now(UTC),
         pin_id=context.run_id,
     )
-    context.log.info(f"{event.actor} takes trial {event.number} of study {plan.study}: {event.said}")
+    context.log.info(f"{event.actor} takes trial {event.number} of study {plan.study}: {event.message}")
     context.add_output_metadata({"study": plan.study, "trial": config.trial, "actor": str(event.actor)})
 
 

@@ -123,7 +123,7 @@ TRIALS = pa.schema(
         ("place", pa.string()),
         ("digest", pa.string()),  # of the model; null: none was left
         ("mlflow_run_id", pa.string()),
-        ("said", pa.string()),  # why, in whole sentences
+        ("message", pa.string()),  # why, in whole sentences
         ("actor", pa.string()),  # user@host of a pin; auto:<policy digest>
         ("policy_digest", pa.string()),
         ("dagster_run_id", pa.string()),

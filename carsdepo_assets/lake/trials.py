@@ -57,7 +57,7 @@ class TrialEvent(BaseModel):
     place: str | None = None
     digest: str | None = Field(None, description="of the model")
     mlflow_run_id: str | None = None
-    said: str = ""
+    message: str = ""
     actor: str | None = None
     policy_digest: str | None = None
     dagster_run_id: str | None = None
@@ -67,7 +67,7 @@ class TrialEvent(BaseModel):
     def _of_json(cls, value: Any) -> Any:
         return json.loads(value) if isinstance(value, str) else {} if value is None else value
 
-    @field_validator("said", mode="before")
+    @field_validator("message", mode="before")
     @classmethod
     def _text(cls, value: Any) -> Any:
         return "" if value is None else value

@@ -16,7 +16,7 @@ from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.initial_weights import keep_initial_weights
 from carsdepo_assets.experiments.study.conclusion import Conclusion, conclude, record_conclusion
 from carsdepo_assets.experiments.study.mlflow_trials import StudyRuns
-from carsdepo_assets.experiments.study.planning import Place, StudyPlan, described, make_plan, open_study
+from carsdepo_assets.experiments.study.planning import StudyPlan, TrialPlace, described, make_plan, open_study
 from carsdepo_assets.experiments.study.report import publish_study
 from carsdepo_assets.experiments.study.running import StudyRun, TrialInterrupted
 from carsdepo_assets.experiments.study.sampling import Sampler
@@ -46,7 +46,7 @@ class StudySite:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StudyOutcome:
     """What a study came to."""
 
     plan: StudyPlan
@@ -60,10 +60,10 @@ class Outcome:
     """Its run in MLflow."""
 
 
-def place_of(compute: ComputeTarget, policy: Policy) -> Place:
+def place_of(compute: ComputeTarget, policy: Policy) -> TrialPlace:
     """Where trials would be trained, and for what price."""
     hardware = compute.hardware("train")
-    return Place(
+    return TrialPlace(
         name=f"{hardware.name} ({hardware.place})",
         device=hardware.device,
         slots=compute.slots("train"),
@@ -71,7 +71,7 @@ def place_of(compute: ComputeTarget, policy: Policy) -> Place:
     )
 
 
-def carry_out(site: StudySite, report_id: str | None, now: datetime) -> Outcome:
+def carry_out(site: StudySite, report_id: str | None, now: datetime) -> StudyOutcome:
     """Makes or goes on with the study of the newest dataset; a study that is concluded is only told again.
 
     Raises:
@@ -101,7 +101,7 @@ def carry_out(site: StudySite, report_id: str | None, now: datetime) -> Outcome:
         pinned = trials.pin(trials.events(lake, plan.study))
         page = publish_study(lake, plan, ledger_now, result, datetime.now(UTC), over=True, pinned=pinned)
     (context.log.warning if result.winner is None else context.log.info)(result.text)
-    return Outcome(plan, described(plan), ledger_now, result, page, runs.parent)
+    return StudyOutcome(plan, described(plan), ledger_now, result, page, runs.parent)
 
 
 def _trained(site: StudySite, plan: StudyPlan, runs: StudyRuns) -> str:

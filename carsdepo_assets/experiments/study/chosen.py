@@ -30,7 +30,7 @@ def current_adjustments(lake: Lake, policy: Policy, champion: Champion | None) -
         served = LedgerHistory.read(lake).served("production")
         if served is not None and served.at > event.at:
             return None
-    who = f"pinned by {event.actor}: {event.said}" if event.state == "pinned" else "the study's winner"
+    who = f"pinned by {event.actor}: {event.message}" if event.state == "pinned" else "the study's winner"
     why = f"Study {event.study} is followed, trial {event.number}, {who.rstrip('.')}."
     init = (
         event.digest

@@ -47,7 +47,7 @@ def conclude(plan: StudyPlan, ledger: Sequence[Trial], stopped: str = "") -> Con
     scored = sorted((t for t in ledger if t.value is not None), key=lambda t: (-(t.value or 0.0), t.number))
     ends = [stopped] if stopped else []
     if not scored:
-        reasons = "; ".join(f"trial {t.number}: {t.ended.said}" for t in ledger[:3] if t.ended is not None)
+        reasons = "; ".join(f"trial {t.number}: {t.ended.message}" for t in ledger[:3] if t.ended is not None)
         return Conclusion(
             None,
             (),
@@ -93,7 +93,7 @@ def _against_today(winner: Trial, today: Trial | None, ledger: Sequence[Trial]) 
         return "The recipe stays as it is."
     if today is None:
         tried = next((t for t in ledger if t.number == 0), None)
-        why = "" if tried is None or tried.ended is None else f" ({tried.ended.said.rstrip('.')})"
+        why = "" if tried is None or tried.ended is None else f" ({tried.ended.message.rstrip('.')})"
         return (
             f"Today's recipe, trial 0, was not trained to its end{why}: whether the winner is better than it is not "
             "known."
@@ -120,7 +120,7 @@ def record_conclusion(
             "study": plan.study,
             "at": now,
             "state": "concluded",
-            "said": result.text,
+            "message": result.text,
             "actor": machine(plan.policy_digest),
             "policy_digest": plan.policy_digest,
             "dagster_run_id": dagster_run_id,

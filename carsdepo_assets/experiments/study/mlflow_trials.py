@@ -50,7 +50,7 @@ class StudyRuns:
         settings = {f"study.{name}": value for name, value in trial.asked.params.items()}
         recipe = {f"recipe.{k}": v for k, v in trial.asked.recipe.items() if k != "extra"}
         self._tracking.log_params(run_id, _allowed(settings | recipe | {"dataset_version": self._plan.dataset}))
-        for tag, text in (("trial_state", trial.state), ("trial_said", ended.said), ("model_digest", ended.digest)):
+        for tag, text in (("trial_state", trial.state), ("trial_said", ended.message), ("model_digest", ended.digest)):
             if text:
                 self._tracking.client.set_tag(run_id, tag, text)
         self._tracking.end(run_id, _ENDS[trial.state])

@@ -45,7 +45,7 @@ def pin_trial(
     if trial.ended is None or trial.value is None:
         raise StudyError(f"trial {number} of study {study} is {trial.state}: only a trial with a score can be taken.")
     event = trial.ended.model_copy(
-        update={"at": now, "state": "pinned", "said": reason.strip(), "actor": actor, "dagster_run_id": None}
+        update={"at": now, "state": "pinned", "message": reason.strip(), "actor": actor, "dagster_run_id": None}
     )
     trials.record_event(lake, event, f"pinned:{pin_id}")
     over = trials.conclusion(events) is not None

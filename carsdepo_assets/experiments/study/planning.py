@@ -29,7 +29,7 @@ from carsdepo_assets.policy_study import tolerance_of
 from carsdepo_assets.registry import ledger
 
 
-class Place(BaseModel):
+class TrialPlace(BaseModel):
     """Where trials are trained."""
 
     model_config = ConfigDict(frozen=True)
@@ -56,7 +56,7 @@ class StudyPlan(BaseModel):
     families: tuple[str, ...]
     settings: StudyPolicy
     tolerance: float = Field(description="of mAP@.5, of 1: trials this close to the best are tied with it")
-    place: Place
+    place: TrialPlace
     currency: str
     today: Recipe = Field(description="trial 0: today's recipe, at a trial's length")
     today_changes: Adjustments = Field(description="what an earlier study changed of the usual recipe for it")
@@ -78,7 +78,7 @@ class StudyPlan(BaseModel):
 def make_plan(
     lake: Lake,
     policy: Policy,
-    place: Place,
+    place: TrialPlace,
     home: Path,
     now: datetime,
     *,
@@ -168,7 +168,7 @@ def open_study(lake: Lake, plan: StudyPlan, dagster_run_id: str | None = None) -
         state="opened",
         dataset=plan.dataset,
         report_id=plan.report_id,
-        said=" ".join(described(plan)),
+        message=" ".join(described(plan)),
         actor=ledger.machine(plan.policy_digest),
         policy_digest=plan.policy_digest,
         dagster_run_id=dagster_run_id,
@@ -192,8 +192,8 @@ def read_plan(lake: Lake, study: str) -> StudyPlan:
 
 def plans(lake: Lake) -> list[StudyPlan]:
     """The plans of all studies, newest first."""
-    opened = {e.study: e.at for e in trials.events(lake) if e.state == "opened"}
-    return [read_plan(lake, study) for study in sorted(opened, key=lambda s: opened[s], reverse=True)]
+    begun_at = {e.study: e.at for e in trials.events(lake) if e.state == "opened"}
+    return [read_plan(lake, study) for study in sorted(begun_at, key=lambda s: begun_at[s], reverse=True)]
 
 
 def unfinished(lake: Lake) -> list[StudyPlan]:

@@ -51,12 +51,12 @@ def leaderboard(
                 "high": None if ended is None else ended.high,
                 "marks": ", ".join(marks),
                 "detector": t.asked.recipe.get("detector"),
-                "changed": t.asked.said,
+                "changed": t.asked.message,
                 "steps": None if ended is None else ended.steps,
                 "seconds": None if ended is None else ended.seconds,
                 "money": None if ended is None else ended.money,
                 "model": None if ended is None else ended.digest,
-                "said": "" if ended is None else ended.said,
+                "message": "" if ended is None else ended.message,
             }
         )
     return rows

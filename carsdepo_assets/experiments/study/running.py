@@ -141,14 +141,14 @@ class StudyRun:
             changes=changes.model_dump(mode="json", exclude={"why", "init_model"}),
             recipe=recipe.model_dump(mode="json"),
             recipe_digest=recipe.digest(),
-            said="Today's recipe." if number == 0 else f"{changes.described()}.",
+            message="Today's recipe." if number == 0 else f"{changes.described()}.",
             actor=machine(plan.policy_digest),
             policy_digest=plan.policy_digest,
             dagster_run_id=self.dagster_run_id,
         )
         trials.record_event(self.lake, event, f"{number}:asked")
         trial = next(t for t in self.ledger() if t.number == number)
-        self.say(f"Trial {number}: {trial.asked.said}")
+        self.say(f"Trial {number}: {trial.asked.message}")
         return trial
 
     def _trained(self, trial: Trial) -> Mapping[str, Any]:
@@ -189,7 +189,7 @@ class StudyRun:
                 "curve": {int(k): float(v) for k, v in (result.get("curve") or {}).items()},
                 "money": self.plan.money(seconds) if money is None and seconds is not None else money,
                 "currency": self.plan.currency,
-                "said": str(result["why"]),
+                "message": str(result["why"]),
                 "dagster_run_id": self.dagster_run_id,
             }
         )
@@ -198,14 +198,14 @@ class StudyRun:
         now = next(t for t in ledger if t.number == trial.number)
         self.sampler.tell(now, ledger)
         score = "" if now.value is None else f" val mAP@.5 {now.value:.3f}."
-        self.say(f"Trial {trial.number} is {now.state}:{score} {now.ended.said if now.ended else ''}")
+        self.say(f"Trial {trial.number} is {now.state}:{score} {now.ended.message if now.ended else ''}")
         self.ended(now)
 
     def _given_up(self, trial: Trial, interruption: TrialInterrupted) -> bool:
         """Records that the trial's training was ended from outside; whether that happened too often."""
         before = next(t.interruptions for t in self.ledger() if t.number == trial.number)
         event = trial.asked.model_copy(
-            update={"at": datetime.now(UTC), "state": "interrupted", "said": str(interruption)[:600]}
+            update={"at": datetime.now(UTC), "state": "interrupted", "message": str(interruption)[:600]}
         )
         trials.record_event(self.lake, event, f"{trial.number}:interrupted:{before + 1}")
         if before + 1 < self.plan.settings.trial_attempts:

@@ -109,7 +109,7 @@ def extra_trouble(family: str, recipe: Recipe) -> str | None:
         from carsdepo_assets.detectors.yolov8.detector import RESERVED
         from carsdepo_assets.detectors.yolov8.ultralytics_settings import ultralytics
 
-        known = {*vars(ultralytics().cfg.get_cfg()), "threads"} - RESERVED
-        strange = sorted(set(recipe.extra) - known)
+        arguments = {*vars(ultralytics().cfg.get_cfg()), "threads"} - RESERVED
+        strange = sorted(set(recipe.extra) - arguments)
         return f"ultralytics has no argument {strange[0]!r} that a recipe may set." if strange else None
     return None

@@ -39,9 +39,9 @@ def study_now(lake: Lake, name: str | None = None) -> dict[str, Any]:
         "plan": described(plan),
         "currency": plan.currency,
         "leaderboard": leaderboard(ledger, result, pinned, over=concluded is not None),
-        "conclusion": None if concluded is None else concluded.said,
+        "conclusion": None if concluded is None else concluded.message,
         "winner": None if concluded is None else concluded.number,
         "pinned": None
         if pinned is None
-        else {"trial": pinned.number, "actor": pinned.actor, "reason": pinned.said, "at": pinned.at.isoformat()},
+        else {"trial": pinned.number, "actor": pinned.actor, "reason": pinned.message, "at": pinned.at.isoformat()},
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from carsdepo_assets.compute.worker.trial import TrialTerms
-from carsdepo_assets.experiments.study.planning import Place, StudyPlan, make_plan, open_study
+from carsdepo_assets.experiments.study.planning import StudyPlan, TrialPlace, make_plan, open_study
 from carsdepo_assets.experiments.study.running import StudyRun
 from carsdepo_assets.experiments.study.sampling import Sampler
 from carsdepo_assets.lake.lake import Lake
@@ -19,7 +19,7 @@ from carsdepo_assets.policy import Policy, StudyPolicy, TrainingPolicy
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 
 NOW = datetime(2030, 1, 2, tzinfo=UTC)
-HERE = Place(name="a machine (here)", device="cpu")
+HERE = TrialPlace(name="a machine (here)", device="cpu")
 
 
 def study_policy(**study: Any) -> Policy:
@@ -28,11 +28,11 @@ def study_policy(**study: Any) -> Policy:
     return Policy(training=TrainingPolicy(detector="yolov8n"), study=StudyPolicy.model_validate(settings))
 
 
-def plan_of(lake: Lake, home: Path, place: Place = HERE, **study: Any) -> StudyPlan:
+def plan_of(lake: Lake, home: Path, place: TrialPlace = HERE, **study: Any) -> StudyPlan:
     return make_plan(lake, study_policy(**study), place, home, NOW)
 
 
-def opened(tmp_path: Path, place: Place = HERE, **study: Any) -> tuple[Lake, StudyPlan]:
+def opened(tmp_path: Path, place: TrialPlace = HERE, **study: Any) -> tuple[Lake, StudyPlan]:
     lake = Lake.open(tmp_path / "lake")
     tiny_dataset(lake)
     return lake, open_study(lake, plan_of(lake, tmp_path, place, **study))

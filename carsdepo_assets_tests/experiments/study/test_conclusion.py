@@ -18,14 +18,14 @@ from carsdepo_assets_tests.experiments.study.studied_lake import NOW, opened
 
 def trial(number: int, value: float | None, state: str = "complete", money: float = 0.0, **params: Any) -> Trial:
     asked = TrialEvent(
-        study="s", at=NOW, state="asked", number=number, params={"family": "yolov8n", **params}, said="x"
+        study="s", at=NOW, state="asked", number=number, params={"family": "yolov8n", **params}, message="x"
     )
     ended = asked.model_copy(
         update={
             "state": state,
             "value": value,
             "money": money,
-            "said": "why",
+            "message": "why",
             "curve": {3: 0.1},
             "digest": f"m{number}",
         }
@@ -105,7 +105,7 @@ def test_importance_is_the_size_of_the_rank_correlation() -> None:
 def test_the_page_names_the_winner_and_escapes_what_it_shows(tmp_path: Path) -> None:
     lake, plan = opened(tmp_path)
     ledger = [*ONE, trial(2, None, "failed"), trial(3, None, "pruned")]
-    ledger[2] = Trial(ledger[2].asked, ledger[2].ended.model_copy(update={"said": "<b>no memory</b>"}))  # type: ignore[union-attr]
+    ledger[2] = Trial(ledger[2].asked, ledger[2].ended.model_copy(update={"message": "<b>no memory</b>"}))  # type: ignore[union-attr]
     result = conclude(plan, ledger)
     rows = leaderboard(ledger, result)
     assert [r["trial"] for r in rows] == [1, 0, 3, 2]

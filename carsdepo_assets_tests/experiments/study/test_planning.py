@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.experiments.adjustments import Adjustments
 from carsdepo_assets.experiments.study.errors import StudyError
-from carsdepo_assets.experiments.study.planning import Place, described, make_plan, open_study, read_plan
+from carsdepo_assets.experiments.study.planning import TrialPlace, described, make_plan, open_study, read_plan
 from carsdepo_assets.experiments.study.policy_changes import with_changes
 from carsdepo_assets.lake import trials
 from carsdepo_assets.lake.datasets import manifest_key, read_manifest
@@ -119,7 +119,7 @@ def test_what_the_installation_lacks_is_said_before(
 ) -> None:
     lake = Lake.open(tmp_path / "lake")
     tiny_dataset(lake)
-    where = Place.model_validate({"name": "a machine", "device": "cpu"} | place)
+    where = TrialPlace.model_validate({"name": "a machine", "device": "cpu"} | place)
     policy = Policy(study=StudyPolicy.model_validate({"families": ["yolov8n"], "trial_steps": 10} | settings))
     with pytest.raises(StudyError) as error:
         make_plan(lake, policy, where, tmp_path, NOW)
@@ -191,14 +191,14 @@ def test_no_dataset_and_an_erased_one(tmp_path: Path) -> None:
 
 
 def test_the_plan_says_what_it_costs(tmp_path: Path) -> None:
-    place = Place(name="ml.g5.xlarge (sagemaker)", device="cuda:0", slots=3, per_hour=1.2)
+    place = TrialPlace(name="ml.g5.xlarge (sagemaker)", device="cuda:0", slots=3, per_hour=1.2)
     _, plan = opened(tmp_path, place, trial_steps=None, trial_minutes=5, trials=12, minutes=40, parallel=2, money=9.0)
     text = " ".join(described(plan))
     assert "up to 12 trials of 5 minutes" in text
     assert "ml.g5.xlarge (sagemaker), cuda:0, 2 at once" in text
     assert "Expected: 40.0 minutes of training together, 0.80 USD at 1.2 an hour" in text  # the budget caps 60
     assert "Budgets: 40 minutes, money 9 USD" in text
-    _, plan = opened(tmp_path / "b", Place(name="x", device="cpu", per_hour=None))
+    _, plan = opened(tmp_path / "b", TrialPlace(name="x", device="cpu", per_hour=None))
     assert "of unknown price" in " ".join(described(plan))
 
 

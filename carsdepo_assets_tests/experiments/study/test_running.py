@@ -12,7 +12,7 @@ import pytest
 
 from carsdepo_assets.compute.worker.trial import TrialTerms
 from carsdepo_assets.experiments.study.errors import StudyError
-from carsdepo_assets.experiments.study.planning import Place
+from carsdepo_assets.experiments.study.planning import TrialPlace
 from carsdepo_assets.experiments.study.running import TrialInterrupted
 from carsdepo_assets.lake import trials
 from carsdepo_assets.lake.datasets import manifest_key
@@ -140,7 +140,7 @@ def test_another_seed_asks_for_others(tmp_path: Path) -> None:
     ],
 )
 def test_budgets_end_it(study: dict[str, Any], place: dict[str, Any], begun: int, why: str, tmp_path: Path) -> None:
-    lake, plan = opened(tmp_path, Place(name="a machine", device="cpu", **place), **study)
+    lake, plan = opened(tmp_path, TrialPlace(name="a machine", device="cpu", **place), **study)
     stopped = run_of(lake, plan, tmp_path).run()
     assert why in stopped
     assert len(told(lake, plan.study)) == begun
@@ -167,7 +167,7 @@ def test_what_fails_and_what_is_killed(tmp_path: Path) -> None:
     assert [t.interruptions for t in ledger] == [0, 3, 1, 0, 0]
     assert calls == {0: 1, 1: 3, 2: 2, 3: 1, 4: 1}
     assert ledger[1].ended is not None
-    assert ledger[1].ended.said == "Its training was ended from outside 3 times: ended by signal -9"
+    assert ledger[1].ended.message == "Its training was ended from outside 3 times: ended by signal -9"
     assert any("Trial 2 was ended from outside and goes on" in line for line in said)
 
 
@@ -190,10 +190,10 @@ def test_the_same_recipe_is_not_trained_twice(tmp_path: Path) -> None:
     run_of(lake, plan, tmp_path, train).run()
     ledger = trials.trials(trials.events(lake, plan.study))
     assert len({t.asked.recipe_digest for t in ledger}) == sum(calls.values()) < 6
-    again = next(t for t in ledger if t.ended is not None and "whose result is taken" in t.ended.said)
+    again = next(t for t in ledger if t.ended is not None and "whose result is taken" in t.ended.message)
     assert again.ended is not None
     assert again.ended.seconds == 0
-    assert again.value == ledger[int(again.ended.said.split("trial ")[1].split(",")[0])].value
+    assert again.value == ledger[int(again.ended.message.split("trial ")[1].split(",")[0])].value
 
 
 def test_an_erased_dataset_ends_it_by_name(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_slots_train_at_once_and_an_interruption_reaches_them(tmp_path: Path) ->
     import threading
     import time
 
-    lake, plan = opened(tmp_path, Place(name="m", device="cpu", slots=3), trials=6, parallel=2)
+    lake, plan = opened(tmp_path, TrialPlace(name="m", device="cpu", slots=3), trials=6, parallel=2)
     together = threading.Barrier(2, timeout=60)
 
     def train(trial: Trial, terms: TrialTerms) -> Mapping[str, Any]:
@@ -224,7 +224,7 @@ def test_slots_train_at_once_and_an_interruption_reaches_them(tmp_path: Path) ->
     run_of(lake, plan, tmp_path, train).run()
     assert [t[:2] for t in told(lake, plan.study)] == [(n, "complete") for n in range(6)]
 
-    lake, plan = opened(tmp_path / "b", Place(name="m", device="cpu", slots=2), trials=4)
+    lake, plan = opened(tmp_path / "b", TrialPlace(name="m", device="cpu", slots=2), trials=4)
     begun, reached = threading.Barrier(2, timeout=60), []
 
     def waits(trial: Trial, terms: TrialTerms) -> Mapping[str, Any]:
