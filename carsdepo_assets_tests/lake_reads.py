@@ -78,7 +78,7 @@ FEEDBACK_READS: dict[str, set[str]] = {
     "recipe": {"production_model", "candidate_model"},
     # A study is for a drift report's labelled queue, starts from the model in production, and plans by the pace of
     # earlier trainings; the weights of production's ancestors are models, too.
-    "trials": {"production_model", "candidate_model", "drift_route", "labelling_queue"},
+    "trials": {"production_model", "candidate_model", "labelling_queue"},
     # The report compares the candidate with the model in production.
     "evaluation": {"production_model"},
     # A reference is also built for the model that answered last, which may not be the one to be served next; and the

@@ -75,7 +75,7 @@ def trials(
         ),
         "report": lake.link(outcome.page),
         "mlflow_run_id": outcome.parent,
-        "feedback_reads": ["candidate_model", "drift_route", "labelling_queue", "production_model"],
+        "feedback_reads": ["candidate_model", "labelling_queue", "production_model"],
         **stored_table(lake.url, "trials"),
     }
     metadata |= {name: picture(png) for name, png in pictures(outcome.plan, outcome.ledger).items()}

@@ -14,6 +14,7 @@ from carsdepo_assets.compute.target import ComputeTarget
 from carsdepo_assets.compute.worker.trial import TrialTerms
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.initial_weights import keep_initial_weights
+from carsdepo_assets.experiments.study.budget import stop_reason
 from carsdepo_assets.experiments.study.conclusion import Conclusion, conclude, record_conclusion
 from carsdepo_assets.experiments.study.mlflow_trials import StudyRuns
 from carsdepo_assets.experiments.study.planning import StudyPlan, TrialPlace, described, make_plan, open_study
@@ -86,26 +87,25 @@ def carry_out(site: StudySite, report_id: str | None, now: datetime) -> StudyOut
             context.log.info(line)
         runs = StudyRuns(site.tracking, plan)
         standing = trials.conclusion(trials.events(lake, plan.study))
-        stopped = ""
         if standing is None:
-            stopped = _trained(site, plan, runs)
+            _train(site, plan, runs)
         ledger_now = trials.trials(trials.events(lake, plan.study))
-        result = conclude(plan, ledger_now, stopped)
+        result = conclude(plan, ledger_now, stop_reason(plan, ledger_now) or "")
         if standing is None:
             if report_id is not None:
                 _hold(lake, plan, site.policy, context.run.run_id)
             record_conclusion(lake, plan, result, datetime.now(UTC), context.run.run_id)
-            runs.concluded(result, ledger_now)
         else:
             context.log.info(f"Study {plan.study} was concluded before: nothing is trained.")
+        runs.concluded(result, ledger_now)  # a kill may have come between the ledger and MLflow
         pinned = trials.pin(trials.events(lake, plan.study))
         page = publish_study(lake, plan, ledger_now, result, datetime.now(UTC), over=True, pinned=pinned)
     (context.log.warning if result.winner is None else context.log.info)(result.text)
     return StudyOutcome(plan, described(plan), ledger_now, result, page, runs.parent)
 
 
-def _trained(site: StudySite, plan: StudyPlan, runs: StudyRuns) -> str:
-    """Trains what is left of the study; why no further trial was begun."""
+def _train(site: StudySite, plan: StudyPlan, runs: StudyRuns) -> None:
+    """Trains what is left of the study."""
     lake, context = site.lake, site.context
 
     def train(trial: Trial, terms: TrialTerms) -> Mapping[str, Any]:
@@ -133,7 +133,7 @@ def _trained(site: StudySite, plan: StudyPlan, runs: StudyRuns) -> str:
     for trial in run.ledger():  # a kill may have come between the ledger and MLflow
         if trial.ended is not None:
             runs.ended(trial)
-    return run.run()
+    run.run()
 
 
 def _spec(site: StudySite, plan: StudyPlan, trial: Trial, terms: TrialTerms, mlflow_run: str) -> dict[str, Any]:

@@ -148,12 +148,12 @@ def make_plan(
 
 
 def open_study(lake: Lake, plan: StudyPlan, dagster_run_id: str | None = None) -> StudyPlan:
-    """Stores the plan, unless a study of the same inputs is under way or over: then that one's plan is taken.
+    """Stores the plan, unless there is a study of the same dataset, settings and report: then that one's is taken.
 
-    A study that was begun and not concluded on the same dataset, with the same settings and for the same report, goes
-    on, even where today's recipe has changed since.
+    So a study that was begun goes on, and one that was concluded is not made again, even where today's recipe has
+    changed since, perhaps by that study. Another seed is another study.
     """
-    for other in unfinished(lake):
+    for other in plans(lake):
         if (other.dataset, other.report_id, other.settings) == (plan.dataset, plan.report_id, plan.settings):
             plan = other
             break
@@ -194,12 +194,6 @@ def plans(lake: Lake) -> list[StudyPlan]:
     """The plans of all studies, newest first."""
     begun_at = {e.study: e.at for e in trials.events(lake) if e.state == "opened"}
     return [read_plan(lake, study) for study in sorted(begun_at, key=lambda s: begun_at[s], reverse=True)]
-
-
-def unfinished(lake: Lake) -> list[StudyPlan]:
-    """The plans of studies that were begun and not concluded, newest first."""
-    concluded = {e.study for e in trials.events(lake) if e.state == "concluded"}
-    return [plan for plan in plans(lake) if plan.study not in concluded]
 
 
 def described(plan: StudyPlan) -> list[str]:

@@ -36,6 +36,7 @@ def concluded(tmp_path: Path, **study: Any) -> tuple[Lake, str]:
     return lake, plan.study
 
 
+@pytest.mark.slow
 def test_the_next_recipe_follows_the_winner_and_then_a_pin(tmp_path: Path) -> None:
     lake, study = concluded(tmp_path)
     policy = study_policy()

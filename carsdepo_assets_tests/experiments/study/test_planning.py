@@ -206,7 +206,7 @@ def test_the_same_study_is_opened_once_and_goes_on_where_todays_recipe_changed(t
     lake, plan = opened(tmp_path)
     assert open_study(lake, plan_of(lake, tmp_path)) == plan
     changed = plan_of(lake, tmp_path).model_copy(update={"study": "another", "today": Recipe(lr=0.5)})
-    assert open_study(lake, changed) == plan  # begun and not concluded: it goes on
+    assert open_study(lake, changed) == plan  # the same dataset and settings: it goes on
     assert [e.state for e in trials.events(lake)] == ["opened"]
     other = open_study(lake, plan_of(lake, tmp_path, seed=5))
     assert other.study != plan.study

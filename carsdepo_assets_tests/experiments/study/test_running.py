@@ -33,6 +33,7 @@ def told(lake: Lake, study: str) -> list[tuple[Any, ...]]:
     ]
 
 
+@pytest.mark.slow
 def test_trial_0_is_todays_recipe_and_the_rest_are_optunas(tmp_path: Path) -> None:
     lake, plan = opened(tmp_path)
     why = run_of(lake, plan, tmp_path).run()
@@ -93,6 +94,7 @@ def test_killed_at_every_event_it_ends_with_the_same_ledger(tmp_path: Path, monk
     assert told(lake, plan.study) == told(straight_lake, straight.study)
 
 
+@pytest.mark.slow
 def test_a_lost_storage_is_built_anew_and_asks_for_the_same(tmp_path: Path) -> None:
     lake, plan = opened(tmp_path, trials=7)
     with pytest.raises(Killed):
@@ -119,6 +121,7 @@ def _dies_at(number: int) -> Any:
     return train
 
 
+@pytest.mark.slow
 def test_another_seed_asks_for_others(tmp_path: Path) -> None:
     ledgers = []
     for seed in (0, 0, 1):
@@ -209,6 +212,7 @@ def test_an_erased_dataset_ends_it_by_name(tmp_path: Path) -> None:
     assert [t[:2] for t in told(lake, plan.study)] == [(0, "complete"), (1, "complete")]
 
 
+@pytest.mark.slow
 def test_slots_train_at_once_and_an_interruption_reaches_them(tmp_path: Path) -> None:
     import threading
     import time
