@@ -42,7 +42,7 @@ trial_minutes = 10
 
 @pytest.mark.slow
 @pytest.mark.long
-@pytest.mark.timeout(2400)
+@pytest.mark.timeout(3600)
 def test_high_drift_ends_with_a_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     variables = {f"CARSDEPO_{name}_PORT": str(free_port()) for name in ("DAGSTER", "STAGING", "PRODUCTION")}
     given = Settings.read({"CARSDEPO_POLICY": str(tmp_path / FILE_NAME), **variables}, home=tmp_path / "home")

@@ -70,7 +70,7 @@ def until(ready: Callable[[], object], process: subprocess.Popen[bytes], home: P
 
 @pytest.mark.slow
 @pytest.mark.long
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3600)
 def test_a_killed_trial_and_a_killed_study_go_on(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path / "lake")
     tiny_dataset(lake)
