@@ -19,6 +19,7 @@ from carsdepo_assets.commands import (
     policy_cli,
     quarantine_cli,
     release_cli,
+    study_cli,
     weights_cli,
 )
 from carsdepo_assets.commands.interruption import interruptible
@@ -79,6 +80,7 @@ app.command()(loop_cli.dev)
 app.command(name="import")(loop_cli.import_)
 app.command()(labels_cli.export)
 app.command()(loop_cli.train)
+app.add_typer(study_cli.study, name="study")
 app.command()(model_cli.predict)
 app.command()(model_cli.evaluate)
 app.command()(model_cli.lineage)

@@ -63,6 +63,7 @@ PURPOSES = {
     "policy_compute": "prices of machines",
     "policy_diagnosis": "thresholds of findings",
     "policy_layers": "the policy's files, merged",
+    "policy_study": "search space and budgets of studies",
     "policy_training": "thresholds of training",
     "policy_values": "kinds of values in a policy",
     "quality": "Great Expectations, whylogs",

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,6 +189,15 @@ class ExportablePredictor(LetterboxPredictor, Protocol):
 
     def exportable(self) -> Exportable:
         """The network to trace; the predictor is not used any more afterwards."""
+        ...
+
+
+@runtime_checkable
+class ChecksExtra(Protocol):
+    """A detector that can say before a training whether it takes a recipe's `extra`."""
+
+    def check_extra(self, recipe: Recipe) -> None:
+        """Raises DetectorError for a key that the detector does not know, or a value that it does not take."""
         ...
 
 

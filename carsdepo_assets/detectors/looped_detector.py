@@ -100,6 +100,10 @@ class LoopedDetector:
         model.load_state_dict(content["state"])
         return model.eval().to(device).to(memory_format=torch.channels_last)
 
+    def check_extra(self, recipe: Recipe) -> None:
+        """See ChecksExtra.check_extra."""
+        read_options(recipe, self.options)
+
     def train(
         self,
         data: TrainingSet,

@@ -95,6 +95,11 @@ def _experiment(
         },
         "queue": None if queue_id is None else {"queue_id": queue_id, "key": queues.queue_key(queue_id)},
         "champion": {"answered": report["digest"], "serves_now": _champion(lake)},
+        "study": {
+            "job": "study",
+            "config": {"ops": {"trials": {"config": {"report_id": report["report_id"]}}}},
+            "starts": "by itself, when the queue is labelled" if policy.study.after_high_drift else "by hand",
+        },
         "recipes": _recipes(lake, policy),
     }
 

@@ -31,7 +31,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from carsdepo_assets.lake.business_schemas import DISPUTES, INSPECTIONS, TRANSACTIONS
-from carsdepo_assets.lake.training_schemas import CANDIDATES, EVALUATIONS, TRAININGS
+from carsdepo_assets.lake.training_schemas import CANDIDATES, EVALUATIONS, TRAININGS, TRIALS
 
 _ts = pa.timestamp("us", tz="UTC")
 
@@ -348,7 +348,7 @@ ROUTES = pa.schema(
         ("report_id", pa.string()),
         ("at", _ts),
         ("band", pa.string()),
-        ("actions", pa.list_(pa.string())),  # queue | retrain | hold | experiment | alert
+        ("actions", pa.list_(pa.string())),  # queue | retrain | hold | experiment | study | alert
         ("queue_id", pa.string()),
         ("said", pa.string()),
     ]
@@ -387,6 +387,7 @@ TABLES: dict[str, pa.Schema] = {
     "live_quality": LIVE_QUALITY,
     "routes": ROUTES,
     "trainings": TRAININGS,
+    "trials": TRIALS,
     "candidates": CANDIDATES,
     "evaluations": EVALUATIONS,
     "alerts": ALERTS,

@@ -48,6 +48,11 @@ _LISTS = {
         "Drift",
         "Every comparison of a period of answers with the photographs that the model was trained on.",
     ),
+    "studies": (
+        "study",
+        "Studies",
+        "Every study of recipes: trials on one dataset, their leaderboard, and the recipe that follows from them.",
+    ),
     "kpis": ("kpi", "KPIs", "What the platform does for the business, compared with its goals."),
 }
 _SHOWN, _THUMBNAIL, _LARGE = 50, 320, 1280  # answers in the list; longest sides in px

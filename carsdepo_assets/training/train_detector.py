@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carsdepo_assets.detectors.base import Recipe, Report, Trained, Watch, unwatched
 from carsdepo_assets.detectors.signals import UNHEARD, Listener
@@ -14,6 +15,9 @@ from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.training.trainable import check_trainable
+
+if TYPE_CHECKING:
+    from carsdepo_assets.evaluation.predict import Scored
 
 
 class TrainingFailed(RuntimeError):
@@ -30,6 +34,8 @@ class Fit:
     """Score at and above which a box counts, chosen on the validation split."""
     threshold_from: str
     """What chose the threshold, in words."""
+    val: Scored
+    """The validation split, with the trained detector's boxes on it."""
 
     def last(self, name: str) -> float | None:
         """The newest value of a column of the history; None where no epoch has it."""
@@ -65,7 +71,7 @@ def fit(
     """
     from carsdepo_assets.detectors.catalogue import get_detector
     from carsdepo_assets.detectors.training_set import training_set
-    from carsdepo_assets.evaluation.predict import choose_threshold
+    from carsdepo_assets.evaluation.predict import predict_split, threshold_on
 
     started = time.monotonic()
     names = policy.class_map.names
@@ -82,5 +88,6 @@ def fit(
         raise TrainingFailed(f"{recipe.detector} left no weights at {result.weights.name}.")
     trained(result)
     predictor = detector.load(result.weights, names, recipe.image_size, recipe.device)
-    threshold, source = choose_threshold(lake, dataset_version, predictor, names, policy)
-    return Fit(result, result.weights.read_bytes(), threshold, source)
+    val = predict_split(lake, dataset_version, "val", predictor, policy)
+    threshold, source = threshold_on(val, names, policy)
+    return Fit(result, result.weights.read_bytes(), threshold, source, val)

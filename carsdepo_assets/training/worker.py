@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from carsdepo_assets.compute.worker.process import (
     spec_json,
     work_folder,
 )
+from carsdepo_assets.compute.worker.trial import TrialTerms
 from carsdepo_assets.detectors.base import Interrupted, Progress, Recipe, Trained
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import folder
@@ -44,6 +46,7 @@ from carsdepo_assets.training.mlflow_run import MlflowSpec, tracked
 from carsdepo_assets.training.mlflow_run_name import run_name
 from carsdepo_assets.training.progress_reports import Watching, first_progress
 from carsdepo_assets.training.train_detector import Fit, fit
+from carsdepo_assets.training.trial import Pruning, scored_result, train_as_trial
 
 __all__ = ["JOB", "MlflowSpec", "SpecError", "TrainingSpec", "spec_json"]
 
@@ -57,6 +60,7 @@ class TrainingSpec(JobSpec):
         None, description="key in the lake of the weights file that recipe.init names; None: it names no file"
     )
     mlflow: MlflowSpec | None = None
+    trial: TrialTerms | None = Field(None, description="the training is this trial of a study; None: it is none")
 
     def key(self) -> str:
         """Names the work folder: one for each dataset and recipe (which names the model that it starts from)."""
@@ -68,14 +72,22 @@ def run(spec: TrainingSpec, events: Events, after: ExitStack) -> None:
     """The job: trains in the work folder, alone; the folder is removed when the report is out."""
     work = work_folder("training") / spec.key()
     after.enter_context(alone(work, events))
-    checkpoints = CheckpointStore(Lake.open(spec.lake), spec.key(), work, events.log)
-    train(spec, work, checkpoints, events)
+    lake = Lake.open(spec.lake)
+    checkpoints = CheckpointStore(lake, spec.key(), work, events.log)
+    if spec.trial is None:
+        train(spec, work, checkpoints, events)
+    else:
+        train_as_trial(lake, spec.trial, partial(train, spec, work, checkpoints), events)
     after.callback(shutil.rmtree, work)  # until the report is out, a rerun must find the work
     after.callback(checkpoints.delete)
 
 
 def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: Events) -> None:
-    """Trains in `work`, stores the model in the lake and reports it once."""
+    """Trains in `work`, stores the model in the lake and reports it once.
+
+    Raises:
+        TrialPruned: the training is a trial, and is hopeless.
+    """
     policy, lake = spec.policy, Lake.open(spec.lake)
     recipe = resolve_init(spec, lake)
     with tracked(spec.mlflow, lambda: run_name(lake, spec.dataset_version, spec.recipe)) as (tracking, run_id):
@@ -91,9 +103,10 @@ def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: 
         with Watching(lake, events, policy.training, first, tracking, run_id) as watching:
             told = (events, tracking, run_id, spec.dagster_run_id, watching.found)
             reports = DiagnosisReports(lake, spec.key(), policy, spec.recipe.init, *told)
+            pruning = Pruning(lake, spec.trial)
             try:
                 fitted = fit_interruptibly(
-                    lake, spec.dataset_version, recipe, policy, work, watching, checkpoints, reports
+                    lake, spec.dataset_version, recipe, policy, work, watching, checkpoints, reports, pruning
                 )
             except HopelessTraining:  # what is left of it is of no use to a rerun
                 shutil.rmtree(work)
@@ -105,6 +118,8 @@ def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: 
             tracking.client.set_tag(run_id, "model_digest", card.digest)
             tracking.client.set_tag(run_id, "training", fitted.trained.ended)
         shown = {"findings": ", ".join(f.name for f in reports.findings) or "none"}
+        if spec.trial is not None:
+            result |= scored_result(spec.trial, fitted.val, len(policy.class_map.names), policy)
         events.report(result | shown, card.digest)
 
 
@@ -117,6 +132,7 @@ def fit_interruptibly(
     watching: Watching,
     checkpoints: CheckpointStore,
     reports: DiagnosisReports,
+    pruning: Pruning,
 ) -> Fit:
     """Trains; each epoch's checkpoint is kept in the lake, and so is the one that is written after SIGTERM."""
     epoch_ended = False
@@ -124,6 +140,7 @@ def fit_interruptibly(
     def report(row: dict[str, float]) -> None:
         nonlocal epoch_ended
         watching.report(row)
+        pruning.report(row)
         epoch_ended = True  # the detector writes the epoch's checkpoint after this
 
     def watch(progress: Progress) -> None:

@@ -105,6 +105,11 @@ class YoloV8:
     def __init__(self, name: str = "yolov8n") -> None:
         self.name = name
 
+    def check_extra(self, recipe: Recipe) -> None:
+        """See ChecksExtra.check_extra."""
+        ultralytics()
+        _check_extra(recipe)
+
     def train(
         self,
         data: TrainingSet,

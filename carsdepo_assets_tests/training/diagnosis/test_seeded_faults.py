@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from carsdepo_assets.detectors.faster_rcnn import training as faster_rcnn_training
+from carsdepo_assets.detectors import training_loop, training_samples
 from carsdepo_assets.detectors.faster_rcnn.detector import FasterRcnn
 from carsdepo_assets.detectors.signals import Meter
 from carsdepo_assets.detectors.yolov8 import training as yolo_training
@@ -167,7 +167,7 @@ class Clock:
 def test_a_slow_disk_starves_the_training(detector: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading a batch takes 3 s of a clock that nothing else moves but 1 s for each optimizer step."""
     clock = Clock()
-    module: Any = faster_rcnn_training if detector == "faster_rcnn" else yolo_training
+    module: Any = training_loop if detector == "faster_rcnn" else yolo_training
     monkeypatch.setattr(module, "Meter", partial(Meter, clock=clock))
     step = torch.optim.AdamW.step
 
@@ -177,13 +177,13 @@ def test_a_slow_disk_starves_the_training(detector: str, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(torch.optim.AdamW, "step", slow_step)
     if detector == "faster_rcnn":
-        read = faster_rcnn_training.read_rgb
+        read = training_samples.read_rgb
 
         def slow_read(image: Any) -> Any:
             clock.now += 0.75
             return read(image)
 
-        monkeypatch.setattr(faster_rcnn_training, "read_rgb", slow_read)
+        monkeypatch.setattr(training_samples, "read_rgb", slow_read)
     else:
         batches = yolo_training.ResumableLoader.__iter__
 
