@@ -29,16 +29,15 @@ if TYPE_CHECKING:
 
 
 class LoopedDetector:
-    """Trains by `training_loop.TrainingLoop`; a family fills in the four methods that raise here."""
+    """Trains by `training_loop.TrainingLoop`; a family fills in what raises here, and `load`."""
 
     options: type[LoopOptions] = LoopOptions
     """What recipe.extra may hold."""
+    heads: tuple[ClassRows, ...] = ()
+    """Tensors of the model with rows for each class."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-
-    heads: tuple[ClassRows, ...] = ()
-    """Tensors of the model with rows for each class."""
 
     def build(self, n_classes: int, image_size: int, *, imagenet: bool) -> Any:
         """The model with random weights, or with a backbone's ImageNet weights below them.

@@ -139,18 +139,22 @@ def check_export(family: str, model: Model, folder: Path) -> ExportCard:
     return card
 
 
-def louder(family: str, model: Model, shift: float = 4.0) -> str:
+def louder(family: str, model: Model) -> str:
     """The model with the biases of its classes turned up, so that a training of two steps finds boxes to compare."""
-    lake = model.lake
-    card = read_card(lake, model.digest)
-    state = dict(read_weights(weights_path(lake, card), family)["state"])
-    for rows in get_detector(family).heads:  # type: ignore[attr-defined]
-        for name in state:
-            if name.endswith("bias") and rows.each == 1 and re.fullmatch(rows.names, name):
-                state[name] = state[name].clone()
-                state[name][rows.before :] += shift
+    lake, detector = model.lake, get_detector(family)
+    state = read_weights(weights_path(lake, read_card(lake, model.digest)), family)["state"]
     path = Path(str(lake.root), "louder.pt")
-    write_weights(path, family, state, NAMES, SIDE)
+    for shift in (4.0, 7.0, 10.0, 15.0, 20.0, 30.0):
+        turned_up = dict(state)
+        for rows in detector.heads:  # type: ignore[attr-defined]
+            for name in state:
+                if name.endswith("bias") and rows.each == 1 and re.fullmatch(rows.names, name):
+                    turned_up[name] = state[name].clone()
+                    turned_up[name][rows.before :] += shift
+        write_weights(path, family, turned_up, NAMES, SIDE)
+        predictor = detector.load(path, NAMES, SIDE)
+        if all(len(found) for found in predictor.predict(list(photographs()), min_score=0.1)):
+            break
     return stored_model(
         lake, path.read_bytes(), weights="weights.pt", detector=family, class_names=NAMES, image_size=SIDE
     )
