@@ -43,7 +43,7 @@ def not_finite(signals: StepSignals) -> Finding | None:
 
 def diverged(record: Record, policy: DiagnosisPolicy) -> Finding | None:
     """The newest losses are many times the first ones."""
-    if len(record.newest) < record.window or record.step < 2 * record.window:
+    if len(record.newest) < record.window or record.step < 2 * record.window or record.newest[-1].loss_may_rise:
         return None
     first, now = median(s.loss for s in record.first), median(s.loss for s in record.newest)
     if first <= 0 or now <= policy.diverged_factor * first or record.of_use or not record.past(policy.after_share):
@@ -54,7 +54,7 @@ def diverged(record: Record, policy: DiagnosisPolicy) -> Finding | None:
 
 def loss_not_falling(record: Record, policy: DiagnosisPolicy) -> Finding | None:
     """The newest losses are no lower than the first ones, and the model is of no use yet."""
-    patience = 0 if record.ended else policy.loss_patience
+    patience = 0 if record.ended else record.peak[1] + policy.loss_patience
     if record.step < max(patience, 2 * record.window) or len(record.newest) < record.window:
         return None
     if record.first[0].step > record.window:  # signals of its beginning are not there
@@ -62,7 +62,8 @@ def loss_not_falling(record: Record, policy: DiagnosisPolicy) -> Finding | None:
     first, now = fmean(s.loss for s in record.first), fmean(s.loss for s in record.newest)
     if not first > 0 or now < first * (1 - policy.loss_fall):
         return None
-    if now > first * (1 + policy.loss_rise) and not record.past(policy.after_share):
+    rose = now > first * (1 + policy.loss_rise)
+    if rose and (record.newest[-1].loss_may_rise or not record.past(policy.after_share)):
         return None
     measured = None if record.highest is None else record.highest.value
     if record.of_use:

@@ -18,7 +18,7 @@ from carsdepo_assets.detectors.signals import Meter
 from carsdepo_assets.detectors.yolov8 import training as yolo_training
 from carsdepo_assets_tests.training.diagnosis.trainings import SHORT, balanced, changed, noise, recipe, train
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 FAMILIES = ("yolov8n", "faster_rcnn")
 family = pytest.mark.parametrize("detector", FAMILIES)
 
