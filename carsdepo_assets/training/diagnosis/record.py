@@ -26,7 +26,7 @@ class Best:
     """The training loss then."""
 
 
-class Record:
+class SignalRecord:
     """The signals so far.
 
     Args:
