@@ -28,20 +28,22 @@ def run() -> list[dict[str, Any]]:
     """The trainings that are not done yet, one after another; a row each."""
     print(f"{len(PLAN)} trainings, about {MINUTES} minutes on two cores; those that were done before are not repeated.")
     kept = Path(os.environ.get("CARSDEPO_BENCHMARKS", tempfile.gettempdir()), "healthy_trainings.jsonl")
-    done = {tuple(row["plan"]): row for row in map(json.loads, kept.read_text().splitlines())} if kept.exists() else {}
+    row_by_plan = (
+        {tuple(row["plan"]): row for row in map(json.loads, kept.read_text().splitlines())} if kept.exists() else {}
+    )
     with temporary_home() as settings:
         os.environ.update(settings.variables())
         data = None
         for number, plan in enumerate(PLAN, 1):
-            if plan in done:
+            if plan in row_by_plan:
                 continue
             data = data or _data(settings.home / "sample")
             row = _train(data, plan, settings.home / f"training-{number}")
-            done[plan] = row
+            row_by_plan[plan] = row
             with kept.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(f"{number}/{len(PLAN)} {_named(plan)}: {', '.join(row['findings']) or 'none'}", flush=True)
-    rows = [done[plan] for plan in PLAN]
+    rows = [row_by_plan[plan] for plan in PLAN]
     return [
         {
             "name": f"{_named(plan)}, mAP@.5 on val {row['map50']:.2f}: findings",

@@ -25,7 +25,7 @@ class DiagnosisPolicy(PolicySection):
     )
     samples: int = policy_value(5, "measured steps", "So many measured gradients in a row must show a fault.", ge=2)
     loss_patience: Count = policy_value(
-        200, "steps", "Before so many steps nothing is said about a loss that does not fall."
+        200, "steps", "So long after the learning rate's warm-up nothing is said about a loss that does not fall."
     )
     loss_fall: float = policy_value(
         0.01,
@@ -37,8 +37,8 @@ class DiagnosisPolicy(PolicySection):
     loss_rise: float = policy_value(
         0.2,
         "share of the first losses",
-        "A loss that rose by more than this gets until after_share of the plan before the training is judged by it: "
-        "YOLOv8's rises at first where few boxes are labelled.",
+        "A loss that rose by more than this gets until after_share of the plan before the training is judged by it; "
+        "YOLOv8's is not, since it rises in healthy trainings, too, where few boxes are labelled.",
         gt=0,
     )
     diverged_factor: float = policy_value(

@@ -103,7 +103,7 @@ def _rows(state: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _finding(one: Mapping[str, Any]) -> str:
     """A finding about the newest training, and what to do."""
-    return f"{one['name']} ({one['severity']}) since step {one['since']:,}: {one['said']} {one['advice']}"
+    return f"{one['name']} ({one['severity']}) since step {one['since']:,}: {one['evidence']} {one['advice']}"
 
 
 def _tried(one: Mapping[str, Any]) -> str:

@@ -41,6 +41,9 @@ class StepSignals:
     """Seconds that the step waited for its photographs."""
     compute_s: float
     """Seconds of the forward pass, the backward pass and the update."""
+    loss_may_rise: bool = False
+    """Whether the loss of a healthy training may rise: YOLOv8's is divided by how well boxes fit, or by 1 if that is
+    more, so that it begins near zero where few boxes are labelled."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,14 @@ class Meter:
 
     Args:
         listener: who is told.
+        loss_may_rise: see StepSignals.
         clock: gives seconds; tests give their own.
     """
 
-    def __init__(self, listener: Listener, clock: Callable[[], float] = perf_counter) -> None:
-        self.listener, self.clock = listener, clock
+    def __init__(
+        self, listener: Listener, *, loss_may_rise: bool = False, clock: Callable[[], float] = perf_counter
+    ) -> None:
+        self.listener, self.loss_may_rise, self.clock = listener, loss_may_rise, clock
         self._loader_s = self._compute_s = 0.0
         self._mark = clock()
         self._seen = 0  # steps whose gradients were looked at or passed over
@@ -157,7 +163,8 @@ class Meter:
         self._mark = now
         if step == self._last and math.isfinite(loss):
             return
-        signals = StepSignals(step, loss, lr, self._norm, self._dead, self._loader_s, self._compute_s)
+        seconds = (self._loader_s, self._compute_s)
+        signals = StepSignals(step, loss, lr, self._norm, self._dead, *seconds, self.loss_may_rise)
         self._last, self._loader_s, self._compute_s, self._norm, self._dead = step, 0.0, 0.0, None, None
         self.listener.stepped(signals)
 

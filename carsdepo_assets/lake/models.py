@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import folder, put_model_manifest
-from carsdepo_assets.lake.training_findings import Finding
+from carsdepo_assets.lake.training_findings import TrainingFinding
 
 
 class ModelCard(BaseModel):
@@ -97,9 +97,9 @@ def read_result(lake: Lake, digest: str) -> dict[str, Any]:
     return dict(json.loads(lake.get(f"{folder(digest)}/result.json")))
 
 
-def findings_of(lake: Lake, digest: str) -> tuple[Finding, ...]:
+def findings_of(lake: Lake, digest: str) -> tuple[TrainingFinding, ...]:
     """What was found wrong with the training of a model; nothing where it was trained before findings were kept."""
-    return tuple(Finding.model_validate(row) for row in read_result(lake, digest).get("findings") or ())
+    return tuple(TrainingFinding.model_validate(row) for row in read_result(lake, digest).get("findings") or ())
 
 
 def weights_path(lake: Lake, card: ModelCard) -> Path:

@@ -17,7 +17,7 @@ from carsdepo_assets.lake.objects import ObjectMissing
 FOLDER = "training/diagnosis"
 
 
-class Finding(BaseModel):
+class TrainingFinding(BaseModel):
     """A fault of a training, with its name."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -26,13 +26,13 @@ class Finding(BaseModel):
     severity: Literal["warning", "hopeless"] = Field(description="hopeless: the training cannot become a usable model")
     since: int = Field(description="the optimizer step at which it was found")
     figures: dict[str, float] = Field(default_factory=dict, description="what it rests on, by name")
-    said: str = Field(description="what was seen, in a sentence")
+    evidence: str = Field(description="what was seen, in a sentence")
     advice: str = Field(description="what to do about it")
 
     @property
     def text(self) -> str:
         """The finding as a line for people."""
-        return f"{self.name} since step {self.since:,}: {self.said} {self.advice}"
+        return f"{self.name} since step {self.since:,}: {self.evidence} {self.advice}"
 
 
 class StoredDiagnosis(BaseModel):
@@ -44,12 +44,12 @@ class StoredDiagnosis(BaseModel):
     run_id: str | None = Field(None, description="id of the Dagster run that trained last")
     updated_at: datetime
     step: int = Field(0, description="the newest step that it has signals of")
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[TrainingFinding, ...] = ()
     stopped: bool = Field(False, description="whether the training was stopped as hopeless")
     signals: dict[str, Any] = Field(default_factory=dict, description="the newest signals, to go on from")
 
     @property
-    def hopeless(self) -> tuple[Finding, ...]:
+    def hopeless(self) -> tuple[TrainingFinding, ...]:
         """The findings for which a training is given up."""
         return tuple(f for f in self.findings if f.severity == "hopeless")
 

@@ -132,8 +132,8 @@ def _settled(tries: Sequence[Outcome], coming: str | None, history: LedgerHistor
         elif event.action == "approve" and event.digest in digests:
             return f"{event.actor} approved model {event.digest} all the same: {event.reason}"
     tried = [o.at for o in tries if o.asked_by == "retrain"]
-    made = [o for o in tries if o.asked_by == "person" and o.digest is not None]
-    later = [o for o in made if not tried or o.at > max(tried)]
+    with_model = [o for o in tries if o.asked_by == "person" and o.digest is not None]
+    later = [o for o in with_model if not tried or o.at > max(tried)]
     if coming is None and later:
         return f"A person trained model {later[-1].digest} since: {later[-1].reason}"
     return None

@@ -18,7 +18,7 @@ from carsdepo_assets.lake.evaluations import FIGURES, newest_evaluation
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.model_files import folder
 from carsdepo_assets.lake.models import ModelCard, findings_of, read_card
-from carsdepo_assets.lake.training_findings import Finding
+from carsdepo_assets.lake.training_findings import TrainingFinding
 from carsdepo_assets.redaction import redact, without_credentials
 from carsdepo_assets.registry import models
 from carsdepo_assets.registry.ledger import SERVES, Event, LedgerHistory, Stage, events
@@ -226,7 +226,7 @@ def digests(lake: Lake) -> list[str]:
     return [i.key.split("/")[1] for i in lake.list("models") if i.key.endswith("/lineage.json")]
 
 
-def _findings(lake: Lake, digest: str) -> tuple[Finding, ...]:
+def _findings(lake: Lake, digest: str) -> tuple[TrainingFinding, ...]:
     """What was found about the model's training; nothing where its result is not there."""
     try:
         return findings_of(lake, digest)

@@ -16,7 +16,7 @@ from carsdepo_assets.compute.worker.events import Events
 from carsdepo_assets.detectors.base import Progress, Trained
 from carsdepo_assets.detectors.pace import Every
 from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.lake.training_findings import Finding
+from carsdepo_assets.lake.training_findings import TrainingFinding
 from carsdepo_assets.lake.training_progress import TrainingProgress, steps_text, write_progress
 from carsdepo_assets.policy import TrainingPolicy
 from carsdepo_assets.registry.tracking import Tracking
@@ -101,7 +101,7 @@ class Watching:
         self._set(figures=self.now.figures | kept, steps=int(row["steps"]), planned_steps=int(row["planned_steps"]))
         self._log({**figures, "epoch": row["epoch"]}, int(row["steps"]))
 
-    def found(self, findings: tuple[Finding, ...]) -> None:
+    def show_findings(self, findings: tuple[TrainingFinding, ...]) -> None:
         """Takes all that is found wrong with the training so far."""
         self._set(findings=findings)
 

@@ -36,7 +36,7 @@ from carsdepo_assets.detectors.base import Interrupted, Progress, Recipe, Traine
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import folder
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path, write_model
-from carsdepo_assets.lake.training_findings import Finding
+from carsdepo_assets.lake.training_findings import TrainingFinding
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.lineage import build_lineage
 from carsdepo_assets.training.checkpoint_store import CheckpointStore
@@ -101,7 +101,7 @@ def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: 
 
         first = first_progress(spec.dagster_run_id, spec.recipe.detector, spec.dataset_version, spec.recipe.digest())
         with Watching(lake, events, policy.training, first, tracking, run_id) as watching:
-            told = (events, tracking, run_id, spec.dagster_run_id, watching.found)
+            told = (events, tracking, run_id, spec.dagster_run_id, watching.show_findings)
             reports = DiagnosisReports(lake, spec.key(), policy, spec.recipe.init, *told)
             pruning = Pruning(lake, spec.trial)
             try:
@@ -176,7 +176,7 @@ def store(
     fitted: Fit,
     run_id: str | None,
     seconds: float,
-    findings: Sequence[Finding] = (),
+    findings: Sequence[TrainingFinding] = (),
 ) -> tuple[ModelCard, dict[str, Any]]:
     """Writes the model to models/<digest>/ in the lake, lineage.json last; returns its card and its result."""
     recipe = spec.recipe.model_dump(mode="json")

@@ -10,18 +10,18 @@ from fastapi.testclient import TestClient
 
 from carsdepo_assets.commands.status import _rows, read_status
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.training_findings import Finding
+from carsdepo_assets.lake.training_findings import TrainingFinding
 from carsdepo_assets.lake.training_progress import TrainingProgress, write_progress
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.site.app import pages
 
 NOW = datetime.now(UTC)
-FOUND = Finding(
+FOUND = TrainingFinding(
     name="overfitting",
     severity="warning",
     since=1240,
     figures={"loss": 1.2},
-    said="<b>Worse</b> on val.",
+    evidence="<b>Worse</b> on val.",
     advice="Label.",
 )
 

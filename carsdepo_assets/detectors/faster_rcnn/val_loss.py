@@ -25,8 +25,9 @@ def val_loss(model: Any, samples: Sequence[Sample]) -> float:
     model.eval()
     for part in (model, model.rpn, model.roi_heads):
         part.training = True
+    device = next(model.parameters()).device
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(0)
             totals = [sum(float(v) for v in model([s.pixels], targets_of([s])).values()) for s in samples]
     finally:

@@ -33,5 +33,5 @@ class BoxValidator(DetectionValidator):
         for number, one in enumerate(preds):
             mine = owner == number
             given = [one[name][:MAX_BOXES].cpu().numpy() for name in ("bboxes", "conf", "cls")]
-            found = Detections(given[0].astype(np.float64), given[1].astype(np.float64), given[2].astype(np.int64))
-            self.boxes.add(Truth(corners[mine], classes[mine]), found, (width, height))
+            detections = Detections(given[0].astype(np.float64), given[1].astype(np.float64), given[2].astype(np.int64))
+            self.boxes.add(Truth(corners[mine], classes[mine]), detections, (width, height))

@@ -64,7 +64,7 @@ class YoloTraining(DetectionTrainer):
         self.earlier: tuple[int, dict[str, float]] = (self.batches, checkpoint["losses"] if checkpoint else {})
         self.telling = Every(TELL_EVERY_S, at_once=True)
         self.saving = Every(CHECKPOINT_EVERY_S, CHECKPOINT_SHARE)
-        self.meter = Meter(signals)
+        self.meter = Meter(signals, loss_may_rise=True)
         super().__init__(overrides=arguments)
         self.add_callback("on_train_epoch_start", lambda training: training.meter.waiting())
         self.add_callback("on_train_batch_start", YoloTraining._set_rates)

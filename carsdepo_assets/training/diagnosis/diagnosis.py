@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from carsdepo_assets.detectors.signals import StepSignals, ValidationSignals
-from carsdepo_assets.lake.training_findings import Finding, StoredDiagnosis
+from carsdepo_assets.lake.training_findings import StoredDiagnosis, TrainingFinding
 from carsdepo_assets.policy_diagnosis import DiagnosisPolicy
-from carsdepo_assets.training.diagnosis.record import Record
+from carsdepo_assets.training.diagnosis.record import SignalRecord
 from carsdepo_assets.training.diagnosis.rules import STEP_RULES, VALIDATION_RULES, Rule, not_finite
 
 _LOOK_EVERY = 10  # steps between two looks of the rules: they cost more than taking a step's signals
@@ -21,7 +21,7 @@ class HopelessTraining(RuntimeError):
         finding: why.
     """
 
-    def __init__(self, finding: Finding) -> None:
+    def __init__(self, finding: TrainingFinding) -> None:
         super().__init__(f"hopeless, {finding.text}")
         self.finding = finding
 
@@ -33,7 +33,7 @@ class Diagnosis:
         policy: the thresholds.
         fresh: whether the training starts from weights that have never detected anything (scratch, imagenet).
         floor: mAP@.5 from which a model is of use: policy.evaluation.floor_map50.
-        found: told of every new finding, once.
+        on_finding: told of every new finding, once.
     """
 
     def __init__(
@@ -42,16 +42,16 @@ class Diagnosis:
         *,
         fresh: bool,
         floor: float,
-        found: Callable[[Finding], None] = lambda finding: None,
+        on_finding: Callable[[TrainingFinding], None] = lambda finding: None,
     ) -> None:
-        self.policy, self.found = policy, found
+        self.policy, self.on_finding = policy, on_finding
         self.gradients_every = policy.gradients_every
-        self.record = Record(policy.window, policy.samples, fresh=fresh, floor=floor)
-        self.by_name: dict[str, Finding] = {}
+        self.record = SignalRecord(policy.window, policy.samples, fresh=fresh, floor=floor)
+        self.by_name: dict[str, TrainingFinding] = {}
         """Findings by their names."""
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[TrainingFinding, ...]:
         """What was found, in the order in which it was."""
         return tuple(sorted(self.by_name.values(), key=lambda f: (f.since, f.name)))
 
@@ -123,18 +123,18 @@ class Diagnosis:
             return
         self.by_name = {f.name: f for f in stored.findings}
 
-    def _look(self, rules: Sequence[Rule]) -> None:
-        for rule in rules:
+    def _look(self, applied: Sequence[Rule]) -> None:
+        for rule in applied:
             seen = rule(self.record, self.policy)
             if seen is not None:
                 self._add(seen)
 
-    def _add(self, seen: Finding) -> None:
+    def _add(self, seen: TrainingFinding) -> None:
         """Keeps the first of each name; a warning that became hopeless takes its place."""
-        known = self.by_name.get(seen.name)
-        if known is None or (known.severity, seen.severity) == ("warning", "hopeless"):
-            self.by_name[seen.name] = seen if known is None else seen.model_copy(update={"since": known.since})
-            self.found(self.by_name[seen.name])
+        earlier = self.by_name.get(seen.name)
+        if earlier is None or (earlier.severity, seen.severity) == ("warning", "hopeless"):
+            self.by_name[seen.name] = seen if earlier is None else seen.model_copy(update={"since": earlier.since})
+            self.on_finding(self.by_name[seen.name])
         if seen.severity == "hopeless" and self.policy.stop_hopeless:
             raise HopelessTraining(self.by_name[seen.name])
 

@@ -36,8 +36,8 @@ KINDS: tuple[Kind, ...] = (
         "Lower the recipe's lr by a factor of ten, and look for labels with absurd boxes.",
         "At once where a loss or a gradient is NaN or infinite; else where the median loss of the newest `window` "
         "steps is above `diverged_factor` times that of the first `window`, after the share `after_share` of the plan, "
-        "and no validation shows a model above evaluation.floor_map50 (YOLOv8's loss rises at first where few boxes "
-        "are labelled).",
+        "and no validation shows a model above evaluation.floor_map50. Of YOLOv8 only the former: its loss rises in "
+        "healthy trainings, too, where few boxes are labelled.",
         "SageMaker Debugger, ExplodingTensor (non-finite values)",
         True,
     ),
@@ -46,12 +46,12 @@ KINDS: tuple[Kind, ...] = (
         "loss_falls",
         "The training loss is no lower than when the training began: the model learns nothing.",
         "Raise or lower the recipe's lr, unfreeze layers (freeze), and look whether labels fit their photographs.",
-        "After `loss_patience` steps, where the mean loss of the newest `window` steps is not below that of the first "
-        "`window` by the share `loss_fall`; where it rose by more than `loss_rise`, after the share `after_share` of "
-        "the plan. Not where val shows a model above evaluation.floor_map50 (and, from random "
-        "or ImageNet weights, one that is better by as much than at the first validation): a training that goes on "
-        "from a good model has little left to learn. Hopeless where a validation shows no such model, or the training "
-        "started from random or ImageNet weights.",
+        "`loss_patience` steps after the learning rate's warm-up, where the mean loss of the newest `window` steps "
+        "is not below that of the first `window` by the share `loss_fall`; where it rose by more than `loss_rise`, "
+        "after the share `after_share` of the plan, and never of YOLOv8. Not where val shows a model above "
+        "evaluation.floor_map50 (and, from random or ImageNet weights, one that is better by as much than at the "
+        "first validation): a training that goes on from a good model has little left to learn. Hopeless where a "
+        "validation shows no such model, or the training started from random or ImageNet weights.",
         "SageMaker Debugger, LossNotDecreasing (its num_steps 10 and diff_percent 0.1 are for losses without noise; "
         "ours are larger)",
         True,

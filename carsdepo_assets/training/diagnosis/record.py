@@ -26,7 +26,7 @@ class Best:
     """The training loss then."""
 
 
-class Record:
+class SignalRecord:
     """The signals so far.
 
     Args:
@@ -42,6 +42,8 @@ class Record:
         self.newest: deque[StepSignals] = deque(maxlen=window)
         self.gradients: deque[StepSignals] = deque(maxlen=20 * samples)  # steps whose gradients were measured
         self.validations: deque[ValidationSignals] = deque(maxlen=_VALIDATIONS)
+        self.peak: tuple[float, int] = (0.0, 0)
+        """The highest learning rate, and the step that reached it: the end of the warm-up."""
         self.ended = False
         """Whether the last step is taken."""
         self.lowest: Best | None = None
@@ -75,6 +77,8 @@ class Record:
         if not self.first or signals.step < self.first[0].step + self.window:
             self.first.append(signals)
         self.newest.append(signals)
+        if signals.lr > self.peak[0]:
+            self.peak = (signals.lr, signals.step)
         if signals.gradient_norm is not None:
             self.gradients.append(signals)
 
@@ -88,6 +92,8 @@ class Record:
     def forget_from(self, step: int, validations_from: int | None = None) -> None:
         """Takes out what a killed attempt did after its last checkpoint."""
         self.first = [s for s in self.first if s.step < step]
+        if self.peak[1] >= step:
+            self.peak = max(((s.lr, s.step) for s in (*self.first, *self.newest) if s.step < step), default=(0.0, 0))
         for kept in (self.newest, self.gradients):
             old = [s for s in kept if s.step < step]
             kept.clear()
@@ -115,6 +121,7 @@ class Record:
         rows = {name: [list(asdict(s).values()) for s in getattr(self, name)] for name in _STEPS}
         return {
             **rows,
+            "peak": list(self.peak),
             "validations": [asdict(v) for v in self.validations],
             "lowest": asdict(self.lowest) if self.lowest else None,
             "highest": asdict(self.highest) if self.highest else None,
@@ -129,6 +136,7 @@ class Record:
         """
         first, newest, gradients = (_steps(stored[name]) for name in _STEPS)
         validations = [_validation(row) for row in stored["validations"]]
+        self.peak = (float(stored["peak"][0]), int(stored["peak"][1]))
         self.first = first[: self.window]
         for kept, rows in ((self.newest, newest), (self.gradients, gradients)):
             kept.clear()

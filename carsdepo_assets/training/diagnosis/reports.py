@@ -8,7 +8,7 @@ from carsdepo_assets.compute.worker.events import Events
 from carsdepo_assets.detectors.pace import Every
 from carsdepo_assets.detectors.signals import StepSignals, ValidationSignals
 from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.lake.training_findings import Finding, read_diagnosis, write_diagnosis
+from carsdepo_assets.lake.training_findings import TrainingFinding, read_diagnosis, write_diagnosis
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.training.diagnosis.diagnosis import Diagnosis, starts_fresh
@@ -40,7 +40,7 @@ class DiagnosisReports:
         tracking: Tracking | None = None,
         run_id: str | None = None,
         dagster_run_id: str | None = None,
-        shown: Callable[[tuple[Finding, ...]], None] = lambda findings: None,
+        shown: Callable[[tuple[TrainingFinding, ...]], None] = lambda findings: None,
     ) -> None:
         self.lake, self.key, self.events, self.shown = lake, key, events, shown
         self.tracking, self.run_id, self.dagster_run_id = tracking, run_id, dagster_run_id
@@ -48,7 +48,7 @@ class DiagnosisReports:
             policy.training.diagnosis,
             fresh=starts_fresh(init),
             floor=policy.evaluation.floor_map50,
-            found=self._found,
+            on_finding=self._report,
         )
         self.gradients_every = self.diagnosis.gradients_every
         self.storing = Every(policy.training.progress_every_s, _STORE_SHARE)
@@ -59,7 +59,7 @@ class DiagnosisReports:
             self.diagnosis.restore(earlier)
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[TrainingFinding, ...]:
         """What was found so far."""
         return self.diagnosis.findings
 
@@ -100,7 +100,7 @@ class DiagnosisReports:
                 self.events.log(f"The training's diagnosis could not be written to the lake: {error}")
             self.trouble = True
 
-    def _found(self, finding: Finding) -> None:
+    def _report(self, finding: TrainingFinding) -> None:
         self.events.log(f"{'HOPELESS' if finding.severity == 'hopeless' else 'Finding'}: {finding.text}")
         if self.tracking is not None and self.run_id is not None:
             self.tracking.client.set_tag(self.run_id, f"{TAG}{finding.name}", f"{finding.severity}: {finding.text}")

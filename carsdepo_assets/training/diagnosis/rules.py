@@ -10,51 +10,53 @@ from collections.abc import Callable, Mapping
 from statistics import fmean, median
 
 from carsdepo_assets.detectors.signals import StepSignals, ValidationSignals
-from carsdepo_assets.lake.training_findings import Finding
+from carsdepo_assets.lake.training_findings import TrainingFinding
 from carsdepo_assets.policy_diagnosis import DiagnosisPolicy
 from carsdepo_assets.training.diagnosis.kinds import BY_NAME
-from carsdepo_assets.training.diagnosis.record import Record
+from carsdepo_assets.training.diagnosis.record import SignalRecord
 
-Rule = Callable[[Record, DiagnosisPolicy], Finding | None]
+Rule = Callable[[SignalRecord, DiagnosisPolicy], TrainingFinding | None]
 
 
-def finding(name: str, step: int, said: str, figures: Mapping[str, float], *, hopeless: bool = False) -> Finding:
+def finding(
+    name: str, step: int, evidence: str, figures: Mapping[str, float], *, hopeless: bool = False
+) -> TrainingFinding:
     """A finding of a kind, with its advice; figures that are no numbers are left out."""
-    return Finding(
+    return TrainingFinding(
         name=name,
         severity="hopeless" if hopeless else "warning",
         since=step,
         figures={k: v for k, v in figures.items() if math.isfinite(v)},
-        said=said,
+        evidence=evidence,
         advice=BY_NAME[name].advice,
     )
 
 
-def not_finite(signals: StepSignals) -> Finding | None:
+def not_finite(signals: StepSignals) -> TrainingFinding | None:
     """The step whose loss or gradient is not a number any more."""
     if not math.isfinite(signals.loss):
-        said = f"The loss is {signals.loss} at step {signals.step:,}, with a learning rate of {signals.lr:.3g}."
+        evidence = f"The loss is {signals.loss} at step {signals.step:,}, with a learning rate of {signals.lr:.3g}."
     elif signals.gradient_norm is not None and not math.isfinite(signals.gradient_norm):
-        said = f"The gradients' norm is {signals.gradient_norm} at step {signals.step:,}."
+        evidence = f"The gradients' norm is {signals.gradient_norm} at step {signals.step:,}."
     else:
         return None
-    return finding("diverged", signals.step, said, {"lr": signals.lr}, hopeless=True)
+    return finding("diverged", signals.step, evidence, {"lr": signals.lr}, hopeless=True)
 
 
-def diverged(record: Record, policy: DiagnosisPolicy) -> Finding | None:
+def diverged(record: SignalRecord, policy: DiagnosisPolicy) -> TrainingFinding | None:
     """The newest losses are many times the first ones."""
-    if len(record.newest) < record.window or record.step < 2 * record.window:
+    if len(record.newest) < record.window or record.step < 2 * record.window or record.newest[-1].loss_may_rise:
         return None
     first, now = median(s.loss for s in record.first), median(s.loss for s in record.newest)
     if first <= 0 or now <= policy.diverged_factor * first or record.of_use or not record.past(policy.after_share):
         return None
-    said = f"The loss rose from {first:.3g} to {now:.3g}."
-    return finding("diverged", record.step, said, {"first_loss": first, "loss": now}, hopeless=True)
+    evidence = f"The loss rose from {first:.3g} to {now:.3g}."
+    return finding("diverged", record.step, evidence, {"first_loss": first, "loss": now}, hopeless=True)
 
 
-def loss_not_falling(record: Record, policy: DiagnosisPolicy) -> Finding | None:
+def loss_not_falling(record: SignalRecord, policy: DiagnosisPolicy) -> TrainingFinding | None:
     """The newest losses are no lower than the first ones, and the model is of no use yet."""
-    patience = 0 if record.ended else policy.loss_patience
+    patience = 0 if record.ended else record.peak[1] + policy.loss_patience
     if record.step < max(patience, 2 * record.window) or len(record.newest) < record.window:
         return None
     if record.first[0].step > record.window:  # signals of its beginning are not there
@@ -62,18 +64,21 @@ def loss_not_falling(record: Record, policy: DiagnosisPolicy) -> Finding | None:
     first, now = fmean(s.loss for s in record.first), fmean(s.loss for s in record.newest)
     if not first > 0 or now < first * (1 - policy.loss_fall):
         return None
-    if now > first * (1 + policy.loss_rise) and not record.past(policy.after_share):
+    rose = now > first * (1 + policy.loss_rise)
+    if rose and (record.newest[-1].loss_may_rise or not record.past(policy.after_share)):
         return None
     measured = None if record.highest is None else record.highest.value
     if record.of_use:
         return None
     on_val = "" if measured is None else f", and the best mAP@.5 on val is {measured:.3f}"
-    said = f"The mean loss was {first:.4g} in the first {record.window} steps and is {now:.4g} in the newest{on_val}."
+    evidence = (
+        f"The mean loss was {first:.4g} in the first {record.window} steps and is {now:.4g} in the newest{on_val}."
+    )
     hopeless = measured is not None or record.fresh
-    return finding("loss_not_falling", record.step, said, {"first_loss": first, "loss": now}, hopeless=hopeless)
+    return finding("loss_not_falling", record.step, evidence, {"first_loss": first, "loss": now}, hopeless=hopeless)
 
 
-def dead_gradients(record: Record, policy: DiagnosisPolicy) -> Finding | None:
+def dead_gradients(record: SignalRecord, policy: DiagnosisPolicy) -> TrainingFinding | None:
     """Most trained tensors get a gradient of zero."""
     newest = list(record.gradients)[-policy.samples :]
     if len(newest) < policy.samples:
@@ -84,15 +89,15 @@ def dead_gradients(record: Record, policy: DiagnosisPolicy) -> Finding | None:
     )
     if any(alive):
         return None
-    said = (
+    evidence = (
         f"{100 * min(shares):.0f} % of the trained tensors or more have no gradient, and the norm of all gradients is "
         f"{max(norms):.3g}, in {len(newest)} measured steps up to step {record.step:,}."
     )
     figures = {"dead_share": min(shares), "gradient_norm": max(norms)}
-    return finding("dead_gradients", record.step, said, figures, hopeless=True)
+    return finding("dead_gradients", record.step, evidence, figures, hopeless=True)
 
 
-def exploding_gradients(record: Record, policy: DiagnosisPolicy) -> Finding | None:
+def exploding_gradients(record: SignalRecord, policy: DiagnosisPolicy) -> TrainingFinding | None:
     """The gradients are far larger than usual, or than any healthy ones."""
     norms = [s.gradient_norm for s in record.gradients if s.gradient_norm is not None]
     before, newest = norms[: -policy.samples], norms[-policy.samples :]
@@ -105,23 +110,23 @@ def exploding_gradients(record: Record, policy: DiagnosisPolicy) -> Finding | No
     if min(newest) <= limit:
         return None
     usually = f"; before it was {usual:.3g}" if usual else ""
-    said = f"The gradients' norm is {min(newest):.3g} or more in {len(newest)} measured steps{usually}."
-    return finding("exploding_gradients", record.step, said, {"gradient_norm": min(newest), "limit": limit})
+    evidence = f"The gradients' norm is {min(newest):.3g} or more in {len(newest)} measured steps{usually}."
+    return finding("exploding_gradients", record.step, evidence, {"gradient_norm": min(newest), "limit": limit})
 
 
-def lr_out_of_range(record: Record, policy: DiagnosisPolicy) -> Finding | None:
+def lr_out_of_range(record: SignalRecord, policy: DiagnosisPolicy) -> TrainingFinding | None:
     """The learning rate stays too low, or is too high."""
     newest = [s.lr for s in record.newest]
     if newest and newest[-1] > policy.lr_max:
-        said = f"The learning rate is {newest[-1]:.3g} at step {record.step:,}, above {policy.lr_max:g}."
+        evidence = f"The learning rate is {newest[-1]:.3g} at step {record.step:,}, above {policy.lr_max:g}."
     elif len(newest) == record.window and max(newest) < policy.lr_min:
-        said = f"The learning rate is at most {max(newest):.3g} in {record.window} steps, below {policy.lr_min:g}."
+        evidence = f"The learning rate is at most {max(newest):.3g} in {record.window} steps, below {policy.lr_min:g}."
     else:
         return None
-    return finding("lr_out_of_range", record.step, said, {"lr": max(newest)})
+    return finding("lr_out_of_range", record.step, evidence, {"lr": max(newest)})
 
 
-def overfitting(record: Record, policy: DiagnosisPolicy) -> Finding | None:
+def overfitting(record: SignalRecord, policy: DiagnosisPolicy) -> TrainingFinding | None:
     """It gets better on its photographs and worse on those of val."""
     newest = list(record.validations)[-policy.validations :]
     if len(newest) < policy.validations:
@@ -131,12 +136,12 @@ def overfitting(record: Record, policy: DiagnosisPolicy) -> Finding | None:
         low = record.lowest
         if low is None or not all(_gap(v, policy) and _risen(v, low.value, low.loss, policy) for v in newest):
             return None
-        said = (
+        evidence = (
             f"The loss is {last.loss:.3g} on training photographs and {last.val_loss:.3g} on val, where it was "
             f"{low.value:.3g} at step {low.step:,}."
         )
         figures = {"loss": last.loss, "val_loss": last.val_loss, "lowest": low.value}
-        return finding("overfitting", last.step, said, figures)
+        return finding("overfitting", last.step, evidence, figures)
     high = record.highest
     if high is None or not all(
         v.val_map50 is not None and v.val_map50 < high.value - policy.overfit_map_drop and v.loss < high.loss
@@ -144,11 +149,13 @@ def overfitting(record: Record, policy: DiagnosisPolicy) -> Finding | None:
     ):
         return None
     now = last.val_map50 or 0.0
-    said = f"mAP@.5 on val fell from {high.value:.3f} at step {high.step:,} to {now:.3f}, while the training loss fell."
-    return finding("overfitting", last.step, said, {"loss": last.loss, "val_map50": now, "highest": high.value})
+    evidence = (
+        f"mAP@.5 on val fell from {high.value:.3f} at step {high.step:,} to {now:.3f}, while the training loss fell."
+    )
+    return finding("overfitting", last.step, evidence, {"loss": last.loss, "val_map50": now, "highest": high.value})
 
 
-def class_never_predicted(record: Record, policy: DiagnosisPolicy) -> Finding | None:
+def class_never_predicted(record: SignalRecord, policy: DiagnosisPolicy) -> TrainingFinding | None:
     """A labelled class is not among the predictions, though another one is."""
     newest = _later(record, policy)
     boxes = [v.boxes for v in newest if v.boxes is not None]
@@ -167,11 +174,11 @@ def class_never_predicted(record: Record, policy: DiagnosisPolicy) -> Finding | 
         f"class {n} ({boxes[-1].truths[n]} labelled boxes, best score {boxes[-1].best[n]:.3f})" for n in missing
     )
     figures = {f"class_{n}": boxes[-1].best[n] for n in missing}
-    said = f"Not predicted on val in {len(boxes)} validations: {named}."
-    return finding("class_never_predicted", newest[-1].step, said, figures)
+    evidence = f"Not predicted on val in {len(boxes)} validations: {named}."
+    return finding("class_never_predicted", newest[-1].step, evidence, figures)
 
 
-def boxes_collapsed(record: Record, policy: DiagnosisPolicy) -> Finding | None:
+def boxes_collapsed(record: SignalRecord, policy: DiagnosisPolicy) -> TrainingFinding | None:
     """The predicted boxes hardly differ, or have hardly any area."""
     newest = _later(record, policy)
     if len(newest) < policy.validations:
@@ -188,15 +195,15 @@ def boxes_collapsed(record: Record, policy: DiagnosisPolicy) -> Finding | None:
         ratios.append((spread, small))
     spread, small = ratios[-1]
     last = newest[-1].boxes
-    said = f"{last.predicted if last else 0} boxes of some score are predicted on val."
+    evidence = f"{last.predicted if last else 0} boxes of some score are predicted on val."
     if math.isfinite(spread):
-        said += f" They differ in place and size by {100 * spread:.1f} % of what labelled boxes do."
+        evidence += f" They differ in place and size by {100 * spread:.1f} % of what labelled boxes do."
     if math.isfinite(small):
-        said += f" Their median area is {100 * small:.1f} % of the labelled one."
-    return finding("boxes_collapsed", newest[-1].step, said, {"spread_ratio": spread, "area_ratio": small})
+        evidence += f" Their median area is {100 * small:.1f} % of the labelled one."
+    return finding("boxes_collapsed", newest[-1].step, evidence, {"spread_ratio": spread, "area_ratio": small})
 
 
-def loader_starves(record: Record, policy: DiagnosisPolicy) -> Finding | None:
+def loader_starves(record: SignalRecord, policy: DiagnosisPolicy) -> TrainingFinding | None:
     """Steps wait for photographs longer than they compute."""
     if len(record.newest) < record.window:
         return None
@@ -205,11 +212,11 @@ def loader_starves(record: Record, policy: DiagnosisPolicy) -> Finding | None:
     share = waited / (waited + computed) if waited + computed > 0 else 0.0
     if share <= policy.loader_share or waited < policy.loader_s:
         return None
-    said = (
+    evidence = (
         f"The newest {record.window} steps waited {waited:.0f} s for photographs and computed for {computed:.0f} s: "
         f"{100 * share:.0f} % of the time is waiting."
     )
-    return finding("loader_starves", record.step, said, {"waiting_share": share, "waited_s": waited})
+    return finding("loader_starves", record.step, evidence, {"waiting_share": share, "waited_s": waited})
 
 
 def _gap(v: ValidationSignals, policy: DiagnosisPolicy) -> bool:
@@ -220,7 +227,7 @@ def _risen(v: ValidationSignals, lowest: float, loss_then: float, policy: Diagno
     return v.val_loss is not None and v.val_loss > lowest * (1 + policy.overfit_rise) and v.loss < loss_then
 
 
-def _later(record: Record, policy: DiagnosisPolicy) -> list[ValidationSignals]:
+def _later(record: SignalRecord, policy: DiagnosisPolicy) -> list[ValidationSignals]:
     """The newest validations that come late enough to expect something of the model."""
     newest = list(record.validations)[-policy.validations :]
     return [v for v in newest if v.step >= policy.after_share * v.planned_steps]

@@ -18,7 +18,7 @@ from carsdepo_assets.detectors.signals import Meter
 from carsdepo_assets.detectors.yolov8 import training as yolo_training
 from carsdepo_assets_tests.training.diagnosis.trainings import SHORT, balanced, changed, noise, recipe, train
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 FAMILIES = ("yolov8n", "faster_rcnn")
 family = pytest.mark.parametrize("detector", FAMILIES)
 
@@ -135,7 +135,7 @@ def test_a_class_that_training_hardly_shows_is_named(detector: str, tmp_path: Pa
     steps = 200 if detector == "yolov8n" else 60
     ending = train(changed(data, "train", mostly_scratches), recipe(detector, steps), tmp_path / "out")
     assert "class_never_predicted" in ending.names
-    assert "class 1 (3 labelled boxes" in ending["class_never_predicted"].said
+    assert "class 1 (3 labelled boxes" in ending["class_never_predicted"].evidence
 
 
 @family

@@ -11,7 +11,7 @@ import numpy as np
 
 from carsdepo_assets.detectors.base import Recipe, TrainingImage, TrainingSet
 from carsdepo_assets.detectors.catalogue import get_detector
-from carsdepo_assets.lake.training_findings import Finding
+from carsdepo_assets.lake.training_findings import TrainingFinding
 from carsdepo_assets.policy_diagnosis import DiagnosisPolicy
 from carsdepo_assets.training.diagnosis.diagnosis import Diagnosis, HopelessTraining, starts_fresh
 from carsdepo_assets_tests.detectors.scenes import scenes
@@ -25,14 +25,14 @@ class Ending:
     """What came of a training."""
 
     diagnosis: Diagnosis
-    stopped_by: Finding | None
+    stopped_by: TrainingFinding | None
     steps: int
 
     @property
     def names(self) -> set[str]:
         return {f.name for f in self.diagnosis.findings}
 
-    def __getitem__(self, name: str) -> Finding:
+    def __getitem__(self, name: str) -> TrainingFinding:
         return self.diagnosis.by_name[name]
 
 
