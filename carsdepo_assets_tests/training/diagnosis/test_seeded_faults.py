@@ -30,7 +30,7 @@ def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 def on_model(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None]) -> None:
     """Changes the model of either family when it is built."""
-    build, get = FasterRcnn._initial_model, yolo_training.YoloTraining.get_model
+    build, get = FasterRcnn.initial_model, yolo_training.YoloTraining.get_model
 
     def initial_model(self: Any, *args: Any, **options: Any) -> Any:
         model = build(self, *args, **options)
@@ -42,7 +42,7 @@ def on_model(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None]) -> 
         change(model)
         return model
 
-    monkeypatch.setattr(FasterRcnn, "_initial_model", initial_model)
+    monkeypatch.setattr(FasterRcnn, "initial_model", initial_model)
     monkeypatch.setattr(yolo_training.YoloTraining, "get_model", get_model)
 
 
