@@ -19,6 +19,7 @@ from carsdepo_assets.commands import (
     policy_cli,
     quarantine_cli,
     release_cli,
+    reproduce_cli,
 )
 from carsdepo_assets.commands.interruption import interruptible
 from carsdepo_assets.commands.options import show_version
@@ -81,6 +82,7 @@ app.command()(loop_cli.train)
 app.command()(model_cli.predict)
 app.command()(model_cli.evaluate)
 app.command()(model_cli.lineage)
+app.command()(reproduce_cli.reproduce)
 app.command()(model_cli.status)
 app.command()(release_cli.serve)
 app.command()(release_cli.send)

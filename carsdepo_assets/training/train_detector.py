@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carsdepo_assets.detectors.base import Recipe, Report, Trained, Watch, unwatched
+from carsdepo_assets.detectors.clock import ClockDecisions, replaying
+from carsdepo_assets.detectors.numerics import numerics
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 
@@ -44,6 +46,7 @@ def fit(
     *,
     watch: Watch = unwatched,
     trained: Callable[[Trained], None] = lambda trained: None,
+    clock: ClockDecisions | None = None,
 ) -> Fit:
     """Trains a detector on a dataset of the lake. Reading the dataset is part of the recipe's minutes.
 
@@ -52,6 +55,7 @@ def fit(
         report: called with a row of figures after each epoch.
         watch: called with the progress about every second.
         trained: called after the last step.
+        clock: of a training that is made again: it ends where that one ended, at its learning rates.
 
     Raises:
         TrainingFailed: no epoch was finished, the loss is no number, or no weights were left.
@@ -66,7 +70,9 @@ def fit(
     detector = get_detector(recipe.detector)
     data = training_set(lake, dataset_version, ("train", "val"), class_names=names)
     out.mkdir(parents=True, exist_ok=True)
-    result = detector.train(data, recipe, out, report, watch=watch, spent_s=time.monotonic() - started)
+    with replaying(clock):
+        result = detector.train(data, recipe, out, report, watch=watch, spent_s=time.monotonic() - started)
+    result = replace(result, environment={**result.environment, **numerics(recipe.device)})
     if not result.history:
         raise TrainingFailed(f"{recipe.detector} finished no epoch: give it more minutes or fewer pixels.")
     if not math.isfinite(result.history[-1]["loss"]):

@@ -31,11 +31,12 @@ from carsdepo_assets.compute.worker.process import (
     work_folder,
 )
 from carsdepo_assets.detectors.base import Interrupted, Progress, Recipe
+from carsdepo_assets.detectors.clock import ClockDecisions
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import folder
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path, write_model
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.registry.lineage import build_lineage
+from carsdepo_assets.registry.lineage import InitialWeights, build_lineage
 from carsdepo_assets.training.checkpoint_store import CheckpointStore
 from carsdepo_assets.training.mlflow_run import MlflowSpec, tracked
 from carsdepo_assets.training.mlflow_run_name import run_name
@@ -54,6 +55,9 @@ class TrainingSpec(JobSpec):
         None, description="key in the lake of the weights file that recipe.init names; None: it names no file"
     )
     mlflow: MlflowSpec | None = None
+    clock: dict[str, Any] | None = Field(
+        None, description="of a training that is made again: what the clock decided then, as clock.json has it"
+    )
 
     def key(self) -> str:
         """Names the work folder: one for each dataset and recipe (which names the model that it starts from)."""
@@ -86,7 +90,8 @@ def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: 
 
         first = first_progress(spec.dagster_run_id, spec.recipe.detector, spec.dataset_version, spec.recipe.digest())
         with Watching(lake, events, policy.training, first, tracking, run_id) as watching:
-            fitted = fit_interruptibly(lake, spec.dataset_version, recipe, policy, work, watching, checkpoints)
+            clock = None if spec.clock is None else ClockDecisions.of_state(spec.clock)
+            fitted = fit_interruptibly(lake, spec.dataset_version, recipe, policy, work, watching, checkpoints, clock)
             card, result = store(spec, lake, policy, fitted, run_id, time.monotonic() - started)
             watching.stored(fitted.trained, {"threshold": card.threshold})
         if tracking is not None and run_id is not None:
@@ -103,6 +108,7 @@ def fit_interruptibly(
     work: Path,
     watching: Watching,
     checkpoints: CheckpointStore,
+    clock: ClockDecisions | None = None,
 ) -> Fit:
     """Trains; each epoch's checkpoint is kept in the lake, and so is the one that is written after SIGTERM."""
     epoch_ended = False
@@ -125,7 +131,8 @@ def fit_interruptibly(
 
     try:
         with interruption:
-            return fit(lake, dataset_version, recipe, policy, work, report, watch=watch, trained=watching.trained)
+            trained = watching.trained
+            return fit(lake, dataset_version, recipe, policy, work, report, watch=watch, trained=trained, clock=clock)
     except SystemExit:
         checkpoints.store()
         raise
@@ -181,9 +188,18 @@ def store(
         initialised_from=spec.recipe.champion if spec.recipe.init == "champion" else None,
         mlflow_run_id=run_id,
         dagster_run_id=spec.dagster_run_id,
+        policy=policy.model_dump(mode="json"),
+        initial_weights=_initial_weights(spec, lake),
     )
-    write_model(lake, fitted.weights, card, result, lineage.model_dump_json(indent=1).encode())
+    clock = None if fitted.trained.clock is None else fitted.trained.clock.state()
+    write_model(lake, fitted.weights, card, result, lineage.model_dump_json(indent=1).encode(), clock)
     return card, result
+
+
+def _initial_weights(spec: TrainingSpec, lake: Lake) -> InitialWeights | None:
+    if spec.initial_weights is None:
+        return None
+    return InitialWeights(key=spec.initial_weights, sha256=hashlib.sha256(lake.get(spec.initial_weights)).hexdigest())
 
 
 def resolve_init(spec: TrainingSpec, lake: Lake) -> Recipe:

@@ -64,7 +64,7 @@ class FasterRcnn:
             "torch": str(torch.__version__),
             "python": platform.python_version(),
         }
-        return Trained(weights, training.history, pace.taken, training.planned_steps(), environment)
+        return Trained(weights, training.history, pace.taken, training.planned_steps(), environment, pace.clock)
 
     def _initial_model(self, recipe: Recipe, class_names: Sequence[str]) -> Any:
         """Raises DetectorError for an init that this detector does not have."""

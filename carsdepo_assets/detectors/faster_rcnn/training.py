@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from carsdepo_assets.detectors.augmentation import Augmentation, augment, to_square
 from carsdepo_assets.detectors.base import Interrupted, Progress, Recipe, Report, TrainingImage, TrainingSet, Watch
 from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, DetectorError, threads, write_torch
+from carsdepo_assets.detectors.clock import ClockDecisions
 from carsdepo_assets.detectors.faster_rcnn.model import STRIDE
 from carsdepo_assets.detectors.pace import CHECKPOINT_EVERY_S, CHECKPOINT_SHARE, TELL_EVERY_S, Every, Pace
 from carsdepo_assets.imaging.resize import NetworkInput
@@ -138,6 +139,7 @@ class Training:
         self.sums, self.finished, self.planned = dict(checkpoint["sums"]), checkpoint["finished"], checkpoint["planned"]
         self.pace.taken = checkpoint["steps"]
         self.pace.spent_before += checkpoint["seconds"]
+        self.pace.clock = ClockDecisions.of_state(checkpoint.get("clock"))
         torch.set_rng_state(checkpoint["torch_random"])
 
     def averaged_weights(self) -> dict[str, Any]:
@@ -194,6 +196,7 @@ class Training:
                 "planned": self.planned,
                 "finished": self.finished,
                 "seconds": self.pace.spent(),
+                "clock": self.pace.clock.state(),
                 "history": self.history,
                 "model": self.model.state_dict(),
                 "average": self.averaged_weights(),

@@ -21,6 +21,7 @@ from carsdepo_assets.detectors.checkpoints import (
     threads,
     write_weights,
 )
+from carsdepo_assets.detectors.clock import ClockDecisions
 from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.postprocess import MAX_BOXES, to_image_frame
 from carsdepo_assets.detectors.yolov8.dataset_folder import write_yolo_folder
@@ -128,7 +129,9 @@ class YoloV8:
             "val": bool(data.split("val")),
             "verbose": False,
         }
-        pace.spent_before += checkpoint["seconds"] if checkpoint else 0.0
+        if checkpoint:
+            pace.spent_before += checkpoint["seconds"]
+            pace.clock = ClockDecisions.of_state(checkpoint.get("clock"))
         training = YoloTraining(
             arguments,
             out=out,
@@ -152,7 +155,7 @@ class YoloV8:
             "torch": str(torch.__version__),
             "python": platform.python_version(),
         }
-        return Trained(weights, training.history, *training.steps(), environment=environment)
+        return Trained(weights, training.history, *training.steps(), environment=environment, clock=pace.clock)
 
     def _initial_state(self, recipe: Recipe, class_names: Sequence[str]) -> dict[str, torch.Tensor] | None:
         """None: random weights from the recipe's seed. Raises DetectorError for an init that YOLOv8n does not have."""
