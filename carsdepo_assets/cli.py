@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 
 from carsdepo_assets import redaction
 from carsdepo_assets.commands import (
+    card_cli,
     dataset_cli,
     labels_cli,
     loop_cli,
@@ -94,6 +95,7 @@ app.add_typer(release_cli.golden, name="golden")
 app.add_typer(dataset_cli.dataset, name="dataset")
 app.add_typer(labels_cli.labels, name="labels")
 app.add_typer(policy_cli.policy, name="policy")
+app.add_typer(card_cli.model, name="model")
 app.add_typer(quarantine_cli.quarantine, name="quarantine")
 
 

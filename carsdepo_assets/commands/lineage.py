@@ -109,6 +109,7 @@ def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "digest", f"{model['digest']}  {' '.join(model['aliases'])}".strip()
     yield "place", model["place"]
     yield "page", model["url"]
+    yield "card", model["card_page"] or f"not made yet: carsdepo model card {model['digest']}"
     yield (
         "trained",
         f"{model['created_at']}, {model['detector']}" + (f": {model['training']}" if model["training"] else ""),

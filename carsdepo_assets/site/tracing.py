@@ -20,6 +20,7 @@ from carsdepo_assets.lake.model_files import folder
 from carsdepo_assets.lake.models import ModelCard, read_card
 from carsdepo_assets.redaction import redact, without_credentials
 from carsdepo_assets.registry import models
+from carsdepo_assets.registry.card_pages import card_key
 from carsdepo_assets.registry.ledger import SERVES, Event, LedgerHistory, Stage, events
 from carsdepo_assets.registry.lineage import Lineage, ancestors, read_lineage
 from carsdepo_assets.registry.stored_versions import stored_versions
@@ -203,6 +204,7 @@ def model_lineage(lake: Lake, tracking: Tracking | None, digest: str, places: Pl
         "place": _place(lake, folder(digest)),
         "url": places.page(f"models/{digest}"),
         "card": _card(card),
+        "card_page": places.page(card_key(digest)) if lake.exists(card_key(digest)) else None,
         "dataset": {**lineage.data.model_dump(), "place": _place(lake, manifest_key(lineage.data.version))},
         "code": lineage.code.model_dump(),
         "recipe": {"digest": lineage.recipe_digest, **lineage.recipe},

@@ -28,9 +28,10 @@ def environment_fields(lineage: Lineage, policy: Policy) -> list[ComparedField]:
     """
     import torch
 
-    # torch names its build (CPU, CUDA) only itself, and workers record that.
-    own = {"cpu_flags": " ".join(cpu_flags()), "torch": str(torch.__version__)}
-    code, here, recorded = running_code(), {**this_environment(), **own}, lineage.environment
+    code, here, recorded = running_code(), this_environment(), lineage.environment
+    here["cpu_flags"] = " ".join(cpu_flags())
+    if "+" in recorded.get("torch", ""):  # its build (CPU, CUDA), which torch alone tells
+        here["torch"] = str(torch.__version__)
     fields = [
         compared("environment", "code, by its source digest", lineage.code.source_digest, code.source_digest),
         compared("environment", "policy", lineage.policy_digest, policy.digest()),
