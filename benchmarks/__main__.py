@@ -38,6 +38,7 @@ NAMES = (
     "materialize",
     "edges_baseline",
     "training_overhead",
+    "reproduce",
     "learning_curve",
     "real_photographs",
 )

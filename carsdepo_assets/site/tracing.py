@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from carsdepo_assets.lake.datasets import manifest_key
+from carsdepo_assets.lake.datasets import licences_listed, manifest_key
 from carsdepo_assets.lake.evaluations import FIGURES, newest_evaluation
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.model_files import folder
@@ -205,7 +205,11 @@ def model_lineage(lake: Lake, tracking: Tracking | None, digest: str, places: Pl
         "url": places.page(f"models/{digest}"),
         "card": _card(card),
         "card_page": places.page(card_key(digest)) if lake.exists(card_key(digest)) else None,
-        "dataset": {**lineage.data.model_dump(), "place": _place(lake, manifest_key(lineage.data.version))},
+        "dataset": {
+            **lineage.data.model_dump(),
+            "place": _place(lake, manifest_key(lineage.data.version)),
+            "licences": licences_listed(lake, lineage.data.version),
+        },
         "code": lineage.code.model_dump(),
         "recipe": {"digest": lineage.recipe_digest, **lineage.recipe},
         "policy_digest": lineage.policy_digest,
