@@ -155,7 +155,7 @@ class _Run:
     def _result(self, verdict: Literal["same", "differs", "not made again"], got: str | None) -> Reproduction:
         others = unlike(self.fields)
         why = [f"{f.name} {'is missing' if f.state == 'missing' else 'differs'}{_colon(f.note)}." for f in others]
-        if others:
+        if any(f.part != "data" for f in others):  # bytes that were changed are explained by nothing here
             why += [f"It may come from this: {sentence}" for sentence in explanations(self.fields)]
         return Reproduction(
             self.lineage.digest, str(self.folder), tuple(self.fields), verdict, tuple(why), tuple(self.notes), got
