@@ -40,6 +40,7 @@ NAMES = (
     "training_overhead",
     "signals_cost",
     "healthy_trainings",
+    "reproduce",
     "learning_curve",
     "real_photographs",
 )

@@ -36,12 +36,13 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 STORIES = {
     "settings": ("index", "change-a-kpi", "add-a-detector", "troubleshooting"),
     "data": ("import", "drop-files", "move-and-back-up"),
-    "models": ("train", "study", "training-findings", "export", "approve", "roll-back", "verify-a-model"),
+    "models": ("train", "study", "training-findings", "export", "approve", "roll-back", "verify-a-model", "reproduce"),
 }
 NOT_RUN = {
     **dict.fromkeys(("index", "train", "approve", "change-a-kpi", "add-a-detector", "verify-a-model"), 1),
-    "import": 2,
+    "import": 3,
     "study": 3,
+    "reproduce": 2,
     "troubleshooting": 4,
 }
 STOOD_IN = {"drop-files": ["dev"], "approve": ["release"], "roll-back": ["second release"]}

@@ -79,6 +79,21 @@ Annotator = Annotated[
 ]
 
 
+Licence = Annotated[
+    str | None,
+    typer.Option(
+        "--licence",
+        metavar="NAME",
+        help="Licence of the photographs and labels: an SPDX identifier such as CC-BY-4.0, or words. It stands beside "
+        "what files of the folder state.",
+    ),
+]
+ClaimedBy = Annotated[
+    str | None,
+    typer.Option("--claimed-by", metavar="NAME", help="Who says that it is the licence; default: you."),
+]
+
+
 def class_mapping(pairs: list[str] | None) -> dict[str, str]:
     """The platform's class for each class name of the folder, from the values of --map.
 

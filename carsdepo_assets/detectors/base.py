@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from carsdepo_assets.detectors.clock import ClockDecisions
 from carsdepo_assets.detectors.signals import UNHEARD, Listener
 from carsdepo_assets.families.registry import known_family
 from carsdepo_assets.scoring.boxes import Detections
@@ -98,6 +99,8 @@ class Trained:
     """Optimizer steps that were planned."""
     environment: dict[str, str] = field(default_factory=dict)
     """Versions of the libraries that trained."""
+    clock: ClockDecisions | None = None
+    """What the clock decided; None: the detector does not tell."""
 
     @property
     def stopped_by_time(self) -> bool:

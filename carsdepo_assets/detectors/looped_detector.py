@@ -150,4 +150,4 @@ class LoopedDetector:
             **{name: version(name) for name in (*family_of(self.name).libraries, "torch")},
             "python": platform.python_version(),
         }
-        return Trained(weights, training.history, pace.taken, training.planned_steps(), environment)
+        return Trained(weights, training.history, pace.taken, training.planned_steps(), environment, pace.clock)

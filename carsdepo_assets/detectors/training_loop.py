@@ -28,6 +28,7 @@ from carsdepo_assets.detectors.base import (
     Watch,
 )
 from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, DetectorError, threads, write_torch
+from carsdepo_assets.detectors.clock import ClockDecisions
 from carsdepo_assets.detectors.pace import CHECKPOINT_EVERY_S, CHECKPOINT_SHARE, TELL_EVERY_S, Every, Pace
 from carsdepo_assets.detectors.recipe_options import LoopOptions
 from carsdepo_assets.detectors.signals import UNHEARD, BoxSignals, Listener, Meter, box_signals
@@ -153,6 +154,7 @@ class TrainingLoop(ABC):
         self.sums, self.finished, self.planned = dict(checkpoint["sums"]), checkpoint["finished"], checkpoint["planned"]
         self.pace.taken = checkpoint["steps"]
         self.pace.spent_before += checkpoint["seconds"]
+        self.pace.clock = ClockDecisions.of_state(checkpoint.get("clock"))
         torch.set_rng_state(checkpoint["torch_random"])
 
     def averaged_weights(self) -> dict[str, Any]:
@@ -210,6 +212,7 @@ class TrainingLoop(ABC):
                 "planned": self.planned,
                 "finished": self.finished,
                 "seconds": self.pace.spent(),
+                "clock": self.pace.clock.state(),
                 "history": self.history,
                 "model": self.model.state_dict(),
                 "average": self.averaged_weights(),

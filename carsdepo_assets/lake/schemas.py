@@ -221,6 +221,20 @@ IMPORTS = pa.schema(
     ]
 )
 
+# One row per statement of a licence. Nothing is taken back: all statements about a photograph count (lake/licences.py).
+LICENCES = pa.schema(
+    [
+        ("statement_id", pa.string()),  # digest of scope, licence and who claims it
+        ("at", _ts),
+        ("scope", pa.string()),  # key of a photograph, or of a folder of raw/uploads or raw/labels, ending in a slash
+        ("licence", pa.string()),  # an SPDX expression; else as it was written
+        ("is_spdx", pa.bool_()),  # whether it is an SPDX expression
+        ("claimed_by", pa.string()),  # the file that says it, or a person
+        ("written", pa.string()),  # as it was written
+        ("import_name", pa.string()),
+    ]
+)
+
 CHECKS_SOURCE = "validation"  # source of the requests by which the platform checks a model at staging
 
 # The ledger: one row per event of a stage, never changed. What a stage serves is its newest row that names a digest to
@@ -380,6 +394,7 @@ TABLES: dict[str, pa.Schema] = {
     "splits": SPLITS,
     "quarantine": QUARANTINE,
     "imports": IMPORTS,
+    "licences": LICENCES,
     "deployments": DEPLOYMENTS,
     "gates": GATES,
     "inferences": INFERENCES,

@@ -192,6 +192,7 @@ def registered_model(
     fallbacks.
     """
     from carsdepo_assets.lake.model_files import folder
+    from carsdepo_assets.registry.card_pages import markdown_key, try_card
     from carsdepo_assets.training import candidates
     from carsdepo_assets.training.register import register_candidate
     from carsdepo_assets.training.training_alerts import under_floor
@@ -205,6 +206,10 @@ def registered_model(
     signing.key_pair().sign(opened_lake, candidate.digest)
     with tracking.during(context, last=True) as mlflow_run:
         registered = register_candidate(opened_lake, tracking.tracking(), candidate, current_policy, mlflow_run, tell)
+        card = try_card(opened_lake, candidate.digest, current_policy, registered.version, context.log.warning)
+        if card is not None:
+            text = opened_lake.get(markdown_key(candidate.digest)).decode()
+            tracking.tracking().log_text(mlflow_run, text, "card.md")
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"{registered.version}:{candidate.digest}"),
         metadata={
@@ -214,6 +219,7 @@ def registered_model(
             "verdict": registered.verdict,
             **rounded(registered.figures),
             "lineage": lake.link(f"{folder(candidate.digest)}/lineage.json"),
+            **({} if card is None else {"card": lake.link(card)}),
         },
         check_results=[
             dg.AssetCheckResult(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carsdepo_assets.detectors.base import Recipe, Report, Trained, Watch, unwatched
+from carsdepo_assets.detectors.clock import ClockDecisions, replaying
+from carsdepo_assets.detectors.numerics import numerics
 from carsdepo_assets.detectors.signals import UNHEARD, Listener
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake
@@ -54,6 +56,7 @@ def fit(
     watch: Watch = unwatched,
     signals: Listener = UNHEARD,
     trained: Callable[[Trained], None] = lambda trained: None,
+    clock: ClockDecisions | None = None,
 ) -> Fit:
     """Trains a detector on a dataset of the lake. Reading the dataset is part of the recipe's minutes.
 
@@ -63,6 +66,7 @@ def fit(
         watch: called with the progress about every second.
         signals: told of every step and validation; what it raises ends the training.
         trained: called after the last step.
+        clock: of a training that is made again: it ends where that one ended, at its learning rates.
 
     Raises:
         TrainingFailed: no epoch was finished, the loss is no number, or no weights were left.
@@ -79,7 +83,11 @@ def fit(
     check_trainable(read_manifest(lake, dataset_version), dataset_version, policy)
     data = training_set(lake, dataset_version, ("train", "val"), class_names=names)
     out.mkdir(parents=True, exist_ok=True)
-    result = detector.train(data, recipe, out, report, watch=watch, spent_s=time.monotonic() - started, signals=signals)
+    with replaying(clock):
+        result = detector.train(
+            data, recipe, out, report, watch=watch, spent_s=time.monotonic() - started, signals=signals
+        )
+    result = replace(result, environment={**result.environment, **numerics(recipe.device)})
     if not result.history:
         raise TrainingFailed(f"{recipe.detector} finished no epoch: give it more minutes or fewer pixels.")
     if not math.isfinite(result.history[-1]["loss"]):

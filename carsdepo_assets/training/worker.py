@@ -33,12 +33,13 @@ from carsdepo_assets.compute.worker.process import (
 )
 from carsdepo_assets.compute.worker.trial import TrialTerms
 from carsdepo_assets.detectors.base import Interrupted, Progress, Recipe, Trained
+from carsdepo_assets.detectors.clock import ClockDecisions
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import folder
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path, write_model
 from carsdepo_assets.lake.training_findings import TrainingFinding
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.registry.lineage import build_lineage
+from carsdepo_assets.registry.lineage import InitialWeights, build_lineage
 from carsdepo_assets.training.checkpoint_store import CheckpointStore
 from carsdepo_assets.training.diagnosis.diagnosis import HopelessTraining
 from carsdepo_assets.training.diagnosis.reports import DiagnosisReports
@@ -61,6 +62,9 @@ class TrainingSpec(JobSpec):
     )
     mlflow: MlflowSpec | None = None
     trial: TrialTerms | None = Field(None, description="the training is this trial of a study; None: it is none")
+    clock: dict[str, Any] | None = Field(
+        None, description="of a training that is made again: what the clock decided then, as clock.json has it"
+    )
 
     def key(self) -> str:
         """Names the work folder: one for each dataset and recipe (which names the model that it starts from)."""
@@ -104,9 +108,10 @@ def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: 
             told = (events, tracking, run_id, spec.dagster_run_id, watching.show_findings)
             reports = DiagnosisReports(lake, spec.key(), policy, spec.recipe.init, *told)
             pruning = Pruning(lake, spec.trial)
+            clock = None if spec.clock is None else ClockDecisions.of_state(spec.clock)
             try:
                 fitted = fit_interruptibly(
-                    lake, spec.dataset_version, recipe, policy, work, watching, checkpoints, reports, pruning
+                    lake, spec.dataset_version, recipe, policy, work, watching, checkpoints, reports, pruning, clock
                 )
             except HopelessTraining:  # what is left of it is of no use to a rerun
                 shutil.rmtree(work)
@@ -133,6 +138,7 @@ def fit_interruptibly(
     checkpoints: CheckpointStore,
     reports: DiagnosisReports,
     pruning: Pruning,
+    clock: ClockDecisions | None = None,
 ) -> Fit:
     """Trains; each epoch's checkpoint is kept in the lake, and so is the one that is written after SIGTERM."""
     epoch_ended = False
@@ -161,7 +167,16 @@ def fit_interruptibly(
     try:
         with interruption:
             return fit(
-                lake, dataset_version, recipe, policy, work, report, watch=watch, signals=reports, trained=trained
+                lake,
+                dataset_version,
+                recipe,
+                policy,
+                work,
+                report,
+                watch=watch,
+                signals=reports,
+                trained=trained,
+                clock=clock,
             )
     except SystemExit:
         checkpoints.store()
@@ -226,9 +241,18 @@ def store(
         initialised_from=spec.recipe.champion if spec.recipe.init == "champion" else None,
         mlflow_run_id=run_id,
         dagster_run_id=spec.dagster_run_id,
+        policy=policy.model_dump(mode="json"),
+        initial_weights=_initial_weights(spec, lake),
     )
-    write_model(lake, fitted.weights, card, result, lineage.model_dump_json(indent=1).encode())
+    clock = None if fitted.trained.clock is None else fitted.trained.clock.state()
+    write_model(lake, fitted.weights, card, result, lineage.model_dump_json(indent=1).encode(), clock)
     return card, result
+
+
+def _initial_weights(spec: TrainingSpec, lake: Lake) -> InitialWeights | None:
+    if spec.initial_weights is None:
+        return None
+    return InitialWeights(key=spec.initial_weights, sha256=hashlib.sha256(lake.get(spec.initial_weights)).hexdigest())
 
 
 def resolve_init(spec: TrainingSpec, lake: Lake) -> Recipe:

@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 
 from carsdepo_assets.cli import app
 from carsdepo_assets.detectors.checkpoints import DetectorError
+from carsdepo_assets.detectors.initial_weights import keep_initial_weights
 from carsdepo_assets.detectors.published_weights import WeightsError, fetch
 from carsdepo_assets.detectors.recipe_changes import first_start
 from carsdepo_assets.families.registry import family_of
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.detectors.initial_weights import keep_initial_weights
 from carsdepo_assets_tests.detectors.family_contract import recipe_of
 
 HEADER = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()

@@ -25,7 +25,7 @@ LAKE = ("deltalake", "pyarrow", "obstore", "duckdb", "numpy", "pyyaml", "scipy")
 PHOTOGRAPHS = ("opencv-python", "simplejpeg", "pillow")
 COMMAND = (
     *("typer", "rich", "pydantic", "pydantic-settings", "jinja2", "psutil", "tenacity", "cryptography", "filelock"),
-    "httpx",
+    *("httpx", "packaging"),
 )
 DAGSTER = ("dagster", "dagster-webserver", "dagster-aws", "dagster-postgres", "dagster-mlflow", "mlflow", "boto3")
 ANALYSIS = ("pandas", "great-expectations", "whylogs", "matplotlib", "hotcoco", "apprise", "optuna")

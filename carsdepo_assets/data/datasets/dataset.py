@@ -6,8 +6,8 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,7 @@ from carsdepo_assets.lake.datasets import manifest_key, read_manifest, summary_k
 from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.label_conflicts import CountedLabels, labels_that_count
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.licences import LicenceCount, licences_of_rows
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.pointers import DatasetPointer
 from carsdepo_assets.lake.schemas import BOX, NEGATIVE_BOX
@@ -111,6 +112,9 @@ def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
         version = version_of(rows, policy)
         new = not lake.exists(manifest_key(version))
         summary = _summary(version, rows, policy, counted.disputed)
+        licences = licences_of_rows(lake, rows, policy.data.non_commercial_licences)
+        summary["licences"] = [asdict(one) for one in licences]
+        summary["notes"] += _of_licences(licences)
         if new:
             _write(lake, version, manifest, summary, policy)
         before = DatasetPointer.read(lake)
@@ -313,6 +317,15 @@ def _notes(rows: list[dict[str, Any]], disputed: Mapping[str, str]) -> list[str]
     return notes
 
 
+def _of_licences(licences: Sequence[LicenceCount]) -> list[str]:
+    return [
+        f"{one.sentence}: it forbids commercial use, so that a model of this dataset goes to production only where a "
+        "person approves it and says why."
+        for one in licences
+        if one.non_commercial
+    ]
+
+
 def _write(lake: Lake, version: str, manifest: pa.Table, summary: Mapping[str, Any], policy: Policy) -> None:
     """The manifest last: where it is, all of the version is."""
     import yaml
@@ -320,7 +333,13 @@ def _write(lake: Lake, version: str, manifest: pa.Table, summary: Mapping[str, A
     lake.put(summary_key(version), json.dumps(summary, indent=1).encode())
     lake.put(
         f"datasets/{version}/data.yaml",
-        yaml.safe_dump({"names": dict(enumerate(policy.class_map.names)), "manifest": "manifest.parquet"}).encode(),
+        yaml.safe_dump(
+            {
+                "names": dict(enumerate(policy.class_map.names)),
+                "manifest": "manifest.parquet",
+                "licences": summary["licences"],
+            }
+        ).encode(),
     )
     sink = io.BytesIO()
     pq.write_table(manifest, sink, compression="zstd")

@@ -22,6 +22,7 @@ from carsdepo_assets.detectors.checkpoints import (
     threads,
     write_weights,
 )
+from carsdepo_assets.detectors.clock import ClockDecisions
 from carsdepo_assets.detectors.initial_state import taken_over
 from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.postprocess import MAX_BOXES, to_image_frame
@@ -159,7 +160,9 @@ class YoloV8:
             "val": has_val,
             "verbose": False,
         }
-        pace.spent_before += checkpoint["seconds"] if checkpoint else 0.0
+        if checkpoint:
+            pace.spent_before += checkpoint["seconds"]
+            pace.clock = ClockDecisions.of_state(checkpoint.get("clock"))
         training = YoloTraining(
             arguments,
             out=out,
@@ -184,7 +187,7 @@ class YoloV8:
             "torch": str(torch.__version__),
             "python": platform.python_version(),
         }
-        return Trained(weights, training.history, *training.steps(), environment=environment)
+        return Trained(weights, training.history, *training.steps(), environment=environment, clock=pace.clock)
 
     def initial_model(self, recipe: Recipe, class_names: Sequence[str]) -> Any:
         """The model before its first step.

@@ -285,6 +285,7 @@ class YoloTraining(DetectionTrainer):
                 "planned_steps": self._planned_steps(),
                 "planned": self.epochs,
                 "seconds": self.pace.spent(),
+                "clock": self.pace.clock.state(),
                 "history": self.history,
                 "finished": finished,
                 "model": self.model.state_dict(),
