@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from carsdepo_assets import redaction
 from carsdepo_assets.commands import (
     dataset_cli,
+    explore_cli,
     labels_cli,
     loop_cli,
     model_cli,
@@ -77,6 +78,7 @@ app.command()(loop_cli.doctor)
 app.command()(loop_cli.dev)
 app.command(name="import")(loop_cli.import_)
 app.command()(labels_cli.export)
+app.command()(explore_cli.explore)
 app.command()(loop_cli.train)
 app.command()(model_cli.predict)
 app.command()(model_cli.evaluate)

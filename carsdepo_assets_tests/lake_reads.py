@@ -37,6 +37,7 @@ TABLE_WRITERS: dict[str, set[str]] = {
     "candidates": {"candidate_model"},
     "evaluations": {"evaluation"},
     "alerts": set(),
+    "photograph_features": {"exploration"},
     "inspections": {"inspections"},
     "transactions": {"transactions"},
     "disputes": {"disputes"},
@@ -63,6 +64,7 @@ KEY_WRITERS: dict[str, set[str]] = {
     "reports/gate": {"production_model"},
     "reports/drift": {"drift_report"},
     "reports/kpi": {"kpi_report"},
+    "reports/exploration": {"exploration"},
     "queues": {"labelling_queue"},
     "experiments/": {"labelling_queue"},
 }
@@ -72,6 +74,8 @@ FEEDBACK_READS: dict[str, set[str]] = {
     "uploads": {"images"},
     # The recipe starts from the model in production, and counts the trainings that came to nothing.
     "recipe": {"production_model", "candidate_model"},
+    # A window of traffic may be explored, too: a look at what came later than the dataset.
+    "exploration": {"inference_log"},
     # The report compares the candidate with the model in production.
     "evaluation": {"production_model"},
     # A reference is also built for the model that answered last, which may not be the one to be served next; and the

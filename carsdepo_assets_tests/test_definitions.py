@@ -33,6 +33,7 @@ BANNED = (
     "onnxruntime",
     "openvino",
     "apprise",
+    "sklearn",
 )
 SENSORS = (
     "new_uploads",

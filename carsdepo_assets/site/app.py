@@ -37,6 +37,11 @@ _FOLDER = Path(__file__).parent
 # Reports and pages may style themselves and show pictures that they carry; nothing else runs or loads.
 _HEADERS = page_headers("style-src 'unsafe-inline'; img-src data:")
 _LISTS = {
+    "explorations": (
+        "exploration",
+        "Explorations",
+        "Looks at datasets, upload batches and windows of traffic: classes, quality, splits, outliers.",
+    ),
     "evaluations": (
         "evaluation",
         "Evaluations",
