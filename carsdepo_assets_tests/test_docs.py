@@ -36,10 +36,11 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 STORIES = {
     "settings": ("index", "change-a-kpi", "add-a-detector", "troubleshooting"),
     "data": ("import", "drop-files", "move-and-back-up"),
-    "models": ("train", "export", "approve", "roll-back", "verify-a-model"),
+    "models": ("explore", "train", "export", "approve", "roll-back", "verify-a-model"),
 }
 NOT_RUN = {
     **dict.fromkeys(("index", "train", "approve", "change-a-kpi", "add-a-detector", "verify-a-model"), 1),
+    "explore": 1,
     "import": 2,
     "troubleshooting": 4,
 }

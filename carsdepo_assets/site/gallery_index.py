@@ -31,13 +31,14 @@ _COLUMNS = ("image_id", "batch_id", "key", "width", "height", "luma_mean", "list
 PATIENCE_S = 0.5  # that a page waits for newer columns
 FIRST_S = 5.0  # and for the first ones, after which it says that they are being read
 _CHOICES = 60  # values of a filter that are offered; others are reached by the address
-_MEMORY = "2GB"  # at most; a million photographs with two boxes each take 0.5
+_MEMORY = "2GB"  # at most; measured: 0.36 GB for a million photographs with 1.2 boxes each
 
 _FACTS = f"""
 create table facts as
 with s as (select image_id, arg_max(split, assigned_at) as split, arg_max(group_id, assigned_at) as group_id
            from splits_now group by image_id)
-select i.image_id, i.batch_id, i.key, i.width, i.height, i.ingested_at as moment, nullif(i.listing, '') as listing,
+select i.image_id, i.batch_id, i.key, lower(parse_filename(i.key)) as file_name, i.width, i.height,
+  i.ingested_at as moment, nullif(i.listing, '') as listing,
   nullif(i.camera, '') as camera, nullif(regexp_extract(i.key, '^raw/uploads/([^/]+)/', 1), '') as source,
   case when i.light is not null and i.light not in ('', 'unknown') then i.light when i.luma_mean is null then 'unknown'
        when i.luma_mean < {DARK_LUMA} then '{UNSAID_DARK}' else '{UNSAID_BRIGHT}' end as light,
@@ -145,6 +146,8 @@ def read_columns(lake: Lake, policy: Policy, versions: tuple[object, ...] = ()) 
     connection.execute(_FACTS)
     for name in given:
         connection.unregister(name)
+    del given, labels
+    pa.default_memory_pool().release_unused()  # reading takes three times what stays
     (count,) = connection.execute("select count(*) from facts").fetchone() or (0,)
     logger.info("columns of %d photographs read in %.1f s", count, time.monotonic() - started)
     return GalleryColumns(versions, datetime.now(UTC), int(count), judged, connection, _choices(connection))

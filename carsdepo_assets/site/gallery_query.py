@@ -88,9 +88,7 @@ class GalleryFilter:
         if self.outcome:
             conditions.append(OUTCOMES.get(self.outcome, "false"))
         if text := self.q.strip():
-            conditions.append(
-                "(starts_with(image_id, ?) or lower(listing) = ? or contains(lower(parse_filename(key)), ?))"
-            )
+            conditions.append("(starts_with(image_id, ?) or lower(listing) = ? or contains(file_name, ?))")
             values += [text.lower()] * 3
         return " and ".join(conditions), values
 

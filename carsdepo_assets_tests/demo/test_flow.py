@@ -85,6 +85,7 @@ def test_the_fast_demos_epoch_is_ended_by_no_clock(settings: Settings, monkeypat
     """On a busy machine the policy's 2.5 minutes ended it after 12 of its 14 steps."""
     given: dict[str, Any] = {}
     monkeypatch.setattr(train_loop, "render_sample", lambda folder, n, advance: (folder, True))
+    monkeypatch.setattr(train_loop, "_explore", lambda *_: None)
     monkeypatch.setattr(train_loop, "bring_in", lambda *_: SimpleNamespace(failures=()))
     monkeypatch.setattr(train_loop, "train", lambda pipeline, loop, say, **options: given.update(options))
     pipeline: Any = SimpleNamespace(settings=settings)
