@@ -65,7 +65,7 @@ class AlikePhotographs:
                 self._codes = _Codes(
                     version,
                     np.array(table["image_id"].to_pylist(), dtype=str),
-                    np.frombuffer(packed, np.uint64).reshape(table.num_rows, -1),
+                    np.frombuffer(packed, np.uint64).reshape(table.num_rows, CODE_BITS // 64),
                     np.array(table["extractor"].to_pylist(), dtype=str),
                 )
             return self._codes

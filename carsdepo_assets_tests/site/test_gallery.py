@@ -205,6 +205,15 @@ def test_new_photographs_are_seen(tmp_path: Path) -> None:
     assert counted() == 1
 
 
+def test_a_lake_in_which_nothing_was_measured(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    small_lake.upload(lake, {"a.jpg": small_lake.car(1)})
+    image = lake.read("images", ["image_id"])["image_id"][0].as_py()
+    answer = client(tmp_path).get(f"/photographs/{image}")
+    assert answer.status_code == 200
+    assert "was not measured" in answer.text
+
+
 def test_the_difference_of_two_datasets(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path / "lake")
     small_lake.upload(lake, {f"{n}.jpg": small_lake.car(n) for n in range(4)})
