@@ -14,6 +14,7 @@ from carsdepo_assets import redaction
 from carsdepo_assets.commands import (
     card_cli,
     dataset_cli,
+    explore_cli,
     labels_cli,
     loop_cli,
     model_cli,
@@ -81,6 +82,7 @@ app.command()(loop_cli.doctor)
 app.command()(loop_cli.dev)
 app.command(name="import")(loop_cli.import_)
 app.command()(labels_cli.export)
+app.command()(explore_cli.explore)
 app.command()(loop_cli.train)
 app.add_typer(study_cli.study, name="study")
 app.command()(model_cli.predict)

@@ -7,6 +7,7 @@ GRAPH: dict[str, tuple[str, str | None, set[str]]] = {
     "processed_images": ("data", "upload_batch", {"images"}),
     "labels": ("data", "label_batch", {"images"}),
     "dataset": ("data", None, {"images", "processed_images", "labels"}),
+    "exploration": ("experiments", None, {"dataset"}),
     "trials": ("experiments", None, {"dataset"}),
     "recipe": ("experiments", None, {"dataset", "trials"}),
     "candidate_model": ("training", None, {"dataset", "recipe"}),

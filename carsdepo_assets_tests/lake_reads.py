@@ -38,6 +38,7 @@ TABLE_WRITERS: dict[str, set[str]] = {
     "candidates": {"candidate_model"},
     "evaluations": {"evaluation"},
     "alerts": set(),
+    "photograph_features": {"exploration"},
     "inspections": {"inspections"},
     "transactions": {"transactions"},
     "disputes": {"disputes"},
@@ -67,6 +68,7 @@ KEY_WRITERS: dict[str, set[str]] = {
     "reports/gate": {"production_model"},
     "reports/drift": {"drift_report"},
     "reports/kpi": {"kpi_report"},
+    "reports/exploration": {"exploration"},
     "queues": {"labelling_queue"},
     "experiments/": {"labelling_queue"},
 }
@@ -79,6 +81,8 @@ FEEDBACK_READS: dict[str, set[str]] = {
     # A study is for a drift report's labelled queue, starts from the model in production, and plans by the pace of
     # earlier trainings; the weights of production's ancestors are models, too.
     "trials": {"production_model", "candidate_model", "labelling_queue"},
+    # A window of traffic may be explored, too: a look at what came later than the dataset.
+    "exploration": {"inference_log"},
     # The report compares the candidate with the model in production.
     "evaluation": {"production_model"},
     # A reference is also built for the model that answered last, which may not be the one to be served next; and the

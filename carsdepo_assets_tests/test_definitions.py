@@ -35,6 +35,7 @@ BANNED = (
     "apprise",
     "optuna",
     "transformers",
+    "sklearn",
 )
 SENSORS = (
     "new_uploads",

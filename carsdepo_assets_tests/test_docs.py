@@ -36,10 +36,21 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 STORIES = {
     "settings": ("index", "change-a-kpi", "add-a-detector", "troubleshooting"),
     "data": ("import", "drop-files", "move-and-back-up"),
-    "models": ("train", "study", "training-findings", "export", "approve", "roll-back", "verify-a-model", "reproduce"),
+    "models": (
+        "explore",
+        "train",
+        "study",
+        "training-findings",
+        "export",
+        "approve",
+        "roll-back",
+        "verify-a-model",
+        "reproduce",
+    ),
 }
 NOT_RUN = {
     **dict.fromkeys(("index", "train", "approve", "change-a-kpi", "add-a-detector", "verify-a-model"), 1),
+    "explore": 1,
     "import": 3,
     "study": 3,
     "reproduce": 2,

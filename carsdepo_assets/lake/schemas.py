@@ -31,6 +31,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from carsdepo_assets.lake.business_schemas import DISPUTES, INSPECTIONS, TRANSACTIONS
+from carsdepo_assets.lake.feature_schemas import PHOTOGRAPH_FEATURES
 from carsdepo_assets.lake.training_schemas import CANDIDATES, EVALUATIONS, TRAININGS, TRIALS
 
 _ts = pa.timestamp("us", tz="UTC")
@@ -406,6 +407,7 @@ TABLES: dict[str, pa.Schema] = {
     "candidates": CANDIDATES,
     "evaluations": EVALUATIONS,
     "alerts": ALERTS,
+    "photograph_features": PHOTOGRAPH_FEATURES,
     "inspections": INSPECTIONS,
     "transactions": TRANSACTIONS,
     "disputes": DISPUTES,

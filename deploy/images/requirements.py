@@ -28,7 +28,7 @@ COMMAND = (
     *("httpx", "packaging"),
 )
 DAGSTER = ("dagster", "dagster-webserver", "dagster-aws", "dagster-postgres", "dagster-mlflow", "mlflow", "boto3")
-ANALYSIS = ("pandas", "great-expectations", "whylogs", "matplotlib", "hotcoco", "apprise", "optuna")
+ANALYSIS = ("pandas", "great-expectations", "whylogs", "matplotlib", "hotcoco", "apprise", "optuna", "scikit-learn")
 RUNTIMES = ("onnxruntime", "openvino")
 SERVICE = ("fastapi", "uvicorn", "python-multipart", "prometheus-client", "fastapi-swagger", *RUNTIMES)
 TORCH = (

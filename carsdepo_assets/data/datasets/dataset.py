@@ -11,19 +11,17 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from carsdepo_assets.data.datasets.content_digest import content_digest
 from carsdepo_assets.data.datasets.corrected_groups import IN_GOLDEN, regrouped, standing_splits
 from carsdepo_assets.data.datasets.declared_splits import declared_of
-from carsdepo_assets.data.datasets.grouping import near_duplicates
 from carsdepo_assets.data.datasets.splitting import EXCLUDED, assign, side
 from carsdepo_assets.data.folders.augmented_copies import sources
 from carsdepo_assets.data.photographs.metadata_corrections import correct_metadata
+from carsdepo_assets.imaging.near_duplicates import dataset_thumbnails, near_duplicates
 from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.annotations import UNREVIEWED, labels_only
 from carsdepo_assets.lake.datasets import manifest_key, read_manifest, summary_key
@@ -222,29 +220,6 @@ def _splits(lake: Lake, rows: list[dict[str, Any]], policy: Policy, now: datetim
     if test and closed is None:
         golden.write(lake, golden.Golden(1, test))
     return standing
-
-
-def dataset_thumbnails(jpeg: bytes, name: str) -> NDArray[Any]:
-    """The thumbnail of a processed image by which near-duplicates are verified; see imaging.perceptual.
-
-    Args:
-        jpeg: the image's bytes.
-        name: the image's key, for the error.
-
-    Returns:
-        Grey levels of shape (SIDE, SIDE).
-
-    Raises:
-        ValueError: the image is damaged.
-    """
-    import cv2
-
-    from carsdepo_assets.imaging import perceptual
-
-    grey = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE) if jpeg else None
-    if grey is None:
-        raise ValueError(f"{name} cannot be decoded: {len(jpeg)} bytes, and no JPEG.")
-    return perceptual.grey_thumbnail(grey)
 
 
 def _summary(version: str, rows: list[dict[str, Any]], policy: Policy, disputed: Mapping[str, str]) -> dict[str, Any]:
