@@ -1,10 +1,10 @@
 """Writes the parts of the documentation that follow from the code: `python docs/generate.py`, which `make docs` runs.
 
 They are docs/policy.md, from policy.py, docs/detectors.md, from families/, the tables of keys in docs/aws.md, from the
-places in compute/, docs/import-cases.md, from the table of cases that the tests import,
-docs/how-to/training-findings.md, from the kinds of findings in training/diagnosis/kinds.py, and
-docs/pictures/layers.svg, from import-linter's contract in pyproject.toml. The tables of costs and quotas in
-docs/aws-account.md are from deploy/aws/.
+places in compute/, and the list of what make demo-aws cannot prove there, from deploy/demo_aws/unproved.toml,
+docs/import-cases.md, from the table of cases that the tests import, docs/how-to/training-findings.md, from the kinds of
+findings in training/diagnosis/kinds.py, and docs/pictures/layers.svg, from import-linter's contract in pyproject.toml.
+The tables of costs and quotas in docs/aws-account.md are from deploy/aws/.
 carsdepo_assets_tests/test_docs.py fails where a file is not what this would write.
 """
 
@@ -116,7 +116,8 @@ def aws_page() -> str:
         "canary": Canary,
         "capture": DataCapture,
     }
-    tables = {name: _keys(model) for name, model in models.items()} | {"account": _variables(), "metrics": _metrics()}
+    tables = {name: _keys(model) for name, model in models.items()}
+    tables |= {"account": _variables(), "metrics": _metrics(), "unproved": _unproved()}
     for name, table in tables.items():
         page = _with(page, f"keys of {name}", name, table)
     return page
@@ -136,6 +137,12 @@ def _with(page: str, of: str, name: str, table: str, indent: str = "") -> str:
     before, _, rest = page.partition(begin)
     lines = "".join(f"{indent}{line}\n" for line in table.splitlines())
     return f"{before}{begin}\n{lines}\n{end}{rest.partition(end)[2]}"
+
+
+def _unproved() -> str:
+    """What `make demo-aws` cannot prove, as it says at its end."""
+    listed = tomllib.loads((ROOT / "deploy" / "demo_aws" / "unproved.toml").read_text())["unproved"]
+    return "\n".join(f"- **{one['what']}.** {one['why']}" for one in listed)
 
 
 def _variables() -> str:

@@ -39,6 +39,9 @@ class ContainerAnswer:
 class ServingContainer(Protocol):
     """A container that was started for an endpoint."""
 
+    url: str
+    """Where this machine reaches it."""
+
     def ping(self) -> bool:
         """Whether it answers /ping with 200 now."""
 
@@ -108,6 +111,7 @@ def _unpack(archive: bytes, folder: Path) -> None:
 class _HttpContainer:
     def __init__(self, running: Running, root: Path, port: int, inside: str) -> None:
         self._running, self._root, self._port, self._inside = running, root, port, inside
+        self.url = f"http://127.0.0.1:{port}"
 
     def ping(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PING_S)

@@ -49,12 +49,14 @@ class SageMakerEndpoints(SageMakerOnMoto):
         runner: as of SageMakerOnMoto.
         region: of all.
         launcher: starts the containers of endpoints; None: by the runner.
+        elsewhere: as of SageMakerOnMoto.
     """
 
     def __init__(
-        self, runner: Runner | None = None, region: str = "us-east-1", launcher: Launcher | None = None
-    ) -> None:
-        super().__init__(runner, region)
+        self, runner: Runner | None = None, region: str = "us-east-1", launcher: Launcher | None = None,
+        elsewhere: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(runner, region, elsewhere)
         self.launcher: Launcher = launcher or RunnerLauncher(self.runner)
         self.endpoints: dict[str, EmulatedEndpoint] = {}
         self.events: list[dict[str, Any]] = []
@@ -97,10 +99,9 @@ class SageMakerEndpoints(SageMakerOnMoto):
 
         for endpoint in self.endpoints.values():
             self._stop(endpoint)
-        self.endpoints, self.events, self.queue_url, self._captured = {}, [], None, []
+        self.endpoints, self.events, self.queue_url, self._captured, self._later = {}, [], None, [], timedelta()
         self.stays, self.alarming, self.silent, self.writes_at_once = set(), set(), False, True
         self.versions = {}
-        self._later = timedelta()
         self.faults.calls.clear()
         BackendDict.reset()
 
@@ -211,8 +212,7 @@ class SageMakerEndpoints(SageMakerOnMoto):
         endpoint = self._endpoint(request)
         if endpoint.status in ("Creating", "Updating", "RollingBack"):
             raise refused(f'Cannot update in-progress endpoint "{self._arn(endpoint.name)}".')
-        del self.endpoints[endpoint.name]
-        self._stop(endpoint)
+        self._stop(self.endpoints.pop(endpoint.name))
         self._move(endpoint, "Deleting")
         return empty()
 
