@@ -77,7 +77,7 @@ class DataLineage(_Part):
     """Digest of photographs, boxes and classes alone, equal wherever the same came from; None of older datasets."""
 
 
-class InitialWeights(_Part):
+class StartingWeights(_Part):
     """The file of weights that a training started from, where its recipe names one."""
 
     key: str
@@ -117,7 +117,7 @@ class Lineage(_Part):
     """How the training ended, in words; None for models older than this field."""
     policy: dict[str, Any] | None = None
     """The policy of policy_digest, whole, so that the training can be made again; None for models older than this."""
-    initial_weights: InitialWeights | None = None
+    initial_weights: StartingWeights | None = None
     """The file that the recipe's `init` names; None where it names none, and for models older than this."""
 
 
@@ -136,7 +136,7 @@ def build_lineage(
     mlflow_run_id: str | None = None,
     dagster_run_id: str | None = None,
     policy: Mapping[str, Any] | None = None,
-    initial_weights: InitialWeights | None = None,
+    initial_weights: StartingWeights | None = None,
 ) -> Lineage:
     """Builds the record of a model that was just trained; reads the dataset's manifest for it.
 

@@ -39,7 +39,7 @@ from carsdepo_assets.lake.model_files import folder
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path, write_model
 from carsdepo_assets.lake.training_findings import TrainingFinding
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.registry.lineage import InitialWeights, build_lineage
+from carsdepo_assets.registry.lineage import StartingWeights, build_lineage
 from carsdepo_assets.training.checkpoint_store import CheckpointStore
 from carsdepo_assets.training.diagnosis.diagnosis import HopelessTraining
 from carsdepo_assets.training.diagnosis.reports import DiagnosisReports
@@ -249,10 +249,10 @@ def store(
     return card, result
 
 
-def _initial_weights(spec: TrainingSpec, lake: Lake) -> InitialWeights | None:
+def _initial_weights(spec: TrainingSpec, lake: Lake) -> StartingWeights | None:
     if spec.initial_weights is None:
         return None
-    return InitialWeights(key=spec.initial_weights, sha256=hashlib.sha256(lake.get(spec.initial_weights)).hexdigest())
+    return StartingWeights(key=spec.initial_weights, sha256=hashlib.sha256(lake.get(spec.initial_weights)).hexdigest())
 
 
 def resolve_init(spec: TrainingSpec, lake: Lake) -> Recipe:

@@ -28,7 +28,7 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import digest_of
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import record
-from carsdepo_assets.registry.lineage import InitialWeights
+from carsdepo_assets.registry.lineage import StartingWeights
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.training.candidates import Candidate
 from carsdepo_assets.training.evaluate_candidate import evaluate_candidate
@@ -178,7 +178,7 @@ def test_initial_weights_are_taken_by_their_digest(tmp_path: Path) -> None:
 
     lake.put("weights/0123/own.pt", b"own")
     file = {"recipe": {"init": "weights/own.pt"}}
-    recorded = InitialWeights(key="weights/0123/own.pt", sha256=digest_of(b"own") + "0" * 48)
+    recorded = StartingWeights(key="weights/0123/own.pt", sha256=digest_of(b"own") + "0" * 48)
     for given, state in ((recorded, "same"), (None, "not recorded")):
         lineage = lineage_of(lake, made, **file, initial_weights=given)
         key, field = initial_weights(lake, clean, tmp_path, lineage)

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from carsdepo_assets.detectors.base import Recipe
-from carsdepo_assets.detectors.catalogue import NAMES
 from carsdepo_assets.experiments.adjustments import Adjustments
 from carsdepo_assets.experiments.study.errors import StudyError
+from carsdepo_assets.families.registry import names
 from carsdepo_assets.policy import Dimension, Policy, StudyPolicy
 from carsdepo_assets.policy_study import EXTRA
 
@@ -23,9 +23,9 @@ def families_of(policy: Policy) -> tuple[str, ...]:
     Raises:
         StudyError: the policy names one that there is not.
     """
-    strange = sorted(set(policy.study.families) - set(NAMES))
+    strange = sorted(set(policy.study.families) - set(names()))
     if strange:
-        raise StudyError(f"study.families names {strange[0]!r}, which is no family; there are {', '.join(NAMES)}.")
+        raise StudyError(f"study.families names {strange[0]!r}, which is no family; there are {', '.join(names())}.")
     named = policy.training.detector
     if named == "auto":
         return policy.study.families
