@@ -20,7 +20,7 @@ from carsdepo_assets.commands.reproduction.environment import (
 )
 from carsdepo_assets.commands.reproduction.fields import NotReproducible, bounded, compared, unlike
 from carsdepo_assets.commands.reproduction.models import model_named
-from carsdepo_assets.commands.reproduction.outcome import weights_difference
+from carsdepo_assets.commands.reproduction.outcome import training_fields, weights_difference
 from carsdepo_assets.commands.reproduction.running import OUTCOME, RECORD, reproduce
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.checkpoints import write_weights
@@ -35,6 +35,7 @@ from carsdepo_assets.training.evaluate_candidate import evaluate_candidate
 from carsdepo_assets.training.worker import TrainingSpec
 from carsdepo_assets_tests.commands.reproducible_lake import BOX, lineage_of, photographs_and_labels, stored_model
 from carsdepo_assets_tests.data.small_lake import RULES, car, dataset, label, upload
+from carsdepo_assets_tests.detectors.rectangles import made_up_model
 
 
 def settings_of(home: Path) -> Settings:
@@ -214,6 +215,27 @@ def test_how_far_weights_lie_apart(tmp_path: Path) -> None:
     assert apart is not None
     assert (apart.tensors, apart.of, apart.largest, apart.relative) == (1, 2, 0.5, 0.1)
     assert weights_difference(tmp_path / "x", tmp_path / "z") is None
+
+
+@pytest.mark.parametrize(
+    ("now", "states"),
+    [
+        ({"loss": 7.0076014448384765, "lr": 0.1}, {"loss": "same", "lr": "same"}),  # interrupted: rounded otherwise
+        ({"loss": 7.01, "lr": 0.1}, {"loss": "differs", "lr": "same"}),
+        ({"loss": 7.007601737976074, "lr": 0.1000001}, {"loss": "same", "lr": "differs"}),
+    ],
+)
+def test_figures_of_epochs(now: dict[str, float], states: dict[str, str], tmp_path: Path) -> None:
+    lakes = []
+    for name, row in (("then", {"loss": 7.007601737976074, "lr": 0.1}), ("now", now)):
+        lake = Lake.open(tmp_path / name)
+        model = made_up_model(lake, b"w")
+        lake.put(f"models/{model}/result.json", json.dumps({"steps": 3, "epochs": 1, "history": [row]}).encode())
+        lakes.append(lake)
+    fields = {f.name: f.state for f in training_fields(lakes[0], model, lakes[1], model)}
+    assert {name: fields[f"{name} by epoch"] for name in states} == states
+    assert fields["val_map50 by epoch"] == "not recorded"
+    assert fields["digest of the weights"] == fields["steps"] == "same"
 
 
 def test_fields_are_compared_and_many_are_counted() -> None:
