@@ -76,14 +76,15 @@ def test_a_model_and_the_one_that_went_on_from_it_come_out_the_same(tmp_path: Pa
     before = {o.key: lake.get(o.key) for o in lake.list()}
 
     assert reproduce(settings_of(home), lake, first, tmp_path / "first", print).verdict == "same"
-    said: list[str] = []
-    command = [sys.executable, "-u", "-m", "carsdepo_assets.start", "reproduce", second[:6], "--home", str(home)]
+    lines: list[str] = []
+    command = [str(Path(sys.executable).parent / "carsdepo"), "reproduce", second[:6], "--home", str(home)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     for line in process.stdout:
-        said.append(line)
+        lines.append(line)
         if "epoch 1/" in line:
             break
+    assert any("epoch 1/" in line for line in lines), lines
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     again = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=300)

@@ -255,6 +255,8 @@ class _Run:
             if process.poll() is None:
                 process.terminate()
             process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
         if process.returncode != 0 or report is None:
             raise NotReproducible("\n".join([f"{module} ended with {process.returncode}:", *last]))
         return report
