@@ -107,12 +107,12 @@ class DiagnosisPolicy(PolicySection):
         lt=1,
     )
     collapse_boxes: Count = policy_value(
-        5, "predicted boxes on val", "Fewer boxes are not looked at for having collapsed."
+        5, "photographs of val", "Fewer that have a predicted box are not looked at for boxes that collapse."
     )
     collapse_spread: float = policy_value(
         0.1,
         "share of the labelled boxes' spread",
-        "Boxes collapse where predicted ones differ in place and size by less than this.",
+        "Boxes collapse where the surest ones of the photographs differ in place and size by less than this.",
         gt=0,
         lt=1,
     )

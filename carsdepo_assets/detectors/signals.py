@@ -55,14 +55,14 @@ class BoxSignals:
     best: tuple[float, ...]
     """The highest score of each class; 0 where it is never predicted."""
     predicted: int
-    """Predicted boxes of all classes whose score is at least BOX_SCORE."""
+    """Photographs with a predicted box whose score is at least BOX_SCORE; of each the surest is looked at below."""
     spread: float | None
-    """How much those differ from each other: the mean standard deviation of centre, width and height as shares of the
+    """How much the surest boxes differ from each other: the mean standard deviation of centre, width and height as shares of the
     photograph; None: fewer than two."""
     true_spread: float | None
     """The same of the labelled boxes."""
     area_ratio: float | None
-    """Median area of those predicted boxes over that of the labelled ones; None: one of them is missing."""
+    """Median area of the surest boxes over that of the labelled ones; None: one of them is missing."""
 
 
 @dataclass(frozen=True)
@@ -212,11 +212,13 @@ class BoxMeter:
         """Adds a photograph; size: width and height of the frame that its boxes are in."""
         np.add.at(self.truths, np.asarray(truth.classes, np.int64), 1)
         np.maximum.at(self.best, predicted.classes, predicted.scores)
-        sure = predicted.scores >= BOX_SCORE
-        self.predicted += int(sure.sum())
+        surest = predicted.xyxy[np.argsort(-predicted.scores, kind="stable")[:1]]
+        if predicted.scores.max(initial=0.0) < BOX_SCORE:
+            surest = surest[:0]
+        self.predicted += len(surest)
         if self._kept < _MOST_BOXES:
             self._true.append(_shares(truth.xyxy, size))
-            self._given.append(_shares(predicted.xyxy[sure], size))
+            self._given.append(_shares(surest, size))
             self._kept += len(self._true[-1]) + len(self._given[-1])
 
     def signals(self) -> BoxSignals:

@@ -111,9 +111,9 @@ KINDS: tuple[Kind, ...] = (
         "The predicted boxes are nearly the same on every photograph, or have hardly any area.",
         "Look at the labels on a few photographs (boxes that all lie in one place, or in other pixels than the "
         "photograph's), and at the crops of the augmentation.",
-        "After the share `after_share` of the planned steps, where in `validations` validations in a row at least "
-        "`collapse_boxes` predicted boxes differ in place and size by less than `collapse_spread` of what labelled "
-        "boxes do, or their median area is below `collapse_area` of the labelled one.",
+        "After the share `after_share` of the planned steps, where in `validations` validations in a row the surest "
+        "boxes of at least `collapse_boxes` photographs differ in place and size by less than `collapse_spread` of "
+        "what labelled boxes do, or their median area is below `collapse_area` of the labelled one.",
         "SageMaker Debugger, TensorVariance (very low variance), on boxes",
     ),
     Kind(

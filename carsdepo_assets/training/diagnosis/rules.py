@@ -195,9 +195,9 @@ def boxes_collapsed(record: SignalRecord, policy: DiagnosisPolicy) -> TrainingFi
         ratios.append((spread, small))
     spread, small = ratios[-1]
     last = newest[-1].boxes
-    evidence = f"{last.predicted if last else 0} boxes of some score are predicted on val."
+    evidence = f"{last.predicted if last else 0} photographs of val have a predicted box."
     if math.isfinite(spread):
-        evidence += f" They differ in place and size by {100 * spread:.1f} % of what labelled boxes do."
+        evidence += f" The surest boxes differ in place and size by {100 * spread:.1f} % of what labelled boxes do."
     if math.isfinite(small):
         evidence += f" Their median area is {100 * small:.1f} % of the labelled one."
     return finding("boxes_collapsed", newest[-1].step, evidence, {"spread_ratio": spread, "area_ratio": small})
