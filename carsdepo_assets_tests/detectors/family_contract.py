@@ -25,7 +25,7 @@ from carsdepo_assets.registry.lineage import read_lineage
 from carsdepo_assets.training.checkpoint_store import CheckpointStore
 from carsdepo_assets.training.train_detector import fit
 from carsdepo_assets.training.worker import TrainingSpec, train
-from carsdepo_assets_tests.detectors.detector_contract import check_predictions, same
+from carsdepo_assets_tests.detectors.detector_contract import check_predictions
 from carsdepo_assets_tests.detectors.stored_models import photographs
 from carsdepo_assets_tests.lake.stored_model import stored_model
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
@@ -129,13 +129,9 @@ def check_export(family: str, model: Model, folder: Path) -> ExportCard:
         assert figures.parity.reference_boxes > 0
         assert figures.parity.share is not None
         assert figures.parity.share >= 0.98, figures.parity
-    served = [load_served(model.lake, digest, Policy(), runtime=name) for name in ("onnxruntime", "torch")]
-    for one in served:
-        check_predictions(one.predictor)
-        assert one.card.detector == family
-    again = load_served(model.lake, digest, Policy(), runtime="onnxruntime").predictor
-    first = photographs()[0]
-    assert same(again.predict([first])[0], served[0].predictor.predict([first])[0])
+    served = load_served(model.lake, digest, Policy(), runtime="onnxruntime")
+    check_predictions(served.predictor)
+    assert served.card.detector == family
     return card
 
 
