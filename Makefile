@@ -24,9 +24,9 @@ setup: .venv/.installed
 demo: setup
 	$(BIN)/carsdepo demo $(if $(DATA),--data "$(DATA)") $(if $(FAST),--fast) $(if $(MINUTES),--minutes $(MINUTES)) $(foreach pair,$(MAP),--map "$(pair)") $(if $(CLASSES),--classes "$(CLASSES)")
 
-# The loop as in an AWS account, on emulators: see docs/aws.md. SERVICE_IMAGE and WORKER_IMAGE name images to run.
+# The loop as in an AWS account, on emulators: see docs/aws.md. SERVICE_IMAGE and WORKER_IMAGE name images to run; PROCESSES=1 runs none.
 demo-aws: setup
-	@$(BIN)/python -m deploy.demo_aws
+	@$(BIN)/python -m deploy.demo_aws $(if $(PROCESSES),--processes)
 
 dev: setup
 	$(BIN)/carsdepo dev

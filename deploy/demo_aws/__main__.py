@@ -33,16 +33,17 @@ def say(text: str) -> None:
     out.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def run(folder: Path) -> Demo:
+def run(folder: Path, *, as_processes: bool) -> Demo:
     """Runs the loop.
 
     Args:
         folder: of the demo's state.
+        as_processes: whether jobs and endpoints run as processes, also where containers could be.
 
     Raises:
         DemoFailed: Something came out otherwise than it must.
     """
-    with demo_runner(folder) as runner:
+    with demo_runner(folder, as_processes=as_processes) as runner:
         for sentence in runner.sentences:
             say(sentence)
         if not (folder / "account" / "venv" / "complete").exists():
@@ -76,7 +77,9 @@ def main() -> int:
     """Runs the demo; the exit code is 0 where every check holds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(".carsdepo/demo-aws"), help="of the demo's state")
-    folder = parser.parse_args().folder.resolve()
+    parser.add_argument("--processes", action="store_true", help="run no containers, also where they could run")
+    options = parser.parse_args()
+    folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock", timeout=0)
     try:
@@ -94,7 +97,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         with quietly(folder / LOG, out):
-            demo = run(folder)
+            demo = run(folder, as_processes=options.processes)
     except (DemoFailed, FaultFailed, PipelineError, CommandFailed) as error:
         print(f"make demo-aws failed: {error}\nLog: {folder / LOG}", file=sys.stderr)
         return 1

@@ -87,15 +87,20 @@ class Pulled:
 
 
 @contextmanager
-def demo_runner(folder: Path) -> Iterator[NotingRunner]:
+def demo_runner(folder: Path, *, as_processes: bool = False) -> Iterator[NotingRunner]:
     """What runs jobs and endpoints; it ends with all that it started.
 
     SERVICE_IMAGE names the service's image, WORKER_IMAGE the worker's. Without the latter jobs run in the service's
     image, with this environment's packages and this checkout mounted.
 
     Args:
-        folder: for the engine's socket and log.
+        folder: for the engine's log.
+        as_processes: whether no containers are wanted.
     """
+    if as_processes:
+        with _processes("Containers are not wanted.") as runner:
+            yield runner
+        return
     lacking = lacking_tools() + ([] if sys.version_info[:2] == (3, 11) else ["Python 3.11"])
     if lacking:
         with _processes(f"This machine lacks {', '.join(lacking)}.") as runner:

@@ -6,7 +6,8 @@ import json
 from datetime import UTC, datetime
 
 from carsdepo_assets.demo.sample.annotator import annotate
-from carsdepo_assets.demo.sample.traffic_windows import write_window
+from carsdepo_assets.demo.sample.traffic_windows import WINDOWS
+from carsdepo_assets.demo.sample.write import write_sample
 from carsdepo_assets.lake import queues
 from deploy.demo_aws.driving import Demo
 from deploy.demo_aws.installation import carsdepo
@@ -19,7 +20,10 @@ def inspect(demo: Demo) -> None:
     """Sends a window of traffic through the front and ingests what was captured."""
     with demo.step("inspections by API Gateway and Lambda") as step:
         folder = demo.folder / "night"
-        write_window(folder, "night", photographs=PHOTOGRAPHS)
+        if not (folder / ".complete").exists():
+            # All by night: of so few cars half of it may be chance.
+            write_sample(folder, PHOTOGRAPHS, WINDOWS["night"].seed, lights="night", day=WINDOWS["night"].day)
+            (folder / ".complete").touch()
         # One at a time: what the function gives up after 27 seconds on a busy machine would be sent and captured again.
         sent = json.loads(carsdepo(demo.variables, "send", str(folder), "--clients", "1", "--json"))
         ids = set(sent["prediction_ids"])
@@ -41,7 +45,7 @@ def inspect(demo: Demo) -> None:
             f"{len(ids)} answers, {len(came)} rows of inferences, {len(set(came))} of them different",
             holds=sorted(came) == sorted(ids),
         )
-        step.outcome = f"{PHOTOGRAPHS} photographs, half of it night, answered, captured and ingested once each"
+        step.outcome = f"{PHOTOGRAPHS} photographs by night, answered, captured and ingested once each"
 
 
 def measure(demo: Demo) -> str:

@@ -23,7 +23,7 @@ import io
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
@@ -61,9 +61,7 @@ WINDOWS: dict[str, TrafficWindow] = {
 }
 
 
-def write_window(
-    folder: Path, name: str, workers: int = 2, progress: Progress | None = None, photographs: int | None = None
-) -> bool:
+def write_window(folder: Path, name: str, workers: int = 2, progress: Progress | None = None) -> bool:
     """Renders a window of traffic into the folder, unless it is complete there already.
 
     The folder is what `write_sample` writes, and manifest.csv has a column `source` too. A folder that is incomplete,
@@ -74,7 +72,6 @@ def write_window(
         name: A key of WINDOWS.
         workers: How many cars are rendered at the same time.
         progress: Called as by `write_sample`; for a window that is complete once, with all of its photographs.
-        photographs: How many; None: the window's own number. Fewer are its first ones.
 
     Returns:
         Whether this call rendered it.
@@ -85,8 +82,6 @@ def write_window(
     if name not in WINDOWS:
         raise KeyError(f"no window {name!r}: {', '.join(WINDOWS)}")
     window, complete = WINDOWS[name], folder / _COMPLETE
-    if photographs is not None:
-        window = replace(window, photographs=photographs)
     if complete.exists() and complete.read_text() == window.as_json():
         if progress is not None:
             progress(window.photographs, window.photographs)
