@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from carsdepo_assets.families.registry import UnknownFamily, family_of, title_of
 from carsdepo_assets.lake.evaluations import EvaluationRecord, newest_evaluation
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.licences import NONE_STATED
-from carsdepo_assets.lake.models import ModelCard, read_card, read_result
+from carsdepo_assets.lake.models import ModelCard, findings_of, read_card, read_result
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import events
 from carsdepo_assets.registry.licences_learnt import LearntLicences, licences_learnt
@@ -24,11 +25,6 @@ from carsdepo_assets.registry.lineage import Lineage, ancestors, read_lineage
 
 CARDS = "reports/card"
 FEW_BOXES = 100  # below, a class's or a slice's figures move by a point with each box
-_FAMILIES = {  # by how the family's name begins: its licence, and whose it is
-    "yolov8": "AGPL-3.0-only, or a paid licence of Ultralytics: it covers the use of the model, too",
-    "faster_rcnn": "BSD-3-Clause (torchvision); weights of the EfficientNet-Lite backbone Apache-2.0",
-    "dfine": "Apache-2.0 (D-FINE in transformers)",
-}
 _FIGURES = {
     "map50": "mAP@.5",
     "map75": "mAP@.75",
@@ -122,7 +118,7 @@ def card_contents(lake: Lake, digest: str, policy: Policy, version: int | None =
             _training_data(lineage, learnt),
             _training(lineage, result),
             _limits(lineage, record, slices, learnt),
-            _findings(result, digest),
+            _findings(lake, digest),
             _release(lake, digest, history),
             _lineage(lake, lineage),
         ),
@@ -131,12 +127,15 @@ def card_contents(lake: Lake, digest: str, policy: Policy, version: int | None =
 
 def _details(lineage: Lineage, card: ModelCard) -> CardSection:
     model, from_lineage = f"models/{card.digest}/model.json", f"models/{card.digest}/lineage.json"
-    family = next((text for start, text in _FAMILIES.items() if card.detector.startswith(start)), "not stated")
+    try:
+        licence = family_of(card.detector).licence
+    except UnknownFamily:  # of a package that was removed
+        licence = "not known: no installed package brings this family"
     return CardSection(
         "Model details",
         facts=(
-            CardFact("Family", card.detector, f"{model}, detector"),
-            CardFact("Licence of the family", family, "registry/card_contents.py, by family"),
+            CardFact("Family", f"{title_of(card.detector)} ({card.detector})", f"{model}, detector"),
+            CardFact("Licence of the family", licence, "docs/detectors.md, licence of the code"),
             CardFact("Classes", ", ".join(card.class_names), f"{model}, class_names"),
             CardFact("Network's image", f"{card.image_size} px", f"{model}, image_size"),
             CardFact("Trained", f"{lineage.created_at:%d %b %Y, %H:%M} UTC", f"{from_lineage}, created_at"),
@@ -314,13 +313,15 @@ def _limits(
     return CardSection("Limits", tuple(dict.fromkeys(limits)))
 
 
-def _findings(result: Mapping[str, Any], digest: str) -> CardSection:
-    findings = result.get("findings")
+def _findings(lake: Lake, digest: str) -> CardSection:
+    findings = findings_of(lake, digest)
     if not findings:
         return CardSection("Findings of the training", ("None is recorded.",))
-    rows = tuple((str(one.get("name", "")), str(one.get("says", one.get("advice", "")))) for one in findings)
-    table = CardTable(("Finding", "What it says"), rows, f"models/{digest}/result.json, findings")
-    return CardSection("Findings of the training", tables=(table,))
+    rows = tuple((one.name, f"{one.since:,}", one.evidence, one.advice) for one in findings)
+    columns = ("Finding", "Since step", "Evidence", "Advice")
+    return CardSection(
+        "Findings of the training", tables=(CardTable(columns, rows, f"models/{digest}/result.json, findings"),)
+    )
 
 
 def _release(lake: Lake, digest: str, history: Sequence[Any]) -> CardSection:
