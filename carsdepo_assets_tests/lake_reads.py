@@ -27,6 +27,7 @@ TABLE_WRITERS: dict[str, set[str]] = {
     "splits": {"dataset"},
     "quarantine": set(),
     "imports": set(),
+    "licences": set(),
     "deployments": {"staging_deployment", "production_model"},
     "gates": {"production_model"},
     "inferences": {"inference_log"},

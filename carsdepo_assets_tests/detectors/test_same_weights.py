@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from carsdepo_assets.detectors.base import Recipe, Trained
-from carsdepo_assets.detectors.catalogue import NAMES, get_detector
+from carsdepo_assets.detectors.catalogue import get_detector
 from carsdepo_assets.detectors.clock import ClockDecisions, replaying
 from carsdepo_assets.detectors.numerics import cpu_flags, numerics
 from carsdepo_assets.detectors.pace import Pace
@@ -55,7 +55,7 @@ def in_a_process(settings: Recipe, folder: Path, hash_seed: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RECIPES)
 def test_another_process_and_a_killed_training_come_to_the_same_bytes(name: str, tmp_path: Path) -> None:
     first = in_a_process(RECIPES[name], tmp_path / "a", "1")
     assert in_a_process(RECIPES[name], tmp_path / "b", "2") == first
@@ -66,7 +66,7 @@ def test_another_process_and_a_killed_training_come_to_the_same_bytes(name: str,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize(("seconds", "steps"), [(150, 10), (165, 12)], ids=["inside an epoch", "at an epoch's end"])
 def test_what_the_clock_ended_is_made_again_at_another_pace(
     name: str, seconds: float, steps: int, tmp_path: Path
