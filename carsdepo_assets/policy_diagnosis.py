@@ -41,6 +41,12 @@ class DiagnosisPolicy(PolicySection):
         "YOLOv8's is not, since it rises in healthy trainings, too, where few boxes are labelled.",
         gt=0,
     )
+    loss_moved: float = policy_value(
+        2.0,
+        "times",
+        "The loss of YOLOv8 stands still where its highest mean of ten steps is at most so many times the lowest.",
+        gt=1,
+    )
     diverged_factor: float = policy_value(
         10.0,
         "times the first losses",

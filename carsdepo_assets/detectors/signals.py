@@ -57,8 +57,8 @@ class BoxSignals:
     predicted: int
     """Photographs with a predicted box whose score is at least BOX_SCORE; of each the surest is looked at below."""
     spread: float | None
-    """How much the surest boxes differ from each other: the mean standard deviation of centre, width and height as
-    shares of the photograph; None: fewer than two."""
+    """How much the surest boxes differ: the mean standard deviation of centre, width and height as shares of the
+    photograph; None: fewer than two."""
     true_spread: float | None
     """The same of the labelled boxes."""
     area_ratio: float | None

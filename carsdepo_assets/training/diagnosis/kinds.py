@@ -46,12 +46,15 @@ KINDS: tuple[Kind, ...] = (
         "loss_falls",
         "The training loss is no lower than when the training began: the model learns nothing.",
         "Raise or lower the recipe's lr, unfreeze layers (freeze), and look whether labels fit their photographs.",
-        "`loss_patience` steps after the learning rate's warm-up, where the mean loss of the newest `window` steps "
-        "is not below that of the first `window` by the share `loss_fall`; where it rose by more than `loss_rise`, "
-        "after the share `after_share` of the plan, and never of YOLOv8. Not where val shows a model above "
-        "evaluation.floor_map50 (and, from random or ImageNet weights, one that is better by as much than at the "
-        "first validation): a training that goes on from a good model has little left to learn. Hopeless where a "
-        "validation shows no such model, or the training started from random or ImageNet weights.",
+        "`loss_patience` steps after the learning rate's warm-up, where the mean loss of the newest `window` "
+        "steps is not below that of the first `window` by the share `loss_fall`; where it rose by more than "
+        "`loss_rise`, after the share `after_share` of the plan. Of YOLOv8, whose loss rises and falls again in "
+        "healthy trainings where few boxes are labelled, after that share, too, and only where it stands still: "
+        "it did not rise by `loss_rise`, and no ten steps' mean is above `loss_moved` times another's. Not where "
+        "val shows a model above evaluation.floor_map50 (and, from random or ImageNet weights, one that is better"
+        " by as much than at the first validation): a training that goes on from a good model has little left to "
+        "learn. Hopeless where a validation shows no such model, or the training started from random or ImageNet "
+        "weights.",
         "SageMaker Debugger, LossNotDecreasing (its num_steps 10 and diff_percent 0.1 are for losses without noise; "
         "ours are larger)",
         True,
@@ -91,7 +94,8 @@ KINDS: tuple[Kind, ...] = (
         "Label more photographs, train for fewer steps, start from pretrained weights, or freeze more layers.",
         "Where in `validations` validations in a row the validation loss exceeds the training loss by more than "
         "`overfit_gap`, lies above its lowest by more than `overfit_rise`, and the training loss is lower than at that "
-        "lowest. Without a validation loss: mAP@.5 on val below its best by more than `overfit_map_drop` while the "
+        "lowest, which counts from the first predicted boxes on. Not while mAP@.5 on val is still the highest so far. "
+        "Without a validation loss: mAP@.5 on val below its best by more than `overfit_map_drop` while the "
         "training loss has fallen since.",
         "SageMaker Debugger, Overfit (the ratio (val - train) / train) and Overtraining (val no longer improves)",
     ),

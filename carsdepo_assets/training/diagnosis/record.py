@@ -12,6 +12,7 @@ from typing import Any
 
 from carsdepo_assets.detectors.signals import BoxSignals, StepSignals, ValidationSignals
 
+BLOCK = 10  # steps whose mean loss is one point of how far the loss has moved
 _VALIDATIONS = 200  # the newest that are kept; the lowest loss of all is kept apart
 
 
@@ -44,6 +45,9 @@ class SignalRecord:
         self.validations: deque[ValidationSignals] = deque(maxlen=_VALIDATIONS)
         self.peak: tuple[float, int] = (0.0, 0)
         """The highest learning rate, and the step that reached it: the end of the warm-up."""
+        self.block: list[float] = []
+        self.blocks: tuple[float, float] | None = None
+        """The lowest and the highest mean loss of BLOCK steps so far."""
         self.ended = False
         """Whether the last step is taken."""
         self.lowest: Best | None = None
@@ -77,10 +81,22 @@ class SignalRecord:
         if not self.first or signals.step < self.first[0].step + self.window:
             self.first.append(signals)
         self.newest.append(signals)
+        self._add_to_block(signals)
         if signals.lr > self.peak[0]:
             self.peak = (signals.lr, signals.step)
         if signals.gradient_norm is not None:
             self.gradients.append(signals)
+
+    def _add_to_block(self, signals: StepSignals) -> None:
+        self.block.append(signals.loss)
+        if signals.step % BLOCK == 0:
+            mean = sum(self.block) / len(self.block)
+            low, high = self.blocks or (mean, mean)
+            self.blocks, self.block = (min(low, mean), max(high, mean)), []
+
+    def moved(self, factor: float) -> bool:
+        """Whether the loss was ever so many times as high as at another time."""
+        return self.blocks is not None and self.blocks[1] > factor * self.blocks[0]
 
     def add_validation(self, signals: ValidationSignals) -> None:
         """Adds a validation."""
@@ -92,6 +108,7 @@ class SignalRecord:
     def forget_from(self, step: int, validations_from: int | None = None) -> None:
         """Takes out what a killed attempt did after its last checkpoint."""
         self.first = [s for s in self.first if s.step < step]
+        self.block = []
         if self.peak[1] >= step:
             self.peak = max(((s.lr, s.step) for s in (*self.first, *self.newest) if s.step < step), default=(0.0, 0))
         for kept in (self.newest, self.gradients):
@@ -109,7 +126,8 @@ class SignalRecord:
                 self._rank(validation)
 
     def _rank(self, v: ValidationSignals) -> None:
-        if v.val_loss is not None and (self.lowest is None or v.val_loss < self.lowest.value):
+        predicts = v.boxes is None or v.boxes.predicted > 0  # before, YOLOv8's loss is low and says nothing
+        if predicts and v.val_loss is not None and (self.lowest is None or v.val_loss < self.lowest.value):
             self.lowest = Best(v.step, v.val_loss, v.loss)
         if v.val_map50 is not None and (self.highest is None or v.val_map50 > self.highest.value):
             self.highest = Best(v.step, v.val_map50, v.loss)
@@ -122,6 +140,8 @@ class SignalRecord:
         return {
             **rows,
             "peak": list(self.peak),
+            "blocks": list(self.blocks) if self.blocks else None,
+            "block": list(self.block),
             "validations": [asdict(v) for v in self.validations],
             "lowest": asdict(self.lowest) if self.lowest else None,
             "highest": asdict(self.highest) if self.highest else None,
@@ -137,6 +157,8 @@ class SignalRecord:
         first, newest, gradients = (_steps(stored[name]) for name in _STEPS)
         validations = [_validation(row) for row in stored["validations"]]
         self.peak = (float(stored["peak"][0]), int(stored["peak"][1]))
+        self.blocks = (float(stored["blocks"][0]), float(stored["blocks"][1])) if stored["blocks"] else None
+        self.block = [float(loss) for loss in stored["block"]]
         self.first = first[: self.window]
         for kept, rows in ((self.newest, newest), (self.gradients, gradients)):
             kept.clear()

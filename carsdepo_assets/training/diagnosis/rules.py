@@ -64,8 +64,10 @@ def loss_not_falling(record: SignalRecord, policy: DiagnosisPolicy) -> TrainingF
     first, now = fmean(s.loss for s in record.first), fmean(s.loss for s in record.newest)
     if not first > 0 or now < first * (1 - policy.loss_fall):
         return None
-    rose = now > first * (1 + policy.loss_rise)
-    if rose and (record.newest[-1].loss_may_rise or not record.past(policy.after_share)):
+    rises, rose = record.newest[-1].loss_may_rise, now > first * (1 + policy.loss_rise)
+    if (rises or rose) and not record.past(policy.after_share):
+        return None
+    if rises and (rose or record.moved(policy.loss_moved)):
         return None
     measured = None if record.highest is None else record.highest.value
     if record.of_use:
@@ -132,6 +134,8 @@ def overfitting(record: SignalRecord, policy: DiagnosisPolicy) -> TrainingFindin
     if len(newest) < policy.validations:
         return None
     last = newest[-1]
+    if record.of_use and record.highest is not None and record.highest.step >= newest[0].step:
+        return None  # it still gets better
     if last.val_loss is not None:
         low = record.lowest
         if low is None or not all(_gap(v, policy) and _risen(v, low.value, low.loss, policy) for v in newest):

@@ -90,6 +90,11 @@ HEALTHY += [
     History(loader_s=0.5, steps=30, every=10),  # it waits more than it computes, for a few seconds altogether
     History(falls_to=1.0, noise=0.3, steps=60),  # too short to say
     History(loss=0.12, falls_to=40.0, val_map50=(0.0, 0.0, 0.3), val_loss=None, loss_may_rise=True),  # few boxes
+    History(falls_to=0.02, val_loss=(1.1, 0.6, 1.2), val_map50=(0.0, 0.3, 0.6)),  # val's loss rises, its mAP too
+    History(
+        val_loss=(0.02, 0.3, 0.4), loss_may_rise=True, boxes=replace(BOXES, best=(0.05, 0.04), predicted=0)
+    ),  # YOLOv8's loss on val is low until it predicts
+    History(falls_to=1.0, noise=0.05, loss_may_rise=True),  # and a good model above the floor
 ]
 
 
@@ -98,6 +103,7 @@ FAULTS: dict[str, list[History]] = {
     "loss_not_falling": [
         History(falls_to=1.0, noise=0.05, val_map50=(0.0, 0.0, 0.0)),
         History(falls_to=1.05, noise=0.05, val_map50=None, val_loss=None, boxes=None),
+        History(falls_to=1.0, noise=0.05, val_map50=(0.0, 0.0, 0.0), loss_may_rise=True),
     ],
     "dead_gradients": [History(dead=0.8), History(norm=1e-9)],
     "exploding_gradients": [History(norm=1e6)],
