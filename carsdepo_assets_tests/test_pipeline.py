@@ -58,6 +58,7 @@ def test_a_sensor_asks_for_new_partitions_and_keeps_its_cursor(tmp_path: Path) -
         pipeline.definitions = dg.Definitions(sensors=[closes], jobs=[take])
         assert [len(pipeline.tick("closes").runs) for _ in range(3)] == [1, 1, 0]
         assert pipeline.tick("closes").skipped == "no more"
+        assert (pipeline.cursor("closes"), pipeline.cursor("another")) == ("4", None)
     assert seen == ["batch-1", "batch-2"]
 
 

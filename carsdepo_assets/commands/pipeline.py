@@ -179,6 +179,10 @@ class Pipeline:
             results.append(self.run(job, partition=request.partition_key, ops=ops, tags=tags))
         return Tick(results, result.skip_message or "")
 
+    def cursor(self, sensor: str) -> str | None:
+        """What a sensor has remembered at its last tick in this pipeline; None before the first."""
+        return self._cursors.get(sensor)
+
     def ingest(
         self, kind: Kind, *, close_all: bool = True, progress: Callable[[int, int], None] | None = None
     ) -> list[str]:

@@ -6,6 +6,7 @@ import httpx
 
 from carsdepo_assets.commands.pipeline import PipelineError
 from carsdepo_assets.registry import ledger
+from carsdepo_assets.release.sagemaker_following import Remembered
 from deploy.demo_aws.account import ENV
 from deploy.demo_aws.driving import Demo, DemoFailed
 from deploy.demo_aws.faults import training_killed
@@ -74,6 +75,8 @@ def release(demo: Demo, digest: str, name: str) -> None:
         )
         step.outcome = f"endpoint carsdepo-{ENV}-staging serves {digest}; the gate says {_verdict(demo, digest)}"
     with demo.step(f"{name}: approval and production") as step:
+        demo.drive("endpoints_follow_ledger", lambda: _is_settled(demo), "a look at all packages before the approval")
+        looked_at = _remembered(demo).packages_at
         sagemaker = demo.account.client("sagemaker")
         sagemaker.update_model_package(
             ModelPackageArn=_arn(demo, digest), ModelApprovalStatus="Approved", ApprovalDescription="seen in the demo"
@@ -86,7 +89,11 @@ def release(demo: Demo, digest: str, name: str) -> None:
         demo.drive("endpoints_follow_ledger", entered, "entering the approval in the ledger")
         decision = ledger.LedgerHistory.read(demo.lake).latest_decision(digest)
         assert decision is not None
-        demo.tell(step, f"approved in SageMaker by {decision.actor}: event {decision.sequence} of the ledger")
+        demo.prove(
+            f"{name}: the approval arrives by SageMaker's event",
+            f"approved by {decision.actor}, event {decision.sequence} of the ledger, by no look at all packages",
+            holds=_remembered(demo).packages_at == looked_at,
+        )
 
         def promoted() -> bool:
             event = ledger.desired(demo.lake, "production")
@@ -104,6 +111,15 @@ def ping(demo: Demo) -> str | None:
     """The digest that the container behind production names in its answer to /ping."""
     container = demo.account.sagemaker.endpoints[f"carsdepo-{ENV}-production"].container
     return httpx.get(f"{container.url}/ping", timeout=30.0).headers.get(MODEL_HEADER)
+
+
+def _remembered(demo: Demo) -> Remembered:
+    return Remembered.of(demo.pipeline.cursor("endpoints_follow_ledger"))
+
+
+def _is_settled(demo: Demo) -> bool:
+    """Whether all packages were looked at since the ledger changed, so that the next look is one at events alone."""
+    return _remembered(demo).sequence == ledger.LedgerHistory.read(demo.lake).events[-1].sequence
 
 
 def _arn(demo: Demo, digest: str) -> str | None:
