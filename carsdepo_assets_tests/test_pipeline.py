@@ -132,6 +132,7 @@ def test_an_interruption_is_a_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_decision_leaves_the_run_alone_that_another_command_is_about_to_start(tmp_path: Path) -> None:
     """It was reported as dead between its record and its first event."""
     settings = Settings.read({}, home=tmp_path)

@@ -1,15 +1,17 @@
 """Writes the parts of the documentation that follow from the code: `python docs/generate.py`, which `make docs` runs.
 
-They are docs/policy.md, from policy.py, the tables of keys in docs/aws.md, from the places in compute/, and the list of
-what make demo-aws cannot prove there, from deploy/demo_aws/unproved.toml,
-docs/import-cases.md, from the table of cases that the tests import, and
-docs/pictures/layers.svg, from import-linter's contract in pyproject.toml.
+They are docs/policy.md, from policy.py, docs/detectors.md, from families/, the tables of keys in docs/aws.md, from the
+places in compute/, and the list of what make demo-aws cannot prove there, from deploy/demo_aws/unproved.toml,
+docs/import-cases.md, from the table of cases that the tests import, docs/how-to/training-findings.md, from the kinds of
+findings in training/diagnosis/kinds.py, and docs/pictures/layers.svg, from import-linter's contract in pyproject.toml.
+The tables of costs and quotas in docs/aws-account.md are from deploy/aws/.
 carsdepo_assets_tests/test_docs.py fails where a file is not what this would write.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from collections.abc import Sequence
 from html import escape
@@ -18,6 +20,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # deploy/ is no installed package
 POLICY_INTRODUCTION = """# Policy
 
 <!-- Written by docs/generate.py from carsdepo_assets/policy.py: change it there. -->
@@ -48,6 +51,7 @@ PURPOSES = {
     "demo": "the demo and its rendered sample",
     "detectors": "YOLOv8, Faster R-CNN, exports",
     "environments": "which resource stands behind a name",
+    "families": "what detectors there are",
     "evaluation": "predictions on the golden set",
     "experiments": "recipes, labelling queues",
     "imaging": "decode, features, hashes",
@@ -57,7 +61,9 @@ PURPOSES = {
     "orchestration": "what Dagster-facing modules share",
     "policy": "every threshold",
     "policy_compute": "prices of machines",
+    "policy_diagnosis": "thresholds of findings",
     "policy_layers": "the policy's files, merged",
+    "policy_study": "search space and budgets of studies",
     "policy_training": "thresholds of training",
     "policy_values": "kinds of values in a policy",
     "quality": "Great Expectations, whylogs",
@@ -91,7 +97,13 @@ def aws_page() -> str:
     """docs/aws.md, as it must be: what people wrote, with the tables of keys between their marks."""
     from carsdepo_assets.compute.ecs import Capacity, EcsCompute
     from carsdepo_assets.compute.sagemaker import SageMakerCompute
-    from carsdepo_assets.release.sagemaker_settings import Canary, DataCapture, EndpointsSettings, StageEndpoint
+    from carsdepo_assets.release.sagemaker_settings import (
+        Canary,
+        DataCapture,
+        EndpointsSettings,
+        MultiModel,
+        StageEndpoint,
+    )
 
     page = (ROOT / "docs" / "aws.md").read_text()
     models = {
@@ -100,16 +112,31 @@ def aws_page() -> str:
         "capacity": Capacity,
         "endpoints": EndpointsSettings,
         "stages": StageEndpoint,
+        "multi_model": MultiModel,
         "canary": Canary,
         "capture": DataCapture,
     }
     tables = {name: _keys(model) for name, model in models.items()}
     tables |= {"account": _variables(), "metrics": _metrics(), "unproved": _unproved()}
     for name, table in tables.items():
-        begin, end = f"<!-- keys of {name}: written by docs/generate.py -->\n", f"<!-- end of {name} -->"
-        before, _, rest = page.partition(begin)
-        page = f"{before}{begin}\n{table}\n\n{end}{rest.partition(end)[2]}"
+        page = _with(page, f"keys of {name}", name, table)
     return page
+
+
+def aws_account_page() -> str:
+    """docs/aws-account.md, as it must be: people's words, with the tables of costs and quotas between their marks."""
+    from deploy.aws import costs, quotas
+
+    page = (ROOT / "docs" / "aws-account.md").read_text()
+    return _with(_with(page, "costs", "costs", costs.table()), "quotas", "quotas", quotas.table(), indent="    ")
+
+
+def _with(page: str, of: str, name: str, table: str, indent: str = "") -> str:
+    """A page with a table between its marks."""
+    begin, end = f"<!-- {of}: written by docs/generate.py -->\n", f"{indent}<!-- end of {name} -->"
+    before, _, rest = page.partition(begin)
+    lines = "".join(f"{indent}{line}\n" for line in table.splitlines())
+    return f"{before}{begin}\n{lines}\n{end}{rest.partition(end)[2]}"
 
 
 def _unproved() -> str:
@@ -199,6 +226,45 @@ def import_cases_page() -> str:
     return "\n".join(parts)
 
 
+FINDINGS_INTRODUCTION = """# Understand what is found about a training
+
+<!-- Written by docs/generate.py from carsdepo_assets/training/diagnosis/kinds.py: change it there. -->
+
+While a model trains, and when it has, its losses, gradients, learning rate, waiting times and predicted boxes are
+looked at, and what is wrong is named. A finding stands
+
+- in `carsdepo status`, on the first page of the site while the training is the newest one, and on the model's page,
+- as an asset check of `candidate_model` in Dagster: a warning, or an error where the training is hopeless,
+- as the tag `carsdepo.finding.NAME` of the MLflow run, beside the metrics `gradient_norm`, `dead_gradients_share` and
+  `loader_waiting_share`,
+- in the lake, at `training/diagnosis/`, with the newest signals, from which a killed training goes on.
+
+A **hopeless** training cannot become a usable model. It is stopped at once and gives none. Its run fails with the
+finding as the reason, an alert goes out, and while `carsdepo dev` runs the next of `training.fallbacks` is tried, each
+once for one state of the labels; then a person is asked. With `training.diagnosis.stop_hopeless = false` it is told
+only, and trains to its end.
+
+The thresholds are values of the [policy](../policy.md#trainingdiagnosis), section `[training.diagnosis]`: in the
+rules below they are named by their keys.
+
+| finding | what is wrong | hopeless |
+|---|---|---|
+"""
+
+
+def findings_page() -> str:
+    """docs/how-to/training-findings.md, as it must be."""
+    from carsdepo_assets.training.diagnosis.kinds import KINDS
+
+    rows = [f"| [`{k.name}`](#{k.name}) | {_cell(k.meaning)} | {'yes' if k.hopeless else 'no'} |" for k in KINDS]
+    parts = [
+        f"## {k.name}\n\n{k.meaning}\n\n**What to do.** {k.advice}\n\n**When it is raised.** {k.rule}\n\n"
+        f"Asset check `{k.check}`. The rule follows {k.source}.\n"
+        for k in KINDS
+    ]
+    return FINDINGS_INTRODUCTION + "\n".join(rows) + "\n\n" + "\n".join(parts)
+
+
 def _happens(gives: str, says: Sequence[str]) -> str:
     stops, _, words = gives.partition("stops: ")
     told = [words] if words else list(says)
@@ -242,10 +308,46 @@ def layers_picture() -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+DETECTORS_INTRODUCTION = """# Detectors
+
+<!-- Written by docs/generate.py from carsdepo_assets/families/: change it there. -->
+
+The families of detectors. `training.detector` of the policy, `carsdepo train --detector` and a recipe's `detector` take
+these names; without a word from a person the family is that of the model in production.
+
+Nothing is downloaded unasked. `carsdepo weights get NAME` fetches a family's published weights into the home's folder
+`weights/`, and compares their sha256 where one is published; a file that is put there by hand does as well. A first
+model starts from a packaged backbone where its family has one, else from published weights that are there, else from
+random ones. [Add a detector](how-to/add-a-detector.md) says how a package brings a family of its own.
+"""
+
+
+def detectors_page() -> str:
+    """docs/detectors.md, as it must be."""
+    from carsdepo_assets.families.built_in import BUILT_IN
+
+    code = ["| name | family | licence of the code | needs | side on a CPU, a GPU |", "|---|---|---|---|---|"]
+    weights = ["| name | starts from | published weights | licence of the weights |", "|---|---|---|---|"]
+    for family in BUILT_IN:
+        needs = ", ".join(family.libraries)
+        sides = f"{family.cpu.photographs_px} px, {family.gpu.photographs_px} px"
+        code.append(f"| `{family.name}` | {family.title} | {family.licence} | {needs} | {sides} |")
+        published = family.pretrained
+        file = f"`{published.file}`, about {published.megabytes:g} MB, {published.trained_on}" if published else ""
+        licence = published.licence if published else family.imagenet_licence
+        starts = ", ".join(f"`{start}`" for start in (*family.starts, "champion"))
+        weights.append(f"| `{family.name}` | {starts} | {file} | {licence} |")
+    what = "\n## What they are\n\n" + "\n".join(code)
+    return DETECTORS_INTRODUCTION + what + "\n\n## What they start from\n\n" + "\n".join(weights) + "\n"
+
+
 GENERATED = {
     "docs/policy.md": policy_page,
+    "docs/detectors.md": detectors_page,
     "docs/aws.md": aws_page,
+    "docs/aws-account.md": aws_account_page,
     "docs/import-cases.md": import_cases_page,
+    "docs/how-to/training-findings.md": findings_page,
     "docs/pictures/layers.svg": layers_picture,
 }
 

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from carsdepo_assets.policy import Longer, OtherDetector, OtherStart, Policy
+from carsdepo_assets.policy import Dimension, Longer, OtherDetector, OtherStart, Policy
 from carsdepo_assets.policy_layers import FORMER_KEYS, unit_of
 
 _TYPES = {int: "integer", float: "number", bool: "true or false", str: "text"}
@@ -30,6 +30,7 @@ def policy_reference() -> str:
     changes = [f"### `{{ change = {json.dumps(m().change)} }}`\n\n{_table('', m)}" for m in (Longer, OtherStart)]
     changes.append(f'### `{{ change = "detector" }}`\n\n{_table("", OtherDetector)}')
     parts.append("## Changes for `training.fallbacks`\n\n" + "\n\n".join(changes))
+    parts.append(f"## A dimension of `study.space`\n\n{inspect.getdoc(Dimension) or ''}\n\n{_table('', Dimension)}")
     former = [f"| `{'.'.join(old)}` | `{'.'.join(new)}` |" for old, new in FORMER_KEYS.items()]
     parts.append(
         "## Former names\n\nThese keys are still read, with a warning.\n\n"
@@ -39,11 +40,22 @@ def policy_reference() -> str:
 
 
 def _section(name: str, model: type[BaseModel]) -> str:
-    return f"## `[{name}]`\n\n{inspect.getdoc(model) or ''}\n\n{_table(name, model)}"
+    inner: dict[str, Any] = {key: f.annotation for key, f in model.model_fields.items() if _is_section(f)}
+    own = f"## `[{name}]`\n\n{inspect.getdoc(model) or ''}\n\n{_table(name, model)}"
+    return "\n\n".join([own, *(_section(f"{name}.{key}", one) for key, one in inner.items())])
+
+
+def _is_section(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 
 
 def _table(section: str, model: type[BaseModel]) -> str:
-    rows = [row for name, field in model.model_fields.items() for row in _rows(f"{section}.{name}".lstrip("."), field)]
+    rows = [
+        row
+        for name, field in model.model_fields.items()
+        if not _is_section(field)
+        for row in _rows(f"{section}.{name}".lstrip("."), field)
+    ]
     return "| key | type | default | unit | meaning |\n|---|---|---|---|---|\n" + "\n".join(rows)
 
 

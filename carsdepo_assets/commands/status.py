@@ -77,6 +77,7 @@ def _rows(state: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows.append(("labels not trained on", state["labels_said"] or f"{state['labels_waiting']:,}"))
     if state["training"]:
         rows.append(("training", state["training"]["text"]))
+        rows += [("training finding", _finding(f)) for f in state["training"]["findings"]]
     rows += _training_trouble(state["training_trouble"])
     checks = f", and {state['checks_at_staging']:,} checks at staging" if state["checks_at_staging"] else ""
     rows.append(("answers", f"{state['answers']:,}{checks}"))
@@ -98,6 +99,11 @@ def _rows(state: Mapping[str, Any]) -> list[tuple[str, str]]:
     if state["last_alert"]:
         rows.append(("last alert", f"{state['last_alert']['at'][:16]}: {state['last_alert']['title']}"))
     return rows
+
+
+def _finding(one: Mapping[str, Any]) -> str:
+    """A finding about the newest training, and what to do."""
+    return f"{one['name']} ({one['severity']}) since step {one['since']:,}: {one['evidence']} {one['advice']}"
 
 
 def _tried(one: Mapping[str, Any]) -> str:

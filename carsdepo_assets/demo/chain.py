@@ -19,6 +19,7 @@ _OPEN = frozenset(
         "model.environment",
         "model.recipe.extra",
         "model.gates[].figures",
+        "model.findings[].figures",
     }
 )
 _EVENT = (
@@ -32,13 +33,15 @@ _BELOW: Mapping[str, tuple[str, ...]] = {
     "model": (
         "digest", "version", "aliases", "created_at", "detector", "training", "place", "url", "card", "dataset", "code",
         "recipe", "policy_digest", "mlflow", "dagster", "initialised_from", "started_from", "environment", "evaluation",
-        "gates", "approved_by", "events",
+        "gates", "approved_by", "events", "card_page", "findings",
     ),
     "model.card": ("weights", "class_names", "image_size", "threshold", "threshold_from"),
     "model.dataset": (
         "version", "splits", "upload_batches", "label_batches", "revisions_by_origin", "revisions_digest", "boxes",
-        "content_digest", "place",
+        "content_digest", "place", "licences",
     ),
+    "model.dataset.licences[]": ("licence", "of", "photographs", "claimed_by", "non_commercial", "is_spdx"),
+    "model.findings[]": ("name", "severity", "since", "figures", "evidence", "advice"),
     "model.code": ("version", "source_digest"),
     "model.recipe": (
         "digest", "detector", "init", "champion", "image_size", "epochs", "steps", "minutes", "batch", "lr",

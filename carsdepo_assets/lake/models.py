@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import folder, put_model_manifest
+from carsdepo_assets.lake.training_findings import TrainingFinding
 
 
 class ModelCard(BaseModel):
@@ -50,7 +51,19 @@ def digest_of(weights: bytes) -> str:
     return hashlib.sha256(weights).hexdigest()[:16]
 
 
-def write_model(lake: Lake, weights: bytes, card: ModelCard, result: Mapping[str, Any], lineage: bytes) -> None:
+def clock_key(digest: str) -> str:
+    """Returns the key of what the clock decided in a model's training (see detectors/clock.py)."""
+    return f"{folder(digest)}/clock.json"
+
+
+def write_model(
+    lake: Lake,
+    weights: bytes,
+    card: ModelCard,
+    result: Mapping[str, Any],
+    lineage: bytes,
+    clock: Mapping[str, Any] | None = None,
+) -> None:
     """Stores a model. Writing the same model again changes nothing.
 
     Args:
@@ -59,6 +72,7 @@ def write_model(lake: Lake, weights: bytes, card: ModelCard, result: Mapping[str
         card: what it takes to use them.
         result: how the training went (history, seconds ...), of JSON's types.
         lineage: the content of lineage.json, written last: it makes the model complete.
+        clock: the content of clock.json, of JSON's types; None: there is none.
 
     Raises:
         ValueError: the card names another digest than that of the weights.
@@ -70,6 +84,7 @@ def write_model(lake: Lake, weights: bytes, card: ModelCard, result: Mapping[str
         "model.json": card.model_dump_json(indent=1).encode(),
         "result.json": json.dumps(dict(result), indent=1).encode(),
         "lineage.json": lineage,
+        **({} if clock is None else {"clock.json": json.dumps(clock).encode()}),
     }
     for name in files.keys() - {"lineage.json"}:
         lake.put(f"{folder(card.digest)}/{name}", files[name])
@@ -94,6 +109,11 @@ def read_card(lake: Lake, digest: str) -> ModelCard:
 def read_result(lake: Lake, digest: str) -> dict[str, Any]:
     """Returns how the model's training went; its `history` has one row an epoch."""
     return dict(json.loads(lake.get(f"{folder(digest)}/result.json")))
+
+
+def findings_of(lake: Lake, digest: str) -> tuple[TrainingFinding, ...]:
+    """What was found wrong with the training of a model; nothing where it was trained before findings were kept."""
+    return tuple(TrainingFinding.model_validate(row) for row in read_result(lake, digest).get("findings") or ())
 
 
 def weights_path(lake: Lake, card: ModelCard) -> Path:

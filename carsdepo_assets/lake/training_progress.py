@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.objects import ObjectMissing
+from carsdepo_assets.lake.training_findings import TrainingFinding
 
 KEY = "training/progress.json"
 UNDER_WAY = ("running", "evaluating")
@@ -39,6 +40,7 @@ class TrainingProgress(BaseModel):
     seconds: float = Field(0.0, description="wall time so far, over all attempts")
     seconds_left: float | None = Field(None, description="estimate of the wall time to go; None: no estimate yet")
     figures: dict[str, float] = Field(default_factory=dict, description="the newest, unrounded: loss, val_map50 ...")
+    findings: tuple[TrainingFinding, ...] = Field((), description="what is found wrong with it so far")
     started_at: datetime = Field(description="start of this attempt")
     updated_at: datetime = Field(description="when this was written")
 

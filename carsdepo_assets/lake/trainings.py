@@ -28,10 +28,10 @@ class Outcome(BaseModel):
     """the retraining sensor, or a person"""
     fallback: str | None = None
     """name of the policy's fallback that changed the recipe; None: the usual recipe"""
-    outcome: Literal["met", "under_floor", "skipped", "did_not_finish"]
-    """met, under_floor: the model was evaluated, and reached policy.evaluation.floor_map50 or not; skipped: a fallback
-    that changes nothing or lacks its weights; did_not_finish: policy.training.max_attempts runs ended without a model
-    that could be evaluated"""
+    outcome: Literal["met", "under_floor", "hopeless", "skipped", "did_not_finish"]
+    """met, under_floor: the model was evaluated, and reached policy.evaluation.floor_map50 or not; hopeless: its
+    diagnosis stopped the training, which gave no model; skipped: a fallback that changes nothing or lacks its weights;
+    did_not_finish: policy.training.max_attempts runs ended without a model that could be evaluated"""
     dataset: str | None = None
     """version of the dataset"""
     recipe: str | None = None
@@ -57,9 +57,11 @@ class Outcome(BaseModel):
 
         What the retraining sensor asked for counts apart from what a person did.
         """
+        asked = "person" if self.asked_by == "person" else self.tried
+        if self.outcome == "hopeless":
+            return f"{self.label_state}:{asked}:{self.outcome}:{self.dataset}:{self.recipe}"
         if self.digest is None:
             return f"{self.label_state}:{self.tried}:{self.outcome}"
-        asked = "person" if self.asked_by == "person" else self.tried
         return f"{self.label_state}:{asked}:{self.outcome}:{self.dataset}:{self.recipe}:{self.digest}"
 
 
@@ -70,7 +72,7 @@ def record_outcome(lake: Lake, outcome: Outcome) -> bool:
         False where nothing was appended: the same outcome is there, or a person evaluated a model once more that was
         evaluated at this state of the labels before.
     """
-    if outcome.asked_by == "person" and judged_before(lake, outcome):
+    if outcome.asked_by == "person" and outcome.digest is not None and judged_before(lake, outcome):
         return False
     return lake.append("trainings", [outcome.model_dump()], outcome.unit())
 

@@ -15,6 +15,8 @@ from carsdepo_assets.lake.trainings import RECIPE_ITSELF, Outcome, outcomes
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import LedgerHistory
 
+_NO_MODEL = ("under_floor", "hopeless")  # outcomes of a recipe that was tried, and that fallbacks change
+
 
 @dataclass(frozen=True)
 class LabelCoverage:
@@ -34,7 +36,7 @@ class LabelCoverage:
     @property
     def base_recipe(self) -> str | None:
         """Digest of the recipe that the fallbacks change: the usual one for these labels, whose model was under the
-        floor; None before that model was evaluated."""
+        floor or whose training was hopeless; None before that came out."""
         return base_recipe(self.tries)
 
     @property
@@ -108,14 +110,14 @@ def label_coverage(lake: Lake, policy: Policy, history: LedgerHistory | None = N
 
 def base_recipe(tries: Sequence[Outcome]) -> str | None:
     """See `LabelCoverage.base_recipe`."""
-    own = (o for o in tries if o.asked_by == "retrain" and o.fallback is None and o.outcome == "under_floor")
+    own = (o for o in tries if o.asked_by == "retrain" and o.fallback is None and o.outcome in _NO_MODEL)
     return next((o.recipe for o in own), None)
 
 
 def _next(tries: Sequence[Outcome], policy: Policy) -> str | None:
     """What the sensor tries next; a person's trainings are not its own."""
     own = {o.tried: o.outcome for o in tries if o.asked_by == "retrain"}
-    if own.get(RECIPE_ITSELF) != "under_floor":
+    if own.get(RECIPE_ITSELF) not in _NO_MODEL:
         return None if own.get(RECIPE_ITSELF) == "did_not_finish" else RECIPE_ITSELF
     return next((change.name for change in policy.training.fallbacks if change.name not in own), None)
 
@@ -130,7 +132,8 @@ def _settled(tries: Sequence[Outcome], coming: str | None, history: LedgerHistor
         elif event.action == "approve" and event.digest in digests:
             return f"{event.actor} approved model {event.digest} all the same: {event.reason}"
     tried = [o.at for o in tries if o.asked_by == "retrain"]
-    later = [o for o in tries if o.asked_by == "person" and (not tried or o.at > max(tried))]
+    with_model = [o for o in tries if o.asked_by == "person" and o.digest is not None]
+    later = [o for o in with_model if not tried or o.at > max(tried)]
     if coming is None and later:
         return f"A person trained model {later[-1].digest} since: {later[-1].reason}"
     return None

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from carsdepo_assets.lake.datasets import manifest_key
+from carsdepo_assets.lake.datasets import licences_listed, manifest_key
 from carsdepo_assets.lake.evaluations import FIGURES, newest_evaluation
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.model_files import folder
-from carsdepo_assets.lake.models import ModelCard, read_card
+from carsdepo_assets.lake.models import ModelCard, findings_of, read_card
+from carsdepo_assets.lake.training_findings import TrainingFinding
 from carsdepo_assets.redaction import redact, without_credentials
 from carsdepo_assets.registry import models
+from carsdepo_assets.registry.card_pages import card_key
 from carsdepo_assets.registry.ledger import SERVES, Event, LedgerHistory, Stage, events
 from carsdepo_assets.registry.lineage import Lineage, ancestors, read_lineage
 from carsdepo_assets.registry.stored_versions import stored_versions
@@ -203,7 +205,12 @@ def model_lineage(lake: Lake, tracking: Tracking | None, digest: str, places: Pl
         "place": _place(lake, folder(digest)),
         "url": places.page(f"models/{digest}"),
         "card": _card(card),
-        "dataset": {**lineage.data.model_dump(), "place": _place(lake, manifest_key(lineage.data.version))},
+        "card_page": places.page(card_key(digest)) if lake.exists(card_key(digest)) else None,
+        "dataset": {
+            **lineage.data.model_dump(),
+            "place": _place(lake, manifest_key(lineage.data.version)),
+            "licences": licences_listed(lake, lineage.data.version),
+        },
         "code": lineage.code.model_dump(),
         "recipe": {"digest": lineage.recipe_digest, **lineage.recipe},
         "policy_digest": lineage.policy_digest,
@@ -211,6 +218,7 @@ def model_lineage(lake: Lake, tracking: Tracking | None, digest: str, places: Pl
         "dagster": {"run_id": lineage.dagster_run_id, "url": places.run(lineage.dagster_run_id)},
         "initialised_from": [_ancestor(a, places) for a in ancestors(lake, digest)],
         "started_from": lineage.initialised_from,
+        "findings": [f.model_dump(mode="json") for f in _findings(lake, digest)],
         "environment": lineage.environment,
         "evaluation": _evaluation(lake, digest, places),
         "gates": gates,
@@ -222,6 +230,14 @@ def model_lineage(lake: Lake, tracking: Tracking | None, digest: str, places: Pl
 def digests(lake: Lake) -> list[str]:
     """The digests of the complete models in the lake, in their order."""
     return [i.key.split("/")[1] for i in lake.list("models") if i.key.endswith("/lineage.json")]
+
+
+def _findings(lake: Lake, digest: str) -> tuple[TrainingFinding, ...]:
+    """What was found about the model's training; nothing where its result is not there."""
+    try:
+        return findings_of(lake, digest)
+    except LakeError:
+        return ()
 
 
 def _place(lake: Lake, key: str) -> str:

@@ -1,5 +1,6 @@
 """The assets of step 3: recipe and dataset become a candidate, its evaluation and a registered model."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +13,48 @@ from carsdepo_assets.lake.trainings import Outcome
 from carsdepo_assets.orchestration.ui_metadata import picture, rounded
 from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning
 from carsdepo_assets.resources import LakeResource, PolicyResource
+from carsdepo_assets.training.checks import FINDING_CHECKS, check_results
 
 
-@dg.asset(group_name="training", deps=["dataset", "recipe"], kinds={"pytorch"}, pool="training")
+@dg.asset(
+    group_name="training",
+    deps=["dataset", "recipe"],
+    kinds={"pytorch"},
+    pool="training",
+    check_specs=FINDING_CHECKS,
+)
 def candidate_model(
     context: dg.AssetExecutionContext,
     lake: LakeResource,
     policy: PolicyResource,
     compute: ComputeTarget,
     tracking: MlflowTracking,
-) -> dg.MaterializeResult:
+    alerts: AlertsResource,
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Weights trained by the recipe on the dataset, with their card and `lineage.json`, at `models/<digest>/`.
 
     A worker trains, on the compute target that this run has; meanwhile it reports to this run's log, to MLflow and to
     `training/progress.json`. Where a model of the same dataset and recipe was evaluated before, nothing is trained and
-    that model is taken again.
+    that model is taken again. What is found wrong with the training is a check each; one that is hopeless is stopped,
+    told to people, and recorded, so that the sensor `retrain` tries the policy's fallbacks.
     """
+    from carsdepo_assets.detectors.initial_weights import keep_initial_weights
+    from carsdepo_assets.lake.datasets import read_manifest
     from carsdepo_assets.lake.model_files import folder
+    from carsdepo_assets.lake.models import findings_of
     from carsdepo_assets.training import candidates
-    from carsdepo_assets.training.initial_weights import keep_initial_weights
+    from carsdepo_assets.training.hopeless import record_hopeless, stopped
     from carsdepo_assets.training.mlflow_run_name import run_name
+    from carsdepo_assets.training.trainable import check_trainable
+    from carsdepo_assets.training.training_alerts import hopeless
     from carsdepo_assets.training.worker import MlflowSpec, TrainingSpec, spec_json
 
-    opened_lake = lake.open()
+    opened_lake, current_policy = lake.open(), policy.read()
     plan = candidates.plan(opened_lake)
     standing = candidates.standing(opened_lake, plan)
     if standing is not None:
         context.log.info(f"Model {standing} was trained on this dataset by this recipe: reused.")
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             data_version=dg.DataVersion(standing),
             metadata={
                 "digest": standing,
@@ -47,23 +62,42 @@ def candidate_model(
                 "dataset_version": plan.dataset,
                 "dagster/uri": f"{lake.url}/{folder(standing)}",
             },
+            check_results=check_results(findings_of(opened_lake, standing)),
         )
+        return
+    check_trainable(read_manifest(opened_lake, plan.dataset), plan.dataset, current_policy)
     name = run_name(opened_lake, plan.dataset, plan.recipe)
     with tracking.during(context, tags={"dataset_version": plan.dataset}, name=name) as mlflow_run:
         spec = TrainingSpec(
             lake=lake.url,
-            policy=policy.read(),
+            policy=current_policy,
             dataset_version=plan.dataset,
             recipe=plan.recipe,
             initial_weights=keep_initial_weights(opened_lake, plan.recipe, Path(lake.home)),
             mlflow=MlflowSpec(experiment=tracking.experiment, run_id=mlflow_run),
             dagster_run_id=context.run.run_id,
         )
-        result = compute.run(context, "train", spec_json(spec), module="carsdepo_assets.training.worker")
+        try:
+            result = compute.run(context, "train", spec_json(spec), module="carsdepo_assets.training.worker")
+        except dg.Failure as failure:
+            diagnosis = stopped(opened_lake, spec.key(), context.run.run_id)
+            if diagnosis is None:
+                raise
+            url, name = alerts.run_url(context.run.run_id), diagnosis.hopeless[0].name
+            outcome = record_hopeless(
+                opened_lake,
+                plan,
+                diagnosis,
+                current_policy.evaluation.floor_map50,
+                lambda told: alerts.send(opened_lake, current_policy, **hopeless(told, plan, name, url)),
+            )
+            yield from check_results(diagnosis.findings)
+            raise dg.Failure(outcome.reason, metadata=failure.metadata, allow_retries=False) from failure
     assert result.metadata is not None
-    digest = result.metadata["digest"]
-    candidates.write(opened_lake, plan, str(getattr(digest, "value", digest)))
-    return result
+    value = result.metadata["digest"]
+    digest = str(getattr(value, "value", value))
+    candidates.write(opened_lake, plan, digest)
+    yield result._replace(check_results=check_results(findings_of(opened_lake, digest)))
 
 
 @dg.asset(group_name="training", deps=[candidate_model, "dataset"], kinds={"html"})
@@ -158,6 +192,7 @@ def registered_model(
     fallbacks.
     """
     from carsdepo_assets.lake.model_files import folder
+    from carsdepo_assets.registry.card_pages import markdown_key, try_card
     from carsdepo_assets.training import candidates
     from carsdepo_assets.training.register import register_candidate
     from carsdepo_assets.training.training_alerts import under_floor
@@ -171,6 +206,10 @@ def registered_model(
     signing.key_pair().sign(opened_lake, candidate.digest)
     with tracking.during(context, last=True) as mlflow_run:
         registered = register_candidate(opened_lake, tracking.tracking(), candidate, current_policy, mlflow_run, tell)
+        card = try_card(opened_lake, candidate.digest, current_policy, registered.version, context.log.warning)
+        if card is not None:
+            text = opened_lake.get(markdown_key(candidate.digest)).decode()
+            tracking.tracking().log_text(mlflow_run, text, "card.md")
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"{registered.version}:{candidate.digest}"),
         metadata={
@@ -180,6 +219,7 @@ def registered_model(
             "verdict": registered.verdict,
             **rounded(registered.figures),
             "lineage": lake.link(f"{folder(candidate.digest)}/lineage.json"),
+            **({} if card is None else {"card": lake.link(card)}),
         },
         check_results=[
             dg.AssetCheckResult(

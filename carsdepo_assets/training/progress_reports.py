@@ -16,9 +16,11 @@ from carsdepo_assets.compute.worker.events import Events
 from carsdepo_assets.detectors.base import Progress, Trained
 from carsdepo_assets.detectors.pace import Every
 from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.training_findings import TrainingFinding
 from carsdepo_assets.lake.training_progress import TrainingProgress, steps_text, write_progress
 from carsdepo_assets.policy import TrainingPolicy
 from carsdepo_assets.registry.tracking import Tracking
+from carsdepo_assets.training.trial import TrialPruned
 
 
 class Watching:
@@ -58,9 +60,13 @@ class Watching:
     ) -> None:
         if error is not None:
             detail = str(error).strip() or type(error).__name__
-            if isinstance(error, SystemExit | KeyboardInterrupt):
+            if isinstance(error, TrialPruned):
+                self._set(state="finished", detail=detail[:500], seconds_left=None)
+                detail = ""
+            elif isinstance(error, SystemExit | KeyboardInterrupt):
                 detail = "it was told to stop; it goes on from its checkpoint when the job runs again."
-            self._set(state="failed", detail=detail[:500], seconds_left=None)
+            if detail:
+                self._set(state="failed", detail=detail[:500], seconds_left=None)
         self.over.set()
         self.thread.join()
         self._write()
@@ -94,6 +100,10 @@ class Watching:
         kept = {k: v for k, v in row.items() if k == "loss" or k.startswith("val_")}
         self._set(figures=self.now.figures | kept, steps=int(row["steps"]), planned_steps=int(row["planned_steps"]))
         self._log({**figures, "epoch": row["epoch"]}, int(row["steps"]))
+
+    def show_findings(self, findings: tuple[TrainingFinding, ...]) -> None:
+        """Takes all that is found wrong with the training so far."""
+        self._set(findings=findings)
 
     def trained(self, trained: Trained) -> None:
         """The last step is taken; the model is evaluated on the validation split next, then stored."""

@@ -1,13 +1,13 @@
-"""The alerts about trainings whose models are under the floor."""
+"""The alerts about trainings that gave no usable model."""
 
 from __future__ import annotations
 
 from carsdepo_assets.alerts.channels import AlertFields
 from carsdepo_assets.lake.trainings import RECIPE_ITSELF, Outcome
 from carsdepo_assets.registry.labels_learnt import LabelCoverage
-from carsdepo_assets.training.candidates import Candidate
+from carsdepo_assets.training.candidates import Candidate, Plan
 
-UNDER_FLOOR, NEEDS_PERSON = "training_under_floor", "training_needs_person"
+UNDER_FLOOR, HOPELESS, NEEDS_PERSON = "training_under_floor", "training_hopeless", "training_needs_person"
 WHAT_TO_DO = (
     "What to do: add labels or correct them; train by hand (`carsdepo train --minutes M --detector D`); or approve a "
     'model under the floor (`carsdepo approve VERSION --reason "..."`).'
@@ -35,6 +35,30 @@ def under_floor(outcome: Outcome, candidate: Candidate, run_url: str) -> AlertFi
             f"{f', fallback {outcome.fallback}' if outcome.fallback else ''}: {outcome.reason} It is no candidate, and "
             "its labels do not count as learnt: the sensor `retrain` tries the policy's fallbacks (training.fallbacks) "
             f"one after another.\n{' '.join(candidate.why)}\n{run_url}"
+        ),
+    }
+
+
+def hopeless(outcome: Outcome, plan: Plan, finding: str, run_url: str) -> AlertFields:
+    """The alert about a training that its diagnosis stopped.
+
+    Args:
+        outcome: of the training.
+        plan: what it worked on.
+        finding: the name of what was found.
+        run_url: page of its run.
+    """
+    recipe = plan.recipe
+    return {
+        "kind": HOPELESS,
+        "key": f"{HOPELESS}:{outcome.unit()}",
+        "severity": "warning",
+        "title": f"A training was stopped as hopeless: {finding}",
+        "body": (
+            f"{recipe.detector} at {recipe.image_size} px from {recipe.champion or recipe.init} on dataset "
+            f"{plan.dataset}{f', fallback {plan.fallback}' if plan.fallback else ''}. {outcome.reason} There is no "
+            "model of it, and its labels do not count as learnt: the sensor `retrain` tries the policy's fallbacks "
+            f"(training.fallbacks) one after another.\n{' '.join(plan.why)}\n{run_url}"
         ),
     }
 

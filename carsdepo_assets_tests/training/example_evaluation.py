@@ -7,6 +7,7 @@ gives the predictor of stored weights. All between is the product's own: dataset
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -20,14 +21,17 @@ from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.compute.target import Verb
 from carsdepo_assets.detectors import catalogue
 from carsdepo_assets.detectors.base import Recipe
+from carsdepo_assets.detectors.signals import StepSignals
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import folder
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, write_model
+from carsdepo_assets.lake.training_findings import write_diagnosis
 from carsdepo_assets.scoring.boxes import Detections
+from carsdepo_assets.training.diagnosis.diagnosis import Diagnosis, HopelessTraining
 from carsdepo_assets.training.worker import TrainingSpec
 from carsdepo_assets_tests.detectors.rectangles import DarkestRectangle
 
-Becomes = Literal["good", "blind", "crash"]
+Becomes = Literal["good", "blind", "hopeless", "crash"]
 
 
 class Blind(DarkestRectangle):
@@ -68,6 +72,8 @@ class MadeUpTrainings:
     def _train(self, spec: TrainingSpec) -> dg.MaterializeResult[Any]:
         self.trained.append(spec.recipe)
         what = self.becomes(spec.recipe)
+        if what == "hopeless":
+            self._diverge(spec)
         if what == "crash":
             raise RuntimeError("the loss is nan")
         weights = f"{what} {spec.recipe.digest()} {spec.dataset_version}".encode()
@@ -84,6 +90,15 @@ class MadeUpTrainings:
         )
         write_model(Lake.open(spec.lake), weights, card, {"history": []}, b"{}")
         return dg.MaterializeResult(metadata={"digest": card.digest, "epochs": 1})
+
+    def _diverge(self, spec: TrainingSpec) -> None:
+        """As a worker whose loss is no number: it leaves its diagnosis, and fails."""
+        diagnosis = Diagnosis(spec.policy.training.diagnosis, fresh=True, floor=0.02)
+        try:
+            diagnosis.stepped(StepSignals(7, math.nan, 0.1, None, None, 0.0, 0.0))
+        except HopelessTraining as error:
+            write_diagnosis(Lake.open(spec.lake), diagnosis.stored(spec.key(), spec.dagster_run_id))
+            raise dg.Failure(f"the worker ended with code 1: {error}") from error
 
 
 def panel(seed: int) -> tuple[bytes, str]:

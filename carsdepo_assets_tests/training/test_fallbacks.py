@@ -70,6 +70,18 @@ class House:
     def alerts(self, kind: str) -> list[dict[str, Any]]:
         return [r for r in self.lake.read("alerts").to_pylist() if r["kind"] == kind]
 
+    def checks(self) -> dict[str, tuple[bool, str]]:
+        """Whether each check of the newest candidate passed, and its severity."""
+        instance = self.pipeline.instance
+        event_type = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        found: dict[str, tuple[bool, str]] = {}
+        for record in reversed(instance.get_records_for_run(instance.get_runs()[0].run_id, of_type=event_type).records):
+            evaluation = record.event_log_entry.asset_check_evaluation
+            assert evaluation is not None
+            if evaluation.asset_key.to_user_string() == "candidate_model":
+                found.setdefault(evaluation.check_name, (evaluation.passed, evaluation.severity.value))
+        return found
+
     @property
     def status(self) -> dict[str, Any]:
         return read_status(self.settings)
@@ -183,6 +195,54 @@ def test_when_nothing_helps_a_person_is_asked_until_it_is_settled(house: Callabl
     ledger.record(here.lake, "production", "approve", digest=approved.digest, version=1, actor="ann", reason="it does")
     assert here.status["training_trouble"] is None
     assert "ann approved model" in here.tick()[1]
+
+
+def test_after_a_hopeless_training_the_next_fallback_has_its_turn(house: Callable[..., House]) -> None:
+    """It gives no model: it is told, checked and recorded, and never repeated."""
+    here = house(lambda recipe: "good" if recipe.detector == "faster_rcnn" else "hopeless", detector="'yolov8n'")
+    labels = len(FIRST)
+    with pytest.raises(PipelineError, match="Stopped as hopeless: diverged since step 7"):
+        here.tick()
+    assert here.outcomes() == [("recipe", "hopeless", "retrain")]
+    (alert,) = here.alerts("training_hopeless")
+    assert alert["title"] == "A training was stopped as hopeless: diverged"
+    assert "Lower the recipe's lr" in alert["body"]
+    trouble = here.status["training_trouble"]
+    assert (trouble["next"], trouble["needs_person"], trouble["unlearnt"]) == ("longer-3", False, labels)
+    checks = here.checks()
+    assert [name for name, (passed, _) in checks.items() if not passed] == ["loss_is_finite"]
+    assert checks["loss_is_finite"][1] == "ERROR"
+
+    with pytest.raises(PipelineError, match="Stopped as hopeless"):
+        here.tick()
+    keys, _ = here.tick()
+    assert keys == [f"labels:{labels}:detector-faster_rcnn:1"]
+    assert here.outcomes() == [
+        ("recipe", "hopeless", "retrain"),
+        ("longer-3", "hopeless", "retrain"),
+        ("start-afresh", "skipped", "retrain"),
+        ("detector-faster_rcnn", "met", "retrain"),
+    ]
+    assert len(here.alerts("training_hopeless")) == 2
+    assert all(passed for passed, _ in here.checks().values())
+    assert here.tick()[0] == []
+
+
+def test_hopeless_to_the_end_a_person_is_asked(house: Callable[..., House]) -> None:
+    here = house(lambda recipe: "hopeless", fallbacks='[{change = "longer", factor = 2}]', detector="'yolov8n'")
+    for _ in range(2):
+        with pytest.raises(PipelineError, match="Stopped as hopeless"):
+            here.tick()
+    for _ in range(2):
+        keys, message = here.tick()
+        assert keys == []
+        assert "a person is asked" in message
+    (alert,) = here.alerts("training_needs_person")
+    assert "- longer-2: Stopped as hopeless: diverged" in alert["body"]
+    with pytest.raises(PipelineError, match="Stopped as hopeless"):  # a person's own training is no try of the sensor's
+        here.pipeline.run("train", ops={"recipe": {"config": {"minutes": 9}}})
+    assert here.outcomes()[-1] == ("recipe", "hopeless", "person")
+    assert len(here.trainings.trained) == 3
 
 
 def test_a_kill_between_any_two_writes_neither_loses_nor_doubles_a_fallback(

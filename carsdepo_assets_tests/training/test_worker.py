@@ -17,14 +17,18 @@ from carsdepo_assets.compute.worker.process import SpecError, read_spec, spec_js
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.catalogue import retraining_recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError, read_weights, write_weights
+from carsdepo_assets.detectors.initial_weights import keep_initial_weights
 from carsdepo_assets.detectors.yolov8.detector import build_model
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import digest_of, is_complete, read_card, read_result, weights_path
+from carsdepo_assets.lake.training_findings import read_diagnosis
 from carsdepo_assets.lake.training_progress import read_progress, training_status
+from carsdepo_assets.policy import Policy, TrainingPolicy
+from carsdepo_assets.policy_diagnosis import DiagnosisPolicy
 from carsdepo_assets.registry.lineage import read_lineage
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.registry.tracking import Tracking
-from carsdepo_assets.training.initial_weights import keep_initial_weights
+from carsdepo_assets.training.hopeless import stopped
 from carsdepo_assets.training.worker import TrainingSpec, alone, resolve_init
 from carsdepo_assets_tests.detectors.rectangles import made_up_model
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
@@ -87,7 +91,7 @@ def test_without_dagster_it_leaves_a_whole_model(tmp_path: Path) -> None:
     assert tracking.status(run_id) == "FINISHED"
     assert [m.step for m in tracking.client.get_metric_history(run_id, "loss")] == [2, 4]  # optimizer steps
     name = tracking.client.get_run(run_id).info.run_name
-    assert name == "yolov8n, 14 photographs, dataset 0123, from scratch"
+    assert name == "YOLOv8n, 14 photographs, dataset 0123, from scratch"
     progress = read_progress(lake)
     assert progress is not None
     assert (progress.state, progress.steps, progress.detail) == ("finished", 4, "all 4 planned steps")
@@ -126,6 +130,39 @@ def test_killed_while_it_trains_it_goes_on(tmp_path: Path) -> None:
     assert after is not None
     assert (after.state, after.steps) == ("finished", 8)
     assert after.seconds > killed.seconds
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_hopeless_training_ends_early_and_says_why(tmp_path: Path) -> None:
+    """A learning rate that is none: no model, findings in the lake and in MLflow, nothing for a rerun to go on from."""
+    recipe = Recipe(detector="yolov8n", image_size=64, epochs=100, batch=4, seed=1, lr=1e-12, extra={"threads": 1})
+    rules = DiagnosisPolicy(window=10, samples=2, loss_patience=20, gradients_every=2)
+    policy = Policy(training=TrainingPolicy(diagnosis=rules))
+    spec = spec_for(tmp_path, recipe=recipe, policy=policy, mlflow={}, dagster_run_id="run-1")
+    process = start(spec, tmp_path)
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == 1
+    assert "HopelessTraining: hopeless, loss_not_falling since step" in out
+    lake = Lake.open(spec.lake)
+    assert list(lake.list("models/")) == []
+    diagnosis = read_diagnosis(lake, spec.key())
+    assert diagnosis is not None
+    assert (diagnosis.stopped, diagnosis.run_id) == (True, "run-1")
+    assert {f.name for f in diagnosis.findings} == {"lr_out_of_range", "loss_not_falling"}
+    assert stopped(lake, spec.key(), "run-1") == diagnosis
+    assert stopped(lake, spec.key(), "run-2") is None  # another run's failure is another matter
+    progress = read_progress(lake)
+    assert progress is not None
+    assert progress.state == "failed"
+    assert progress.detail.startswith("hopeless, loss_not_falling")
+    assert progress.findings == diagnosis.findings
+    assert progress.steps < 100
+    tracking = Tracking.at_home(tmp_path)
+    [logged] = tracking.client.search_runs([tracking.experiment_id()])
+    assert logged.info.status == "FAILED"
+    assert logged.data.tags["carsdepo.finding.loss_not_falling"].startswith("hopeless: loss_not_falling since step")
+    assert not (tmp_path / "work" / "training" / spec.key()).exists()
 
 
 @pytest.mark.timeout(60)

@@ -319,3 +319,30 @@ def test_another_deployment_takes_the_lake_over(deployed: Deployed) -> None:
     assert "Lake" not in deployed.resources("data")
     assert account.client("s3").get_object(Bucket=account.lake, Key="lake/kept")["Body"].read() == b"kept"
     assert deploy._lake_is_there(account) == "true"  # also when the stack is there again
+
+
+def test_a_stack_that_never_came_up_is_removed_and_made_anew(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from deploy.aws import standing
+    from deploy.aws.emulated_account import split, with_numbers
+
+    account = open_account("second")
+    given = {"Env": "second", "NatGateway": "false", "InterfaceEndpoints": "true"}
+    content, _, _ = split(with_numbers(template("network"), given))
+    secret = "{{resolve:secretsmanager:carsdepo/there-is-none:SecretString}}"
+    broken = {"Type": "AWS::SSM::Parameter", "Properties": {"Name": "/second/x", "Type": "String", "Value": secret}}
+    bad = {**content, "Resources": {**content["Resources"], "Broken": broken}}
+    change_set = changes.make_change_set(account, "network", given, text=body(bad), wait=briefly)
+    assert change_set is not None
+    with pytest.raises(DeployError, match="ended as ROLLBACK_COMPLETE"):
+        changes.carry_out(account, change_set, briefly)
+    with pytest.raises(DeployError, match="cannot be changed now"):
+        changes.make_change_set(account, "network", given, text=body(content), wait=briefly)
+    assert standing.settle(account, "network", lambda question: True, briefly)
+    assert "Broken" in capsys.readouterr().out
+    change_set = changes.make_change_set(account, "network", given, text=body(content), wait=briefly)
+    assert change_set is not None
+    assert change_set.is_new
+    changes.carry_out(account, change_set, briefly)
+    assert teardown.remove_stacks(account, briefly) == ["network"]

