@@ -22,6 +22,7 @@ from deploy.demo_aws.containers import NotingRunner, Pulled
 from deploy.demo_aws.faults import FaultFailed, double_and_lose
 from deploy.demo_aws.installation import compute_of, installed, write_policy
 from deploy.demo_aws.sample import first_photographs
+from deploy.emulators.sagemaker_runners import ContainerRunner, ProcessRunner, Runner
 
 TASK = {
     "COMPUTE_TOML": 'place = "ecs"\n\n[ecs]\ncluster = "c"\n\n[sagemaker]\nimage = "i"\n',
@@ -153,6 +154,14 @@ def test_the_closing_list_is_the_files_with_how_jobs_ran() -> None:
     assert {"Permissions", "Capacity and quotas", "Times", "Data capture"} <= {what for what, _ in unproved()}
 
 
+@pytest.mark.parametrize("kind", [ContainerRunner, ProcessRunner, NotingRunner, Pulled])
+def test_every_runner_does_what_the_emulator_asks(kind: type) -> None:
+    """One that lacks a call fails within a request, which SageMaker's clients repeat for an hour."""
+    asked = {name for name in vars(Runner) if not name.startswith("_")}
+    assert {"start", "inside"} <= asked
+    assert not [name for name in asked if not callable(getattr(kind, name, None))]
+
+
 class Noted:
     """Notes what a runner is asked to start."""
 
@@ -165,6 +174,9 @@ class Noted:
         self.calls.append((image, list(command), dict(variables)))
         return object()
 
+    def inside(self, root: Path) -> str:
+        return f"within {root.name}"
+
 
 def test_endpoints_and_jobs_run_by_their_own_images(tmp_path: Path) -> None:
     service, worker = Noted(), Noted()
@@ -176,3 +188,4 @@ def test_endpoints_and_jobs_run_by_their_own_images(tmp_path: Path) -> None:
     assert service.calls == [(f"{registry}/carsdepo-service:1.0", ["serve"], {"A": "1"})]
     assert worker.calls == [("localhost/worker:1", ["train"], {"A": "1", "PYTHONPATH": "/packages"})]
     assert [one.command for one in runner.started("train")] == [("train",)]
+    assert runner.inside(Path("a/ml")) == "within ml"

@@ -8,7 +8,10 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -96,7 +99,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupted)
     began = time.monotonic()
     try:
-        with quietly(folder / LOG, out):
+        with _own_temporary_folder(), quietly(folder / LOG, out):
             demo = run(folder, as_processes=options.processes)
     except (DemoFailed, FaultFailed, PipelineError, CommandFailed) as error:
         print(f"make demo-aws failed: {error}\nLog: {folder / LOG}", file=sys.stderr)
@@ -110,6 +113,20 @@ def main() -> int:
     cpu_s = used.user + used.system + used.children_user + used.children_system
     closing.show(demo, out, wall_s=time.monotonic() - began, cpu_s=cpu_s)
     return 0
+
+
+@contextmanager
+def _own_temporary_folder() -> Iterator[None]:
+    """Has this process put what is temporary, such as /opt/ml of containers, where all of it is removed at the end.
+
+    Its path is short, as paths of sockets are.
+    """
+    before, tempfile.tempdir = tempfile.tempdir, tempfile.mkdtemp(prefix="demo-aws-")
+    try:
+        yield
+    finally:
+        shutil.rmtree(tempfile.tempdir, ignore_errors=True)
+        tempfile.tempdir = before
 
 
 def _interrupted(number: int, frame: object) -> None:

@@ -55,6 +55,10 @@ class NotingRunner:
             self._started.append(Started(image, tuple(command), running))
         return running
 
+    def inside(self, root: Path) -> str:
+        """See Runner; only endpoints ask it."""
+        return self._service.inside(root)
+
     def started(self, verb: str) -> list[Started]:
         """What was started with a verb of the images, such as `train`, oldest first."""
         with self._lock:
@@ -84,6 +88,10 @@ class Pulled:
     def start(self, image: str, command: Sequence[str], root: Path, variables: Mapping[str, str]) -> Running:
         """Starts it; see Runner."""
         return self._runner.start(self._image, command, root, {**variables, **self._variables})
+
+    def inside(self, root: Path) -> str:
+        """See Runner."""
+        return self._runner.inside(root)
 
 
 @contextmanager
