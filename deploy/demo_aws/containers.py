@@ -55,6 +55,10 @@ class NotingRunner:
             self._started.append(Started(image, tuple(command), running))
         return running
 
+    def inside(self, root: Path) -> str:
+        """See Runner; of endpoints, whose containers alone are asked for it."""
+        return self._service.inside(root)
+
     def started(self, verb: str) -> list[Started]:
         """What was started with a verb of the images, such as `train`, oldest first."""
         with self._lock:
@@ -80,6 +84,10 @@ class Pulled:
     def __init__(self, runner: Runner, image: str, variables: Mapping[str, str]) -> None:
         self._runner, self._image, self._variables = runner, image, dict(variables)
         self.words = f"{image}: {runner.words}"
+
+    def inside(self, root: Path) -> str:
+        """See Runner."""
+        return self._runner.inside(root)
 
     def start(self, image: str, command: Sequence[str], root: Path, variables: Mapping[str, str]) -> Running:
         """Starts it; see Runner."""
