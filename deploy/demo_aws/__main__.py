@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from carsdepo_assets.commands.options import out
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 from carsdepo_assets.commands.terminal import quietly
-from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.lake import Lake, LakeError
 from deploy.demo_aws import checks, closing, intake, releases, traffic
 from deploy.demo_aws.account import emulated_account
 from deploy.demo_aws.containers import demo_runner
@@ -101,7 +101,7 @@ def main() -> int:
     try:
         with _own_temporary_folder(), quietly(folder / LOG, out):
             demo = run(folder, as_processes=options.processes)
-    except (DemoFailed, FaultFailed, PipelineError, CommandFailed) as error:
+    except (DemoFailed, FaultFailed, PipelineError, CommandFailed, LakeError) as error:
         print(f"make demo-aws failed: {error}\nLog: {folder / LOG}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

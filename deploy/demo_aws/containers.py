@@ -56,7 +56,7 @@ class NotingRunner:
         return running
 
     def inside(self, root: Path) -> str:
-        """See Runner; only endpoints ask it."""
+        """See Runner; of endpoints, whose containers alone are asked for it."""
         return self._service.inside(root)
 
     def started(self, verb: str) -> list[Started]:
@@ -85,13 +85,13 @@ class Pulled:
         self._runner, self._image, self._variables = runner, image, dict(variables)
         self.words = f"{image}: {runner.words}"
 
-    def start(self, image: str, command: Sequence[str], root: Path, variables: Mapping[str, str]) -> Running:
-        """Starts it; see Runner."""
-        return self._runner.start(self._image, command, root, {**variables, **self._variables})
-
     def inside(self, root: Path) -> str:
         """See Runner."""
         return self._runner.inside(root)
+
+    def start(self, image: str, command: Sequence[str], root: Path, variables: Mapping[str, str]) -> Running:
+        """Starts it; see Runner."""
+        return self._runner.start(self._image, command, root, {**variables, **self._variables})
 
 
 @contextmanager

@@ -99,8 +99,9 @@ class RunnerLauncher:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         given = {**variables, "CARSDEPO_SERVE_PORT": str(port), "CARSDEPO_HOME": "/opt/ml/home"}
+        inside = self._runner.inside(root)  # before it starts: what fails afterwards would leave it running
         running = self._runner.start(image, ["serve", "--host", "127.0.0.1"], root, given)
-        return _HttpContainer(running, root, port, self._runner.inside(root))
+        return _HttpContainer(running, root, port, inside)
 
 
 def _unpack(archive: bytes, folder: Path) -> None:
