@@ -59,6 +59,7 @@ def test_the_policy_is_one_and_trains_ten_steps(tmp_path: Path) -> None:
     write_policy(tmp_path, reconcile_s=7.0)
     policy = load_policy((Layer(tmp_path / "carsdepo.toml", required=True),))
     assert (policy.training.steps, policy.data.reconcile_s, policy.release.approval) == (10, 7.0, "person")
+    assert not policy.study.after_high_drift  # which the retraining would wait for
 
 
 @pytest.mark.parametrize(

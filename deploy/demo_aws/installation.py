@@ -62,6 +62,10 @@ runtime = "onnxruntime"
 [monitoring]
 queue_size = {QUEUE}
 measure_every_s = 0.0
+
+# A study of recipes would train a dozen models before the retraining.
+[study]
+after_high_drift = false
 """
 
 
