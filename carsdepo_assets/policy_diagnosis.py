@@ -103,7 +103,7 @@ class DiagnosisPolicy(PolicySection):
         3, "labelled boxes on val", "A class with fewer is not expected among the predictions."
     )
     class_score: float = policy_value(
-        0.05, "score", "A class whose highest score on val is below this is never predicted.", gt=0, lt=1
+        0.01, "score", "A class whose highest score on val is below this is never predicted.", gt=0, lt=1
     )
     class_other_score: float = policy_value(
         0.25,

@@ -26,6 +26,8 @@ class Kind:
     """Where the rule comes from."""
     hopeless: bool = False
     """Whether a training that has it can be given up."""
+    passes: bool = False
+    """Whether it is withdrawn where a later validation shows it no more."""
 
 
 KINDS: tuple[Kind, ...] = (
@@ -108,6 +110,7 @@ KINDS: tuple[Kind, ...] = (
         "at least `class_boxes` labelled boxes on val has no prediction of the score `class_score`, though another "
         "class reaches `class_other_score`.",
         "SageMaker Debugger, ClassImbalance (predictions by class)",
+        passes=True,
     ),
     Kind(
         "boxes_collapsed",
