@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Tests and jobs start many processes, each of which would compile the package again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo dev lint check test test-slow test-all bench soak lock docs docs-lock heic heic-lock clean \
+.PHONY: setup demo demo-aws dev lint check test test-slow test-all bench soak lock docs docs-lock heic heic-lock clean \
 	images test-images lint-deploy up down backup restore test-server deploy smoke destroy test-deploy
 
 .venv/.installed: requirements.lock pyproject.toml
@@ -23,6 +23,10 @@ setup: .venv/.installed
 
 demo: setup
 	$(BIN)/carsdepo demo $(if $(DATA),--data "$(DATA)") $(if $(FAST),--fast) $(if $(MINUTES),--minutes $(MINUTES)) $(foreach pair,$(MAP),--map "$(pair)") $(if $(CLASSES),--classes "$(CLASSES)")
+
+# The loop as in an AWS account, on emulators: see docs/aws.md. SERVICE_IMAGE and WORKER_IMAGE name images to run; PROCESSES=1 runs none.
+demo-aws: setup
+	@$(BIN)/python -m deploy.demo_aws $(if $(PROCESSES),--processes)
 
 dev: setup
 	$(BIN)/carsdepo dev

@@ -35,11 +35,13 @@ NAMES = (
     "compute_ecs",
     "plan",
     "ticks",
+    "gallery",
     "materialize",
     "edges_baseline",
     "training_overhead",
     "signals_cost",
     "healthy_trainings",
+    "reproduce",
     "learning_curve",
     "real_photographs",
 )
@@ -48,11 +50,14 @@ NAMES = (
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}; none: all")
-    parser.add_argument("--sizes", help="of `ticks`: how many objects its lakes know, such as 10000,100000")
+    parser.add_argument(
+        "--sizes", help="of `ticks` and `gallery`: how many objects their lakes know, such as 10000,100000"
+    )
     given = parser.parse_args(arguments)
     wanted, options = given.names, {}
     if given.sizes:
-        options["ticks"] = {"sizes": tuple(int(size) for size in given.sizes.split(","))}
+        sizes = {"sizes": tuple(int(size) for size in given.sizes.split(","))}
+        options |= {"ticks": sizes, "gallery": sizes}
     unknown = sorted(set(wanted) - set(NAMES))
     if unknown:
         print(f"No benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}.", file=sys.stderr)

@@ -123,7 +123,7 @@ def _loader(runtime: Any) -> Load:
 
         card = read_card(lake, digest)
         return Loaded(
-            graph_predictor(runtime, lake.get(GRAPH), card.detector, NetworkInput(card.image_size, STRIDE), 1),
+            graph_predictor(runtime, lake.get(GRAPH), NetworkInput(card.image_size, STRIDE), 1),
             card,
             runtime,
         )

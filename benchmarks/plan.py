@@ -194,7 +194,7 @@ def _money(year: Year, load: Load, unit_costs: Measured, row: Any) -> Iterator[R
     batch_h = sum(year.task_s[kind] for kind in BATCHES) / HOUR / months
     other_h = sum(year.task_s.values()) / HOUR / months - batch_h
     gpu_h = year.runs["train"] * TRAINING_S / HOUR / months
-    yield row("hours of Fargate a month, batches (spot)", batch_h, "h")
+    yield row("hours of Fargate a month, batches", batch_h, "h")
     yield row("hours of Fargate a month, other runs", other_h, "h")
     yield row("hours of GPU a month", gpu_h, "h")
     photographed = sum(arrivals.total for kind, arrivals in load.streams.values() if kind == "uploads") / months
@@ -204,7 +204,7 @@ def _money(year: Year, load: Load, unit_costs: Measured, row: Any) -> Iterator[R
     yield row("S3 GETs a day", gets * months / load.days, "")
     stored = photographed * months * (PHOTOGRAPH_BYTES + PROCESSED_BYTES) / 1e9
     running = {
-        "Fargate": (batch_h * price["spot_share"] + other_h) * hour,
+        "Fargate": (batch_h + other_h) * hour,  # on demand: EcsRunLauncher starts runs so
         "services and daemon": 730 * (SERVICES_VCPU * price["vcpu_hour"] + SERVICES_GB * price["gb_hour"]),
         "RDS": price["rds_month"] + _database_bytes(year, unit_costs) / 1e9 * price["rds_gb_month"],
         "S3 and SQS requests": puts * price["s3_put"]

@@ -8,7 +8,6 @@ PRICED_ON = "2026-11-27"
 PRICES = {
     "vcpu_hour": 0.04048,
     "gb_hour": 0.004445,
-    "spot_share": 0.35,  # of Fargate's price, as docs/aws.md assumes
     "g5_xlarge_hour": 1.006,
     "rds_month": 232.0,  # db.m6g.large, Multi-AZ
     "rds_gb_month": 0.23,  # gp3, Multi-AZ
@@ -37,7 +36,7 @@ ASSUMED = {
         "`uploads` of 500 with a million known, less the same with none (`ticks`); extrapolated",
     ),
     "an S3 request waits": (S3_WAIT_S, "s", f"first byte in the region; {S3_THREADS} threads ask"),
-    "runs that lose their machine": (0.02, "share", "Fargate spot; no source, each is run again"),
+    "runs that lose their machine": (0.02, "share", "as if on spot; no source, each is run again"),
     "a task": (TASK_VCPU, "vCPU", f"and {TASK_GB} GB; its work runs on one of them"),
     "a photograph": (PHOTOGRAPH_BYTES, "bytes", f"of 1280 x 960 (DESIGN.md), processed {PROCESSED_BYTES}"),
     "a training": (TRAINING_S, "s", "on a g5.xlarge"),

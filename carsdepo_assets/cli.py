@@ -12,13 +12,18 @@ from typer.exceptions import TyperException
 
 from carsdepo_assets import redaction
 from carsdepo_assets.commands import (
+    card_cli,
     dataset_cli,
+    explore_cli,
     labels_cli,
     loop_cli,
     model_cli,
     policy_cli,
     quarantine_cli,
     release_cli,
+    reproduce_cli,
+    study_cli,
+    weights_cli,
 )
 from carsdepo_assets.commands.interruption import interruptible
 from carsdepo_assets.commands.options import show_version
@@ -77,10 +82,13 @@ app.command()(loop_cli.doctor)
 app.command()(loop_cli.dev)
 app.command(name="import")(loop_cli.import_)
 app.command()(labels_cli.export)
+app.command()(explore_cli.explore)
 app.command()(loop_cli.train)
+app.add_typer(study_cli.study, name="study")
 app.command()(model_cli.predict)
 app.command()(model_cli.evaluate)
 app.command()(model_cli.lineage)
+app.command()(reproduce_cli.reproduce)
 app.command()(model_cli.status)
 app.command()(release_cli.serve)
 app.command()(release_cli.send)
@@ -92,7 +100,9 @@ app.add_typer(release_cli.golden, name="golden")
 app.add_typer(dataset_cli.dataset, name="dataset")
 app.add_typer(labels_cli.labels, name="labels")
 app.add_typer(policy_cli.policy, name="policy")
+app.add_typer(card_cli.model, name="model")
 app.add_typer(quarantine_cli.quarantine, name="quarantine")
+app.add_typer(weights_cli.weights, name="weights")
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from carsdepo_assets.redaction import without_credentials
 from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning
 from carsdepo_assets.release.sagemaker_services import SageMakerServicesResource
 from carsdepo_assets.release.sagemaker_settings import read_endpoints
-from carsdepo_assets.resources import AccountLake, LakeResource, PolicyResource, ServicesResource
+from carsdepo_assets.resources import AccountLake, LakeResource, PolicyResource, ServicesResource, StudyStorage
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.settings_variables import plain
 
@@ -47,6 +47,7 @@ def local(settings: Settings) -> dict[str, Any]:
             {} if settings.metrics_namespace is None else {"CARSDEPO_METRICS_NAMESPACE": settings.metrics_namespace},
         ),
         "tracking": MlflowTracking(home=home, uri=_named("CARSDEPO_MLFLOW", settings.mlflow_server)),
+        "studies": StudyStorage(home=home, uri=_named("CARSDEPO_STUDIES", settings.studies)),
         "signing": ModelSigning(private=str(settings.signing_key), public=str(settings.verification_key)),
         "services": _services(settings),
         "alerts": AlertsResource(

@@ -2,7 +2,7 @@
 
 `carsdepo.toml` files override the defaults (see policy_layers.py). The meanings are printed by `carsdepo policy show`
 and by the generated policy reference of the documentation. The sections `data` and `split` are in policy_data.py,
-`training` in policy_training.py, `compute` in policy_compute.py.
+`training` in policy_training.py, `study` in policy_study.py, `compute` in policy_compute.py.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pydantic import Field, field_validator, model_validator
 from carsdepo_assets.policy_compute import ComputePolicy as ComputePolicy
 from carsdepo_assets.policy_data import DataPolicy as DataPolicy
 from carsdepo_assets.policy_data import SplitPolicy as SplitPolicy
+from carsdepo_assets.policy_study import Dimension as Dimension
+from carsdepo_assets.policy_study import StudyPolicy as StudyPolicy
 from carsdepo_assets.policy_training import Fallback as Fallback
 from carsdepo_assets.policy_training import Longer as Longer
 from carsdepo_assets.policy_training import OtherDetector as OtherDetector
@@ -314,6 +316,7 @@ class Policy(PolicySection):
     data: DataPolicy = DataPolicy()
     split: SplitPolicy = SplitPolicy()
     training: TrainingPolicy = TrainingPolicy()
+    study: StudyPolicy = StudyPolicy()
     evaluation: EvaluationPolicy = EvaluationPolicy()
     gate: GatePolicy = GatePolicy()
     release: ReleasePolicy = ReleasePolicy()

@@ -18,8 +18,9 @@ class ComputePolicy(PolicySection):
         {},
         "of currency per hour of one instance",
         "On-demand price by instance type, such as ml.g5.xlarge for SageMaker, g5.xlarge for ECS on EC2, and "
-        "fargate-vcpu and fargate-gb for Fargate. A job of a type that is not listed reports no money. None is "
-        "built in, since prices differ by region and change: copy yours from AWS's pricing pages.",
+        "fargate-vcpu and fargate-gb for Fargate; `local` is this machine, which costs nothing where it is not "
+        "listed. A job of another type that is not listed reports no money. None is built in, since prices differ by "
+        "region and change: copy yours from AWS's pricing pages.",
     )
     currency: str = policy_value("USD", "", "Currency of prices_per_hour.", min_length=1, max_length=8)
 

@@ -74,6 +74,12 @@ class DataPolicy(PolicySection):
         4, "bits of 64", "Photographs whose perceptual hashes differ by at most this may show one scene.", ge=0, le=64
     )
     max_group: Count = policy_value(200, "photographs", "A group of near-duplicates never grows beyond this.")
+    non_commercial_licences: tuple[str, ...] = policy_value(
+        ("*-NC-*", "*-NC", "*non-commercial*", "*noncommercial*", "*non commercial*", "*research*only*"),
+        "patterns",
+        "Licences of photographs or labels that forbid commercial use. A model that learnt from one of them goes to "
+        "production only where a person approves it and says why. Upper and lower case are the same.",
+    )
     max_quarantined_share: Share = policy_value(
         0.5, "share", "A batch with a larger share in quarantine stops: nothing after it runs."
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
+from carsdepo_assets.families.registry import known_family, known_family_or_auto
 from carsdepo_assets.policy_diagnosis import DiagnosisPolicy
 from carsdepo_assets.policy_values import Count, NotNegative, PolicySection, Positive, policy_value
 
@@ -26,11 +27,12 @@ class OtherStart(PolicySection):
     """A change of the recipe: the same training from other initial weights."""
 
     change: Literal["start"] = "start"
-    init: Literal["afresh", "scratch", "imagenet", "yolov8n"] = policy_value(
+    init: Literal["afresh", "scratch", "imagenet", "pretrained", "yolov8n"] = policy_value(
         "afresh",
         "",
         "afresh: as a first model of the family starts, not from the model in production. scratch: random weights. "
-        "imagenet: the backbone that comes with faster_rcnn. yolov8n: the file weights/yolov8n.pt.",
+        "imagenet: the backbone whose weights come in a package. pretrained: the published weights of the family, "
+        "where their file lies in weights/. yolov8n: the same, of yolov8n alone.",
     )
 
     @property
@@ -43,7 +45,7 @@ class OtherDetector(PolicySection):
     """A change of the recipe: a training of another family of detectors, started as a first model of that family."""
 
     change: Literal["detector"] = "detector"
-    detector: Literal["yolov8n", "faster_rcnn"]
+    detector: Annotated[str, AfterValidator(known_family)] = Field(description="A family; see detectors.md.")
 
     @property
     def name(self) -> str:
@@ -61,11 +63,12 @@ class TrainingPolicy(PolicySection):
     `experiments/recipes.py` applies `auto` and `fallbacks`; `training/retraining.py` counts the attempts.
     """
 
-    detector: Literal["auto", "yolov8n", "faster_rcnn"] = policy_value(
+    detector: Annotated[str, AfterValidator(known_family_or_auto)] = policy_value(
         "auto",
         "",
         "auto: the family of the model in production; for a first model faster_rcnn where most training photographs "
-        "are real (auto_real_share) and weights/yolov8n.pt is not there, else yolov8n.",
+        "are real (auto_real_share) and weights/yolov8n.pt is not there, else yolov8n. Or a family's name: "
+        "detectors.md lists them.",
     )
     auto_real_share: float = policy_value(
         0.5,
@@ -101,6 +104,23 @@ class TrainingPolicy(PolicySection):
     )
     debounce_s: NotNegative = policy_value(10.0, "seconds", "A retraining starts when no new label came for this long.")
     min_new_labels: Count = policy_value(1, "label revisions", "Fewer new ones do not start a retraining.")
+    min_photographs: Count = policy_value(
+        2, "photographs", "A dataset with fewer of them in split train is not trained on."
+    )
+    min_class_boxes: int = policy_value(
+        1,
+        "boxes",
+        "A dataset with fewer boxes of a class in split train is not trained on: the model would never predict it. "
+        "0: classes may be without boxes.",
+        ge=0,
+    )
+    min_val_boxes: int = policy_value(
+        1,
+        "boxes",
+        "A dataset with fewer boxes in split val is not trained on: a model's threshold is chosen there. 0: it may be "
+        "without.",
+        ge=0,
+    )
     max_attempts: Count = policy_value(
         3,
         "runs",

@@ -107,6 +107,24 @@ class PolicyResource(dg.ConfigurableResource):
         )
 
 
+class StudyStorage(dg.ConfigurableResource):
+    """Where Optuna keeps its studies, beside MLflow's store; the ledger of trials in the lake does not need it."""
+
+    home: str = Field(description="CARSDEPO_HOME: optuna.db lies there")
+    uri: str | None = Field(
+        default=None, description="a database's, as EnvVar: it may hold a password; None: SQLite in home"
+    )
+
+    def address(self) -> str:
+        """The storage's address, as SQLAlchemy writes it."""
+        uri = self.uri.get_value() if isinstance(self.uri, dg.EnvVar) else self.uri
+        if uri:
+            return uri
+        home = Path(self.home).resolve()
+        home.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{home / 'optuna.db'}"
+
+
 class NoService(RuntimeError):
     """A stage's service does not answer, or does not serve the model that it should; the message says what to do."""
 

@@ -23,7 +23,13 @@ from carsdepo_assets.policy_layers import Layer, layers, load_policy
 from carsdepo_assets.settings_variables import Variables, explained, plain, text_of, variable_of
 
 POLICY_FOLDER_VARIABLE = "CARSDEPO_POLICY_FOLDER"  # a child's working folder may be another than its parent's
-_SECRETS = ("api_key", "alert_webhook", "alert_urls", "mlflow_server")  # fields that no text and no configuration shows
+_SECRETS = (
+    "api_key",
+    "alert_webhook",
+    "alert_urls",
+    "mlflow_server",
+    "studies",
+)  # fields that no text and no configuration shows
 _TRACKING = redaction.MLFLOW + redaction.AWS  # MLflow's artifacts may lie on S3
 # URLs that pages show, and what to use in place of credentials in them.
 _SHOWN = {
@@ -110,6 +116,12 @@ class Settings(BaseSettings):
     )
     mlflow_server: SecretStr | None = Field(
         None, validation_alias="CARSDEPO_MLFLOW", description="an MLflow server's URI; None: SQLite below home"
+    )
+    studies: SecretStr | None = Field(
+        None,
+        validation_alias="CARSDEPO_STUDIES",
+        description="URL of Optuna's database, such as postgresql://user:password@host/optuna; it is not MLflow's own, "
+        "since both keep the version of their tables under one name; None: SQLite below home",
     )
     dagster_port: int = Field(3000, validation_alias="CARSDEPO_DAGSTER_PORT", description="of `carsdepo dev`")
     mlflow_port: int = Field(5000, validation_alias="CARSDEPO_MLFLOW_PORT", description="of `carsdepo dev`")

@@ -27,6 +27,7 @@ TABLE_WRITERS: dict[str, set[str]] = {
     "splits": {"dataset"},
     "quarantine": set(),
     "imports": set(),
+    "licences": set(),
     "deployments": {"staging_deployment", "production_model"},
     "gates": {"production_model"},
     "inferences": {"inference_log"},
@@ -34,9 +35,11 @@ TABLE_WRITERS: dict[str, set[str]] = {
     "live_quality": {"live_quality"},
     "routes": {"drift_route"},
     "trainings": {"candidate_model", "evaluation", "registered_model"},
+    "trials": {"trials"},
     "candidates": {"candidate_model"},
     "evaluations": {"evaluation"},
     "alerts": set(),
+    "photograph_features": {"exploration"},
     "inspections": {"inspections"},
     "transactions": {"transactions"},
     "disputes": {"disputes"},
@@ -56,6 +59,9 @@ KEY_WRITERS: dict[str, set[str]] = {
     "datasets/": {"dataset"},
     "golden/": {"dataset"},
     "recipes/": {"recipe"},
+    "studies/": {"trials"},
+    "reports/study": {"trials"},
+    "weights/": set(),
     "models/": {"candidate_model", "staging_deployment"},
     "training/": {"candidate_model", "evaluation", "registered_model"},
     "validations/": {"staging_validation"},
@@ -63,6 +69,7 @@ KEY_WRITERS: dict[str, set[str]] = {
     "reports/gate": {"production_model"},
     "reports/drift": {"drift_report"},
     "reports/kpi": {"kpi_report"},
+    "reports/exploration": {"exploration"},
     "queues": {"labelling_queue"},
     "experiments/": {"labelling_queue"},
 }
@@ -72,6 +79,11 @@ FEEDBACK_READS: dict[str, set[str]] = {
     "uploads": {"images"},
     # The recipe starts from the model in production, and counts the trainings that came to nothing.
     "recipe": {"production_model", "candidate_model"},
+    # A study is for a drift report's labelled queue, starts from the model in production, and plans by the pace of
+    # earlier trainings; the weights of production's ancestors are models, too.
+    "trials": {"production_model", "candidate_model", "labelling_queue"},
+    # A window of traffic may be explored, too: a look at what came later than the dataset.
+    "exploration": {"inference_log"},
     # The report compares the candidate with the model in production.
     "evaluation": {"production_model"},
     # A reference is also built for the model that answered last, which may not be the one to be served next; and the

@@ -33,11 +33,15 @@ BANNED = (
     "onnxruntime",
     "openvino",
     "apprise",
+    "optuna",
+    "transformers",
+    "sklearn",
 )
 SENSORS = (
     "new_uploads",
     "new_labels",
     "new_metadata",
+    "study_after_drift",
     "retrain",
     "settle_runs",
     "release_candidate",

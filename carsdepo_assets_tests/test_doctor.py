@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -68,9 +69,40 @@ def test_a_free_port_is_free(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "is_ok", "says"),
+    [
+        ("0", True, "its dead-letter queue arn:aws:sqs:eu-west-1:123456789012:dead is empty"),
+        ("7", False, "7 messages are in its dead-letter queue arn:aws:sqs:eu-west-1:123456789012:dead"),
+        ("7", False, "start-message-move-task --source-arn arn:aws:sqs:eu-west-1:123456789012:dead"),
+        (None, True, "could not be counted"),
+    ],
+)
+def test_dead_letters_are_counted(
+    count: str | None, is_ok: bool, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = "arn:aws:sqs:eu-west-1:123456789012:dead"
+    policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 5})
+
+    def attributes(QueueUrl: str, AttributeNames: list[str]) -> dict[str, dict[str, str]]:
+        if not QueueUrl.endswith("/dead"):
+            return {"Attributes": {"ApproximateNumberOfMessages": "3", "RedrivePolicy": policy}}
+        assert QueueUrl == f"{QUEUE.rpartition('/')[0]}/dead"
+        if count is None:
+            raise EndpointConnectionError(endpoint_url=QUEUE)
+        return {"Attributes": {"ApproximateNumberOfMessages": count}}
+
+    queue = SimulatedQueue()
+    monkeypatch.setattr(queue, "get_queue_attributes", attributes)
+    monkeypatch.setattr(doctor, "MessageQueue", partial(MessageQueue, client=queue))
+    settings = Settings.read({**S3, "CARSDEPO_UPLOADS_QUEUE": QUEUE}, home=tmp_path)
+    [finding] = [f for f in examine(settings) if f.what.startswith("events of")]
+    assert finding.ok is is_ok
+    assert says in f"{finding.value} {finding.advice}"
+
+
+@pytest.mark.parametrize(
     ("attributes", "is_ok", "says"),
     [
-        ({"RedrivePolicy": '{"deadLetterTargetArn": "arn:aws:sqs:a:1:dead", "maxReceiveCount": 5}'}, True, "a:1:dead"),
         ({}, False, "has no dead-letter queue"),
         (None, False, "CARSDEPO_UPLOADS_QUEUE"),
     ],

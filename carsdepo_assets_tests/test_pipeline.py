@@ -31,6 +31,37 @@ def test_a_sensor_that_misses_a_service_names_it(tmp_path: Path) -> None:
             pipeline.tick("asks")
 
 
+def test_a_sensor_asks_for_new_partitions_and_keeps_its_cursor(tmp_path: Path) -> None:
+    """As under the daemon: a batch that no run has had is a partition that the tick itself adds."""
+    batches = dg.DynamicPartitionsDefinition(name="batch")
+    seen: list[str] = []
+
+    @dg.op
+    def takes(context) -> None:  # type: ignore[no-untyped-def]  # dagster cannot read the annotation of a local
+        seen.append(context.partition_key)
+
+    @dg.job(partitions_def=batches)
+    def take() -> None:
+        takes()
+
+    @dg.sensor(job=take)
+    def closes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        number = int(context.cursor or 0) + 1
+        context.update_cursor(str(number))
+        if number > 2:
+            return dg.SkipReason("no more")
+        batch = f"batch-{number}"
+        requests = [dg.RunRequest(run_key=batch, partition_key=batch)]
+        return dg.SensorResult(requests, dynamic_partitions_requests=[batches.build_add_request([batch])])
+
+    with Pipeline.open(Settings.read({}, home=tmp_path)) as pipeline:
+        pipeline.definitions = dg.Definitions(sensors=[closes], jobs=[take])
+        assert [len(pipeline.tick("closes").runs) for _ in range(3)] == [1, 1, 0]
+        assert pipeline.tick("closes").skipped == "no more"
+        assert (pipeline.cursor("closes"), pipeline.cursor("another")) == ("4", None)
+    assert seen == ["batch-1", "batch-2"]
+
+
 def test_the_environment_is_the_graphs_only_while_it_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARSDEPO_LAKE", "before")
     monkeypatch.delenv("CARSDEPO_HOME", raising=False)
@@ -101,6 +132,7 @@ def test_an_interruption_is_a_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_decision_leaves_the_run_alone_that_another_command_is_about_to_start(tmp_path: Path) -> None:
     """It was reported as dead between its record and its first event."""
     settings = Settings.read({}, home=tmp_path)

@@ -18,6 +18,7 @@ FULL = {
     "CARSDEPO_POLICY_FOLDER": "/somewhere",
     "CARSDEPO_PIPES_BUCKET": "bucket",
     "CARSDEPO_MLFLOW": "https://user:password@mlflow.example/",
+    "CARSDEPO_STUDIES": "postgresql://user:password@db.example/optuna",
     "CARSDEPO_DAGSTER_PORT": "3100",
     "CARSDEPO_MLFLOW_PORT": "5100",
     "CARSDEPO_PRODUCTION_PORT": "8100",
@@ -36,7 +37,13 @@ FULL = {
 }
 S3 = {"CARSDEPO_LAKE": "s3://bucket/lake"}
 QUEUE = {"CARSDEPO_UPLOADS_QUEUE": FULL["CARSDEPO_UPLOADS_QUEUE"]}
-SECRETS = ("CARSDEPO_API_KEY", "CARSDEPO_ALERT_WEBHOOK", "CARSDEPO_ALERT_URLS", "CARSDEPO_MLFLOW")
+SECRETS = (
+    "CARSDEPO_API_KEY",
+    "CARSDEPO_ALERT_WEBHOOK",
+    "CARSDEPO_ALERT_URLS",
+    "CARSDEPO_MLFLOW",
+    "CARSDEPO_STUDIES",
+)
 
 
 def test_every_variable_is_read_and_handed_to_children(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
 """Writes the parts of the documentation that follow from the code: `python docs/generate.py`, which `make docs` runs.
 
-They are docs/policy.md, from policy.py, the tables of keys in docs/aws.md, from the places in compute/,
+They are docs/policy.md, from policy.py, docs/detectors.md, from families/, the tables of keys in docs/aws.md, from the
+places in compute/, and the list of what make demo-aws cannot prove there, from deploy/demo_aws/unproved.toml,
 docs/import-cases.md, from the table of cases that the tests import, docs/how-to/training-findings.md, from the kinds of
-findings in training/diagnosis/kinds.py, and
-docs/pictures/layers.svg, from import-linter's contract in pyproject.toml.
+findings in training/diagnosis/kinds.py, and docs/pictures/layers.svg, from import-linter's contract in pyproject.toml.
+The tables of costs and quotas in docs/aws-account.md are from deploy/aws/.
 carsdepo_assets_tests/test_docs.py fails where a file is not what this would write.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from collections.abc import Sequence
 from html import escape
@@ -18,6 +20,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # deploy/ is no installed package
 POLICY_INTRODUCTION = """# Policy
 
 <!-- Written by docs/generate.py from carsdepo_assets/policy.py: change it there. -->
@@ -48,6 +51,7 @@ PURPOSES = {
     "demo": "the demo and its rendered sample",
     "detectors": "YOLOv8, Faster R-CNN, exports",
     "environments": "which resource stands behind a name",
+    "families": "what detectors there are",
     "evaluation": "predictions on the golden set",
     "experiments": "recipes, labelling queues",
     "imaging": "decode, features, hashes",
@@ -59,6 +63,7 @@ PURPOSES = {
     "policy_compute": "prices of machines",
     "policy_diagnosis": "thresholds of findings",
     "policy_layers": "the policy's files, merged",
+    "policy_study": "search space and budgets of studies",
     "policy_training": "thresholds of training",
     "policy_values": "kinds of values in a policy",
     "quality": "Great Expectations, whylogs",
@@ -92,7 +97,13 @@ def aws_page() -> str:
     """docs/aws.md, as it must be: what people wrote, with the tables of keys between their marks."""
     from carsdepo_assets.compute.ecs import Capacity, EcsCompute
     from carsdepo_assets.compute.sagemaker import SageMakerCompute
-    from carsdepo_assets.release.sagemaker_settings import Canary, DataCapture, EndpointsSettings, StageEndpoint
+    from carsdepo_assets.release.sagemaker_settings import (
+        Canary,
+        DataCapture,
+        EndpointsSettings,
+        MultiModel,
+        StageEndpoint,
+    )
 
     page = (ROOT / "docs" / "aws.md").read_text()
     models = {
@@ -101,15 +112,37 @@ def aws_page() -> str:
         "capacity": Capacity,
         "endpoints": EndpointsSettings,
         "stages": StageEndpoint,
+        "multi_model": MultiModel,
         "canary": Canary,
         "capture": DataCapture,
     }
-    tables = {name: _keys(model) for name, model in models.items()} | {"account": _variables(), "metrics": _metrics()}
+    tables = {name: _keys(model) for name, model in models.items()}
+    tables |= {"account": _variables(), "metrics": _metrics(), "unproved": _unproved()}
     for name, table in tables.items():
-        begin, end = f"<!-- keys of {name}: written by docs/generate.py -->\n", f"<!-- end of {name} -->"
-        before, _, rest = page.partition(begin)
-        page = f"{before}{begin}\n{table}\n\n{end}{rest.partition(end)[2]}"
+        page = _with(page, f"keys of {name}", name, table)
     return page
+
+
+def aws_account_page() -> str:
+    """docs/aws-account.md, as it must be: people's words, with the tables of costs and quotas between their marks."""
+    from deploy.aws import costs, quotas
+
+    page = (ROOT / "docs" / "aws-account.md").read_text()
+    return _with(_with(page, "costs", "costs", costs.table()), "quotas", "quotas", quotas.table(), indent="    ")
+
+
+def _with(page: str, of: str, name: str, table: str, indent: str = "") -> str:
+    """A page with a table between its marks."""
+    begin, end = f"<!-- {of}: written by docs/generate.py -->\n", f"{indent}<!-- end of {name} -->"
+    before, _, rest = page.partition(begin)
+    lines = "".join(f"{indent}{line}\n" for line in table.splitlines())
+    return f"{before}{begin}\n{lines}\n{end}{rest.partition(end)[2]}"
+
+
+def _unproved() -> str:
+    """What `make demo-aws` cannot prove, as it says at its end."""
+    listed = tomllib.loads((ROOT / "deploy" / "demo_aws" / "unproved.toml").read_text())["unproved"]
+    return "\n".join(f"- **{one['what']}.** {one['why']}" for one in listed)
 
 
 def _variables() -> str:
@@ -276,9 +309,44 @@ def layers_picture() -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+DETECTORS_INTRODUCTION = """# Detectors
+
+<!-- Written by docs/generate.py from carsdepo_assets/families/: change it there. -->
+
+The families of detectors. `training.detector` of the policy, `carsdepo train --detector` and a recipe's `detector` take
+these names; without a word from a person the family is that of the model in production.
+
+Nothing is downloaded unasked. `carsdepo weights get NAME` fetches a family's published weights into the home's folder
+`weights/`, and compares their sha256 where one is published; a file that is put there by hand does as well. A first
+model starts from a packaged backbone where its family has one, else from published weights that are there, else from
+random ones. [Add a detector](how-to/add-a-detector.md) says how a package brings a family of its own.
+"""
+
+
+def detectors_page() -> str:
+    """docs/detectors.md, as it must be."""
+    from carsdepo_assets.families.built_in import BUILT_IN
+
+    code = ["| name | family | licence of the code | needs | side on a CPU, a GPU |", "|---|---|---|---|---|"]
+    weights = ["| name | starts from | published weights | licence of the weights |", "|---|---|---|---|"]
+    for family in BUILT_IN:
+        needs = ", ".join(family.libraries)
+        sides = f"{family.cpu.photographs_px} px, {family.gpu.photographs_px} px"
+        code.append(f"| `{family.name}` | {family.title} | {family.licence} | {needs} | {sides} |")
+        published = family.pretrained
+        file = f"`{published.file}`, about {published.megabytes:g} MB, {published.trained_on}" if published else ""
+        licence = published.licence if published else family.imagenet_licence
+        starts = ", ".join(f"`{start}`" for start in (*family.starts, "champion"))
+        weights.append(f"| `{family.name}` | {starts} | {file} | {licence} |")
+    what = "\n## What they are\n\n" + "\n".join(code)
+    return DETECTORS_INTRODUCTION + what + "\n\n## What they start from\n\n" + "\n".join(weights) + "\n"
+
+
 GENERATED = {
     "docs/policy.md": policy_page,
+    "docs/detectors.md": detectors_page,
     "docs/aws.md": aws_page,
+    "docs/aws-account.md": aws_account_page,
     "docs/import-cases.md": import_cases_page,
     "docs/how-to/training-findings.md": findings_page,
     "docs/pictures/layers.svg": layers_picture,

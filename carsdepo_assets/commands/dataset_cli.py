@@ -41,9 +41,14 @@ def build(as_json: AsJson = False, home: Home = None) -> None:
         facts: dict[str, Any] = {k: getattr(v, "value", v) for k, v in events[-1].metadata.items()}
     summary: dict[str, Any] = facts["summary"]
     told = {"version": facts["version"], "photographs": facts["dagster/row_count"], "notes": summary["notes"]}
+    told["licences"] = summary.get("licences", [])
     if as_json:
         print_json(told)
         return
+    for one in told["licences"]:
+        who = f", claimed by {one['claimed_by']}" if one["claimed_by"] else ""
+        line = f"licence of {one['of']}: {one['licence']}{who} ({one['photographs']} photographs)"
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
     for note in told["notes"]:
         out.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     line = f"dataset: version {told['version']}, {told['photographs']} photographs"

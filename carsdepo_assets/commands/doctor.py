@@ -10,13 +10,14 @@ import socket
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import psutil
 
 from carsdepo_assets.commands.findings import Finding
 from carsdepo_assets.data.imports.import_sources import left_over
 from carsdepo_assets.lake.lake import LakeError
-from carsdepo_assets.lake.message_queue import MessageQueue, dead_letters_of
+from carsdepo_assets.lake.message_queue import MessageQueue, dead_letters_of, queue_beside
 from carsdepo_assets.settings import Settings
 
 NEEDED_MEMORY = 4 * 2**30  # bytes: training on 640 px photographs, measured peak with the UI beside it
@@ -123,7 +124,24 @@ def _queues(settings: Settings) -> Iterator[Finding]:
             advice = "Give it a redrive policy: without one, what cannot be read comes again until it expires."
             yield Finding(what, f"{value}, which has no dead-letter queue", False, advice)
         else:
-            yield Finding(what, f"{value}; its dead-letter queue is {name}", True)
+            yield _dead_letters(what, value, url, name)
+
+
+def _dead_letters(what: str, value: str, url: str, arn: str) -> Finding:
+    """How many messages are in the dead-letter queue of a queue."""
+    try:
+        attributes = MessageQueue(queue_beside(url, arn)).attributes()
+    except LakeError as error:
+        advice = f"Who looks needs sqs:GetQueueAttributes on it. {error}"
+        return Finding(what, f"{value}; its dead-letter queue {arn} could not be counted", True, advice)
+    count = attributes.get("ApproximateNumberOfMessages", "?")
+    if count == "0":
+        return Finding(what, f"{value}; its dead-letter queue {arn} is empty", True)
+    advice = (
+        "Read why in the ticks of the sensor, and mend it; then have them delivered again: aws sqs "
+        f"start-message-move-task --source-arn {arn} (docs/aws.md, Dead letters)."
+    )
+    return Finding(what, f"{value}; {count} messages are in its dead-letter queue {arn}", False, advice)
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -188,13 +206,17 @@ def examine(settings: Settings) -> list[Finding]:
         from carsdepo_assets.commands.doctor_aws import examine_account
 
         findings += examine_account(settings)
-    weights = settings.home / "weights" / "yolov8n.pt"
-    findings.append(
-        Finding(
-            "pretrained YOLOv8n",
-            str(weights) if weights.exists() else "absent",
-            True,
-            "" if weights.exists() else f"Optional: put yolov8n.pt at {weights}.",
-        )
-    )
+    findings.append(_published_weights(settings.home / "weights"))
     return findings
+
+
+def _published_weights(folder: Path) -> Finding:
+    """Which published weights of detectors are in the home."""
+    from carsdepo_assets.families.registry import family_of, names
+
+    published = [family.pretrained for family in map(family_of, names()) if family.pretrained is not None]
+    there = [p.file for p in published if (folder / p.file).is_file()]
+    advice = (
+        "" if there else "Optional: `carsdepo weights get FAMILY` fetches some; `carsdepo weights list` names them."
+    )
+    return Finding("published weights", ", ".join(there) or "none", True, advice)

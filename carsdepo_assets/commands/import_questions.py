@@ -33,6 +33,10 @@ class ImportOptions:
     """Deal the photographs to splits anew, whatever split the folder comes with."""
     annotator: str | None = None
     """Who drew the labels that name nobody themselves."""
+    licence: str | None = None
+    """Of photographs and labels."""
+    claimed_by: str | None = None
+    """Who says so; None: the user."""
 
     def import_folder(
         self,
@@ -61,6 +65,8 @@ class ImportOptions:
             resplit=self.resplit,
             dry_run=dry_run,
             annotator=self.annotator,
+            licence=self.licence,
+            claimed_by=self.claimed_by,
         )
 
     def flags(self) -> str:
@@ -70,7 +76,13 @@ class ImportOptions:
             parts += ["--classes", self.classes]
         for old, new in self.mapping.items():
             parts += ["--map", f"{old}={new}"]
-        for flag, given in (("--name", self.name), ("--annotator", self.annotator)):
+        named = (
+            ("--name", self.name),
+            ("--annotator", self.annotator),
+            ("--licence", self.licence),
+            ("--claimed-by", self.claimed_by),
+        )
+        for flag, given in named:
             parts += [] if given is None else [flag, given]
         parts += ["--resplit"] if self.resplit else []
         return shlex.join(parts)

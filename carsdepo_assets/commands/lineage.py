@@ -109,6 +109,7 @@ def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "digest", f"{model['digest']}  {' '.join(model['aliases'])}".strip()
     yield "place", model["place"]
     yield "page", model["url"]
+    yield "card", model["card_page"] or f"not made yet: carsdepo model card {model['digest']}"
     yield (
         "trained",
         f"{model['created_at']}, {model['detector']}" + (f": {model['training']}" if model["training"] else ""),
@@ -117,6 +118,7 @@ def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "dataset", f"{data['version']}: {_counts(data['splits'])} photographs\n{data['place']}"
     yield "content", data["content_digest"] or "no digest was recorded"
     yield "labels", f"{data['boxes']} boxes; revisions: {_counts(data['revisions_by_origin'])}"
+    yield "licences", "\n".join(_licence(one) for one in data["licences"]) or "not listed by the release of then"
     yield "upload batches", _counts(data["upload_batches"])
     yield "label batches", _counts(data["label_batches"])
     yield "recipe", ", ".join(f"{k} {v}" for k, v in model["recipe"].items() if v is not None)
@@ -132,6 +134,11 @@ def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"{gate['verdict']}, {gate['at']}, against {gate['champion'] or 'none'}\n{gate['url'] or ''}".strip(),
         )
     yield "to production", f"by {live['actor']}, {live['at']}: {live['reason']}" if live else "never"
+
+
+def _licence(one: Mapping[str, Any]) -> str:
+    who = f", claimed by {one['claimed_by']}" if one["claimed_by"] else ""
+    return f"{one['licence']}{who}: {one['photographs']:,} {one['of']}"
 
 
 def _boxes(n: int) -> str:

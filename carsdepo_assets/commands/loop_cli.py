@@ -16,9 +16,11 @@ from carsdepo_assets.commands.loop_table import show_loop
 from carsdepo_assets.commands.options import (
     Annotator,
     AsJson,
+    ClaimedBy,
     ClassList,
     DetectorName,
     Home,
+    Licence,
     Mapping,
     Minutes,
     Resplit,
@@ -86,6 +88,8 @@ def import_(
     ] = None,
     annotator: Annotator = None,
     resplit: Resplit = False,
+    licence: Licence = None,
+    claimed_by: ClaimedBy = None,
     in_place: Annotated[
         bool,
         typer.Option("--in-place", help="Copy nothing: SOURCE is raw/uploads/NAME of the lake, with raw/labels/NAME."),
@@ -111,13 +115,15 @@ def import_(
             annotator = annotator_name(annotator)
         except ImportRefused as error:
             raise typer.BadParameter(str(error), param_hint="--annotator") from error
-    options = ImportOptions(form, class_mapping(mapping), classes, name, resplit, annotator)
+    if claimed_by is not None and licence is None:
+        raise typer.BadParameter("says who claims a licence: give it with --licence", param_hint="--claimed-by")
+    options = ImportOptions(form, class_mapping(mapping), classes, name, resplit, annotator, licence, claimed_by)
     settings, loop = read_settings(home), Loop()
     told, watch = ((lambda text: None), unwatched) if as_json else (say, watch_on(out))
     if in_place:
-        if dry_run or as_json or name is not None or resplit or annotator is not None:
+        if dry_run or as_json or name is not None or resplit or annotator is not None or licence is not None:
             raise typer.BadParameter(
-                "takes none of --dry-run, --json, --name, --annotator and --resplit", param_hint="--in-place"
+                "takes none of --dry-run, --json, --name, --annotator, --licence and --resplit", param_hint="--in-place"
             )
         with explained(), quietly(log_of(settings, "import"), out), Pipeline.open(settings, "INFO") as pipeline:
             take_in_place(pipeline, loop, source, classes, options.mapping, told, watch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -272,3 +273,25 @@ def _outcome(name: str, m: dict[str, Any]) -> str:
         map50 = f"{m['map50']:.3f}" if "map50" in m else "undefined"
         return f"mAP@.5 {map50} on {m['photographs']} test photographs, {m['boxes']} boxes, {m['groups']} groups"
     return f"version {m['version']}, alias {m['alias']}"
+
+
+def explored(pipeline: Pipeline, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Runs the job `explore`.
+
+    Args:
+        pipeline: The graph.
+        config: The configuration of the asset `exploration`; empty: the newest dataset.
+
+    Returns:
+        What the JSON file of its report says, and the key of the report's page as `report`.
+
+    Raises:
+        PipelineError: The run failed, or left no materialization.
+    """
+    result = pipeline.run("explore", ops={"exploration": {"config": dict(config)}})
+    events = result.asset_materializations_for_node("exploration")
+    if not events:
+        raise PipelineError(f"explore: exploration left no materialization (run {result.run_id}).")
+    page = str(events[-1].metadata["report_key"].value)
+    lake = Lake.open(pipeline.settings.lake)
+    return {**json.loads(lake.get(f"{page.removesuffix('.html')}.json")), "report": page}

@@ -79,6 +79,21 @@ Annotator = Annotated[
 ]
 
 
+Licence = Annotated[
+    str | None,
+    typer.Option(
+        "--licence",
+        metavar="NAME",
+        help="Licence of the photographs and labels: an SPDX identifier such as CC-BY-4.0, or words. It stands beside "
+        "what files of the folder state.",
+    ),
+]
+ClaimedBy = Annotated[
+    str | None,
+    typer.Option("--claimed-by", metavar="NAME", help="Who says that it is the licence; default: you."),
+]
+
+
 def class_mapping(pairs: list[str] | None) -> dict[str, str]:
     """The platform's class for each class name of the folder, from the values of --map.
 
@@ -96,17 +111,31 @@ def class_mapping(pairs: list[str] | None) -> dict[str, str]:
     return mapping
 
 
-def _known_detector(name: str | None) -> str | None:
-    from carsdepo_assets.detectors.catalogue import NAMES
+def known_detector(name: str | None) -> str | None:
+    """The name itself. Raises typer.BadParameter, which lists the families, where it is none of theirs."""
+    from carsdepo_assets.families.registry import UnknownFamily, known_family
 
-    if name is not None and name not in NAMES:
-        raise typer.BadParameter(f"{name!r} is none of {', '.join(NAMES)}")
-    return name
+    try:
+        return None if name is None else known_family(name)
+    except UnknownFamily as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _detectors_beginning(incomplete: str) -> list[str]:
+    from carsdepo_assets.families.registry import names
+
+    return [name for name in names() if name.startswith(incomplete)]
 
 
 DetectorName = Annotated[
     str | None,
-    typer.Option("--detector", help="yolov8n or faster_rcnn; default: the policy's.", callback=_known_detector),
+    typer.Option(
+        "--detector",
+        help="A family of detectors, such as yolov8n or faster_rcnn; `carsdepo weights list` names them all. Default: "
+        "the policy's.",
+        callback=known_detector,
+        autocompletion=_detectors_beginning,
+    ),
 ]
 
 

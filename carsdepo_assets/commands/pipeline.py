@@ -55,6 +55,7 @@ class Pipeline:
         self.settings, self.console = settings, console
         self.instance = instance
         self.definitions = defs()
+        self._cursors: dict[str, str | None] = {}  # of the sensors, from one tick to the next
 
     @classmethod
     @contextmanager
@@ -135,7 +136,8 @@ class Pipeline:
     def tick(self, sensor: str) -> Tick:
         """Evaluates a sensor once and runs what it asks for, as Dagster's daemon does under `carsdepo dev`.
 
-        A run key that has had its run is not run again.
+        A run key that has had its run is not run again, and a sensor's cursor is kept from one tick of this pipeline to
+        the next.
 
         Raises:
             PipelineError: A run failed, or the sensor asks a service that does not answer.
@@ -149,7 +151,10 @@ class Pipeline:
         definition = self.definitions.resolve_sensor_def(sensor)
         with dg.build_sensor_context(
             instance=self.instance,
+            # Without it no sensor can ask for a run of a new batch.
+            instance_ref=None if self.instance.is_ephemeral else self.instance.get_ref(),
             sensor_name=sensor,
+            cursor=self._cursors.get(sensor),
             definitions=self.definitions,
             resources=resources(self.settings),
         ) as context:
@@ -157,6 +162,7 @@ class Pipeline:
                 result = definition.evaluate_tick(context)
             except NoService as error:
                 raise PipelineError(f"{sensor}: {error}") from error
+        self._cursors[sensor] = result.cursor
         for added in result.dynamic_partitions_requests or []:
             if isinstance(added, dg.AddDynamicPartitionsRequest):
                 self.instance.add_dynamic_partitions(added.partitions_def_name, list(added.partition_keys))
@@ -172,6 +178,10 @@ class Pipeline:
             ops = dict(request.run_config or {}).get("ops")
             results.append(self.run(job, partition=request.partition_key, ops=ops, tags=tags))
         return Tick(results, result.skip_message or "")
+
+    def cursor(self, sensor: str) -> str | None:
+        """What a sensor has remembered at its last tick in this pipeline; None before the first."""
+        return self._cursors.get(sensor)
 
     def ingest(
         self, kind: Kind, *, close_all: bool = True, progress: Callable[[int, int], None] | None = None

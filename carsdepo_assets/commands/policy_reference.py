@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from carsdepo_assets.policy import Longer, OtherDetector, OtherStart, Policy
+from carsdepo_assets.policy import Dimension, Longer, OtherDetector, OtherStart, Policy
 from carsdepo_assets.policy_layers import FORMER_KEYS, unit_of
 
 _TYPES = {int: "integer", float: "number", bool: "true or false", str: "text"}
@@ -30,6 +30,7 @@ def policy_reference() -> str:
     changes = [f"### `{{ change = {json.dumps(m().change)} }}`\n\n{_table('', m)}" for m in (Longer, OtherStart)]
     changes.append(f'### `{{ change = "detector" }}`\n\n{_table("", OtherDetector)}')
     parts.append("## Changes for `training.fallbacks`\n\n" + "\n\n".join(changes))
+    parts.append(f"## A dimension of `study.space`\n\n{inspect.getdoc(Dimension) or ''}\n\n{_table('', Dimension)}")
     former = [f"| `{'.'.join(old)}` | `{'.'.join(new)}` |" for old, new in FORMER_KEYS.items()]
     parts.append(
         "## Former names\n\nThese keys are still read, with a warning.\n\n"

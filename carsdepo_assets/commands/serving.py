@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from carsdepo_assets import redaction
 from carsdepo_assets.commands.dev import PortTaken
 from carsdepo_assets.settings import Settings
-from carsdepo_assets.settings_container import ContainedModel
+from carsdepo_assets.settings_container import ContainedModel, ContainedModels
 
 if TYPE_CHECKING:
     from carsdepo_assets.inference.model_loading import Load
@@ -31,7 +31,7 @@ def run(
     """Serves until SIGTERM or SIGINT, then finishes the requests under way and closes the file of captured answers.
 
     Where the variable CARSDEPO_MODEL_FOLDER names a folder of this container, the model in it is served and no lake is
-    asked; see settings_container.
+    asked; where CARSDEPO_MODELS_FOLDER does, SageMaker loads several models from it. See settings_container.
 
     The first line on stdout has the URL.
 
@@ -64,11 +64,13 @@ def run(
     from carsdepo_assets.inference.connections import BACKLOG, allow_connections
 
     allow_connections()
-    contained = ContainedModel.read(os.environ)
-    if contained is not None:
+    contained, several = ContainedModel.read(os.environ), ContainedModels.read(os.environ)
+    if several is not None:
+        settings = contained_model.several_settings(settings, several)
+    elif contained is not None:
         settings = contained_model.served_settings(settings, contained, stage)
     load = load or model_loading.loader(settings.verification_key, settings.home / "runtime_speeds.json")
-    app = create_app(settings, stage, load, hands_over=contained is not None)
+    app = create_app(settings, stage, load, hands_over=contained is not None, several=several)
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -13,10 +13,11 @@ from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.compute.mlflow_server import variables_for_job
 from carsdepo_assets.compute.sagemaker import SageMakerCompute
 from carsdepo_assets.compute.target import ComputeTarget, Hardware, Verb
+from carsdepo_assets.policy import ComputePolicy
 
 PLACES = ("local", "ecs", "sagemaker")
-# The asset whose job decides what hardware a recipe is made for.
-TRAINING_ASSET = "candidate_model"
+# The asset whose job decides what hardware a recipe is made for; a study's trials are trained where it is.
+TRAINING_ASSET, TRIALS_ASSET = "candidate_model", "trials"
 
 
 class ComputeChoice(ComputeTarget):
@@ -76,7 +77,17 @@ class ComputeChoice(ComputeTarget):
 
     def place_of(self, asset: str | None) -> str:
         """The name of the place for an asset's job; None: for a job of no asset."""
+        if asset == TRIALS_ASSET and asset not in self.by_asset:
+            asset = TRAINING_ASSET
         return self.by_asset.get(asset, self.place) if asset is not None else self.place
+
+    def slots(self, verb: Verb) -> int:
+        """How many of a study's trials may be trained at once."""
+        return self.target(self.place_of(TRIALS_ASSET)).slots(verb)
+
+    def price_per_hour(self, verb: Verb, prices: ComputePolicy) -> float | None:
+        """What an hour of a study's trial costs."""
+        return self.target(self.place_of(TRIALS_ASSET)).price_per_hour(verb, prices)
 
     def target(self, place: str) -> ComputeTarget:
         """The place of a name.

@@ -69,6 +69,7 @@ class EcsCompute(ComputeTarget):
     machines: dict[str, str] = Field(
         default={}, description="instance type by verb, such as g5.xlarge: for lineage and price; not named: Fargate"
     )
+    trial_slots: int = Field(default=1, ge=1, description="trainings at once of one study")
     bucket: str = Field(description="S3 bucket for specs and messages, in the cluster's region")
     prefix: str = Field(default="carsdepo-jobs", description="key prefix in the bucket")
     region: str | None = Field(default=None, description="of the cluster; None: boto3's own")
@@ -160,6 +161,16 @@ class EcsCompute(ComputeTarget):
         return Hardware(
             place=PLACE, name=self.machines.get(verb, "Fargate"), device="cuda:0" if gpus else "cpu", gpus=gpus
         )
+
+    def slots(self, verb: Verb) -> int:
+        """As the settings say; see ComputeTarget.slots."""
+        return self.trial_slots if verb == "train" else 1
+
+    def price_per_hour(self, verb: Verb, prices: ComputePolicy) -> float | None:
+        """The dearest of the capacity providers'; None where one of them has no price."""
+        each = [provider.price_per_hour for provider in self.providers(verb, prices)]
+        priced = [price for price in each if price is not None]
+        return max(priced) if priced and len(priced) == len(each) else None
 
     def capacity_of(self, verb: Verb) -> list[Capacity]:
         """The capacity providers for a verb, in order."""

@@ -32,6 +32,7 @@ from carsdepo_assets.detectors.pace import Every
 from carsdepo_assets.orchestration.process_tree import end_group, end_tree
 from carsdepo_assets.orchestration.run_processes import RunProcess, mark_host, name_process, run_worker
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
+from carsdepo_assets.policy import ComputePolicy
 from carsdepo_assets.redaction import AWS, environment, redact
 
 _LAST_LINES = 40
@@ -121,6 +122,10 @@ class LocalCompute(ComputeTarget):
     def hardware(self, verb: Verb) -> Hardware:
         """The machine's processor, or its first GPU where torch can use it."""
         return this_machine()
+
+    def price_per_hour(self, verb: Verb, prices: ComputePolicy) -> float | None:
+        """The price of `local`; nothing, where it is not listed."""
+        return prices.price_per_hour("local") or 0.0
 
     def _wait(self, process: subprocess.Popen[str], driver: RunProcess | None, messages: MessageChannel) -> None:
         """Until the worker has ended, or the run that the step belongs to has lost its process.

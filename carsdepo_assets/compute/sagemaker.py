@@ -59,6 +59,7 @@ class SageMakerCompute(ComputeTarget):
         description="instance type by verb; `others` stands for every verb that is not named",
     )
     instances: int = Field(default=1, ge=1, description="instances of a training job")
+    trial_slots: int = Field(default=1, ge=1, description="trainings at once of one study, within the account's quota")
     spot: bool = Field(default=True, description="train on managed spot instances")
     on_demand_fallback: bool = Field(default=True, description="train on demand when there is no spot instance")
     max_runtime_s: int = Field(
@@ -144,6 +145,10 @@ class SageMakerCompute(ComputeTarget):
             create_processing_job_params=self.processing_request(verb, module, spec),
             **pricing,
         )
+
+    def slots(self, verb: Verb) -> int:
+        """As the settings say; see ComputeTarget.slots."""
+        return self.trial_slots if verb == "train" else 1
 
     def hardware(self, verb: Verb) -> Hardware:
         """What the instance type of a verb has.

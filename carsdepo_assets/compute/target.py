@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.compute.worker.process import PLACE_VARIABLE
+from carsdepo_assets.policy import ComputePolicy
 
 __all__ = ["OTHER_VERBS", "PLACE_VARIABLE", "ComputeTarget", "Hardware", "Verb", "by_verb", "of_worker"]
 
@@ -107,3 +108,13 @@ class ComputeTarget(dg.ConfigurableResource, ABC):
     @abstractmethod
     def hardware(self, verb: Verb) -> Hardware:
         """What the worker of a verb would compute with, so that a recipe can be made for it."""
+
+    def slots(self, verb: Verb) -> int:
+        """How many jobs of a verb may run at once for one study; one, where the place says nothing else."""
+        return 1
+
+    def price_per_hour(self, verb: Verb, prices: ComputePolicy) -> float | None:
+        """What an hour of a job of a verb costs, in the currency of the prices; None where they do not list it."""
+        hardware = self.hardware(verb)
+        price = prices.price_per_hour(hardware.name)
+        return None if price is None else price * hardware.instances

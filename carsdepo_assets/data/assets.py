@@ -249,6 +249,7 @@ def dataset(lake: LakeResource, policy: PolicyResource) -> dg.MaterializeResult:
             "dagster/column_schema": column_schema(MANIFEST),
             "dagster/row_count": len(frame),
             "splits": metadata_table(counts),
+            "licences": metadata_table(built.summary["licences"]),
             "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in built.summary["notes"]) or "none"),
             "summary": dg.MetadataValue.json(built.summary),
             "manifest": lake.link(f"datasets/{built.version}/manifest.parquet"),

@@ -48,8 +48,8 @@ def demo(
 ) -> None:
     """Run the whole loop on the rendered sample, or on your own photographs (in a lake of their own)."""
     from carsdepo_assets.commands import lineage as lineages
-    from carsdepo_assets.commands.pipeline import Pipeline
-    from carsdepo_assets.demo import run, train_loop
+    from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
+    from carsdepo_assets.demo import chain, run, train_loop
 
     pairs, own_lake = class_mapping(mapping), fast or data is not None
     if pairs and data is None:
@@ -96,5 +96,7 @@ def demo(
                 classes=classes,
             )
             trace = lineages.lineage_of(settings, stage="production")
+            if (trouble := chain.difference(trace)) is not None:
+                raise PipelineError(trouble)
     lineages.show(trace, out)
     show_loop(loop, settings, own_lake=lake_variable_ignored)

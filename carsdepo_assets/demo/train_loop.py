@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from carsdepo_assets.commands.import_questions import ImportOptions
-from carsdepo_assets.commands.loop_steps import Budget, Loop, bring_in, train
+from carsdepo_assets.commands.loop_steps import Budget, Loop, bring_in, explored, train
 from carsdepo_assets.commands.pipeline import Pipeline
 from carsdepo_assets.commands.progress import Advance, Watch, unwatched
 from carsdepo_assets.demo.progress import DemoProgress
@@ -61,6 +61,7 @@ def run(
     account = bring_in(pipeline, loop, folder, ImportOptions("yolo", mapping or {}, classes), origin, say, watch)
     for failure in account.failures:
         say(f"the import is not whole: {failure}")
+    _explore(pipeline, loop, say, progress)
     facts = progress.facts_of("training") if progress is not None else None
     if facts is not None:
         loop.note("training", f"{facts['outcome']} (reused)")
@@ -76,6 +77,22 @@ def run(
     if progress is not None:
         progress.record("training", outcome=loop.steps[-1].outcome, figures=loop.figures, report=loop.report)
     return loop
+
+
+def _explore(pipeline: Pipeline, loop: Loop, say: Callable[[str], None], progress: DemoProgress | None) -> None:
+    """Looks at the first dataset before anything is trained on it; a demo that has looked does not look again."""
+    facts = progress.facts_of("exploration") if progress is not None else None
+    if facts is not None:
+        loop.note("exploration", f"{facts['outcome']} (reused)")
+        loop.reports["exploration"] = facts["report"]
+        return
+    with loop.step("exploration", say) as step:
+        pipeline.run("build_dataset")
+        report = explored(pipeline, {})
+        step.outcome = str(report["summary"])
+        loop.reports["exploration"] = f"{pipeline.settings.lake}/{report['report']}"
+    if progress is not None:
+        progress.record("exploration", outcome=step.outcome, report=loop.reports["exploration"])
 
 
 def render_sample(folder: Path, n_images: int, progress: Advance | None = None) -> tuple[Path, bool]:

@@ -9,6 +9,7 @@ from carsdepo_assets.commands.loop_steps import POLICY_DECIDES, Budget
 from carsdepo_assets.policy import TrainingPolicy
 
 # Optimizer steps of the first training on the sample, and of the one that goes on from its model.
+# Of other families as many as of yolov8n.
 SAMPLE_STEPS = {"yolov8n": (256, 144), "faster_rcnn": (1250, 750)}
 RETRAIN_MINUTES = 1.5  # of wall time, on photographs of the user's own
 
@@ -36,7 +37,7 @@ def budget(
         return POLICY_DECIDES, f"{policy.steps} optimizer steps, by the policy"
     if rendered:
         wanted = detector or policy.detector
-        steps = SAMPLE_STEPS["yolov8n" if wanted == "auto" else wanted][again]
+        steps = SAMPLE_STEPS.get(wanted, SAMPLE_STEPS["yolov8n"])[again]
         return Budget(steps, None), f"{steps} optimizer steps, however long they take"
     length = RETRAIN_MINUTES if again else policy.minutes
     return Budget(None, length if again else None), f"{length:g} minutes of wall time; --minutes gives it more"

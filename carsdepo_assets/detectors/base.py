@@ -7,13 +7,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from carsdepo_assets.detectors.clock import ClockDecisions
 from carsdepo_assets.detectors.signals import UNHEARD, Listener
+from carsdepo_assets.families.registry import known_family
 from carsdepo_assets.scoring.boxes import Detections
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    detector: Literal["yolov8n", "faster_rcnn"] = "yolov8n"
-    init: str = Field("scratch", description="scratch | imagenet | champion | yolov8n | a weights file")
+    detector: Annotated[str, AfterValidator(known_family)] = "yolov8n"
+    init: str = Field("scratch", description="scratch | imagenet | pretrained | champion | yolov8n | a weights file")
     champion: str | None = Field(None, description="digest of the model that `init: champion` starts from")
     image_size: int = Field(160, ge=64, description="pixels: side of the square the network sees")
     epochs: int = Field(10, ge=1)
@@ -97,6 +99,8 @@ class Trained:
     """Optimizer steps that were planned."""
     environment: dict[str, str] = field(default_factory=dict)
     """Versions of the libraries that trained."""
+    clock: ClockDecisions | None = None
+    """What the clock decided; None: the detector does not tell."""
 
     @property
     def stopped_by_time(self) -> bool:
@@ -129,6 +133,19 @@ class Progress:
     """The epoch's mean loss so far; None before its first step."""
     validating: bool = False
     """Whether the model is being evaluated on the split `val`."""
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A network that can be traced for ONNX: it takes a letterboxed image, (1, height, width, 3) uint8 RGB."""
+
+    network: Any
+    """A torch module in evaluation mode."""
+    outputs: tuple[str, ...]
+    """`head` alone, as YOLOv8 has it before suppression: (1, 4 + classes, anchors). Or `boxes`, corners in pixels of
+    the network's image, (n, 4), `scores` (n,) and `labels` (n,) counted from 1; best first, n at most 100."""
+    any_shape: bool
+    """Whether one graph takes images of every shape; False: of the shape that is traced alone."""
 
 
 class Interrupted(SystemExit):
@@ -170,6 +187,23 @@ class LetterboxPredictor(Predictor, Protocol):
         ...
 
 
+class ExportablePredictor(LetterboxPredictor, Protocol):
+    """A loaded model that can be exported."""
+
+    def exportable(self) -> Exportable:
+        """The network to trace; the predictor is not used any more afterwards."""
+        ...
+
+
+@runtime_checkable
+class ChecksExtra(Protocol):
+    """A detector that can say before a training whether it takes a recipe's `extra`."""
+
+    def check_extra(self, recipe: Recipe) -> None:
+        """Raises DetectorError for a key that the detector does not know, or a value that it does not take."""
+        ...
+
+
 class Detector(Protocol):
     """A kind of model that can be trained and loaded."""
 
@@ -197,7 +231,7 @@ class Detector(Protocol):
             recipe: How to train.
             out: Folder for weights and checkpoint; a checkpoint of the same training there is resumed.
             report: Called after every epoch with its numbers: at least epoch, steps, planned_steps, seconds, loss and,
-                unless the split `val` is empty, val_map50.
+                where the split `val` has boxes, val_map50.
             watch: Called about once a second with the progress; it may raise Interrupted.
             spent_s: Seconds of the recipe's minutes that are used up already.
             signals: Told of every step and validation; it may raise an exception to end the training.

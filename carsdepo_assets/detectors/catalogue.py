@@ -1,37 +1,49 @@
-"""Lists the detectors, proposes recipes for a budget of minutes and loads models of the lake. Light to import."""
+"""Makes detectors, proposes recipes for a budget of minutes and loads models of the lake. Light to import."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal, cast
+from importlib import import_module
+from typing import cast
 
 from carsdepo_assets.detectors.base import Detector, LetterboxPredictor, Recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError
+from carsdepo_assets.families.family import Family
+from carsdepo_assets.families.registry import UnknownFamily, family_of
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import ModelFilesError, folder
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path
 
-NAMES = ("yolov8n", "faster_rcnn")
-
-# Seconds of an optimizer step on 2 quiet cores: YOLOv8n at 160 px and batch 8, Faster R-CNN at 384 px, batch 2 and 5
-# frozen blocks. They only bound the epochs; the pace is taken from the first epochs themselves.
-_STEP_SECONDS = {"yolov8n": 0.23, "faster_rcnn": 0.27}
 # It too only bounds the epochs. Measured on one H100 at 640 px: a step of YOLOv8n 21 times as fast, with its images
 # read by one process; of Faster R-CNN an image 13 times as fast.
 _GPU_SPEEDUP = 15
 
 
 def get_detector(name: str) -> Detector:
-    """Imports the detector's module. Raises DetectorError for a name that is not in NAMES."""
-    if name == "yolov8n":
-        from carsdepo_assets.detectors.yolov8.detector import YoloV8
+    """Makes a family's detector, importing its module.
 
-        return YoloV8()
-    if name == "faster_rcnn":
-        from carsdepo_assets.detectors.faster_rcnn.detector import FasterRcnn
+    Args:
+        name: The family's.
 
-        return FasterRcnn()
-    raise DetectorError(f"no detector named {name!r}: there are {', '.join(NAMES)}.")
+    Raises:
+        DetectorError: There is no such family, or what it needs is not installed.
+    """
+    family = _family(name)
+    try:
+        if not isinstance(family.detector, str):
+            return cast(Detector, family.detector(name))
+        module, _, attribute = family.detector.partition(":")
+        return cast(Detector, getattr(import_module(module), attribute)(name))
+    except ImportError as error:
+        needs = ", ".join(family.libraries)
+        raise DetectorError(f"{family.title} cannot be used: {error}. It needs {needs}.") from error
+
+
+def _family(name: str) -> Family:
+    try:
+        return family_of(name)
+    except UnknownFamily as error:
+        raise DetectorError(str(error)) from error
 
 
 def default_recipe(
@@ -51,44 +63,25 @@ def default_recipe(
     Raises:
         DetectorError: There is no such detector.
     """
-    if detector not in NAMES:
-        raise DetectorError(f"no detector named {detector!r}: there are {', '.join(NAMES)}.")
-    name = cast(Literal["yolov8n", "faster_rcnn"], detector)
+    family = _family(detector)
     gpu = device != "cpu"
-    values: dict[str, object]
-    if name == "yolov8n":
-        size = image_size or (640 if gpu and real else 320 if real else 160)
-        values = {"image_size": size, "batch": 16 if gpu else 8, "lr": 0.001, "weight_decay": 0.0005}
-        if not real:
-            # Rendered cars fill their frames alike, so ultralytics' scale of 0.5 and translation of 0.1 only delay a
-            # short training: after 248 steps mAP@.5 0.33, with these values 0.46.
-            values["extra"] = {"scale": 0.2, "translate": 0.05}
-        step = _STEP_SECONDS[name] * (size / 160) ** 2
-    else:
-        size = image_size or (640 if gpu else 384 if real else 256)
-        values = {
-            "init": "imagenet",
-            "image_size": size,
-            # In minutes on a CPU small batches win by their number of steps; see docs/decisions.md for the figures.
-            "batch": 8 if gpu else 2,
-            "lr": 0.0005 if gpu else 0.00015,
-            "weight_decay": 0.01,
-            "freeze": 0 if gpu else 5,
-        }
-        step = _STEP_SECONDS[name] * (size / 384) ** 2
-    if gpu:
-        step /= _GPU_SPEEDUP
-    batch = cast(int, values["batch"])
+    usual = family.gpu if gpu else family.cpu
+    size = image_size or (usual.photographs_px if real else usual.rendered_px)
+    step = family.step_seconds * (size / family.step_px) ** 2 / (_GPU_SPEEDUP if gpu else 1)
     # Twice what should fit: `minutes` ends the training, the epochs only bound it on a faster machine.
-    epochs = max(1, math.ceil(2 * minutes * 60 / (step * max(1, math.ceil(n_train / batch)))))
-    return Recipe.model_validate(
-        {
-            "detector": name,
-            "minutes": minutes,
-            "device": device,
-            "epochs": min(epochs, 300),
-            **values,
-        }
+    epochs = max(1, math.ceil(2 * minutes * 60 / (step * max(1, math.ceil(n_train / usual.batch)))))
+    return Recipe(
+        detector=family.name,
+        init="scratch" if family.imagenet is None else "imagenet",
+        minutes=minutes,
+        device=device,
+        epochs=min(epochs, 300),
+        image_size=size,
+        batch=usual.batch,
+        lr=usual.lr,
+        weight_decay=usual.weight_decay,
+        freeze=usual.freeze,
+        extra={} if real else dict(family.rendered_extra),
     )
 
 

@@ -151,11 +151,16 @@ def read_checkpoint(path: Path, expected: str) -> dict[str, Any] | None:
     try:
         content = read_torch(path, CHECKPOINT_FORMAT)
     except DetectorError as error:
-        aside = path.with_name(f"{path.name}.unreadable")
-        os.replace(path, aside)
-        logger.warning("%s It is set aside as %s, and the training begins anew.", error, aside.name)
+        set_aside(path, str(error))
         return None
     return content if content.get("fingerprint") == expected else None
+
+
+def set_aside(path: Path, reason: str) -> None:
+    """Renames a checkpoint that cannot be gone on from to `NAME.unreadable`, and says so in the log."""
+    aside = path.with_name(f"{path.name}.unreadable")
+    os.replace(path, aside)
+    logger.warning("%s The checkpoint is set aside as %s, and the training begins anew.", reason, aside.name)
 
 
 def progress_of(content: bytes) -> tuple[str, int] | None:

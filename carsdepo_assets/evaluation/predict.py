@@ -102,9 +102,13 @@ def choose_threshold(
     Returns:
         The threshold, of 1, and a sentence that says how it was chosen.
     """
+    return threshold_on(predict_split(lake, dataset_version, "val", predictor, policy), class_names, policy)
+
+
+def threshold_on(scored: Scored, class_names: Sequence[str], policy: Policy) -> tuple[float, str]:
+    """As `choose_threshold`, on predictions on the split `val` that were made before."""
     from carsdepo_assets.scoring.thresholds import WITHOUT_A_MATCH, best_threshold
 
-    scored = predict_split(lake, dataset_version, "val", predictor, policy)
     boxes = sum(len(t) for t in scored.truths)
     threshold = best_threshold(
         scored.truths,

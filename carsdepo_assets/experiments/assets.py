@@ -21,7 +21,7 @@ class RecipeConfig(dg.Config):
     label_state: int | None = Field(None, description="the state of the labels for which the fallback is tried")
 
 
-@dg.asset(group_name="experiments", deps=["dataset"], kinds={"json"})
+@dg.asset(group_name="experiments", deps=["dataset", "trials"], kinds={"json"})
 def recipe(
     context: dg.AssetExecutionContext,
     config: RecipeConfig,
@@ -33,12 +33,14 @@ def recipe(
 
     With a model in production the recipe follows its family, its input size and its weights. A first model's family is
     chosen by the policy and by the share of real photographs. It is made for the hardware that the compute target
-    names. Only a person changes the family. Stored at `recipes/<digest>.json`.
+    names. The newest study's winner, or the trial that a person pinned, is followed in what it changes. Only a person
+    or a study changes the family. Stored at `recipes/<digest>.json`.
     """
     from carsdepo_assets.detectors.recipe_changes import recipe_key
     from carsdepo_assets.experiments.champion import champion_for
     from carsdepo_assets.experiments.fallback_recipe import fallback_choice
     from carsdepo_assets.experiments.recipes import choose_recipe, write_recipe
+    from carsdepo_assets.experiments.study.chosen import current_adjustments
     from carsdepo_assets.lake.datasets import latest, read_manifest
     from carsdepo_assets.lake.label_state import LABEL_STATE_TAG
 
@@ -67,6 +69,7 @@ def recipe(
         epochs=config.epochs,
         steps=config.steps,
         champion=champion,
+        adjustments=current_adjustments(opened_lake, current_policy, champion),
     )
     digest = write_recipe(opened_lake, chosen, "retrain" if LABEL_STATE_TAG in context.run.tags else "person")
     for line in chosen.why:

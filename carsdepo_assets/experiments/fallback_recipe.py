@@ -35,7 +35,7 @@ def fallback_choice(
         name: the fallback's name in policy.training.fallbacks.
         label_state: the state of the labels for which it is asked; None: that of the newest dataset.
         manifest: the newest dataset's.
-        weights: a folder that may hold yolov8n.pt, put there by the user.
+        weights: the home's folder of published weights.
 
     Returns:
         None where the newest dataset has other labels than `label_state`: these start with the usual recipe.

@@ -1,4 +1,4 @@
-"""The job of step 1 that makes a labelling queue; a drift report that asks for labels requests it."""
+"""The jobs of step 1: one makes a labelling queue, which a drift report may ask for; one looks at the data."""
 
 from __future__ import annotations
 
@@ -12,4 +12,10 @@ cut_queue_job = dg.define_asset_job(
     selection=["labelling_queue"],
     tags=RETRY_TAGS,  # the retry finishes a queue whose making was killed
     description="Makes a labelling queue: of a drift report (config report_id), else by the model's uncertainty.",
+)
+EXPLORE_JOB = "explore"
+explore_job = dg.define_asset_job(
+    EXPLORE_JOB,
+    selection=["exploration"],
+    description="Explores the newest dataset, or the dataset, upload batch or window of traffic that the config names.",
 )

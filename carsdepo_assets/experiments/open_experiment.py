@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from carsdepo_assets.detectors.catalogue import NAMES
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.datasets import latest, read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.models import is_complete, read_card
-from carsdepo_assets.policy import Policy
+from carsdepo_assets.policy import OtherDetector, Policy
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.tracking import Tracking
 
@@ -96,6 +95,11 @@ def _experiment(
         },
         "queue": None if queue_id is None else {"queue_id": queue_id, "key": queues.queue_key(queue_id)},
         "champion": {"answered": report["digest"], "serves_now": _champion(lake)},
+        "study": {
+            "job": "study",
+            "config": {"ops": {"trials": {"config": {"report_id": report["report_id"]}}}},
+            "starts": "by itself, when the queue is labelled" if policy.study.after_high_drift else "by hand",
+        },
         "recipes": _recipes(lake, policy),
     }
 
@@ -123,7 +127,7 @@ def _recipes(lake: Lake, policy: Policy) -> list[dict[str, Any]]:
         ("Three times as long: a wider variety of light takes more steps", longer),
         *(
             (f"Another family of detector, {name}: evaluated on the same photographs, old and new", {"detector": name})
-            for name in NAMES
+            for name in dict.fromkeys(c.detector for c in limits.fallbacks if isinstance(c, OtherDetector))
             if name != family
         ),
     )

@@ -8,7 +8,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from carsdepo_assets.detectors.base import Recipe
-from carsdepo_assets.detectors.recipe_changes import PRETRAINED, changed, epochs_for, first_start, recipe_key
+from carsdepo_assets.detectors.recipe_changes import (
+    changed,
+    epochs_for,
+    first_start,
+    is_there,
+    pretrained_init,
+    recipe_key,
+)
+from carsdepo_assets.experiments.adjustments import Adjustments
 from carsdepo_assets.experiments.champion import Champion
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.pointers import RecipePointer
@@ -66,6 +74,7 @@ def choose_recipe(
     epochs: int | None = None,
     steps: int | None = None,
     champion: Champion | None = None,
+    adjustments: Adjustments | None = None,
 ) -> Choice:
     """Chooses the usual recipe for a dataset.
 
@@ -75,13 +84,14 @@ def choose_recipe(
 
     Args:
         manifest: the dataset's.
-        weights: a folder that may hold `yolov8n.pt`, put there by the user.
+        weights: the home's folder of published weights.
         device: what the training computes with: `cpu`, `cuda:0` and so on.
         detector: the family that this run asks for; None: as the policy says. Likewise the next three.
         minutes: wall time of the training.
         epochs: epochs after which it ends.
         steps: optimizer steps after which it ends.
         champion: the model in production; None where there is none.
+        adjustments: what a study changes of it, where they are for the family that is wanted; None: nothing.
 
     Raises:
         DetectorError: there is no such detector.
@@ -89,7 +99,8 @@ def choose_recipe(
     from carsdepo_assets.detectors.catalogue import default_recipe, retraining_recipe
 
     training, mix = policy.training, mix_of(manifest)
-    wanted, why = _family(policy, mix, weights, detector, champion)
+    wanted, why = _family(policy, mix, weights, detector, champion, adjustments)
+    ours = None if adjustments is None else adjustments.of(wanted)
     follows = champion is not None and champion.card.detector == wanted
     own = champion if follows else None
     start = own.start if own is not None and training.from_champion and own.fits(policy.class_map.names) else None
@@ -110,12 +121,18 @@ def choose_recipe(
         recipe = retraining_recipe(recipe, start.digest)
     else:
         changes["init"] = _start_of(own, wanted, policy, weights)
+    if ours is not None:
+        recipe = ours.applied(recipe)
+        if ours.init_model is not None:
+            changes |= {"init": "champion", "champion": ours.init_model}
+        why = (*why, f"{ours.why} In it {ours.described()}.".lstrip())
     if ends is not None:
         changes |= {"steps": ends, "epochs": epochs_for(ends, n_train, recipe.batch)}
     if epochs is not None:
         changes["epochs"] = epochs
     recipe = recipe.model_copy(update=changes)
-    why = (*why, _why_start(recipe, own, policy))
+    if ours is None or ours.init_model is None:
+        why = (*why, _why_start(recipe, own, policy))
     return Choice(recipe, why, champion.card.detector if champion is not None and not follows else None)
 
 
@@ -144,12 +161,25 @@ def fallback_recipe(
 
 
 def _family(
-    policy: Policy, mix: Mix, weights: Path, asked: str | None, champion: Champion | None
+    policy: Policy,
+    mix: Mix,
+    weights: Path,
+    asked: str | None,
+    champion: Champion | None,
+    adjustments: Adjustments | None,
 ) -> tuple[str, tuple[str, ...]]:
     """The detector, and why."""
-    explicit = asked or (policy.training.detector if policy.training.detector != "auto" else None)
+    named = policy.training.detector if policy.training.detector != "auto" else None
+    studied = adjustments.detector if adjustments is not None else None
+    explicit = asked or named or studied
     if explicit is not None:
-        source = "this run asks for it" if asked else "policy.training.detector names it"
+        source = (
+            "this run asks for it"
+            if asked
+            else "policy.training.detector names it"
+            if named
+            else "a study of recipes chose it"
+        )
         if champion is None or champion.card.detector == explicit:
             return explicit, (f"{explicit}, since {source}.",)
         changes = (
@@ -167,13 +197,14 @@ def _family(
     )
     if not mix.is_real(policy):
         return "yolov8n", (f"A first model, detector auto: {shares}, so yolov8n is taken, as for the sample.",)
-    if (weights / PRETRAINED).exists():
+    pretrained = pretrained_init("yolov8n", weights)
+    if pretrained is not None and is_there(pretrained, weights):
         return "yolov8n", (
             f"A first model, detector auto: {shares}, so yolov8n is taken, whose pretrained weights are at hand.",
         )
     return "faster_rcnn", (
         f"A first model, detector auto: {shares}, so faster_rcnn is taken, whose backbone knows real photographs "
-        f"(weights/{PRETRAINED} is not there).",
+        f"({pretrained} is not there).",
     )
 
 

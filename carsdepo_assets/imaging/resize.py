@@ -110,7 +110,7 @@ class Letterboxed:
 def letterboxed(
     rgb: NDArray[np.uint8], network: NetworkInput, width: int | None = None, height: int | None = None
 ) -> Letterboxed:
-    """Letterboxes a photograph for a network, with the grey (114) that both detectors were trained beside.
+    """Letterboxes a photograph for a network, with the grey (114) that every detector was trained beside.
 
     Args:
         rgb: its pixels.

@@ -134,9 +134,12 @@ def reasons_against(state: ServingState, capture_problem: str | None) -> list[st
     reasons = []
     if state.model is None:
         reasons.append(f"No model is served: {why_no_model(state)}")
-    if capture_problem is not None:
-        reasons.append(f"Answers cannot be captured: {capture_problem}")
-    return reasons
+    return reasons + reasons_against_capture(capture_problem)
+
+
+def reasons_against_capture(problem: str | None) -> list[str]:
+    """The part of `reasons_against` that is about capture."""
+    return [] if problem is None else [f"Answers cannot be captured: {problem}"]
 
 
 def why_no_model(state: ServingState) -> str:

@@ -18,17 +18,26 @@ from carsdepo_assets.inference.answers import REFUSALS, Health, Inspection, Read
 from carsdepo_assets.inference.documentation import documentation
 from carsdepo_assets.inference.head_requests import HeadAsGet
 from carsdepo_assets.inference.model_loading import Load, load
+from carsdepo_assets.inference.multi_model import MultiModelService, model_routes
 from carsdepo_assets.inference.requests import Refused, RequestPhotograph, read_form, read_raw, refusal
 from carsdepo_assets.inference.service import Service
 from carsdepo_assets.inference.web_origins import WebOrigins
 from carsdepo_assets.lake.data_capture import HEALTH_QUESTION, MODEL_HEADER
 from carsdepo_assets.registry.ledger import Stage
 from carsdepo_assets.settings import Settings
+from carsdepo_assets.settings_container import ContainedModels
 from carsdepo_assets.settings_variables import plain
 from carsdepo_assets.site.protection import key_guard
 
 
-def create_app(settings: Settings, stage: Stage, load: Load = load, *, hands_over: bool = False) -> FastAPI:
+def create_app(
+    settings: Settings,
+    stage: Stage,
+    load: Load = load,
+    *,
+    hands_over: bool = False,
+    several: ContainedModels | None = None,
+) -> FastAPI:
     """Creates the web application of a stage's service.
 
     A request with one bad photograph among several is refused as a whole, and nothing of it is stored.
@@ -38,8 +47,12 @@ def create_app(settings: Settings, stage: Stage, load: Load = load, *, hands_ove
         stage: staging or production; the latter shows the site for people too.
         load: gets a model from the lake.
         hands_over: answers carry what is to be captured, and are not captured here; on SageMaker data capture does it.
+        several: the service has several models, which SageMaker loads and names; then answers are handed over, too.
     """
-    service = Service(settings, stage, load, hands_over=hands_over)
+    if several is None:
+        service = Service(settings, stage, load, hands_over=hands_over)
+    else:
+        service = MultiModelService(settings, stage, load, several)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -96,6 +109,9 @@ def create_app(settings: Settings, stage: Stage, load: Load = load, *, hands_ove
         if request.headers.get("content-type", "").lower() == HEALTH_QUESTION:
             return Response((await asyncio.to_thread(service.health)).model_dump_json(), media_type="application/json")
         return await service.respond(request, raw_or_form)
+
+    if isinstance(service, MultiModelService):
+        app.router.routes.extend(model_routes(service, raw_or_form))
 
     @app.get("/healthz", response_model=Health, tags=["operate"])
     async def healthz() -> Health:

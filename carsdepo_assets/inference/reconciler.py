@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
-_WARM_UP = ((480, 640), (640, 480))  # height, width
+WARM_UP = ((480, 640), (640, 480))
+"""Height and width of photographs that a model sees before its first request."""
 
 Status = Literal["serving", "empty", "loading", "failed"]
 
@@ -126,7 +127,7 @@ class Reconciler:
             self.state = ServingState("loading", None, None, self.state.error)
         try:
             loaded = self._load(self._lake, digest, self._policy)
-            for height, width in _WARM_UP:
+            for height, width in WARM_UP:
                 loaded.predictor.predict([np.full((height, width, 3), 114, np.uint8)], CAPTURE_FLOOR)
         except Exception as error:  # whatever a damaged model raises, what is served goes on
             self._complain(f"model {digest} (ledger event {wanted.sequence}) cannot be loaded: {error}")

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,7 +35,7 @@ from carsdepo_assets.inference.inspecting import inspect
 from carsdepo_assets.inference.metrics import Metrics
 from carsdepo_assets.inference.model_loading import Load
 from carsdepo_assets.inference.reading_places import ReadingPlaces
-from carsdepo_assets.inference.reconciler import Model, Reconciler
+from carsdepo_assets.inference.reconciler import Model, Reconciler, ServingState
 from carsdepo_assets.inference.records import Record
 from carsdepo_assets.inference.requests import RETRY_AFTER_S, Refused, RequestPhotograph, refusal
 from carsdepo_assets.inference.service_figures import ServiceFigures
@@ -107,15 +107,20 @@ class Service:
         self.capture.start()
         self.metrics.torn.labels(self.stage).inc(self.capture.torn_lines)
         self._decoders.start()
-        self.reconciler.start()
+        self._begin()
         self.figures.start()
+
+    def _begin(self) -> None:
+        """Begins to look for the model to serve."""
+        self.reconciler.start()
 
     def health(self) -> Health:
         """The answer of /healthz. It reads the policy's files, so that it must not run on the event loop."""
-        state = self.reconciler.state
+        return self._health(self.reconciler.state)
+
+    def _health(self, state: ServingState) -> Health:
         on_disk, note = self._policy_files.look()
-        model = state.model
-        readiness = self.readiness()
+        model, readiness = state.model, self.readiness()
         return Health(
             stage=self.stage,
             ready=readiness.ready,
@@ -153,9 +158,24 @@ class Service:
         if wanted is not None and not is_key(request.headers.get("x-api-key"), wanted):
             raise Refused(401, "unauthorized", "the header X-API-Key is missing or wrong")
 
+    def model_for(self, request: Request) -> AbstractContextManager[Model]:
+        """Holds the model that answers a request.
+
+        Raises:
+            Refused: There is none.
+        """
+        state = self.reconciler.state
+        if state.model is None:
+            raise Refused(503, "no_model", f"no model is served: {why_no_model(state)}", RETRY_AFTER_S)
+        return nullcontext(state.model)
+
+    def path_of(self, request: Request) -> str:
+        """The address of a request as metrics have it."""
+        return request.url.path
+
     async def respond(self, request: Request, read: Read) -> Response:
         """The inspection as JSON, or what went wrong as JSON."""
-        request_id, path, started = uuid.uuid4().hex, request.url.path, time.perf_counter()
+        request_id, path, started = uuid.uuid4().hex, self.path_of(request), time.perf_counter()
         self.metrics.in_flight.labels(self.stage).inc()
         outcome = "failed"
         try:
@@ -183,16 +203,17 @@ class Service:
         self._check_key(request)
         key = key_of(request)
         name = None if key is None else f"{request.url.path} {key}"
-        state = self.reconciler.state
-        if state.model is None:
-            raise Refused(503, "no_model", f"no model is served: {why_no_model(state)}", RETRY_AFTER_S)
+        with self.model_for(request) as model:
+            return await self._inspect(request, read, request_id, name, model)
+
+    async def _inspect(self, request: Request, read: Read, request_id: str, name: str | None, model: Model) -> str:
         async with self._reading.one(request.client.host if request.client else "") as reading:
             photographs = await read(reading.counted(request))
         try:
             with self._working.one():
                 is_gone = threading.Event()
                 work = asyncio.get_running_loop().run_in_executor(
-                    self._workers, self._work, photographs, state.model, request_id, is_gone, name
+                    self._workers, self._work, photographs, model, request_id, is_gone, name
                 )
                 return await _while_connected(request, work, is_gone)
         finally:

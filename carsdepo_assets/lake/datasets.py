@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pyarrow as pa
 
-from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.parquet import read_parquet
 from carsdepo_assets.lake.pointers import DatasetPointer
 
@@ -36,6 +37,19 @@ def content_digest_of(lake: Lake, version: str) -> str | None:
     except (ValueError, AttributeError):
         return None
     return None if digest is None else str(digest)
+
+
+def licences_listed(lake: Lake, version: str) -> list[dict[str, Any]]:
+    """Returns the licences that a dataset listed when it was built, as `lake.licences.LicenceCount` has them.
+
+    Returns:
+        None of them for a dataset of an earlier release, or one whose summary is gone.
+    """
+    try:
+        listed = json.loads(lake.get(summary_key(version))).get("licences")
+    except (LakeError, ValueError, AttributeError):
+        return []
+    return list(listed or ())
 
 
 def read_manifest(lake: Lake, version: str) -> pa.Table:

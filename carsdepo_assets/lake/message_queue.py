@@ -167,6 +167,16 @@ def dead_letters_of(attributes: Mapping[str, str]) -> str | None:
         return None
 
 
+def queue_beside(url: str, arn: str) -> str:
+    """The URL of a queue of the same account and region as another one, as dead-letter queues are.
+
+    Args:
+        url: of the other queue.
+        arn: of the queue.
+    """
+    return f"{url.rpartition('/')[0]}/{arn.rpartition(':')[2]}"
+
+
 def _parts(receipts: Mapping[str, str]) -> Iterator[dict[str, str]]:
     names = list(receipts)
     for start in range(0, len(names), _AT_ONCE):

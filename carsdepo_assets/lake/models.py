@@ -51,7 +51,19 @@ def digest_of(weights: bytes) -> str:
     return hashlib.sha256(weights).hexdigest()[:16]
 
 
-def write_model(lake: Lake, weights: bytes, card: ModelCard, result: Mapping[str, Any], lineage: bytes) -> None:
+def clock_key(digest: str) -> str:
+    """Returns the key of what the clock decided in a model's training (see detectors/clock.py)."""
+    return f"{folder(digest)}/clock.json"
+
+
+def write_model(
+    lake: Lake,
+    weights: bytes,
+    card: ModelCard,
+    result: Mapping[str, Any],
+    lineage: bytes,
+    clock: Mapping[str, Any] | None = None,
+) -> None:
     """Stores a model. Writing the same model again changes nothing.
 
     Args:
@@ -60,6 +72,7 @@ def write_model(lake: Lake, weights: bytes, card: ModelCard, result: Mapping[str
         card: what it takes to use them.
         result: how the training went (history, seconds ...), of JSON's types.
         lineage: the content of lineage.json, written last: it makes the model complete.
+        clock: the content of clock.json, of JSON's types; None: there is none.
 
     Raises:
         ValueError: the card names another digest than that of the weights.
@@ -71,6 +84,7 @@ def write_model(lake: Lake, weights: bytes, card: ModelCard, result: Mapping[str
         "model.json": card.model_dump_json(indent=1).encode(),
         "result.json": json.dumps(dict(result), indent=1).encode(),
         "lineage.json": lineage,
+        **({} if clock is None else {"clock.json": json.dumps(clock).encode()}),
     }
     for name in files.keys() - {"lineage.json"}:
         lake.put(f"{folder(card.digest)}/{name}", files[name])

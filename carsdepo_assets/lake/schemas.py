@@ -31,7 +31,8 @@ from __future__ import annotations
 import pyarrow as pa
 
 from carsdepo_assets.lake.business_schemas import DISPUTES, INSPECTIONS, TRANSACTIONS
-from carsdepo_assets.lake.training_schemas import CANDIDATES, EVALUATIONS, TRAININGS
+from carsdepo_assets.lake.feature_schemas import PHOTOGRAPH_FEATURES
+from carsdepo_assets.lake.training_schemas import CANDIDATES, EVALUATIONS, TRAININGS, TRIALS
 
 _ts = pa.timestamp("us", tz="UTC")
 
@@ -221,6 +222,20 @@ IMPORTS = pa.schema(
     ]
 )
 
+# One row per statement of a licence. Nothing is taken back: all statements about a photograph count (lake/licences.py).
+LICENCES = pa.schema(
+    [
+        ("statement_id", pa.string()),  # digest of scope, licence and who claims it
+        ("at", _ts),
+        ("scope", pa.string()),  # key of a photograph, or of a folder of raw/uploads or raw/labels, ending in a slash
+        ("licence", pa.string()),  # an SPDX expression; else as it was written
+        ("is_spdx", pa.bool_()),  # whether it is an SPDX expression
+        ("claimed_by", pa.string()),  # the file that says it, or a person
+        ("written", pa.string()),  # as it was written
+        ("import_name", pa.string()),
+    ]
+)
+
 CHECKS_SOURCE = "validation"  # source of the requests by which the platform checks a model at staging
 
 # The ledger: one row per event of a stage, never changed. What a stage serves is its newest row that names a digest to
@@ -348,7 +363,7 @@ ROUTES = pa.schema(
         ("report_id", pa.string()),
         ("at", _ts),
         ("band", pa.string()),
-        ("actions", pa.list_(pa.string())),  # queue | retrain | hold | experiment | alert
+        ("actions", pa.list_(pa.string())),  # queue | retrain | hold | experiment | study | alert
         ("queue_id", pa.string()),
         ("said", pa.string()),
     ]
@@ -380,6 +395,7 @@ TABLES: dict[str, pa.Schema] = {
     "splits": SPLITS,
     "quarantine": QUARANTINE,
     "imports": IMPORTS,
+    "licences": LICENCES,
     "deployments": DEPLOYMENTS,
     "gates": GATES,
     "inferences": INFERENCES,
@@ -387,9 +403,11 @@ TABLES: dict[str, pa.Schema] = {
     "live_quality": LIVE_QUALITY,
     "routes": ROUTES,
     "trainings": TRAININGS,
+    "trials": TRIALS,
     "candidates": CANDIDATES,
     "evaluations": EVALUATIONS,
     "alerts": ALERTS,
+    "photograph_features": PHOTOGRAPH_FEATURES,
     "inspections": INSPECTIONS,
     "transactions": TRANSACTIONS,
     "disputes": DISPUTES,

@@ -96,3 +96,36 @@ EVALUATIONS = pa.schema(
         ("false_alarm_causes", pa.list_(CAUSE_FIGURES)),  # empty or null: no hard negative is labelled
     ]
 )  # fmt: skip
+
+# The ledger of studies: what became of each trial, in the order of events; see lake/trials.py. A figure that there is
+# not is null, never 0.
+TRIALS = pa.schema(
+    [
+        ("study", pa.string()),
+        ("at", _ts),
+        ("state", pa.string()),  # opened | asked | interrupted | complete | pruned | failed | concluded | pinned
+        ("number", pa.int32()),  # of the trial, from 0; of the winner; null: none
+        ("dataset", pa.string()),
+        ("report_id", pa.string()),  # the drift report that asked for the study; null: none
+        ("params", pa.string()),  # JSON: what the sampler chose
+        ("changes", pa.string()),  # JSON: what that changes of the usual recipe
+        ("recipe", pa.string()),  # JSON: the whole recipe that the trial is trained by
+        ("recipe_digest", pa.string()),
+        ("value", pa.float64()),  # mAP@.5 on val, of our evaluator
+        ("low", pa.float64()),  # of the value's interval, by bootstrap over groups
+        ("high", pa.float64()),
+        ("groups", pa.int64()),
+        ("curve", pa.string()),  # JSON: val mAP@.5 by tenths of the trial's length
+        ("steps", pa.int64()),
+        ("seconds", pa.float64()),
+        ("money", pa.float64()),
+        ("currency", pa.string()),
+        ("place", pa.string()),
+        ("digest", pa.string()),  # of the model; null: none was left
+        ("mlflow_run_id", pa.string()),
+        ("message", pa.string()),  # why, in whole sentences
+        ("actor", pa.string()),  # user@host of a pin; auto:<policy digest>
+        ("policy_digest", pa.string()),
+        ("dagster_run_id", pa.string()),
+    ]
+)

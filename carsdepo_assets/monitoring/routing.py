@@ -30,7 +30,7 @@ from carsdepo_assets.policy import MonitoringPolicy, Policy
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.labels_learnt import label_coverage
 
-Action = Literal["queue", "retrain", "hold", "experiment", "alert"]
+Action = Literal["queue", "retrain", "hold", "experiment", "study", "alert"]
 _CUT = "A labelling queue is cut from the drifted photographs"
 _STANDING = "Labelling queue {} for the same drift still waits for most of its labels, so no other is cut"
 _MISSING_INPUT = TypeAdapter(MissingInput)
@@ -62,6 +62,7 @@ def decide(
     stuck: int = 0,
     open_queue: str | None = None,
     band_before: str | None = None,
+    study: bool = True,
 ) -> Route:
     """Decides what follows from a drift report, by the bands of the policy. Nothing is read or written.
 
@@ -74,6 +75,7 @@ def decide(
         open_queue: the id of an earlier queue for the same drift of this model that is mostly unlabelled.
         band_before: the band of the same model's report before this one, None for its first. A model's drift that is
             unknown twice in a row raises one alert.
+        study: whether a study follows high drift, policy.study.after_high_drift.
     """
     damage = damage_of(report)
     if damage is not None:
@@ -95,7 +97,15 @@ def decide(
             return Route(
                 ("alert",), f"{limit} {_STANDING.format(open_queue)} and no other experiment opened; an alert is sent."
             )
-        return Route(("queue", "experiment", "alert"), f"{limit} {_CUT}, an experiment is opened and an alert is sent.")
+        if not study:
+            return Route(
+                ("queue", "experiment", "alert"), f"{limit} {_CUT}, an experiment is opened and an alert is sent."
+            )
+        return Route(
+            ("queue", "hold", "experiment", "study", "alert"),
+            f"{limit} {_CUT}, an experiment is opened and an alert is sent. When enough of its labels have come, a "
+            "study tries recipes on them. A person must approve the next promotion.",
+        )
     hold: tuple[Action, ...] = ("hold",) if band == "middle" else ()
     approve = " A person must approve the next promotion." if hold else ""
     if labels_waiting > 0:
@@ -233,6 +243,7 @@ def route_report(
         stuck=labels.unlearnt - labels.trainable,
         open_queue=queue_id,
         band_before=_band_before(lake, report),
+        study=policy.study.after_high_drift,
     )
     missing, missing_damage = _missing_inputs(report)
     for damage in (queue_damage, missing_damage):

@@ -4,9 +4,9 @@ The version is a digest of syntax trees: those of the asset's module and of ever
 reaches by import, at the top of a file or inside a function. Docstrings are left out of the trees, and comments and
 formatting never stand in them, so that an edit of words makes no asset stale. No module is imported for this.
 
-A module that the code starts by its name, as the training worker, is reached too: a string that is a module's full name
-counts as an import. Not covered are files that are not Python (templates), the versions of installed libraries, and
-the resources that an environment puts behind a name.
+A module that the code starts by its name, as the training worker, is reached too: a string that is a module's full
+name, alone or as `module:name`, counts as an import. Not covered are files that are not Python (templates), the
+versions of installed libraries, and the resources that an environment puts behind a name.
 
 Parsing the package takes about 0.7 s. The result is kept beside Python's bytecode, under the same conditions; with it
 the versions of all assets take about 0.03 s.
@@ -181,8 +181,10 @@ class _TreeReader:
         self.parts.append(type(node).__name__)
         if isinstance(node, ast.Constant):
             self.parts.append(repr(node.value))
-            if isinstance(node.value, str) and node.value.replace(".", "_").isidentifier():
-                self.names.append(node.value)
+            if isinstance(node.value, str):
+                module, _, attribute = node.value.partition(":")
+                if module.replace(".", "_").isidentifier() and (not attribute or attribute.isidentifier()):
+                    self.names.append(module)
             return
         if isinstance(node, ast.If) and _is_type_checking(node.test):
             self._read_all(node.orelse)  # what only type checkers import is no part of the logic

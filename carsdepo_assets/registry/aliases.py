@@ -10,7 +10,14 @@ from datetime import datetime
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger
-from carsdepo_assets.registry.models import MODEL_NAME, ModelVersion, versions
+from carsdepo_assets.registry.models import (
+    MODEL_NAME,
+    ModelVersion,
+    alias_holders,
+    foreign_versions,
+    staged_versions,
+    versions,
+)
 from carsdepo_assets.registry.tracking import Tracking
 
 STAGES: tuple[ledger.Stage, ...] = ("staging", "production")
@@ -41,10 +48,10 @@ def project(tracking: Tracking, lake: Lake) -> list[Repair]:
         The aliases that differed.
     """
     history = ledger.LedgerHistory.read(lake)
-    registered = versions(tracking)
+    registered, holders = versions(tracking), alias_holders(tracking)
     repairs = []
     for stage in STAGES:
-        repair = _difference(stage, history.served(stage), registered)
+        repair = _difference(stage, history.served(stage), registered, holders.get(stage))
         if repair is None:
             continue
         if repair.repaired:
@@ -57,8 +64,30 @@ def project(tracking: Tracking, lake: Lake) -> list[Repair]:
     return repairs
 
 
-def _difference(stage: str, event: ledger.Event | None, registered: list[ModelVersion]) -> Repair | None:
-    was = next((v.version for v in registered if stage in v.aliases), None)
+def found_by_hand(tracking: Tracking) -> dict[str, str]:
+    """What people made or set in MLflow that no ledger knows and nothing here reads, each with a sentence about it.
+
+    Returns:
+        Sentences by a key that says what they are about.
+    """
+    sentences = {
+        f"foreign:{number}": (
+            f"MLflow's registry has a version {number} that no training registered, or that has lost its tags: the "
+            "ledger knows no such model, and nothing serves it. Delete it there; `carsdepo train` registers models"
+        )
+        for number in foreign_versions(tracking)
+    }
+    for number, stage in staged_versions(tracking).items():
+        sentences[f"stage:{number}:{stage}"] = (
+            f"MLflow has version {number} in its old stage {stage}, which says nothing here: the ledger decides, and "
+            f"the aliases show it. `carsdepo approve {number}` asks for its promotion; set the stage to None"
+        )
+    return sentences
+
+
+def _difference(
+    stage: str, event: ledger.Event | None, registered: list[ModelVersion], was: int | None
+) -> Repair | None:
     if event is None:
         if was is None:
             return None

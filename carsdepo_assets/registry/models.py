@@ -142,7 +142,32 @@ def latest(tracking: Tracking) -> ModelVersion | None:
 
 
 def versions(tracking: Tracking) -> list[ModelVersion]:
-    """All registered versions, oldest first."""
+    """All versions that a training registered, oldest first; those that somebody made by hand are left out."""
+    registered = _all_versions(tracking)
+    aliases = _aliases(tracking) if registered else {}
+    ours = (_version(v, aliases) for v in registered)
+    return sorted((v for v in ours if v is not None), key=lambda v: v.version)
+
+
+def foreign_versions(tracking: Tracking) -> list[int]:
+    """The numbers of versions that no training registered, or whose tags somebody took away: they name no model."""
+    return sorted(int(v.version) for v in _all_versions(tracking) if _version(v, {}) is None)
+
+
+def staged_versions(tracking: Tracking) -> dict[int, str]:
+    """Versions with one of MLflow's old stages, which nothing here sets or reads, by their numbers."""
+    staged = {int(v.version): str(v.current_stage or "None") for v in _all_versions(tracking)}
+    return {number: stage for number, stage in sorted(staged.items()) if stage in ("Staging", "Production")}
+
+
+def alias_holders(tracking: Tracking) -> dict[str, int]:
+    """The version that has each alias, whoever made it."""
+    if not _all_versions(tracking):
+        return {}
+    return {alias: int(number) for number, names in _aliases(tracking).items() for alias in names}
+
+
+def _all_versions(tracking: Tracking) -> list[MlflowVersion]:
     registered: list[MlflowVersion] = []
     token: str | None = None
     while True:
@@ -150,9 +175,7 @@ def versions(tracking: Tracking) -> list[ModelVersion]:
         registered += page
         token = page.token
         if not token:
-            break
-    aliases = _aliases(tracking) if registered else {}
-    return sorted((_version(v, aliases) for v in registered), key=lambda v: v.version)
+            return registered
 
 
 def _by_digest(tracking: Tracking, digest: str) -> ModelVersion | None:
@@ -168,15 +191,22 @@ def _aliases(tracking: Tracking) -> dict[str, list[str]]:
     return named
 
 
-def _version(version: MlflowVersion, aliases: Mapping[str, list[str]]) -> ModelVersion:
+def _version(version: MlflowVersion, aliases: Mapping[str, list[str]]) -> ModelVersion | None:
+    """None for a version without the tags of `register`."""
     tags = version.tags
+    try:
+        figures = json.loads(tags["figures"])
+    except (KeyError, ValueError):
+        return None
+    if not all(tags.get(name) for name in ("digest", "dataset_version", "lake_uri", "lineage_uri")):
+        return None
     return ModelVersion(
         version=int(version.version),
         digest=tags["digest"],
         dataset_version=tags["dataset_version"],
         lake_uri=tags["lake_uri"],
         lineage_uri=tags["lineage_uri"],
-        figures=json.loads(tags["figures"]),
+        figures=figures,
         run_id=version.run_id or None,
         aliases=tuple(sorted(aliases.get(str(version.version), []))),
     )

@@ -193,6 +193,7 @@ def production_model(
     and an observation of this asset holds the verdict. By default the version is the one that staging serves.
     """
     from carsdepo_assets.registry.aliases import project
+    from carsdepo_assets.registry.card_pages import try_card
     from carsdepo_assets.registry.ledger import desired
     from carsdepo_assets.release.promotion import promote
     from carsdepo_assets.release.staging import asked_version
@@ -218,6 +219,7 @@ def production_model(
     health = services.wait_for("production", version.digest, current_policy.release.wait_s)
     project(store, opened_lake)
     assert promotion.event is not None
+    card = try_card(opened_lake, version.digest, current_policy, version.version, context.log.warning)
     if promotion.outcome == "standing" and _latest_materialization(context.instance) == (
         version.digest,
         promotion.event.sequence,
@@ -228,6 +230,7 @@ def production_model(
         data_version=dg.DataVersion(version.digest),
         metadata={
             **_promotion_metadata(promotion, version, lake),
+            **({} if card is None else {"card": lake.link(card)}),
             "ledger_sequence": promotion.event.sequence,
             "previous": promotion.event.previous or "none",
             "runtime": health["runtime"],

@@ -14,6 +14,7 @@ from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.ledger import LedgerHistory
+from carsdepo_assets.registry.licences_learnt import non_commercial
 from carsdepo_assets.registry.models import ModelVersion
 from carsdepo_assets.release.gate import GateDecision
 from carsdepo_assets.release.run_gate import GateResult, Predict, newest_verdict_on, predicted_here, run_gate
@@ -42,12 +43,18 @@ def before_the_gate(history: LedgerHistory, digest: str) -> Approval | None:
 
 
 def after_the_gate(
-    history: LedgerHistory, digest: str, verdict: GateDecision, because: str, policy: Policy
+    history: LedgerHistory,
+    digest: str,
+    verdict: GateDecision,
+    because: str,
+    policy: Policy,
+    licences: str | None = None,
 ) -> Approval:
     """Decides about a promotion once the gate's verdict is known.
 
     A person's approval overrides every verdict, and the reason says so. Without one the verdict must be `promote`; a
-    hold, or policy.release.approval `person`, then makes the promotion wait for a person.
+    hold, policy.release.approval `person`, or a licence that forbids commercial use then makes the promotion wait for
+    a person.
 
     Args:
         history: the ledger's events.
@@ -55,6 +62,7 @@ def after_the_gate(
         verdict: of the gate.
         because: the verdict's first reason.
         policy: the policy in force.
+        licences: why the licences of what the model learnt from need a person; None: they do not.
     """
     decision = history.latest_decision(digest)
     if decision is not None and decision.action == "approve":
@@ -63,6 +71,8 @@ def after_the_gate(
     policy_actor = ledger.machine(policy.digest())
     if verdict != "promote":
         return Approval("refused", policy_actor, f"the gate's verdict is {verdict}: {because}")
+    if licences is not None:
+        return Approval("wanted", policy_actor, f"the gate's verdict is promote, and {licences}")
     hold = history.promotion_hold
     if hold is not None:
         return Approval(
@@ -144,7 +154,8 @@ def promote(
                 predict=predict,
             )
         because = gated.verdict.reasons[0] if gated.verdict.reasons else gated.verdict.verdict
-        approval = after_the_gate(history, digest, gated.verdict.verdict, because, policy)
+        licences = non_commercial(lake, digest, policy)
+        approval = after_the_gate(history, digest, gated.verdict.verdict, because, policy, licences)
         if approval.outcome == "promote":
             reachable()
         with one_writer(lake, LOCK):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import read_card
 from carsdepo_assets.policy import Policy
+from carsdepo_assets.registry.licences_learnt import non_commercial
 from carsdepo_assets.release.gate import GateDecision, GateInputs, NotComparable, Verdict, gate_verdict
 from carsdepo_assets.release.gate_checks import Check
 from carsdepo_assets.release.validation import Validation
@@ -129,6 +130,8 @@ def run_gate(
         slices=_slices(lake, scored),
         champion_classes=None if champion is None else cards[champion].class_names,
     )
+    if (licences := non_commercial(lake, challenger, policy)) is not None:
+        verdict = replace(verdict, notes=(*verdict.notes, f"A person decides about it in any case: {licences}."))
     count = sum(r["challenger"] == challenger and r["golden"] == golden for r in lake.read("gates").to_pylist())
     gate_id = f"{challenger}-{golden}-{count + 1}"
     base, now = f"reports/gate/{gate_id}", datetime.now(UTC)

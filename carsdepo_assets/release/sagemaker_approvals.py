@@ -8,17 +8,19 @@ Events only say which package to look at: what it says now is asked of SageMaker
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from carsdepo_assets.alerts.channels import Severity
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.model_files import model_manifest_key
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.ledger import LedgerHistory
+from carsdepo_assets.release.sagemaker_findings import EndpointFinding
+from carsdepo_assets.release.sagemaker_known import deleted_packages, of_no_model, unknown_packages, without_record
 from carsdepo_assets.release.sagemaker_packages import (
     PENDING,
     ModelPackage,
-    packages,
+    group_entries,
+    packages_among,
     read_package,
     show_status,
     wanted_status,
@@ -26,19 +28,8 @@ from carsdepo_assets.release.sagemaker_packages import (
 from carsdepo_assets.release.sagemaker_settings import EndpointsSettings
 
 
-@dataclass(frozen=True)
-class EndpointFinding:
-    """Something on SageMaker that is not as the ledger has it, or that a person should know."""
-
-    key: str
-    """The same finding has the same key, so that it is alerted once."""
-    severity: Severity
-    title: str
-    body: str
-
-
 def project_packages(
-    lake: Lake, settings: EndpointsSettings, sagemaker: Any, arns: Sequence[str] | None = None
+    lake: Lake, settings: EndpointsSettings, sagemaker: Any, arns: Sequence[str] | None = None, s3: Any = None
 ) -> list[EndpointFinding]:
     """Takes over decisions that were made in SageMaker, then gives each package the status that the ledger has.
 
@@ -49,16 +40,26 @@ def project_packages(
         settings: name the group.
         sagemaker: a boto3 client.
         arns: of the packages to look at, such as an event's; None: all of the group.
+        s3: a boto3 client, with which packages are made again that somebody deleted; None: they are not.
 
     Returns:
         What people should know.
     """
-    of_group = packages(settings, sagemaker)
+    entries = group_entries(settings, sagemaker)
+    of_group = packages_among(entries)
     arns_of_group = [arn for _, arn in of_group]
     asked_for = arns_of_group if arns is None else [arn for arn in arns if arn in arns_of_group]
     looked_at = [read_package(sagemaker, arn) for arn in asked_for]
-    ours = [package for package in looked_at if package is not None]
-    findings = _doubled(of_group)
+    findings = [*_doubled(of_group), *unknown_packages(entries)]
+    ours: list[ModelPackage] = []
+    for package in looked_at:
+        if package is None:
+            continue
+        if lake.exists(model_manifest_key(package.digest)):
+            ours.append(package)
+        else:
+            findings.append(of_no_model(package))
+    findings += deleted_packages(lake, settings, of_group, sagemaker, s3)
     taken: list[ModelPackage] = []
     for package in sorted(ours, key=lambda p: str(p.modified or "")):  # the decision that came last counts last
         finding, is_decision = _take_over(lake, package)
@@ -75,10 +76,12 @@ def project_packages(
 
 def _take_over(lake: Lake, package: ModelPackage) -> tuple[EndpointFinding | None, bool]:
     """Enters a decision that was made in SageMaker; says whether it did."""
-    if package.ledger_status is None or package.status == package.ledger_status:
+    if package.status == package.ledger_status:
         return None, False
     history = LedgerHistory.read(lake)
     wanted, event = wanted_status(history, package.digest)
+    if package.ledger_status is None:
+        return (without_record(package, wanted) if package.status != wanted else None), False
     name = f"version {package.version}" if package.version is not None else f"model {package.digest}"
     key = f"package:{package.arn}:{package.status}:{package.modified}"
     event_id = f"studio:{package.arn}:{package.status}:{package.modified}"
@@ -107,6 +110,9 @@ def _take_over(lake: Lake, package: ModelPackage) -> tuple[EndpointFinding | Non
     body = (
         f"{package.by} set {name} to {package.status} in SageMaker: entered in the ledger as event {entered.sequence}."
     )
+    served = history.served("production")
+    if package.status == "Rejected" and served is not None and served.digest == package.digest:
+        body += " Production serves this model and goes on: `carsdepo rollback` has it serve the one before."
     return EndpointFinding(key, "info", f"A decision about {name} came from SageMaker", body), True
 
 

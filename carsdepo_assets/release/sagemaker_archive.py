@@ -26,7 +26,7 @@ from carsdepo_assets.lake.model_files import (
 )
 
 NAME = "model.tar.gz"
-_ABSENT = ("404", "NoSuchKey", "NotFound")
+ABSENT = ("404", "NoSuchKey", "NotFound")
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,18 @@ def ensure_archive(lake: Lake, archive: ModelArchive, s3: Any) -> bool:
     Returns:
         Whether it was uploaded now.
     """
-    try:
-        s3.head_object(Bucket=archive.bucket, Key=archive.key)
-    except Exception as error:
-        if code_of(error) not in _ABSENT:
-            raise
-    else:
+    if is_there(s3, archive.bucket, archive.key):
         return False
     s3.put_object(Bucket=archive.bucket, Key=archive.key, Body=packed(lake, archive.digest))
+    return True
+
+
+def is_there(s3: Any, bucket: str, key: str) -> bool:
+    """Whether S3 has an object."""
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+    except Exception as error:
+        if code_of(error) not in ABSENT:
+            raise
+        return False
     return True

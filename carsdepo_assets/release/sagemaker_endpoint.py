@@ -15,18 +15,20 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from carsdepo_assets.compute.pipes.aws_errors import explained, trouble_of
+from carsdepo_assets.compute.pipes.aws_errors import code_of, explained, trouble_of
 from carsdepo_assets.lake import data_capture
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.ledger import LedgerHistory, Stage
-from carsdepo_assets.release.sagemaker_approvals import EndpointFinding
 from carsdepo_assets.release.sagemaker_archive import archive_of, ensure_archive
+from carsdepo_assets.release.sagemaker_callers import EndpointVersions
 from carsdepo_assets.release.sagemaker_calls import create_once, described, is_busy, is_there, removed
+from carsdepo_assets.release.sagemaker_findings import EndpointFinding
 from carsdepo_assets.release.sagemaker_packages import ensure_package, read_package, show_status
-from carsdepo_assets.release.sagemaker_plan import EndpointPlan, plan
+from carsdepo_assets.release.sagemaker_plan import EndpointPlan, finding_key, plan
 from carsdepo_assets.release.sagemaker_settings import EndpointsSettings
+from carsdepo_assets.release.sagemaker_versions import ensure_versions
 
 _UNDER_WAY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 Clients = Callable[[str], Any]
@@ -49,6 +51,8 @@ class AskedOfSageMaker(BaseModel):
     """When the endpoint was first seen to serve it."""
     idle_removed_at: datetime | None = None
     """When the endpoint was removed because nobody asked it anything."""
+    versions: tuple[str, ...] = ()
+    """Names of the versions that the endpoint has, where it has several."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class EndpointFollower:
     ) -> None:
         self._lake, self._settings, self._policy = lake, settings, policy
         self._verification_key, self._clients, self._now = verification_key, clients, now
+        self._versions = EndpointVersions(lake, settings, clients, now)
 
     def look(self, stage: Stage, *, wakes: bool = False, asks: bool = True) -> EndpointState:
         """Looks at an endpoint and does what can be done now; it waits for nothing.
@@ -122,7 +127,7 @@ class EndpointFollower:
         if status != "InService":
             return self._failed(wanted, target, asked, standing)
         if standing["EndpointConfigName"] == target.name:
-            return self._served(wanted, target, asked, standing, asks)
+            return self._served(stage, wanted, target, asked, asks)
         rolled_back = self._rolled_back(wanted, target, asked, standing)
         if rolled_back is not None:
             return rolled_back
@@ -151,6 +156,8 @@ class EndpointFollower:
         if package is not None and package.status == (package.ledger_status or package.status):
             # Where they differ a person decided in SageMaker: `project_packages` takes that over first.
             show_status(package, LedgerHistory.read(self._lake), self._lake, sagemaker)
+        if target.target is not None:
+            ensure_versions(self._lake, self._settings, target.endpoint, {target.target.name: archive}, s3)
         data_capture.note_endpoint(self._lake, target.endpoint)
         create_once(sagemaker, "model", target.model)
         create_once(sagemaker, "endpoint_config", target.config)
@@ -168,6 +175,7 @@ class EndpointFollower:
                 self._finding(target, wanted, "deleted", "critical", f"The {stage} endpoint was deleted", body),
             )
         self._prepared(wanted, target)
+        self._versions.name_first(target, wanted)
         self._note(target, wanted, None)
         try:
             self._clients("sagemaker").create_endpoint(
@@ -194,6 +202,7 @@ class EndpointFollower:
             )
             findings = (self._finding(target, wanted, "changed", "warning", f"The {stage} endpoint was changed", body),)
         self._prepared(wanted, target)
+        self._versions.name_first(target, wanted)
         self._note(target, wanted, standing["LastModifiedTime"])
         how = {"DeploymentConfig": target.deployment} if target.deployment is not None else {}
         try:
@@ -207,23 +216,32 @@ class EndpointFollower:
 
     def _served(
         self,
+        stage: Stage,
         wanted: ledger.Event,
         target: EndpointPlan,
         asked: AskedOfSageMaker | None,
-        standing: dict[str, Any],
         asks: bool,
     ) -> EndpointState:
         """InService with our configuration: whether the service says that it serves the model."""
         was_seen = asked is not None and asked.config == target.name and asked.served_at is not None
-        if was_seen and asked is not None and asked.sequence == wanted.sequence and not asks:
-            return EndpointState("serving", f"{target.endpoint} serves model {target.digest}.", target.digest)
+        is_settled = was_seen and asked is not None and asked.sequence == wanted.sequence
+        if target.target is not None and not is_settled:  # the endpoint stands, and this version is new to it
+            self._prepared(wanted, target)
+        versions, findings = self._versions.keep(stage, wanted, target, () if asked is None else asked.versions)
+        if is_settled and asked is not None:
+            findings += self._versions.name(target, wanted, is_settled)
+            if asked.versions != versions:
+                self._keep(target.endpoint, asked.model_copy(update={"versions": versions}))
+        if is_settled and not asks:
+            text = f"{target.endpoint} serves model {target.digest}."
+            return EndpointState("serving", text, target.digest, findings=findings)
+        name = None if target.target is None else target.target.name
         try:
-            health = served_health(self._clients("sagemaker-runtime"), target.endpoint)
+            health = served_health(self._clients("sagemaker-runtime"), target.endpoint, name)
         except Exception as error:
             if trouble_of(error) is None and not isinstance(error, ValueError):
                 raise
-            text = f"{target.endpoint} is InService and does not say what it serves: {explained(error)}"
-            return EndpointState("failed", text)
+            return self._unanswered(wanted, target, error, findings)
         digest = health.get("digest")
         if health.get("status") != "serving" or digest != target.digest:
             body = (
@@ -231,15 +249,30 @@ class EndpointFollower:
                 f"{digest or 'no model'} instead of {target.digest}: {health.get('error') or 'see its log'}."
             )
             finding = self._finding(target, wanted, "other", "critical", "An endpoint serves another model", body)
-            return EndpointState("failed", body, digest, health, findings=(finding,))
-        if not (was_seen and asked is not None and asked.sequence == wanted.sequence):
+            return EndpointState("failed", body, digest, health, findings=(*findings, finding))
+        if not is_settled:
+            self._versions.name(target, wanted, is_settled)
             before = asked if asked is not None and asked.config == target.name else None
             noted = before or AskedOfSageMaker(
                 sequence=wanted.sequence, config=target.name, asked_at=self._now(), changed_before=None
             )
             now_served = {"sequence": wanted.sequence, "served_at": self._now(), "idle_removed_at": None}
-            self._keep(target.endpoint, noted.model_copy(update=now_served))
-        return EndpointState("serving", f"{target.endpoint} serves model {target.digest}.", str(digest), health)
+            self._keep(target.endpoint, noted.model_copy(update={**now_served, "versions": versions}))
+        text = f"{target.endpoint} serves model {target.digest}."
+        return EndpointState("serving", text, str(digest), health, findings=findings)
+
+    def _unanswered(
+        self, wanted: ledger.Event, target: EndpointPlan, error: Exception, findings: tuple[EndpointFinding, ...]
+    ) -> EndpointState:
+        """InService, and the question for what it serves failed."""
+        if code_of(error) == "ModelNotReadyException":
+            return EndpointState("loading", f"{target.endpoint} is loading model {target.digest}.", findings=findings)
+        text = f"{target.endpoint} is InService and does not say what it serves: {explained(error)}"
+        if target.target is None or code_of(error) != "ModelError":
+            return EndpointState("failed", text, findings=findings)
+        body = f"{text} Callers go on with the version before; `carsdepo rollback` has the ledger name it again."
+        finding = self._finding(target, wanted, "not_loaded", "critical", "A version cannot be served", body)
+        return EndpointState("failed", body, is_final=True, findings=(*findings, finding))
 
     def _rolled_back(
         self, wanted: ledger.Event, target: EndpointPlan, asked: AskedOfSageMaker | None, standing: dict[str, Any]
@@ -303,7 +336,7 @@ class EndpointFollower:
     def _finding(
         self, target: EndpointPlan, wanted: ledger.Event, what: str, severity: Any, title: str, body: str
     ) -> EndpointFinding:
-        return EndpointFinding(f"endpoint:{target.endpoint}:{wanted.sequence}:{what}", severity, title, body)
+        return EndpointFinding(finding_key(target, wanted, what), severity, title, body)
 
 
 def asked_key(endpoint: str) -> str:
@@ -317,18 +350,24 @@ def read_asked(lake: Lake, endpoint: str) -> AskedOfSageMaker | None:
     return AskedOfSageMaker.model_validate_json(lake.get(key)) if lake.exists(key) else None
 
 
-def served_health(runtime: Any, endpoint: str) -> dict[str, Any]:
+def served_health(runtime: Any, endpoint: str, target: str | None = None) -> dict[str, Any]:
     """What the service behind an endpoint says of itself, as at /healthz.
 
     Args:
         runtime: a boto3 client of sagemaker-runtime.
         endpoint: its name.
+        target: TargetModel, where the endpoint has several versions.
 
     Raises:
         ValueError: It answers with something else.
     """
+    named = {} if target is None else {"TargetModel": target}
     answer = runtime.invoke_endpoint(
-        EndpointName=endpoint, ContentType=data_capture.HEALTH_QUESTION, Accept="application/json", Body=b"health"
+        EndpointName=endpoint,
+        ContentType=data_capture.HEALTH_QUESTION,
+        Accept="application/json",
+        Body=b"health",
+        **named,
     )
     health = json.loads(answer["Body"].read())
     if not isinstance(health, dict) or "status" not in health:

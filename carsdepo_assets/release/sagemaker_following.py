@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import LedgerHistory, Stage
-from carsdepo_assets.release.sagemaker_approvals import EndpointFinding, project_packages
+from carsdepo_assets.release.sagemaker_approvals import project_packages
 from carsdepo_assets.release.sagemaker_cleanup import remove_idle, remove_left_behind
 from carsdepo_assets.release.sagemaker_endpoint import read_asked
+from carsdepo_assets.release.sagemaker_findings import EndpointFinding
 from carsdepo_assets.release.sagemaker_news import ModelNews, receive_news
 from carsdepo_assets.release.sagemaker_services import SageMakerServicesResource
+from carsdepo_assets.release.sagemaker_versions import remove_leftover_versions
 
 # Seconds between two looks at what is left behind, and, where events tell of packages, at all of these.
 SELDOM_S = 3600.0
@@ -80,7 +82,9 @@ def follow(
     is_all = queue is None or sequence != remembered.sequence or at.timestamp() - remembered.packages_at >= SELDOM_S
     findings = [_unreadable(message, why) for message, why in news.unreadable.items()]
     if is_all or news.arns:
-        findings += project_packages(lake, settings, sagemaker, None if is_all else sorted(news.arns))
+        findings += project_packages(
+            lake, settings, sagemaker, None if is_all else sorted(news.arns), services.clients("s3")
+        )
     if is_all:  # what it entered in the ledger itself makes the next round look at all of them again
         remembered = remembered.model_copy(update={"packages_at": at.timestamp(), "sequence": sequence})
     if queue is not None:
@@ -101,6 +105,7 @@ def follow(
         noted = [read_asked(lake, settings.stage(stage).endpoint) for stage in states]
         wanted = {asked.config for asked in noted if asked is not None and asked.idle_removed_at is None}
         gone = remove_left_behind(settings, wanted, sagemaker)
+        gone += remove_leftover_versions(lake, settings, services.clients("s3"))
         remembered = remembered.model_copy(update={"cleaned_at": at.timestamp()})
     if gone:
         messages.append(f"Removed, since nothing uses them: {', '.join(gone)}.")

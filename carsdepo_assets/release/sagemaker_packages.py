@@ -6,8 +6,10 @@ it last (`ledger_status`), in the same call as the status itself: where the two 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -77,23 +79,39 @@ def ensure_group(settings: EndpointsSettings, sagemaker: Any) -> None:
 
 def packages(settings: EndpointsSettings, sagemaker: Any) -> list[tuple[str, str]]:
     """Digest and ARN of the group's packages that are ours, oldest first."""
-    group = described(sagemaker, "model_package_group", ModelPackageGroupName=settings.package_group)
-    if group is None:
-        return []
-    entries = listed(
-        sagemaker,
-        "model_packages",
-        "ModelPackageSummaryList",
-        ModelPackageGroupName=settings.package_group,
-        SortBy="CreationTime",
-        SortOrder="Ascending",
-    )
+    return packages_among(group_entries(settings, sagemaker))
+
+
+def packages_among(entries: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The same of entries of `group_entries`."""
     digests_and_arns = []
     for entry in entries:
         match = _OURS.match(entry.get("ModelPackageDescription") or "")
         if match is not None:
             digests_and_arns.append((match[1], str(entry["ModelPackageArn"])))
     return digests_and_arns
+
+
+def is_ours(entry: dict[str, Any]) -> bool:
+    """Whether an entry of `group_entries` says of itself that it is a package of ours."""
+    return _OURS.match(entry.get("ModelPackageDescription") or "") is not None
+
+
+def group_entries(settings: EndpointsSettings, sagemaker: Any) -> list[dict[str, Any]]:
+    """All packages of the group as ListModelPackages tells of them, oldest first; none where there is no group."""
+    group = described(sagemaker, "model_package_group", ModelPackageGroupName=settings.package_group)
+    if group is None:
+        return []
+    return list(
+        listed(
+            sagemaker,
+            "model_packages",
+            "ModelPackageSummaryList",
+            ModelPackageGroupName=settings.package_group,
+            SortBy="CreationTime",
+            SortOrder="Ascending",
+        )
+    )
 
 
 def read_package(sagemaker: Any, arn: str) -> ModelPackage | None:
@@ -120,7 +138,13 @@ def read_package(sagemaker: Any, arn: str) -> ModelPackage | None:
 
 
 def ensure_package(
-    lake: Lake, settings: EndpointsSettings, archive: ModelArchive, version: int | None, sagemaker: Any, s3: Any
+    lake: Lake,
+    settings: EndpointsSettings,
+    archive: ModelArchive,
+    version: int | None,
+    sagemaker: Any,
+    s3: Any,
+    gone: str = "",
 ) -> str:
     """The ARN of a model's package, which is made where there is none, waiting for approval.
 
@@ -131,6 +155,7 @@ def ensure_package(
         version: the model's number in the registry.
         sagemaker: a boto3 client.
         s3: another.
+        gone: ARN of the model's package that somebody deleted; empty: there was none.
     """
     ensure_group(settings, sagemaker)
     for digest, arn in packages(settings, sagemaker):
@@ -156,8 +181,8 @@ def ensure_package(
             }
         },
         "CustomerMetadataProperties": _metadata(lake, archive, version),
-        # Of two processes at once, and after a kill, SageMaker makes one.
-        "ClientToken": f"{archive.digest}-{archive.identity}"[:36],
+        # Of two processes at once, and after a kill, SageMaker makes one; in place of one that is gone another.
+        "ClientToken": f"{archive.digest}-{hashlib.sha256((archive.identity + gone).encode()).hexdigest()[:16]}",
     }
     return str(sagemaker.create_model_package(**request)["ModelPackageArn"])
 

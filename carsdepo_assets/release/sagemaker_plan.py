@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from carsdepo_assets.lake import data_capture
+from carsdepo_assets.lake.target_models import TargetModel
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import Event, Stage
 from carsdepo_assets.release.sagemaker_archive import ModelArchive
 from carsdepo_assets.release.sagemaker_settings import EndpointsSettings
-from carsdepo_assets.settings_container import ContainedModel
+from carsdepo_assets.settings_container import ContainedModel, ContainedModels
 
 MODEL_FOLDER = "/opt/ml/model"  # where SageMaker unpacks model.tar.gz
+MODELS_FOLDER = "/opt/ml/models"  # below which SageMaker unpacks the archives of a multi-model endpoint
 ENDPOINT_TAG, DIGEST_TAG = "carsdepo:endpoint", "carsdepo:digest"
+SEVERAL = "versions"  # in names, in place of the digest, where an endpoint has several versions
 _START_S = 900  # seconds for downloading and loading the model; the most is 3600
 # What a service reads of the policy: another value there is another configuration.
 _SERVED: dict[str, Any] = {"inference": True, "data": {"min_side_px"}, "gate": {"parity_share"}}
@@ -41,6 +44,8 @@ class EndpointPlan:
     deployment: dict[str, Any] | None
     """DeploymentConfig of UpdateEndpoint."""
     tags: list[dict[str, str]]
+    target: TargetModel | None = None
+    """What callers name on an endpoint of several versions; None: the endpoint has one version."""
 
 
 def plan(
@@ -65,15 +70,8 @@ def plan(
         verification_key: the public key (PEM) that must have signed the model.
     """
     own = settings.stage(stage)
-    contained = ContainedModel(
-        folder=Path(MODEL_FOLDER), version=event.version, verification_key=verification_key, policy=policy_text(policy)
-    )
-    environment = {
-        "CARSDEPO_STAGE": stage,
-        "CARSDEPO_ALLOWED_HOSTS": "*",  # whatever name SageMaker asks it by; nobody else reaches it
-        **contained.variables(),
-    }
-    container = {"Image": settings.image, "ModelDataUrl": archive.url, "Environment": environment}
+    several = own.multi_model is not None
+    container = _container(settings, stage, event, archive, policy_text(policy), verification_key)
     model: dict[str, Any] = {"PrimaryContainer": container, "ExecutionRoleArn": settings.role}
     if settings.subnets:
         model["VpcConfig"] = {"Subnets": [*settings.subnets], "SecurityGroupIds": [*settings.security_groups]}
@@ -83,8 +81,8 @@ def plan(
         "InstanceType": own.instance_type,
         "InitialInstanceCount": own.instances,
         "InitialVariantWeight": 1.0,
-        "ModelDataDownloadTimeoutInSeconds": _START_S,
         "ContainerStartupHealthCheckTimeoutInSeconds": _START_S,
+        **({} if several else {"ModelDataDownloadTimeoutInSeconds": _START_S}),
     }
     capture: dict[str, Any] = {
         "EnableCapture": True,
@@ -96,8 +94,9 @@ def plan(
     if settings.capture.kms_key is not None:
         capture["KmsKeyId"] = settings.capture.kms_key
     content = json.dumps([model, variant, capture], sort_keys=True).encode()
-    name = f"{name_prefix(own.endpoint)}-{archive.digest}-{hashlib.sha256(content).hexdigest()[:8]}"
-    tags = {**settings.tags, ENDPOINT_TAG: own.endpoint, DIGEST_TAG: archive.digest}
+    what = SEVERAL if several else archive.digest
+    name = f"{name_prefix(own.endpoint)}-{what}-{hashlib.sha256(content).hexdigest()[:8]}"
+    tags = {**settings.tags, ENDPOINT_TAG: own.endpoint, **({} if several else {DIGEST_TAG: archive.digest})}
     tag_list = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
     return EndpointPlan(
         name=name,
@@ -112,7 +111,49 @@ def plan(
         },
         deployment=_deployment(settings, stage, event),
         tags=tag_list,
+        target=TargetModel(archive.digest, archive.identity, event.version) if several else None,
     )
+
+
+def finding_key(plan: EndpointPlan, event: Event, what: str) -> str:
+    """The key of something found about an endpoint while it carries out an event."""
+    return f"endpoint:{plan.endpoint}:{event.sequence}:{what}"
+
+
+def versions_prefix(settings: EndpointsSettings, endpoint: str) -> str:
+    """The key below which an endpoint of several versions finds their archives; it ends with a slash."""
+    return f"{settings.prefix}/versions/{endpoint}/"
+
+
+def _container(
+    settings: EndpointsSettings, stage: Stage, event: Event, archive: ModelArchive, policy: str, key: str
+) -> dict[str, Any]:
+    """PrimaryContainer of CreateModel."""
+    own = settings.stage(stage)
+    contained: ContainedModel | ContainedModels
+    if own.multi_model is None:
+        contained = ContainedModel(
+            folder=Path(MODEL_FOLDER), version=event.version, verification_key=key, policy=policy
+        )
+        where = {"ModelDataUrl": archive.url}
+    else:
+        contained = ContainedModels(
+            folder=Path(MODELS_FOLDER),
+            most=own.multi_model.in_memory,
+            memory_percent=own.multi_model.memory_percent,
+            verification_key=key,
+            policy=policy,
+        )
+        where = {
+            "ModelDataUrl": f"s3://{settings.bucket}/{versions_prefix(settings, own.endpoint)}",
+            "Mode": "MultiModel",
+        }
+    environment = {
+        "CARSDEPO_STAGE": stage,
+        "CARSDEPO_ALLOWED_HOSTS": "*",  # whatever name SageMaker asks it by; nobody else reaches it
+        **contained.variables(),
+    }
+    return {"Image": settings.image, **where, "Environment": environment}
 
 
 def name_prefix(endpoint: str) -> str:
@@ -122,7 +163,9 @@ def name_prefix(endpoint: str) -> str:
 
 def is_ours(name: str, endpoint: str) -> bool:
     """Whether a name of a model or configuration is one that `plan` gives for the endpoint."""
-    return re.fullmatch(rf"{re.escape(name_prefix(endpoint))}-[0-9a-f]{{16}}-[0-9a-f]{{8}}", name) is not None
+    return (
+        re.fullmatch(rf"{re.escape(name_prefix(endpoint))}-([0-9a-f]{{16}}|{SEVERAL})-[0-9a-f]{{8}}", name) is not None
+    )
 
 
 def policy_text(policy: Policy) -> str:

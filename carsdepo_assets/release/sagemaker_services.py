@@ -94,7 +94,7 @@ class SageMakerServicesResource(ServicesResource):
 
         from carsdepo_assets.release.sagemaker_transport import InvokeEndpoint
 
-        transport = InvokeEndpoint(self.clients("sagemaker-runtime"), self._endpoint(stage))
+        transport = InvokeEndpoint(self.clients("sagemaker-runtime"), self._endpoint(stage), self._target(stage))
         return httpx.Client(base_url="https://endpoint.invalid", transport=transport, timeout=seconds)
 
     def captured(self, stage: str) -> CapturePlace:
@@ -119,7 +119,10 @@ class SageMakerServicesResource(ServicesResource):
             if status not in ("InService", "Updating", "RollingBack", "SystemUpdating"):
                 why = standing.get("FailureReason") or f"{name} is {status}"
                 return {**health, "status": "loading" if status == "Creating" else "failed", "error": why}
-            return served_health(self.clients("sagemaker-runtime"), name)
+            target = self._target(stage)
+            if target is None and self.settings().stage(_stage(stage)).multi_model is not None:
+                return {**health, "status": "loading", "error": f"{name} has no version yet that callers are to name"}
+            return served_health(self.clients("sagemaker-runtime"), name, target)
         except Exception as error:
             if trouble_of(error) is None and not isinstance(error, ValueError):
                 raise
@@ -177,6 +180,16 @@ class SageMakerServicesResource(ServicesResource):
             if trouble in ("throttled", "network", "credentials"):
                 return EndpointState("loading", explained(error))
             raise NoService(f"The {stage} endpoint cannot be changed: {explained(error)}") from error
+
+    def _target(self, stage: str) -> str | None:
+        """What callers of a stage's endpoint name; None: it has one version."""
+        from carsdepo_assets.release.sagemaker_versions import read_callers
+
+        settings = self.settings()
+        if settings.stage(_stage(stage)).multi_model is None:
+            return None
+        callers = read_callers(settings, self._endpoint(stage), self.clients("s3"))
+        return None if callers is None else callers.target_model
 
     def _endpoint(self, stage: str) -> str:
         return self.settings().stage(_stage(stage)).endpoint

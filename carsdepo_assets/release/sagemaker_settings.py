@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from carsdepo_assets.toml_files import read_toml
 
 NAME = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"  # of endpoints and groups (API reference, CreateEndpoint)
+_ACCELERATED = re.compile(r"ml\.(g|p|inf|trn)[0-9]")
 _S3 = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -33,6 +34,21 @@ class Canary(_Section):
     )
 
 
+class MultiModel(_Section):
+    """An endpoint that has several versions on the same instances: SageMaker's multi-model endpoint."""
+
+    kept: int = Field(
+        default=3, ge=2, le=20, description="how many versions can be asked: what callers get, and those before it"
+    )
+    candidate: bool = Field(
+        default=False, description="of production: staging's version can be asked here too, by callers who name it"
+    )
+    in_memory: int = Field(default=2, ge=1, le=20, description="how many versions are in an instance's memory at most")
+    memory_percent: int = Field(
+        default=80, ge=10, le=95, description="share of an instance's memory at which no further version is loaded"
+    )
+
+
 class StageEndpoint(_Section):
     """The endpoint of a stage."""
 
@@ -40,6 +56,7 @@ class StageEndpoint(_Section):
     instance_type: str = Field(pattern=r"^ml\.[a-z0-9.-]+$", description="such as ml.m5.large")
     instances: int = Field(default=1, ge=1, description="how many instances")
     canary: Canary | None = Field(default=None, description="None: all requests go to the new instances at once")
+    multi_model: MultiModel | None = Field(default=None, description="None: one version an endpoint")
     idle_minutes: int | None = Field(
         default=None, ge=15, description="without a request for so long the endpoint is removed; None: never"
     )
@@ -48,6 +65,11 @@ class StageEndpoint(_Section):
     def _has_a_canary_that_can_be(self) -> Self:
         if self.canary is not None and self.instances < 2:
             raise ValueError("a canary is at most half of the instances, so that there must be 2 or more")
+        if self.multi_model is not None and _ACCELERATED.match(self.instance_type):
+            raise ValueError(
+                f"multi_model is for instances without GPU, and {self.instance_type} has one: there SageMaker serves "
+                "several models by its Triton container alone"
+            )
         return self
 
 
@@ -86,6 +108,10 @@ class EndpointsSettings(_Section):
             raise ValueError("staging and production have the same endpoint")
         if self.production.idle_minutes is not None:
             raise ValueError("production.idle_minutes: production is never removed for want of requests")
+        if self.production.multi_model is not None and self.staging.multi_model is None:
+            raise ValueError("production.multi_model: staging has none, and would not prove what production does")
+        if self.staging.multi_model is not None and self.staging.multi_model.candidate:
+            raise ValueError("staging.multi_model.candidate: a candidate is served at staging anyway")
         if not _S3.fullmatch(self.bucket):
             raise ValueError(f"bucket: {self.bucket!r} is no name of a bucket")
         if not self.prefix or self.prefix != self.prefix.strip("/"):

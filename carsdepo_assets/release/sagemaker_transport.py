@@ -17,10 +17,12 @@ class InvokeEndpoint(httpx.BaseTransport):
     Args:
         runtime: a boto3 client of sagemaker-runtime.
         endpoint: its name.
+        target: TargetModel, where the endpoint has several versions; None: it has one.
     """
 
-    def __init__(self, runtime: Any, endpoint: str) -> None:
+    def __init__(self, runtime: Any, endpoint: str, target: str | None = None) -> None:
         self._runtime, self._endpoint = runtime, endpoint
+        self._named = {} if target is None else {"TargetModel": target}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Sends a request; what the container refuses comes back with its status and body.
@@ -36,6 +38,7 @@ class InvokeEndpoint(httpx.BaseTransport):
                 ContentType=request.headers.get("content-type", "application/octet-stream"),
                 Accept="application/json",
                 Body=request.read(),
+                **self._named,
             )
         except Exception as error:
             if code_of(error) == "ModelError":

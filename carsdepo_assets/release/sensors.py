@@ -20,6 +20,10 @@ STATE_TAG = "carsdepo/release_state"
 MAX_ATTEMPTS = 3  # runs for one state
 # A run that promotes has written the ledger and sets the alias seconds later: no disagreement yet.
 SETTLED = timedelta(minutes=2)
+_WHO_DECIDES = (
+    "The ledger says what is served, and an alias only shows it: `carsdepo approve VERSION` and `carsdepo rollback` "
+    "change what is served."
+)
 _JOBS = (RELEASE_JOB, PROMOTE_JOB, "rollback_production")
 
 
@@ -85,12 +89,23 @@ def ledger_projection(
 ) -> dg.SensorResult | dg.SkipReason:
     """Repairs MLflow's aliases; a repair is an alert unless the ledger changed only just now."""
 
-    from carsdepo_assets.registry.aliases import project
+    from carsdepo_assets.registry.aliases import found_by_hand, project
 
     opened_lake = lake.open()
     if opened_lake.version("deployments") < 0:
         return dg.SkipReason("The ledger is empty.")
     repairs = project(tracking.tracking(), opened_lake)
+    by_hand = found_by_hand(tracking.tracking())
+    for key, message in by_hand.items():
+        alerts.send(
+            opened_lake,
+            policy.read(),
+            kind="ledger",
+            key=f"ledger:mlflow:{key}",
+            severity="warning",
+            title="MLflow has something that the ledger does not know",
+            body=f"{message}.",
+        )
     for repair in repairs:
         if repair.since is not None and datetime.now(UTC) - repair.since < SETTLED:
             continue
@@ -101,11 +116,13 @@ def ledger_projection(
             key=f"ledger:{repair.alias}:{repair.was}:{repair.now}",
             severity="warning",
             title=f"MLflow's alias {repair.alias} disagreed with the ledger",
-            body=f"{repair.message}.",
+            body=f"{repair.message}. {_WHO_DECIDES}",
         )
-    if repairs:
-        return work_was_done(context, "; ".join(r.message for r in repairs))
-    return dg.SkipReason("The aliases are as the ledger has them.")
+    messages = [r.message for r in repairs]
+    if any(r.repaired for r in repairs):
+        return work_was_done(context, "; ".join(messages))
+    messages += by_hand.values()
+    return dg.SkipReason("; ".join(messages) or "The aliases are as the ledger has them.")
 
 
 @dg.sensor(

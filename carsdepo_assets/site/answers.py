@@ -67,6 +67,19 @@ def newest(lake: Lake, count: int, digest: str | None = None) -> list[dict[str, 
     return sorted(rows_by_id.values(), key=lambda r: r["at"], reverse=True)[:count]
 
 
+def of_photograph(lake: Lake, image_id: str, most: int = 20) -> list[dict[str, Any]]:
+    """The ingested answers about one photograph, newest first, as rows of `inferences`.
+
+    Args:
+        lake: The lake.
+        image_id: Of the photograph.
+        most: How many at most.
+    """
+    if not _ID.fullmatch(image_id):
+        return []
+    return _select(lake, f"WHERE image_id = '{image_id}' ORDER BY at DESC LIMIT {int(most)}")
+
+
 def count_by_digest(lake: Lake) -> dict[str, int]:
     """The number of answers of each model, by its digest; answers that are not ingested yet are left out."""
     counted = lake.query("select digest, count(*) n from t group by digest", t=lake.read("inferences", ["digest"]))

@@ -27,6 +27,7 @@ from carsdepo_assets.reporting.page import GATE_SLOT, render
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.settings_variables import plain
 from carsdepo_assets.site import answers, reading, tracing
+from carsdepo_assets.site.gallery import Gallery
 from carsdepo_assets.site.graph import lineage_graph
 from carsdepo_assets.site.pictures import picture
 from carsdepo_assets.site.protection import key_guard, page_headers
@@ -37,6 +38,11 @@ _FOLDER = Path(__file__).parent
 # Reports and pages may style themselves and show pictures that they carry; nothing else runs or loads.
 _HEADERS = page_headers("style-src 'unsafe-inline'; img-src data:")
 _LISTS = {
+    "explorations": (
+        "exploration",
+        "Explorations",
+        "Looks at datasets, upload batches and windows of traffic: classes, quality, splits, outliers.",
+    ),
     "evaluations": (
         "evaluation",
         "Evaluations",
@@ -47,6 +53,11 @@ _LISTS = {
         "drift",
         "Drift",
         "Every comparison of a period of answers with the photographs that the model was trained on.",
+    ),
+    "studies": (
+        "study",
+        "Studies",
+        "Every study of recipes: trials on one dataset, their leaderboard, and the recipe that follows from them.",
     ),
     "kpis": ("kpi", "KPIs", "What the platform does for the business, compared with its goals."),
 }
@@ -75,6 +86,11 @@ def pages(settings: Settings, health: reading.Health | None = None) -> APIRouter
         router.add_api_route(path, shown, methods=["GET", "HEAD"], response_class=HTMLResponse)
 
     get("/", site.index)
+    gallery = Gallery(site.lake, site.policy)
+    get("/photographs", gallery.photographs)
+    get("/photographs/{image_id}", gallery.photograph)
+    get("/datasets", gallery.datasets)
+    get("/datasets/{version}", gallery.dataset)
     get("/predictions", site.predictions)
     get("/predictions/{prediction_id}", site.prediction)
     get("/models/{digest}", site.model)
@@ -96,20 +112,20 @@ class Site:
 
     def index(self) -> HTMLResponse:
         """The first page: the state of the installation."""
-        lake = self._lake()
-        now = reading.site_overview(lake, tracing.open_tracking(self.settings), self._policy(), self.health)
+        lake = self.lake()
+        now = reading.site_overview(lake, tracing.open_tracking(self.settings), self.policy(), self.health)
         return self._page("index.html", "", now=now, places=self.places, lists=_LISTS)
 
     def predictions(self, digest: Annotated[str | None, Query(max_length=64)] = None) -> HTMLResponse:
         """The last answers, of all models or of one."""
-        lake, limits = self._lake(), self._policy().inference
+        lake, limits = self.lake(), self.policy().inference
         rows = answers.newest(lake, _SHOWN, digest)
         shown = [(row, picture(lake, row["photograph_key"], _THUMBNAIL, limits)) for row in rows]
         return self._page("predictions.html", "predictions", shown=shown, digest=digest, most=_SHOWN)
 
     def prediction(self, prediction_id: str) -> HTMLResponse:
         """One answer with its photograph, its boxes and its lineage."""
-        lake = self._lake()
+        lake = self.lake()
         try:
             lineage = tracing.prediction_lineage(lake, self._tracking(), prediction_id, self.places)
         except tracing.TraceError as error:
@@ -119,14 +135,14 @@ class Site:
             "prediction.html",
             "predictions",
             lineage=lineage,
-            picture=picture(lake, lineage["photograph"]["key"], _LARGE, self._policy().inference),
+            picture=picture(lake, lineage["photograph"]["key"], _LARGE, self.policy().inference),
             model=None if "missing" in model else model,
             graph=None if "missing" in model else lineage_graph(model, prediction=lineage),
         )
 
     def model(self, digest: str) -> HTMLResponse:
         """One model with its lineage."""
-        lake = self._lake()
+        lake = self.lake()
         try:
             if key_problem(digest) is not None or "/" in digest:
                 raise tracing.TraceError(f"{digest!r} cannot be a model's digest.")
@@ -138,11 +154,11 @@ class Site:
 
     def queues(self) -> HTMLResponse:
         """All labelling queues."""
-        return self._page("queues.html", "queues", queues=queue_state(self._lake()))
+        return self._page("queues.html", "queues", queues=queue_state(self.lake()))
 
     def queue(self, queue_id: str) -> HTMLResponse:
         """One labelling queue with its photographs."""
-        lake, limits = self._lake(), self._policy().inference
+        lake, limits = self.lake(), self.policy().inference
         try:
             queue = read_queue(lake, queue_id)
         except LakeError as error:
@@ -155,14 +171,14 @@ class Site:
 
     def alerts(self) -> HTMLResponse:
         """The last alerts."""
-        return self._page("alerts.html", "alerts", alerts=reading.alerts(self._lake(), 200))
+        return self._page("alerts.html", "alerts", alerts=reading.alerts(self.lake(), 200))
 
     def list_of(self, name: str) -> Callable[[], HTMLResponse]:
         """The page that lists the reports of one kind."""
         kind, title, about = _LISTS[name]
 
         def listed() -> HTMLResponse:
-            listing = reading.reports(self._lake(), kind)
+            listing = reading.reports(self.lake(), kind)
             return self._page("reports.html", name, reports=listing, heading=title, about=about, kind=kind)
 
         return listed
@@ -172,7 +188,7 @@ class Site:
         key = f"reports/{path}"
         if key_problem(key) is None and key.endswith(".html"):
             try:
-                lake = self._lake()
+                lake = self.lake()
                 html = lake.get(key)
                 if path.startswith("evaluation/"):
                     html = html.replace(GATE_SLOT.encode(), self._gate_note(lake, path).encode())
@@ -210,10 +226,11 @@ class Site:
     def _missing(self, error: Exception) -> HTMLResponse:
         return self._page("message.html", "", 404, heading="Not found", text=str(error))
 
-    def _lake(self) -> Lake:
+    def lake(self) -> Lake:
+        """The lake, opened anew."""
         return Lake.open(self.settings.lake)
 
-    def _policy(self) -> Policy:
+    def policy(self) -> Policy:
         """The policy of the files as they are now; where one is broken the last policy that could be read."""
         with suppress(PolicyError):
             self._last_policy = self.settings.policy()

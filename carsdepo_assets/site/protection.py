@@ -10,14 +10,15 @@ from typing import Annotated
 from fastapi import Header, HTTPException
 
 
-def page_headers(sources: str) -> dict[str, str]:
+def page_headers(sources: str, forms: str = "'none'") -> dict[str, str]:
     """The security headers of a page.
 
     Args:
         sources: Directives of the Content-Security-Policy that allow what the page needs, beyond nothing at all.
+        forms: Where its forms may lead.
     """
     return {
-        "Content-Security-Policy": f"default-src 'none'; {sources}; base-uri 'none'; form-action 'none'; "
+        "Content-Security-Policy": f"default-src 'none'; {sources}; base-uri 'none'; form-action {forms}; "
         "frame-ancestors 'none'",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",

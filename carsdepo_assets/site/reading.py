@@ -27,7 +27,7 @@ from carsdepo_assets.reporting.publish import ReportSummary
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.site.tracing import known_versions
 
-KINDS = ("evaluation", "gate", "drift", "kpi")
+KINDS = ("exploration", "evaluation", "gate", "drift", "study", "kpi")
 Health = Callable[[str], Mapping[str, Any] | None]
 
 

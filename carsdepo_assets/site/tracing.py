@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from carsdepo_assets.lake.datasets import manifest_key
+from carsdepo_assets.lake.datasets import licences_listed, manifest_key
 from carsdepo_assets.lake.evaluations import FIGURES, newest_evaluation
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.model_files import folder
@@ -21,6 +21,7 @@ from carsdepo_assets.lake.models import ModelCard, findings_of, read_card
 from carsdepo_assets.lake.training_findings import TrainingFinding
 from carsdepo_assets.redaction import redact, without_credentials
 from carsdepo_assets.registry import models
+from carsdepo_assets.registry.card_pages import card_key
 from carsdepo_assets.registry.ledger import SERVES, Event, LedgerHistory, Stage, events
 from carsdepo_assets.registry.lineage import Lineage, ancestors, read_lineage
 from carsdepo_assets.registry.stored_versions import stored_versions
@@ -204,7 +205,12 @@ def model_lineage(lake: Lake, tracking: Tracking | None, digest: str, places: Pl
         "place": _place(lake, folder(digest)),
         "url": places.page(f"models/{digest}"),
         "card": _card(card),
-        "dataset": {**lineage.data.model_dump(), "place": _place(lake, manifest_key(lineage.data.version))},
+        "card_page": places.page(card_key(digest)) if lake.exists(card_key(digest)) else None,
+        "dataset": {
+            **lineage.data.model_dump(),
+            "place": _place(lake, manifest_key(lineage.data.version)),
+            "licences": licences_listed(lake, lineage.data.version),
+        },
         "code": lineage.code.model_dump(),
         "recipe": {"digest": lineage.recipe_digest, **lineage.recipe},
         "policy_digest": lineage.policy_digest,

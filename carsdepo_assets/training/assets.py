@@ -38,12 +38,14 @@ def candidate_model(
     that model is taken again. What is found wrong with the training is a check each; one that is hopeless is stopped,
     told to people, and recorded, so that the sensor `retrain` tries the policy's fallbacks.
     """
+    from carsdepo_assets.detectors.initial_weights import keep_initial_weights
+    from carsdepo_assets.lake.datasets import read_manifest
     from carsdepo_assets.lake.model_files import folder
     from carsdepo_assets.lake.models import findings_of
     from carsdepo_assets.training import candidates
     from carsdepo_assets.training.hopeless import record_hopeless, stopped
-    from carsdepo_assets.training.initial_weights import keep_initial_weights
     from carsdepo_assets.training.mlflow_run_name import run_name
+    from carsdepo_assets.training.trainable import check_trainable
     from carsdepo_assets.training.training_alerts import hopeless
     from carsdepo_assets.training.worker import MlflowSpec, TrainingSpec, spec_json
 
@@ -63,6 +65,7 @@ def candidate_model(
             check_results=check_results(findings_of(opened_lake, standing)),
         )
         return
+    check_trainable(read_manifest(opened_lake, plan.dataset), plan.dataset, current_policy)
     name = run_name(opened_lake, plan.dataset, plan.recipe)
     with tracking.during(context, tags={"dataset_version": plan.dataset}, name=name) as mlflow_run:
         spec = TrainingSpec(
@@ -189,6 +192,7 @@ def registered_model(
     fallbacks.
     """
     from carsdepo_assets.lake.model_files import folder
+    from carsdepo_assets.registry.card_pages import markdown_key, try_card
     from carsdepo_assets.training import candidates
     from carsdepo_assets.training.register import register_candidate
     from carsdepo_assets.training.training_alerts import under_floor
@@ -202,6 +206,10 @@ def registered_model(
     signing.key_pair().sign(opened_lake, candidate.digest)
     with tracking.during(context, last=True) as mlflow_run:
         registered = register_candidate(opened_lake, tracking.tracking(), candidate, current_policy, mlflow_run, tell)
+        card = try_card(opened_lake, candidate.digest, current_policy, registered.version, context.log.warning)
+        if card is not None:
+            text = opened_lake.get(markdown_key(candidate.digest)).decode()
+            tracking.tracking().log_text(mlflow_run, text, "card.md")
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"{registered.version}:{candidate.digest}"),
         metadata={
@@ -211,6 +219,7 @@ def registered_model(
             "verdict": registered.verdict,
             **rounded(registered.figures),
             "lineage": lake.link(f"{folder(candidate.digest)}/lineage.json"),
+            **({} if card is None else {"card": lake.link(card)}),
         },
         check_results=[
             dg.AssetCheckResult(

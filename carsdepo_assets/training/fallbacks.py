@@ -17,7 +17,7 @@ def impossible(lake: Lake, now: LabelCoverage, weights: Path, change: Fallback) 
     """Why a fallback cannot be tried on the recipe whose model was under the floor; None where it can.
 
     Args:
-        weights: a folder that may hold yolov8n.pt.
+        weights: the home's folder of published weights.
 
     Raises:
         LakeError: that recipe is not in the lake.

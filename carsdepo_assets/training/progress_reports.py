@@ -20,6 +20,7 @@ from carsdepo_assets.lake.training_findings import TrainingFinding
 from carsdepo_assets.lake.training_progress import TrainingProgress, steps_text, write_progress
 from carsdepo_assets.policy import TrainingPolicy
 from carsdepo_assets.registry.tracking import Tracking
+from carsdepo_assets.training.trial import TrialPruned
 
 
 class Watching:
@@ -59,9 +60,13 @@ class Watching:
     ) -> None:
         if error is not None:
             detail = str(error).strip() or type(error).__name__
-            if isinstance(error, SystemExit | KeyboardInterrupt):
+            if isinstance(error, TrialPruned):
+                self._set(state="finished", detail=detail[:500], seconds_left=None)
+                detail = ""
+            elif isinstance(error, SystemExit | KeyboardInterrupt):
                 detail = "it was told to stop; it goes on from its checkpoint when the job runs again."
-            self._set(state="failed", detail=detail[:500], seconds_left=None)
+            if detail:
+                self._set(state="failed", detail=detail[:500], seconds_left=None)
         self.over.set()
         self.thread.join()
         self._write()

@@ -13,6 +13,7 @@ from carsdepo_assets.alerts.resources import AlertsResource
 from carsdepo_assets.lake.label_state import FALLBACK_TAG, LABEL_STATE_TAG
 from carsdepo_assets.orchestration.attempts import Attempts, attempts_by
 from carsdepo_assets.orchestration.run_states import under_way
+from carsdepo_assets.orchestration.study_runs import study_to_wait_for
 from carsdepo_assets.orchestration.ticks import work_was_done
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource
@@ -35,6 +36,7 @@ def retrain(
 ) -> dg.RunRequest | dg.SensorResult | dg.SkipReason:
     """Requests the next training of the labels that are not learnt, or says why none is due."""
     from carsdepo_assets.lake.label_state import newest_label, run_key, trained_at
+    from carsdepo_assets.lake.studies_due import studies_due
     from carsdepo_assets.registry.labels_learnt import label_coverage
     from carsdepo_assets.training import fallbacks
     from carsdepo_assets.training.retraining import (
@@ -87,6 +89,10 @@ def retrain(
         return _no_training(context, work, now.message)
     if action is None:
         return _no_training(context, work, decision.message)
+    due = studies_due(opened_lake, current_policy.study, datetime.now(UTC))
+    study = study_to_wait_for(context.instance, due, current_policy.runs.max_interruptions)
+    if study is not None:
+        return _no_training(context, work, study)
     tags |= {DRIFT_TAG: asked} if asked is not None else {}
     config: dict[str, Any] = {}
     if action.fallback is not None:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carsdepo_assets.detectors.base import Recipe, Report, Trained, Watch, unwatched
+from carsdepo_assets.detectors.clock import ClockDecisions, replaying
+from carsdepo_assets.detectors.numerics import numerics
 from carsdepo_assets.detectors.signals import UNHEARD, Listener
+from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
+from carsdepo_assets.training.trainable import check_trainable
+
+if TYPE_CHECKING:
+    from carsdepo_assets.evaluation.predict import Scored
 
 
 class TrainingFailed(RuntimeError):
@@ -28,6 +36,8 @@ class Fit:
     """Score at and above which a box counts, chosen on the validation split."""
     threshold_from: str
     """What chose the threshold, in words."""
+    val: Scored
+    """The validation split, with the trained detector's boxes on it."""
 
     def last(self, name: str) -> float | None:
         """The newest value of a column of the history; None where no epoch has it."""
@@ -46,6 +56,7 @@ def fit(
     watch: Watch = unwatched,
     signals: Listener = UNHEARD,
     trained: Callable[[Trained], None] = lambda trained: None,
+    clock: ClockDecisions | None = None,
 ) -> Fit:
     """Trains a detector on a dataset of the lake. Reading the dataset is part of the recipe's minutes.
 
@@ -55,21 +66,28 @@ def fit(
         watch: called with the progress about every second.
         signals: told of every step and validation; what it raises ends the training.
         trained: called after the last step.
+        clock: of a training that is made again: it ends where that one ended, at its learning rates.
 
     Raises:
         TrainingFailed: no epoch was finished, the loss is no number, or no weights were left.
-        EmptyTrainingSet: the dataset has no photographs to train on.
+        EmptyTrainingSet: the dataset has too little to train on.
+        DetectorError: the recipe or its device cannot be used.
     """
     from carsdepo_assets.detectors.catalogue import get_detector
     from carsdepo_assets.detectors.training_set import training_set
-    from carsdepo_assets.evaluation.predict import choose_threshold
+    from carsdepo_assets.evaluation.predict import predict_split, threshold_on
 
     started = time.monotonic()
     names = policy.class_map.names
     detector = get_detector(recipe.detector)
+    check_trainable(read_manifest(lake, dataset_version), dataset_version, policy)
     data = training_set(lake, dataset_version, ("train", "val"), class_names=names)
     out.mkdir(parents=True, exist_ok=True)
-    result = detector.train(data, recipe, out, report, watch=watch, spent_s=time.monotonic() - started, signals=signals)
+    with replaying(clock):
+        result = detector.train(
+            data, recipe, out, report, watch=watch, spent_s=time.monotonic() - started, signals=signals
+        )
+    result = replace(result, environment={**result.environment, **numerics(recipe.device)})
     if not result.history:
         raise TrainingFailed(f"{recipe.detector} finished no epoch: give it more minutes or fewer pixels.")
     if not math.isfinite(result.history[-1]["loss"]):
@@ -78,5 +96,6 @@ def fit(
         raise TrainingFailed(f"{recipe.detector} left no weights at {result.weights.name}.")
     trained(result)
     predictor = detector.load(result.weights, names, recipe.image_size, recipe.device)
-    threshold, source = choose_threshold(lake, dataset_version, predictor, names, policy)
-    return Fit(result, result.weights.read_bytes(), threshold, source)
+    val = predict_split(lake, dataset_version, "val", predictor, policy)
+    threshold, source = threshold_on(val, names, policy)
+    return Fit(result, result.weights.read_bytes(), threshold, source, val)

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,15 @@ from carsdepo_assets.compute.worker.process import (
     spec_json,
     work_folder,
 )
+from carsdepo_assets.compute.worker.trial import TrialTerms
 from carsdepo_assets.detectors.base import Interrupted, Progress, Recipe, Trained
+from carsdepo_assets.detectors.clock import ClockDecisions
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import folder
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path, write_model
 from carsdepo_assets.lake.training_findings import TrainingFinding
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.registry.lineage import build_lineage
+from carsdepo_assets.registry.lineage import StartingWeights, build_lineage
 from carsdepo_assets.training.checkpoint_store import CheckpointStore
 from carsdepo_assets.training.diagnosis.diagnosis import HopelessTraining
 from carsdepo_assets.training.diagnosis.reports import DiagnosisReports
@@ -44,6 +47,7 @@ from carsdepo_assets.training.mlflow_run import MlflowSpec, tracked
 from carsdepo_assets.training.mlflow_run_name import run_name
 from carsdepo_assets.training.progress_reports import Watching, first_progress
 from carsdepo_assets.training.train_detector import Fit, fit
+from carsdepo_assets.training.trial import Pruning, scored_result, train_as_trial
 
 __all__ = ["JOB", "MlflowSpec", "SpecError", "TrainingSpec", "spec_json"]
 
@@ -57,6 +61,10 @@ class TrainingSpec(JobSpec):
         None, description="key in the lake of the weights file that recipe.init names; None: it names no file"
     )
     mlflow: MlflowSpec | None = None
+    trial: TrialTerms | None = Field(None, description="the training is this trial of a study; None: it is none")
+    clock: dict[str, Any] | None = Field(
+        None, description="of a training that is made again: what the clock decided then, as clock.json has it"
+    )
 
     def key(self) -> str:
         """Names the work folder: one for each dataset and recipe (which names the model that it starts from)."""
@@ -68,14 +76,22 @@ def run(spec: TrainingSpec, events: Events, after: ExitStack) -> None:
     """The job: trains in the work folder, alone; the folder is removed when the report is out."""
     work = work_folder("training") / spec.key()
     after.enter_context(alone(work, events))
-    checkpoints = CheckpointStore(Lake.open(spec.lake), spec.key(), work, events.log)
-    train(spec, work, checkpoints, events)
+    lake = Lake.open(spec.lake)
+    checkpoints = CheckpointStore(lake, spec.key(), work, events.log)
+    if spec.trial is None:
+        train(spec, work, checkpoints, events)
+    else:
+        train_as_trial(lake, spec.trial, partial(train, spec, work, checkpoints), events)
     after.callback(shutil.rmtree, work)  # until the report is out, a rerun must find the work
     after.callback(checkpoints.delete)
 
 
 def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: Events) -> None:
-    """Trains in `work`, stores the model in the lake and reports it once."""
+    """Trains in `work`, stores the model in the lake and reports it once.
+
+    Raises:
+        TrialPruned: the training is a trial, and is hopeless.
+    """
     policy, lake = spec.policy, Lake.open(spec.lake)
     recipe = resolve_init(spec, lake)
     with tracked(spec.mlflow, lambda: run_name(lake, spec.dataset_version, spec.recipe)) as (tracking, run_id):
@@ -91,9 +107,11 @@ def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: 
         with Watching(lake, events, policy.training, first, tracking, run_id) as watching:
             told = (events, tracking, run_id, spec.dagster_run_id, watching.show_findings)
             reports = DiagnosisReports(lake, spec.key(), policy, spec.recipe.init, *told)
+            pruning = Pruning(lake, spec.trial)
+            clock = None if spec.clock is None else ClockDecisions.of_state(spec.clock)
             try:
                 fitted = fit_interruptibly(
-                    lake, spec.dataset_version, recipe, policy, work, watching, checkpoints, reports
+                    lake, spec.dataset_version, recipe, policy, work, watching, checkpoints, reports, pruning, clock
                 )
             except HopelessTraining:  # what is left of it is of no use to a rerun
                 shutil.rmtree(work)
@@ -105,6 +123,8 @@ def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: 
             tracking.client.set_tag(run_id, "model_digest", card.digest)
             tracking.client.set_tag(run_id, "training", fitted.trained.ended)
         shown = {"findings": ", ".join(f.name for f in reports.findings) or "none"}
+        if spec.trial is not None:
+            result |= scored_result(spec.trial, fitted.val, len(policy.class_map.names), policy)
         events.report(result | shown, card.digest)
 
 
@@ -117,6 +137,8 @@ def fit_interruptibly(
     watching: Watching,
     checkpoints: CheckpointStore,
     reports: DiagnosisReports,
+    pruning: Pruning,
+    clock: ClockDecisions | None = None,
 ) -> Fit:
     """Trains; each epoch's checkpoint is kept in the lake, and so is the one that is written after SIGTERM."""
     epoch_ended = False
@@ -124,6 +146,7 @@ def fit_interruptibly(
     def report(row: dict[str, float]) -> None:
         nonlocal epoch_ended
         watching.report(row)
+        pruning.report(row)
         epoch_ended = True  # the detector writes the epoch's checkpoint after this
 
     def watch(progress: Progress) -> None:
@@ -144,7 +167,16 @@ def fit_interruptibly(
     try:
         with interruption:
             return fit(
-                lake, dataset_version, recipe, policy, work, report, watch=watch, signals=reports, trained=trained
+                lake,
+                dataset_version,
+                recipe,
+                policy,
+                work,
+                report,
+                watch=watch,
+                signals=reports,
+                trained=trained,
+                clock=clock,
             )
     except SystemExit:
         checkpoints.store()
@@ -209,9 +241,18 @@ def store(
         initialised_from=spec.recipe.champion if spec.recipe.init == "champion" else None,
         mlflow_run_id=run_id,
         dagster_run_id=spec.dagster_run_id,
+        policy=policy.model_dump(mode="json"),
+        initial_weights=_initial_weights(spec, lake),
     )
-    write_model(lake, fitted.weights, card, result, lineage.model_dump_json(indent=1).encode())
+    clock = None if fitted.trained.clock is None else fitted.trained.clock.state()
+    write_model(lake, fitted.weights, card, result, lineage.model_dump_json(indent=1).encode(), clock)
     return card, result
+
+
+def _initial_weights(spec: TrainingSpec, lake: Lake) -> StartingWeights | None:
+    if spec.initial_weights is None:
+        return None
+    return StartingWeights(key=spec.initial_weights, sha256=hashlib.sha256(lake.get(spec.initial_weights)).hexdigest())
 
 
 def resolve_init(spec: TrainingSpec, lake: Lake) -> Recipe:

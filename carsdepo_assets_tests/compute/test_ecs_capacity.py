@@ -70,6 +70,7 @@ def test_a_job_that_is_interrupted_ever_again_fails_at_last(aws: Account) -> Non
     assert "3 times" in text
 
 
+@pytest.mark.slow
 def test_without_spot_capacity_the_job_runs_on_demand(aws: Account) -> None:
     aws.ecs.without_capacity = {"FARGATE_SPOT"}
     result = aws.run("report")
@@ -87,6 +88,7 @@ def test_without_any_capacity_all_providers_are_asked_again_and_named(aws: Accou
     assert len(providers_asked(aws)) == 8
 
 
+@pytest.mark.slow
 def test_a_task_for_which_no_machine_comes_gives_way_to_the_next_provider(aws: Account) -> None:
     aws.ecs.runner.stuck_providers = {"FARGATE_SPOT"}
     result = aws.run("report", limits=replace(QUICK, provisioning_s=0.3))
@@ -95,11 +97,13 @@ def test_a_task_for_which_no_machine_comes_gives_way_to_the_next_provider(aws: A
     assert aws.started() == 1
 
 
+@pytest.mark.slow
 def test_a_machine_too_small_for_the_task_is_no_capacity(aws: Account) -> None:
     aws.ecs.answer("run_task", failures("RESOURCE:GPU"))
     assert facts(aws.run("report"))["capacity_provider"] == "FARGATE"
 
 
+@pytest.mark.slow
 def test_failures_without_a_task_are_tried_again(aws: Account) -> None:
     aws.ecs.answer("run_task", failures("AGENT"), times=2)
     facts(aws.run("report"))

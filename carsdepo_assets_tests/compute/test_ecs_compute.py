@@ -94,6 +94,7 @@ def test_a_verb_with_gpus_asks_its_own_capacity_providers_and_trains_on_cuda() -
     assert "resourceRequirements" not in override
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_watch_its_task_any_more_counts_as_interrupted(aws: Account) -> None:
     target = compute()
     aws.ecs.answer("describe_tasks", error("AccessDeniedException", "not any more"))

@@ -58,6 +58,7 @@ def test_the_training_comes_before_any_traffic_is_rendered(settings: Settings, m
 
     monkeypatch.setattr(run, "running", services)
     monkeypatch.setattr(Pipeline, "open", pipeline)
+    monkeypatch.setattr(train_loop, "_explore", lambda *_: order.append("explore"))
     monkeypatch.setattr(
         train_loop, "render_sample", lambda folder, n, advance: order.append("render sample") or (folder, True)
     )
@@ -74,10 +75,10 @@ def test_the_training_comes_before_any_traffic_is_rendered(settings: Settings, m
     monkeypatch.setattr(sample_traffic, "write_window", window)
     run.run(settings, None, minutes=None, detector=None, say=lambda text: None)
     windows = ("usual", "evening", "night")
-    assert order[:3] == ["render sample", "import", "train {'steps': 256}"]
+    assert order[:4] == ["render sample", "import", "explore", "train {'steps': 256}"]
     # A thread renders beside the loop: the two keep their own order.
-    assert [o for o in order[3:] if o.startswith("render")] == [f"render {name}" for name in windows]
-    assert [o for o in order[3:] if not o.startswith("render")] == ["first release", *(f"send {n}" for n in windows)]
+    assert [o for o in order[4:] if o.startswith("render")] == [f"render {name}" for name in windows]
+    assert [o for o in order[4:] if not o.startswith("render")] == ["first release", *(f"send {n}" for n in windows)]
     assert all(order.index(f"render {name}") < order.index(f"send {name}") for name in windows)
 
 
@@ -85,6 +86,7 @@ def test_the_fast_demos_epoch_is_ended_by_no_clock(settings: Settings, monkeypat
     """On a busy machine the policy's 2.5 minutes ended it after 12 of its 14 steps."""
     given: dict[str, Any] = {}
     monkeypatch.setattr(train_loop, "render_sample", lambda folder, n, advance: (folder, True))
+    monkeypatch.setattr(train_loop, "_explore", lambda *_: None)
     monkeypatch.setattr(train_loop, "bring_in", lambda *_: SimpleNamespace(failures=()))
     monkeypatch.setattr(train_loop, "train", lambda pipeline, loop, say, **options: given.update(options))
     pipeline: Any = SimpleNamespace(settings=settings)

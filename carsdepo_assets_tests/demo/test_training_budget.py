@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from carsdepo_assets.demo.training_budget import SAMPLE_STEPS, Budget, budget
-from carsdepo_assets.detectors.catalogue import NAMES
 from carsdepo_assets.policy import TrainingPolicy
 
 POLICY = TrainingPolicy()
@@ -19,13 +18,14 @@ def test_the_sample_is_trained_in_steps_with_no_clock_but_the_far_cap(again: boo
     assert POLICY.cap_minutes >= 60  # minutes on a quiet machine
 
 
-def test_every_detector_has_its_steps_and_the_policy_may_name_it() -> None:
-    assert set(SAMPLE_STEPS) == set(NAMES)
+def test_a_family_has_its_steps_and_the_policy_may_name_it() -> None:
     asked, _ = budget(POLICY, rendered=True, again=False, minutes=None, detector="faster_rcnn")
     by_policy, _ = budget(
         TrainingPolicy(detector="faster_rcnn"), rendered=True, again=False, minutes=None, detector=None
     )
     assert asked == by_policy == Budget(SAMPLE_STEPS["faster_rcnn"][0], None)
+    other, _ = budget(POLICY, rendered=True, again=True, minutes=None, detector="dfine_n")
+    assert other == Budget(SAMPLE_STEPS["yolov8n"][1], None)
 
 
 @pytest.mark.parametrize("rendered", [True, False])

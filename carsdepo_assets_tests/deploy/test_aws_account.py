@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -12,6 +13,7 @@ from botocore.stub import Stubber
 from deploy.aws import account as accounts
 from deploy.aws import deploy, images, smoke
 from deploy.aws.account import Account, DeployError
+from deploy.aws.front_handler import MOST_BYTES
 
 
 def test_credentials_that_aws_refuses_are_said() -> None:
@@ -74,6 +76,30 @@ def test_a_secret_that_has_its_keys_is_enough(account: Account) -> None:
 
 def test_smoke_without_a_front_says_so(account: Account) -> None:
     with pytest.raises(DeployError, match="There is no front: make deploy ENV=trial"):
+        smoke.run(account)
+
+
+def test_a_photograph_that_smoke_cannot_send_is_said(
+    account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smoke, "outputs_of", lambda account, stack: {"Url": "https://front.example"})
+    (tmp_path / "large.jpg").write_bytes(bytes(MOST_BYTES))
+    for name, said in (
+        ("nowhere.jpg", r"nowhere\.jpg cannot be read: No such file"),
+        ("", "cannot be read: Is a directory"),
+        ("large.jpg", r"large\.jpg has 4500000 bytes, and the front takes 4500000 with the form"),
+    ):
+        with pytest.raises(DeployError, match=said):
+            smoke.run(account, tmp_path / name)
+
+
+@pytest.mark.parametrize("answer", [{}, {"model": None}, {"model": {}}, []])
+def test_an_answer_that_names_no_model_is_said(account: Account, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
+    monkeypatch.setattr(smoke, "outputs_of", lambda account, stack: {"Url": "https://front.example"})
+    monkeypatch.setattr(smoke, "api_key", lambda account: "key")
+    monkeypatch.setattr(smoke, "rendered", lambda: b"png")
+    monkeypatch.setattr(smoke, "inspect", lambda *arguments: answer)
+    with pytest.raises(DeployError, match="names no model"):
         smoke.run(account)
 
 

@@ -59,6 +59,12 @@ def test_an_environments_name_is_checked_first(env: str, capsys: pytest.CaptureF
     assert f"ENV={env}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["deploy", "costs"])
+def test_a_size_is_checked_first(nowhere: None, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert deploy.main([command, "trial", "--size", "huge"]) == 1
+    assert capsys.readouterr().err == "deploy: SIZE=huge: there are small, medium, large.\n"
+
+
 def test_costs_need_no_account(nowhere: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert deploy.main(["costs", "trial", "--size", "large"]) == 0
     assert "A month of size large, estimated" in capsys.readouterr().out
@@ -140,17 +146,11 @@ def one_stack(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[One
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        ("UPDATE_IN_PROGRESS", "wait until it is done"),
-        ("ROLLBACK_COMPLETE", "never came up"),
-        ("DELETE_FAILED", "never came up"),
-        ("UPDATE_ROLLBACK_FAILED", "continue the rollback"),
-    ],
+    "status", ["UPDATE_IN_PROGRESS", "ROLLBACK_COMPLETE", "DELETE_FAILED", "UPDATE_ROLLBACK_FAILED"]
 )
-def test_a_stack_that_cannot_change_is_said(account: Account, one_stack: OneStack, status: str, said: str) -> None:
+def test_a_stack_that_cannot_change_is_said(account: Account, one_stack: OneStack, status: str) -> None:
     one_stack.is_in(status)
-    with pytest.raises(DeployError, match=said):
+    with pytest.raises(DeployError, match=f"cannot be changed now .{status}.: deploy again"):
         changes.make_change_set(account, "data", {})
 
 
@@ -190,6 +190,8 @@ def test_a_failure_names_the_first_cause(account: Account, one_stack: OneStack) 
     before = ("Old", "CREATE_FAILED", "of last week")
     one_stack.has_events(before)
     one_stack.stub.add_response("execute_change_set", {})
+    one_stack.has_events(before)  # it has not begun
+    one_stack.has_events(before, ("Stack", "UPDATE_IN_PROGRESS", "User Initiated"))
     one_stack.is_in("UPDATE_IN_PROGRESS")
     one_stack.is_in("UPDATE_ROLLBACK_COMPLETE")
     one_stack.has_events(
@@ -205,7 +207,18 @@ def test_a_failure_names_the_first_cause(account: Account, one_stack: OneStack) 
         "carsdepo-trial-data ended as UPDATE_ROLLBACK_COMPLETE.",
         "  Uploads (AWS::SQS::Queue): the queue cannot be so",
     ]
-    assert waits == [changes.POLL_S]
+    assert waits == [changes.POLL_S, changes.POLL_S]
+
+
+@pytest.mark.parametrize("code", ["ChangeSetNotFound", "InvalidChangeSetStatus"])
+def test_of_two_deployments_at_once_the_later_one_changes_nothing(
+    account: Account, one_stack: OneStack, code: str
+) -> None:
+    """The change set that is carried out first makes CloudFormation delete the others of its stack."""
+    one_stack.has_events()
+    one_stack.stub.add_client_error("execute_change_set", code)
+    with pytest.raises(DeployError, match=r"another deployment changed it.*deploy again"):
+        changes.carry_out(account, changes.ChangeSet("data", "n", "arn:aws:x", False, ()))
 
 
 @pytest.mark.parametrize(
@@ -232,14 +245,69 @@ def test_a_summary_counts() -> None:
     assert told == "2 made, 1 removed"
 
 
-def test_the_lake_of_an_earlier_deployment_is_taken_over(account: Account, one_template: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("versioning", "notification", "lacks"),
+    [
+        ({"Status": "Enabled"}, {"EventBridgeConfiguration": {}}, []),
+        ({"Status": "Suspended"}, {"EventBridgeConfiguration": {}}, ["put-bucket-versioning"]),
+        ({}, {}, ["put-bucket-versioning", "put-bucket-notification-configuration"]),
+        ({"Status": "Enabled"}, {"QueueConfigurations": []}, ["put-bucket-notification-configuration"]),
+    ],
+)
+def test_a_lake_that_is_taken_over_must_be_one(
+    account: Account, monkeypatch: pytest.MonkeyPatch,
+    versioning: dict[str, Any], notification: dict[str, Any], lacks: list[str],
+) -> None:  # fmt: skip
+    client = account.client("s3")
+    monkeypatch.setattr(Account, "client", lambda own, service: client)
+    with Stubber(client) as stubber:
+        stubber.add_response("get_bucket_versioning", versioning)
+        stubber.add_response("get_bucket_notification_configuration", notification)
+        if not lacks:
+            accounts.require_lake(account)
+            return
+        with pytest.raises(DeployError) as said:
+            accounts.require_lake(account)
+    assert [line.split()[2] for line in str(said.value).splitlines()[1:]] == lacks
+
+
+def test_the_lake_of_an_earlier_deployment_is_taken_over(
+    account: Account, one_template: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert deploy._lake_is_there(account) == "false"
     where = {"LocationConstraint": "eu-west-1"}
     account.client("s3").create_bucket(Bucket=account.lake, CreateBucketConfiguration=where)
+    with pytest.raises(DeployError, match=r"(?s)not as a lake must be.*Status=Enabled.*EventBridgeConfiguration"):
+        deploy._lake_is_there(account)
+    monkeypatch.setattr(accounts, "require_lake", lambda account: None)
     assert deploy._lake_is_there(account) == "true"
     # A stack that has made the bucket itself must not let it go at its next update.
     deploy.one_stack(account, "data", {"Env": "trial"}, yes)
     assert deploy._lake_is_there(account) == "false"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_refused"),
+    [(None, "s", False), ("", "", False), ("s", "s", False), ("", "s", True), ("s", "", True), ("s", "t", True)],
+)
+def test_a_living_database_keeps_its_snapshot(account: Account, before: str | None, now: str, is_refused: bool) -> None:
+    """CloudFormation does not replace a resource with a name of its own, nor an export that another stack imports."""
+    if before is not None:
+        account.client("cloudformation").create_stack(
+            StackName="carsdepo-trial-data",
+            TemplateBody=json.dumps(
+                {
+                    "Parameters": {"DatabaseSnapshot": {"Type": "String"}},
+                    "Resources": {"T": {"Type": "AWS::SNS::Topic"}},
+                }
+            ),
+            Parameters=[{"ParameterKey": "DatabaseSnapshot", "ParameterValue": before}],
+        )
+    if is_refused:
+        with pytest.raises(DeployError, match="Leave the value as it was"):
+            deploy._require_same_snapshot(account, now)
+    else:
+        deploy._require_same_snapshot(account, now)
 
 
 def test_destroy_says_what_stays_and_asks(

@@ -1,4 +1,4 @@
-"""deploy/aws/parameters/, deploy/aws/parameters.py, deploy/aws/templates.py, deploy/aws/costs.py: they fit together."""
+"""deploy/aws/parameters/, deploy/aws/parameters.py, deploy/aws/templates.py: they fit, and costs and quotas follow."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ from typing import Any
 
 import pytest
 
-from deploy.aws import costs, parameters
+from deploy.aws import costs, parameters, quotas
 from deploy.aws.account import DeployError, front_archive, front_key
 from deploy.aws.emulated_account import split, with_numbers
 from deploy.aws.templates import FOLDER, ORDER, exports, imports, template, walk
 
 REPOSITORY = FOLDER.parents[1]
+# What an environment's file must have.
+GIVEN = {
+    "Domain": "cars.example",
+    "CertificateArn": "arn:aws:acm:eu-west-1:123456789012:certificate/1",
+    **dict.fromkeys(("OidcIssuer", "OidcAuthorization", "OidcToken", "OidcUserInfo"), "https://id.example/"),
+    "OidcSecret": "carsdepo/trial/oidc",
+}
 
 
 def test_every_import_is_exported_by_an_earlier_stack() -> None:
@@ -42,8 +49,9 @@ def test_a_sizes_parameters_are_the_templates(size: str) -> None:
 
 
 def test_the_sizes_say_the_same_things() -> None:
-    small, large = map(parameters.read_sizes, parameters.SIZES)
-    assert {(s, k) for s, v in small.items() for k in v} == {(s, k) for s, v in large.items() for k in v}
+    small, *others = map(parameters.read_sizes, parameters.SIZES)
+    for other in others:
+        assert {(s, k) for s, v in small.items() for k in v} == {(s, k) for s, v in other.items() for k in v}
 
 
 def test_every_parameter_is_used_and_explained() -> None:
@@ -74,11 +82,21 @@ def test_the_environment_goes_before_the_size() -> None:
     assert "Domain" not in given
 
 
+def test_the_values_of_the_sizes_are_taken() -> None:
+    assert set(GIVEN) == set(parameters.required())
+    for size in parameters.SIZES:
+        for given in parameters.read_sizes(size).values():
+            assert [trouble for pair in given.items() if (trouble := parameters.trouble_with(*pair))] == []
+    assert [trouble for pair in GIVEN.items() if (trouble := parameters.trouble_with(*pair))] == []
+
+
 @pytest.mark.parametrize(
     ("env", "content", "said"),
     [
         ("Staging", None, "ENV=Staging"),
         ("small", None, "ENV=small"),
+        ("medium", None, "ENV=medium"),
+        ("deployer", None, "ENV=deployer.*none of small, medium, large, deployer"),
         ("a", None, "ENV=a"),
         ("trial", None, "is missing.*CertificateArn.*OidcSecret"),
         ("trial", "[]", "not a JSON object of texts"),
@@ -87,6 +105,12 @@ def test_the_environment_goes_before_the_size() -> None:
         ("trial", '{"Domian": "x"}', "no template has Domian"),
         ("trial", '{"Env": "x"}', "no template has Env"),
         ("trial", '{"Domain": "cars.example"}', "lacks CertificateArn"),
+        ("trial", json.dumps({**GIVEN, "Domain": "Cars"}), "Domain is 'Cars', and dagster takes"),
+        ("trial", json.dumps({**GIVEN, "MonthlyBudget": "much"}), "MonthlyBudget is 'much', and observe takes a whole"),
+        ("trial", json.dumps({**GIVEN, "BackupDays": "36"}), "BackupDays is 36, and data takes 1 to 35"),
+        ("trial", json.dumps({**GIVEN, "Concurrency": "0"}), "Concurrency is 0, and front takes at least 1"),
+        ("trial", json.dumps({**GIVEN, "LogDays": "10"}), "LogDays is '10', and dagster takes 7, 14"),
+        ("trial", json.dumps({**GIVEN, "Place": "here", "Burst": "-"}), "Place is 'here'.*Burst is '-'"),
     ],
 )
 def test_a_wrong_environment_is_explained(
@@ -102,8 +126,8 @@ def test_a_wrong_environment_is_explained(
 
 
 def test_an_unknown_size_is_refused() -> None:
-    with pytest.raises(DeployError, match="there are small and large"):
-        parameters.read_sizes("medium")
+    with pytest.raises(DeployError, match="SIZE=huge: there are small, medium, large"):
+        parameters.read_sizes("huge")
 
 
 def test_dagsters_files_reach_the_containers_whole() -> None:
@@ -122,7 +146,7 @@ def test_what_is_too_long_for_a_parameter_is_refused(monkeypatch: pytest.MonkeyP
         parameters.own_values("staging", "1.0")
 
 
-def environment_of(task: str, name: str, canary: bool = True) -> str:
+def environment_of(task: str, name: str, chosen: bool = True) -> str:
     """The text of a variable of a task definition, with its functions evaluated."""
     [container] = template("dagster")["Resources"][task]["Properties"]["ContainerDefinitions"][:1]
     [value] = [v["Value"] for v in container["Environment"] if v["Name"] == name]
@@ -133,9 +157,9 @@ def environment_of(task: str, name: str, canary: bool = True) -> str:
                 "ServiceRole": "arn:aws:iam::123456789012:role/s"}  # fmt: skip
     for key, inner in names.items():
         if "Fn::If" in inner:
-            replaced[key] = inner["Fn::If"][2]["Fn::Sub"].replace("${Env}", "staging") if canary else inner["Fn::If"][1]
+            replaced[key] = inner["Fn::If"][2]["Fn::Sub"].replace("${Env}", "staging") if chosen else inner["Fn::If"][1]
         replaced.setdefault(key, key.lower())
-    for key, given in replaced.items():
+    for key, given in (*replaced.items(), ("EndpointVersions", "3")):
         text = text.replace(f"${{{key}}}", given)
     return str(text)
 
@@ -165,14 +189,31 @@ def test_where_jobs_run_is_a_file_that_is_read(task: str, tmp_path: Path) -> Non
     assert {one.name.replace("staging", "${Env}") for one in choice.ecs.gpu_capacity} == providers
 
 
-@pytest.mark.parametrize("canary", [True, False])
-def test_how_models_are_served_is_a_toml_file(canary: bool) -> None:
-    content: dict[str, Any] = tomllib.loads(environment_of("CodeTask", "ENDPOINTS_TOML", canary))
+@pytest.mark.parametrize("task", ["RunTask", "CodeTask"])
+@pytest.mark.parametrize("chosen", [True, False])
+def test_how_models_are_served_is_a_toml_file(task: str, chosen: bool) -> None:
+    """chosen: with a canary, and several versions an endpoint."""
+    content: dict[str, Any] = tomllib.loads(environment_of(task, "ENDPOINTS_TOML", chosen))
     assert content["package_group"] == "carsdepo-staging"
     assert content["production"]["endpoint"] == template("front")["Resources"]["Function"]["Properties"]["Environment"][
         "Variables"
     ]["ENDPOINT"]["Fn::Sub"].replace("${Env}", "staging")
-    assert ("canary" in content["production"]) is canary
+    assert ("canary" in content["production"]) is chosen
+    for stage in ("staging", "production"):
+        assert content[stage].get("multi_model") == ({"kept": 3} if chosen else None)
+
+
+def test_the_front_reads_what_release_code_writes() -> None:
+    from carsdepo_assets.release.sagemaker_settings import EndpointsSettings
+    from carsdepo_assets.release.sagemaker_versions import callers_key
+
+    text = environment_of("CodeTask", "ENDPOINTS_TOML").replace('bucket = "lake"', 'bucket = "the-lake"')
+    settings = EndpointsSettings.model_validate(tomllib.loads(text), strict=False)
+    variables = template("front")["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
+    key = variables["CALLERS_KEY"]["Fn::Sub"].replace("${Env}", "staging")
+    assert key == callers_key(settings, settings.production.endpoint)
+    role = json.dumps(template("roles")["Resources"]["FrontRole"])
+    assert f"${{Lake}}/{key.rpartition('/')[0]}/*" in role
 
 
 def test_runs_and_the_code_server_see_the_same_account() -> None:
@@ -205,6 +246,32 @@ def test_the_estimate_follows_the_parameters() -> None:
     assert less == 0 < costs.estimate("small")["network"] < more
     with pytest.raises(DeployError, match=r"no price of db\.x99"):
         costs.estimate("small", {"DatabaseClass": "db.x99"})
+
+
+def test_a_larger_size_costs_more_and_is_in_the_table() -> None:
+    sums = [sum(costs.estimate(size).values()) for size in parameters.SIZES]
+    assert sums == sorted(sums)
+    header, *rows = costs.table().splitlines()
+    assert header.endswith("prices of 2026-11 | small | medium | large |")
+    assert [row for row in rows if row.startswith("| **together**")] == [
+        f"| **together** | {' | '.join(f'{one:,.0f}' for one in sums)} |"
+    ]
+
+
+def test_quotas_follow_the_parameters() -> None:
+    import yaml
+
+    runs = yaml.safe_load((REPOSITORY / "deploy/dagster/aws.yaml").read_text())["concurrency"]["runs"]
+    assert runs["max_concurrent_runs"] == quotas.RUNS
+    services = [r for r in template("dagster")["Resources"].values() if r["Type"] == "AWS::ECS::Service"]
+    assert len(services) == quotas.SERVERS
+    for size in parameters.SIZES:
+        given, needed = parameters.read_sizes(size), quotas.needed(size)
+        trains_on_sagemaker = given["dagster"]["Place"] == "sagemaker"
+        assert any("training job usage" in name for _, name in needed) is trains_on_sagemaker
+        assert any("G and VT" in name for _, name in needed) is not trains_on_sagemaker
+        name = f"{given['dagster']['EndpointInstance']} for endpoint usage"
+        assert needed["SageMaker", name] == 2 * int(given["dagster"]["EndpointInstances"]) + 1
 
 
 def test_the_same_code_has_the_same_archive() -> None:

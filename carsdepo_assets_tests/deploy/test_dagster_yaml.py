@@ -124,6 +124,7 @@ def test_an_accounts_runs_are_tasks_with_logs_on_s3(environment: Path) -> None:
             launcher, logs = reference.run_launcher, reference.compute_log_manager
     assert isinstance(launcher, EcsRunLauncher)
     assert launcher.container_name == "run"
+    assert launcher.run_task_kwargs == {"propagateTags": "TASK_DEFINITION", "enableECSManagedTags": True}
     assert launcher.secrets_tags == []  # none is looked up by a tag
     assert isinstance(logs, S3ComputeLogManager)
     assert logs.upload_interval == 30

@@ -28,11 +28,31 @@ def client() -> Any:
 
 @pytest.fixture
 def runtime(client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
-    monkeypatch.setitem(front._clients, "runtime", client)
+    monkeypatch.setitem(front._clients, "sagemaker-runtime", client)
     monkeypatch.setenv("ENDPOINT", "carsdepo-staging-production")
     with Stubber(client) as stubber:
         yield stubber
         stubber.assert_no_pending_responses()
+
+
+@pytest.fixture
+def callers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
+    """The S3 that says which version callers get; nothing was read before."""
+    s3 = botocore.session.get_session().create_client(
+        "s3", region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
+    )
+    monkeypatch.setitem(front._clients, "s3", s3)
+    monkeypatch.setattr(front, "_named", {})
+    monkeypatch.setenv("CALLERS_BUCKET", "carsdepo")
+    monkeypatch.setenv("CALLERS_KEY", "carsdepo-serving/callers/p.json")
+    with Stubber(s3) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+def says(callers: Stubber, content: bytes) -> None:
+    where = {"Bucket": "carsdepo", "Key": "carsdepo-serving/callers/p.json"}
+    callers.add_response("get_object", {"Body": StreamingBody(io.BytesIO(content), len(content))}, where)
 
 
 def event(body: bytes = FORM, content_type: str = BOUNDARY, **more: Any) -> dict[str, Any]:
@@ -117,6 +137,7 @@ def test_the_largest_request_goes_through(runtime: Stubber) -> None:
         ("ModelError", {"OriginalStatusCode": 500, "OriginalMessage": "Traceback"}, 502, "failed", None),
         ("ModelError", {"OriginalStatusCode": 500, "OriginalMessage": '{"error": "text"}'}, 502, "failed", None),
         ("ServiceUnavailable", {}, 503, "busy", "1"),
+        ("ModelNotReadyException", {}, 503, "busy", "5"),
         ("ThrottlingException", {}, 503, "busy", "1"),
         ("ValidationError", {}, 503, "not_ready", "30"),
         ("AccessDeniedException", {}, 502, "failed", None),
@@ -143,6 +164,85 @@ def test_a_strange_request_id_is_not_handed_on(runtime: Stubber) -> None:
     assert front.handler(event(requestContext={"requestId": "a b"}), None)["statusCode"] == 200
 
 
+ONE, TWO = ({"InferenceId": "r-1", "TargetModel": f"v{n}-{n:016x}-{n:016x}.tar.gz"} for n in (1, 2))
+NONE = {"InferenceId": "r-1"}
+
+
+def object_of(named: dict[str, str]) -> bytes:
+    return json.dumps({"target_model": named.get("TargetModel"), "digest": "d", "sequence": 1}).encode()
+
+
+def test_the_version_that_callers_get_is_read_and_kept_for_a_while(
+    runtime: Stubber, callers: Stubber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says(callers, object_of(ONE))
+    for _ in range(2):
+        answers(runtime, {}, **ONE)
+        assert front.handler(event(), None)["statusCode"] == 200
+    monkeypatch.setitem(front._named, "at", front._named["at"] - front.FRESH_S - 1)  # some seconds later
+    says(callers, object_of(TWO))  # a rollback, say
+    answers(runtime, {}, **TWO)
+    assert front.handler(event(), None)["statusCode"] == 200
+
+
+@pytest.mark.parametrize("content", [b'{"target_model": null}', b"", b"[1]", b"{}"])
+def test_no_version_is_named_where_the_object_names_none(runtime: Stubber, callers: Stubber, content: bytes) -> None:
+    says(callers, content)
+    answers(runtime, {}, **NONE)
+    assert front.handler(event(), None)["statusCode"] == 200
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "AccessDenied"])
+def test_an_endpoint_of_one_version_has_no_object(runtime: Stubber, callers: Stubber, code: str) -> None:
+    callers.add_client_error("get_object", code)
+    answers(runtime, {}, **NONE)
+    assert front.handler(event(), None)["statusCode"] == 200
+
+
+@pytest.mark.parametrize(
+    ("read", "asked"),
+    [
+        ([ONE, TWO], [ONE, TWO]),  # the version was removed meanwhile
+        ([ONE, ONE], [ONE, NONE]),  # the endpoint has one version by now
+        ([ONE, NONE], [ONE, NONE]),
+        ([NONE, ONE], [NONE, ONE]),  # it has several by now
+    ],
+)
+def test_a_refused_name_is_read_again_and_asked_once_more(
+    runtime: Stubber, callers: Stubber, read: list[dict[str, str]], asked: list[dict[str, str]]
+) -> None:
+    for named in read:
+        says(callers, object_of(named))
+    expected = {
+        "EndpointName": "carsdepo-staging-production", "ContentType": BOUNDARY, "Accept": "application/json",
+        "Body": FORM,
+    }  # fmt: skip
+    runtime.add_client_error("invoke_endpoint", "ValidationError", expected_params={**expected, **asked[0]})
+    answers(runtime, {}, **asked[1])
+    assert front.handler(event(), None)["statusCode"] == 200
+
+
+def test_without_another_name_a_refusal_stays_one(runtime: Stubber, callers: Stubber) -> None:
+    for _ in range(2):
+        says(callers, object_of(NONE))
+    runtime.add_client_error("invoke_endpoint", "ValidationError")
+    assert refusal(front.handler(event(), None))[:2] == (503, "not_ready")
+
+
+def test_s3_that_does_not_answer_leaves_the_version_of_before(
+    runtime: Stubber, callers: Stubber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callers.add_client_error("get_object", "SlowDown")
+    assert refusal(front.handler(event(), None))[:2] == (503, "busy")  # nothing was read before
+    says(callers, object_of(ONE))
+    answers(runtime, {}, **ONE)
+    assert front.handler(event(), None)["statusCode"] == 200
+    monkeypatch.setitem(front._named, "at", front._named["at"] - front.FRESH_S - 1)
+    callers.add_client_error("get_object", "SlowDown")
+    answers(runtime, {}, **ONE)
+    assert front.handler(event(), None)["statusCode"] == 200
+
+
 def test_the_web_acl_refuses_what_the_function_refuses() -> None:
     import re
 
@@ -157,3 +257,17 @@ def test_the_web_acl_refuses_what_the_function_refuses() -> None:
                          10_000_000: False, 10**12: False}.items():  # fmt: skip
         assert bool(re.search(pattern, str(size))) is passes, size
     assert not re.search(pattern, "")
+
+
+def test_the_limit_is_what_lambda_and_the_endpoint_take() -> None:
+    """A form comes to the function in base64, within an event that has the headers twice: 10,240 bytes each.
+
+    Lambda: "Payload size, 6 MB" (developer guide, "Lambda quotas"), in errors 6,291,456 bytes. InvokeEndpoint: AWS's
+    own model of the API, which botocore carries.
+    """
+    lambda_takes = 6 * 1024**2
+    event = len(base64.b64encode(b"x" * front.MOST_BYTES)) + 2 * 10_240 + 8_192  # and what API Gateway says of itself
+    assert event <= lambda_takes
+    takes = botocore.session.get_session().get_service_model("sagemaker-runtime").shape_for("BodyBlob")
+    assert takes.metadata["max"] >= front.MOST_BYTES
+    assert len(base64.b64encode(b"x" * 5_000_000)) > lambda_takes  # a photograph of 12 megapixels: refused, docs say so

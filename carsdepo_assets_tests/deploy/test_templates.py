@@ -37,6 +37,11 @@ ANY_RESOURCE = {
     ("deployer", "LookAtDoors"): "ListWebACLs knows no resource",
     ("deployer", "LookAtAlarmsAndLogs"): "lists know no resource",
 }
+# What a lifecycle may delete: by bucket the prefix.
+EXPIRES = {
+    ("Lake", "carsdepo-jobs/"), ("Logs", "dagster/"), ("Logs", "load-balancer/"), ("Logs", "inventory/"),
+    ("Logs", "athena/"),
+}  # fmt: skip
 SECRET = re.compile(r"(?i)password|secret|token|private_?key|api_?key|credential")
 # Properties and variables whose names look like a secret's and hold none.
 NO_SECRETS = {
@@ -180,12 +185,23 @@ def weak_buckets(stack: str, content: dict[str, Any]) -> Iterator[str]:
             yield f"{stack}.{name}: open to the public"
         if "LifecycleConfiguration" not in bucket:
             yield f"{stack}.{name}: no lifecycle"
-        own = policies.get(json.dumps({"Ref": name})) or policies.get(
-            json.dumps(bucket.get("BucketName"), sort_keys=True)
-        )
+        reference = json.dumps({"Ref": name})
+        own = next((said for of, said in policies.items() if of == reference or f", {reference}, " in of), None)
         tls = {"Bool": {"aws:SecureTransport": False}}
         if not any(s["Effect"] == "Deny" and s.get("Condition") == tls and s["Action"] == "s3:*" for s in own or []):
             yield f"{stack}.{name}: takes requests without TLS"
+
+
+def forgetful_buckets(stack: str, content: dict[str, Any]) -> Iterator[str]:
+    """Lifecycles that delete what is not in EXPIRES: tables and their logs, photographs, models, lineage."""
+    for name, bucket, _ in resources(content, "AWS::S3::Bucket"):
+        for rule in bucket.get("LifecycleConfiguration", {}).get("Rules", []):
+            deletes = {"ExpirationInDays", "ExpirationDate"} & rule.keys()
+            if deletes and (name, rule.get("Prefix")) not in EXPIRES:
+                yield f"{stack}.{name}: {rule['Id']} deletes {rule.get('Prefix') or 'everything'}"
+            for transition in rule.get("Transitions", []):
+                if transition["StorageClass"] != "INTELLIGENT_TIERING":  # the others cannot be read at once
+                    yield f"{stack}.{name}: {rule['Id']} moves to {transition['StorageClass']}"
 
 
 def releases_own(stack: str, content: dict[str, Any]) -> Iterator[str]:
@@ -197,7 +213,8 @@ def releases_own(stack: str, content: dict[str, Any]) -> Iterator[str]:
 
 Rule = Callable[[str, dict[str, Any]], Iterator[str]]
 RULES: tuple[Rule, ...] = (
-    broad_statements, open_doors, plain_secrets, without_dead_letters, kept_for_ever, weak_buckets, releases_own,
+    broad_statements, open_doors, plain_secrets, without_dead_letters, kept_for_ever, weak_buckets, forgetful_buckets,
+    releases_own,
 )  # fmt: skip
 
 
@@ -241,6 +258,9 @@ BREACHES: list[tuple[Rule, dict[str, Any], str]] = [
     (weak_buckets, of("AWS::S3::Bucket"), "not encrypted"),
     (weak_buckets, of("AWS::S3::Bucket"), "open to the public"),
     (weak_buckets, of("AWS::S3::Bucket"), "without TLS"),
+    (forgetful_buckets, of("AWS::S3::Bucket", LifecycleConfiguration={"Rules": [{"Id": "x", "ExpirationInDays": 9}]}), "deletes everything"),  # noqa: E501
+    (forgetful_buckets, of("AWS::S3::Bucket", LifecycleConfiguration={"Rules": [{"Id": "x", "Prefix": "lake/tables/", "ExpirationInDays": 9}]}), "deletes lake/tables/"),  # noqa: E501
+    (forgetful_buckets, of("AWS::S3::Bucket", LifecycleConfiguration={"Rules": [{"Id": "x", "Transitions": [{"StorageClass": "GLACIER"}]}]}), "moves to GLACIER"),  # noqa: E501
     (releases_own, of("AWS::SageMaker::Endpoint"), "AWS::SageMaker::Endpoint"),
 ]  # fmt: skip
 
@@ -293,44 +313,6 @@ def test_every_template_is_a_stack() -> None:
     assert {file.stem for file in FOLDER.glob("*.yaml")} == set(STACKS)
 
 
-def test_the_canarys_alarms_are_made() -> None:
-    named = set(re.findall(r"carsdepo-\$\{Env\}-production-\w+(?=\\?\")", text_of("dagster")))
-    alarms = {alarm["AlarmName"]["Fn::Sub"] for _, alarm, _ in resources(template("observe"), "AWS::CloudWatch::Alarm")}
-    assert named == {"carsdepo-${Env}-production-errors", "carsdepo-${Env}-production-latency"}
-    assert named <= alarms
-
-
-def test_composite_alarms_name_alarms_that_are_there() -> None:
-    content = template("observe")
-    alarms = {alarm["AlarmName"]["Fn::Sub"] for _, alarm, _ in resources(content, "AWS::CloudWatch::Alarm")}
-    for name, composite, _ in resources(content, "AWS::CloudWatch::CompositeAlarm"):
-        members = re.findall(r"ALARM\(([^)]+)\)", composite["AlarmRule"]["Fn::Sub"])
-        assert members, name
-        assert set(members) <= alarms, name
-
-
-def test_every_alarm_tells_somebody() -> None:
-    content = template("observe")
-    rules = " ".join(str(c["AlarmRule"]) for _, c, _ in resources(content, "AWS::CloudWatch::CompositeAlarm"))
-    for name, alarm, _ in resources(content, "AWS::CloudWatch::Alarm"):
-        assert "AlarmActions" in alarm or f"ALARM({alarm['AlarmName']['Fn::Sub']})" in rules, name
-
-
-def test_the_dashboard_shows_use_beside_latency_and_errors() -> None:
-    [(_, dashboard, _)] = resources(template("observe"), "AWS::CloudWatch::Dashboard")
-    text = dashboard["DashboardBody"]["Fn::Sub"]
-    assert json.loads(text.replace("${Env}", "trial").replace("${AWS::Region}", "eu-west-1"))["widgets"]
-    shown = "ModelLatency Invocation5XXErrors CPUUtilization MemoryUtilization GPUUtilization GPUMemoryUtilization"
-    for metric in (*shown.split(), "CpuUtilized", "MemoryUtilized", "ApproximateAgeOfOldestMessage"):
-        assert metric in text
-
-
-def test_tables_of_the_catalogue_are_current() -> None:
-    from deploy.aws import catalogue
-
-    assert catalogue.FILE.read_text() == catalogue.text(), "run: python -m deploy.aws.catalogue"
-
-
 def deployed_methods(content: dict[str, Any]) -> str:
     """Eight hexadecimal digits of what a deployment of API Gateway is a snapshot of."""
     kinds = ("RestApi", "Resource", "Method", "GatewayResponse")
@@ -345,3 +327,26 @@ def test_changed_methods_have_another_deployment() -> None:
     assert name == f"Deployment{deployed_methods(content)}"
     content["Resources"]["GetHealth"]["Properties"]["ApiKeyRequired"] = False
     assert name != f"Deployment{deployed_methods(content)}"
+
+
+def actions_of(role: str) -> set[str]:
+    """All actions that a role of the template `roles` is allowed, by its own policies and by managed ones."""
+    content = template("roles")["Resources"]
+    own = content[role]["Properties"].get("Policies", [])
+    managed = [r["Properties"] for r in content.values() if r["Type"] == "AWS::IAM::ManagedPolicy"]
+    documents = [p["PolicyDocument"] for p in (*own, *(p for p in managed if {"Ref": role} in p["Roles"]))]
+    return {action for document in documents for s in document["Statement"] for action in as_list(s["Action"])}
+
+
+@pytest.mark.parametrize("role", ["RunRole", "CodeRole"])
+def test_who_has_endpoints_follow_the_ledger_may_do_what_the_documentation_lists(role: str) -> None:
+    """A run releases a model; the code server evaluates the sensor that looks at endpoints in between."""
+    [row] = [line for line in (FOLDER.parents[1] / "docs/aws.md").read_text().splitlines() if "| endpoints |" in line]
+    service, listed = "", set()
+    for name in re.findall(r"`([\w:]+)`", row.split("|")[2]):
+        prefix, colon, action = name.rpartition(":")
+        service = prefix if colon else service
+        if action[0].isupper():  # not the key of a file
+            listed.add(f"{service}:{action}")
+    assert {"sagemaker:UpdateEndpoint", "sagemaker:InvokeEndpoint", "cloudwatch:DescribeAlarms"} <= listed
+    assert listed <= actions_of(role)

@@ -242,6 +242,7 @@ def test_parity_counts_over_photographs_and_knows_the_largest_difference() -> No
         parity([a], [])
 
 
+@pytest.mark.slow
 def test_the_bar_is_the_policys(lake: Lake, digest: str) -> None:
     old = read_export(lake, digest)
     assert old is not None

@@ -13,7 +13,7 @@ import torch
 
 from carsdepo_assets.detectors.augmentation import Augmentation, augment, to_square, visible_boxes
 from carsdepo_assets.detectors.base import Recipe
-from carsdepo_assets.detectors.catalogue import NAMES, default_recipe, get_detector
+from carsdepo_assets.detectors.catalogue import default_recipe, get_detector
 from carsdepo_assets.detectors.checkpoints import (
     CHECKPOINT_FORMAT,
     DetectorError,
@@ -27,6 +27,7 @@ from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.postprocess import to_image_frame
 from carsdepo_assets.detectors.yolov8 import ultralytics_settings
 from carsdepo_assets.detectors.yolov8.dataset_folder import label_lines, write_yolo_folder
+from carsdepo_assets.families import registry
 from carsdepo_assets.imaging.resize import Letterboxed, letterboxed
 from carsdepo_assets_tests.detectors.scenes import scenes
 
@@ -212,7 +213,7 @@ def test_epochs_that_fit_into_the_minutes(minutes: float | None, spent: float, f
     assert Pace(minutes, 10, spent).planned(finished) == planned
 
 
-@pytest.mark.parametrize("detector", NAMES)
+@pytest.mark.parametrize("detector", registry.names())
 @pytest.mark.parametrize("device", ["cpu", "cuda:0"])
 @pytest.mark.parametrize("real", [False, True])
 def test_recipes_fit_their_minutes(detector: str, device: str, real: bool) -> None:

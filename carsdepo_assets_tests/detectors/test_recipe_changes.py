@@ -82,7 +82,7 @@ def test_the_same_pretrained_file_in_another_folder_is_no_other_start(tmp_path: 
 
 def test_a_family_without_its_package_of_weights_is_impossible(monkeypatch: pytest.MonkeyPatch) -> None:
     assert impossible(OtherDetector(detector="faster_rcnn"), YOLO, NO_WEIGHTS) is None
-    monkeypatch.setattr(recipe_changes, "_BACKBONE", "a_package_that_is_not_there")
+    monkeypatch.setattr(recipe_changes.importlib.util, "find_spec", lambda name: None)
     assert "ImageNet weights are absent" in str(impossible(OtherDetector(detector="faster_rcnn"), YOLO, NO_WEIGHTS))
 
 

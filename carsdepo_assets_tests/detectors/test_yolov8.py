@@ -6,7 +6,6 @@ import dataclasses
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from carsdepo_assets.detectors.base import Recipe, TrainingSet
@@ -79,16 +78,10 @@ def test_empty_images_minutes_and_starting_from_a_file(tmp_path: Path) -> None:
     assert not torch.equal(states[0][key], YoloV8().load(first.weights, NAMES, 96).model.state_dict()[key])  # fused
 
 
-@pytest.mark.slow
-def test_only_empty_images_still_train(tmp_path: Path) -> None:
-    trained = YoloV8().train(scenes(tmp_path / "images", 0, 0, n_empty=4), recipe(), tmp_path / "out", lambda row: None)
-    assert np.isfinite(trained.history[0]["loss"])
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"init": "imagenet"}, "faster_rcnn's"),
+        ({"init": "imagenet"}, "not for yolov8n"),
         ({"init": "champion"}, "weights file"),
         ({"init": "/nowhere.pt"}, "no such file"),
         ({"extra": {"epochs": 3}}, "may not set epochs"),

@@ -55,6 +55,8 @@ resamples = 400
 queue_size = 12
 retrain_below = {low}
 no_retraining_from = {high}
+[study]
+after_high_drift = false
 """
 LIGHT = {"luma_mean", "luma_std", "luma_p95"}
 

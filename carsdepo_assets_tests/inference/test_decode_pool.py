@@ -92,6 +92,7 @@ def test_the_same_as_in_this_process(pool: DecodePool, data: bytes, network: Net
     assert (there.image.scale, there.image.offset) == (here.image.scale, here.image.offset)
 
 
+@pytest.mark.slow
 def test_refusals_are_the_decoders(pool: DecodePool) -> None:
     for data, reason in (
         (b"", "empty"), (b"no photograph", "not_an_image"), (photograph(1)[:-900], "truncated"),
@@ -141,6 +142,7 @@ def test_memory_beyond_the_limit_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -
         assert small.measure(photograph(1), SQUARES).width == 160
 
 
+@pytest.mark.slow
 def test_time_beyond_the_limit_ends_the_process_and_another_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode_pool, "CPU_S", 0.2)
     with running() as hasty:
@@ -191,6 +193,7 @@ def test_a_file_that_crashes_its_decoder_is_refused_and_others_are_not(
                 crashing.measure(photograph(1), SQUARES)
 
 
+@pytest.mark.slow
 def test_one_that_dies_while_it_decodes_is_asked_again(pool: DecodePool, monkeypatch: pytest.MonkeyPatch) -> None:
     before, ask = settled(pool), decode_process.DecodeProcess.ask
     left = list(before)
@@ -205,6 +208,7 @@ def test_one_that_dies_while_it_decodes_is_asked_again(pool: DecodePool, monkeyp
     assert not {child.pid for child in settled(pool)} & {child.pid for child in before}
 
 
+@pytest.mark.slow
 def test_a_stopped_process_holds_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode_process, "WALL_S", 3.0)  # of the two that are stopped
     with running() as stuck:
@@ -303,6 +307,7 @@ def test_answers_are_not_mixed_up(pool: DecodePool) -> None:
         assert all(threads.map(one, range(40)))
 
 
+@pytest.mark.slow
 def test_large_photographs_wait_for_each_other_and_others_do_not(
     pool: DecodePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def test_the_same_request_has_one_answer_and_one_row_across_a_restart_and_a_new_
     assert rows(lake) == Counter(ids(first) + ids(other))
 
 
+@pytest.mark.slow
 def test_another_request_under_the_key_is_refused(tmp_path: Path) -> None:
     with served(tmp_path) as (running, lake):
         first = send(running, "k", photograph(1))
@@ -90,6 +91,7 @@ def test_another_request_under_the_key_is_refused(tmp_path: Path) -> None:
     assert rows(lake) == Counter(ids(first) + ids(raw))
 
 
+@pytest.mark.slow
 def test_what_was_refused_may_be_sent_again_under_its_key(tmp_path: Path) -> None:
     with served(tmp_path) as (running, lake):
         assert send(running, "k", b"no photograph").status_code == 415
@@ -99,6 +101,7 @@ def test_what_was_refused_may_be_sent_again_under_its_key(tmp_path: Path) -> Non
     assert rows(lake) == Counter(ids(answer))
 
 
+@pytest.mark.slow
 def test_what_could_not_be_captured_is_captured_by_the_next_attempt(tmp_path: Path) -> None:
     with served(tmp_path) as (running, lake):
         blocked = Path(lake.url, "capture", "production")

@@ -106,6 +106,7 @@ def connected(url: str, source: str = "127.0.0.1") -> socket.socket:
     return socket.create_connection((target.host, target.port or 80), timeout=30, source_address=(source, 0))
 
 
+@pytest.mark.slow
 def test_an_endless_header_is_cut_off(url: str) -> None:
     with connected(url) as endless, suppress(ConnectionError):
         endless.sendall(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Endless: ")
@@ -117,6 +118,7 @@ def test_an_endless_header_is_cut_off(url: str) -> None:
     assert httpx.get(f"{url}/ping").status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sources", [1, HOSTILE], ids=["one address", "an address each"])
 def test_a_hundred_bodies_of_a_few_bytes_refuse_no_good_request(url: str, sources: int) -> None:
     stop, answers = threading.Event(), []

@@ -258,6 +258,7 @@ def test_production_has_the_pages_too(served: tuple[Running, Lake, str]) -> None
     assert page.headers["Content-Type"].startswith("text/html")
 
 
+@pytest.mark.slow
 def test_key_is_asked_for_and_a_second_service_cannot_take_the_port(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -208,7 +208,7 @@ def test_high_drift_asks_for_its_queue_once_and_tells_people_once(house: House, 
     assert request.run_config["ops"]["labelling_queue"]["config"] == {"report_id": report_id}
     assert request.run_key == f"queue:{report_id}"
     assert request.tags[sensors.DRIFT_TAG] == report_id
-    assert route["actions"] == ["queue", "experiment", "alert"]
+    assert route["actions"] == ["queue", "hold", "experiment", "study", "alert"]
     # The tick died before its run was launched: the next one asks again, under the same key.
     (again,) = house.tick("cut_drift_queues").run_requests or []
     assert again.run_key == request.run_key
@@ -245,6 +245,7 @@ def test_a_damaged_report_is_shown_and_does_not_fail_the_run(house: House, diges
     assert house.lake.read("alerts").num_rows == 2
 
 
+@pytest.mark.slow
 def test_a_route_that_was_killed_is_asked_for_again(house: House, digest: str) -> None:
     """Between the alert and the row: the same run once more, neither the alert nor the row a second time."""
     traffic(house, digest, 0.3)

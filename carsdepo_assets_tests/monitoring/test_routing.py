@@ -46,8 +46,8 @@ def report(band: str, drift: float | None, **more: Any) -> dict[str, Any]:
         ("low", 0.03, 0, ("queue",)),
         ("middle", 0.06, 40, ("retrain", "hold")),
         ("middle", 0.06, 0, ("queue", "hold")),
-        ("high", 0.2, 0, ("queue", "experiment", "alert")),
-        ("high", 0.2, 40, ("queue", "experiment", "alert")),
+        ("high", 0.2, 0, ("queue", "hold", "experiment", "study", "alert")),
+        ("high", 0.2, 40, ("queue", "hold", "experiment", "study", "alert")),
         ("unknown", None, 0, ("alert",)),
     ],
 )
@@ -61,6 +61,12 @@ def test_high_drift_is_never_retrained_on_its_own() -> None:
     for labels in (0, 1, 1000):
         for standing in (None, "drift-r0"):
             assert "retrain" not in decide(report("high", 0.2), labels, RULES, open_queue=standing).actions
+
+
+def test_without_studies_high_drift_only_opens_an_experiment() -> None:
+    route = decide(report("high", 0.2), 0, RULES, study=False)
+    assert route.actions == ("queue", "experiment", "alert")
+    assert "study" not in route.message
 
 
 def test_no_new_labels_is_said() -> None:
@@ -155,7 +161,7 @@ def test_high_drift_asks_for_a_queue_until_it_is_there_and_tells_people(lake: La
     assert drift_queues.queues_to_cut(lake, NOW) == []
     (row,) = lake.read("routes").to_pylist()
     assert row["queue_id"] == queues.queue_id_of("r1")
-    assert row["actions"] == ["queue", "experiment", "alert"]
+    assert row["actions"] == ["queue", "hold", "experiment", "study", "alert"]
 
 
 def cut(lake: Lake, report_id: str, n: int) -> None:
@@ -254,7 +260,7 @@ def test_a_damaged_report_is_named_once_and_the_others_are_routed(
     put(lake, report("high", 0.3))
     told = Told()
     routes = {row["report_id"]: route for row, route in routing.route_unrouted(lake, Policy(), told, NOW)}
-    assert routes["r1"].actions == ("queue", "experiment", "alert")
+    assert routes["r1"].actions == ("queue", "hold", "experiment", "study", "alert")
     assert routes["r1"].damage is None
     assert named in str(routes["damaged"].damage)
     ((how, body),) = [(how, body) for key, how, _, body in told.sent if key.endswith(":damaged:damaged")]
@@ -307,7 +313,7 @@ def test_a_damaged_queue_is_named_where_it_matters_and_stops_no_report(lake: Lak
     assert "queues/drift-r1/queue.json" in str(routes["same"].damage)
     assert "queues/drift-r1/queue.json" in routes["same"].message
     assert routes["other"].damage is None
-    assert all(route.actions == ("queue", "experiment", "alert") for route in routes.values())
+    assert all(route.actions == ("queue", "hold", "experiment", "study", "alert") for route in routes.values())
     assert set(drift_queues.queues_to_cut(lake, later)) == {"same", "other"}
 
 

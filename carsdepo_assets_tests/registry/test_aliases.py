@@ -81,3 +81,53 @@ def test_a_model_that_the_registry_lacks_is_said_and_nothing_is_moved(tracking: 
     assert not repair.repaired
     assert "cccc" in repair.message
     assert placed(tracking)[1] == ("candidate", "production")
+
+
+def test_an_alias_on_a_version_made_by_hand_is_put_right_and_the_version_is_said(
+    tracking: Tracking, lake: Lake
+) -> None:
+    register(tracking, "aaaa")
+    made = tracking.client.create_model_version(models.MODEL_NAME, "somewhere", await_creation_for=0)
+    tracking.client.set_registered_model_alias(models.MODEL_NAME, "production", made.version)
+    serve(lake, "production", "promote", "aaaa", 1)
+    [repair] = aliases.project(tracking, lake)
+    assert "alias production was on version 2, the ledger says version 1" in repair.message
+    assert placed(tracking) == {1: ("candidate", "production")}  # every other reader goes on, too
+    assert list(aliases.found_by_hand(tracking)) == ["foreign:2"]
+    assert aliases.project(tracking, lake) == []
+
+
+@pytest.mark.parametrize("tag", ["digest", "figures", "lake_uri"])
+def test_a_version_that_lost_a_tag_is_one_that_the_registry_lacks(tracking: Tracking, lake: Lake, tag: str) -> None:
+    register(tracking, "aaaa")
+    serve(lake, "production", "promote", "aaaa", 1)
+    aliases.project(tracking, lake)
+    tracking.client.delete_model_version_tag(models.MODEL_NAME, "1", tag)
+    [repair] = aliases.project(tracking, lake)
+    assert not repair.repaired
+    assert "which MLflow's registry does not know" in repair.message
+    assert list(aliases.found_by_hand(tracking)) == ["foreign:1"]
+
+
+def test_a_version_that_was_deleted_is_said(tracking: Tracking, lake: Lake) -> None:
+    register(tracking, "aaaa")
+    register(tracking, "bbbb")
+    serve(lake, "production", "promote", "aaaa", 1)
+    aliases.project(tracking, lake)
+    tracking.client.delete_model_version(models.MODEL_NAME, "1")
+    [repair] = aliases.project(tracking, lake)
+    assert not repair.repaired
+    assert "model aaaa (event 1, ann@desk), which MLflow's registry does not know" in repair.message
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_an_old_stage_set_by_hand_is_said_and_decides_nothing(tracking: Tracking, lake: Lake) -> None:
+    for digest in ("aaaa", "bbbb"):
+        register(tracking, digest)
+    serve(lake, "production", "promote", "aaaa", 1)
+    aliases.project(tracking, lake)
+    assert aliases.found_by_hand(tracking) == {}
+    tracking.client.transition_model_version_stage(models.MODEL_NAME, "2", "Production")
+    assert list(aliases.found_by_hand(tracking)) == ["stage:2:Production"]
+    assert aliases.project(tracking, lake) == []
+    assert placed(tracking)[1] == ("production",)

@@ -78,14 +78,69 @@ class PretendedContainer:
         return ""
 
 
+class PretendedContainerOfSeveral:
+    """Keeps the contract of multi-model endpoints without a model: `most` of them fit."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.variables, self.most, self.stopped = dict(variables), int(variables["CARSDEPO_MODELS_IN_MEMORY"]), False
+        self.digests: dict[str, str] = {}
+        self.is_damaged: set[str] = set()
+        """Digests of models that cannot be loaded."""
+
+    def ping(self) -> bool:
+        return not self.stopped
+
+    def exited(self) -> bool:
+        return False
+
+    def models(self) -> ContainerAnswer:
+        return _json({"models": [{"modelName": name} for name in self.digests]})
+
+    def load(self, name: str, archive: bytes, target: str) -> ContainerAnswer:
+        digest = PretendedContainer(archive, {}).digest
+        if digest in self.is_damaged:
+            return _json({"error": {"reason": "bad_model", "detail": "not signed"}}, 400)
+        if len(self.digests) >= self.most:
+            return _json({"error": {"reason": "no_memory", "detail": "full"}}, 507)
+        self.digests[name] = digest
+        return _json({})
+
+    def unload(self, name: str) -> ContainerAnswer:
+        return _json({}, 200 if self.digests.pop(name, None) else 404)
+
+    def ask(self, name: str, body: bytes, content_type: str, accept: str, target: str) -> ContainerAnswer:
+        assert content_type == HEALTH_QUESTION
+        health = {"stage": self.variables["CARSDEPO_STAGE"], "status": "serving", "digest": self.digests[name]}
+        return _json({**health, "runtime": "pretended"})
+
+    def invoke(self, body: bytes, content_type: str, accept: str) -> ContainerAnswer:
+        raise AssertionError("no model was named")
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def output(self) -> str:
+        return ""
+
+
+def _json(content: Any, status: int = 200) -> ContainerAnswer:
+    return ContainerAnswer(status, "application/json", json.dumps(content).encode())
+
+
 @dataclass
 class PretendingLauncher:
     """Starts no process; `change` is applied to each container."""
 
     change: Callable[[PretendedContainer], None] = lambda container: None
     started: list[PretendedContainer] = field(default_factory=list)
+    of_several: list[PretendedContainerOfSeveral] = field(default_factory=list)
 
-    def launch(self, image: str, archive: bytes, variables: Mapping[str, str]) -> PretendedContainer:
+    def launch(
+        self, image: str, archive: bytes | None, variables: Mapping[str, str]
+    ) -> PretendedContainer | PretendedContainerOfSeveral:
+        if archive is None:
+            self.of_several.append(PretendedContainerOfSeveral(variables))
+            return self.of_several[-1]
         container = PretendedContainer(archive, variables)
         self.change(container)
         self.started.append(container)

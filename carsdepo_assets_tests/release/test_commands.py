@@ -25,6 +25,7 @@ def pipeline(world: World) -> Pipeline:
     return pipeline
 
 
+@pytest.mark.slow
 def test_approve_promotes_at_once(world: World, pipeline: Pipeline) -> None:
     first, worse = world.model("one", 0.9), world.model("two", 0.4)
     world.promote(first)

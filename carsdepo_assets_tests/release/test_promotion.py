@@ -11,7 +11,7 @@ import pytest
 
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.registry import aliases, ledger
-from carsdepo_assets.release import promotion
+from carsdepo_assets.release import promotion, run_gate
 from carsdepo_assets.release.promotion import GATE_LOCK, promote, roll_back
 from carsdepo_assets.release.validation import CHECKS, read_validation
 from carsdepo_assets_tests.release.released_lake import World
@@ -94,6 +94,7 @@ def test_a_better_model_replaces_the_champion_and_a_worse_one_does_not(world: Wo
     assert len(world.alerts()) == 1
 
 
+@pytest.mark.slow
 def test_undecided_stays_a_candidate_until_a_person_approves(world: World) -> None:
     world.rule('[gate]\nmode = "interval"\nresamples = 100\n')
     first, second = world.model("one", 0.6), world.model("two", 0.6, dice="another")
@@ -133,6 +134,25 @@ def test_policy_asks_for_a_person(world: World) -> None:
     assert "policy.release.approval asks for a person" in body
     world.say("approve", first)
     assert materialized(world.promote(first)) is not None
+
+
+def test_a_licence_that_forbids_commercial_use_asks_for_a_person(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    why = "it learnt from what may not be used commercially: CC-BY-NC-4.0, claimed by README.md: 3 photographs"
+    for module in (promotion, run_gate):
+        monkeypatch.setattr(module, "non_commercial", lambda lake, digest, policy: why)
+    first = world.model("one", 0.8)
+    assert materialized(world.promote(first)) is None
+    [(kind, body)] = world.alerts()
+    assert (kind, why in body) == ("approval_wanted", True)
+    assert observed(world)["reason"] == f"the gate's verdict is promote, and {why}"
+    [row] = world.lake.read("gates").to_pylist()
+    assert f"A person decides about it in any case: {why}." in json.loads(row["figures"])["detail"]["notes"]
+    assert why in world.lake.get(row["report_key"]).decode()
+    world.say("approve", first, "the owner sold us a licence")
+    assert materialized(world.promote(first)) is not None
+    event = ledger.desired(world.lake, "production")
+    assert event is not None
+    assert event.reason == "approved: the owner sold us a licence"
 
 
 def test_a_hold_asks_for_a_person_for_one_promotion(world: World) -> None:
@@ -192,6 +212,7 @@ def test_a_rejected_model_waits_for_a_person(world: World) -> None:
     assert world.production() == first.digest
 
 
+@pytest.mark.slow
 def test_rollback_bars_and_shows_in_the_history(world: World) -> None:
     first, second = world.model("one", 0.6), world.model("two", 0.9)
     world.promote(first)

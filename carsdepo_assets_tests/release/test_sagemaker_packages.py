@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError
 
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.ledger import LedgerHistory
-from carsdepo_assets.release.sagemaker_approvals import EndpointFinding, project_packages
+from carsdepo_assets.release.sagemaker_approvals import project_packages
+from carsdepo_assets.release.sagemaker_findings import EndpointFinding
 from carsdepo_assets.release.sagemaker_packages import wanted_status
 from carsdepo_assets_tests.release.sagemaker_world import SageMakerWorld, pretending_aws, sagemaker
 

@@ -44,6 +44,14 @@ def test_the_file_is_read(tmp_path: Path, encoding: str) -> None:
         ("arn:aws:iam", "arn:iam", "role: String should match pattern"),
         ('"ml.m5.large"', '"m5.large"', "staging.instance_type: String should match pattern"),
         ("[staging]", 'subnets = ["subnet-1"]\n[staging]', "subnets and security_groups are set together"),
+        ("instances = 2", "instances = 2\nmulti_model = {}", "production.multi_model: staging has none"),
+        ("idle_minutes = 60", "multi_model = { candidate = true }", "staging.multi_model.candidate: a candidate is"),
+        ("idle_minutes = 60", "multi_model = { kept = 1 }", "staging.multi_model.kept: Input should be greater than"),
+        (
+            'instance_type = "ml.m5.large"\nidle_minutes = 60',
+            'instance_type = "ml.g5.xlarge"\nmulti_model = {}',
+            "staging: multi_model is for instances without GPU, and ml.g5.xlarge has one",
+        ),
         ("[staging]", "[staging", "not TOML"),
     ],
 )

@@ -167,6 +167,7 @@ def test_a_service_that_is_down_fails_the_tick_and_uses_no_attempt(world: World)
         tick(world)
 
 
+@pytest.mark.slow
 def test_the_ledger_is_projected_and_old_disagreements_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = world.model("one", 0.6), world.model("two", 0.9)
     assert "empty" in skipped(tick(world, sensors.ledger_projection))
@@ -185,3 +186,18 @@ def test_the_ledger_is_projected_and_old_disagreements_are_told(world: World, mo
     [(kind, body)] = world.alerts()
     assert kind == "ledger"
     assert "alias production was on version 2, the ledger says version 1" in body
+
+
+def test_a_disagreement_that_stays_is_told_once_and_is_no_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = world.model("one", 0.6)
+    world.promote(first)
+    tick(world, sensors.ledger_projection)
+    monkeypatch.setattr(sensors, "SETTLED", timedelta(0))
+    world.tracking.client.delete_model_version(models.MODEL_NAME, str(first.version))
+    world.tracking.client.create_model_version(models.MODEL_NAME, "somewhere", await_creation_for=0)
+    for _ in range(3):
+        assert "does not know" in skipped(tick(world, sensors.ledger_projection))
+    bodies = [body for _, body in world.alerts()]
+    assert len(bodies) == 2
+    assert any("MLflow's registry does not know: register it again, or roll back" in body for body in bodies)
+    assert any("that no training registered" in body for body in bodies)

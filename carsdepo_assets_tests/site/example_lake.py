@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.inference.records import Answer, CapturedBox, ClientMetadata, Features, Record
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.evaluations import EvaluationRecord, record_evaluation
@@ -62,7 +63,8 @@ def model(lake: Lake, tracking: Tracking, dataset: str, weights: bytes, parent: 
     )  # fmt: skip
     lineage = build_lineage(
         lake, digest=digest, dataset_version=dataset, detector="yolov8n",
-        recipe={"epochs": 12, "image_size": 320, "init": "champion" if parent else "scratch"}, recipe_digest="5a1f90c2",
+        recipe=Recipe(epochs=12, image_size=320, init="champion" if parent else "scratch").model_dump(mode="json"),
+        recipe_digest="5a1f90c2",
         policy_digest="0a1b2c3d4e5f", environment={"gpu": "none", "place": "sagemaker"},
         initialised_from=parent, mlflow_run_id=run, dagster_run_id=f"dagster-{digest[:6]}",
     )  # fmt: skip

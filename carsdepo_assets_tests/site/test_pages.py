@@ -21,7 +21,18 @@ from carsdepo_assets.site.app import pages
 from carsdepo_assets_tests.site import example_lake
 
 EVIL = '<script>alert("x")</script>'
-LISTS = ("/predictions", "/evaluations", "/gates", "/drift", "/kpis", "/queues", "/alerts")
+LISTS = (
+    "/photographs",
+    "/datasets",
+    "/explorations",
+    "/predictions",
+    "/evaluations",
+    "/gates",
+    "/drift",
+    "/kpis",
+    "/queues",
+    "/alerts",
+)
 
 
 def client(home: Path, **variables: str) -> TestClient:

@@ -222,6 +222,7 @@ def test_a_figure_that_cannot_be_computed_is_absent(lake: Lake, models: dict[str
     assert (row["boxes"], row["photographs"], row["threshold"]) == (0, 1, evaluated.figures["threshold"])
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_the_evaluation_before_and_a_repetition_a_single_row(
     lake: Lake, models: dict[str, DarkestRectangle], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from carsdepo_assets.compute.worker.process import SpecError, read_spec, spec_js
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.catalogue import retraining_recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError, read_weights, write_weights
+from carsdepo_assets.detectors.initial_weights import keep_initial_weights
 from carsdepo_assets.detectors.yolov8.detector import build_model
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import digest_of, is_complete, read_card, read_result, weights_path
@@ -28,7 +29,6 @@ from carsdepo_assets.registry.lineage import read_lineage
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.training.hopeless import stopped
-from carsdepo_assets.training.initial_weights import keep_initial_weights
 from carsdepo_assets.training.worker import TrainingSpec, alone, resolve_init
 from carsdepo_assets_tests.detectors.rectangles import made_up_model
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
@@ -91,7 +91,7 @@ def test_without_dagster_it_leaves_a_whole_model(tmp_path: Path) -> None:
     assert tracking.status(run_id) == "FINISHED"
     assert [m.step for m in tracking.client.get_metric_history(run_id, "loss")] == [2, 4]  # optimizer steps
     name = tracking.client.get_run(run_id).info.run_name
-    assert name == "yolov8n, 14 photographs, dataset 0123, from scratch"
+    assert name == "YOLOv8n, 14 photographs, dataset 0123, from scratch"
     progress = read_progress(lake)
     assert progress is not None
     assert (progress.state, progress.steps, progress.detail) == ("finished", 4, "all 4 planned steps")

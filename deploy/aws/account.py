@@ -102,6 +102,26 @@ def has_bucket(account: Account, name: str) -> bool:
     return True
 
 
+def require_lake(account: Account) -> None:
+    """Checks that a bucket that is taken over as the lake has what nobody notices the lack of.
+
+    Raises:
+        DeployError: It keeps no former versions, or tells EventBridge nothing; the message has the commands for it.
+    """
+    s3, name = account.client("s3"), account.lake
+    commands = []
+    if s3.get_bucket_versioning(Bucket=name).get("Status") != "Enabled":
+        commands.append(f"put-bucket-versioning --bucket {name} --versioning-configuration Status=Enabled")
+    if "EventBridgeConfiguration" not in s3.get_bucket_notification_configuration(Bucket=name):
+        given = """'{"EventBridgeConfiguration": {}}'"""
+        commands.append(f"put-bucket-notification-configuration --bucket {name} --notification-configuration {given}")
+    if commands:
+        raise DeployError(
+            f"The bucket {name} is there, and not as a lake must be: delete it where it is empty, or\n"
+            + "\n".join(f"  aws s3api {command}" for command in commands)
+        )
+
+
 def missing_images(account: Account, tag: str) -> list[str]:
     """The images of a tag that are not in ECR yet."""
     from botocore.exceptions import ClientError

@@ -18,6 +18,7 @@ _PRIMITIVES = {
     pa.float32(): "float",
     pa.float64(): "double",
     pa.date32(): "date",
+    pa.binary(): "binary",
 }
 _HEAD = """\
 AWSTemplateFormatVersion: "2010-09-09"

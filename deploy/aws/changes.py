@@ -12,6 +12,7 @@ from deploy.aws.account import Account, DeployError
 from deploy.aws.templates import stack_name, text_of
 
 POLL_S = 5.0
+_STARTS_WITHIN = 12  # looks for the first event of a change that is carried out
 _NOTHING = ("didn't contain changes", "No updates are to be performed", "no changes")
 _CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
 
@@ -29,24 +30,30 @@ class ChangeSet:
     """Of each resource, as DescribeChangeSet has it."""
 
 
-def stack_of(account: Account, stack: str) -> dict[str, Any] | None:
-    """What DescribeStacks says of a stack; None where there is none, or nothing but a change set that was given up."""
+def described(account: Account, stack: str) -> dict[str, Any] | None:
+    """What DescribeStacks says of a stack, whatever its state; None where there is none."""
     from botocore.exceptions import ClientError
 
     try:
-        described = account.client("cloudformation").describe_stacks(StackName=stack_name(account.env, stack))
+        answer = account.client("cloudformation").describe_stacks(StackName=stack_name(account.env, stack))
     except ClientError as error:
         if "does not exist" in error.response["Error"]["Message"]:
             return None
         raise
-    found: dict[str, Any] = described["Stacks"][0]
-    return None if found["StackStatus"] in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE") else found
+    found: dict[str, Any] = answer["Stacks"][0]
+    return None if found["StackStatus"] == "DELETE_COMPLETE" else found
+
+
+def stack_of(account: Account, stack: str) -> dict[str, Any] | None:
+    """The same; None also where there is nothing but a change set that was given up."""
+    found = described(account, stack)
+    return None if found is None or found["StackStatus"] == "REVIEW_IN_PROGRESS" else found
 
 
 def outputs_of(account: Account, stack: str) -> dict[str, str]:
     """The outputs of a stack; empty where there is none."""
-    described = stack_of(account, stack) or {}
-    return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
+    present = stack_of(account, stack) or {}
+    return {output["OutputKey"]: output["OutputValue"] for output in present.get("Outputs", [])}
 
 
 def make_change_set(
@@ -95,17 +102,17 @@ def make_change_set(
     except ClientError as error:
         raise DeployError(f"{stack}: CloudFormation refuses it: {error.response['Error']['Message']}") from error
     changes: list[Mapping[str, Any]] = []
-    described = client.describe_change_set(ChangeSetName=answer["Id"])
-    while described["Status"] in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
+    shown = client.describe_change_set(ChangeSetName=answer["Id"])
+    while shown["Status"] in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
         wait(POLL_S)
-        described = client.describe_change_set(ChangeSetName=answer["Id"])
-    reason = described.get("StatusReason", "")
-    if described["Status"] == "FAILED" and not any(text in reason for text in _NOTHING):
+        shown = client.describe_change_set(ChangeSetName=answer["Id"])
+    reason = shown.get("StatusReason", "")
+    if shown["Status"] == "FAILED" and not any(text in reason for text in _NOTHING):
         raise DeployError(f"{stack}: CloudFormation refuses it: {reason}")
-    changes += described.get("Changes", [])
-    while described.get("NextToken"):
-        described = client.describe_change_set(ChangeSetName=answer["Id"], NextToken=described["NextToken"])
-        changes += described.get("Changes", [])
+    changes += shown.get("Changes", [])
+    while shown.get("NextToken"):
+        shown = client.describe_change_set(ChangeSetName=answer["Id"], NextToken=shown["NextToken"])
+        changes += shown.get("Changes", [])
     if not changes and present is not None:
         client.delete_change_set(ChangeSetName=answer["Id"])
         return None
@@ -113,17 +120,10 @@ def make_change_set(
 
 
 def _require_quiet(account: Account, stack: str, present: Mapping[str, Any] | None) -> None:
+    """Refuses a stack that standing.settle has not brought into order, such as one that began to change just now."""
     status = (present or {}).get("StackStatus", "")
-    name = stack_name(account.env, stack)
-    if status.endswith("_IN_PROGRESS"):
-        raise DeployError(f"{name} is changing ({status}): wait until it is done, then deploy again.")
-    if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "CREATE_FAILED"):
-        raise DeployError(
-            f"{name} never came up ({status}): look at its events, remove it "
-            f"(aws cloudformation delete-stack --stack-name {name}), then deploy again."
-        )
-    if status == "UPDATE_ROLLBACK_FAILED":
-        raise DeployError(f"{name} could not be rolled back: continue the rollback in CloudFormation's console first.")
+    if status.endswith(("_IN_PROGRESS", "_FAILED")) or status == "ROLLBACK_COMPLETE":
+        raise DeployError(f"{stack_name(account.env, stack)} cannot be changed now ({status}): deploy again.")
 
 
 def words(change: Mapping[str, Any]) -> str:
@@ -158,12 +158,28 @@ def carry_out(account: Account, change_set: ChangeSet, wait: Callable[[float], o
     """Executes a change set and waits for its end.
 
     Raises:
-        DeployError: It failed, and CloudFormation has rolled it back; the message has the events that say why.
+        DeployError: It failed, and CloudFormation has rolled it back; the message has the events that say why. Or it
+            was not begun, since another deployment came first.
     """
+    from botocore.exceptions import ClientError
+
     client = account.client("cloudformation")
     name = stack_name(account.env, change_set.stack)
     before = event_ids(account, change_set.stack)
-    client.execute_change_set(ChangeSetName=change_set.arn)
+    try:
+        client.execute_change_set(ChangeSetName=change_set.arn)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("ChangeSetNotFound", "InvalidChangeSetStatus"):
+            raise
+        raise DeployError(
+            f"{name}: another deployment changed it since the changes were shown. Nothing of these was carried out: "
+            "deploy again, and look at what is left to change."
+        ) from error
+    # The stack keeps its former status for a moment: an event of this change says that it has begun.
+    for _ in range(_STARTS_WITHIN):
+        if event_ids(account, change_set.stack) != before:
+            break
+        wait(POLL_S)
     status = wait_for_end(account, change_set.stack, wait)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         reasons = failures(account, change_set.stack, before)

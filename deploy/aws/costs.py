@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploy.aws.account import DeployError
-from deploy.aws.parameters import read_sizes
-from deploy.aws.templates import FOLDER, ORDER, template
+from deploy.aws.parameters import SIZES, read_sizes
+from deploy.aws.templates import FOLDER, ORDER, declared, template
 
 RELEASES = "endpoints and jobs, which releases and runs make"
+_PHOTOGRAPH_GB = 570e3 / 1e9  # as uploaded and processed, as in benchmarks/plan
 _SERVICES = {"webserver": "WebserverCount", "viewer": "WebserverCount", "daemon": None, "mlflow": None}
 
 
@@ -22,10 +23,11 @@ def estimate(size: str, environment: Mapping[str, str] | None = None) -> dict[st
         environment: parameters that go before those of the size; None: none.
 
     Raises:
-        DeployError: The table has no price for an instance type that a parameter names.
+        DeployError: There is no such size, or the table has no price for an instance type that a parameter names.
     """
     table: dict[str, Any] = json.loads((FOLDER / "prices.json").read_text())
-    use, sizes = table["usage"][size], read_sizes(size)
+    sizes = read_sizes(size)
+    use = table["usage"][size]
     given = {stack: {**_defaults(stack), **sizes.get(stack, {}), **(environment or {})} for stack in ORDER}
     hours, hourly, monthly = table["hours"], table["per_hour"], table["per_month"]
 
@@ -57,6 +59,7 @@ def estimate(size: str, environment: Mapping[str, str] | None = None) -> dict[st
     servers = sum(int(dagster[count]) if count else 1 for count in _SERVICES.values())
     costs["dagster"] = (
         hours * (servers * server + fargate(dagster["CodeCpu"], dagster["CodeMemory"]))
+        + hours * (int(dagster["CodeDiskGb"]) - 20) * price("fargate_disk_gb")  # 20 GB are in a task's price
         + hours * (price("load_balancer") + price("load_balancer_unit"))
         + use["log_gb"] * table["per_gb"]["logs"]
         + monthly["secret"]
@@ -97,8 +100,54 @@ def text(size: str, environment: Mapping[str, str] | None = None) -> str:
     return "\n".join(lines)
 
 
+# What each stack's money is for, in the documentation's table.
+_FOR = {
+    "network": "VPC, NAT gateway; large also 15 VPC endpoints",
+    "data": "lake, queues, images, PostgreSQL; medium and large with a standby",
+    "catalogue": "tables for Athena",
+    "roles": "who may do what",
+    "dagster": "five services on Fargate, load balancer, logs",
+    "gpu": "machines with GPUs, none while no job wants one; small trains on SageMaker",
+    "front": "API Gateway, function, web ACL",
+    "observe": "alarms, dashboard",
+}
+
+_ASSUMED = {
+    "lake_gb": "GB in the lake",
+    "log_gb": "GB of logs",
+    "requests_million": "millions of inspections",
+    "run_hours": "hours of runs on Fargate",
+    "job_hours": "hours of the worker's jobs on Fargate",
+    "training_hours": "hours of training",
+    "athena_tb": "TB that Athena reads",
+}
+
+
+def table() -> str:
+    """The estimates of all sizes as a table of Markdown, with the date of the prices and the assumed use."""
+    prices = json.loads((FOLDER / "prices.json").read_text())
+    estimates, use = {size: estimate(size) for size in SIZES}, prices["usage"]
+    rows = [
+        f"| US dollars a month, {prices['region']}, prices of {prices['as_of']} | {' | '.join(SIZES)} |",
+        "|---|" + "---:|" * len(SIZES),
+        _row("photographs a day", [use[size]["photographs_a_day"] for size in SIZES]),
+    ]
+    for part in (*ORDER, RELEASES):
+        name = f"`{part}`: {_FOR[part]}" if part in _FOR else part
+        rows.append(_row(name, [estimates[size][part] for size in SIZES]))
+    rows.append(_row("**together**", [sum(estimates[size].values()) for size in SIZES]))
+    rows += [_row(meaning, [use[size][key] for size in SIZES]) for key, meaning in _ASSUMED.items()]
+    grows = [use[size]["photographs_a_day"] * 30 * _PHOTOGRAPH_GB * prices["per_month"]["lake_gb"] for size in SIZES]
+    return "\n".join([*rows, _row("each further month of photographs adds, for good", grows)])
+
+
+def _row(name: str, values: Sequence[float]) -> str:
+    texts = [f"{value:,.0f}" if value == int(value) or value >= 10 else f"{value:,.1f}" for value in values]
+    return f"| {name} | {' | '.join(texts)} |"
+
+
 def _defaults(stack: str) -> dict[str, str]:
-    return {k: str(v["Default"]) for k, v in template(stack)["Parameters"].items() if "Default" in v}
+    return {k: str(v["Default"]) for k, v in declared(stack).items() if "Default" in v}
 
 
 def _count(stack: str, kind: str) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from deploy.aws import account as accounts
-from deploy.aws import changes, costs, parameters, smoke, teardown
+from deploy.aws import changes, costs, log_retention, parameters, smoke, standing, teardown, work
 from deploy.aws.account import Account, DeployError
 from deploy.aws.templates import ORDER, stack_name
 
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.aws.deploy", description=__doc__)
     parser.add_argument("command", choices=["deploy", "costs", "smoke", "destroy"])
     parser.add_argument("env", help="the environment, such as staging")
-    parser.add_argument("--size", default="small", help="small or large")
+    parser.add_argument("--size", default="small", help=", ".join(parameters.SIZES))
     parser.add_argument("--tag", help="of the images; without it the version in pyproject.toml")
     parser.add_argument("--through", choices=ORDER, default=ORDER[-1], help="the last stack; all of them without it")
     parser.add_argument("--yes", action="store_true", help="ask nothing: for CI")
@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if not parameters.ENV.fullmatch(options.env):
             raise DeployError(f"ENV={options.env}: 2 to 12 small letters and digits, a letter first, such as staging.")
+        parameters.read_sizes(options.size)
         if options.command == "costs":
             print(costs.text(options.size))
             return 0
@@ -106,7 +107,10 @@ def deploy(
         DeployError: Something is missing, or a stack failed.
     """
     own = parameters.own_values(account.env, tag)
+    if not standing.settle(account, "data", ask, wait):
+        return False
     later = {"LakeIsThere": _lake_is_there(account)}
+    _require_same_snapshot(account, environment.get("DatabaseSnapshot", ""))
     for stack in ORDER:
         if stack == "dagster":
             accounts.require_secret(account, environment["OidcSecret"], OIDC_KEYS)
@@ -117,6 +121,8 @@ def deploy(
             accounts.put_front_code(account)
         if not one_stack(account, stack, parameters.of_stack(stack, size, environment, own, later), ask, wait):
             return False
+        if stack == "dagster":
+            log_retention.limit_logs(account, int(parameters.of_stack(stack, size, environment, own, later)["LogDays"]))
         if stack == through != ORDER[-1]:
             print(f"\nDone up to {stack}.")
             return True
@@ -138,6 +144,8 @@ def one_stack(
     account: Account, stack: str, given: Mapping[str, str], ask: Ask, wait: Callable[[float], object] = time.sleep
 ) -> bool:
     """Prints what would change in one stack, asks, and carries it out; False where the answer was no."""
+    if not standing.settle(account, stack, ask, wait):
+        return False
     change_set = changes.make_change_set(account, stack, given, wait=wait)
     name = stack_name(account.env, stack)
     if change_set is None:
@@ -160,21 +168,24 @@ def one_stack(
 def destroy(account: Account, ask: Ask, wait: Callable[[float], object] = time.sleep) -> bool:
     """Removes an environment after saying what stays; False where the answer was no."""
     endpoints = teardown.endpoints_of(account)
-    present = [stack for stack in reversed(ORDER) if changes.stack_of(account, stack) is not None]
+    present = teardown.present_stacks(account)
     if not present and not endpoints:
         print(f"There is nothing of the environment {account.env} in account {account.number}, {account.region}.")
         return True
     print(f"Account {account.number}, {account.region}: removed are the stacks {', '.join(present) or 'none'},")
     print(f"in this order, the bucket {account.logs} with all logs, all images,")
-    print(f"and the endpoints {', '.join(endpoints) or 'none'}.")
+    print(f"and the endpoints {', '.join(endpoints) or 'none'}. Runs and jobs that are under way are stopped.")
     print("What stays:")
     for line in teardown.what_stays(account):
         print(f"  {line}")
     if not ask(f"Remove the environment {account.env}?"):
         print("Nothing was removed.")
         return False
-    teardown.remove_endpoints(account, endpoints)
+    for stopped in work.stop_work(account, wait):  # before the endpoints: a sensor would make them again
+        print(f"Stopped {stopped}.")
+    teardown.remove_endpoints(account, teardown.endpoints_of(account), wait)
     teardown.remove_stacks(account, wait)
+    log_retention.remove_logs(account)
     print("What stays:")
     for line in teardown.what_stays(account):
         print(f"  {line}")
@@ -189,8 +200,26 @@ def _lake_is_there(account: Account) -> str:
         return given.get("LakeIsThere", "false")
     is_there = accounts.has_bucket(account, account.lake)
     if is_there:
+        accounts.require_lake(account)
         print(f"The bucket {account.lake} is there from an earlier deployment: it is taken over as it is.")
     return "true" if is_there else "false"
+
+
+def _require_same_snapshot(account: Account, snapshot: str) -> None:
+    """Refuses another snapshot for a database that is there: CloudFormation replaces nothing that has a fixed name.
+
+    Raises:
+        DeployError: The stack `data` was made with another snapshot, or with none.
+    """
+    present = changes.stack_of(account, "data")
+    given = {p["ParameterKey"]: p["ParameterValue"] for p in (present or {}).get("Parameters", [])}
+    before = given.get("DatabaseSnapshot", "")
+    if present is not None and before != snapshot:
+        raise DeployError(
+            f"DatabaseSnapshot is {snapshot or 'empty'}, and the database was made with {before or 'none'}: only a "
+            "database that is made anew takes a snapshot. Leave the value as it was; docs/aws-account.md, Backup and "
+            "restore, has how a database that is there goes back in time."
+        )
 
 
 def _require_images(account: Account, tag: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -12,9 +13,10 @@ from typing import Any
 import yaml
 
 from deploy.aws.account import DeployError, front_key
-from deploy.aws.templates import FOLDER, ORDER, template
+from deploy.aws.templates import FOLDER, ORDER, declared
 
-SIZES = ("small", "large")
+SIZES = ("small", "medium", "large")
+_RESERVED = (*SIZES, "deployer")  # their names would be those of files, and of the roles of who deploys
 ENV = re.compile(r"[a-z][a-z0-9]{1,11}")
 PARAMETER_BYTES = 4096  # of a value (AWS CloudFormation quotas)
 _ROOT = FOLDER.parents[1]
@@ -40,7 +42,7 @@ def read_sizes(size: str) -> dict[str, dict[str, str]]:
         DeployError: There is no such size.
     """
     if size not in SIZES:
-        raise DeployError(f"SIZE={size}: there are {' and '.join(SIZES)}.")
+        raise DeployError(f"SIZE={size}: there are {', '.join(SIZES)}.")
     content: dict[str, dict[str, str]] = json.loads((FOLDER / "parameters" / f"{size}.json").read_text())
     return content
 
@@ -52,8 +54,11 @@ def read_environment(env: str) -> dict[str, str]:
         DeployError: The name cannot be one, or the file is missing, wrong or incomplete. The message names every key
             that is missing, with its meaning.
     """
-    if not ENV.fullmatch(env) or env in SIZES:
-        raise DeployError(f"ENV={env}: 2 to 12 small letters and digits, a letter first, and no size: such as staging.")
+    if not ENV.fullmatch(env) or env in _RESERVED:
+        raise DeployError(
+            f"ENV={env}: 2 to 12 small letters and digits, a letter first, and none of {', '.join(_RESERVED)}: "
+            "such as staging."
+        )
     wanted = required()
     file = environment_file(env)
     if not file.is_file():
@@ -65,12 +70,39 @@ def read_environment(env: str) -> dict[str, str]:
         raise DeployError(f"{file.name}: not JSON: {error}.") from error
     if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
         raise DeployError(f"{file.name}: not a JSON object of texts.")
-    allowed = {key for stack in ORDER for key in template(stack)["Parameters"]} - {*_OWN, *_LATER}
+    allowed = {key for stack in ORDER for key in declared(stack)} - {*_OWN, *_LATER}
     if strange := sorted(content.keys() - allowed):
         raise DeployError(f"{file.name}: no template has {', '.join(strange)}, or deploy.py sets it itself.")
     if lacking := [key for key in wanted if not content.get(key)]:
         raise DeployError(f"{file.name} lacks " + "; ".join(f"{key} ({wanted[key]})" for key in lacking) + ".")
+    if wrong := [trouble for key, value in content.items() if (trouble := trouble_with(key, value)) is not None]:
+        raise DeployError(f"{file.name}: " + "; ".join(wrong) + ".")
     return content
+
+
+def trouble_with(key: str, value: str) -> str | None:
+    """What CloudFormation would refuse of a value, which it would say only when the stack's turn comes; None: nothing.
+
+    Args:
+        key: of a parameter, perhaps of several templates.
+        value: as given.
+    """
+    for stack in ORDER:
+        parameter = declared(stack).get(key, {})
+        allowed, pattern = parameter.get("AllowedValues"), parameter.get("AllowedPattern")
+        if allowed is not None and value not in map(str, allowed):
+            return f"{key} is {value!r}, and {stack} takes {', '.join(map(str, allowed))}"
+        if pattern is not None and not re.search(pattern, value):
+            return f"{key} is {value!r}, and {stack} takes what {pattern} describes ({parameter['Description']})"
+        if parameter.get("Type") == "Number":
+            if not re.fullmatch(r"-?[0-9]+", value):
+                return f"{key} is {value!r}, and {stack} takes a whole number"
+            least, most = parameter.get("MinValue", -math.inf), parameter.get("MaxValue", math.inf)
+            if not least <= int(value) <= most:
+                return f"{key} is {value}, and {stack} takes " + (
+                    f"at least {least}" if most == math.inf else f"{least} to {most}"
+                )
+    return None
 
 
 def required() -> dict[str, str]:
@@ -79,7 +111,7 @@ def required() -> dict[str, str]:
     return {
         key: parameter["Description"]
         for stack in ORDER
-        for key, parameter in template(stack)["Parameters"].items()
+        for key, parameter in declared(stack).items()
         if "Default" not in parameter and key not in (*_OWN, *_LATER) and key not in sizes.get(stack, {})
     }
 
@@ -122,4 +154,4 @@ def of_stack(
         later: what the account tells: SigningSecretArn, FrontUrl, LakeIsThere.
     """
     merged = {**read_sizes(size).get(stack, {}), **environment, **own, **later}
-    return {key: merged[key] for key in template(stack)["Parameters"] if key in merged}
+    return {key: merged[key] for key in declared(stack) if key in merged}

@@ -12,6 +12,7 @@ import httpx
 from carsdepo_assets.certificates import trusted
 from deploy.aws.account import Account, DeployError
 from deploy.aws.changes import outputs_of
+from deploy.aws.front_handler import MOST_BYTES
 
 _PATIENCE_S = 60
 
@@ -32,11 +33,14 @@ def run(account: Account, photograph: Path | None = None) -> dict[str, Any]:
     url = outputs_of(account, "front").get("Url")
     if not url:
         raise DeployError(f"There is no front: make deploy ENV={account.env} SIZE=small.")
-    name, data = ("sample.png", rendered()) if photograph is None else (photograph.name, photograph.read_bytes())
+    name, data = ("sample.png", rendered()) if photograph is None else (photograph.name, _read(photograph))
     answer = inspect(url, api_key(account), name, data)
     print(f"{url}/v1/inspections inspected {name}:")
     print(json.dumps(answer, indent=2))
-    digest = answer["model"]["digest"]
+    try:
+        digest = str(answer["model"]["digest"])
+    except (LookupError, TypeError) as error:
+        raise DeployError("The answer names no model: something else than the inspection service gave it.") from error
     print(f"Lineage of the model {digest}:")
     print(json.dumps(lineage(account, digest), indent=2))
     return answer
@@ -61,7 +65,10 @@ def inspect(url: str, key: str, name: str, data: bytes) -> dict[str, Any]:
         raise DeployError(f"The front does not answer: {type(error).__name__} {error}.") from error
     if answer.status_code != 200:
         raise DeployError(f"The front answers with status {answer.status_code}: {answer.text[:500]}")
-    content: dict[str, Any] = answer.json()
+    try:
+        content: dict[str, Any] = answer.json()
+    except ValueError as error:
+        raise DeployError(f"The front's answer is not JSON: {answer.text[:500]!r}") from error
     return content
 
 
@@ -92,6 +99,21 @@ def lineage(account: Account, digest: str) -> Any:
             f"s3://{account.lake}/{key} cannot be read ({error.response['Error']['Code']}): the endpoint serves a "
             "model whose lineage is not in this environment's lake."
         ) from error
+
+
+def _read(photograph: Path) -> bytes:
+    """A photograph's bytes; what surrounds them in the form takes less than a kilobyte.
+
+    Raises:
+        DeployError: It cannot be read, or the front would refuse it.
+    """
+    try:
+        data = photograph.read_bytes()
+    except OSError as error:
+        raise DeployError(f"The photograph {photograph} cannot be read: {error.strerror}.") from error
+    if len(data) > MOST_BYTES - 1000:
+        raise DeployError(f"{photograph} has {len(data)} bytes, and the front takes {MOST_BYTES} with the form.")
+    return data
 
 
 def rendered() -> bytes:

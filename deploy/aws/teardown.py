@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from deploy.aws.account import Account, DeployError, has_bucket
-from deploy.aws.changes import failures, stack_of, wait_for_end
+from deploy.aws.changes import POLL_S, described, event_ids, failures, wait_for_end
 from deploy.aws.templates import ORDER, stack_name
 
 _STACK_SECRETS = ("database", "api-key")  # deleted by their stacks, with 30 days in which the name cannot be used again
@@ -19,7 +19,8 @@ def what_stays(account: Account) -> list[str]:
         f"the lake: s3://{account.lake} with all versions; the next `make deploy` of this environment takes it over",
         f"backups: the snapshot that RDS makes now of the database carsdepo-{account.env}, and its automated backups",
         f"the secret {account.signing_secret}: the keys that the models in the lake are signed with",
-        f"what SageMaker has of releases: the group of model packages carsdepo-{account.env} and its packages",
+        f"what SageMaker has of releases and costs nothing: the group of model packages carsdepo-{account.env}, its "
+        "packages, models and configurations of endpoints",
     ]
 
 
@@ -31,11 +32,22 @@ def endpoints_of(account: Account) -> list[str]:
     return sorted(name for name in listed if name.startswith(prefix))
 
 
-def remove_endpoints(account: Account, names: list[str]) -> None:
-    """Deletes endpoints and their configurations."""
+def remove_endpoints(account: Account, names: list[str], wait: Callable[[float], object] = time.sleep) -> None:
+    """Deletes endpoints and their configurations, after what is being made or changed of them is done.
+
+    Raises:
+        DeployError: One is being made or changed for an hour.
+    """
     client = account.client("sagemaker")
     for name in names:
-        config = client.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+        for _ in range(720):
+            standing = client.describe_endpoint(EndpointName=name)
+            if standing["EndpointStatus"] not in ("Creating", "Updating", "RollingBack", "SystemUpdating"):
+                break
+            wait(POLL_S)
+        else:
+            raise DeployError(f"The endpoint {name} is {standing['EndpointStatus']}: wait for its end, destroy again.")
+        config = standing["EndpointConfigName"]
         client.delete_endpoint(EndpointName=name)
         client.delete_endpoint_config(EndpointConfigName=config)
         print(f"Removed the endpoint {name}.")
@@ -56,27 +68,44 @@ def empty_bucket(account: Account, bucket: str) -> int:
     return count
 
 
+def present_stacks(account: Account) -> list[str]:
+    """The stacks that are there, in the order in which they are removed: also those of which nothing came to be."""
+    return [stack for stack in reversed(ORDER) if described(account, stack) is not None]
+
+
 def remove_stacks(account: Account, wait: Callable[[float], object] = time.sleep) -> list[str]:
     """Removes the stacks in reverse order; returns the names of those that were there.
 
     Raises:
         DeployError: One cannot be removed; the message has the events that say why.
     """
-    client, removed = account.client("cloudformation"), []
-    for stack in reversed(ORDER):
-        if stack_of(account, stack) is None:
-            continue
-        if stack == "data" and has_bucket(account, account.logs):
-            empty_bucket(account, account.logs)
-        client.delete_stack(StackName=stack_name(account.env, stack))
-        status = wait_for_end(account, stack, wait)
-        if status != "DELETE_COMPLETE":
-            reasons = "\n".join(f"  {reason}" for reason in failures(account, stack))
-            raise DeployError(f"{stack_name(account.env, stack)} ended as {status}.\n{reasons}")
-        print(f"Removed {stack_name(account.env, stack)}.")
-        removed.append(stack)
+    removed = present_stacks(account)
+    for stack in removed:
+        remove_stack(account, stack, wait)
     forget_secrets(account)
     return removed
+
+
+def remove_stack(account: Account, stack: str, wait: Callable[[float], object] = time.sleep) -> None:
+    """Removes one stack, after a change of it that is under way.
+
+    Raises:
+        DeployError: It cannot be removed; the message has the events that say why.
+    """
+    client, name = account.client("cloudformation"), stack_name(account.env, stack)
+    wait_for_end(account, stack, wait)
+    # The load balancer's logs and the inventory may arrive in a bucket that was just emptied.
+    for _ in range(2 if stack == "data" else 1):
+        if stack == "data" and has_bucket(account, account.logs):
+            empty_bucket(account, account.logs)
+        before = event_ids(account, stack)
+        client.delete_stack(StackName=name)
+        status = wait_for_end(account, stack, wait)
+        if status == "DELETE_COMPLETE":
+            print(f"Removed {name}.")
+            return
+    reasons = "\n".join(f"  {reason}" for reason in failures(account, stack, before))
+    raise DeployError(f"{name} ended as {status}.\n{reasons}\nMend what is named there, then destroy again.")
 
 
 def forget_secrets(account: Account) -> None:

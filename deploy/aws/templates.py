@@ -48,6 +48,12 @@ def template(stack: str) -> dict[str, Any]:
     return copy.deepcopy(_parsed(stack))
 
 
+def declared(stack: str) -> dict[str, dict[str, Any]]:
+    """The parameters that a stack's template declares, by name."""
+    parameters: dict[str, dict[str, Any]] = copy.deepcopy(_parsed(stack)["Parameters"])
+    return parameters
+
+
 @functools.cache
 def _parsed(stack: str) -> dict[str, Any]:
     content: dict[str, Any] = yaml.load(text_of(stack), _Loader)

@@ -8,19 +8,18 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploy.aws import changes, deploy, parameters, smoke, teardown
+from deploy.aws import changes, deploy, smoke, teardown
 from deploy.aws.account import Account, DeployError, ensure_signing_keys, open_account, put_front_code
-from deploy.aws.emulated_account import KEYS, LACKS, Ministack, Resolver, body, split, with_numbers
-from deploy.aws.templates import ORDER, stack_name, template
+from deploy.aws.emulated_account import KEYS, Ministack, body
+from deploy.aws.emulated_deployment import Deployed, briefly
+from deploy.aws.templates import ORDER, template
 
 ENV = "trial"
 ENVIRONMENT = {
@@ -45,64 +44,6 @@ ALLOWED_TO_LACK = {
 DIGEST = "5f0d6c1a9b3e7d24"
 
 
-def briefly(seconds: float) -> None:
-    time.sleep(min(seconds, 0.1))
-
-
-@dataclass
-class Deployed:
-    """The emulated account and what was made of it."""
-
-    account: Account
-    url: str
-    contents: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By stack the template as ministack got it."""
-    given: dict[str, dict[str, str]] = field(default_factory=dict)
-    direct: dict[str, str] = field(default_factory=dict)
-    """What ministack's API made: name of the resource to its id."""
-    late: dict[str, list[Any]] = field(default_factory=dict)
-    """By stack the changes with which resources came that refer to one of LACKS."""
-
-    def resources(self, stack: str) -> dict[str, str]:
-        """The resources that are there, by name, with their ids."""
-        client = self.account.client("cloudformation")
-        listed = client.get_paginator("list_stack_resources").paginate(StackName=stack_name(ENV, stack))
-        return {
-            one["LogicalResourceId"]: one.get("PhysicalResourceId", "")
-            for page in listed
-            for one in page["StackResourceSummaries"]
-            if one["ResourceStatus"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
-        }
-
-    def update(self, stack: str, content: dict[str, Any]) -> list[Any]:
-        """Changes a stack; returns the changes of the change set."""
-        change_set = changes.make_change_set(self.account, stack, self.given[stack], text=body(content), wait=briefly)
-        assert change_set is not None
-        changes.carry_out(self.account, change_set, briefly)
-        self.contents[stack] = content
-        return list(change_set.changes)
-
-    def make(self, stack: str, later: dict[str, str]) -> None:
-        """Makes a stack, then what ministack's CloudFormation lacks of it, then what refers to that."""
-        own = parameters.own_values(ENV, "1.0")
-        whole = template(stack)
-        given = self.given[stack] = parameters.of_stack(stack, "large", ENVIRONMENT, own, later)
-        content, lacking, waiting = split(with_numbers(whole, given))
-        self.update(stack, content)
-        defaults = {k: str(v["Default"]) for k, v in whole["Parameters"].items() if "Default" in v}
-        resolve = Resolver(self.account, {**defaults, **given}, self.resources(stack))
-        for name in lacking:
-            create = LACKS[whole["Resources"][name]["Type"]]
-            if create is not None:
-                properties = {k: v for k, v in whole["Resources"][name]["Properties"].items() if k != "AllocationId"}
-                self.direct[name] = resolve.physical[name] = create(self.account, resolve(properties))
-        if waiting:
-            added = {name: resolve(whole["Resources"][name]) for name in waiting}
-            for resource in added.values():
-                resource.pop("Condition", None)
-            self.late[stack] = self.update(stack, {**content, "Resources": {**content["Resources"], **added}})
-
-
 @pytest.fixture(scope="module")
 def deployed(request: pytest.FixtureRequest) -> Iterator[Deployed]:
     assert request.config.cache is not None
@@ -116,7 +57,7 @@ def deployed(request: pytest.FixtureRequest) -> Iterator[Deployed]:
         account.client("ssm").put_parameter(Name="/trial/gpu-image", Type="String", Value="ami-0123456789abcdef0")
         keys = json.dumps(dict.fromkeys(deploy.OIDC_KEYS, "of the test"))
         account.client("secretsmanager").create_secret(Name=ENVIRONMENT["OidcSecret"], SecretString=keys)
-        made = Deployed(account, ministack.url)
+        made = Deployed(account, ministack.url, "large", ENVIRONMENT)
         later = {"LakeIsThere": "false", "FrontUrl": ""}
         for stack in ORDER:
             if stack == "dagster":
@@ -378,3 +319,30 @@ def test_another_deployment_takes_the_lake_over(deployed: Deployed) -> None:
     assert "Lake" not in deployed.resources("data")
     assert account.client("s3").get_object(Bucket=account.lake, Key="lake/kept")["Body"].read() == b"kept"
     assert deploy._lake_is_there(account) == "true"  # also when the stack is there again
+
+
+def test_a_stack_that_never_came_up_is_removed_and_made_anew(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from deploy.aws import standing
+    from deploy.aws.emulated_account import split, with_numbers
+
+    account = open_account("second")
+    given = {"Env": "second", "NatGateway": "false", "InterfaceEndpoints": "true"}
+    content, _, _ = split(with_numbers(template("network"), given))
+    secret = "{{resolve:secretsmanager:carsdepo/there-is-none:SecretString}}"
+    broken = {"Type": "AWS::SSM::Parameter", "Properties": {"Name": "/second/x", "Type": "String", "Value": secret}}
+    bad = {**content, "Resources": {**content["Resources"], "Broken": broken}}
+    change_set = changes.make_change_set(account, "network", given, text=body(bad), wait=briefly)
+    assert change_set is not None
+    with pytest.raises(DeployError, match="ended as ROLLBACK_COMPLETE"):
+        changes.carry_out(account, change_set, briefly)
+    with pytest.raises(DeployError, match="cannot be changed now"):
+        changes.make_change_set(account, "network", given, text=body(content), wait=briefly)
+    assert standing.settle(account, "network", lambda question: True, briefly)
+    assert "Broken" in capsys.readouterr().out
+    change_set = changes.make_change_set(account, "network", given, text=body(content), wait=briefly)
+    assert change_set is not None
+    assert change_set.is_new
+    changes.carry_out(account, change_set, briefly)
+    assert teardown.remove_stacks(account, briefly) == ["network"]

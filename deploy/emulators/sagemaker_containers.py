@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import json
 import shutil
 import socket
 import tarfile
@@ -38,6 +39,9 @@ class ContainerAnswer:
 class ServingContainer(Protocol):
     """A container that was started for an endpoint."""
 
+    url: str
+    """Where this machine reaches it."""
+
     def ping(self) -> bool:
         """Whether it answers /ping with 200 now."""
 
@@ -54,11 +58,27 @@ class ServingContainer(Protocol):
         """What it wrote."""
 
 
+class MultiModelContainer(ServingContainer, Protocol):
+    """A container that gets its models later, by the contract of multi-model endpoints."""
+
+    def models(self) -> ContainerAnswer:
+        """Its answer to GET /models."""
+
+    def load(self, name: str, archive: bytes, target: str) -> ContainerAnswer:
+        """Its answer to POST /models, with the archive unpacked where the request says."""
+
+    def unload(self, name: str) -> ContainerAnswer:
+        """Its answer to DELETE /models/NAME."""
+
+    def ask(self, name: str, body: bytes, content_type: str, accept: str, target: str) -> ContainerAnswer:
+        """Its answer to POST /models/NAME/invoke."""
+
+
 class Launcher(Protocol):
     """Starts containers."""
 
-    def launch(self, image: str, archive: bytes, variables: Mapping[str, str]) -> ServingContainer:
-        """Starts the image with the model."""
+    def launch(self, image: str, archive: bytes | None, variables: Mapping[str, str]) -> ServingContainer:
+        """Starts the image with the model; archive None: it gets its models later."""
 
 
 class RunnerLauncher:
@@ -67,23 +87,32 @@ class RunnerLauncher:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    def launch(self, image: str, archive: bytes, variables: Mapping[str, str]) -> ServingContainer:
+    def launch(self, image: str, archive: bytes | None, variables: Mapping[str, str]) -> ServingContainer:
         """Starts it; see Launcher."""
         root = Path(tempfile.mkdtemp(prefix="ml-endpoint-"))
         (root / "home").mkdir()
-        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
-            tar.extractall(root / "model", filter="data")
+        if archive is None:
+            (root / "models").mkdir()
+        else:
+            _unpack(archive, root / "model")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         given = {**variables, "CARSDEPO_SERVE_PORT": str(port), "CARSDEPO_HOME": "/opt/ml/home"}
+        inside = self._runner.inside(root)  # before it starts: what fails afterwards would leave it running
         running = self._runner.start(image, ["serve", "--host", "127.0.0.1"], root, given)
-        return _HttpContainer(running, root, port)
+        return _HttpContainer(running, root, port, inside)
+
+
+def _unpack(archive: bytes, folder: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+        tar.extractall(folder, filter="data")
 
 
 class _HttpContainer:
-    def __init__(self, running: Running, root: Path, port: int) -> None:
-        self._running, self._root, self._port = running, root, port
+    def __init__(self, running: Running, root: Path, port: int, inside: str) -> None:
+        self._running, self._root, self._port, self._inside = running, root, port, inside
+        self.url = f"http://127.0.0.1:{port}"
 
     def ping(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PING_S)
@@ -99,9 +128,30 @@ class _HttpContainer:
         return self._running.poll() is not None
 
     def invoke(self, body: bytes, content_type: str, accept: str) -> ContainerAnswer:
+        return self._call("POST", "/invocations", body, {"Content-Type": content_type, "Accept": accept})
+
+    def models(self) -> ContainerAnswer:
+        return self._call("GET", "/models")
+
+    def load(self, name: str, archive: bytes, target: str) -> ContainerAnswer:
+        folder = self._root / "models" / name / "model"
+        if not folder.exists():
+            _unpack(archive, folder)
+        body = {"model_name": name, "url": f"{self._inside}/models/{name}/model"}
+        return self._call("POST", "/models", json.dumps(body).encode(), _named(target, "application/json"))
+
+    def unload(self, name: str) -> ContainerAnswer:
+        return self._call("DELETE", f"/models/{name}")
+
+    def ask(self, name: str, body: bytes, content_type: str, accept: str, target: str) -> ContainerAnswer:
+        return self._call("POST", f"/models/{name}/invoke", body, {**_named(target, content_type), "Accept": accept})
+
+    def _call(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> ContainerAnswer:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_INVOKE_S)
         try:
-            connection.request("POST", "/invocations", body, {"Content-Type": content_type, "Accept": accept})
+            connection.request(method, path, body, dict(headers or {}))
             answer = connection.getresponse()
             return ContainerAnswer(answer.status, answer.getheader("Content-Type", ""), answer.read())
         finally:
@@ -119,6 +169,10 @@ class _HttpContainer:
 
     def output(self) -> str:
         return self._running.output()
+
+
+def _named(target: str, content_type: str) -> dict[str, str]:
+    return {"Content-Type": content_type, "X-Amzn-SageMaker-Target-Model": target}
 
 
 class EmulatedEndpoint:

@@ -20,6 +20,7 @@ from typing import Any
 from deploy.emulators.sagemaker_answers import empty, eventbridge_event, refusal_in_json, refused, result_of
 from deploy.emulators.sagemaker_capture import captured_line, file_name
 from deploy.emulators.sagemaker_containers import EmulatedEndpoint, Launcher, RunnerLauncher, ServingContainer
+from deploy.emulators.sagemaker_multi_model import LoadedVersions, NoModelData
 from deploy.emulators.sagemaker_on_moto import ACCOUNT, SageMakerOnMoto, _valid
 from deploy.emulators.sagemaker_on_moto import internals as jobs_internals
 from deploy.emulators.sagemaker_runners import Runner
@@ -48,12 +49,14 @@ class SageMakerEndpoints(SageMakerOnMoto):
         runner: as of SageMakerOnMoto.
         region: of all.
         launcher: starts the containers of endpoints; None: by the runner.
+        elsewhere: as of SageMakerOnMoto.
     """
 
     def __init__(
-        self, runner: Runner | None = None, region: str = "us-east-1", launcher: Launcher | None = None
-    ) -> None:
-        super().__init__(runner, region)
+        self, runner: Runner | None = None, region: str = "us-east-1", launcher: Launcher | None = None,
+        elsewhere: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(runner, region, elsewhere)
         self.launcher: Launcher = launcher or RunnerLauncher(self.runner)
         self.endpoints: dict[str, EmulatedEndpoint] = {}
         self.events: list[dict[str, Any]] = []
@@ -68,6 +71,8 @@ class SageMakerEndpoints(SageMakerOnMoto):
         """Whether a rolled back update gives no FailureReason."""
         self.writes_at_once = True
         """Whether each request is captured in a file of its own; else `write_captured` writes them."""
+        self.versions: dict[int, LoadedVersions] = {}
+        """The models of containers that have several, by the containers' identities."""
         self._captured: list[tuple[str, datetime, bytes]] = []
         self._later = timedelta()
         self._lock = threading.RLock()
@@ -94,9 +99,9 @@ class SageMakerEndpoints(SageMakerOnMoto):
 
         for endpoint in self.endpoints.values():
             self._stop(endpoint)
-        self.endpoints, self.events, self.queue_url, self._captured = {}, [], None, []
+        self.endpoints, self.events, self.queue_url, self._captured, self._later = {}, [], None, [], timedelta()
         self.stays, self.alarming, self.silent, self.writes_at_once = set(), set(), False, True
-        self._later = timedelta()
+        self.versions = {}
         self.faults.calls.clear()
         BackendDict.reset()
 
@@ -158,7 +163,8 @@ class SageMakerEndpoints(SageMakerOnMoto):
             raise refused(
                 f'Cannot create already existing model "arn:aws:sagemaker:{self.region}:{ACCOUNT}:model/{name}".'
             )
-        self._archive(container["ModelDataUrl"])
+        if container.get("Mode") != "MultiModel":
+            self._archive(container["ModelDataUrl"])
         return original(response)
 
     def _create_endpoint_config(self, request: dict[str, Any], response: Any, original: Any) -> Any:
@@ -206,8 +212,7 @@ class SageMakerEndpoints(SageMakerOnMoto):
         endpoint = self._endpoint(request)
         if endpoint.status in ("Creating", "Updating", "RollingBack"):
             raise refused(f'Cannot update in-progress endpoint "{self._arn(endpoint.name)}".')
-        del self.endpoints[endpoint.name]
-        self._stop(endpoint)
+        self._stop(self.endpoints.pop(endpoint.name))
         self._move(endpoint, "Deleting")
         return empty()
 
@@ -251,7 +256,7 @@ class SageMakerEndpoints(SageMakerOnMoto):
             if endpoint.container.exited():
                 endpoint.reason = "The primary container did not pass the ping health check."
                 self._move(endpoint, "Failed")
-            elif endpoint.container.ping():
+            elif self._is_up(endpoint.container):
                 self._move(endpoint, "InService")
         elif endpoint.status == "Updating" and endpoint.next is not None:
             config, container, deployment = endpoint.next
@@ -260,7 +265,8 @@ class SageMakerEndpoints(SageMakerOnMoto):
                 tripped = ", ".join(sorted(alarms & self.alarming))
                 endpoint.reason = None if self.silent else f"Alarms tripped: {tripped}" if tripped else "Ping failed"
                 self._move(endpoint, "RollingBack")
-            elif container.ping():
+            elif self._is_up(container):
+                self.versions.pop(id(endpoint.container), None)
                 endpoint.container.stop()
                 endpoint.config, endpoint.container, endpoint.next = config, container, None
                 self._move(endpoint, "InService")
@@ -278,7 +284,19 @@ class SageMakerEndpoints(SageMakerOnMoto):
                 text = f"Endpoint {name} of account {ACCOUNT} not found."
                 return refusal_in_json(start, 400, "ValidationError", {"message": text})
             container, config = endpoint.container, self._backend().describe_endpoint_config(endpoint.config)
-        answer = container.invoke(body, content_type, accept)
+        target, several = environ.get("HTTP_X_AMZN_SAGEMAKER_TARGET_MODEL"), self.versions.get(id(container))
+        if (target is None) is not (several is None):
+            words = "is not a multi-model endpoint and does not support" if several is None else "needs the"
+            text = f"Endpoint {name} {words} target model header."
+            return refusal_in_json(start, 400, "ValidationError", {"message": text})
+        try:
+            answer = (
+                container.invoke(body, content_type, accept)
+                if several is None or target is None
+                else several.invoke(target, body, content_type, accept)
+            )
+        except NoModelData as error:
+            return refusal_in_json(start, 400, "ValidationError", {"message": str(error)})
         if answer.status != 200:
             refusal = {
                 "OriginalStatusCode": answer.status, "OriginalMessage": answer.body.decode(errors="replace"),
@@ -309,9 +327,27 @@ class SageMakerEndpoints(SageMakerOnMoto):
         described = self._backend().describe_endpoint_config(config)
         model = self._backend().describe_model(described["ProductionVariants"][0]["ModelName"]).response_object
         container = model["PrimaryContainer"]
-        return self.launcher.launch(
-            container["Image"], self._archive(container["ModelDataUrl"]), container.get("Environment") or {}
-        )
+        url, is_several = container["ModelDataUrl"], container.get("Mode") == "MultiModel"
+        variables = {
+            **(container.get("Environment") or {}),
+            **({"SAGEMAKER_MULTI_MODEL": "true"} if is_several else {}),
+        }
+        started = self.launcher.launch(container["Image"], None if is_several else self._archive(url), variables)
+        if is_several:
+            self.versions[id(started)] = LoadedVersions(started, lambda target: self._version(url, target))
+        return started
+
+    def _is_up(self, container: ServingContainer) -> bool:
+        several = self.versions.get(id(container))
+        return container.ping() if several is None else several.is_up()
+
+    def _version(self, prefix: str, target: str) -> bytes:
+        bucket, key = _place(prefix + target.lstrip("/"))
+        try:
+            data: bytes = self._s3().get_object(Bucket=bucket, Key=key)["Body"].read()
+        except Exception as error:
+            raise NoModelData(f"Failed to download model data(bucket: {bucket}, key: {key}).") from error
+        return data
 
     def _archive(self, url: str) -> bytes:
         bucket, key = _place(url)

@@ -29,6 +29,7 @@ from deploy.emulators.sagemaker_storage import Storage
 
 MOTO = "5.2.5"
 ACCOUNT = "123456789012"
+_OWN = ("sagemaker", "sagemaker-runtime", "service-quotas")  # services that no other emulator has
 _METHODS = tuple(f"{verb}_{kind}_job" for verb in ("create", "describe", "stop") for kind in ("training", "processing"))
 
 
@@ -38,11 +39,12 @@ class SageMakerOnMoto:
     Args:
         runner: None: containers where DOCKER_HOST is set, else processes.
         region: of the jobs.
+        elsewhere: URL of another emulator that has everything but SageMaker, its quotas among it; None: moto has it.
     """
 
-    def __init__(self, runner: Runner | None = None, region: str = "us-east-1") -> None:
+    def __init__(self, runner: Runner | None = None, region: str = "us-east-1", elsewhere: str | None = None) -> None:
         self.runner: Runner = runner or (ContainerRunner() if os.environ.get("DOCKER_HOST") else ProcessRunner())
-        self.region = region
+        self.region, self.elsewhere = region, elsewhere
         self.settings = Settings()
         self.settings.starting.set()
         self.jobs: dict[str, EmulatedJob] = {}
@@ -91,8 +93,10 @@ class SageMakerOnMoto:
 
     def variables(self, access_key: str = "AKIACLIENT") -> dict[str, str]:
         """What makes boto3 talk to this AWS."""
+        own = {f"AWS_ENDPOINT_URL_{name.upper().replace('-', '_')}": self.url for name in _OWN}
         return {
-            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ENDPOINT_URL": self.elsewhere or self.url,
+            **(own if self.elsewhere is not None else {}),
             "AWS_ACCESS_KEY_ID": access_key,
             "AWS_SECRET_ACCESS_KEY": "emulated-secret",
             "AWS_DEFAULT_REGION": self.region,
@@ -108,7 +112,8 @@ class SageMakerOnMoto:
         with self._making:  # a session is not for several threads; its clients are, and take long to make
             if (service, access_key) not in self._clients:
                 session = boto3.session.Session(access_key, "emulated-secret", region_name=self.region)
-                self._clients[service, access_key] = session.client(service, endpoint_url=self.url)
+                url = self.url if self.elsewhere is None or service in _OWN else self.elsewhere
+                self._clients[service, access_key] = session.client(service, endpoint_url=url)
             return self._clients[service, access_key]
 
     def job(self, name: str, state: str | None = None, seconds: float = 180.0) -> EmulatedJob:

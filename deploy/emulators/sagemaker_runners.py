@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +32,9 @@ class Running(Protocol):
     def terminate(self) -> None:
         """Sends SIGTERM."""
 
+    def strike(self) -> None:
+        """Sends SIGKILL, as the kernel does to what takes too much memory; `poll` tells of the end."""
+
     def kill(self) -> None:
         """Ends it and its children."""
 
@@ -50,6 +54,9 @@ class Runner(Protocol):
         Raises:
             ImageMissing: there is no such image.
         """
+
+    def inside(self, root: Path) -> str:
+        """The path of `root` for what runs in the container."""
 
 
 class ProcessRunner:
@@ -79,6 +86,10 @@ class ProcessRunner:
             )
         return _Process(process, log)
 
+    def inside(self, root: Path) -> str:
+        """See Runner."""
+        return str(root)
+
 
 class _Process:
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -91,11 +102,12 @@ class _Process:
     def terminate(self) -> None:
         self._process.terminate()
 
-    def kill(self) -> None:
-        try:
+    def strike(self) -> None:
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+
+    def kill(self) -> None:
+        self.strike()
         self._process.wait()
 
     def output(self) -> str:
@@ -108,13 +120,19 @@ class ContainerRunner:
     Args:
         network: the engine's name of it.
         mounts: folders of this machine by the path that they have in containers, read-only.
+        labels: of the containers.
     """
 
-    def __init__(self, network: str = "host", mounts: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        network: str = "host",
+        mounts: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
         import docker  # type: ignore[import-untyped]
 
         self._client = docker.from_env(timeout=120)
-        self._network = network
+        self._network, self._labels = network, dict(labels or {})
         self._mounts = {folder: {"bind": path, "mode": "ro"} for path, folder in (mounts or {}).items()}
         self.words = f"images in containers of {os.environ.get('DOCKER_HOST', 'the local Docker daemon')}"
         if mounts:
@@ -129,11 +147,16 @@ class ContainerRunner:
         try:
             container = self._client.containers.run(
                 image, list(command), detach=True, network_mode=self._network, environment=dict(variables),
+                labels=self._labels,
                 volumes={str(root): {"bind": OPT_ML, "mode": "rw"}, **self._mounts},
             )  # fmt: skip
         except (errors.ImageNotFound, errors.APIError) as error:
             raise ImageMissing(f"{image}: {error}") from error
         return _Container(container)
+
+    def inside(self, root: Path) -> str:
+        """See Runner."""
+        return OPT_ML
 
 
 class _Container:
@@ -148,15 +171,18 @@ class _Container:
             if self._container.status in ("exited", "dead"):
                 self._code = int(self._container.wait()["StatusCode"])
                 self._output = self._container.logs().decode(errors="replace")
-                self._container.remove(force=True)
+                self._container.remove(force=True, v=True)
         return self._code
 
     def terminate(self) -> None:
         self._container.kill(signal="SIGTERM")
 
+    def strike(self) -> None:
+        self._container.kill(signal="SIGKILL")
+
     def kill(self) -> None:
         if self._code is None:
-            self._container.kill(signal="SIGKILL")
+            self.strike()
             while self.poll() is None:
                 pass
 

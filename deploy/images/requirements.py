@@ -25,10 +25,10 @@ LAKE = ("deltalake", "pyarrow", "obstore", "duckdb", "numpy", "pyyaml", "scipy")
 PHOTOGRAPHS = ("opencv-python", "simplejpeg", "pillow")
 COMMAND = (
     *("typer", "rich", "pydantic", "pydantic-settings", "jinja2", "psutil", "tenacity", "cryptography", "filelock"),
-    "httpx",
+    *("httpx", "packaging"),
 )
 DAGSTER = ("dagster", "dagster-webserver", "dagster-aws", "dagster-postgres", "dagster-mlflow", "mlflow", "boto3")
-ANALYSIS = ("pandas", "great-expectations", "whylogs", "matplotlib", "hotcoco", "apprise", "optuna")
+ANALYSIS = ("pandas", "great-expectations", "whylogs", "matplotlib", "hotcoco", "apprise", "optuna", "scikit-learn")
 RUNTIMES = ("onnxruntime", "openvino")
 SERVICE = ("fastapi", "uvicorn", "python-multipart", "prometheus-client", "fastapi-swagger", *RUNTIMES)
 TORCH = (

@@ -46,10 +46,11 @@ ENV PATH=/opt/carsdepo/bin:$PATH \
 WORKDIR /var/lib/carsdepo
 USER 10001:10001
 VOLUME ["/var/lib/carsdepo"]
-# build.sh adds version and revision.
+# build.sh adds version and revision. The last label tells SageMaker that it may load several models.
 LABEL org.opencontainers.image.title="carsdepo-service" \
       org.opencontainers.image.description="Inspects photographs of cars over HTTP" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0" \
+      com.amazonaws.sagemaker.capabilities.multi-models="true"
 EXPOSE 8080
 # Liveness. /ping, which load balancers and SageMaker ask, is 503 as long as no model is deployed.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 \

@@ -6,30 +6,29 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from carsdepo_assets.data.datasets.content_digest import content_digest
 from carsdepo_assets.data.datasets.corrected_groups import IN_GOLDEN, regrouped, standing_splits
 from carsdepo_assets.data.datasets.declared_splits import declared_of
-from carsdepo_assets.data.datasets.grouping import near_duplicates
 from carsdepo_assets.data.datasets.splitting import EXCLUDED, assign, side
 from carsdepo_assets.data.folders.augmented_copies import sources
 from carsdepo_assets.data.photographs.metadata_corrections import correct_metadata
+from carsdepo_assets.imaging.near_duplicates import dataset_thumbnails, near_duplicates
 from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.annotations import UNREVIEWED, labels_only
 from carsdepo_assets.lake.datasets import manifest_key, read_manifest, summary_key
 from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.label_conflicts import CountedLabels, labels_that_count
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.licences import LicenceCount, licences_of_rows
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.pointers import DatasetPointer
 from carsdepo_assets.lake.schemas import BOX, NEGATIVE_BOX
@@ -111,6 +110,9 @@ def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
         version = version_of(rows, policy)
         new = not lake.exists(manifest_key(version))
         summary = _summary(version, rows, policy, counted.disputed)
+        licences = licences_of_rows(lake, rows, policy.data.non_commercial_licences)
+        summary["licences"] = [asdict(one) for one in licences]
+        summary["notes"] += _of_licences(licences)
         if new:
             _write(lake, version, manifest, summary, policy)
         before = DatasetPointer.read(lake)
@@ -220,29 +222,6 @@ def _splits(lake: Lake, rows: list[dict[str, Any]], policy: Policy, now: datetim
     return standing
 
 
-def dataset_thumbnails(jpeg: bytes, name: str) -> NDArray[Any]:
-    """The thumbnail of a processed image by which near-duplicates are verified; see imaging.perceptual.
-
-    Args:
-        jpeg: the image's bytes.
-        name: the image's key, for the error.
-
-    Returns:
-        Grey levels of shape (SIDE, SIDE).
-
-    Raises:
-        ValueError: the image is damaged.
-    """
-    import cv2
-
-    from carsdepo_assets.imaging import perceptual
-
-    grey = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE) if jpeg else None
-    if grey is None:
-        raise ValueError(f"{name} cannot be decoded: {len(jpeg)} bytes, and no JPEG.")
-    return perceptual.grey_thumbnail(grey)
-
-
 def _summary(version: str, rows: list[dict[str, Any]], policy: Policy, disputed: Mapping[str, str]) -> dict[str, Any]:
     def counts(chosen: list[dict[str, Any]]) -> dict[str, Any]:
         names = policy.class_map.names
@@ -313,6 +292,15 @@ def _notes(rows: list[dict[str, Any]], disputed: Mapping[str, str]) -> list[str]
     return notes
 
 
+def _of_licences(licences: Sequence[LicenceCount]) -> list[str]:
+    return [
+        f"{one.sentence}: it forbids commercial use, so that a model of this dataset goes to production only where a "
+        "person approves it and says why."
+        for one in licences
+        if one.non_commercial
+    ]
+
+
 def _write(lake: Lake, version: str, manifest: pa.Table, summary: Mapping[str, Any], policy: Policy) -> None:
     """The manifest last: where it is, all of the version is."""
     import yaml
@@ -320,7 +308,13 @@ def _write(lake: Lake, version: str, manifest: pa.Table, summary: Mapping[str, A
     lake.put(summary_key(version), json.dumps(summary, indent=1).encode())
     lake.put(
         f"datasets/{version}/data.yaml",
-        yaml.safe_dump({"names": dict(enumerate(policy.class_map.names)), "manifest": "manifest.parquet"}).encode(),
+        yaml.safe_dump(
+            {
+                "names": dict(enumerate(policy.class_map.names)),
+                "manifest": "manifest.parquet",
+                "licences": summary["licences"],
+            }
+        ).encode(),
     )
     sink = io.BytesIO()
     pq.write_table(manifest, sink, compression="zstd")

@@ -27,14 +27,17 @@ from carsdepo_assets.data.imports.import_copying import FolderCopy, ImportResult
 from carsdepo_assets.data.imports.import_names import annotator_name, import_name
 from carsdepo_assets.data.imports.import_refusals import ClassesUnknown, ClassesUnmapped, FormatsConflict, ImportRefused
 from carsdepo_assets.data.imports.layouts import FileKind, Layout
+from carsdepo_assets.data.imports.licence_claims import find_licences
 from carsdepo_assets.data.labels.import_records import (
     QUEUE_NAME,
     read_import_record,
 )
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.licences import state_licences
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.text_files import storable
 from carsdepo_assets.policy import Policy
+from carsdepo_assets.registry.ledger import person
 
 __all__ = ["ClassesUnknown", "ClassesUnmapped", "FormatsConflict", "ImportRefused", "ImportResult", "import_folder"]
 
@@ -55,6 +58,8 @@ def import_folder(
     resplit: bool = False,
     dry_run: bool = False,
     annotator: str | None = None,
+    licence: str | None = None,
+    claimed_by: str | None = None,
 ) -> ImportResult:
     """Copies a folder's photographs, labels and metadata into raw/, and closes the upload batches.
 
@@ -77,6 +82,8 @@ def import_folder(
         dry_run: look only: nothing is written.
         annotator: who drew the labels that name nobody themselves. Each annotator's labels of an import lie in a folder
             of their own below raw/labels, so that they never take the place of another's.
+        licence: of photographs and labels, as an SPDX identifier or in words; beside what files of the folder state.
+        claimed_by: who says so; None: the user of this process.
 
     Raises:
         ClassesUnknown: nothing says what the class ids mean; nothing was copied.
@@ -144,12 +151,25 @@ def import_folder(
         )
     except SplitLeaks as error:
         raise ImportRefused(str(error)) from error
+    try:
+        licences = find_licences(
+            layout,
+            name,
+            copying.files(FileKind.PHOTOGRAPH),
+            labels_folder,
+            licence,
+            claimed_by or person(),
+        )
+    except ValueError as error:
+        raise ImportRefused(str(error)) from error
+    notes += licences.notes
     if lake is None or dry_run:
         copying.decide(policy, record)
         return copying.result(class_mapping, declared, 0, notes)
     with one_writer(lake, f"import-{name}"):  # what stands below the name is looked at, then added to
         copying.look()
         copying.decide(policy, record)
+        state_licences(lake, name, licences.statements, now)
         write_declared_splits(lake, name, declared, copying.files(FileKind.PHOTOGRAPH).keys())
         if layout.of(FileKind.LABELS):  # photographs alone say nothing about the groups that label files gave
             write_declared_groups(lake, name, declared, copying.files(FileKind.PHOTOGRAPH).keys())

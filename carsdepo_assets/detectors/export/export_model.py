@@ -134,7 +134,7 @@ def _measured(
     else:
         for name in ("onnxruntime", "openvino"):
             try:
-                predictor = graph_predictor(name, graph, model.detector, network, threads)
+                predictor = graph_predictor(name, graph, network, threads)
                 predictor.predict(photographs[:1])  # some refuse a graph only when it runs
                 predictors[name] = predictor
             except Exception as error:  # whatever it is, this runtime cannot serve the model

@@ -2,8 +2,7 @@
 
 The graph takes the letterboxed image as it is, (1, height, width, 3) uint8 RGB, so that the runtimes convert it and no
 second copy of the preprocessing exists. One graph for all shapes was measured to be at most 3 % slower on ONNX Runtime
-than a graph for each, at most 11 % on OpenVINO. Outputs: yolov8n `head` (1, 4 + classes, anchors), before suppression;
-faster_rcnn `boxes` (n, 4) xyxy, `scores` (n,), `labels` (n,) counted from 1, n <= 100, best first, scores from 0 on.
+than a graph for each, at most 11 % on OpenVINO. What its outputs are, `base.Exportable` says.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from carsdepo_assets.detectors.base import Exportable
 from carsdepo_assets.detectors.catalogue import get_detector
 from carsdepo_assets.detectors.checkpoints import DetectorError
 from carsdepo_assets.imaging.resize import NetworkInput
@@ -43,12 +43,9 @@ def onnx_graph(weights: Path, card: ModelCard) -> tuple[bytes, NetworkInput]:
 
     loaded: Any = get_detector(card.detector).load(weights, card.class_names, card.image_size)
     network_input: NetworkInput = loaded.network
-    if card.detector == "yolov8n":
-        network, outputs = _yolo(loaded.model), ["head"]
-    elif card.detector == "faster_rcnn":
-        network, outputs = _faster_rcnn(loaded.model), ["boxes", "scores", "labels"]
-    else:
+    if not hasattr(loaded, "exportable"):
         raise DetectorError(f"{card.detector} has no export to ONNX.")
+    export: Exportable = loaded.exportable()
     side = network_input.side
     blank = torch.zeros((1, side, side, 3), dtype=torch.uint8)
     buffer = io.BytesIO()
@@ -56,50 +53,16 @@ def onnx_graph(weights: Path, card: ModelCard) -> tuple[bytes, NetworkInput]:
         warnings.simplefilter("always")
         # The TorchScript exporter: the newer one needs onnxscript, and does not take torchvision's detectors.
         torch.onnx.export(
-            network,
+            export.network,
             (blank,),
             buffer,
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=outputs,
-            dynamic_axes={INPUT: {1: "height", 2: "width"}},
+            output_names=list(export.outputs),
+            dynamic_axes={INPUT: {1: "height", 2: "width"}} if export.any_shape else None,
         )
     for text in sorted({f"{w.category.__name__}: {w.message}" for w in caught}):
         # A tracer cannot tell what is constant; parity, measured on photographs, can.
         logger.debug("torch.onnx.export of %s: %s", card.digest, text)
     return buffer.getvalue(), network_input
-
-
-def _yolo(model: Any) -> Any:
-    import torch
-
-    model.model[-1].dynamic = True  # its anchors are computed for each image, and not once while it is traced
-
-    class Head(torch.nn.Module):  # type: ignore[misc, unused-ignore]
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return self.model(image.permute(0, 3, 1, 2).float() / 255)[0]
-
-    return Head().eval()
-
-
-def _faster_rcnn(model: Any) -> Any:
-    import torch
-
-    # Greedy suppression goes by falling score, so a threshold after it gives the same boxes as one before it.
-    model.roi_heads.score_thresh = 0.0
-
-    class Boxes(torch.nn.Module):  # type: ignore[misc, unused-ignore]
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            prediction = self.model([image[0].permute(2, 0, 1).float() / 255])[0]
-            return prediction["boxes"], prediction["scores"], prediction["labels"]
-
-    return Boxes().eval()

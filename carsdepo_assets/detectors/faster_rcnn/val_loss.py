@@ -7,11 +7,16 @@ from typing import Any
 
 import torch
 
-VAL_LOSSES = 16  # images of val whose loss is measured after an epoch: each costs a forward pass
+from carsdepo_assets.detectors.training_samples import Sample
+
+
+def targets_of(batch: Sequence[Sample]) -> list[dict[str, torch.Tensor]]:
+    """What torchvision's model is to find on each image; in the model 0 is the background."""
+    return [{"boxes": s.boxes, "labels": s.classes + 1} for s in batch]
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
-def val_loss(model: Any, samples: Sequence[tuple[torch.Tensor, dict[str, torch.Tensor]]]) -> float:
+def val_loss(model: Any, samples: Sequence[Sample]) -> float:
     """The mean loss of images, not augmented; the model and torch's chance are left as they were.
 
     torchvision computes losses in training mode only. Batch norms stay in evaluation, so that nothing is learnt, and
@@ -24,7 +29,7 @@ def val_loss(model: Any, samples: Sequence[tuple[torch.Tensor, dict[str, torch.T
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(0)
-            totals = [sum(float(v) for v in model([image], [target]).values()) for image, target in samples]
+            totals = [sum(float(v) for v in model([s.pixels], targets_of([s])).values()) for s in samples]
     finally:
         model.eval()
     return sum(totals) / len(totals)

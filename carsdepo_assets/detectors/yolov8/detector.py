@@ -1,31 +1,36 @@
-"""YOLOv8n by ultralytics (AGPL-3.0), trained and served without its file formats: weights are plain tensors."""
+"""YOLOv8 by ultralytics (AGPL-3.0), trained and served without its file formats: weights are plain tensors."""
 
 from __future__ import annotations
 
 import math
 import platform
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from carsdepo_assets.detectors.base import Recipe, Report, Trained, TrainingSet, Watch, unwatched
+from carsdepo_assets.detectors.base import Exportable, Recipe, Report, Trained, TrainingSet, Watch, unwatched
 from carsdepo_assets.detectors.checkpoints import (
     DetectorError,
     fingerprint,
-    is_foreign,
     read_checkpoint,
     read_weights,
+    set_aside,
     threads,
     write_weights,
 )
+from carsdepo_assets.detectors.clock import ClockDecisions
+from carsdepo_assets.detectors.initial_state import taken_over
 from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.postprocess import MAX_BOXES, to_image_frame
+from carsdepo_assets.detectors.preflight import check_training
 from carsdepo_assets.detectors.signals import UNHEARD, Listener
 from carsdepo_assets.detectors.yolov8.dataset_folder import write_yolo_folder
-from carsdepo_assets.detectors.yolov8.ultralytics_settings import config_folder, online, ultralytics
+from carsdepo_assets.detectors.yolov8.initial_weights import HEADS, initial_weights
+from carsdepo_assets.detectors.yolov8.ultralytics_settings import ultralytics
 from carsdepo_assets.scoring.boxes import Detections
 
 if TYPE_CHECKING:
@@ -33,7 +38,6 @@ if TYPE_CHECKING:
 
     from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput
 
-ARCHITECTURE = "yolov8n.yaml"
 NMS_IOU = 0.7
 STRIDE = 32  # of the network's coarsest map: both sides of its input are multiples
 
@@ -51,6 +55,23 @@ ARGUMENTS: dict[str, Any] = {
     "amp": False,
     "plots": False,
     "deterministic": False,
+}
+# What a training goes on from, as `YoloTraining._checkpoint` writes it.
+CHECKPOINT_KEYS = {
+    *(
+        "epoch",
+        "batches",
+        "losses",
+        "steps",
+        "planned_steps",
+        "planned",
+        "seconds",
+        "history",
+        "finished",
+        "model",
+        "ema",
+    ),
+    *("updates", "optimizer", "torch_random", "random", "numpy_random"),
 }
 # A recipe may not set these through `extra`: they would break isolation, resuming or the report.
 RESERVED = {
@@ -78,9 +99,17 @@ RESERVED = {
 
 
 class YoloV8:
-    """The detector YOLOv8n; recipe.extra holds ultralytics' own arguments, and `threads` (CPU threads)."""
+    """YOLOv8 of one size; recipe.extra holds ultralytics' own arguments, and `threads` (CPU threads)."""
 
-    name = "yolov8n"
+    heads = HEADS
+
+    def __init__(self, name: str = "yolov8n") -> None:
+        self.name = name
+
+    def check_extra(self, recipe: Recipe) -> None:
+        """See ChecksExtra.check_extra."""
+        ultralytics()
+        _check_extra(recipe)
 
     def train(
         self,
@@ -97,24 +126,25 @@ class YoloV8:
         and reported again under the same number. The weights kept are the averaged (EMA) ones of the last epoch:
         choosing the best epoch on a small val set chooses noise."""
         pace = Pace(recipe.minutes, recipe.epochs, spent_s, recipe.steps)
-        if not data.split("train"):
-            raise DetectorError("the training set has no image in split 'train'.")
-        clash = sorted(RESERVED & recipe.extra.keys())
-        if clash:
-            raise DetectorError(f"recipe.extra may not set {', '.join(clash)}: the recipe or the detector does.")
+        check_training(data, recipe)
         module = ultralytics()
+        _check_extra(recipe)
         from carsdepo_assets.detectors.yolov8.training import YoloTraining
 
+        has_val = any(len(image.classes) for image in data.split("val"))
         out.mkdir(parents=True, exist_ok=True)
         mark = fingerprint(data, recipe)
         checkpoint = read_checkpoint(out / "checkpoint.pt", mark)
-        initial = None if checkpoint else self._initial_state(recipe, data.class_names)
+        if checkpoint and not checkpoint.keys() >= CHECKPOINT_KEYS:
+            set_aside(out / "checkpoint.pt", "it is not whole.")
+            checkpoint = None
+        initial = None if checkpoint else initial_weights(self.name, recipe, data.class_names)
         extra = {k: v for k, v in recipe.extra.items() if k != "threads"}
         arguments = {
             **ARGUMENTS,
             "nbs": recipe.batch,
             **extra,
-            "model": ARCHITECTURE,
+            "model": f"{self.name}.yaml",
             "pretrained": False,
             "data": str(write_yolo_folder(data, out / "yolo")),
             "save_dir": str(out / "ultralytics"),
@@ -127,10 +157,12 @@ class YoloV8:
             "device": _device(recipe.device),
             "seed": recipe.seed,
             "patience": 0,
-            "val": bool(data.split("val")),
+            "val": has_val,
             "verbose": False,
         }
-        pace.spent_before += checkpoint["seconds"] if checkpoint else 0.0
+        if checkpoint:
+            pace.spent_before += checkpoint["seconds"]
+            pace.clock = ClockDecisions.of_state(checkpoint.get("clock"))
         training = YoloTraining(
             arguments,
             out=out,
@@ -140,7 +172,7 @@ class YoloV8:
             pace=pace,
             report=report,
             watch=watch,
-            has_val=bool(data.split("val")),
+            has_val=has_val,
             threads=threads(recipe.extra.get("threads")),
             signals=signals,
         )
@@ -155,39 +187,59 @@ class YoloV8:
             "torch": str(torch.__version__),
             "python": platform.python_version(),
         }
-        return Trained(weights, training.history, *training.steps(), environment=environment)
+        return Trained(weights, training.history, *training.steps(), environment=environment, clock=pace.clock)
 
-    def _initial_state(self, recipe: Recipe, class_names: Sequence[str]) -> dict[str, torch.Tensor] | None:
-        """None: random weights from the recipe's seed. Raises DetectorError for an init that YOLOv8n does not have."""
-        if recipe.init == "scratch":
-            return None
-        if recipe.init == "yolov8n":
-            return _downloaded_state()
-        if recipe.init == "imagenet":
-            raise DetectorError(
-                "init imagenet is faster_rcnn's backbone; yolov8n has scratch, yolov8n, champion or a file."
-            )
-        if recipe.init == "champion":
-            raise DetectorError("init champion must be given as the champion's weights file when the training starts.")
-        return _file_state(Path(recipe.init))
+    def initial_model(self, recipe: Recipe, class_names: Sequence[str]) -> Any:
+        """The model before its first step.
+
+        Args:
+            recipe: Its `init` says what the model starts from.
+            class_names: The classes of the training.
+
+        Raises:
+            DetectorError: YOLOv8 has no such init, or the file is no weights of this size and of these classes.
+        """
+        model, given = build_model(len(class_names), self.name), initial_weights(self.name, recipe, class_names)
+        if given is not None:
+            model.load_state_dict(taken_over(model.state_dict(), given.state, HEADS, given.n_known, given.where))
+        return model
 
     def load(self, weights: Path, class_names: Sequence[str], image_size: int, device: str = "cpu") -> YoloPredictor:
         """See Detector.load. image_size is rounded up to the network's stride."""
         from carsdepo_assets.imaging.resize import NetworkInput
 
         content = read_weights(weights, self.name, class_names)
-        model = build_model(len(class_names))
+        model = build_model(len(class_names), self.name)
         model.load_state_dict(content["state"])
         network = NetworkInput(math.ceil(image_size / STRIDE) * STRIDE, STRIDE)
         return YoloPredictor(model.fuse(verbose=False).eval().to(device), network, device)
 
 
-def build_model(n_classes: int) -> Any:
-    """Builds YOLOv8n with random weights and a head of n_classes."""
+def build_model(n_classes: int, name: str = "yolov8n") -> Any:
+    """Builds YOLOv8 of a size, such as yolov8n, with random weights and a head of n_classes."""
     ultralytics()
     from ultralytics.nn.tasks import DetectionModel
 
-    return DetectionModel(ARCHITECTURE, ch=3, nc=n_classes, verbose=False)
+    return DetectionModel(f"{name}.yaml", ch=3, nc=n_classes, verbose=False)
+
+
+def _check_extra(recipe: Recipe) -> None:
+    """Raises DetectorError for a key that ultralytics does not know, or a value that it does not take."""
+    from ultralytics.cfg import DEFAULT_CFG_DICT, check_cfg
+
+    clash = sorted(RESERVED & recipe.extra.keys())
+    if clash:
+        raise DetectorError(f"recipe.extra may not set {', '.join(clash)}: the recipe or the detector does.")
+    arguments = {k: v for k, v in recipe.extra.items() if k != "threads"}
+    unknown = sorted(arguments.keys() - DEFAULT_CFG_DICT.keys())
+    if unknown:
+        near = get_close_matches(unknown[0], [*DEFAULT_CFG_DICT, "threads"], 3)
+        advice = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise DetectorError(f"recipe.extra of {recipe.detector}: {unknown[0]} is no argument of ultralytics'.{advice}")
+    try:
+        check_cfg(arguments)
+    except (TypeError, ValueError) as error:
+        raise DetectorError(f"recipe.extra of {recipe.detector}: {error}") from error
 
 
 def _device(device: str) -> str:
@@ -195,46 +247,28 @@ def _device(device: str) -> str:
     return device if device == "cpu" else device.removeprefix("cuda").removeprefix(":") or "0"
 
 
-def _file_state(path: Path) -> dict[str, torch.Tensor]:
-    """A Carsdepo weights file, or ultralytics' own yolov8n.pt where the user named one: that is a pickle, which runs
-    code when opened, so it is opened for a training only and never by load()."""
-    if path.is_file() and path.suffix == ".pt" and is_foreign(path):
-        from ultralytics.nn.tasks import load_checkpoint
-
-        model, _ = load_checkpoint(path)
-        state: dict[str, torch.Tensor] = model.float().state_dict()
-        return state
-    return dict(read_weights(path, YoloV8.name)["state"])
-
-
-def _downloaded_state() -> dict[str, torch.Tensor]:
-    """COCO-trained weights, from the local copy or by download: the one network access, and only when asked for."""
-    ultralytics()
-    from ultralytics.utils.downloads import attempt_download_asset
-
-    folder = config_folder() / "weights"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with online():
-            path = Path(attempt_download_asset(folder / "yolov8n.pt", retry=1, progress=False))
-    except (OSError, RuntimeError, ValueError) as error:
-        path = Path()
-        reason = f": {error}"
-    else:
-        reason = ""
-    if not path.is_file():
-        raise DetectorError(
-            f"init yolov8n needs yolov8n.pt, and its download from github.com/ultralytics/assets failed{reason}. "
-            f"Go online, put the file at {folder / 'yolov8n.pt'}, or use init scratch."
-        )
-    return _file_state(path)
-
-
 class YoloPredictor:
     """Predicts image by image: each is letterboxed to its own shape, and boxes do not depend on a batch."""
 
     def __init__(self, model: Any, network: NetworkInput, device: str) -> None:
         self.model, self.network, self.device = model, network, device
+
+    def exportable(self) -> Exportable:
+        """See ExportablePredictor.exportable."""
+        import torch
+
+        model = self.model
+        model.model[-1].dynamic = True  # its anchors are computed for each image, and not once while it is traced
+
+        class Head(torch.nn.Module):  # type: ignore[misc, unused-ignore]
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, image: torch.Tensor) -> torch.Tensor:
+                return self.model(image.permute(0, 3, 1, 2).float() / 255)[0]
+
+        return Exportable(Head().eval(), ("head",), any_shape=True)
 
     def predict(self, images: Sequence[NDArray[np.uint8]], min_score: float = 0.001) -> list[Detections]:
         """See Predictor.predict. One image at a time: on a CPU batches gain nothing and round differently."""

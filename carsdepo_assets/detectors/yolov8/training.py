@@ -15,11 +15,13 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.torch_utils import ModelEMA
 
 from carsdepo_assets.detectors.base import Interrupted, Progress, Report, Watch
-from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, DetectorError, write_torch
+from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, write_torch
+from carsdepo_assets.detectors.initial_state import taken_over
 from carsdepo_assets.detectors.pace import CHECKPOINT_EVERY_S, CHECKPOINT_SHARE, TELL_EVERY_S, Every, Pace
 from carsdepo_assets.detectors.signals import UNHEARD, Listener, Meter
 from carsdepo_assets.detectors.yolov8.batch_order import ResumableLoader
 from carsdepo_assets.detectors.yolov8.box_validator import BoxValidator
+from carsdepo_assets.detectors.yolov8.initial_weights import HEADS, InitialWeights
 
 WARMUP_SHARE = 0.2  # of planned steps that warming up may take; without steps ultralytics' own rule, whole epochs
 
@@ -43,7 +45,7 @@ class YoloTraining(DetectionTrainer):
         *,
         out: Path,
         mark: str,
-        initial: dict[str, torch.Tensor] | None,
+        initial: InitialWeights | None,
         checkpoint: dict[str, Any] | None,
         pace: Pace,
         report: Report,
@@ -85,15 +87,12 @@ class YoloTraining(DetectionTrainer):
         return dict(self.ema.ema.state_dict())
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = False) -> DetectionModel:
-        """YOLOv8n; of the initial weights those whose shapes fit (a head of other classes starts at random)."""
+        """YOLOv8; of the initial weights those that fit, and of the heads the classes that they know."""
         torch.manual_seed(int(self.args.seed))
         model = DetectionModel(cfg, nc=self.data["nc"], ch=self.data["channels"], verbose=False)
         if self.initial is not None:
-            own = model.state_dict()
-            fitting = {k: v for k, v in self.initial.items() if k in own and own[k].shape == v.shape}
-            if not fitting:
-                raise DetectorError("none of the initial weights fits YOLOv8n.")
-            model.load_state_dict(fitting, strict=False)
+            given = self.initial
+            model.load_state_dict(taken_over(model.state_dict(), given.state, HEADS, given.n_known, given.where))
         # A CPU convolves faster where a pixel's channels lie together (`python -m benchmarks training_overhead`).
         return model.to(memory_format=torch.channels_last) if self.device.type == "cpu" else model
 
@@ -286,6 +285,7 @@ class YoloTraining(DetectionTrainer):
                 "planned_steps": self._planned_steps(),
                 "planned": self.epochs,
                 "seconds": self.pace.spent(),
+                "clock": self.pace.clock.state(),
                 "history": self.history,
                 "finished": finished,
                 "model": self.model.state_dict(),

@@ -20,11 +20,11 @@ from carsdepo_assets.data.datasets.dataset import (
     MANIFEST,
     NoLabelledPhotographs,
     build_dataset,
-    dataset_thumbnails,
     version_of,
 )
 from carsdepo_assets.data.datasets.splitting import EXCLUDED, POOL, side
 from carsdepo_assets.detectors.training_set import training_set
+from carsdepo_assets.imaging.near_duplicates import dataset_thumbnails
 from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.annotations import latest_revisions
 from carsdepo_assets.lake.datasets import LATEST, latest, read_manifest

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from carsdepo_assets.detectors.faster_rcnn import training as faster_rcnn_training
+from carsdepo_assets.detectors import training_loop, training_samples
 from carsdepo_assets.detectors.faster_rcnn.detector import FasterRcnn
 from carsdepo_assets.detectors.signals import Meter
 from carsdepo_assets.detectors.yolov8 import training as yolo_training
@@ -30,7 +30,7 @@ def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 def on_model(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None]) -> None:
     """Changes the model of either family when it is built."""
-    build, get = FasterRcnn._initial_model, yolo_training.YoloTraining.get_model
+    build, get = FasterRcnn.initial_model, yolo_training.YoloTraining.get_model
 
     def initial_model(self: Any, *args: Any, **options: Any) -> Any:
         model = build(self, *args, **options)
@@ -42,7 +42,7 @@ def on_model(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None]) -> 
         change(model)
         return model
 
-    monkeypatch.setattr(FasterRcnn, "_initial_model", initial_model)
+    monkeypatch.setattr(FasterRcnn, "initial_model", initial_model)
     monkeypatch.setattr(yolo_training.YoloTraining, "get_model", get_model)
 
 
@@ -177,7 +177,7 @@ class Clock:
 def test_a_slow_disk_starves_the_training(detector: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading a batch takes 3 s of a clock that nothing else moves but 1 s for each optimizer step."""
     clock = Clock()
-    module: Any = faster_rcnn_training if detector == "faster_rcnn" else yolo_training
+    module: Any = training_loop if detector == "faster_rcnn" else yolo_training
     monkeypatch.setattr(module, "Meter", partial(Meter, clock=clock))
     step = torch.optim.AdamW.step
 
@@ -187,13 +187,13 @@ def test_a_slow_disk_starves_the_training(detector: str, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(torch.optim.AdamW, "step", slow_step)
     if detector == "faster_rcnn":
-        read = faster_rcnn_training.read_rgb
+        read = training_samples.read_rgb
 
         def slow_read(image: Any) -> Any:
             clock.now += 1.5
             return read(image)
 
-        monkeypatch.setattr(faster_rcnn_training, "read_rgb", slow_read)
+        monkeypatch.setattr(training_samples, "read_rgb", slow_read)
     else:
         batches = yolo_training.ResumableLoader.__iter__
 

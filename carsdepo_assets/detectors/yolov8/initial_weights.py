@@ -1,0 +1,95 @@
+"""What a training of YOLOv8 starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carsdepo_assets.detectors.base import Recipe
+from carsdepo_assets.detectors.checkpoints import DetectorError, is_foreign, read_weights
+from carsdepo_assets.detectors.initial_state import ClassRows, known_classes
+from carsdepo_assets.detectors.yolov8.ultralytics_settings import config_folder, online, ultralytics
+
+if TYPE_CHECKING:
+    import torch
+
+# Tensors of the head with rows for each class. Its widths hold up to 64 classes without a change.
+HEADS = (ClassRows(r"model\.\d+\.cv3\.\d+\.2\.(weight|bias)"),)
+INITS = "scratch, pretrained, champion or a weights file"
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """What a training starts from."""
+
+    state: dict[str, torch.Tensor]
+    """Tensors by name."""
+    n_known: int
+    """How many leading classes the heads know already."""
+    where: str
+    """Names them in messages."""
+
+
+def initial_weights(name: str, recipe: Recipe, class_names: Sequence[str]) -> InitialWeights | None:
+    """What a training starts from.
+
+    Args:
+        name: The size, such as yolov8n.
+        recipe: Its `init` says so.
+        class_names: The classes of the training.
+
+    Returns:
+        None where that is random weights from the recipe's seed.
+
+    Raises:
+        DetectorError: YOLOv8 has no such init, or the file is no weights of this size and of these classes.
+    """
+    if recipe.init == "scratch":
+        return None
+    if recipe.init == "yolov8n":
+        if name != "yolov8n":
+            raise DetectorError(f"init yolov8n is of another size than {name}, which has {INITS}.")
+        return _downloaded_weights()
+    if recipe.init == "imagenet":
+        raise DetectorError(f"init imagenet is not for {name}, which has {INITS}.")
+    if recipe.init in ("champion", "pretrained"):
+        raise DetectorError(f"init {recipe.init} must be given as its weights file when the training starts.")
+    return _weights_of_file(Path(recipe.init), name, class_names)
+
+
+def _weights_of_file(path: Path, name: str, class_names: Sequence[str]) -> InitialWeights:
+    """Of a Carsdepo weights file, or ultralytics' own yolov8n.pt where the user named one: that is a pickle, which runs
+    code when opened, so it is opened for a training only and never by load()."""
+    if path.is_file() and path.suffix == ".pt" and is_foreign(path):
+        from ultralytics.nn.tasks import load_checkpoint
+
+        model, _ = load_checkpoint(path)
+        return InitialWeights(model.float().state_dict(), 0, path.name)
+    content = read_weights(path, name)
+    n_known = known_classes(path.name, content["class_names"], class_names)
+    return InitialWeights(dict(content["state"]), n_known, path.name)
+
+
+def _downloaded_weights() -> InitialWeights:
+    """COCO-trained weights, from the local copy or by download: the one network access, and only when asked for."""
+    ultralytics()
+    from ultralytics.utils.downloads import attempt_download_asset
+
+    folder = config_folder() / "weights"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with online():
+            path = Path(attempt_download_asset(folder / "yolov8n.pt", retry=1, progress=False))
+    except (OSError, RuntimeError, ValueError) as error:
+        path = Path()
+        reason = f": {error}"
+    else:
+        reason = ""
+    if not path.is_file():
+        raise DetectorError(
+            f"init yolov8n needs yolov8n.pt, and its download from github.com/ultralytics/assets failed{reason}. "
+            f"Go online, put the file at {folder / 'yolov8n.pt'}, or use init scratch."
+        )
+    return _weights_of_file(path, "yolov8n", ())

@@ -1,0 +1,147 @@
+"""Whether a dataset can tell recipes apart: looked at before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from carsdepo_assets.experiments.study.errors import StudyError
+from carsdepo_assets.lake.datasets import read_manifest
+from carsdepo_assets.lake.lake import Lake, ObjectMissing
+from carsdepo_assets.lake.queues import Queue
+from carsdepo_assets.policy import Policy
+
+_LOOKED_AT = 400  # photographs whose files are looked for, evenly among all
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """What a study's dataset holds."""
+
+    train: int
+    """Photographs to train on."""
+    val: int
+    """Photographs to score on."""
+    boxes: int
+    """Labelled boxes on those of val."""
+    groups: int
+    """Cars on those of val."""
+    warnings: tuple[str, ...] = ()
+    """What makes the study's result weak, in whole sentences."""
+
+
+def dataset_of(lake: Lake, version: str) -> pa.Table:
+    """The manifest of a study's dataset.
+
+    Raises:
+        StudyError: the dataset is not in the lake any more.
+    """
+    try:
+        return read_manifest(lake, version)
+    except ObjectMissing as error:
+        raise StudyError(
+            f"Dataset {version} is not in the lake {lake.url} any more: it was erased. Materialize `dataset`, and "
+            "start the study anew on the new one."
+        ) from error
+
+
+def check_data(lake: Lake, version: str, policy: Policy, queue: Queue | None = None) -> StudyData:
+    """Looks whether the dataset can be trained on and scored on.
+
+    Args:
+        lake: the lake.
+        version: the dataset's.
+        policy: says which classes there are.
+        queue: the labelling queue whose photographs the study is for; None: it is for no queue.
+
+    Raises:
+        StudyError: it cannot; the message says what is missing.
+    """
+    rows = dataset_of(lake, version).select(["image_id", "key", "object_key", "split", "group_id", "boxes"]).to_pylist()
+    of_split = {name: [r for r in rows if r["split"] == name] for name in ("train", "val")}
+    train, val = of_split["train"], of_split["val"]
+    begin = f"Dataset {version} has"
+    if len(train) + len(val) < 2:
+        raise StudyError(
+            f"{begin} {_count(len(train) + len(val), 'photograph')} in train and val together: a study trains on some "
+            "and scores on others. Import labelled photographs of more cars."
+        )
+    for name, part in of_split.items():
+        if not part:
+            raise StudyError(
+                f"{begin} no photograph in split {name}: import labelled photographs of more cars, so that each split "
+                "gets some."
+            )
+    train_classes, val_classes = _classes(train), _classes(val)
+    if not train_classes and not val_classes:
+        raise StudyError(
+            f"{begin} no box in train or val: all its labels are empty, so there is no damage to learn. Label "
+            "photographs with damage."
+        )
+    for name, classes in (("train", train_classes), ("val", val_classes)):
+        if not classes:
+            raise StudyError(
+                f"{begin} no box in split {name}: "
+                + ("no recipe could be scored" if name == "val" else "there is no damage to learn")
+                + ". Label photographs with damage of more cars."
+            )
+    names = policy.class_map.names
+    if len(train_classes | val_classes) == 1 and len(names) > 1 and not policy.study.one_class:
+        [only] = train_classes | val_classes
+        raise StudyError(
+            f"{begin} boxes of one class only, {_name(names, only)}, where the class map has {', '.join(names)}: its "
+            "recipes would be chosen for that class alone. Label the others, or set study.one_class = true."
+        )
+    _look_for_files(lake, version, [*train, *val])
+    groups = len({r["group_id"] for r in val})
+    warnings = []
+    if lacking := sorted(train_classes - val_classes):
+        warnings.append(
+            f"No box of {', '.join(_name(names, c) for c in lacking)} is in val: trials are not scored on that."
+        )
+    if groups < 2:
+        warnings.append("All photographs of val show one car: the trials' figures have no interval.")
+    if queue is not None:
+        warnings += _holds(queue, of_split, version)
+    return StudyData(len(train), len(val), sum(len(r["boxes"] or []) for r in val), groups, tuple(warnings))
+
+
+def _holds(queue: Queue, of_split: Mapping[str, Sequence[Mapping[str, Any]]], version: str) -> list[str]:
+    """Whether the dataset holds photographs of the queue, on which the study is to find a better recipe."""
+    wanted = {p.image_id for p in queue.photographs}
+    held = {name: sum(r["image_id"] in wanted for r in part) for name, part in of_split.items()}
+    if not held["train"]:
+        raise StudyError(
+            f"Dataset {version} has no photograph of labelling queue {queue.queue_id} in its split train: a study on "
+            "it would learn nothing of what drifted. Label the queue, then materialize `dataset`."
+        )
+    if not held["val"]:
+        return [f"No photograph of queue {queue.queue_id} is in val: trials are not scored on what drifted."]
+    return []
+
+
+def _look_for_files(lake: Lake, version: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    step = max(1, -(-len(rows) // _LOOKED_AT))
+    for row in rows[::step]:
+        wanted = [row["object_key"], *([row["key"]] if row["split"] == "val" else [])]
+        missing = next((key for key in wanted if not lake.exists(key)), None)
+        if missing is not None:
+            raise StudyError(
+                f"Photographs of dataset {version} were erased, {missing} among them: materialize `dataset`, and study "
+                "the new one."
+            )
+
+
+def _classes(rows: Sequence[Mapping[str, Any]]) -> set[int]:
+    return {int(box["class_id"]) for row in rows for box in row["boxes"] or []}
+
+
+def _name(names: Sequence[str], class_id: int) -> str:
+    return names[class_id] if class_id < len(names) else f"class {class_id}"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -1,0 +1,90 @@
+"""The versions of the dataset and what differs between two of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from carsdepo_assets.lake.datasets import manifest_key, summary_key
+from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.parquet import read_parquet
+
+_EXAMPLES = 12
+_COMPARED = ("image_id", "split", "group_id", "revision_id")
+# what changed: the condition on the two manifests, `a` the earlier and `b` the later one
+_CHANGES = {
+    "added": "a.image_id is null",
+    "removed": "b.image_id is null",
+    "labels changed": "a.image_id is not null and b.image_id is not null and "
+    "a.revision_id is distinct from b.revision_id",
+    "split changed": "a.image_id is not null and b.image_id is not null and a.split is distinct from b.split",
+    "group changed": "a.image_id is not null and b.image_id is not null and a.group_id is distinct from b.group_id",
+}
+
+
+@dataclass(frozen=True)
+class DatasetVersion:
+    """A version of the dataset."""
+
+    version: str
+    at: datetime
+    """When its manifest was written."""
+    summary: Mapping[str, Any]
+    """Its counts, as stored beside the manifest; empty where they cannot be read."""
+
+
+@dataclass(frozen=True)
+class DatasetChange:
+    """One kind of difference between two versions."""
+
+    what: str
+    count: int
+    examples: tuple[tuple[str, str], ...]
+    """Ids of photographs, and the split before and now."""
+
+
+def dataset_versions(lake: Lake) -> list[DatasetVersion]:
+    """All versions, newest first."""
+    suffix = manifest_key("").rpartition("/")[2]
+    listed = [info for info in lake.list("datasets") if info.key.endswith(f"/{suffix}")]
+    listed.sort(key=lambda info: (info.modified_at, info.key), reverse=True)
+    return [DatasetVersion(v := i.key.split("/")[1], i.modified_at, _summary(lake, v)) for i in listed]
+
+
+def changes(lake: Lake, before: str, after: str) -> list[DatasetChange]:
+    """What differs between two versions, with some photographs of each kind.
+
+    Raises:
+        LakeError: one of them is not there.
+    """
+    a, b = (read_parquet(lake.get(manifest_key(v)), columns=_COMPARED) for v in (before, after))
+    listed = []
+    for what, condition in _CHANGES.items():
+        rows = _differing(lake, a, b, condition)
+        count = rows[0]["n"] if rows else 0
+        examples = tuple((r["image_id"], f"{r['was'] or 'not there'} to {r['now'] or 'not there'}") for r in rows)
+        listed.append(DatasetChange(what, int(count), examples))
+    return listed
+
+
+def _differing(lake: Lake, a: pa.Table, b: pa.Table, condition: str) -> list[dict[str, Any]]:
+    return list(
+        lake.query(
+            "select coalesce(a.image_id, b.image_id) as image_id, a.split as was, b.split as now, count(*) over () as n"
+            f" from a full join b on a.image_id = b.image_id where {condition} order by 1 limit {_EXAMPLES}",
+            a=a, b=b,
+        ).to_pylist()
+    )  # fmt: skip
+
+
+def _summary(lake: Lake, version: str) -> Mapping[str, Any]:
+    try:
+        stored = json.loads(lake.get(summary_key(version)))
+    except (LakeError, ValueError):
+        return {}
+    return stored if isinstance(stored, dict) else {}

@@ -1,0 +1,125 @@
+"""registry/card_contents.py, registry/card_pages.py: what a model card says, and where each figure comes from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from carsdepo_assets.lake.evaluations import ClassFigures, EvaluationRecord, record_evaluation
+from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.licences import LicenceStatement, state_licences
+from carsdepo_assets.registry.card_contents import card_contents
+from carsdepo_assets.registry.card_pages import card_key, markdown_key, try_card, write_card
+from carsdepo_assets.registry.ledger import record
+from carsdepo_assets_tests.commands.reproducible_lake import photographs_and_labels, stored_model
+from carsdepo_assets_tests.data.photograph_files import NOW
+from carsdepo_assets_tests.data.small_lake import RULES
+from carsdepo_assets_tests.detectors.rectangles import made_up_model
+
+SECTIONS = [
+    "Model details",
+    "Intended use",
+    "Figures",
+    "Figures by light",
+    "Evaluation data",
+    "Training data and its licences",
+    "Training",
+    "Limits",
+    "Findings of the training",
+    "Release",
+    "Lineage",
+]
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake.open(tmp_path)
+
+
+def evaluated(lake: Lake, digest: str) -> None:
+    report = "reports/evaluation/one"
+    slices = [{"name": "dark <b>", "n_images": 3, "n_boxes": 4, "map50": 0.25, "counts": {"recall": 0.5}}]
+    lake.put(f"{report}.json", json.dumps({"slices": slices}).encode())
+    record_evaluation(
+        lake,
+        EvaluationRecord(
+            evaluation_id="e1",
+            at=NOW,
+            digest=digest,
+            dataset="d",
+            golden=2,
+            photographs=10,
+            boxes=20,
+            groups=5,
+            map50=0.4321,
+            map50_low=0.4,
+            map50_high=0.5,
+            floor_met=True,
+            verdict="mAP@.5 0.432 meets the floor of 0.020",
+            classes=(ClassFigures(name="scratch", boxes=19, ap50=0.3), ClassFigures(name="dent", boxes=120)),
+            report_key=f"{report}.html",
+        ),
+    )
+
+
+def test_every_figure_says_where_it_comes_from(lake: Lake) -> None:
+    digest = stored_model(lake, photographs_and_labels(lake, 3)).digest
+    evaluated(lake, digest)
+    state_licences(lake, "x", [LicenceStatement("raw/uploads/", "CC-BY-NC-4.0", True, "README.md", "x")], NOW)
+    record(lake, "production", "promote", digest=digest, version=7, actor="anna", reason="it | is *good*")
+    card = card_contents(lake, digest, RULES)
+    assert [section.title for section in card.sections] == SECTIONS
+    assert card.version == 7
+    facts = {f.name: f for section in card.sections for f in section.facts}
+    assert all(f.source for f in facts.values())
+    assert all(table.source for section in card.sections for table in section.tables)
+    assert facts["mAP@.5"].text == "0.432 (95 % interval 0.400 to 0.500, whole cars resampled)"
+    assert facts["mAP@.5"].source == "table evaluations, e1, map50, map50_low, map50_high"
+    assert facts["recall at the threshold"].text == "–"  # not computed is no 0
+    assert facts["Licence of the family"].text.startswith("AGPL-3.0")
+    limits = next(section for section in card.sections if section.title == "Limits").paragraphs
+    assert "scratch: only 19 labelled boxes." in limits
+    assert not any(limit.startswith("dent") for limit in limits)
+    assert any(limit.startswith("No commercial use: CC-BY-NC-4.0, claimed by README.md") for limit in limits)
+    assert any(limit.startswith("Nobody states a licence of the labels") for limit in limits)
+    [licences] = next(s for s in card.sections if s.title.startswith("Training data")).tables
+    assert licences.rows[0][:4] == ("CC-BY-NC-4.0 (no commercial use)", "photographs", licences.rows[0][2], "README.md")
+
+
+def test_page_and_markdown_hold_the_same_and_escape_what_anybody_wrote(lake: Lake) -> None:
+    digest = stored_model(lake, photographs_and_labels(lake, 3)).digest
+    evaluated(lake, digest)
+    record(lake, "production", "approve", digest=digest, version=7, actor="anna", reason="it | is *good* <script>")
+    assert write_card(lake, digest, RULES) == card_key(digest)
+    page, text = lake.get(card_key(digest)).decode(), lake.get(markdown_key(digest)).decode()
+    for heading in SECTIONS:
+        assert f"<h2>{heading}</h2>" in page
+        assert f"\n## {heading}\n" in text
+    assert "<script>" not in page
+    assert "dark &lt;b&gt;" in page
+    assert "it \\| is \\*good\\* \\<script>" in text
+    assert "dark \\<b>" in text
+    assert "Mitchell et al." in page
+    assert "Mitchell et al." in text
+    assert f"carsdepo reproduce {digest}" in page
+    summary = json.loads(lake.get(f"reports/card/{digest}.json"))
+    assert summary["figures"]["map50"] == 0.4321
+    assert "http" not in page.replace("https://", "")  # it needs no other file
+
+
+def test_a_model_that_was_not_evaluated_has_a_card_too(lake: Lake) -> None:
+    digest = stored_model(lake, photographs_and_labels(lake, 3)).digest
+    card = card_contents(lake, digest, RULES)
+    assert "Not evaluated yet." in card.summary
+    assert card.figures == {}
+    assert card.version is None
+
+
+def test_a_card_stops_nothing_that_it_only_describes(lake: Lake) -> None:
+    digest, warnings = made_up_model(lake, b"w"), list[str]()
+    assert try_card(lake, digest, RULES, 1, warnings.append) is None
+    assert warnings[0].startswith(f"Model {digest} has no card:")
+    with pytest.raises(LakeError):
+        write_card(lake, "0" * 16, RULES)
