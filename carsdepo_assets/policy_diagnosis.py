@@ -44,7 +44,7 @@ class DiagnosisPolicy(PolicySection):
     loss_moved: float = policy_value(
         2.0,
         "times",
-        "The loss of YOLOv8 stands still where its highest mean of ten steps is at most so many times the lowest.",
+        "The loss of YOLOv8 stands still where its highest mean of `window` steps is at most so many times the lowest.",
         gt=1,
     )
     diverged_factor: float = policy_value(
@@ -103,7 +103,7 @@ class DiagnosisPolicy(PolicySection):
         3, "labelled boxes on val", "A class with fewer is not expected among the predictions."
     )
     class_score: float = policy_value(
-        0.05, "score", "A class whose highest score on val is below this is never predicted.", gt=0, lt=1
+        0.01, "score", "A class whose highest score on val is below this is never predicted.", gt=0, lt=1
     )
     class_other_score: float = policy_value(
         0.25,
@@ -116,7 +116,7 @@ class DiagnosisPolicy(PolicySection):
         5, "photographs of val", "Fewer that have a predicted box are not looked at for boxes that collapse."
     )
     collapse_spread: float = policy_value(
-        0.1,
+        0.2,
         "share of the labelled boxes' spread",
         "Boxes collapse where the surest ones of the photographs differ in place and size by less than this.",
         gt=0,

@@ -259,7 +259,8 @@ def findings_page() -> str:
     rows = [f"| [`{k.name}`](#{k.name}) | {_cell(k.meaning)} | {'yes' if k.hopeless else 'no'} |" for k in KINDS]
     parts = [
         f"## {k.name}\n\n{k.meaning}\n\n**What to do.** {k.advice}\n\n**When it is raised.** {k.rule}\n\n"
-        f"Asset check `{k.check}`. The rule follows {k.source}.\n"
+        f"Asset check `{k.check}`. The rule follows {k.source}."
+        f"{' It is withdrawn where a later validation shows it no more.' if k.passes else ''}\n"
         for k in KINDS
     ]
     return FINDINGS_INTRODUCTION + "\n".join(rows) + "\n\n" + "\n".join(parts)

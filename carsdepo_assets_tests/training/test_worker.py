@@ -157,7 +157,8 @@ def test_a_hopeless_training_ends_early_and_says_why(tmp_path: Path) -> None:
     assert progress.state == "failed"
     assert progress.detail.startswith("hopeless, loss_not_falling")
     assert progress.findings == diagnosis.findings
-    assert progress.steps < 100
+    assert progress.planned_steps == 200
+    assert progress.steps < 150
     tracking = Tracking.at_home(tmp_path)
     [logged] = tracking.client.search_runs([tracking.experiment_id()])
     assert logged.info.status == "FAILED"

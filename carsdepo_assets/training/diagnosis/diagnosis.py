@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from carsdepo_assets.detectors.signals import StepSignals, ValidationSignals
 from carsdepo_assets.lake.training_findings import StoredDiagnosis, TrainingFinding
 from carsdepo_assets.policy_diagnosis import DiagnosisPolicy
+from carsdepo_assets.training.diagnosis.kinds import BY_NAME
 from carsdepo_assets.training.diagnosis.record import SignalRecord
 from carsdepo_assets.training.diagnosis.rules import STEP_RULES, VALIDATION_RULES, Rule, not_finite
 
@@ -78,7 +79,8 @@ class Diagnosis:
             HopelessTraining: the training is stopped.
         """
         self.record.add_validation(signals)
-        self._look(VALIDATION_RULES)
+        seen = self._look(VALIDATION_RULES)
+        self.by_name = {n: f for n, f in self.by_name.items() if n in seen or not BY_NAME[n].passes}
 
     def ended(self) -> None:
         """The training's last step is taken: what its last steps show is named, too.
@@ -123,11 +125,15 @@ class Diagnosis:
             return
         self.by_name = {f.name: f for f in stored.findings}
 
-    def _look(self, applied: Sequence[Rule]) -> None:
+    def _look(self, applied: Sequence[Rule]) -> set[str]:
+        """The names of what the rules see now."""
+        names = set()
         for rule in applied:
             seen = rule(self.record, self.policy)
             if seen is not None:
+                names.add(seen.name)
                 self._add(seen)
+        return names
 
     def _add(self, seen: TrainingFinding) -> None:
         """Keeps the first of each name; a warning that became hopeless takes its place."""

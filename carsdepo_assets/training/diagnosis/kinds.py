@@ -26,6 +26,8 @@ class Kind:
     """Where the rule comes from."""
     hopeless: bool = False
     """Whether a training that has it can be given up."""
+    passes: bool = False
+    """Whether it is withdrawn where a later validation shows it no more."""
 
 
 KINDS: tuple[Kind, ...] = (
@@ -50,11 +52,11 @@ KINDS: tuple[Kind, ...] = (
         "steps is not below that of the first `window` by the share `loss_fall`; where it rose by more than "
         "`loss_rise`, after the share `after_share` of the plan. Of YOLOv8, whose loss rises and falls again in "
         "healthy trainings where few boxes are labelled, after that share, too, and only where it stands still: "
-        "it did not rise by `loss_rise`, and no ten steps' mean is above `loss_moved` times another's. Not where "
-        "val shows a model above evaluation.floor_map50 (and, from random or ImageNet weights, one that is better"
-        " by as much than at the first validation): a training that goes on from a good model has little left to "
-        "learn. Hopeless where a validation shows no such model, or the training started from random or ImageNet "
-        "weights.",
+        "it did not rise by `loss_rise`, and no mean of `window` steps is above `loss_moved` times another. Not "
+        "where val shows a model above evaluation.floor_map50 (and, from random or ImageNet weights, one that is "
+        "better by as much than at the first validation): a training that goes on from a good model has little "
+        "left to learn. Hopeless where a validation shows no such model, or the training started from random or "
+        "ImageNet weights.",
         "SageMaker Debugger, LossNotDecreasing (its num_steps 10 and diff_percent 0.1 are for losses without noise; "
         "ours are larger)",
         True,
@@ -108,6 +110,7 @@ KINDS: tuple[Kind, ...] = (
         "at least `class_boxes` labelled boxes on val has no prediction of the score `class_score`, though another "
         "class reaches `class_other_score`.",
         "SageMaker Debugger, ClassImbalance (predictions by class)",
+        passes=True,
     ),
     Kind(
         "boxes_collapsed",

@@ -12,7 +12,6 @@ from typing import Any
 
 from carsdepo_assets.detectors.signals import BoxSignals, StepSignals, ValidationSignals
 
-BLOCK = 10  # steps whose mean loss is one point of how far the loss has moved
 _VALIDATIONS = 200  # the newest that are kept; the lowest loss of all is kept apart
 
 
@@ -47,7 +46,7 @@ class SignalRecord:
         """The highest learning rate, and the step that reached it: the end of the warm-up."""
         self.block: list[float] = []
         self.blocks: tuple[float, float] | None = None
-        """The lowest and the highest mean loss of BLOCK steps so far."""
+        """The lowest and the highest mean loss of `window` steps so far, one such block after another."""
         self.ended = False
         """Whether the last step is taken."""
         self.lowest: Best | None = None
@@ -89,7 +88,7 @@ class SignalRecord:
 
     def _add_to_block(self, signals: StepSignals) -> None:
         self.block.append(signals.loss)
-        if signals.step % BLOCK == 0:
+        if signals.step % self.window == 0:
             mean = sum(self.block) / len(self.block)
             low, high = self.blocks or (mean, mean)
             self.blocks, self.block = (min(low, mean), max(high, mean)), []
@@ -108,13 +107,14 @@ class SignalRecord:
     def forget_from(self, step: int, validations_from: int | None = None) -> None:
         """Takes out what a killed attempt did after its last checkpoint."""
         self.first = [s for s in self.first if s.step < step]
-        self.block = []
         if self.peak[1] >= step:
             self.peak = max(((s.lr, s.step) for s in (*self.first, *self.newest) if s.step < step), default=(0.0, 0))
         for kept in (self.newest, self.gradients):
             old = [s for s in kept if s.step < step]
             kept.clear()
             kept.extend(old)
+        begun = (step - 1) // self.window * self.window
+        self.block = [s.loss for s in self.newest if s.step > begun]
         limit = step if validations_from is None else validations_from
         stay = [v for v in self.validations if v.step < limit]
         if len(stay) < len(self.validations):

@@ -76,7 +76,10 @@ class DiagnosisReports:
 
     def validated(self, signals: ValidationSignals) -> None:
         """Takes a validation; see Diagnosis.validated."""
+        before = self.findings
         self.diagnosis.validated(signals)
+        if self.findings != before:
+            self.shown(self.findings)
         if self.storing.due():
             self.store()
 

@@ -63,6 +63,14 @@ def test_what_a_killed_attempt_found_after_its_checkpoint_is_found_anew_or_not_a
     assert second.findings == ()
 
 
+def test_a_class_that_is_learnt_late_is_no_finding_in_the_end() -> None:
+    missing = FAULTS["class_never_predicted"][0]
+    diagnosis = tell(fresh(), (s for s in missing.signals() if s.step <= 300))
+    assert set(diagnosis.by_name) == {"class_never_predicted"}
+    tell(diagnosis, (s for s in History().signals() if s.step > 300))
+    assert diagnosis.findings == ()
+
+
 def test_a_record_of_another_form_is_left_out() -> None:
     other = fresh()
     stored = tell(fresh(), History(steps=50).signals()).stored("k", "run")
