@@ -1,7 +1,7 @@
 """The labelled photographs as a training set that is split by group: no car is in two of train, val and test.
 
 Groups are dealt in the order of their names' sha256: to test until it has 125 photographs, then to val until it has 75;
-the rest is train. Groups of more than 14 photographs are of train, else one car would be a large part of what is tested.
+the rest is train. Groups of more than 14 photographs are of train, else one car would be a large part of the tests.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from carsdepo_assets.detectors.base import Recipe
 
-SCREENED = 8.0  # minutes of a screening
+SCREENED, LONG = 8.5, 28.0  # minutes
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,27 @@ PLAN = (
         lr=3e-4,
         extra={"anchor_scale": 1.25},
     ),
+    _cpu(
+        "cpu-lite2-long",
+        "Lite2, anchors of 24 to 288 px, for longer",
+        detector="faster_rcnn_lite2",
+        minutes=LONG,
+        extra={"anchor_scale": 1.5},
+    ),
+    _cpu("cpu-default-long", "the recipe of the product, for longer", minutes=LONG),
     _gpu("gpu-lite2", "Lite2, anchors of 40 to 480 px"),
     _gpu("gpu-lite2-half", "the same, one group of two", one_group_of=2),
     _gpu("gpu-lite2-quarter", "the same, one group of four", one_group_of=4),
     _gpu("gpu-lite2-small-anchors", "Lite2, the product's anchors of 16 to 192 px", extra={"anchor_scale": 1.0}),
     _gpu(
         "gpu-lite2-varied",
-        "Lite2, anchors of 40 to 480 px, 90 % crops, light by 40 %, backbone at a third of the rate",
+        "Lite2, 90 % crops, light by 40 %, backbone at 0.3 of the rate",
+        extra={"crop": 0.9, "gain": 0.4, "backbone_lr": 0.3},
+    ),
+    _gpu(
+        "gpu-lite2-varied-alone",
+        "the same, with nothing beside it",
+        minutes=2.3,
         extra={"crop": 0.9, "gain": 0.4, "backbone_lr": 0.3},
     ),
     _gpu("gpu-lite2-512", "512 px, anchors of 32 to 384 px", image_size=512, extra={"anchor_scale": 2.0}),

@@ -1,8 +1,9 @@
 """One training on the photographs: `python -m benchmarks.real_photographs.train NAME DATA OUT [MINUTES]`.
 
 It writes OUT/NAME.json after each epoch and once more, with the figures of val and test, when it is done, and the
-boxes on the photographs of val and test into OUT/NAME.boxes.json. A training that was killed goes on from the checkpoint in
-OUT/NAME; one that is done is not repeated. It needs no lake, and runs where only torch and a few packages are.
+boxes on the photographs of val and test into OUT/NAME.boxes.json. A training that was killed goes on from the
+checkpoint in OUT/NAME; one that is done is not repeated. It needs no lake, and runs where only torch, torchvision or
+ultralytics, pydantic, opencv, hotcoco and the packages of the backbones are.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ if TYPE_CHECKING:
     from carsdepo_assets.detectors.base import Predictor, TrainingImage
     from carsdepo_assets.scoring.boxes import Detections, Truth
 
-DONE = "done"
+COMPLETE = "complete"
 
 
 def train(planned: Planned, photographs: Photographs, out: Path) -> dict[str, Any]:
     """Trains as planned and returns the result; that of an earlier call if it was completed."""
     target = out / f"{planned.name}.json"
-    if target.exists() and (result := json.loads(target.read_text()))["state"] == DONE:
-        return dict(result)
+    earlier = read_result(target)
+    if earlier is not None:
+        return earlier
     import torch
 
     from carsdepo_assets.detectors.numerics import numerics
@@ -53,8 +55,8 @@ def train(planned: Planned, photographs: Photographs, out: Path) -> dict[str, An
     }
 
     def report(row: dict[str, float]) -> None:
-        result["history"].append({name: round(value, 5) for name, value in row.items()})
-        _write(target, result)
+        result["history"].append(_short(row))
+        write_result(target, result)
 
     detector = _detector(recipe.detector)
     started = time.monotonic()
@@ -65,15 +67,15 @@ def train(planned: Planned, photographs: Photographs, out: Path) -> dict[str, An
         "epochs": trained.history[-1]["epoch"],
         "environment": trained.environment,
         "numerics": numerics(recipe.device),
-        "history": [{name: round(value, 5) for name, value in row.items()} for row in trained.history],
+        "history": [_short(row) for row in trained.history],
     }
-    _write(target, result)
+    write_result(target, result)
     predictor = detector.load(trained.weights, CLASSES, recipe.image_size, recipe.device)
     result |= _figures(predictor, photographs, out / f"{planned.name}.boxes.json")
     if recipe.device != "cpu":
         result["gpu_memory_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 1)
-    result |= {"state": DONE, "seconds_with_tests": round(time.monotonic() - started, 1)}
-    _write(target, result)
+    result |= {"state": COMPLETE, "seconds_with_tests": round(time.monotonic() - started, 1)}
+    write_result(target, result)
     return result
 
 
@@ -94,7 +96,9 @@ def _figures(predictor: Predictor, photographs: Photographs, boxes: Path) -> dic
     from carsdepo_assets.scoring.evaluation import evaluate
     from carsdepo_assets.scoring.thresholds import WITHOUT_A_MATCH, best_threshold
 
-    figures, found, threshold = {}, {}, None
+    figures: dict[str, Any] = {}
+    boxes_of: dict[str, Any] = {}
+    threshold = None
     for split in ("val", "test"):
         images = photographs.split(split)
         truths, detections = _predict(predictor, images)
@@ -115,14 +119,14 @@ def _figures(predictor: Predictor, photographs: Photographs, boxes: Path) -> dic
             "recall": scored.recall,
             "threshold": threshold,
         }
-        found[split] = {
+        boxes_of[split] = {
             image.image_id: [
-                [*(round(float(v), 1) for v in box), round(float(score), 4), int(c)]
+                [*(round(float(v), 1) for v in box), round(float(score), 7), int(c)]
                 for box, score, c in zip(d.xyxy, d.scores, d.classes, strict=True)
             ]
             for image, d in zip(images, detections, strict=True)
         }
-    boxes.write_text(json.dumps(found))
+    boxes.write_text(json.dumps(boxes_of))
     return figures
 
 
@@ -139,10 +143,26 @@ def _cpu_name() -> str:
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _write(target: Path, result: dict[str, Any]) -> None:
+def read_result(target: Path) -> dict[str, Any] | None:
+    """The result in this file; None where there is none, or that of a training that is not complete."""
+    if not target.exists():
+        return None
+    result: dict[str, Any] = json.loads(target.read_text())
+    return result if result["state"] == COMPLETE else None
+
+
+def write_result(target: Path, result: dict[str, Any]) -> None:
+    """Writes a result, a line for each of its values and each epoch of its history."""
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in result["history"])
+    lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in result.items() if name != "history"]
     part = target.with_suffix(".part")
-    part.write_text(json.dumps(result, indent=1) + "\n")
+    part.write_text("{\n" + ",\n".join([*lines, f' "history": [\n{rows}\n ]']) + "\n}\n")
     os.replace(part, target)
+
+
+def _short(row: dict[str, float]) -> dict[str, float]:
+    names = ("epoch", "steps", "seconds", "loss", "val_loss", "val_map50")
+    return {name: round(row[name], 4) for name in names if name in row}
 
 
 def main(arguments: list[str]) -> int:

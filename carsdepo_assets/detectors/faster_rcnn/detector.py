@@ -39,7 +39,7 @@ class FasterRcnn(LoopedDetector):
         return build_model(n_classes, image_size, imagenet=imagenet, number=NUMBERS[self.name])
 
     def initial_model(self, recipe: Recipe, class_names: Sequence[str]) -> Any:
-        """See LoopedDetector.initial_model. The anchors are the recipe's, whatever those of the initial weights were."""
+        """See LoopedDetector.initial_model. The anchors are the recipe's, whatever the initial weights had."""
         model = super().initial_model(recipe, class_names)
         options = read_options(recipe, self.options)
         if isinstance(options, LiteOptions) and options.anchor_scale != 1:
