@@ -38,7 +38,7 @@ def candidate_model(
     that model is taken again. What is found wrong with the training is a check each; one that is hopeless is stopped,
     told to people, and recorded, so that the sensor `retrain` tries the policy's fallbacks.
     """
-    from carsdepo_assets.detectors.initial_weights import keep_initial_weights
+    from carsdepo_assets.detectors.weights_for_workers import keep_initial_weights
     from carsdepo_assets.lake.datasets import read_manifest
     from carsdepo_assets.lake.model_files import folder
     from carsdepo_assets.lake.models import findings_of

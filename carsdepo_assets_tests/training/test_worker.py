@@ -17,7 +17,7 @@ from carsdepo_assets.compute.worker.process import SpecError, read_spec, spec_js
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.catalogue import retraining_recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError, read_weights, write_weights
-from carsdepo_assets.detectors.initial_weights import keep_initial_weights
+from carsdepo_assets.detectors.weights_for_workers import keep_initial_weights
 from carsdepo_assets.detectors.yolov8.detector import build_model
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import digest_of, is_complete, read_card, read_result, weights_path

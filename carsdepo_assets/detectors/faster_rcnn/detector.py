@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carsdepo_assets.detectors.faster_rcnn.predictor import FasterRcnnPredictor
-from carsdepo_assets.detectors.initial_state import ClassRows
 from carsdepo_assets.detectors.looped_detector import LoopedDetector
+from carsdepo_assets.detectors.weight_transfer import ClassRows
 
 if TYPE_CHECKING:
     from carsdepo_assets.detectors.training_loop import TrainingLoop

@@ -13,7 +13,7 @@ import dagster as dg
 from carsdepo_assets.compute.target import ComputeTarget
 from carsdepo_assets.compute.worker.trial import TrialTerms
 from carsdepo_assets.detectors.base import Recipe
-from carsdepo_assets.detectors.initial_weights import keep_initial_weights
+from carsdepo_assets.detectors.weights_for_workers import keep_initial_weights
 from carsdepo_assets.experiments.study.budget import stop_reason
 from carsdepo_assets.experiments.study.conclusion import Conclusion, conclude, record_conclusion
 from carsdepo_assets.experiments.study.mlflow_trials import StudyRuns
