@@ -82,7 +82,7 @@ def run(spec: TrainingSpec, events: Events, after: ExitStack) -> None:
         train(spec, work, checkpoints, events)
     else:
         train_as_trial(lake, spec.trial, partial(train, spec, work, checkpoints), events)
-    after.callback(shutil.rmtree, work)  # until the report is out, a rerun must find the work
+    after.callback(_remove, work)  # until the report is out, a rerun must find the work
     after.callback(checkpoints.delete)
 
 
@@ -271,6 +271,13 @@ def resolve_init(spec: TrainingSpec, lake: Lake) -> Recipe:
     if card.detector != spec.recipe.detector:
         raise SpecError(f"champion {card.digest} is a {card.detector}: a {spec.recipe.detector} cannot start from it.")
     return spec.recipe.model_copy(update={"init": str(weights_path(lake, card))})
+
+
+def _remove(work: Path) -> None:
+    """Removes the work folder; of a trial that was hopeless, was refused before its first step or has its result
+    already, there is none."""
+    if work.exists():
+        shutil.rmtree(work)
 
 
 @contextmanager
