@@ -283,6 +283,13 @@ def resolve_init(spec: TrainingSpec, lake: Lake) -> Recipe:
     return spec.recipe.model_copy(update={"init": str(weights_path(lake, card))})
 
 
+def _remove(work: Path) -> None:
+    """Removes the work folder; of a trial that was hopeless, was refused before its first step or has its result
+    already, there is none."""
+    if work.exists():
+        shutil.rmtree(work)
+
+
 @contextmanager
 def alone(work: Path, events: Events) -> Iterator[None]:
     """Holds the work folder, waiting while another training works in it. The lock ends with its process."""

@@ -1,4 +1,4 @@
-"""detectors/preflight.py, training/trainable.py: what cannot be trained is refused before the first step, by name."""
+"""detectors/preflight.py, trainable.py: what cannot be trained is refused before the first step, by name."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from carsdepo_assets.detectors.base import Recipe, TrainingSet
 from carsdepo_assets.detectors.catalogue import get_detector
 from carsdepo_assets.detectors.checkpoints import DetectorError
 from carsdepo_assets.detectors.preflight import check_device, check_init, check_training
+from carsdepo_assets.detectors.trainable import check_trainable
 from carsdepo_assets.detectors.training_set import EmptyTrainingSet
 from carsdepo_assets.families.built_in import BUILT_IN
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy, TrainingPolicy
-from carsdepo_assets.training.trainable import check_trainable
 from carsdepo_assets_tests.detectors.family_contract import recipe_of
 from carsdepo_assets_tests.detectors.scenes import scenes
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset

@@ -52,6 +52,26 @@ def test_trial_0_is_todays_recipe_and_the_rest_are_optunas(tmp_path: Path) -> No
     assert [t.value for t in stored.trials] == [t.value for t in ledger]
 
 
+@pytest.mark.parametrize(
+    "dimension",
+    [
+        {"field": "image_size", "low": 512, "high": 1024},  # today's is below it
+        {"field": "image_size", "low": 64, "high": 1088, "step": 1024},  # today's is between two steps
+        {"field": "image_size", "choices": [512, 1024]},
+    ],
+)
+def test_todays_recipe_may_lie_outside_of_the_space(dimension: dict[str, Any], tmp_path: Path) -> None:
+    lake, plan = opened(tmp_path, trials=2, space=[dimension])
+    assert plan.today.image_size not in (64, 512, 1024, 1088)
+    run_of(lake, plan, tmp_path).run()
+    [today, other] = trials.trials(trials.events(lake, plan.study))
+    assert today.asked.params["image_size"] == plan.today.image_size
+    assert other.asked.params["image_size"] >= 64
+    stored = optuna.load_study(study_name=plan.study, storage=f"sqlite:///{tmp_path / 'optuna.db'}")
+    assert stored.trials[0].params == {}
+    assert stored.trials[0].value == today.value
+
+
 @pytest.mark.slow
 def test_killed_at_every_event_it_ends_with_the_same_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process dies after every write, and around every training; a fresh one goes on each time."""
