@@ -16,9 +16,9 @@ from carsdepo_assets.experiments.study.errors import StudyError
 from carsdepo_assets.experiments.study.planning import TrialPlace, described, make_plan, open_study, read_plan
 from carsdepo_assets.experiments.study.policy_changes import with_changes
 from carsdepo_assets.lake import trials
+from carsdepo_assets.lake.data_schemas import BOX
 from carsdepo_assets.lake.datasets import manifest_key, read_manifest
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.schemas import BOX
 from carsdepo_assets.policy import Policy, StudyPolicy
 from carsdepo_assets.policy_study import INTEGERS, NUMBERS
 from carsdepo_assets_tests.experiments.study.studied_lake import HERE, NOW, opened, plan_of, study_policy
