@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from carsdepo_assets.lake.data_schemas import IMAGES, METADATA_FIELDS
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.schemas import IMAGES, METADATA_FIELDS
 
 
 def read_images(lake: Lake, columns: Sequence[str] | None = None, image_ids: Collection[str] | None = None) -> pa.Table:

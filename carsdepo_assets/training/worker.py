@@ -227,7 +227,8 @@ def store(
         "planned_steps": fitted.trained.planned_steps,
         "stopped_by_time": fitted.trained.stopped_by_time,
         "training": fitted.trained.ended,
-        "seconds": round(seconds, 1),
+        # The history's are those of all attempts; the clock here knows the last one alone.
+        "seconds": round(max(seconds, fitted.last("seconds") or 0.0), 1),
         "val_map50": fitted.last("val_map50"),
         "threshold": fitted.threshold,
         "threshold_from": fitted.threshold_from,

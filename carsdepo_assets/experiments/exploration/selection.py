@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.evaluation.slices import DARK_LUMA, UNSAID_BRIGHT, UNSAID_DARK
 from carsdepo_assets.lake.annotations import latest_revisions
+from carsdepo_assets.lake.data_schemas import BOX
 from carsdepo_assets.lake.datasets import latest, read_manifest, summary_key, versions
 from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.schemas import BOX
 
 QUALITIES = (
     "luma_mean", "luma_std", "luma_p95", "sharpness", "saturation", "colour_cast", "aspect", "megapixels",

@@ -17,9 +17,9 @@ from carsdepo_assets.experiments.study.planning import TrialPlace, described, ma
 from carsdepo_assets.experiments.study.policy_changes import with_changes
 from carsdepo_assets.experiments.study.running import todays_params
 from carsdepo_assets.lake import trials
+from carsdepo_assets.lake.data_schemas import BOX
 from carsdepo_assets.lake.datasets import manifest_key, read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
-from carsdepo_assets.lake.schemas import BOX
 from carsdepo_assets.policy import Policy, StudyPolicy
 from carsdepo_assets.policy_study import INTEGERS, NUMBERS
 from carsdepo_assets_tests.experiments.study.studied_lake import HERE, NOW, opened, plan_of, study_policy
