@@ -307,12 +307,6 @@ def alone(work: Path, events: Events) -> Iterator[None]:
         lock.release()
 
 
-def _remove(work: Path) -> None:
-    """A trial that failed before its first step, or whose result was there, has no work folder."""
-    if work.exists():
-        shutil.rmtree(work)
-
-
 def _flat(recipe: Recipe) -> dict[str, Any]:
     settings = recipe.model_dump(mode="json")
     settings |= {f"extra.{k}": v for k, v in settings.pop("extra").items()}

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from carsdepo_assets.commands.reproduction.fields import ComparedField, FieldState, compared
-from carsdepo_assets.detectors.initial_weights import FOLDER
 from carsdepo_assets.detectors.numerics import numerics
+from carsdepo_assets.detectors.weights_for_workers import FOLDER
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.models import digest_of, read_card
 from carsdepo_assets.policy import Policy

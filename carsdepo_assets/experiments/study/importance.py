@@ -1,8 +1,7 @@
 """How much each parameter mattered in a study: rank correlation, and the share of variance between choices.
 
-Not `optuna.importance`: its default measure needs scikit-learn, which is here only because MLflow asks for it, and a
-forest on a dozen trials with fields that only one family has says little. A rank correlation says the same in a line
-that a person can check.
+Not `optuna.importance`: its default measure is a forest, which says little on a dozen trials with fields that only one
+family has. A rank correlation says the same in a line that a person can check.
 """
 
 from __future__ import annotations
