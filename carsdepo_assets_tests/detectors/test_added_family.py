@@ -20,6 +20,8 @@ from carsdepo_assets_tests.detectors import cells_family
 from carsdepo_assets_tests.detectors.family_contract import check_champion, check_export, check_training, recipe_of
 from carsdepo_assets_tests.detectors.scenes import scenes
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 
