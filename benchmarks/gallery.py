@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from carsdepo_assets.lake.data_schemas import BOX
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.photograph_features import append_features
-from carsdepo_assets.lake.schemas import BOX
 
 SIZES = (10_000, 100_000, 1_000_000)
 LIMIT_S = 1.0  # of the processor, of a page, at the 95th percentile

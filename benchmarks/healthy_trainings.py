@@ -1,8 +1,8 @@
 """Twenty healthy trainings on rendered photographs raise no finding: two families, sizes, seeds and lengths.
 
-It plans about 60 minutes of two cores and says so first. Each training is kept in `healthy_trainings.jsonl` of the
-folder CARSDEPO_BENCHMARKS (default: the folder of temporary files) as soon as it is done, and not repeated. A row's
-value is the number of findings, whose limit is 0.
+It plans about 60 minutes of two cores and says so first. Each training is kept in `healthy_trainings-VERSION.jsonl` of
+the folder CARSDEPO_BENCHMARKS (default: the folder of temporary files) as soon as it is done, and not repeated; VERSION
+is that of the rules and the detectors. A row's value is the number of findings, whose limit is 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.temporary_home import temporary_home
+from carsdepo_assets.orchestration.code_version import code_version_of
 
+CODE = ("carsdepo_assets.training.diagnosis.diagnosis", "carsdepo_assets.detectors.catalogue")
 PHOTOGRAPHS, SEED, MINUTES, LONGEST_SIDE = 160, 33, 60, 320
 # Family, input size, seed, optimizer steps, learning rate.
 PLAN = [
@@ -27,7 +29,8 @@ PLAN = [
 def run() -> list[dict[str, Any]]:
     """The trainings that are not done yet, one after another; a row each."""
     print(f"{len(PLAN)} trainings, about {MINUTES} minutes on two cores; those that were done before are not repeated.")
-    kept = Path(os.environ.get("CARSDEPO_BENCHMARKS", tempfile.gettempdir()), "healthy_trainings.jsonl")
+    folder = Path(os.environ.get("CARSDEPO_BENCHMARKS", tempfile.gettempdir()))
+    kept = folder / f"healthy_trainings-{code_version_of(*CODE)}.jsonl"
     row_by_plan = (
         {tuple(row["plan"]): row for row in map(json.loads, kept.read_text().splitlines())} if kept.exists() else {}
     )
@@ -79,12 +82,10 @@ def _train(data: Any, plan: tuple[str, int, int, int, float], out: Path) -> dict
 
     detector, size, seed, steps, lr = plan
     init = "imagenet" if detector == "faster_rcnn" else "scratch"
-    recipe = Recipe(
-        detector=detector, init=init, image_size=size, seed=seed, steps=steps, epochs=1000, lr=lr, batch=8  # type: ignore[arg-type]
-    )  # fmt: skip
+    recipe = Recipe(detector=detector, init=init, image_size=size, seed=seed, steps=steps, epochs=1000, lr=lr, batch=8)
     policy = Policy()
-    diagnosis = Diagnosis(policy.training.diagnosis, fresh=starts_fresh(init), floor=policy.evaluation.floor_map50)
-    diagnosis.policy = diagnosis.policy.model_copy(update={"stop_hopeless": False})
+    limits = policy.training.diagnosis.model_copy(update={"stop_hopeless": False})
+    diagnosis = Diagnosis(limits, fresh=starts_fresh(init), floor=policy.evaluation.floor_map50)
     started = time.process_time()
     trained = get_detector(detector).train(data, recipe, out, lambda row: None, signals=diagnosis)
     diagnosis.ended()

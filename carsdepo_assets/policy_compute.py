@@ -9,6 +9,7 @@ from pydantic import Field
 from carsdepo_assets.policy_values import PolicySection, policy_value
 
 Price = Annotated[float, Field(gt=0)]
+LOCAL = "local"  # in prices_per_hour: this machine
 
 
 class ComputePolicy(PolicySection):
@@ -25,5 +26,5 @@ class ComputePolicy(PolicySection):
     currency: str = policy_value("USD", "", "Currency of prices_per_hour.", min_length=1, max_length=8)
 
     def price_per_hour(self, instance_type: str) -> float | None:
-        """The on-demand price of one instance in `currency` per hour; None where it is not listed."""
-        return self.prices_per_hour.get(instance_type)
+        """The on-demand price of one instance in `currency` per hour; None where it is not listed, and 0 of LOCAL."""
+        return self.prices_per_hour.get(instance_type, 0.0 if instance_type == LOCAL else None)

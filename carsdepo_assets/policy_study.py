@@ -181,9 +181,6 @@ class StudyPolicy(PolicySection):
     device: Literal["auto", "cpu", "gpu"] = policy_value(
         "auto", "", "What trials compute with. gpu: a study is refused where the place of trainings has none."
     )
-    one_class: bool = policy_value(
-        False, "", "Whether a dataset with boxes of one class is studied, where the class map has more."
-    )
     after_high_drift: bool = policy_value(
         True,
         "",

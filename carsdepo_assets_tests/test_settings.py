@@ -1,4 +1,4 @@
-"""settings.py: where each setting comes from, what a bad one is answered with, and that secrets stay secret."""
+"""settings.py, settings_fields.py: where a setting comes from, what a bad one is answered with; secrets stay secret."""
 
 from __future__ import annotations
 

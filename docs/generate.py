@@ -77,6 +77,7 @@ PURPOSES = {
     "start": "where the script begins",
     "settings": "where state lies, which ports",
     "settings_aws": "what an AWS account needs",
+    "settings_fields": "which settings there are",
     "settings_variables": "variables and fields",
     "settings_container": "of a model in a container",
     "site": "the pages that people open",

@@ -7,31 +7,21 @@ from typing import Annotated
 
 import typer
 
-from carsdepo_assets.commands.options import Home, explained, lake_that_stands, out, read_settings
+from carsdepo_assets.commands.options import Home, NamedModel, explained, lake_that_stands, out, read_settings
 
 model = typer.Typer(no_args_is_help=True, help="One model: its card.")
 
 
-@model.callback()
-def about_models() -> None:
-    """What the commands about one model have in common: nothing yet."""
-
-
 @model.command()
 def card(
-    named: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL", help="A digest or its first digits, a version number, latest, production or staging."
-        ),
-    ],
+    named: NamedModel,
     file: Annotated[
         Path | None, typer.Option("--out", help="File to write: .html or .md; default: Markdown on the terminal.")
     ] = None,
     home: Home = None,
 ) -> None:
     """Make a model's card of what is stored now, keep it in the lake, and print or write it."""
-    from carsdepo_assets.commands.reproduction.models import model_named
+    from carsdepo_assets.commands.named_model import model_named
     from carsdepo_assets.registry.card_pages import card_key, markdown_key, write_card
 
     settings = read_settings(home)

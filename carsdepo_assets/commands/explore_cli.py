@@ -15,6 +15,7 @@ from carsdepo_assets.commands.options import (
     print_json,
     read_settings,
     say,
+    say_plainly,
 )
 from carsdepo_assets.commands.terminal import log_of, quietly
 
@@ -47,7 +48,8 @@ def explore(
     with explained():
         lake = lake_that_stands(settings)
         start, end = (moment(text) for text in window) if window else (None, None)
-        select(lake, Scope(dataset=dataset, batch=batch, start=start, end=end))  # what is wrong is said before a run
+        scope = Scope(dataset=dataset, batch=batch, start=start, end=end)
+        select(lake, scope, settings.policy())  # what is wrong is said before a run
         config: dict[str, Any] = {"dataset": dataset, "batch": batch, "most": most}
         if window:
             config |= {"from_time": window[0], "to_time": window[1]}
@@ -59,8 +61,7 @@ def explore(
         print_json(facts)
         return
     for finding in facts["findings"]:
-        out.print(f"{finding['severity']}: {finding['text']}", highlight=False, markup=False, soft_wrap=True)
-    out.print(f"exploration: {facts['summary']}", highlight=False, markup=False, soft_wrap=True)
-    url = page_url(settings.site_for_people, facts["report"])
-    out.print(f"report: {settings.lake}/{facts['report']}", highlight=False, markup=False, soft_wrap=True)
-    out.print(f"on the site, while `carsdepo dev` runs: {url}", highlight=False, markup=False, soft_wrap=True)
+        say_plainly(f"{finding['severity']}: {finding['text']}")
+    say_plainly(f"exploration: {facts['summary']}")
+    say_plainly(f"report: {settings.lake}/{facts['report']}")
+    say_plainly(f"on the site, while `carsdepo dev` runs: {page_url(settings.site_for_people, facts['report'])}")

@@ -18,7 +18,7 @@ def lineage_of(
 
     Args:
         settings: The installation.
-        model: A version number, a digest (or its first digits), or "latest" for the newest registered model.
+        model: As `model_named` takes it.
         stage: "staging" or "production", for the model that the stage serves.
         prediction: The id of an answer.
 
@@ -26,6 +26,7 @@ def lineage_of(
         ValueError: More than one is named.
         LookupError: There is nothing of that name; the message lists what there is.
     """
+    from carsdepo_assets.commands.named_model import model_named
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.site import tracing
 
@@ -37,21 +38,8 @@ def lineage_of(
         return tracing.prediction_lineage(lake, tracking, prediction, places)
     if stage is not None:
         return tracing.production_lineage(lake, tracking, stage, places)
-    return tracing.model_lineage(lake, tracking, _digest(lake, tracking, "latest" if model is None else model), places)
-
-
-def _digest(lake: Any, tracking: Any, model: str) -> str:
-    """The digest of a model; a whole digest is looked up in the lake, which needs no MLflow."""
-    from carsdepo_assets.lake.models import is_complete
-    from carsdepo_assets.lake.objects import key_problem
-    from carsdepo_assets.registry.models import RegistryError, get
-
-    can_be_digest = model != "latest" and "/" not in model and key_problem(model) is None
-    if can_be_digest and is_complete(lake, model):
-        return model
-    if tracking is None:
-        raise RegistryError("No model is registered yet. `carsdepo train` makes one.")
-    return get(tracking, model).digest
+    digest = model_named(settings, lake, "latest" if model is None else model)
+    return tracing.model_lineage(lake, tracking, digest, places)
 
 
 def show(lineage: Mapping[str, Any], console: Console) -> None:
@@ -118,7 +106,7 @@ def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "dataset", f"{data['version']}: {_counts(data['splits'])} photographs\n{data['place']}"
     yield "content", data["content_digest"] or "no digest was recorded"
     yield "labels", f"{data['boxes']} boxes; revisions: {_counts(data['revisions_by_origin'])}"
-    yield "licences", "\n".join(_licence(one) for one in data["licences"]) or "not listed by the release of then"
+    yield "licences", "\n".join(map(_licence, data["licences"])) or "not listed by the release of then"
     yield "upload batches", _counts(data["upload_batches"])
     yield "label batches", _counts(data["label_batches"])
     yield "recipe", ", ".join(f"{k} {v}" for k, v in model["recipe"].items() if v is not None)
@@ -136,9 +124,11 @@ def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "to production", f"by {live['actor']}, {live['at']}: {live['reason']}" if live else "never"
 
 
-def _licence(one: Mapping[str, Any]) -> str:
-    who = f", claimed by {one['claimed_by']}" if one["claimed_by"] else ""
-    return f"{one['licence']}{who}: {one['photographs']:,} {one['of']}"
+def _licence(listed: Mapping[str, Any]) -> str:
+    from carsdepo_assets.lake.licences import LicenceCount
+
+    one = LicenceCount(**listed)
+    return one.sentence + (" (no commercial use)" if one.non_commercial else "")
 
 
 def _boxes(n: int) -> str:

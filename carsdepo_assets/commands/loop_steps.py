@@ -295,3 +295,25 @@ def explored(pipeline: Pipeline, config: Mapping[str, Any]) -> dict[str, Any]:
     page = str(events[-1].metadata["report_key"].value)
     lake = Lake.open(pipeline.settings.lake)
     return {**json.loads(lake.get(f"{page.removesuffix('.html')}.json")), "report": page}
+
+
+def studied(pipeline: Pipeline, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Runs the job `study`.
+
+    Args:
+        pipeline: The graph.
+        config: The configuration of the asset `trials`; empty: as the policy says.
+
+    Returns:
+        The study as `carsdepo study show --json` prints it.
+
+    Raises:
+        PipelineError: The run failed, or left no materialization.
+    """
+    from carsdepo_assets.experiments.study.told import study_now
+
+    result = pipeline.run("study", ops={"trials": {"config": dict(config)}})
+    events = result.asset_materializations_for_node("trials")
+    if not events:
+        raise PipelineError(f"study: trials left no materialization (run {result.run_id}).")
+    return study_now(Lake.open(pipeline.settings.lake), str(events[-1].metadata["study"].value))

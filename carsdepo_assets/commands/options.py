@@ -37,6 +37,12 @@ Model = Annotated[
         "none, the newest candidate that met the floor.",
     ),
 ]
+NamedModel = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A digest or its first digits, a version number, latest, production or staging."
+    ),
+]
 Minutes = Annotated[
     float | None, typer.Option("--minutes", min=0.05, help="Wall time of the training; default: the policy's.")
 ]

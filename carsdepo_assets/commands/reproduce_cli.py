@@ -11,6 +11,7 @@ from rich.markup import escape
 from carsdepo_assets.commands.options import (
     AsJson,
     Home,
+    NamedModel,
     explained,
     lake_that_stands,
     out,
@@ -26,12 +27,7 @@ _WIDEST = 60  # characters of a field's name that push the values aside
 
 
 def reproduce(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL", help="A digest or its first digits, a version number, latest, production or staging."
-        ),
-    ],
+    model: NamedModel,
     into: Annotated[
         Path | None,
         typer.Option("--into", help="Folder for the clean home and lake; default: reproductions/DIGEST in the home."),
@@ -47,7 +43,7 @@ def reproduce(
     Exit code 0 only where all are the same. What is missing, and code, libraries or a processor that are others, are
     named before the training starts. Killed, it goes on when it is called again.
     """
-    from carsdepo_assets.commands.reproduction.models import model_named
+    from carsdepo_assets.commands.named_model import model_named
     from carsdepo_assets.commands.reproduction.running import reproduce as run
 
     settings = read_settings(home)

@@ -18,6 +18,7 @@ from carsdepo_assets.commands.options import (
     say_plainly,
 )
 from carsdepo_assets.commands.terminal import log_of, quietly
+from carsdepo_assets.settings import Settings
 
 study = typer.Typer(
     help="Try recipes on the dataset of now: which family, which hyper-parameters; and take one for the next training."
@@ -52,20 +53,23 @@ def run(
     """Run a study, or go on with the one that was ended (the `study` job); its winner becomes the recipe."""
     if context.invoked_subcommand is not None:
         return
+    from carsdepo_assets.commands.loop_steps import studied
     from carsdepo_assets.commands.pipeline import Pipeline
 
     asked: dict[str, Any] = {"trials": trials, "steps": steps, "minutes": minutes, "seed": seed}
     settings = read_settings(home)
-    with explained():
-        for line in _planned(settings, asked, report):
-            say_plainly(line)
     if plan:
+        with explained():
+            _say_plan(settings, asked, report)
         return
     config = {name: value for name, value in {**asked, "report_id": report}.items() if value is not None}
-    with explained(), quietly(log_of(settings, "study"), out), Pipeline.open(settings, "INFO") as pipeline:
-        pipeline.run("study", ops={"trials": {"config": config}})
     with explained():
-        _show(_told(settings, None))
+        lake_that_stands(settings)
+        with quietly(log_of(settings, "study"), out), Pipeline.open(settings, "INFO") as pipeline:
+            pipeline.run("build_dataset")  # the plan is of the dataset that the job takes
+            _say_plan(settings, asked, report)
+            told = studied(pipeline, config)
+        _show(told)
 
 
 @study.command()
@@ -75,9 +79,11 @@ def show(
     home: Home = None,
 ) -> None:
     """Show a study's leaderboard and what follows from it, from the ledger in the lake."""
+    from carsdepo_assets.experiments.study.told import study_now
+
     settings = read_settings(home)
     with explained():
-        told = _told(settings, name)
+        told = study_now(lake_that_stands(settings), name)
     if as_json:
         print_json(told)
     else:
@@ -107,26 +113,20 @@ def pin(
     say_plainly(f"Trial {trial} of study {name} is pinned by {actor}: the next training follows it.")
 
 
-def _planned(settings: Any, asked: dict[str, Any], report: str | None) -> list[str]:
-    """What a study would do now, in sentences; nothing is written."""
+def _say_plan(settings: Settings, asked: dict[str, Any], report: str | None) -> None:
+    """Says what a study would do now; nothing is written."""
     from datetime import UTC, datetime
 
     from carsdepo_assets.environments import resources
-    from carsdepo_assets.experiments.study.carrying_out import place_of
     from carsdepo_assets.experiments.study.planning import described, make_plan
     from carsdepo_assets.experiments.study.policy_changes import with_changes
+    from carsdepo_assets.experiments.study_assets import trial_place
 
     policy = with_changes(settings.policy(), **asked)
-    place = place_of(resources(settings)["compute"], policy)
+    place = trial_place(resources(settings)["compute"], policy)
     lake = lake_that_stands(settings)
-    return described(make_plan(lake, policy, place, settings.home, datetime.now(UTC), report_id=report))
-
-
-def _told(settings: Any, name: str | None) -> dict[str, Any]:
-    """A study as it is now, of JSON's types."""
-    from carsdepo_assets.experiments.study.told import study_now
-
-    return study_now(lake_that_stands(settings), name)
+    for line in described(make_plan(lake, policy, place, settings.home, datetime.now(UTC), report_id=report)):
+        say_plainly(line)
 
 
 def _show(told: dict[str, Any]) -> None:

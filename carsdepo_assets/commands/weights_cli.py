@@ -74,6 +74,7 @@ def get(
         say(f"{published.file}: about {published.megabytes:g} MB, {published.licence}.")
     with explained():
         fetched = fetch(family, folder, url)
-    compared = "equals the published one" if fetched.compared else "was written down: its authors publish none"
-    say(f"{fetched.path} {'is fetched' if fetched.is_new else 'was there'}. Its sha256 {fetched.sha256} {compared}.")
+    what = "is fetched" if fetched.is_new else "was there"
+    compared = ", and equals the published one" if fetched.compared else ""
+    say(f"{fetched.path} {what}. Its sha256 is {fetched.sha256}{compared}.")
     say(f"A first model of {family.name} starts from it; another one with its recipe's init `pretrained`.")

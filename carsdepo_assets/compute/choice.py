@@ -13,10 +13,10 @@ from carsdepo_assets.compute.local import LocalCompute
 from carsdepo_assets.compute.mlflow_server import variables_for_job
 from carsdepo_assets.compute.sagemaker import SageMakerCompute
 from carsdepo_assets.compute.target import ComputeTarget, Hardware, Verb
-from carsdepo_assets.policy import ComputePolicy
 
 PLACES = ("local", "ecs", "sagemaker")
-# The asset whose job decides what hardware a recipe is made for; a study's trials are trained where it is.
+# The asset whose job decides what hardware a recipe is made for; trials of a study are trained there, too, where
+# by_asset does not name them.
 TRAINING_ASSET, TRIALS_ASSET = "candidate_model", "trials"
 
 
@@ -71,23 +71,19 @@ class ComputeChoice(ComputeTarget):
         context.log.info(f"The worker's verb {verb} runs at {place}.")
         return target.run(context, verb, spec, module=module)
 
+    def of_asset(self, asset: str) -> ComputeTarget:
+        """The place that is chosen for an asset's jobs; see `target`."""
+        return self.target(self.place_of(asset))
+
     def hardware(self, verb: Verb) -> Hardware:
         """What the training's place computes with."""
-        return self.target(self.place_of(TRAINING_ASSET)).hardware(verb)
+        return self.of_asset(TRAINING_ASSET).hardware(verb)
 
     def place_of(self, asset: str | None) -> str:
         """The name of the place for an asset's job; None: for a job of no asset."""
         if asset == TRIALS_ASSET and asset not in self.by_asset:
             asset = TRAINING_ASSET
         return self.by_asset.get(asset, self.place) if asset is not None else self.place
-
-    def slots(self, verb: Verb) -> int:
-        """How many of a study's trials may be trained at once."""
-        return self.target(self.place_of(TRIALS_ASSET)).slots(verb)
-
-    def price_per_hour(self, verb: Verb, prices: ComputePolicy) -> float | None:
-        """What an hour of a study's trial costs."""
-        return self.target(self.place_of(TRIALS_ASSET)).price_per_hour(verb, prices)
 
     def target(self, place: str) -> ComputeTarget:
         """The place of a name.

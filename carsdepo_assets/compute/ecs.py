@@ -167,10 +167,9 @@ class EcsCompute(ComputeTarget):
         return self.trial_slots if verb == "train" else 1
 
     def price_per_hour(self, verb: Verb, prices: ComputePolicy) -> float | None:
-        """The dearest of the capacity providers'; None where one of them has no price."""
-        each = [provider.price_per_hour for provider in self.providers(verb, prices)]
-        priced = [price for price in each if price is not None]
-        return max(priced) if priced and len(priced) == len(each) else None
+        """That of the dearest capacity provider; see ComputeTarget.price_per_hour."""
+        price = self._price(verb, prices)
+        return None if price is None else price * max(c.price_share for c in self.capacity_of(verb))
 
     def capacity_of(self, verb: Verb) -> list[Capacity]:
         """The capacity providers for a verb, in order."""

@@ -33,6 +33,7 @@ from carsdepo_assets.orchestration.process_tree import end_group, end_tree
 from carsdepo_assets.orchestration.run_processes import RunProcess, mark_host, name_process, run_worker
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets.policy import ComputePolicy
+from carsdepo_assets.policy_compute import LOCAL
 from carsdepo_assets.redaction import AWS, environment, redact
 
 _LAST_LINES = 40
@@ -124,8 +125,8 @@ class LocalCompute(ComputeTarget):
         return this_machine()
 
     def price_per_hour(self, verb: Verb, prices: ComputePolicy) -> float | None:
-        """The price of `local`; nothing, where it is not listed."""
-        return prices.price_per_hour("local") or 0.0
+        """The price of this machine, whatever its processor is called."""
+        return prices.price_per_hour(LOCAL)
 
     def _wait(self, process: subprocess.Popen[str], driver: RunProcess | None, messages: MessageChannel) -> None:
         """Until the worker has ended, or the run that the step belongs to has lost its process.

@@ -105,6 +105,10 @@ class ComputeTarget(dg.ConfigurableResource, ABC):
         """What is wrong in the settings and can be seen without asking anybody; each begins with the setting's name."""
         return []
 
+    def of_asset(self, asset: str) -> ComputeTarget:
+        """The place where an asset's jobs run: this one, where there is no choice."""
+        return self
+
     @abstractmethod
     def hardware(self, verb: Verb) -> Hardware:
         """What the worker of a verb would compute with, so that a recipe can be made for it."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carsdepo_assets.commands.loop_steps import Loop, train
+from carsdepo_assets.commands.loop_steps import Loop, studied, train
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 from carsdepo_assets.commands.progress import Watch
 from carsdepo_assets.demo.progress import DemoProgress, step_unless_finished
@@ -279,18 +279,18 @@ def label_and_retrain(
 
 def study_recipes(context: DemoContext, queue_id: str) -> None:
     """A short study on the dataset that holds the queue's labels; where high drift asked for it, on its behalf."""
-    from carsdepo_assets.experiments.study.told import study_now
     from carsdepo_assets.lake.queues import read as read_queue
+    from carsdepo_assets.lake.studies_due import STUDY
+    from carsdepo_assets.lake.trials import report_key
 
     with step_unless_finished(context.loop, context.progress, "study", context.say) as step:
         if step is None:
             return
         report_id = read_queue(context.lake, queue_id).report_id
         routes = context.lake.read("routes").to_pylist()
-        asked = any(r["report_id"] == report_id and "study" in (r["actions"] or []) for r in routes)
-        context.pipeline.run("study", ops={"trials": {"config": {"report_id": report_id}}} if asked else None)
-        told = study_now(context.lake)
-        context.loop.reports["study"] = step.facts["report"] = f"{context.lake.url}/reports/study/{told['study']}.html"
+        asked = any(r["report_id"] == report_id and STUDY in (r["actions"] or []) for r in routes)
+        told = studied(context.pipeline, {"report_id": report_id} if asked else {})
+        context.loop.reports["study"] = f"{context.lake.url}/{report_key(told['study'])}.html"
         scores = ", ".join(
             f"trial {row['trial']} {row['map50']:.3f}" for row in told["leaderboard"] if row["map50"] is not None
         )

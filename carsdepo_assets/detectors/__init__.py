@@ -1,1 +1,1 @@
-"""The detectors of damage, YOLOv8 and Faster R-CNN, behind one interface: training, exports, prediction."""
+"""The detectors of damage (YOLOv8, Faster R-CNN, D-FINE) behind one interface: training, exports, prediction."""

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from carsdepo_assets.detectors.base import Recipe, Report, Trained, TrainingSet, Watch, unwatched
 from carsdepo_assets.detectors.checkpoints import (
-    DetectorError,
     fingerprint,
     read_checkpoint,
     read_weights,
     set_aside,
     write_weights,
 )
-from carsdepo_assets.detectors.initial_state import ClassRows, known_classes, taken_over
 from carsdepo_assets.detectors.pace import Pace
-from carsdepo_assets.detectors.preflight import check_training
+from carsdepo_assets.detectors.preflight import check_init, check_training
 from carsdepo_assets.detectors.recipe_options import LoopOptions, read_options
 from carsdepo_assets.detectors.signals import UNHEARD, Listener
+from carsdepo_assets.detectors.weight_transfer import ClassRows, known_classes, taken_over
 from carsdepo_assets.families.registry import family_of
 
 if TYPE_CHECKING:
@@ -70,18 +69,12 @@ class LoopedDetector:
         Raises:
             DetectorError: This family has no such init, or the file is no weights of it and of these classes.
         """
-        family = family_of(self.name)
-        n_classes, size = len(class_names), recipe.image_size
-        if recipe.init in ("champion", "pretrained"):
-            raise DetectorError(f"init {recipe.init} must be given as its weights file when the training starts.")
-        if recipe.init == "yolov8n" or (recipe.init == "imagenet" and family.imagenet is None):
-            others = ", ".join((*family.starts, "champion"))
-            raise DetectorError(f"init {recipe.init} is not for {self.name}, which has {others} or a weights file.")
-        model = self.build(n_classes, size, imagenet=recipe.init == "imagenet")
+        check_init(self.name, recipe.init)
+        model = self.build(len(class_names), recipe.image_size, imagenet=recipe.init == "imagenet")
         if recipe.init in ("scratch", "imagenet"):
             return model
-        path = Path(recipe.init)
-        if family.pretrained is not None and path.name == family.pretrained.file and path.is_file():
+        path, published = Path(recipe.init), family_of(self.name).pretrained
+        if published is not None and path.name == published.file and path.is_file():
             given, n_known = self.published_state(path), 0
         else:
             content = read_weights(path, self.name)

@@ -1,9 +1,10 @@
-"""What stops a training before its first step: a device that is absent, or nothing to learn from."""
+"""What stops a training before its first step: an absent device, nothing to learn from, a start that cannot be."""
 
 from __future__ import annotations
 
 from carsdepo_assets.detectors.base import Recipe, TrainingSet
 from carsdepo_assets.detectors.checkpoints import DetectorError
+from carsdepo_assets.families.registry import family_of
 
 
 def check_training(data: TrainingSet, recipe: Recipe) -> None:
@@ -34,6 +35,24 @@ def check_training(data: TrainingSet, recipe: Recipe) -> None:
                 f"{n_classes} classes: {', '.join(data.class_names)}."
             )
     check_device(recipe.device)
+
+
+def check_init(name: str, init: str) -> None:
+    """Checks a recipe's `init`, unless it names a file.
+
+    Args:
+        name: The family's.
+        init: What its training is to start from.
+
+    Raises:
+        DetectorError: The family has no such start, or it is one whose file the training must be given.
+    """
+    family = family_of(name)
+    if init in ("champion", "pretrained"):
+        raise DetectorError(f"init {init} must be given as its weights file when the training starts.")
+    if (init == "imagenet" and family.imagenet is None) or (init == "yolov8n" and name != init):
+        others = ", ".join((*family.starts, "champion"))
+        raise DetectorError(f"init {init} is not for {name}, which has {others} or a weights file.")
 
 
 def check_device(device: str) -> None:

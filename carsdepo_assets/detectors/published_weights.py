@@ -1,7 +1,9 @@
-"""Fetches the weights that a family's authors publish, when a person asks for it: nothing else here opens a connection.
+"""Fetches the weights that a family's authors publish, when a person asks for it.
+
+Besides, a recipe whose init is `yolov8n` has ultralytics fetch that file; nothing else here opens a connection.
 
 The sha256 is compared with the one that is published, in the file's name, beside the family or by the hub that has the
-file; where none is published, it is written down, so that a later look can tell whether the file changed.
+file. It is written down beside the file, so that a later look tells whether the file changed.
 """
 
 from __future__ import annotations
@@ -66,22 +68,27 @@ def fetch(family: Family, folder: Path, url: str | None = None, told: Told = lam
     path = folder / published.file
     if path.is_file():
         sha256 = _digest(path)
-        _compare(published, sha256, published.sha256, f"{path} is not the published file: remove it to fetch it")
+        _compare(sha256, published.sha256, f"{path} is not the published file: remove it to fetch it")
+        if sha256 != (_noted(path) or sha256):
+            raise WeightsError(
+                f"{path} is not the file that was fetched: remove it to fetch it. Its sha256 is {sha256}."
+            )
         return Fetched(path, sha256, bool(published.sha256), is_new=False)
     address = url or _address(published)
     _allow(address, path)
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        expected = _download(address, part, path, told) or published.sha256
+        stated = _download(address, part, path, told)
         sha256 = _digest(part)
-        _compare(published, sha256, expected, f"what {address} gave is not the published file")
+        for expected in (published.sha256, stated):  # a mirror's word does not stand for the authors'
+            _compare(sha256, expected, f"what {address} gave is not the published file")
         _look_at(part, path.name, address)
         _note(path, published, address, sha256)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-    return Fetched(path, sha256, bool(expected), is_new=True)
+    return Fetched(path, sha256, bool(published.sha256 or stated), is_new=True)
 
 
 def _address(published: Pretrained) -> str:
@@ -136,7 +143,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _compare(published: Pretrained, sha256: str, expected: str, trouble: str) -> None:
+def _compare(sha256: str, expected: str, trouble: str) -> None:
     if not sha256.startswith(expected):
         raise WeightsError(f"{trouble}. Its sha256 is {sha256}, published is {expected}.")
 
@@ -161,6 +168,16 @@ def _is_json(header: bytes) -> bool:
         return False
 
 
+def _noted(path: Path) -> str | None:
+    """The sha256 that was written down when the file was fetched; None: it was put there by hand."""
+    note = _source(path)
+    return str(json.loads(note.read_text())["sha256"]) if note.is_file() else None
+
+
+def _source(path: Path) -> Path:
+    return path.with_name(f"{path.name}.source.json")
+
+
 def _note(path: Path, published: Pretrained, address: str, sha256: str) -> None:
     """Writes beside the file where it came from."""
     content: dict[str, Any] = {
@@ -170,4 +187,4 @@ def _note(path: Path, published: Pretrained, address: str, sha256: str) -> None:
         "trained_on": published.trained_on,
         "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    path.with_name(f"{path.name}.source.json").write_text(json.dumps(content, indent=1))
+    _source(path).write_text(json.dumps(content, indent=1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -136,8 +136,11 @@ class TrainingLoop(ABC):
     def losses(self, batch: Sequence[Sample]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         """(the loss whose gradient is taken, its parts by the names under which they are reported)."""
 
-    def val_loss(self, model: Any, samples: Sequence[Sample]) -> float | None:
-        """The mean loss of images of val on a copy of the model, to see over-fitting; None: the family has no such."""
+    def val_loss(self, model: Any, samples: Iterable[Sample]) -> float | None:
+        """The mean loss of images of val on a copy of the model, to see over-fitting; None: the family has no such.
+
+        The images are read as they are asked for.
+        """
         return None
 
     @abstractmethod
@@ -304,7 +307,7 @@ class TrainingLoop(ABC):
 
     def _measured_val_loss(self) -> float | None:
         chosen = self._some_val(VAL_LOSSES)
-        return self.val_loss(self.average.module, [whole(i, self.recipe.image_size, self.device) for i in chosen])
+        return self.val_loss(self.average.module, (whole(i, self.recipe.image_size, self.device) for i in chosen))
 
     def val_map50(self) -> float | None:
         """COCO mAP@.5 of the averaged weights on evenly spaced val images; None where those hold no box."""

@@ -1,4 +1,4 @@
-"""Names the light that a photograph was taken in, so that figures can be given for each light."""
+"""Names the light that a photograph was taken in and where it came from, so that figures can be given for each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from carsdepo_assets.lake.lake import Lake
 
 UNSAID_DARK, UNSAID_BRIGHT = "not said, dark", "not said, bright"
 DARK_LUMA = 48.0  # mean luma of 0..255: 95 % of rendered night photographs lie under it, 95 % of the others above
+
+
+# SQL over columns of `images`, for questions about all photographs at once: the light as _light gives it, and the
+# import or the first folder of raw/uploads; null where a photograph lies in none.
+LIGHT = (
+    "case when light is not null and light not in ('', 'unknown') then light when luma_mean is null then 'unknown' "
+    f"when luma_mean < {DARK_LUMA} then '{UNSAID_DARK}' else '{UNSAID_BRIGHT}' end"
+)
+SOURCE = "nullif(regexp_extract(key, '^raw/uploads/([^/]+)/', 1), '')"
 
 
 def lights(lake: Lake, rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -7,8 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from carsdepo_assets.detectors.base import Recipe
-
-_EXTRA = "extra."
+from carsdepo_assets.policy_study import EXTRA
 
 
 class Adjustments(BaseModel):
@@ -34,8 +33,8 @@ class Adjustments(BaseModel):
         """
         fields = usual.model_dump(mode="json")
         for name, value in self.values.items():
-            if name.startswith(_EXTRA):
-                fields["extra"] = fields["extra"] | {name.removeprefix(_EXTRA): value}
+            if name.startswith(EXTRA):
+                fields["extra"] = fields["extra"] | {name.removeprefix(EXTRA): value}
             else:
                 fields[name] = value
         for name, factor in self.factors.items():

@@ -37,12 +37,12 @@ from carsdepo_assets.imaging.perceptual import MIN_CORRELATION, correlation, gre
 from carsdepo_assets.imaging.resize import fit_longest
 from carsdepo_assets.lake import queues
 from carsdepo_assets.lake.annotations import labelled_photographs
+from carsdepo_assets.lake.data_schemas import IMAGES
 from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.label_conflicts import disputed_photographs
 from carsdepo_assets.lake.lake import Lake, ObjectMissing
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.queues import Queue, QueuedPhotograph, queue_state
-from carsdepo_assets.lake.schemas import IMAGES
 from carsdepo_assets.policy import Policy
 
 __all__ = ["Queue", "QueueError", "make_queue", "queue_state"]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from carsdepo_assets.orchestration.attempts import next_run, numbered_key
+from carsdepo_assets.orchestration.report_runs import runs_of_reports
 from carsdepo_assets.orchestration.run_states import under_way
 from carsdepo_assets.orchestration.study_runs import STUDY_JOB, STUDY_TAG
 from carsdepo_assets.resources import LakeResource, PolicyResource
@@ -38,12 +38,15 @@ def study_after_drift(
     debounce_s = current_policy.training.debounce_s
     if newest is not None and (datetime.now(UTC) - newest).total_seconds() < debounce_s:
         return dg.SkipReason(f"The newest label is under {debounce_s:g} s old: more may follow.")
-    for report_id in due:
-        number = next_run(context.instance, STUDY_JOB, {STUDY_TAG: report_id}, current_policy.runs.max_interruptions)
-        if number is not None:
-            return dg.RunRequest(
-                run_key=numbered_key(f"study:{report_id}", number),
-                run_config={"ops": {"trials": {"config": {"report_id": report_id}}}},
-                tags={STUDY_TAG: report_id},
-            )
+    runs = runs_of_reports(
+        context.instance,
+        STUDY_JOB,
+        STUDY_TAG,
+        work="study",
+        asset="trials",
+        report_ids=due,
+        max_interruptions=current_policy.runs.max_interruptions,
+    )
+    if (request := next(runs, None)) is not None:
+        return request
     return dg.SkipReason(f"The study of drift report {due[0]} failed: see its run, and start `study` by hand.")

@@ -1,18 +1,37 @@
 """The asset `trials` of step 1: a study of recipes, whose winner the asset `recipe` follows."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
 from carsdepo_assets.compute.target import ComputeTarget
 from carsdepo_assets.orchestration.ui_metadata import metadata_table, picture, stored_table
+from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource, StudyStorage
 
+if TYPE_CHECKING:
+    from carsdepo_assets.experiments.study.planning import TrialPlace
+
 _ROWS_SHOWN = 50
+
+
+def trial_place(compute: ComputeTarget, policy: Policy) -> "TrialPlace":
+    """Where trials are trained, how many of them at once, and for what price."""
+    from carsdepo_assets.experiments.study.planning import TrialPlace
+
+    place = compute.of_asset("trials")
+    hardware = place.hardware("train")
+    return TrialPlace(
+        name=f"{hardware.name} ({hardware.place})",
+        device=hardware.device,
+        slots=place.slots("train"),
+        per_hour=place.price_per_hour("train", policy.compute),
+    )
 
 
 class TrialsConfig(dg.Config):
@@ -44,19 +63,30 @@ def trials(
     from carsdepo_assets.experiments.study.carrying_out import StudySite, carry_out
     from carsdepo_assets.experiments.study.policy_changes import with_changes
     from carsdepo_assets.experiments.study.report import leaderboard, pictures
+    from carsdepo_assets.experiments.study.running import TrialInterrupted
+
+    def start(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            told = compute.run(context, "train", spec, module="carsdepo_assets.training.worker")
+        except dg.Failure as failure:
+            raise TrialInterrupted(str(failure.description)) from failure
+        return {name: getattr(value, "value", value) for name, value in (told.metadata or {}).items()}
 
     opened_lake = lake.open()
     current_policy = with_changes(
         policy.read(), trials=config.trials, steps=config.steps, minutes=config.minutes, seed=config.seed
     )
     site = StudySite(
-        context=context,
         lake=opened_lake,
         policy=current_policy,
-        compute=compute,
+        place=trial_place(compute, current_policy),
         tracking=tracking.tracking(),
         storage=studies.address(),
         home=Path(lake.home),
+        start=start,
+        say=context.log.info,
+        warn=context.log.warning,
+        run_id=context.run.run_id,
     )
     outcome = carry_out(site, config.report_id or None, datetime.now(UTC))
     rows = leaderboard(outcome.ledger, outcome.result)

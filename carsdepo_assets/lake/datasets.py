@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.lake import Lake, ObjectMissing
 from carsdepo_assets.lake.parquet import read_parquet
 from carsdepo_assets.lake.pointers import DatasetPointer
 
@@ -24,18 +24,26 @@ def summary_key(version: str) -> str:
     return f"datasets/{version}/summary.json"
 
 
+def read_summary(lake: Lake, version: str) -> dict[str, Any]:
+    """Returns what a dataset says of itself: counts by split, notes, licences; empty where that is gone or damaged.
+
+    Raises:
+        LakeError: the lake cannot be read.
+    """
+    try:
+        summary = json.loads(lake.get(summary_key(version)))
+    except (ObjectMissing, ValueError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
+
+
 def content_digest_of(lake: Lake, version: str) -> str | None:
     """Returns the digest of a dataset's photographs, boxes and classes, apart from where they came from.
 
     Returns:
         16 hexadecimal digits; None for a dataset of an earlier release.
     """
-    if not lake.exists(summary_key(version)):
-        return None
-    try:
-        digest = json.loads(lake.get(summary_key(version))).get("content_digest")
-    except (ValueError, AttributeError):
-        return None
+    digest = read_summary(lake, version).get("content_digest")
     return None if digest is None else str(digest)
 
 
@@ -45,11 +53,7 @@ def licences_listed(lake: Lake, version: str) -> list[dict[str, Any]]:
     Returns:
         None of them for a dataset of an earlier release, or one whose summary is gone.
     """
-    try:
-        listed = json.loads(lake.get(summary_key(version))).get("licences")
-    except (LakeError, ValueError, AttributeError):
-        return []
-    return list(listed or ())
+    return list(read_summary(lake, version).get("licences") or ())
 
 
 def read_manifest(lake: Lake, version: str) -> pa.Table:

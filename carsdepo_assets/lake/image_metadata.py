@@ -1,4 +1,7 @@
-"""Reads the photographs with what is known of them now: a corrected manifest.csv counts over what was read at first."""
+"""Reads the photographs with what is known of them now: a corrected manifest.csv counts over what was read at first.
+
+And says where the copy of each lies.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from carsdepo_assets.lake.data_schemas import IMAGES, METADATA_FIELDS
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.schemas import IMAGES, METADATA_FIELDS
 
 
 def read_images(lake: Lake, columns: Sequence[str] | None = None, image_ids: Collection[str] | None = None) -> pa.Table:
@@ -38,6 +41,11 @@ def read_images(lake: Lake, columns: Sequence[str] | None = None, image_ids: Col
                 now = pc.if_else(pc.is_valid(place), latest[name].combine_chunks().take(place), images[name])
                 images = images.set_column(images.schema.get_field_index(name), IMAGES.field(name), now)
     return images.select(columns)
+
+
+def object_key(image_id: str) -> str:
+    """Returns the key of a photograph's processed copy."""
+    return f"objects/{image_id[:2]}/{image_id}.jpg"
 
 
 def latest_metadata(metadata: pa.Table) -> pa.Table:

@@ -64,11 +64,15 @@ def licence_name(written: str, url: str = "") -> LicenceName | None:
 def is_non_commercial(licence: str, patterns: Sequence[str]) -> bool:
     """Whether a licence forbids commercial use. Of alternatives (`A OR B`) one that allows it is enough.
 
+    Alternatives inside of a larger expression, as in `(A OR B) AND C`, are not told apart: it forbids where any of its
+    parts does, so that a person looks at it.
+
     Args:
         licence: an SPDX expression, or any words.
         patterns: shell patterns, such as *-NC-*; upper and lower case are the same.
     """
-    alternatives = re.split(r"\s+OR\s+", licence.strip("()"))
+    whole = re.sub(r"^\(([^()]*)\)$", r"\1", licence)
+    alternatives = [whole] if "(" in whole else re.split(r"\s+OR\s+", whole)
     return all(any(fnmatchcase(one.casefold(), p.casefold()) for p in patterns) for one in alternatives)
 
 

@@ -20,11 +20,11 @@ import pyarrow as pa
 
 from carsdepo_assets.lake.annotator_folders import photographs_path
 from carsdepo_assets.lake.commits import Position, news
+from carsdepo_assets.lake.data_schemas import OBJECTS
 from carsdepo_assets.lake.index_rows import LATEST, OF_LISTS, WANTS_LISTS, apply_rows, photograph_wants
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.objects import ObjectInfo, micros, time_of
 from carsdepo_assets.lake.predicates import Condition
-from carsdepo_assets.lake.schemas import OBJECTS
 from carsdepo_assets.lake.sources import Facts
 
 logger = logging.getLogger(__name__)

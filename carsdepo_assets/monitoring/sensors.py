@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import dagster as dg
@@ -19,7 +20,8 @@ from carsdepo_assets.monitoring.jobs import (
     quality_job,
     route_job,
 )
-from carsdepo_assets.orchestration.attempts import Pause, attempts, next_run, numbered_key
+from carsdepo_assets.orchestration.attempts import Pause, attempts
+from carsdepo_assets.orchestration.report_runs import runs_of_reports
 from carsdepo_assets.orchestration.run_states import under_way
 from carsdepo_assets.resources import LakeResource, PolicyResource
 
@@ -104,22 +106,18 @@ def cut_drift_queues(
 
     from carsdepo_assets.monitoring.drift_queues import queues_to_cut
 
-    max_interruptions = policy.read().runs.max_interruptions
     # Decided by the routes that are stored: what a kill left undone is asked for again. A cut that failed is finished
     # by its own retries.
-    numbered = (
-        (report_id, next_run(context.instance, CUT_QUEUE_JOB, {DRIFT_TAG: report_id}, max_interruptions))
-        for report_id in queues_to_cut(lake.open(), datetime.now(UTC))
+    runs = runs_of_reports(
+        context.instance,
+        CUT_QUEUE_JOB,
+        DRIFT_TAG,
+        work="queue",
+        asset="labelling_queue",
+        report_ids=queues_to_cut(lake.open(), datetime.now(UTC)),
+        max_interruptions=policy.read().runs.max_interruptions,
     )
-    requests = [
-        dg.RunRequest(
-            run_key=numbered_key(f"queue:{report_id}", number),
-            run_config={"ops": {"labelling_queue": {"config": {"report_id": report_id}}}},
-            tags={DRIFT_TAG: report_id},
-        )
-        for report_id, number in numbered
-        if number is not None
-    ][:REQUESTS_A_TICK]
+    requests = list(islice(runs, REQUESTS_A_TICK))
     if requests:
         return dg.SensorResult(run_requests=requests)
     return dg.SkipReason("Every labelling queue that a drift report asked for is cut, or its run is under way.")

@@ -5,8 +5,10 @@ reaches by import, at the top of a file or inside a function. Docstrings are lef
 formatting never stand in them, so that an edit of words makes no asset stale. No module is imported for this.
 
 A module that the code starts by its name, as the training worker, is reached too: a string that is a module's full
-name, alone or as `module:name`, counts as an import. Not covered are files that are not Python (templates), the
-versions of installed libraries, and the resources that an environment puts behind a name.
+name counts as an import. A string `module:name`, as families of detectors have it, counts where the code also reaches a
+call of `import_module` for a name that is no literal: who reads a family's licence runs none of its detector's code.
+Not covered are files that are not Python (templates), the versions of installed libraries, and the resources that an
+environment puts behind a name.
 
 Parsing the package takes about 0.7 s. The result is kept beside Python's bytecode, under the same conditions; with it
 the versions of all assets take about 0.03 s.
@@ -21,7 +23,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,10 @@ class ModuleSyntax:
     """Digest of its syntax tree without docstrings."""
     names: tuple[str, ...]
     """Dotted names inside the package that the file imports or spells out; some go on to a class or function."""
+    places: tuple[str, ...]
+    """Modules inside the package that the file spells out as `module:name`, for another file to import."""
+    imports_by_name: bool
+    """Whether it imports modules whose names it is given."""
 
 
 class PackageSyntax:
@@ -98,12 +104,18 @@ class PackageSyntax:
             if name not in self._files:
                 raise ModuleNotFoundError(f"{name} is no module of {self._package}.", name=name)
         reached: set[str] = set()
-        waiting = list(module_names)
+        waiting, places = list(module_names), list[str]()
+        imports_by_name = False
         while waiting:
             for name in _with_parents(waiting.pop()):
                 if name in self._files and name not in reached:
                     reached.add(name)
-                    waiting.extend(self._module(name).names)
+                    module = self._module(name)
+                    waiting.extend(module.names)
+                    places.extend(module.places)
+                    imports_by_name |= module.imports_by_name
+            if not waiting and imports_by_name:
+                waiting, places = places, []
         return reached
 
     def _module(self, name: str) -> ModuleSyntax:
@@ -112,10 +124,8 @@ class PackageSyntax:
             source = self._files[name].read_bytes()
             # The name is part of the key because a relative import means another module in another place.
             key = hashlib.sha256(f"{_this_source()}\n{name}\n".encode() + source).hexdigest()[:32]
-            kept = self._kept.get(key)
-            module = ModuleSyntax(kept[0], tuple(kept[1])) if kept else self._parse(name, source)
-            self._kept[key] = (module.digest, list(module.names))
-            self._modules[name] = module
+            module = self._kept.get(key) or self._parse(name, source)
+            self._kept[key] = self._modules[name] = module
         return module
 
     def _parse(self, name: str, source: bytes) -> ModuleSyntax:
@@ -125,13 +135,18 @@ class PackageSyntax:
         reader = _TreeReader(inside)
         reader.read(tree)
         digest = hashlib.sha256("\0".join(reader.parts).encode()).hexdigest()[:32]
-        return ModuleSyntax(digest, tuple(sorted({n for n in reader.names if n.startswith(f"{self._package}.")})))
+        names, places = (
+            tuple(sorted({n for n in read_names if n.startswith(f"{self._package}.")}))
+            for read_names in (reader.names, reader.places)
+        )
+        return ModuleSyntax(digest, names, places, reader.imports_by_name)
 
     def _write_cache(self) -> None:
         if self._cache is None or sys.dont_write_bytecode:
             return
         try:
-            write_atomic(self._cache, json.dumps(self._kept).encode())
+            kept = {key: astuple(module) for key, module in self._kept.items()}
+            write_atomic(self._cache, json.dumps(kept).encode())
         except OSError:
             return  # an installation that this user may not write to
 
@@ -154,10 +169,13 @@ def _module_name(folder: Path, file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _read_cache(cache: Path | None) -> dict[str, tuple[str, list[str]]]:
+def _read_cache(cache: Path | None) -> dict[str, ModuleSyntax]:
     try:
         kept = json.loads(cache.read_text()) if cache else {}
-        return {str(key): (str(digest), [str(n) for n in names]) for key, (digest, names) in kept.items()}
+        return {
+            str(key): ModuleSyntax(str(digest), tuple(map(str, names)), tuple(map(str, places)), bool(imports))
+            for key, (digest, names, places, imports) in kept.items()
+        }
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
 
@@ -175,6 +193,8 @@ class _TreeReader:
     def __init__(self, package: str) -> None:
         self.parts: list[str] = []  # the tree in order, without positions and docstrings
         self.names: list[str] = []  # dotted names that the code imports or holds as a string
+        self.places: list[str] = []  # modules of strings `module:name`
+        self.imports_by_name = False
         self._package = package  # where relative imports start
 
     def read(self, node: ast.AST) -> None:
@@ -182,11 +202,11 @@ class _TreeReader:
         if isinstance(node, ast.Constant):
             self.parts.append(repr(node.value))
             if isinstance(node.value, str):
-                module, _, attribute = node.value.partition(":")
-                if module.replace(".", "_").isidentifier() and (not attribute or attribute.isidentifier()):
-                    self.names.append(module)
+                module, colon, attribute = node.value.partition(":")
+                if module.replace(".", "_").isidentifier() and (attribute.isidentifier() or not colon):
+                    (self.places if colon else self.names).append(module)
             return
-        if isinstance(node, ast.If) and _is_type_checking(node.test):
+        if isinstance(node, ast.If) and _name_of(node.test) == "TYPE_CHECKING":
             self._read_all(node.orelse)  # what only type checkers import is no part of the logic
             return
         if isinstance(node, ast.Import):
@@ -194,6 +214,8 @@ class _TreeReader:
         elif isinstance(node, ast.ImportFrom):
             base = self._base(node)
             self.names += [f"{base}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Call) and _name_of(node.func) == "import_module":
+            self.imports_by_name |= not (node.args and isinstance(node.args[0], ast.Constant))
         for field in node._fields:
             if field in _NO_LOGIC:
                 continue
@@ -222,9 +244,9 @@ class _TreeReader:
         return ".".join([*kept, node.module] if node.module else kept)
 
 
-def _is_type_checking(test: ast.expr) -> bool:
-    name = test.attr if isinstance(test, ast.Attribute) else test.id if isinstance(test, ast.Name) else None
-    return name == "TYPE_CHECKING"
+def _name_of(node: ast.expr) -> str | None:
+    """The last part of a dotted name."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None
 
 
 def _is_docstring(node: ast.AST) -> bool:

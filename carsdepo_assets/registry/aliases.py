@@ -10,14 +10,7 @@ from datetime import datetime
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger
-from carsdepo_assets.registry.models import (
-    MODEL_NAME,
-    ModelVersion,
-    alias_holders,
-    foreign_versions,
-    staged_versions,
-    versions,
-)
+from carsdepo_assets.registry.models import MODEL_NAME, ModelVersion, RegistryContents, read_registry
 from carsdepo_assets.registry.tracking import Tracking
 
 STAGES: tuple[ledger.Stage, ...] = ("staging", "production")
@@ -41,17 +34,22 @@ class Repair:
     """A sentence that says all this."""
 
 
-def project(tracking: Tracking, lake: Lake) -> list[Repair]:
+def project(tracking: Tracking, lake: Lake, registry: RegistryContents | None = None) -> list[Repair]:
     """Sets each stage's alias as the ledger has it.
+
+    Args:
+        tracking: whose registry it is.
+        lake: with the ledger.
+        registry: what was just read of it; None: it is read now.
 
     Returns:
         The aliases that differed.
     """
     history = ledger.LedgerHistory.read(lake)
-    registered, holders = versions(tracking), alias_holders(tracking)
+    seen = registry or read_registry(tracking)
     repairs = []
     for stage in STAGES:
-        repair = _difference(stage, history.served(stage), registered, holders.get(stage))
+        repair = _difference(stage, history.served(stage), seen.versions, seen.alias_holders.get(stage))
         if repair is None:
             continue
         if repair.repaired:
@@ -64,7 +62,7 @@ def project(tracking: Tracking, lake: Lake) -> list[Repair]:
     return repairs
 
 
-def found_by_hand(tracking: Tracking) -> dict[str, str]:
+def found_by_hand(registry: RegistryContents) -> dict[str, str]:
     """What people made or set in MLflow that no ledger knows and nothing here reads, each with a sentence about it.
 
     Returns:
@@ -75,9 +73,9 @@ def found_by_hand(tracking: Tracking) -> dict[str, str]:
             f"MLflow's registry has a version {number} that no training registered, or that has lost its tags: the "
             "ledger knows no such model, and nothing serves it. Delete it there; `carsdepo train` registers models"
         )
-        for number in foreign_versions(tracking)
+        for number in registry.foreign
     }
-    for number, stage in staged_versions(tracking).items():
+    for number, stage in registry.staged.items():
         sentences[f"stage:{number}:{stage}"] = (
             f"MLflow has version {number} in its old stage {stage}, which says nothing here: the ledger decides, and "
             f"the aliases show it. `carsdepo approve {number}` asks for its promotion; set the stage to None"

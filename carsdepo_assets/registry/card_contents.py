@@ -22,6 +22,7 @@ from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import events
 from carsdepo_assets.registry.licences_learnt import LearntLicences, licences_learnt
 from carsdepo_assets.registry.lineage import Lineage, ancestors, read_lineage
+from carsdepo_assets.registry.training_cost import training_cost
 
 CARDS = "reports/card"
 FEW_BOXES = 100  # below, a class's or a slice's figures move by a point with each box
@@ -90,7 +91,7 @@ def card_contents(lake: Lake, digest: str, policy: Policy, version: int | None =
     Args:
         lake: the lake with the model.
         digest: the model.
-        policy: says which licences forbid commercial use.
+        policy: says which licences forbid commercial use, and what an hour of a machine costs.
         version: its number in the registry; None: that of the ledger, where it has one.
 
     Raises:
@@ -116,7 +117,7 @@ def card_contents(lake: Lake, digest: str, policy: Policy, version: int | None =
             _by_slice(slices, record),
             _evaluation_data(record),
             _training_data(lineage, learnt),
-            _training(lineage, result),
+            _training(lineage, result, policy),
             _limits(lineage, record, slices, learnt),
             _findings(lake, digest),
             _release(lake, digest, history),
@@ -135,7 +136,7 @@ def _details(lineage: Lineage, card: ModelCard) -> CardSection:
         "Model details",
         facts=(
             CardFact("Family", f"{title_of(card.detector)} ({card.detector})", f"{model}, detector"),
-            CardFact("Licence of the family", licence, "docs/detectors.md, licence of the code"),
+            CardFact("Licence of the family", licence, "the registry of families; docs/detectors.md"),
             CardFact("Classes", ", ".join(card.class_names), f"{model}, class_names"),
             CardFact("Network's image", f"{card.image_size} px", f"{model}, image_size"),
             CardFact("Trained", f"{lineage.created_at:%d %b %Y, %H:%M} UTC", f"{from_lineage}, created_at"),
@@ -259,7 +260,7 @@ def _training_data(lineage: Lineage, learnt: Sequence[LearntLicences]) -> CardSe
     )
 
 
-def _training(lineage: Lineage, result: Mapping[str, Any]) -> CardSection:
+def _training(lineage: Lineage, result: Mapping[str, Any], policy: Policy) -> CardSection:
     file, from_lineage = f"models/{lineage.digest}/result.json", f"models/{lineage.digest}/lineage.json"
     recipe = ", ".join(f"{k} {v}" for k, v in lineage.recipe.items() if v not in (None, {}))
     machine = lineage.environment
@@ -267,6 +268,7 @@ def _training(lineage: Lineage, result: Mapping[str, Any]) -> CardSection:
     threads = machine.get("threads")
     seconds = result.get("seconds")
     minutes = "not recorded" if seconds is None else f"{seconds / 60:.1f} minutes"
+    cost = training_cost(lineage, seconds, policy.compute)
     return CardSection(
         "Training",
         facts=(
@@ -276,7 +278,7 @@ def _training(lineage: Lineage, result: Mapping[str, Any]) -> CardSection:
             CardFact("Hardware", ", ".join(filter(None, hardware)), f"{from_lineage}, environment"),
             CardFact("Threads", threads or "not recorded", f"{from_lineage}, environment.threads"),
             CardFact("torch", machine.get("torch", "not recorded"), f"{from_lineage}, environment.torch"),
-            CardFact("Cost", "no price of this machine is set", "policy"),
+            CardFact("Cost", cost.text, cost.source),
         ),
     )
 

@@ -42,6 +42,20 @@ class ModelVersion:
     """Its aliases, such as `candidate` and `production`."""
 
 
+@dataclass(frozen=True)
+class RegistryContents:
+    """What MLflow's registry had at one look."""
+
+    versions: list[ModelVersion]
+    """Those that a training registered, oldest first."""
+    foreign: list[int]
+    """Numbers of those that no training registered, or whose tags somebody took away: they name no model."""
+    staged: dict[int, str]
+    """By their numbers those with one of MLflow's old stages, which nothing here sets or reads."""
+    alias_holders: dict[str, int]
+    """The version that has each alias, whoever made it."""
+
+
 def register(
     tracking: Tracking,
     *,
@@ -143,52 +157,38 @@ def latest(tracking: Tracking) -> ModelVersion | None:
 
 def versions(tracking: Tracking) -> list[ModelVersion]:
     """All versions that a training registered, oldest first; those that somebody made by hand are left out."""
-    registered = _all_versions(tracking)
-    aliases = _aliases(tracking) if registered else {}
-    ours = (_version(v, aliases) for v in registered)
-    return sorted((v for v in ours if v is not None), key=lambda v: v.version)
+    return read_registry(tracking).versions
 
 
-def foreign_versions(tracking: Tracking) -> list[int]:
-    """The numbers of versions that no training registered, or whose tags somebody took away: they name no model."""
-    return sorted(int(v.version) for v in _all_versions(tracking) if _version(v, {}) is None)
-
-
-def staged_versions(tracking: Tracking) -> dict[int, str]:
-    """Versions with one of MLflow's old stages, which nothing here sets or reads, by their numbers."""
-    staged = {int(v.version): str(v.current_stage or "None") for v in _all_versions(tracking)}
-    return {number: stage for number, stage in sorted(staged.items()) if stage in ("Staging", "Production")}
-
-
-def alias_holders(tracking: Tracking) -> dict[str, int]:
-    """The version that has each alias, whoever made it."""
-    if not _all_versions(tracking):
-        return {}
-    return {alias: int(number) for number, names in _aliases(tracking).items() for alias in names}
-
-
-def _all_versions(tracking: Tracking) -> list[MlflowVersion]:
-    registered: list[MlflowVersion] = []
+def read_registry(tracking: Tracking) -> RegistryContents:
+    """All that the registry has, by one look."""
+    everything: list[MlflowVersion] = []
     token: str | None = None
     while True:
         page = tracking.client.search_model_versions(f"name = '{MODEL_NAME}'", max_results=1000, page_token=token)
-        registered += page
+        everything += page
         token = page.token
         if not token:
-            return registered
+            break
+    everything.sort(key=lambda v: int(v.version))
+    # MLflow's search leaves the aliases out of the versions that it finds.
+    holders = tracking.client.get_registered_model(MODEL_NAME).aliases if everything else {}
+    aliases: dict[str, list[str]] = {}
+    for alias, number in holders.items():
+        aliases.setdefault(str(number), []).append(alias)
+    ours = {int(v.version): _version(v, aliases) for v in everything}
+    stages = {int(v.version): str(v.current_stage or "None") for v in everything}
+    return RegistryContents(
+        versions=[version for version in ours.values() if version is not None],
+        foreign=[number for number, version in ours.items() if version is None],
+        staged={number: stage for number, stage in stages.items() if stage in ("Staging", "Production")},
+        alias_holders={alias: int(number) for alias, number in holders.items()},
+    )
 
 
 def _by_digest(tracking: Tracking, digest: str) -> ModelVersion | None:
     matches = tracking.client.search_model_versions(f"name = '{MODEL_NAME}' and tags.digest = '{digest}'")
     return _version(matches[0], {}) if matches else None
-
-
-def _aliases(tracking: Tracking) -> dict[str, list[str]]:
-    """{version: its aliases}; MLflow's search leaves them out of the versions it finds."""
-    named: dict[str, list[str]] = {}
-    for alias, number in tracking.client.get_registered_model(MODEL_NAME).aliases.items():
-        named.setdefault(str(number), []).append(alias)
-    return named
 
 
 def _version(version: MlflowVersion, aliases: Mapping[str, list[str]]) -> ModelVersion | None:

@@ -90,12 +90,14 @@ def ledger_projection(
     """Repairs MLflow's aliases; a repair is an alert unless the ledger changed only just now."""
 
     from carsdepo_assets.registry.aliases import found_by_hand, project
+    from carsdepo_assets.registry.models import read_registry
 
     opened_lake = lake.open()
     if opened_lake.version("deployments") < 0:
         return dg.SkipReason("The ledger is empty.")
-    repairs = project(tracking.tracking(), opened_lake)
-    by_hand = found_by_hand(tracking.tracking())
+    store = tracking.tracking()
+    registry = read_registry(store)
+    repairs, by_hand = project(store, opened_lake, registry), found_by_hand(registry)
     for key, message in by_hand.items():
         alerts.send(
             opened_lake,

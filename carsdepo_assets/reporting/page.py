@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 BASE = Path(__file__).parent
+BOX_COLOURS = ("#ff5a36", "#ffc53d", "#38bdf8", "#a78bfa")  # of boxes, by the number of their class
 _OWN_PAGE = re.compile(r'href="https?://[^/"]+(?=/(?:reports|models|predictions|queues)/)')
 GATE_SLOT = "<!-- the verdict of the promotion gate -->"  # in evaluations; the site puts the newest verdict here
 
@@ -17,7 +18,7 @@ def render(folder: Path, template: str, **values: Any) -> str:
 
     The template may extend `base.html` of this folder. It has these filters, which write None as an en dash: figure
     (three decimals), percent (of 0..1, one decimal), count (with separators of thousands), moment (UTC, to the minute);
-    and `linked`, which turns the URLs in a text into links.
+    `linked`, which turns the URLs in a text into links; and `box_colour`, of the number of a class.
 
     Args:
         folder: where the template is.
@@ -34,7 +35,7 @@ def render(folder: Path, template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     filters: dict[str, Any] = {"figure": figure, "percent": percent, "count": count, "moment": moment, "linked": linked}
-    environment.filters |= filters
+    environment.filters |= filters | {"box_colour": box_colour}
     return environment.get_template(template).render(**values)
 
 
@@ -62,6 +63,11 @@ def count(value: int | None) -> str:
 def moment(value: Any) -> str:
     """Writes a time to the minute; None as an en dash."""
     return "–" if value is None else f"{value:%d %b %Y, %H:%M}"
+
+
+def box_colour(class_id: int) -> str:
+    """The colour in which boxes of a class are drawn, on every page."""
+    return BOX_COLOURS[class_id % len(BOX_COLOURS)]
 
 
 def linked(text: str) -> str:

@@ -6,6 +6,8 @@ import threading
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from carsdepo_assets.lake.lake import Lake
@@ -18,13 +20,13 @@ _CANDIDATES = 400  # by their codes, of which the vectors are compared
 @dataclass(frozen=True)
 class _Codes:
     version: int
-    ids: NDArray[np.str_]
+    ids: pa.Array
     bits: NDArray[np.uint64]
-    extractors: NDArray[np.str_]
+    extractors: pa.DictionaryArray
 
 
 class AlikePhotographs:
-    """Keeps the codes of one lake's photographs in memory: 64 bytes and an id each."""
+    """Keeps the codes of one lake's photographs in memory: 64 bytes and an id of 64 characters each."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,15 +45,16 @@ class AlikePhotographs:
             photograph was not measured.
         """
         codes = self._read(lake)
-        at = np.flatnonzero(codes.ids == image_id)
-        if not len(at):
+        itself = pc.equal(codes.ids, image_id).to_numpy(zero_copy_only=False)
+        if not itself.any():
             return None
-        same = codes.extractors == codes.extractors[at[-1]]
-        differing = np.bitwise_count(codes.bits ^ codes.bits[at[-1]]).sum(axis=1).astype(np.int64)
-        differing[~same | (codes.ids == image_id)] = CODE_BITS + 1
+        at = int(np.flatnonzero(itself)[-1])
+        extractors = codes.extractors.indices.to_numpy()
+        differing = np.bitwise_count(codes.bits ^ codes.bits[at]).sum(axis=1).astype(np.int64)
+        differing[itself | (extractors != extractors[at])] = CODE_BITS + 1
         nearest = np.argsort(differing, kind="stable")[:_CANDIDATES]
-        chosen = [str(i) for i in codes.ids[nearest[differing[nearest] <= CODE_BITS]]]
-        ids, vectors = read_features(lake, str(codes.extractors[at[-1]]), [image_id, *chosen])
+        chosen = codes.ids.take(pa.array(nearest[differing[nearest] <= CODE_BITS])).to_pylist()
+        ids, vectors = read_features(lake, codes.extractors[at].as_py(), [image_id, *chosen])
         likeness = vectors @ vectors[ids.index(image_id)]
         order = np.argsort(-likeness, kind="stable")
         return [(ids[n], float(likeness[n])) for n in order if ids[n] != image_id][:most]
@@ -64,8 +67,8 @@ class AlikePhotographs:
                 packed = b"".join(table["code"].to_pylist())
                 self._codes = _Codes(
                     version,
-                    np.array(table["image_id"].to_pylist(), dtype=str),
+                    table["image_id"].combine_chunks(),
                     np.frombuffer(packed, np.uint64).reshape(table.num_rows, CODE_BITS // 64),
-                    np.array(table["extractor"].to_pylist(), dtype=str),
+                    table["extractor"].combine_chunks().dictionary_encode(),
                 )
             return self._codes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from carsdepo_assets.lake.datasets import manifest_key, summary_key
-from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.datasets import manifest_key, read_summary
+from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.parquet import read_parquet
 
 _EXAMPLES = 12
@@ -53,7 +52,7 @@ def dataset_versions(lake: Lake) -> list[DatasetVersion]:
     suffix = manifest_key("").rpartition("/")[2]
     listed = [info for info in lake.list("datasets") if info.key.endswith(f"/{suffix}")]
     listed.sort(key=lambda info: (info.modified_at, info.key), reverse=True)
-    return [DatasetVersion(v := i.key.split("/")[1], i.modified_at, _summary(lake, v)) for i in listed]
+    return [DatasetVersion(v := i.key.split("/")[1], i.modified_at, read_summary(lake, v)) for i in listed]
 
 
 def changes(lake: Lake, before: str, after: str) -> list[DatasetChange]:
@@ -80,11 +79,3 @@ def _differing(lake: Lake, a: pa.Table, b: pa.Table, condition: str) -> list[dic
             a=a, b=b,
         ).to_pylist()
     )  # fmt: skip
-
-
-def _summary(lake: Lake, version: str) -> Mapping[str, Any]:
-    try:
-        stored = json.loads(lake.get(summary_key(version)))
-    except (LakeError, ValueError):
-        return {}
-    return stored if isinstance(stored, dict) else {}

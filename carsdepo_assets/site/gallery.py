@@ -11,6 +11,7 @@ from fastapi import Query
 from fastapi.responses import HTMLResponse
 
 from carsdepo_assets.lake.datasets import latest
+from carsdepo_assets.lake.image_metadata import object_key
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.reporting.page import render
@@ -151,6 +152,7 @@ class Gallery:
             before=before,
             differing=differing,
             tiles={row["image_id"]: (row, small) for row, small in tiles},
+            class_names=policy.class_map.names,
             report=report if lake.exists(report) else None,
             newest=latest(lake),
         )
@@ -172,8 +174,7 @@ class Gallery:
 
     def _picture(self, lake: Lake, policy: Policy, row: Mapping[str, Any], px: int) -> str | None:
         """A photograph's processed copy, which is upright and small; its original where there is none yet."""
-        image = row["image_id"]
-        copy = picture(lake, f"objects/{image[:2]}/{image}.jpg", px, policy.inference)
+        copy = picture(lake, object_key(row["image_id"]), px, policy.inference)
         return copy or picture(lake, row["key"], px, policy.inference)
 
     def _unknown(self, image_id: str) -> HTMLResponse:
@@ -193,7 +194,7 @@ class Gallery:
     def _message(
         self, status: int, heading: str, text: str, link: str | None = None, refresh_s: int | None = None
     ) -> HTMLResponse:
-        page = self._page("gallery_message.html", status, heading=heading, text=text, link=link)
+        page = self._page("message.html", status, heading=heading, text=text, link=link)
         if refresh_s is not None:
             page.headers["Refresh"] = str(refresh_s)  # the browser asks again by itself
         return page

@@ -17,9 +17,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from carsdepo_assets.evaluation.slices import DARK_LUMA, UNSAID_BRIGHT, UNSAID_DARK
-from carsdepo_assets.lake.annotations import latest_revisions
+from carsdepo_assets.evaluation.slices import LIGHT, SOURCE
 from carsdepo_assets.lake.image_metadata import read_images
+from carsdepo_assets.lake.label_conflicts import COLUMNS, labels_that_count
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.site.judged_photographs import JUDGED, JudgedPhotographs, judged_photographs
@@ -39,9 +39,7 @@ with s as (select image_id, arg_max(split, assigned_at) as split, arg_max(group_
            from splits_now group by image_id)
 select i.image_id, i.batch_id, i.key, lower(parse_filename(i.key)) as file_name, i.width, i.height,
   i.ingested_at as moment, nullif(i.listing, '') as listing,
-  nullif(i.camera, '') as camera, nullif(regexp_extract(i.key, '^raw/uploads/([^/]+)/', 1), '') as source,
-  case when i.light is not null and i.light not in ('', 'unknown') then i.light when i.luma_mean is null then 'unknown'
-       when i.luma_mean < {DARK_LUMA} then '{UNSAID_DARK}' else '{UNSAID_BRIGHT}' end as light,
+  nullif(i.camera, '') as camera, {SOURCE} as source, {LIGHT} as light,
   s.split, s.group_id, l.boxes, list_distinct(list_transform(l.boxes, lambda b: b.class_id)) as classes,
   j.predicted, j.misses, j.false_alarms
 from images_now i left join s using (image_id) left join labels_now l using (image_id)
@@ -55,7 +53,7 @@ class GalleryColumns:
     """The columns as they were at one moment."""
 
     versions: tuple[object, ...]
-    """Of the tables, and the policy's rules of what counts as found."""
+    """Of the tables, and the policy's rules of which labels count and what counts as found."""
     at: datetime
     photographs: int
     judged_by: JudgedPhotographs
@@ -92,7 +90,8 @@ class GalleryIndex:
 
         Args:
             lake: The lake.
-            policy: Gives what detections count and the limits of the decoder, by which the predictions are found.
+            policy: Gives which labels and detections count, and the limits of the decoder, by which the predictions
+                are found.
             patience_s: How long to wait for new columns; None: PATIENCE_S, for the first ones FIRST_S.
 
         Returns:
@@ -101,7 +100,7 @@ class GalleryIndex:
         Raises:
             Exception: what reading them raised, where there are none to show.
         """
-        versions = (*(lake.version(table) for table in _TABLES), policy.evaluation)
+        versions = (*(lake.version(table) for table in _TABLES), policy.evaluation, policy.data)
         with self._lock:
             if self._now is not None and self._now.versions == versions:
                 return self._now
@@ -128,9 +127,7 @@ def read_columns(lake: Lake, policy: Policy, versions: tuple[object, ...] = ()) 
     import duckdb
 
     started = time.monotonic()
-    labels = latest_revisions(
-        lake.read("annotations", ["image_id", "key", "revision_id", "sequence", "created_at", "state", "boxes"])
-    ).select(["image_id", "boxes"])
+    labels = labels_that_count(lake.read("annotations", COLUMNS), policy).rows.select(["image_id", "boxes"])
     judged = judged_photographs(lake, policy, labels)
     given: Mapping[str, pa.Table] = {
         "images_now": read_images(lake, _COLUMNS),

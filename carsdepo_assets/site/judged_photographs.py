@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from carsdepo_assets.evaluation import prediction_cache
 from carsdepo_assets.evaluation.prediction_cache import CachedPredictions
+from carsdepo_assets.lake.label_conflicts import truth_of
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.models import read_card
 from carsdepo_assets.lake.schemas import SCORED_BOX
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import desired
-from carsdepo_assets.scoring.boxes import Truth
 from carsdepo_assets.scoring.mistakes import ranked_mistakes
 
 JUDGED = pa.schema(
@@ -68,7 +67,7 @@ def judged_photographs(lake: Lake, policy: Policy, labels: pa.Table) -> JudgedPh
     counted = labels.filter(pc.is_in(labels["image_id"], value_set=pa.array(ids, pa.string())))
     boxes = dict(zip(counted["image_id"].to_pylist(), counted["boxes"].to_pylist(), strict=True))
     labelled = [i for i in ids if i in boxes]
-    truths = [_truth(boxes[i]) for i in labelled]
+    truths = [truth_of({"boxes": boxes[i]}) for i in labelled]
     n_classes = 1 + max(
         [len(card.class_names) - 1, *(int(t.classes.max()) for t in truths if len(t))]
     )  # a label may be of a class that the model does not know
@@ -88,11 +87,6 @@ def judged_photographs(lake: Lake, policy: Policy, labels: pa.Table) -> JudgedPh
         for image in ids
     ]
     return JudgedPhotographs(serving.digest, card.threshold, rows)
-
-
-def _truth(boxes: Sequence[dict[str, Any]]) -> Truth:
-    xyxy = np.array([[b[k] for k in ("x1", "y1", "x2", "y2")] for b in boxes], float).reshape(-1, 4)
-    return Truth(xyxy, np.array([b["class_id"] for b in boxes], np.int64))
 
 
 def _boxes(cached: CachedPredictions, threshold: float) -> list[dict[str, Any]]:

@@ -38,14 +38,14 @@ def candidate_model(
     that model is taken again. What is found wrong with the training is a check each; one that is hopeless is stopped,
     told to people, and recorded, so that the sensor `retrain` tries the policy's fallbacks.
     """
-    from carsdepo_assets.detectors.initial_weights import keep_initial_weights
+    from carsdepo_assets.detectors.trainable import check_trainable
+    from carsdepo_assets.detectors.weights_for_workers import keep_initial_weights
     from carsdepo_assets.lake.datasets import read_manifest
     from carsdepo_assets.lake.model_files import folder
     from carsdepo_assets.lake.models import findings_of
     from carsdepo_assets.training import candidates
     from carsdepo_assets.training.hopeless import record_hopeless, stopped
     from carsdepo_assets.training.mlflow_run_name import run_name
-    from carsdepo_assets.training.trainable import check_trainable
     from carsdepo_assets.training.training_alerts import hopeless
     from carsdepo_assets.training.worker import MlflowSpec, TrainingSpec, spec_json
 

@@ -13,10 +13,10 @@ from carsdepo_assets.detectors.base import Recipe, Report, Trained, Watch, unwat
 from carsdepo_assets.detectors.clock import ClockDecisions, replaying
 from carsdepo_assets.detectors.numerics import numerics
 from carsdepo_assets.detectors.signals import UNHEARD, Listener
+from carsdepo_assets.detectors.trainable import check_trainable
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.training.trainable import check_trainable
 
 if TYPE_CHECKING:
     from carsdepo_assets.evaluation.predict import Scored

@@ -1,4 +1,4 @@
-"""A training that is a trial of a study: whether it is hopeless, its score on val, and the result that it leaves."""
+"""A training that is a trial of a study: whether it is pruned, its score on val, and the result that it leaves."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TrialPruned(Exception):
 
 
 class Pruning:
-    """Follows a trial's epochs and stops it when it is hopeless. Its decision is Optuna's, made where it trains.
+    """Follows a trial's epochs and stops it where earlier trials were better. Optuna decides, where the trial trains.
 
     The epochs are kept in the lake, so that a trial which goes on after a kill knows those before it.
 
@@ -49,7 +49,7 @@ class Pruning:
         """Takes the figures that a detector reports after an epoch.
 
         Raises:
-            TrialPruned: the trial is hopeless.
+            TrialPruned: earlier trials were better.
         """
         if self._terms is None:
             return
@@ -59,11 +59,11 @@ class Pruning:
         planned = int(row["planned_steps"])
         curve = on_rungs(self.history, planned)
         rung = max(curve, default=0)
-        if rung < RUNGS and row["steps"] < planned and is_hopeless(self._terms, curve):
+        if rung < RUNGS and row["steps"] < planned and should_prune(self._terms, curve):
             raise TrialPruned(rung, curve[rung], self.history)
 
 
-def is_hopeless(terms: TrialTerms, curve: Mapping[int, float]) -> bool:
+def should_prune(terms: TrialTerms, curve: Mapping[int, float]) -> bool:
     """Whether Optuna's pruner stops a trial with this curve, given the curves of the trials before it."""
     rung = max(curve, default=0)
     if terms.pruner == "none" or rung < max(1, terms.prune_after * RUNGS) or len(terms.curves) < terms.prune_startup:

@@ -82,7 +82,7 @@ def run(spec: TrainingSpec, events: Events, after: ExitStack) -> None:
         train(spec, work, checkpoints, events)
     else:
         train_as_trial(lake, spec.trial, partial(train, spec, work, checkpoints), events)
-    after.callback(shutil.rmtree, work)  # until the report is out, a rerun must find the work
+    after.callback(_remove, work)  # until the report is out, a rerun must find the work
     after.callback(checkpoints.delete)
 
 
@@ -90,7 +90,8 @@ def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: 
     """Trains in `work`, stores the model in the lake and reports it once.
 
     Raises:
-        TrialPruned: the training is a trial, and is hopeless.
+        TrialPruned: the training is a trial, and earlier ones were better.
+        HopelessTraining: it cannot become a usable model.
     """
     policy, lake = spec.policy, Lake.open(spec.lake)
     recipe = resolve_init(spec, lake)
@@ -105,8 +106,17 @@ def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: 
 
         first = first_progress(spec.dagster_run_id, spec.recipe.detector, spec.dataset_version, spec.recipe.digest())
         with Watching(lake, events, policy.training, first, tracking, run_id) as watching:
-            told = (events, tracking, run_id, spec.dagster_run_id, watching.show_findings)
-            reports = DiagnosisReports(lake, spec.key(), policy, spec.recipe.init, *told)
+            reports = DiagnosisReports(
+                lake,
+                spec.key(),
+                policy,
+                spec.recipe.init,
+                events,
+                tracking,
+                run_id,
+                spec.dagster_run_id,
+                watching.show_findings,
+            )
             pruning = Pruning(lake, spec.trial)
             clock = None if spec.clock is None else ClockDecisions.of_state(spec.clock)
             try:
@@ -114,7 +124,7 @@ def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: 
                     lake, spec.dataset_version, recipe, policy, work, watching, checkpoints, reports, pruning, clock
                 )
             except HopelessTraining:  # what is left of it is of no use to a rerun
-                shutil.rmtree(work)
+                _remove(work)
                 checkpoints.delete()
                 raise
             card, result = store(spec, lake, policy, fitted, run_id, time.monotonic() - started, reports.findings)
@@ -217,7 +227,8 @@ def store(
         "planned_steps": fitted.trained.planned_steps,
         "stopped_by_time": fitted.trained.stopped_by_time,
         "training": fitted.trained.ended,
-        "seconds": round(seconds, 1),
+        # The history's are those of all attempts; the clock here knows the last one alone.
+        "seconds": round(max(seconds, fitted.last("seconds") or 0.0), 1),
         "val_map50": fitted.last("val_map50"),
         "threshold": fitted.threshold,
         "threshold_from": fitted.threshold_from,
@@ -271,6 +282,13 @@ def resolve_init(spec: TrainingSpec, lake: Lake) -> Recipe:
     if card.detector != spec.recipe.detector:
         raise SpecError(f"champion {card.digest} is a {card.detector}: a {spec.recipe.detector} cannot start from it.")
     return spec.recipe.model_copy(update={"init": str(weights_path(lake, card))})
+
+
+def _remove(work: Path) -> None:
+    """Removes the work folder; of a trial that was hopeless, was refused before its first step or has its result
+    already, there is none."""
+    if work.exists():
+        shutil.rmtree(work)
 
 
 @contextmanager

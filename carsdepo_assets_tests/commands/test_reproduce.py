@@ -1,4 +1,4 @@
-"""commands/reproduction/running.py, environment.py, outcome.py, models.py: a model made again, and what is said."""
+"""commands/reproduction/, commands/named_model.py: a model that is named and made again, and what is said of it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
+from carsdepo_assets.commands.named_model import model_named
 from carsdepo_assets.commands.reproduction.environment import (
     environment_fields,
     initial_weights,
     policy_of,
     threads_of,
 )
-from carsdepo_assets.commands.reproduction.fields import NotReproducible, bounded, compared, unlike
-from carsdepo_assets.commands.reproduction.models import model_named
+from carsdepo_assets.commands.reproduction.fields import NotReproducible, bounded, compared, explanations, unlike
 from carsdepo_assets.commands.reproduction.outcome import training_fields, weights_difference
 from carsdepo_assets.commands.reproduction.running import OUTCOME, RECORD, reproduce
 from carsdepo_assets.detectors.base import Recipe
@@ -139,16 +139,21 @@ def test_what_explains_a_difference_is_named_and_does_not_decide(tmp_path: Path)
     lake = Lake.open(tmp_path / "lake")
     made = photographs_and_labels(lake, 3)
     now = lineage_of(lake, made)
-    fields = {f.name: f for f in environment_fields(now, RULES)}
+    fields = {f.name: f for f in environment_fields(now)}
     assert {f.state for f in fields.values()} <= {"same", "not recorded"}
     others = {**now.environment, "numpy": "1.0", "cpu_flags": "none", "threads": "64"}
     old = now.model_copy(update={"environment": others, "code": now.code.model_copy(update={"source_digest": "x"})})
-    fields = {f.name: f for f in environment_fields(old, RULES)}
+    fields = {f.name: f for f in environment_fields(old)}
     differ = sorted(name for name, f in fields.items() if f.state == "differs")
     assert differ == ["code, by its source digest", "cpu flags", "numpy"]
     assert fields["threads of torch"].got == "64"  # the training will have as many
     assert threads_of(old) == 64
     assert unlike(fields.values()) == []
+    gpu = {**now.environment, "device": "cuda:0", "gpu": "a card of then"}
+    fields = {f.name: f for f in environment_fields(now.model_copy(update={"environment": gpu}))}
+    assert fields["device"].state == "same"
+    [sentence] = [s for s in explanations(fields.values()) if s.startswith("gpu")]
+    assert sentence.startswith("gpu: a card of then then, ")
     assert threads_of(now.model_copy(update={"environment": {"cores": "3"}})) == 3
 
 
@@ -170,11 +175,11 @@ def test_initial_weights_are_taken_by_their_digest(tmp_path: Path) -> None:
     made = photographs_and_labels(lake, 3)
     parent = stored_model(lake, made, b"parent")
     child = {"recipe": {"init": "champion", "champion": parent.digest}, "initialised_from": parent.digest}
-    key, field = initial_weights(lake, clean, tmp_path, lineage_of(lake, made, **child))
+    key, field = initial_weights(lake, clean, lineage_of(lake, made, **child))
     assert (key, field and field.state) == (None, "same")
     assert clean.get(f"models/{parent.digest}/weights.pt") == b"parent"
     lake.delete(f"models/{parent.digest}/weights.pt")
-    _, field = initial_weights(lake, clean, tmp_path, lineage_of(lake, made, **child))
+    _, field = initial_weights(lake, clean, lineage_of(lake, made, **child))
     assert field is not None
     assert (field.state, field.name) == ("missing", f"initial weights (model {parent.digest})")
 
@@ -183,13 +188,20 @@ def test_initial_weights_are_taken_by_their_digest(tmp_path: Path) -> None:
     recorded = StartingWeights(key="weights/0123/own.pt", sha256=digest_of(b"own") + "0" * 48)
     for given, state in ((recorded, "same"), (None, "not recorded")):
         lineage = lineage_of(lake, made, **file, initial_weights=given)
-        key, field = initial_weights(lake, clean, tmp_path, lineage)
+        key, field = initial_weights(lake, clean, lineage)
         assert (key, field and field.state) == ("weights/0123/own.pt", state)
+    # `pretrained` names no path: the home had the file, and the lineage tells which it was
+    pretrained = lineage_of(lake, made, recipe={"init": "pretrained"}, initial_weights=recorded)
+    key, field = initial_weights(lake, clean, pretrained)
+    assert (key, field and field.state) == ("weights/0123/own.pt", "same")
+    assert clean.get("weights/0123/own.pt") == b"own"
+    lake.put("weights/4567/my-own.pt", b"a name with the same end")
+    assert initial_weights(lake, clean, lineage_of(lake, made, **file))[0] == "weights/0123/own.pt"
     lake.put("weights/4567/own.pt", b"another")
-    _, field = initial_weights(lake, clean, tmp_path, lineage_of(lake, made, **file))
+    _, field = initial_weights(lake, clean, lineage_of(lake, made, **file))
     assert field is not None
     assert "2 files of that name" in field.note
-    assert initial_weights(lake, clean, tmp_path, lineage_of(lake, made)) == (None, None)
+    assert initial_weights(lake, clean, lineage_of(lake, made)) == (None, None)
 
 
 def test_a_model_is_found_by_digest_prefix_and_stage(tmp_path: Path) -> None:

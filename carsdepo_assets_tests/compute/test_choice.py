@@ -14,6 +14,8 @@ from carsdepo_assets.compute.sagemaker import SageMakerCompute
 from carsdepo_assets.compute.settings_file import ComputeSettingsError, read_compute
 from carsdepo_assets.compute.target import ComputeTarget, Verb
 from carsdepo_assets.environments import resources
+from carsdepo_assets.experiments.study_assets import trial_place
+from carsdepo_assets.policy import ComputePolicy, Policy
 from carsdepo_assets.settings import Settings
 
 SAGEMAKER = """
@@ -96,6 +98,30 @@ def test_an_asset_has_a_place_of_its_own(file: Path, asked: list[tuple[str, str,
     assert materialize(compute).success
     assert sorted(asked) == [("local", "evaluate", ""), ("sagemaker", "train", "ml.g5.xlarge")]
     assert compute.hardware("train").device == "cuda:0"  # of the instance, whatever this machine has
+
+
+@pytest.mark.parametrize(
+    ("by_asset", "device", "slots", "price"),
+    [
+        ('candidate_model = "sagemaker"', "cuda:0", 3, 1.5),  # a study's trials are trained where models are
+        ('candidate_model = "sagemaker", trials = "ecs"', "cpu", 2, 0.1),  # unless they have a place of their own
+        ('trials = "sagemaker"', "cuda:0", 3, 1.5),
+        ('evaluation = "sagemaker"', None, 1, 0.0),
+    ],
+)
+def test_a_studys_place_says_what_its_trials_have(
+    by_asset: str, device: str | None, slots: int, price: float, file: Path
+) -> None:
+    ecs = f"{ECS}vcpus = {{ train = 2 }}\nmemory_gb = {{ train = 4 }}\ntrial_slots = 2\n"
+    file.write_text(f"by_asset = {{ {by_asset} }}\n{SAGEMAKER}trial_slots = 3\n{ecs}")
+    compute = read_compute(file, LocalCompute())
+    prices = {"ml.g5.xlarge": 1.5, "fargate-vcpu": 0.04, "fargate-gb": 0.005}
+    place = trial_place(compute, Policy(compute=ComputePolicy(prices_per_hour=prices)))
+    assert (place.slots, place.per_hour) == (slots, pytest.approx(price))
+    if device is not None:
+        assert place.device == device
+    unpriced = trial_place(compute, Policy())
+    assert unpriced.per_hour == (0.0 if slots == 1 else None)  # this machine costs nothing unless it is listed
 
 
 def test_the_launchpad_decides_for_one_run(file: Path, asked: list[tuple[str, str, str]]) -> None:

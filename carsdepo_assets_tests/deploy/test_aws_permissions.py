@@ -134,6 +134,21 @@ def test_a_process_may_call_what_its_code_calls(modules: str) -> None:
         assert permissions(wanted) - of_role(role) == set(), f"{role} of deploy/aws/roles.yaml lacks these"
 
 
+@pytest.mark.parametrize("role", ["RunRole", "CodeRole"])
+def test_who_has_endpoints_follow_the_ledger_may_do_what_the_documentation_lists(role: str) -> None:
+    """A run releases a model; the code server evaluates the sensor that looks at endpoints in between."""
+    page = (PACKAGE.parent / "docs" / "aws.md").read_text()
+    [row] = [line for line in page.splitlines() if "| endpoints |" in line]
+    service, listed = "", set()
+    for name in re.findall(r"`([\w:]+)`", row.split("|")[2]):
+        prefix, colon, action = name.rpartition(":")
+        service = prefix if colon else service
+        if action[0].isupper():  # not the key of a file
+            listed.add(f"{service}:{action}")
+    assert {"sagemaker:UpdateEndpoint", "sagemaker:InvokeEndpoint", "cloudwatch:DescribeAlarms"} <= listed
+    assert listed <= of_role(role)
+
+
 @pytest.mark.parametrize("role", ["WebserverRole", "DaemonRole"])
 def test_dagster_may_start_watch_and_end_the_tasks_of_runs(role: str) -> None:
     wanted = called((folder_of("dagster_aws") / "ecs").glob("*.py"), ["ecs", "logs"])

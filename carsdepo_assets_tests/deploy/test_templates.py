@@ -327,26 +327,3 @@ def test_changed_methods_have_another_deployment() -> None:
     assert name == f"Deployment{deployed_methods(content)}"
     content["Resources"]["GetHealth"]["Properties"]["ApiKeyRequired"] = False
     assert name != f"Deployment{deployed_methods(content)}"
-
-
-def actions_of(role: str) -> set[str]:
-    """All actions that a role of the template `roles` is allowed, by its own policies and by managed ones."""
-    content = template("roles")["Resources"]
-    own = content[role]["Properties"].get("Policies", [])
-    managed = [r["Properties"] for r in content.values() if r["Type"] == "AWS::IAM::ManagedPolicy"]
-    documents = [p["PolicyDocument"] for p in (*own, *(p for p in managed if {"Ref": role} in p["Roles"]))]
-    return {action for document in documents for s in document["Statement"] for action in as_list(s["Action"])}
-
-
-@pytest.mark.parametrize("role", ["RunRole", "CodeRole"])
-def test_who_has_endpoints_follow_the_ledger_may_do_what_the_documentation_lists(role: str) -> None:
-    """A run releases a model; the code server evaluates the sensor that looks at endpoints in between."""
-    [row] = [line for line in (FOLDER.parents[1] / "docs/aws.md").read_text().splitlines() if "| endpoints |" in line]
-    service, listed = "", set()
-    for name in re.findall(r"`([\w:]+)`", row.split("|")[2]):
-        prefix, colon, action = name.rpartition(":")
-        service = prefix if colon else service
-        if action[0].isupper():  # not the key of a file
-            listed.add(f"{service}:{action}")
-    assert {"sagemaker:UpdateEndpoint", "sagemaker:InvokeEndpoint", "cloudwatch:DescribeAlarms"} <= listed
-    assert listed <= actions_of(role)

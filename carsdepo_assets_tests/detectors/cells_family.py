@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from carsdepo_assets.detectors.initial_state import ClassRows
 from carsdepo_assets.detectors.looped_detector import LoopedDetector
 from carsdepo_assets.detectors.square_predictor import SquarePredictor
 from carsdepo_assets.detectors.training_loop import TrainingLoop
+from carsdepo_assets.detectors.weight_transfer import ClassRows
 from carsdepo_assets.families.family import Family, Usual
 
 CELL, BOX = 16, 40.0  # pixels

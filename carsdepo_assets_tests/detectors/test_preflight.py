@@ -1,4 +1,4 @@
-"""detectors/preflight.py, training/trainable.py: what cannot be trained is refused before the first step, by name."""
+"""detectors/preflight.py, trainable.py: what cannot be trained is refused before the first step, by name."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pydantic import ValidationError
 from carsdepo_assets.detectors.base import Recipe, TrainingSet
 from carsdepo_assets.detectors.catalogue import get_detector
 from carsdepo_assets.detectors.checkpoints import DetectorError
-from carsdepo_assets.detectors.preflight import check_device, check_training
+from carsdepo_assets.detectors.preflight import check_device, check_init, check_training
+from carsdepo_assets.detectors.trainable import check_trainable
 from carsdepo_assets.detectors.training_set import EmptyTrainingSet
 from carsdepo_assets.families.built_in import BUILT_IN
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy, TrainingPolicy
-from carsdepo_assets.training.trainable import check_trainable
 from carsdepo_assets_tests.detectors.family_contract import recipe_of
 from carsdepo_assets_tests.detectors.scenes import scenes
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
@@ -83,6 +83,29 @@ def test_a_device_is_there_or_is_named(
     else:
         with pytest.raises(DetectorError, match=message):
             check_device(device)
+
+
+@pytest.mark.parametrize(
+    ("family", "init", "message"),
+    [
+        ("yolov8n", "yolov8n", None),
+        ("yolov8s", "yolov8n", "init yolov8n is not for yolov8s, which has scratch, pretrained, champion or a weights"),
+        ("dfine_n", "yolov8n", "init yolov8n is not for dfine_n"),
+        ("faster_rcnn", "imagenet", None),
+        ("yolov8n", "imagenet", "init imagenet is not for yolov8n"),
+        ("faster_rcnn_resnet50", "imagenet", "init imagenet is not for faster_rcnn_resnet50"),
+        ("faster_rcnn", "champion", "must be given as its weights file"),
+        ("dfine_n", "pretrained", "must be given as its weights file"),
+        ("dfine_n", "scratch", None),
+        ("dfine_n", "weights/mine.pt", None),
+    ],
+)
+def test_a_start_that_a_family_does_not_have_is_refused(family: str, init: str, message: str | None) -> None:
+    if message is None:
+        check_init(family, init)
+    else:
+        with pytest.raises(DetectorError, match=message):
+            check_init(family, init)
 
 
 def test_a_box_of_a_class_that_the_set_does_not_name_is_refused(tmp_path: Path) -> None:

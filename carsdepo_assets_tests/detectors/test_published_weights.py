@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from carsdepo_assets.cli import app
 from carsdepo_assets.detectors.checkpoints import DetectorError
-from carsdepo_assets.detectors.initial_weights import keep_initial_weights
 from carsdepo_assets.detectors.published_weights import WeightsError, fetch
 from carsdepo_assets.detectors.recipe_changes import first_start
+from carsdepo_assets.detectors.weights_for_workers import keep_initial_weights
 from carsdepo_assets.families.registry import family_of
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.detectors.family_contract import recipe_of
@@ -30,11 +30,14 @@ SAFETENSORS = struct.pack("<Q", len(HEADER)) + HEADER + b"\0\0\0\0"
 RESOLVED = "/ustc-community/dfine-nano-coco/resolve/main/model.safetensors"
 
 
-def archive() -> bytes:
+def _archive() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         file.writestr("data.pkl", "none is ever opened here")
     return buffer.getvalue()
+
+
+ARCHIVE = _archive()
 
 
 @dataclass
@@ -101,6 +104,9 @@ def test_the_hubs_sha256_is_compared_and_a_first_model_starts_from_the_file(
     assert first_start("dfine_n", folder) == "weights/dfine_n.safetensors"
     again = fetch(family, folder)
     assert (again.is_new, again.sha256, len(hub.asked)) == (False, hub.etag, 2)
+    fetched.path.write_bytes(SAFETENSORS + b"changed since")
+    with pytest.raises(WeightsError, match="is not the file that was fetched"):
+        fetch(family, folder)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +118,12 @@ def test_the_hubs_sha256_is_compared_and_a_first_model_starts_from_the_file(
         ("yolov8s", {"content": b"<html>Sign in</html>"}, "a page of a proxy"),
         ("dfine_n", {"length": 999}, "could not be fetched: .*put it at"),
         ("dfine_n", {"status": 404}, "could not be fetched: .*404"),
-        ("faster_rcnn_resnet50", {"content": archive()}, "published is dd69338a"),
+        ("faster_rcnn_resnet50", {"content": ARCHIVE}, "published is dd69338a"),
+        (
+            "faster_rcnn_resnet50",
+            {"content": ARCHIVE, "etag": hashlib.sha256(ARCHIVE).hexdigest()},
+            "published is dd69338a",
+        ),
         ("faster_rcnn", {}, "Faster R-CNN on EfficientNet-Lite0 has no published weights: it starts from scratch, im"),
     ],
 )
@@ -140,19 +151,19 @@ def test_weights_come_by_https_or_from_this_machine(hub: Hub, tmp_path: Path) ->
 
 
 def test_a_file_that_was_put_there_and_is_another_one_is_named(tmp_path: Path) -> None:
-    (tmp_path / "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth").write_bytes(archive())
+    (tmp_path / "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth").write_bytes(ARCHIVE)
     with pytest.raises(WeightsError, match="is not the published file: remove it to fetch it"):
         fetch(family_of("faster_rcnn_resnet50"), tmp_path)
 
 
 def test_the_command_fetches_and_lists(hub: Hub, tmp_path: Path) -> None:
     home = ["--home", str(tmp_path)]
-    hub.content = archive()
+    hub.content = ARCHIVE
     got = CliRunner().invoke(app, ["weights", "get", "yolov8s", "--from", f"{hub.url}/yolov8s.pt", *home])
     assert got.exit_code == 0, got.output
     told = " ".join(got.output.split())
     assert "about 22.6 MB, AGPL-3.0" in told
-    assert "was written down: its authors publish none" in told
+    assert f"yolov8s.pt is fetched. Its sha256 is {hashlib.sha256(hub.content).hexdigest()}." in told
     listed = CliRunner().invoke(app, ["weights", "list", "--json", *home])
     rows = {row["name"]: row for row in json.loads(listed.output)}
     assert [name for name, row in rows.items() if row["there"]] == ["yolov8s"]

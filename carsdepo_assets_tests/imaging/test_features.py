@@ -8,7 +8,7 @@ import pytest
 
 from carsdepo_assets.imaging.decode import decode
 from carsdepo_assets.imaging.features import features
-from carsdepo_assets.lake.schemas import IMAGES
+from carsdepo_assets.lake.data_schemas import IMAGES
 from carsdepo_assets_tests.imaging.files import LIMITS, saved, scene
 
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from carsdepo_assets.lake.annotations import latest_revisions
+from carsdepo_assets.lake.data_schemas import ANNOTATIONS
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.schemas import ANNOTATIONS
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 LATER = NOON + timedelta(microseconds=1)

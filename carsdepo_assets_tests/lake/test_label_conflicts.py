@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from carsdepo_assets.lake.annotations import latest_revisions
+from carsdepo_assets.lake.data_schemas import ANNOTATIONS
 from carsdepo_assets.lake.label_conflicts import labels_that_count, of_several_annotators
-from carsdepo_assets.lake.schemas import ANNOTATIONS
 from carsdepo_assets.policy import DataPolicy, Policy
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

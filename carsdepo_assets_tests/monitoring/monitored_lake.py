@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from carsdepo_assets.lake.data_schemas import BOX
 from carsdepo_assets.lake.datasets import LATEST, manifest_key
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, write_model
-from carsdepo_assets.lake.schemas import BOX
 from carsdepo_assets.monitoring.features import IMAGE
 from carsdepo_assets.policy import MonitoringPolicy, Policy
 from carsdepo_assets.registry import ledger

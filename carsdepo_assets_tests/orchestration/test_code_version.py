@@ -58,6 +58,12 @@ def shop(tmp_path: Path) -> Path:
         "worker": "COUNT = 1\n",
         "types_only": "class Thing: ...\n",
         "other": "from shop import assets\n",
+        "wares": 'PLACES = {"pen": "shop.pen:Pen", "book": "book:shop.book"}\n',
+        "pen": "from shop import ink\n",
+        "ink": "COLOUR = 1\n",
+        "prints": "from shop import wares\n",
+        "opens": "from importlib import import_module\n\nimport_module('pillow_heif')\n\nfrom shop import wares\n",
+        "sells": "import importlib\n\nfrom shop import prints\n\nimportlib.import_module(prints.wares.PLACES['pen'])\n",
     }
     for name, source in files.items():
         (folder / f"{name}.py").write_text(source)
@@ -121,6 +127,19 @@ def test_what_an_asset_reaches(shop: Path) -> None:
     assert reached == {"shop", "shop.assets", "shop.prices", "shop.lazy", "shop.worker"}
 
 
+@pytest.mark.parametrize(
+    ("asset", "more"),
+    [
+        ("prints", {"wares"}),
+        ("opens", {"wares"}),  # it imports another module
+        ("sells", {"prints", "wares", "pen", "ink"}),
+    ],
+)
+def test_a_place_is_reached_by_who_imports_places(shop: Path, asset: str, more: set[str]) -> None:
+    reached = PackageSyntax(shop).reached_from(f"shop.{asset}")
+    assert reached == {"shop", f"shop.{asset}", *(f"shop.{name}" for name in more)}
+
+
 def test_a_name_that_is_no_module_is_refused(shop: Path) -> None:
     with pytest.raises(ModuleNotFoundError, match=r"shop\.missing is no module of shop"):
         PackageSyntax(shop).version_of("shop.missing")
@@ -165,6 +184,15 @@ def test_this_packages_training_reaches_its_worker() -> None:
     reached = PackageSyntax(folder).reached_from("carsdepo_assets.training.assets")
     assert {"carsdepo_assets.training.worker", "carsdepo_assets.detectors.yolov8.training"} <= reached
     assert not {name for name in reached if name.startswith(("carsdepo_assets.demo", "carsdepo_assets.commands"))}
+
+
+@pytest.mark.parametrize("step", ["business", "data", "inference"])
+def test_a_change_of_a_detector_is_none_of_what_trains_and_loads_nothing(step: str) -> None:
+    """The policy, which all of them read, knows the families' names from the registry that says where detectors are."""
+    folder = Path(__file__).resolve().parents[2] / "carsdepo_assets"
+    reached = PackageSyntax(folder).reached_from(f"carsdepo_assets.{step}.assets")
+    assert "carsdepo_assets.families.built_in" in reached
+    assert not {name for name in reached if name.startswith("carsdepo_assets.detectors")}
 
 
 def test_versions_of_this_package_are_short_and_differ() -> None:

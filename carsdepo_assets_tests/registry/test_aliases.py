@@ -93,7 +93,7 @@ def test_an_alias_on_a_version_made_by_hand_is_put_right_and_the_version_is_said
     [repair] = aliases.project(tracking, lake)
     assert "alias production was on version 2, the ledger says version 1" in repair.message
     assert placed(tracking) == {1: ("candidate", "production")}  # every other reader goes on, too
-    assert list(aliases.found_by_hand(tracking)) == ["foreign:2"]
+    assert list(aliases.found_by_hand(models.read_registry(tracking))) == ["foreign:2"]
     assert aliases.project(tracking, lake) == []
 
 
@@ -106,7 +106,7 @@ def test_a_version_that_lost_a_tag_is_one_that_the_registry_lacks(tracking: Trac
     [repair] = aliases.project(tracking, lake)
     assert not repair.repaired
     assert "which MLflow's registry does not know" in repair.message
-    assert list(aliases.found_by_hand(tracking)) == ["foreign:1"]
+    assert list(aliases.found_by_hand(models.read_registry(tracking))) == ["foreign:1"]
 
 
 def test_a_version_that_was_deleted_is_said(tracking: Tracking, lake: Lake) -> None:
@@ -126,8 +126,8 @@ def test_an_old_stage_set_by_hand_is_said_and_decides_nothing(tracking: Tracking
         register(tracking, digest)
     serve(lake, "production", "promote", "aaaa", 1)
     aliases.project(tracking, lake)
-    assert aliases.found_by_hand(tracking) == {}
+    assert aliases.found_by_hand(models.read_registry(tracking)) == {}
     tracking.client.transition_model_version_stage(models.MODEL_NAME, "2", "Production")
-    assert list(aliases.found_by_hand(tracking)) == ["stage:2:Production"]
+    assert list(aliases.found_by_hand(models.read_registry(tracking))) == ["stage:2:Production"]
     assert aliases.project(tracking, lake) == []
     assert placed(tracking)[1] == ("production",)

@@ -1,4 +1,4 @@
-"""registry/card_contents.py, registry/card_pages.py: what a model card says, and where each figure comes from."""
+"""registry/card_contents.py, card_pages.py, training_cost.py: what a model card states, and where that comes from."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from carsdepo_assets.lake.evaluations import ClassFigures, EvaluationRecord, record_evaluation
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.licences import LicenceStatement, state_licences
+from carsdepo_assets.policy import ComputePolicy
 from carsdepo_assets.registry.card_contents import card_contents
 from carsdepo_assets.registry.card_pages import card_key, markdown_key, try_card, write_card
 from carsdepo_assets.registry.ledger import record
@@ -86,6 +87,34 @@ def test_every_figure_says_where_it_comes_from(lake: Lake) -> None:
     assert any(limit.startswith("Nobody states a licence of the labels") for limit in limits)
     [licences] = next(s for s in card.sections if s.title.startswith("Training data")).tables
     assert licences.rows[0][:4] == ("CC-BY-NC-4.0 (no commercial use)", "photographs", licences.rows[0][2], "README.md")
+
+
+@pytest.mark.parametrize(
+    ("environment", "seconds", "prices", "text", "source"),
+    [
+        ({}, 90.0, {}, "nothing counted: policy.compute.prices_per_hour.local lists no price", "result.json, seconds"),
+        ({}, 90.0, {"local": 2.0}, "0.05 EUR: 1.5 minutes at 2 EUR an hour", "policy.compute.prices_per_hour.local"),
+        ({}, None, {"local": 2.0}, "not known: how long the training took was not recorded", "result.json, seconds"),
+        (
+            {"place": "sagemaker"},
+            90.0,
+            {"local": 2.0},
+            "not known here: it was trained at sagemaker, and the machine that it had there is not kept with the "
+            "model; Dagster run 7f tells",
+            "lineage.json, environment.place",
+        ),
+    ],
+)
+def test_the_cost_is_computed_or_what_is_missing_is_said(
+    environment: dict[str, str], seconds: float | None, prices: dict[str, float], text: str, source: str, tmp_path: Path
+) -> None:
+    lake = Lake.open(tmp_path)
+    model = stored_model(lake, photographs_and_labels(lake, 3), environment=environment, dagster_run_id="7f")
+    lake.put(f"models/{model.digest}/result.json", json.dumps({"seconds": seconds}).encode())
+    policy = RULES.model_copy(update={"compute": ComputePolicy(prices_per_hour=prices, currency="EUR")})
+    [cost] = [f for s in card_contents(lake, model.digest, policy).sections for f in s.facts if f.name == "Cost"]
+    assert cost.text.startswith(text)
+    assert source in cost.source
 
 
 def test_page_and_markdown_hold_the_same_and_escape_what_anybody_wrote(lake: Lake) -> None:

@@ -30,11 +30,11 @@ from carsdepo_assets.detectors.export.export_card import ExportCard, RuntimeFigu
 from carsdepo_assets.detectors.export.runtimes import Served
 from carsdepo_assets.inference.model_loading import Loaded
 from carsdepo_assets.lake import golden
+from carsdepo_assets.lake.data_schemas import BOX
 from carsdepo_assets.lake.datasets import LATEST, manifest_key
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import record_exports
 from carsdepo_assets.lake.models import ModelCard, read_card, weights_path
-from carsdepo_assets.lake.schemas import BOX
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger, models
 from carsdepo_assets.registry.resources import MlflowTracking, ModelSigning

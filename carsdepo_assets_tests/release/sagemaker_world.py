@@ -135,12 +135,11 @@ class PretendingLauncher:
     started: list[PretendedContainer] = field(default_factory=list)
     of_several: list[PretendedContainerOfSeveral] = field(default_factory=list)
 
-    def launch(
-        self, image: str, archive: bytes | None, variables: Mapping[str, str]
-    ) -> PretendedContainer | PretendedContainerOfSeveral:
-        if archive is None:
-            self.of_several.append(PretendedContainerOfSeveral(variables))
-            return self.of_several[-1]
+    def launch_several(self, image: str, variables: Mapping[str, str]) -> PretendedContainerOfSeveral:
+        self.of_several.append(PretendedContainerOfSeveral(variables))
+        return self.of_several[-1]
+
+    def launch(self, image: str, archive: bytes, variables: Mapping[str, str]) -> PretendedContainer:
         container = PretendedContainer(archive, variables)
         self.change(container)
         self.started.append(container)

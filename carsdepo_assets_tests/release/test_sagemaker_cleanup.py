@@ -10,6 +10,8 @@ from botocore.exceptions import ClientError
 from carsdepo_assets.release.sagemaker_cleanup import remove_idle, remove_left_behind
 from carsdepo_assets_tests.release.sagemaker_world import SageMakerWorld, pretending_aws, sagemaker
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["pretending_aws", "sagemaker"]
 
 

@@ -8,6 +8,8 @@ from carsdepo_assets.policy import Policy
 from carsdepo_assets.release.sagemaker_endpoint import read_asked
 from carsdepo_assets_tests.release.sagemaker_world import Killed, SageMakerWorld, pretending_aws, sagemaker
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["pretending_aws", "sagemaker"]
 
 
@@ -156,7 +158,6 @@ def test_a_look_that_only_watches_asks_the_service_once(sagemaker: SageMakerWorl
     assert sum("invocations" in call.operation for call in sagemaker.aws.faults.calls) == asked == 1
 
 
-@pytest.mark.slow
 def test_killed_before_any_call_and_resumed_it_makes_everything_once(sagemaker: SageMakerWorld) -> None:
     """A first deployment and an update, cut off before each of their calls in turn."""
     one, two = sagemaker.model("one"), sagemaker.model("two")

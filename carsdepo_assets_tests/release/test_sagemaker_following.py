@@ -17,6 +17,8 @@ from carsdepo_assets.release.sagemaker_services import SageMakerServicesResource
 from carsdepo_assets.resources import LakeResource, NoService, PolicyResource, ServicesResource
 from carsdepo_assets_tests.release.sagemaker_world import SageMakerWorld, pretending_aws, sagemaker
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["pretending_aws", "sagemaker"]
 
 
@@ -46,7 +48,6 @@ def tick(world: SageMakerWorld, services: ServicesResource, home: Path) -> Any:
     return sensors.endpoints_follow_ledger.evaluate_tick(context)
 
 
-@pytest.mark.slow
 def test_the_sensor_follows_alerts_and_comes_to_rest(sagemaker: SageMakerWorld, tmp_path: Path) -> None:
     services = services_of(sagemaker)
     digest = sagemaker.model("one")
@@ -72,7 +73,6 @@ def test_other_services_are_left_alone(sagemaker: SageMakerWorld, tmp_path: Path
     assert sagemaker.aws.faults.count("CreateEndpoint") == 0
 
 
-@pytest.mark.slow
 def test_who_waits_has_the_endpoint_follow_and_a_rollback_ends_the_wait(sagemaker: SageMakerWorld) -> None:
     services = services_of(sagemaker)
     one, two = sagemaker.model("one"), sagemaker.model("two")
@@ -127,7 +127,6 @@ def waiting_messages(world: SageMakerWorld) -> tuple[int, int]:
     return tuple(int(attributes["Attributes"][name]) for name in names)  # type: ignore[return-value]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_no_wait")
 def test_an_event_has_its_package_looked_at_alone_and_is_deleted_then(sagemaker: SageMakerWorld) -> None:
     services, (one, _), remembered = with_packages_and_events(sagemaker)
@@ -150,7 +149,6 @@ def test_an_event_has_its_package_looked_at_alone_and_is_deleted_then(sagemaker:
     assert waiting_messages(sagemaker) == (0, 1)  # what cannot be read stays for the dead-letter queue
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_no_wait")
 def test_what_events_lost_is_found_later(sagemaker: SageMakerWorld) -> None:
     services, (one, _), remembered = with_packages_and_events(sagemaker)
@@ -163,7 +161,6 @@ def test_what_events_lost_is_found_later(sagemaker: SageMakerWorld) -> None:
     assert [e.actor for e in ledger.events(sagemaker.lake, "production")] == ["carl@studio"]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_no_wait")
 def test_a_round_that_is_cut_off_deletes_no_message(sagemaker: SageMakerWorld) -> None:
     services, (one, _), remembered = with_packages_and_events(sagemaker)

@@ -56,7 +56,9 @@ class Served:
         return {archive.digest: name for name, archive in archives.items()}
 
     def versions(self) -> LoadedVersions:
-        return self.aws.versions[id(self.aws.endpoints[PRODUCTION].container)]
+        container = self.aws.endpoints[PRODUCTION].container
+        assert isinstance(container, LoadedVersions)
+        return container
 
     def named(self) -> str | None:
         callers = read_callers(self.services.settings(), PRODUCTION, self.aws.client("s3"))

@@ -31,6 +31,7 @@ LISTS = (
     "/drift",
     "/kpis",
     "/queues",
+    "/studies",
     "/alerts",
 )
 

@@ -17,7 +17,7 @@ import pytest
 from carsdepo_assets.detectors import catalogue
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.evaluation.comparison import compare
-from carsdepo_assets.evaluation.slices import UNSAID_BRIGHT, UNSAID_DARK, lights
+from carsdepo_assets.evaluation.slices import LIGHT, UNSAID_BRIGHT, UNSAID_DARK, lights
 from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.datasets import manifest_key, read_manifest
 from carsdepo_assets.lake.evaluations import evaluations
@@ -267,6 +267,10 @@ def test_light_is_as_said_else_as_measured(lake: Lake) -> None:
     lake.append("images", [{"image_id": "q", "light": "unknown", "luma_mean": 12.0}], "v")
     rows = [{"image_id": i} for i in ("test0", "test1", "test2", "q", "train0", "absent")]
     assert lights(lake, rows) == ["day", UNSAID_DARK, UNSAID_BRIGHT, UNSAID_DARK, "unknown", "unknown"]
+    asked = lake.query(f"select image_id, {LIGHT} as said from i", i=lake.read("images")).to_pylist()
+    by_id = {row["image_id"]: row["said"] for row in asked}
+    assert lights(lake, asked) == list(by_id.values())
+    assert by_id["q"] == UNSAID_DARK
 
 
 def test_what_changes_after_the_choice_is_not_scored(lake: Lake, models: dict[str, DarkestRectangle]) -> None:

@@ -1,8 +1,9 @@
-"""training/trial.py, compute/worker/trial.py: when a trial is hopeless, what it leaves, and that it is left once."""
+"""training/trial.py, training/worker.py, compute/worker/trial.py: when a trial is pruned, what it leaves, left once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,14 @@ import pytest
 
 from carsdepo_assets.compute.worker.events import Events
 from carsdepo_assets.compute.worker.trial import TrialTerms
+from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.trials import on_rungs
-from carsdepo_assets.training.trial import Pruning, TrialPruned, is_hopeless, train_as_trial
+from carsdepo_assets.policy import Policy, TrainingPolicy
+from carsdepo_assets.training.trial import Pruning, TrialPruned, should_prune, train_as_trial
+from carsdepo_assets.training.worker import TrainingSpec, run
+from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 
 GOOD = {rung: rung / 20 for rung in range(1, 11)}
 
@@ -53,7 +58,7 @@ def test_rungs(history: list[dict[str, float]], planned: int, curve: dict[int, f
 
 
 @pytest.mark.parametrize(
-    ("changes", "curve", "hopeless"),
+    ("changes", "curve", "pruned"),
     [
         ({}, {5: 0.1}, True),
         ({}, {5: 0.3}, False),
@@ -66,8 +71,8 @@ def test_rungs(history: list[dict[str, float]], planned: int, curve: dict[int, f
         ({"pruner": "hyperband", "curves": (GOOD,) * 9, "prune_after": 0.0}, {9: 0.5}, False),
     ],
 )
-def test_the_pruners_decision(changes: dict[str, Any], curve: dict[int, float], hopeless: bool) -> None:
-    assert is_hopeless(terms(**changes), curve) is hopeless
+def test_the_pruners_decision(changes: dict[str, Any], curve: dict[int, float], pruned: bool) -> None:
+    assert should_prune(terms(**changes), curve) is pruned
 
 
 def test_a_trial_that_goes_on_knows_the_epochs_before_the_kill(tmp_path: Path) -> None:
@@ -133,3 +138,17 @@ def test_what_is_of_the_recipe_ends_the_trial_and_the_rest_does_not(
     assert result["state"] == state
     assert str(error) in result["why"]
     assert (result["curve"] == {"5": 0.1}) == (state == "pruned")
+
+
+def test_a_trial_without_a_work_folder_ends_its_job_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that failed before its first step, and one whose result was left by a job that died before its report."""
+    monkeypatch.setenv("CARSDEPO_WORK", str(tmp_path / "work"))
+    lake, told = Lake.open(tmp_path / "lake"), Told()
+    policy = Policy(training=TrainingPolicy(min_photographs=100))
+    spec = TrainingSpec(
+        lake=lake.url, policy=policy, dataset_version=tiny_dataset(lake), recipe=Recipe(), trial=terms(curves=())
+    )
+    for _ in range(2):
+        with ExitStack() as after:
+            run(spec, told, after)
+    assert [(result["state"], "needs 100" in result["why"]) for result, _ in told.reports] == [("failed", True)] * 2

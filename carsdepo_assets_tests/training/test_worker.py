@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import dagster as dg
 import pytest
 
 from carsdepo_assets.compute.local import LocalCompute
+from carsdepo_assets.compute.worker.events import open_events
 from carsdepo_assets.compute.worker.process import SpecError, read_spec, spec_json
+from carsdepo_assets.compute.worker.trial import TrialTerms
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.catalogue import retraining_recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError, read_weights, write_weights
-from carsdepo_assets.detectors.initial_weights import keep_initial_weights
+from carsdepo_assets.detectors.weights_for_workers import keep_initial_weights
 from carsdepo_assets.detectors.yolov8.detector import build_model
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import digest_of, is_complete, read_card, read_result, weights_path
@@ -29,7 +32,7 @@ from carsdepo_assets.registry.lineage import read_lineage
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.training.hopeless import stopped
-from carsdepo_assets.training.worker import TrainingSpec, alone, resolve_init
+from carsdepo_assets.training.worker import TrainingSpec, alone, resolve_init, run
 from carsdepo_assets_tests.detectors.rectangles import made_up_model
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 
@@ -163,6 +166,19 @@ def test_a_hopeless_training_ends_early_and_says_why(tmp_path: Path) -> None:
     [logged] = tracking.client.search_runs([tracking.experiment_id()])
     assert logged.info.status == "FAILED"
     assert logged.data.tags["carsdepo.finding.loss_not_falling"].startswith("hopeless: loss_not_falling since step")
+    assert not (tmp_path / "work" / "training" / spec.key()).exists()
+
+
+def test_a_trial_that_has_its_result_ends_well_though_it_has_no_work_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where its report was lost with the machine, and where a hopeless trial has removed the folder itself."""
+    monkeypatch.setenv("CARSDEPO_WORK", str(tmp_path / "work"))
+    spec = spec_for(tmp_path, trial=TrialTerms(study="s", number=1))
+    assert spec.trial is not None
+    spec.trial.leave(Lake.open(spec.lake), {"state": "failed", "why": "hopeless, nan", "curve": {}})
+    with ExitStack() as after, open_events() as events:
+        run(spec, events, after)
     assert not (tmp_path / "work" / "training" / spec.key()).exists()
 
 

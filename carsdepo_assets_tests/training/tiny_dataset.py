@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from carsdepo_assets.lake.data_schemas import BOX, NEGATIVE_BOX
 from carsdepo_assets.lake.datasets import LATEST, manifest_key
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.schemas import BOX, NEGATIVE_BOX
 
 SPLITS = {"train": 8, "val": 3, "test": 3}
 ORIGINAL, PROCESSED = (200, 120), (100, 60)  # width, height

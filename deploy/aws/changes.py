@@ -56,6 +56,14 @@ def outputs_of(account: Account, stack: str) -> dict[str, str]:
     return {output["OutputKey"]: output["OutputValue"] for output in present.get("Outputs", [])}
 
 
+def given_to(account: Account, stack: str) -> dict[str, str] | None:
+    """The parameters that a stack was given last, by name; None where there is none."""
+    present = stack_of(account, stack)
+    if present is None:
+        return None
+    return {one["ParameterKey"]: one["ParameterValue"] for one in present.get("Parameters", [])}
+
+
 def make_change_set(
     account: Account,
     stack: str,

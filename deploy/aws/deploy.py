@@ -194,9 +194,8 @@ def destroy(account: Account, ask: Ask, wait: Callable[[float], object] = time.s
 
 def _lake_is_there(account: Account) -> str:
     """Whether the stack `data` takes over the bucket of an earlier deployment; what it did before, it does again."""
-    present = changes.stack_of(account, "data")
-    if present is not None:
-        given = {p["ParameterKey"]: p["ParameterValue"] for p in present.get("Parameters", [])}
+    given = changes.given_to(account, "data")
+    if given is not None:
         return given.get("LakeIsThere", "false")
     is_there = accounts.has_bucket(account, account.lake)
     if is_there:
@@ -211,10 +210,9 @@ def _require_same_snapshot(account: Account, snapshot: str) -> None:
     Raises:
         DeployError: The stack `data` was made with another snapshot, or with none.
     """
-    present = changes.stack_of(account, "data")
-    given = {p["ParameterKey"]: p["ParameterValue"] for p in (present or {}).get("Parameters", [])}
-    before = given.get("DatabaseSnapshot", "")
-    if present is not None and before != snapshot:
+    given = changes.given_to(account, "data")
+    before = (given or {}).get("DatabaseSnapshot", "")
+    if given is not None and before != snapshot:
         raise DeployError(
             f"DatabaseSnapshot is {snapshot or 'empty'}, and the database was made with {before or 'none'}: only a "
             "database that is made anew takes a snapshot. Leave the value as it was; docs/aws-account.md, Backup and "

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from deploy.aws.account import Account, DeployError
+from deploy.aws.changes import POLL_S
 
-POLL_S = 5.0
 PATIENCE = 120  # looks: ten minutes, of which a stopped task may take two
 _DAEMON = "daemon"
 # By kind of SageMaker's jobs: the list, its key, what the fields of a job begin with, the call that stops one.

@@ -20,12 +20,13 @@ from carsdepo_assets.commands.options import out
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 from carsdepo_assets.commands.terminal import quietly
 from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.settings import Settings
 from deploy.demo_aws import checks, closing, intake, releases, traffic
 from deploy.demo_aws.account import emulated_account
 from deploy.demo_aws.containers import demo_runner
 from deploy.demo_aws.driving import Demo, DemoFailed
 from deploy.demo_aws.faults import FaultFailed
-from deploy.demo_aws.installation import CommandFailed, installed, mlflow_server, settings_of
+from deploy.demo_aws.installation import CommandFailed, installed, mlflow_server
 
 LOG = "demo-aws.log"
 _REPLACED = ("home", "mlflow", "account/data", LOG)  # of a run before; the sample and ministack's packages are kept
@@ -57,7 +58,7 @@ def run(folder: Path, *, as_processes: bool) -> Demo:
             mlflow_server(folder / "mlflow", f"s3://{account.account.lake}/mlflow") as mlflow,
         ):
             variables = installed(folder / "home", account.task, mlflow, account.front)
-            settings = settings_of(variables)
+            settings = Settings.read(variables)
             say(f"ministack, moto, the stacks of deploy/aws and MLflow: {time.monotonic() - began:.1f} s")
             with Pipeline.open(settings, "INFO") as pipeline:
                 lake = Lake.open(settings.lake)

@@ -20,6 +20,7 @@ from deploy.aws.deploy import OIDC_KEYS
 from deploy.aws.emulated_account import KEYS, REGION, Ministack, Resolver
 from deploy.aws.emulated_deployment import Deployed
 from deploy.aws.templates import template
+from deploy.emulators.ecr_images import name_image
 from deploy.emulators.sagemaker_endpoints import SageMakerEndpoints
 from deploy.emulators.sagemaker_runners import Runner
 
@@ -151,13 +152,9 @@ def _subscribed(account: Account) -> str:
 
 
 def _put_images(account: Account) -> None:
-    """Names the images in ECR, as a push does; preflight asks for the worker's."""
-    layer = {"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": 1, "digest": f"sha256:{0:064x}"}
-    form = "application/vnd.docker.distribution.manifest.v2+json"
-    manifest = json.dumps({"schemaVersion": 2, "mediaType": form, "config": layer, "layers": [layer]})
+    """Names the images in ECR; preflight asks for the worker's."""
     for name in ("worker", "worker-cpu", "service"):
-        repository = f"{account.env}/carsdepo-{name}"
-        account.client("ecr").put_image(repositoryName=repository, imageManifest=manifest, imageTag=TAG)
+        name_image(account.client("ecr"), f"{account.env}/carsdepo-{name}", TAG)
 
 
 def _let_function_reach(deployed: Deployed, url: str) -> None:

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.demo_aws.engine import Engine, lacking_tools
+from deploy.emulators.podman import Podman, missing_tools
 from deploy.emulators.sagemaker_runners import REPOSITORY, ContainerRunner, ProcessRunner, Runner, Running
 
-SERVICE = "localhost/carsdepo-service:test"  # as .ci/images builds it
+SERVICE = "localhost/carsdepo-service:test"  # as deploy/images/test_images.py builds it
 LABEL = "carsdepo.demo"
 _PACKAGES, _SOURCE = "/packages", "/repository"
 # All of them share this machine's cores, where OpenMP's threads must not spin while they wait; see settings.variables.
@@ -109,12 +109,12 @@ def demo_runner(folder: Path, *, as_processes: bool = False) -> Iterator[NotingR
         with _processes("Containers are not wanted.") as runner:
             yield runner
         return
-    lacking = lacking_tools() + ([] if sys.version_info[:2] == (3, 11) else ["Python 3.11"])
+    lacking = missing_tools() + ([] if sys.version_info[:2] == (3, 11) else ["Python 3.11"])
     if lacking:
         with _processes(f"This machine lacks {', '.join(lacking)}.") as runner:
             yield runner
         return
-    with Engine(folder) as engine:
+    with Podman(folder, own_store=False) as engine:
         service = os.environ.get("SERVICE_IMAGE") or SERVICE
         if not engine.has(service):
             why = f"There is no image {service} (IMAGES=service make images builds one; SERVICE_IMAGE names another)."
@@ -129,17 +129,17 @@ def demo_runner(folder: Path, *, as_processes: bool = False) -> Iterator[NotingR
             engine.remove(f"{LABEL}={mark[LABEL]}")
 
 
-def _containers(engine: Engine, service: str, mark: Mapping[str, str]) -> NotingRunner:
-    own = Pulled(ContainerRunner(labels=mark), service, _SHARED)
+def _containers(engine: Podman, service: str, mark: Mapping[str, str]) -> NotingRunner:
+    own = Pulled(ContainerRunner(labels=mark, address=engine.address), service, _SHARED)
     sentences = [f"Endpoints run in containers of podman, image {service}."]
     worker = os.environ.get("WORKER_IMAGE")
     if worker:
-        jobs = Pulled(ContainerRunner(labels=mark), worker, _SHARED)
+        jobs = Pulled(ContainerRunner(labels=mark, address=engine.address), worker, _SHARED)
         sentences.append(f"Jobs run in containers of podman, image {worker}.")
     else:
         mounts = {_SOURCE: str(REPOSITORY), _PACKAGES: str(Path(sysconfig.get_path("purelib")).resolve())}
         variables = {**_SHARED, "PYTHONPATH": f"{_SOURCE}:{_PACKAGES}"}
-        jobs = Pulled(ContainerRunner(mounts=mounts, labels=mark), service, variables)
+        jobs = Pulled(ContainerRunner(mounts=mounts, labels=mark, address=engine.address), service, variables)
         sentences.append(
             "Jobs run in containers of podman, the same image with this environment's packages and this checkout "
             "mounted, since WORKER_IMAGE names no image of the worker."

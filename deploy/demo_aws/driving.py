@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class Demo:
     proven: dict[str, str] = field(default_factory=dict)
     """What was checked, and how it was seen, in order."""
 
-    def step(self, name: str) -> Any:
+    def step(self, name: str) -> AbstractContextManager[Step]:
         """A step of the demo, numbered, timed and listed in the table."""
         return self.loop.step(f"{len(self.loop.steps) + 1}. {name}", self.say)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,7 +87,7 @@ def training_killed(runner: NotingRunner, lake: Lake) -> Iterator[list[str]]:
         thread.join(30)
 
 
-def wait_until(done: Any, what: str, seconds: float = 600.0) -> None:
+def wait_until(done: Callable[[], bool], what: str, seconds: float = 600.0) -> None:
     """Waits until something is so; the time is a far cap, since a busy machine is slow.
 
     Raises:

@@ -19,7 +19,6 @@ from pathlib import Path
 import httpx
 
 from carsdepo_assets.commands.services import end
-from carsdepo_assets.settings import Settings
 
 
 class CommandFailed(RuntimeError):
@@ -175,8 +174,3 @@ def carsdepo(variables: Mapping[str, str], *arguments: str) -> str:
         wrote = (done.stderr or done.stdout)[-3000:]
         raise CommandFailed(f"`carsdepo {' '.join(arguments)}` ended with code {done.returncode}: {wrote}")
     return done.stdout
-
-
-def settings_of(variables: Mapping[str, str]) -> Settings:
-    """The settings that these variables make, checked as for any installation in an account."""
-    return Settings.read(variables)

@@ -77,8 +77,11 @@ class MultiModelContainer(ServingContainer, Protocol):
 class Launcher(Protocol):
     """Starts containers."""
 
-    def launch(self, image: str, archive: bytes | None, variables: Mapping[str, str]) -> ServingContainer:
-        """Starts the image with the model; archive None: it gets its models later."""
+    def launch(self, image: str, archive: bytes, variables: Mapping[str, str]) -> ServingContainer:
+        """Starts the image with the model."""
+
+    def launch_several(self, image: str, variables: Mapping[str, str]) -> MultiModelContainer:
+        """Starts the image without a model: it gets several later."""
 
 
 class RunnerLauncher:
@@ -87,14 +90,20 @@ class RunnerLauncher:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    def launch(self, image: str, archive: bytes | None, variables: Mapping[str, str]) -> ServingContainer:
+    def launch(self, image: str, archive: bytes, variables: Mapping[str, str]) -> ServingContainer:
         """Starts it; see Launcher."""
         root = Path(tempfile.mkdtemp(prefix="ml-endpoint-"))
+        _unpack(archive, root / "model")
+        return self._started(image, root, variables)
+
+    def launch_several(self, image: str, variables: Mapping[str, str]) -> MultiModelContainer:
+        """Starts it; see Launcher."""
+        root = Path(tempfile.mkdtemp(prefix="ml-endpoint-"))
+        (root / "models").mkdir()
+        return self._started(image, root, variables)
+
+    def _started(self, image: str, root: Path, variables: Mapping[str, str]) -> _HttpContainer:
         (root / "home").mkdir()
-        if archive is None:
-            (root / "models").mkdir()
-        else:
-            _unpack(archive, root / "model")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]

@@ -1,11 +1,11 @@
-"""SageMaker's endpoints on moto: what moto lacks of models, configurations, endpoints, packages and InvokeEndpoint.
+"""SageMaker's endpoints on moto: what moto lacks of models, configurations, endpoints and model packages.
 
 An endpoint is InService once a real service answers /ping; an update starts a second one and takes its place, or is
-rolled back; InvokeEndpoint is answered by the service, and captured as data capture writes it. Statuses move on when
-they are described, so that no test waits for a clock: DescribeEndpoint looks at the containers and takes one step.
-Written after: API reference of the operations; "Blue/Green Deployments"; "Capture data from real-time endpoint"; events
-as in "Events that SageMaker sends to EventBridge". What AWS captures of a refused request is written nowhere: here
-nothing. One instance answers whatever the number of instances is, so that a canary is a step and no share of requests.
+rolled back. Statuses move on when they are described, so that no test waits for a clock: DescribeEndpoint looks at the
+containers and takes one step. InvokeEndpoint is in sagemaker_runtime.py.
+Written after: API reference of the operations; "Blue/Green Deployments"; events as in "Events that SageMaker sends to
+EventBridge". One instance answers whatever the number of instances is, so that a canary is a step and no share of
+requests.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from deploy.emulators.sagemaker_answers import empty, eventbridge_event, refusal_in_json, refused, result_of
-from deploy.emulators.sagemaker_capture import captured_line, file_name
+from deploy.emulators.sagemaker_answers import empty, eventbridge_event, refused, result_of
 from deploy.emulators.sagemaker_containers import EmulatedEndpoint, Launcher, RunnerLauncher, ServingContainer
 from deploy.emulators.sagemaker_multi_model import LoadedVersions, NoModelData
 from deploy.emulators.sagemaker_on_moto import ACCOUNT, SageMakerOnMoto, _valid
 from deploy.emulators.sagemaker_on_moto import internals as jobs_internals
 from deploy.emulators.sagemaker_runners import Runner
+from deploy.emulators.sagemaker_runtime import Runtime
 from deploy.emulators.sagemaker_storage import _place
 
 _OPERATIONS = {
@@ -69,21 +69,17 @@ class SageMakerEndpoints(SageMakerOnMoto):
         """Alarms that are in ALARM: updates that name one are rolled back."""
         self.silent = False
         """Whether a rolled back update gives no FailureReason."""
-        self.writes_at_once = True
-        """Whether each request is captured in a file of its own; else `write_captured` writes them."""
-        self.versions: dict[int, LoadedVersions] = {}
-        """The models of containers that have several, by the containers' identities."""
-        self._captured: list[tuple[str, datetime, bytes]] = []
         self._later = timedelta()
         self._lock = threading.RLock()
 
     def __enter__(self) -> SageMakerEndpoints:
         super().__enter__()
         moto = self.faults.application
+        runtime = Runtime(self._in_service, lambda name: self.client(name, "AKIASERVICE"), self.now, self.region)
 
         def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
             match = _INVOKE.fullmatch(environ.get("PATH_INFO", ""))
-            return self._invoke(match[1], environ, start) if match else moto(environ, start)
+            return runtime.invoke(match[1], environ, start) if match else moto(environ, start)
 
         self.faults.application = application
         return self
@@ -99,9 +95,8 @@ class SageMakerEndpoints(SageMakerOnMoto):
 
         for endpoint in self.endpoints.values():
             self._stop(endpoint)
-        self.endpoints, self.events, self.queue_url, self._captured, self._later = {}, [], None, [], timedelta()
-        self.stays, self.alarming, self.silent, self.writes_at_once = set(), set(), False, True
-        self.versions = {}
+        self.endpoints, self.events, self.queue_url, self._later = {}, [], None, timedelta()
+        self.stays, self.alarming, self.silent = set(), set(), False
         self.faults.calls.clear()
         BackendDict.reset()
 
@@ -119,26 +114,6 @@ class SageMakerEndpoints(SageMakerOnMoto):
         package.model_approval_status, package.approval_description = status, reason
         domain = {"UserProfileName": person, "DomainId": "d-emulated"}
         self._package_changed(package, domain)
-
-    def write_captured(self, delay: timedelta = timedelta(), ends_early: bool = False) -> list[str]:
-        """Writes the captured requests that wait into one file for each endpoint and hour; returns the keys.
-
-        Args:
-            delay: how much later than the requests the files come. They lie under the hour of the requests.
-            ends_early: whether a file ends within its last line.
-        """
-        files: dict[str, tuple[datetime, bytes]] = {}
-        for prefix, at, line in self._captured:
-            before = files.get(f"{prefix}/{at:%Y/%m/%d/%H}", (at, b""))
-            files[f"{prefix}/{at:%Y/%m/%d/%H}"] = (before[0], before[1] + line)
-        self._captured = []
-        self._later += delay
-        keys = []
-        for folder, (at, data) in files.items():
-            bucket, key = _place(f"{folder}/{file_name(at)}")
-            self._s3().put_object(Bucket=bucket, Key=key, Body=data[: -len(data) // 3] if ends_early else data)
-            keys.append(key)
-        return keys
 
     def _patch(self) -> dict[str, Any]:
         from moto.sagemaker.responses import SageMakerResponse
@@ -256,7 +231,7 @@ class SageMakerEndpoints(SageMakerOnMoto):
             if endpoint.container.exited():
                 endpoint.reason = "The primary container did not pass the ping health check."
                 self._move(endpoint, "Failed")
-            elif self._is_up(endpoint.container):
+            elif endpoint.container.ping():
                 self._move(endpoint, "InService")
         elif endpoint.status == "Updating" and endpoint.next is not None:
             config, container, deployment = endpoint.next
@@ -265,8 +240,7 @@ class SageMakerEndpoints(SageMakerOnMoto):
                 tripped = ", ".join(sorted(alarms & self.alarming))
                 endpoint.reason = None if self.silent else f"Alarms tripped: {tripped}" if tripped else "Ping failed"
                 self._move(endpoint, "RollingBack")
-            elif self._is_up(container):
-                self.versions.pop(id(endpoint.container), None)
+            elif container.ping():
                 endpoint.container.stop()
                 endpoint.config, endpoint.container, endpoint.next = config, container, None
                 self._move(endpoint, "InService")
@@ -275,86 +249,44 @@ class SageMakerEndpoints(SageMakerOnMoto):
             endpoint.next = None
             self._move(endpoint, "InService")
 
-    def _invoke(self, name: str, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        content_type, accept = environ.get("CONTENT_TYPE", ""), environ.get("HTTP_ACCEPT", "*/*")
+    def _in_service(self, name: str) -> tuple[ServingContainer, dict[str, Any]] | None:
+        """See Runtime."""
         with self._lock:
             endpoint = self.endpoints.get(name)
             if endpoint is None or endpoint.status in ("Creating", "Failed"):
-                text = f"Endpoint {name} of account {ACCOUNT} not found."
-                return refusal_in_json(start, 400, "ValidationError", {"message": text})
-            container, config = endpoint.container, self._backend().describe_endpoint_config(endpoint.config)
-        target, several = environ.get("HTTP_X_AMZN_SAGEMAKER_TARGET_MODEL"), self.versions.get(id(container))
-        if (target is None) is not (several is None):
-            words = "is not a multi-model endpoint and does not support" if several is None else "needs the"
-            text = f"Endpoint {name} {words} target model header."
-            return refusal_in_json(start, 400, "ValidationError", {"message": text})
-        try:
-            answer = (
-                container.invoke(body, content_type, accept)
-                if several is None or target is None
-                else several.invoke(target, body, content_type, accept)
-            )
-        except NoModelData as error:
-            return refusal_in_json(start, 400, "ValidationError", {"message": str(error)})
-        if answer.status != 200:
-            refusal = {
-                "OriginalStatusCode": answer.status, "OriginalMessage": answer.body.decode(errors="replace"),
-                "Message": f"Received client error ({answer.status}) from primary with message.",
-                "LogStreamArn": f"arn:aws:logs:{self.region}:{ACCOUNT}:log-group:/aws/sagemaker/Endpoints/{name}",
-            }  # fmt: skip
-            return refusal_in_json(start, 424, "ModelError", refusal)
-        capture = config.get("DataCaptureConfig") or {}
-        variant = config["ProductionVariants"][0]["VariantName"]
-        if capture.get("EnableCapture"):
-            at = self.now()
-            line = captured_line(capture, content_type, body, answer.content_type, answer.body, at)
-            self._captured.append((f"{capture['DestinationS3Uri'].rstrip('/')}/{name}/{variant}", at, line))
-            if self.writes_at_once:
-                self.write_captured()
-        self.client("cloudwatch", "AKIASERVICE").put_metric_data(
-            Namespace="AWS/SageMaker",
-            MetricData=[{
-                "MetricName": "Invocations", "Value": 1.0, "Unit": "None", "Timestamp": self.now(),
-                "Dimensions": [{"Name": "EndpointName", "Value": name}, {"Name": "VariantName", "Value": variant}],
-            }],
-        )  # fmt: skip
-        headers = [("Content-Type", answer.content_type), ("x-Amzn-Invoked-Production-Variant", variant)]
-        start("200 OK", [*headers, ("Content-Length", str(len(answer.body)))])
-        return [answer.body]
+                return None
+            return endpoint.container, self._backend().describe_endpoint_config(endpoint.config)
 
     def _container(self, config: str) -> ServingContainer:
         described = self._backend().describe_endpoint_config(config)
         model = self._backend().describe_model(described["ProductionVariants"][0]["ModelName"]).response_object
         container = model["PrimaryContainer"]
-        url, is_several = container["ModelDataUrl"], container.get("Mode") == "MultiModel"
-        variables = {
-            **(container.get("Environment") or {}),
-            **({"SAGEMAKER_MULTI_MODEL": "true"} if is_several else {}),
-        }
-        started = self.launcher.launch(container["Image"], None if is_several else self._archive(url), variables)
-        if is_several:
-            self.versions[id(started)] = LoadedVersions(started, lambda target: self._version(url, target))
-        return started
-
-    def _is_up(self, container: ServingContainer) -> bool:
-        several = self.versions.get(id(container))
-        return container.ping() if several is None else several.is_up()
+        image, url, variables = container["Image"], container["ModelDataUrl"], container.get("Environment") or {}
+        if container.get("Mode") != "MultiModel":
+            return self.launcher.launch(image, self._archive(url), variables)
+        started = self.launcher.launch_several(image, {**variables, "SAGEMAKER_MULTI_MODEL": "true"})
+        return LoadedVersions(started, lambda target: self._version(url, target))
 
     def _version(self, prefix: str, target: str) -> bytes:
-        bucket, key = _place(prefix + target.lstrip("/"))
-        try:
-            data: bytes = self._s3().get_object(Bucket=bucket, Key=key)["Body"].read()
-        except Exception as error:
-            raise NoModelData(f"Failed to download model data(bucket: {bucket}, key: {key}).") from error
+        url = prefix + target.lstrip("/")
+        data = self._object(url)
+        if data is None:
+            raise NoModelData(f"Failed to download model data ({url}).")
         return data
 
     def _archive(self, url: str) -> bytes:
+        data = self._object(url)
+        if data is None:
+            raise refused(f"Could not find model data at {url}.")
+        return data
+
+    def _object(self, url: str) -> bytes | None:
         bucket, key = _place(url)
+        s3 = self.client("s3", "AKIASERVICE")
         try:
-            data: bytes = self._s3().get_object(Bucket=bucket, Key=key)["Body"].read()
-        except Exception as error:
-            raise refused(f"Could not find model data at {url}.") from error
+            data: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        except s3.exceptions.ClientError:
+            return None
         return data
 
     def _endpoint(self, request: dict[str, Any]) -> EmulatedEndpoint:
@@ -404,9 +336,6 @@ class SageMakerEndpoints(SageMakerOnMoto):
 
     def _arn(self, name: str) -> str:
         return f"arn:aws:sagemaker:{self.region}:{ACCOUNT}:endpoint/{name}"
-
-    def _s3(self) -> Any:
-        return self.client("s3", "AKIASERVICE")
 
     def _backend(self) -> Any:
         from moto.sagemaker.models import sagemaker_backends

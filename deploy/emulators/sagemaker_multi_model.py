@@ -11,36 +11,56 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import cast
 
-from deploy.emulators.sagemaker_containers import ContainerAnswer, MultiModelContainer, ServingContainer
+from deploy.emulators.sagemaker_containers import ContainerAnswer, MultiModelContainer
 
 
 class NoModelData(Exception):
-    """There is no archive at the path that a caller named."""
+    """A caller named no model, or a path at which there is no archive."""
 
 
 class LoadedVersions:
-    """The models of one container.
+    """A container of a multi-model endpoint with the models that it has by now; a ServingContainer.
 
     Args:
-        container: of the endpoint.
-        download: the bytes of the archive at a path below the endpoint's prefix; raises where there is none.
+        container: as it was started, without a model.
+        download: the bytes of the archive at a path below the endpoint's prefix; NoModelData where there is none.
     """
 
-    def __init__(self, container: ServingContainer, download: Callable[[str], bytes]) -> None:
-        self._container, self._download = cast(MultiModelContainer, container), download
+    def __init__(self, container: MultiModelContainer, download: Callable[[str], bytes]) -> None:
+        self._container, self._download = container, download
         self._archives: dict[str, bytes] = {}  # on the instance's disk
         self.in_memory: OrderedDict[str, str] = OrderedDict()
         """SageMaker's names by the paths that callers give, the one that was used last at the end."""
         self.unloads = 0
         """How many models were unloaded to make room."""
 
-    def is_up(self) -> bool:
-        """Whether the container answers /ping and lists its models, which SageMaker asks before it is in service."""
+    @property
+    def url(self) -> str:
+        """See ServingContainer."""
+        return self._container.url
+
+    def ping(self) -> bool:
+        """Whether it answers /ping and lists its models, which SageMaker asks before it is in service."""
         return self._container.ping() and self._container.models().status == 200
 
-    def invoke(self, target: str, body: bytes, content_type: str, accept: str) -> ContainerAnswer:
+    def exited(self) -> bool:
+        """See ServingContainer."""
+        return self._container.exited()
+
+    def invoke(self, body: bytes, content_type: str, accept: str) -> ContainerAnswer:
+        """SageMaker hands on no request that names no model."""
+        raise NoModelData("A multi-model endpoint needs the target model header.")
+
+    def stop(self) -> None:
+        """See ServingContainer."""
+        self._container.stop()
+
+    def output(self) -> str:
+        """See ServingContainer."""
+        return self._container.output()
+
+    def ask(self, target: str, body: bytes, content_type: str, accept: str) -> ContainerAnswer:
         """The answer of the model that is named, which is loaded first where it is not."""
         if target not in self.in_memory:
             refused = self._load(target)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.emulators.aws_faults import Faults
+from deploy.emulators.ecr_images import name_image
 from deploy.emulators.request_limits import violations
 from deploy.emulators.sagemaker_jobs import EmulatedJob, Kind, Settings
 from deploy.emulators.sagemaker_runners import ContainerRunner, ProcessRunner, Runner
@@ -281,10 +282,7 @@ def prepare(emulator: SageMakerOnMoto, bucket: str) -> str:
     role = emulator.client("iam").create_role(RoleName="carsdepo-jobs", AssumeRolePolicyDocument=json.dumps(trust))
     ecr = emulator.client("ecr")
     address = ecr.create_repository(repositoryName=name)["repository"]["repositoryUri"]
-    layer = {"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": 1, "digest": f"sha256:{0:064x}"}
-    form = "application/vnd.docker.distribution.manifest.v2+json"
-    manifest = {"schemaVersion": 2, "mediaType": form, "config": layer, "layers": [layer]}
-    ecr.put_image(repositoryName=name, imageManifest=json.dumps(manifest), imageTag=tag)
+    name_image(ecr, name, tag)
     return f"""by_asset = {{ candidate_model = "sagemaker" }}
 
 [sagemaker]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -115,12 +116,13 @@ class _Process:
 
 
 class ContainerRunner:
-    """Runs images by the engine that DOCKER_HOST names: Docker, or podman's service.
+    """Runs images by Docker, or by podman's service.
 
     Args:
         network: the engine's name of it.
         mounts: folders of this machine by the path that they have in containers, read-only.
         labels: of the containers.
+        address: of the engine, as DOCKER_HOST has it; None: the one that DOCKER_HOST names.
     """
 
     def __init__(
@@ -128,13 +130,16 @@ class ContainerRunner:
         network: str = "host",
         mounts: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
+        address: str | None = None,
     ) -> None:
         import docker  # type: ignore[import-untyped]
 
-        self._client = docker.from_env(timeout=120)
+        make = docker.from_env if address is None else partial(docker.DockerClient, base_url=address)
+        self._client = make(timeout=120)
         self._network, self._labels = network, dict(labels or {})
         self._mounts = {folder: {"bind": path, "mode": "ro"} for path, folder in (mounts or {}).items()}
-        self.words = f"images in containers of {os.environ.get('DOCKER_HOST', 'the local Docker daemon')}"
+        engine = address or os.environ.get("DOCKER_HOST", "the local Docker daemon")
+        self.words = f"images in containers of {engine}"
         if mounts:
             self.words += f", with {', '.join(mounts)} mounted"
 

@@ -9,35 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from carsdepo_assets.commands.reproduction.fields import ComparedField, FieldState, compared
-from carsdepo_assets.detectors.numerics import cpu_flags
+from carsdepo_assets.detectors.numerics import numerics
+from carsdepo_assets.detectors.weights_for_workers import FOLDER
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.models import digest_of, read_card
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.lineage import Lineage, running_code, this_environment
 
-_NOT_COMPARED = {"platform", "mlflow", "dagster-pipes", "deltalake", "pyarrow", "cores", "place", "carsdepo"}
-WEIGHTS = "weights"  # folder of the lake with files of initial weights, and of the home with a user's own
+_NOT_COMPARED = {"platform", "mlflow", "dagster-pipes", "deltalake", "pyarrow", "cores", "carsdepo", "threads"}
+_OF_A_GPU = ("gpu", "cudnn")  # recorded of a training on one; a machine without one has neither
 
 
-def environment_fields(lineage: Lineage, policy: Policy) -> list[ComparedField]:
-    """Compares the code and the machine of then with those of now. Neither decides whether a model is the same.
-
-    Args:
-        lineage: of the model.
-        policy: the one that the model is made again with.
-    """
+def environment_fields(lineage: Lineage) -> list[ComparedField]:
+    """Compares the code and the machine of then with those of now. Neither decides whether a model is the same."""
     import torch
 
-    code, here, recorded = running_code(), this_environment(), lineage.environment
-    here["cpu_flags"] = " ".join(cpu_flags())
+    code, recorded = running_code(), lineage.environment
+    here = {**this_environment(), **numerics(recorded.get("device", "cpu"))}
     if "+" in recorded.get("torch", ""):  # its build (CPU, CUDA), which torch alone tells
         here["torch"] = str(torch.__version__)
-    fields = [
-        compared("environment", "code, by its source digest", lineage.code.source_digest, code.source_digest),
-        compared("environment", "policy", lineage.policy_digest, policy.digest()),
+    fields = [compared("environment", "code, by its source digest", lineage.code.source_digest, code.source_digest)]
+    names = [n for n in dict.fromkeys((*here, *_OF_A_GPU)) if n not in _NOT_COMPARED]
+    fields += [
+        compared("environment", name.replace("_", " "), recorded.get(name), here.get(name))
+        for name in names
+        if name in recorded or name == "cpu_flags"
     ]
-    names = [n for n in here if n not in _NOT_COMPARED and (n in recorded or n == "cpu_flags")]
-    fields += [compared("environment", name.replace("_", " "), recorded.get(name), here[name]) for name in names]
     cores = str(len(os.sched_getaffinity(0)))
     threads = recorded.get("threads")
     fields.append(compared("environment", "threads of torch", threads, threads or cores))
@@ -72,27 +69,26 @@ def recipe_digest_of(recipe: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def initial_weights(source: Lake, clean: Lake, home: Path, lineage: Lineage) -> tuple[str | None, ComparedField | None]:
+def initial_weights(source: Lake, clean: Lake, lineage: Lineage) -> tuple[str | None, ComparedField | None]:
     """Copies the weights that the training started from into the clean lake, by their digest.
 
     Args:
         source: the lake of the model.
         clean: the one in which it is made again.
-        home: of the installation, in which a user may have put a file.
         lineage: of the model.
 
     Returns:
-        The key of a file of initial weights, None where the recipe names none; and the field of the comparison, None
-        where the training started from no weights.
+        The key of the file that the training started from, None where it started from none; and the field of the
+        comparison, None where there are no weights to compare.
     """
     init = str(lineage.recipe.get("init", "scratch"))
     name = f"initial weights ({init})"
     if init == "champion" and lineage.initialised_from:
         return None, _parent(source, clean, lineage.initialised_from)
-    if "/" not in init:
-        return None, None
     recorded = lineage.initial_weights
-    keys = [recorded.key] if recorded else [o.key for o in source.list(WEIGHTS) if o.key.endswith(Path(init).name)]
+    if recorded is None and "/" not in init:
+        return None, None
+    keys = [recorded.key] if recorded else [o.key for o in source.list(FOLDER) if o.key.endswith(f"/{Path(init).name}")]
     note = "" if recorded else "which file it was is not recorded: the one in the lake of that name is taken"
     if len(keys) != 1:
         what = f"the lake has {len(keys)} files of that name, and which one it was is not recorded"

@@ -87,8 +87,8 @@ def unlike(fields: Iterable[ComparedField]) -> list[ComparedField]:
 
 def explanations(fields: Iterable[ComparedField]) -> list[str]:
     """Sentences on the fields of the environment that differ."""
-    return [f"{f.name}: {f.expected} then, {f.got} now." for f in fields if f.part == "environment" and _other(f)]
-
-
-def _other(field: ComparedField) -> bool:
-    return field.state in ("differs", "missing")
+    return [
+        f"{f.name}: {f.expected} then, {f.got or 'none'} now."
+        for f in fields
+        if f.part == "environment" and f.state == "differs"
+    ]

@@ -36,6 +36,7 @@ from carsdepo_assets.commands.reproduction.fields import (
 from carsdepo_assets.commands.reproduction.outcome import figure_fields, first_evaluation, training_fields
 from carsdepo_assets.commands.reproduction.rebuilding import clear, rebuild
 from carsdepo_assets.compute.worker.evaluate import EvaluationSpec
+from carsdepo_assets.compute.worker.watchdog import PARENT_VARIABLE
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.clock import ClockDecisions
 from carsdepo_assets.lake.evaluations import EvaluationRecord
@@ -122,15 +123,14 @@ class _Run:
         """All steps; ends before the training where that could not give the same model."""
         lineage, digest = self.lineage, self.lineage.digest
         policy, of_policy = policy_of(lineage, self.settings.policy())
-        recorded = [f for f in environment_fields(lineage, policy) if f.name != "policy"]
-        self.fields += [*recorded, of_policy]
+        self.fields += [*environment_fields(lineage), of_policy]
         for sentence in explanations(self.fields):
             self.say(f"not as it was: {sentence}")
         recipe = Recipe.model_validate(lineage.recipe)
         self.fields.append(
             compared("training", "recipe digest", lineage.recipe_digest, recipe_digest_of(lineage.recipe))
         )
-        key, weights = initial_weights(self.source, self.clean, self.settings.home, lineage)
+        key, weights = initial_weights(self.source, self.clean, lineage)
         if weights is not None:
             self.fields.append(weights)
         if lineage.initialised_from:
@@ -230,6 +230,7 @@ class _Run:
             "CARSDEPO_HOME": str(self.home),
             "CARSDEPO_WORK": str(self.folder / "work"),
             "OMP_NUM_THREADS": str(threads_of(self.lineage)),
+            PARENT_VARIABLE: str(os.getpid()),  # it ends with this process, whatever ends that
         }
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", module, "--spec", str(place)],

@@ -24,6 +24,7 @@ from carsdepo_assets.data.photographs.metadata_corrections import correct_metada
 from carsdepo_assets.imaging.near_duplicates import dataset_thumbnails, near_duplicates
 from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.annotations import UNREVIEWED, labels_only
+from carsdepo_assets.lake.data_schemas import BOX, NEGATIVE_BOX
 from carsdepo_assets.lake.datasets import manifest_key, read_manifest, summary_key
 from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.label_conflicts import CountedLabels, labels_that_count
@@ -31,7 +32,6 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.licences import LicenceCount, licences_of_rows
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.pointers import DatasetPointer
-from carsdepo_assets.lake.schemas import BOX, NEGATIVE_BOX
 from carsdepo_assets.policy import Policy
 
 MANIFEST = pa.schema(

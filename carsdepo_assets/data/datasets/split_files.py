@@ -249,7 +249,7 @@ def _of_coco(folder: Path, files: Sequence[Path], finder: PhotographFinder) -> S
 def _of_yaml(folder: Path, files: Sequence[Path], finder: PhotographFinder) -> SplitClaim:
     for file in files:
         claim = SplitClaim()
-        for key, value in _yaml(file).items():
+        for key, value in dataset_yaml(file).items():
             split = SPLIT_NAMES.get(str(key).casefold())
             for entry in value if isinstance(value, list) else [value]:
                 if split and isinstance(entry, str) and entry.strip():
@@ -275,22 +275,14 @@ def _of_entry(folder: Path, yaml_folder: Path, entry: str, finder: PhotographFin
     return set()
 
 
-def _yaml(file: Path) -> dict[Any, Any]:
+def dataset_yaml(file: Path) -> dict[Any, Any]:
+    """What a data.yaml says; nothing where it cannot be read, which is said where its names of classes are read."""
     import yaml
 
     try:
         if file.stat().st_size > _MOST_YAML:
             return {}
         document = yaml.safe_load(decoded(file.read_bytes()))
-    except (
-        yaml.YAMLError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        ArithmeticError,
-        LookupError,
-        RecursionError,
-        OSError,
-    ):
-        return {}  # what is wrong with it is said where its names of classes are read
+    except (yaml.YAMLError, *_NO_VALUE, RecursionError, OSError):
+        return {}
     return document if isinstance(document, dict) else {}

@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from carsdepo_assets.data.folders.layout_names import folded, kept_path
 from carsdepo_assets.data.folders.photograph_names import stem_key
 from carsdepo_assets.imaging.formats import PHOTOGRAPH_SUFFIXES
-from carsdepo_assets.lake.schemas import METADATA_FIELDS
+from carsdepo_assets.lake.data_schemas import METADATA_FIELDS
 from carsdepo_assets.lake.text_files import decoded, plain_name, separated
 
 MANIFEST = "manifest.csv"

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from carsdepo_assets.data.datasets.split_files import PhotographFinder
+from carsdepo_assets.data.datasets.split_files import PhotographFinder, dataset_yaml
 from carsdepo_assets.data.folders.folder_files import FolderFile
 from carsdepo_assets.data.folders.manifest_csv import MANIFEST, read_sheet
 from carsdepo_assets.data.imports.layouts import FileKind, Layout
 from carsdepo_assets.lake.licence_names import LicenceName, licence_name
 from carsdepo_assets.lake.licences import LicenceStatement
-from carsdepo_assets.lake.text_files import decoded
+from carsdepo_assets.lake.text_files import decoded, storable
 
 _COLUMNS = ("licence", "license", "photo_licence", "photo_license", "image_license", "image_licence")
 _README = re.compile(r"^readme[^/]*\.(?:txt|md|rst)$|^readme$|^(?:licen[sc]e)(?:\.(?:txt|md))?$", re.I)
@@ -70,25 +70,26 @@ def find_licences(
         lines[licence.name, claimed_by] = len(photographs)
 
     if stated is not None:
+        stated = storable(stated)
         licence = licence_name(stated)
         if licence is None:
             raise ValueError(f"--licence {stated!r} names no licence: an SPDX identifier such as CC-BY-4.0, or words.")
-        of_all(licence, stated, by)
+        of_all(licence, stated, storable(by))
     for file in layout.listing.files:
         if (text := _of_text(file)) is not None and (licence := licence_name(text)) is not None:
-            of_all(licence, text, file.path)
+            of_all(licence, text, storable(file.path))
     for claimed_by, of_each in _of_photographs(layout, paths):
-        same = set(of_each.values())
-        names = {text: one for text, url in same if (one := licence_name(text, url)) is not None}
-        if len(same) == 1 and of_each.keys() == photographs.keys() and names:
-            [(text, _)] = same
-            of_all(names[text], text, claimed_by)
+        written = set(of_each.values())
+        names = {one: licence for one in written if (licence := licence_name(*one)) is not None}
+        if len(written) == 1 and of_each.keys() == photographs.keys() and names:
+            [(one, licence)] = names.items()
+            of_all(licence, one[0], claimed_by)
             continue
-        for target, (text, _) in sorted(of_each.items()):
-            if text in names:
-                one, key = names[text], f"raw/uploads/{name}/{target}"
-                statements.append(LicenceStatement(key, one.name, one.is_spdx, claimed_by, text))
-                lines[one.name, claimed_by] += 1
+        for target, one in sorted(of_each.items()):
+            if one in names:
+                licence, key = names[one], f"raw/uploads/{name}/{target}"
+                statements.append(LicenceStatement(key, licence.name, licence.is_spdx, claimed_by, one[0]))
+                lines[licence.name, claimed_by] += 1
     notes = [f"licence {licence}, claimed by {who}: {n} photographs" for (licence, who), n in lines.items()]
     return FoundLicences(tuple(dict.fromkeys(statements)), tuple(notes))
 
@@ -100,35 +101,28 @@ def _below(path: Path, folder: Path, otherwise: str) -> str:
 def _of_text(file: FolderFile) -> str | None:
     """The licence that a README, a file LICENCE or a data.yaml states, as it is written."""
     name = PurePosixPath(file.path).name
-    if not (_README.match(name) or _YAML.match(name)):
+    if _YAML.match(name):
+        return _of_yaml(dataset_yaml(file.real))
+    if not _README.match(name):
         return None
     try:
         if file.real.stat().st_size > _LARGEST:
             return None
-        data = file.real.read_bytes()
-        text = decoded(data)
+        text = decoded(file.real.read_bytes())
     except (OSError, ValueError):
         return None
-    if _YAML.match(name):
-        return _of_yaml(text)
     candidates = [match[1] for line in text.splitlines() if (match := _LINE.match(line))]
     candidates += [match[1] for match in _INSIDE.finditer(text)]
     named = [c for c in candidates if (one := licence_name(c)) is not None and one.is_spdx]
-    return next(iter([*named, *candidates]), None)
+    return next((storable(c) for c in [*named, *candidates]), None)
 
 
-def _of_yaml(text: str) -> str | None:
-    import yaml
-
-    try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return None
-    for place in (document, document.get("roboflow") if isinstance(document, dict) else None):
+def _of_yaml(document: Mapping[Any, Any]) -> str | None:
+    for place in (document, document.get("roboflow")):
         if isinstance(place, dict):
             for key in ("license", "licence", "License", "Licence"):
                 if isinstance(place.get(key), str):
-                    return str(place[key])
+                    return storable(place[key])
     return None
 
 
@@ -170,8 +164,11 @@ def _of_coco(file: Path, finder: PhotographFinder) -> Stated:
         document = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    listed = [one for one in _list_of(document, "licenses") if isinstance(one, dict)]
-    named = {one.get("id"): (str(one.get("name") or one.get("url") or ""), str(one.get("url") or "")) for one in listed}
+    named = {
+        one["id"]: (storable(str(one.get("name") or one.get("url") or "")), storable(str(one.get("url") or "")))
+        for one in _list_of(document, "licenses")
+        if isinstance(one, dict) and isinstance(one.get("id"), int | str)
+    }
     named = {identity: text for identity, text in named.items() if licence_name(*text) is not None}
     if not named:
         return {}

@@ -22,6 +22,7 @@ from carsdepo_assets.data.objects.manifests import BatchError, BatchObject, read
 from carsdepo_assets.data.objects.object_states import note_uploads
 from carsdepo_assets.data.photographs.metadata import MetadataReader, uploaded_photographs
 from carsdepo_assets.data.photographs.metadata_corrections import look_again
+from carsdepo_assets.lake.image_metadata import object_key
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
@@ -67,11 +68,6 @@ class ProcessedResult:
     batch_id: str
     rows: pa.Table
     """The batch's rows of PROCESSED."""
-
-
-def object_key(image_id: str) -> str:
-    """The key of a photograph's processed copy."""
-    return f"objects/{image_id[:2]}/{image_id}.jpg"
 
 
 def ingest_uploads(lake: Lake, batch_id: str, policy: Policy, now: datetime | None = None) -> UploadsResult:

@@ -22,8 +22,8 @@ from carsdepo_assets.data.folders.manifest_csv import COLUMNS, MANIFEST, TEXT_FI
 from carsdepo_assets.data.folders.photograph_names import RowsOfStems
 from carsdepo_assets.data.objects.manifests import is_photograph
 from carsdepo_assets.data.photographs.declared_groups import read_declared_groups
+from carsdepo_assets.lake.data_schemas import METADATA_FIELDS
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.schemas import METADATA_FIELDS
 from carsdepo_assets.lake.text_files import storable
 
 _ABSENT = {"", "nan", "none", "null", "n/a"}

@@ -28,12 +28,12 @@ from carsdepo_assets.data.photographs.declared_groups import (
     folder_of_groups,
 )
 from carsdepo_assets.data.photographs.metadata import MetadataReader, uploaded_photographs
+from carsdepo_assets.lake.data_schemas import METADATA_FIELDS
 from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.lake import Lake, ObjectInfo
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.object_index import ObjectIndex, open_index
 from carsdepo_assets.lake.present_objects import look_at
-from carsdepo_assets.lake.schemas import METADATA_FIELDS
 from carsdepo_assets.lake.source_choice import source_for
 from carsdepo_assets.lake.sources import Facts, listing
 

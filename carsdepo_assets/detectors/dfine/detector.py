@@ -10,8 +10,8 @@ from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError
 from carsdepo_assets.detectors.dfine.options import DFineOptions
 from carsdepo_assets.detectors.dfine.predictor import DFinePredictor
-from carsdepo_assets.detectors.initial_state import ClassRows
 from carsdepo_assets.detectors.looped_detector import LoopedDetector
+from carsdepo_assets.detectors.weight_transfer import ClassRows
 
 if TYPE_CHECKING:
     from carsdepo_assets.detectors.training_loop import TrainingLoop

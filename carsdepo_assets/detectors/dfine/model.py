@@ -23,7 +23,7 @@ PRIOR = 0.01  # of a box of any class, at which untrained heads start
 
 logger = logging.getLogger(__name__)
 
-_NANO_AND_SMALL = {
+_B0 = {
     "hidden_sizes": [128, 256, 512, 1024],
     "stem_channels": [3, 16, 16],
     "stage_in_channels": [16, 64, 256, 512],
@@ -32,50 +32,33 @@ _NANO_AND_SMALL = {
     "stage_num_blocks": [1, 1, 2, 1],
     "stage_numb_of_layers": [3, 3, 3, 3],
 }
-_BACKBONES: dict[str, dict[str, Any]] = {
-    "n": {**_NANO_AND_SMALL, "out_indices": [3, 4]},
-    "s": {**_NANO_AND_SMALL, "out_indices": [2, 3, 4]},
-    "m": {
-        "hidden_sizes": [192, 384, 768, 1536],
-        "stem_channels": [3, 24, 32],
-        "stage_in_channels": [32, 96, 384, 768],
-        "stage_mid_channels": [32, 64, 128, 256],
-        "stage_out_channels": [96, 384, 768, 1536],
-        "stage_num_blocks": [1, 1, 3, 1],
-        "stage_numb_of_layers": [4, 4, 4, 4],
-        "out_indices": [2, 3, 4],
-    },
+_B2 = {
+    "hidden_sizes": [192, 384, 768, 1536],
+    "stem_channels": [3, 24, 32],
+    "stage_in_channels": [32, 96, 384, 768],
+    "stage_mid_channels": [32, 64, 128, 256],
+    "stage_out_channels": [96, 384, 768, 1536],
+    "stage_num_blocks": [1, 1, 3, 1],
+    "stage_numb_of_layers": [4, 4, 4, 4],
 }
+_BACKBONES = {"n": _B0, "s": _B0, "m": _B2}  # HGNetv2
+_THREE_MAPS = {"feat_strides": [8, 16, 32], "decoder_n_points": [3, 6, 3]}
 _SIZES: dict[str, dict[str, Any]] = {
     "n": {
-        "num_feature_levels": 2,
-        "encoder_in_channels": [512, 1024],
+        "feat_strides": [16, 32],
+        "decoder_n_points": [6, 6],
+        "decoder_layers": 3,
+        "depth_mult": 0.5,
+        "hidden_expansion": 0.34,
         "encoder_hidden_dim": 128,
         "encoder_ffn_dim": 512,
         "encode_proj_layers": [1],
         "d_model": 128,
         "decoder_ffn_dim": 512,
-        "decoder_n_points": [6, 6],
         "decoder_in_channels": [128, 128],
-        "decoder_layers": 3,
-        "feat_strides": [16, 32],
-        "depth_mult": 0.5,
-        "hidden_expansion": 0.34,
     },
-    "s": {
-        "encoder_in_channels": [256, 512, 1024],
-        "decoder_n_points": [3, 6, 3],
-        "decoder_layers": 3,
-        "depth_mult": 0.34,
-        "hidden_expansion": 0.5,
-    },
-    "m": {
-        "encoder_in_channels": [384, 768, 1536],
-        "decoder_n_points": [3, 6, 3],
-        "decoder_layers": 4,
-        "depth_mult": 0.67,
-        "hidden_expansion": 1.0,
-    },
+    "s": {**_THREE_MAPS, "decoder_layers": 3, "depth_mult": 0.34, "hidden_expansion": 0.5},
+    "m": {**_THREE_MAPS, "decoder_layers": 4, "depth_mult": 0.67, "hidden_expansion": 1.0},
 }
 
 
@@ -87,19 +70,23 @@ def configuration(size: str, n_classes: int, image_size: int) -> DFineConfig:
         n_classes: Number of damage classes.
         image_size: Side of the square that the network sees, in pixels: a small one has fewer places than queries.
     """
-    values = _SIZES[size]
-    places = sum((image_size // stride) ** 2 for stride in values.get("feat_strides", [8, 16, 32]))
+    values, stages = _SIZES[size], _BACKBONES[size]
+    strides = values["feat_strides"]
     backbone = {
         "model_type": "hgnet_v2",
         "stage_downsample": [False, True, True, True],
         "stage_light_block": [False, False, True, True],
         "stage_kernel_size": [3, 3, 5, 5],
         "use_learnable_affine_block": True,
-        **_BACKBONES[size],
+        "out_indices": list(range(5 - len(strides), 5)),  # 0 is the stem, 4 the last stage
+        **stages,
     }
+    places = sum((image_size // stride) ** 2 for stride in strides)
     return DFineConfig(
         num_labels=n_classes,
         backbone_config=backbone,
+        encoder_in_channels=stages["stage_out_channels"][-len(strides) :],
+        num_feature_levels=len(strides),
         num_queries=min(QUERIES, places),
         initializer_bias_prior_prob=PRIOR,
         freeze_backbone_batch_norms=False,  # the loop keeps them where they were trained before

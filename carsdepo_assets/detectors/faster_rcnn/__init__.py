@@ -1,1 +1,1 @@
-"""Faster R-CNN by torchvision on an EfficientNet-Lite backbone: training, weights and prediction."""
+"""Faster R-CNN by torchvision, on EfficientNet-Lite or ResNet50: training, weights and prediction."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.faster_rcnn.options import LiteOptions
 from carsdepo_assets.detectors.faster_rcnn.predictor import FasterRcnnPredictor
-from carsdepo_assets.detectors.initial_state import ClassRows
 from carsdepo_assets.detectors.looped_detector import LoopedDetector
 from carsdepo_assets.detectors.recipe_options import LoopOptions, read_options
+from carsdepo_assets.detectors.weight_transfer import ClassRows
 
 if TYPE_CHECKING:
     from carsdepo_assets.detectors.training_loop import TrainingLoop

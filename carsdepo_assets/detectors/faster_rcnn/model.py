@@ -20,6 +20,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from carsdepo_assets.detectors.faster_rcnn.frozen_layers import fused
+from carsdepo_assets.detectors.faster_rcnn.proposals import PROPOSALS
 
 PYRAMID = 96
 ANCHOR_SIDES = ((16, 24), (32, 48), (64, 96), (128, 192))  # pixels of the network's image, strides 8, 16, 32, 64
@@ -126,15 +127,7 @@ def build_model(n_classes: int, image_size: int, imagenet: bool, number: int = 0
         max_size=image_size,
         image_mean=[127 / 255] * 3,
         image_std=[128 / 255] * 3,
-        rpn_pre_nms_top_n_train=800,
-        rpn_post_nms_top_n_train=400,
-        rpn_pre_nms_top_n_test=500,
-        rpn_post_nms_top_n_test=300,
-        rpn_batch_size_per_image=128,
-        box_batch_size_per_image=64,
-        box_score_thresh=0.001,
-        box_nms_thresh=0.5,
-        box_detections_per_img=100,
+        **PROPOSALS,
         _skip_resize=True,
     )
 

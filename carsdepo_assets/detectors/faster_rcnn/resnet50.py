@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from carsdepo_assets.detectors.checkpoints import DetectorError
 from carsdepo_assets.detectors.faster_rcnn.detector import FasterRcnn
+from carsdepo_assets.detectors.faster_rcnn.proposals import PROPOSALS
 from carsdepo_assets.detectors.recipe_options import LoopOptions
 
 if TYPE_CHECKING:
@@ -28,16 +29,7 @@ class FasterRcnnResNet50(FasterRcnn):
             num_classes=n_classes + 1,
             min_size=image_size,
             max_size=image_size,
-            # The head has four convolutions for each proposal: 1,000 of them, torchvision's number, are 115 GFLOPs.
-            rpn_pre_nms_top_n_train=800,
-            rpn_post_nms_top_n_train=400,
-            rpn_pre_nms_top_n_test=500,
-            rpn_post_nms_top_n_test=300,
-            rpn_batch_size_per_image=128,
-            box_batch_size_per_image=64,
-            box_score_thresh=0.001,
-            box_nms_thresh=0.5,
-            box_detections_per_img=100,
+            **PROPOSALS,
             _skip_resize=True,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ class FasterRcnnLoop(TrainingLoop):
         parts: dict[str, torch.Tensor] = self.model([s.pixels for s in batch], targets_of(batch))
         return sum(parts.values(), torch.zeros((), device=self.device)), parts
 
-    def val_loss(self, model: Any, samples: Sequence[Sample]) -> float:
+    def val_loss(self, model: Any, samples: Iterable[Sample]) -> float:
         """See TrainingLoop.val_loss."""
         return val_loss(model, samples)
 

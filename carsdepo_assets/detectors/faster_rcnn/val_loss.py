@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ def targets_of(batch: Sequence[Sample]) -> list[dict[str, torch.Tensor]]:
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
-def val_loss(model: Any, samples: Sequence[Sample]) -> float:
+def val_loss(model: Any, samples: Iterable[Sample]) -> float:
     """The mean loss of images, not augmented; the model and torch's chance are left as they were.
 
     torchvision computes losses in training mode only. Batch norms stay in evaluation, so that nothing is learnt, and

@@ -23,11 +23,11 @@ from carsdepo_assets.detectors.checkpoints import (
     write_weights,
 )
 from carsdepo_assets.detectors.clock import ClockDecisions
-from carsdepo_assets.detectors.initial_state import taken_over
 from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.postprocess import MAX_BOXES, to_image_frame
 from carsdepo_assets.detectors.preflight import check_training
 from carsdepo_assets.detectors.signals import UNHEARD, Listener
+from carsdepo_assets.detectors.weight_transfer import taken_over
 from carsdepo_assets.detectors.yolov8.dataset_folder import write_yolo_folder
 from carsdepo_assets.detectors.yolov8.initial_weights import HEADS, initial_weights
 from carsdepo_assets.detectors.yolov8.ultralytics_settings import ultralytics
@@ -58,21 +58,9 @@ ARGUMENTS: dict[str, Any] = {
 }
 # What a training goes on from, as `YoloTraining._checkpoint` writes it.
 CHECKPOINT_KEYS = {
-    *(
-        "epoch",
-        "batches",
-        "losses",
-        "steps",
-        "planned_steps",
-        "planned",
-        "seconds",
-        "history",
-        "finished",
-        "model",
-        "ema",
-    ),
-    *("updates", "optimizer", "torch_random", "random", "numpy_random"),
-}
+    "epoch", "batches", "losses", "steps", "planned_steps", "planned", "seconds", "history", "finished", "model", "ema",
+    "updates", "optimizer", "torch_random", "random", "numpy_random",
+}  # fmt: skip
 # A recipe may not set these through `extra`: they would break isolation, resuming or the report.
 RESERVED = {
     "model",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError, is_foreign, read_weights
-from carsdepo_assets.detectors.initial_state import ClassRows, known_classes
+from carsdepo_assets.detectors.preflight import check_init
+from carsdepo_assets.detectors.weight_transfer import ClassRows, known_classes
 from carsdepo_assets.detectors.yolov8.ultralytics_settings import config_folder, online, ultralytics
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 # Tensors of the head with rows for each class. Its widths hold up to 64 classes without a change.
 HEADS = (ClassRows(r"model\.\d+\.cv3\.\d+\.2\.(weight|bias)"),)
-INITS = "scratch, pretrained, champion or a weights file"
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,11 @@ def initial_weights(name: str, recipe: Recipe, class_names: Sequence[str]) -> In
     Raises:
         DetectorError: YOLOv8 has no such init, or the file is no weights of this size and of these classes.
     """
+    check_init(name, recipe.init)
     if recipe.init == "scratch":
         return None
     if recipe.init == "yolov8n":
-        if name != "yolov8n":
-            raise DetectorError(f"init yolov8n is of another size than {name}, which has {INITS}.")
         return _downloaded_weights()
-    if recipe.init == "imagenet":
-        raise DetectorError(f"init imagenet is not for {name}, which has {INITS}.")
-    if recipe.init in ("champion", "pretrained"):
-        raise DetectorError(f"init {recipe.init} must be given as its weights file when the training starts.")
     return _weights_of_file(Path(recipe.init), name, class_names)
 
 
@@ -73,7 +68,7 @@ def _weights_of_file(path: Path, name: str, class_names: Sequence[str]) -> Initi
 
 
 def _downloaded_weights() -> InitialWeights:
-    """COCO-trained weights, from the local copy or by download: the one network access, and only when asked for."""
+    """COCO-trained weights, from the local copy or by download: a training's one network access, when asked for."""
     ultralytics()
     from ultralytics.utils.downloads import attempt_download_asset
 

@@ -16,9 +16,9 @@ from ultralytics.utils.torch_utils import ModelEMA
 
 from carsdepo_assets.detectors.base import Interrupted, Progress, Report, Watch
 from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, write_torch
-from carsdepo_assets.detectors.initial_state import taken_over
 from carsdepo_assets.detectors.pace import CHECKPOINT_EVERY_S, CHECKPOINT_SHARE, TELL_EVERY_S, Every, Pace
 from carsdepo_assets.detectors.signals import UNHEARD, Listener, Meter
+from carsdepo_assets.detectors.weight_transfer import taken_over
 from carsdepo_assets.detectors.yolov8.batch_order import ResumableLoader
 from carsdepo_assets.detectors.yolov8.box_validator import BoxValidator
 from carsdepo_assets.detectors.yolov8.initial_weights import HEADS, InitialWeights

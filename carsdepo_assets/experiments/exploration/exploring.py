@@ -19,6 +19,7 @@ from carsdepo_assets.experiments.exploration.aggregates import (
     ASPECT_NAMES,
     SIDE_EDGES,
     SIDE_NAMES,
+    ClassCount,
     Explored,
     SplitPart,
 )
@@ -87,12 +88,11 @@ def explore(
     parts = {column: explored.parts(column, DARK_LUMA) for column in ("source", "camera", "light")}
     leakage = look_for_leakage(lake, photographs, policy.data.duplicate_hamming, rows.grey)
     sentences = findings(photographs.num_rows, labelled, classes, splits, leakage, parts["source"])
-    measured = sampled(photographs["image_id"].to_pylist(), most)
-    ids, vectors = read_features(lake, EXTRACTOR, measured)
+    ids, vectors = read_features(lake, EXTRACTOR, sampled(photographs, most))
     far = dict(zip(ids, distances(vectors).tolist(), strict=True))
     points = _points(rows, ids[:MAPPED_MOST], vectors[:MAPPED_MOST])
     odd = outliers(photographs, far, OUTLIERS)
-    bars = _bars(explored, splits)
+    bars = _bars(explored, classes, splits)
     summary = _summary(photographs.num_rows, labelled, explored, leakage, sentences)
     figures: dict[str, int | float | None] = {
         "photographs": photographs.num_rows,
@@ -163,14 +163,12 @@ class _Rows:
     def pixels(self, key: str | None, at_least: int) -> NDArray[np.uint8] | None:
         return pictures.photograph_pixels(self.lake, key, self.policy, at_least)
 
-    def grey(self, image_id: str) -> NDArray[Any]:
-        """The thumbnail by which near-duplicates are verified; one of a photograph that is gone matches none."""
-        from carsdepo_assets.imaging.perceptual import SIDE, grey_thumbnail
+    def grey(self, image_id: str) -> NDArray[np.float64] | None:
+        """The thumbnail by which near-duplicates are verified; None of a photograph that is gone or damaged."""
+        from carsdepo_assets.imaging.perceptual import grey_thumbnail
 
         rgb = self.pixels(self.of([image_id])[0]["picture_key"], 256)
-        if rgb is None:
-            return np.random.default_rng(int(image_id[:8].encode().hex(), 16)).uniform(0, 255, (SIDE, SIDE))
-        return grey_thumbnail(rgb)
+        return None if rgb is None else grey_thumbnail(rgb)
 
 
 def _points(rows: _Rows, ids: Sequence[str], vectors: NDArray[np.float32]) -> list[charts.MapPoint]:
@@ -189,9 +187,10 @@ def _points(rows: _Rows, ids: Sequence[str], vectors: NDArray[np.float32]) -> li
     return points
 
 
-def _bars(explored: Explored, splits: Sequence[SplitPart]) -> dict[str, Callable[[Form], bytes]]:
+def _bars(
+    explored: Explored, classes: Sequence[ClassCount], splits: Sequence[SplitPart]
+) -> dict[str, Callable[[Form], bytes]]:
     """The charts by name, each to be drawn as SVG for the page or as PNG for the UI."""
-    classes = explored.classes()
     by_split = {s.split: [s.boxes.get(c.name, 0) for c in classes] for s in splits if s.split != "excluded"}
     a_photograph = explored.boxes_a_photograph()
 
@@ -237,7 +236,7 @@ def _crops(explored: Explored, rows: _Rows) -> dict[str, list[dict[str, Any]]]:
         for box in boxes.take(pa.array(chosen)).to_pylist():
             row = rows.of([box["image_id"]])[0]
             cut = pictures.crop_uri(rows.pixels(row["picture_key"], 800), box, _CROP)
-            shown.append({"image_id": box["image_id"], "side": box["side"], "cut": cut})
+            shown.append({"image_id": box["image_id"], "class_id": box["class_id"], "side": box["side"], "cut": cut})
         listed[explored.name_of(int(class_id))] = shown
     return listed
 

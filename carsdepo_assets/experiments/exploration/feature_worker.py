@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from carsdepo_assets.compute.worker.events import Events
@@ -33,21 +35,28 @@ class FeatureSpec(JobSpec):
     most: int = Field(MEASURED_MOST, ge=1)
 
 
-def sampled(image_ids: Sequence[str], most: int) -> list[str]:
-    """The photographs of a selection that are measured: those with the smallest ids.
+def sampled(photographs: pa.Table, most: int) -> dict[str, str]:
+    """The photographs of a selection that are measured: of those whose bytes are kept, the ones with the smallest ids.
 
     An id is a digest, so that these are a random sample, and the same ones while the selection grows.
+
+    Args:
+        photographs: Rows of `selection.PHOTOGRAPHS`.
+        most: How many at most.
+
+    Returns:
+        The key of the bytes by image id.
     """
-    return sorted(image_ids)[:most]
+    kept = photographs.filter(pc.is_valid(photographs["picture_key"])).sort_by("image_id")
+    return dict(zip(*(kept[name][:most].to_pylist() for name in ("image_id", "picture_key")), strict=True))
 
 
 def run(spec: FeatureSpec, events: Events, after: ExitStack) -> None:
     """Measures the photographs and reports how many."""
     started = time.monotonic()
     lake = Lake.open(spec.lake)
-    rows = select(lake, spec.scope).photographs.select(["image_id", "picture_key"]).to_pylist()
-    keys = {row["image_id"]: row["picture_key"] for row in rows if row["picture_key"]}
-    missing = photographs_without(lake, EXTRACTOR, sampled(list(keys), spec.most))
+    keys = sampled(select(lake, spec.scope, spec.policy).photographs, spec.most)
+    missing = photographs_without(lake, EXTRACTOR, list(keys))
     events.log(f"{len(missing)} of {len(keys)} photographs have no features yet.")
     measured = measure(lake, {image: keys[image] for image in missing}, spec.policy)
     events.report(

@@ -56,6 +56,9 @@ def findings(
     if leakage.crossing_pairs:
         pairs = _n(len(leakage.crossing_pairs), "pair of near-duplicates is", "pairs of near-duplicates are")
         say("bad", f"{pairs} in two splits: figures on them flatter.")
+    if leakage.unread:
+        unread = _n(leakage.unread, "photograph", "photographs")
+        say("warn", f"{unread} with a near hash cannot be read: near-duplicates among them are not known.")
     if photographs == 1:
         say("warn", "There is one photograph: distributions, map and outliers need more.")
     if labelled == 0:
@@ -64,7 +67,7 @@ def findings(
         say("note", f"{labelled:,} of {photographs:,} photographs are labelled ({100 * labelled / photographs:.0f} %).")
     used = [c for c in classes if c.boxes]
     if labelled and not used:
-        say("bad", "All labels are empty: no class has a box, so that nothing can be sentences.")
+        say("bad", "All labels are empty: no class has a box, so that nothing can be learnt.")
     if len(used) == 1 and len(classes) > 1:
         missing = ", ".join(c.name for c in classes if not c.boxes)
         say("bad", f"Only one class has boxes, {used[0].name}; {missing} cannot be learnt.")

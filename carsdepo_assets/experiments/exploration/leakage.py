@@ -1,4 +1,4 @@
-"""Whether splits leak: cars and near-duplicates on two sides. Every pair is looked at, none is sampled."""
+"""Whether splits leak: cars and near-duplicates on two sides. All photographs are looked at, none is sampled."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from carsdepo_assets.imaging.near_duplicates import near_duplicates
+from carsdepo_assets.imaging.perceptual import SIDE
 from carsdepo_assets.lake.lake import Lake
 
 _SIDE = "case split when 'test_pool' then 'test' else split end"  # what waits for the golden set is on its side
@@ -57,6 +59,8 @@ class Leakage:
     """All near-duplicates, within a split, too."""
     bits: int
     """Hashes that differ in at most so many bits were compared by their pixels."""
+    unread: int = 0
+    """Photographs with a near hash whose pixels could not be read, so that nothing is known of their pairs."""
 
     @property
     def crossing_pairs(self) -> tuple[NearPair, ...]:
@@ -65,20 +69,24 @@ class Leakage:
 
     @property
     def count(self) -> int:
-        """Cars and pairs that leak; 0 proves that none does, as all were looked at."""
+        """Cars and pairs that leak. 0 is a proof for cars, and for pairs of the photographs that were read."""
         return len(self.crossing_groups) + len(self.crossing_pairs)
 
 
-def look_for_leakage(lake: Lake, photographs: pa.Table, bits: int, thumbnail: Callable[[str], NDArray[Any]]) -> Leakage:
+def look_for_leakage(
+    lake: Lake, photographs: pa.Table, bits: int, thumbnail: Callable[[str], NDArray[Any] | None]
+) -> Leakage:
     """Looks for cars on two sides, and for near-duplicates among all photographs.
 
-    Photographs that are excluded from all splits are trained on by nobody and judge nobody: they leak nothing.
+    Photographs that are excluded from all splits are trained on by nobody and judge nobody: they leak nothing. Of many
+    plain photographs with one and the same hash each is held against 64 of them, see imaging.near_duplicates.
 
     Args:
         lake: whose DuckDB is used.
         photographs: rows of `selection.PHOTOGRAPHS`.
         bits: near hashes differ in at most so many of 64 bits (policy.data.duplicate_hamming).
-        thumbnail: the grey thumbnail of a photograph by its id; called for near hashes only.
+        thumbnail: the grey thumbnail of a photograph by its id, None where it cannot be read; called for near hashes
+            only.
     """
     facts = photographs.select(["image_id", "split", "group_id", "phash"])
     sides = lake.query(
@@ -95,8 +103,16 @@ def look_for_leakage(lake: Lake, photographs: pa.Table, bits: int, thumbnail: Ca
     ).to_pylist()[0]
     rows = {row["image_id"]: row for row in sides.to_pylist()}
     hashes = {image: row["phash"] for image, row in rows.items() if row["phash"]}
-    pairs = []
-    for a, b in near_duplicates(hashes, hashes, bits, thumbnail):
+    pairs, unread = [], set[str]()
+
+    def read(image_id: str) -> NDArray[Any]:
+        grey = thumbnail(image_id)
+        if grey is None:
+            unread.add(image_id)
+            return np.full((SIDE, SIDE), np.nan)  # correlates with nothing
+        return grey
+
+    for a, b in near_duplicates(hashes, hashes, bits, read):
         one, other = rows[a], rows[b]
         same = one["group_id"] is not None and one["group_id"] == other["group_id"]
         pairs.append(NearPair(a, b, one["side"], other["side"], same))
@@ -107,4 +123,5 @@ def look_for_leakage(lake: Lake, photographs: pa.Table, bits: int, thumbnail: Ca
         crossing_groups=tuple(CrossingGroup(r["group_id"], tuple(r["sides"]), r["n"]) for r in crossing),
         pairs=tuple(pairs),
         bits=bits,
+        unread=len(unread),
     )

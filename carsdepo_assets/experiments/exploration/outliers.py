@@ -41,9 +41,7 @@ class Outlier:
     """In what: a quality, `looks`, `boxes` or `large`."""
 
 
-def outliers(
-    photographs: pa.Table, distance: Mapping[str, float], most: int, groups: Sequence[str | None] | None = None
-) -> list[Outlier]:
+def outliers(photographs: pa.Table, distance: Mapping[str, float], most: int) -> list[Outlier]:
     """Finds the photographs that differ most, one a car, and no more than a third of them in the same thing.
 
     Args:
@@ -51,7 +49,6 @@ def outliers(
         distance: of image ids, to the nearest others by the backbone's features; photographs that were not measured
             are missing.
         most: how many at most.
-        groups: of each row; None: the column group_id.
 
     Returns:
         The strongest first; none where there are fewer than FEWEST photographs.
@@ -91,8 +88,7 @@ def outliers(
         for index, reasons in reasons_by_index.items()
     ]
     ranked.sort(key=lambda o: (-o.strength, ids[o.index]))
-    of_group = photographs["group_id"].to_pylist() if groups is None else groups
-    return _one_a_group(ranked, of_group, most)
+    return _one_a_group(ranked, photographs["group_id"].to_pylist(), most)
 
 
 def robust_deviations(values: NDArray[np.float64]) -> NDArray[np.float64]:

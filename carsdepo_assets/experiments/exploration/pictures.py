@@ -69,8 +69,7 @@ def crop_uri(rgb: NDArray[np.uint8] | None, box: Mapping[str, float], px: int) -
     height, width = rgb.shape[:2]
     x1, x2, y1, y2 = box["x1"] * width, box["x2"] * width, box["y1"] * height, box["y2"] * height
     side = max(_CONTEXT * (x2 - x1), _CONTEXT * (y2 - y1), _LEAST_SHARE * max(width, height), 8.0)
-    side = min(side, float(width), float(height)) if side < max(width, height) else float(min(width, height))
-    side = max(side, 1.0)
+    side = max(1.0, min(side, float(width), float(height)))
     left = min(max((x1 + x2 - side) / 2, 0), width - side)
     top = min(max((y1 + y2 - side) / 2, 0), height - side)
     cut = rgb[int(top) : max(int(top) + 1, int(top + side)), int(left) : max(int(left) + 1, int(left + side))]

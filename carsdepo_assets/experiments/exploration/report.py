@@ -17,8 +17,6 @@ from carsdepo_assets.experiments.exploration.leakage import Leakage, NearPair
 from carsdepo_assets.experiments.exploration.selection import Selection
 from carsdepo_assets.reporting.page import render
 
-BOX_COLOURS = ("#ff5a36", "#ffc53d", "#38bdf8", "#a78bfa")  # by class, as on the site
-
 
 @dataclass(frozen=True)
 class ExplorationPage:
@@ -67,6 +65,5 @@ def render_exploration(page: ExplorationPage) -> str:
             worst or "", "Nothing stands in the way of a training"
         ),
         dark=DARK_LUMA,
-        colours=BOX_COLOURS,
         names={"source": "Source", "camera": "Camera", "light": "Light"},
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,18 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from carsdepo_assets.evaluation.slices import DARK_LUMA, UNSAID_BRIGHT, UNSAID_DARK
-from carsdepo_assets.lake.annotations import latest_revisions
-from carsdepo_assets.lake.datasets import latest, read_manifest, summary_key, versions
+from carsdepo_assets.evaluation.slices import LIGHT, SOURCE
+from carsdepo_assets.lake.data_schemas import BOX
+from carsdepo_assets.lake.datasets import latest, read_manifest, read_summary, versions
 from carsdepo_assets.lake.image_metadata import read_images
+from carsdepo_assets.lake.label_conflicts import COLUMNS, labels_that_count
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.schemas import BOX
+from carsdepo_assets.policy import Policy
 
 QUALITIES = (
     "luma_mean", "luma_std", "luma_p95", "sharpness", "saturation", "colour_cast", "aspect", "megapixels",
     "bits_per_pixel",
 )  # fmt: skip
-_OF_IMAGES = ("image_id", "key", "width", "height", "camera", "listing", "light", "phash", *QUALITIES)
+_OF_IMAGES = ("image_id", "key", "width", "height", "camera", "light", "phash", *QUALITIES)
 PHOTOGRAPHS = pa.schema(
     [
         ("image_id", pa.string()),
@@ -101,8 +101,13 @@ def moment(text: str) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def select(lake: Lake, scope: Scope) -> Selection:
-    """Reads the photographs that are to be explored.
+def select(lake: Lake, scope: Scope, policy: Policy) -> Selection:
+    """Reads the photographs that are to be explored, a dataset's with its own labels, others with those that count now.
+
+    Args:
+        lake: The lake.
+        scope: Which photographs.
+        policy: Says which labels of several annotators count.
 
     Raises:
         NothingToExplore: there is no such dataset or batch, or it has no photographs.
@@ -110,11 +115,11 @@ def select(lake: Lake, scope: Scope) -> Selection:
     """
     scope.check()
     if scope.batch is not None:
-        return _of_batch(lake, scope.batch)
+        return _of_batch(lake, scope.batch, policy)
     if scope.start is not None and scope.end is not None:
-        return _of_window(lake, scope.start, scope.end)
+        return _of_window(lake, scope.start, scope.end, policy)
     version = scope.dataset or latest(lake)
-    return _of_lake(lake) if version is None else _of_dataset(lake, version)
+    return _of_lake(lake, policy) if version is None else _of_dataset(lake, version)
 
 
 def _of_dataset(lake: Lake, version: str) -> Selection:
@@ -126,17 +131,15 @@ def _of_dataset(lake: Lake, version: str) -> Selection:
     images = _images(lake, manifest["image_id"].to_pylist())
     taken = manifest.select(["image_id", "split", "group_id", "boxes", "object_key"])
     rows = lake.query(
-        "select i.* exclude (boxes), m.object_key picture_key, m.split, m.group_id, m.boxes "
+        "select i.*, m.object_key picture_key, m.split, m.group_id, m.boxes "
         "from m left join i using (image_id) order by image_id",
         i=images, m=taken,
     )  # fmt: skip
-    notes = []
-    if lake.exists(summary_key(version)):
-        notes = [str(note) for note in json.loads(lake.get(summary_key(version))).get("notes", [])]
-    return Selection("dataset", version, f"Dataset {version}", _conformed(rows), tuple(notes))
+    notes = tuple(str(note) for note in read_summary(lake, version).get("notes", []))
+    return Selection("dataset", version, f"Dataset {version}", _conformed(rows), notes)
 
 
-def _of_batch(lake: Lake, batch: str) -> Selection:
+def _of_batch(lake: Lake, batch: str, policy: Policy) -> Selection:
     ids = lake.read("images", ["image_id"], [("batch_id", "=", batch)])["image_id"].to_pylist()
     if not ids:
         newest = lake.query("select batch_id, count(*) n from uploads group by 1 order by 1 desc limit 5").to_pylist()
@@ -145,11 +148,11 @@ def _of_batch(lake: Lake, batch: str) -> Selection:
             f"Upload batch {batch!r} has no photographs: it does not exist, or all of its files were there already or "
             f"are in quarantine. The newest batches: {listed}."
         )
-    return Selection("batch", batch, f"Upload batch {batch}", _stored(lake, ids))
+    return Selection("batch", batch, f"Upload batch {batch}", _stored(lake, ids, policy))
 
 
-def _of_lake(lake: Lake) -> Selection:
-    rows = _stored(lake, None)
+def _of_lake(lake: Lake, policy: Policy) -> Selection:
+    rows = _stored(lake, None, policy)
     if not rows.num_rows:
         raise NothingToExplore(
             f"{lake.url} has no photographs yet: `carsdepo import FOLDER` brings some, or drop them into raw/uploads."
@@ -158,7 +161,7 @@ def _of_lake(lake: Lake) -> Selection:
     return Selection("lake", "all", "All photographs", rows, (note,))
 
 
-def _stored(lake: Lake, ids: Sequence[str] | None) -> pa.Table:
+def _stored(lake: Lake, ids: Sequence[str] | None, policy: Policy) -> pa.Table:
     """Photographs of the table `images`, with the labels and the splits of now."""
     where = [] if ids is None else [("image_id", "in", list(ids))]
     processed = lake.read("processed", ["image_id", "object_key"], where)
@@ -167,14 +170,14 @@ def _stored(lake: Lake, ids: Sequence[str] | None) -> pa.Table:
         "with o as (select image_id, any_value(object_key) picture_key from processed_now group by 1), "
         "s as (select image_id, arg_max(split, assigned_at) split, arg_max(group_id, assigned_at) group_id "
         "from splits_now group by 1) "
-        "select i.*, picture_key, split, group_id from i left join o using (image_id) left join s using (image_id) "
-        "order by image_id",
-        i=_images(lake, ids), processed_now=processed, splits_now=splits,
+        "select i.*, picture_key, split, group_id, boxes from i left join o using (image_id) "
+        "left join s using (image_id) left join labels_now using (image_id) order by image_id",
+        i=_images(lake, ids), processed_now=processed, splits_now=splits, labels_now=_labels(lake, ids, policy),
     )  # fmt: skip
     return _conformed(rows)
 
 
-def _of_window(lake: Lake, start: datetime, end: datetime) -> Selection:
+def _of_window(lake: Lake, start: datetime, end: datetime, policy: Policy) -> Selection:
     columns = [
         "image_id", "at", "stage", "file_name", "photograph_key", "width", "height", "source", "camera", "listing",
         "threshold", "boxes", *QUALITIES,
@@ -187,14 +190,15 @@ def _of_window(lake: Lake, start: datetime, end: datetime) -> Selection:
         ).to_pylist()
         held = f"answers reach from {span[0]['first']} to {span[0]['last']}" if span[0]["last"] else "there are none"
         raise NothingToExplore(f"Production answered nothing in the window {text}; {held}.")
-    labels = _labels(lake, table["image_id"].unique().to_pylist())
+    labels = _labels(lake, table["image_id"].unique().to_pylist(), policy)
     rows = lake.query(
-        'with w as (select * from answers qualify row_number() over (partition by image_id order by "at" desc) = 1) '
-        "select w.image_id, file_name as key, photograph_key picture_key, width, height, source, camera, "
+        "with w as (select *, null::varchar light from answers "  # nobody says in what light traffic was taken
+        'qualify row_number() over (partition by image_id order by "at" desc) = 1) '
+        "select w.image_id, file_name as key, nullif(photograph_key, '') picture_key, width, height, source, camera, "
         "coalesce(nullif(listing, ''), w.image_id) group_id, "
-        f"case when luma_mean < {DARK_LUMA} then '{UNSAID_DARK}' else '{UNSAID_BRIGHT}' end as light, "
-        f"{', '.join(QUALITIES)}, labels_now.boxes boxes, list_transform(list_filter(w.boxes, lambda b: b.score >= "
-        "threshold), lambda b: {'class_id': b.class_id, 'x1': b.x1, 'y1': b.y1, 'x2': b.x2, 'y2': b.y2}) predicted "
+        f"{LIGHT} as light, {', '.join(QUALITIES)}, labels_now.boxes boxes, "
+        "list_transform(list_filter(w.boxes, lambda b: b.score >= threshold), "
+        "lambda b: {'class_id': b.class_id, 'x1': b.x1, 'y1': b.y1, 'x2': b.x2, 'y2': b.y2}) predicted "
         "from w left join labels_now using (image_id) order by 1",
         answers=table, labels_now=labels,
     )  # fmt: skip
@@ -204,21 +208,15 @@ def _of_window(lake: Lake, start: datetime, end: datetime) -> Selection:
 
 
 def _images(lake: Lake, ids: Sequence[str] | None) -> pa.Table:
-    """Rows of `images` with source, light and the labels of now."""
-    return lake.query(
-        "select i.* exclude (light, listing), case when light is not null and light not in ('', 'unknown') then light "
-        f"when luma_mean is null then 'unknown' when luma_mean < {DARK_LUMA} then '{UNSAID_DARK}' else "
-        f"'{UNSAID_BRIGHT}' end as light, nullif(regexp_extract(key, '^raw/uploads/([^/]+)/', 1), '') as source, boxes "
-        "from i left join labels_now using (image_id)",
-        i=read_images(lake, _OF_IMAGES, ids), labels_now=_labels(lake, ids),
-    )  # fmt: skip
+    """Rows of `images` with source and light."""
+    images = read_images(lake, _OF_IMAGES, ids)
+    return lake.query(f"select i.* exclude (light), {LIGHT} as light, {SOURCE} as source from i", i=images)
 
 
-def _labels(lake: Lake, ids: Sequence[str] | None) -> pa.Table:
-    """The labels of photographs that count, as the latest revision has them."""
-    columns = ["image_id", "key", "revision_id", "sequence", "created_at", "state", "boxes"]
+def _labels(lake: Lake, ids: Sequence[str] | None, policy: Policy) -> pa.Table:
+    """The labels of photographs that count."""
     where = [] if ids is None else [("image_id", "in", list(ids))]
-    return latest_revisions(lake.read("annotations", columns, where)).select(["image_id", "boxes"])
+    return labels_that_count(lake.read("annotations", COLUMNS, where), policy).rows.select(["image_id", "boxes"])
 
 
 def _conformed(rows: pa.Table) -> pa.Table:

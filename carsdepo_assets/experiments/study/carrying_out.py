@@ -1,19 +1,16 @@
-"""Carries a study out in a run of Dagster: plan, trials on the compute target, MLflow, conclusion, page."""
+"""Carries a study out: plan, trials, MLflow, conclusion, page. Who calls it says how a trial's worker is run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
-
-from carsdepo_assets.compute.target import ComputeTarget
 from carsdepo_assets.compute.worker.trial import TrialTerms
 from carsdepo_assets.detectors.base import Recipe
-from carsdepo_assets.detectors.initial_weights import keep_initial_weights
+from carsdepo_assets.detectors.weights_for_workers import keep_initial_weights
 from carsdepo_assets.experiments.study.budget import stop_reason
 from carsdepo_assets.experiments.study.conclusion import Conclusion, conclude, record_conclusion
 from carsdepo_assets.experiments.study.mlflow_trials import StudyRuns
@@ -29,21 +26,28 @@ from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.tracking import Tracking
 
-WORKER = "carsdepo_assets.training.worker"  # of step 3: steps do not import each other
-
 
 @dataclass(frozen=True)
 class StudySite:
     """What a study works with."""
 
-    context: dg.AssetExecutionContext
     lake: Lake
     policy: Policy
-    compute: ComputeTarget
+    place: TrialPlace
     tracking: Tracking
     storage: str
     """Address of Optuna's storage, which may hold a password."""
     home: Path
+    start: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    """Runs the training worker with a spec and returns what its place knows besides, `place` and `money` among it.
+
+    Raises:
+        TrialInterrupted: the worker did not end by itself.
+    """
+    say: Callable[[str], None]
+    warn: Callable[[str], None]
+    run_id: str
+    """Of the run in Dagster."""
 
 
 @dataclass(frozen=True)
@@ -61,30 +65,18 @@ class StudyOutcome:
     """Its run in MLflow."""
 
 
-def place_of(compute: ComputeTarget, policy: Policy) -> TrialPlace:
-    """Where trials would be trained, and for what price."""
-    hardware = compute.hardware("train")
-    return TrialPlace(
-        name=f"{hardware.name} ({hardware.place})",
-        device=hardware.device,
-        slots=compute.slots("train"),
-        per_hour=compute.price_per_hour("train", policy.compute),
-    )
-
-
 def carry_out(site: StudySite, report_id: str | None, now: datetime) -> StudyOutcome:
     """Makes or goes on with the study of the newest dataset; a study that is concluded is only told again.
 
     Raises:
         StudyError: no study can be made; nothing was trained.
     """
-    lake, context = site.lake, site.context
-    place = place_of(site.compute, site.policy)
-    plan = make_plan(lake, site.policy, place, site.home, now, report_id=report_id)
+    lake = site.lake
+    plan = make_plan(lake, site.policy, site.place, site.home, now, report_id=report_id)
     with one_writer(lake, f"study-{plan.study}"):
-        plan = open_study(lake, plan, context.run.run_id)
+        plan = open_study(lake, plan, site.run_id)
         for line in described(plan):
-            context.log.info(line)
+            site.say(line)
         runs = StudyRuns(site.tracking, plan)
         standing = trials.conclusion(trials.events(lake, plan.study))
         if standing is None:
@@ -93,43 +85,40 @@ def carry_out(site: StudySite, report_id: str | None, now: datetime) -> StudyOut
         result = conclude(plan, ledger_now, stop_reason(plan, ledger_now) or "")
         if standing is None:
             if report_id is not None:
-                _hold(lake, plan, site.policy, context.run.run_id)
-            record_conclusion(lake, plan, result, datetime.now(UTC), context.run.run_id)
+                _hold(lake, plan, site.policy, site.run_id)
+            record_conclusion(lake, plan, result, datetime.now(UTC), site.run_id)
         else:
-            context.log.info(f"Study {plan.study} was concluded before: nothing is trained.")
+            site.say(f"Study {plan.study} was concluded before: nothing is trained.")
         runs.concluded(result, ledger_now)  # a kill may have come between the ledger and MLflow
         pinned = trials.pin(trials.events(lake, plan.study))
         page = publish_study(lake, plan, ledger_now, result, datetime.now(UTC), over=True, pinned=pinned)
-    (context.log.warning if result.winner is None else context.log.info)(result.text)
+    (site.warn if result.winner is None else site.say)(result.text)
     return StudyOutcome(plan, described(plan), ledger_now, result, page, runs.parent)
 
 
 def _train(site: StudySite, plan: StudyPlan, runs: StudyRuns) -> None:
     """Trains what is left of the study."""
-    lake, context = site.lake, site.context
+    lake = site.lake
 
     def train(trial: Trial, terms: TrialTerms) -> Mapping[str, Any]:
         told: dict[str, Any] = {}
+        mlflow_run = runs.trial(trial)
         if terms.result(lake) is None:
-            spec = _spec(site, plan, trial, terms, runs.trial(trial))
             try:
-                told = dict(site.compute.run(context, "train", spec, module=WORKER).metadata or {})
-            except dg.Failure as failure:
+                told = dict(site.start(_spec(site, plan, trial, terms, mlflow_run)))
+            except TrialInterrupted:
                 if terms.result(lake) is None:
-                    raise TrialInterrupted(str(failure.description)) from failure
+                    raise
         result = terms.result(lake)
         if result is None:
             raise TrialInterrupted("The worker ended without a result.")
-        where = {name: _plain(told[name]) for name in ("money", "place") if name in told}
-        return result | where | {"mlflow_run_id": runs.trial(trial)}
+        return result | {n: told[n] for n in ("money", "place") if n in told} | {"mlflow_run_id": mlflow_run}
 
-    def ended(trial: Trial) -> None:
+    def ended(trial: Trial, ledger: Sequence[Trial]) -> None:
         runs.ended(trial)
-        everything = trials.trials(trials.events(lake, plan.study))
-        publish_study(lake, plan, everything, conclude(plan, everything), datetime.now(UTC), over=False)
+        publish_study(lake, plan, ledger, conclude(plan, ledger), datetime.now(UTC), over=False)
 
-    sampler = Sampler(plan, site.storage)
-    run = StudyRun(lake, plan, sampler, train, context.log.info, ended, context.run.run_id)
+    run = StudyRun(lake, plan, Sampler(plan, site.storage), train, site.say, ended, site.run_id)
     for trial in run.ledger():  # a kill may have come between the ledger and MLflow
         if trial.ended is not None:
             runs.ended(trial)
@@ -142,7 +131,7 @@ def _spec(site: StudySite, plan: StudyPlan, trial: Trial, terms: TrialTerms, mlf
     return {
         "lake": site.lake.url,
         "policy": site.policy.model_dump(mode="json"),
-        "dagster_run_id": site.context.run.run_id,
+        "dagster_run_id": site.run_id,
         "dataset_version": plan.dataset,
         "recipe": recipe.model_dump(mode="json"),
         "initial_weights": keep_initial_weights(site.lake, recipe, site.home),
@@ -166,7 +155,3 @@ def _hold(lake: Lake, plan: StudyPlan, policy: Policy, run_id: str) -> None:
         dagster_run_id=run_id,
         event_id=f"hold-study-{plan.study}",
     )
-
-
-def _plain(value: Any) -> Any:
-    return getattr(value, "value", value)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import accumulate, cycle
+from typing import Any, NamedTuple
 
+from carsdepo_assets.experiments.study.importance import are_numbers
 from carsdepo_assets.experiments.study.space import FAMILY
 from carsdepo_assets.lake.trials import Trial
 from carsdepo_assets.reporting.charts import (
@@ -22,47 +25,56 @@ from carsdepo_assets.reporting.charts import (
 _MOST_AXES, _MOST_LINES = 7, 25  # more lines are a tangle, and a PNG beyond what the UI carries
 
 
+class _Point(NamedTuple):
+    """The score of a trial."""
+
+    number: int
+    family: str
+    value: float
+    below: float
+    """From the lower end of its interval; 0 where it has none."""
+    above: float
+
+
+def _points(ledger: Sequence[Trial]) -> list[_Point]:
+    points = []
+    for t in ledger:
+        if t.value is None or t.ended is None:
+            continue
+        low = t.value if t.ended.low is None else min(t.value, t.ended.low)
+        high = t.value if t.ended.high is None else max(t.value, t.ended.high)
+        points.append(_Point(t.number, str(t.asked.params.get(FAMILY)), t.value, t.value - low, high - t.value))
+    return points
+
+
 @styled_chart
 def history_chart(ledger: Sequence[Trial], tolerance: float, form: Form = "png") -> bytes:
     """The score of each trial with its interval, the best so far, and the band of the ties."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = chart(6.4, 3.6)
-    scored = [t for t in ledger if t.value is not None and t.ended is not None]
-    families = list(dict.fromkeys(str(t.asked.params.get(FAMILY)) for t in ledger))
-    if scored:
-        top = max(t.value or 0.0 for t in scored)
+    points = _points(ledger)
+    if points:
+        top = max(p.value for p in points)
         axes.axhspan(top - tolerance, top, color=PALETTE[2], alpha=0.12, label="tied with the best", linewidth=0)
-        best, so_far = -1.0, []
-        for t in scored:
-            best = max(best, t.value or 0.0)
-            so_far.append(best)
-        axes.step([t.number for t in scored], so_far, where="post", color=MUTED, linewidth=1.2, label="best so far")
-    for i, family in enumerate(families):
-        own = [t for t in scored if str(t.asked.params.get(FAMILY)) == family and t.ended is not None]
-        if not own:
-            continue
-        values = [t.value or 0.0 for t in own]
-        below = [
-            v - (v if t.ended is None or t.ended.low is None else min(v, t.ended.low))
-            for v, t in zip(values, own, strict=True)
-        ]
-        above = [
-            (v if t.ended is None or t.ended.high is None else max(v, t.ended.high)) - v
-            for v, t in zip(values, own, strict=True)
-        ]
-        colour = PALETTE[i % len(PALETTE)]
-        axes.errorbar(
-            [t.number for t in own],
-            values,
-            yerr=[below, above],
-            fmt="o",
-            color=colour,
-            ecolor=LINE,
-            markersize=6,
-            label=family,
-            zorder=3,
-        )
+        so_far = list(accumulate((p.value for p in points), max))
+        axes.step([p.number for p in points], so_far, where="post", color=MUTED, linewidth=1.2, label="best so far")
+    # A family has its colour from its first trial on, whether that has a score or not.
+    families = dict.fromkeys(str(t.asked.params.get(FAMILY)) for t in ledger)
+    for colour, family in zip(cycle(PALETTE), families, strict=False):
+        own = [p for p in points if p.family == family]
+        if own:
+            axes.errorbar(
+                [p.number for p in own],
+                [p.value for p in own],
+                yerr=[[p.below for p in own], [p.above for p in own]],
+                fmt="o",
+                color=colour,
+                ecolor=LINE,
+                markersize=6,
+                label=family,
+                zorder=3,
+            )
     stopped = [
         (t.number, t.ended.curve[max(t.ended.curve)])
         for t in ledger
@@ -73,7 +85,7 @@ def history_chart(ledger: Sequence[Trial], tolerance: float, form: Form = "png")
     axes.set(xlabel="Trial", ylabel="mAP@.5 on val")
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend_or_note(axes, bool(scored or stopped), "no trial has a score yet")
+    legend_or_note(axes, bool(points or stopped), "no trial has a score yet")
     return saved(figure, form)
 
 
@@ -100,10 +112,10 @@ def parallel_chart(ledger: Sequence[Trial], form: Form = "png") -> bytes:
     if scored:
         values = {name: [t.asked.params.get(name) for t in scored] for name in names}
         values["mAP@.5"] = [t.value for t in scored]
-        columns = {name: _scaled(of) for name, of in values.items()}
+        columns = {name: _axis(of) for name, of in values.items()}
         for i in range(len(scored)):
             share = i / max(1, len(scored) - 1)
-            line = [columns[name][i] for name in columns]
+            line = [places[i] for places, _ in columns.values()]
             axes.plot(
                 range(len(line)),
                 line,
@@ -114,8 +126,8 @@ def parallel_chart(ledger: Sequence[Trial], form: Form = "png") -> bytes:
                 markersize=3,
             )
         axes.set_xticks(range(len(columns)), list(columns))
-        for x, of in enumerate(values.values()):
-            for y, text in _ends(of):
+        for x, (_, marks) in enumerate(columns.values()):
+            for y, text in marks:
                 axes.annotate(
                     text, (x, y), xytext=(4, 0), textcoords="offset points", fontsize=8, color=INK, va="center"
                 )
@@ -127,21 +139,17 @@ def parallel_chart(ledger: Sequence[Trial], form: Form = "png") -> bytes:
     return saved(figure, form)
 
 
-def _scaled(values: Sequence[Any]) -> list[float]:
-    """Values from 0 to 1; choices evenly spread; a trial without the parameter has a gap."""
+def _axis(values: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
+    """The places of values between 0 and 1, and what is written beside which place.
+
+    Numbers lie from the smallest to the largest, choices evenly spread; a trial without the parameter has a gap.
+    """
     present = [v for v in values if v is not None]
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in present):
+    if are_numbers(present):
         low, high = min(present, default=0.0), max(present, default=0.0)
-        return [float("nan") if v is None else 0.5 if low == high else (v - low) / (high - low) for v in values]
+        span = high - low
+        places = [math.nan if v is None else (v - low) / span if span else 0.5 for v in values]
+        return places, [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")] if span else [(0.5, f"{low:.3g}")]
     choices = sorted({str(v) for v in present})
-    places = {c: 0.5 if len(choices) == 1 else i / (len(choices) - 1) for i, c in enumerate(choices)}
-    return [float("nan") if v is None else places[str(v)] for v in values]
-
-
-def _ends(values: Sequence[Any]) -> list[tuple[float, str]]:
-    present = [v for v in values if v is not None]
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in present):
-        low, high = min(present), max(present)
-        return [(0.5, f"{low:.3g}")] if low == high else [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]
-    choices = sorted({str(v) for v in present})
-    return [(0.5 if len(choices) == 1 else i / (len(choices) - 1), c) for i, c in enumerate(choices)]
+    place_of = {c: i / (len(choices) - 1) if len(choices) > 1 else 0.5 for i, c in enumerate(choices)}
+    return [math.nan if v is None else place_of[str(v)] for v in values], [(y, c) for c, y in place_of.items()]

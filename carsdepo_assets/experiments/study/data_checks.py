@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from carsdepo_assets.detectors.trainable import check_trainable
+from carsdepo_assets.detectors.training_set import EmptyTrainingSet
 from carsdepo_assets.experiments.study.errors import StudyError
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake, ObjectMissing
@@ -48,56 +50,34 @@ def dataset_of(lake: Lake, version: str) -> pa.Table:
         ) from error
 
 
-def check_data(lake: Lake, version: str, policy: Policy, queue: Queue | None = None) -> StudyData:
+def check_data(lake: Lake, version: str, manifest: pa.Table, policy: Policy, queue: Queue | None = None) -> StudyData:
     """Looks whether the dataset can be trained on and scored on.
 
     Args:
         lake: the lake.
         version: the dataset's.
-        policy: says which classes there are.
+        manifest: the dataset's.
+        policy: says which classes there are, and what a training needs.
         queue: the labelling queue whose photographs the study is for; None: it is for no queue.
 
     Raises:
         StudyError: it cannot; the message says what is missing.
     """
-    rows = dataset_of(lake, version).select(["image_id", "key", "object_key", "split", "group_id", "boxes"]).to_pylist()
+    try:
+        check_trainable(manifest, version, policy)
+    except EmptyTrainingSet as error:
+        raise StudyError(f"No study is possible: {error}") from error
+    rows = manifest.select(["image_id", "key", "object_key", "split", "group_id", "boxes"]).to_pylist()
     of_split = {name: [r for r in rows if r["split"] == name] for name in ("train", "val")}
     train, val = of_split["train"], of_split["val"]
-    begin = f"Dataset {version} has"
-    if len(train) + len(val) < 2:
-        raise StudyError(
-            f"{begin} {_count(len(train) + len(val), 'photograph')} in train and val together: a study trains on some "
-            "and scores on others. Import labelled photographs of more cars."
-        )
-    for name, part in of_split.items():
-        if not part:
-            raise StudyError(
-                f"{begin} no photograph in split {name}: import labelled photographs of more cars, so that each split "
-                "gets some."
-            )
     train_classes, val_classes = _classes(train), _classes(val)
-    if not train_classes and not val_classes:
+    if not val_classes:
         raise StudyError(
-            f"{begin} no box in train or val: all its labels are empty, so there is no damage to learn. Label "
-            "photographs with damage."
-        )
-    for name, classes in (("train", train_classes), ("val", val_classes)):
-        if not classes:
-            raise StudyError(
-                f"{begin} no box in split {name}: "
-                + ("no recipe could be scored" if name == "val" else "there is no damage to learn")
-                + ". Label photographs with damage of more cars."
-            )
-    names = policy.class_map.names
-    if len(train_classes | val_classes) == 1 and len(names) > 1 and not policy.study.one_class:
-        [only] = train_classes | val_classes
-        raise StudyError(
-            f"{begin} boxes of one class only, {_name(names, only)}, where the class map has {', '.join(names)}: its "
-            "recipes would be chosen for that class alone. Label the others, or set study.one_class = true."
+            f"Dataset {version} has no box in split val: no recipe could be scored. Label photographs with damage of "
+            "more cars."
         )
     _look_for_files(lake, version, [*train, *val])
-    groups = len({r["group_id"] for r in val})
-    warnings = []
+    groups, names, warnings = len({r["group_id"] for r in val}), policy.class_map.names, []
     if lacking := sorted(train_classes - val_classes):
         warnings.append(
             f"No box of {', '.join(_name(names, c) for c in lacking)} is in val: trials are not scored on that."
@@ -141,7 +121,3 @@ def _classes(rows: Sequence[Mapping[str, Any]]) -> set[int]:
 
 def _name(names: Sequence[str], class_id: int) -> str:
     return names[class_id] if class_id < len(names) else f"class {class_id}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

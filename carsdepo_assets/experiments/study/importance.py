@@ -1,8 +1,7 @@
 """How much each parameter mattered in a study: rank correlation, and the share of variance between choices.
 
-Not `optuna.importance`: its default measure needs scikit-learn, which is here only because MLflow asks for it, and a
-forest on a dozen trials with fields that only one family has says little. A rank correlation says the same in a line
-that a person can check.
+Not `optuna.importance`: its default measure is a forest, which says little on a dozen trials with fields that only one
+family has. A rank correlation says the same in a line that a person can check.
 """
 
 from __future__ import annotations
@@ -24,6 +23,8 @@ def importances(ledger: Sequence[Trial]) -> dict[str, float]:
     For numbers it is the size of Spearman's rank correlation with the score. For choices it is eta, the root of the
     share of the ranks' variance that lies between them. A parameter is looked at on the trials that have it.
     """
+    from scipy.stats import rankdata
+
     scored = [t for t in ledger if t.value is not None]
     if len(scored) < _LEAST:
         return {}
@@ -34,13 +35,12 @@ def importances(ledger: Sequence[Trial]) -> dict[str, float]:
         values = [t.asked.params[name] for t in having]
         if len(having) < _LEAST or len({repr(v) for v in values}) < 2:
             continue
-        scores = _ranks(np.array([t.value for t in having], dtype=float))
-        figures[name] = _of_numbers(values, scores) if _are_numbers(values) else _of_choices(values, scores)
+        scores = rankdata([t.value for t in having])
+        figures[name] = _of_numbers(rankdata(values), scores) if are_numbers(values) else _of_choices(values, scores)
     return dict(sorted(figures.items(), key=lambda item: -item[1]))
 
 
-def _of_numbers(values: Sequence[Any], scores: NDArray[np.float64]) -> float:
-    ranks = _ranks(np.array(values, dtype=float))
+def _of_numbers(ranks: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
     if ranks.std() == 0 or scores.std() == 0:
         return 0.0
     return float(min(1.0, abs(np.corrcoef(ranks, scores)[0, 1])))
@@ -57,12 +57,6 @@ def _of_choices(values: Sequence[Any], scores: NDArray[np.float64]) -> float:
     return float(min(1.0, np.sqrt(between / total)))
 
 
-def _are_numbers(values: Sequence[Any]) -> bool:
+def are_numbers(values: Sequence[Any]) -> bool:
+    """Whether a parameter's values have an order; else they are choices."""
     return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 0, the mean of the ranks for equal values."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return ((ends - counts + ends - 1) / 2)[inverse]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from carsdepo_assets.experiments.open_experiment import NOTE_TAG
 from carsdepo_assets.experiments.study.conclusion import Conclusion
 from carsdepo_assets.experiments.study.planning import StudyPlan, described
 from carsdepo_assets.lake.trials import Trial
@@ -12,7 +13,6 @@ from carsdepo_assets.registry.tracking import Terminal, Tracking
 
 STUDY_TAG, TRIAL_TAG = "carsdepo_study", "carsdepo_trial"
 PARENT_TAG = "mlflow.parentRunId"  # MLflow's own: its UI shows such runs below their parent
-_NOTE_TAG = "mlflow.note.content"
 _ENDS: dict[str, Terminal] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
 
@@ -22,7 +22,7 @@ class StudyRuns:
     def __init__(self, tracking: Tracking, plan: StudyPlan) -> None:
         self._tracking, self._plan = tracking, plan
         text = "\n\n".join(described(plan))
-        tags = {STUDY_TAG: plan.study, "dataset_version": plan.dataset, _NOTE_TAG: text}
+        tags = {STUDY_TAG: plan.study, "dataset_version": plan.dataset, NOTE_TAG: text}
         if plan.report_id is not None:
             tags["drift_report"] = plan.report_id
         self.parent = self._run(STUDY_TAG, plan.study, f"study {plan.study}", tags)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from carsdepo_assets.detectors.base import Recipe
-from carsdepo_assets.detectors.recipe_changes import impossible
+from carsdepo_assets.detectors.recipe_changes import epochs_for, impossible
 from carsdepo_assets.experiments.adjustments import Adjustments
 from carsdepo_assets.experiments.champion import champion_for
 from carsdepo_assets.experiments.recipes import choose_recipe
@@ -68,7 +67,11 @@ class StudyPlan(BaseModel):
     def recipe(self, params: dict[str, Any]) -> tuple[Adjustments, Recipe]:
         """What the parameters of a trial change, and its whole recipe."""
         changes = changes_of(params, self.settings, f"Chosen by study {self.study}.")
-        return changes, changes.applied(self.usual[str(params[FAMILY])])
+        recipe = changes.applied(self.usual[str(params[FAMILY])])
+        if recipe.steps is not None:  # another batch takes other epochs for them
+            epochs = epochs_for(recipe.steps, self.data.train, recipe.batch)
+            recipe = recipe.model_copy(update={"epochs": epochs})
+        return changes, recipe
 
     def money(self, seconds: float) -> float | None:
         """What so many seconds of training cost; None where the price is not known."""
@@ -86,7 +89,8 @@ def make_plan(
 ) -> StudyPlan:
     """The plan of a study on the newest dataset; nothing is written.
 
-    The same dataset, settings, recipe of today and drift report give the same study, which goes on where it stands.
+    The same dataset, families, settings and drift report give the same study, which goes on where it stands; another
+    seed gives another one.
 
     Args:
         lake: the lake.
@@ -98,6 +102,7 @@ def make_plan(
 
     Raises:
         StudyError: the dataset, the search space, the budget or the hardware makes no study possible.
+        LakeError: the drift report has no labelling queue, or a damaged one.
     """
     version = latest(lake)
     if version is None:
@@ -109,12 +114,14 @@ def make_plan(
             f"study.device asks for a GPU, and {place.name} computes on its processor: set CARSDEPO_COMPUTE to a place "
             'that has one, or study.device = "auto".'
         )
-    data = check_data(lake, version, policy, None if report_id is None else _queue(lake, report_id))
-    manifest, champion = dataset_of(lake, version), champion_for(lake, version)
+    queue = None if report_id is None else queues.read(lake, queues.queue_id_of(report_id))
+    manifest = dataset_of(lake, version)
+    data = check_data(lake, version, manifest, policy, queue)
+    champion = champion_for(lake, version)
     device = "cpu" if settings.device == "cpu" else place.device
     length: dict[str, Any] = {"minutes": settings.trial_minutes, "steps": settings.trial_steps, "device": device}
-    today_changes = current_adjustments(lake, policy, champion)
-    today = choose_recipe(policy, manifest, weights, champion=champion, adjustments=today_changes, **length).recipe
+    chosen = current_adjustments(lake, policy, champion)
+    today = choose_recipe(policy, manifest, weights, champion=champion, adjustments=chosen, **length).recipe
     usual: dict[str, Recipe] = {}
     for family in families:
         if family != today.detector:
@@ -122,12 +129,10 @@ def make_plan(
             if absent is not None:
                 raise StudyError(f"study.families: {family} cannot be trained here: {absent}.")
         usual[family] = choose_recipe(policy, manifest, weights, champion=champion, detector=family, **length).recipe
-    usual = {family: _of_length(recipe, settings) for family, recipe in usual.items()}
     check_space(settings, usual)
-    today = _of_length(today, settings)
     seconds = _expected_s(lake, settings, today.detector)
     plan = StudyPlan(
-        study=_name(version, report_id, settings, today, usual),
+        study=_name(version, report_id, families, settings),
         at=now,
         dataset=version,
         report_id=report_id,
@@ -137,7 +142,7 @@ def make_plan(
         place=place,
         currency=policy.compute.currency,
         today=today,
-        today_changes=today_changes or Adjustments(),
+        today_changes=(chosen and chosen.of(today.detector)) or Adjustments(),
         usual=usual,
         data=data,
         expected_trial_s=seconds,
@@ -148,18 +153,14 @@ def make_plan(
 
 
 def open_study(lake: Lake, plan: StudyPlan, dagster_run_id: str | None = None) -> StudyPlan:
-    """Stores the plan, unless there is a study of the same dataset, settings and report: then that one's is taken.
+    """Stores the plan, unless the study has one: then that one is taken.
 
     So a study that was begun goes on, and one that was concluded is not made again, even where today's recipe has
-    changed since, perhaps by that study. Another seed is another study.
+    changed since, perhaps by that study.
     """
-    for other in plans(lake):
-        if (other.dataset, other.report_id, other.settings) == (plan.dataset, plan.report_id, plan.settings):
-            plan = other
-            break
     key = trials.plan_key(plan.study)
     if lake.exists(key):
-        plan = StudyPlan.model_validate_json(lake.get(key))
+        plan = read_plan(lake, plan.study)
     else:
         lake.put(key, plan.model_dump_json(indent=1).encode())
     event = trials.TrialEvent(
@@ -264,11 +265,6 @@ def _check_budget(plan: StudyPlan) -> None:
         )
 
 
-def _of_length(recipe: Recipe, settings: StudyPolicy) -> Recipe:
-    """The recipe at a trial's length: the minutes end it, or the steps do and the minutes cap them."""
-    return recipe.model_copy(update={"minutes": settings.trial_minutes, "steps": settings.trial_steps})
-
-
 def _expected_s(lake: Lake, settings: StudyPolicy, detector: str) -> float | None:
     """Seconds of a trial: its minutes, or its steps at the pace of the family's last trainings; None: not known."""
     if settings.trial_steps is None:
@@ -281,17 +277,6 @@ def _expected_s(lake: Lake, settings: StudyPolicy, detector: str) -> float | Non
     return float(min(settings.trial_minutes * 60, settings.trial_steps * sorted(paces)[len(paces) // 2]))
 
 
-def _queue(lake: Lake, report_id: str) -> queues.Queue | None:
-    queue_id = queues.queue_id_of(report_id)
-    return queues.read(lake, queue_id) if lake.exists(queues.queue_key(queue_id)) else None
-
-
-def _name(version: str, report_id: str | None, settings: StudyPolicy, today: Recipe, usual: dict[str, Recipe]) -> str:
-    parts: Sequence[Any] = (
-        version,
-        report_id,
-        settings.model_dump(mode="json"),
-        today.digest(),
-        {family: recipe.digest() for family, recipe in usual.items()},
-    )
+def _name(version: str, report_id: str | None, families: tuple[str, ...], settings: StudyPolicy) -> str:
+    parts = (version, report_id, families, settings.model_dump(mode="json"))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -22,6 +22,7 @@ from carsdepo_assets.experiments.study.space import FAMILY
 from carsdepo_assets.lake import trials
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trials import Trial, TrialEvent
+from carsdepo_assets.policy_study import EXTRA
 from carsdepo_assets.registry.ledger import machine
 
 
@@ -50,7 +51,7 @@ class StudyRun:
     """A study, and how its trials are trained and told.
 
     Args:
-        ended: called with each trial that has ended here.
+        ended: called with each trial that has ended here, and with all trials as they are then.
     """
 
     lake: Lake
@@ -58,7 +59,7 @@ class StudyRun:
     sampler: Asks
     train: Train
     say: Callable[[str], None]
-    ended: Callable[[Trial], None] = lambda trial: None
+    ended: Callable[[Trial, Sequence[Trial]], None] = lambda trial, ledger: None
     dagster_run_id: str | None = None
 
     def run(self) -> str:
@@ -199,7 +200,7 @@ class StudyRun:
         self.sampler.tell(now, ledger)
         score = "" if now.value is None else f" val mAP@.5 {now.value:.3f}."
         self.say(f"Trial {trial.number} is {now.state}:{score} {now.ended.message if now.ended else ''}")
-        self.ended(now)
+        self.ended(now, ledger)
 
     def _given_up(self, trial: Trial, interruption: TrialInterrupted) -> bool:
         """Records that the trial's training was ended from outside; whether that happened too often."""
@@ -226,6 +227,6 @@ def todays_params(plan: StudyPlan) -> dict[str, Any]:
             params[dimension.name] = changes.factors.get(dimension.field, 1.0)
         elif dimension.field in fields:
             params[dimension.name] = fields[dimension.field]
-        elif (own := dimension.field.partition(".")[2]) in recipe.extra:
+        elif (own := dimension.field.removeprefix(EXTRA)) in recipe.extra:
             params[dimension.name] = recipe.extra[own]
     return dict(json.loads(json.dumps(params)))

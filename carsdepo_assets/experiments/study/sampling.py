@@ -17,6 +17,7 @@ from carsdepo_assets.policy import Dimension
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
 
 _LOCK_S = 60  # seconds for which a busy SQLite file is waited for
 _SEEDS = 100_003  # numbers of one study are apart from those of the next seed
@@ -105,7 +106,7 @@ class Sampler:
             "failed": TrialState.FAIL,
         }[trial.state]
         spaces = distributions(self._plan)
-        inside = {n: v for n, v in trial.asked.params.items() if is_inside(self._plan, n, v)}
+        inside = {n: v for n, v in trial.asked.params.items() if n in spaces and is_inside(spaces[n], v)}
         curve = {} if trial.ended is None else dict(trial.ended.curve)
         value = trial.value
         if state == TrialState.PRUNED:
@@ -124,65 +125,59 @@ class Sampler:
 
 def suggested(trial: optuna.Trial, plan: StudyPlan) -> dict[str, Any]:
     """The parameters that Optuna suggests for a trial: the family, then what is varied for it."""
+    spaces = distributions(plan)
     params: dict[str, Any] = {FAMILY: plan.families[0]}
-    if len(plan.families) > 1:
-        params[FAMILY] = trial.suggest_categorical(FAMILY, plan.families)
+    if FAMILY in spaces:
+        params[FAMILY] = _suggested_value(trial, FAMILY, spaces[FAMILY])
     for dimension in plan.settings.dimensions(str(params[FAMILY])):
-        params[dimension.name] = _suggested_value(trial, dimension)
+        params[dimension.name] = _suggested_value(trial, dimension.name, spaces[dimension.name])
     return params
 
 
-def _suggested_value(trial: optuna.Trial, dimension: Dimension) -> Any:
-    if dimension.choices:
-        return trial.suggest_categorical(dimension.name, dimension.choices)
-    low, high = _range(dimension)
-    if dimension.is_integer:
-        step = 1 if dimension.step is None else int(dimension.step)
-        return trial.suggest_int(dimension.name, int(low), int(high), step=step, log=dimension.log)
-    return trial.suggest_float(dimension.name, low, high, step=dimension.step, log=dimension.log)
+def _suggested_value(trial: optuna.Trial, name: str, space: BaseDistribution) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(space, CategoricalDistribution):
+        return trial.suggest_categorical(name, space.choices)
+    if isinstance(space, IntDistribution):
+        return trial.suggest_int(name, space.low, space.high, step=space.step, log=space.log)
+    assert isinstance(space, FloatDistribution)
+    return trial.suggest_float(name, space.low, space.high, step=space.step, log=space.log)
 
 
-def is_inside(plan: StudyPlan, name: str, value: Any) -> bool:
-    """Whether a parameter's value lies in the search space, as today's need not."""
-    if name == FAMILY:
-        return len(plan.families) > 1 and value in plan.families
-    dimension = next((d for d in plan.settings.space if d.name == name), None)
-    if dimension is None:
+def is_inside(space: BaseDistribution, value: Any) -> bool:
+    """Whether Optuna takes a parameter's value into a study, as today's need not be: outside the range, or between
+    two steps."""
+    from optuna.trial import TrialState, create_trial
+
+    try:
+        create_trial(state=TrialState.RUNNING, params={"it": value}, distributions={"it": space})
+    except ValueError:
         return False
-    if dimension.choices:
-        return value in dimension.choices
-    low, high = _range(dimension)
-    return isinstance(value, int | float) and low <= value <= high
+    return True
 
 
-def _range(dimension: Dimension) -> tuple[float, float]:
-    """From the smallest to the largest value that its steps reach."""
-    assert dimension.low is not None
-    assert dimension.high is not None
-    if dimension.step is None:
-        return dimension.low, dimension.high
-    steps = math.floor((dimension.high - dimension.low) / dimension.step + 1e-9)
-    return dimension.low, dimension.low + steps * dimension.step
-
-
-def distributions(plan: StudyPlan) -> dict[str, Any]:
-    """Optuna's distribution of each parameter by name."""
+def distributions(plan: StudyPlan) -> dict[str, BaseDistribution]:
+    """Optuna's distribution of each parameter by name; the family is one where there are several."""
     from optuna.distributions import CategoricalDistribution
 
     of_family = {FAMILY: CategoricalDistribution(plan.families)} if len(plan.families) > 1 else {}
     return of_family | {d.name: _distribution(d) for d in plan.settings.space}
 
 
-def _distribution(dimension: Dimension) -> Any:
+def _distribution(dimension: Dimension) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if dimension.choices:
         return CategoricalDistribution(dimension.choices)
-    low, high = _range(dimension)
+    assert dimension.low is not None
+    assert dimension.high is not None
+    low, high, step = dimension.low, dimension.high, dimension.step
+    if step is not None:
+        high = low + math.floor((high - low) / step + 1e-9) * step  # the largest value that the steps reach
     if dimension.is_integer:
-        step = 1 if dimension.step is None else int(dimension.step)
-        return IntDistribution(int(low), int(high), log=dimension.log, step=step)
-    return FloatDistribution(low, high, log=dimension.log, step=dimension.step)
+        return IntDistribution(int(low), int(high), log=dimension.log, step=1 if step is None else int(step))
+    return FloatDistribution(low, high, log=dimension.log, step=step)
 
 
 def _key(trial: optuna.trial.FrozenTrial) -> tuple[Any, ...]:

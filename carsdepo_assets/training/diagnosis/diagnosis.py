@@ -62,7 +62,8 @@ class Diagnosis:
         Raises:
             HopelessTraining: the training is stopped.
         """
-        if signals.step <= self.record.step:  # a killed attempt's steps are taken again
+        # An earlier attempt's steps are taken again; one whose loss was no number is in no record.
+        if signals.step <= max(self.record.step, *(f.since for f in self.by_name.values()), 0):
             self.by_name = {name: f for name, f in self.by_name.items() if f.since < signals.step}
         broken = not_finite(signals)
         if broken is not None:

@@ -97,8 +97,9 @@ KINDS: tuple[Kind, ...] = (
         "Where in `validations` validations in a row the validation loss exceeds the training loss by more than "
         "`overfit_gap`, lies above its lowest by more than `overfit_rise`, and the training loss is lower than at that "
         "lowest, which counts from the first predicted boxes on. Not while mAP@.5 on val is still the highest so far. "
-        "Without a validation loss: mAP@.5 on val below its best by more than `overfit_map_drop` while the "
-        "training loss has fallen since.",
+        "Of families that measure no validation loss, as D-FINE: mAP@.5 on val below its best by more than "
+        "`overfit_map_drop` while the training loss has fallen since; it says nothing of a model whose mAP@.5 never "
+        "rose.",
         "SageMaker Debugger, Overfit (the ratio (val - train) / train) and Overtraining (val no longer improves)",
     ),
     Kind(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,11 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.data.photograph_files import NOW
 from carsdepo_assets_tests.data.small_lake import CLASS_NAMES, RULES, car
 
+BY, BY_NC = "https://creativecommons.org/licenses/by/4.0/", "http://creativecommons.org/licenses/by-nc/2.0/"
 COCO = {
     "licenses": [
-        {"id": 1, "name": "CC BY 4.0", "url": "https://creativecommons.org/licenses/by/4.0/"},
-        {"id": 2, "name": "Attribution-NonCommercial", "url": "http://creativecommons.org/licenses/by-nc/2.0/"},
+        {"id": 1, "name": "CC BY 4.0", "url": BY},
+        {"id": 2, "name": "Attribution-NonCommercial", "url": BY_NC},
     ],
     "categories": [{"id": 1, "name": "scratch"}],
     "annotations": [],
@@ -44,12 +46,12 @@ def stated(lake: Lake) -> list[tuple[str, str, str]]:
     return sorted((row["scope"], row["licence"], row["claimed_by"]) for row in rows)
 
 
-def coco(*licences: int | None) -> str:
+def coco(*licences: int | None, **changes: Any) -> str:
     images = [{"id": i, "file_name": f"{i}.jpg", "width": 96, "height": 72} for i in range(2)]
     for image, licence in zip(images, licences, strict=False):
         if licence is not None:
             image["license"] = licence
-    return json.dumps({**COCO, "images": images})
+    return json.dumps({**COCO, "images": images, **changes})
 
 
 PHOTOGRAPHS = "raw/uploads/cars/"
@@ -100,6 +102,10 @@ PHOTOGRAPHS = "raw/uploads/cars/"
                 (PHOTOGRAPHS, "several: CC-BY-4.0; CC-BY-NC-2.0", "a.json"),
             ],
         ),
+        (
+            {"a.json": coco(1, 2, licenses=[{"id": i, "name": "CC", "url": u} for i, u in ((1, BY), (2, BY_NC))])},
+            [(f"{PHOTOGRAPHS}0.jpg", "CC-BY-4.0", "a.json"), (f"{PHOTOGRAPHS}1.jpg", "CC-BY-NC-2.0", "a.json")],
+        ),
     ],
 )
 def test_what_files_state(files: dict[str, str], expected: list[tuple[str, str, str]], tmp_path: Path) -> None:
@@ -107,6 +113,21 @@ def test_what_files_state(files: dict[str, str], expected: list[tuple[str, str, 
     found = stated(lake)
     assert [(scope.replace("images/", ""), licence, by) for scope, licence, by in found] == expected
     assert len([note for note in result.notes if note.startswith("licence ")]) == len({e[1:] for e in expected})
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"a.json": coco(1, 1, licenses=[{"id": [1], "name": "CC BY 4.0"}, {"id": 1}, 7])}, []),
+        ({"a.json": coco(1, 1, licenses=[{"id": 1, "name": "ours \ud800"}])}, ["ours ?"]),
+        ({"data.yaml": 'names: [scratch]\nlicense: "ours \\ud800"\n'}, ["ours ?"]),
+        ({"other.yml": "license: !!timestamp soon\n"}, []),
+        ({"README\udcff.md": "License: MIT\n"}, ["MIT"]),
+    ],
+)
+def test_what_no_table_takes_stops_no_import(files: dict[str, str], expected: list[str], tmp_path: Path) -> None:
+    lake, _ = imported(tmp_path, files)
+    assert sorted({licence for _, licence, _ in stated(lake)}) == expected
 
 
 def test_what_a_person_says_stands_beside_it(tmp_path: Path) -> None:

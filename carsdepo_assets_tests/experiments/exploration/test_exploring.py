@@ -23,6 +23,7 @@ from carsdepo_assets.resources import LakeResource, PolicyResource
 from carsdepo_assets_tests.compute.in_process import in_process
 from carsdepo_assets_tests.data.photograph_files import NOW
 from carsdepo_assets_tests.data.small_lake import RULES, car, dataset, label, upload
+from carsdepo_assets_tests.experiments.exploration.explored_lake import photograph, table
 from carsdepo_assets_tests.site import example_lake
 
 BOX = "0 0.5 0.5 0.25 0.5\n"
@@ -40,7 +41,7 @@ def filled(lake: Lake, n: int, labels: dict[int, str]) -> None:
 
 
 def page(lake: Lake, scope: Scope) -> tuple[str, dict[str, Any]]:
-    found = explore(lake, select(lake, scope), RULES, NOW)
+    found = explore(lake, select(lake, scope, RULES), RULES, NOW)
     return lake.get(found.page).decode(), json.loads(lake.get(found.page.replace(".html", ".json")))
 
 
@@ -70,7 +71,7 @@ def test_small_lakes_say_what_they_lack(lake: Lake, photographs: int, labels: di
 def test_a_dataset_with_its_splits_and_features(lake: Lake) -> None:
     filled(lake, 9, dict.fromkeys(range(9), BOX))
     version = dataset(lake).version
-    ids = select(lake, Scope()).photographs["image_id"].to_pylist()
+    ids = select(lake, Scope(), RULES).photographs["image_id"].to_pylist()
     append_features(lake, EXTRACTOR, ids, np.random.default_rng(0).normal(size=(9, 6)).astype(np.float32))
     html, told = page(lake, Scope(dataset=version))
     assert (told["kind"], told["name"], told["figures"]["leaks"], told["figures"]["mapped"]) == (
@@ -89,7 +90,7 @@ def test_a_dataset_with_its_splits_and_features(lake: Lake) -> None:
 def test_a_batch(lake: Lake) -> None:
     (batch,) = upload(lake, {"web/1.jpg": car(1), "web/2.jpg": car(2)})
     upload(lake, {"app/3.jpg": car(3)})
-    chosen = select(lake, Scope(batch=batch))
+    chosen = select(lake, Scope(batch=batch), RULES)
     assert chosen.photographs.num_rows == 2
     assert chosen.photographs["source"].to_pylist() == ["web", "web"]
     assert labelled_count(chosen.photographs) == 0
@@ -101,7 +102,7 @@ def test_a_window_counts_a_photograph_once_and_shows_the_answers(lake: Lake) -> 
     shots = example_lake.shots(3)
     for n, start in enumerate((at, at + timedelta(minutes=5), at + timedelta(days=2))):
         example_lake.ingest(lake, example_lake.answered(lake, shots, "d" * 16, 1, prefix=f"r{n}-"), start)
-    chosen = select(lake, Scope(start=at, end=at + timedelta(hours=1)))
+    chosen = select(lake, Scope(start=at, end=at + timedelta(hours=1)), RULES)
     rows = chosen.photographs.to_pylist()
     assert len(rows) == 3
     assert sorted(len(row["predicted"]) for row in rows) == [1, 1, 1]
@@ -125,7 +126,7 @@ def test_a_window_counts_a_photograph_once_and_shows_the_answers(lake: Lake) -> 
 )
 def test_what_is_not_there_is_named(lake: Lake, scope: dict[str, Any], error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
-        select(lake, Scope(**scope))
+        select(lake, Scope(**scope), RULES)
 
 
 def test_a_time_that_is_none_is_refused() -> None:
@@ -175,6 +176,18 @@ def test_the_asset_measures_what_is_new_and_its_check_passes(lake: Lake, tmp_pat
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(3), abs=1e-2)
 
 
-def test_a_sample_stays_while_the_selection_grows() -> None:
-    assert sampled(["c", "a", "d"], 2) == ["a", "c"]
-    assert sampled(["c", "a", "d", "e", "f"], 2) == ["a", "c"]
+def test_a_sample_stays_while_the_selection_grows_and_holds_what_can_be_measured() -> None:
+    def of(names: str) -> dict[str, str]:
+        return sampled(table([photograph(n, picture_key=None if n == "b" else f"objects/{n}.jpg") for n in names]), 2)
+
+    assert of("cbad") == of("cbadef") == {"a": "objects/a.jpg", "c": "objects/c.jpg"}
+
+
+def test_labels_of_several_annotators_count_as_the_policy_says(lake: Lake) -> None:
+    upload(lake, {"web/0.jpg": car(0)})
+    for annotator, text in [("anna", BOX), ("ben", "")]:
+        record = {"origin": "import:x", "options": {"annotator": annotator, "class_ids": {"0": 0, "1": 1}}}
+        label(lake, {"web/0.txt": text}, record)
+    excluding = RULES.model_copy(update={"data": RULES.data.model_copy(update={"conflicts": "exclude"})})
+    assert select(lake, Scope(), RULES).photographs["boxes"].to_pylist() == [[]]
+    assert select(lake, Scope(), excluding).photographs["boxes"].to_pylist() == [None]

@@ -139,6 +139,14 @@ def test_what_leaks_is_found(
     assert found.hashed == len(rows)
 
 
+def test_what_cannot_be_read_is_not_taken_for_no_duplicate(lake: Lake) -> None:
+    rows = [photograph(i, split=s, group_id=i, phash="0" * 16) for i, s in (("a", "train"), ("b", "val"), ("c", "val"))]
+    found = look_for_leakage(lake, table(rows), 4, lambda image: None if image == "c" else PICTURES[image])
+    assert (len(found.crossing_pairs), found.unread) == (1, 1)
+    said = [f.text for f in findings(100, 100, EVEN, WHOLE, found, [])]
+    assert "1 photograph with a near hash cannot be read: near-duplicates among them are not known." in said
+
+
 def counted(name: str, boxes: int) -> ClassCount:
     return ClassCount(name, boxes, boxes, boxes, None if not boxes else 0.1)
 

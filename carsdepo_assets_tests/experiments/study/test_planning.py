@@ -15,10 +15,11 @@ from carsdepo_assets.experiments.adjustments import Adjustments
 from carsdepo_assets.experiments.study.errors import StudyError
 from carsdepo_assets.experiments.study.planning import TrialPlace, described, make_plan, open_study, read_plan
 from carsdepo_assets.experiments.study.policy_changes import with_changes
+from carsdepo_assets.experiments.study.running import todays_params
 from carsdepo_assets.lake import trials
+from carsdepo_assets.lake.data_schemas import BOX
 from carsdepo_assets.lake.datasets import manifest_key, read_manifest
-from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.schemas import BOX
+from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.policy import Policy, StudyPolicy
 from carsdepo_assets.policy_study import INTEGERS, NUMBERS
 from carsdepo_assets_tests.experiments.study.studied_lake import HERE, NOW, opened, plan_of, study_policy
@@ -146,13 +147,13 @@ def without_boxes(lake: Lake, version: str, splits: tuple[str, ...], only_class:
 @pytest.mark.parametrize(
     ("splits", "empty", "says"),
     [
-        ({"train": 1, "test": 3}, (), "has 1 photograph in train and val together"),
-        ({"val": 1}, (), "has 1 photograph in train and val together"),
-        ({"train": 8, "test": 3}, (), "no photograph in split val"),
-        ({"val": 3}, (), "no photograph in split train"),
-        ({"train": 8, "val": 3}, ("val",), "no box in split val"),
-        ({"train": 8, "val": 3}, ("train",), "no box in split train"),
-        ({"train": 8, "val": 3}, ("train", "val"), "all its labels are empty"),
+        ({"train": 1, "test": 3}, (), "has 1 photograph in split train, and a training needs 2"),
+        ({"val": 1}, (), "has 0 photographs in split train"),
+        ({"train": 8, "test": 3}, (), "0 labelled boxes on 0 photographs of split val"),
+        ({"val": 3}, (), "has 0 photographs in split train"),
+        ({"train": 8, "val": 3}, ("val",), "0 labelled boxes on 3 photographs of split val"),
+        ({"train": 8, "val": 3}, ("train",), "labels of all 8 training photographs are empty"),
+        ({"train": 8, "val": 3}, ("train", "val"), "labels of all 8 training photographs are empty"),
     ],
 )
 def test_a_dataset_that_cannot_be_studied(
@@ -165,13 +166,20 @@ def test_a_dataset_that_cannot_be_studied(
         plan_of(lake, tmp_path)
 
 
-def test_one_class_alone_is_asked_about(tmp_path: Path) -> None:
+def test_what_the_policy_lets_a_training_lack(tmp_path: Path) -> None:
+    """Where a class, or the boxes of val, need not be there for a training, a study still has to score its trials."""
     lake = Lake.open(tmp_path / "lake")
     version = tiny_dataset(lake)
     without_boxes(lake, version, ("train", "val"), only_class=1)
-    with pytest.raises(StudyError, match="boxes of one class only, dent"):
+    with pytest.raises(StudyError, match="too few boxes in split train of scratch 0"):
         plan_of(lake, tmp_path)
-    assert plan_of(lake, tmp_path, one_class=True).data.boxes == 1
+    lenient = study_policy()
+    limits = lenient.training.model_copy(update={"min_class_boxes": 0, "min_val_boxes": 0})
+    lenient = lenient.model_copy(update={"training": limits})
+    assert make_plan(lake, lenient, HERE, tmp_path, NOW).data.boxes == 1
+    without_boxes(lake, version, ("val",))
+    with pytest.raises(StudyError, match="no box in split val: no recipe could be scored"):
+        make_plan(lake, lenient, HERE, tmp_path, NOW)
     tiny_dataset(lake)
     without_boxes(lake, version, ("val",), only_class=1)  # both in train, one in val: said, not refused
     assert "No box of scratch is in val" in " ".join(described(plan_of(lake, tmp_path)))
@@ -190,6 +198,13 @@ def test_no_dataset_and_an_erased_one(tmp_path: Path) -> None:
         plan_of(lake, tmp_path)
 
 
+def test_a_drift_report_without_a_queue_asks_for_no_study(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    tiny_dataset(lake)
+    with pytest.raises(LakeError, match="no labelling queue 'drift-nothing'"):
+        make_plan(lake, study_policy(), HERE, tmp_path, NOW, report_id="nothing")
+
+
 def test_the_plan_says_what_it_costs(tmp_path: Path) -> None:
     place = TrialPlace(name="ml.g5.xlarge (sagemaker)", device="cuda:0", slots=3, per_hour=1.2)
     _, plan = opened(tmp_path, place, trial_steps=None, trial_minutes=5, trials=12, minutes=40, parallel=2, money=9.0)
@@ -205,13 +220,27 @@ def test_the_plan_says_what_it_costs(tmp_path: Path) -> None:
 def test_the_same_study_is_opened_once_and_goes_on_where_todays_recipe_changed(tmp_path: Path) -> None:
     lake, plan = opened(tmp_path)
     assert open_study(lake, plan_of(lake, tmp_path)) == plan
-    changed = plan_of(lake, tmp_path).model_copy(update={"study": "another", "today": Recipe(lr=0.5)})
+    policy = study_policy()
+    other_training = policy.model_copy(update={"training": policy.training.model_copy(update={"seed": 7})})
+    changed = make_plan(lake, other_training, HERE, tmp_path, NOW)
+    assert changed.today != plan.today
     assert open_study(lake, changed) == plan  # the same dataset and settings: it goes on
     assert [e.state for e in trials.events(lake)] == ["opened"]
     other = open_study(lake, plan_of(lake, tmp_path, seed=5))
     assert other.study != plan.study
     with pytest.raises(StudyError, match=f"no study 'nothing'.*{plan.study}"):
         read_plan(lake, "nothing")
+
+
+def test_a_family_that_the_policy_names_is_not_said_to_follow_a_study_of_another(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    tiny_dataset(lake)
+    changes = {"detector": "faster_rcnn", "factors": {"lr": 2.0}}
+    event = trials.TrialEvent(study="s", at=NOW, state="pinned", number=2, changes=changes)
+    trials.record_event(lake, event, "pinned:x")
+    plan = plan_of(lake, tmp_path)
+    assert plan.today_changes == Adjustments()
+    assert todays_params(plan) == {"family": "yolov8n", "lr": 1.0, "weight_decay": 1.0}
 
 
 def test_a_run_changes_the_policy_within_its_limits() -> None:
@@ -226,6 +255,14 @@ def test_an_explicit_family_of_the_policy_is_the_only_one(tmp_path: Path) -> Non
     tiny_dataset(lake)
     policy = study_policy(families=["yolov8n", "faster_rcnn"])
     assert make_plan(lake, policy, HERE, tmp_path, NOW).families == ("yolov8n",)
+
+
+def test_a_trial_of_another_batch_has_the_epochs_for_its_steps(tmp_path: Path) -> None:
+    """With the epochs of the usual batch it would end after a part of its steps, and be compared all the same."""
+    _, plan = opened(tmp_path, space=[{"field": "batch", "choices": [1, 8]}])  # of 8 photographs to train on
+    for batch, epochs in ((1, 2), (8, 10)):
+        _, recipe = plan.recipe({"family": "yolov8n", "batch": batch})
+        assert (recipe.batch, recipe.steps, recipe.epochs) == (batch, 10, epochs)
 
 
 def test_adjustments_set_and_multiply() -> None:

@@ -20,6 +20,8 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trials import Trial
 from carsdepo_assets_tests.experiments.study.studied_lake import formula, opened, run_of
 
+pytestmark = pytest.mark.slow
+
 
 class Killed(BaseException):
     """Stands for SIGKILL: nothing after it runs."""
@@ -33,7 +35,6 @@ def told(lake: Lake, study: str) -> list[tuple[Any, ...]]:
     ]
 
 
-@pytest.mark.slow
 def test_trial_0_is_todays_recipe_and_the_rest_are_optunas(tmp_path: Path) -> None:
     lake, plan = opened(tmp_path)
     why = run_of(lake, plan, tmp_path).run()
@@ -52,7 +53,26 @@ def test_trial_0_is_todays_recipe_and_the_rest_are_optunas(tmp_path: Path) -> No
     assert [t.value for t in stored.trials] == [t.value for t in ledger]
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    "dimension",
+    [
+        {"field": "image_size", "low": 512, "high": 1024},  # today's is below it
+        {"field": "image_size", "low": 64, "high": 1088, "step": 1024},  # today's is between two steps
+        {"field": "image_size", "choices": [512, 1024]},
+    ],
+)
+def test_todays_recipe_may_lie_outside_of_the_space(dimension: dict[str, Any], tmp_path: Path) -> None:
+    lake, plan = opened(tmp_path, trials=2, space=[dimension])
+    assert plan.today.image_size not in (64, 512, 1024, 1088)
+    run_of(lake, plan, tmp_path).run()
+    [today, other] = trials.trials(trials.events(lake, plan.study))
+    assert today.asked.params["image_size"] == plan.today.image_size
+    assert other.asked.params["image_size"] >= 64
+    stored = optuna.load_study(study_name=plan.study, storage=f"sqlite:///{tmp_path / 'optuna.db'}")
+    assert stored.trials[0].params == {}
+    assert stored.trials[0].value == today.value
+
+
 def test_killed_at_every_event_it_ends_with_the_same_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process dies after every write, and around every training; a fresh one goes on each time."""
     straight_lake, straight = opened(tmp_path / "straight")
@@ -94,7 +114,6 @@ def test_killed_at_every_event_it_ends_with_the_same_ledger(tmp_path: Path, monk
     assert told(lake, plan.study) == told(straight_lake, straight.study)
 
 
-@pytest.mark.slow
 def test_a_lost_storage_is_built_anew_and_asks_for_the_same(tmp_path: Path) -> None:
     lake, plan = opened(tmp_path, trials=7)
     with pytest.raises(Killed):
@@ -121,7 +140,6 @@ def _dies_at(number: int) -> Any:
     return train
 
 
-@pytest.mark.slow
 def test_another_seed_asks_for_others(tmp_path: Path) -> None:
     ledgers = []
     for seed in (0, 0, 1):
@@ -212,7 +230,6 @@ def test_an_erased_dataset_ends_it_by_name(tmp_path: Path) -> None:
     assert [t[:2] for t in told(lake, plan.study)] == [(0, "complete"), (1, "complete")]
 
 
-@pytest.mark.slow
 def test_slots_train_at_once_and_an_interruption_reaches_them(tmp_path: Path) -> None:
     import threading
     import time

@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 
+import pytest
+
 from carsdepo_assets.detectors.signals import StepSignals, ValidationSignals
 from carsdepo_assets.lake.training_findings import StoredDiagnosis
 from carsdepo_assets.policy_diagnosis import DiagnosisPolicy
-from carsdepo_assets.training.diagnosis.diagnosis import Diagnosis
+from carsdepo_assets.training.diagnosis.diagnosis import Diagnosis, HopelessTraining
 from carsdepo_assets_tests.training.diagnosis.histories import FAULTS, History
 
 OVERFITS = FAULTS["overfitting"][0]
@@ -61,6 +63,20 @@ def test_what_a_killed_attempt_found_after_its_checkpoint_is_found_anew_or_not_a
     healthy = replace(OVERFITS, val_loss=(1.1, 0.6, 0.5))
     tell(second, (s for s in healthy.signals() if s.step >= since - 40))
     assert second.findings == ()
+
+
+def test_a_training_that_diverged_at_its_first_step_diverges_anew() -> None:
+    """What another run finds is told as its own, also where the record holds no step."""
+    broken = StepSignals(1, float("nan"), 0.1, None, None, 0.0, 0.0)
+    first = fresh()
+    with pytest.raises(HopelessTraining):
+        first.stepped(broken)
+    told: list[str] = []
+    second = Diagnosis(DiagnosisPolicy(), fresh=True, floor=0.02, on_finding=lambda finding: told.append(finding.name))
+    second.restore(first.stored("k", "run"))
+    with pytest.raises(HopelessTraining):
+        second.stepped(broken)
+    assert told == ["diverged"]
 
 
 def test_a_class_that_is_learnt_late_is_no_finding_in_the_end() -> None:

@@ -1,4 +1,4 @@
-"""Finds the model that a command names."""
+"""Finds the model that a person names on the command line: by its stage, its digest or its number."""
 
 from __future__ import annotations
 
@@ -34,9 +34,13 @@ def model_named(settings: Settings, lake: Lake, name: str) -> str:
         return matches[0]
     if len(matches) > 1:
         raise LookupError(f"Several models begin with {name!r}: {', '.join(matches)}.")
-    tracking = tracing.open_tracking(settings)
-    registered = tracing.known_versions(tracking)
+    registered = tracing.known_versions(tracing.open_tracking(settings))
     named = registered[-1:] if name == "latest" else [v for v in registered if str(v.version) == name]
     if named and named[0].digest in there:
         return named[0].digest
-    raise LookupError(f"There is no model {name!r} in {lake.url}. Models: {', '.join(there) or 'none yet'}.")
+    if not there:
+        raise LookupError(f"There is no model in {settings.lake} yet. `carsdepo train` makes one.")
+    numbers = ", ".join(f"{v.version} ({v.digest})" for v in registered) or "none"
+    raise LookupError(
+        f"There is no model {name!r} in {settings.lake}. Registered: {numbers}. Models: {', '.join(there)}."
+    )

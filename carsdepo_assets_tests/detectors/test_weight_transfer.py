@@ -1,4 +1,4 @@
-"""detectors/initial_state.py and what families start from: heads that grow with the class map, published weights."""
+"""detectors/weight_transfer.py and what families start from: heads that grow with the class map, published weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from carsdepo_assets.detectors.catalogue import get_detector
 from carsdepo_assets.detectors.checkpoints import DetectorError, write_weights
-from carsdepo_assets.detectors.initial_state import ClassRows, known_classes, taken_over
+from carsdepo_assets.detectors.weight_transfer import ClassRows, known_classes, taken_over
 from carsdepo_assets_tests.detectors.family_contract import initial_state, recipe_of
 
 NAMES = ("scratch", "dent")
