@@ -121,7 +121,7 @@ _ASSUMED = {
     "nat_gb": "GB through the NAT gateway",
     "uploads_million": "millions of uploads",
     "requests_million": "millions of inspections",
-    "lambda_s": "seconds that the front's function takes for one",
+    "lambda_s": "seconds of the front's function for an inspection",
     "run_hours": "hours of runs on Fargate",
     "job_hours": "hours of the worker's jobs on Fargate",
     "training_hours": "hours of training",
