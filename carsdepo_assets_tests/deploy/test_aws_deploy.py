@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.stub import Stubber
 
 from deploy.aws import account as accounts
-from deploy.aws import changes, deploy, teardown
+from deploy.aws import changes, deploy, parameters, teardown
 from deploy.aws.account import Account, DeployError
 
 SIZE = [{"Target": {"Attribute": "Properties", "Name": "Size"}}]
@@ -68,6 +69,29 @@ def test_a_size_is_checked_first(nowhere: None, command: str, capsys: pytest.Cap
 def test_costs_need_no_account(nowhere: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert deploy.main(["costs", "trial", "--size", "large"]) == 0
     assert "A month of size large, estimated" in capsys.readouterr().out
+
+
+def test_costs_follow_the_environments_file(
+    nowhere: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parameters, "environment_file", lambda env: tmp_path / f"{env}.json")
+    monkeypatch.setattr(parameters, "required", dict)
+    (tmp_path / "trial.json").write_text('{"NatGateway": "false"}')
+    shown = {}
+    for env in ("trial", "other"):
+        assert deploy.main(["costs", env]) == 0
+        shown[env] = next(line for line in capsys.readouterr().out.splitlines() if line.endswith(" network")).split()[0]
+    assert shown["trial"] == "0" != shown["other"]
+
+
+def test_a_tag_that_no_image_can_have_is_refused_first(
+    nowhere: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parameters, "read_environment", lambda env: {})
+    assert deploy.main(["deploy", "trial", "--tag", "release/1"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("deploy: TAG=release/1: Tag is 'release/1', and dagster takes what ")
+    assert printed.out == ""
 
 
 def test_a_new_stack_is_shown_asked_for_and_made(

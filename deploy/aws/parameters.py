@@ -29,6 +29,16 @@ def environment_file(env: str) -> Path:
     return FOLDER / "parameters" / f"{env}.json"
 
 
+def require_name(env: str) -> None:
+    """Refuses a text that cannot be the name of an environment.
+
+    Raises:
+        DeployError: It cannot.
+    """
+    if not ENV.fullmatch(env):
+        raise DeployError(f"ENV={env}: 2 to 12 small letters and digits, a letter first, such as staging.")
+
+
 def version() -> str:
     """The tag of the images: the version in pyproject.toml."""
     project: dict[str, Any] = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
@@ -63,7 +73,10 @@ def read_environment(env: str) -> dict[str, str]:
     file = environment_file(env)
     if not file.is_file():
         keys = "\n".join(f'  "{key}": "...",   {meaning}' for key, meaning in wanted.items())
-        raise DeployError(f"{file.relative_to(_ROOT)} is missing: a JSON object of texts, at least these.\n{keys}")
+        raise DeployError(
+            f"{file.relative_to(_ROOT)} is missing: a JSON object of texts, at least these. docs/aws-account.md, "
+            f"Before the first deployment, has an example.\n{keys}"
+        )
     try:
         content = json.loads(file.read_text())
     except ValueError as error:
