@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from carsdepo_assets.compute.pipes.aws_errors import code_of, explained, trouble_of
 from carsdepo_assets.lake import data_capture
@@ -345,9 +345,12 @@ def asked_key(endpoint: str) -> str:
 
 
 def read_asked(lake: Lake, endpoint: str) -> AskedOfSageMaker | None:
-    """What was asked last for an endpoint; None: nothing."""
+    """What was asked last for an endpoint; None: nothing, or the note is damaged and says nothing."""
     key = asked_key(endpoint)
-    return AskedOfSageMaker.model_validate_json(lake.get(key)) if lake.exists(key) else None
+    try:
+        return AskedOfSageMaker.model_validate_json(lake.get(key)) if lake.exists(key) else None
+    except ValidationError:
+        return None
 
 
 def served_health(runtime: Any, endpoint: str, target: str | None = None) -> dict[str, Any]:

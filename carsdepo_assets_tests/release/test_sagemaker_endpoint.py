@@ -6,6 +6,7 @@ import pytest
 
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.release.sagemaker_endpoint import read_asked
+from carsdepo_assets.release.sagemaker_known import known_packages
 from carsdepo_assets_tests.release.sagemaker_world import Killed, SageMakerWorld, pretending_aws, sagemaker
 
 __all__ = ["pretending_aws", "sagemaker"]
@@ -146,6 +147,17 @@ def test_a_policy_that_the_container_reads_is_another_configuration_of_the_same_
     assert (state.status, state.digest) == ("serving", digest)
     assert len(sagemaker.made()["configs"]) == 2
     assert sagemaker.launcher.started[-1].variables["CARSDEPO_POLICY_TOML_0"] == "inference.unsure_share = 0.5\n"
+
+
+@pytest.mark.parametrize("note", [b"", b"[]", b"{}", b"\xff"])
+def test_a_damaged_note_says_nothing_and_is_made_again(sagemaker: SageMakerWorld, note: bytes) -> None:
+    sagemaker.say("promote", sagemaker.model("one"))
+    sagemaker.lake.put("endpoints/carsdepo-production.json", note)
+    sagemaker.lake.put("endpoints/packages/carsdepo.json", note)
+    assert read_asked(sagemaker.lake, "carsdepo-production") is None
+    assert known_packages(sagemaker.lake, sagemaker.settings) == {}
+    assert sagemaker.follower().look("production").status == "loading"
+    assert read_asked(sagemaker.lake, "carsdepo-production") is not None
 
 
 def test_a_look_that_only_watches_asks_the_service_once(sagemaker: SageMakerWorld) -> None:
