@@ -133,6 +133,32 @@ class EndpointFollower:
             return rolled_back
         return self._update(stage, wanted, target, asked, standing)
 
+    def make_again(self, stage: Stage) -> tuple[EndpointFinding, ...]:
+        """Makes what an endpoint needs for another instance and somebody deleted: its archive, Model or EndpointConfig.
+
+        The endpoint goes on without them until an instance is replaced or added, so that a look does not notice.
+        """
+        wanted = ledger.desired(self._lake, stage)
+        name, sagemaker = self._settings.stage(stage).endpoint, self._clients("sagemaker")
+        standing = described(sagemaker, "endpoint", EndpointName=name)
+        if wanted is None or wanted.digest is None or standing is None:
+            return ()
+        target = self._plan(stage, wanted)
+        if (standing["EndpointStatus"], standing["EndpointConfigName"]) != ("InService", target.name):
+            return ()
+        archive = archive_of(self._lake, target.digest, self._settings.bucket, self._settings.prefix)
+        made = [archive.url] if ensure_archive(self._lake, archive, self._clients("s3")) else []
+        for kind, request in (("model", target.model), ("endpoint_config", target.config)):
+            made += [f"the {kind} {target.name}"] if create_once(sagemaker, kind, request) else []
+        if not made:
+            return ()
+        body = (
+            f"{name} serves and lacked {', '.join(made)}: somebody deleted it. It was made again, since SageMaker "
+            "needs it for another instance."
+        )
+        key = f"made_again-{self._now():%Y%m%d}"
+        return (self._finding(target, wanted, key, "warning", "What an endpoint needs was deleted", body),)
+
     def _plan(self, stage: Stage, wanted: ledger.Event) -> EndpointPlan:
         assert wanted.digest is not None
         archive = archive_of(self._lake, wanted.digest, self._settings.bucket, self._settings.prefix)

@@ -104,6 +104,8 @@ def follow(
         with _part(errors):
             noted = [read_asked(lake, settings.stage(stage).endpoint) for stage in states]
             wanted = {asked.config for asked in noted if asked is not None and asked.idle_removed_at is None}
+            for stage in states:
+                findings += services.follower(lake, policy).make_again(stage)
             gone += remove_left_behind(settings, wanted, sagemaker)
             gone += remove_leftover_versions(lake, settings, services.clients("s3"))
             remembered = remembered.model_copy(update={"cleaned_at": at.timestamp()})

@@ -160,6 +160,24 @@ def test_a_damaged_note_says_nothing_and_is_made_again(sagemaker: SageMakerWorld
     assert read_asked(sagemaker.lake, "carsdepo-production") is not None
 
 
+def test_what_another_instance_would_need_is_made_again_and_said(sagemaker: SageMakerWorld) -> None:
+    sagemaker.say("promote", sagemaker.model("one"))
+    sagemaker.until("serving")
+    before, follower, s3 = sagemaker.made(), sagemaker.follower(), sagemaker.aws.client("s3")
+    assert follower.make_again("production") == follower.make_again("staging") == ()
+    client = sagemaker.aws.client("sagemaker")
+    client.delete_endpoint_config(EndpointConfigName=before["configs"][0])
+    client.delete_model(ModelName=before["models"][0])
+    archives = s3.list_objects_v2(Bucket="carsdepo", Prefix="carsdepo-serving/models/")["Contents"]
+    (archive,) = [one["Key"] for one in archives if one["Key"].endswith("model.tar.gz")]
+    s3.delete_object(Bucket="carsdepo", Key=archive)
+    (finding,) = follower.make_again("production")
+    assert f"s3://carsdepo/{archive}, the model {before['models'][0]}, the endpoint_config" in finding.body
+    assert sagemaker.made() == before
+    s3.head_object(Bucket="carsdepo", Key=archive)
+    assert follower.make_again("production") == ()
+
+
 def test_a_look_that_only_watches_asks_the_service_once(sagemaker: SageMakerWorld) -> None:
     sagemaker.say("promote", sagemaker.model("one"))
     sagemaker.until("serving", asks=False)
