@@ -147,13 +147,13 @@ class EndpointFollower:
         if (standing["EndpointStatus"], standing["EndpointConfigName"]) != ("InService", target.name):
             return ()
         archive = archive_of(self._lake, target.digest, self._settings.bucket, self._settings.prefix)
-        made = [archive.url] if ensure_archive(self._lake, archive, self._clients("s3")) else []
+        lacking = [archive.url] if ensure_archive(self._lake, archive, self._clients("s3")) else []
         for kind, request in (("model", target.model), ("endpoint_config", target.config)):
-            made += [f"the {kind} {target.name}"] if create_once(sagemaker, kind, request) else []
-        if not made:
+            lacking += [f"the {kind} {target.name}"] if create_once(sagemaker, kind, request) else []
+        if not lacking:
             return ()
         body = (
-            f"{name} serves and lacked {', '.join(made)}: somebody deleted it. It was made again, since SageMaker "
+            f"{name} serves and lacked {', '.join(lacking)}: somebody deleted it. It was made again, since SageMaker "
             "needs it for another instance."
         )
         key = f"made_again-{self._now():%Y%m%d}"
