@@ -99,7 +99,7 @@ def remove_left_behind(
         if endpoint["EndpointStatus"] not in ("InService", "Failed", "OutOfService"):
             return []  # which configurations it goes from and to is not told
         used.add(endpoint["EndpointConfigName"])
-    models_in_use: set[str] = set(wanted)
+    models_in_use = set(used)  # a model has its configuration's name, which somebody may have deleted
     gone = []
     for entry in list(listed(sagemaker, "endpoint_configs", "EndpointConfigs")):
         name = entry["EndpointConfigName"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from carsdepo_assets.compute.pipes.aws_errors import code_of, explained, trouble_of
 from carsdepo_assets.lake import data_capture
@@ -132,6 +132,32 @@ class EndpointFollower:
         if rolled_back is not None:
             return rolled_back
         return self._update(stage, wanted, target, asked, standing)
+
+    def make_again(self, stage: Stage) -> tuple[EndpointFinding, ...]:
+        """Makes what an endpoint needs for another instance and somebody deleted: its archive, Model or EndpointConfig.
+
+        The endpoint goes on without them until an instance is replaced or added, so that a look does not notice.
+        """
+        wanted = ledger.desired(self._lake, stage)
+        name, sagemaker = self._settings.stage(stage).endpoint, self._clients("sagemaker")
+        standing = described(sagemaker, "endpoint", EndpointName=name)
+        if wanted is None or wanted.digest is None or standing is None:
+            return ()
+        target = self._plan(stage, wanted)
+        if (standing["EndpointStatus"], standing["EndpointConfigName"]) != ("InService", target.name):
+            return ()
+        archive = archive_of(self._lake, target.digest, self._settings.bucket, self._settings.prefix)
+        lacking = [archive.url] if ensure_archive(self._lake, archive, self._clients("s3")) else []
+        for kind, request in (("model", target.model), ("endpoint_config", target.config)):
+            lacking += [f"the {kind} {target.name}"] if create_once(sagemaker, kind, request) else []
+        if not lacking:
+            return ()
+        body = (
+            f"{name} serves and lacked {', '.join(lacking)}: somebody deleted it. It was made again, since SageMaker "
+            "needs it for another instance."
+        )
+        key = f"made_again-{self._now():%Y%m%d}"
+        return (self._finding(target, wanted, key, "warning", "What an endpoint needs was deleted", body),)
 
     def _plan(self, stage: Stage, wanted: ledger.Event) -> EndpointPlan:
         assert wanted.digest is not None
@@ -345,9 +371,12 @@ def asked_key(endpoint: str) -> str:
 
 
 def read_asked(lake: Lake, endpoint: str) -> AskedOfSageMaker | None:
-    """What was asked last for an endpoint; None: nothing."""
+    """What was asked last for an endpoint; None: nothing, or the note is damaged and says nothing."""
     key = asked_key(endpoint)
-    return AskedOfSageMaker.model_validate_json(lake.get(key)) if lake.exists(key) else None
+    try:
+        return AskedOfSageMaker.model_validate_json(lake.get(key)) if lake.exists(key) else None
+    except ValidationError:
+        return None
 
 
 def served_health(runtime: Any, endpoint: str, target: str | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -325,3 +326,19 @@ def test_the_emulators_gaps_are_cut_out_whole() -> None:
     assert not any(value == {"Ref": "Nat"} for _, value in walk(content["Resources"]))
     numbers = with_numbers(template("front"), {"Concurrency": "7"})
     assert numbers["Resources"]["Function"]["Properties"]["ReservedConcurrentExecutions"] == 7
+
+
+@pytest.mark.parametrize(
+    ("key", "arn", "is_refused"),
+    [
+        ("CertificateArn", "arn:aws:acm:eu-west-1:123456789012:certificate/1", False),
+        ("CertificateArn", "arn:aws:acm:us-east-1:123456789012:certificate/1", True),
+        ("CertificateArn", "arn:aws:acm:eu-west-1:999999999999:certificate/1", True),
+        ("DatabaseSnapshot", "arn:aws:rds:eu-west-1:999999999999:snapshot:shared", False),
+        ("DatabaseSnapshot", "arn:aws:rds:us-east-1:123456789012:snapshot:own", True),
+        ("DatabaseSnapshot", "own", False),
+    ],
+)
+def test_what_is_of_another_account_or_region_is_refused_first(key: str, arn: str, is_refused: bool) -> None:
+    with pytest.raises(DeployError, match=f"{key} is of account") if is_refused else nullcontext():
+        parameters.require_here({**GIVEN, key: arn}, "eu-west-1", "123456789012")

@@ -87,6 +87,15 @@ def test_what_nothing_uses_is_removed_and_what_is_used_or_foreign_stays(sagemake
     assert removed(hours=2) == []
 
 
+def test_the_model_of_an_endpoint_whose_configuration_is_gone_stays(sagemaker: SageMakerWorld) -> None:
+    sagemaker.say("promote", sagemaker.model("one"))
+    sagemaker.until("serving")
+    client, (name,) = sagemaker.aws.client("sagemaker"), sagemaker.made()["configs"]
+    client.delete_endpoint_config(EndpointConfigName=name)
+    assert remove_left_behind(sagemaker.settings, set(), client, lambda: sagemaker.aws.now() + timedelta(hours=2)) == []
+    assert sagemaker.made()["models"] == [name]
+
+
 def test_nothing_is_removed_while_an_endpoint_changes(sagemaker: SageMakerWorld) -> None:
     for name in ("one", "two"):
         sagemaker.say("promote", sagemaker.model(name))

@@ -121,6 +121,7 @@ def deploy(
         DeployError: Something is missing, or a stack failed.
     """
     own = parameters.own_values(account.env, tag)
+    parameters.require_here(environment, account.region, account.number)
     if not standing.settle(account, "data", ask, wait):
         return False
     later = {"LakeIsThere": _lake_is_there(account)}
@@ -169,9 +170,7 @@ def one_stack(
     for change in change_set.changes:
         print(changes.words(change))
     if not ask(f"Carry out these changes of {name}?"):
-        account.client("cloudformation").delete_change_set(ChangeSetName=change_set.arn)
-        if change_set.is_new:  # nothing but its name is there
-            account.client("cloudformation").delete_stack(StackName=name)
+        changes.give_up(account, change_set)
         print(f"{name}: nothing was changed.")
         return False
     changes.carry_out(account, change_set, wait)
@@ -184,6 +183,7 @@ def destroy(account: Account, ask: Ask, wait: Callable[[float], object] = time.s
     endpoints = teardown.endpoints_of(account)
     present = teardown.present_stacks(account)
     if not present and not endpoints:
+        _forget(account)  # an earlier `destroy` may have been cut off before
         print(f"There is nothing of the environment {account.env} in account {account.number}, {account.region}.")
         return True
     print(f"Account {account.number}, {account.region}: removed are the stacks {', '.join(present) or 'none'},")
@@ -199,11 +199,17 @@ def destroy(account: Account, ask: Ask, wait: Callable[[float], object] = time.s
         print(f"Stopped {stopped}.")
     teardown.remove_endpoints(account, teardown.endpoints_of(account), wait)
     teardown.remove_stacks(account, wait)
-    log_retention.remove_logs(account)
+    _forget(account)
     print("What stays:")
     for line in teardown.what_stays(account):
         print(f"  {line}")
     return True
+
+
+def _forget(account: Account) -> None:
+    """Removes what is left of stacks that are gone, and would be in the way of, or cost, the next ones."""
+    teardown.forget_secrets(account)
+    log_retention.remove_logs(account)
 
 
 def _lake_is_there(account: Account) -> str:
