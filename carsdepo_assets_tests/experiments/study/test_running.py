@@ -159,7 +159,7 @@ def test_another_seed_asks_for_others(tmp_path: Path) -> None:
         ({"trials": 3}, {}, 3, "All 3 trials"),
         ({"trials": 9, "minutes": 0.35}, {}, 3, "beyond its 0.35 minutes: 0.3 were used"),  # 6 s each
         ({"trials": 9, "money": 0.05}, {"per_hour": 10.0}, 3, "beyond its 0.05 USD: 0.05 were spent"),
-        ({"trials": 9, "money": 0.05}, {"per_hour": 0.0}, 9, "All 9 trials"),
+        ({"trials": 5, "money": 0.05}, {"per_hour": 0.0}, 5, "All 5 trials"),
     ],
 )
 def test_budgets_end_it(study: dict[str, Any], place: dict[str, Any], begun: int, why: str, tmp_path: Path) -> None:
