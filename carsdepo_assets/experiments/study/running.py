@@ -203,7 +203,12 @@ class StudyRun:
         self.ended(now, ledger)
 
     def _given_up(self, trial: Trial, interruption: TrialInterrupted) -> bool:
-        """Records that the trial's training was ended from outside; whether that happened too often."""
+        """Records that the trial's training was ended from outside; whether that happened too often.
+
+        Raises:
+            StudyError: it ended since its dataset was erased, so that no other attempt or trial would fare better.
+        """
+        dataset_of(self.lake, self.plan.dataset, whole=True)
         before = next(t.interruptions for t in self.ledger() if t.number == trial.number)
         event = trial.asked.model_copy(
             update={"at": datetime.now(UTC), "state": "interrupted", "message": str(interruption)[:600]}
