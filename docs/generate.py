@@ -64,6 +64,7 @@ PURPOSES = {
     "policy_diagnosis": "thresholds of findings",
     "policy_layers": "the policy's files, merged",
     "policy_study": "search space and budgets of studies",
+    "policy_augmentation": "how trainings vary photographs",
     "policy_training": "thresholds of training",
     "policy_values": "kinds of values in a policy",
     "quality": "Great Expectations, whylogs",

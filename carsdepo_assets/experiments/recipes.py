@@ -115,6 +115,7 @@ def choose_recipe(
         real=mix.is_real(policy),
         image_size=own.card.image_size if own is not None else None,
     )
+    recipe = _varied(recipe, policy)
     changes: dict[str, object] = {"seed": training.seed}
     if start is not None:
         # It never saw a photograph of the golden set: no photograph changes sides, so no dataset ever had one to train.
@@ -151,6 +152,8 @@ def fallback_recipe(
         real=mix_of(manifest).is_real(policy),
         weights=weights,
     )
+    if recipe.detector != base.detector:
+        recipe = _varied(recipe, policy)
     family = champion.card.detector if champion is not None else base.detector
     why = [
         f"Fallback {change.name} of policy.training.fallbacks: the model of recipe {base.digest()} was under the floor."
@@ -158,6 +161,13 @@ def fallback_recipe(
     if recipe.detector != family:
         why.append(f"The family changes from {family} to {recipe.detector}.")
     return Choice(recipe, tuple(why), family if recipe.detector != family else None, change.name)
+
+
+def _varied(recipe: Recipe, policy: Policy) -> Recipe:
+    """A family's first recipe with what policy.augmentation says otherwise; families that vary by themselves do."""
+    if recipe.augmentation is None:
+        return recipe
+    return recipe.model_copy(update={"augmentation": policy.augmentation.over(recipe.augmentation)})
 
 
 def _family(
