@@ -23,7 +23,7 @@ def augmentation(
         str | None, typer.Option("--dataset", help="A version of the dataset; default: the model's, else the newest.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="The digest of a model whose augmentation is shown.")
+        str | None, typer.Option("--model", help="A model whose recipe's augmentation is shown.")
     ] = None,
     family: Annotated[
         str | None, typer.Option("--family", help="A family of detectors; default: that of the newest recipe.")
@@ -37,22 +37,25 @@ def augmentation(
     home: Home = None,
 ) -> None:
     """Show how a training varies photographs, by the training's own function and seed."""
+    from carsdepo_assets.commands.named_model import model_named
     from carsdepo_assets.site.augmentation_page import augmentation_html
     from carsdepo_assets.site.augmented_examples import augmented_examples
 
     settings = read_settings(home)
     with explained():
+        lake = lake_that_stands(settings)
+        digest = None if model is None else model_named(settings, lake, model)
         examples = augmented_examples(
-            lake_that_stands(settings),
+            lake,
             settings.policy(),
             dataset=dataset,
-            model=model,
+            model=digest,
             family=family,
             photographs=photographs,
             epochs=epochs,
         )
         if page is not None:
-            page.write_text(augmentation_html(examples, model or "", photographs, epochs), encoding="utf-8")
+            page.write_text(augmentation_html(examples, digest or "", photographs, epochs), encoding="utf-8")
     facts = {
         "version": examples.settings.version,
         "family": examples.family,
