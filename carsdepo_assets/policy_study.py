@@ -93,7 +93,9 @@ class Dimension(PolicySection):
             return f"the step {self.step:g} is larger than the range"
         if self.field in INTEGERS and not all(float(v).is_integer() for v in (self.low, self.high, self.step or 1)):
             return "low, high and step are to be whole numbers"
-        return self._trouble_of_value(self.low)
+        return self._trouble_of_value(self.low) or (
+            self._trouble_of_value(self.high) if self.field.startswith(AUGMENTATION) else None
+        )
 
     def _trouble_of_choices(self) -> str | None:
         if self.choices is None:
