@@ -22,9 +22,7 @@ def augmentation(
     dataset: Annotated[
         str | None, typer.Option("--dataset", help="A version of the dataset; default: the model's, else the newest.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="A model whose recipe's augmentation is shown.")
-    ] = None,
+    model: Annotated[str | None, typer.Option("--model", help="A model whose recipe's augmentation is shown.")] = None,
     family: Annotated[
         str | None, typer.Option("--family", help="A family of detectors; default: that of the newest recipe.")
     ] = None,
