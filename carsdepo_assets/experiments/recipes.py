@@ -21,6 +21,7 @@ from carsdepo_assets.experiments.champion import Champion
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.pointers import RecipePointer
 from carsdepo_assets.policy import Fallback, Policy
+from carsdepo_assets.policy_augmentation import AugmentationPolicy
 
 RENDERED = {"sample", "annotator"}  # origins of labels that come from the demo's renderer and its annotator
 
@@ -132,6 +133,8 @@ def choose_recipe(
     if epochs is not None:
         changes["epochs"] = epochs
     recipe = recipe.model_copy(update=changes)
+    if recipe.augmentation is None and policy.augmentation != AugmentationPolicy():
+        why = (*why, f"{wanted} varies photographs by itself: policy.augmentation does not apply.")
     if ours is None or ours.init_model is None:
         why = (*why, _why_start(recipe, own, policy))
     return Choice(recipe, why, champion.card.detector if champion is not None and not follows else None)
