@@ -22,7 +22,7 @@ from carsdepo_assets.experiments.study.space import FAMILY
 from carsdepo_assets.lake import trials
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trials import Trial, TrialEvent
-from carsdepo_assets.policy_study import EXTRA
+from carsdepo_assets.policy_study import AUGMENTATION, EXTRA
 from carsdepo_assets.registry.ledger import machine
 
 
@@ -232,6 +232,8 @@ def todays_params(plan: StudyPlan) -> dict[str, Any]:
             params[dimension.name] = changes.factors.get(dimension.field, 1.0)
         elif dimension.field in fields:
             params[dimension.name] = fields[dimension.field]
+        elif (varied := dimension.field.removeprefix(AUGMENTATION)) in fields.get("augmentation", {}):
+            params[dimension.name] = fields["augmentation"][varied]
         elif (own := dimension.field.removeprefix(EXTRA)) in recipe.extra:
             params[dimension.name] = recipe.extra[own]
     return dict(json.loads(json.dumps(params)))
