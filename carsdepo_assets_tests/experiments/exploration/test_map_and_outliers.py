@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from carsdepo_assets.experiments.exploration.charts import MapPoint, map_svg
+from carsdepo_assets.experiments.exploration.charts import MapPoint, map_svg, parts_of
 from carsdepo_assets.experiments.exploration.feature_space import distances, map_of, spread_out
 from carsdepo_assets.experiments.exploration.outliers import outliers
 from carsdepo_assets_tests.experiments.exploration.explored_lake import box, photograph, table, vectors
@@ -81,6 +81,11 @@ def test_one_of_a_car_and_not_all_for_the_same_reason() -> None:
 def test_few_photographs_have_no_ordinary(n: int) -> None:
     rows = [photograph(f"p{i}", luma_mean=float(100 * i)) for i in range(n)]
     assert outliers(table(rows), {}, 6) == []
+
+
+def test_splits_have_the_colours_of_the_other_charts() -> None:
+    points = [MapPoint(str(n), "", 0, 0, part) for n, part in enumerate(["test", "test", "val", "train", "web", "app"])]
+    assert parts_of(points) == ["train", "val", "test", "app", "web"]
 
 
 def test_points_are_links_and_text_is_escaped() -> None:
