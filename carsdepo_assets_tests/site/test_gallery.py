@@ -229,7 +229,7 @@ def test_the_difference_of_two_datasets(tmp_path: Path) -> None:
     browser = client(tmp_path)
     text = browser.get(f"/datasets/{second}").text
     counts = dict(re.findall(r"<tr><td>([a-z ]+)</td><td class=\"number\">(\d+)", text))
-    assert "Licences: none stated" in text
+    assert "Licences, as stated when it was built: none stated" in text
     assert "<title>label: dent</title>" in text
     assert counts == {"added": "1", "removed": "0", "labels changed": "1", "split changed": "0", "group changed": "0"}
     back = browser.get(f"/datasets/{first}?against={second}").text
