@@ -39,6 +39,7 @@ NAMES = (
     "materialize",
     "edges_baseline",
     "training_overhead",
+    "augmentation",
     "signals_cost",
     "healthy_trainings",
     "reproduce",

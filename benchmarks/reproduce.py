@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from carsdepo_assets.lake.candidates import candidate_records
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry.lineage import read_lineage
-from carsdepo_assets.site.tracing import digests
 
 _HOME_VARIABLE = "CARSDEPO_DEMO_HOME"
 _PLACE = Path("build/reproduce")
@@ -36,7 +36,7 @@ def run() -> list[dict[str, Any]]:
     if not named:
         subprocess.run([_CARSDEPO, "demo", "--home", str(home)], check=True)
     lake = Lake.open(home / "lake")
-    models = digests(lake)
+    models = list(dict.fromkeys(record.digest for record in candidate_records(lake)))  # not those of the study's trials
     if len(models) < _MODELS:
         raise SystemExit(f"{home} has {len(models)} models: a whole `carsdepo demo` leaves {_MODELS}.")
     rows = [_same(home, digest) for digest in models[:_MODELS]]

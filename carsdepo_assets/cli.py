@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 
 from carsdepo_assets import redaction
 from carsdepo_assets.commands import (
+    augmentation_cli,
     card_cli,
     dataset_cli,
     explore_cli,
@@ -83,6 +84,7 @@ app.command()(loop_cli.dev)
 app.command(name="import")(loop_cli.import_)
 app.command()(labels_cli.export)
 app.command()(explore_cli.explore)
+app.command()(augmentation_cli.augmentation)
 app.command()(loop_cli.train)
 app.add_typer(study_cli.study, name="study")
 app.command()(model_cli.predict)

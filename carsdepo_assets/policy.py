@@ -2,7 +2,8 @@
 
 `carsdepo.toml` files override the defaults (see policy_layers.py). The meanings are printed by `carsdepo policy show`
 and by the generated policy reference of the documentation. The sections `data` and `split` are in policy_data.py,
-`training` in policy_training.py, `study` in policy_study.py, `compute` in policy_compute.py.
+`training` in policy_training.py, `augmentation` in
+policy_augmentation.py, `study` in policy_study.py, `compute` in policy_compute.py.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from carsdepo_assets.policy_augmentation import AugmentationPolicy
 from carsdepo_assets.policy_compute import ComputePolicy as ComputePolicy
 from carsdepo_assets.policy_data import DataPolicy as DataPolicy
 from carsdepo_assets.policy_data import SplitPolicy as SplitPolicy
@@ -316,6 +318,7 @@ class Policy(PolicySection):
     data: DataPolicy = DataPolicy()
     split: SplitPolicy = SplitPolicy()
     training: TrainingPolicy = TrainingPolicy()
+    augmentation: AugmentationPolicy = AugmentationPolicy()
     study: StudyPolicy = StudyPolicy()
     evaluation: EvaluationPolicy = EvaluationPolicy()
     gate: GatePolicy = GatePolicy()

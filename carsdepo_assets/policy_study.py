@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from carsdepo_assets.policy_augmentation import AugmentationSettings
 from carsdepo_assets.policy_values import Count, NotNegative, PolicySection, Positive, Share, policy_value
 
 # Fields of a recipe that a study may search, with the least value that a recipe takes. Length, seed and device are the
@@ -15,6 +16,7 @@ INTEGERS = {"image_size": 64, "batch": 1, "freeze": 0}
 NUMBERS = {"lr": 0.0, "weight_decay": 0.0}
 POSITIVE = ("lr",)  # 0 is no value of these
 EXTRA = "extra."  # begins the name of an argument of the one detector
+AUGMENTATION = "augmentation."  # begins the name of a field of the policy's section
 
 Scalar = bool | int | float | str
 
@@ -23,7 +25,8 @@ class Dimension(PolicySection):
     """One field of the recipe that a study varies: between `low` and `high`, or among `choices`."""
 
     field: str = Field(
-        description="image_size, batch, lr, weight_decay or freeze; `extra.NAME` is an argument of the one detector.",
+        description="image_size, batch, lr, weight_decay or freeze; `augmentation.NAME` is a field of that section, "
+        "`extra.NAME` an argument of the one detector.",
         json_schema_extra={"unit": ""},
     )
     low: float | None = policy_value(None, "as the field", "The smallest value; with `high`.")
@@ -59,9 +62,13 @@ class Dimension(PolicySection):
     def _trouble(self) -> str | None:
         """What of it makes no sense; None: nothing."""
         own = self.field.removeprefix(EXTRA)
-        if self.field not in {**INTEGERS, **NUMBERS} and (own == self.field or not own):
+        if self.field.startswith(AUGMENTATION):
+            varied = self.field.removeprefix(AUGMENTATION)
+            if varied not in AugmentationSettings.model_fields:
+                return f"there is no such augmentation; there are {', '.join(AugmentationSettings.model_fields)}"
+        elif self.field not in {**INTEGERS, **NUMBERS} and (own == self.field or not own):
             there = ", ".join((*INTEGERS, *NUMBERS))
-            return f"a study cannot vary this field of a recipe; there are {there}, and {EXTRA}NAME"
+            return f"a study cannot vary this field of a recipe; there are {there}, {AUGMENTATION}NAME and {EXTRA}NAME"
         if self.times_usual and self.field not in NUMBERS:
             return f"times_usual is for {', '.join(NUMBERS)} alone"
         ranged = self.low is not None or self.high is not None
@@ -86,7 +93,9 @@ class Dimension(PolicySection):
             return f"the step {self.step:g} is larger than the range"
         if self.field in INTEGERS and not all(float(v).is_integer() for v in (self.low, self.high, self.step or 1)):
             return "low, high and step are to be whole numbers"
-        return self._trouble_of_value(self.low)
+        return self._trouble_of_value(self.low) or (
+            self._trouble_of_value(self.high) if self.field.startswith(AUGMENTATION) else None
+        )
 
     def _trouble_of_choices(self) -> str | None:
         if self.choices is None:
@@ -102,6 +111,8 @@ class Dimension(PolicySection):
     def _trouble_of_value(self, value: Scalar) -> str | None:
         if self.field.startswith(EXTRA):
             return None
+        if self.field.startswith(AUGMENTATION):
+            return self._trouble_of_augmentation(value)
         if isinstance(value, bool | str) or not math.isfinite(value):
             return f"{value!r} is no number"
         if self.field in INTEGERS and not float(value).is_integer():
@@ -110,6 +121,15 @@ class Dimension(PolicySection):
         if value < least or (value == least and (self.times_usual or self.field in POSITIVE)):
             relation = "above" if value == least else "at least"
             return f"{value:g} is too small: a recipe's {self.field} is {relation} {least:g}"
+        return None
+
+    def _trouble_of_augmentation(self, value: Scalar) -> str | None:
+        if isinstance(value, bool | str):
+            return f"{value!r} is no number"
+        try:
+            AugmentationSettings.model_validate({self.field.removeprefix(AUGMENTATION): value})
+        except ValidationError as error:
+            return f"{value:g} makes no sense: {error.errors()[0]['msg']}"
         return None
 
 

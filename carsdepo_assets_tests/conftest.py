@@ -28,6 +28,16 @@ def declared_reads() -> Iterator[None]:
     assert odd_metadata_keys(reads) == []
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database with its tables, which it makes in 2.5 s: once a process, and copied from there."""
+    from carsdepo_assets.registry.tracking import Tracking
+
+    home = tmp_path_factory.mktemp("empty_store")
+    assert Tracking.at_home(home).client is not None
+    return home / "mlflow.db"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Set but empty fails: a CI that believes it tests real photographs must."""
     root = os.environ.get("CARSDEPO_REAL_DATA")

@@ -20,10 +20,7 @@ from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import register
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets_tests.detectors.rectangles import DarkestRectangle, made_up_model
-from carsdepo_assets_tests.registry.conftest import empty_store
 from carsdepo_assets_tests.training.example_evaluation import panel
-
-__all__ = ["empty_store"]
 
 pytestmark = pytest.mark.timeout(600)
 

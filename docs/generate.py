@@ -13,11 +13,15 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from carsdepo_assets.families.family import Family
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # deploy/ is no installed package
@@ -64,6 +68,7 @@ PURPOSES = {
     "policy_diagnosis": "thresholds of findings",
     "policy_layers": "the policy's files, merged",
     "policy_study": "search space and budgets of studies",
+    "policy_augmentation": "how trainings vary photographs",
     "policy_training": "thresholds of training",
     "policy_values": "kinds of values in a policy",
     "quality": "Great Expectations, whylogs",
@@ -340,7 +345,42 @@ def detectors_page() -> str:
         starts = ", ".join(f"`{start}`" for start in (*family.starts, "champion"))
         weights.append(f"| `{family.name}` | {starts} | {file} | {licence} |")
     what = "\n## What they are\n\n" + "\n".join(code)
-    return DETECTORS_INTRODUCTION + what + "\n\n## What they start from\n\n" + "\n".join(weights) + "\n"
+    start = "\n\n## What they start from\n\n" + "\n".join(weights) + "\n"
+    return DETECTORS_INTRODUCTION + what + start + _augmentation(BUILT_IN)
+
+
+AUGMENTATION_INTRODUCTION = """
+## How their trainings vary photographs
+
+The values of `[augmentation]` that hold where the policy says nothing; what is not listed is off. In brackets: those of
+a first recipe for the rendered sample. Levels are divided by 255; the mean is then subtracted and the rest divided by
+the deviation. YOLOv8 varies photographs that ultralytics has shrunk to the network's side, so that a crop there has
+fewer pixels; the others vary the stored copies.
+
+"""
+
+
+def _augmentation(families: Iterable[Family]) -> str:
+    """Usual augmentation and normalisation of families; those that have the same share a row."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for family in families:
+        rendered = family.rendered_augmentation
+        usual = ", ".join(
+            f"`{field}` {value:g}" + (f" ({rendered[field]:g})" if field in rendered else "")
+            for field, value in (family.augmentation or {}).items()
+        )
+        normalised = family.normalisation
+        levels = "not told"
+        if normalised is not None:
+            mean, deviation = (", ".join(f"{v:.3g}" for v in values) for values in (normalised.mean, normalised.std))
+            levels = f"mean {mean}; deviation {deviation}"
+        names.setdefault((usual or "by the family itself", levels), []).append(f"`{family.name}`")
+    rows = [f"| {', '.join(of)} | {usual} | {levels} |" for (usual, levels), of in names.items()]
+    return (
+        AUGMENTATION_INTRODUCTION
+        + "\n".join(["| name | usual values | normalisation |", "|---|---|---|", *rows])
+        + "\n"
+    )
 
 
 GENERATED = {

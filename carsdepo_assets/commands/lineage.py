@@ -92,6 +92,16 @@ def _deployed(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Dagster run", event["url"] or "none"
 
 
+def _preprocessing(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    preprocessing = model["preprocessing"]
+    if preprocessing is None:
+        return
+    yield "resize", preprocessing["resize"]
+    yield "normalisation", preprocessing["normalisation"]
+    version = preprocessing["augmentation"]
+    yield "augmentation", f"{version}: {preprocessing['varied']}" if version else preprocessing["varied"]
+
+
 def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     data, evaluation, live = model["dataset"], model["evaluation"], model["approved_by"]
     yield "digest", f"{model['digest']}  {' '.join(model['aliases'])}".strip()
@@ -109,7 +119,8 @@ def _model(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "licences", "\n".join(map(_licence, data["licences"])) or "not listed by the release of then"
     yield "upload batches", _counts(data["upload_batches"])
     yield "label batches", _counts(data["label_batches"])
-    yield "recipe", ", ".join(f"{k} {v}" for k, v in model["recipe"].items() if v is not None)
+    yield "recipe", ", ".join(f"{k} {v}" for k, v in model["recipe"].items() if v is not None and k != "augmentation")
+    yield from _preprocessing(model)
     yield "initialised from", " <- ".join(a["digest"] for a in model["initialised_from"]) or "no other model"
     yield "code", f"{model['code']['version']}, source {model['code']['source_digest']}"
     yield "policy", model["policy_digest"]

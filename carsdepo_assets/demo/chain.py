@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from carsdepo_assets.policy_augmentation import AugmentationSettings
+
 # Their keys are data: batches, splits, origins, packages of the training's machine.
 _OPEN = frozenset(
     {
@@ -33,7 +35,7 @@ _BELOW: Mapping[str, tuple[str, ...]] = {
     "model": (
         "digest", "version", "aliases", "created_at", "detector", "training", "place", "url", "card", "dataset", "code",
         "recipe", "policy_digest", "mlflow", "dagster", "initialised_from", "started_from", "environment", "evaluation",
-        "gates", "approved_by", "events", "card_page", "findings",
+        "gates", "approved_by", "events", "card_page", "findings", "preprocessing",
     ),
     "model.card": ("weights", "class_names", "image_size", "threshold", "threshold_from"),
     "model.dataset": (
@@ -45,7 +47,12 @@ _BELOW: Mapping[str, tuple[str, ...]] = {
     "model.code": ("version", "source_digest"),
     "model.recipe": (
         "digest", "detector", "init", "champion", "image_size", "epochs", "steps", "minutes", "batch", "lr",
-        "weight_decay", "freeze", "device", "seed", "extra",
+        "weight_decay", "freeze", "device", "seed", "extra", "augmentation",
+    ),
+    "model.recipe.augmentation": tuple(AugmentationSettings.model_fields),
+    "model.preprocessing": (
+        "upright", "stored_px", "network_px", "letterbox", "mean", "std", "augmentation", "resize", "normalisation",
+        "varied",
     ),
     "model.mlflow": ("run_id", "url"),
     "model.dagster": ("run_id", "url"),

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from carsdepo_assets.detectors.clock import ClockDecisions
 from carsdepo_assets.detectors.signals import UNHEARD, Listener
 from carsdepo_assets.families.registry import known_family
+from carsdepo_assets.policy_augmentation import AugmentationSettings
 from carsdepo_assets.scoring.boxes import Detections
 
 if TYPE_CHECKING:
@@ -45,6 +46,18 @@ class Recipe(BaseModel):
     device: str = Field("cpu", description="cpu, cuda:0 ...")
     seed: int = 0
     extra: dict[str, Any] = Field(default_factory=dict, description="arguments of the one detector, by its own names")
+    augmentation: AugmentationSettings | None = Field(
+        None,
+        description="how photographs are varied; None: as the family did it by itself, and as in recipes before this",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_declared(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Recipes of before keep their text, and so their digest."""
+        fields: dict[str, Any] = usual(self)
+        if self.augmentation is None:
+            fields.pop("augmentation", None)
+        return fields
 
     def digest(self) -> str:
         """First 12 hex digits of the sha256 of the recipe as sorted JSON."""

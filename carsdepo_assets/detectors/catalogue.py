@@ -13,6 +13,7 @@ from carsdepo_assets.families.registry import UnknownFamily, family_of
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import ModelFilesError, folder
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path
+from carsdepo_assets.policy_augmentation import AugmentationSettings, usual_settings
 
 # It too only bounds the epochs. Measured on one H100 at 640 px: a step of YOLOv8n 21 times as fast, with its images
 # read by one process; of Faster R-CNN an image 13 times as fast.
@@ -82,7 +83,23 @@ def default_recipe(
         weight_decay=usual.weight_decay,
         freeze=usual.freeze,
         extra={} if real else dict(family.rendered_extra),
+        augmentation=usual_augmentation(family, real=real),
     )
+
+
+def usual_augmentation(family: Family, *, real: bool) -> AugmentationSettings | None:
+    """How a family varies photographs where the policy says nothing.
+
+    Args:
+        family: The family.
+        real: Whether they are photographs and not the rendered sample.
+
+    Returns:
+        None where the family varies them by itself.
+    """
+    if family.augmentation is None:
+        return None
+    return usual_settings(family.augmentation, None if real else family.rendered_augmentation)
 
 
 def retraining_recipe(recipe: Recipe, champion: str) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,12 +19,13 @@ class LoopOptions(BaseModel):
     threads: int | None = Field(None, ge=1, description="CPU threads; default: all that the process may use")
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights per step; 0: none")
     val_images: int = Field(64, ge=1, description="images of val scored after an epoch")
-    crop: float = Field(0.5, ge=0, le=1)
+    crop: float = Field(0.5, ge=0, le=1, description="of recipes without `augmentation`; likewise the next two")
     flip: float = Field(0.5, ge=0, le=1)
     gain: float = Field(0.25, ge=0, lt=1)
     backbone_lr: float = Field(1.0, gt=0, description="the backbone's learning rate as a share of the recipe's")
 
 
+_FORMERLY = ("crop", "flip", "gain")  # what recipe.augmentation has taken the place of
 Options = TypeVar("Options", bound=LoopOptions)
 
 
@@ -35,8 +37,10 @@ def read_options(recipe: Recipe, kind: type[Options]) -> Options:
         kind: The options of its family.
 
     Raises:
-        DetectorError: A key is unknown or a value does not fit; the message names it and lists the known keys.
+        DetectorError: A key is unknown or a value does not fit; the message names it and lists the known keys. Or the
+            recipe says twice how photographs are varied.
     """
+    check_declared(recipe, _FORMERLY)
     try:
         return kind.model_validate(recipe.extra)
     except ValidationError as error:
@@ -44,3 +48,21 @@ def read_options(recipe: Recipe, kind: type[Options]) -> Options:
         raise DetectorError(
             f"recipe.extra of {recipe.detector}: {wrong}. Known: {', '.join(kind.model_fields)}."
         ) from error
+
+
+def check_declared(recipe: Recipe, own: Collection[str]) -> None:
+    """Checks that a recipe with an augmentation names none in its `extra`.
+
+    Args:
+        recipe: The recipe.
+        own: The family's own arguments of augmentation.
+
+    Raises:
+        DetectorError: It does; the message names the arguments.
+    """
+    both = sorted(set(own) & recipe.extra.keys())
+    if recipe.augmentation is not None and both:
+        raise DetectorError(
+            f"recipe.extra of {recipe.detector} may not set {', '.join(both)}: recipe.augmentation says how "
+            "photographs are varied. Set [augmentation] of the policy, or let a study vary augmentation.NAME."
+        )

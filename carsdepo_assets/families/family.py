@@ -26,6 +26,16 @@ class Usual:
 
 
 @dataclass(frozen=True)
+class Normalisation:
+    """What a model makes of the levels of its image, red, green and blue of 0 to 1, before its first layer."""
+
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """It is subtracted."""
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """The result is divided by it."""
+
+
+@dataclass(frozen=True)
 class Pretrained:
     """A file of weights that others publish; it is used where a user put it, or had `carsdepo weights get` fetch it."""
 
@@ -75,6 +85,13 @@ class Family:
     """The published weights that `init: pretrained` starts from; None: there are none."""
     rendered_extra: Mapping[str, Any] = field(default_factory=dict)
     """`extra` of a first recipe for the rendered sample."""
+    augmentation: Mapping[str, float] | None = None
+    """How its trainings vary photographs where the policy says nothing: values of the policy's section `augmentation`,
+    which its `Detector` applies as `recipe.augmentation`. None: it varies them by itself; recipes do not say how."""
+    rendered_augmentation: Mapping[str, float] = field(default_factory=dict)
+    """Values in place of those of `augmentation` in a first recipe for the rendered sample."""
+    normalisation: Normalisation | None = None
+    """What is made of levels divided by 255; None: it is not told."""
 
     @property
     def starts(self) -> tuple[str, ...]:

@@ -14,6 +14,10 @@ from carsdepo_assets.lake.pointers import DatasetPointer
 LATEST = DatasetPointer.KEY
 
 
+class DatasetErased(ObjectMissing):
+    """A dataset, or photographs of it, are not in the lake; the message says which, where, and what to do."""
+
+
 def manifest_key(version: str) -> str:
     """Returns the key of a dataset's manifest."""
     return f"datasets/{version}/manifest.parquet"
@@ -60,9 +64,17 @@ def read_manifest(lake: Lake, version: str) -> pa.Table:
     """Returns a dataset's manifest: one row a photograph, sorted by image_id, boxes in upright original pixels.
 
     Raises:
-        LakeError: there is no such dataset.
+        DatasetErased: there is no such dataset.
+        LakeError: it cannot be read.
     """
-    return read_parquet(lake.get(manifest_key(version)))
+    try:
+        data = lake.get(manifest_key(version))
+    except ObjectMissing as error:
+        raise DatasetErased(
+            f"Dataset {version} is not in the lake {lake.url}: its {manifest_key(version)} was erased, or never "
+            "written. Materialize `dataset`, which builds it of the labels of now."
+        ) from error
+    return read_parquet(data)
 
 
 def versions(lake: Lake) -> list[str]:

@@ -19,9 +19,11 @@ from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.licences import NONE_STATED
 from carsdepo_assets.lake.models import ModelCard, findings_of, read_card, read_result
 from carsdepo_assets.policy import Policy
+from carsdepo_assets.policy_augmentation import AugmentationSettings
 from carsdepo_assets.registry.ledger import events
 from carsdepo_assets.registry.licences_learnt import LearntLicences, licences_learnt
 from carsdepo_assets.registry.lineage import Lineage, ancestors, read_lineage
+from carsdepo_assets.registry.preprocessing import NOT_DECLARED
 from carsdepo_assets.registry.training_cost import training_cost
 
 CARDS = "reports/card"
@@ -262,7 +264,7 @@ def _training_data(lineage: Lineage, learnt: Sequence[LearntLicences]) -> CardSe
 
 def _training(lineage: Lineage, result: Mapping[str, Any], policy: Policy) -> CardSection:
     file, from_lineage = f"models/{lineage.digest}/result.json", f"models/{lineage.digest}/lineage.json"
-    recipe = ", ".join(f"{k} {v}" for k, v in lineage.recipe.items() if v not in (None, {}))
+    recipe = ", ".join(f"{k} {v}" for k, v in lineage.recipe.items() if v not in (None, {}) and k != "augmentation")
     machine = lineage.environment
     hardware = [machine.get("gpu"), machine.get("cpu"), f"{machine.get('cores', '?')} cores"]
     threads = machine.get("threads")
@@ -273,6 +275,7 @@ def _training(lineage: Lineage, result: Mapping[str, Any], policy: Policy) -> Ca
         "Training",
         facts=(
             CardFact("Recipe", recipe, f"{from_lineage}, recipe (digest {lineage.recipe_digest})"),
+            *_preprocessing(lineage, from_lineage),
             CardFact("Length", lineage.training or f"{result.get('steps')} steps", f"{from_lineage}, training"),
             CardFact("Wall time", minutes, f"{file}, seconds"),
             CardFact("Hardware", ", ".join(filter(None, hardware)), f"{from_lineage}, environment"),
@@ -280,6 +283,21 @@ def _training(lineage: Lineage, result: Mapping[str, Any], policy: Policy) -> Ca
             CardFact("torch", machine.get("torch", "not recorded"), f"{from_lineage}, environment.torch"),
             CardFact("Cost", cost.text, cost.source),
         ),
+    )
+
+
+def _preprocessing(lineage: Lineage, source: str) -> tuple[CardFact, ...]:
+    """Resize, normalisation and augmentation; nothing of models that are older than their record."""
+    preprocessing, settings = lineage.preprocessing, lineage.recipe.get("augmentation")
+    if preprocessing is None:
+        return ()
+    varied = NOT_DECLARED
+    if settings is not None:
+        varied = f"version {preprocessing.augmentation}: {AugmentationSettings.model_validate(settings).described()}"
+    return (
+        CardFact("Resize", preprocessing.resize_text, f"{source}, preprocessing"),
+        CardFact("Normalisation", preprocessing.normalisation_text, f"{source}, preprocessing"),
+        CardFact("Augmentation", varied, f"{source}, preprocessing.augmentation and recipe.augmentation"),
     )
 
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.lake.datasets import content_digest_of, read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.registry.preprocessing import PreprocessingLineage
 from carsdepo_assets.registry.source_digest import git_revision, source_digest
 
 _DISTRIBUTIONS = (
@@ -119,6 +120,8 @@ class Lineage(_Part):
     """The policy of policy_digest, whole, so that the training can be made again; None for models older than this."""
     initial_weights: StartingWeights | None = None
     """The file that the recipe's `init` names; None where it names none, and for models older than this."""
+    preprocessing: PreprocessingLineage | None = None
+    """Resize, normalisation and augmentation; None for models older than this."""
 
 
 def build_lineage(
@@ -137,6 +140,7 @@ def build_lineage(
     dagster_run_id: str | None = None,
     policy: Mapping[str, Any] | None = None,
     initial_weights: StartingWeights | None = None,
+    preprocessing: PreprocessingLineage | None = None,
 ) -> Lineage:
     """Builds the record of a model that was just trained; reads the dataset's manifest for it.
 
@@ -161,6 +165,7 @@ def build_lineage(
         training=training,
         policy=None if policy is None else dict(policy),
         initial_weights=initial_weights,
+        preprocessing=preprocessing,
     )
 
 

@@ -14,8 +14,9 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import LedgerHistory, Stage
 from carsdepo_assets.release.sagemaker_approvals import project_packages
+from carsdepo_assets.release.sagemaker_asked import read_asked
 from carsdepo_assets.release.sagemaker_cleanup import remove_idle, remove_left_behind
-from carsdepo_assets.release.sagemaker_endpoint import EndpointState, read_asked
+from carsdepo_assets.release.sagemaker_endpoint import EndpointState
 from carsdepo_assets.release.sagemaker_findings import EndpointFinding
 from carsdepo_assets.release.sagemaker_news import ModelNews, receive_news
 from carsdepo_assets.release.sagemaker_services import SageMakerServicesResource

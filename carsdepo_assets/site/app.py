@@ -27,6 +27,7 @@ from carsdepo_assets.reporting.page import GATE_SLOT, render
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.settings_variables import plain
 from carsdepo_assets.site import answers, reading, tracing
+from carsdepo_assets.site.augmentation_page import AugmentationPage
 from carsdepo_assets.site.gallery import Gallery
 from carsdepo_assets.site.graph import lineage_graph
 from carsdepo_assets.site.pictures import picture
@@ -91,6 +92,7 @@ def pages(settings: Settings, health: reading.Health | None = None) -> APIRouter
     get("/photographs/{image_id}", gallery.photograph)
     get("/datasets", gallery.datasets)
     get("/datasets/{version}", gallery.dataset)
+    get("/augmentation", AugmentationPage(site.lake, site.policy).shown)
     get("/predictions", site.predictions)
     get("/predictions/{prediction_id}", site.prediction)
     get("/models/{digest}", site.model)

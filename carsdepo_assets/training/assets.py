@@ -40,12 +40,14 @@ def candidate_model(
     """
     from carsdepo_assets.detectors.trainable import check_trainable
     from carsdepo_assets.detectors.weights_for_workers import keep_initial_weights
+    from carsdepo_assets.lake.dataset_files import LOOKED_AT, check_photographs
     from carsdepo_assets.lake.datasets import read_manifest
     from carsdepo_assets.lake.model_files import folder
     from carsdepo_assets.lake.models import findings_of
     from carsdepo_assets.training import candidates
     from carsdepo_assets.training.hopeless import record_hopeless, stopped
     from carsdepo_assets.training.mlflow_run_name import run_name
+    from carsdepo_assets.training.refused import refused
     from carsdepo_assets.training.training_alerts import hopeless
     from carsdepo_assets.training.worker import MlflowSpec, TrainingSpec, spec_json
 
@@ -65,7 +67,10 @@ def candidate_model(
             check_results=check_results(findings_of(opened_lake, standing)),
         )
         return
-    check_trainable(read_manifest(opened_lake, plan.dataset), plan.dataset, current_policy)
+    manifest = read_manifest(opened_lake, plan.dataset)
+    with refused(opened_lake, plan):
+        check_trainable(manifest, plan.dataset, current_policy)
+        check_photographs(opened_lake, plan.dataset, manifest, LOOKED_AT)
     name = run_name(opened_lake, plan.dataset, plan.recipe)
     with tracking.during(context, tags={"dataset_version": plan.dataset}, name=name) as mlflow_run:
         spec = TrainingSpec(
@@ -82,6 +87,9 @@ def candidate_model(
         except dg.Failure as failure:
             diagnosis = stopped(opened_lake, spec.key(), context.run.run_id)
             if diagnosis is None:
+                manifest = read_manifest(opened_lake, plan.dataset)  # erased meanwhile?
+                with refused(opened_lake, plan):
+                    check_photographs(opened_lake, plan.dataset, manifest)
                 raise
             url, name = alerts.run_url(context.run.run_id), diagnosis.hopeless[0].name
             outcome = record_hopeless(

@@ -14,6 +14,7 @@ from carsdepo_assets.detectors.clock import ClockDecisions, replaying
 from carsdepo_assets.detectors.numerics import numerics
 from carsdepo_assets.detectors.signals import UNHEARD, Listener
 from carsdepo_assets.detectors.trainable import check_trainable
+from carsdepo_assets.lake.dataset_files import check_photographs
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
@@ -70,6 +71,7 @@ def fit(
 
     Raises:
         TrainingFailed: no epoch was finished, the loss is no number, or no weights were left.
+        DatasetErased: the dataset, or a photograph of it, is not in the lake.
         EmptyTrainingSet: the dataset has too little to train on.
         DetectorError: the recipe or its device cannot be used.
     """
@@ -79,8 +81,10 @@ def fit(
 
     started = time.monotonic()
     names = policy.class_map.names
+    manifest = read_manifest(lake, dataset_version)
+    check_trainable(manifest, dataset_version, policy)
+    check_photographs(lake, dataset_version, manifest)
     detector = get_detector(recipe.detector)
-    check_trainable(read_manifest(lake, dataset_version), dataset_version, policy)
     data = training_set(lake, dataset_version, ("train", "val"), class_names=names)
     out.mkdir(parents=True, exist_ok=True)
     with replaying(clock):

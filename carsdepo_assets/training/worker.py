@@ -40,6 +40,7 @@ from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights
 from carsdepo_assets.lake.training_findings import TrainingFinding
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.lineage import StartingWeights, build_lineage
+from carsdepo_assets.registry.preprocessing import PreprocessingLineage, describe_preprocessing
 from carsdepo_assets.training.checkpoint_store import CheckpointStore
 from carsdepo_assets.training.diagnosis.diagnosis import HopelessTraining
 from carsdepo_assets.training.diagnosis.reports import DiagnosisReports
@@ -132,6 +133,8 @@ def train(spec: TrainingSpec, work: Path, checkpoints: CheckpointStore, events: 
         if tracking is not None and run_id is not None:
             tracking.client.set_tag(run_id, "model_digest", card.digest)
             tracking.client.set_tag(run_id, "training", fitted.trained.ended)
+            for name, text in _preprocessing(spec.recipe, policy).tags().items():
+                tracking.client.set_tag(run_id, name, text)
         shown = {"findings": ", ".join(f.name for f in reports.findings) or "none"}
         if spec.trial is not None:
             result |= scored_result(spec.trial, fitted.val, len(policy.class_map.names), policy)
@@ -254,10 +257,15 @@ def store(
         dagster_run_id=spec.dagster_run_id,
         policy=policy.model_dump(mode="json"),
         initial_weights=_initial_weights(spec, lake),
+        preprocessing=_preprocessing(spec.recipe, policy),
     )
     clock = None if fitted.trained.clock is None else fitted.trained.clock.state()
     write_model(lake, fitted.weights, card, result, lineage.model_dump_json(indent=1).encode(), clock)
     return card, result
+
+
+def _preprocessing(recipe: Recipe, policy: Policy) -> PreprocessingLineage:
+    return describe_preprocessing(recipe.detector, recipe.image_size, recipe.augmentation, policy)
 
 
 def _initial_weights(spec: TrainingSpec, lake: Lake) -> StartingWeights | None:
@@ -309,7 +317,8 @@ def alone(work: Path, events: Events) -> Iterator[None]:
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
     settings = recipe.model_dump(mode="json")
-    settings |= {f"extra.{k}": v for k, v in settings.pop("extra").items()}
+    for name in ("extra", "augmentation"):
+        settings |= {f"{name}.{k}": v for k, v in settings.pop(name, {}).items()}
     return {f"recipe.{k}": v for k, v in settings.items()}
 
 

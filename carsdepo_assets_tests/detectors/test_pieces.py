@@ -1,4 +1,4 @@
-"""detectors/postprocess.py, augmentation.py, checkpoints.py, pace.py, yolov8/: arrays in, arrays out; also files."""
+"""detectors/postprocess.py, former_augmentation.py, checkpoints.py, pace.py, yolov8/: arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from carsdepo_assets.detectors.augmentation import Augmentation, augment, to_square, visible_boxes
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.catalogue import default_recipe, get_detector
 from carsdepo_assets.detectors.checkpoints import (
@@ -22,6 +21,12 @@ from carsdepo_assets.detectors.checkpoints import (
     read_weights,
     write_torch,
     write_weights,
+)
+from carsdepo_assets.detectors.former_augmentation import (
+    FormerAugmentation,
+    formerly_augmented,
+    to_square,
+    visible_boxes,
 )
 from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.postprocess import to_image_frame
@@ -70,11 +75,11 @@ def test_a_crop_keeps_boxes_that_stay_visible(box: list[float], kept: list[list[
 def test_augmented_boxes_still_surround_the_damage() -> None:
     rgb = np.full((80, 120, 3), 200, np.uint8)
     rgb[30:50, 20:60] = 0
-    how = Augmentation(flip=0.5, crop=1.0, crop_min=0.5, gain=0.2, min_visible=1.0)
+    how = FormerAugmentation(flip=0.5, crop=1.0, crop_min=0.5, gain=0.2, min_visible=1.0)
     boxes, classes = np.array([[20.0, 30, 60, 50]]), np.array([0])
     shapes = set()
     for seed in range(30):
-        image, xyxy, kept = augment(rgb, boxes, classes, how, np.random.default_rng(seed))
+        image, xyxy, kept = formerly_augmented(rgb, boxes, classes, how, np.random.default_rng(seed))
         shapes.add(image.shape)
         ((x1, y1, x2, y2),) = xyxy.astype(int)
         dark = image[:, :, 0] < image.mean(dtype=float) / 2 + image.min() / 2
@@ -82,7 +87,7 @@ def test_augmented_boxes_still_surround_the_damage() -> None:
         assert dark.sum() == (x2 - x1) * (y2 - y1)
         assert kept.tolist() == [0]
     assert len(shapes) > 5
-    image, xyxy, _ = augment(rgb, np.zeros((0, 4)), np.zeros(0, int), how, np.random.default_rng(0))
+    image, xyxy, _ = formerly_augmented(rgb, np.zeros((0, 4)), np.zeros(0, int), how, np.random.default_rng(0))
     assert xyxy.shape == (0, 4)
 
 

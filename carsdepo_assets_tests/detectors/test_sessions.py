@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 ROOT = Path(__file__).parents[2]
-PROCESSES = 6  # without the rule, two of three stand still
+PROCESSES = 4  # without the rule, two of three stand still
 FIRST_CALLS = """
 import sys, threading
 from pathlib import Path

@@ -6,7 +6,6 @@ The crash: SIGKILL of every process of a running `dagster dev` (daemon, web serv
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -20,6 +19,7 @@ from carsdepo_assets.orchestration.run_states import INTERRUPTED_TAG
 from carsdepo_assets.registry.models import versions
 from carsdepo_assets.settings import Settings
 from carsdepo_assets_tests.end_to_end.dagster_server import Server, dagster_dev, free_port
+from carsdepo_assets_tests.end_to_end.dropping import drop
 from carsdepo_assets_tests.end_to_end.killing import CarsdepoDev, kill_everything, lives, tree
 
 POLICY = """
@@ -36,12 +36,6 @@ floor_map50 = 0.0
 floor_map50 = 1.0
 """
 TRAINER = "carsdepo_assets.training.worker"
-
-
-def drop(sample: Path, settings: Settings) -> None:
-    for kind, place in (("images", "uploads"), ("labels", "labels")):
-        shutil.copytree(sample / kind, Path(settings.lake, "raw", place, "web"))
-    shutil.copy(sample / "manifest.csv", Path(settings.lake, "raw", "uploads", "web", "manifest.csv"))
 
 
 def steps_kept(settings: Settings) -> int:

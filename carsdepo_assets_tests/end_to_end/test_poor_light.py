@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.models import versions
 from carsdepo_assets.settings import Settings
 from carsdepo_assets_tests.end_to_end.dagster_server import Server, dagster_dev, free_port
+from carsdepo_assets_tests.end_to_end.dropping import drop
 
 POLICY = """
 [data]
@@ -71,11 +71,6 @@ class World:
 
     def rules(self, low: float, high: float) -> None:
         self.settings.policy_files[-1].path.write_text(POLICY.format(low=low, high=high))
-
-    def drop(self, sample: Path, name: str) -> None:
-        for kind, place in (("images", "uploads"), ("labels", "labels")):
-            shutil.copytree(sample / kind, Path(self.settings.lake, "raw", place, name))
-        shutil.copy(sample / "manifest.csv", Path(self.settings.lake, "raw", "uploads", name, "manifest.csv"))
 
     def night(self, seed: int) -> dict[str, Any]:
         """Sends 60 night photographs of new cars; the drift report on them."""
@@ -132,7 +127,7 @@ def test_poor_light_goes_round_the_loop(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / FILE_NAME).write_text(POLICY.format(low=0.98, high=0.99))
     with running(given) as settings, dagster_dev(settings, tmp_path / "dagster.log") as server:
         world = World(settings, server, tmp_path)
-        world.drop(sample, "web")
+        drop(sample, settings)
         world.wait("the first model in production", world.served, 300)
         first = world.served()
 

@@ -9,12 +9,16 @@ import pyarrow as pa
 import pytest
 
 from carsdepo_assets.detectors.base import Recipe
+from carsdepo_assets.detectors.catalogue import usual_augmentation
 from carsdepo_assets.experiments.champion import Champion, champion_for
-from carsdepo_assets.experiments.recipes import Choice, choose_recipe, mix_of
+from carsdepo_assets.experiments.recipes import Choice, choose_recipe, fallback_recipe, mix_of
+from carsdepo_assets.families.registry import family_of, register, unregister
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, write_model
-from carsdepo_assets.policy import ClassMap, Policy, TrainingPolicy
+from carsdepo_assets.policy import ClassMap, Longer, OtherDetector, Policy, TrainingPolicy
+from carsdepo_assets.policy_augmentation import AugmentationPolicy
 from carsdepo_assets.registry.ledger import record
+from carsdepo_assets_tests.detectors import cells_family
 
 RENDERED, REAL = "sample", "yolo"
 
@@ -356,3 +360,40 @@ def test_a_rolled_back_models_candidate_does_not_lead(lake: Lake) -> None:
     serve(lake, first, action="rollback")
     picked = choice(champion_for(lake, "d3"), manifest=mix(0, 40))
     assert (picked.recipe.detector, picked.recipe.champion) == ("yolov8n", first.digest)
+
+
+@pytest.mark.parametrize("detector", ["yolov8n", "faster_rcnn"])
+def test_a_recipe_declares_the_familys_augmentation_with_what_the_policy_says(detector: str) -> None:
+    usual = choose_recipe(Policy(), mix(0, 40), Path("/nowhere"), detector=detector).recipe.augmentation
+    assert usual == usual_augmentation(family_of(detector), real=True)
+    policy = Policy(augmentation=AugmentationPolicy(flip=0.0, noise=0.25))
+    for manifest, real in ((mix(0, 40), True), (mix(40, 0), False)):
+        recipe = choose_recipe(policy, manifest, Path("/nowhere"), detector=detector).recipe
+        expected = usual_augmentation(family_of(detector), real=real)
+        assert expected is not None
+        assert recipe.augmentation == expected.model_copy(update={"flip": 0.0, "noise": 0.25})
+
+
+def test_a_family_that_varies_by_itself_says_that_the_policy_does_not_apply() -> None:
+    register(cells_family.FAMILY)
+    try:
+        said = [
+            choose_recipe(Policy(augmentation=a), MANIFEST, Path("/nowhere"), detector="cells")
+            for a in (AugmentationPolicy(), AugmentationPolicy(flip=0.1))
+        ]
+    finally:
+        unregister("cells")
+    assert all(one.recipe.augmentation is None for one in said)
+    sentence = "cells varies photographs by itself: policy.augmentation does not apply."
+    assert [sentence in one.why for one in said] == [False, True]
+
+
+def test_a_fallback_to_another_family_takes_that_familys_augmentation() -> None:
+    policy = Policy(augmentation=AugmentationPolicy(hue=0.2))
+    base = choose_recipe(policy, MANIFEST, Path("/nowhere")).recipe
+    assert base.detector == "yolov8n"
+    for change in (OtherDetector(detector="faster_rcnn"), Longer()):
+        recipe = fallback_recipe(change, base, policy, MANIFEST, Path("/nowhere"), None).recipe
+        usual = usual_augmentation(family_of(recipe.detector), real=False)
+        assert usual is not None
+        assert recipe.augmentation == usual.model_copy(update={"hue": 0.2})

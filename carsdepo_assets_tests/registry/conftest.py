@@ -1,4 +1,4 @@
-"""MLflow makes its tables in 2.5 s; the tests share them as a template."""
+"""Homes with an MLflow store that is there and empty."""
 
 import shutil
 from pathlib import Path
@@ -6,13 +6,6 @@ from pathlib import Path
 import pytest
 
 from carsdepo_assets.registry.tracking import Tracking
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("empty_store")
-    assert Tracking.at_home(home).client is not None
-    return home / "mlflow.db"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""registry/card_contents.py, card_pages.py, training_cost.py: what a model card states, and where that comes from."""
+"""registry/card_contents.py, card_pages.py, training_cost.py, preprocessing.py: what a card states, and whence."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from carsdepo_assets.lake.evaluations import ClassFigures, EvaluationRecord, rec
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.licences import LicenceStatement, state_licences
 from carsdepo_assets.policy import ComputePolicy
+from carsdepo_assets.policy_augmentation import AugmentationSettings
 from carsdepo_assets.registry.card_contents import card_contents
 from carsdepo_assets.registry.card_pages import card_key, markdown_key, try_card, write_card
 from carsdepo_assets.registry.ledger import record
+from carsdepo_assets.registry.lineage import Lineage, read_lineage
+from carsdepo_assets.registry.preprocessing import describe_preprocessing
 from carsdepo_assets_tests.commands.reproducible_lake import photographs_and_labels, stored_model
 from carsdepo_assets_tests.data.photograph_files import NOW
 from carsdepo_assets_tests.data.small_lake import RULES
@@ -87,6 +90,33 @@ def test_every_figure_says_where_it_comes_from(lake: Lake) -> None:
     assert any(limit.startswith("Nobody states a licence of the labels") for limit in limits)
     [licences] = next(s for s in card.sections if s.title.startswith("Training data")).tables
     assert licences.rows[0][:4] == ("CC-BY-NC-4.0 (no commercial use)", "photographs", licences.rows[0][2], "README.md")
+
+
+def test_resize_normalisation_and_augmentation_stand_beside_the_recipe(lake: Lake) -> None:
+    made, settings = photographs_and_labels(lake, 3), AugmentationSettings(flip=0.5)
+    old = stored_model(lake, made, b"old")
+    recipe = {**old.recipe, "augmentation": settings.model_dump(mode="json")}
+    preprocessing = describe_preprocessing("faster_rcnn_resnet50", 384, settings, RULES)
+    new = stored_model(lake, made, b"new", recipe=recipe, preprocessing=preprocessing)
+    undeclared = stored_model(lake, made, b"x", preprocessing=describe_preprocessing("yolov8n", 64, None, RULES))
+
+    def said(digest: str) -> dict[str, str]:
+        facts = [f for s in card_contents(lake, digest, RULES).sections for f in s.facts]
+        return {f.name: f.text for f in facts if f.name in ("Resize", "Normalisation", "Augmentation")}
+
+    assert said(new.digest) == {
+        "Resize": f"turned upright, stored with at most {RULES.data.longest_side_px} px, letterboxed to 384 px with "
+        "grey 114 beside it",
+        "Normalisation": "levels divided by 255, less 0.485, 0.456, 0.406, divided by 0.229, 0.224, 0.225",
+        "Augmentation": f"version {settings.version}: flip 0.5",
+    }
+    assert said(old.digest) == {}  # of a release that did not record them
+    assert said(undeclared.digest)["Augmentation"] == "by the family itself, not declared"
+    assert said(undeclared.digest)["Normalisation"] == "levels divided by 255"
+    assert preprocessing.tags()["carsdepo.augmentation"] == settings.version
+    assert read_lineage(lake, new.digest).preprocessing == preprocessing
+    text = old.model_dump_json(exclude={"preprocessing"})  # as a release of before wrote it
+    assert Lineage.model_validate_json(text) == old
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from carsdepo_assets_tests.registry.conftest import empty_store, home
+from carsdepo_assets_tests.registry.conftest import home
 from carsdepo_assets_tests.release.released_lake import World, world_in
 
-__all__ = ["empty_store", "home", "world"]
+__all__ = ["home", "world"]
 
 
 @pytest.fixture

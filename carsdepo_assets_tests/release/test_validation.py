@@ -20,13 +20,10 @@ from carsdepo_assets.release import validation
 from carsdepo_assets.release.validation import CHECKS, Validation, read_validation, validate, validation_key
 from carsdepo_assets.resources import ServicesResource
 from carsdepo_assets_tests.inference.served_models import Running, service
-from carsdepo_assets_tests.registry.conftest import empty_store
 from carsdepo_assets_tests.release.released_lake import World, load_squares, world_in
 from carsdepo_assets_tests.release.tampering import Spoil, before
 
 pytestmark = pytest.mark.slow
-
-__all__ = ["empty_store"]
 
 
 @pytest.fixture(scope="module")

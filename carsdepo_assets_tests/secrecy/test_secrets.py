@@ -26,7 +26,6 @@ from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.resources import LakeResource, PolicyResource, ServicesResource
 from carsdepo_assets.settings import Settings
 from carsdepo_assets_tests.alerts.receiver import Receiver, receiver
-from carsdepo_assets_tests.registry.conftest import empty_store
 from carsdepo_assets_tests.secrecy import planted
 from carsdepo_assets_tests.secrecy.graphql import Dagster
 from carsdepo_assets_tests.secrecy.planted import Planted, seen, seen_below
@@ -34,7 +33,6 @@ from carsdepo_assets_tests.site import example_lake
 
 pytestmark = pytest.mark.slow
 
-__all__ = ["empty_store"]
 WORKER = "carsdepo_assets_tests.secrecy.telling_worker"
 
 

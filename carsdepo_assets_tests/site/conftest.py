@@ -7,10 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from carsdepo_assets_tests.registry.conftest import empty_store
 from carsdepo_assets_tests.site import example_lake
-
-__all__ = ["empty_store"]
 
 
 @pytest.fixture(scope="session")

@@ -20,13 +20,16 @@ from carsdepo_assets.lake.evaluations import EvaluationRecord, record_evaluation
 from carsdepo_assets.lake.label_state import label_state, mark_trained
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, write_model
+from carsdepo_assets.policy_augmentation import AugmentationSettings
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.lineage import build_lineage
 from carsdepo_assets.registry.models import register
+from carsdepo_assets.registry.preprocessing import describe_preprocessing
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets_tests.data import small_lake
 
 NAMES = ("scratch", "dent")
+VARIED = AugmentationSettings(flip=0.5, scale=0.3, min_visible=0.1)
 FIGURES = {"map50": 0.412, "precision": 0.71, "recall": 0.634, "f1": 0.67, "threshold": 0.31}
 
 
@@ -63,10 +66,13 @@ def model(lake: Lake, tracking: Tracking, dataset: str, weights: bytes, parent: 
     )  # fmt: skip
     lineage = build_lineage(
         lake, digest=digest, dataset_version=dataset, detector="yolov8n",
-        recipe=Recipe(epochs=12, image_size=320, init="champion" if parent else "scratch").model_dump(mode="json"),
+        recipe=Recipe(
+            epochs=12, image_size=320, init="champion" if parent else "scratch", augmentation=VARIED
+        ).model_dump(mode="json"),
         recipe_digest="5a1f90c2",
         policy_digest="0a1b2c3d4e5f", environment={"gpu": "none", "place": "sagemaker"},
         initialised_from=parent, mlflow_run_id=run, dagster_run_id=f"dagster-{digest[:6]}",
+        preprocessing=describe_preprocessing("yolov8n", 320, VARIED, small_lake.RULES),
     )  # fmt: skip
     write_model(lake, weights, card, {"history": []}, lineage.model_dump_json().encode())
     register(

@@ -26,10 +26,8 @@ from carsdepo_assets.registry.models import CANDIDATE, ModelVersion, versions
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.training import register
 from carsdepo_assets_tests.data.small_lake import CLASS_NAMES
-from carsdepo_assets_tests.registry.conftest import empty_store
 from carsdepo_assets_tests.training.example_evaluation import Becomes, MadeUpTrainings, panel
 
-__all__ = ["empty_store"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 FIRST = range(30)
 

@@ -15,9 +15,9 @@ from carsdepo_assets.lake.training_progress import TrainingProgress, read_progre
 from carsdepo_assets.policy import TrainingPolicy
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.training.progress_reports import Watching, first_progress
-from carsdepo_assets_tests.registry.conftest import empty_store, home, tracking
+from carsdepo_assets_tests.registry.conftest import home, tracking
 
-__all__ = ["empty_store", "home", "tracking"]
+__all__ = ["home", "tracking"]
 
 OFTEN = TrainingPolicy(progress_every_s=0.02, log_every_s=1e-9)
 

@@ -21,9 +21,6 @@ from carsdepo_assets.training.evaluate_candidate import EVALUATION
 from carsdepo_assets.training.register import Registered, register_candidate
 from carsdepo_assets.training.training_alerts import under_floor
 from carsdepo_assets_tests.detectors.rectangles import made_up_model
-from carsdepo_assets_tests.registry.conftest import empty_store
-
-__all__ = ["empty_store"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -13,6 +13,7 @@ from carsdepo_assets.compute.worker.events import Events
 from carsdepo_assets.compute.worker.trial import TrialTerms
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError
+from carsdepo_assets.lake.datasets import DatasetErased
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.trials import on_rungs
 from carsdepo_assets.policy import Policy, TrainingPolicy
@@ -114,6 +115,7 @@ def test_results_are_left_once(tmp_path: Path) -> None:
             "pruned",
         ),
         (LakeError("the bucket does not answer"), None),
+        (DatasetErased("photographs are not there"), None),
         (OSError("no space left"), None),
         (SystemExit(143), None),
     ],

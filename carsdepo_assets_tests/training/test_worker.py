@@ -27,8 +27,10 @@ from carsdepo_assets.lake.models import digest_of, is_complete, read_card, read_
 from carsdepo_assets.lake.training_findings import read_diagnosis
 from carsdepo_assets.lake.training_progress import read_progress, training_status
 from carsdepo_assets.policy import Policy, TrainingPolicy
+from carsdepo_assets.policy_augmentation import AugmentationSettings
 from carsdepo_assets.policy_diagnosis import DiagnosisPolicy
 from carsdepo_assets.registry.lineage import read_lineage
+from carsdepo_assets.registry.preprocessing import describe_preprocessing
 from carsdepo_assets.registry.resources import MlflowTracking
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.training.hopeless import stopped
@@ -36,10 +38,14 @@ from carsdepo_assets.training.worker import TrainingSpec, alone, resolve_init, r
 from carsdepo_assets_tests.detectors.rectangles import made_up_model
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 
+VARIED = AugmentationSettings(flip=0.5, translate=0.1, min_visible=0.2)
+
 
 def spec_for(tmp_path: Path, **changes: Any) -> TrainingSpec:
     lake = Lake.open(str(tmp_path / "lake"))
-    recipe = Recipe(detector="yolov8n", image_size=64, epochs=changes.pop("epochs", 2), batch=4, seed=1)
+    recipe = Recipe(
+        detector="yolov8n", image_size=64, epochs=changes.pop("epochs", 2), batch=4, seed=1, augmentation=VARIED
+    )
     fields = {
         "lake": str(tmp_path / "lake"),
         "dataset_version": tiny_dataset(lake),
@@ -86,6 +92,8 @@ def test_without_dagster_it_leaves_a_whole_model(tmp_path: Path) -> None:
     lineage = read_lineage(lake, digest)
     assert lineage.data.version == spec.dataset_version
     assert lineage.recipe_digest == spec.recipe.digest()
+    assert Recipe.model_validate(lineage.recipe) == spec.recipe
+    assert lineage.preprocessing == describe_preprocessing("yolov8n", 64, VARIED, Policy())
     assert not (tmp_path / "work" / "training" / spec.key()).exists()
 
     tracking = Tracking.at_home(tmp_path)
@@ -93,6 +101,11 @@ def test_without_dagster_it_leaves_a_whole_model(tmp_path: Path) -> None:
     assert lineage.mlflow_run_id == run_id
     assert tracking.status(run_id) == "FINISHED"
     assert [m.step for m in tracking.client.get_metric_history(run_id, "loss")] == [2, 4]  # optimizer steps
+    logged = tracking.client.get_run(run_id).data
+    assert logged.tags["carsdepo.augmentation"] == VARIED.version
+    assert logged.tags["carsdepo.normalisation"] == "levels divided by 255"
+    assert (logged.params["recipe.augmentation.flip"], logged.params["recipe.augmentation.noise"]) == ("0.5", "0.0")
+    assert "boxes_dropped" in logged.metrics
     name = tracking.client.get_run(run_id).info.run_name
     assert name == "YOLOv8n, 14 photographs, dataset 0123, from scratch"
     progress = read_progress(lake)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from carsdepo_assets.detectors.clock import ClockDecisions
 from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.postprocess import MAX_BOXES, to_image_frame
 from carsdepo_assets.detectors.preflight import check_training
+from carsdepo_assets.detectors.recipe_options import check_declared
 from carsdepo_assets.detectors.signals import UNHEARD, Listener
 from carsdepo_assets.detectors.weight_transfer import taken_over
 from carsdepo_assets.detectors.yolov8.dataset_folder import write_yolo_folder
@@ -84,6 +85,14 @@ RESERVED = {
     "patience",
     "plots",
 }
+
+
+# ultralytics' own augmentation, which a recipe that declares its own leaves unused.
+FORMERLY = {
+    "hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective", "flipud", "fliplr", "bgr",
+    "mosaic", "close_mosaic", "mixup", "cutmix", "copy_paste", "copy_paste_mode", "auto_augment", "erasing",
+    "augmentations", "multi_scale",
+}  # fmt: skip
 
 
 class YoloV8:
@@ -163,6 +172,7 @@ class YoloV8:
             has_val=has_val,
             threads=threads(recipe.extra.get("threads")),
             signals=signals,
+            vary=_varied(data, recipe),
         )
         if not training.finished_before():
             training.train()
@@ -211,10 +221,21 @@ def build_model(n_classes: int, name: str = "yolov8n") -> Any:
     return DetectionModel(f"{name}.yaml", ch=3, nc=n_classes, verbose=False)
 
 
+def _varied(data: TrainingSet, recipe: Recipe) -> Callable[[Any], Any] | None:
+    """What makes ultralytics' dataset one that is varied as the recipe declares; None where it declares nothing."""
+    how = recipe.augmentation
+    if how is None:
+        return None
+    from carsdepo_assets.detectors.yolov8.varied_dataset import VariedDataset
+
+    return lambda dataset: VariedDataset(dataset, data, how, recipe.seed)
+
+
 def _check_extra(recipe: Recipe) -> None:
     """Raises DetectorError for a key that ultralytics does not know, or a value that it does not take."""
     from ultralytics.cfg import DEFAULT_CFG_DICT, check_cfg
 
+    check_declared(recipe, FORMERLY)
     clash = sorted(RESERVED & recipe.extra.keys())
     if clash:
         raise DetectorError(f"recipe.extra may not set {', '.join(clash)}: the recipe or the detector does.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from carsdepo_assets.detectors.weight_transfer import taken_over
 from carsdepo_assets.detectors.yolov8.batch_order import ResumableLoader
 from carsdepo_assets.detectors.yolov8.box_validator import BoxValidator
 from carsdepo_assets.detectors.yolov8.initial_weights import HEADS, InitialWeights
+from carsdepo_assets.detectors.yolov8.varied_dataset import DROPPED
 
 WARMUP_SHARE = 0.2  # of planned steps that warming up may take; without steps ultralytics' own rule, whole epochs
 
@@ -53,7 +55,11 @@ class YoloTraining(DetectionTrainer):
         has_val: bool,
         threads: int,
         signals: Listener = UNHEARD,
+        vary: Callable[[Any], Any] | None = None,
     ) -> None:
+        """vary: makes the dataset that is trained on from ultralytics' own; None: it varies images by itself."""
+        self.vary = vary
+        self.dropped = checkpoint.get("dropped", 0) if checkpoint else 0  # boxes, in the epoch under way
         self.out, self.mark, self.initial, self.from_checkpoint = out, mark, initial, checkpoint
         self.pace, self.report, self.watch, self.has_val, self.n_threads = pace, report, watch, has_val, threads
         self.epochs: int  # what is planned; ultralytics sets it
@@ -126,8 +132,18 @@ class YoloTraining(DetectionTrainer):
         if mode != "train":
             return loader
         if getattr(self, "_oom_retries", 0):  # a smaller batch after too little GPU memory: the epoch begins again
-            self.batches, self.earlier = 0, (0, {})
-        return ResumableLoader(loader, int(self.args.seed), self.epoch, self.batches)
+            self.batches, self.earlier, self.dropped = 0, (0, {}), 0
+        return ResumableLoader(loader, int(self.args.seed), self.epoch, self.batches, self.vary is not None)
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
+        """ultralytics' dataset; of the split `train` varied as the recipe declares."""
+        dataset = super().build_dataset(img_path, mode, batch)
+        return dataset if mode != "train" or self.vary is None else self.vary(dataset)
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """As ultralytics'; boxes that augmentation dropped are counted."""
+        self.dropped += sum(batch.pop(DROPPED, ()))
+        return dict(super().preprocess_batch(batch))
 
     def resume_training(self, ckpt: Any) -> None:
         """Exactly where the checkpoint was: raw and averaged weights, optimizer, random states, what is planned."""
@@ -252,6 +268,8 @@ class YoloTraining(DetectionTrainer):
             "lr": float(self.optimizer.param_groups[0]["lr"]),
             "epochs_planned": float(self.epochs),
         }
+        if self.vary is not None:
+            row["boxes_dropped"] = float(self.dropped)
         if self.has_val:
             named = {
                 "val_map50": "mAP50(B)",
@@ -264,7 +282,7 @@ class YoloTraining(DetectionTrainer):
             self.meter.validated(row, self.validator.boxes.signals())
         self.report(row)
         self.history.append(row)
-        self.batches, self.earlier = 0, (0, {})
+        self.batches, self.earlier, self.dropped = 0, (0, {}), 0
         with self.saving.timed():
             self._checkpoint(finished, 0, finished=self.stop)
         return True
@@ -282,6 +300,7 @@ class YoloTraining(DetectionTrainer):
                 "batches": batches,
                 "losses": self._losses() if batches else {},
                 "steps": self.pace.taken,
+                "dropped": self.dropped,
                 "planned_steps": self._planned_steps(),
                 "planned": self.epochs,
                 "seconds": self.pace.spent(),

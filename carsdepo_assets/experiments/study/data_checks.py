@@ -11,12 +11,11 @@ import pyarrow as pa
 from carsdepo_assets.detectors.trainable import check_trainable
 from carsdepo_assets.detectors.training_set import EmptyTrainingSet
 from carsdepo_assets.experiments.study.errors import StudyError
-from carsdepo_assets.lake.datasets import read_manifest
-from carsdepo_assets.lake.lake import Lake, ObjectMissing
+from carsdepo_assets.lake.dataset_files import LOOKED_AT, check_photographs
+from carsdepo_assets.lake.datasets import DatasetErased, read_manifest
+from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.queues import Queue
 from carsdepo_assets.policy import Policy
-
-_LOOKED_AT = 400  # photographs whose files are looked for, evenly among all
 
 
 @dataclass(frozen=True)
@@ -35,19 +34,23 @@ class StudyData:
     """What makes the study's result weak, in whole sentences."""
 
 
-def dataset_of(lake: Lake, version: str) -> pa.Table:
+def dataset_of(lake: Lake, version: str, *, whole: bool = False) -> pa.Table:
     """The manifest of a study's dataset.
 
+    Args:
+        lake: the lake.
+        version: the dataset's.
+        whole: every photograph is looked for, and not a part of them.
+
     Raises:
-        StudyError: the dataset is not in the lake any more.
+        StudyError: the dataset, or a photograph of it, is not in the lake any more.
     """
     try:
-        return read_manifest(lake, version)
-    except ObjectMissing as error:
-        raise StudyError(
-            f"Dataset {version} is not in the lake {lake.url} any more: it was erased. Materialize `dataset`, and "
-            "start the study anew on the new one."
-        ) from error
+        manifest = read_manifest(lake, version)
+        check_photographs(lake, version, manifest, None if whole else LOOKED_AT)
+    except DatasetErased as error:
+        raise StudyError(f"The study cannot go on. {error} Then start the study again.") from error
+    return manifest
 
 
 def check_data(lake: Lake, version: str, manifest: pa.Table, policy: Policy, queue: Queue | None = None) -> StudyData:
@@ -76,7 +79,6 @@ def check_data(lake: Lake, version: str, manifest: pa.Table, policy: Policy, que
             f"Dataset {version} has no box in split val: no recipe could be scored. Label photographs with damage of "
             "more cars."
         )
-    _look_for_files(lake, version, [*train, *val])
     groups, names, warnings = len({r["group_id"] for r in val}), policy.class_map.names, []
     if lacking := sorted(train_classes - val_classes):
         warnings.append(
@@ -101,18 +103,6 @@ def _holds(queue: Queue, of_split: Mapping[str, Sequence[Mapping[str, Any]]], ve
     if not held["val"]:
         return [f"No photograph of queue {queue.queue_id} is in val: trials are not scored on what drifted."]
     return []
-
-
-def _look_for_files(lake: Lake, version: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    step = max(1, -(-len(rows) // _LOOKED_AT))
-    for row in rows[::step]:
-        wanted = [row["object_key"], *([row["key"]] if row["split"] == "val" else [])]
-        missing = next((key for key in wanted if not lake.exists(key)), None)
-        if missing is not None:
-            raise StudyError(
-                f"Photographs of dataset {version} were erased, {missing} among them: materialize `dataset`, and study "
-                "the new one."
-            )
 
 
 def _classes(rows: Sequence[Mapping[str, Any]]) -> set[int]:

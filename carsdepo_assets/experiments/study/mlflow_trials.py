@@ -48,7 +48,9 @@ class StudyRuns:
         }
         self._tracking.log_row(run_id, {k: float(v) for k, v in figures.items() if v is not None}, step=trial.number)
         settings = {f"study.{name}": value for name, value in trial.asked.params.items()}
-        recipe = {f"recipe.{k}": v for k, v in trial.asked.recipe.items() if k != "extra"}
+        nested = ("extra", "augmentation")
+        recipe = {f"recipe.{k}": v for k, v in trial.asked.recipe.items() if k not in nested}
+        recipe |= {f"recipe.augmentation.{k}": v for k, v in trial.asked.recipe.get("augmentation", {}).items()}
         self._tracking.log_params(run_id, _allowed(settings | recipe | {"dataset_version": self._plan.dataset}))
         for tag, text in (("trial_state", trial.state), ("trial_said", ended.message), ("model_digest", ended.digest)):
             if text:

@@ -22,7 +22,7 @@ from carsdepo_assets.experiments.study.space import FAMILY
 from carsdepo_assets.lake import trials
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trials import Trial, TrialEvent
-from carsdepo_assets.policy_study import EXTRA
+from carsdepo_assets.policy_study import AUGMENTATION, EXTRA
 from carsdepo_assets.registry.ledger import machine
 
 
@@ -203,7 +203,12 @@ class StudyRun:
         self.ended(now, ledger)
 
     def _given_up(self, trial: Trial, interruption: TrialInterrupted) -> bool:
-        """Records that the trial's training was ended from outside; whether that happened too often."""
+        """Records that the trial's training was ended from outside; whether that happened too often.
+
+        Raises:
+            StudyError: it ended since its dataset was erased, so that no other attempt or trial would fare better.
+        """
+        dataset_of(self.lake, self.plan.dataset, whole=True)
         before = next(t.interruptions for t in self.ledger() if t.number == trial.number)
         event = trial.asked.model_copy(
             update={"at": datetime.now(UTC), "state": "interrupted", "message": str(interruption)[:600]}
@@ -227,6 +232,8 @@ def todays_params(plan: StudyPlan) -> dict[str, Any]:
             params[dimension.name] = changes.factors.get(dimension.field, 1.0)
         elif dimension.field in fields:
             params[dimension.name] = fields[dimension.field]
+        elif (varied := dimension.field.removeprefix(AUGMENTATION)) in fields.get("augmentation", {}):
+            params[dimension.name] = fields["augmentation"][varied]
         elif (own := dimension.field.removeprefix(EXTRA)) in recipe.extra:
             params[dimension.name] = recipe.extra[own]
     return dict(json.loads(json.dumps(params)))

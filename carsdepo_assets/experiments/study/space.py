@@ -12,7 +12,7 @@ from carsdepo_assets.experiments.adjustments import Adjustments
 from carsdepo_assets.experiments.study.errors import StudyError
 from carsdepo_assets.families.registry import names
 from carsdepo_assets.policy import Dimension, Policy, StudyPolicy
-from carsdepo_assets.policy_study import EXTRA
+from carsdepo_assets.policy_study import AUGMENTATION, EXTRA
 
 FAMILY = "family"  # the parameter that names the family
 
@@ -66,6 +66,11 @@ def check_space(study: StudyPolicy, usual: Mapping[str, Recipe]) -> None:
     """
     for family, recipe in usual.items():
         for dimension in study.dimensions(family):
+            if dimension.field.startswith(AUGMENTATION) and recipe.augmentation is None:
+                raise StudyError(
+                    f"study.space: {dimension.field} is varied for {family}, which varies photographs by itself: "
+                    'restrict it to other families by `families = ["..."]`, or leave it out.'
+                )
             for value in _ends(dimension):
                 named = {FAMILY: family, dimension.name: value}
                 try:

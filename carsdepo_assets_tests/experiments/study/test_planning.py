@@ -16,11 +16,13 @@ from carsdepo_assets.experiments.study.errors import StudyError
 from carsdepo_assets.experiments.study.planning import TrialPlace, described, make_plan, open_study, read_plan
 from carsdepo_assets.experiments.study.policy_changes import with_changes
 from carsdepo_assets.experiments.study.running import todays_params
+from carsdepo_assets.experiments.study.space import changes_of, check_space
 from carsdepo_assets.lake import trials
 from carsdepo_assets.lake.data_schemas import BOX
 from carsdepo_assets.lake.datasets import manifest_key, read_manifest
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.policy import Policy, StudyPolicy
+from carsdepo_assets.policy_augmentation import AugmentationSettings
 from carsdepo_assets.policy_study import INTEGERS, NUMBERS
 from carsdepo_assets_tests.experiments.study.studied_lake import HERE, NOW, opened, plan_of, study_policy
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
@@ -36,6 +38,11 @@ from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
         ({"field": "lr", "low": 0.1}, "no high"),
         ({"field": "lr", "high": 0.1}, "no low"),
         ({"field": "lr"}, "neither choices nor a range"),
+        ({"field": "augmentation.rotate", "choices": [0.1]}, "there is no such augmentation"),
+        ({"field": "augmentation.flip", "low": 0, "high": 1.5}, "1.5 makes no sense"),
+        ({"field": "augmentation.flip", "low": -1, "high": 1}, "-1 makes no sense"),
+        ({"field": "augmentation.flip", "choices": ["often"]}, "'often' is no number"),
+        ({"field": "augmentation.", "choices": [0.1]}, "there is no such augmentation"),
         ({"field": "lr", "choices": []}, "choices is empty"),
         ({"field": "lr", "choices": [0.1, 0.1]}, "comes twice"),
         ({"field": "lr", "choices": ["fast"]}, "is no number"),
@@ -191,10 +198,10 @@ def test_no_dataset_and_an_erased_one(tmp_path: Path) -> None:
         plan_of(lake, tmp_path)
     version = tiny_dataset(lake)
     lake.delete("objects/train3.jpg")
-    with pytest.raises(StudyError, match=r"erased, objects/train3\.jpg among them"):
+    with pytest.raises(StudyError, match=r"any more: objects/train3\.jpg\. They were erased"):
         plan_of(lake, tmp_path)
     lake.delete(manifest_key(version))
-    with pytest.raises(StudyError, match="it was erased"):
+    with pytest.raises(StudyError, match=r"manifest\.parquet was erased, or never"):
         plan_of(lake, tmp_path)
 
 
@@ -272,3 +279,15 @@ def test_adjustments_set_and_multiply() -> None:
     assert changed.batch == usual.batch
     with pytest.raises(ValidationError):
         Adjustments(values={"image_size": 8}).applied(usual)
+
+
+def test_a_study_varies_augmentation_where_the_family_declares_it() -> None:
+    study = StudyPolicy.model_validate(
+        {"families": ["yolov8n"], "space": [{"field": "augmentation.mosaic", "low": 0, "high": 0.8}]}
+    )
+    usual = Recipe(augmentation=AugmentationSettings(flip=0.5))
+    check_space(study, {"yolov8n": usual})
+    changed = changes_of({"family": "yolov8n", "augmentation.mosaic": 0.4}, study, "").applied(usual)
+    assert changed.augmentation == AugmentationSettings(flip=0.5, mosaic=0.4)
+    with pytest.raises(StudyError, match="varies photographs by itself"):
+        check_space(study, {"yolov8n": Recipe()})

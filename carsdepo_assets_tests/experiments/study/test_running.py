@@ -157,7 +157,7 @@ def test_another_seed_asks_for_others(tmp_path: Path) -> None:
         ({"trials": 3}, {}, 3, "All 3 trials"),
         ({"trials": 9, "minutes": 0.35}, {}, 3, "beyond its 0.35 minutes: 0.3 were used"),  # 6 s each
         ({"trials": 9, "money": 0.05}, {"per_hour": 10.0}, 3, "beyond its 0.05 USD: 0.05 were spent"),
-        ({"trials": 9, "money": 0.05}, {"per_hour": 0.0}, 9, "All 9 trials"),
+        ({"trials": 5, "money": 0.05}, {"per_hour": 0.0}, 5, "All 5 trials"),
     ],
 )
 def test_budgets_end_it(study: dict[str, Any], place: dict[str, Any], begun: int, why: str, tmp_path: Path) -> None:
@@ -228,6 +228,30 @@ def test_an_erased_dataset_ends_it_by_name(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=f"Dataset {plan.dataset} is not in the lake"):
         run_of(lake, plan, tmp_path, train).run()
     assert [t[:2] for t in told(lake, plan.study)] == [(0, "complete"), (1, "complete")]
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_photograph_erased_meanwhile_ends_it_after_one_attempt(slots: int, tmp_path: Path) -> None:
+    """A worker that does not find it leaves no result; neither the trial nor those to come are tried in vain."""
+    place = TrialPlace(name="m", device="cpu", slots=slots)
+    lake, plan = opened(tmp_path, place, trials=4, parallel=slots)
+    calls: Counter[int] = Counter()
+    kept = lake.get("raw/uploads/val0.png")
+
+    def train(trial: Trial, terms: TrialTerms) -> Mapping[str, Any]:
+        calls[trial.number] += 1
+        if trial.number == 2 and lake.exists("raw/uploads/val0.png") and calls[2] == 1:
+            lake.delete("raw/uploads/val0.png")
+            raise TrialInterrupted("the worker ended with code 1")
+        return formula(trial, terms)
+
+    with pytest.raises(StudyError, match=r"cannot go on\. Photographs of .*: raw/uploads/val0\.png\. .*Put them back"):
+        run_of(lake, plan, tmp_path, train).run()
+    assert calls[2] == 1
+    lake.put("raw/uploads/val0.png", kept)
+    run_of(lake, plan, tmp_path, train).run()  # it goes on where it was, and the trial has used up no attempt
+    assert [t[:2] for t in told(lake, plan.study)] == [(n, "complete") for n in range(4)]
+    assert all(t.interruptions == 0 for t in trials.trials(trials.events(lake, plan.study)))
 
 
 def test_slots_train_at_once_and_an_interruption_reaches_them(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Flips, crops and light for training: image and boxes in, a square image and its boxes out."""
+"""Flips, crops and light of recipes that declare no augmentation, as trainings had them before there was a policy.
+
+Models of such recipes are made again by it, bit for bit. `imaging.augmentation` is what recipes declare.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from carsdepo_assets.imaging.resize import letterbox
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class FormerAugmentation:
     """How training images are varied."""
 
     flip: float = 0.5
@@ -50,11 +53,11 @@ def visible_boxes(
     return clipped[keep], classes[keep]
 
 
-def augment(
+def formerly_augmented(
     rgb: NDArray[np.uint8],
     xyxy: NDArray[np.float64],
     classes: NDArray[np.int64],
-    how: Augmentation,
+    how: FormerAugmentation,
     random: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.int64]]:
     """Crops, flips and relights a training image, each by its chance.
