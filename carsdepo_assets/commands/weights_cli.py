@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from carsdepo_assets.commands.options import (
     AsJson,
@@ -48,10 +48,12 @@ def list_families(as_json: AsJson = False, home: Home = None) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table(Column("name", no_wrap=True), "family", "licence of the code", "starts from", "published weights")
+    # Narrow columns, so that 80 characters hold whole licences: half of one tells nobody what it is.
+    table = Table("name, family", "licence of the code", "starts from", "published\nweights")
     for row in rows:
-        place = "none" if row["file"] is None else f"there: {row['file']}" if row["there"] else "absent"
-        table.add_row(row["name"], row["title"], escape(row["licence"]), ", ".join(row["starts"]), place)
+        place = "none" if row["file"] is None else "there" if row["there"] else "absent"
+        name = f"{row['name']}\n[dim]{escape(row['title'])}[/dim]"
+        table.add_row(name, escape(row["licence"]), ",\n".join(row["starts"]), place)
     out.print(table)
     out.print("`carsdepo weights get NAME` fetches published weights. Nothing is downloaded unasked.")
 

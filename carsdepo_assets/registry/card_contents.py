@@ -150,7 +150,7 @@ def _details(lineage: Lineage, card: ModelCard) -> CardSection:
 
 def _metrics(card: ModelCard, record: EvaluationRecord | None, digest: str) -> CardSection:
     model = f"models/{digest}/model.json"
-    threshold = CardFact("Threshold", f"{card.threshold:.3f}, from {card.threshold_from}", f"{model}, threshold")
+    threshold = CardFact("Threshold", f"{card.threshold:.3f} ({card.threshold_from})", f"{model}, threshold")
     if record is None:
         return CardSection("Figures", ("The model was not evaluated yet.",), (threshold,))
     row = f"table evaluations, {record.evaluation_id}"

@@ -32,7 +32,7 @@ class DatasetVersion:
 
     version: str
     at: datetime
-    """When its manifest was written."""
+    """When it was built; of a dataset of an earlier release, when its manifest was written, or copied to this place."""
     summary: Mapping[str, Any]
     """Its counts, as stored beside the manifest; empty where they cannot be read."""
 
@@ -52,7 +52,20 @@ def dataset_versions(lake: Lake) -> list[DatasetVersion]:
     suffix = manifest_key("").rpartition("/")[2]
     listed = [info for info in lake.list("datasets") if info.key.endswith(f"/{suffix}")]
     listed.sort(key=lambda info: (info.modified_at, info.key), reverse=True)
-    return [DatasetVersion(v := i.key.split("/")[1], i.modified_at, read_summary(lake, v)) for i in listed]
+    stored = []
+    for info in listed:
+        version = info.key.split("/")[1]
+        summary = read_summary(lake, version)
+        stored.append(DatasetVersion(version, _built_at(summary) or info.modified_at, summary))
+    return sorted(stored, key=lambda one: one.at, reverse=True)
+
+
+def _built_at(summary: Mapping[str, Any]) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(summary["built_at"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return at if at.tzinfo else None
 
 
 def changes(lake: Lake, before: str, after: str) -> list[DatasetChange]:

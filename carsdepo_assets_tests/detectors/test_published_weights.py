@@ -168,7 +168,11 @@ def test_the_command_fetches_and_lists(hub: Hub, tmp_path: Path) -> None:
     rows = {row["name"]: row for row in json.loads(listed.output)}
     assert [name for name, row in rows.items() if row["there"]] == ["yolov8s"]
     assert rows["faster_rcnn"]["starts"] == ["scratch", "imagenet"]
-    assert "yolov8s" in CliRunner().invoke(app, ["weights", "list", *home]).output
+    told = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["weights", "list", *home]).output
+    assert "yolov8s" in told
+    assert "BSD-3-Clause " in told
+    assert "EfficientNet-Lite0 " in told
+    assert "…" not in told
     unknown = CliRunner().invoke(app, ["weights", "get", "yolov9", *home])
     assert unknown.exit_code == 2
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,16 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from carsdepo_assets.data.datasets.dataset import build_dataset
 from carsdepo_assets.evaluation import prediction_cache
 from carsdepo_assets.evaluation.prediction_cache import CachedPredictions
+from carsdepo_assets.lake.datasets import manifest_key, summary_key
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, write_model
 from carsdepo_assets.lake.photograph_features import append_features
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.scoring.boxes import Detections
+from carsdepo_assets.site.dataset_versions import dataset_versions
 from carsdepo_assets.site.gallery_index import GalleryIndex, read_columns
 from carsdepo_assets.site.gallery_query import GalleryFilter, page_of
 from carsdepo_assets_tests.data import small_lake
@@ -224,7 +229,7 @@ def test_the_difference_of_two_datasets(tmp_path: Path) -> None:
     browser = client(tmp_path)
     text = browser.get(f"/datasets/{second}").text
     counts = dict(re.findall(r"<tr><td>([a-z ]+)</td><td class=\"number\">(\d+)", text))
-    assert "Licences: none stated" in text
+    assert "Licences, as stated when it was built: none stated" in text
     assert "<title>label: dent</title>" in text
     assert counts == {"added": "1", "removed": "0", "labels changed": "1", "split changed": "0", "group changed": "0"}
     back = browser.get(f"/datasets/{first}?against={second}").text
@@ -232,3 +237,32 @@ def test_the_difference_of_two_datasets(tmp_path: Path) -> None:
     assert "no earlier version" in browser.get(f"/datasets/{first}").text
     assert browser.get(f"/datasets/{first}?against=nope").status_code == 404
     assert browser.get("/datasets").text.count("/datasets/") == 2
+
+
+def test_a_dataset_is_as_old_after_its_lake_was_copied(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    small_lake.upload(lake, {"0.jpg": small_lake.car(0), "1.jpg": small_lake.car(1)})
+    built = {}
+    for days, text in ((0, SCRATCH), (1, DENT)):
+        small_lake.label(lake, {"0.txt": text, "1.txt": SCRATCH})
+        at = small_lake.NOW + timedelta(days=days)
+        built[build_dataset(lake, small_lake.RULES, at).version] = at
+    for n, version in enumerate(reversed(built)):  # the files of the older one are copied last
+        os.utime(lake.local_path(manifest_key(version)), (n, n))
+    assert [(one.version, one.at) for one in dataset_versions(lake)] == list(reversed(built.items()))
+    summary = lake.local_path(summary_key(next(iter(built))))
+    summary.write_text(summary.read_text().replace("built_at", "of_an_earlier_release"))
+    assert dataset_versions(lake)[-1].at == datetime.fromtimestamp(1, UTC)
+
+
+def test_a_model_of_which_no_predictions_are_kept(tmp_path: Path) -> None:
+    filled(tmp_path)
+    lake = Lake.open(tmp_path / "lake")
+    for part in list(lake.list("scores")):  # as after an upgrade of what predicts: they are looked for elsewhere
+        lake.delete(part.key)
+    browser = client(tmp_path)
+    text = browser.get("/photographs").text
+    assert "none are kept of the model in production" in text
+    assert "at its threshold" not in text
+    assert 'name="outcome"' not in text
+    assert 'name="outcome"' in browser.get("/photographs?outcome=missed").text

@@ -14,10 +14,13 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.registry.models import CANDIDATE, register
+from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.reporting.page import BASE, render
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.site import reading
 from carsdepo_assets.site.app import pages
+from carsdepo_assets_tests.data import small_lake
 from carsdepo_assets_tests.site import example_lake
 
 EVIL = '<script>alert("x")</script>'
@@ -314,3 +317,20 @@ def test_a_page_that_fails_says_so_and_the_others_work(
     assert "an inside" in caplog.text
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
     assert browser.get("/drift").status_code == 200
+
+
+def test_what_keeps_a_registered_model_from_being_released_is_said(home: Path) -> None:
+    lake, tracking = Lake.open(home / "lake"), Tracking.at_home(home)
+    small_lake.upload(lake, {"a.jpg": small_lake.car(1)})
+
+    def first_page(alias: str | None) -> str:
+        register(
+            tracking, digest="d" * 16, lake_url=lake.url, dataset_version="v", detector="yolov8n", figures={},
+            run_id=None, alias=alias,
+        )  # fmt: skip
+        return str(client(home).get("/").text)
+
+    under_the_floor = first_page(None)
+    assert "No registered model meets <code>evaluation.floor_map50</code>" in under_the_floor
+    assert "the release job takes it" not in under_the_floor
+    assert "the release job takes it to staging" in first_page(CANDIDATE)

@@ -25,7 +25,7 @@ from carsdepo_assets.imaging.near_duplicates import dataset_thumbnails, near_dup
 from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.annotations import UNREVIEWED, labels_only
 from carsdepo_assets.lake.data_schemas import BOX, NEGATIVE_BOX
-from carsdepo_assets.lake.datasets import manifest_key, read_manifest, summary_key
+from carsdepo_assets.lake.datasets import manifest_key, read_manifest, read_summary, summary_key
 from carsdepo_assets.lake.image_metadata import read_images
 from carsdepo_assets.lake.label_conflicts import CountedLabels, labels_that_count
 from carsdepo_assets.lake.lake import Lake
@@ -113,6 +113,7 @@ def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
         licences = licences_of_rows(lake, rows, policy.data.non_commercial_licences)
         summary["licences"] = [asdict(one) for one in licences]
         summary["notes"] += _of_licences(licences)
+        summary["built_at"] = now.isoformat() if new else read_summary(lake, version).get("built_at")
         if new:
             _write(lake, version, manifest, summary, policy)
         before = DatasetPointer.read(lake)

@@ -17,7 +17,13 @@ MANY_BOXES = 10  # photographs with as many boxes or more are counted together
 SIDE_EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 1.01)  # root of a box's share of the photograph
 ASPECT_EDGES = (0.0, 0.25, 0.5, 0.8, 1.25, 2.0, 4.0, float("inf"))  # width over height of a box
 SIDE_NAMES = ("under 2 %", "2 to 5 %", "5 to 10 %", "10 to 20 %", "20 to 40 %", "over 40 %")
+_SPLITS = ("train", "val", "test", "test_pool", "excluded")
 ASPECT_NAMES = ("under 1:4", "1:4", "1:2", "square", "2:1", "4:1", "over 4:1")
+
+
+def place_of_split(name: str) -> int:
+    """The place of a split among those of a dataset, in tables and charts; other names come after all of them."""
+    return _SPLITS.index(name) if name in _SPLITS else len(_SPLITS)
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class Explored:
         ]
 
     def boxes_a_photograph(self) -> dict[str, int]:
-        """Photographs by their number of boxes, `10 and more` together; those without labels are left out."""
+        """Photographs by their number of boxes, `10+` together; those without labels are left out."""
         rows = self._rows(
             f"select least(len({self._of}), {MANY_BOXES}) n, count(*) c from p where {self._of} is not null group by 1"
         )
@@ -118,7 +124,7 @@ class Explored:
         if not counts:
             return {}
         last = max(counts)
-        return {f"{n} and more" if n == MANY_BOXES else str(n): counts.get(n, 0) for n in range(last + 1)}
+        return {f"{n}+" if n == MANY_BOXES else str(n): counts.get(n, 0) for n in range(last + 1)}
 
     def by_class(self, column: str, edges: Sequence[float]) -> dict[str, list[int]]:
         """The number of each class's boxes between the edges.
@@ -180,8 +186,7 @@ class Explored:
         boxes: dict[str, dict[str, int]] = {}
         for row in counts:
             boxes.setdefault(row["split"], {})[self.name_of(row["class_id"])] = row["n"]
-        order = {name: place for place, name in enumerate(("train", "val", "test", "test_pool", "excluded"))}
-        rows.sort(key=lambda r: (order.get(r["split"], len(order)), r["split"]))
+        rows.sort(key=lambda r: (place_of_split(r["split"]), r["split"]))
         return [SplitPart(r["split"], r["n"], r["g"], r["clean"], boxes.get(r["split"], {}), r["dark"]) for r in rows]
 
     def histogram(

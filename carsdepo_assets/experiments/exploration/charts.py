@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from carsdepo_assets.experiments.exploration.aggregates import place_of_split
 from carsdepo_assets.reporting.charts import INK, MUTED, PALETTE, Form, chart, legend_or_note, saved, styled_chart
 
 MAP_SIZE = (980, 620)  # px
@@ -151,11 +152,11 @@ def map_svg(points: Sequence[MapPoint]) -> Markup:
 
 
 def parts_of(points: Sequence[MapPoint]) -> list[str]:
-    """What the colours stand for, the most frequent first."""
+    """What the colours stand for: splits in the order of the other charts, else the most frequent first."""
     counts: dict[str, int] = {}
     for point in points:
         counts[point.part] = counts.get(point.part, 0) + 1
-    return sorted(counts, key=lambda part: (-counts[part], part))
+    return sorted(counts, key=lambda part: (place_of_split(part), -counts[part], part))
 
 
 def colour_of(number: int) -> str:

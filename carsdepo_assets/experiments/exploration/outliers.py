@@ -69,13 +69,13 @@ def outliers(photographs: pa.Table, distance: Mapping[str, float], most: int) ->
             middle = float(np.nanmedian(values))
             note(
                 index, abs(deviation), name,
-                f"{direction} than {100 * share:.1f} %: {words} {values[index]:.3g}, median {middle:.3g}",
+                f"{direction} than {_of_others(share)}: {words} {values[index]:.3g}, median {middle:.3g}",
             )  # fmt: skip
     far = np.array([distance.get(i, np.nan) for i in ids], float)
     for index, deviation, share in _deviating(far, by_log=False):
         if deviation > 0:
             note(
-                index, deviation, "looks", f"looks unlike the others: farther from its nearest than {100 * share:.1f} %"
+                index, deviation, "looks", f"looks unlike the others: farther from its nearest than {_of_others(share)}"
             )
     counts, largest = _boxes(photographs)
     for index, deviation, _ in _deviating(counts, by_log=False):
@@ -116,6 +116,11 @@ def _deviating(values: NDArray[np.float64], by_log: bool) -> list[tuple[int, flo
         share = (below if deviations[index] > 0 else above) / max(1, len(ordered) - 1)
         listed.append((index, float(deviations[index]), float(share)))
     return listed
+
+
+def _of_others(share: float) -> str:
+    """A share of the other photographs in words; as 100 % only where it is all of them."""
+    return "all others" if share >= 1 else f"{min(99.9, 100 * share):.1f} % of the others"
 
 
 def _boxes(photographs: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -23,7 +23,7 @@ QUALITIES = (
     "luma_mean", "luma_std", "luma_p95", "sharpness", "saturation", "colour_cast", "aspect", "megapixels",
     "bits_per_pixel",
 )  # fmt: skip
-_OF_IMAGES = ("image_id", "key", "width", "height", "camera", "light", "phash", *QUALITIES)
+_OF_IMAGES = ("image_id", "key", "width", "height", "camera", "light", "phash", "group_hint", "listing", *QUALITIES)
 PHOTOGRAPHS = pa.schema(
     [
         ("image_id", pa.string()),
@@ -162,7 +162,11 @@ def _of_lake(lake: Lake, policy: Policy) -> Selection:
 
 
 def _stored(lake: Lake, ids: Sequence[str] | None, policy: Policy) -> pa.Table:
-    """Photographs of the table `images`, with the labels and the splits of now."""
+    """Photographs of the table `images`, with the labels and the splits of now.
+
+    What no dataset has grouped yet goes by what was said of it: its group, else its listing, else it is a car of its
+    own.
+    """
     where = [] if ids is None else [("image_id", "in", list(ids))]
     processed = lake.read("processed", ["image_id", "object_key"], where)
     splits = lake.read("splits", ["image_id", "group_id", "split", "assigned_at"], where)
@@ -170,7 +174,9 @@ def _stored(lake: Lake, ids: Sequence[str] | None, policy: Policy) -> pa.Table:
         "with o as (select image_id, any_value(object_key) picture_key from processed_now group by 1), "
         "s as (select image_id, arg_max(split, assigned_at) split, arg_max(group_id, assigned_at) group_id "
         "from splits_now group by 1) "
-        "select i.*, picture_key, split, group_id, boxes from i left join o using (image_id) "
+        "select i.*, picture_key, split, boxes, "
+        "coalesce(group_id, nullif(group_hint, ''), nullif(listing, ''), image_id) group_id "
+        "from i left join o using (image_id) "
         "left join s using (image_id) left join labels_now using (image_id) order by image_id",
         i=_images(lake, ids), processed_now=processed, splits_now=splits, labels_now=_labels(lake, ids, policy),
     )  # fmt: skip
@@ -188,8 +194,9 @@ def _of_window(lake: Lake, start: datetime, end: datetime, policy: Policy) -> Se
         span = lake.query(
             'select min("at") as first, max("at") as last from t', t=lake.read("inferences", ["at"])
         ).to_pylist()
-        held = f"answers reach from {span[0]['first']} to {span[0]['last']}" if span[0]["last"] else "there are none"
-        raise NothingToExplore(f"Production answered nothing in the window {text}; {held}.")
+        first, last = span[0]["first"], span[0]["last"]
+        held = f"answers reach from {first} to {last}" if last else "it has answered nothing yet"
+        raise NothingToExplore(f"Production answered nothing in the window {text}: {held}.")
     labels = _labels(lake, table["image_id"].unique().to_pylist(), policy)
     rows = lake.query(
         "with w as (select *, null::varchar light from answers "  # nobody says in what light traffic was taken

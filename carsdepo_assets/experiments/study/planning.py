@@ -106,7 +106,7 @@ def make_plan(
     """
     version = latest(lake)
     if version is None:
-        raise StudyError(f"{lake.url} has no dataset yet: import labelled photographs, then materialize `dataset`.")
+        raise StudyError(f"{lake.url} has no dataset yet: `carsdepo dataset build` makes one of the labels of now.")
     settings, weights = policy.study, home / "weights"
     families = families_of(policy)
     if settings.device == "gpu" and place.device == "cpu":

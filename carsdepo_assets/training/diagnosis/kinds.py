@@ -85,7 +85,7 @@ KINDS: tuple[Kind, ...] = (
         "lr_out_of_range",
         "lr_is_in_range",
         "The learning rate is so small that weights stand still, or so large that they jump about.",
-        "Set the recipe's lr between 0.0001 and 0.01 for AdamW; 0.001 is the default.",
+        "Set the recipe's lr near the usual one of its family: 0.001 for YOLOv8, 0.0001 to 0.0005 for the others.",
         "Where the largest learning rate of `window` steps is below `lr_min`, or a step's is above `lr_max`.",
         "Smith 2017 (learning-rate range test): beyond these bounds no detector of ours trains",
     ),

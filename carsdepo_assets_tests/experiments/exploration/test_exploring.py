@@ -13,6 +13,7 @@ import dagster as dg
 import numpy as np
 import pytest
 
+from carsdepo_assets.experiments.exploration.aggregates import Explored
 from carsdepo_assets.experiments.exploration.exploring import explore
 from carsdepo_assets.experiments.exploration.feature_worker import EXTRACTOR, sampled
 from carsdepo_assets.experiments.exploration.selection import NothingToExplore, Scope, labelled_count, moment, select
@@ -96,6 +97,16 @@ def test_a_batch(lake: Lake) -> None:
     assert labelled_count(chosen.photographs) == 0
 
 
+def test_cars_are_known_before_a_first_dataset(lake: Lake) -> None:
+    names = [f"web/{i}.jpg" for i in range(5)]
+    upload(lake, {name: car(i) for i, name in enumerate(names)}, {names[0]: "g", names[1]: "g", names[2]: "h"})
+    label(lake, {f"web/{i}.txt": BOX for i in range(5)})
+    photographs = select(lake, Scope(), RULES).photographs
+    assert len(set(photographs["group_id"].to_pylist())) == 4  # g, h, and two of which nobody said anything
+    (scratch, _) = Explored(lake, photographs, ("scratch", "dent")).classes()
+    assert scratch.groups == 4
+
+
 @pytest.mark.slow
 def test_a_window_counts_a_photograph_once_and_shows_the_answers(lake: Lake) -> None:
     at = datetime(2026, 5, 6, 12, tzinfo=UTC)
@@ -117,7 +128,11 @@ def test_a_window_counts_a_photograph_once_and_shows_the_answers(lake: Lake) -> 
     [
         ({"dataset": "nope"}, NothingToExplore, "There is no dataset 'nope'"),
         ({"batch": "nope"}, NothingToExplore, "Upload batch 'nope' has no photographs"),
-        ({"start": NOW, "end": NOW + timedelta(hours=1)}, NothingToExplore, "Production answered nothing"),
+        (
+            {"start": NOW, "end": NOW + timedelta(hours=1)},
+            NothingToExplore,
+            "Production answered nothing in the window .*: it has answered nothing yet",
+        ),
         ({"start": NOW, "end": NOW}, ValueError, "not after its start"),
         ({"start": NOW}, ValueError, "its start and its end"),
         ({"dataset": "a", "batch": "b"}, ValueError, "one of a dataset, a batch and a window"),

@@ -56,7 +56,7 @@ def test_classes_boxes_and_sizes_are_counted(lake: Lake) -> None:
 
 def test_many_boxes_are_counted_together(lake: Lake) -> None:
     rows = [photograph("a", boxes=[box(0, 0, 0, 1, 1)] * 30), photograph("b", boxes=[box(0, 0, 0, 1, 1)] * 10)]
-    assert explored(lake, rows).boxes_a_photograph() == {**{str(n): 0 for n in range(10)}, "10 and more": 2}
+    assert explored(lake, rows).boxes_a_photograph() == {**{str(n): 0 for n in range(10)}, "10+": 2}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from carsdepo_assets.experiments.exploration.charts import MapPoint, map_svg
+from carsdepo_assets.experiments.exploration.charts import MapPoint, map_svg, parts_of
 from carsdepo_assets.experiments.exploration.feature_space import distances, map_of, spread_out
 from carsdepo_assets.experiments.exploration.outliers import outliers
 from carsdepo_assets_tests.experiments.exploration.explored_lake import box, photograph, table, vectors
@@ -54,11 +54,11 @@ def ordinary(n: int) -> list[dict[str, object]]:
 @pytest.mark.parametrize(
     ("odd", "distance", "why"),
     [
-        ({"luma_mean": 5.0}, {}, "darker than 100.0 %: mean brightness 5, median"),
-        ({"luma_mean": 250.0}, {}, "brighter than 100.0 %"),
+        ({"luma_mean": 5.0}, {}, "darker than all others: mean brightness 5, median"),
+        ({"luma_mean": 250.0}, {}, "brighter than all others"),
         ({"boxes": [box(0, 0, 0, 1, 1)] * 40}, {}, "40 boxes, median 2"),
         ({"boxes": [box(0, 0, 0, 90, 90)]}, {}, "one box covers 81 % of the photograph"),
-        ({}, {"odd": 0.9}, "looks unlike the others"),
+        ({}, {"odd": 0.9}, "looks unlike the others: farther from its nearest than all others"),
     ],
 )
 def test_what_differs_is_found_with_its_reason(odd: dict[str, object], distance: dict[str, float], why: str) -> None:
@@ -67,6 +67,14 @@ def test_what_differs_is_found_with_its_reason(odd: dict[str, object], distance:
     found = outliers(table(rows), far, 6)
     assert [o.index for o in found] == [30]
     assert found[0].reasons[0].startswith(why)
+
+
+@pytest.mark.parametrize(("lighter", "said"), [(1, "96.8 % of the others"), (2, "93.8 % of the others")])
+def test_a_share_is_of_the_others(lighter: int, said: str) -> None:
+    rows = [*ordinary(30), photograph("odd", group_id="odd", luma_mean=250.0)]
+    rows += [photograph(f"q{i}", group_id=f"q{i}", luma_mean=251.0 + i) for i in range(lighter)]
+    (found,) = [o for o in outliers(table(rows), {}, 99) if o.index == 30]
+    assert found.reasons[0].startswith(f"brighter than {said}: ")
 
 
 def test_one_of_a_car_and_not_all_for_the_same_reason() -> None:
@@ -81,6 +89,11 @@ def test_one_of_a_car_and_not_all_for_the_same_reason() -> None:
 def test_few_photographs_have_no_ordinary(n: int) -> None:
     rows = [photograph(f"p{i}", luma_mean=float(100 * i)) for i in range(n)]
     assert outliers(table(rows), {}, 6) == []
+
+
+def test_splits_have_the_colours_of_the_other_charts() -> None:
+    points = [MapPoint(str(n), "", 0, 0, part) for n, part in enumerate(["test", "test", "val", "train", "web", "app"])]
+    assert parts_of(points) == ["train", "val", "test", "app", "web"]
 
 
 def test_points_are_links_and_text_is_escaped() -> None:
