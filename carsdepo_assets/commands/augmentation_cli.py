@@ -36,6 +36,7 @@ def augmentation(
 ) -> None:
     """Show how a training varies photographs, by the training's own function and seed."""
     from carsdepo_assets.commands.named_model import model_named
+    from carsdepo_assets.lake.objects import write_atomic
     from carsdepo_assets.site.augmentation_page import augmentation_html
     from carsdepo_assets.site.augmented_examples import augmented_examples
 
@@ -53,7 +54,7 @@ def augmentation(
             epochs=epochs,
         )
         if page is not None:
-            page.write_text(augmentation_html(examples, digest or "", photographs, epochs), encoding="utf-8")
+            write_atomic(page, augmentation_html(examples, digest or "", photographs, epochs).encode())
     facts = {
         "version": examples.settings.version,
         "family": examples.family,

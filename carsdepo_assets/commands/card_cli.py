@@ -22,6 +22,7 @@ def card(
 ) -> None:
     """Make a model's card of what is stored now, keep it in the lake, and print or write it."""
     from carsdepo_assets.commands.named_model import model_named
+    from carsdepo_assets.lake.objects import write_atomic
     from carsdepo_assets.registry.card_pages import card_key, markdown_key, write_card
 
     settings = read_settings(home)
@@ -36,5 +37,5 @@ def card(
         if file is None:
             typer.echo(content.decode())
             return
-        file.write_bytes(content)
+        write_atomic(file, content)
     out.print(f"Wrote {file}; the lake has it at {page}.", highlight=False, markup=False, soft_wrap=True)

@@ -68,6 +68,7 @@ def run(
         with quietly(log_of(settings, "study"), out), Pipeline.open(settings, "INFO") as pipeline:
             pipeline.run("build_dataset")  # the plan is of the dataset that the job takes
             _say_plan(settings, asked, report)
+            say_plainly(f"Trials are trained now; what each came to is written to {log_of(settings, 'study')}.")
             told = studied(pipeline, config)
         _show(told)
 

@@ -105,12 +105,12 @@ def test_what_there_is_not_is_said(tmp_path: Path) -> None:
 def test_the_command_says_the_settings_and_writes_the_page(tmp_path: Path) -> None:
     tiny_dataset(Lake.open(tmp_path / "home" / "lake"))
     call = ["augmentation", "--home", str(tmp_path / "home"), "--family", "dfine_n", "--photographs", "2"]
-    told = CliRunner().invoke(app, [*call, "--json", "--out", str(tmp_path / "page.html")])
+    told = CliRunner().invoke(app, [*call, "--json", "--out", str(tmp_path / "new" / "page.html")])
     assert told.exit_code == 0, told.output
     facts = json.loads(told.output)
     assert facts["settings"]["crop"] == 0.5
-    assert (facts["family"], facts["page"]) == ("dfine_n", str(tmp_path / "page.html"))
-    assert (tmp_path / "page.html").read_text().count("<image ") == 2 * (1 + 4)
+    assert (facts["family"], facts["page"]) == ("dfine_n", str(tmp_path / "new" / "page.html"))
+    assert (tmp_path / "new" / "page.html").read_text().count("<image ") == 2 * (1 + 4)
     text = CliRunner().invoke(app, call)
     assert facts["version"] in text.output
     wrong = CliRunner().invoke(app, [*call[:-3], "nonsense"])

@@ -51,7 +51,7 @@ def leaderboard(
                 "high": None if ended is None else ended.high,
                 "marks": ", ".join(marks),
                 "detector": t.asked.recipe.get("detector"),
-                "changed": t.asked.message,
+                "changed": _changed(t),
                 "steps": None if ended is None else ended.steps,
                 "seconds": None if ended is None else ended.seconds,
                 "money": None if ended is None else ended.money,
@@ -60,6 +60,12 @@ def leaderboard(
             }
         )
     return rows
+
+
+def _changed(trial: Trial) -> str:
+    """What a trial changes of its family's usual recipe, in words; the family stands beside it."""
+    text = trial.asked.message.removeprefix(str(trial.asked.recipe.get("detector"))).removeprefix(", ")
+    return "its usual recipe." if text == "." else text
 
 
 def pictures(plan: StudyPlan, ledger: Sequence[Trial]) -> dict[str, bytes]:

@@ -121,6 +121,20 @@ def test_the_page_names_the_winner_and_escapes_what_it_shows(tmp_path: Path) -> 
     assert "winner" not in lake.get(under_way).decode().partition("Leaderboard")[2].partition("<p>")[0]
 
 
+@pytest.mark.parametrize(
+    ("message", "changed"),
+    [
+        ("Today's recipe.", "Today's recipe."),
+        ("dfine_n.", "its usual recipe."),
+        ("dfine_n, lr 2 times the usual.", "lr 2 times the usual."),
+    ],
+)
+def test_the_leaderboard_names_a_family_once(message: str, changed: str, plan: StudyPlan) -> None:
+    asked = trial(0, 0.2).asked.model_copy(update={"message": message, "recipe": {"detector": "dfine_n"}})
+    (row,) = leaderboard([Trial(asked, None)], conclude(plan, []))
+    assert (row["detector"], row["changed"]) == ("dfine_n", changed)
+
+
 @pytest.mark.parametrize("n", [0, 1, 60])
 def test_pictures_for_dagster_are_small(plan: StudyPlan, n: int) -> None:
     ledger = [trial(i, 0.2 + i / 500, lr=1.0 + i, weight_decay=2.0 / (1 + i)) for i in range(n)]
