@@ -51,7 +51,7 @@ test: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" $(SPREAD)
 
 test-slow: setup
-	$(BIN)/pytest -m "slow and not long" $(SPREAD)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not long" $(SPREAD)
 
 test-all: setup
 	$(BIN)/pytest

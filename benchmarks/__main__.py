@@ -53,11 +53,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--sizes", help="of `ticks` and `gallery`: how many objects their lakes know, such as 10000,100000"
     )
+    parser.add_argument("--only", help="of `real_photographs`: which of its trainings, such as cpu-default,cpu-lite2")
     given = parser.parse_args(arguments)
-    wanted, options = given.names, {}
+    wanted: list[str] = given.names
+    options: dict[str, dict[str, Any]] = {}
     if given.sizes:
         sizes = {"sizes": tuple(int(size) for size in given.sizes.split(","))}
         options |= {"ticks": sizes, "gallery": sizes}
+    if given.only:
+        options["real_photographs"] = {"only": tuple(given.only.split(","))}
     unknown = sorted(set(wanted) - set(NAMES))
     if unknown:
         print(f"No benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}.", file=sys.stderr)

@@ -208,3 +208,8 @@ def _spellings(value: str) -> set[str]:
 def _like_a_token(value: str) -> bool:
     """Whether a part of a path is long or mixed enough to be a token; words such as `services` are not hidden."""
     return len(value) >= 20 or (len(value) >= 8 and any(c.isdigit() for c in value))
+
+
+def legible(text: str) -> str:
+    """The text as UTF-8 has it: half of a pair of surrogates, which JSON can escape, is shown as an escape."""
+    return text.encode(errors="backslashreplace").decode()

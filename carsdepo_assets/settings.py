@@ -50,7 +50,7 @@ class Settings(SettingsFields):
         except ValidationError as error:
             # A default that is made of other settings is not made where one of them is wrong: no trouble of its own.
             own = (one for one in error.errors() if one["type"] != "default_factory_not_called")
-            raise ValueError(" ".join(explained(cls, one) for one in own)) from None
+            raise ValueError("\n".join(explained(cls, one) for one in own)) from None
 
     @classmethod
     def settings_customise_sources(

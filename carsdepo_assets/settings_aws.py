@@ -75,9 +75,8 @@ def lacks(field: str, variable: str, value: str | Path | None) -> str | None:
     need, text = NEEDED[field], "" if value is None else str(value)
     if text and need.fits(text):
         return None
-    present = (
-        f"and {text} will not do" if field == "lake" else "and it is not set" if not text else "and it is not that"
-    )
+    shown = text if field == "lake" else "its value"
+    present = f"and {shown} will not do" if text else "and it is not set"
     return f"{ENVIRONMENT} needs {variable}, {present}: set it to {need.example} ({need.why})."
 
 

@@ -92,6 +92,7 @@ def test_lineage_without_a_model_says_what_to_do(tmp_path: Path) -> None:
     assert "carsdepo train" in result.stderr
 
 
+@pytest.mark.slow
 def test_train_without_labels_says_what_to_do(tmp_path: Path) -> None:
     result = runner.invoke(app, ["train", "--home", str(tmp_path)])
     assert result.exit_code == 1
@@ -106,6 +107,7 @@ def test_status_of_an_empty_home(tmp_path: Path) -> None:
     assert "nothing here yet" in json.loads(result.output)["state"]
 
 
+@pytest.mark.slow
 def test_an_invalid_policy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = tmp_path / "carsdepo.toml"
     policy.write_text("[data]\nbatch_max_imagez = 3\n")

@@ -39,6 +39,7 @@ def test_everything_that_an_account_lacks_is_told_at_once(tmp_path: Path) -> Non
     for variable in ("CARSDEPO_LAKE", "CARSDEPO_MLFLOW", "CARSDEPO_COMPUTE", "CARSDEPO_PIPES_BUCKET"):
         assert f"CARSDEPO_ENVIRONMENT=aws needs {variable}, and " in text
     assert text.count("set it to ") == len(NEEDED)
+    assert len(text.splitlines()) == len(NEEDED) + 1, "each on a line of its own"
     assert "CARSDEPO_DAGSTER_PORT='80O1' is no port" in text
     assert "default factory" not in text
 
@@ -50,9 +51,13 @@ def test_everything_that_an_account_lacks_is_told_at_once(tmp_path: Path) -> Non
         ("CARSDEPO_LAKE", "s3://", "CARSDEPO_LAKE, and s3:// will not do"),
         ("CARSDEPO_LAKE", "s3://Not_A_Bucket/lake", "CARSDEPO_LAKE, and s3://Not_A_Bucket/lake will not do"),
         ("CARSDEPO_LAKE", "s3://me:secret-word@bucket/lake", "CARSDEPO_LAKE holds a user or a password"),
-        ("CARSDEPO_MLFLOW", "sqlite:///secret-word.db", "CARSDEPO_MLFLOW, and it is not that: set it to the http(s)"),
-        ("CARSDEPO_MLFLOW", "http://", "CARSDEPO_MLFLOW, and it is not that"),
-        ("CARSDEPO_PIPES_BUCKET", "s3://carsdepo-jobs", "CARSDEPO_PIPES_BUCKET, and it is not that"),
+        (
+            "CARSDEPO_MLFLOW",
+            "sqlite:///secret-word.db",
+            "CARSDEPO_MLFLOW, and its value will not do: set it to the http(s)",
+        ),
+        ("CARSDEPO_MLFLOW", "http://", "CARSDEPO_MLFLOW, and its value will not do"),
+        ("CARSDEPO_PIPES_BUCKET", "s3://carsdepo-jobs", "CARSDEPO_PIPES_BUCKET, and its value will not do"),
         ("CARSDEPO_COMPUTE", "", "CARSDEPO_COMPUTE, and it is not set"),
         ("CARSDEPO_ALERT_TOPIC", "carsdepo-alerts", "CARSDEPO_ALERT_TOPIC='carsdepo-alerts' is no ARN of an SNS topic"),
         ("CARSDEPO_ALERT_TOPIC", "arn:aws:sns:eu-west-1:123456789012:alerts.fifo", "is a FIFO topic"),

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from carsdepo_assets.cli import app
 from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 from carsdepo_assets.registry.ledger import LedgerError
+from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.resources import NoService
 from carsdepo_assets.settings import Settings
 
@@ -60,6 +61,14 @@ def test_a_sensor_asks_for_new_partitions_and_keeps_its_cursor(tmp_path: Path) -
         assert pipeline.tick("closes").skipped == "no more"
         assert (pipeline.cursor("closes"), pipeline.cursor("another")) == ("4", None)
     assert seen == ["batch-1", "batch-2"]
+
+
+def test_nothing_is_run_while_mlflows_server_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tracking, "absence", lambda own: f"{own.uri} is away")
+    settings = Settings.read({"CARSDEPO_MLFLOW": "http://mlflow.invalid:5000"}, home=tmp_path)
+    expected = r"No run was started: http://mlflow\.invalid:5000 is away\. `carsdepo doctor` looks at it\."
+    with pytest.raises(PipelineError, match=expected), Pipeline.open(settings):
+        pass
 
 
 def test_the_environment_is_the_graphs_only_while_it_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

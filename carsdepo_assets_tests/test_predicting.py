@@ -196,6 +196,14 @@ def test_a_name_that_is_no_utf_8(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("model")
+def test_a_registry_that_is_away_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tracking, "absence", lambda own: "the MLflow server does not answer")
+    code, output = predict(tmp_path)
+    assert code == 1
+    assert "The model is sought in MLflow's registry, and the MLflow server does not answer." in output
+
+
+@pytest.mark.usefixtures("model")
 def test_a_folder_without_photographs_is_named(tmp_path: Path) -> None:
     (tmp_path / "photographs" / "one.png").rename(tmp_path / "photographs" / "one.txt")
     code, output = predict(tmp_path)

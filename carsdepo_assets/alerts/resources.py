@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from carsdepo_assets.redaction import redact
+from carsdepo_assets.redaction import legible, redact
 
 if TYPE_CHECKING:
     from carsdepo_assets.alerts.channels import Severity
@@ -51,7 +51,7 @@ class AlertsResource(dg.ConfigurableResource):
         from carsdepo_assets.alerts.channels import Alert, channels
         from carsdepo_assets.alerts.sns import Sns
 
-        alert = Alert(kind, key, severity, redact(title), redact(body))  # a body may quote an error
+        alert = Alert(kind, key, severity, legible(redact(title)), legible(redact(body)))  # may quote
         urls = [url for given in self.urls for url in given.split()]
         topics = [Sns(self.topic)] if self.topic else []
         return send(lake, policy, [*channels(self.webhook, urls), *topics], alert) is not None

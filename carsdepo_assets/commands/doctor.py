@@ -206,6 +206,10 @@ def examine(settings: Settings) -> list[Finding]:
         from carsdepo_assets.commands.doctor_aws import examine_account
 
         findings += examine_account(settings)
+    elif settings.mlflow_uri.startswith(("http://", "https://")):
+        from carsdepo_assets.commands.doctor_aws import mlflow_server
+
+        findings.append(mlflow_server(settings))
     findings.append(_published_weights(settings.home / "weights"))
     return findings
 

@@ -28,7 +28,7 @@ def examine_account(settings: Settings, client: Client | None = None) -> list[Fi
     Returns:
         One finding for each thing. Without credentials or a region there is that finding, and those that need none.
     """
-    findings = [_mlflow(settings), *_keys(settings)]
+    findings = [mlflow_server(settings), *_keys(settings)]
     try:
         require_access(region=True)
     except AwsNotReady as error:
@@ -119,7 +119,8 @@ def _topic(settings: Settings, ask: Client) -> Finding:
     return Finding(what, value, subscribed > 0, "Nobody gets the alerts: subscribe somebody, who confirms it.")
 
 
-def _mlflow(settings: Settings) -> Finding:
+def mlflow_server(settings: Settings) -> Finding:
+    """Whether the server that CARSDEPO_MLFLOW names answers, in an account or elsewhere."""
     import httpx
 
     from carsdepo_assets.certificates import trusted
@@ -130,7 +131,7 @@ def _mlflow(settings: Settings) -> Finding:
     try:
         answer = httpx.get(f"{server}/health", timeout=_TIMEOUT_S, verify=trusted())
     except httpx.HTTPError as error:
-        advice = "Start it, or correct CARSDEPO_MLFLOW; its security group must let this process in."
+        advice = "Start it, or correct CARSDEPO_MLFLOW; in an account its security group must let this process in."
         return Finding(what, f"{shown} does not answer ({type(error).__name__})", False, advice)
     if answer.status_code == 200:
         return Finding(what, f"{shown} answers", True)

@@ -70,7 +70,7 @@ class Pipeline:
                 guarded by the ledger's own lock.
 
         Raises:
-            PipelineError: `alone`, and another such command is working on this home.
+            PipelineError: `alone`, and another such command is working on this home; or MLflow's server is away.
         """
         import warnings
 
@@ -92,12 +92,18 @@ class Pipeline:
         Args:
             alone: Whether this command holds the lock of commands. If it does not, a command's run without a process
                 is left as it is, since another command may be about to start it.
+
+        Raises:
+            PipelineError: MLflow's server is away, to which every run is logged.
         """
         from carsdepo_assets.environments import resources
         from carsdepo_assets.orchestration.dead_runs import settle_dead_runs
 
         settle_dead_runs(self.instance, commands_locked=alone)
-        resources(self.settings)["tracking"].reconcile(self.instance)
+        tracking = resources(self.settings)["tracking"]
+        if (absence := tracking.tracking().absence()) is not None:
+            raise PipelineError(f"No run was started: {absence}. `carsdepo doctor` looks at it.")
+        tracking.reconcile(self.instance)
 
     def run(
         self,

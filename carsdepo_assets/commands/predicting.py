@@ -117,7 +117,7 @@ def predict(
         progress: Called with the number of photographs behind and of all.
 
     Raises:
-        RegistryError: There is no such model.
+        RegistryError: There is no such model, or MLflow's server is away.
         NothingToPredict: The folder has no photographs.
         CocoFileError: No file can be written at `out`; nothing was predicted.
     """
@@ -130,7 +130,7 @@ def predict(
     from carsdepo_assets.imaging.serving import served
     from carsdepo_assets.lake.lake import Lake
     from carsdepo_assets.registry.model_in_use import ModelInUse, model_in_use
-    from carsdepo_assets.registry.models import get
+    from carsdepo_assets.registry.models import RegistryError, get
     from carsdepo_assets.scoring.coco_files import check_place, save_results
 
     if not folder.is_dir():
@@ -143,6 +143,8 @@ def predict(
         raise NothingToPredict(f"{folder} has no photographs{others}. Name a photograph, or a folder that has some.")
     check_place(out)
     lake, policy, tracking = Lake.open(settings.lake), settings.policy(), resources(settings)["tracking"].tracking()
+    if (absence := tracking.absence()) is not None:
+        raise RegistryError(f"The model is sought in MLflow's registry, and {absence}.")
     if model == LATEST:
         used = model_in_use(lake, tracking, policy)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,9 @@ class LoopedDetector:
         """The tensors of the file of published weights, by their names in the model."""
         raise NotImplementedError
 
+    def fit_to(self, model: Any, state: Mapping[str, Any]) -> None:
+        """Changes a new model so that it takes this state, where a recipe's `extra` changes what is built."""
+
     def loop(self) -> type[TrainingLoop]:
         """The loop, imported late."""
         raise NotImplementedError
@@ -89,6 +92,7 @@ class LoopedDetector:
 
         content = read_weights(weights, self.name, class_names)
         model = self.build(len(class_names), image_size, imagenet=False)
+        self.fit_to(model, content["state"])
         model.load_state_dict(content["state"])
         return model.eval().to(device).to(memory_format=torch.channels_last)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,6 +18,9 @@ EVENT_VERSION = "0"
 
 Decision = Literal["clear", "damage", "needs_person"]
 Finite = Field(allow_inf_nan=False)
+# What the columns of `inferences` hold. Python's JSON gives more: half of a pair of surrogates, and any integer.
+Text = Annotated[str, Field(min_length=0)]  # with a bound pydantic looks at the characters, which must be of UTF-8
+_INT64 = 2**63
 
 
 class MalformedLine(ValueError):
@@ -44,15 +47,15 @@ class ClientMetadata(_Part):
     """The photograph that a client sent, and the metadata that came with it."""
 
     image_id: str = Field(min_length=64, max_length=64)  # sha256 of the bytes
-    file_name: str
-    content_type: str
-    bytes: int = Field(gt=0)
-    photograph_key: str | None = None
-    source: str | None = None
-    camera: str | None = None
-    uploader: str | None = None
-    region: str | None = None
-    listing: str | None = None
+    file_name: Text
+    content_type: Text
+    bytes: int = Field(gt=0, lt=_INT64)
+    photograph_key: Text | None = None
+    source: Text | None = None
+    camera: Text | None = None
+    uploader: Text | None = None
+    region: Text | None = None
+    listing: Text | None = None
 
 
 class Features(_Part):
@@ -75,11 +78,11 @@ class Answer(_Part):
     The names of the fields are those of the stored JSON and of the columns of `inferences`.
     """
 
-    request_id: str
-    stage: str
-    digest: str
-    version: int | None
-    runtime: str
+    request_id: Text
+    stage: Text
+    digest: Text
+    version: Annotated[int, Field(ge=-_INT64, lt=_INT64)] | None
+    runtime: Text
     threshold: float = Field(ge=0, le=1)
     """Score at and above which a box counts as damage."""
     width: int = Field(gt=0, lt=2**31)
@@ -186,7 +189,7 @@ def malformed_otherwise() -> Iterator[None]:
         raise MalformedLine(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     except (KeyError, TypeError, AttributeError) as error:  # a field is missing, or a part is no object
         raise MalformedLine(f"not a data-capture event: {type(error).__name__} {error}") from error
-    except (ValueError, RecursionError) as error:  # JSON, UTF-8 and times; MalformedLine passes with its own words
+    except (ValueError, RecursionError, OverflowError) as error:  # JSON, UTF-8, times; MalformedLine keeps its words
         raise MalformedLine(str(error)) from error
 
 
@@ -198,4 +201,4 @@ def _checked(event: dict[str, Any]) -> tuple[datetime, dict[str, Any]]:
     at = datetime.fromisoformat(meta["inferenceTime"])
     if at.tzinfo is None:
         raise MalformedLine(f"inferenceTime {meta['inferenceTime']!r} has no zone")
-    return at, meta
+    return at.astimezone(UTC), meta  # OverflowError: in UTC it is of no year that there is

@@ -10,6 +10,7 @@ import dagster as dg
 
 from carsdepo_assets.inference.jobs import INGEST_JOB, ingest_inferences_job
 from carsdepo_assets.orchestration.attempts import Pause, attempts
+from carsdepo_assets.orchestration.partitions import is_answer_day
 from carsdepo_assets.orchestration.run_states import under_way
 from carsdepo_assets.resources import LakeResource
 
@@ -42,7 +43,13 @@ def new_inferences(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
         segments_of_day[segment.day].append(segment.key)
     if full:
         context.update_cursor(str(now.timestamp()))
-    answers = [_request(context.instance, day, keys, now) for day, keys in sorted(segments_of_day.items())]
+    answers = [
+        _request(context.instance, day, keys, now)
+        if is_answer_day(day)
+        else f"{len(keys)} segments are of {day}, which has no partition: the clock of a service was wrong, first "
+        f"{keys[0]}."
+        for day, keys in sorted(segments_of_day.items())
+    ]
     requests = [a for a in answers if isinstance(a, dg.RunRequest)]
     if not requests:
         return dg.SkipReason(" ".join(map(str, answers)) or "Every closed segment is ingested.")

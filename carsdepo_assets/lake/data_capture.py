@@ -18,7 +18,10 @@ HEALTH_QUESTION = "application/vnd.carsdepo.health+json"
 """The content type of a request to /invocations that asks for what is served, and is no inspection."""
 MODEL_HEADER = "X-Carsdepo-Model"
 """The header of /ping's answer with the served model's digest."""
-_ENDPOINTS = "capture/sagemaker.json"
+_ENDPOINTS = "capture/sagemaker-endpoints"
+"""An object for each endpoint lies below it: two that are noted at once are both noted."""
+_ENDPOINTS_BEFORE = "capture/sagemaker.json"
+"""Lakes of before have one list instead."""
 
 
 def place_of(endpoint: str) -> str:
@@ -28,12 +31,16 @@ def place_of(endpoint: str) -> str:
 
 def note_endpoint(lake: Lake, endpoint: str) -> None:
     """Notes that an endpoint writes its data capture into this lake, so that ingestion looks there."""
-    names = endpoints(lake)
-    if endpoint not in names:
-        lake.put(_ENDPOINTS, json.dumps(sorted({*names, endpoint})).encode())
+    key = f"{_ENDPOINTS}/{endpoint}"
+    if not lake.exists(key):
+        lake.put(key, b"{}")
 
 
 def endpoints(lake: Lake) -> list[str]:
     """The names of all endpoints that write, or wrote, into this lake."""
-    names: list[str] = json.loads(lake.get(_ENDPOINTS)) if lake.exists(_ENDPOINTS) else []
-    return names
+    noted = {info.key.rpartition("/")[2] for info in lake.list(_ENDPOINTS)}
+    try:
+        before = json.loads(lake.get(_ENDPOINTS_BEFORE)) if lake.exists(_ENDPOINTS_BEFORE) else []
+    except ValueError:
+        before = []
+    return sorted(noted.union(name for name in before if isinstance(name, str)) if isinstance(before, list) else noted)

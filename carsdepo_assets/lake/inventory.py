@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field, ValidationError
 
-from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.lake import Lake, LakeError, ObjectMissing
 from carsdepo_assets.lake.objects import ObjectInfo, key_problem, micros
 from carsdepo_assets.lake.parquet import read_parquet
 from carsdepo_assets.lake.present_objects import look_at
@@ -41,10 +41,15 @@ class _Manifest(BaseModel):
     files: list[_File]
 
 
+class _DamagedInventory(LakeError):
+    """The newest inventory does not say what it was written with; the next one may."""
+
+
 class InventorySource:
     """A prefix of a lake on S3 whose `reconcile` reads the bucket's newest complete S3 Inventory, each inventory once.
 
-    Where there is none, or none newer than nine days, or where more than 20,000 objects differ, everything is listed.
+    Where there is none, none newer than nine days or the newest is damaged, or where more than 20,000 objects differ,
+    everything is listed. One whose configuration is wrong is an error that says what to change.
 
     Args:
         lake: the lake.
@@ -73,6 +78,13 @@ class InventorySource:
             self._listing.ack(cursor)
 
     def reconcile(self) -> tuple[list[ObjectInfo], list[str], str]:
+        try:
+            return self._reconciled()
+        except _DamagedInventory as error:
+            logger.warning("%s Everything is listed.", error)
+            return self._listing.reconcile()
+
+    def _reconciled(self) -> tuple[list[ObjectInfo], list[str], str]:
         manifest = self._newest()
         if manifest is None:
             return self._listing.reconcile()
@@ -104,7 +116,7 @@ class InventorySource:
         try:
             manifest = _Manifest.model_validate_json(folder.get(key))
         except ValidationError as error:
-            raise LakeError(f"{self._url}/{key}: no manifest of an S3 Inventory: {error}") from error
+            raise _DamagedInventory(f"{self._url}/{key}: no manifest of an S3 Inventory: {error}.") from error
         if manifest.form != "Parquet" or manifest.source_bucket != self._bucket:
             raise LakeError(
                 f"{self._url}/{key}: an inventory of the bucket {manifest.source_bucket} in {manifest.form}. "
@@ -118,13 +130,16 @@ class InventorySource:
         below = f"{self._root}{self._prefix}/"
         facts: list[Facts] = []
         for file in manifest.files:
-            content = bucket.get(file.key)
+            try:
+                content = bucket.get(file.key)
+            except ObjectMissing as error:
+                raise _DamagedInventory(f"{bucket.url}/{file.key}: this file of the inventory is missing.") from error
             if hashlib.md5(content, usedforsecurity=False).hexdigest() != file.md5:
-                raise LakeError(f"{bucket.url}/{file.key}: not the bytes that the inventory's manifest names.")
+                raise _DamagedInventory(f"{bucket.url}/{file.key}: not the bytes that the inventory's manifest names.")
             try:
                 rows = read_parquet(content)
             except (pa.ArrowException, OSError) as error:
-                raise LakeError(f"{bucket.url}/{file.key}: not a Parquet file: {error}") from error
+                raise _DamagedInventory(f"{bucket.url}/{file.key}: not a Parquet file: {error}.") from error
             missing = [name for name in _COLUMNS if name not in rows.column_names]
             if missing:
                 raise LakeError(

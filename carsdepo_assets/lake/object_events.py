@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_plus
 
+from carsdepo_assets.redaction import legible
+
 _WRAPS = 3  # a topic's message within a topic's message is read; what is wrapped deeper is refused
 _SHOWN = 200  # characters of a message that a reason quotes
 
@@ -63,13 +65,13 @@ def _unwrapped(body: str) -> dict[str, Any] | str:
         try:
             event = json.loads(body)
         except (ValueError, RecursionError):
-            return f"it is no JSON: {body[:_SHOWN]}"
+            return f"it is no JSON: {legible(body[:_SHOWN])}"
         if not isinstance(event, dict):
-            return f"it is no JSON object: {body[:_SHOWN]}"
+            return f"it is no JSON object: {legible(body[:_SHOWN])}"
         if event.get("Type") != "Notification" or not isinstance(event.get("Message"), str):
             return event
         body = event["Message"]
-    return f"it is wrapped more than {_WRAPS} times: {body[:_SHOWN]}"
+    return f"it is wrapped more than {_WRAPS} times: {legible(body[:_SHOWN])}"
 
 
 def _read_records(records: Any, message: ObjectMessage) -> None:

@@ -21,6 +21,7 @@ from carsdepo_assets.monitoring.jobs import (
     route_job,
 )
 from carsdepo_assets.orchestration.attempts import Pause, attempts
+from carsdepo_assets.orchestration.partitions import is_answer_day
 from carsdepo_assets.orchestration.report_runs import runs_of_reports
 from carsdepo_assets.orchestration.run_states import under_way
 from carsdepo_assets.resources import LakeResource, PolicyResource
@@ -61,7 +62,7 @@ def measure_drift(
     measure: dict[str, Any] = {"ops": {"drift_report": {"config": {"from_time": start, "to_time": end}}}}
     profiles = [
         dg.RunRequest(run_key=f"{day}:{answers}", job_name=PROFILE_JOB, partition_key=day.isoformat())
-        for day, answers in inputs.days[-REQUESTS_A_TICK:]
+        for day, answers in [(day, answers) for day, answers in inputs.days if is_answer_day(day)][-REQUESTS_A_TICK:]
     ]
     request = dg.RunRequest(run_key=f"drift:{start}:{end}", job_name=DRIFT_JOB, run_config=measure)
     return dg.SensorResult(run_requests=[*profiles, request])
@@ -138,7 +139,11 @@ def measure_quality(context: dg.SensorEvaluationContext, lake: LakeResource) -> 
         return dg.SkipReason("Answers are being scored.")
     states = labelled_days(lake.open(), (datetime.now(UTC) - timedelta(days=QUALITY_DAYS)).date())
     asked_states = _state(context.cursor)
-    changed = {day.isoformat(): state for day, state in states.items() if asked_states.get(day.isoformat()) != state}
+    changed = {
+        day.isoformat(): state
+        for day, state in states.items()
+        if is_answer_day(day) and asked_states.get(day.isoformat()) != state
+    }
     if not changed:
         return dg.SkipReason("No label of an answered photograph is newer than its day's figures.")
     chosen = dict(sorted(changed.items())[-REQUESTS_A_TICK:])

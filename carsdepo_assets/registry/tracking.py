@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock
 
+from carsdepo_assets.certificates import trusted
 from carsdepo_assets.lake.objects import write_atomic
+from carsdepo_assets.redaction import without_credentials
 from carsdepo_assets.registry import artifact_places
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 DAGSTER_RUN_TAG = "dagster_run_id"  # dagster-mlflow's own name for it
 OPEN_TAG = "dagster_open"
+_ANSWER_S = 5.0  # for a server's first word; MLflow's own patience with one that is away is over four minutes
 Terminal = Literal["FINISHED", "FAILED", "KILLED"]
 
 
@@ -77,6 +80,24 @@ class Tracking:
             if self.artifacts is not None:
                 artifact_places.make_relative(Path(self.uri.removeprefix("sqlite:///")))
         return client
+
+    def absence(self) -> str | None:
+        """Why a server cannot be asked: it does not answer. None where it does, whatever it says, and for SQLite.
+
+        Who waits for an answer asks this first, since MLflow's client tries again for minutes and says nothing.
+        """
+        if not self.uri.startswith(("http://", "https://")):
+            return None
+        import httpx
+
+        try:
+            httpx.get(f"{self.uri.rstrip('/')}/health", timeout=_ANSWER_S, verify=trusted())
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return (
+                f"the MLflow server {without_credentials(self.uri)} does not answer ({type(error).__name__}): start "
+                "it, or correct CARSDEPO_MLFLOW"
+            )
+        return None
 
     def _create_at_once(self, file: Path) -> None:
         """Creates the SQLite file with all its tables, or not at all: MLflow's own steps cannot be taken up after a

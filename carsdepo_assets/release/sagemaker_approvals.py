@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from carsdepo_assets.compute.pipes.aws_errors import code_of, explained
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import model_manifest_key
 from carsdepo_assets.registry import ledger
@@ -26,6 +27,9 @@ from carsdepo_assets.release.sagemaker_packages import (
     wanted_status,
 )
 from carsdepo_assets.release.sagemaker_settings import EndpointsSettings
+
+# What SageMaker says of a package that cannot be changed, such as one that failed; a permission lacks for all of them.
+_OF_ONE_PACKAGE = frozenset({"ValidationException", "ConflictException", "ResourceNotFound", "ResourceInUse"})
 
 
 def project_packages(
@@ -70,7 +74,12 @@ def project_packages(
         if package.created == "Failed":
             body = f"{package.arn} of model {package.digest} could not be made: SageMaker's page of it says why."
             findings.append(EndpointFinding(f"package:{package.arn}:failed", "warning", "A model package failed", body))
-        show_status(package, history, lake, sagemaker)
+        try:
+            show_status(package, history, lake, sagemaker)
+        except Exception as error:
+            if code_of(error) not in _OF_ONE_PACKAGE:
+                raise
+            findings.append(_not_shown(package, error))
     return findings + _several_approved(history, ours, taken)
 
 
@@ -114,6 +123,16 @@ def _take_over(lake: Lake, package: ModelPackage) -> tuple[EndpointFinding | Non
     if package.status == "Rejected" and served is not None and served.digest == package.digest:
         body += " Production serves this model and goes on: `carsdepo rollback` has it serve the one before."
     return EndpointFinding(key, "info", f"A decision about {name} came from SageMaker", body), True
+
+
+def _not_shown(package: ModelPackage, error: Exception) -> EndpointFinding:
+    """Says that SageMaker refuses to change one package, which keeps no other from being changed."""
+    body = (
+        f"{package.arn} of model {package.digest} cannot be given the status that the ledger has: {explained(error)} "
+        "The ledger's decision stands and is carried out all the same."
+    )
+    key = f"package:{package.arn}:refused:{code_of(error)}"
+    return EndpointFinding(key, "warning", "A model package cannot be changed", body)
 
 
 def _doubled(of_group: Sequence[tuple[str, str]]) -> list[EndpointFinding]:

@@ -13,8 +13,8 @@ from typing import Any, get_args
 from carsdepo_assets.lake import data_capture
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry.ledger import Stage
+from carsdepo_assets.release.sagemaker_asked import keep_asked, read_asked
 from carsdepo_assets.release.sagemaker_calls import described, listed, removed
-from carsdepo_assets.release.sagemaker_endpoint import asked_key, read_asked
 from carsdepo_assets.release.sagemaker_plan import is_ours
 from carsdepo_assets.release.sagemaker_settings import EndpointsSettings
 
@@ -69,7 +69,7 @@ def remove_idle(
     if any(point["Sum"] > 0 for point in answer["Datapoints"]):
         return None
     noted = asked.model_copy(update={"idle_removed_at": now()})
-    lake.put(asked_key(own.endpoint), noted.model_dump_json(indent=1).encode())
+    keep_asked(lake, own.endpoint, noted)
     removed(sagemaker, "endpoint", EndpointName=own.endpoint)
     return f"{own.endpoint} was removed: nobody had asked it anything for {own.idle_minutes} minutes."
 
@@ -99,7 +99,7 @@ def remove_left_behind(
         if endpoint["EndpointStatus"] not in ("InService", "Failed", "OutOfService"):
             return []  # which configurations it goes from and to is not told
         used.add(endpoint["EndpointConfigName"])
-    models_in_use: set[str] = set(wanted)
+    models_in_use = set(used)  # a model has its configuration's name, which somebody may have deleted
     gone = []
     for entry in list(listed(sagemaker, "endpoint_configs", "EndpointConfigs")):
         name = entry["EndpointConfigName"]

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from carsdepo_assets.compute.pipes.aws_errors import code_of, explained, trouble_of
 from carsdepo_assets.lake import data_capture
 from carsdepo_assets.lake.lake import Lake
@@ -22,6 +20,7 @@ from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.ledger import LedgerHistory, Stage
 from carsdepo_assets.release.sagemaker_archive import archive_of, ensure_archive
+from carsdepo_assets.release.sagemaker_asked import AskedOfSageMaker, keep_asked, read_asked
 from carsdepo_assets.release.sagemaker_callers import EndpointVersions
 from carsdepo_assets.release.sagemaker_calls import create_once, described, is_busy, is_there, removed
 from carsdepo_assets.release.sagemaker_findings import EndpointFinding
@@ -33,26 +32,6 @@ from carsdepo_assets.release.sagemaker_versions import ensure_versions
 _UNDER_WAY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 Clients = Callable[[str], Any]
 """A boto3 client by the name of its service."""
-
-
-class AskedOfSageMaker(BaseModel):
-    """What was asked last for an endpoint; stored at endpoints/<endpoint>.json in the lake."""
-
-    model_config = ConfigDict(frozen=True)
-
-    sequence: int
-    """The ledger's event that is carried out."""
-    config: str
-    """The configuration that was asked for."""
-    asked_at: datetime
-    changed_before: datetime | None
-    """LastModifiedTime of the endpoint before it was asked; None: there was no endpoint."""
-    served_at: datetime | None = None
-    """When the endpoint was first seen to serve it."""
-    idle_removed_at: datetime | None = None
-    """When the endpoint was removed because nobody asked it anything."""
-    versions: tuple[str, ...] = ()
-    """Names of the versions that the endpoint has, where it has several."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +111,32 @@ class EndpointFollower:
         if rolled_back is not None:
             return rolled_back
         return self._update(stage, wanted, target, asked, standing)
+
+    def make_again(self, stage: Stage) -> tuple[EndpointFinding, ...]:
+        """Makes what an endpoint needs for another instance and somebody deleted: its archive, Model or EndpointConfig.
+
+        The endpoint goes on without them until an instance is replaced or added, so that a look does not notice.
+        """
+        wanted = ledger.desired(self._lake, stage)
+        name, sagemaker = self._settings.stage(stage).endpoint, self._clients("sagemaker")
+        standing = described(sagemaker, "endpoint", EndpointName=name)
+        if wanted is None or wanted.digest is None or standing is None:
+            return ()
+        target = self._plan(stage, wanted)
+        if (standing["EndpointStatus"], standing["EndpointConfigName"]) != ("InService", target.name):
+            return ()
+        archive = archive_of(self._lake, target.digest, self._settings.bucket, self._settings.prefix)
+        lacking = [archive.url] if ensure_archive(self._lake, archive, self._clients("s3")) else []
+        for kind, request in (("model", target.model), ("endpoint_config", target.config)):
+            lacking += [f"the {kind} {target.name}"] if create_once(sagemaker, kind, request) else []
+        if not lacking:
+            return ()
+        body = (
+            f"{name} serves and lacked {', '.join(lacking)}: somebody deleted it. It was made again, since SageMaker "
+            "needs it for another instance."
+        )
+        key = f"made_again-{self._now():%Y%m%d}"
+        return (self._finding(target, wanted, key, "warning", "What an endpoint needs was deleted", body),)
 
     def _plan(self, stage: Stage, wanted: ledger.Event) -> EndpointPlan:
         assert wanted.digest is not None
@@ -231,7 +236,7 @@ class EndpointFollower:
         if is_settled and asked is not None:
             findings += self._versions.name(target, wanted, is_settled)
             if asked.versions != versions:
-                self._keep(target.endpoint, asked.model_copy(update={"versions": versions}))
+                keep_asked(self._lake, target.endpoint, asked.model_copy(update={"versions": versions}))
         if is_settled and not asks:
             text = f"{target.endpoint} serves model {target.digest}."
             return EndpointState("serving", text, target.digest, findings=findings)
@@ -257,7 +262,7 @@ class EndpointFollower:
                 sequence=wanted.sequence, config=target.name, asked_at=self._now(), changed_before=None
             )
             now_served = {"sequence": wanted.sequence, "served_at": self._now(), "idle_removed_at": None}
-            self._keep(target.endpoint, noted.model_copy(update={**now_served, "versions": versions}))
+            keep_asked(self._lake, target.endpoint, noted.model_copy(update={**now_served, "versions": versions}))
         text = f"{target.endpoint} serves model {target.digest}."
         return EndpointState("serving", text, str(digest), health, findings=findings)
 
@@ -328,26 +333,12 @@ class EndpointFollower:
         asked = AskedOfSageMaker(
             sequence=wanted.sequence, config=target.name, asked_at=self._now(), changed_before=before
         )
-        self._keep(target.endpoint, asked)
-
-    def _keep(self, endpoint: str, asked: AskedOfSageMaker) -> None:
-        self._lake.put(asked_key(endpoint), asked.model_dump_json(indent=1).encode())
+        keep_asked(self._lake, target.endpoint, asked)
 
     def _finding(
         self, target: EndpointPlan, wanted: ledger.Event, what: str, severity: Any, title: str, body: str
     ) -> EndpointFinding:
         return EndpointFinding(finding_key(target, wanted, what), severity, title, body)
-
-
-def asked_key(endpoint: str) -> str:
-    """The key in the lake of what was asked last for an endpoint."""
-    return f"endpoints/{endpoint}.json"
-
-
-def read_asked(lake: Lake, endpoint: str) -> AskedOfSageMaker | None:
-    """What was asked last for an endpoint; None: nothing."""
-    key = asked_key(endpoint)
-    return AskedOfSageMaker.model_validate_json(lake.get(key)) if lake.exists(key) else None
 
 
 def served_health(runtime: Any, endpoint: str, target: str | None = None) -> dict[str, Any]:

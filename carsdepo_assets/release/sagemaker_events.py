@@ -15,6 +15,8 @@ from carsdepo_assets.lake.object_events import read_envelope
 
 PACKAGE_EVENT = "SageMaker Model Package State Change"
 ENDPOINT_EVENT = "SageMaker Endpoint State Change"
+# A step of an update, such as the baking of a canary: the endpoint is looked at anyway, so that nothing is read of it.
+DEPLOYMENT_EVENT = "SageMaker Endpoint Deployment State Change"
 
 _APPROVALS = {"Approved", "Rejected", "PendingManualApproval"}
 _PACKAGE_STATES = {"Pending", "InProgress", "Completed", "Failed", "Deleting"}
@@ -30,7 +32,7 @@ _ENDPOINT_STATES = {
     "Failed",
     "UpdateRollbackFailed",
 }
-_PACKAGE_ARN = re.compile(r"arn:aws[\w-]*:sagemaker:[\w-]+:\d+:model-package/([\w-]+)/(\d+)")
+_PACKAGE_ARN = re.compile(r"arn:aws[\w-]*:sagemaker:[\w-]+:\d+:model-package/([\w-]+)/([0-9]{1,18})")
 _ENDPOINT_ARN = re.compile(r"arn:aws[\w-]*:sagemaker:[\w-]+:\d+:endpoint/([\w-]+)")
 
 
@@ -72,8 +74,8 @@ class EndpointEvent:
     """Why it failed, or was rolled back; empty where the event does not say."""
 
 
-def parse_model_event(body: str) -> ModelPackageEvent | EndpointEvent:
-    """Reads a message's body, EventBridge's JSON as it is or by an SNS topic.
+def parse_model_event(body: str) -> ModelPackageEvent | EndpointEvent | None:
+    """Reads a message's body, EventBridge's JSON as it is or by an SNS topic; None: a step of an update.
 
     Raises:
         UnreadableEvent: it is no such event, or lacks what the event is about.
@@ -88,6 +90,8 @@ def parse_model_event(body: str) -> ModelPackageEvent | EndpointEvent:
         return parse_package_event(event)
     if event.get("detail-type") == ENDPOINT_EVENT:
         return parse_endpoint_event(event)
+    if event.get("detail-type") == DEPLOYMENT_EVENT:
+        return None
     raise UnreadableEvent(f"its detail-type {event.get('detail-type')!r} is neither of a package nor of an endpoint")
 
 

@@ -99,10 +99,13 @@ def deleted_packages(
 
 
 def known_packages(lake: Lake, settings: EndpointsSettings) -> dict[str, str]:
-    """ARNs of the packages that were there at the last look, by the models' digests."""
+    """ARNs of the packages that were there at the last look, by the models' digests; none where that is damaged."""
     key = _key(settings)
-    arns: dict[str, str] = json.loads(lake.get(key)) if lake.exists(key) else {}
-    return arns
+    try:
+        arns = json.loads(lake.get(key)) if lake.exists(key) else {}
+    except ValueError:
+        return {}
+    return {digest: str(arn) for digest, arn in arns.items()} if isinstance(arns, dict) else {}
 
 
 def _key(settings: EndpointsSettings) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import folder
+from carsdepo_assets.redaction import legible
 from carsdepo_assets.registry.ledger import SERVES, Event, LedgerHistory
 from carsdepo_assets.release.sagemaker_archive import ModelArchive
 from carsdepo_assets.release.sagemaker_calls import create_once, described, listed
@@ -26,6 +27,8 @@ PENDING: Status = "PendingManualApproval"
 _OURS = re.compile(r"carsdepo model ([0-9a-f]{16})\b")
 _REFUSED = re.compile(r"[^\w .:/=+\-@]")  # in metadata (API reference, CustomerMetadataValue)
 _KEY, _VALUE, _DESCRIPTION = 128, 256, 1024  # characters
+_MOST_METADATA = 50  # entries of CustomerMetadataProperties (API reference); people may add some of theirs
+_MOST_FIGURES = 8  # of each kind that is shown
 _CONTENT = "application/json"
 
 
@@ -131,7 +134,7 @@ def read_package(sagemaker: Any, arn: str) -> ModelPackage | None:
         ledger_status=told if told in ("Approved", "Rejected", PENDING) else None,
         created=str(answer.get("ModelPackageStatus", "")),
         by=_person(answer.get("LastModifiedBy") or {}),
-        reason=str(answer.get("ApprovalDescription") or ""),
+        reason=legible(str(answer.get("ApprovalDescription") or "")),
         modified=answer.get("LastModifiedTime"),
         metadata=metadata,
     )
@@ -210,9 +213,13 @@ def show_status(package: ModelPackage, history: LedgerHistory, lake: Lake, sagem
     Status and `ledger_status` change in one call, so that a kill leaves no package that looks decided elsewhere.
     """
     status, event = wanted_status(history, package.digest)
-    metadata = {**package.metadata, "ledger_status": status, **_gate(lake, package.digest)}
+    told: dict[str, str] = {"ledger_status": status}
     if event is not None:
-        metadata |= _fitting({"ledger_sequence": event.sequence, "ledger_actor": event.actor})
+        told |= _fitting({"ledger_sequence": event.sequence, "ledger_actor": event.actor})
+    metadata = dict(package.metadata)
+    for key, value in {**told, **_gate(lake, package.digest)}.items():  # SageMaker keeps what is not named
+        if key in metadata or len(metadata) < _MOST_METADATA:
+            metadata[key] = value
     if package.status == status and metadata == package.metadata:
         return False
     reason = "as the ledger has it"
@@ -244,8 +251,8 @@ def _metadata(lake: Lake, archive: ModelArchive, version: int | None) -> dict[st
             "lineage": f"{base}lineage.json",
             "model_folder": f"{lake.url}/{folder(archive.digest)}",
             **{name: card.get(name) for name in ("dataset_version", "detector", "threshold")},
-            **{f"evaluation_{name}": f"{value:.6g}" for name, value in list(figures.items())[:12]},
-            **{f"lineage_{name}": value for name, value in list(ids.items())[:12]},
+            **{f"evaluation_{name}": f"{value:.6g}" for name, value in list(figures.items())[:_MOST_FIGURES]},
+            **{f"lineage_{name}": value for name, value in list(ids.items())[:_MOST_FIGURES]},
             "ledger_status": PENDING,
         }
     )
@@ -257,7 +264,7 @@ def _gate(lake: Lake, digest: str) -> dict[str, str]:
         return {}
     newest = rows[-1]
     shown = {k: f"{v:.6g}" for k, v in json.loads(newest["figures"]).items() if isinstance(v, float)}
-    figures = {f"gate_{name}": value for name, value in sorted(shown.items())[:12]}
+    figures = {f"gate_{name}": value for name, value in sorted(shown.items())[:_MOST_FIGURES]}
     return _fitting({"gate_verdict": newest["verdict"], "gate_id": newest["gate_id"], **figures})
 
 
@@ -268,8 +275,12 @@ def _rows(lake: Lake, table: str, column: str, digest: str) -> list[dict[str, An
 
 def _fitting(values: dict[str, Any]) -> dict[str, str]:
     """Values as CustomerMetadataProperties takes them: not empty, of few characters and few kinds."""
-    texts = {k[:_KEY]: _REFUSED.sub(" ", str(v)).strip()[:_VALUE] for k, v in values.items() if v is not None}
+    texts = {_plain(k)[:_KEY]: _plain(v)[:_VALUE] for k, v in values.items() if v is not None}
     return {key: text for key, text in texts.items() if text}
+
+
+def _plain(value: Any) -> str:
+    return _REFUSED.sub(" ", str(value)).strip()
 
 
 def _person(by: dict[str, Any]) -> str:

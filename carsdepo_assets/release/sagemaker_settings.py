@@ -13,6 +13,7 @@ from carsdepo_assets.toml_files import read_toml
 
 NAME = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"  # of endpoints and groups (API reference, CreateEndpoint)
 _ACCELERATED = re.compile(r"ml\.(g|p|inf|trn)[0-9]")
+_ECR = re.compile(r"[0-9]{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.")
 _S3 = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -116,6 +117,8 @@ class EndpointsSettings(_Section):
             raise ValueError(f"bucket: {self.bucket!r} is no name of a bucket")
         if not self.prefix or self.prefix != self.prefix.strip("/"):
             raise ValueError("prefix: one or more folders, without a slash at either end")
+        if (of_image := _ECR.match(self.image)) is not None and of_image[1] != self.region:
+            raise ValueError(f"image: of {of_image[1]}, and SageMaker takes images of its own region, {self.region}")
         if bool(self.subnets) != bool(self.security_groups):
             raise ValueError("subnets and security_groups are set together")
         return self

@@ -162,5 +162,10 @@ def endpoints_follow_ledger(
             body=finding.body,
         )
     context.update_cursor(round_of_looks.remembered.model_dump_json())
+    if round_of_looks.errors:
+        first, *others = round_of_looks.errors
+        for other in others:
+            first.add_note(f"And: {other}")
+        raise first  # the tick fails and says so; what could be done is done
     text = " ".join(round_of_looks.messages)
     return work_was_done(context, text) if round_of_looks.did_something else dg.SkipReason(text)

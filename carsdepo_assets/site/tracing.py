@@ -73,6 +73,9 @@ def known_versions(tracking: Tracking | None) -> list[models.ModelVersion]:
         stored = stored_versions(Path(tracking.uri.removeprefix("sqlite:///")))
         if stored is not None:
             return stored
+    if (absence := tracking.absence()) is not None:
+        logger.warning("Versions of models are not shown: %s.", absence)
+        return []
     from mlflow.exceptions import MlflowException
 
     try:
@@ -273,7 +276,7 @@ def _ancestor(lineage: Lineage, places: Places) -> dict[str, Any]:
 
 
 def _mlflow(tracking: Tracking | None, run_id: str | None, places: Places) -> dict[str, Any]:
-    if run_id is None or tracking is None:
+    if run_id is None or tracking is None or tracking.absence() is not None:
         return {"run_id": run_id, "url": None}
     from mlflow.exceptions import MlflowException
 

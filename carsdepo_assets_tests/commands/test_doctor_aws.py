@@ -179,3 +179,16 @@ def test_the_doctor_of_an_account_looks_at_it(installation: Callable[..., Settin
     findings = {finding.what: finding for finding in examine(installation())}
     assert findings["the lake's bucket"].ok
     assert findings["where jobs run"].ok
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("status", "is_well"), [(200, True), (503, False)])
+def test_a_server_of_mlflow_is_looked_at_without_an_account_too(
+    status: int, is_well: bool, mlflow: Callable[[int], str], tmp_path: Path
+) -> None:
+    settings = Settings.read({"CARSDEPO_MLFLOW": mlflow(status)}, home=tmp_path)
+    findings = {finding.what: finding for finding in examine(settings)}
+    assert findings["the MLflow server"].ok is is_well
+    assert "the lake's bucket" not in findings
+    alone = {finding.what for finding in examine(Settings.read({}, home=tmp_path))}
+    assert "the MLflow server" not in alone

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from deploy.aws import account as accounts
 from deploy.aws import deploy, images, smoke
 from deploy.aws.account import Account, DeployError
 from deploy.aws.front_handler import MOST_BYTES
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_credentials_that_aws_refuses_are_said() -> None:
@@ -35,6 +39,46 @@ def test_either_variable_names_the_region(account: Account, monkeypatch: pytest.
         accounts.open_account("trial")
     monkeypatch.setenv(variable, "eu-west-3")
     assert accounts.open_account("trial").region == "eu-west-3"
+
+
+@pytest.mark.parametrize("env", ["--force", "Prod", "prod_1"])
+def test_no_image_is_sought_for_what_is_no_environment(env: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert images.main(["missing", env, "1.0"]) == 1
+    assert capsys.readouterr().err.startswith(f"push-images: ENV={env}: 2 to 12 small letters and digits")
+
+
+def push_images(folder: Path, *arguments: str, missing: str = "") -> subprocess.CompletedProcess[str]:
+    """deploy/aws/push-images with a PATH that has a stand-in of podman, but neither docker nor buildah."""
+    folder.mkdir()
+    for name in ("bash", "basename", "dirname", "env", "head", "sed"):
+        (folder / name).symlink_to(Path(str(shutil.which(name))).resolve())
+    engine = f'echo "podman $*" >>{folder}/calls; [ "$1" != login ] || read -r word'
+    for name, text in (("podman", engine), ("python", _ANSWERS)):
+        (folder / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+        (folder / name).chmod(0o755)
+    variables = {"PATH": str(folder), "PYTHON": str(folder / "python"), "MISSING": missing}
+    command = [str(ROOT / "deploy" / "aws" / "push-images"), *arguments]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+
+
+_ANSWERS = 'case $3 in missing) echo "$MISSING" ;; registry) echo registry.example/trial ;; password) echo word ;; esac'
+
+
+def test_push_images_says_how_it_is_called_and_takes_the_engine_that_is_there(tmp_path: Path) -> None:
+    helped = push_images(tmp_path / "helped", "--help")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert "deploy/aws/push-images ENV [TAG]" in helped.stdout
+    wrong = push_images(tmp_path / "wrong")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "deploy/aws/push-images ENV [TAG]" in wrong.stderr
+    there = push_images(tmp_path / "there", "trial", "1.0")
+    assert (there.returncode, there.stdout) == (0, "ECR has every image with the tag 1.0.\n")
+    assert not (tmp_path / "there" / "calls").exists()
+    pushed = push_images(tmp_path / "pushed", "trial", "1.0", missing="service")
+    assert pushed.returncode == 0, pushed.stderr
+    calls = (tmp_path / "pushed" / "calls").read_text().splitlines()
+    assert [call.split()[1] for call in calls] == ["login", "build", "push"]
+    assert calls[-1] == "podman push registry.example/trial/carsdepo-service:1.0"
 
 
 def test_images_that_are_missing_are_named(account: Account) -> None:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from deploy.aws import account as accounts
-from deploy.aws import changes, deploy, teardown
+from deploy.aws import changes, deploy, log_retention, parameters, teardown
 from deploy.aws.account import Account, DeployError
 
 SIZE = [{"Target": {"Attribute": "Properties", "Name": "Size"}}]
@@ -70,6 +72,29 @@ def test_costs_need_no_account(nowhere: None, capsys: pytest.CaptureFixture[str]
     assert "A month of size large, estimated" in capsys.readouterr().out
 
 
+def test_costs_follow_the_environments_file(
+    nowhere: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parameters, "environment_file", lambda env: tmp_path / f"{env}.json")
+    monkeypatch.setattr(parameters, "required", dict)
+    (tmp_path / "trial.json").write_text('{"NatGateway": "false"}')
+    shown = {}
+    for env in ("trial", "other"):
+        assert deploy.main(["costs", env]) == 0
+        shown[env] = next(line for line in capsys.readouterr().out.splitlines() if line.endswith(" network")).split()[0]
+    assert shown["trial"] == "0" != shown["other"]
+
+
+def test_a_tag_that_no_image_can_have_is_refused_first(
+    nowhere: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parameters, "read_environment", lambda env: {})
+    assert deploy.main(["deploy", "trial", "--tag", "release/1"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("deploy: TAG=release/1: Tag is 'release/1', and dagster takes what ")
+    assert printed.out == ""
+
+
 def test_a_new_stack_is_shown_asked_for_and_made(
     account: Account, one_template: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +123,36 @@ def test_a_no_leaves_nothing(
     assert "nothing was changed" in capsys.readouterr().out
     assert changes.stack_of(account, "data") is None
     assert account.client("sqs").list_queues().get("QueueUrls", []) == []
+
+
+@pytest.mark.parametrize("status", ["REVIEW_IN_PROGRESS", "CREATE_IN_PROGRESS"])
+def test_a_no_leaves_what_another_deployment_does_meanwhile(
+    account: Account, one_template: dict[str, str], monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    real = changes.described
+
+    def another(question: str) -> bool:
+        assert changes.make_change_set(account, "data", {"Env": "trial"}) is not None
+        # moto makes no stack of the second of two change sets
+        monkeypatch.setattr(
+            changes, "described", lambda own, stack: {**(real(own, stack) or {}), "StackStatus": status}
+        )
+        return False
+
+    assert not deploy.one_stack(account, "data", {"Env": "trial"}, another)
+    assert real(account, "data") is not None
+
+
+def test_events_that_cannot_be_read_are_no_events_that_there_are_not(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert changes.event_ids(account, "data") == frozenset()
+    client = account.client("cloudformation")
+    monkeypatch.setattr(Account, "client", lambda own, service: client)
+    with Stubber(client) as stubber:
+        stubber.add_client_error("describe_stack_events", "Throttling", "Rate exceeded")
+        with pytest.raises(ClientError, match="Rate exceeded"):
+            changes.event_ids(account, "data")
 
 
 def test_an_update_shows_what_changes(
@@ -352,12 +407,61 @@ def test_nothing_to_destroy_is_said(account: Account, capsys: pytest.CaptureFixt
     assert "There is nothing of the environment trial" in capsys.readouterr().out
 
 
-def test_names_of_deleted_secrets_are_freed(account: Account) -> None:
+def test_names_of_deleted_secrets_are_freed_and_secrets_in_use_stay(account: Account) -> None:
     secrets = account.client("secretsmanager")
-    secrets.create_secret(Name="carsdepo/trial/database", SecretString="x")
+    for name in ("database", "api-key"):
+        secrets.create_secret(Name=f"carsdepo/trial/{name}", SecretString="x")
     secrets.delete_secret(SecretId="carsdepo/trial/database")
     teardown.forget_secrets(account)
     secrets.create_secret(Name="carsdepo/trial/database", SecretString="y")
+    assert secrets.get_secret_value(SecretId="carsdepo/trial/api-key")["SecretString"] == "x"
+
+
+def test_a_removal_that_was_cut_off_at_its_end_is_ended_by_the_next_one(account: Account) -> None:
+    secrets, logs = account.client("secretsmanager"), account.client("logs")
+    secrets.create_secret(Name="carsdepo/trial/database", SecretString="x")
+    secrets.delete_secret(SecretId="carsdepo/trial/database")
+    for group in log_retention.groups_of("trial"):
+        logs.create_log_group(logGroupName=group)
+    assert deploy.destroy(account, no)
+    secrets.create_secret(Name="carsdepo/trial/database", SecretString="y")
+    assert logs.describe_log_groups()["logGroups"] == []
+
+
+def test_a_stack_that_is_made_anew_can_have_its_secret_again(account: Account, one_template: dict[str, str]) -> None:
+    secrets = account.client("secretsmanager")
+    secrets.create_secret(Name="carsdepo/trial/database", SecretString="of the stack that never came up")
+    deploy.one_stack(account, "data", {"Env": "trial"}, yes)
+    secrets.delete_secret(SecretId="carsdepo/trial/database")  # as the stack's rollback does
+    teardown.remove_stack(account, "data", lambda seconds: None)
+    secrets.create_secret(Name="carsdepo/trial/database", SecretString="y")
+
+
+def test_signing_keys_that_somebody_deleted_are_restored(account: Account) -> None:
+    secrets, arn = account.client("secretsmanager"), accounts.ensure_signing_keys(account)
+    before = secrets.get_secret_value(SecretId=arn)["SecretString"]
+    secrets.delete_secret(SecretId=arn)
+    assert accounts.ensure_signing_keys(account) == arn
+    assert secrets.get_secret_value(SecretId=arn)["SecretString"] == before
+
+
+def test_two_that_make_signing_keys_at_once_have_the_same(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, arns = accounts._new_keys, list[str]()
+
+    def after_another() -> tuple[str, str]:
+        monkeypatch.setattr(accounts, "_new_keys", real)
+        arns.append(accounts.ensure_signing_keys(account))
+        return real()
+
+    monkeypatch.setattr(accounts, "_new_keys", after_another)
+    assert [accounts.ensure_signing_keys(account)] == arns
+
+
+def test_a_secret_of_another_form_lacks_its_keys(account: Account) -> None:
+    secrets = account.client("secretsmanager")
+    secrets.create_secret(Name="carsdepo/trial/oidc", SecretBinary=b"x")
+    with pytest.raises(DeployError, match="lacks approvers_client_id"):
+        accounts.require_secret(account, "carsdepo/trial/oidc", deploy.OIDC_KEYS)
 
 
 def test_nobody_at_the_terminal_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

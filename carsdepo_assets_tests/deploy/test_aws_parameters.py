@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def test_the_values_of_the_sizes_are_taken() -> None:
         ("medium", None, "ENV=medium"),
         ("deployer", None, "ENV=deployer.*none of small, medium, large, deployer"),
         ("a", None, "ENV=a"),
-        ("trial", None, "is missing.*CertificateArn.*OidcSecret"),
+        ("trial", None, "is missing.*docs/aws-account.md.*CertificateArn.*OidcSecret"),
         ("trial", "[]", "not a JSON object of texts"),
         ("trial", "{", "not JSON"),
         ("trial", '{"Domain": 1}', "not a JSON object of texts"),
@@ -238,6 +239,18 @@ def test_every_stack_has_an_estimate(size: str) -> None:
     text = costs.text(size)
     assert "estimated" in text
     assert json.loads((FOLDER / "prices.json").read_text())["as_of"] in text
+    assert "_" not in text, "words, and not the keys of prices.json"
+
+
+@pytest.mark.parametrize("size", parameters.SIZES)
+def test_the_terminal_and_the_documentation_say_the_same_money(size: str) -> None:
+    column = parameters.SIZES.index(size) + 2
+    page = {cells[1].strip(" `*").partition("`")[0]: cells[column].strip()
+            for row in costs.table().splitlines() if (cells := row.split("|"))}  # fmt: skip
+    lines = [line.split(maxsplit=2) for line in costs.text(size).splitlines() if " USD " in line]
+    shown = {name: amount for amount, _, name in lines}
+    assert set(shown) == {*ORDER, costs.RELEASES, "together"}
+    assert {name: page[name] for name in shown} == shown
 
 
 def test_the_estimate_follows_the_parameters() -> None:
@@ -313,3 +326,19 @@ def test_the_emulators_gaps_are_cut_out_whole() -> None:
     assert not any(value == {"Ref": "Nat"} for _, value in walk(content["Resources"]))
     numbers = with_numbers(template("front"), {"Concurrency": "7"})
     assert numbers["Resources"]["Function"]["Properties"]["ReservedConcurrentExecutions"] == 7
+
+
+@pytest.mark.parametrize(
+    ("key", "arn", "is_refused"),
+    [
+        ("CertificateArn", "arn:aws:acm:eu-west-1:123456789012:certificate/1", False),
+        ("CertificateArn", "arn:aws:acm:us-east-1:123456789012:certificate/1", True),
+        ("CertificateArn", "arn:aws:acm:eu-west-1:999999999999:certificate/1", True),
+        ("DatabaseSnapshot", "arn:aws:rds:eu-west-1:999999999999:snapshot:shared", False),
+        ("DatabaseSnapshot", "arn:aws:rds:us-east-1:123456789012:snapshot:own", True),
+        ("DatabaseSnapshot", "own", False),
+    ],
+)
+def test_what_is_of_another_account_or_region_is_refused_first(key: str, arn: str, is_refused: bool) -> None:
+    with pytest.raises(DeployError, match=f"{key} is of account") if is_refused else nullcontext():
+        parameters.require_here({**GIVEN, key: arn}, "eu-west-1", "123456789012")

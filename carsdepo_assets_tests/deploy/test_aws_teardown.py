@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from carsdepo_assets_tests.deploy.test_aws_standing import Stack
 from deploy.aws import changes, log_retention, teardown, work
@@ -118,6 +119,60 @@ def test_jobs_on_sagemaker_are_stopped_by_their_tags_and_waited_for(
     assert jobs.stopped == ["carsdepo-a", "carsdepo-p"]
 
 
+def test_a_job_that_ends_before_it_is_stopped_is_no_trouble(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = with_jobs(account, monkeypatch, looks=3)
+
+    def ended(kind: str, name: str) -> None:
+        jobs._states.pop((kind, name.removeprefix("carsdepo-")))
+        raise ClientError({"Error": {"Code": "ValidationException", "Message": "it is Completed"}}, "Stop")
+
+    monkeypatch.setattr(jobs, "_stop", ended)
+    assert work.stop_work(account, jobs.wait) == []
+
+
+class Endpoints:
+    """SageMaker with one endpoint, which goes from state to state while somebody waits."""
+
+    def __init__(self, *states: str) -> None:
+        self.states, self.calls = list(states), list[str]()
+
+    def describe_endpoint(self, EndpointName: str) -> dict[str, str]:
+        if self.states[0] == "gone":
+            raise self._absent(EndpointName)
+        return {"EndpointStatus": self.states[0], "EndpointConfigName": "config"}
+
+    def delete_endpoint(self, EndpointName: str) -> None:
+        self.calls.append("delete_endpoint")
+
+    def delete_endpoint_config(self, EndpointConfigName: str) -> None:
+        self.calls.append("delete_endpoint_config")
+        raise self._absent(EndpointConfigName)
+
+    def wait(self, seconds: float) -> None:
+        del self.states[0]
+
+    def _absent(self, name: str) -> ClientError:
+        return ClientError({"Error": {"Code": "ValidationException", "Message": f"Could not find {name}"}}, "Describe")
+
+
+@pytest.mark.parametrize(
+    ("states", "calls"),
+    [
+        (["gone"], []),
+        (["Deleting", "gone"], ["delete_endpoint_config"]),
+        (["Updating", "gone"], ["delete_endpoint_config"]),
+        (["Creating", "Failed"], ["delete_endpoint", "delete_endpoint_config"]),
+    ],
+)
+def test_what_somebody_else_deletes_of_an_endpoint_is_no_trouble(
+    account: Account, monkeypatch: pytest.MonkeyPatch, states: list[str], calls: list[str]
+) -> None:
+    sagemaker = Endpoints(*states)
+    monkeypatch.setattr(Account, "client", lambda own, service: sagemaker)
+    teardown.remove_endpoints(account, ["carsdepo-trial-production"], sagemaker.wait)
+    assert sagemaker.calls == calls
+
+
 def test_a_job_that_does_not_stop_is_named(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "PATIENCE", 3)
     jobs = with_jobs(account, monkeypatch, looks=10)
@@ -161,6 +216,7 @@ def test_logs_that_arrive_while_the_bucket_is_removed_are_emptied_again(
     monkeypatch.setattr(Account, "client", lambda own, service: stack)
     monkeypatch.setattr(teardown, "has_bucket", lambda account, name: True)
     monkeypatch.setattr(teardown, "empty_bucket", empty)
+    monkeypatch.setattr(teardown, "forget_secrets", lambda account, stack: None)
     if is_removed:
         teardown.remove_stack(account, "data", stack.wait)
     else:

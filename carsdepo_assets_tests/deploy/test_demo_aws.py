@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +21,13 @@ from moto import mock_aws
 
 from carsdepo_assets.policy_layers import Layer, load_policy
 from deploy.aws.templates import template
+from deploy.demo_aws import __main__ as demo_aws
+from deploy.demo_aws import leftovers
 from deploy.demo_aws.account import split_secret
 from deploy.demo_aws.checks import emf_lines
 from deploy.demo_aws.closing import lines_of_unproved, unproved
 from deploy.demo_aws.containers import NotingRunner, Pulled
+from deploy.demo_aws.driving import Demo
 from deploy.demo_aws.faults import FaultFailed, double_and_lose
 from deploy.demo_aws.installation import compute_of, installed, write_policy
 from deploy.demo_aws.sample import first_photographs
@@ -190,3 +199,70 @@ def test_endpoints_and_jobs_run_by_their_own_images(tmp_path: Path) -> None:
     assert worker.calls == [("localhost/worker:1", ["train"], {"A": "1", "PYTHONPATH": "/packages"})]
     assert [one.command for one in runner.started("train")] == [("train",)]
     assert runner.inside(Path("a/ml")) == "within ml"
+
+
+def test_what_a_killed_demo_left_is_ended_and_what_is_others_is_not(tmp_path: Path) -> None:
+    sleeping = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
+    started = [
+        subprocess.Popen(sleeping, env={**os.environ, leftovers.MARK: str(folder)}, stdout=subprocess.PIPE)
+        for folder in (tmp_path, tmp_path / "another")
+    ]
+    try:
+        for process in started:
+            assert process.stdout is not None
+            process.stdout.readline()  # from now on its variables can be read
+        assert leftovers.end_processes(tmp_path) == 1
+        assert [process.poll() is None for process in started] == [False, True]
+        assert leftovers.end_processes(tmp_path) == 0
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+def test_the_temporary_folder_of_a_killed_demo_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed = leftovers.own_temporary_folder(tmp_path)
+    killed.__enter__()
+    earlier = Path(tempfile.gettempdir())
+    (earlier / "ml").mkdir()
+    tempfile.tempdir = str(tmp_path)  # another process, which knows nothing of it
+    with leftovers.own_temporary_folder(tmp_path):
+        assert not earlier.exists()
+        now = Path(tempfile.gettempdir())
+        assert now.is_dir()
+    assert not now.exists()
+
+
+@pytest.mark.parametrize("noted", ["", "/", "demo-aws-x", "\0"])
+def test_nothing_else_is_removed_whatever_was_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noted: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo-aws-x").mkdir()
+    (tmp_path / ".temporary").write_text(noted)
+    with leftovers.own_temporary_folder(tmp_path):
+        assert (tmp_path / "demo-aws-x").is_dir()
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_demo_that_cannot_start_says_why_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_file: bool
+) -> None:
+    def full(*_: object, **__: object) -> Demo:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = tmp_path / "demo"
+    if is_file:
+        folder.touch()
+    monkeypatch.setattr(demo_aws, "run", full)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(sys, "argv", ["demo", "--folder", str(folder)])
+    assert demo_aws.main() == 1
+    said = capsys.readouterr().err
+    assert ("cannot hold the demo's state" if is_file else "OSError: [Errno 28] No space left on device") in said
+    assert "Traceback" not in said

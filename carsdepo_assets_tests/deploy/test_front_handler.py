@@ -152,6 +152,13 @@ def test_errors_have_the_services_form(
     assert answer["headers"].get("Retry-After") == after
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b"7", b"\xff", b"null"])
+def test_an_answer_that_is_not_the_services_is_a_refusal_in_its_form(runtime: Stubber, content: bytes) -> None:
+    answer = {"Body": StreamingBody(io.BytesIO(content), len(content)), "ContentType": "application/json"}
+    runtime.add_response("invoke_endpoint", answer)
+    assert refusal(front.handler(event(), None))[:2] == (502, "failed")
+
+
 def test_a_strange_request_id_is_not_handed_on(runtime: Stubber) -> None:
     data = b"{}"
     expected = {

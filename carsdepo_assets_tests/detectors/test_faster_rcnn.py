@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,3 +113,38 @@ def test_an_image_that_is_not_what_the_set_says_is_named(tmp_path: Path) -> None
     data.images[0].path.write_bytes(b"no image")
     with pytest.raises(DetectorError, match=r"0\.png: cannot be read"):
         FasterRcnn().train(data, recipe(), tmp_path / "out", lambda row: None)
+
+
+def largest_anchor(model: Any) -> float:
+    """The longest side of any anchor, of a square shape."""
+    sides = model.rpn.anchor_generator.sizes
+    return float(max(side for level in sides for side in level))
+
+
+def test_scaled_anchors_are_the_recipes_and_stay_with_the_weights(tmp_path: Path) -> None:
+    from carsdepo_assets.detectors.checkpoints import write_weights
+
+    detector = FasterRcnn()
+    usual = detector.initial_model(recipe(init="scratch"), NAMES)
+    assert largest_anchor(usual) == 192
+    assert "anchor_scale" not in usual.state_dict()  # weights are those that earlier releases wrote and read
+    scaled = detector.initial_model(recipe(init="scratch", extra={"anchor_scale": 2.5}), NAMES)
+    assert largest_anchor(scaled) == 480
+    paths = {}
+    for name, model in (("usual", usual), ("scaled", scaled)):
+        paths[name] = tmp_path / f"{name}.pt"
+        write_weights(paths[name], "faster_rcnn", model.state_dict(), NAMES, 96)
+    assert largest_anchor(detector.load(paths["usual"], NAMES, 96).model) == 192
+    assert largest_anchor(detector.load(paths["scaled"], NAMES, 96).model) == 480
+    # A training that starts from these weights has the anchors of its own recipe.
+    for scale, start, expected in ((1.0, "scaled", 192), (2.0, "usual", 384), (2.0, "scaled", 384)):
+        own = detector.initial_model(recipe(init=str(paths[start]), extra={"anchor_scale": scale}), NAMES)
+        assert largest_anchor(own) == expected
+        assert float(own.state_dict().get("anchor_scale", 1.0)) == scale
+
+
+def test_resnet50_has_torchvisions_anchors() -> None:
+    from carsdepo_assets.detectors.faster_rcnn.resnet50 import FasterRcnnResNet50
+
+    with pytest.raises(DetectorError, match="anchor_scale"):
+        FasterRcnnResNet50("faster_rcnn_resnet50").check_extra(recipe(extra={"anchor_scale": 2.0}))

@@ -25,6 +25,8 @@ from carsdepo_assets_tests.data.photograph_files import photograph
 from carsdepo_assets_tests.data.small_lake import car, label, upload
 from carsdepo_assets_tests.experiments.answers import NOW, answer, dark, report
 
+pytestmark = pytest.mark.slow
+
 
 def policy_with(size: int = 120) -> Policy:
     return Policy(monitoring=MonitoringPolicy(queue_size=size))
@@ -112,7 +114,6 @@ def test_a_second_cut_of_a_report_is_the_first(drifted: tuple[Lake, list[str], l
     assert list(lake.list()) == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("nth", [1, 2, 3, 9, 20, 36, 38, 39, 40])
 def test_killed_at_any_write_the_next_cut_finishes_the_same(
     drifted: tuple[Lake, list[str], list[str]], monkeypatch: pytest.MonkeyPatch, nth: int
@@ -144,7 +145,6 @@ def test_killed_at_any_write_the_next_cut_finishes_the_same(
     assert not lake.exists(queues.plan_key(queue.queue_id))
 
 
-@pytest.mark.slow
 def test_killed_without_a_report_the_next_cut_finishes_it(
     drifted: tuple[Lake, list[str], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

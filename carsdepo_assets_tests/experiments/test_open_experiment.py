@@ -27,6 +27,8 @@ from carsdepo_assets_tests.data.small_lake import dataset, label, upload
 from carsdepo_assets_tests.detectors.rectangles import card
 from carsdepo_assets_tests.experiments.answers import DIGEST, NOW, answer, dark, report
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def lake(home: Path) -> Lake:

@@ -152,6 +152,36 @@ def _changed(side: str, **values: str) -> bytes:
     return json.dumps(event).encode()
 
 
+def _answered(part: str, **values: Any) -> bytes:
+    """A line whose record has these values in `sent` or `answer`."""
+    return line(1, answer={"records": [{**record(1), part: {**record(1)[part], **values}}]})
+
+
+def _at(time: str) -> bytes:
+    event = json.loads(line(1))
+    event["eventMetadata"]["inferenceTime"] = time
+    return json.dumps(event).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        _answered("sent", bytes=2**63),
+        _answered("sent", file_name="\ud800.jpg"),
+        _answered("sent", source="\udfff"),
+        _answered("answer", version=2**63),
+        _answered("answer", digest="\ud800"),
+        _at("0001-01-01T00:00:00+14:00"),
+        _at("9999-12-31T23:59:59-14:00"),
+    ],
+)
+def test_a_value_that_no_column_holds_puts_its_line_and_no_other_into_quarantine(lake: Lake, odd: bytes) -> None:
+    put(lake, line(2), odd)
+    result = ingest(lake, waiting(lake))
+    assert (result.answers, result.quarantined, waiting(lake)) == (1, 1, [])
+    assert lake.read("inferences").to_pylist()[0]["prediction_id"] == "p2"
+
+
 OTHER_KEY = {"records": [{**record(1), "sent": {**record(1)["sent"], "photograph_key": "models/x/model.json"}}]}
 
 

@@ -243,6 +243,17 @@ def test_the_sensor_starts_a_run_a_day_and_the_asset_says_what_came_in(
     assert again.run_key not in {r.run_key for r in requests}
 
 
+@pytest.mark.parametrize("year", ["0001", "2025", "2999"])
+def test_segments_of_a_wrong_clock_hold_up_no_others_and_are_said(
+    lake: Lake, instance: dg.DagsterInstance, year: str
+) -> None:
+    strange = f"capture/production/{year}/12/31/10/i-1.jsonl"
+    lake.put(strange, LINE)
+    assert f"the clock of a service was wrong, first {strange}" in tick(instance, lake).skip_message
+    put_segment(lake, "a", range(3))
+    assert [r.partition_key for r in tick(instance, lake).run_requests] == ["2026-03-01"]
+
+
 def test_today_has_a_partition() -> None:
     assert inference_log.partitions_def is not None
     assert datetime.now(UTC).date().isoformat() in inference_log.partitions_def.get_partition_keys()[-2:]

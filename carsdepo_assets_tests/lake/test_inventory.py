@@ -178,11 +178,38 @@ def test_an_inventory_that_cannot_be_used_is_an_error_that_says_what_to_configur
         inventoried.reconcile()
 
 
-def test_other_bytes_than_the_manifest_names_are_an_error(inventoried: Inventoried) -> None:
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        ("cut", "not the bytes"),
+        ("no Parquet", "not a Parquet file"),
+        ("gone", "is missing"),
+        ("manifest", "no manifest of an S3 Inventory"),
+    ],
+)
+def test_where_an_inventory_is_damaged_everything_is_listed(
+    s3_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str, reason: str
+) -> None:
+    inventoried = Inventoried(s3_url, tmp_path / "cache")
     inventoried.put("a.jpg", "b.jpg")
     inventoried.write(datetime.now(UTC))
     place = Lake.open(f"s3://{inventoried.bucket}")
-    for entry in list(place.list(f"{inventoried.folder}/data")):
-        place.put(entry.key, place.get(entry.key)[:-1])
-    with pytest.raises(LakeError, match="not the bytes"):
-        inventoried.reconcile()
+    files = [entry.key for entry in place.list(f"{inventoried.folder}/data")]
+    (manifest,) = [e.key for e in place.list(inventoried.folder) if e.key.endswith("/manifest.json")]
+    if damage == "cut":
+        place.put(files[0], place.get(files[0])[:-1])
+    elif damage == "no Parquet":
+        facts = json.loads(place.get(manifest))
+        for file in facts["files"]:
+            file["MD5checksum"] = hashlib.md5(b"x").hexdigest()
+        place.put(manifest, json.dumps(facts).encode())
+        for data in files:
+            place.put(data, b"x")
+    elif damage == "gone":
+        place.delete(files[0])
+    else:
+        place.put(manifest, b"{}")
+    inventoried.put("c.jpg")
+    with caplog.at_level(logging.WARNING):
+        assert inventoried.reconcile() == (["a.jpg", "b.jpg", "c.jpg"], [])
+    assert reason in caplog.text

@@ -174,6 +174,16 @@ def test_quality_is_asked_for_once_for_each_state_of_the_labels(house: House, di
     assert house.tick("measure_quality", first.cursor).run_requests
 
 
+def test_labels_of_answers_whose_clock_was_wrong_hold_up_no_others(house: House, digest: str) -> None:
+    for unit, start in (("w", TODAY), ("f", datetime(2999, 1, 1, 12, tzinfo=UTC))):
+        monitored_lake.put_answers(house.lake, digest, photographs(unit, 1, 2), unit=unit, start=start)
+    for n, row in enumerate(house.lake.read("inferences").to_pylist()):
+        label = {"revision_id": f"l{n}", "image_id": row["image_id"], "boxes": [], "sequence": 1}
+        house.lake.append("annotations", [label], f"l{n}")
+    requests = house.tick("measure_quality").run_requests or []
+    assert [request.partition_key for request in requests] == [TODAY.date().isoformat()]
+
+
 def test_enough_answers_ask_for_a_report_and_the_days_profile(house: House, digest: str) -> None:
     assert "nothing" in str(house.tick("measure_drift").skip_message)
     traffic(house, digest, 0.0, n=40)

@@ -18,6 +18,8 @@ from carsdepo_assets.orchestration.dead_runs import RESUME_S, fail_orphaned_runs
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
 from carsdepo_assets_tests.orchestration.dagster_run import POOL, instance_in
 
+pytestmark = pytest.mark.slow
+
 OWN_FAULT = {"dagster/failure_reason": "STEP_FAILURE"}
 
 

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
+import httpx
 import pytest
 
 from carsdepo_assets.registry.resources import MlflowTracking, find_by_dagster_mlflow
@@ -33,6 +34,31 @@ def test_a_run_is_found_again_and_runs_again(tracking: Tracking) -> None:
     assert tracking.client.get_run(first).info.run_name == "yolov8n, 700 photographs"
     assert tracking.find("dagster-1") == first
     assert tracking.find("dagster-3") is None
+
+
+@pytest.mark.parametrize("place", ["/nobody", ":9/", "me:secret-word@"])
+def test_a_server_that_is_away_is_named_without_mlflows_patience(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(url: str, **given: object) -> httpx.Response:
+        assert url.endswith("/health")
+        raise httpx.ConnectError("Connection refused")
+
+    monkeypatch.setattr(httpx, "get", refused)
+    host = f"{place}mlflow.internal" if place.endswith("@") else f"mlflow.internal{place}"
+    absence = Tracking(f"http://{host}").absence()
+    assert absence is not None
+    assert "mlflow.internal" in absence
+    assert "does not answer (ConnectError): start it, or correct CARSDEPO_MLFLOW" in absence
+    assert "secret-word" not in absence
+
+
+@pytest.mark.parametrize("status", [200, 403, 404, 503])
+def test_a_server_that_answers_anything_is_there(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(httpx, "get", lambda url, **given: httpx.Response(status))
+    assert Tracking("http://mlflow.internal:5000").absence() is None
+
+
+def test_sqlite_is_never_away(tracking: Tracking) -> None:
+    assert tracking.absence() is None
 
 
 def test_runs_begun_at_once_are_one(tracking: Tracking) -> None:

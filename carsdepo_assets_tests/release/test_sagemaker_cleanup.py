@@ -10,6 +10,8 @@ from botocore.exceptions import ClientError
 from carsdepo_assets.release.sagemaker_cleanup import remove_idle, remove_left_behind
 from carsdepo_assets_tests.release.sagemaker_world import SageMakerWorld, pretending_aws, sagemaker
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["pretending_aws", "sagemaker"]
 
 
@@ -83,6 +85,15 @@ def test_what_nothing_uses_is_removed_and_what_is_used_or_foreign_stays(sagemake
     client.create_endpoint(EndpointName="somebodys", EndpointConfigName=current)
     client.delete_endpoint(EndpointName="carsdepo-production")
     assert removed(hours=2) == []
+
+
+def test_the_model_of_an_endpoint_whose_configuration_is_gone_stays(sagemaker: SageMakerWorld) -> None:
+    sagemaker.say("promote", sagemaker.model("one"))
+    sagemaker.until("serving")
+    client, (name,) = sagemaker.aws.client("sagemaker"), sagemaker.made()["configs"]
+    client.delete_endpoint_config(EndpointConfigName=name)
+    assert remove_left_behind(sagemaker.settings, set(), client, lambda: sagemaker.aws.now() + timedelta(hours=2)) == []
+    assert sagemaker.made()["models"] == [name]
 
 
 def test_nothing_is_removed_while_an_endpoint_changes(sagemaker: SageMakerWorld) -> None:

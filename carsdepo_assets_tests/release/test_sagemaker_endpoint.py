@@ -6,7 +6,10 @@ import pytest
 
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.release.sagemaker_endpoint import read_asked
+from carsdepo_assets.release.sagemaker_known import known_packages
 from carsdepo_assets_tests.release.sagemaker_world import Killed, SageMakerWorld, pretending_aws, sagemaker
+
+pytestmark = pytest.mark.slow
 
 __all__ = ["pretending_aws", "sagemaker"]
 
@@ -148,6 +151,35 @@ def test_a_policy_that_the_container_reads_is_another_configuration_of_the_same_
     assert sagemaker.launcher.started[-1].variables["CARSDEPO_POLICY_TOML_0"] == "inference.unsure_share = 0.5\n"
 
 
+@pytest.mark.parametrize("note", [b"", b"[]", b"{}", b"\xff"])
+def test_a_damaged_note_says_nothing_and_is_made_again(sagemaker: SageMakerWorld, note: bytes) -> None:
+    sagemaker.say("promote", sagemaker.model("one"))
+    sagemaker.lake.put("endpoints/carsdepo-production.json", note)
+    sagemaker.lake.put("endpoints/packages/carsdepo.json", note)
+    assert read_asked(sagemaker.lake, "carsdepo-production") is None
+    assert known_packages(sagemaker.lake, sagemaker.settings) == {}
+    assert sagemaker.follower().look("production").status == "loading"
+    assert read_asked(sagemaker.lake, "carsdepo-production") is not None
+
+
+def test_what_another_instance_would_need_is_made_again_and_said(sagemaker: SageMakerWorld) -> None:
+    sagemaker.say("promote", sagemaker.model("one"))
+    sagemaker.until("serving")
+    before, follower, s3 = sagemaker.made(), sagemaker.follower(), sagemaker.aws.client("s3")
+    assert follower.make_again("production") == follower.make_again("staging") == ()
+    client = sagemaker.aws.client("sagemaker")
+    client.delete_endpoint_config(EndpointConfigName=before["configs"][0])
+    client.delete_model(ModelName=before["models"][0])
+    archives = s3.list_objects_v2(Bucket="carsdepo", Prefix="carsdepo-serving/models/")["Contents"]
+    (archive,) = [one["Key"] for one in archives if one["Key"].endswith("model.tar.gz")]
+    s3.delete_object(Bucket="carsdepo", Key=archive)
+    (finding,) = follower.make_again("production")
+    assert f"s3://carsdepo/{archive}, the model {before['models'][0]}, the endpoint_config" in finding.body
+    assert sagemaker.made() == before
+    s3.head_object(Bucket="carsdepo", Key=archive)
+    assert follower.make_again("production") == ()
+
+
 def test_a_look_that_only_watches_asks_the_service_once(sagemaker: SageMakerWorld) -> None:
     sagemaker.say("promote", sagemaker.model("one"))
     sagemaker.until("serving", asks=False)
@@ -156,7 +188,6 @@ def test_a_look_that_only_watches_asks_the_service_once(sagemaker: SageMakerWorl
     assert sum("invocations" in call.operation for call in sagemaker.aws.faults.calls) == asked == 1
 
 
-@pytest.mark.slow
 def test_killed_before_any_call_and_resumed_it_makes_everything_once(sagemaker: SageMakerWorld) -> None:
     """A first deployment and an update, cut off before each of their calls in turn."""
     one, two = sagemaker.model("one"), sagemaker.model("two")

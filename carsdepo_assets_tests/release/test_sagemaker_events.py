@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from carsdepo_assets.release.sagemaker_events import (
+    DEPLOYMENT_EVENT,
     ENDPOINT_EVENT,
     PACKAGE_EVENT,
     EndpointEvent,
@@ -16,6 +17,7 @@ from carsdepo_assets.release.sagemaker_events import (
     UnreadableEvent,
     parse_model_event,
 )
+from deploy.aws.templates import template
 
 AT = datetime(2026, 11, 27, 4, 0, 14, tzinfo=UTC)
 PACKAGE: dict[str, Any] = {
@@ -125,6 +127,7 @@ def test_a_package_without_a_group_name_is_of_the_group_in_its_arn() -> None:
         (_but(PACKAGE, ModelPackageArn=None), "ModelPackageArn is missing"),
         (_but(PACKAGE, ModelPackageArn=7), "ModelPackageArn is missing"),
         (_but(PACKAGE, ModelPackageArn="arn:aws:sagemaker:eu-west-1:1:model-package/alone"), "names no version"),
+        (_but(PACKAGE, ModelPackageArn=f"arn:aws:sagemaker:eu-west-1:1:model-package/a/{'9' * 5000}"), "names no ver"),
         (_but(PACKAGE, ModelApprovalStatus=None), "ModelApprovalStatus is missing"),
         (_but(PACKAGE, ModelApprovalStatus="Perhaps"), "ModelApprovalStatus 'Perhaps' is none of Approved"),
         (_but(PACKAGE, ModelPackageStatus="Lost"), "ModelPackageStatus 'Lost' is none of"),
@@ -136,3 +139,11 @@ def test_a_package_without_a_group_name_is_of_the_group_in_its_arn() -> None:
 def test_what_is_no_such_event_is_refused_with_the_reason(body: str, reason: str) -> None:
     with pytest.raises(UnreadableEvent, match=reason):
         parse_model_event(body)
+
+
+def test_what_the_templates_have_sent_to_the_queue_is_read() -> None:
+    rules = [r for r in template("data")["Resources"].values() if r["Type"] == "AWS::Events::Rule"]
+    patterns = [rule["Properties"]["EventPattern"] for rule in rules]
+    sent = {kind for p in patterns if p["source"] == ["aws.sagemaker"] for kind in p["detail-type"]}
+    assert sent == {PACKAGE_EVENT, ENDPOINT_EVENT, DEPLOYMENT_EVENT}
+    assert parse_model_event(json.dumps({"source": "aws.sagemaker", "detail-type": DEPLOYMENT_EVENT})) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from carsdepo_assets.release.sagemaker_following import SELDOM_S, Remembered, fo
 from carsdepo_assets.release.sagemaker_services import SageMakerServicesResource
 from carsdepo_assets.resources import LakeResource, NoService, PolicyResource, ServicesResource
 from carsdepo_assets_tests.release.sagemaker_world import SageMakerWorld, pretending_aws, sagemaker
+
+pytestmark = pytest.mark.slow
 
 __all__ = ["pretending_aws", "sagemaker"]
 
@@ -46,7 +49,6 @@ def tick(world: SageMakerWorld, services: ServicesResource, home: Path) -> Any:
     return sensors.endpoints_follow_ledger.evaluate_tick(context)
 
 
-@pytest.mark.slow
 def test_the_sensor_follows_alerts_and_comes_to_rest(sagemaker: SageMakerWorld, tmp_path: Path) -> None:
     services = services_of(sagemaker)
     digest = sagemaker.model("one")
@@ -72,7 +74,6 @@ def test_other_services_are_left_alone(sagemaker: SageMakerWorld, tmp_path: Path
     assert sagemaker.aws.faults.count("CreateEndpoint") == 0
 
 
-@pytest.mark.slow
 def test_who_waits_has_the_endpoint_follow_and_a_rollback_ends_the_wait(sagemaker: SageMakerWorld) -> None:
     services = services_of(sagemaker)
     one, two = sagemaker.model("one"), sagemaker.model("two")
@@ -127,7 +128,6 @@ def waiting_messages(world: SageMakerWorld) -> tuple[int, int]:
     return tuple(int(attributes["Attributes"][name]) for name in names)  # type: ignore[return-value]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_no_wait")
 def test_an_event_has_its_package_looked_at_alone_and_is_deleted_then(sagemaker: SageMakerWorld) -> None:
     services, (one, _), remembered = with_packages_and_events(sagemaker)
@@ -150,7 +150,6 @@ def test_an_event_has_its_package_looked_at_alone_and_is_deleted_then(sagemaker:
     assert waiting_messages(sagemaker) == (0, 1)  # what cannot be read stays for the dead-letter queue
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_no_wait")
 def test_what_events_lost_is_found_later(sagemaker: SageMakerWorld) -> None:
     services, (one, _), remembered = with_packages_and_events(sagemaker)
@@ -163,14 +162,46 @@ def test_what_events_lost_is_found_later(sagemaker: SageMakerWorld) -> None:
     assert [e.actor for e in ledger.events(sagemaker.lake, "production")] == ["carl@studio"]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_no_wait")
 def test_a_round_that_is_cut_off_deletes_no_message(sagemaker: SageMakerWorld) -> None:
     services, (one, _), remembered = with_packages_and_events(sagemaker)
     follow(sagemaker.lake, Policy(), services, remembered)  # takes the events of before
     sagemaker.aws.decide_in_studio(one, "Approved", "berta")
     sagemaker.aws.faults.fail("DescribeModelPackage", "AccessDeniedException")
-    with pytest.raises(Exception, match="AccessDenied"):
-        follow(sagemaker.lake, Policy(), services, remembered)
+    (error,) = follow(sagemaker.lake, Policy(), services, remembered).errors
+    assert "AccessDenied" in str(error)
     assert waiting_messages(sagemaker) == (0, 1)
     assert ledger.events(sagemaker.lake, "production") == []
+
+
+def test_what_keeps_one_part_from_being_done_keeps_no_other(sagemaker: SageMakerWorld, tmp_path: Path) -> None:
+    services, faults = services_of(sagemaker), sagemaker.aws.faults
+    sagemaker.say("deploy", sagemaker.model("one"))
+    sagemaker.say("promote", sagemaker.model("two"))
+    faults.fail("CreateEndpointConfig", "ResourceLimitExceeded", "the quota is 0")  # staging's, which comes first
+    faults.fail("DescribeModelPackageGroup", "AccessDeniedException")  # of the look at packages
+    with pytest.raises(Exception, match="AccessDenied") as raised:
+        tick(sagemaker, services, tmp_path)
+    assert "the quota is 0" in "".join(raised.value.__notes__)
+    assert sagemaker.made()["endpoints"] == ["carsdepo-production"]
+
+
+@pytest.mark.usefixtures("_no_wait")
+def test_a_step_of_an_update_is_no_news_and_is_deleted(sagemaker: SageMakerWorld) -> None:
+    sqs = sagemaker.aws.client("sqs")
+    sagemaker.aws.queue_url = str(sqs.create_queue(QueueName="models")["QueueUrl"])
+    step = {"source": "aws.sagemaker", "detail-type": "SageMaker Endpoint Deployment State Change", "detail": {}}
+    sqs.send_message(QueueUrl=sagemaker.aws.queue_url, MessageBody=json.dumps(step))
+    services = services_of(sagemaker, models_queue=sagemaker.aws.queue_url)
+    assert follow(sagemaker.lake, Policy(), services).findings == ()
+    assert waiting_messages(sagemaker) == (0, 0)
+
+
+@pytest.mark.usefixtures("_no_wait")
+def test_a_text_that_is_not_utf8_is_alerted_and_stops_nothing(sagemaker: SageMakerWorld, tmp_path: Path) -> None:
+    sqs = sagemaker.aws.client("sqs")
+    sagemaker.aws.queue_url = str(sqs.create_queue(QueueName="models")["QueueUrl"])
+    sqs.send_message(QueueUrl=sagemaker.aws.queue_url, MessageBody='{"Type": "Notification", "Message": "\\ud800"}')
+    tick(sagemaker, services_of(sagemaker, models_queue=sagemaker.aws.queue_url), tmp_path)
+    (alert,) = sagemaker.lake.read("alerts").to_pylist()
+    assert "it is no JSON: \\ud800." in alert["body"]

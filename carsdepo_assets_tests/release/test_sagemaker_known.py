@@ -16,6 +16,8 @@ from carsdepo_assets.release.sagemaker_known import known_packages
 from carsdepo_assets_tests.release.sagemaker_world import SageMakerWorld, pretending_aws, sagemaker
 from carsdepo_assets_tests.release.test_sagemaker_packages import staged
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["pretending_aws", "sagemaker"]
 PENDING = "PendingManualApproval"
 

@@ -6,6 +6,7 @@ Every test has an AWS of its own.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from botocore.exceptions import ClientError
@@ -14,8 +15,10 @@ from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.ledger import LedgerHistory
 from carsdepo_assets.release.sagemaker_approvals import project_packages
 from carsdepo_assets.release.sagemaker_findings import EndpointFinding
-from carsdepo_assets.release.sagemaker_packages import wanted_status
+from carsdepo_assets.release.sagemaker_packages import read_package, show_status, wanted_status
 from carsdepo_assets_tests.release.sagemaker_world import SageMakerWorld, pretending_aws, sagemaker
+
+pytestmark = pytest.mark.slow
 
 __all__ = ["pretending_aws", "sagemaker"]
 
@@ -145,6 +148,35 @@ def test_a_package_that_a_person_deleted_is_made_again_at_the_next_deployment(sa
     sagemaker.say("promote", digest)
     sagemaker.until("serving")
     assert sagemaker.package(digest)["ModelApprovalStatus"] == "Approved"
+
+
+def test_a_package_that_sagemaker_refuses_to_change_holds_up_no_other(sagemaker: SageMakerWorld) -> None:
+    one, two = staged(sagemaker, "one", "two")
+    sagemaker.say("reject", one)
+    sagemaker.say("reject", two)
+    sagemaker.aws.faults.fail("UpdateModelPackage", "ValidationException", "it is Failed")
+    assert [finding.title for finding in project(sagemaker)] == ["A model package cannot be changed"]
+    assert sorted(p["ModelApprovalStatus"] for p in sagemaker.packages()) == ["PendingManualApproval", "Rejected"]
+
+
+def test_metadata_of_people_leave_place_for_the_ledgers(sagemaker: SageMakerWorld) -> None:
+    (digest,) = staged(sagemaker, "one")
+    package = read_package(sagemaker.aws.client("sagemaker"), sagemaker.package(digest)["ModelPackageArn"])
+    assert package is not None
+    asked: list[dict[str, str]] = []
+
+    class Client:
+        def update_model_package(self, CustomerMetadataProperties: dict[str, str], **_: str) -> None:
+            asked.append(CustomerMetadataProperties)
+
+    theirs = {f"team{n}": "x" for n in range(49 - len(package.metadata))}
+    full = replace(package, metadata={**package.metadata, **theirs})
+    event = sagemaker.say("reject", digest)
+    assert show_status(full, LedgerHistory.read(sagemaker.lake), sagemaker.lake, Client())
+    (told,) = asked
+    assert len(told) == 50  # the most that SageMaker takes
+    assert (told["ledger_status"], told["ledger_sequence"]) == ("Rejected", str(event.sequence))
+    assert theirs.items() <= told.items()
 
 
 def test_what_the_ledger_says_of_a_model(sagemaker: SageMakerWorld) -> None:

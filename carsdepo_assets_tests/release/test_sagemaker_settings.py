@@ -33,6 +33,7 @@ def test_the_file_is_read(tmp_path: Path, encoding: str) -> None:
         ('bucket = "carsdepo"', 'bucket = "Cars_depo"', "bucket: 'Cars_depo' is no name of a bucket"),
         ('bucket = "carsdepo"', 'bucket = "carsdepo"\nbuckets = 1', "buckets: no such key"),
         ('bucket = "carsdepo"', 'bucket = "carsdepo"\nprefix = "/a/"', "prefix: one or more folders"),
+        ("ecr.us-east-1", "ecr.eu-west-1", "image: of eu-west-1, and SageMaker takes images of its own region"),
         ("instances = 2", "instances = 1", "production: a canary is at most half of the instances"),
         ("instances = 2", 'instances = "2"', "production.instances: Input should be a valid integer"),
         ("instances = 2", "instances = 2\nidle_minutes = 60", "production is never removed"),

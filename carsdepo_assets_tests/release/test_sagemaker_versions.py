@@ -22,6 +22,8 @@ from carsdepo_assets_tests.release.sagemaker_world import (
     settings_of,
 )
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["pretending_aws", "sagemaker"]
 PRODUCTION = "carsdepo-production"
 
@@ -130,7 +132,6 @@ def test_a_version_that_is_still_loaded_is_waited_for(world: SageMakerWorld) -> 
     assert look(world).digest == two
 
 
-@pytest.mark.slow
 def test_an_archive_that_holds_another_model_is_not_served(world: SageMakerWorld) -> None:
     one, two = promoted(world, "one", "two")
     three = world.model("three")
@@ -178,7 +179,6 @@ def test_what_somebody_has_callers_name_is_set_back_and_said_once(world: SageMak
     assert look(world, asks=False).findings == ()
 
 
-@pytest.mark.slow
 def test_what_the_ledger_does_not_keep_is_removed_after_an_hour_and_foreign_files_stay(world: SageMakerWorld) -> None:
     digests = promoted(world, "one", "two", "three", "four")
     s3 = world.aws.client("s3")
@@ -200,7 +200,6 @@ def test_what_the_ledger_does_not_keep_is_removed_after_an_hour_and_foreign_file
     assert removed(hours=2) == [barred]
 
 
-@pytest.mark.slow
 def test_a_candidate_can_be_asked_at_production_where_the_file_says_so(sagemaker: SageMakerWorld) -> None:
     for text, kept in (("kept = 3", False), ("kept = 3, candidate = true", True)):
         sagemaker.settings = settings_of(with_several(text))
@@ -243,7 +242,6 @@ def test_another_policy_is_another_configuration_of_the_same_versions(world: Sag
     assert world.launcher.of_several[-1].variables["CARSDEPO_POLICY_TOML_0"] == "inference.unsure_share = 0.5\n"
 
 
-@pytest.mark.slow
 def test_killed_before_any_call_a_second_version_is_served_once(world: SageMakerWorld) -> None:
     promoted(world, "one")
     two = world.model("two")

@@ -11,6 +11,8 @@ from carsdepo_assets.demo.chain import FIELDS, difference, fields_of
 from carsdepo_assets.site import tracing
 from carsdepo_assets_tests.site import example_lake
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def trace(filled: example_lake.Filled) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.lineage import ancestors
+from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.site import answers, tracing
 from carsdepo_assets_tests.site import example_lake
 
@@ -64,6 +65,19 @@ def test_without_mlflow_the_lineage_is_still_there(filled: example_lake.Filled) 
     assert lineage["model"]["version"] is None
     assert lineage["model"]["mlflow"]["run_id"]
     assert lineage["model"]["mlflow"]["url"] is None
+
+
+def test_an_mlflow_server_that_is_away_costs_seconds_and_the_versions_alone(
+    filled: example_lake.Filled, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = Tracking("http://mlflow.invalid:5000")
+    monkeypatch.setattr(Tracking, "absence", lambda own: "the MLflow server does not answer")
+    monkeypatch.setattr(Tracking, "client", property(lambda own: pytest.fail("MLflow's client tries for minutes")))
+    assert tracing.known_versions(away) == []
+    assert "Versions of models are not shown: the MLflow server does not answer." in caplog.text
+    lineage = tracing.prediction_lineage(filled.lake, away, "p0001")
+    assert lineage["model"]["version"] is None
+    assert lineage["model"]["mlflow"]["run_id"]
 
 
 def test_answers_not_ingested_yet_are_found_in_open_and_closed_segments(

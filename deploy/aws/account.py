@@ -147,16 +147,25 @@ def ensure_signing_keys(account: Account) -> str:
 
     secrets = account.client("secretsmanager")
     try:
-        return str(secrets.describe_secret(SecretId=account.signing_secret)["ARN"])
+        present = secrets.describe_secret(SecretId=account.signing_secret)
+        if "DeletedDate" in present:  # nothing can read it, and what it signed is still in the lake
+            secrets.restore_secret(SecretId=account.signing_secret)
+            print(f"Restored the secret {account.signing_secret}, which somebody had deleted.")
+        return str(present["ARN"])
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
     private, public = _new_keys()
-    made = secrets.create_secret(
-        Name=account.signing_secret,
-        Description="The keys that models are signed with. Keep it as long as the lake.",
-        SecretString=json.dumps({"private": private, "public": public}),
-    )
+    try:
+        made = secrets.create_secret(
+            Name=account.signing_secret,
+            Description="The keys that models are signed with. Keep it as long as the lake.",
+            SecretString=json.dumps({"private": private, "public": public}),
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceExistsException":
+            raise
+        return str(secrets.describe_secret(SecretId=account.signing_secret)["ARN"])  # another deployment was faster
     print(f"Made the secret {account.signing_secret}: the keys that models are signed with.")
     return str(made["ARN"])
 
@@ -176,7 +185,7 @@ def require_secret(account: Account, name: str, keys: tuple[str, ...]) -> None:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
         lacking = list(keys)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, LookupError):  # bytes, or JSON of another form
         lacking = list(keys)
     if lacking:
         raise DeployError(

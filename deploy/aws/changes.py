@@ -162,6 +162,22 @@ def summary(changes: Iterable[Mapping[str, Any]]) -> str:
     return ", ".join(f"{lines.count(sign)} {name}" for sign, name in names.items() if sign in lines) or "nothing"
 
 
+def give_up(account: Account, change_set: ChangeSet) -> None:
+    """Removes a change set that is not wanted, and the name of a stack of which there is nothing else."""
+    client = account.client("cloudformation")
+    try:
+        client.delete_change_set(ChangeSetName=change_set.arn)
+    except client.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] not in ("ChangeSetNotFound", "InvalidChangeSetStatus"):
+            raise
+    present = described(account, change_set.stack)
+    # Another deployment may have made the stack, or have shown its own changes, while somebody thought about these.
+    if change_set.is_new and present is not None and present["StackStatus"] == "REVIEW_IN_PROGRESS":
+        if client.list_change_sets(StackName=present["StackName"])["Summaries"]:
+            return
+        client.delete_stack(StackName=present["StackName"])
+
+
 def carry_out(account: Account, change_set: ChangeSet, wait: Callable[[float], object] = time.sleep) -> None:
     """Executes a change set and waits for its end.
 
@@ -212,8 +228,10 @@ def event_ids(account: Account, stack: str) -> frozenset[str]:
         pages = account.client("cloudformation").get_paginator("describe_stack_events")
         name = stack_name(account.env, stack)
         return frozenset(e["EventId"] for page in pages.paginate(StackName=name) for e in page["StackEvents"])
-    except ClientError:
-        return frozenset()
+    except ClientError as error:
+        if "does not exist" in error.response["Error"]["Message"]:
+            return frozenset()
+        raise  # no events would look as if a change had begun that has not
 
 
 def failures(account: Account, stack: str, before: frozenset[str] = frozenset()) -> list[str]:

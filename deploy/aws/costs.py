@@ -94,9 +94,9 @@ def text(size: str, environment: Mapping[str, str] | None = None) -> str:
     table = json.loads((FOLDER / "prices.json").read_text())
     costs = estimate(size, environment)
     lines = [f"A month of size {size}, estimated (prices of {table['region']}, {table['as_of']}: {table['source']}):"]
-    lines += [f"  {amount:>8,.0f} USD  {stack}" for stack, amount in costs.items()]
-    use = ", ".join(f"{key} {value}" for key, value in table["usage"][size].items())
-    lines += [f"  {sum(costs.values()):>8,.0f} USD  together", f"Assumed use in a month: {use}."]
+    lines += [f"  {_number(amount):>8} USD  {stack}" for stack, amount in costs.items()]
+    use = "; ".join(f"{_ASSUMED[key]}: {_number(value)}" for key, value in table["usage"][size].items())
+    lines += [f"  {_number(sum(costs.values())):>8} USD  together", f"Assumed use in a month: {use}."]
     return "\n".join(lines)
 
 
@@ -112,13 +112,20 @@ _FOR = {
     "observe": "alarms, dashboard",
 }
 
+# The assumptions of prices.json, in the order of the documentation's table.
 _ASSUMED = {
+    "photographs_a_day": "photographs a day",
     "lake_gb": "GB in the lake",
+    "image_gb": "GB of images in ECR",
     "log_gb": "GB of logs",
+    "nat_gb": "GB through the NAT gateway",
+    "uploads_million": "millions of uploads",
     "requests_million": "millions of inspections",
+    "lambda_s": "seconds of the front's function for an inspection",
     "run_hours": "hours of runs on Fargate",
     "job_hours": "hours of the worker's jobs on Fargate",
     "training_hours": "hours of training",
+    "staging_hours": "hours of the staging endpoint",
     "athena_tb": "TB that Athena reads",
 }
 
@@ -130,20 +137,25 @@ def table() -> str:
     rows = [
         f"| US dollars a month, {prices['region']}, prices of {prices['as_of']} | {' | '.join(SIZES)} |",
         "|---|" + "---:|" * len(SIZES),
-        _row("photographs a day", [use[size]["photographs_a_day"] for size in SIZES]),
+        _row(_ASSUMED["photographs_a_day"], [use[size]["photographs_a_day"] for size in SIZES]),
     ]
     for part in (*ORDER, RELEASES):
         name = f"`{part}`: {_FOR[part]}" if part in _FOR else part
         rows.append(_row(name, [estimates[size][part] for size in SIZES]))
     rows.append(_row("**together**", [sum(estimates[size].values()) for size in SIZES]))
-    rows += [_row(meaning, [use[size][key] for size in SIZES]) for key, meaning in _ASSUMED.items()]
+    below = {key: meaning for key, meaning in _ASSUMED.items() if key != "photographs_a_day"}
+    rows += [_row(meaning, [use[size][key] for size in SIZES]) for key, meaning in below.items()]
     grows = [use[size]["photographs_a_day"] * 30 * _PHOTOGRAPH_GB * prices["per_month"]["lake_gb"] for size in SIZES]
     return "\n".join([*rows, _row("each further month of photographs adds, for good", grows)])
 
 
 def _row(name: str, values: Sequence[float]) -> str:
-    texts = [f"{value:,.0f}" if value == int(value) or value >= 10 else f"{value:,.1f}" for value in values]
-    return f"| {name} | {' | '.join(texts)} |"
+    return f"| {name} | {' | '.join(map(_number, values))} |"
+
+
+def _number(value: float) -> str:
+    """As people read it, on the terminal and in the documentation alike."""
+    return f"{value:,.0f}" if value == int(value) or value >= 10 else f"{value:,.1f}"
 
 
 def _defaults(stack: str) -> dict[str, str]:

@@ -23,11 +23,22 @@ OIDC_KEYS = ("approvers_client_id", "approvers_client_secret", "viewers_client_i
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m deploy.aws.deploy", description=__doc__)
-    parser.add_argument("command", choices=["deploy", "costs", "smoke", "destroy"])
+    parser.add_argument(
+        "command",
+        choices=["deploy", "costs", "smoke", "destroy"],
+        help="deploy: make it, or change what has changed; costs: print the estimate alone, without an account; "
+        "smoke: send one photograph; destroy: remove it, after saying what stays",
+    )
     parser.add_argument("env", help="the environment, such as staging")
-    parser.add_argument("--size", default="small", help=", ".join(parameters.SIZES))
+    parser.add_argument("--size", default="small", help=f"{', '.join(parameters.SIZES)}; without it small")
     parser.add_argument("--tag", help="of the images; without it the version in pyproject.toml")
-    parser.add_argument("--through", choices=ORDER, default=ORDER[-1], help="the last stack; all of them without it")
+    parser.add_argument(
+        "--through",
+        metavar="STACK",
+        choices=ORDER,
+        default=ORDER[-1],
+        help=f"the last stack that is deployed, of {', '.join(ORDER)}; all of them without it",
+    )
     parser.add_argument("--yes", action="store_true", help="ask nothing: for CI")
     parser.add_argument("--photograph", type=Path, help="of smoke; without it one is rendered")
     options = parser.parse_args(arguments)
@@ -35,18 +46,20 @@ def main(arguments: list[str] | None = None) -> int:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        if not parameters.ENV.fullmatch(options.env):
-            raise DeployError(f"ENV={options.env}: 2 to 12 small letters and digits, a letter first, such as staging.")
+        parameters.require_name(options.env)
         parameters.read_sizes(options.size)
         if options.command == "costs":
-            print(costs.text(options.size))
+            own = parameters.environment_file(options.env).is_file()
+            print(costs.text(options.size, parameters.read_environment(options.env) if own else None))
             return 0
         if options.command == "deploy":
             environment = parameters.read_environment(options.env)
+            tag = options.tag or parameters.version()
+            if (trouble := parameters.trouble_with("Tag", tag)) is not None:
+                raise DeployError(f"TAG={tag}: {trouble}.")
             print(costs.text(options.size, environment))
             where = accounts.open_account(options.env)
             print(f"\nAccount {where.number}, {where.region}, environment {where.env}.")
-            tag = options.tag or parameters.version()
             return 0 if deploy(where, options.size, environment, tag, ask, through=options.through) else 1
         where = accounts.open_account(options.env)
         if options.command == "smoke":
@@ -57,7 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"deploy: {error}", file=sys.stderr)
         return 1
     except ClientError as error:
-        refused = f"{error.operation_name}: {error.response['Error']['Message']}"
+        why = error.response["Error"]
+        refused = f"{error.operation_name}: {why.get('Message') or why.get('Code')}"
         print(f"deploy: AWS refuses {refused}", file=sys.stderr)
         return 1
     except BotoCoreError as error:
@@ -107,6 +121,7 @@ def deploy(
         DeployError: Something is missing, or a stack failed.
     """
     own = parameters.own_values(account.env, tag)
+    parameters.require_here(environment, account.region, account.number)
     if not standing.settle(account, "data", ask, wait):
         return False
     later = {"LakeIsThere": _lake_is_there(account)}
@@ -155,9 +170,7 @@ def one_stack(
     for change in change_set.changes:
         print(changes.words(change))
     if not ask(f"Carry out these changes of {name}?"):
-        account.client("cloudformation").delete_change_set(ChangeSetName=change_set.arn)
-        if change_set.is_new:  # nothing but its name is there
-            account.client("cloudformation").delete_stack(StackName=name)
+        changes.give_up(account, change_set)
         print(f"{name}: nothing was changed.")
         return False
     changes.carry_out(account, change_set, wait)
@@ -170,6 +183,7 @@ def destroy(account: Account, ask: Ask, wait: Callable[[float], object] = time.s
     endpoints = teardown.endpoints_of(account)
     present = teardown.present_stacks(account)
     if not present and not endpoints:
+        _forget(account)  # an earlier `destroy` may have been cut off before
         print(f"There is nothing of the environment {account.env} in account {account.number}, {account.region}.")
         return True
     print(f"Account {account.number}, {account.region}: removed are the stacks {', '.join(present) or 'none'},")
@@ -185,11 +199,17 @@ def destroy(account: Account, ask: Ask, wait: Callable[[float], object] = time.s
         print(f"Stopped {stopped}.")
     teardown.remove_endpoints(account, teardown.endpoints_of(account), wait)
     teardown.remove_stacks(account, wait)
-    log_retention.remove_logs(account)
+    _forget(account)
     print("What stays:")
     for line in teardown.what_stays(account):
         print(f"  {line}")
     return True
+
+
+def _forget(account: Account) -> None:
+    """Removes what is left of stacks that are gone, and would be in the way of, or cost, the next ones."""
+    teardown.forget_secrets(account)
+    log_retention.remove_logs(account)
 
 
 def _lake_is_there(account: Account) -> str:
@@ -235,4 +255,7 @@ def _require_images(account: Account, tag: str) -> None:
 
 
 if __name__ == "__main__":
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:  # a workflow's log is a pipe, where lines would wait for kilobytes of others
+        reconfigure(line_buffering=True)
     sys.exit(main())

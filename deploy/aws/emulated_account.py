@@ -29,10 +29,11 @@ class Ministack:
 
     Args:
         folder: for its environment, data and log.
+        variables: that its process gets besides.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, variables: Mapping[str, str] | None = None) -> None:
+        self._folder, self._variables = folder, dict(variables or {})
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -51,6 +52,7 @@ class Ministack:
                 "BIND_HOST": "127.0.0.1",
                 "GATEWAY_PORT": self.url.rpartition(":")[2],
                 "IOT_MTLS_ENABLED": "0",
+                **self._variables,
             },
             stdout=self._log,
             stderr=subprocess.STDOUT,

@@ -52,14 +52,28 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
             return _answer(200, _invoke(b"{}", HEALTH_QUESTION, request_id))
         if question == ("POST", "/v1/inspections"):
             content_type, body = form_of(event)
-            answer = json.loads(_invoke(body, content_type, request_id))
-            answer.pop("records", None)
-            return _answer(200, json.dumps(answer))
+            return _answer(200, _without_records(_invoke(body, content_type, request_id)))
         raise Refused(404, "not_found", "there are POST /v1/inspections and GET /healthz")
     except Refused as refused:
         error = {"error": {"reason": refused.reason, "detail": refused.detail}, "request_id": request_id}
         after = {} if refused.retry_after_s is None else {"Retry-After": str(refused.retry_after_s)}
         return _answer(refused.status, json.dumps(error), after)
+
+
+def _without_records(text: str) -> str:
+    """An answer as clients get it.
+
+    Raises:
+        Refused: it is no answer of the service.
+    """
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise Refused(502, "failed", "the endpoint of production gave no answer that can be read")
+    answer.pop("records", None)
+    return json.dumps(answer)
 
 
 def form_of(event: Mapping[str, Any]) -> tuple[str, bytes]:
@@ -122,7 +136,7 @@ def _invoke(body: bytes, content_type: str, request_id: str) -> str:
             if other == target:
                 raise
             answer = _client().invoke_endpoint(**request, **other)
-        return str(answer["Body"].read().decode("utf-8"))
+        return str(answer["Body"].read().decode("utf-8", errors="replace"))
     except ClientError as error:
         raise refusal_of(error.response) from error
     except BotoCoreError as error:

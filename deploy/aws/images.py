@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import sys
 
+from deploy.aws import parameters
 from deploy.aws.account import Account, DeployError, missing_images, open_account
 
 _BUILT_AS = {"worker": "worker-cuda"}  # as deploy/images/build.sh calls it
@@ -30,6 +31,8 @@ def password(account: Account) -> str:
 def main(arguments: list[str]) -> int:
     """Prints the answer to one question."""
     try:
+        if len(arguments) > 1:
+            parameters.require_name(arguments[1])
         match arguments:
             case ["missing", env, tag]:
                 print(" ".join(to_build(open_account(env), tag)))

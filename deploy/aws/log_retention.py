@@ -26,7 +26,10 @@ def limit_logs(account: Account, days: int) -> None:
         listed = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
         group = next((one for one in listed if one["logGroupName"] == name), None)
         if group is None:
-            logs.create_log_group(logGroupName=name)
+            try:
+                logs.create_log_group(logGroupName=name)
+            except logs.exceptions.ResourceAlreadyExistsException:  # SageMaker, or another deployment, was faster
+                group = {}
         kept = (group or {}).get("retentionInDays")
         if kept is None or (name not in SHARED and kept != days):
             logs.put_retention_policy(logGroupName=name, retentionInDays=days)

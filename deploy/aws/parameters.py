@@ -18,6 +18,7 @@ from deploy.aws.templates import FOLDER, ORDER, declared
 SIZES = ("small", "medium", "large")
 _RESERVED = (*SIZES, "deployer")  # their names would be those of files, and of the roles of who deploys
 ENV = re.compile(r"[a-z][a-z0-9]{1,11}")
+_ARN = re.compile(r"arn:aws[a-z-]*:([a-z0-9-]+):([a-z0-9-]+):([0-9]{12}):")
 PARAMETER_BYTES = 4096  # of a value (AWS CloudFormation quotas)
 _ROOT = FOLDER.parents[1]
 _OWN = ("Env", "Tag", "DagsterYaml", "WorkspaceYaml", "Start", "ProxyConf", "MlflowProxyConf", "FrontCodeKey")
@@ -27,6 +28,16 @@ _LATER = ("SigningSecretArn", "FrontUrl", "LakeIsThere")  # what only the accoun
 def environment_file(env: str) -> Path:
     """The file with the parameters of an environment, which its people write and may commit: it has no secret."""
     return FOLDER / "parameters" / f"{env}.json"
+
+
+def require_name(env: str) -> None:
+    """Refuses a text that cannot be the name of an environment.
+
+    Raises:
+        DeployError: It cannot.
+    """
+    if not ENV.fullmatch(env):
+        raise DeployError(f"ENV={env}: 2 to 12 small letters and digits, a letter first, such as staging.")
 
 
 def version() -> str:
@@ -63,7 +74,10 @@ def read_environment(env: str) -> dict[str, str]:
     file = environment_file(env)
     if not file.is_file():
         keys = "\n".join(f'  "{key}": "...",   {meaning}' for key, meaning in wanted.items())
-        raise DeployError(f"{file.relative_to(_ROOT)} is missing: a JSON object of texts, at least these.\n{keys}")
+        raise DeployError(
+            f"{file.relative_to(_ROOT)} is missing: a JSON object of texts, at least these. docs/aws-account.md, "
+            f"Before the first deployment, has an example.\n{keys}"
+        )
     try:
         content = json.loads(file.read_text())
     except ValueError as error:
@@ -78,6 +92,24 @@ def read_environment(env: str) -> dict[str, str]:
     if wrong := [trouble for key, value in content.items() if (trouble := trouble_with(key, value)) is not None]:
         raise DeployError(f"{file.name}: " + "; ".join(wrong) + ".")
     return content
+
+
+def require_here(environment: Mapping[str, str], region: str, number: str) -> None:
+    """Checks that the ARNs of an environment are of the account and region that it is deployed to.
+
+    Raises:
+        DeployError: One is not. The load balancer takes no certificate of another region, and says so after an hour.
+    """
+    for key, value in environment.items():
+        named = _ARN.match(value)
+        if named is None:
+            continue
+        is_of_account = named[3] == number or named[1] == "rds"  # a snapshot may be one that others share
+        if named[2] != region or not is_of_account:
+            raise DeployError(
+                f"{key} is of account {named[3]}, {named[2]}, and the deployment goes to {number}, {region}: log in to "
+                "the other account, set AWS_REGION, or correct the value."
+            )
 
 
 def trouble_with(key: str, value: str) -> str | None:

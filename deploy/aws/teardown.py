@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from carsdepo_assets.release import sagemaker_calls
 from deploy.aws.account import Account, DeployError, has_bucket
 from deploy.aws.changes import POLL_S, described, event_ids, failures, wait_for_end
 from deploy.aws.templates import ORDER, stack_name
 
-_STACK_SECRETS = ("database", "api-key")  # deleted by their stacks, with 30 days in which the name cannot be used again
+# Secrets by their stacks, which delete them with 30 days in which the name cannot be used again.
+_STACK_SECRETS = {"data": "database", "dagster": "api-key"}
 
 
 def what_stays(account: Account) -> list[str]:
@@ -36,20 +38,24 @@ def remove_endpoints(account: Account, names: list[str], wait: Callable[[float],
     """Deletes endpoints and their configurations, after what is being made or changed of them is done.
 
     Raises:
-        DeployError: One is being made or changed for an hour.
+        DeployError: One is being made, changed or deleted for an hour.
     """
     client = account.client("sagemaker")
     for name in names:
+        config = ""
         for _ in range(720):
-            standing = client.describe_endpoint(EndpointName=name)
-            if standing["EndpointStatus"] not in ("Creating", "Updating", "RollingBack", "SystemUpdating"):
+            standing = sagemaker_calls.described(client, "endpoint", EndpointName=name)
+            if standing is None:  # somebody else deletes it, too
+                break
+            config = standing["EndpointConfigName"]
+            if standing["EndpointStatus"] not in ("Creating", "Updating", "RollingBack", "SystemUpdating", "Deleting"):
+                sagemaker_calls.removed(client, "endpoint", EndpointName=name)
                 break
             wait(POLL_S)
         else:
             raise DeployError(f"The endpoint {name} is {standing['EndpointStatus']}: wait for its end, destroy again.")
-        config = standing["EndpointConfigName"]
-        client.delete_endpoint(EndpointName=name)
-        client.delete_endpoint_config(EndpointConfigName=config)
+        if config:
+            sagemaker_calls.removed(client, "endpoint_config", EndpointConfigName=config)
         print(f"Removed the endpoint {name}.")
 
 
@@ -82,7 +88,6 @@ def remove_stacks(account: Account, wait: Callable[[float], object] = time.sleep
     removed = present_stacks(account)
     for stack in removed:
         remove_stack(account, stack, wait)
-    forget_secrets(account)
     return removed
 
 
@@ -102,20 +107,28 @@ def remove_stack(account: Account, stack: str, wait: Callable[[float], object] =
         client.delete_stack(StackName=name)
         status = wait_for_end(account, stack, wait)
         if status == "DELETE_COMPLETE":
+            forget_secrets(account, stack)
             print(f"Removed {name}.")
             return
     reasons = "\n".join(f"  {reason}" for reason in failures(account, stack, before))
     raise DeployError(f"{name} ended as {status}.\n{reasons}\nMend what is named there, then destroy again.")
 
 
-def forget_secrets(account: Account) -> None:
-    """Ends the 30 days for which deleted secrets keep their names: the next deployment needs the names."""
+def forget_secrets(account: Account, *stacks: str) -> None:
+    """Ends the 30 days for which deleted secrets keep their names: the next deployment needs the names.
+
+    Args:
+        account: where.
+        stacks: that are gone; none: all of them are.
+    """
     from botocore.exceptions import ClientError
 
     secrets = account.client("secretsmanager")
-    for name in _STACK_SECRETS:
+    for name in [_STACK_SECRETS[stack] for stack in stacks or _STACK_SECRETS if stack in _STACK_SECRETS]:
+        secret = f"carsdepo/{account.env}/{name}"
         try:
-            secrets.delete_secret(SecretId=f"carsdepo/{account.env}/{name}", ForceDeleteWithoutRecovery=True)
+            if "DeletedDate" in secrets.describe_secret(SecretId=secret):
+                secrets.delete_secret(SecretId=secret, ForceDeleteWithoutRecovery=True)
         except ClientError as error:
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise

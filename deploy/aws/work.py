@@ -91,11 +91,23 @@ def _stop_jobs(account: Account, stopped: list[str]) -> list[str]:
                 if not _is_of(account, sagemaker, job[f"{kind}Arn"]):
                     continue
                 name = job[f"{kind}Name"]
-                if status == "InProgress":
-                    getattr(sagemaker, stop)(**{f"{kind}Name": name})
+                if status == "InProgress" and _stop_job(sagemaker, stop, **{f"{kind}Name": name}):
                     stopped.append(f"the job {name}")
                 going.append(f"the job {name}")
     return going
+
+
+def _stop_job(sagemaker: Any, stop: str, **name: str) -> bool:
+    """Stops a job; False where it has ended since it was listed."""
+    from botocore.exceptions import ClientError
+
+    try:
+        getattr(sagemaker, stop)(**name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("ValidationException", "ResourceNotFound"):
+            raise
+        return False
+    return True
 
 
 def _is_of(account: Account, sagemaker: Any, arn: str) -> bool:

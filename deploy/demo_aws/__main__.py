@@ -7,11 +7,11 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -21,7 +21,7 @@ from carsdepo_assets.commands.pipeline import Pipeline, PipelineError
 from carsdepo_assets.commands.terminal import quietly
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.settings import Settings
-from deploy.demo_aws import checks, closing, intake, releases, traffic
+from deploy.demo_aws import checks, closing, intake, leftovers, releases, traffic
 from deploy.demo_aws.account import emulated_account
 from deploy.demo_aws.containers import demo_runner
 from deploy.demo_aws.driving import Demo, DemoFailed
@@ -84,26 +84,37 @@ def main() -> int:
     parser.add_argument("--processes", action="store_true", help="run no containers, also where they could run")
     options = parser.parse_args()
     folder = options.folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock", timeout=0)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         print(f"Another demo works in {folder}: wait for it, or give another --folder.", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"{folder} cannot hold the demo's state ({error}): give another --folder.", file=sys.stderr)
+        return 1
+    if count := leftovers.end_processes(folder):
+        say(f"Ended {count} processes that a demo which was killed had left here.")
     for name in _REPLACED:
         path = folder / name
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     for name in [name for name in os.environ if name.startswith("CARSDEPO_")]:  # of another installation
         del os.environ[name]
+    os.environ[leftovers.MARK] = str(folder)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else moto writes a line for each request
     signal.signal(signal.SIGTERM, _interrupted)
     began = time.monotonic()
     try:
-        with _own_temporary_folder(), quietly(folder / LOG, out):
+        with leftovers.own_temporary_folder(folder), quietly(folder / LOG, out):
             demo = run(folder, as_processes=options.processes)
     except (DemoFailed, FaultFailed, PipelineError, CommandFailed, LakeError) as error:
         print(f"make demo-aws failed: {error}\nLog: {folder / LOG}", file=sys.stderr)
+        return 1
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # a full disk, or no ministack
+        with suppress(OSError), (folder / LOG).open("a") as log:
+            traceback.print_exc(file=log)
+        print(f"make demo-aws failed: {type(error).__name__}: {error}\nLog: {folder / LOG}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("make demo-aws was interrupted; all that it started is ended.", file=sys.stderr)
@@ -114,20 +125,6 @@ def main() -> int:
     cpu_s = used.user + used.system + used.children_user + used.children_system
     closing.show(demo, out, wall_s=time.monotonic() - began, cpu_s=cpu_s)
     return 0
-
-
-@contextmanager
-def _own_temporary_folder() -> Iterator[None]:
-    """Has this process put what is temporary, such as /opt/ml of containers, where all of it is removed at the end.
-
-    Its path is short, as paths of sockets are.
-    """
-    before, tempfile.tempdir = tempfile.tempdir, tempfile.mkdtemp(prefix="demo-aws-")
-    try:
-        yield
-    finally:
-        shutil.rmtree(tempfile.tempdir, ignore_errors=True)
-        tempfile.tempdir = before
 
 
 def _interrupted(number: int, frame: object) -> None:

@@ -20,6 +20,7 @@ from deploy.aws.deploy import OIDC_KEYS
 from deploy.aws.emulated_account import KEYS, REGION, Ministack, Resolver
 from deploy.aws.emulated_deployment import Deployed
 from deploy.aws.templates import template
+from deploy.demo_aws.leftovers import MARK
 from deploy.emulators.ecr_images import name_image
 from deploy.emulators.sagemaker_endpoints import SageMakerEndpoints
 from deploy.emulators.sagemaker_runners import Runner
@@ -86,7 +87,7 @@ def emulated_account(folder: Path, runner: Runner) -> Iterator[EmulatedAccount]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
-        ministack = held.enter_context(Ministack(folder))
+        ministack = held.enter_context(Ministack(folder, {MARK: str(folder.parent)}))
         sagemaker = held.enter_context(SageMakerEndpoints(runner, REGION, elsewhere=ministack.url))
         held.enter_context(_variables({**sagemaker.variables(), **KEYS}))
         account = open_account(ENV)

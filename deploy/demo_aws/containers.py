@@ -6,17 +6,17 @@ import os
 import sys
 import sysconfig
 import threading
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.demo_aws.leftovers import MARK
 from deploy.emulators.podman import Podman, missing_tools
 from deploy.emulators.sagemaker_runners import REPOSITORY, ContainerRunner, ProcessRunner, Runner, Running
 
 SERVICE = "localhost/carsdepo-service:test"  # as deploy/images/test_images.py builds it
-LABEL = "carsdepo.demo"
+LABEL = "carsdepo.demo"  # with the demo's folder, by which those are known that a demo which was killed has left
 _PACKAGES, _SOURCE = "/packages", "/repository"
 # All of them share this machine's cores, where OpenMP's threads must not spin while they wait; see settings.variables.
 _SHARED = {"GOMP_SPINCOUNT": "5000"}
@@ -105,28 +105,30 @@ def demo_runner(folder: Path, *, as_processes: bool = False) -> Iterator[NotingR
         folder: for the engine's log.
         as_processes: whether no containers are wanted.
     """
+    own = {MARK: str(folder)}
     if as_processes:
-        with _processes("Containers are not wanted.") as runner:
+        with _processes("Containers are not wanted.", own) as runner:
             yield runner
         return
     lacking = missing_tools() + ([] if sys.version_info[:2] == (3, 11) else ["Python 3.11"])
     if lacking:
-        with _processes(f"This machine lacks {', '.join(lacking)}.") as runner:
+        with _processes(f"This machine lacks {', '.join(lacking)}.", own) as runner:
             yield runner
         return
     with Podman(folder, own_store=False) as engine:
         service = os.environ.get("SERVICE_IMAGE") or SERVICE
         if not engine.has(service):
             why = f"There is no image {service} (IMAGES=service make images builds one; SERVICE_IMAGE names another)."
-            with _processes(why) as runner:
+            with _processes(why, own) as runner:
                 yield runner
             return
-        mark = {LABEL: uuid.uuid4().hex}
+        mark = {LABEL: str(folder)}
+        engine.remove(f"{LABEL}={folder}")
         runner = _containers(engine, service, mark)
         try:
             yield runner
         finally:
-            engine.remove(f"{LABEL}={mark[LABEL]}")
+            engine.remove(f"{LABEL}={folder}")
 
 
 def _containers(engine: Podman, service: str, mark: Mapping[str, str]) -> NotingRunner:
@@ -148,9 +150,9 @@ def _containers(engine: Podman, service: str, mark: Mapping[str, str]) -> Noting
 
 
 @contextmanager
-def _processes(why: str) -> Iterator[NotingRunner]:
+def _processes(why: str, mark: Mapping[str, str]) -> Iterator[NotingRunner]:
     text = "Jobs and endpoints run as processes of this machine with /opt/ml re-rooted; no image is used."
-    processes = Pulled(ProcessRunner(), "", _SHARED)
+    processes = Pulled(ProcessRunner(), "", {**_SHARED, **mark})
     runner = NotingRunner(processes, processes, [why, text], are_containers=False)
     try:
         yield runner

@@ -9,6 +9,7 @@ interruptions, missing capacity or throttling: those tests use ecs_on_moto.py.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -37,12 +38,13 @@ _TARGET = "AmazonEC2ContainerServiceV20141113."
 
 def environment(folder: Path) -> Path:
     """The Python of ministack's own environment below a folder; it is made where it is missing."""
-    python = folder / "venv" / "bin" / "python"
-    if not (folder / "venv" / "complete").exists():
+    python, complete = folder / "venv" / "bin" / "python", folder / "venv" / "complete"
+    wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    if not complete.exists() or complete.read_text() != wanted:
         venv.create(folder / "venv", with_pip=True, clear=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(LOCK)]
         subprocess.run(pip, check=True)
-        (folder / "venv" / "complete").touch()
+        complete.write_text(wanted)
     return python
 
 

@@ -159,7 +159,9 @@ class SageMakerEndpoints(SageMakerOnMoto):
     def _describe_endpoint(self, request: dict[str, Any], response: Any, original: Any) -> Any:
         endpoint = self._endpoint(request)
         self._step(endpoint)
-        config = self._backend().describe_endpoint_config(endpoint.config)
+        # An endpoint goes on without its configuration (API reference, DeleteEndpointConfig).
+        is_there = endpoint.config in self._backend().endpoint_configs
+        config = self._backend().describe_endpoint_config(endpoint.config) if is_there else {"ProductionVariants": []}
         description = {
             "EndpointName": endpoint.name,
             "EndpointArn": self._arn(endpoint.name),

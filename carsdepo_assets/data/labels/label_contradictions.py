@@ -27,7 +27,7 @@ from carsdepo_assets.data.labels.label_reading import photographs_of, read_label
 from carsdepo_assets.data.objects.manifests import BatchManifest, read_manifest, record_digest
 from carsdepo_assets.data.objects.take_over import taken_over_index
 from carsdepo_assets.lake.annotations import latest_by_key
-from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.lake import Lake, ObjectMissing
 from carsdepo_assets.lake.object_index import ObjectState
 from carsdepo_assets.policy import Policy
 
@@ -113,7 +113,7 @@ def standing_files(
             data = lake.get(key)
             if key in standing.states or hashlib.sha256(data).hexdigest() == read[key].sha256:
                 files.append(read_label_file(key, read[key].sha256, data, classes, manifest.options.get("annotator")))
-        except (LakeError, NotReadable):
+        except (ObjectMissing, NotReadable):
             continue  # removed, or no longer read as it was: it says nothing
     images = set(revisions["image_id"].to_pylist())
     photographs = photographs_of(lake, files)

@@ -29,7 +29,7 @@ from carsdepo_assets.data.objects.manifests import BatchManifest, BatchObject, r
 from carsdepo_assets.data.objects.object_states import LabelOutcomes, note_labels
 from carsdepo_assets.lake.annotations import UNREVIEWED, WITHDRAWN, latest_by_key, latest_revisions
 from carsdepo_assets.lake.index_rows import want_below, want_in, want_lists
-from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.lake import Lake, ObjectMissing
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.lake.text_files import storable
 from carsdepo_assets.policy import Policy
@@ -157,7 +157,7 @@ class _Reading:
         """A file of the batch; None where it is in quarantine, or another batch's."""
         try:
             data = self._lake.get(entry.key)
-        except LakeError:
+        except ObjectMissing:  # what cannot be read now fails the run and is read again
             self.outcomes.missing.add(entry.key)
             self._refuse(entry.key, None, [Problem("gone", "the file was removed before it was read")])
             return None

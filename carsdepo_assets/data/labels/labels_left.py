@@ -8,7 +8,7 @@ from carsdepo_assets.data.labels.formats import NotReadable
 from carsdepo_assets.data.labels.label_classes import LabelClasses
 from carsdepo_assets.data.labels.label_reading import photographs_of, read_label_file
 from carsdepo_assets.lake.annotations import latest_revisions
-from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.lake import Lake, ObjectMissing
 from carsdepo_assets.policy import ClassMap
 
 
@@ -39,7 +39,7 @@ def labels_left(lake: Lake, keys: Collection[str], class_map: ClassMap) -> dict[
     for key, images in counting.items():
         try:
             file = read_label_file(key, None, lake.get(key), classes)
-        except (LakeError, NotReadable):
+        except (ObjectMissing, NotReadable):
             continue  # it is in quarantine, which says more
         photographs = photographs_of(lake, [file])
         if others := images - {file.photograph(labelled, photographs) for labelled in file.document.photographs}:

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from carsdepo_assets.data.objects.manifests import BatchObject, Kind, manifest_key, read_manifest, record_digest
-from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.lake import Lake, ObjectMissing
 from carsdepo_assets.lake.object_index import ObjectState
 
 Row = dict[str, Any]
@@ -116,7 +116,7 @@ def sha256_of(lake: Lake, key: str) -> str | None:
             return hashlib.sha256(lake.get(key)).hexdigest()
         with lake.local_path(key).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except (LakeError, FileNotFoundError):
+    except (ObjectMissing, FileNotFoundError):
         return None
 
 

@@ -23,7 +23,7 @@ from carsdepo_assets.data.objects.object_states import note_uploads
 from carsdepo_assets.data.photographs.metadata import MetadataReader, uploaded_photographs
 from carsdepo_assets.data.photographs.metadata_corrections import look_again
 from carsdepo_assets.lake.image_metadata import object_key
-from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.lake import Lake, LakeError, ObjectMissing
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
 
@@ -171,7 +171,7 @@ def _digest(lake: Lake, entry: BatchObject, policy: Policy) -> tuple[str | None,
         return None, "too_large"
     try:
         data = lake.get(entry.key)
-    except LakeError:
+    except ObjectMissing:  # what cannot be read now, such as for want of the network, fails the run and is read again
         return None, "missing"
     if len(data) != entry.size:  # rewritten since: that is a new object, and another batch will list it
         return None, "changed"
@@ -242,7 +242,7 @@ def _photographs(
         for upload in uploads:
             try:
                 data = lake.get(upload["key"])
-            except LakeError as error:
+            except ObjectMissing as error:
                 refused.append(_refusal(batch_id, upload["key"], "missing", str(error), upload["sha256"], at))
                 continue
             if hashlib.sha256(data).hexdigest() != upload["sha256"]:

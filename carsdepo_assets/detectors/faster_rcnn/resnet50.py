@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from carsdepo_assets.detectors.checkpoints import DetectorError
 from carsdepo_assets.detectors.faster_rcnn.detector import FasterRcnn
 from carsdepo_assets.detectors.faster_rcnn.proposals import PROPOSALS
+from carsdepo_assets.detectors.recipe_options import LoopOptions
 
 if TYPE_CHECKING:
     from carsdepo_assets.detectors.training_loop import TrainingLoop
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 class FasterRcnnResNet50(FasterRcnn):
     """The same detector on a larger backbone; its published weights are torchvision's of COCO."""
+
+    options = LoopOptions  # the published weights know torchvision's anchors
 
     def build(self, n_classes: int, image_size: int, *, imagenet: bool) -> Any:
         """See LoopedDetector.build. Nothing is downloaded."""

@@ -20,6 +20,8 @@ from carsdepo_assets.policy import DataPolicy, Policy
 from carsdepo_assets.resources import LakeResource, PolicyResource
 from carsdepo_assets_tests.data.photograph_files import NOW
 
+pytestmark = pytest.mark.slow
+
 RULES = Policy(data=DataPolicy(batch_max_images=2))
 OLD = NOW - timedelta(days=300)
 

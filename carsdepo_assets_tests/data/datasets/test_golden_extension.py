@@ -20,6 +20,8 @@ from carsdepo_assets.resources import LakeResource
 from carsdepo_assets_tests.data.photograph_files import NOW
 from carsdepo_assets_tests.data.small_lake import car, dataset, label, upload
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:

@@ -20,6 +20,8 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.data.photograph_files import NOW
 from carsdepo_assets_tests.data.small_lake import RULES, car, dataset, label, turned, upload
 
+pytestmark = pytest.mark.slow
+
 PHOTOGRAPHS = {
     "front left.jpg": car(1),
     "R&D 100%25.jpg": car(2),

@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from carsdepo_assets.data.batches.batches import Kind, list_batches, manifest_key, plan_batches, read_manifest
 from carsdepo_assets.data.labels.label_revisions import ingest_labels
 from carsdepo_assets.data.objects import object_states
+from carsdepo_assets.data.objects.object_states import sha256_of
 from carsdepo_assets.data.photographs.ingest import build_images, ingest_uploads
-from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.lake import Lake, LakeError, ObjectMissing
 from carsdepo_assets.lake.object_index import index_path
 from carsdepo_assets.policy import DataPolicy, Policy
 from carsdepo_assets_tests.data.photograph_files import NOW, photograph
@@ -249,3 +251,16 @@ def test_manifests_of_the_version_before_are_compared_with_the_tables(lake: Lake
     touch(lake)
     with nothing_new(lake):
         pass
+
+
+def test_bytes_that_cannot_be_read_now_are_not_taken_for_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OutOfReach:
+        root = None
+
+        def get(self, key: str) -> bytes:
+            raise (ObjectMissing if key == "gone" else LakeError)(key)
+
+    lake: Any = OutOfReach()
+    assert sha256_of(lake, "gone") is None
+    with pytest.raises(LakeError, match="throttled"):
+        sha256_of(lake, "throttled")

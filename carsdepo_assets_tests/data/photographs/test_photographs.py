@@ -14,7 +14,7 @@ from PIL import Image
 
 from carsdepo_assets.data.batches.batches import BatchError, plan_batches
 from carsdepo_assets.data.photographs.ingest import build_images, build_processed, ingest_uploads, object_key
-from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.policy import DataPolicy, Policy
 from carsdepo_assets_tests.data.photograph_files import NOW, animated, photograph
 
@@ -225,3 +225,26 @@ def _png(width: int, height: int) -> bytes:
     out = io.BytesIO()
     Image.fromarray(np.full((height, width, 3), 90, np.uint8)).save(out, "PNG")
     return out.getvalue()
+
+
+@pytest.mark.parametrize("step", ["uploads", "images"])
+def test_a_photograph_that_cannot_be_read_now_is_not_given_up(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    name = batch(lake, {"a.jpg": photograph(1), "b.jpg": photograph(2)})
+    if step == "images":
+        ingest_uploads(lake, name, RULES)
+    real = Lake.get
+
+    def out_of_reach(own: Lake, key: str) -> bytes:
+        if key.endswith("uploads/b.jpg"):
+            raise LakeError(f"{key}: refused: SlowDown")
+        return real(own, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "get", out_of_reach)
+        with pytest.raises(LakeError, match="SlowDown"):
+            ingest_uploads(lake, name, RULES) if step == "uploads" else build_images(lake, name, RULES)
+    ingest_uploads(lake, name, RULES)
+    images = build_images(lake, name, RULES)
+    assert (images.rows.num_rows, images.quarantined.num_rows) == (2, 0)

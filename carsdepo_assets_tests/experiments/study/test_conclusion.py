@@ -15,6 +15,8 @@ from carsdepo_assets.lake import trials
 from carsdepo_assets.lake.trials import Trial, TrialEvent
 from carsdepo_assets_tests.experiments.study.studied_lake import NOW, opened
 
+pytestmark = pytest.mark.slow
+
 
 def trial(number: int, value: float | None, state: str = "complete", money: float = 0.0, **params: Any) -> Trial:
     asked = TrialEvent(

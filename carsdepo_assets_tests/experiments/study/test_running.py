@@ -20,6 +20,8 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trials import Trial
 from carsdepo_assets_tests.experiments.study.studied_lake import formula, opened, run_of
 
+pytestmark = pytest.mark.slow
+
 
 class Killed(BaseException):
     """Stands for SIGKILL: nothing after it runs."""
@@ -33,7 +35,6 @@ def told(lake: Lake, study: str) -> list[tuple[Any, ...]]:
     ]
 
 
-@pytest.mark.slow
 def test_trial_0_is_todays_recipe_and_the_rest_are_optunas(tmp_path: Path) -> None:
     lake, plan = opened(tmp_path)
     why = run_of(lake, plan, tmp_path).run()
@@ -72,7 +73,6 @@ def test_todays_recipe_may_lie_outside_of_the_space(dimension: dict[str, Any], t
     assert stored.trials[0].value == today.value
 
 
-@pytest.mark.slow
 def test_killed_at_every_event_it_ends_with_the_same_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process dies after every write, and around every training; a fresh one goes on each time."""
     straight_lake, straight = opened(tmp_path / "straight")
@@ -114,7 +114,6 @@ def test_killed_at_every_event_it_ends_with_the_same_ledger(tmp_path: Path, monk
     assert told(lake, plan.study) == told(straight_lake, straight.study)
 
 
-@pytest.mark.slow
 def test_a_lost_storage_is_built_anew_and_asks_for_the_same(tmp_path: Path) -> None:
     lake, plan = opened(tmp_path, trials=7)
     with pytest.raises(Killed):
@@ -141,7 +140,6 @@ def _dies_at(number: int) -> Any:
     return train
 
 
-@pytest.mark.slow
 def test_another_seed_asks_for_others(tmp_path: Path) -> None:
     ledgers = []
     for seed in (0, 0, 1):
@@ -256,7 +254,6 @@ def test_a_photograph_erased_meanwhile_ends_it_after_one_attempt(slots: int, tmp
     assert all(t.interruptions == 0 for t in trials.trials(trials.events(lake, plan.study)))
 
 
-@pytest.mark.slow
 def test_slots_train_at_once_and_an_interruption_reaches_them(tmp_path: Path) -> None:
     import threading
     import time

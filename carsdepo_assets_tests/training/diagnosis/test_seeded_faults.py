@@ -21,6 +21,9 @@ from carsdepo_assets_tests.training.diagnosis.trainings import SHORT, balanced, 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 FAMILIES = ("yolov8n", "faster_rcnn")
 family = pytest.mark.parametrize("detector", FAMILIES)
+# Over half a minute of Faster R-CNN, whose signals come from the loop that D-FINE and the other tests share.
+slower = pytest.param("faster_rcnn", marks=pytest.mark.long)
+family_long = pytest.mark.parametrize("detector", ["yolov8n", slower])
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +115,7 @@ def test_a_loss_of_another_scale_without_clipping_explodes(
     assert ending["exploding_gradients"].figures["gradient_norm"] > 1e4
 
 
-@family
+@family_long
 def test_eight_photographs_are_learnt_by_heart(detector: str, tmp_path: Path) -> None:
     plain: dict[str, object] = {"ema": 0.9, "crop": 0.0, "flip": 0.0, "gain": 0.0}
     if detector == "yolov8n":
@@ -124,10 +127,10 @@ def test_eight_photographs_are_learnt_by_heart(detector: str, tmp_path: Path) ->
     assert figures["val_loss"] > 1.5 * figures["loss"]
 
 
-@pytest.mark.parametrize(("detector", "steps"), [("yolov8n", 200), ("faster_rcnn", 80)])
-def test_a_class_that_training_never_shows_is_named(detector: str, steps: int, tmp_path: Path) -> None:
+@family_long
+def test_a_class_that_training_never_shows_is_named(detector: str, tmp_path: Path) -> None:
     """On val half of the boxes are dents; those of training were never drawn."""
-    data = balanced(tmp_path / "i", 12)
+    data, steps = balanced(tmp_path / "i", 12), 200 if detector == "yolov8n" else 80
 
     def mostly_scratches(image: Any) -> Any:
         empty = {"xyxy": np.zeros((0, 4)), "classes": np.zeros(0, int)}
