@@ -47,6 +47,7 @@ def _same(home: Path, digest: str) -> dict[str, Any]:
     started = time.monotonic()
     result = _reproduced(home, digest, _PLACE / digest)
     same = result["verdict"] == "same"
+    print(f"model {digest}: {result['verdict']}", flush=True)
     for sentence in result["why"]:
         print(sentence, flush=True)
     name = f"model {digest}: data, weights and figures are the same ({time.monotonic() - started:.0f} s)"

@@ -37,7 +37,6 @@ def test_its_code_has_under_60_lines() -> None:
     assert len([line for line in lines if line.strip()]) < 60
 
 
-@pytest.mark.slow
 def test_it_trains_resumes_exports_and_serves(tmp_path: Path) -> None:
     model = check_training("cells", tmp_path, lr=0.01)
     check_champion("cells", model, tmp_path, 96, ("scratch", "dent", "crack"))
