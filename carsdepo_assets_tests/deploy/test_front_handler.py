@@ -236,6 +236,7 @@ def test_without_another_name_a_refusal_stays_one(runtime: Stubber, callers: Stu
     assert refusal(front.handler(event(), None))[:2] == (503, "not_ready")
 
 
+@pytest.mark.slow
 def test_s3_that_does_not_answer_leaves_the_version_of_before(
     runtime: Stubber, callers: Stubber, monkeypatch: pytest.MonkeyPatch
 ) -> None:

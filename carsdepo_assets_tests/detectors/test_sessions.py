@@ -40,6 +40,7 @@ assert len(answers) == 8 and all((a == 7).all() for a in answers)
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.slow
 def test_first_calls_from_several_threads(runtime: str, tmp_path: Path) -> None:
     """OpenVINO's bindings initialize a static variable of C++ at the first call; two threads there wait for ever."""
     graph = helper.make_graph(

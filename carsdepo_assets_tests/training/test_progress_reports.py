@@ -127,6 +127,7 @@ def test_the_log_gets_a_rounded_line_now_and_then_and_every_epoch(lake: Lake) ->
     assert lines == ["step 12 of 40 (epoch 2), loss 3.14; 24 s spent, about 56 s left"]
 
 
+@pytest.mark.slow
 def test_mlflow_gets_losses_and_figures_by_step(lake: Lake, tracking: Tracking) -> None:
     seen, _ = watching(lake, tracking=tracking)
     trained = Trained(Path("weights.pt"), [], 20, 40)

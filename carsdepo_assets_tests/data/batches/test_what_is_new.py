@@ -280,6 +280,7 @@ def test_a_copy_that_stalled_and_goes_on_in_place_is_taken_without_a_look_at_eve
         ),
     ],
 )
+@pytest.mark.slow
 def test_labels_of_every_format_are_tried_again_when_their_photograph_comes(
     lake: Lake, label: str, data: bytes
 ) -> None:

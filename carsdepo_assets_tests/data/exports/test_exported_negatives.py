@@ -50,6 +50,7 @@ def ordered(negatives: list[dict[str, Any]] | None) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("format", EXPORT_FORMATS)
+@pytest.mark.slow
 def test_they_come_back_as_what_they_were(filled: Lake, tmp_path: Path, format: ExportFormat) -> None:
     result = exported(filled, tmp_path, format, negatives=True, pixels="original")
     other = Lake.open(tmp_path / "other")

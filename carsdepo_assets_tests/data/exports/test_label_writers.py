@@ -126,6 +126,7 @@ def _stem(file_name: str, sizes: Mapping[str, Any]) -> str:
 @pytest.mark.parametrize("format", EXPORT_FORMATS)
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(dataset=exported())
+@pytest.mark.slow
 def test_what_is_written_is_read(format: ExportFormat, dataset: ExportedDataset) -> None:
     wanted = {p.stem: sorted(p.boxes) for p in dataset.photographs if p.reviewed}
     assert _read_back(format, dataset) == wanted

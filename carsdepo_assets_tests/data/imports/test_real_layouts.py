@@ -114,6 +114,7 @@ def test_the_split_of_an_export_is_in_the_account_and_in_the_keys(lake: Lake, tm
 
 @pytest.mark.parametrize("place", ["images/{}", "Photos/{}", "train/images/{}", "train_images/{}", "front/img/{}"])
 @pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.slow
 def test_groups_are_carried(lake: Lake, tmp_path: Path, place: str, whole: bool) -> None:
     """Rows name the photographs as they lie in the folder, or by their names alone."""
     rows = "".join(f"{place.format(name) if whole else name},car-{name}\n" for name in ("a.jpg", "b.jpg"))

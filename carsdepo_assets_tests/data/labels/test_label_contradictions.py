@@ -169,6 +169,7 @@ def test_a_file_with_another_map_says_nothing_of_what_it_said_before(lake: Lake,
         (part({1: "rust"}), [[]]),
     ],
 )
+@pytest.mark.slow
 def test_a_corrected_file_replaces_all_that_it_said(
     lake: Lake, corrected: bytes, expected: list[list[int]], record: dict[str, Any] | None
 ) -> None:
@@ -181,6 +182,7 @@ def test_a_corrected_file_replaces_all_that_it_said(
 @pytest.mark.parametrize("record", [None, {"origin": "coco", "options": {"import": "x", "format": "coco"}}])
 @pytest.mark.parametrize("first", [("1.json", "2.json"), ("1.json",), ("2.json",), ("2.json", "1.json")])
 @pytest.mark.parametrize("in_one", [True, False])
+@pytest.mark.slow
 def test_of_files_of_a_class_each_the_corrected_one_changes_alone(
     lake: Lake, first: Sequence[str], in_one: bool, record: dict[str, Any] | None
 ) -> None:

@@ -161,6 +161,7 @@ def run(lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *call: str)
         ),
     ],
 )
+@pytest.mark.slow
 def test_the_commands_print_it(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call: Sequence[str], words: list[str]
 ) -> None:

@@ -114,6 +114,7 @@ def test_labels_that_were_read_are_not_read_again(lake: Lake) -> None:
     ],
 )
 @pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.slow
 def test_a_corrected_list_takes_effect_on_labels_that_were_read(
     lake: Lake, before: dict[str, str], after: dict[str, str], expected: list[int] | None, lost: bool
 ) -> None:

@@ -120,6 +120,7 @@ def test_quarantined_labels_are_healed_and_changed_ones_read(old_lake: Lake) -> 
 
 
 @pytest.mark.parametrize("commits", [0, 1, 2, 3])
+@pytest.mark.slow
 def test_interrupted_anywhere_it_goes_on(old_lake: Lake, monkeypatch: pytest.MonkeyPatch, commits: int) -> None:
     monkeypatch.setattr(take_over, "_OBJECTS_A_COMMIT", 3)
     plain: Callable[..., None] = take_over.append_objects

@@ -69,6 +69,7 @@ def test_the_next_recipe_follows_the_winner_and_then_a_pin(tmp_path: Path) -> No
     assert plan_of(lake, tmp_path, seed=9).today.lr == pytest.approx(pinned.recipe.lr)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_pinned(tmp_path: Path) -> None:
     lake, name = concluded(tmp_path, trials=2)
     cases = [
