@@ -34,10 +34,15 @@ def model_named(settings: Settings, lake: Lake, name: str) -> str:
         return matches[0]
     if len(matches) > 1:
         raise LookupError(f"Several models begin with {name!r}: {', '.join(matches)}.")
-    registered = tracing.known_versions(tracing.open_tracking(settings))
+    tracking = tracing.open_tracking(settings)
+    registered = tracing.known_versions(tracking)
     named = registered[-1:] if name == "latest" else [v for v in registered if str(v.version) == name]
     if named and named[0].digest in there:
         return named[0].digest
+    if not registered and tracking is not None and (absence := tracking.absence()) is not None:
+        raise LookupError(
+            f"{name!r} may be a version of a model, which MLflow knows: {absence}, or give the model's digest."
+        )
     if not there:
         raise LookupError(f"There is no model in {settings.lake} yet. `carsdepo train` makes one.")
     numbers = ", ".join(f"{v.version} ({v.digest})" for v in registered) or "none"

@@ -6,7 +6,6 @@ import dagster as dg
 import pytest
 
 from carsdepo_assets.compute.target import ComputeTarget, Verb
-from carsdepo_assets.experiments.study.parallel import interruptible_threads
 from carsdepo_assets.policy import ComputePolicy, Policy
 from carsdepo_assets_tests.compute.contract_targets import LAKE, TARGETS
 from carsdepo_assets_tests.compute.contract_worker import ContractSpec
@@ -85,30 +84,6 @@ def test_a_wrong_spec_is_a_failure_that_names_the_field(target: ComputeTarget) -
     result = materialized(model)
     assert not result.success
     assert "does: Input should be 'report'" in result.error
-
-
-@pytest.mark.parametrize("name", ["ecs", "sagemaker"])  # this machine has one slot
-def test_a_run_has_several_jobs_at_once(name: str) -> None:
-    """As a study with slots for its trials: each job has its own report, and is known by its own name."""
-    figures = (0.25, 0.75)
-    with TARGETS[name]() as target:
-
-        @dg.asset
-        def model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-            def job(figure: float) -> dg.MaterializeResult:
-                spec = ContractSpec.model_validate({"lake": LAKE, "does": "report", "figure": figure, "policy": PRICED})
-                return target.run(context, "train", spec.model_dump(mode="json"), module=WORKER)
-
-            with interruptible_threads(len(figures)) as submit:
-                results = [future.result() for future in [submit(job, figure) for figure in figures]]
-            told = [{k: getattr(v, "value", v) for k, v in (r.metadata or {}).items()} for r in results]
-            return dg.MaterializeResult(metadata={k: [t[k] for t in told] for k in ("figure", "job", "place")})
-
-        result = materialized(model)
-    assert result.success, result.error
-    assert result.metadata["figure"] == list(figures)
-    assert result.metadata["place"] == [name, name]
-    assert len(set(result.metadata["job"])) == 2
 
 
 def test_the_hardware_is_the_places_own(target: ComputeTarget) -> None:

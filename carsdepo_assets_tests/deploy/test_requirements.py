@@ -97,6 +97,7 @@ def test_the_orchestrators_packages_load_the_code_location(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_the_cpu_workers_packages_train(tmp_path: Path) -> None:
     from carsdepo_assets_tests.training.test_worker import spec_for

@@ -9,7 +9,7 @@ import pytest
 from carsdepo_assets.families.built_in import BUILT_IN
 from carsdepo_assets_tests.detectors.family_contract import check_champion, check_export, check_training
 
-LONG = {"faster_rcnn_resnet50", "yolov8l", "yolov8x"}  # over half a minute of one core
+LONG = {"dfine_m", "faster_rcnn_resnet50", "yolov8m", "yolov8l", "yolov8x"}  # over half a minute of one core
 NAMES = [pytest.param(f.name, marks=[pytest.mark.long] if f.name in LONG else []) for f in BUILT_IN]
 
 

@@ -141,7 +141,7 @@ def test_a_class_that_training_never_shows_is_named(detector: str, tmp_path: Pat
     assert "class 1 (3 labelled boxes" in ending["class_never_predicted"].evidence
 
 
-@family
+@family_long
 def test_boxes_that_all_lie_in_one_place_collapse(
     detector: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
