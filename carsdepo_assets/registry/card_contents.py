@@ -243,6 +243,10 @@ def _training_data(lineage: Lineage, learnt: Sequence[LearntLicences]) -> CardSe
         )
         for model in learnt
         for one in model.counts
+    ) + tuple(
+        ("not known: the dataset was erased", "", "", "", "", f"model {model.digest}, of dataset {model.dataset}")
+        for model in learnt
+        if model.erased
     )
     columns = ("Licence", "Of", "Photographs", "Claimed by", "Name", "Learnt by")
     splits = ", ".join(f"{n:,} {split}" for split, n in data.splits.items())

@@ -19,7 +19,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.lake.datasets import content_digest_of, read_manifest
-from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.lake import Lake, ObjectMissing
 from carsdepo_assets.registry.preprocessing import PreprocessingLineage
 from carsdepo_assets.registry.source_digest import git_revision, source_digest
 
@@ -186,7 +186,7 @@ def ancestors(lake: Lake, digest: str) -> list[Lineage]:
         seen.add(parent)
         try:
             lineages.append(read_lineage(lake, parent))
-        except LakeError:
+        except ObjectMissing:
             break
         parent = lineages[-1].initialised_from
     return lineages

@@ -113,7 +113,7 @@ def _take_over(lake: Lake, package: ModelPackage) -> tuple[EndpointFinding | Non
         digest=package.digest,
         version=package.version,
         actor=package.by,
-        reason=package.reason or f"set to {package.status} in SageMaker, without a reason",
+        reason=package.reason or f"set to {package.status} in SageMaker, {ledger.UNREASONED}",
         event_id=event_id,
     )
     body = (

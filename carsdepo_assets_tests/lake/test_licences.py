@@ -114,7 +114,13 @@ def test_however_it_is_written(words: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["free for personal and commercial use", "commercial use allowed", "Unsplash licence", "Cars Inc by name", "AFL-3.0"],
+    [
+        "free for personal and commercial use",
+        "commercial use allowed",
+        "Unsplash licence",
+        "Cars Inc by name",
+        "AFL-3.0",
+    ],
 )
 def test_what_names_no_bound_asks_for_nobody(words: str) -> None:
     assert not is_non_commercial(words, PATTERNS)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from carsdepo_assets.lake.datasets import summary_key
+from carsdepo_assets.lake.datasets import manifest_key, summary_key
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.licences import LicenceStatement, state_licences
 from carsdepo_assets.policy import Policy
@@ -74,3 +74,19 @@ def test_a_model_without_a_record_asks_for_nobody(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path)
     assert non_commercial(lake, made_up_model(lake, b"w"), Policy()) is None
     assert non_commercial(lake, "0" * 16, Policy()) is None
+
+
+def test_an_erased_dataset_and_a_damaged_record_ask_for_a_person(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path)
+    made = photographs_and_labels(lake, 3)
+    model = stored_model(lake, made)
+    child = stored_model(lake, made, b"child", initialised_from=model.digest)
+    (tmp_path / manifest_key(made.version)).unlink()
+    erased = f"it learnt from a dataset that was erased, with its licences: {made.version}"
+    assert non_commercial(lake, model.digest, RULES) == erased
+    sentence = non_commercial(lake, child.digest, RULES)
+    assert sentence == f"{erased}, {made.version} (by model {model.digest}, from which it went on)"
+    lake.put(f"models/{model.digest}/lineage.json", b'{"digest": 1')
+    damaged = non_commercial(lake, child.digest, RULES)
+    assert damaged is not None
+    assert damaged.startswith("what it learnt from cannot be read: ")
