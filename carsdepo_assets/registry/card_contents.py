@@ -346,6 +346,7 @@ def _limits(
         )
     for model in learnt:
         limits += [f"No commercial use: {one.sentence}." for one in model.counts if one.non_commercial]
+    limits += [f"No commercial use: {model.weights}." for model in learnt if model.weights is not None]
     unstated = [one for model in learnt[:1] for one in model.counts if one.licence == NONE_STATED]
     limits += [f"Nobody states a licence of {one.about}." for one in unstated]
     if not limits:

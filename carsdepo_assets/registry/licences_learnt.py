@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from carsdepo_assets.families.registry import UnknownFamily, family_of
 from carsdepo_assets.lake.datasets import DatasetErased, read_manifest
 from carsdepo_assets.lake.lake import Lake, ObjectMissing
+from carsdepo_assets.lake.licence_names import is_non_commercial
 from carsdepo_assets.lake.licences import LicenceCount, licences_of_rows
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.registry.lineage import ancestors, read_lineage
+from carsdepo_assets.registry.lineage import Lineage, ancestors, read_lineage
 
 _LEARNT_FROM = ("train", "val")
 
@@ -25,6 +28,8 @@ class LearntLicences:
     """Of the photographs in the splits train and val."""
     erased: bool = False
     """The dataset is not in the lake any more, so that there are no counts."""
+    weights: str | None = None
+    """The published weights that it started from and their licence, where that forbids commercial use."""
 
 
 def licences_learnt(lake: Lake, digest: str, policy: Policy) -> list[LearntLicences]:
@@ -36,17 +41,33 @@ def licences_learnt(lake: Lake, digest: str, policy: Policy) -> list[LearntLicen
         LakeError: there is no such model, or the lake does not answer.
         ValueError: a record is damaged.
     """
-    learnt = []
+    learnt, patterns = [], policy.data.non_commercial_licences
     for lineage in [read_lineage(lake, digest), *ancestors(lake, digest)]:
         try:
             rows = read_manifest(lake, lineage.data.version).select(["image_id", "key", "revision_id", "split"])
         except DatasetErased:
-            learnt.append(LearntLicences(lineage.digest, lineage.data.version, (), erased=True))
+            learnt.append(LearntLicences(lineage.digest, lineage.data.version, (), True, _weights(lineage, patterns)))
             continue
         chosen = [row for row in rows.to_pylist() if row["split"] in _LEARNT_FROM]
-        counts = licences_of_rows(lake, chosen, policy.data.non_commercial_licences)
-        learnt.append(LearntLicences(lineage.digest, lineage.data.version, tuple(counts)))
+        counts = tuple(licences_of_rows(lake, chosen, patterns))
+        learnt.append(LearntLicences(lineage.digest, lineage.data.version, counts, weights=_weights(lineage, patterns)))
     return learnt
+
+
+def _weights(lineage: Lineage, patterns: Sequence[str]) -> str | None:
+    """The published weights that a training started from, where their licence forbids commercial use."""
+    try:
+        family = family_of(lineage.detector)
+    except UnknownFamily:
+        return None
+    init, published = str(lineage.recipe.get("init")), family.pretrained
+    if init == "imagenet" and family.imagenet is not None:
+        name, licence = family.imagenet, family.imagenet_licence
+    elif published is not None and init.rpartition("/")[2] in ("pretrained", published.file):
+        name, licence = published.file, published.licence
+    else:
+        return None
+    return f"{licence}, of the weights {name}" if is_non_commercial(licence, patterns) else None
 
 
 def non_commercial(lake: Lake, digest: str, policy: Policy) -> str | None:
@@ -69,6 +90,7 @@ def non_commercial(lake: Lake, digest: str, policy: Policy) -> str | None:
     for model in learnt:
         through = "" if model.digest == digest else f" (by model {model.digest}, from which it went on)"
         sentences += [f"{one.sentence}{through}" for one in model.counts if one.non_commercial]
+        sentences += [f"{model.weights}{through}"] if model.weights is not None else []
         erased += [f"{model.dataset}{through}"] if model.erased else []
     reasons = []
     if sentences:

@@ -148,10 +148,10 @@ def test_all_statements_about_a_photograph_count_and_are_made_once(tmp_path: Pat
     assert state_licences(lake, "a", stated, NOW) == 0
     assert state_licences(lake, "a", [*stated, statement("raw/uploads/b/", "MIT")], NOW) == 1
     keys = [
-        (["raw/uploads/a/1.jpg"], "raw/labels/a/1.txt"),
-        (["raw/uploads/a/2.jpg"], "raw/labels/c/2.txt"),
-        (["raw/uploads/ab/1.jpg"], None),
-        (["raw/uploads/ab/2.jpg", "raw/uploads/b/same.jpg"], None),
+        (["raw/uploads/a/1.jpg"], ["raw/labels/a/1.txt"]),
+        (["raw/uploads/a/2.jpg"], ["raw/labels/c/2.txt"]),
+        (["raw/uploads/ab/1.jpg"], []),
+        (["raw/uploads/ab/2.jpg", "raw/uploads/b/same.jpg"], []),
     ]
     counts = count_licences(Licences.read(lake), keys, PATTERNS)
     assert [(c.of, c.licence, c.claimed_by, c.photographs, c.non_commercial) for c in counts] == [
@@ -172,3 +172,20 @@ def test_a_lake_of_before_states_none(tmp_path: Path) -> None:
         ("photographs", NONE_STATED, 1),
         ("labels", NONE_STATED, 1),
     ]
+
+
+def test_the_licences_of_all_files_that_a_labelling_comes_from_count(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path)
+    state_licences(lake, "a", [statement("raw/labels/a/", "CC-BY-NC-4.0"), statement("raw/labels/b/", "MIT")], NOW)
+    files = {
+        "raw/labels/a/1.txt": "r1",
+        "raw/labels/b/1.txt": "r2",
+        "raw/labels/a/2.txt": "r3",
+        "raw/labels/b/2.txt": "r3",
+    }
+    lake.append("annotations", [{"revision_id": revision, "key": key} for key, revision in files.items()], "unit")
+    for revision in ("r1+r2", "r2+r1", "r3"):  # a majority of two annotators; the same boxes in two imports
+        counts = licences_of_rows(
+            lake, [{"image_id": "i", "key": "raw/uploads/a.jpg", "revision_id": revision}], PATTERNS
+        )
+        assert {c.licence for c in counts if c.of == "labels"} == {"CC-BY-NC-4.0", "MIT"}
