@@ -183,6 +183,18 @@ def test_records_that_this_release_does_not_understand_are_named(
         reproduce(settings_of(tmp_path / "home"), lake, model.digest, tmp_path / "again", lambda text: None)
 
 
+@pytest.mark.parametrize("damaged", [b"", b"{}", b"[]", b'{"steps": 1, "planned": 5, "progress": []}'])
+def test_a_damaged_record_of_the_clock_is_named(tmp_path: Path, damaged: bytes) -> None:
+    lake = Lake.open(tmp_path / "home" / "lake")
+    recipe = Recipe(minutes=1.0).model_dump(mode="json")
+    model = stored_model(lake, photographs_and_labels(lake, 3), recipe=recipe)
+    lake.put(f"models/{model.digest}/clock.json", damaged)
+    with pytest.raises(NotReproducible, match=r"clock\.json is damaged \("):
+        reproduce(
+            settings_of(tmp_path / "home"), lake, model.digest, tmp_path / "again", lambda text: None, anyway=True
+        )
+
+
 def test_what_explains_a_difference_is_named_and_does_not_decide(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path / "lake")
     made = photographs_and_labels(lake, 3)

@@ -200,7 +200,10 @@ class _Run:
         )
         key = clock_key(self.lineage.digest)
         if self.source.exists(key):
-            return ClockDecisions.of_state(json.loads(self.source.get(key))), [f"{sentence}."]
+            try:
+                return ClockDecisions.of_state(json.loads(self.source.get(key))), [f"{sentence}."]
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                raise NotReproducible(f"{key} is damaged ({type(error).__name__}: {error}).") from error
         decisions = ClockDecisions.of_history(result["steps"], result["history"])
         if recipe.steps is None and recipe.detector.startswith("yolo"):
             return decisions, [f"{sentence}."]
