@@ -138,7 +138,7 @@ def manifest(rows: list[tuple[str, list[int]]]) -> pa.Table:
         (
             [("train", [0, 1, 2]), ("train", [0]), ("val", [0])],
             {},
-            "boxes of class id 2, and the class map has 2 classes",
+            "boxes of class id 2, and the class map has 2 cl",
         ),
         ([("train", [0, 1]), ("train", [0]), ("val", [0, 7])], {}, "boxes of class id 7, .*It only grows"),
         ([("train", [0, 1]), ("train", [0]), ("val", [0]), ("test", [7])], {}, None),
