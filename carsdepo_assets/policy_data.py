@@ -8,6 +8,18 @@ from pydantic import model_validator
 
 from carsdepo_assets.policy_values import Count, NotNegative, PolicySection, Share, policy_value
 
+# `lake.licence_names.is_non_commercial` says how they are compared. Creative Commons, then words of people.
+NON_COMMERCIAL = (
+    "*-NC-*", "*-BYNC*", "*-CCBYNC*", "*noncommercial*", "*non commercial*", "*no commercial*", "*not * commercial*",
+    "*commercial* not *", "*commercial*prohibited*", "*commercial*forbidden*", "*non profit*", "*nonprofit*",
+    "*research only*", "*research*use*", "*research*purpose*", "*only*research*", "*academic*use*",
+    "*academic*purpose*", "*academic*only*", "*only*academic*", "*education*use*", "*education*purpose*",
+    "*education*only*", "*scientific*use*", "*scientific*purpose*", "*personal use*", "*personal*only*",
+    "*private use*", "*evaluation*only*", "*nicht kommerziell*", "*nichtkommerziell*", "*keine kommerzielle*",
+    "*pas d utilisation commerciale*", "*no comercial*", "*nocomercial*", "*nao comercial*", "*naocomercial*",
+    "*niet commercieel*", "*nietcommercieel*", "*非商*",
+)  # fmt: skip
+
 
 class DataPolicy(PolicySection):
     """How uploads are batched, checked and processed."""
@@ -75,10 +87,11 @@ class DataPolicy(PolicySection):
     )
     max_group: Count = policy_value(200, "photographs", "A group of near-duplicates never grows beyond this.")
     non_commercial_licences: tuple[str, ...] = policy_value(
-        ("*-NC-*", "*-NC", "*non-commercial*", "*noncommercial*", "*non commercial*", "*research*only*"),
+        NON_COMMERCIAL,
         "patterns",
         "Licences of photographs or labels that forbid commercial use. A model that learnt from one of them goes to "
-        "production only where a person approves it and says why. Upper and lower case are the same.",
+        "production only where a person approves it and says why. Upper and lower case, accents, and the signs between "
+        "words are the same.",
     )
     max_quarantined_share: Share = policy_value(
         0.5, "share", "A batch with a larger share in quarantine stops: nothing after it runs."

@@ -137,7 +137,11 @@ class TrainingPolicy(PolicySection):
         None, "minutes", "Wall time of a training that starts from the model in production; none: as `minutes`.", gt=0
     )
     seed: int = policy_value(
-        0, "", "Seed of the initial weights, of the order of photographs and of their augmentation."
+        0,
+        "",
+        "Seed of the initial weights, of the order of photographs and of their augmentation.",
+        ge=0,
+        lt=2**32,
     )
     diagnosis: DiagnosisPolicy = DiagnosisPolicy()
 

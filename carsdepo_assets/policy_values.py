@@ -13,9 +13,12 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class PolicySection(BaseModel):
-    """A table of carsdepo.toml: its values cannot be changed once read, and unknown keys are refused."""
+    """A table of carsdepo.toml: its values cannot be changed once read, and unknown keys are refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    So are infinite numbers, which TOML has: a worker is given the policy as JSON, which has none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def policy_value(default: Any, unit: str, meaning: str, **limits: Any) -> Any:

@@ -109,6 +109,12 @@ def test_an_array_is_replaced_as_a_whole(tmp_path: Path) -> None:
         ("[business.goals]\nrecall = true\n", "business.goals.recall: Input should be a valid number, not true"),
         ("[business.goals]\nrecal = false\n", "business.goals.recal: false removes a value, and there is none"),
         ("[business.goals]\nrecall = nan\n", "business.goals.recall: nan is not a finite number"),
+        ("[training]\nminutes = inf\n", "training.minutes: inf is not a finite number"),
+        ("[training]\nseed = -1\n", "training.seed: Input should be greater than or equal to 0"),
+        (
+            "[training.diagnosis]\ndiverged_factor = inf\n",
+            "training.diagnosis.diverged_factor: inf is not a finite",
+        ),
         ("[business]\ngoals = 3\n", "business.goals: Input should be"),
         ("gate = 3\n", "gate: Input should be"),
         ("[gates]\nmode = 'point'\n", "gates: there is no such key"),

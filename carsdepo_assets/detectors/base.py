@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Recipe(BaseModel):
     """How to train: everything but the data. Recorded with every model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     detector: Annotated[str, AfterValidator(known_family)] = "yolov8n"
     init: str = Field("scratch", description="scratch | imagenet | pretrained | champion | yolov8n | a weights file")
@@ -44,7 +44,7 @@ class Recipe(BaseModel):
     weight_decay: float = Field(0.0005, ge=0)
     freeze: int = Field(0, ge=0, description="leading layers kept as they are")
     device: str = Field("cpu", description="cpu, cuda:0 ...")
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     extra: dict[str, Any] = Field(default_factory=dict, description="arguments of the one detector, by its own names")
     augmentation: AugmentationSettings | None = Field(
         None,

@@ -6,6 +6,8 @@ import math
 from importlib import import_module
 from typing import cast
 
+from pydantic import ValidationError
+
 from carsdepo_assets.detectors.base import Detector, LetterboxPredictor, Recipe
 from carsdepo_assets.detectors.checkpoints import DetectorError
 from carsdepo_assets.families.family import Family
@@ -27,17 +29,24 @@ def get_detector(name: str) -> Detector:
         name: The family's.
 
     Raises:
-        DetectorError: There is no such family, or what it needs is not installed.
+        DetectorError: There is no such family, what it needs is not installed, or what it names is no detector.
     """
     family = _family(name)
     try:
-        if not isinstance(family.detector, str):
-            return cast(Detector, family.detector(name))
-        module, _, attribute = family.detector.partition(":")
-        return cast(Detector, getattr(import_module(module), attribute)(name))
+        if isinstance(family.detector, str):
+            module, _, attribute = family.detector.partition(":")
+            detector = getattr(import_module(module), attribute)(name)
+        else:
+            detector = family.detector(name)
     except ImportError as error:
         needs = ", ".join(family.libraries)
         raise DetectorError(f"{family.title} cannot be used: {error}. It needs {needs}.") from error
+    except (Exception, SystemExit) as error:  # of a package's own code
+        raise DetectorError(f"{family.title} cannot be used: {type(error).__name__}: {error}.") from error
+    missing = [method for method in ("train", "load") if not callable(getattr(detector, method, None))]
+    if missing:
+        raise DetectorError(f"{family.title} cannot be used: its detector has no method {' and '.join(missing)}.")
+    return cast(Detector, detector)
 
 
 def _family(name: str) -> Family:
@@ -96,10 +105,17 @@ def usual_augmentation(family: Family, *, real: bool) -> AugmentationSettings | 
 
     Returns:
         None where the family varies them by itself.
+
+    Raises:
+        DetectorError: The family names what the policy's section `augmentation` has not.
     """
     if family.augmentation is None:
         return None
-    return usual_settings(family.augmentation, None if real else family.rendered_augmentation)
+    try:
+        return usual_settings(family.augmentation, None if real else family.rendered_augmentation)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise DetectorError(f"the usual augmentation of {family.title} cannot be used: {wrong}.") from error
 
 
 def retraining_recipe(recipe: Recipe, champion: str) -> Recipe:

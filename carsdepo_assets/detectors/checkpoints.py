@@ -82,11 +82,13 @@ def read_torch(path: Path, expected_format: str) -> dict[str, Any]:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a torch archive holds pickled objects, as ultralytics' own weights do. Nothing is unpickled."""
+    """Whether a torch archive holds pickled objects, as ultralytics' own weights do. None of unknown kinds is made."""
     import torch
 
     try:
-        torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        # torch makes modules of kinds that an earlier file of the same process needed
+        return isinstance(content, dict) and any(isinstance(v, torch.nn.Module) for v in content.values())
     except pickle.UnpicklingError:
         return zipfile.is_zipfile(path)
     except (OSError, *_TORN):

@@ -12,6 +12,8 @@ import hashlib
 import json
 import os
 import struct
+import time
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +23,7 @@ from urllib.parse import urlsplit
 
 from carsdepo_assets.certificates import trusted
 from carsdepo_assets.families.family import Family, Pretrained
+from carsdepo_assets.lake.objects import write_atomic
 
 HUB = "https://huggingface.co"
 HUB_VARIABLE = "HF_ENDPOINT"  # as Hugging Face's own tools name a mirror of the hub
@@ -28,6 +31,7 @@ OFFLINE_VARIABLES = ("YOLO_OFFLINE", "HF_HUB_OFFLINE")
 _HUB_SHA256 = "x-linked-etag"  # of a large file, in the answer that redirects to it
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _TIMEOUT_S = 30.0  # without a byte
+_LEFT_S = 3600.0  # since the last byte: a part that nobody writes any more, as its process was killed
 
 Told = Callable[[int, int | None], None]
 
@@ -76,19 +80,30 @@ def fetch(family: Family, folder: Path, url: str | None = None, told: Told = lam
         return Fetched(path, sha256, bool(published.sha256), is_new=False)
     address = url or _address(published)
     _allow(address, path)
-    folder.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_left(path)
         stated = _download(address, part, path, told)
         sha256 = _digest(part)
         for expected in (published.sha256, stated):  # a mirror's word does not stand for the authors'
             _compare(sha256, expected, f"what {address} gave is not the published file")
         _look_at(part, path.name, address)
-        _note(path, published, address, sha256)
         os.replace(part, path)
+        _note(path, published, address, sha256)  # last: without it the file counts as put there by hand
+    except OSError as error:
+        raise WeightsError(f"{path} could not be written: {error.strerror or error}.") from error
     finally:
-        part.unlink(missing_ok=True)
+        if part.is_file():
+            part.unlink()
     return Fetched(path, sha256, bool(published.sha256 or stated), is_new=True)
+
+
+def _remove_left(path: Path) -> None:
+    """Removes what killed calls have left of the file."""
+    for part in path.parent.glob(f"{path.name}.*.part"):
+        if part.is_file() and time.time() - part.stat().st_mtime > _LEFT_S:
+            part.unlink(missing_ok=True)
 
 
 def _address(published: Pretrained) -> str:
@@ -112,12 +127,16 @@ def _download(address: str, part: Path, path: Path, told: Told) -> str:
 
     try:
         with (
-            httpx.Client(verify=trusted(), follow_redirects=True, timeout=_TIMEOUT_S) as client,
+            httpx.Client(
+                verify=trusted(),
+                follow_redirects=True,
+                timeout=_TIMEOUT_S,
+                event_hooks={"request": [lambda request: _allow(str(request.url), path)]},  # each redirect, too
+            ) as client,
             client.stream("GET", address) as answer,
             part.open("wb") as file,
         ):
             answer.raise_for_status()
-            _allow(str(answer.url), path)  # where it was redirected to
             length = answer.headers.get("content-length", "")
             for chunk in answer.iter_bytes():
                 file.write(chunk)
@@ -125,7 +144,7 @@ def _download(address: str, part: Path, path: Path, told: Told) -> str:
             file.flush()
             os.fsync(file.fileno())
             return next(filter(None, (_hub_sha256(a.headers) for a in (*answer.history, answer))), "")
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise WeightsError(
             f"{address} could not be fetched: {reason}. Go online, name a mirror by --from, or fetch it on another "
@@ -154,24 +173,29 @@ def _look_at(part: Path, name: str, address: str) -> None:
         head = file.read(8)
         if name.endswith(".safetensors"):
             size = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-            is_whole = 0 < size <= part.stat().st_size - 8 and _is_json(file.read(size))
+            left = part.stat().st_size - 8 - size
+            is_whole = size > 0 and left >= 0 and _end_of_tensors(file.read(size)) == left
         else:
-            is_whole = head.startswith(b"PK")
+            is_whole = head.startswith(b"PK") and zipfile.is_zipfile(file)  # whose list of contents is its end
     if not is_whole:
         raise WeightsError(f"what {address} gave is no file of weights: it is cut short, or a page of a proxy.")
 
 
-def _is_json(header: bytes) -> bool:
+def _end_of_tensors(header: bytes) -> int | None:
+    """The bytes that a safetensors header says follow it; None where it is no such header."""
     try:
-        return isinstance(json.loads(header), dict)
-    except ValueError:
-        return False
+        tensors = [one for name, one in json.loads(header).items() if name != "__metadata__"]
+        return max(int(one["data_offsets"][1]) for one in tensors)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
 
 
 def _noted(path: Path) -> str | None:
-    """The sha256 that was written down when the file was fetched; None: it was put there by hand."""
-    note = _source(path)
-    return str(json.loads(note.read_text())["sha256"]) if note.is_file() else None
+    """The sha256 that was written down when the file was fetched; None: it was put there by hand, or cannot be read."""
+    try:
+        return str(json.loads(_source(path).read_text())["sha256"])
+    except (OSError, ValueError, TypeError, LookupError):
+        return None
 
 
 def _source(path: Path) -> Path:
@@ -187,4 +211,4 @@ def _note(path: Path, published: Pretrained, address: str, sha256: str) -> None:
         "trained_on": published.trained_on,
         "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    _source(path).write_text(json.dumps(content, indent=1))
+    write_atomic(_source(path), json.dumps(content, indent=1).encode())

@@ -19,7 +19,8 @@ def check_trainable(manifest: pa.Table, version: str, policy: Policy) -> None:
         policy: Gives the classes and the least numbers.
 
     Raises:
-        EmptyTrainingSet: It has too little; the message says of what, and what to do.
+        EmptyTrainingSet: It has too little, or boxes of classes that are gone from the class map; the message says of
+            what, and what to do.
     """
     limits = policy.training
     photographs: Counter[str] = Counter(manifest["split"].to_pylist())
@@ -33,6 +34,13 @@ def check_trainable(manifest: pa.Table, version: str, policy: Policy) -> None:
             f"dataset {version} has {n_train} {'photograph' if n_train == 1 else 'photographs'} in split train, and a "
             f"training needs {max(1, limits.min_photographs)} (policy.training.min_photographs): import labelled "
             "photographs of more cars."
+        )
+    strange = sorted((boxes["train"].keys() | boxes["val"].keys()) - set(range(len(names))))
+    if strange:
+        raise EmptyTrainingSet(
+            f"dataset {version} has boxes of class id {strange[0]}, and the class map has {len(names)} "
+            f"{'class' if len(names) == 1 else 'classes'}: {', '.join(names)}. It only grows: put the names back that "
+            "it had, in their order (policy.class_map.names)."
         )
     if not boxes["train"]:
         raise EmptyTrainingSet(

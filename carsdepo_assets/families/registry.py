@@ -16,6 +16,7 @@ from carsdepo_assets.families.family import Family
 
 GROUP = "carsdepo.detectors"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_FILE = re.compile(r"[A-Za-z0-9][\w.+-]*")
 _RESERVED = {"auto"}  # what the policy says where it names no family
 
 logger = logging.getLogger(__name__)
@@ -41,10 +42,14 @@ def register(family: Family) -> None:
         family: The family.
 
     Raises:
-        FamilyError: Its name is another family's, or cannot be a name.
+        FamilyError: Its name is another family's, or cannot be a name, or its weights have no name of a file.
     """
     if not _NAME.fullmatch(family.name) or family.name in _RESERVED:
         raise FamilyError(f"{family.name!r} cannot name a family: small letters, digits and underscores, not 'auto'.")
+    if family.pretrained is not None and not _FILE.fullmatch(family.pretrained.file):
+        raise FamilyError(
+            f"{family.pretrained.file!r} of {family.name} is no file name: it lies in the home's weights/."
+        )
     standing = _families.get(family.name)
     if standing is not None and standing != family:
         raise FamilyError(f"two families are named {family.name!r}: {standing.title} and {family.title}.")
@@ -104,7 +109,7 @@ def _ask_packages() -> None:
         try:
             for family in _brought(entry):
                 register(family)
-        except Exception as error:  # whatever another package's code raises must not take ours down
+        except (Exception, SystemExit) as error:  # whatever another package's code raises must not take ours down
             _broken[entry.name] = f"{type(error).__name__}: {error}"
             logger.warning("The entry point %s of %s could not be read: %s", entry.name, GROUP, _broken[entry.name])
 

@@ -27,6 +27,7 @@ _DRAWS = (
     "mosaic_y", "mosaic_1", "mosaic_2", "mosaic_3", "brightness", "contrast", "saturation", "hue", "blur", "blur_px",
     "noise", "noise_levels", "jpeg", "jpeg_quality",
 )  # fmt: skip
+_ROUNDING_PX = 1e-3
 
 
 @dataclass(frozen=True)
@@ -182,8 +183,10 @@ def _visible(piece: _Piece, side: int, min_visible: float) -> tuple[NDArray[np.f
         return np.zeros((0, 4)), piece.classes[:0]
     clipped = np.clip(whole, [x1, y1, x1, y1], [x2, y2, x2, y2])
     sides = clipped[:, 2:] - clipped[:, :2]
-    area = (whole[:, 2:] - whole[:, :2]).prod(axis=1)
-    keep = (sides >= 1).all(axis=1) & (sides.prod(axis=1) >= min_visible * area * (1 - 1e-9))
+    before = whole[:, 2:] - whole[:, :2]
+    # A box at the photograph's edge reaches beyond it by what single precision and label files round away.
+    area = before.prod(axis=1) - _ROUNDING_PX * before.sum(axis=1)
+    keep = (sides >= 1).all(axis=1) & (sides.prod(axis=1) >= min_visible * area)
     return clipped[keep], piece.classes[keep]
 
 

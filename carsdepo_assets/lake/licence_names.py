@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -19,6 +20,10 @@ _CC_LONG = re.compile(
     re.I,
 )
 _LICENCE_BEHIND = re.compile(r"[ ,]*\b(?:the )?licen[sc]e\b\.?$", re.I)
+# Behind a name, in parentheses: words that take away what the name allows, so that they belong to the licence.
+_RESTRICTS = re.compile(r"\b(?:non|not?|only|never|except|unless|without)(?:\b|[ -]?comm)", re.I)
+_DASHES = re.compile(r"[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
+_APART = re.compile(r"[^\w*?\[\]!]+|_+")  # what stands between words; signs of shell patterns are none
 _NONE = {"", "none", "unknown", "n/a", "-", "null", "not stated", "unlicensed"}
 
 
@@ -42,15 +47,17 @@ def licence_name(written: str, url: str = "") -> LicenceName | None:
     Returns:
         None where nothing is said, as by `unknown`. Words that are no usual name of a licence are kept.
     """
-    text = " ".join(written.strip().strip("\"'`*_.").split())
+    text = " ".join(_visible(written).strip().strip("\"'`*_.").split())
     for one in (url, text):
-        if match := _CC_URL.search(one):
-            return LicenceName(f"CC-{match[1].upper()}-{match[2]}", True)
+        if named := dict.fromkeys(f"CC-{match[1].upper()}-{match[2]}" for match in _CC_URL.finditer(one)):
+            return LicenceName(" AND ".join(named), True)  # a text that names several asks for all of them
         if _CC_ZERO.search(one):
             return LicenceName("CC0-1.0", True)
     if text.casefold() in _NONE:
         return None
-    for candidate in dict.fromkeys((text, _LICENCE_BEHIND.sub("", text), re.sub(r"\s*\(.*\)$", "", text))):
+    behind = re.search(r"\s*\(.*\)$", text)
+    alone = text if behind is None or _RESTRICTS.search(behind[0]) else text[: behind.start()]
+    for candidate in dict.fromkeys((text, _LICENCE_BEHIND.sub("", text), alone, text.replace("_", " "))):
         if match := _CC_SHORT.match(candidate):
             version = match[2] if "." in match[2] else f"{match[2]}.0"
             return LicenceName(f"CC-{match[1].upper().replace(' ', '-')}-{version}", True)
@@ -69,11 +76,30 @@ def is_non_commercial(licence: str, patterns: Sequence[str]) -> bool:
 
     Args:
         licence: an SPDX expression, or any words.
-        patterns: shell patterns, such as *-NC-*; upper and lower case are the same.
+        patterns: shell patterns, such as *-NC-*. Upper and lower case, accents, and what stands between words
+            (hyphens of any kind, spaces, underscores, dots) are the same; a hyphen at a pattern's end, too, stands for
+            the licence's end.
     """
     whole = re.sub(r"^\(([^()]*)\)$", r"\1", licence)
     alternatives = [whole] if "(" in whole else re.split(r"\s+OR\s+", whole)
-    return all(any(fnmatchcase(one.casefold(), p.casefold()) for p in patterns) for one in alternatives)
+    folded = [_folded(p) for p in patterns]
+    return all(_matches(_folded(one).strip("-"), folded) for one in alternatives)
+
+
+def _matches(words: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(words, p) or fnmatchcase(f"-{words}-", p) for p in patterns)
+
+
+def _folded(text: str) -> str:
+    """Words in small letters without accents, with one hyphen between them."""
+    letters = unicodedata.normalize("NFKD", _visible(text).casefold())
+    return _APART.sub("-", "".join(c for c in letters if not unicodedata.combining(c)))
+
+
+def _visible(text: str) -> str:
+    """The text with the usual hyphen in place of every other one, and without signs that nobody sees."""
+    plain = _DASHES.sub("-", unicodedata.normalize("NFKC", text))
+    return "".join(c for c in plain if unicodedata.category(c) != "Cf")
 
 
 def _short(long: str) -> str:

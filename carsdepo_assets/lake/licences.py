@@ -116,13 +116,14 @@ class Licences:
 
 
 def count_licences(
-    licences: Licences, keys: Iterable[tuple[Sequence[str], str | None]], patterns: Sequence[str]
+    licences: Licences, keys: Iterable[tuple[Sequence[str], Sequence[str]]], patterns: Sequence[str]
 ) -> list[LicenceCount]:
     """Counts the licences of a dataset's photographs and of their labels.
 
     Args:
         licences: the statements.
-        keys: for each photograph the keys under which it was uploaded, and the key of its label file; None: unknown.
+        keys: for each photograph the keys under which it was uploaded, and those of the files that its labels come
+            from; none: unknown.
         patterns: of licences that forbid commercial use.
 
     Returns:
@@ -130,8 +131,8 @@ def count_licences(
     """
     counts: Counter[tuple[str, str, bool]] = Counter()
     claimants: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for uploads, label in keys:
-        for of, own in (("photographs", uploads), ("labels", [label] if label else [])):
+    for uploads, labels in keys:
+        for of, own in (("photographs", uploads), ("labels", labels)):
             if of == "labels" and not own:
                 continue
             stated = [row for key in own for row in licences.of(key)]
@@ -171,11 +172,14 @@ def licences_of_rows(lake: Lake, rows: Sequence[Mapping[str, Any]], patterns: Se
     for key, image_id in zip(again["key"].to_pylist(), again["sha256"].to_pylist(), strict=True):
         others[image_id].append(key)
     notes = lake.read("annotations", ["revision_id", "key"])
-    files = dict(zip(notes["revision_id"].to_pylist(), notes["key"].to_pylist(), strict=True))
-    keys = [
-        ([row["key"], *others.get(row["image_id"], ())], files.get(str(row["revision_id"]).rpartition("+")[2]))
-        for row in rows
-    ]
+    files: dict[str, list[str]] = defaultdict(list)  # several say the same where a folder was imported again
+    for revision, key in zip(notes["revision_id"].to_pylist(), notes["key"].to_pylist(), strict=True):
+        files[revision].append(key)
+    keys = []
+    for row in rows:
+        revisions = str(row["revision_id"]).split("+")  # a majority joins those of several annotators
+        labels = [key for revision in revisions for key in files.get(revision, ())]
+        keys.append(([row["key"], *others.get(row["image_id"], ())], labels))
     return count_licences(licences, keys, patterns)
 
 

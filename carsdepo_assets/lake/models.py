@@ -18,6 +18,8 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import folder, put_model_manifest
 from carsdepo_assets.lake.training_findings import TrainingFinding
 
+DIGITS = 16  # of the sha256 of a model's weights, which name it
+
 
 class ModelCard(BaseModel):
     """What it takes to load and use a model's weights: the content of model.json."""
@@ -48,7 +50,7 @@ class ModelCard(BaseModel):
 
 def digest_of(weights: bytes) -> str:
     """Returns the digest that names the model with these weights."""
-    return hashlib.sha256(weights).hexdigest()[:16]
+    return hashlib.sha256(weights).hexdigest()[:DIGITS]
 
 
 def clock_key(digest: str) -> str:

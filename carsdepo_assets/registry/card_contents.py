@@ -8,6 +8,7 @@ found out about it and where it was deployed does.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -150,7 +151,7 @@ def _details(lineage: Lineage, card: ModelCard) -> CardSection:
 
 def _metrics(card: ModelCard, record: EvaluationRecord | None, digest: str) -> CardSection:
     model = f"models/{digest}/model.json"
-    threshold = CardFact("Threshold", f"{card.threshold:.3f} ({card.threshold_from})", f"{model}, threshold")
+    threshold = CardFact("Threshold", f"{_figure(card.threshold)} ({card.threshold_from})", f"{model}, threshold")
     if record is None:
         return CardSection("Figures", ("The model was not evaluated yet.",), (threshold,))
     row = f"table evaluations, {record.evaluation_id}"
@@ -190,9 +191,16 @@ def _slices(lake: Lake, record: EvaluationRecord | None) -> list[Mapping[str, An
     if record is None:
         return []
     try:
-        return list(json.loads(lake.get(f"{record.report_key.removesuffix('.html')}.json")).get("slices") or ())
+        stored = json.loads(lake.get(f"{record.report_key.removesuffix('.html')}.json"))
     except (LakeError, ValueError):
         return []
+    slices = stored.get("slices") if isinstance(stored, dict) else None
+    return [one for one in slices if _is_slice(one)] if isinstance(slices, list) else []
+
+
+def _is_slice(one: Any) -> bool:
+    """Whether it is one as this release writes them: other programs and releases leave reports, too."""
+    return isinstance(one, dict) and "name" in one and all(isinstance(one.get(n), int) for n in ("n_images", "n_boxes"))
 
 
 def _by_slice(slices: Sequence[Mapping[str, Any]], record: EvaluationRecord | None) -> CardSection:
@@ -204,7 +212,7 @@ def _by_slice(slices: Sequence[Mapping[str, Any]], record: EvaluationRecord | No
             str(one["n_images"]),
             str(one["n_boxes"]),
             _figure(one.get("map50")),
-            *(_figure(one.get("counts", {}).get(name)) for name in ("precision", "recall", "f1")),
+            *(_figure((one.get("counts") or {}).get(name)) for name in ("precision", "recall", "f1")),
         )
         for one in slices
     )
@@ -243,6 +251,10 @@ def _training_data(lineage: Lineage, learnt: Sequence[LearntLicences]) -> CardSe
         )
         for model in learnt
         for one in model.counts
+    ) + tuple(
+        ("not known: the dataset was erased", "", "", "", "", f"model {model.digest}, of dataset {model.dataset}")
+        for model in learnt
+        if model.erased
     )
     columns = ("Licence", "Of", "Photographs", "Claimed by", "Name", "Learnt by")
     splits = ", ".join(f"{n:,} {split}" for split, n in data.splits.items())
@@ -268,7 +280,8 @@ def _training(lineage: Lineage, result: Mapping[str, Any], policy: Policy) -> Ca
     machine = lineage.environment
     hardware = [machine.get("gpu"), machine.get("cpu"), f"{machine.get('cores', '?')} cores"]
     threads = machine.get("threads")
-    seconds = result.get("seconds")
+    told = result.get("seconds")
+    seconds = float(told) if isinstance(told, int | float) and math.isfinite(told) else None
     minutes = "not recorded" if seconds is None else f"{seconds / 60:.1f} minutes"
     cost = training_cost(lineage, seconds, policy.compute)
     return CardSection(
@@ -293,12 +306,19 @@ def _preprocessing(lineage: Lineage, source: str) -> tuple[CardFact, ...]:
         return ()
     varied = NOT_DECLARED
     if settings is not None:
-        varied = f"version {preprocessing.augmentation}: {AugmentationSettings.model_validate(settings).described()}"
+        varied = f"version {preprocessing.augmentation}: {_described(settings)}"
     return (
         CardFact("Resize", preprocessing.resize_text, f"{source}, preprocessing"),
         CardFact("Normalisation", preprocessing.normalisation_text, f"{source}, preprocessing"),
         CardFact("Augmentation", varied, f"{source}, preprocessing.augmentation and recipe.augmentation"),
     )
+
+
+def _described(settings: Any) -> str:
+    try:
+        return AugmentationSettings.model_validate(settings).described()
+    except ValueError:  # of a release that knows other fields
+        return ", ".join(f"{name} {value}" for name, value in settings.items()) if isinstance(settings, dict) else "?"
 
 
 def _limits(
@@ -326,6 +346,7 @@ def _limits(
         )
     for model in learnt:
         limits += [f"No commercial use: {one.sentence}." for one in model.counts if one.non_commercial]
+    limits += [f"No commercial use: {model.weights}." for model in learnt if model.weights is not None]
     unstated = [one for model in learnt[:1] for one in model.counts if one.licence == NONE_STATED]
     limits += [f"Nobody states a licence of {one.about}." for one in unstated]
     if not limits:
@@ -377,4 +398,4 @@ def _lineage(lake: Lake, lineage: Lineage) -> CardSection:
 
 
 def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return f"{value:.3f}" if isinstance(value, int | float) and math.isfinite(value) else "–"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def try_card(lake: Lake, digest: str, policy: Policy, version: int | None, warn:
     """
     try:
         return write_card(lake, digest, policy, version)
-    except (LakeError, ValueError, KeyError, TypeError) as error:
+    except (LakeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         warn(f"Model {digest} has no card: {error}")
         return None
 
@@ -74,14 +75,14 @@ def card_markdown(card: CardContents) -> str:
     lines = [
         f"# {_title(card)}",
         "",
-        card.summary,
+        _line(card.summary),
         "",
         f"Made {card.made_at:%d %b %Y, %H:%M} UTC of what was stored then, in the sections of {PAPER}.",
     ]
     for section in card.sections:
         lines += ["", f"## {section.title}", ""]
         for paragraph in section.paragraphs:
-            lines += [_escaped(paragraph), ""]
+            lines += [_line(paragraph), ""]
         if section.facts:
             lines += _table(("", "", "From"), [(f.name, f.text, f.source) for f in section.facts])
         for table in section.tables:
@@ -99,7 +100,11 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, str, str]] | tuple[tu
 
 
 def _escaped(text: str) -> str:
-    """Text that cannot end a cell or become markup: names and reasons are anybody's."""
-    for sign in ("\\", "|", "<", "*", "_", "`", "["):
-        text = text.replace(sign, f"\\{sign}")
+    """Text that cannot end a cell or become markup or a link: names and reasons are anybody's."""
+    text = re.sub(r"[\\|<*_`\[&~]|:(?=//)|(?<=www)\.", r"\\\g<0>", text, flags=re.IGNORECASE)
     return " ".join(text.split())
+
+
+def _line(text: str) -> str:
+    """Text that stands alone, and so cannot begin a heading, a list, a quotation or a rule either."""
+    return re.sub(r"^(\d+(?=[.)])|)([#>+=.)-])", r"\1\\\2", _escaped(text))

@@ -26,6 +26,7 @@ from carsdepo_assets.lake.locks import one_writer
 Stage = Literal["staging", "production"]
 Action = Literal["deploy", "promote", "rollback", "approve", "reject", "hold"]
 SERVES = ("deploy", "promote", "rollback")
+UNREASONED = "without a reason"  # ends the reason of a decision from elsewhere that came with none
 
 
 class LedgerError(LookupError):
@@ -61,6 +62,11 @@ class Event(BaseModel):
     """The policy in force, where one decided."""
     dagster_run_id: str | None
     """The run that wrote it."""
+
+    @property
+    def says_why(self) -> bool:
+        """Whether whoever decided gave a reason; only decisions that come from elsewhere may lack one."""
+        return not self.reason.endswith(UNREASONED)
 
 
 def person() -> str:

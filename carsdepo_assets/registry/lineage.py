@@ -19,7 +19,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.lake.datasets import content_digest_of, read_manifest
-from carsdepo_assets.lake.lake import Lake, LakeError
+from carsdepo_assets.lake.lake import Lake, ObjectMissing
+from carsdepo_assets.lake.models import DIGITS
 from carsdepo_assets.registry.preprocessing import PreprocessingLineage
 from carsdepo_assets.registry.source_digest import git_revision, source_digest
 
@@ -123,6 +124,16 @@ class Lineage(_Part):
     preprocessing: PreprocessingLineage | None = None
     """Resize, normalisation and augmentation; None for models older than this."""
 
+    @property
+    def went_on_from(self) -> str | None:
+        """Digest of the weights that the training started from, whether the model or its file was named.
+
+        A file that is no model's weights, such as a published one, has a digest that names no model.
+        """
+        if self.initialised_from is not None or self.initial_weights is None:
+            return self.initialised_from
+        return self.initial_weights.sha256[:DIGITS]
+
 
 def build_lineage(
     lake: Lake,
@@ -181,14 +192,14 @@ def ancestors(lake: Lake, digest: str) -> list[Lineage]:
     """
     lineages: list[Lineage] = []
     seen = {digest}
-    parent = read_lineage(lake, digest).initialised_from
+    parent = read_lineage(lake, digest).went_on_from
     while parent is not None and parent not in seen:
         seen.add(parent)
         try:
             lineages.append(read_lineage(lake, parent))
-        except LakeError:
+        except ObjectMissing:
             break
-        parent = lineages[-1].initialised_from
+        parent = lineages[-1].went_on_from
     return lineages
 
 

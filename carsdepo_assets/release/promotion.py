@@ -54,7 +54,7 @@ def after_the_gate(
 
     A person's approval overrides every verdict, and the reason says so. Without one the verdict must be `promote`; a
     hold, policy.release.approval `person`, or a licence that forbids commercial use then makes the promotion wait for
-    a person.
+    a person. Of such a licence an approval counts only where the person says why, which Studio does not ask for.
 
     Args:
         history: the ledger's events.
@@ -65,7 +65,10 @@ def after_the_gate(
         licences: why the licences of what the model learnt from need a person; None: they do not.
     """
     decision = history.latest_decision(digest)
-    if decision is not None and decision.action == "approve":
+    approved = decision is not None and decision.action == "approve"
+    if decision is not None and approved and licences is not None and not decision.says_why:
+        return Approval("wanted", decision.actor, f"{decision.actor} approved it and did not say why, and {licences}")
+    if decision is not None and approved:
         over = "" if verdict == "promote" else f", overriding the gate's {verdict}"
         return Approval("promote", decision.actor, f"approved{over}: {decision.reason}")
     policy_actor = ledger.machine(policy.digest())

@@ -18,6 +18,7 @@ from carsdepo_assets.registry.ledger import LedgerHistory
 from carsdepo_assets.release.sagemaker_findings import EndpointFinding
 from carsdepo_assets.release.sagemaker_known import deleted_packages, of_no_model, unknown_packages, without_record
 from carsdepo_assets.release.sagemaker_packages import (
+    LEDGERS_WORDS,
     PENDING,
     ModelPackage,
     group_entries,
@@ -113,7 +114,7 @@ def _take_over(lake: Lake, package: ModelPackage) -> tuple[EndpointFinding | Non
         digest=package.digest,
         version=package.version,
         actor=package.by,
-        reason=package.reason or f"set to {package.status} in SageMaker, without a reason",
+        reason=_own_reason(package, history) or f"set to {package.status} in SageMaker, {ledger.UNREASONED}",
         event_id=event_id,
     )
     body = (
@@ -123,6 +124,14 @@ def _take_over(lake: Lake, package: ModelPackage) -> tuple[EndpointFinding | Non
     if package.status == "Rejected" and served is not None and served.digest == package.digest:
         body += " Production serves this model and goes on: `carsdepo rollback` has it serve the one before."
     return EndpointFinding(key, "info", f"A decision about {name} came from SageMaker", body), True
+
+
+def _own_reason(package: ModelPackage, history: LedgerHistory) -> str:
+    """What the person wrote with the decision; empty where the description is an earlier decision's, which SageMaker
+    keeps where none is given, or the ledger's."""
+    earlier = {e.reason for e in history.events if e.event_id.startswith(f"studio:{package.arn}:")}
+    is_anothers = package.reason.startswith(LEDGERS_WORDS) or package.reason in earlier
+    return "" if is_anothers else package.reason
 
 
 def _not_shown(package: ModelPackage, error: Exception) -> EndpointFinding:

@@ -30,6 +30,7 @@ _KEY, _VALUE, _DESCRIPTION = 128, 256, 1024  # characters
 _MOST_METADATA = 50  # entries of CustomerMetadataProperties (API reference); people may add some of theirs
 _MOST_FIGURES = 8  # of each kind that is shown
 _CONTENT = "application/json"
+LEDGERS_WORDS = ("as the ledger has it", "ledger event ")  # begin an approval's description that we wrote
 
 
 @dataclass(frozen=True)
@@ -222,9 +223,9 @@ def show_status(package: ModelPackage, history: LedgerHistory, lake: Lake, sagem
             metadata[key] = value
     if package.status == status and metadata == package.metadata:
         return False
-    reason = "as the ledger has it"
+    reason = LEDGERS_WORDS[0]
     if event is not None:
-        reason = f"ledger event {event.sequence}, {event.action} by {event.actor}: {event.reason}"
+        reason = f"{LEDGERS_WORDS[1]}{event.sequence}, {event.action} by {event.actor}: {event.reason}"
     changes: dict[str, Any] = {"ModelPackageArn": package.arn, "CustomerMetadataProperties": metadata}
     if package.status != status:
         changes |= {

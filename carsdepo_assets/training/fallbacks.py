@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from carsdepo_assets.detectors import recipe_changes
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trainings import Outcome, record_outcome
@@ -24,7 +26,11 @@ def impossible(lake: Lake, now: LabelCoverage, weights: Path, change: Fallback) 
     """
     base = now.base_recipe
     assert base is not None  # a fallback is next only after the usual recipe was evaluated
-    return recipe_changes.impossible(change, recipe_changes.read_recipe(lake, base), weights)
+    try:
+        recipe = recipe_changes.read_recipe(lake, base)
+    except ValidationError as error:  # of another release, or of a family whose package was removed
+        return f"the recipe {base} is not understood here ({'; '.join(e['msg'] for e in error.errors())})"
+    return recipe_changes.impossible(change, recipe, weights)
 
 
 def give_up(lake: Lake, now: LabelCoverage, what: GivenUp) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from carsdepo_assets.commands.named_model import model_named
 from carsdepo_assets.commands.reproduction.environment import (
@@ -21,11 +22,12 @@ from carsdepo_assets.commands.reproduction.environment import (
 )
 from carsdepo_assets.commands.reproduction.fields import NotReproducible, bounded, compared, explanations, unlike
 from carsdepo_assets.commands.reproduction.outcome import training_fields, weights_difference
-from carsdepo_assets.commands.reproduction.running import OUTCOME, RECORD, reproduce
+from carsdepo_assets.commands.reproduction.running import LOCK, OUTCOME, RECORD, reproduce
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.checkpoints import write_weights
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import digest_of
+from carsdepo_assets.lake.objects import TEMPORARY_PREFIX
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.ledger import record
 from carsdepo_assets.registry.lineage import StartingWeights
@@ -136,6 +138,64 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     assert result.made_again is None
     assert any(s.startswith("photograph raw/uploads/car0.jpg is missing: the original is gone") for s in result.why)
     assert json.loads((tmp_path / "fresh" / OUTCOME).read_text())["verdict"] == "not made again"
+
+
+def test_of_two_at_once_the_second_touches_nothing(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "home" / "lake")
+    made = photographs_and_labels(lake, 3)
+    first, second = stored_model(lake, made, b"first"), stored_model(lake, made, b"second")
+    folder = tmp_path / "again"
+    folder.mkdir()
+    (folder / RECORD).write_text(json.dumps({"model": first.digest, "lake": lake.url}))
+    (folder / OUTCOME).write_text("{}")  # of an earlier call: the next one begins anew
+    (folder / "lake").mkdir()
+    settings = settings_of(tmp_path / "home")
+    with FileLock(folder / LOCK), pytest.raises(NotReproducible, match="Another process"):
+        reproduce(settings, lake, first.digest, folder, lambda text: None)
+    assert (folder / OUTCOME).exists()
+    assert (folder / "lake").exists()
+    # Both found the folder empty, and the first has the lock.
+    other = tmp_path / "other"
+    other.mkdir()
+    with FileLock(other / LOCK), pytest.raises(NotReproducible, match="Another process"):
+        reproduce(settings, lake, second.digest, other, lambda text: None)
+    assert not (other / RECORD).exists()
+    lake.delete("raw/uploads/car0.jpg")
+    (other / f"{TEMPORARY_PREFIX}1").write_text("")  # a call that was killed while it wrote its record
+    assert reproduce(settings, lake, first.digest, other, lambda text: None).verdict == "not made again"
+    with pytest.raises(NotReproducible, match="is not empty and holds no reproduction of model"):
+        reproduce(settings, lake, second.digest, other, lambda text: None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe": {"detector": "yolov8n", "warp": 2}}, "warp: Extra inputs are not permitted"),
+        ({"recipe": {"detector": "yolov8n", "augmentation": {"shear": 2}}}, "augmentation.shear: Extra inputs"),
+        ({"recipe": {"detector": "of_a_package"}}, "detector: Value error, no detector named 'of_a_package'"),
+        ({"policy": {"gate": {"luck": 1}}}, "gate.luck: Extra inputs"),
+    ],
+)
+def test_records_that_this_release_does_not_understand_are_named(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    lake = Lake.open(tmp_path / "home" / "lake")
+    model = stored_model(lake, photographs_and_labels(lake, 3))
+    lake.put(f"models/{model.digest}/lineage.json", json.dumps(model.model_dump(mode="json") | changes).encode())
+    with pytest.raises(NotReproducible, match=rf"was trained by .*\({message}.*with that release"):
+        reproduce(settings_of(tmp_path / "home"), lake, model.digest, tmp_path / "again", lambda text: None)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{}", b"[]", b'{"steps": 1, "planned": 5, "progress": []}'])
+def test_a_damaged_record_of_the_clock_is_named(tmp_path: Path, damaged: bytes) -> None:
+    lake = Lake.open(tmp_path / "home" / "lake")
+    recipe = Recipe(minutes=1.0).model_dump(mode="json")
+    model = stored_model(lake, photographs_and_labels(lake, 3), recipe=recipe)
+    lake.put(f"models/{model.digest}/clock.json", damaged)
+    with pytest.raises(NotReproducible, match=r"clock\.json is damaged \("):
+        reproduce(
+            settings_of(tmp_path / "home"), lake, model.digest, tmp_path / "again", lambda text: None, anyway=True
+        )
 
 
 def test_what_explains_a_difference_is_named_and_does_not_decide(tmp_path: Path) -> None:

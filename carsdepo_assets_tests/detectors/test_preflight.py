@@ -135,6 +135,13 @@ def manifest(rows: list[tuple[str, list[int]]]) -> pa.Table:
         ([("train", [0, 1]), ("train", [])], {}, "0 labelled boxes on 0 photographs of split val"),
         ([("train", [0, 1]), ("train", [])], {"min_val_boxes": 0}, None),
         ([("train", [0, 1]), ("val", [0])], {"min_photographs": 1}, None),
+        (
+            [("train", [0, 1, 2]), ("train", [0]), ("val", [0])],
+            {},
+            "boxes of class id 2, and the class map has 2 cl",
+        ),
+        ([("train", [0, 1]), ("train", [0]), ("val", [0, 7])], {}, "boxes of class id 7, .*It only grows"),
+        ([("train", [0, 1]), ("train", [0]), ("val", [0]), ("test", [7])], {}, None),
     ],
 )
 def test_a_dataset_with_too_little_is_not_trained_on(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import os
 import struct
 import threading
 import zipfile
@@ -45,6 +47,7 @@ class Hub:
     """A hub on 127.0.0.1: it redirects to the file, and says its sha256 in the redirect, as Hugging Face does."""
 
     url: str = ""
+    location: str = "/cdn/file"
     content: bytes = SAFETENSORS
     etag: str | None = None
     length: int | None = None
@@ -63,7 +66,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             served.asked.append(self.path)
             if not self.path.startswith("/cdn/"):
                 self.send_response(302)
-                self.send_header("Location", "/cdn/file")
+                self.send_header("Location", served.location)
                 if served.etag is not None:
                     self.send_header("X-Linked-Etag", f'"{served.etag}"')
                 self.send_header("Content-Length", "0")
@@ -116,6 +119,15 @@ def test_the_hubs_sha256_is_compared_and_a_first_model_starts_from_the_file(
         ("dfine_n", {"content": b"<html>Sign in to the wireless network</html>"}, "a page of a proxy"),
         ("dfine_n", {"content": SAFETENSORS[:20]}, "cut short, or a page"),
         ("yolov8s", {"content": b"<html>Sign in</html>"}, "a page of a proxy"),
+        ("dfine_n", {"content": SAFETENSORS[:-1]}, "cut short, or a page"),  # its header is whole
+        ("dfine_n", {"content": struct.pack("<Q", 2) + b"[]"}, "cut short, or a page"),
+        ("yolov8s", {"content": ARCHIVE[:-30]}, "cut short, or a page"),
+        (
+            "dfine_n",
+            {"location": "http://mirror.example/file"},
+            "http://mirror.example/file: weights are fetched by",
+        ),
+        ("dfine_n", {"location": "https://mirror.example:port/file"}, "could not be fetched: "),
         ("dfine_n", {"length": 999}, "could not be fetched: .*put it at"),
         ("dfine_n", {"status": 404}, "could not be fetched: .*404"),
         ("faster_rcnn_resnet50", {"content": ARCHIVE}, "published is dd69338a"),
@@ -156,6 +168,38 @@ def test_a_file_that_was_put_there_and_is_another_one_is_named(tmp_path: Path) -
         fetch(family_of("faster_rcnn_resnet50"), tmp_path)
 
 
+def test_an_address_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="could not be fetched: Invalid port"):
+        fetch(family_of("yolov8s"), tmp_path, "https://mirror.example:port/yolov8s.pt")
+
+
+def test_what_a_killed_call_left_goes_and_a_running_one_keeps_its_own(hub: Hub, tmp_path: Path) -> None:
+    left, running = tmp_path / "dfine_n.safetensors.7.part", tmp_path / "dfine_n.safetensors.8.part"
+    for part in (left, running):
+        part.write_bytes(b"half")
+    os.utime(left, (1, 1))
+    fetched = fetch(family_of("dfine_n"), tmp_path, f"{hub.url}/file")
+    assert (left.exists(), running.exists()) == (False, True)
+    note = tmp_path / "dfine_n.safetensors.source.json"
+    for damaged in ("", "{", "[]", "{}"):  # of a release that did not write it whole
+        note.write_text(damaged)
+        assert fetch(family_of("dfine_n"), tmp_path).sha256 == fetched.sha256
+
+
+def test_a_folder_that_takes_no_file_is_named(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "weights").write_text("a file")
+    with pytest.raises(WeightsError, match=r"weights/dfine_n\.safetensors could not be written: "):
+        fetch(family_of("dfine_n"), tmp_path / "weights", f"{hub.url}/file")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WeightsError, match="could not be written: No space left on device"):
+        fetch(family_of("dfine_n"), tmp_path / "other", f"{hub.url}/file")
+    assert list((tmp_path / "other").iterdir()) == []
+
+
 def test_the_command_fetches_and_lists(hub: Hub, tmp_path: Path) -> None:
     home = ["--home", str(tmp_path)]
     hub.content = ARCHIVE
@@ -189,3 +233,43 @@ def test_init_pretrained_means_the_file_and_says_where_it_is_from(tmp_path: Path
     assert key.endswith("/dfine_s.safetensors")
     with pytest.raises(DetectorError, match="faster_rcnn has no published weights"):
         keep_initial_weights(lake, recipe_of("faster_rcnn", init="pretrained"), tmp_path)
+
+
+class Code:
+    """What a pickle can hold: reading it makes a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (self.file,)  # type: ignore[return-value]
+
+
+def test_of_a_pickle_only_layers_are_made_and_no_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from carsdepo_assets.detectors.yolov8.initial_weights import initial_weights
+    from carsdepo_assets.detectors.yolov8.ultralytics_settings import ultralytics
+
+    monkeypatch.setenv("CARSDEPO_HOME", str(tmp_path / "home"))
+    ultralytics()
+    from ultralytics.nn.tasks import DetectionModel
+
+    file = tmp_path / "yolov8n.pt"
+    recipe = recipe_of("yolov8n", init=str(file))
+    published = DetectionModel("yolov8n.yaml", verbose=False)
+    torch.save({"model": published, "ema": None}, file)
+    for _ in range(2):  # once read, its kinds are known to torch for the rest of the process
+        initial = initial_weights("yolov8n", recipe, ("scratch", "dent"))
+        assert initial is not None
+        assert initial.n_known == 0
+        assert initial.state.keys() == published.state_dict().keys()
+    for harmful in (
+        {"model": Code(tmp_path / "ran")},
+        {"model": published, "note": Code(tmp_path / "ran")},
+        {"a": {1}},
+    ):
+        torch.save(harmful, file)
+        with pytest.raises(DetectorError, match=r"not weights that ultralytics publishes|not a carsdepo-weights"):
+            initial_weights("yolov8n", recipe, ("scratch", "dent"))
+    assert not (tmp_path / "ran").exists()

@@ -59,6 +59,9 @@ def test_rows_of_known_classes_are_taken_and_new_ones_stay_fresh(
     assert own["head"].tolist() == [0] * 6
     with pytest.raises(DetectorError, match=r"none of the weights of champion\.pt fits"):
         taken_over(own, {"head": torch.ones(5)}, (rows,), 2, "champion.pt")
+    larger = {"narrow": torch.zeros(2), "wide": torch.zeros(60)}
+    with pytest.raises(DetectorError, match=r"3\.2 % of the weights of yolov8s\.pt fits this family"):
+        taken_over(larger, {"narrow": torch.ones(2), "wide": torch.ones(120)}, (), 0, "yolov8s.pt")
 
 
 def test_weights_of_another_size_of_a_family_are_refused(tmp_path: Path) -> None:

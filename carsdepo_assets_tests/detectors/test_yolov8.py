@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from carsdepo_assets.detectors.base import Recipe, TrainingSet
-from carsdepo_assets.detectors.checkpoints import DetectorError
-from carsdepo_assets.detectors.yolov8.detector import YoloV8
+from carsdepo_assets.detectors.checkpoints import CHECKPOINT_FORMAT, DetectorError, fingerprint, write_torch
+from carsdepo_assets.detectors.yolov8.detector import CHECKPOINT_KEYS, YoloV8
 from carsdepo_assets_tests.detectors.detector_contract import check_predictions, kill_and_resume, map50, rgb, same
 from carsdepo_assets_tests.detectors.scenes import scenes
 
@@ -95,6 +95,19 @@ def test_refuses_what_it_cannot_do(tmp_path: Path, values: dict[str, object], me
 def test_refuses_a_set_without_training_images(tmp_path: Path) -> None:
     with pytest.raises(DetectorError, match="split 'train'"):
         YoloV8().train(scenes(tmp_path / "images", 0, 2), recipe(), tmp_path / "out", lambda row: None)
+
+
+def test_a_checkpoint_of_another_network_begins_the_training_anew(tmp_path: Path) -> None:
+    """As of another release of ultralytics: its keys are there, and its tensors are others."""
+    data, settings, out = scenes(tmp_path / "images", 4, 0), recipe(image_size=64, steps=1), tmp_path / "out"
+    out.mkdir()
+    state = {"epoch": 0, "batches": 0, "steps": 7, "planned_steps": 9, "planned": 9, "seconds": 1.0, "finished": False}
+    mark = {"format": CHECKPOINT_FORMAT, "fingerprint": fingerprint(data, settings)}
+    rest = {**dict.fromkeys(CHECKPOINT_KEYS, None), "losses": {}, "history": [], "model": {}}
+    write_torch(out / "checkpoint.pt", {**rest, **state, **mark})
+    trained = YoloV8().train(data, settings, out, lambda row: None)
+    assert (trained.steps, trained.planned_steps) == (1, 1)
+    assert (out / "checkpoint.pt.unreadable").exists()
 
 
 def test_a_download_that_fails_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

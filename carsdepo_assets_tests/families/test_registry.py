@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import re
+import sys
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from carsdepo_assets.detectors.base import Recipe
-from carsdepo_assets.detectors.catalogue import default_recipe
+from carsdepo_assets.detectors.catalogue import default_recipe, get_detector
+from carsdepo_assets.detectors.checkpoints import DetectorError
+from carsdepo_assets.families import registry
 from carsdepo_assets.families.built_in import BUILT_IN
-from carsdepo_assets.families.registry import FamilyError, family_of, names, register, title_of, unregister
+from carsdepo_assets.families.registry import (
+    FamilyError,
+    UnknownFamily,
+    family_of,
+    names,
+    register,
+    title_of,
+    unregister,
+)
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import OtherDetector, TrainingPolicy
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
@@ -110,6 +124,74 @@ def test_two_families_cannot_share_a_name() -> None:
     for name in ("Other", "auto", "", "my family", "8yolo"):
         with pytest.raises(FamilyError, match="cannot name a family"):
             register(dataclasses.replace(OTHER, name=name))
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("raise SystemExit('no licence')", "SystemExit: no licence"),
+        ("import missing_library", "ModuleNotFoundError: No module named 'missing_library'"),
+        ("FAMILY = None", "TypeError: 'NoneType' object is not iterable"),
+        ("FAMILY = ['yolov8n']", "FamilyError: it names 'yolov8n', which is no Family"),
+    ],
+)
+def test_an_entry_point_that_fails_is_named_and_stops_nothing(
+    code: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_family.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "broken_family", raising=False)
+    entry = EntryPoint("theirs", "broken_family:FAMILY", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(registry, "_asked_packages", False)
+    monkeypatch.setattr(registry, "_broken", {})
+    assert "yolov8n" in names()
+    with pytest.raises(UnknownFamily, match=re.escape(f"The entry point theirs could not be read: {why}.")):
+        family_of("other")
+
+
+class Unfinished:
+    """A detector that cannot load."""
+
+    def __init__(self, name: str) -> None:
+        if name == "other_broken":
+            raise RuntimeError("not today")
+
+    def train(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"detector": f"{__name__}:Missing"}, "Another cannot be used: AttributeError: .*Missing"),
+        ({"detector": "no_such_module:X"}, "Another cannot be used: No module named 'no_such_module'. It needs ultra"),
+        ({"detector": Unfinished}, "Another cannot be used: its detector has no method load"),
+        ({"detector": lambda name: Unfinished("other_broken")}, "Another cannot be used: RuntimeError: not today"),
+    ],
+)
+def test_a_family_whose_detector_is_none_is_named(changes: dict[str, Any], message: str) -> None:
+    register(dataclasses.replace(OTHER, **changes))
+    with pytest.raises(DetectorError, match=message):
+        get_detector("other")
+
+
+def test_a_familys_values_are_looked_at_when_they_are_used() -> None:
+    register(dataclasses.replace(OTHER, augmentation={"shear": 1.0, "flip": 7}))
+    with pytest.raises(DetectorError, match=r"augmentation of Another cannot be used: flip: .*; shear: Extra inputs"):
+        default_recipe("other", minutes=1, n_train=3, device="cpu", real=True)
+    assert OTHER.pretrained is not None
+    for file in ("../x.pt", "/tmp/x.pt", "a/x.pt", ".pt", ""):
+        with pytest.raises(FamilyError, match="is no file name"):
+            register(
+                dataclasses.replace(OTHER, name="two", pretrained=dataclasses.replace(OTHER.pretrained, file=file))
+            )
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1])
+@pytest.mark.parametrize("name", ["lr", "weight_decay", "minutes", "seed"])
+def test_a_recipe_holds_numbers_that_a_worker_can_be_given(name: str, value: float) -> None:
+    with pytest.raises(ValidationError, match=name):
+        Recipe.model_validate({name: value})
 
 
 def test_a_family_that_is_gone_keeps_its_name_as_its_title() -> None:

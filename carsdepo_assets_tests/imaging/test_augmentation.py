@@ -102,6 +102,15 @@ def test_what_is_seen_too_little_is_dropped_and_counted() -> None:
     assert dropped > 10
 
 
+@pytest.mark.parametrize("beyond", [1e-9, 5e-5])
+def test_a_whole_box_at_the_edge_is_wholly_seen(beyond: float) -> None:
+    """Label files have eight decimals, and ultralytics' boxes single precision."""
+    image = photograph()
+    boxes = np.array([(-beyond, 30, 40, 70), (120, 60, 160 + beyond, 120 + beyond), (-0.5, 30, 40, 70)])
+    got = varied(LabelledPixels(image.rgb, boxes, np.arange(3)), min_visible=1.0)
+    assert (got.classes.tolist(), got.dropped) == ([0, 1], 1)
+
+
 def test_a_crop_that_would_lose_every_box_is_not_made() -> None:
     corner = photograph(boxes=((150, 110, 160, 120),))
     found = [varied(corner, seed, crop=1.0, crop_min=0.3, min_visible=0.9) for seed in range(30)]

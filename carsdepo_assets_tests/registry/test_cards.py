@@ -12,8 +12,8 @@ from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.licences import LicenceStatement, state_licences
 from carsdepo_assets.policy import ComputePolicy
 from carsdepo_assets.policy_augmentation import AugmentationSettings
-from carsdepo_assets.registry.card_contents import card_contents
-from carsdepo_assets.registry.card_pages import card_key, markdown_key, try_card, write_card
+from carsdepo_assets.registry.card_contents import CardContents, CardFact, CardSection, card_contents
+from carsdepo_assets.registry.card_pages import card_key, card_markdown, markdown_key, try_card, write_card
 from carsdepo_assets.registry.ledger import record
 from carsdepo_assets.registry.lineage import Lineage, read_lineage
 from carsdepo_assets.registry.preprocessing import describe_preprocessing
@@ -182,3 +182,62 @@ def test_a_card_stops_nothing_that_it_only_describes(lake: Lake) -> None:
     assert warnings[0].startswith(f"Model {digest} has no card:")
     with pytest.raises(LakeError):
         write_card(lake, "0" * 16, RULES)
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("a | b\n\n| c |", "a \\| b \\| c \\|"),
+        ("[a](javascript:x) ![i](y)", "\\[a](javascript:x) !\\[i](y)"),
+        ("<img src=x> &lt;b&gt; ~~s~~ `c`", "\\<img src=x> \\&lt;b\\&gt; \\~\\~s\\~\\~ \\`c\\`"),
+        ("http://evil.example WWW.evil.example", "http\\://evil.example WWW\\.evil.example"),
+        ("# head", "\\# head"),
+        ("- item", "\\- item"),
+        ("1. item", "1\\. item"),
+        ("1.5 is a number", "1\\.5 is a number"),
+        ("plain, (as it) is: 3 - 2", "plain, (as it) is: 3 - 2"),
+    ],
+)
+def test_a_name_becomes_no_markup(written: str, text: str) -> None:
+    card = CardContents("d", None, NOW, written, {}, (CardSection("S", (written,), (CardFact("n", written, "s"),)),))
+    lines = card_markdown(card).splitlines()
+    assert [line for line in lines if line == text] == [text, text]
+    cell = next(line for line in lines if line.startswith("| n |")).removeprefix("| n | ").removesuffix(" | s |")
+    assert cell in (text, text.replace("\\#", "#").replace("\\-", "-").replace("1\\.", "1."))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("reports/evaluation/one.json", []),
+        ("reports/evaluation/one.json", {"slices": 5}),
+        ("reports/evaluation/one.json", {"slices": [{}, "x", 5, {"name": "dark"}, {"name": "dark", "n_images": None}]}),
+        (
+            "reports/evaluation/one.json",
+            {"slices": [{"name": "d", "n_images": 1, "n_boxes": 2, "map50": float("nan"), "counts": None}]},
+        ),
+        ("result.json", {"seconds": "12"}),
+        ("result.json", {"seconds": float("nan")}),
+        ("model.json", {"threshold": float("nan")}),
+    ],
+)
+def test_figures_that_are_missing_or_no_numbers_are_said_as_such(lake: Lake, file: str, content: object) -> None:
+    digest = stored_model(lake, photographs_and_labels(lake, 3)).digest
+    evaluated(lake, digest)
+    key = file if "/" in file else f"models/{digest}/{file}"
+    if file == "model.json":
+        assert isinstance(content, dict)
+        content = json.loads(lake.get(key)) | content
+    lake.put(key, json.dumps(content).encode())
+    write_card(lake, digest, RULES)
+    text = lake.get(markdown_key(digest)).decode()
+    assert "nan" not in text.replace("rename", "")
+    assert "| Wall time | not recorded |" in text
+
+
+def test_an_augmentation_of_another_release_is_named(lake: Lake) -> None:
+    made = photographs_and_labels(lake, 3)
+    preprocessing = describe_preprocessing("yolov8n", 64, AugmentationSettings(flip=0.5), RULES)
+    model = stored_model(lake, made, recipe={"augmentation": {"flip": 0.5, "shear": 2}}, preprocessing=preprocessing)
+    facts = {f.name: f.text for s in card_contents(lake, model.digest, RULES).sections for f in s.facts}
+    assert facts["Augmentation"] == f"version {preprocessing.augmentation}: flip 0.5, shear 2"

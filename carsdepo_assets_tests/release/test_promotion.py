@@ -148,6 +148,10 @@ def test_a_licence_that_forbids_commercial_use_asks_for_a_person(world: World, m
     [row] = world.lake.read("gates").to_pylist()
     assert f"A person decides about it in any case: {why}." in json.loads(row["figures"])["detail"]["notes"]
     assert why in world.lake.get(row["report_key"]).decode()
+    # A decision from Studio, which asks for no reason: it is none of these.
+    world.say("approve", first, f"set to Approved in SageMaker, {ledger.UNREASONED}")
+    assert materialized(world.promote(first)) is None
+    assert observed(world)["reason"] == f"ann@desk approved it and did not say why, and {why}"
     world.say("approve", first, "the owner sold us a licence")
     assert materialized(world.promote(first)) is not None
     event = ledger.desired(world.lake, "production")

@@ -1,7 +1,8 @@
-"""training/retraining.py, training/sensors.py: when a retraining starts, from the state alone, and once."""
+"""training/retraining.py, sensors.py, fallbacks.py: when a retraining starts, from the state alone, and once."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,8 +19,10 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.trainings import Outcome, outcomes, record_outcome
 from carsdepo_assets.orchestration.decision import Decision
 from carsdepo_assets.orchestration.run_states import INTERRUPTED, INTERRUPTED_TAG
-from carsdepo_assets.policy import Fallback, Policy, TrainingPolicy
+from carsdepo_assets.policy import Fallback, Longer, Policy, TrainingPolicy
+from carsdepo_assets.registry.labels_learnt import LabelCoverage
 from carsdepo_assets.resources import LakeResource, PolicyResource
+from carsdepo_assets.training.fallbacks import impossible
 from carsdepo_assets.training.retraining import (
     GivenUp,
     PersonAsked,
@@ -378,3 +381,17 @@ def test_a_training_that_is_killed_every_time_is_given_up(
         assert isinstance(tick(lake, instance, tmp_path, max_attempts=1), dg.RunRequest)
         run(instance, dg.DagsterRunStatus.FAILURE, 2, **{INTERRUPTED_TAG: INTERRUPTED})
     assert "did not finish" in work_of(tick(lake, instance, tmp_path, max_attempts=1))
+
+
+def test_a_fallback_of_a_recipe_that_is_not_understood_is_given_up(tmp_path: Path) -> None:
+    """The sensor would fail at each tick: the recipe is of a newer release, or its family's package is gone."""
+    lake, recipe = Lake.open(tmp_path), Recipe()
+    outcome = Outcome(label_state=1, at=NOW, asked_by="retrain", outcome="under_floor", recipe=recipe.digest())
+    coverage = LabelCoverage(1, 1, (outcome,), "longer")
+    lake.put(recipe_key(recipe.digest()), recipe.model_dump_json().encode())
+    assert impossible(lake, coverage, tmp_path, Longer()) is None
+    for change in ({"detector": "of_a_package"}, {"warp": 2}):
+        lake.put(recipe_key(recipe.digest()), json.dumps(recipe.model_dump(mode="json") | change).encode())
+        reason = impossible(lake, coverage, tmp_path, Longer())
+        assert reason is not None
+        assert reason.startswith(f"the recipe {recipe.digest()} is not understood here (")

@@ -11,11 +11,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from carsdepo_assets import redaction
 from carsdepo_assets.commands.reproduction.environment import (
@@ -42,14 +44,14 @@ from carsdepo_assets.detectors.clock import ClockDecisions
 from carsdepo_assets.lake.evaluations import EvaluationRecord
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import clock_key, is_complete, read_result
-from carsdepo_assets.lake.objects import write_atomic
+from carsdepo_assets.lake.objects import TEMPORARY_PREFIX, write_atomic
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.lineage import Lineage, read_lineage
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.training.worker import TrainingSpec
 
 Say = Callable[[str], None]
-RECORD, OUTCOME, TRAINED = "reproduction.json", "outcome.json", "trained.json"
+RECORD, OUTCOME, TRAINED, LOCK = "reproduction.json", "outcome.json", "trained.json", ".lock"
 _PARTS = ("lake", "home", "work", OUTCOME, TRAINED, "spec.json")
 
 
@@ -67,12 +69,15 @@ def reproduce(
         anyway: train although the data is not the same any more.
 
     Raises:
-        NotReproducible: the folder holds something else, or another process works there.
+        NotReproducible: the folder holds something else, another process works there, or the model's records are of a
+            release that this one does not understand.
     """
     lineage = read_lineage(source, digest)
-    _prepare(folder, source, digest)
+    _refuse_other(folder, source, digest)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / LOCK, timeout=0):
+            _prepare(folder, source, digest)
             result = _Run(settings, source, lineage, folder, say).reproduce(anyway)
             write_atomic(folder / OUTCOME, json.dumps(result.as_json(), indent=1).encode())
             return result
@@ -80,33 +85,41 @@ def reproduce(
         raise NotReproducible(f"Another process makes a model again in {folder}: wait for its end.") from None
 
 
-def _prepare(folder: Path, source: Lake, digest: str) -> None:
-    """Makes the folder, or takes up an earlier call's; a finished one is begun anew."""
-    record = {"model": digest, "lake": source.url}
-    file = folder / RECORD
-    if folder.exists() and any(folder.iterdir()):
-        try:
-            before = json.loads(file.read_text())
-        except (OSError, ValueError):
-            before = None
-        if before != record:
-            raise NotReproducible(
-                f"{folder} is not empty and holds no reproduction of model {digest} of this lake: name another folder "
-                "by --into, or remove it."
-            )
-        if source.root is not None and source.root.resolve().is_relative_to(folder.resolve()):
-            raise NotReproducible(f"{folder} holds the lake itself: name another folder by --into.")
-        if (folder / OUTCOME).exists():
-            for part in _PARTS:
-                place = folder / part
-                if place.is_dir():
-                    shutil.rmtree(place)
-                else:
-                    place.unlink(missing_ok=True)
+def _refuse_other(folder: Path, source: Lake, digest: str) -> None:
+    """Raises NotReproducible for a folder that is not for this; nothing is written."""
     if source.root is not None and folder.resolve().is_relative_to(source.root.resolve()):
         raise NotReproducible(f"{folder} lies in the lake of the model, where nothing is written: name another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(file, json.dumps(record).encode())
+    # A call that was killed before its record was written leaves these alone.
+    if not folder.exists() or all(one.name.startswith((LOCK, TEMPORARY_PREFIX)) for one in folder.iterdir()):
+        return
+    try:
+        before = json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError):
+        before = None
+    if before != _record(source, digest):
+        raise NotReproducible(
+            f"{folder} is not empty and holds no reproduction of model {digest} of this lake: name another folder "
+            "by --into, or remove it."
+        )
+    if source.root is not None and source.root.resolve().is_relative_to(folder.resolve()):
+        raise NotReproducible(f"{folder} holds the lake itself: name another folder by --into.")
+
+
+def _record(source: Lake, digest: str) -> dict[str, str]:
+    return {"model": digest, "lake": source.url}
+
+
+def _prepare(folder: Path, source: Lake, digest: str) -> None:
+    """Takes up an earlier call's folder; a finished one is begun anew. The caller holds the folder's lock."""
+    _refuse_other(folder, source, digest)  # another call may have taken it since
+    if (folder / OUTCOME).exists():
+        for part in _PARTS:
+            place = folder / part
+            if place.is_dir():
+                shutil.rmtree(place)
+            else:
+                place.unlink(missing_ok=True)
+    write_atomic(folder / RECORD, json.dumps(_record(source, digest)).encode())
 
 
 class _Run:
@@ -122,11 +135,12 @@ class _Run:
     def reproduce(self, anyway: bool) -> Reproduction:
         """All steps; ends before the training where that could not give the same model."""
         lineage, digest = self.lineage, self.lineage.digest
-        policy, of_policy = policy_of(lineage, self.settings.policy())
+        with self._understood():
+            policy, of_policy = policy_of(lineage, self.settings.policy())
+            recipe = Recipe.model_validate(lineage.recipe)
         self.fields += [*environment_fields(lineage), of_policy]
         for sentence in explanations(self.fields):
             self.say(f"not as it was: {sentence}")
-        recipe = Recipe.model_validate(lineage.recipe)
         self.fields.append(
             compared("training", "recipe digest", lineage.recipe_digest, recipe_digest_of(lineage.recipe))
         )
@@ -152,6 +166,18 @@ class _Run:
         self.fields += self._figures(got, evaluation, policy)
         return self._result("differs" if unlike(self.fields) else "same", got)
 
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Says which fields of a stored policy or recipe this release does not know, or a package brings no more."""
+        try:
+            yield
+        except ValidationError as error:
+            what = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise NotReproducible(
+                f"Model {self.lineage.digest} was trained by {self.lineage.code.version}, and what it was trained with "
+                f"is not understood here ({what}): make it again with that release, and the packages of then."
+            ) from error
+
     def _result(self, verdict: Literal["same", "differs", "not made again"], got: str | None) -> Reproduction:
         others = unlike(self.fields)
         why = [f"{f.name} {'is missing' if f.state == 'missing' else 'differs'}{_colon(f.note)}." for f in others]
@@ -164,6 +190,9 @@ class _Run:
     def _clock(self, recipe: Recipe) -> tuple[ClockDecisions | None, list[str]]:
         """What the clock decided in the first training; None where nothing hung on it."""
         result = read_result(self.source, self.lineage.digest)
+        absent = [name for name in ("steps", "history") if name not in result]
+        if absent:
+            raise NotReproducible(f"models/{self.lineage.digest}/result.json says nothing of {' and '.join(absent)}.")
         if recipe.minutes is None or (recipe.steps is not None and not result.get("stopped_by_time")):
             return None, []
         sentence = (
@@ -171,7 +200,10 @@ class _Run:
         )
         key = clock_key(self.lineage.digest)
         if self.source.exists(key):
-            return ClockDecisions.of_state(json.loads(self.source.get(key))), [f"{sentence}."]
+            try:
+                return ClockDecisions.of_state(json.loads(self.source.get(key))), [f"{sentence}."]
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                raise NotReproducible(f"{key} is damaged ({type(error).__name__}: {error}).") from error
         decisions = ClockDecisions.of_history(result["steps"], result["history"])
         if recipe.steps is None and recipe.detector.startswith("yolo"):
             return decisions, [f"{sentence}."]

@@ -126,7 +126,7 @@ class YoloV8:
         check_training(data, recipe)
         module = ultralytics()
         _check_extra(recipe)
-        from carsdepo_assets.detectors.yolov8.training import YoloTraining
+        from carsdepo_assets.detectors.yolov8.training import UnfitCheckpoint, YoloTraining
 
         has_val = any(len(image.classes) for image in data.split("val"))
         out.mkdir(parents=True, exist_ok=True)
@@ -174,8 +174,12 @@ class YoloV8:
             signals=signals,
             vary=_varied(data, recipe),
         )
-        if not training.finished_before():
-            training.train()
+        try:
+            if not training.finished_before():
+                training.train()
+        except UnfitCheckpoint as error:  # it would fail every attempt
+            set_aside(out / "checkpoint.pt", f"{error}.")
+            return self.train(data, recipe, out, report, watch=watch, spent_s=spent_s, signals=signals)
         weights = out / "weights.pt"
         write_weights(weights, self.name, training.final_state(), data.class_names, training.image_size())
         import torch

@@ -55,16 +55,38 @@ def initial_weights(name: str, recipe: Recipe, class_names: Sequence[str]) -> In
 
 
 def _weights_of_file(path: Path, name: str, class_names: Sequence[str]) -> InitialWeights:
-    """Of a Carsdepo weights file, or ultralytics' own yolov8n.pt where the user named one: that is a pickle, which runs
-    code when opened, so it is opened for a training only and never by load()."""
+    """Of a Carsdepo weights file, or ultralytics' own yolov8n.pt where the user named one."""
     if path.is_file() and path.suffix == ".pt" and is_foreign(path):
-        from ultralytics.nn.tasks import load_checkpoint
-
-        model, _ = load_checkpoint(path)
-        return InitialWeights(model.float().state_dict(), 0, path.name)
+        return InitialWeights(_state_of_pickle(path), 0, path.name)
     content = read_weights(path, name)
     n_known = known_classes(path.name, content["class_names"], class_names)
     return InitialWeights(dict(content["state"]), n_known, path.name)
+
+
+def _state_of_pickle(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of ultralytics' own file. It is a pickle, which could run any code: only ultralytics' and torch's
+    layers are made of it, and nothing is installed for it.
+
+    Raises:
+        DetectorError: It holds anything else, or is damaged.
+    """
+    ultralytics()
+    import torch
+    from ultralytics.nn import tasks
+
+    if not getattr(getattr(tasks, "_SafeLoad", None), "SUPPORTED", False):  # it would be opened as any pickle
+        raise DetectorError(f"{path}: these versions of ultralytics and torch open no file safely: install newer ones.")
+    try:
+        content, _ = tasks.torch_safe_load(str(path), safe_only=True)
+        model = content.get("ema") or content["model"]
+        if not isinstance(model, torch.nn.Module):
+            raise TypeError(f"it holds a {type(model).__name__}")
+        return dict(model.float().state_dict())
+    except (TypeError, KeyError, AttributeError, ImportError, RuntimeError, ValueError, OSError) as error:
+        raise DetectorError(
+            f"{path}: not weights that ultralytics publishes ({type(error).__name__}); a file with other objects in it "
+            "is not opened."
+        ) from error
 
 
 def _downloaded_weights() -> InitialWeights:

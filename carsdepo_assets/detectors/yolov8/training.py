@@ -38,6 +38,10 @@ class _NoBar(dataset.TQDM):
 base.TQDM = dataset.TQDM = _NoBar
 
 
+class UnfitCheckpoint(Exception):
+    """A checkpoint that is whole and not of this network, as of another release of ultralytics."""
+
+
 class YoloTraining(DetectionTrainer):
     """One training in `out`. Not named "...Trainer": ultralytics hooks its integrations to classes so named."""
 
@@ -150,9 +154,14 @@ class YoloTraining(DetectionTrainer):
         self.warmup = self._warmup_steps()
         if self.pace.steps is not None:
             self._plan(-(-self.pace.steps // self._steps_per_epoch()))
-        checkpoint = self.from_checkpoint
-        if checkpoint is None:
+        if self.from_checkpoint is None:
             return
+        try:
+            self._restore(self.from_checkpoint)
+        except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:  # torch's of other tensors
+            raise UnfitCheckpoint(f"{type(error).__name__}: {error}") from error
+
+    def _restore(self, checkpoint: dict[str, Any]) -> None:
         self.model.load_state_dict(checkpoint["model"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.ema = ModelEMA(self.model)

@@ -5,6 +5,7 @@ Its size does not grow with the training. It is written as JSON, so that a kille
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -126,9 +127,10 @@ class SignalRecord:
                 self._rank(validation)
 
     def _rank(self, v: ValidationSignals) -> None:
-        predicts = v.boxes is None or v.boxes.predicted > 0  # before, YOLOv8's loss is low and says nothing
-        if predicts and v.val_loss is not None and (self.lowest is None or v.val_loss < self.lowest.value):
-            self.lowest = Best(v.step, v.val_loss, v.loss)
+        # Before anything is predicted YOLOv8's loss is low and says nothing; and nothing is lower than NaN.
+        loss = v.val_loss if v.boxes is None or v.boxes.predicted > 0 else None
+        if loss is not None and math.isfinite(loss) and (self.lowest is None or loss < self.lowest.value):
+            self.lowest = Best(v.step, loss, v.loss)
         if v.val_map50 is not None and (self.highest is None or v.val_map50 > self.highest.value):
             self.highest = Best(v.step, v.val_map50, v.loss)
         if v.val_map50 is not None and self.earliest is None:

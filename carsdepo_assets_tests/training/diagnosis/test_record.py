@@ -65,6 +65,17 @@ def test_what_a_killed_attempt_found_after_its_checkpoint_is_found_anew_or_not_a
     assert second.findings == ()
 
 
+def test_a_validation_loss_that_is_no_number_hides_no_later_one() -> None:
+    diagnosis = fresh()
+    for number, signals in enumerate(OVERFITS.signals()):
+        if isinstance(signals, ValidationSignals) and number < 25:
+            signals = replace(signals, val_loss=float("nan"))
+        tell(diagnosis, [signals])
+    assert set(diagnosis.by_name) == {"overfitting"}
+    text = diagnosis.stored("k", None).model_dump_json()
+    assert StoredDiagnosis.model_validate_json(text).signals["lowest"]["value"] > 0
+
+
 def test_a_training_that_diverged_at_its_first_step_diverges_anew() -> None:
     """What another run finds is told as its own, also where the record holds no step."""
     broken = StepSignals(1, float("nan"), 0.1, None, None, 0.0, 0.0)
