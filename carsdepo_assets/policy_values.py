@@ -6,16 +6,19 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=2**53)]  # every JSON reader keeps these exactly
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
 class PolicySection(BaseModel):
-    """A table of carsdepo.toml: its values cannot be changed once read, and unknown keys are refused."""
+    """A table of carsdepo.toml: its values cannot be changed once read, and unknown keys are refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    TOML knows inf and nan. JSON, by which a policy goes to workers and into plans, does not: no value is either.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def policy_value(default: Any, unit: str, meaning: str, **limits: Any) -> Any:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Recipe(BaseModel):
     """How to train: everything but the data. Recorded with every model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     detector: Annotated[str, AfterValidator(known_family)] = "yolov8n"
     init: str = Field("scratch", description="scratch | imagenet | pretrained | champion | yolov8n | a weights file")

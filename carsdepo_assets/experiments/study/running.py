@@ -125,7 +125,7 @@ class StudyRun:
 
     def _asked(self, ledger: Sequence[Trial]) -> Trial:
         """Asks for a trial and records it. Where another process was faster, its trial of this number is the one."""
-        plan, number = self.plan, len(ledger)
+        plan, number = self.plan, max((t.number for t in ledger), default=-1) + 1  # a lost row leaves a gap
         if number == 0:
             params, changes, recipe = todays_params(plan), plan.today_changes, plan.today
         else:

@@ -64,6 +64,11 @@ def check_space(study: StudyPolicy, usual: Mapping[str, Recipe]) -> None:
     Raises:
         StudyError: a value does not fit; the message names the field, the family and the value.
     """
+    if len(usual) == 1 and not any(study.dimensions(family) for family in usual):
+        raise StudyError(
+            f"study.space varies nothing for {next(iter(usual))}, and no other family is tried: all trials would be "
+            "the same. Name a field in study.space, or more families."
+        )
     for family, recipe in usual.items():
         for dimension in study.dimensions(family):
             if dimension.field.startswith(AUGMENTATION) and recipe.augmentation is None:

@@ -1,0 +1,107 @@
+"""experiments/study/planning.py, running.py, sampling.py, told.py: a study of which something is gone or damaged."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from carsdepo_assets.experiments.study.errors import StudyError
+from carsdepo_assets.experiments.study.planning import TrialPlace, make_plan, open_study, read_plan
+from carsdepo_assets.experiments.study.sampling import Sampler
+from carsdepo_assets.experiments.study.told import study_now
+from carsdepo_assets.lake import trials
+from carsdepo_assets.lake.candidates import CandidateRecord, record_candidate
+from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets_tests.experiments.study.studied_lake import NOW, opened, plan_of, run_of, study_policy
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\x00b", "\udcff", "x" * 2000, "nothing"])
+def test_a_name_that_is_none(name: str, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"no study .* Studies: none yet"):
+        read_plan(Lake.open(tmp_path / "lake"), name)
+
+
+def test_a_plan_that_is_gone_or_damaged_is_named(tmp_path: Path) -> None:
+    lake, plan = opened(tmp_path)
+    key = trials.plan_key(plan.study)
+    stored = lake.get(key)
+    lake.delete(key)
+    for ask in (lambda: read_plan(lake, plan.study), lambda: study_now(lake)):
+        with pytest.raises(StudyError, match=f"plan of study {plan.study} is gone"):
+            ask()
+    with pytest.raises(StudyError, match=f"no study 'nothing'.*{plan.study}"):
+        read_plan(lake, "nothing")
+    for damaged in (b"", b"{", b"[]", b'{"study": 1}', stored.replace(b'"trials": 5', b'"trials": "many"')):
+        lake.put(key, damaged)
+        with pytest.raises(StudyError, match=r"plan\.json cannot be read"):
+            read_plan(lake, plan.study)
+    # The others are told all the same.
+    other = open_study(lake, plan_of(lake, tmp_path, seed=5))
+    assert study_now(lake, other.study)["study"] == other.study
+
+
+def test_a_lost_row_is_a_gap_that_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of the next trial is not that of one that there is, which would be asked for again for ever."""
+    lake, plan = opened(tmp_path, trials=2)
+    run_of(lake, plan, tmp_path).run()
+    real = trials.events
+
+    def without_trial_0(of: Lake, study: str | None = None) -> list[trials.TrialEvent]:
+        return [e for e in real(of, study) if e.number != 0]
+
+    monkeypatch.setattr(trials, "events", without_trial_0)
+    said: list[str] = []
+    run = run_of(lake, plan, tmp_path, said=said)
+    assert run._next(running=())[0] is not None
+    assert "Trial 2: " in said[-1]
+    assert run.run() == "All 2 trials of the plan were begun."
+    assert [(t.number, t.state) for t in run.ledger()] == [(n, "complete") for n in (1, 2)]
+
+
+def test_rows_in_any_order_and_twice_are_the_same_trials(tmp_path: Path) -> None:
+    lake, plan = opened(tmp_path, trials=2)
+    run_of(lake, plan, tmp_path).run()
+    events = trials.events(lake, plan.study)
+    assert trials.trials([*events, *events]) == trials.trials(events)
+    assert trials.trials(events[::-1]) == trials.trials(events)
+
+
+def test_a_storage_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None:
+    lake, plan = opened(tmp_path, trials=2)
+    run = run_of(lake, plan, tmp_path)
+    file = tmp_path / "optuna.db"
+    sound = file.read_bytes()
+    file.write_bytes(b"no database" * 999)
+    with pytest.raises(StudyError, match=r"optuna\.db cannot be used: .*move it away"):
+        Sampler(plan, f"sqlite:///{file}")
+    file.write_bytes(sound)
+    with sqlite3.connect(file) as connection:
+        connection.execute("update alembic_version set version_num = 'v9.9.9'")
+    connection.close()
+    with pytest.raises(StudyError, match="another version of Optuna"):
+        Sampler(plan, f"sqlite:///{file}")
+    with pytest.raises(StudyError, match="Optuna's database, which CARSDEPO_STUDIES names, cannot be used") as error:
+        Sampler(plan, "nosuch://ann:secret@host/studies")
+    assert "secret" not in str(error.value)
+    file.unlink()
+    with pytest.raises(StudyError, match=r"optuna\.db cannot be used"):  # while the study runs
+        run.run()
+    assert [t.number for t in trials.trials(trials.events(lake, plan.study))] == [0]
+    file.write_bytes(sound)
+    run_of(lake, plan, tmp_path).run()
+    assert [t.state for t in trials.trials(trials.events(lake, plan.study))] == ["complete"] * 2
+
+
+def test_a_study_that_was_begun_goes_on_whatever_a_new_one_would_cost(tmp_path: Path) -> None:
+    lake, plan = opened(tmp_path, minutes=1, trial_minutes=1, money=5.0)
+    slow = CandidateRecord(
+        digest="d", at=NOW, dataset="x", recipe="r", detector="yolov8n", label_state=1, steps=1, seconds=60.0
+    )
+    record_candidate(lake, slow)
+    policy = study_policy(minutes=1, trial_minutes=1, money=5.0)
+    dear = TrialPlace(name="a machine", device="cpu", per_hour=None)
+    assert make_plan(lake, policy, dear, tmp_path, NOW).study == plan.study
+    with pytest.raises(StudyError, match="the price of a machine is not known"):
+        make_plan(lake, study_policy(minutes=1, trial_minutes=1, money=5.0, seed=4), dear, tmp_path, NOW)
