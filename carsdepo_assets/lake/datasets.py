@@ -114,8 +114,14 @@ def read_manifest(lake: Lake, version: str, columns: Sequence[str] | None = None
 
 def versions(lake: Lake) -> list[str]:
     """Returns the versions of all datasets, in order of name."""
-    suffix = f"/{manifest_key('').rpartition('/')[2]}"
-    return sorted(entry.key.split("/")[1] for entry in lake.list("datasets") if entry.key.endswith(suffix))
+    return sorted(version for entry in lake.list("datasets") if (version := version_of(entry.key)) is not None)
+
+
+def version_of(key: str) -> str | None:
+    """Returns the version whose manifest has this key; None of any other key."""
+    folder, _, rest = key.partition("/")
+    version = rest.partition("/")[0]
+    return version if folder and version and key == manifest_key(version) else None
 
 
 def latest(lake: Lake) -> str | None:

@@ -192,10 +192,16 @@ class _Pool:
         return str(self.rows["image_id"][row].as_py())
 
     def _read(self, row: int) -> LabelledPixels:
+        from carsdepo_assets.detectors.checkpoints import DetectorError
         from carsdepo_assets.detectors.training_samples import labelled_pixels
         from carsdepo_assets.detectors.training_set import training_image
 
-        return labelled_pixels(training_image(self.lake, self.rows.slice(row, 1).to_pylist()[0]))
+        try:
+            return labelled_pixels(training_image(self.lake, self.rows.slice(row, 1).to_pylist()[0]))
+        except DetectorError as error:
+            raise NothingToShow(
+                f"Photograph {self.image_id(row)} is damaged, and no training takes it: {error}"
+            ) from error
 
 
 def _shown(pool: _Pool, row: int, recipe: Recipe, epochs: int) -> ShownPhotograph:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from carsdepo_assets.lake.datasets import manifest_key, read_manifest, read_summary
+from carsdepo_assets.lake.datasets import read_manifest, read_summary, version_of
 from carsdepo_assets.lake.lake import Lake
 
 _EXAMPLES = 12
@@ -48,8 +48,7 @@ class DatasetChange:
 
 def dataset_versions(lake: Lake) -> list[DatasetVersion]:
     """All versions, newest first."""
-    suffix = manifest_key("").rpartition("/")[2]
-    listed = [info for info in lake.list("datasets") if info.key.endswith(f"/{suffix}")]
+    listed = [info for info in lake.list("datasets") if version_of(info.key) is not None]
     listed.sort(key=lambda info: (info.modified_at, info.key), reverse=True)
     stored = []
     for info in listed:

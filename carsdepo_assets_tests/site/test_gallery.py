@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from carsdepo_assets.data.datasets.dataset import build_dataset
 from carsdepo_assets.evaluation import prediction_cache
 from carsdepo_assets.evaluation.prediction_cache import CachedPredictions
-from carsdepo_assets.lake.datasets import manifest_key, summary_key
+from carsdepo_assets.lake.datasets import manifest_key, summary_key, versions
 from carsdepo_assets.lake.image_metadata import object_key
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, write_model
@@ -305,6 +305,8 @@ def test_damaged_files_of_a_dataset_are_said_and_take_no_page_away(tmp_path: Pat
         assert browser.get("/datasets").status_code == 200, summary
     assert "Its summary cannot be read." in browser.get(f"/datasets/{first}").text
     lake.put(summary_key(first), good)
+    lake.put(manifest_key("a/copy"), lake.get(manifest_key(first)))  # deeper: it is no dataset
+    assert {one.version for one in dataset_versions(lake)} == set(versions(lake)) == {first, second}
     for manifest in (b"", b"no parquet" * 99):
         lake.put(manifest_key(first), manifest)
         answer = browser.get(f"/datasets/{second}?against={first}")

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from carsdepo_assets.experiments.study.errors import StudyError
 from carsdepo_assets.experiments.study.planning import StudyPlan
@@ -142,7 +143,7 @@ def _usable(url: str) -> Iterator[None]:
         yield
     # Optuna raises a bare RuntimeError where another version of it made the tables.
     except (SQLAlchemyError, StorageInternalError, RuntimeError, ImportError) as error:
-        file = url.partition(":///")[2] if url.startswith("sqlite") else ""
+        file = unquote(url.partition(":///")[2]) if url.startswith("sqlite") else ""
         place = f"Optuna's database {file}" if file else "Optuna's database, which CARSDEPO_STUDIES names,"
         reason = redact(str(getattr(error, "orig", None) or error.__cause__ or error)).strip().partition("\n")[0]
         raise StudyError(

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from carsdepo_assets.experiments.study.errors import StudyError
 from carsdepo_assets.experiments.study.planning import TrialPlace, make_plan, open_study, read_plan
@@ -14,6 +15,7 @@ from carsdepo_assets.experiments.study.told import study_now
 from carsdepo_assets.lake import trials
 from carsdepo_assets.lake.candidates import CandidateRecord, record_candidate
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.resources import StudyStorage
 from carsdepo_assets_tests.experiments.study.studied_lake import NOW, opened, plan_of, run_of, study_policy
 
 
@@ -42,22 +44,19 @@ def test_a_plan_that_is_gone_or_damaged_is_named(tmp_path: Path) -> None:
     assert study_now(lake, other.study)["study"] == other.study
 
 
-def test_a_lost_row_is_a_gap_that_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_row_is_a_gap_that_ends_nothing(tmp_path: Path) -> None:
     """The number of the next trial is not that of one that there is, which would be asked for again for ever."""
     lake, plan = opened(tmp_path, trials=2)
-    run_of(lake, plan, tmp_path).run()
-    real = trials.events
-
-    def without_trial_0(of: Lake, study: str | None = None) -> list[trials.TrialEvent]:
-        return [e for e in real(of, study) if e.number != 0]
-
-    monkeypatch.setattr(trials, "events", without_trial_0)
     said: list[str] = []
     run = run_of(lake, plan, tmp_path, said=said)
-    assert run._next(running=())[0] is not None
-    assert "Trial 2: " in said[-1]
-    assert run.run() == "All 2 trials of the plan were begun."
-    assert [(t.number, t.state) for t in run.ledger()] == [(n, "complete") for n in (1, 2)]
+    trial_0 = run._asked([]).asked
+    trial_1 = trial_0.model_copy(update={"number": 1})
+    trials.record_event(lake, trial_1, "1:asked")
+    trials.record_event(lake, trial_1.model_copy(update={"state": "complete", "value": 0.4}), "1:ended")
+    kept = [t for t in run.ledger() if t.number != 0]
+    assert [t.number for t in kept] == [1]
+    assert run._asked(kept).number == 2
+    assert said[-1].startswith("Trial 2: ")
 
 
 def test_rows_in_any_order_and_twice_are_the_same_trials(tmp_path: Path) -> None:
@@ -92,6 +91,13 @@ def test_a_storage_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None:
     file.write_bytes(sound)
     run_of(lake, plan, tmp_path).run()
     assert [t.state for t in trials.trials(trials.events(lake, plan.study))] == ["complete"] * 2
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b", "a#b", "a b", "ä"])
+def test_the_storage_lies_in_a_home_of_any_name(name: str, tmp_path: Path) -> None:
+    address = StudyStorage(home=str(tmp_path / name)).address()
+    assert make_url(address).database == str(tmp_path / name / "optuna.db")
+    assert (tmp_path / name).is_dir()
 
 
 def test_a_study_that_was_begun_goes_on_whatever_a_new_one_would_cost(tmp_path: Path) -> None:
