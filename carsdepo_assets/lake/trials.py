@@ -14,6 +14,7 @@ Optuna's nor MLflow's database is needed to read a study.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,7 +106,13 @@ class Trial:
     @property
     def value(self) -> float | None:
         """mAP@.5 on val of a trial that was trained to its end; None of any other."""
-        return self.ended.value if self.ended is not None and self.ended.state == "complete" else None
+        whole = self.ended is not None and self.ended.state == "complete"
+        return self.ended.value if self.ended is not None and whole and is_score(self.ended.value) else None
+
+
+def is_score(value: float | None) -> bool:
+    """Whether a trial's figure can be compared with others."""
+    return value is not None and math.isfinite(value)
 
 
 def record_event(lake: Lake, event: TrialEvent, unit: str) -> bool:

@@ -21,7 +21,7 @@ from carsdepo_assets.experiments.study.planning import StudyPlan
 from carsdepo_assets.experiments.study.space import FAMILY
 from carsdepo_assets.lake import trials
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.trials import Trial, TrialEvent
+from carsdepo_assets.lake.trials import Trial, TrialEvent, is_score
 from carsdepo_assets.policy_study import AUGMENTATION, EXTRA
 from carsdepo_assets.registry.ledger import machine
 
@@ -179,6 +179,9 @@ class StudyRun:
         return self.train(trial, terms)
 
     def _record(self, trial: Trial, result: Mapping[str, Any]) -> None:
+        if result["state"] == "complete" and not is_score(result.get("value")):
+            why = f"It was trained to its end, and its score is no number ({result.get('value')})."
+            result = {**result, "state": "failed", "value": None, "low": None, "high": None, "why": why}
         figures = ("value", "low", "high", "groups", "steps", "seconds", "digest", "mlflow_run_id", "place")
         seconds = result.get("seconds")
         money = result.get("money")

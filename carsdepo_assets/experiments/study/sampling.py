@@ -119,6 +119,8 @@ class Sampler:
         inside = {n: v for n, v in trial.asked.params.items() if n in spaces and is_inside(spaces[n], v)}
         curve = {} if trial.ended is None else dict(trial.ended.curve)
         value = trial.value
+        if state == TrialState.COMPLETE and value is None:  # Optuna takes no complete trial without a score
+            state = TrialState.FAIL
         if state == TrialState.PRUNED:
             value = curve[max(curve)] if curve else None
         return create_trial(

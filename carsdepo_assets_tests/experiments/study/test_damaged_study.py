@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
+from carsdepo_assets.compute.worker.trial import TrialTerms
+from carsdepo_assets.experiments.study.conclusion import conclude
 from carsdepo_assets.experiments.study.errors import StudyError
+from carsdepo_assets.experiments.study.mlflow_trials import allowed_params
 from carsdepo_assets.experiments.study.planning import TrialPlace, make_plan, open_study, read_plan
 from carsdepo_assets.experiments.study.sampling import Sampler
 from carsdepo_assets.experiments.study.told import study_now
@@ -16,7 +19,7 @@ from carsdepo_assets.lake import trials
 from carsdepo_assets.lake.candidates import CandidateRecord, record_candidate
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.resources import StudyStorage
-from carsdepo_assets_tests.experiments.study.studied_lake import NOW, opened, plan_of, run_of, study_policy
+from carsdepo_assets_tests.experiments.study.studied_lake import NOW, formula, opened, plan_of, run_of, study_policy
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\x00b", "\udcff", "x" * 2000, "nothing"])
@@ -91,6 +94,47 @@ def test_a_storage_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None:
     file.write_bytes(sound)
     run_of(lake, plan, tmp_path).run()
     assert [t.state for t in trials.trials(trials.events(lake, plan.study))] == ["complete"] * 2
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_a_failed_trial(value: float | None, tmp_path: Path) -> None:
+    lake, plan = opened(tmp_path, trials=2)
+    odd = {"state": "complete", "why": "all 10 planned steps", "value": value, "low": value, "high": value, "curve": {}}
+    run_of(lake, plan, tmp_path, lambda trial, terms: odd if trial.number == 0 else formula(trial, terms)).run()
+    ledger = trials.trials(trials.events(lake, plan.study))
+    assert [t.state for t in ledger] == ["failed", "complete"]
+    assert ledger[0].ended is not None
+    assert "its score is no number" in ledger[0].ended.message
+    assert conclude(plan, ledger).winner == ledger[1]
+
+
+def test_a_row_of_before_without_a_score_takes_part_in_nothing(tmp_path: Path) -> None:
+    lake, plan = opened(tmp_path, trials=2)
+    run = run_of(lake, plan, tmp_path)
+    asked = run._asked([]).asked
+    trials.record_event(lake, asked.model_copy(update={"state": "complete", "value": float("nan")}), "0:ended")
+    run.run()
+    today, other = run.ledger()
+    assert today.value is None
+    assert conclude(plan, [today, other]).winner == other
+    assert study_now(lake)["leaderboard"][0]["trial"] == 1
+
+
+def test_a_damaged_result_or_epochs_of_a_trial_is_none(tmp_path: Path) -> None:
+    lake, terms = Lake.open(tmp_path / "lake"), TrialTerms(study="s", number=0)
+    assert (terms.result(lake), terms.epochs(lake)) == (None, [])
+    for damaged in (b"", b"{", b"[]", b"null", b'{"state": "complete"}', b"[" * 99_999, b"\xff"):
+        lake.put(trials.result_key("s", 0), damaged)
+        lake.put(trials.epochs_key("s", 0), damaged.replace(b"[]", b"[1]"))
+        assert (terms.result(lake), terms.epochs(lake)) == (None, []), damaged
+    terms.leave(lake, {"state": "failed", "why": "x"})
+    assert terms.result(lake) == {"state": "failed", "why": "x"}
+
+
+def test_parameters_are_cut_to_what_mlflow_takes() -> None:
+    [(name, value)] = allowed_params({"study." + "é$(" * 200: "v" * 9000}).items()
+    assert (len(name), len(value)) == (250, 5000)
+    assert name.startswith("study.é__é__")
 
 
 @pytest.mark.parametrize("name", ["a?b", "a%20b", "a#b", "a b", "ä"])

@@ -97,7 +97,7 @@ def test_a_dimension_that_makes_no_sense_is_no_policy(dimension: dict[str, Any],
         ({"space": [{"field": "lr", "choices": [1.0]}, {"field": "lr", "choices": [2.0]}]}, "named twice"),
         ({"money": 0}, "greater than 0"),
         *[({name: value}, "a finite number") for name in FRACTIONS for value in (float("inf"), float("nan"))],
-        *[({name: 10**400}, "less than or equal to") for name in ("resamples", "trials", "trial_steps", "parallel")],
+        *[({name: 10**400}, "less than or equal to") for name in ("resamples", "trials", "trial_steps")],
     ],
 )
 def test_settings_that_make_no_sense_are_no_policy(settings: dict[str, Any], says: str) -> None:
