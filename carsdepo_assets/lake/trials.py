@@ -157,16 +157,21 @@ def pin(of: Sequence[TrialEvent]) -> TrialEvent | None:
 def chosen(lake: Lake, *, automatic: bool = True) -> TrialEvent | None:
     """The trial whose changes the next recipe has: the newest winner or pin of all studies; None: the usual recipe.
 
+    A person's pin goes before the winner of its study, also where it was made while that study still ran.
+
     Args:
         lake: the lake.
         automatic: whether winners count; else pins alone.
     """
+    all_events = events(lake)
     counting = [
         e
-        for e in events(lake)
+        for e in all_events
         if e.number is not None and (e.state == "pinned" or (automatic and e.state == "concluded"))
     ]
-    return counting[-1] if counting else None
+    if not counting:
+        return None
+    return pin([e for e in all_events if e.study == counting[-1].study]) or counting[-1]
 
 
 def plan_key(study: str) -> str:

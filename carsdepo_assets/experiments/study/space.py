@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.experiments.adjustments import Adjustments
 from carsdepo_assets.experiments.study.errors import StudyError
-from carsdepo_assets.families.registry import names
+from carsdepo_assets.families.registry import family_of, names
 from carsdepo_assets.policy import Dimension, Policy, StudyPolicy
 from carsdepo_assets.policy_study import AUGMENTATION, EXTRA
 
@@ -76,6 +76,12 @@ def check_space(study: StudyPolicy, usual: Mapping[str, Recipe]) -> None:
                     f"study.space: {dimension.field} is varied for {family}, which varies photographs by itself: "
                     'restrict it to other families by `families = ["..."]`, or leave it out.'
                 )
+            multiple = family_of(family).side_multiple
+            if dimension.field == "image_size" and any(value % multiple for value in _sides(dimension)):
+                raise StudyError(
+                    f"study.space: {family} takes multiples of {multiple} as image_size, and the space has others: "
+                    f"give `choices`, or a low that is one and `step = {multiple}`."
+                )
             for value in _ends(dimension):
                 named = {FAMILY: family, dimension.name: value}
                 try:
@@ -91,6 +97,11 @@ def check_space(study: StudyPolicy, usual: Mapping[str, Recipe]) -> None:
 
 def _ends(dimension: Dimension) -> Sequence[Any]:
     return dimension.choices or (dimension.low, dimension.high)
+
+
+def _sides(dimension: Dimension) -> Sequence[Any]:
+    """What has to be a multiple so that all values of `image_size` are."""
+    return dimension.choices or (dimension.low, dimension.step or 1)
 
 
 def _check_extra(family: str, recipe: Recipe, dimension: Dimension) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from carsdepo_assets.experiments.study.told import study_now
 from carsdepo_assets.lake import trials
 from carsdepo_assets.lake.candidates import CandidateRecord, record_candidate
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.resources import StudyStorage
 from carsdepo_assets_tests.experiments.study.studied_lake import NOW, formula, opened, plan_of, run_of, study_policy
 
@@ -155,3 +157,19 @@ def test_a_study_that_was_begun_goes_on_whatever_a_new_one_would_cost(tmp_path: 
     assert make_plan(lake, policy, dear, tmp_path, NOW).study == plan.study
     with pytest.raises(StudyError, match="the price of a machine is not known"):
         make_plan(lake, study_policy(minutes=1, trial_minutes=1, money=5.0, seed=4), dear, tmp_path, NOW)
+
+
+def test_who_waits_for_another_run_of_a_study_says_so(tmp_path: Path) -> None:
+    lake, waited, done = Lake.open(tmp_path / "lake"), threading.Event(), threading.Event()
+
+    def second() -> None:
+        with one_writer(lake, "study-s", waited.set):
+            done.set()
+
+    with one_writer(lake, "study-s", lambda: pytest.fail("nobody has it")):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waited.wait(30)
+        assert not done.is_set()
+    thread.join(30)
+    assert done.is_set()

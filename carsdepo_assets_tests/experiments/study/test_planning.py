@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import typing
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,28 @@ def test_a_trial_of_another_batch_has_the_epochs_for_its_steps(tmp_path: Path) -
     for batch, epochs in ((1, 2), (8, 10)):
         _, recipe = plan.recipe({"family": "yolov8n", "batch": batch})
         assert (recipe.batch, recipe.steps, recipe.epochs) == (batch, 10, epochs)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "fits"),
+    [
+        ({"low": 320, "high": 640}, False),
+        ({"low": 320, "high": 640, "log": True}, False),
+        ({"low": 320, "high": 640, "step": 16}, False),
+        ({"low": 330, "high": 650, "step": 32}, False),
+        ({"low": 320, "high": 640, "step": 32}, True),
+        ({"low": 320, "high": 650, "step": 64}, True),
+        ({"choices": [320, 400]}, False),
+        ({"choices": [320, 416]}, True),
+    ],
+)
+def test_every_side_of_a_space_is_one_that_the_family_takes(dimension: dict[str, Any], fits: bool) -> None:
+    """Else the trials in between fail one by one, after the study has begun."""
+    study = StudyPolicy.model_validate({"families": ["dfine_n"], "space": [{"field": "image_size"} | dimension]})
+    with nullcontext() if fits else pytest.raises(StudyError, match="dfine_n takes multiples of 32 as image_size"):
+        check_space(study, {"dfine_n": Recipe(detector="dfine_n", image_size=384)})
+    any_size = study.model_copy(update={"families": ("yolov8n",)})
+    check_space(any_size, {"yolov8n": Recipe()})
 
 
 def test_adjustments_set_and_multiply() -> None:
