@@ -68,9 +68,8 @@ def read_features(
     fitting = table.filter(pc.equal(pc.binary_length(table["vector"]), width))
     by_id = dict(zip(fitting["image_id"].to_pylist(), fitting["vector"].to_pylist(), strict=True))  # twice: equal rows
     vectors = np.frombuffer(b"".join(by_id.values()), "<f2").reshape(len(by_id), width // 2).astype(np.float32)
-    finite = np.isfinite(vectors).all(axis=1).tolist()
-    ids, places = list(by_id), [n for n, whole in enumerate(finite) if whole]
-    places.sort(key=ids.__getitem__)
+    ids = list(by_id)
+    places = sorted(np.flatnonzero(np.isfinite(vectors).all(axis=1)).tolist(), key=ids.__getitem__)
     return [ids[n] for n in places], vectors[places]
 
 

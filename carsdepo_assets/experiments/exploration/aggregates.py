@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -210,9 +211,9 @@ class Explored:
         values = np.log10(np.maximum(values, 1e-6)) if by_log else values
         origin = np.array([v or "not said" for v in self.photographs[by].to_pylist()], dtype=object)
         there = np.isfinite(values)
-        names, counts = np.unique(origin[there].astype(str), return_counts=True)
+        counts = Counter(origin[there].tolist())  # numpy's own texts take the room of the longest, each
         shares = {}
-        for name in names[np.argsort(-counts, kind="stable")][:most].tolist():
+        for name in sorted(counts, key=lambda name: (-counts[name], name))[:most]:
             places = np.searchsorted(np.asarray(edges[1:-1]), values[there & (origin == name)], side="right")
             counted = np.bincount(places, minlength=len(edges) - 1)
             shares[name] = (counted / counted.sum()).tolist()

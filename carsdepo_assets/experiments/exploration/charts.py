@@ -165,4 +165,5 @@ def colour_of(number: int) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 24 else f"{text[:23]}…"
+    shown = text if len(text) <= 24 else f"{text[:23]}…"
+    return f"\u00a0{shown}" if shown.startswith("_") else shown  # matplotlib leaves such names out of a legend

@@ -81,8 +81,17 @@ def test_boxes_that_make_no_sense_are_left_out_and_said(lake: Lake) -> None:
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_names_with_signs_of_mathematics_or_of_control_are_drawn() -> None:
     """A chart whose SVG holds a control character is not shown by a browser at all."""
-    svg = grouped_bars({"a$b$": [1], "\x0c\ufffe": [2]}, [r"$\frac{$ & <b>"], "$n$")
+    svg = grouped_bars({"a$b$": [1], "\x0c\ufffe": [2], "_new": [1]}, [r"$\frac{$ & <b>"], "$n$")
+    assert b"_new" in svg
     assert [e.text for e in ElementTree.fromstring(svg).iter() if e.text and "frac" in e.text] == [r"$\frac{$ & <b>"]
+
+
+def test_sources_of_odd_names_have_their_histogram(lake: Lake) -> None:
+    """numpy drops zeros at the end of a text, and gives each of a million names the room of the longest."""
+    names = ["web\x00", "web", "x" * 10_000, "_"]
+    rows = [photograph(str(n), source=name, luma_mean=10.0 + n) for n, name in enumerate(names)]
+    shares = explored(lake, rows).histogram("luma_mean", "source", [0, 128, 255])
+    assert shares == {name: [1.0, 0.0] for name in names}
 
 
 def test_many_boxes_are_counted_together(lake: Lake) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url
@@ -101,7 +102,14 @@ def test_a_storage_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
 def test_a_score_that_is_no_number_is_a_failed_trial(value: float | None, tmp_path: Path) -> None:
     lake, plan = opened(tmp_path, trials=2)
-    odd = {"state": "complete", "why": "all 10 planned steps", "value": value, "low": value, "high": value, "curve": {}}
+    odd: dict[str, Any] = {
+        "state": "complete",
+        "why": "all 10 planned steps",
+        "value": value,
+        "low": value,
+        "high": value,
+        "curve": {},
+    }
     run_of(lake, plan, tmp_path, lambda trial, terms: odd if trial.number == 0 else formula(trial, terms)).run()
     ledger = trials.trials(trials.events(lake, plan.study))
     assert [t.state for t in ledger] == ["failed", "complete"]
@@ -134,7 +142,7 @@ def test_a_damaged_result_or_epochs_of_a_trial_is_none(tmp_path: Path) -> None:
 
 
 def test_parameters_are_cut_to_what_mlflow_takes() -> None:
-    [(name, value)] = allowed_params({"study." + "é$(" * 200: "v" * 9000}).items()
+    [(name, value)] = {n: str(v) for n, v in allowed_params({"study." + "é$(" * 200: "v" * 9000}).items()}.items()
     assert (len(name), len(value)) == (250, 5000)
     assert name.startswith("study.é__é__")
 
