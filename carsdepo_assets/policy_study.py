@@ -14,6 +14,9 @@ from carsdepo_assets.policy_values import Count, NotNegative, PolicySection, Pos
 # study's own, and `detector` is `families`.
 INTEGERS = {"image_size": 64, "batch": 1, "freeze": 0}
 NUMBERS = {"lr": 0.0, "weight_decay": 0.0}
+MOST = {"image_size": 4096, "batch": 1024, "freeze": 1000}  # more is a slip, and fills the memory
+_MOST_STEPS = 1_000_000  # values of one dimension
+_LARGEST = 2**53  # of whole numbers: a float, in which Optuna keeps them, has no larger ones without gaps
 POSITIVE = ("lr",)  # 0 is no value of these
 EXTRA = "extra."  # begins the name of an argument of the one detector
 AUGMENTATION = "augmentation."  # begins the name of a field of the policy's section
@@ -79,8 +82,6 @@ class Dimension(PolicySection):
     def _trouble_of_range(self) -> str | None:
         if self.low is None or self.high is None:
             return f"the range has no {'low' if self.low is None else 'high'}"
-        if not (math.isfinite(self.low) and math.isfinite(self.high)):
-            return "low and high are to be numbers"
         if self.low > self.high:
             return f"low {self.low:g} is above high {self.high:g}"
         if self.low == self.high:
@@ -89,13 +90,15 @@ class Dimension(PolicySection):
             return f"log needs a low above 0, and low is {self.low:g}"
         if self.log and self.step is not None:
             return "log and step exclude each other"
+        if not math.isfinite(self.high - self.low):
+            return f"the range from {self.low:g} to {self.high:g} is wider than a number can say"
         if self.step is not None and self.step > self.high - self.low:
             return f"the step {self.step:g} is larger than the range"
+        if self.step is not None and self.high - self.low > _MOST_STEPS * self.step:
+            return f"the step {self.step:g} makes more than {_MOST_STEPS:,} values: leave it out, or take a larger one"
         if self.field in INTEGERS and not all(float(v).is_integer() for v in (self.low, self.high, self.step or 1)):
             return "low, high and step are to be whole numbers"
-        return self._trouble_of_value(self.low) or (
-            self._trouble_of_value(self.high) if self.field.startswith(AUGMENTATION) else None
-        )
+        return self._trouble_of_value(self.low) or self._trouble_of_value(self.high)
 
     def _trouble_of_choices(self) -> str | None:
         if self.choices is None:
@@ -104,6 +107,8 @@ class Dimension(PolicySection):
             return "choices is empty: there is nothing to try"
         if len({(type(c) is bool, c) for c in self.choices}) < len(self.choices):
             return "a choice comes twice"
+        if any(isinstance(c, int) and abs(c) > _LARGEST for c in self.choices):
+            return f"a choice is beyond {_LARGEST:,}, which no database keeps exactly"
         if self.log or self.step is not None:
             return "log and step belong to a range, not to choices"
         return next((text for c in self.choices if (text := self._trouble_of_value(c)) is not None), None)
@@ -113,7 +118,7 @@ class Dimension(PolicySection):
             return None
         if self.field.startswith(AUGMENTATION):
             return self._trouble_of_augmentation(value)
-        if isinstance(value, bool | str) or not math.isfinite(value):
+        if isinstance(value, bool | str):
             return f"{value!r} is no number"
         if self.field in INTEGERS and not float(value).is_integer():
             return f"{value:g} is no whole number"
@@ -121,6 +126,8 @@ class Dimension(PolicySection):
         if value < least or (value == least and (self.times_usual or self.field in POSITIVE)):
             relation = "above" if value == least else "at least"
             return f"{value:g} is too small: a recipe's {self.field} is {relation} {least:g}"
+        if (most := MOST.get(self.field)) is not None and value > most:
+            return f"{value:g} is too large: a study varies {self.field} up to {most:,}"
         return None
 
     def _trouble_of_augmentation(self, value: Scalar) -> str | None:
@@ -153,9 +160,9 @@ class StudyPolicy(PolicySection):
         "",
         "What is varied besides the family; what is not named is as usual.",
     )
-    trials: int = policy_value(12, "trials", "Most trials of a study, today's recipe among them.", ge=2)
+    trials: int = policy_value(12, "trials", "Most trials of a study, today's recipe among them.", ge=2, le=10_000)
     trial_steps: int | None = policy_value(
-        None, "optimizer steps", "Length of a trial; none: as many steps as fit into `trial_minutes`.", ge=1
+        None, "optimizer steps", "Length of a trial; none: as many steps as fit into `trial_minutes`.", ge=1, le=10**9
     )
     trial_minutes: Positive = policy_value(
         2.5, "minutes", "Wall time that a trial plans for; with `trial_steps` what it is stopped after."
@@ -186,7 +193,9 @@ class StudyPolicy(PolicySection):
         "Trials this close to the best are tied with it; none: business.error_tolerance_points.",
         ge=0,
     )
-    resamples: int = policy_value(400, "resamples", "Bootstrap samples of groups for a trial's interval.", ge=100)
+    resamples: int = policy_value(
+        400, "resamples", "Bootstrap samples of groups for a trial's interval.", ge=100, le=100_000
+    )
     apply: Literal["automatic", "person"] = policy_value(
         "automatic", "", "Whether the winner becomes the recipe by itself, or when a person pins it."
     )

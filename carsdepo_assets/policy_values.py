@@ -15,7 +15,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 class PolicySection(BaseModel):
     """A table of carsdepo.toml: its values cannot be changed once read, and unknown keys are refused.
 
-    So are infinite numbers, which TOML has: a worker is given the policy as JSON, which has none.
+    TOML knows inf and nan. JSON, by which a policy goes to workers and into plans, does not: no value is either.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

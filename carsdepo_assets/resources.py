@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import dagster as dg
 from pydantic import Field
@@ -122,7 +123,9 @@ class StudyStorage(dg.ConfigurableResource):
             return uri
         home = Path(self.home).resolve()
         home.mkdir(parents=True, exist_ok=True)
-        return f"sqlite:///{home / 'optuna.db'}"
+        return (
+            f"sqlite:///{quote(str(home / 'optuna.db'))}"  # in an address a ? or % of a folder's name is another sign
+        )
 
 
 class NoService(RuntimeError):

@@ -74,7 +74,8 @@ def _rows(state: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows.append(("KPIs", f"{kpis['at'][:16]}: {kpis['summary']}" if kpis else "no report yet"))
     rows.append(("labelling queue", f"{state['queue_length']} photographs wait for labels"))
     rows.append(("photographs", f"{state['photographs']:,}, {state['labelled']:,} labelled"))
-    rows.append(("labels not trained on", state["labels_said"] or f"{state['labels_waiting']:,}"))
+    if state["training_trouble"] is None:  # else its row below says it
+        rows.append(("labels not learnt yet", state["labels_said"] or f"{state['labels_waiting']:,}"))
     if state["training"]:
         rows.append(("training", state["training"]["text"]))
         rows += [("training finding", _finding(f)) for f in state["training"]["findings"]]

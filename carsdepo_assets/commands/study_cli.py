@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from carsdepo_assets.commands.options import (
@@ -100,6 +101,7 @@ def pin(
 ) -> None:
     """Take another trial than the winner: the next recipe follows it."""
     from carsdepo_assets.commands.pipeline import Pipeline
+    from carsdepo_assets.experiments.study.pinning import trial_to_pin
     from carsdepo_assets.orchestration.attribution import USER_TAG
     from carsdepo_assets.registry.ledger import person
 
@@ -108,6 +110,7 @@ def pin(
     with explained():
         if not reason.strip():
             raise ValueError("Say why: --reason must not be empty. It is kept with the study.")
+        trial_to_pin(lake_that_stands(settings), name, trial)  # what is wrong is said before a run
         with quietly(log_of(settings, "study"), out), Pipeline.open(settings, alone=False) as pipeline:
             config = {"study": name, "trial": trial, "reason": reason, "actor": actor}
             pipeline.run("pin_recipe", ops={"pin": {"config": config}}, tags={USER_TAG: actor})
@@ -131,7 +134,7 @@ def _say_plan(settings: Settings, asked: dict[str, Any], report: str | None) -> 
 
 
 def _show(told: dict[str, Any]) -> None:
-    table = Table("trial", "result", "mAP@.5", "interval", "recipe", "seconds", told["currency"])
+    table = Table("trial", "result", "mAP@.5", "interval", "recipe", "seconds", escape(told["currency"]))
     for row in told["leaderboard"]:
         interval = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
         table.add_row(
@@ -139,7 +142,7 @@ def _show(told: dict[str, Any]) -> None:
             f"{row['state']}{': ' if row['marks'] else ''}{row['marks']}",
             "" if row["map50"] is None else f"{row['map50']:.3f}",
             interval,
-            f"{row['detector']}: {row['changed']}",
+            escape(f"{row['detector']}: {row['changed']}"),
             "" if row["seconds"] is None else f"{row['seconds']:.0f}",
             "" if row["money"] is None else f"{row['money']:.2f}",
         )

@@ -20,6 +20,7 @@ from carsdepo_assets.policy_augmentation import AugmentationSettings, usual_sett
 # It too only bounds the epochs. Measured on one H100 at 640 px: a step of YOLOv8n 21 times as fast, with its images
 # read by one process; of Faster R-CNN an image 13 times as fast.
 _GPU_SPEEDUP = 15
+_MOST_EPOCHS = 300  # of a recipe that is proposed, whatever time there is
 
 
 def get_detector(name: str) -> Detector:
@@ -79,13 +80,14 @@ def default_recipe(
     size = image_size or (usual.photographs_px if real else usual.rendered_px)
     step = family.step_seconds * (size / family.step_px) ** 2 / (_GPU_SPEEDUP if gpu else 1)
     # Twice what should fit: `minutes` ends the training, the epochs only bound it on a faster machine.
-    epochs = max(1, math.ceil(2 * minutes * 60 / (step * max(1, math.ceil(n_train / usual.batch)))))
+    fitting = 2 * minutes * 60 / (step * max(1, math.ceil(n_train / usual.batch)))
+    epochs = max(1, math.ceil(min(fitting, _MOST_EPOCHS)))
     return Recipe(
         detector=family.name,
         init="scratch" if family.imagenet is None else "imagenet",
         minutes=minutes,
         device=device,
-        epochs=min(epochs, 300),
+        epochs=epochs,
         image_size=size,
         batch=usual.batch,
         lr=usual.lr,

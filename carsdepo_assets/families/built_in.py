@@ -88,6 +88,7 @@ def _dfine(size: str, hub_name: str, megabytes: float, step_seconds: float) -> F
         ),
         augmentation=_LOOP_VARIED,
         normalisation=Normalisation(),
+        side_multiple=32,  # the stride of the coarsest map
     )
 
 

@@ -92,6 +92,8 @@ class Family:
     """Values in place of those of `augmentation` in a first recipe for the rendered sample."""
     normalisation: Normalisation | None = None
     """What is made of levels divided by 255; None: it is not told."""
+    side_multiple: int = 1
+    """Pixels: of which `image_size` must be a multiple; 1: any size is taken."""
 
     @property
     def starts(self) -> tuple[str, ...]:

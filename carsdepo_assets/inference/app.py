@@ -72,6 +72,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.connections = service.connections  # for the server that runs the application
+    app.state.has_site = stage == "production"
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(HeadAsGet)
     if settings.api_key is None:
@@ -155,7 +156,7 @@ def create_app(
 
     app.include_router(documentation(app), dependencies=behind_key)
 
-    if stage == "production":
+    if app.state.has_site:
         app.include_router(_site(settings, service))
     return app
 
@@ -169,9 +170,15 @@ def _site(settings: Settings, service: Service) -> APIRouter:
     return pages(settings, lambda stage: service.health().model_dump() if stage == service.stage else ask(stage))
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
-    """No such path or method, in the form of every other error."""
+async def _http_error(request: Request, error: Exception) -> Response:
+    """No such path or method, in the form of every other error; beside the site a browser gets a page of it."""
     assert isinstance(error, HTTPException)
+    if request.app.state.has_site:
+        from carsdepo_assets.site.messages import message_page, wants_page
+
+        if wants_page(request):
+            text = f"{error.detail}: {request.url.path!r}. The links above lead to what there is."
+            return message_page(error.status_code, "Not here", text, headers=error.headers)
     reason = {404: "not_found", 405: "wrong_method", 401: "unauthorized"}.get(error.status_code, "refused")
     detail = str(error.detail)
     if error.status_code == 404:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from carsdepo_assets.lake.lake import Lake, ObjectMissing
+from carsdepo_assets.lake.lake import Lake, LakeError, ObjectMissing
 from carsdepo_assets.lake.parquet import read_parquet
 from carsdepo_assets.lake.pointers import DatasetPointer
 
@@ -36,9 +37,32 @@ def read_summary(lake: Lake, version: str) -> dict[str, Any]:
     """
     try:
         summary = json.loads(lake.get(summary_key(version)))
-    except (ObjectMissing, ValueError):
+    except (ObjectMissing, ValueError, RecursionError):
         return {}
-    return summary if isinstance(summary, dict) else {}
+    return summary if _is_summary(summary) else {}
+
+
+def _is_summary(stored: Any) -> bool:
+    """Whether what is there of a summary's parts is of their kind; a part may be absent."""
+    if not isinstance(stored, dict):
+        return False
+    splits = stored.get("splits", {})
+    if not isinstance(splits, dict) or not isinstance(stored.get("notes", []), list):
+        return False
+    licences = stored.get("licences") or []
+    if not isinstance(licences, list) or not all(isinstance(one, dict) for one in licences):
+        return False
+    return all(_are_counts(part) for part in (stored.get("all", {}), *splits.values()))
+
+
+def _are_counts(part: Any) -> bool:
+    if not isinstance(part, Mapping):
+        return False
+    boxes = part.get("boxes", {})
+    counts = [part.get(name, 0) for name in ("photographs", "groups", "without_damage")]
+    return isinstance(boxes, Mapping) and all(
+        isinstance(n, int) and not isinstance(n, bool) for n in (*counts, *boxes.values())
+    )
 
 
 def content_digest_of(lake: Lake, version: str) -> str | None:
@@ -60,8 +84,13 @@ def licences_listed(lake: Lake, version: str) -> list[dict[str, Any]]:
     return list(read_summary(lake, version).get("licences") or ())
 
 
-def read_manifest(lake: Lake, version: str) -> pa.Table:
+def read_manifest(lake: Lake, version: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Returns a dataset's manifest: one row a photograph, sorted by image_id, boxes in upright original pixels.
+
+    Args:
+        lake: the lake.
+        version: the dataset's.
+        columns: names of the columns to read; None: all.
 
     Raises:
         DatasetErased: there is no such dataset.
@@ -74,13 +103,25 @@ def read_manifest(lake: Lake, version: str) -> pa.Table:
             f"Dataset {version} is not in the lake {lake.url}: its {manifest_key(version)} was erased, or never "
             "written. Materialize `dataset`, which builds it of the labels of now."
         ) from error
-    return read_parquet(data)
+    try:
+        return read_parquet(data, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise LakeError(
+            f"{manifest_key(version)} is damaged and cannot be read ({error}). Put it back from a backup; or remove it "
+            "and materialize `dataset`, which builds one of the labels of now."
+        ) from error
 
 
 def versions(lake: Lake) -> list[str]:
     """Returns the versions of all datasets, in order of name."""
-    suffix = f"/{manifest_key('').rpartition('/')[2]}"
-    return sorted(entry.key.split("/")[1] for entry in lake.list("datasets") if entry.key.endswith(suffix))
+    return sorted(version for entry in lake.list("datasets") if (version := version_of(entry.key)) is not None)
+
+
+def version_of(key: str) -> str | None:
+    """Returns the version whose manifest has this key; None of any other key."""
+    folder, _, rest = key.partition("/")
+    version = rest.partition("/")[0]
+    return version if folder and version and key == manifest_key(version) else None
 
 
 def latest(lake: Lake) -> str | None:

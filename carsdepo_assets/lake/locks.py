@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from carsdepo_assets.lake.lake import Lake
 
 
 @contextmanager
-def one_writer(lake: Lake, name: str) -> Iterator[None]:
+def one_writer(lake: Lake, name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Holds the lake's lock of this name while the `with` block runs, waiting for it first.
 
     The lock ends with its process, however that ends. Only a folder can be locked. On S3 nothing is locked: there the
@@ -21,11 +21,21 @@ def one_writer(lake: Lake, name: str) -> Iterator[None]:
     Args:
         lake: the lake that is read and written.
         name: the lock; decisions about different things take different names.
+        waiting: called where another process has the lock, before it is waited for; None: nobody is told.
     """
     if lake.root is None:
         yield
         return
     folder = lake.root / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{name}.lock"):
+    lock = FileLock(folder / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if waiting is not None:
+            waiting()
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from carsdepo_assets.lake.lake import Lake
@@ -55,16 +57,20 @@ def read_features(
         image_ids: Of the photographs that are asked for; None: all.
 
     Returns:
-        The ids of those that have features, sorted, and their unit vectors, (photographs, dimensions).
+        The ids of those that have features, sorted, and their unit vectors, (photographs, dimensions). Rows that do not
+        fit are left out: those of another width than most, and those that are not of numbers alone.
     """
     where = [("extractor", "=", extractor)]
     asked = where if image_ids is None else [*where, ("image_id", "in", list(image_ids))]
     table = lake.read(TABLE, ["image_id", "vector"], asked)
-    by_id = dict(zip(table["image_id"].to_pylist(), table["vector"].to_pylist(), strict=True))  # twice: equal rows
-    ids = sorted(by_id)
-    if not ids:
-        return [], np.zeros((0, 0), np.float32)
-    return ids, np.stack([np.frombuffer(by_id[i], "<f2") for i in ids]).astype(np.float32)
+    widths = Counter(pc.binary_length(table["vector"]).to_pylist())
+    width = max(((n, size) for size, n in widths.items() if size and size % 2 == 0), default=(0, 0))[1]
+    fitting = table.filter(pc.equal(pc.binary_length(table["vector"]), width))
+    by_id = dict(zip(fitting["image_id"].to_pylist(), fitting["vector"].to_pylist(), strict=True))  # twice: equal rows
+    vectors = np.frombuffer(b"".join(by_id.values()), "<f2").reshape(len(by_id), width // 2).astype(np.float32)
+    ids = list(by_id)
+    places = sorted(np.flatnonzero(np.isfinite(vectors).all(axis=1)).tolist(), key=ids.__getitem__)
+    return [ids[n] for n in places], vectors[places]
 
 
 def codes(vectors: NDArray[np.float32]) -> NDArray[np.uint8]:

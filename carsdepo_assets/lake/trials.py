@@ -14,6 +14,7 @@ Optuna's nor MLflow's database is needed to read a study.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,7 +106,13 @@ class Trial:
     @property
     def value(self) -> float | None:
         """mAP@.5 on val of a trial that was trained to its end; None of any other."""
-        return self.ended.value if self.ended is not None and self.ended.state == "complete" else None
+        whole = self.ended is not None and self.ended.state == "complete"
+        return self.ended.value if self.ended is not None and whole and is_score(self.ended.value) else None
+
+
+def is_score(value: float | None) -> bool:
+    """Whether a trial's figure can be compared with others."""
+    return value is not None and math.isfinite(value)
 
 
 def record_event(lake: Lake, event: TrialEvent, unit: str) -> bool:
@@ -150,16 +157,21 @@ def pin(of: Sequence[TrialEvent]) -> TrialEvent | None:
 def chosen(lake: Lake, *, automatic: bool = True) -> TrialEvent | None:
     """The trial whose changes the next recipe has: the newest winner or pin of all studies; None: the usual recipe.
 
+    A person's pin goes before the winner of its study, also where it was made while that study still ran.
+
     Args:
         lake: the lake.
         automatic: whether winners count; else pins alone.
     """
+    all_events = events(lake)
     counting = [
         e
-        for e in events(lake)
+        for e in all_events
         if e.number is not None and (e.state == "pinned" or (automatic and e.state == "concluded"))
     ]
-    return counting[-1] if counting else None
+    if not counting:
+        return None
+    return pin([e for e in all_events if e.study == counting[-1].study]) or counting[-1]
 
 
 def plan_key(study: str) -> str:

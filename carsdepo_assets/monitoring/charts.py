@@ -73,5 +73,4 @@ def sheet_png(features: Sequence[FeatureDrift]) -> bytes:
 
 
 def _short(text: str) -> str:
-    # A dollar sign would start matplotlib's mathematics.
-    return (text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…").replace("$", r"\$")
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, ParamSpec
 
@@ -20,6 +21,8 @@ _Arguments = ParamSpec("_Arguments")
 INK, MUTED, LINE = "#1f2933", "#6b7785", "#e3e8ee"
 PALETTE = ("#1f6feb", "#d9730d", "#2a9d6f", "#8b5cf6", "#c2255c", "#0b7285")
 _DPI = 130
+# A browser shows nothing of an SVG with one of these.
+_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _FONTS = "system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
 _STYLE = {
     "font.size": 10,
@@ -35,6 +38,7 @@ _STYLE = {
     "axes.spines.right": False,
     "legend.frameon": False,
     "axes.axisbelow": True,
+    "text.parse_math": False,  # names of people's folders, classes and settings may have dollar signs
     "svg.fonttype": "none",
     "svg.hashsalt": "carsdepo",
 }
@@ -101,7 +105,7 @@ def saved(figure: Figure, form: Form) -> bytes:
         metadata={"Date": None} if form == "svg" else None,
     )
     if form == "svg":  # the reader's own fonts: narrower than the ones that were measured, so nothing overflows
-        return out.getvalue().decode().replace("'DejaVu Sans'", _FONTS).encode()
+        return _NO_XML.sub("\ufffd", out.getvalue().decode()).replace("'DejaVu Sans'", _FONTS).encode()
     return small_png(out.getvalue())
 
 

@@ -55,6 +55,8 @@ class AlikePhotographs:
         nearest = np.argsort(differing, kind="stable")[:_CANDIDATES]
         chosen = codes.ids.take(pa.array(nearest[differing[nearest] <= CODE_BITS])).to_pylist()
         ids, vectors = read_features(lake, codes.extractors[at].as_py(), [image_id, *chosen])
+        if image_id not in ids:  # what is stored of it is damaged
+            return None
         likeness = vectors @ vectors[ids.index(image_id)]
         order = np.argsort(-likeness, kind="stable")
         return [(ids[n], float(likeness[n])) for n in order if ids[n] != image_id][:most]
@@ -64,6 +66,7 @@ class AlikePhotographs:
         with self._lock:
             if self._codes is None or self._codes.version != version:
                 table = lake.read(TABLE, ["image_id", "extractor", "code"])
+                table = table.filter(pc.equal(pc.binary_length(table["code"]), CODE_BITS // 8))  # others are damaged
                 packed = b"".join(table["code"].to_pylist())
                 self._codes = _Codes(
                     version,

@@ -30,6 +30,7 @@ from carsdepo_assets.site import answers, reading, tracing
 from carsdepo_assets.site.augmentation_page import AugmentationPage
 from carsdepo_assets.site.gallery import Gallery
 from carsdepo_assets.site.graph import lineage_graph
+from carsdepo_assets.site.messages import PageRoute, message_page
 from carsdepo_assets.site.pictures import picture
 from carsdepo_assets.site.protection import key_guard, page_headers
 
@@ -73,7 +74,9 @@ def pages(settings: Settings, health: reading.Health | None = None) -> APIRouter
         health: How the service of a stage is asked for its state; None: over HTTP, at its URL in the settings.
     """
     site = Site(settings, health or reading.ask_service(settings))
-    router = APIRouter(dependencies=[Depends(key_guard(plain(settings.api_key)))], include_in_schema=False)
+    router = APIRouter(
+        dependencies=[Depends(key_guard(plain(settings.api_key)))], include_in_schema=False, route_class=PageRoute
+    )
 
     def get(path: str, page: Callable[..., HTMLResponse]) -> None:
         @wraps(page)
@@ -223,10 +226,10 @@ class Site:
     def failed(self) -> HTMLResponse:
         """The page that is shown where another one could not be made."""
         text = "This page could not be made. The log of the production service says why; the other pages still work."
-        return self._page("message.html", "", 500, heading="Something failed", text=text)
+        return message_page(500, "Something failed", text)
 
     def _missing(self, error: Exception) -> HTMLResponse:
-        return self._page("message.html", "", 404, heading="Not found", text=str(error))
+        return message_page(404, "Not found", str(error))
 
     def lake(self) -> Lake:
         """The lake, opened anew."""

@@ -21,6 +21,7 @@ from carsdepo_assets.site.augmented_examples import (
     augmented_examples,
     offered_families,
 )
+from carsdepo_assets.site.messages import message_page
 from carsdepo_assets.site.protection import page_headers
 
 _FOLDER = Path(__file__).parent
@@ -92,5 +93,4 @@ def augmentation_html(examples: AugmentedExamples, model: str, photographs: int,
 
 
 def _message(text: str) -> HTMLResponse:
-    html = render(_FOLDER, "message.html", here="datasets", heading="Nothing to show", text=text, link="/datasets")
-    return HTMLResponse(html, 404, _HEADERS)
+    return message_page(404, "Nothing to show", text, here="datasets", link="/datasets")

@@ -15,9 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from carsdepo_assets.families.registry import UnknownFamily, family_of, names
-from carsdepo_assets.lake.datasets import latest, manifest_key
+from carsdepo_assets.lake.datasets import latest, read_manifest
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.parquet import read_parquet
 from carsdepo_assets.lake.pointers import RecipePointer
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.policy_augmentation import AugmentationSettings
@@ -174,7 +173,7 @@ class _Pool:
     """The training photographs of a dataset, read one by one as they are asked for."""
 
     def __init__(self, lake: Lake, version: str) -> None:
-        table: pa.Table = read_parquet(lake.get(manifest_key(version)), columns=_COLUMNS)
+        table: pa.Table = read_manifest(lake, version, _COLUMNS)
         self.lake, self.rows = lake, table.filter(pc.equal(table["split"], "train")).sort_by("image_id")
         self.read = lru_cache(maxsize=64)(self._read)
 
@@ -193,10 +192,16 @@ class _Pool:
         return str(self.rows["image_id"][row].as_py())
 
     def _read(self, row: int) -> LabelledPixels:
+        from carsdepo_assets.detectors.checkpoints import DetectorError
         from carsdepo_assets.detectors.training_samples import labelled_pixels
         from carsdepo_assets.detectors.training_set import training_image
 
-        return labelled_pixels(training_image(self.lake, self.rows.slice(row, 1).to_pylist()[0]))
+        try:
+            return labelled_pixels(training_image(self.lake, self.rows.slice(row, 1).to_pylist()[0]))
+        except DetectorError as error:
+            raise NothingToShow(
+                f"Photograph {self.image_id(row)} is damaged, and no training takes it: {error}"
+            ) from error
 
 
 def _shown(pool: _Pool, row: int, recipe: Recipe, epochs: int) -> ShownPhotograph:

@@ -9,9 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from carsdepo_assets.lake.datasets import manifest_key, read_summary
+from carsdepo_assets.lake.datasets import read_manifest, read_summary, version_of
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.parquet import read_parquet
 
 _EXAMPLES = 12
 _COMPARED = ("image_id", "split", "group_id", "revision_id")
@@ -49,8 +48,7 @@ class DatasetChange:
 
 def dataset_versions(lake: Lake) -> list[DatasetVersion]:
     """All versions, newest first."""
-    suffix = manifest_key("").rpartition("/")[2]
-    listed = [info for info in lake.list("datasets") if info.key.endswith(f"/{suffix}")]
+    listed = [info for info in lake.list("datasets") if version_of(info.key) is not None]
     listed.sort(key=lambda info: (info.modified_at, info.key), reverse=True)
     stored = []
     for info in listed:
@@ -72,9 +70,9 @@ def changes(lake: Lake, before: str, after: str) -> list[DatasetChange]:
     """What differs between two versions, with some photographs of each kind.
 
     Raises:
-        LakeError: one of them is not there.
+        LakeError: one of them is not there, or damaged.
     """
-    a, b = (read_parquet(lake.get(manifest_key(v)), columns=_COMPARED) for v in (before, after))
+    a, b = (read_manifest(lake, v, _COMPARED) for v in (before, after))
     listed = []
     for what, condition in _CHANGES.items():
         rows = _differing(lake, a, b, condition)

@@ -12,12 +12,12 @@ from fastapi.responses import HTMLResponse
 
 from carsdepo_assets.lake.datasets import latest
 from carsdepo_assets.lake.image_metadata import object_key
-from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.reporting.page import render
 from carsdepo_assets.site import answers
 from carsdepo_assets.site.alike import AlikePhotographs
-from carsdepo_assets.site.dataset_versions import changes, dataset_versions
+from carsdepo_assets.site.dataset_versions import DatasetChange, changes, dataset_versions
 from carsdepo_assets.site.gallery_index import GalleryColumns, GalleryIndex
 from carsdepo_assets.site.gallery_query import (
     LABELS,
@@ -27,6 +27,7 @@ from carsdepo_assets.site.gallery_query import (
     page_of,
     photographs_of,
 )
+from carsdepo_assets.site.messages import message_page
 from carsdepo_assets.site.pictures import picture
 from carsdepo_assets.site.protection import page_headers
 
@@ -139,7 +140,11 @@ class Gallery:
             )
         place = names.index(version)
         before = against or (names[place + 1] if place + 1 < len(names) else "")
-        differing = changes(lake, before, version) if before and before != version else []
+        differing, trouble = list[DatasetChange](), None
+        try:
+            differing = changes(lake, before, version) if before and before != version else []
+        except LakeError as error:
+            trouble = str(error)
         examples = sorted({i for change in differing for i, _ in change.examples})
         columns = self._index.columns(lake, policy) if examples else None
         tiles = self._shown(lake, policy, photographs_of(columns, examples)) if columns is not None else []
@@ -151,6 +156,7 @@ class Gallery:
             versions=listed,
             before=before,
             differing=differing,
+            trouble=trouble,
             tiles={row["image_id"]: (row, small) for row, small in tiles},
             class_names=policy.class_map.names,
             report=report if lake.exists(report) else None,
@@ -194,10 +200,8 @@ class Gallery:
     def _message(
         self, status: int, heading: str, text: str, link: str | None = None, refresh_s: int | None = None
     ) -> HTMLResponse:
-        page = self._page("message.html", status, heading=heading, text=text, link=link)
-        if refresh_s is not None:
-            page.headers["Refresh"] = str(refresh_s)  # the browser asks again by itself
-        return page
+        again = {} if refresh_s is None else {"Refresh": str(refresh_s)}  # the browser asks again by itself
+        return message_page(status, heading, text, here="photographs", link=link, headers=again)
 
     def _page(self, template: str, status: int = 200, here: str = "photographs", **values: Any) -> HTMLResponse:
         return HTMLResponse(render(_FOLDER, template, here=here, **values), status, _HEADERS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +13,8 @@ from carsdepo_assets.site.gallery_index import GalleryColumns
 
 PAGE = 36  # photographs
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAMED = 12  # values of a filter that a sentence lists
+_CLASS = re.compile(r"[0-9]{1,4}")
 _TOKEN = re.compile(r"(\d{1,18})-([0-9a-f]{1,64})")
 # filter: the condition on the table `facts`; the question mark takes the chosen value
 _CONDITIONS = {
@@ -84,7 +86,7 @@ class GalleryFilter:
             conditions.append(LABELS[self.label])
         elif self.label:
             conditions.append("list_contains(classes, ?)")
-            values.append(int(self.label) if re.fullmatch(r"\d{1,4}", self.label) else -1)
+            values.append(int(self.label) if _CLASS.fullmatch(self.label) else -1)
         if self.outcome:
             conditions.append(OUTCOMES.get(self.outcome, "false"))
         if text := self.q.strip():
@@ -102,6 +104,8 @@ class GalleryPage:
     """Photographs that meet the filter, on all pages."""
     next: str | None
     """The token of the next page; None: this is the last one."""
+    unknown: tuple[str, ...] = ()
+    """Why nothing meets the filter: values that no photograph has, in sentences."""
 
 
 def page_of(columns: GalleryColumns, asked: GalleryFilter, size: int = PAGE) -> GalleryPage:
@@ -109,17 +113,32 @@ def page_of(columns: GalleryColumns, asked: GalleryFilter, size: int = PAGE) -> 
     condition, values = asked.where()
     (total,) = columns.ask(f"select count(*) as n from facts where {condition}", values)
     placed, place = condition, list(values)
-    token = _TOKEN.fullmatch(asked.after)
-    if token is not None:
-        moment = _EPOCH + timedelta(microseconds=int(token[1]))
+    after = _place(asked.after)
+    if after is not None:
+        moment, image_id = after
         placed += " and (moment < ? or (moment = ? and image_id > ?))"
-        place += [moment, moment, token[2]]
+        place += [moment, moment, image_id]
     rows = columns.ask(
         f"select {_COLUMNS} from facts where {placed} order by moment desc, image_id limit {size + 1}", place
     )
     more = len(rows) > size
     rows = rows[:size]
-    return GalleryPage(rows, int(total["n"]), _token(rows[-1]) if more else None)
+    unknown = () if total["n"] or not columns.photographs else tuple(_unknown(columns, asked))
+    return GalleryPage(rows, int(total["n"]), _token(rows[-1]) if more else None, unknown)
+
+
+def _unknown(columns: GalleryColumns, asked: GalleryFilter) -> Iterator[str]:
+    """The values of the filters that no photograph has, each in a sentence with some of those that there are."""
+    for name, condition in _CONDITIONS.items():
+        value = getattr(asked, name)
+        if not value or columns.ask(f"select 1 as n from facts where {condition} limit 1", [value]):
+            continue
+        there = [text for text, _ in columns.choices.get(name, ())][:_NAMED]
+        yield f"No photograph has the {name} {value!r}{'; there are ' + ', '.join(there) if there else ''}."
+    if asked.label and asked.label not in LABELS and not _CLASS.fullmatch(asked.label):
+        yield f"Labels are not asked for by {asked.label!r}, but by {', '.join(LABELS)} or the number of a class."
+    if asked.outcome and asked.outcome not in OUTCOMES:
+        yield f"There is no outcome {asked.outcome!r}; there are {', '.join(OUTCOMES)}."
 
 
 def photographs_of(columns: GalleryColumns, image_ids: list[str]) -> list[dict[str, Any]]:
@@ -127,6 +146,17 @@ def photographs_of(columns: GalleryColumns, image_ids: list[str]) -> list[dict[s
     rows = columns.ask(f"select {_COLUMNS} from facts where list_contains(?, image_id)", [image_ids])
     by_id = {row["image_id"]: row for row in rows}
     return [by_id[i] for i in image_ids if i in by_id]
+
+
+def _place(token: str) -> tuple[datetime, str] | None:
+    """The last photograph of the page before; None where the token is none, or of a time that there cannot be."""
+    parts = _TOKEN.fullmatch(token)
+    if parts is None:
+        return None
+    try:
+        return _EPOCH + timedelta(microseconds=int(parts[1])), parts[2]
+    except OverflowError:
+        return None
 
 
 def _token(row: Mapping[str, Any]) -> str:

@@ -53,7 +53,11 @@ def test_a_study_is_shown_and_another_trial_is_pinned(tmp_path: Path) -> None:
     assert told["leaderboard"][0]["trial"] == 0 == told["winner"]  # the three tie
     assert "carsdepo study` goes on with it" not in call(tmp_path, "show", plan.study)
     assert "--reason must not be empty" in call(tmp_path, "pin", plan.study, "1", "--reason", " ", code=1)
-    assert "has no trial 7" in call(tmp_path, "pin", plan.study, "7", "--reason", "because", code=1)
+    for study, trial, says in ((plan.study, "7", "has no trial 7"), ("nothing", "1", "no study 'nothing'")):
+        said = call(tmp_path, "pin", study, trial, "--reason", "because", code=1)
+        assert says in said
+        assert "pin_recipe" not in said  # it is said before a run
+    assert not (tmp_path / "dagster").exists()
     assert f"Trial 1 of study {plan.study} is pinned by" in call(
         tmp_path, "pin", plan.study, "1", "--reason", "by night"
     )

@@ -227,6 +227,7 @@ def test_recipes_fit_their_minutes(detector: str, device: str, real: bool) -> No
     assert few.epochs < many.epochs or many.epochs == 300
     assert get_detector(detector).name == detector
     assert default_recipe(detector, minutes=0.1, n_train=10**6, device=device, real=real).epochs == 1
+    assert default_recipe(detector, minutes=1e308, n_train=1, device=device, real=real).epochs == 300
 
 
 def test_an_unknown_detector_is_named() -> None:

@@ -71,3 +71,21 @@ def test_operations_are_open_without_a_key_or_by_policy(tmp_path: Path, path: st
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/ping"])
 def test_probes_need_no_key(tmp_path: Path, path: str) -> None:
     assert client(tmp_path, api_key="k3y").get(path).status_code in (200, 503)
+
+
+def test_a_browser_gets_a_page_of_what_is_not_there_and_a_program_gets_json(tmp_path: Path) -> None:
+    as_browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    settings = settings_of(tmp_path)
+    Lake.open(settings.lake)
+    for stage, pages in (("production", True), ("staging", False)):
+        browser = TestClient(create_app(settings, stage, load_red_pixels), base_url="http://127.0.0.1:8001")
+        for path, status in (("/nowhere", 404), ("/a/b?c=<b>", 404), ("/v1/inspections", 405)):
+            answer = browser.get(path, headers=as_browser)
+            assert answer.status_code == status
+            assert ("text/html" in answer.headers["content-type"]) is pages
+            assert ("Not here" in answer.text) is pages
+            assert "<b>" not in answer.text
+            assert browser.get(path).json()["error"]["reason"] in ("not_found", "wrong_method")
+            if pages:
+                assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert browser.get("/v1/inspections", headers=as_browser).headers["allow"] == "POST"

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from carsdepo_assets.cli import app
 from carsdepo_assets.detectors.training_samples import Variation
 from carsdepo_assets.detectors.training_set import training_set
+from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.policy_augmentation import AugmentationPolicy
@@ -100,6 +101,20 @@ def test_what_there_is_not_is_said(tmp_path: Path) -> None:
     tiny_dataset(lake, splits={"train": 1, "val": 3})  # the one has no box
     with pytest.raises(NothingToShow, match="no labelled photograph in split train"):
         augmented_examples(lake, Policy())
+
+
+@pytest.mark.parametrize("damaged", [b"", b"no picture", None])
+def test_a_photograph_that_is_gone_or_damaged_is_said(damaged: bytes | None, tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    version = tiny_dataset(lake)
+    for key in read_manifest(lake, version)["object_key"].to_pylist():
+        if damaged is None:
+            lake.delete(key)
+        else:
+            lake.put(key, damaged)
+    page = client(tmp_path).get("/augmentation")
+    assert page.status_code == 404
+    assert ("no such object" if damaged is None else "is damaged, and no training takes it") in page.text
 
 
 def test_the_command_says_the_settings_and_writes_the_page(tmp_path: Path) -> None:

@@ -15,12 +15,15 @@ from fastapi.testclient import TestClient
 from carsdepo_assets.data.datasets.dataset import build_dataset
 from carsdepo_assets.evaluation import prediction_cache
 from carsdepo_assets.evaluation.prediction_cache import CachedPredictions
-from carsdepo_assets.lake.datasets import manifest_key, summary_key
+from carsdepo_assets.lake.datasets import manifest_key, summary_key, versions
+from carsdepo_assets.lake.image_metadata import object_key
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import ModelCard, digest_of, write_model
-from carsdepo_assets.lake.photograph_features import append_features
+from carsdepo_assets.lake.photograph_features import append_features, read_features
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.scoring.boxes import Detections
+from carsdepo_assets.site import pictures
+from carsdepo_assets.site.alike import AlikePhotographs
 from carsdepo_assets.site.dataset_versions import dataset_versions
 from carsdepo_assets.site.gallery_index import GalleryIndex, read_columns
 from carsdepo_assets.site.gallery_query import GalleryFilter, page_of
@@ -114,13 +117,60 @@ def shown(browser: TestClient, ids: dict[str, str], address: str) -> str:
         ("q=%25", ""),  # a sign of SQL's is a letter here
         ("q=' or true --", ""),
         ("source=' or true --", ""),
+        ("q=%00", ""),
+        ("q[]=a&q=D.JPG&colour=red", "d"),  # the second value of a name counts, and names that there are not do not
+        ("label=-1", ""),
         ("after=nonsense", "abcdef"),
+        ("after=999999999999999999-a", "abcdef"),  # a time that there cannot be
     ],
 )
 def test_photographs_are_found_by_what_is_known_of_them(
     browser: TestClient, ids: dict[str, str], asked: str, names: str
 ) -> None:
     assert shown(browser, ids, f"/photographs?{asked}") == names
+
+
+@pytest.mark.parametrize("name", [f for f in vars(GalleryFilter()) if f != "after"])
+def test_every_filter_is_given_to_the_engine_as_a_value(home: Path, ids: dict[str, str], name: str) -> None:
+    columns = read_columns(Lake.open(home / "lake"), Policy())
+    for text in ("' or 1=1 --", '" or ""="', "'; drop table facts; --", "? or true", "\x00", "💥" * 99, "\n"):
+        page = page_of(columns, GalleryFilter(**{name: text}))
+        assert page.count == (6 if name == "q" and not text.strip() else 0), text
+    assert page_of(columns, GalleryFilter()).count == 6
+
+
+def test_a_value_that_no_photograph_has_is_named(browser: TestClient, home: Path) -> None:
+    for asked, says in {
+        "split=nonsense": "No photograph has the split &#39;nonsense&#39;; there are ",
+        "source=' or true --": "; there are app, web",
+        "camera=nonsense": "No photograph has the camera",
+        "label=nonsense": "but by labelled, damaged, clean, unlabelled or the number of a class",
+        "outcome=nonsense": "There is no outcome &#39;nonsense&#39;; there are judged, missed",
+    }.items():
+        assert says in browser.get(f"/photographs?{asked}").text, asked
+    columns = read_columns(Lake.open(home / "lake"), Policy())
+    assert page_of(columns, GalleryFilter(source="app", outcome="missed")).unknown == ()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"/photographs?q={'x' * 201}",
+        f"/photographs?listing={'%F0%9F%92%A5' * 5_000}",
+        f"/datasets/nope?against={'x' * 65}",
+        f"/predictions?digest={'x' * 65}",
+        "/augmentation?epochs=many",
+        f"/augmentation?photographs={10**30}",
+    ],
+)
+def test_a_value_that_cannot_be_asked_for_is_said_on_a_page(home: Path, browser: TestClient, address: str) -> None:
+    answer = browser.get(address)
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "text/html; charset=utf-8")
+    assert "This cannot be asked for" in answer.text
+    assert 'aria-label="Pages"' in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert len(answer.text) < 20_000
+    assert client(home, CARSDEPO_API_KEY="k" * 20).get(address).status_code == 401
 
 
 def test_a_photograph_is_found_by_its_id_car_and_batch(browser: TestClient, home: Path, ids: dict[str, str]) -> None:
@@ -237,6 +287,65 @@ def test_the_difference_of_two_datasets(tmp_path: Path) -> None:
     assert "no earlier version" in browser.get(f"/datasets/{first}").text
     assert browser.get(f"/datasets/{first}?against=nope").status_code == 404
     assert browser.get("/datasets").text.count("/datasets/") == 2
+
+
+def test_damaged_files_of_a_dataset_are_said_and_take_no_page_away(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    small_lake.upload(lake, {f"{n}.jpg": small_lake.car(n) for n in range(3)})
+    small_lake.label(lake, {"0.txt": SCRATCH, "1.txt": SCRATCH})
+    first = small_lake.dataset(lake).version
+    small_lake.label(lake, {"2.txt": DENT})
+    second = small_lake.dataset(lake).version
+    browser = client(tmp_path)
+    good = lake.get(summary_key(first))
+    for summary in (b"", b"[]", b"[" * 99_999, b'{"all": "x"}', b'{"splits": [1]}', b'{"splits": {"train": 3}}',
+                    b'{"all": {"photographs": "many"}}', b'{"all": {"boxes": {"dent": null}}}', b'{"notes": "x"}',
+                    b'{"licences": ["MIT"]}'):  # fmt: skip
+        lake.put(summary_key(first), summary)
+        assert browser.get("/datasets").status_code == 200, summary
+    assert "Its summary cannot be read." in browser.get(f"/datasets/{first}").text
+    lake.put(summary_key(first), good)
+    lake.put(manifest_key("a/copy"), lake.get(manifest_key(first)))  # deeper: it is no dataset
+    assert {one.version for one in dataset_versions(lake)} == set(versions(lake)) == {first, second}
+    for manifest in (b"", b"no parquet" * 99):
+        lake.put(manifest_key(first), manifest)
+        answer = browser.get(f"/datasets/{second}?against={first}")
+        assert answer.status_code == 200
+        assert "manifest.parquet is damaged and cannot be read" in answer.text
+        answer = browser.get(f"/augmentation?dataset={first}")
+        assert answer.status_code == 404
+        assert "manifest.parquet is damaged and cannot be read" in answer.text
+
+
+def test_a_processed_copy_that_is_gone_or_damaged_is_made_up_for_by_the_original(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    small_lake.upload(lake, {"a.jpg": small_lake.car(1)})
+    [row] = lake.read("images", ["image_id", "key"]).to_pylist()
+    browser, copy = client(tmp_path), object_key(row["image_id"])
+    for damaged in (b"", b"no picture", lake.get(copy)[:99], None):
+        if damaged is None:
+            lake.delete(copy)
+        else:
+            lake.put(copy, damaged)
+        assert 'image href="data:image/jpeg' in browser.get("/photographs").text, damaged
+    lake.put(row["key"], b"")
+    pictures._picture.cache_clear()
+    answer = browser.get(f"/photographs/{row['image_id']}")
+    assert answer.status_code == 200
+    assert "not kept" in answer.text
+
+
+def test_features_that_do_not_fit_are_those_of_no_photograph(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    append_features(lake, "x", ["b", "a", "f"], np.eye(3, 4, dtype=np.float32))
+    append_features(lake, "x", ["c"], np.array([[np.nan, 1, 0, 0]], np.float32))
+    append_features(lake, "x", ["d"], np.array([[1, 0]], np.float32))  # of another version
+    lake.append("photograph_features", [{"image_id": "e", "extractor": "x", "vector": b"abc", "code": b"12"}], "e")
+    ids, vectors = read_features(lake, "x")
+    assert (ids, vectors.shape) == (["a", "b", "f"], (3, 4))
+    alike = AlikePhotographs()
+    assert [i for i, _ in alike.of(lake, "a", 9) or ()] == ["b", "f"]
+    assert [alike.of(lake, image, 9) for image in ("c", "e", "g")] == [None] * 3
 
 
 def test_a_dataset_is_as_old_after_its_lake_was_copied(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -31,6 +32,10 @@ def tried(lake: Lake, minute: int, fallback: str | None, outcome: str, reason: s
     record_outcome(lake, Outcome.model_validate(fields | (judged if outcome == "under_floor" else {})))
 
 
+def _about_labels(status: dict[str, Any]) -> list[str]:
+    return [name for name, _ in _rows(status) if name in ("labels not learnt yet", "a person is asked")]
+
+
 def test_it_is_seen_until_a_model_meets_the_floor(home: Path) -> None:
     settings = Settings.read({}, home=home)
     lake = Lake.open(settings.lake)
@@ -43,6 +48,7 @@ def test_it_is_seen_until_a_model_meets_the_floor(home: Path) -> None:
 
     assert "usable model" not in browser.get("/").text
     assert read_status(settings)["training_trouble"] is None
+    assert _about_labels(read_status(settings)) == ["labels not learnt yet"]
 
     tried(lake, 1, None, "under_floor", "mAP@.5 0.001 is under the floor of 0.020.")
     page, status = browser.get("/").text, read_status(settings)
@@ -51,6 +57,7 @@ def test_it_is_seen_until_a_model_meets_the_floor(home: Path) -> None:
     assert '<a href="/models/model1">version 1</a>' in page
     assert status["training_trouble"]["next"] == "longer-3"
     assert status["labels_waiting"] == 1
+    assert _about_labels(status) == ["labels not learnt yet"]
     assert "Next: fallback longer-3." in dict(_rows(status))["labels not learnt yet"]
 
     tried(lake, 2, "longer-3", "under_floor", "mAP@.5 0.001 is under the floor of 0.020.")
@@ -65,6 +72,7 @@ def test_it_is_seen_until_a_model_meets_the_floor(home: Path) -> None:
     assert [t["outcome"] for t in status["training_trouble"]["tries"]] == [
         "under_floor", "under_floor", "skipped", "did_not_finish", "skipped",
     ]  # fmt: skip
+    assert _about_labels(status) == ["a person is asked"]
     assert "start-afresh: Not tried" in dict(_rows(status))["a person is asked"]
 
     mark_trained(lake, digest="good", dataset="d", recipe="r", state=1)

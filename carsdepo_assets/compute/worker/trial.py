@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.lake import Lake, ObjectMissing
 from carsdepo_assets.lake.trials import epochs_key, result_key
 
 
@@ -33,9 +33,10 @@ class TrialTerms(BaseModel):
     level: float = Field(0.95, gt=0.5, lt=1)
 
     def result(self, lake: Lake) -> dict[str, Any] | None:
-        """What the trial's worker left as its result; None while it has not."""
-        key = result_key(self.study, self.number)
-        return dict(json.loads(lake.get(key))) if lake.exists(key) else None
+        """What the trial's worker left as its result; None while it has not, or where that is damaged: then the trial
+        is trained again."""
+        result = _read(lake, result_key(self.study, self.number))
+        return result if isinstance(result, dict) and {"state", "why"} <= result.keys() else None
 
     def leave(self, lake: Lake, result: dict[str, Any]) -> None:
         """Stores the result: from now on the trial is not trained again."""
@@ -43,10 +44,18 @@ class TrialTerms(BaseModel):
 
     def epochs(self, lake: Lake) -> list[dict[str, float]]:
         """The rows of the epochs that the trial has behind it, from before a kill."""
-        key = epochs_key(self.study, self.number)
-        return list(json.loads(lake.get(key))) if lake.exists(key) else []
+        rows = _read(lake, epochs_key(self.study, self.number))
+        return rows if isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else []
 
     def keep_epochs(self, lake: Lake, rows: list[dict[str, float]]) -> None:
         """Stores the rows of the epochs so far."""
         finite = [{k: v for k, v in row.items() if math.isfinite(v)} for row in rows]
         lake.put(epochs_key(self.study, self.number), json.dumps(finite).encode())
+
+
+def _read(lake: Lake, key: str) -> Any:
+    """What a JSON file of the lake holds; None where it is not there or damaged."""
+    try:
+        return json.loads(lake.get(key))
+    except (ObjectMissing, ValueError, RecursionError):
+        return None

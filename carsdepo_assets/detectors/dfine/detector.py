@@ -12,11 +12,10 @@ from carsdepo_assets.detectors.dfine.options import DFineOptions
 from carsdepo_assets.detectors.dfine.predictor import DFinePredictor
 from carsdepo_assets.detectors.looped_detector import LoopedDetector
 from carsdepo_assets.detectors.weight_transfer import ClassRows
+from carsdepo_assets.families.registry import family_of
 
 if TYPE_CHECKING:
     from carsdepo_assets.detectors.training_loop import TrainingLoop
-
-STRIDE = 32  # of the coarsest map: the side of the square is a multiple
 
 
 class DFine(LoopedDetector):
@@ -36,8 +35,9 @@ class DFine(LoopedDetector):
 
     def initial_model(self, recipe: Recipe, class_names: Sequence[str]) -> Any:
         """See LoopedDetector.initial_model."""
-        if recipe.image_size % STRIDE:
-            raise DetectorError(f"image_size {recipe.image_size}: {self.name} takes multiples of {STRIDE}.")
+        multiple = family_of(self.name).side_multiple
+        if recipe.image_size % multiple:
+            raise DetectorError(f"image_size {recipe.image_size}: {self.name} takes multiples of {multiple}.")
         return super().initial_model(recipe, class_names)
 
     def build(self, n_classes: int, image_size: int, *, imagenet: bool) -> Any:

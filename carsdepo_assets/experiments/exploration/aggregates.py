@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from carsdepo_assets.lake.lake import Lake
@@ -88,9 +90,13 @@ class Explored:
             "select image_id, group_id, split, box.class_id class_id, box.x1 / width x1, box.y1 / height y1, "
             "box.x2 / width x2, box.y2 / height y2, "
             "sqrt(greatest(box.x2 - box.x1, 0) * greatest(box.y2 - box.y1, 0) / (width * height)) side, "
-            "(box.x2 - box.x1) / nullif(box.y2 - box.y1, 0) aspect from b",
+            "(box.x2 - box.x1) / nullif(box.y2 - box.y1, 0) aspect from b where box.class_id is not null "
+            "and width > 0 and height > 0 and isfinite(box.x1) and isfinite(box.y1) and isfinite(box.x2) "
+            "and isfinite(box.y2) and box.x2 > box.x1 and box.y2 > box.y1",
             p=photographs.select(["image_id", "group_id", "split", "width", "height", of]),
         )
+        self.senseless = int(pc.sum(pc.list_value_length(photographs[of])).as_py() or 0) - self.boxes.num_rows
+        """Boxes that are left out: without a size, with corners that are no numbers, on a photograph without a size."""
         self._of = of
 
     def _rows(self, sql: str) -> list[dict[str, Any]]:
@@ -205,9 +211,9 @@ class Explored:
         values = np.log10(np.maximum(values, 1e-6)) if by_log else values
         origin = np.array([v or "not said" for v in self.photographs[by].to_pylist()], dtype=object)
         there = np.isfinite(values)
-        names, counts = np.unique(origin[there].astype(str), return_counts=True)
+        counts = Counter(origin[there].tolist())  # numpy's own texts take the room of the longest, each
         shares = {}
-        for name in names[np.argsort(-counts, kind="stable")][:most].tolist():
+        for name in sorted(counts, key=lambda name: (-counts[name], name))[:most]:
             places = np.searchsorted(np.asarray(edges[1:-1]), values[there & (origin == name)], side="right")
             counted = np.bincount(places, minlength=len(edges) - 1)
             shares[name] = (counted / counted.sum()).tolist()

@@ -48,10 +48,10 @@ def grouped_bars(counts: Mapping[str, Sequence[float]], names: Sequence[str], un
     width = 0.8 / max(1, len(counts))
     for number, (name, heights) in enumerate(counts.items()):
         places = [p + (number - (len(counts) - 1) / 2) * width for p in range(len(names))]
-        axes.bar(places, list(heights), width, color=PALETTE[number % len(PALETTE)], label=_plain(name), zorder=3)
+        axes.bar(places, list(heights), width, color=PALETTE[number % len(PALETTE)], label=_short(name), zorder=3)
     turned = sum(len(n) for n in names) > 52
     axes.set_xticks(
-        range(len(names)), [_plain(n) for n in names], rotation=30 if turned else 0, ha="right" if turned else "center"
+        range(len(names)), [_short(n) for n in names], rotation=30 if turned else 0, ha="right" if turned else "center"
     )
     axes.tick_params(axis="x", length=0, labelsize=9)
     axes.grid(False, axis="x")
@@ -78,7 +78,7 @@ def shares_chart(
     for number, (name, values) in enumerate(shares.items()):
         heights = [100 * v for v in values]
         colour = PALETTE[number % len(PALETTE)]
-        axes.stairs(heights, list(edges), color=colour, label=_plain(name), linewidth=1.8, zorder=3)
+        axes.stairs(heights, list(edges), color=colour, label=_short(name), linewidth=1.8, zorder=3)
     axes.set(xlabel=label, ylabel="% of photographs", ylim=(0, None), xlim=(edges[0], edges[-1]))
     legend_or_note(axes, bool(shares), "not measured")
     return saved(figure, form)
@@ -99,7 +99,7 @@ def positions_chart(cells: Mapping[str, NDArray[np.float64]], form: Form = "svg"
         if number < len(cells):
             name, counts = list(cells.items())[number]
             shown = axes.imshow(counts, cmap="magma_r", aspect="auto", interpolation="nearest", vmin=0)
-            axes.set_title(_plain(name), fontsize=10, color=INK, loc="left")
+            axes.set_title(_short(name), fontsize=10, color=INK, loc="left")
             figure.colorbar(shown, ax=axes, shrink=0.9, aspect=18).outline.set_visible(False)
         else:
             axes.set_axis_off()
@@ -114,7 +114,7 @@ def map_chart(points: Sequence[MapPoint]) -> bytes:
     figure, axes = chart(6.9, 4.4)
     for number, part in enumerate(parts_of(points)):
         mine = [p for p in points if p.part == part]
-        axes.scatter([p.x for p in mine], [1 - p.y for p in mine], s=9, color=colour_of(number), label=_plain(part))
+        axes.scatter([p.x for p in mine], [1 - p.y for p in mine], s=9, color=colour_of(number), label=_short(part))
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     legend_or_note(axes, bool(points), "no photograph was measured")
@@ -164,6 +164,6 @@ def colour_of(number: int) -> str:
     return PALETTE[number] if number < len(PALETTE) else GREY
 
 
-def _plain(text: str) -> str:
+def _short(text: str) -> str:
     shown = text if len(text) <= 24 else f"{text[:23]}…"
-    return shown.replace("$", r"\$")  # it would start matplotlib's mathematics
+    return f"\u00a0{shown}" if shown.startswith("_") else shown  # matplotlib leaves such names out of a legend

@@ -87,7 +87,7 @@ def explore(
     classes, splits = explored.classes(), explored.splits(DARK_LUMA)
     parts = {column: explored.parts(column, DARK_LUMA) for column in ("source", "camera", "light")}
     leakage = look_for_leakage(lake, photographs, policy.data.duplicate_hamming, rows.grey)
-    sentences = findings(photographs.num_rows, labelled, classes, splits, leakage, parts["source"])
+    sentences = findings(photographs.num_rows, labelled, classes, splits, leakage, parts["source"], explored.senseless)
     ids, vectors = read_features(lake, EXTRACTOR, sampled(photographs, most))
     far = dict(zip(ids, distances(vectors).tolist(), strict=True))
     points = _points(rows, ids[:MAPPED_MOST], vectors[:MAPPED_MOST])

@@ -32,6 +32,7 @@ def findings(
     splits: Sequence[SplitPart],
     leakage: Leakage,
     sources: Sequence[PartOfPhotographs],
+    senseless: int = 0,
 ) -> list[DataFinding]:
     """What stands out in the figures.
 
@@ -42,6 +43,7 @@ def findings(
         splits: none for photographs without splits.
         leakage: between the splits.
         sources: the photographs by source.
+        senseless: boxes that are left out, since they have no size or their photograph has none.
 
     Returns:
         The worst first.
@@ -59,6 +61,9 @@ def findings(
     if leakage.unread:
         unread = _n(leakage.unread, "photograph", "photographs")
         say("warn", f"{unread} with a near hash cannot be read: near-duplicates among them are not known.")
+    if senseless:
+        boxes = _n(senseless, "box makes", "boxes make")
+        say("bad", f"{boxes} no sense, without a size or on a photograph without one.")
     if photographs == 1:
         say("warn", "There is one photograph: distributions, map and outliers need more.")
     if labelled == 0:

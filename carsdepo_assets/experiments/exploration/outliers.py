@@ -132,8 +132,9 @@ def _boxes(photographs: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float
     parents = np.repeat(np.arange(len(counts)), np.nan_to_num(counts).astype(int))
     x1, y1, x2, y2 = (flat.field(k).to_numpy(zero_copy_only=False) for k in ("x1", "y1", "x2", "y2"))
     width, height = (photographs[k].to_numpy(zero_copy_only=False).astype(float) for k in ("width", "height"))
-    shares = (x2 - x1) * (y2 - y1) / (width * height)[parents]
-    np.maximum.at(largest, parents, shares)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0) / (width * height)[parents]
+    np.maximum.at(largest, parents, np.where(np.isfinite(shares), shares, 0))
     return counts, largest
 
 

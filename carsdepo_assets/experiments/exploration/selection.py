@@ -98,7 +98,12 @@ def moment(text: str) -> datetime:
         at = datetime.fromisoformat(text)
     except ValueError as error:
         raise ValueError(f"{text!r} is not an ISO time such as 2026-05-06T18:00:00+00:00.") from error
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    try:
+        at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} lies before or after all years of the calendar in UTC.") from error
+    return at
 
 
 def select(lake: Lake, scope: Scope, policy: Policy) -> Selection:

@@ -73,7 +73,8 @@ def carry_out(site: StudySite, report_id: str | None, now: datetime) -> StudyOut
     """
     lake = site.lake
     plan = make_plan(lake, site.policy, site.place, site.home, now, report_id=report_id)
-    with one_writer(lake, f"study-{plan.study}"):
+    busy = f"Another run works on study {plan.study}: this one waits for it, and goes on where it ends."
+    with one_writer(lake, f"study-{plan.study}", lambda: site.say(busy)):
         plan = open_study(lake, plan, site.run_id)
         for line in described(plan):
             site.say(line)

@@ -12,6 +12,7 @@ from carsdepo_assets.lake.trials import Trial
 from carsdepo_assets.registry.tracking import Terminal, Tracking
 
 STUDY_TAG, TRIAL_TAG = "carsdepo_study", "carsdepo_trial"
+_LONGEST_NAME, _LONGEST_TEXT = 250, 5000  # characters that MLflow takes of a parameter's name, and of all texts
 PARENT_TAG = "mlflow.parentRunId"  # MLflow's own: its UI shows such runs below their parent
 _ENDS: dict[str, Terminal] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
@@ -21,7 +22,7 @@ class StudyRuns:
 
     def __init__(self, tracking: Tracking, plan: StudyPlan) -> None:
         self._tracking, self._plan = tracking, plan
-        text = "\n\n".join(described(plan))
+        text = "\n\n".join(described(plan))[:_LONGEST_TEXT]
         tags = {STUDY_TAG: plan.study, "dataset_version": plan.dataset, NOTE_TAG: text}
         if plan.report_id is not None:
             tags["drift_report"] = plan.report_id
@@ -51,7 +52,7 @@ class StudyRuns:
         nested = ("extra", "augmentation")
         recipe = {f"recipe.{k}": v for k, v in trial.asked.recipe.items() if k not in nested}
         recipe |= {f"recipe.augmentation.{k}": v for k, v in trial.asked.recipe.get("augmentation", {}).items()}
-        self._tracking.log_params(run_id, _allowed(settings | recipe | {"dataset_version": self._plan.dataset}))
+        self._tracking.log_params(run_id, allowed_params(settings | recipe | {"dataset_version": self._plan.dataset}))
         for tag, text in (("trial_state", trial.state), ("trial_said", ended.message), ("model_digest", ended.digest)):
             if text:
                 self._tracking.client.set_tag(run_id, tag, text)
@@ -63,7 +64,7 @@ class StudyRuns:
         if result.winner is not None:
             figures |= {"winner": float(result.winner.number), "best_val_map50": result.tied[0].value or 0.0}
         self._tracking.log_row(self.parent, figures, step=0)
-        self._tracking.client.set_tag(self.parent, "conclusion", result.text)
+        self._tracking.client.set_tag(self.parent, "conclusion", result.text[:_LONGEST_TEXT])
         self._tracking.log_text(self.parent, json.dumps(self._plan.model_dump(mode="json"), indent=1), "plan.json")
         self._tracking.end(self.parent, "FINISHED" if result.winner is not None else "FAILED")
 
@@ -83,6 +84,9 @@ class StudyRuns:
         return tracking.begin(None, name, tags)
 
 
-def _allowed(params: dict[str, object]) -> dict[str, object]:
-    """Parameters under names that MLflow takes: letters, digits and some signs."""
-    return {"".join(c if c.isalnum() or c in "_-. :/" else "_" for c in k): v for k, v in params.items()}
+def allowed_params(params: dict[str, object]) -> dict[str, object]:
+    """Parameters as MLflow takes them: names of letters, digits and some signs, and neither too long."""
+    return {
+        "".join(c if c.isalnum() or c in "_-. :/" else "_" for c in k)[:_LONGEST_NAME]: str(v)[:_LONGEST_TEXT]
+        for k, v in params.items()
+    }

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.detectors.recipe_changes import epochs_for, impossible
@@ -23,6 +23,7 @@ from carsdepo_assets.lake import queues, trials
 from carsdepo_assets.lake.candidates import candidate_records
 from carsdepo_assets.lake.datasets import latest
 from carsdepo_assets.lake.lake import Lake
+from carsdepo_assets.lake.objects import key_problem
 from carsdepo_assets.policy import OtherDetector, Policy, StudyPolicy
 from carsdepo_assets.policy_study import tolerance_of
 from carsdepo_assets.registry import ledger
@@ -148,7 +149,8 @@ def make_plan(
         expected_trial_s=seconds,
         policy_digest=policy.digest(),
     )
-    _check_budget(plan)
+    if not lake.exists(trials.plan_key(plan.study)):  # one that was begun goes on by its own plan
+        _check_budget(plan)
     return plan
 
 
@@ -182,19 +184,29 @@ def read_plan(lake: Lake, study: str) -> StudyPlan:
     """A study's plan.
 
     Raises:
-        StudyError: there is no such study; the message names those that there are.
+        StudyError: there is no such study, and the message names those that there are; or its plan is gone or damaged.
     """
     key = trials.plan_key(study)
-    if "/" in study or not lake.exists(key):
-        names = ", ".join(plan.study for plan in plans(lake)) or "none yet"
-        raise StudyError(f"no study {study!r} in {lake.url}. Studies: {names}.")
-    return StudyPlan.model_validate_json(lake.get(key))
+    if "/" in study or key_problem(key) is not None or not lake.exists(key):
+        begun = studies(lake)
+        if study in begun:
+            raise StudyError(f"The plan of study {study} is gone: there is no {key} in {lake.url}.")
+        raise StudyError(f"no study {study!r} in {lake.url}. Studies: {', '.join(begun) or 'none yet'}.")
+    try:
+        return StudyPlan.model_validate_json(lake.get(key))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "its JSON"
+        raise StudyError(
+            f"{key} cannot be read, {where}: {first['msg']}. It is damaged, or of another release. Put it back from a "
+            "backup; a study with another --seed needs none of it."
+        ) from error
 
 
-def plans(lake: Lake) -> list[StudyPlan]:
-    """The plans of all studies, newest first."""
+def studies(lake: Lake) -> list[str]:
+    """The names of all studies that were begun, newest first."""
     begun_at = {e.study: e.at for e in trials.events(lake) if e.state == "opened"}
-    return [read_plan(lake, study) for study in sorted(begun_at, key=lambda s: begun_at[s], reverse=True)]
+    return sorted(begun_at, key=lambda study: begun_at[study], reverse=True)
 
 
 def described(plan: StudyPlan) -> list[str]:

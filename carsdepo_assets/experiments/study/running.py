@@ -21,7 +21,7 @@ from carsdepo_assets.experiments.study.planning import StudyPlan
 from carsdepo_assets.experiments.study.space import FAMILY
 from carsdepo_assets.lake import trials
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.trials import Trial, TrialEvent
+from carsdepo_assets.lake.trials import Trial, TrialEvent, is_score
 from carsdepo_assets.policy_study import AUGMENTATION, EXTRA
 from carsdepo_assets.registry.ledger import machine
 
@@ -125,7 +125,7 @@ class StudyRun:
 
     def _asked(self, ledger: Sequence[Trial]) -> Trial:
         """Asks for a trial and records it. Where another process was faster, its trial of this number is the one."""
-        plan, number = self.plan, len(ledger)
+        plan, number = self.plan, max((t.number for t in ledger), default=-1) + 1  # a lost row leaves a gap
         if number == 0:
             params, changes, recipe = todays_params(plan), plan.today_changes, plan.today
         else:
@@ -179,6 +179,9 @@ class StudyRun:
         return self.train(trial, terms)
 
     def _record(self, trial: Trial, result: Mapping[str, Any]) -> None:
+        if result["state"] == "complete" and not is_score(result.get("value")):
+            why = f"It was trained to its end, and its score is no number ({result.get('value')})."
+            result = {**result, "state": "failed", "value": None, "low": None, "high": None, "why": why}
         figures = ("value", "low", "high", "groups", "steps", "seconds", "digest", "mlflow_run_id", "place")
         seconds = result.get("seconds")
         money = result.get("money")

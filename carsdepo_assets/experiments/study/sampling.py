@@ -7,13 +7,17 @@ a new storage, asks for the same trials.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
+from carsdepo_assets.experiments.study.errors import StudyError
 from carsdepo_assets.experiments.study.planning import StudyPlan
 from carsdepo_assets.experiments.study.space import FAMILY
 from carsdepo_assets.lake.trials import Trial
 from carsdepo_assets.policy import Dimension
+from carsdepo_assets.redaction import redact
 
 if TYPE_CHECKING:
     import optuna
@@ -35,21 +39,27 @@ class Sampler:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._plan = plan
+        self._plan, self._url = plan, url
         options = {"connect_args": {"timeout": _LOCK_S}} if url.startswith("sqlite") else {}
-        self._storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
+        with _usable(url):
+            self._storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
         self._asked: dict[int, optuna.Trial] = {}
 
     def ask(self, ledger: Sequence[Trial]) -> dict[str, Any]:
         """The parameters of the next trial, given all trials so far."""
-        self.synchronise(ledger)
-        study = self._study(len(ledger))
-        trial = study.ask()
-        self._asked[trial.number] = trial
-        return suggested(trial, self._plan)
+        with _usable(self._url):
+            self.synchronise(ledger)
+            study = self._study(len(ledger))
+            trial = study.ask()
+            self._asked[trial.number] = trial
+            return suggested(trial, self._plan)
 
     def tell(self, trial: Trial, ledger: Sequence[Trial]) -> None:
         """Tells Optuna how a trial ended."""
+        with _usable(self._url):
+            self._tell(trial, ledger)
+
+    def _tell(self, trial: Trial, ledger: Sequence[Trial]) -> None:
         from optuna.trial import TrialState
 
         running = self._asked.pop(trial.number, None)
@@ -109,6 +119,8 @@ class Sampler:
         inside = {n: v for n, v in trial.asked.params.items() if n in spaces and is_inside(spaces[n], v)}
         curve = {} if trial.ended is None else dict(trial.ended.curve)
         value = trial.value
+        if state == TrialState.COMPLETE and value is None:  # Optuna takes no complete trial without a score
+            state = TrialState.FAIL
         if state == TrialState.PRUNED:
             value = curve[max(curve)] if curve else None
         return create_trial(
@@ -121,6 +133,26 @@ class Sampler:
 
     def _key_of(self, trial: Trial) -> tuple[Any, ...]:
         return _key(self._frozen(trial))
+
+
+@contextmanager
+def _usable(url: str) -> Iterator[None]:
+    """Says what to do where the storage fails: it can be made again, and so is never a reason to lose a study."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    # Optuna raises a bare RuntimeError where another version of it made the tables.
+    except (SQLAlchemyError, StorageInternalError, RuntimeError, ImportError) as error:
+        file = unquote(url.partition(":///")[2]) if url.startswith("sqlite") else ""
+        place = f"Optuna's database {file}" if file else "Optuna's database, which CARSDEPO_STUDIES names,"
+        reason = redact(str(getattr(error, "orig", None) or error.__cause__ or error)).strip().partition("\n")[0]
+        raise StudyError(
+            f"{place} cannot be used: {reason.rstrip('.')}. Nothing of the study is lost. Where another process holds "
+            "it, end that one; where it is damaged or of another version of Optuna, move it away: it is made again "
+            "from the table `trials` when the study goes on."
+        ) from error
 
 
 def suggested(trial: optuna.Trial, plan: StudyPlan) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from carsdepo_assets.detectors.base import Recipe
 from carsdepo_assets.experiments.adjustments import Adjustments
 from carsdepo_assets.experiments.study.errors import StudyError
-from carsdepo_assets.families.registry import names
+from carsdepo_assets.families.registry import family_of, names
 from carsdepo_assets.policy import Dimension, Policy, StudyPolicy
 from carsdepo_assets.policy_study import AUGMENTATION, EXTRA
 
@@ -64,12 +64,23 @@ def check_space(study: StudyPolicy, usual: Mapping[str, Recipe]) -> None:
     Raises:
         StudyError: a value does not fit; the message names the field, the family and the value.
     """
+    if len(usual) == 1 and not any(study.dimensions(family) for family in usual):
+        raise StudyError(
+            f"study.space varies nothing for {next(iter(usual))}, and no other family is tried: all trials would be "
+            "the same. Name a field in study.space, or more families."
+        )
     for family, recipe in usual.items():
         for dimension in study.dimensions(family):
             if dimension.field.startswith(AUGMENTATION) and recipe.augmentation is None:
                 raise StudyError(
                     f"study.space: {dimension.field} is varied for {family}, which varies photographs by itself: "
                     'restrict it to other families by `families = ["..."]`, or leave it out.'
+                )
+            multiple = family_of(family).side_multiple
+            if dimension.field == "image_size" and any(value % multiple for value in _sides(dimension)):
+                raise StudyError(
+                    f"study.space: {family} takes multiples of {multiple} as image_size, and the space has others: "
+                    f"give `choices`, or a low that is one and `step = {multiple}`."
                 )
             for value in _ends(dimension):
                 named = {FAMILY: family, dimension.name: value}
@@ -86,6 +97,11 @@ def check_space(study: StudyPolicy, usual: Mapping[str, Recipe]) -> None:
 
 def _ends(dimension: Dimension) -> Sequence[Any]:
     return dimension.choices or (dimension.low, dimension.high)
+
+
+def _sides(dimension: Dimension) -> Sequence[Any]:
+    """What has to be a multiple so that all values of `image_size` are."""
+    return dimension.choices or (dimension.low, dimension.step or 1)
 
 
 def _check_extra(family: str, recipe: Recipe, dimension: Dimension) -> None:

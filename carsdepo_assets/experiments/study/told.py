@@ -6,7 +6,7 @@ from typing import Any
 
 from carsdepo_assets.experiments.study.conclusion import conclude
 from carsdepo_assets.experiments.study.errors import StudyError
-from carsdepo_assets.experiments.study.planning import described, plans, read_plan
+from carsdepo_assets.experiments.study.planning import described, read_plan, studies
 from carsdepo_assets.experiments.study.report import leaderboard
 from carsdepo_assets.lake import trials
 from carsdepo_assets.lake.lake import Lake
@@ -23,10 +23,9 @@ def study_now(lake: Lake, name: str | None = None) -> dict[str, Any]:
         StudyError: there is no such study, or none at all.
     """
     if name is None:
-        newest = next(iter(plans(lake)), None)
-        if newest is None:
+        name = next(iter(studies(lake)), None)
+        if name is None:
             raise StudyError(f"{lake.url} has no study yet: `carsdepo study` makes one.")
-        name = newest.study
     plan = read_plan(lake, name)
     events = trials.events(lake, name)
     ledger, concluded, pinned = trials.trials(events), trials.conclusion(events), trials.pin(events)

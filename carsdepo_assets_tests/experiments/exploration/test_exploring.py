@@ -148,6 +148,9 @@ def test_a_time_that_is_none_is_refused() -> None:
     assert moment("2026-05-06") == datetime(2026, 5, 6, tzinfo=UTC)
     with pytest.raises(ValueError, match="'soon' is not an ISO time"):
         moment("soon")
+    for text in ("9999-12-31T23:59-14:00", "0001-01-01T00:00+14:00"):
+        with pytest.raises(ValueError, match="before or after all years"):
+            moment(text)
 
 
 def test_features_are_measured_once(lake: Lake) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from carsdepo_assets.experiments.exploration.aggregates import (
     SplitPart,
     coverage,
 )
+from carsdepo_assets.experiments.exploration.charts import grouped_bars
 from carsdepo_assets.experiments.exploration.findings import findings
 from carsdepo_assets.experiments.exploration.leakage import Leakage, look_for_leakage
+from carsdepo_assets.experiments.exploration.outliers import outliers
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets_tests.experiments.exploration.explored_lake import Row, box, photograph, table
 
@@ -52,6 +55,43 @@ def test_classes_boxes_and_sizes_are_counted(lake: Lake) -> None:
     assert found.boxes_a_photograph() == {"0": 1, "1": 2, "2": 1}
     assert found.by_class("side", SIDE_EDGES) == {"scratch": [0, 0, 0, 1, 1, 1], "class 7": [0, 0, 0, 0, 1, 0]}
     assert found.by_class("aspect", ASPECT_EDGES)["scratch"] == [0, 0, 0, 2, 0, 0, 1]
+
+
+def test_boxes_that_make_no_sense_are_left_out_and_said(lake: Lake) -> None:
+    nan, inf = float("nan"), float("inf")
+    odd = [box(0, nan, 0, 9, 9), box(0, 0, 0, inf, 9), box(0, 50, 50, 9, 9), box(0, 9, 9, 9, 20)]
+    rows = [
+        photograph("a", boxes=[box(1, 0, 0, 10, 10), *odd]),
+        photograph("b", boxes=[box(0, 0, 0, 9, 9)], width=None, height=None),  # it is not in `images` any more
+        photograph("c", boxes=[box(0, 0, 0, 9, 9)], width=0, height=0),
+        photograph("d"),
+        *[photograph(f"e{n}", boxes=[]) for n in range(8)],
+    ]
+    found = explored(lake, rows)
+    assert (found.boxes.num_rows, found.senseless) == (1, 6)
+    assert list(found.positions()) == ["dent"]
+    assert not [o for o in outliers(table(rows), {}, 9) if o.kind == "large"]
+    said = findings(11, 10, found.classes(), [], SOUND, [], found.senseless)
+    assert ("bad", "6 boxes make no sense, without a size or on a photograph without one.") in [
+        (f.severity, f.text) for f in said
+    ]
+    assert explored(lake, [photograph("a")]).senseless == 0
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_names_with_signs_of_mathematics_or_of_control_are_drawn() -> None:
+    """A chart whose SVG holds a control character is not shown by a browser at all."""
+    svg = grouped_bars({"a$b$": [1], "\x0c\ufffe": [2], "_new": [1]}, [r"$\frac{$ & <b>"], "$n$")
+    assert b"_new" in svg
+    assert [e.text for e in ElementTree.fromstring(svg).iter() if e.text and "frac" in e.text] == [r"$\frac{$ & <b>"]
+
+
+def test_sources_of_odd_names_have_their_histogram(lake: Lake) -> None:
+    """numpy drops zeros at the end of a text, and gives each of a million names the room of the longest."""
+    names = ["web\x00", "web", "x" * 10_000, "_"]
+    rows = [photograph(str(n), source=name, luma_mean=10.0 + n) for n, name in enumerate(names)]
+    shares = explored(lake, rows).histogram("luma_mean", "source", [0, 128, 255])
+    assert shares == {name: [1.0, 0.0] for name in names}
 
 
 def test_many_boxes_are_counted_together(lake: Lake) -> None:

@@ -69,6 +69,31 @@ def test_the_next_recipe_follows_the_winner_and_then_a_pin(tmp_path: Path) -> No
     assert plan_of(lake, tmp_path, seed=9).today.lr == pytest.approx(pinned.recipe.lr)
 
 
+@pytest.mark.parametrize(
+    ("order", "automatic", "followed"),
+    [
+        ("a:pinned a:concluded", True, ("a", 2)),  # the person chose while the study ran
+        ("a:concluded a:pinned", True, ("a", 2)),
+        ("a:pinned a:concluded b:concluded", True, ("b", 1)),
+        ("a:pinned b:concluded a:concluded", True, ("a", 2)),
+        ("a:pinned a:concluded b:concluded", False, ("a", 2)),
+        ("a:concluded b:pinned a:pinned", False, ("a", 2)),
+        ("a:concluded", False, None),
+    ],
+)
+def test_a_pin_goes_before_the_winner_of_its_study(
+    order: str, automatic: bool, followed: tuple[str, int] | None, tmp_path: Path
+) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    for minute, text in enumerate(order.split()):
+        study, state = text.split(":")
+        row = {"study": study, "state": state, "at": NOW + timedelta(minutes=minute)}
+        event = trials.TrialEvent.model_validate(row | {"number": 2 if state == "pinned" else 1})
+        trials.record_event(lake, event, state)
+    event_now = trials.chosen(lake, automatic=automatic)
+    assert (event_now and (event_now.study, event_now.number)) == followed
+
+
 @pytest.mark.slow
 def test_what_cannot_be_pinned(tmp_path: Path) -> None:
     lake, name = concluded(tmp_path, trials=2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import typing
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,12 @@ from carsdepo_assets.policy_study import INTEGERS, NUMBERS
 from carsdepo_assets_tests.experiments.study.studied_lake import HERE, NOW, opened, plan_of, study_policy
 from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
 
+FRACTIONS = [
+    name
+    for name, field in StudyPolicy.model_fields.items()
+    if float in (field.annotation, *typing.get_args(field.annotation))
+]
+
 
 @pytest.mark.parametrize(
     ("dimension", "says"),
@@ -49,8 +57,15 @@ from carsdepo_assets_tests.training.tiny_dataset import tiny_dataset
         ({"field": "lr", "choices": [True]}, "is no number"),
         ({"field": "lr", "choices": [0.1], "low": 0.1, "high": 1}, "both choices and a range"),
         ({"field": "lr", "choices": [0.0]}, "too small"),
-        ({"field": "lr", "low": float("nan"), "high": 1}, "are to be numbers"),
-        ({"field": "lr", "low": 0.1, "high": float("inf")}, "are to be numbers"),
+        ({"field": "lr", "low": float("nan"), "high": 1}, "a finite number"),
+        ({"field": "lr", "low": 0.1, "high": float("inf")}, "a finite number"),
+        ({"field": "extra.x", "choices": [1.0, float("nan")]}, "a finite number"),
+        ({"field": "extra.x", "low": -1.7e308, "high": 1.7e308}, "wider than a number can say"),
+        ({"field": "extra.x", "low": 0, "high": 1e308, "step": 1e-9}, "more than 1,000,000 values"),
+        ({"field": "lr", "low": 0.1, "high": 1, "step": 1e-300}, "more than 1,000,000 values"),
+        ({"field": "image_size", "low": 320, "high": 1e300}, "too large"),
+        ({"field": "image_size", "choices": [320, 10**400]}, "beyond 9,007,199,254,740,992"),
+        ({"field": "batch", "choices": [8, 10**6]}, "too large"),
         ({"field": "lr", "low": 0.1, "high": 1, "log": True, "step": 0.1}, "exclude each other"),
         ({"field": "lr", "low": 0.1, "high": 1, "step": 5}, "larger than the range"),
         ({"field": "lr", "low": 0.1, "high": 1, "step": 0}, "greater than 0"),
@@ -82,6 +97,8 @@ def test_a_dimension_that_makes_no_sense_is_no_policy(dimension: dict[str, Any],
         ({"minutes": 1, "trial_minutes": 2}, "smaller than one trial"),
         ({"space": [{"field": "lr", "choices": [1.0]}, {"field": "lr", "choices": [2.0]}]}, "named twice"),
         ({"money": 0}, "greater than 0"),
+        *[({name: value}, "a finite number") for name in FRACTIONS for value in (float("inf"), float("nan"))],
+        *[({name: 10**400}, "less than or equal to") for name in ("resamples", "trials", "trial_steps")],
     ],
 )
 def test_settings_that_make_no_sense_are_no_policy(settings: dict[str, Any], says: str) -> None:
@@ -108,6 +125,7 @@ def test_a_policy_survives_json() -> None:
     ("settings", "place", "says"),
     [
         ({"families": ["detr"]}, {}, "'detr', which is no family; there are"),
+        ({"space": []}, {}, "varies nothing for yolov8n"),
         ({"device": "gpu"}, {}, "asks for a GPU, and a machine computes on its processor"),
         ({"money": 5.0}, {"per_hour": None}, "the price of a machine is not known"),
         ({"money": 0.001, "trial_steps": None}, {"per_hour": 1.0}, "smaller than the price of one trial"),
@@ -270,6 +288,28 @@ def test_a_trial_of_another_batch_has_the_epochs_for_its_steps(tmp_path: Path) -
     for batch, epochs in ((1, 2), (8, 10)):
         _, recipe = plan.recipe({"family": "yolov8n", "batch": batch})
         assert (recipe.batch, recipe.steps, recipe.epochs) == (batch, 10, epochs)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "fits"),
+    [
+        ({"low": 320, "high": 640}, False),
+        ({"low": 320, "high": 640, "log": True}, False),
+        ({"low": 320, "high": 640, "step": 16}, False),
+        ({"low": 330, "high": 650, "step": 32}, False),
+        ({"low": 320, "high": 640, "step": 32}, True),
+        ({"low": 320, "high": 650, "step": 64}, True),
+        ({"choices": [320, 400]}, False),
+        ({"choices": [320, 416]}, True),
+    ],
+)
+def test_every_side_of_a_space_is_one_that_the_family_takes(dimension: dict[str, Any], fits: bool) -> None:
+    """Else the trials in between fail one by one, after the study has begun."""
+    study = StudyPolicy.model_validate({"families": ["dfine_n"], "space": [{"field": "image_size"} | dimension]})
+    with nullcontext() if fits else pytest.raises(StudyError, match="dfine_n takes multiples of 32 as image_size"):
+        check_space(study, {"dfine_n": Recipe(detector="dfine_n", image_size=384)})
+    any_size = study.model_copy(update={"families": ("yolov8n",)})
+    check_space(any_size, {"yolov8n": Recipe()})
 
 
 def test_adjustments_set_and_multiply() -> None:
