@@ -168,7 +168,7 @@ def test_a_file_that_was_put_there_and_is_another_one_is_named(tmp_path: Path) -
         fetch(family_of("faster_rcnn_resnet50"), tmp_path)
 
 
-def test_an_address_that_is_none_is_named(tmp_path: Path) -> None:
+def test_an_address_that_is_none_is_named(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="could not be fetched: Invalid port"):
         fetch(family_of("yolov8s"), tmp_path, "https://mirror.example:port/yolov8s.pt")
 
