@@ -245,6 +245,7 @@ class Code:
         return Path.touch, (self.file,)  # type: ignore[return-value]
 
 
+@pytest.mark.slow
 def test_of_a_pickle_only_layers_are_made_and_no_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
