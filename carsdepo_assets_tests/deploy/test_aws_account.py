@@ -105,6 +105,26 @@ def test_signing_keys_are_made_once(account: Account) -> None:
     assert json.loads(account.client("secretsmanager").get_secret_value(SecretId=first)["SecretString"]) == keys
 
 
+def test_signing_keys_that_somebody_deleted_are_restored(account: Account) -> None:
+    secrets, arn = account.client("secretsmanager"), accounts.ensure_signing_keys(account)
+    before = secrets.get_secret_value(SecretId=arn)["SecretString"]
+    secrets.delete_secret(SecretId=arn)
+    assert accounts.ensure_signing_keys(account) == arn
+    assert secrets.get_secret_value(SecretId=arn)["SecretString"] == before
+
+
+def test_two_that_make_signing_keys_at_once_have_the_same(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, arns = accounts._new_keys, list[str]()
+
+    def after_another() -> tuple[str, str]:
+        monkeypatch.setattr(accounts, "_new_keys", real)
+        arns.append(accounts.ensure_signing_keys(account))
+        return real()
+
+    monkeypatch.setattr(accounts, "_new_keys", after_another)
+    assert [accounts.ensure_signing_keys(account)] == arns
+
+
 @pytest.mark.parametrize("secret", [None, "{}", "no JSON", "[]", '{"a": ""}'])
 def test_a_secret_that_lacks_keys_is_said(account: Account, secret: str | None) -> None:
     if secret is not None:
@@ -116,6 +136,39 @@ def test_a_secret_that_lacks_keys_is_said(account: Account, secret: str | None) 
 def test_a_secret_that_has_its_keys_is_enough(account: Account) -> None:
     account.client("secretsmanager").create_secret(Name="carsdepo/trial/oidc", SecretString='{"a": "1"}')
     accounts.require_secret(account, "carsdepo/trial/oidc", ("a",))
+
+
+def test_a_secret_of_another_form_lacks_its_keys(account: Account) -> None:
+    secrets = account.client("secretsmanager")
+    secrets.create_secret(Name="carsdepo/trial/oidc", SecretBinary=b"x")
+    with pytest.raises(DeployError, match="lacks approvers_client_id"):
+        accounts.require_secret(account, "carsdepo/trial/oidc", deploy.OIDC_KEYS)
+
+
+@pytest.mark.parametrize(
+    ("versioning", "notification", "lacks"),
+    [
+        ({"Status": "Enabled"}, {"EventBridgeConfiguration": {}}, []),
+        ({"Status": "Suspended"}, {"EventBridgeConfiguration": {}}, ["put-bucket-versioning"]),
+        ({}, {}, ["put-bucket-versioning", "put-bucket-notification-configuration"]),
+        ({"Status": "Enabled"}, {"QueueConfigurations": []}, ["put-bucket-notification-configuration"]),
+    ],
+)
+def test_a_lake_that_is_taken_over_must_be_one(
+    account: Account, monkeypatch: pytest.MonkeyPatch,
+    versioning: dict[str, Any], notification: dict[str, Any], lacks: list[str],
+) -> None:  # fmt: skip
+    client = account.client("s3")
+    monkeypatch.setattr(Account, "client", lambda own, service: client)
+    with Stubber(client) as stubber:
+        stubber.add_response("get_bucket_versioning", versioning)
+        stubber.add_response("get_bucket_notification_configuration", notification)
+        if not lacks:
+            accounts.require_lake(account)
+            return
+        with pytest.raises(DeployError) as said:
+            accounts.require_lake(account)
+    assert [line.split()[2] for line in str(said.value).splitlines()[1:]] == lacks
 
 
 def test_smoke_without_a_front_says_so(account: Account) -> None:
