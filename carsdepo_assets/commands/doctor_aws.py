@@ -121,25 +121,21 @@ def _topic(settings: Settings, ask: Client) -> Finding:
 
 def mlflow_server(settings: Settings) -> Finding:
     """Whether the server that CARSDEPO_MLFLOW names answers, in an account or elsewhere."""
-    import httpx
-
-    from carsdepo_assets.certificates import trusted
     from carsdepo_assets.redaction import redact
+    from carsdepo_assets.registry.tracking import server_health
 
-    what, server = "the MLflow server", str(plain(settings.mlflow_server)).rstrip("/")
-    shown = redact(settings.mlflow_for_people)
-    try:
-        answer = httpx.get(f"{server}/health", timeout=_TIMEOUT_S, verify=trusted())
-    except httpx.HTTPError as error:
+    what, shown = "the MLflow server", redact(settings.mlflow_for_people)
+    answer = server_health(str(plain(settings.mlflow_server)))
+    if isinstance(answer, str):
         advice = "Start it, or correct CARSDEPO_MLFLOW; in an account its security group must let this process in."
-        return Finding(what, f"{shown} does not answer ({type(error).__name__})", False, advice)
-    if answer.status_code == 200:
+        return Finding(what, f"{shown} does not answer ({answer})", False, advice)
+    if answer == 200:
         return Finding(what, f"{shown} answers", True)
     advice = {
         401: "CARSDEPO_MLFLOW has no user and password, or wrong ones.",
         403: "It does not know itself by this name: start it with --allowed-hosts.",
-    }.get(answer.status_code, "See its log.")
-    return Finding(what, f"{shown} answers {answer.status_code}", False, advice)
+    }.get(answer, "See its log.")
+    return Finding(what, f"{shown} answers {answer}", False, advice)
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:

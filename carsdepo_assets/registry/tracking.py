@@ -88,16 +88,13 @@ class Tracking:
         """
         if not self.uri.startswith(("http://", "https://")):
             return None
-        import httpx
-
-        try:
-            httpx.get(f"{self.uri.rstrip('/')}/health", timeout=_ANSWER_S, verify=trusted())
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return (
-                f"the MLflow server {without_credentials(self.uri)} does not answer ({type(error).__name__}): start "
-                "it, or correct CARSDEPO_MLFLOW"
-            )
-        return None
+        answer = server_health(self.uri)
+        if isinstance(answer, int):
+            return None
+        return (
+            f"the MLflow server {without_credentials(self.uri)} does not answer ({answer}): start it, or correct "
+            "CARSDEPO_MLFLOW"
+        )
 
     def _create_at_once(self, file: Path) -> None:
         """Creates the SQLite file with all its tables, or not at all: MLflow's own steps cannot be taken up after a
@@ -231,3 +228,17 @@ class Tracking:
             token = page.token
             if not token:
                 return runs
+
+
+def server_health(server: str) -> int | str:
+    """The status with which an MLflow server answers /health, or the kind of the error where it does not answer.
+
+    Args:
+        server: its URL; it may hold a password.
+    """
+    import httpx
+
+    try:
+        return httpx.get(f"{server.rstrip('/')}/health", timeout=_ANSWER_S, verify=trusted()).status_code
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # the latter: no name that DNS could have
+        return type(error).__name__

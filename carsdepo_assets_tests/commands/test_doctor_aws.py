@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
 from carsdepo_assets.commands.doctor import examine
-from carsdepo_assets.commands.doctor_aws import examine_account
+from carsdepo_assets.commands.doctor_aws import examine_account, mlflow_server
 from carsdepo_assets.commands.findings import Finding
 from carsdepo_assets.settings import Settings
 from carsdepo_assets_tests.aws_account import account, nowhere, without_aws
@@ -179,6 +179,11 @@ def test_the_doctor_of_an_account_looks_at_it(installation: Callable[..., Settin
     findings = {finding.what: finding for finding in examine(installation())}
     assert findings["the lake's bucket"].ok
     assert findings["where jobs run"].ok
+
+
+def test_an_address_that_names_no_server_of_mlflow_is_a_finding(tmp_path: Path) -> None:
+    finding = mlflow_server(Settings.read({"CARSDEPO_MLFLOW": "http://mlflow:port"}, home=tmp_path))
+    assert (finding.value, finding.ok) == ("http://mlflow:port does not answer (InvalidURL)", False)
 
 
 @pytest.mark.slow

@@ -51,6 +51,11 @@ def test_a_server_that_is_away_is_named_without_mlflows_patience(place: str, mon
     assert "secret-word" not in absence
 
 
+@pytest.mark.parametrize(("address", "error"), [("mlflow:port", "InvalidURL"), ("..mlflow", "UnicodeError")])
+def test_an_address_that_names_no_server_is_one_that_is_away(address: str, error: str) -> None:
+    assert f"does not answer ({error})" in str(Tracking(f"http://{address}").absence())
+
+
 @pytest.mark.parametrize("status", [200, 403, 404, 503])
 def test_a_server_that_answers_anything_is_there(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(httpx, "get", lambda url, **given: httpx.Response(status))
