@@ -23,7 +23,7 @@ from carsdepo_assets.data.objects.object_states import note_uploads
 from carsdepo_assets.data.photographs.metadata import MetadataReader, uploaded_photographs
 from carsdepo_assets.data.photographs.metadata_corrections import look_again
 from carsdepo_assets.lake.image_metadata import object_key
-from carsdepo_assets.lake.lake import Lake, LakeError, ObjectMissing
+from carsdepo_assets.lake.lake import Lake, ObjectMissing
 from carsdepo_assets.lake.locks import one_writer
 from carsdepo_assets.policy import Policy
 
@@ -322,10 +322,10 @@ def _processed_row(lake: Lake, image: Row, policy: Policy) -> Row:
     try:
         jpeg = lake.get(key)
         header = jpeg_header(jpeg)
-    except (LakeError, BadImage):
+    except (ObjectMissing, BadImage):
         try:
             data = lake.get(image["key"])
-        except LakeError as error:
+        except ObjectMissing as error:
             raise BatchError(f"{key} is gone and so is its original: {error}") from error
         if hashlib.sha256(data).hexdigest() != image["image_id"]:
             raise BatchError(

@@ -248,3 +248,24 @@ def test_a_photograph_that_cannot_be_read_now_is_not_given_up(
     ingest_uploads(lake, name, RULES)
     images = build_images(lake, name, RULES)
     assert (images.rows.num_rows, images.quarantined.num_rows) == (2, 0)
+
+
+@pytest.mark.parametrize("out_of_reach", ["objects/", "raw/"])
+def test_a_copy_that_cannot_be_read_now_is_not_gone(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, out_of_reach: str
+) -> None:
+    name = batch(lake, {"a.jpg": photograph(1)})
+    ingest_uploads(lake, name, RULES)
+    (image,) = build_images(lake, name, RULES).rows.to_pylist()
+    if out_of_reach == "raw/":
+        lake.delete(object_key(image["image_id"]))
+    real = Lake.get
+
+    def throttled(own: Lake, key: str) -> bytes:
+        if key.startswith(out_of_reach):
+            raise LakeError(f"{key}: refused: SlowDown")
+        return real(own, key)
+
+    monkeypatch.setattr(Lake, "get", throttled)
+    with pytest.raises(LakeError, match="SlowDown"):
+        build_processed(lake, name, RULES)
