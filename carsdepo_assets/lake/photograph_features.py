@@ -65,6 +65,8 @@ def read_features(
     table = lake.read(TABLE, ["image_id", "vector"], asked)
     widths = Counter(pc.binary_length(table["vector"]).to_pylist())
     width = max(((n, size) for size, n in widths.items() if size and size % 2 == 0), default=(0, 0))[1]
+    if not width:
+        return [], np.zeros((0, 0), np.float32)
     fitting = table.filter(pc.equal(pc.binary_length(table["vector"]), width))
     by_id = dict(zip(fitting["image_id"].to_pylist(), fitting["vector"].to_pylist(), strict=True))  # twice: equal rows
     vectors = np.frombuffer(b"".join(by_id.values()), "<f2").reshape(len(by_id), width // 2).astype(np.float32)

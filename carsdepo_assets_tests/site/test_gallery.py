@@ -343,6 +343,8 @@ def test_features_that_do_not_fit_are_those_of_no_photograph(tmp_path: Path) -> 
     lake.append("photograph_features", [{"image_id": "e", "extractor": "x", "vector": b"abc", "code": b"12"}], "e")
     ids, vectors = read_features(lake, "x")
     assert (ids, vectors.shape) == (["a", "b", "f"], (3, 4))
+    lake.append("photograph_features", [{"image_id": "e", "extractor": "y", "vector": b"", "code": b""}], "none")
+    assert read_features(lake, "y")[0] == []
     alike = AlikePhotographs()
     assert [i for i, _ in alike.of(lake, "a", 9) or ()] == ["b", "f"]
     assert [alike.of(lake, image, 9) for image in ("c", "e", "g")] == [None] * 3
