@@ -173,6 +173,7 @@ def test_what_another_instance_would_need_is_made_again_and_said(sagemaker: Sage
     archives = s3.list_objects_v2(Bucket="carsdepo", Prefix="carsdepo-serving/models/")["Contents"]
     (archive,) = [one["Key"] for one in archives if one["Key"].endswith("model.tar.gz")]
     s3.delete_object(Bucket="carsdepo", Key=archive)
+    assert follower.look("production").status == "serving"  # it goes on without them
     (finding,) = follower.make_again("production")
     assert f"s3://carsdepo/{archive}, the model {before['models'][0]}, the endpoint_config" in finding.body
     assert sagemaker.made() == before

@@ -24,7 +24,7 @@ from deploy.emulators.sagemaker_on_moto import ACCOUNT, SageMakerOnMoto, _valid
 from deploy.emulators.sagemaker_on_moto import internals as jobs_internals
 from deploy.emulators.sagemaker_runners import Runner
 from deploy.emulators.sagemaker_runtime import Runtime
-from deploy.emulators.sagemaker_storage import _place
+from deploy.emulators.sagemaker_storage import place_of
 
 _OPERATIONS = {
     "create_model": "CreateModel",
@@ -69,6 +69,8 @@ class SageMakerEndpoints(SageMakerOnMoto):
         """Alarms that are in ALARM: updates that name one are rolled back."""
         self.silent = False
         """Whether a rolled back update gives no FailureReason."""
+        # As they were when an endpoint took them: it goes on without them (API reference, DeleteEndpointConfig).
+        self._configs: dict[str, dict[str, Any]] = {}
         self._later = timedelta()
         self._lock = threading.RLock()
 
@@ -96,7 +98,7 @@ class SageMakerEndpoints(SageMakerOnMoto):
         for endpoint in self.endpoints.values():
             self._stop(endpoint)
         self.endpoints, self.events, self.queue_url, self._later = {}, [], None, timedelta()
-        self.stays, self.alarming, self.silent = set(), set(), False
+        self.stays, self.alarming, self.silent, self._configs = set(), set(), False, {}
         self.faults.calls.clear()
         BackendDict.reset()
 
@@ -159,9 +161,7 @@ class SageMakerEndpoints(SageMakerOnMoto):
     def _describe_endpoint(self, request: dict[str, Any], response: Any, original: Any) -> Any:
         endpoint = self._endpoint(request)
         self._step(endpoint)
-        # An endpoint goes on without its configuration (API reference, DeleteEndpointConfig).
-        is_there = endpoint.config in self._backend().endpoint_configs
-        config = self._backend().describe_endpoint_config(endpoint.config) if is_there else {"ProductionVariants": []}
+        config = self._configs[endpoint.config]
         description = {
             "EndpointName": endpoint.name,
             "EndpointArn": self._arn(endpoint.name),
@@ -257,10 +257,10 @@ class SageMakerEndpoints(SageMakerOnMoto):
             endpoint = self.endpoints.get(name)
             if endpoint is None or endpoint.status in ("Creating", "Failed"):
                 return None
-            return endpoint.container, self._backend().describe_endpoint_config(endpoint.config)
+            return endpoint.container, self._configs[endpoint.config]
 
     def _container(self, config: str) -> ServingContainer:
-        described = self._backend().describe_endpoint_config(config)
+        described = self._configs[config] = self._backend().describe_endpoint_config(config)
         model = self._backend().describe_model(described["ProductionVariants"][0]["ModelName"]).response_object
         container = model["PrimaryContainer"]
         image, url, variables = container["Image"], container["ModelDataUrl"], container.get("Environment") or {}
@@ -283,7 +283,7 @@ class SageMakerEndpoints(SageMakerOnMoto):
         return data
 
     def _object(self, url: str) -> bytes | None:
-        bucket, key = _place(url)
+        bucket, key = place_of(url)
         s3 = self.client("s3", "AKIASERVICE")
         try:
             data: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()

@@ -15,7 +15,7 @@ from deploy.emulators.sagemaker_capture import captured_line, file_name
 from deploy.emulators.sagemaker_containers import ServingContainer
 from deploy.emulators.sagemaker_multi_model import LoadedVersions, NoModelData
 from deploy.emulators.sagemaker_on_moto import ACCOUNT
-from deploy.emulators.sagemaker_storage import _place
+from deploy.emulators.sagemaker_storage import place_of
 
 
 class Runtime:
@@ -69,7 +69,7 @@ class Runtime:
         if capture.get("EnableCapture"):
             line = captured_line(capture, content_type, body, answer.content_type, answer.body, at)
             folder = f"{capture['DestinationS3Uri'].rstrip('/')}/{name}/{variant}/{at:%Y/%m/%d/%H}"
-            bucket, key = _place(f"{folder}/{file_name(at)}")
+            bucket, key = place_of(f"{folder}/{file_name(at)}")
             self._client("s3").put_object(Bucket=bucket, Key=key, Body=line)
         self._client("cloudwatch").put_metric_data(
             Namespace="AWS/SageMaker",

@@ -29,7 +29,7 @@ class Storage:
 
     def download(self, url: str, folder: Path) -> int:
         """Copies all below an s3:// URL into a folder; returns the number of files."""
-        bucket, prefix = _place(url)
+        bucket, prefix = place_of(url)
         folder.mkdir(parents=True, exist_ok=True)
         count = 0
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -42,7 +42,7 @@ class Storage:
 
     def upload(self, folder: Path, url: str) -> None:
         """Copies the files of a folder that changed since the last call below an s3:// URL."""
-        bucket, prefix = _place(url)
+        bucket, prefix = place_of(url)
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             try:
                 state = (path.stat().st_mtime_ns, path.stat().st_size)
@@ -55,6 +55,7 @@ class Storage:
                 self._copied[key] = state
 
 
-def _place(url: str) -> tuple[str, str]:
+def place_of(url: str) -> tuple[str, str]:
+    """(bucket, key) of an s3:// URL."""
     parts = urlsplit(url)
     return parts.netloc, parts.path.lstrip("/")
