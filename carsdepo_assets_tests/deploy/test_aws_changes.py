@@ -15,6 +15,21 @@ from deploy.aws.account import Account, DeployError
 SIZE = [{"Target": {"Attribute": "Properties", "Name": "Size"}}]
 
 
+@pytest.mark.parametrize("code", ["ChangeSetNotFound", "InvalidChangeSetStatus"])
+def test_changes_that_another_deployment_removed_need_no_giving_up(
+    account: Account, one_stack: OneStack, code: str
+) -> None:
+    one_stack.stub.add_client_error("delete_change_set", code)
+    one_stack.is_in("CREATE_IN_PROGRESS")
+    changes.give_up(account, changes.ChangeSet("data", "n", "arn:aws:x", True, ()))
+
+
+def test_changes_that_cannot_be_given_up_are_an_error(account: Account, one_stack: OneStack) -> None:
+    one_stack.stub.add_client_error("delete_change_set", "AccessDenied")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        changes.give_up(account, changes.ChangeSet("data", "n", "arn:aws:x", True, ()))
+
+
 def test_events_that_cannot_be_read_are_no_events_that_there_are_not(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:

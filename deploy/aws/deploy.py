@@ -243,14 +243,9 @@ def _require_same_snapshot(account: Account, snapshot: str) -> None:
 def _require_images(account: Account, tag: str) -> None:
     missing = accounts.missing_images(account, tag)
     if missing:
-        registry = f"{account.number}.dkr.ecr.{account.region}.amazonaws.com"
-        images = "orchestrator service worker-cuda worker-cpu"
         raise DeployError(
             f"ECR has no image with the tag {tag} in {', '.join(missing)}. Build and push them, then deploy again:\n"
-            f"  aws ecr get-login-password | docker login --username AWS --password-stdin {registry}\n"
-            f'  VERSION={tag} make images REGISTRY={registry}/{account.env} IMAGES="{images}"\n'
-            f"  for image in {' '.join(accounts.IMAGES)}; do "
-            f"docker push {registry}/{account.env}/carsdepo-$image:{tag}; done"
+            f"  deploy/aws/push-images {account.env} {tag}"
         )
 
 

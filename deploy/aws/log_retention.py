@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from deploy.aws.account import Account
 
 STAGES = ("production", "staging")
@@ -23,14 +25,10 @@ def limit_logs(account: Account, days: int) -> None:
     """
     logs = account.client("logs")
     for name in (*SHARED, *groups_of(account.env)):
+        with suppress(logs.exceptions.ResourceAlreadyExistsException):
+            logs.create_log_group(logGroupName=name)
         listed = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
-        group = next((one for one in listed if one["logGroupName"] == name), None)
-        if group is None:
-            try:
-                logs.create_log_group(logGroupName=name)
-            except logs.exceptions.ResourceAlreadyExistsException:  # SageMaker, or another deployment, was faster
-                group = {}
-        kept = (group or {}).get("retentionInDays")
+        kept = next((one.get("retentionInDays") for one in listed if one["logGroupName"] == name), None)
         if kept is None or (name not in SHARED and kept != days):
             logs.put_retention_policy(logGroupName=name, retentionInDays=days)
 
