@@ -51,7 +51,7 @@ class AlertsResource(dg.ConfigurableResource):
         from carsdepo_assets.alerts.channels import Alert, channels
         from carsdepo_assets.alerts.sns import Sns
 
-        alert = Alert(kind, key, severity, legible(redact(title)), legible(redact(body)))  # may quote
+        alert = Alert(kind, key, severity, legible(redact(title)), legible(redact(body)))  # a body may quote an error
         urls = [url for given in self.urls for url in given.split()]
         topics = [Sns(self.topic)] if self.topic else []
         return send(lake, policy, [*channels(self.webhook, urls), *topics], alert) is not None

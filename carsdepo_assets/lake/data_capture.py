@@ -38,9 +38,11 @@ def note_endpoint(lake: Lake, endpoint: str) -> None:
 
 def endpoints(lake: Lake) -> list[str]:
     """The names of all endpoints that write, or wrote, into this lake."""
-    noted = {info.key.rpartition("/")[2] for info in lake.list(_ENDPOINTS)}
+    names = {info.key.rpartition("/")[2] for info in lake.list(_ENDPOINTS)}
     try:
-        before = json.loads(lake.get(_ENDPOINTS_BEFORE)) if lake.exists(_ENDPOINTS_BEFORE) else []
+        before = json.loads(lake.get(_ENDPOINTS_BEFORE)) if lake.exists(_ENDPOINTS_BEFORE) else None
     except ValueError:
-        before = []
-    return sorted(noted.union(name for name in before if isinstance(name, str)) if isinstance(before, list) else noted)
+        before = None
+    if isinstance(before, list):
+        names.update(name for name in before if isinstance(name, str))
+    return sorted(names)

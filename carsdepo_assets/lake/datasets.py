@@ -119,9 +119,8 @@ def versions(lake: Lake) -> list[str]:
 
 def version_of(key: str) -> str | None:
     """Returns the version whose manifest has this key; None of any other key."""
-    folder, _, rest = key.partition("/")
-    version = rest.partition("/")[0]
-    return version if folder and version and key == manifest_key(version) else None
+    version = key.partition("/")[2].partition("/")[0]
+    return version if version and key == manifest_key(version) else None
 
 
 def latest(lake: Lake) -> str | None:
