@@ -211,5 +211,5 @@ def _like_a_token(value: str) -> bool:
 
 
 def legible(text: str) -> str:
-    """The text as UTF-8 has it: half of a pair of surrogates, which JSON can escape, is shown as an escape."""
+    """The text as UTF-8 has it: what is none, from JSON or a file's name, is shown as an escape."""
     return text.encode(errors="backslashreplace").decode()

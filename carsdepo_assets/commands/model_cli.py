@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from carsdepo_assets.commands.options import AsJson, Home, Model, err, explained, out, print_json
+from carsdepo_assets.redaction import legible
 from carsdepo_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ def predict(
         print_json(_as_json(result, file))
         raise typer.Exit(1 if result.refused else 0)
     for path, reason in result.refused:
-        err.print(escape(_printable(f"not answered: {path}: {reason}")), highlight=False, soft_wrap=True)
+        err.print(escape(legible(f"not answered: {path}: {reason}")), highlight=False, soft_wrap=True)
     reasons: dict[str, list[str]] = {}
     for path, reason in result.passed_over:
         reasons.setdefault(reason, []).append(Path(path).name)
     for reason, names in reasons.items():
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         line = f"passed over, {reason}: {', '.join(names[:3])}{more}"
-        err.print(escape(_printable(line)), highlight=False, soft_wrap=True)
+        err.print(escape(legible(line)), highlight=False, soft_wrap=True)
     named = f"version {result.version} ({result.digest})" if result.version is not None else result.digest
     out.print(
         f"Wrote to {file}: {result.boxes} boxes, those of low score included, on {result.photographs} photographs, "
@@ -69,7 +70,7 @@ def _as_json(result: Predicted, file: Path) -> dict[str, Any]:
     """What a call of `predict` did, for programs; the counts add up to `files`."""
 
     def listed(entries: list[tuple[str, str]]) -> list[dict[str, str]]:
-        return [{"file": _printable(path), "reason": reason} for path, reason in entries]
+        return [{"file": legible(path), "reason": reason} for path, reason in entries]
 
     return {
         "out": str(file),
@@ -83,11 +84,6 @@ def _as_json(result: Predicted, file: Path) -> dict[str, Any]:
         "passed_over": listed(result.passed_over),
         "unreadable_folders": result.folders,
     }
-
-
-def _printable(text: str) -> str:
-    """The text, also where a file's name is no UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def evaluate(
