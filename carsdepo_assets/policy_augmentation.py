@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -145,14 +144,3 @@ class AugmentationPolicy(PolicySection):
         """A family's usual settings with what the policy says otherwise."""
         named = {name: value for name, value in self if value is not None}
         return AugmentationSettings.model_validate(usual.model_dump() | named)
-
-
-def usual_settings(family: Mapping[str, float], changes: Mapping[str, float] | None = None) -> AugmentationSettings:
-    """The settings of a family's table.
-
-    Args:
-        family: Value by field.
-        changes: Values in their place; None: none.
-    """
-    values: dict[str, Any] = {**family, **(changes or {})}
-    return AugmentationSettings.model_validate(values)

@@ -1,13 +1,16 @@
 """For every test: what assets read from the lake is declared, and real photographs are named by CARSDEPO_REAL_DATA.
 
-The run says how many tests used real photographs.
+The run says how many tests used real photographs, and of a pytest process that died what ended it.
 """
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,3 +55,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ran = [r for r in [*passed, *failed] if "real" in r.keywords]
     root = os.environ.get("CARSDEPO_REAL_DATA", "not set")
     terminalreporter.write_line(f"tests on real photographs that ran: {len(ran)} (CARSDEPO_REAL_DATA: {root})")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object | None) -> None:
+    """pytest-xdist says "Not properly terminated", whether a signal ended its process or a library's exit did."""
+    if error is None:
+        return
+    process = node.gateway._io.popen
+    try:
+        code = process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        what = "lives, and has closed its pipe"
+    else:
+        what = f"was ended by {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
+    reporter = node.config.pluginmanager.get_plugin("terminalreporter")
+    reporter.write_line(f"process {process.pid} of {node.gateway.id} {what}")

@@ -15,7 +15,7 @@ from carsdepo_assets.families.registry import UnknownFamily, family_of
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.model_files import ModelFilesError, folder
 from carsdepo_assets.lake.models import ModelCard, digest_of, read_card, weights_path
-from carsdepo_assets.policy_augmentation import AugmentationSettings, usual_settings
+from carsdepo_assets.policy_augmentation import AugmentationSettings
 
 # It too only bounds the epochs. Measured on one H100 at 640 px: a step of YOLOv8n 21 times as fast, with its images
 # read by one process; of Faster R-CNN an image 13 times as fast.
@@ -113,8 +113,9 @@ def usual_augmentation(family: Family, *, real: bool) -> AugmentationSettings | 
     """
     if family.augmentation is None:
         return None
+    changes = {} if real else family.rendered_augmentation
     try:
-        return usual_settings(family.augmentation, None if real else family.rendered_augmentation)
+        return AugmentationSettings.model_validate({**family.augmentation, **changes})
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise DetectorError(f"the usual augmentation of {family.title} cannot be used: {wrong}.") from error

@@ -11,8 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from carsdepo_assets.imaging.resize import letterbox
-
 
 @dataclass(frozen=True)
 class FormerAugmentation:
@@ -88,11 +86,3 @@ def formerly_augmented(
         mean = float(rgb.mean())
         rgb = cv2.convertScaleAbs(np.ascontiguousarray(rgb), alpha=contrast, beta=mean * (light - contrast))
     return np.ascontiguousarray(rgb), xyxy, classes
-
-
-def to_square(
-    rgb: NDArray[np.uint8], xyxy: NDArray[np.float64], size: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Letterboxes an image to a square as serving does; returns the square and the boxes (N, 4) in its pixels."""
-    square, scale, (dx, dy) = letterbox(rgb, size, fill=114)
-    return square, xyxy * scale + np.array([dx, dy, dx, dy])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from carsdepo_assets.detectors.base import TrainingImage
 from carsdepo_assets.detectors.checkpoints import DetectorError
-from carsdepo_assets.detectors.former_augmentation import FormerAugmentation, formerly_augmented, to_square
+from carsdepo_assets.detectors.former_augmentation import FormerAugmentation, formerly_augmented
 from carsdepo_assets.imaging.augmentation import LabelledPixels, augmented, chance_of
-from carsdepo_assets.policy_augmentation import AugmentationSettings
+from carsdepo_assets.imaging.resize import letterbox
+from carsdepo_assets.policy_augmentation import GREY, AugmentationSettings
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,7 @@ class Variation:
             chance_of(self.seed, epoch, image.image_id),
             lambda share: labelled_pixels(self.images[int(share * len(self.images))]),
         )
-        tensors = _tensors(square.rgb, square.xyxy, square.classes, self.side, self.device)
-        return replace(tensors, dropped=square.dropped)
+        return _sample(square.rgb, square.xyxy, square.classes, self.device, square.dropped)
 
 
 def labelled_pixels(image: TrainingImage) -> LabelledPixels:
@@ -89,21 +89,32 @@ def former_sample(
         device: Where the tensors go.
     """
     rgb, xyxy, classes = formerly_augmented(read_rgb(image), image.xyxy.reshape(-1, 4), image.classes, how, random)
-    return _tensors(rgb, xyxy, classes, side, device)
+    return _letterboxed(LabelledPixels(rgb, xyxy, classes), side, device)
 
 
 def whole(image: TrainingImage, side: int, device: torch.device) -> Sample:
     """Reads and letterboxes an image without augmenting it; the arguments are those of `former_sample`."""
-    return _tensors(read_rgb(image), image.xyxy.reshape(-1, 4), image.classes, side, device)
+    return _letterboxed(labelled_pixels(image), side, device)
 
 
-def _tensors(
-    rgb: NDArray[np.uint8], xyxy: NDArray[np.float64], classes: NDArray[np.int64], side: int, device: torch.device
-) -> Sample:
-    square, boxes = to_square(rgb, xyxy, side)
+def _letterboxed(image: LabelledPixels, side: int, device: torch.device) -> Sample:
+    """The image in a square, as serving makes it."""
+    square, scale, (dx, dy) = letterbox(image.rgb, side, GREY)
+    boxes = image.xyxy * scale + np.array([dx, dy, dx, dy])
     wide = (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)  # torchvision refuses boxes without area
+    return _sample(square, boxes[wide], image.classes[wide], device)
+
+
+def _sample(
+    square: NDArray[np.uint8],
+    boxes: NDArray[np.float64],
+    classes: NDArray[np.int64],
+    device: torch.device,
+    dropped: int = 0,
+) -> Sample:
     return Sample(
         torch.from_numpy(np.ascontiguousarray(square.transpose(2, 0, 1))).to(device).float() / 255,
-        torch.as_tensor(boxes[wide], dtype=torch.float32, device=device).reshape(-1, 4),
-        torch.as_tensor(classes[wide], dtype=torch.int64, device=device),
+        torch.as_tensor(boxes, dtype=torch.float32, device=device).reshape(-1, 4),
+        torch.as_tensor(classes, dtype=torch.int64, device=device),
+        dropped,
     )

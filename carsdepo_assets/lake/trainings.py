@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from carsdepo_assets.lake.lake import Lake
 
 AskedBy = Literal["retrain", "person"]
+Ending = Literal["met", "under_floor", "hopeless", "skipped", "did_not_finish"]
 RECIPE_ITSELF = "recipe"  # stands for "no fallback" where a name is wanted
 
 
@@ -28,7 +29,7 @@ class Outcome(BaseModel):
     """the retraining sensor, or a person"""
     fallback: str | None = None
     """name of the policy's fallback that changed the recipe; None: the usual recipe"""
-    outcome: Literal["met", "under_floor", "hopeless", "skipped", "did_not_finish"]
+    outcome: Ending
     """met, under_floor: the model was evaluated, and reached policy.evaluation.floor_map50 or not; hopeless: its
     diagnosis stopped the training, which gave no model; skipped: a fallback that changes nothing or lacks its weights;
     did_not_finish: policy.training.max_attempts runs ended without a model that could be evaluated"""

@@ -181,12 +181,11 @@ class _Pool:
         return int(self.rows.num_rows)
 
     def spread(self, most: int) -> list[int]:
-        """Rows of photographs with boxes, evenly spaced; of all, where none has a box."""
+        """Rows of photographs with boxes, evenly spaced."""
         counts = pc.fill_null(pc.list_value_length(self.rows["boxes"]), 0)
         rows = np.flatnonzero(np.asarray(counts) > 0)
-        if not len(rows):
-            return []
-        return [int(rows[i]) for i in np.unique(np.linspace(0, len(rows) - 1, most).astype(int))]
+        places = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)
+        return [int(rows[i]) for i in places]
 
     def image_id(self, row: int) -> str:
         return str(self.rows["image_id"][row].as_py())

@@ -7,6 +7,7 @@ table `candidates`, and training/candidate.json names it.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,7 +17,7 @@ from carsdepo_assets.lake.candidates import CandidateRecord, record_candidate
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.models import is_complete, read_result
 from carsdepo_assets.lake.pointers import CandidatePointer, DatasetPointer, RecipePointer
-from carsdepo_assets.lake.trainings import AskedBy, trained_before
+from carsdepo_assets.lake.trainings import AskedBy, Ending, Outcome, trained_before
 
 
 class NotReady(LookupError):
@@ -35,6 +36,26 @@ class Plan(BaseModel):
     why: tuple[str, ...] = Field((), description="why this recipe, in whole sentences")
     fallback: str | None = Field(None, description="the policy's fallback that made the recipe; None: the usual recipe")
     asked_by: AskedBy = Field("person", description="who asked for the recipe")
+
+    def ended(self, outcome: Ending, reason: str, **figures: Any) -> Outcome:
+        """The row of the table `trainings` for its end, now.
+
+        Args:
+            outcome: how it ended.
+            reason: why, in whole sentences.
+            figures: what else the row has, by the fields of Outcome.
+        """
+        return Outcome(
+            label_state=self.label_state,
+            at=datetime.now(UTC),
+            asked_by=self.asked_by,
+            fallback=self.fallback,
+            outcome=outcome,
+            dataset=self.dataset,
+            recipe=self.recipe.digest(),
+            reason=reason,
+            **figures,
+        )
 
 
 class Candidate(Plan):

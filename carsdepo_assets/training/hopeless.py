@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.training_findings import StoredDiagnosis, read_diagnosis
@@ -31,17 +30,7 @@ def record_hopeless(
         floor: policy.evaluation.floor_map50.
         tell: called with the outcome before its row is written, unless the row stands.
     """
-    outcome = Outcome(
-        label_state=plan.label_state,
-        at=datetime.now(UTC),
-        asked_by=plan.asked_by,
-        fallback=plan.fallback,
-        outcome="hopeless",
-        dataset=plan.dataset,
-        recipe=plan.recipe.digest(),
-        floor=floor,
-        reason=f"Stopped as hopeless: {diagnosis.hopeless[0].text}",
-    )
+    outcome = plan.ended("hopeless", f"Stopped as hopeless: {diagnosis.hopeless[0].text}", floor=floor)
     if outcome.unit() not in {o.unit() for o in outcomes(lake, plan.label_state)}:
         tell(outcome)
     record_outcome(lake, outcome)

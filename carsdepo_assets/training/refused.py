@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 from carsdepo_assets.detectors.training_set import EmptyTrainingSet
 from carsdepo_assets.lake.datasets import DatasetErased
 from carsdepo_assets.lake.lake import Lake
-from carsdepo_assets.lake.trainings import Outcome, record_outcome
+from carsdepo_assets.lake.trainings import record_outcome
 from carsdepo_assets.training.candidates import Plan
 
 
@@ -33,15 +32,6 @@ def refused(lake: Lake, plan: Plan) -> Iterator[None]:
         yield
     except (EmptyTrainingSet, DatasetErased) as error:
         if plan.asked_by == "retrain":
-            outcome = Outcome(
-                label_state=plan.label_state,
-                at=datetime.now(UTC),
-                asked_by=plan.asked_by,
-                fallback=plan.fallback,
-                outcome="did_not_finish",
-                dataset=plan.dataset,
-                recipe=plan.recipe.digest(),
-                reason=f"{error} Newer labels start the next training by themselves; else start `train` by hand.",
-            )
-            record_outcome(lake, outcome)
+            reason = f"{error} Newer labels start the next training by themselves; else start `train` by hand."
+            record_outcome(lake, plan.ended("did_not_finish", reason))
         raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from carsdepo_assets.lake.label_state import mark_trained
 from carsdepo_assets.lake.lake import Lake
@@ -61,19 +60,13 @@ def register_candidate(
         run_id=run_id,
         alias=CANDIDATE if passed else None,
     )
-    outcome = Outcome(
-        label_state=candidate.label_state,
-        at=datetime.now(UTC),
-        asked_by=candidate.asked_by,
-        fallback=candidate.fallback,
-        outcome="met" if passed else "under_floor",
-        dataset=candidate.dataset,
-        recipe=candidate.recipe.digest(),
+    outcome = candidate.ended(
+        "met" if passed else "under_floor",
+        f"{text}.",
         digest=candidate.digest,
         version=version.version,
         map50=figures.get("map50"),
         floor=policy.evaluation.floor_map50,
-        reason=f"{text}.",
     )
     if passed:
         mark_trained(

@@ -1,4 +1,4 @@
-"""detectors/postprocess.py, former_augmentation.py, checkpoints.py, pace.py, yolov8/: arrays in, arrays out."""
+"""detectors/postprocess.py, former_augmentation.py, training_samples.py, checkpoints.py, pace.py, yolov8/: arrays."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import json
 import pickle
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from carsdepo_assets.detectors.base import Recipe
+from carsdepo_assets.detectors.base import Recipe, TrainingImage
 from carsdepo_assets.detectors.catalogue import default_recipe, get_detector
 from carsdepo_assets.detectors.checkpoints import (
     CHECKPOINT_FORMAT,
@@ -22,18 +23,14 @@ from carsdepo_assets.detectors.checkpoints import (
     write_torch,
     write_weights,
 )
-from carsdepo_assets.detectors.former_augmentation import (
-    FormerAugmentation,
-    formerly_augmented,
-    to_square,
-    visible_boxes,
-)
+from carsdepo_assets.detectors.former_augmentation import FormerAugmentation, formerly_augmented, visible_boxes
 from carsdepo_assets.detectors.pace import Pace
 from carsdepo_assets.detectors.postprocess import to_image_frame
+from carsdepo_assets.detectors.training_samples import whole
 from carsdepo_assets.detectors.yolov8 import ultralytics_settings
 from carsdepo_assets.detectors.yolov8.dataset_folder import label_lines, write_yolo_folder
 from carsdepo_assets.families import registry
-from carsdepo_assets.imaging.resize import Letterboxed, letterboxed
+from carsdepo_assets.imaging.resize import Letterboxed, NetworkInput, letterboxed
 from carsdepo_assets_tests.detectors.scenes import scenes
 
 
@@ -91,10 +88,13 @@ def test_augmented_boxes_still_surround_the_damage() -> None:
     assert xyxy.shape == (0, 4)
 
 
-def test_the_training_square_is_the_serving_letterbox() -> None:
-    square, boxes = to_square(np.zeros((50, 100, 3), np.uint8), np.array([[0.0, 0, 100, 50]]), 64)
-    assert square.shape == (64, 64, 3)
-    assert boxes.tolist() == [[0, 16, 64, 48]]
+def test_the_training_square_is_the_serving_letterbox(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((50, 100, 3), np.uint8))
+    box = np.array([[0.0, 0, 100, 50]])
+    sample = whole(TrainingImage("a", tmp_path / "a.png", 100, 50, "val", box, np.array([1])), 64, torch.device("cpu"))
+    served = letterboxed(np.zeros((50, 100, 3), np.uint8), NetworkInput(64, None)).pixels
+    assert np.array_equal((sample.pixels * 255).round().numpy().transpose(1, 2, 0), served)
+    assert (sample.boxes.tolist(), sample.classes.tolist()) == ([[0, 16, 64, 48]], [1])
 
 
 def test_label_text_and_folder(tmp_path: Path) -> None:
