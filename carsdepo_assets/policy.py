@@ -2,8 +2,8 @@
 
 `carsdepo.toml` files override the defaults (see policy_layers.py). The meanings are printed by `carsdepo policy show`
 and by the generated policy reference of the documentation. The sections `data` and `split` are in policy_data.py,
-`training` in policy_training.py, `augmentation` in
-policy_augmentation.py, `study` in policy_study.py, `compute` in policy_compute.py.
+`training` in policy_training.py, `augmentation` in policy_augmentation.py, `study` in policy_study.py, `compute` in
+policy_compute.py.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger
+from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.settings import Settings
 from carsdepo_assets.site import tracing
 
@@ -34,12 +35,11 @@ def model_named(settings: Settings, lake: Lake, name: str) -> str:
         return matches[0]
     if len(matches) > 1:
         raise LookupError(f"Several models begin with {name!r}: {', '.join(matches)}.")
-    tracking = tracing.open_tracking(settings)
-    registered = tracing.known_versions(tracking)
+    registered = tracing.known_versions(tracing.open_tracking(settings))
     named = registered[-1:] if name == "latest" else [v for v in registered if str(v.version) == name]
     if named and named[0].digest in there:
         return named[0].digest
-    if not registered and tracking is not None and (absence := tracking.absence()) is not None:
+    if not registered and (absence := Tracking(settings.mlflow_uri).absence()) is not None:
         raise LookupError(
             f"{name!r} may be a version of a model, which MLflow knows: {absence}, or give the model's digest."
         )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DAGSTER_RUN_TAG = "dagster_run_id"  # dagster-mlflow's own name for it
 OPEN_TAG = "dagster_open"
 _ANSWER_S = 5.0  # for a server's first word; MLflow's own patience with one that is away is over four minutes
+_LONGEST_NAME, _LONGEST_VALUE = 250, 5000  # characters that MLflow takes of a parameter
 Terminal = Literal["FINISHED", "FAILED", "KILLED"]
 
 
@@ -187,11 +188,18 @@ class Tracking:
         self.client.log_batch(run_id, metrics=metrics)
 
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
-        """Logs parameters as text. A repeated run may log them again: MLflow raises only where a value has changed."""
+        """Logs parameters as text, as MLflow takes them: names of letters, digits and some signs, and neither too long.
+
+        A repeated run may log them again: MLflow raises only where a value has changed.
+        """
         from mlflow.entities import Param
 
         logged = self.client.get_run(run_id).data.params
-        new = [Param(k, str(v)) for k, v in params.items() if logged.get(k) != str(v)]
+        allowed = {
+            "".join(c if c.isalnum() or c in "_-. :/" else "_" for c in k)[:_LONGEST_NAME]: str(v)[:_LONGEST_VALUE]
+            for k, v in params.items()
+        }
+        new = [Param(k, v) for k, v in allowed.items() if logged.get(k) != v]
         for start in range(0, len(new), 100):
             self.client.log_batch(run_id, params=new[start : start + 100])
 

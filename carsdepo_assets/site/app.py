@@ -219,9 +219,9 @@ class Site:
         row = reading.newest_verdict(lake, digest)
         return GATE_SLOT if row is None else render(_FOLDER, "gate_note.html", gate=row)
 
-    def _page(self, template: str, here: str, status: int = 200, **values: Any) -> HTMLResponse:
+    def _page(self, template: str, here: str, **values: Any) -> HTMLResponse:
         html = render(_FOLDER, template, here=here, parse=datetime.fromisoformat, **values)
-        return HTMLResponse(html, status, _HEADERS)
+        return HTMLResponse(html, headers=_HEADERS)
 
     def failed(self) -> HTMLResponse:
         """The page that is shown where another one could not be made."""

@@ -48,13 +48,11 @@ class DatasetChange:
 
 def dataset_versions(lake: Lake) -> list[DatasetVersion]:
     """All versions, newest first."""
-    listed = [info for info in lake.list("datasets") if version_of(info.key) is not None]
-    listed.sort(key=lambda info: (info.modified_at, info.key), reverse=True)
     stored = []
-    for info in listed:
-        version = info.key.split("/")[1]
-        summary = read_summary(lake, version)
-        stored.append(DatasetVersion(version, _built_at(summary) or info.modified_at, summary))
+    for info in sorted(lake.list("datasets"), key=lambda info: (info.modified_at, info.key), reverse=True):
+        if (version := version_of(info.key)) is not None:
+            summary = read_summary(lake, version)
+            stored.append(DatasetVersion(version, _built_at(summary) or info.modified_at, summary))
     return sorted(stored, key=lambda one: one.at, reverse=True)
 
 

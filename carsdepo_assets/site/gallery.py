@@ -135,9 +135,8 @@ class Gallery:
         listed = dataset_versions(lake)
         names = [v.version for v in listed]
         if version not in names or (against and against not in names):
-            return self._message(
-                404, "Not found", f"There is no dataset {(against if version in names else version)!r}."
-            )
+            text = f"There is no dataset {(against if version in names else version)!r}."
+            return message_page(404, "Not found", text, here="datasets", link="/datasets")
         place = names.index(version)
         before = against or (names[place + 1] if place + 1 < len(names) else "")
         differing, trouble = list[DatasetChange](), None
@@ -191,17 +190,11 @@ class Gallery:
         if rows:
             text = "The service answered it, and it has not been ingested as a photograph: its newest answer shows it."
         link = f"/predictions/{rows[0]['prediction_id']}" if rows else "/photographs"
-        return self._message(404, "Not in the gallery", text, link)
+        return message_page(404, "Not in the gallery", text, here="photographs", link=link)
 
     def _waiting(self) -> HTMLResponse:
         text = "The columns of the photographs are being read for the first time. This page asks again by itself."
-        return self._message(503, "A moment", text, refresh_s=3)
+        return message_page(503, "A moment", text, here="photographs", headers={"Refresh": "3"})  # seconds
 
-    def _message(
-        self, status: int, heading: str, text: str, link: str | None = None, refresh_s: int | None = None
-    ) -> HTMLResponse:
-        again = {} if refresh_s is None else {"Refresh": str(refresh_s)}  # the browser asks again by itself
-        return message_page(status, heading, text, here="photographs", link=link, headers=again)
-
-    def _page(self, template: str, status: int = 200, here: str = "photographs", **values: Any) -> HTMLResponse:
-        return HTMLResponse(render(_FOLDER, template, here=here, **values), status, _HEADERS)
+    def _page(self, template: str, here: str = "photographs", **values: Any) -> HTMLResponse:
+        return HTMLResponse(render(_FOLDER, template, here=here, **values), headers=_HEADERS)

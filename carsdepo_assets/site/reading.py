@@ -21,7 +21,7 @@ from carsdepo_assets.lake.training_progress import TrainingStatus, training_stat
 from carsdepo_assets.policy import Policy
 from carsdepo_assets.registry.labels_learnt import LabelCoverage, label_coverage
 from carsdepo_assets.registry.ledger import Event, LedgerHistory, Stage
-from carsdepo_assets.registry.models import ModelVersion
+from carsdepo_assets.registry.models import CANDIDATE, ModelVersion
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.reporting.publish import ReportSummary
 from carsdepo_assets.settings import Settings
@@ -143,6 +143,11 @@ class SiteOverview:
     def labels_waiting(self) -> int:
         """The number of label revisions that no model which met the floor was trained on."""
         return self.labels.unlearnt
+
+    @property
+    def has_candidate(self) -> bool:
+        """Whether a registered model met the floor, so that a release may take it."""
+        return any(CANDIDATE in m.aliases for m in self.models)
 
     @property
     def empty(self) -> bool:

@@ -61,10 +61,14 @@ class Places:
 
 
 def open_tracking(settings: Settings) -> Tracking | None:
-    """The store of MLflow; None where there is none yet, since reading must not create one."""
-    if settings.mlflow_server is not None:
-        return Tracking(settings.mlflow_uri)
-    return Tracking.at_home(settings.home) if (settings.home / "mlflow.db").exists() else None
+    """The store of MLflow; None where there is none yet, since reading must not create one, or its server is away."""
+    if settings.mlflow_server is None:
+        return Tracking.at_home(settings.home) if (settings.home / "mlflow.db").exists() else None
+    tracking = Tracking(settings.mlflow_uri)
+    if (absence := tracking.absence()) is not None:
+        logger.warning("Versions of models are not shown: %s.", absence)
+        return None
+    return tracking
 
 
 def known_versions(tracking: Tracking | None) -> list[models.ModelVersion]:
@@ -75,9 +79,6 @@ def known_versions(tracking: Tracking | None) -> list[models.ModelVersion]:
         stored = stored_versions(Path(tracking.uri.removeprefix("sqlite:///")))
         if stored is not None:
             return stored
-    if (absence := tracking.absence()) is not None:
-        logger.warning("Versions of models are not shown: %s.", absence)
-        return []
     from mlflow.exceptions import MlflowException
 
     try:
@@ -293,7 +294,7 @@ def _ancestor(lineage: Lineage, places: Places) -> dict[str, Any]:
 
 
 def _mlflow(tracking: Tracking | None, run_id: str | None, places: Places) -> dict[str, Any]:
-    if run_id is None or tracking is None or tracking.absence() is not None:
+    if run_id is None or tracking is None:
         return {"run_id": run_id, "url": None}
     from mlflow.exceptions import MlflowException
 

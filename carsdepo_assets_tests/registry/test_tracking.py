@@ -106,6 +106,15 @@ def test_parameters_may_be_said_again_unchanged(tracking: Tracking) -> None:
     assert len(tracking.client.get_run(run).data.params) == 150
 
 
+def test_parameters_are_cut_to_what_mlflow_takes(tracking: Tracking) -> None:
+    run = tracking.begin(None, "own")
+    for _ in range(2):
+        tracking.log_params(run, {"study." + "é$(" * 200: "v" * 9000})
+    [(name, value)] = tracking.client.get_run(run).data.params.items()
+    assert (len(name), len(value)) == (250, 5000)
+    assert name.startswith("study.é__é__")
+
+
 @pytest.mark.parametrize(("fails", "expected"), [(False, "FINISHED"), (True, "FAILED")])
 @pytest.mark.parametrize("last", [True, False])
 def test_mlflow_says_what_dagster_says(fails: bool, expected: str, last: bool, home: Path) -> None:
@@ -138,6 +147,7 @@ def test_mlflow_says_what_dagster_says(fails: bool, expected: str, last: bool, h
         assert mlflow.reconcile(instance) == {}
 
 
+@pytest.mark.filterwarnings("ignore:Function `_create_mlflow_run_hook` is currently in beta")  # on its first import
 def test_the_run_is_found_by_dagster_mlflow_and_its_address_stays_in_this_process(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from carsdepo_assets.commands.lineage import lineage_of
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.registry import ledger
 from carsdepo_assets.registry.lineage import ancestors
 from carsdepo_assets.registry.tracking import Tracking
+from carsdepo_assets.settings import Settings
 from carsdepo_assets.site import answers, tracing
 from carsdepo_assets_tests.site import example_lake
 
@@ -70,14 +72,15 @@ def test_without_mlflow_the_lineage_is_still_there(filled: example_lake.Filled) 
 def test_an_mlflow_server_that_is_away_costs_seconds_and_the_versions_alone(
     filled: example_lake.Filled, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    away = Tracking("http://mlflow.invalid:5000")
-    monkeypatch.setattr(Tracking, "absence", lambda own: "the MLflow server does not answer")
     monkeypatch.setattr(Tracking, "client", property(lambda own: pytest.fail("MLflow's client tries for minutes")))
-    assert tracing.known_versions(away) == []
-    assert "Versions of models are not shown: the MLflow server does not answer." in caplog.text
-    lineage = tracing.prediction_lineage(filled.lake, away, "p0001")
+    settings = Settings.read({"CARSDEPO_MLFLOW": "http://127.0.0.1:1"}, home=Path(filled.lake.url).parent)
+    lineage = lineage_of(settings, prediction="p0001")
+    assert "Versions of models are not shown: the MLflow server http://127.0.0.1:1 does not answer" in caplog.text
     assert lineage["model"]["version"] is None
     assert lineage["model"]["mlflow"]["run_id"]
+    assert lineage_of(settings, model=filled.first)["version"] is None
+    with pytest.raises(LookupError, match="'1' may be a version of a model, which MLflow knows: the MLflow server"):
+        lineage_of(settings, model="1")
 
 
 def test_answers_not_ingested_yet_are_found_in_open_and_closed_segments(

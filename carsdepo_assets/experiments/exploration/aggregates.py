@@ -19,8 +19,8 @@ MANY_BOXES = 10  # photographs with as many boxes or more are counted together
 SIDE_EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 1.01)  # root of a box's share of the photograph
 ASPECT_EDGES = (0.0, 0.25, 0.5, 0.8, 1.25, 2.0, 4.0, float("inf"))  # width over height of a box
 SIDE_NAMES = ("under 2 %", "2 to 5 %", "5 to 10 %", "10 to 20 %", "20 to 40 %", "over 40 %")
-_SPLITS = ("train", "val", "test", "test_pool", "excluded")
 ASPECT_NAMES = ("under 1:4", "1:4", "1:2", "square", "2:1", "4:1", "over 4:1")
+_SPLITS = ("train", "val", "test", "test_pool", "excluded")
 
 
 def place_of_split(name: str) -> int:

@@ -12,7 +12,7 @@ from carsdepo_assets.lake.trials import Trial
 from carsdepo_assets.registry.tracking import Terminal, Tracking
 
 STUDY_TAG, TRIAL_TAG = "carsdepo_study", "carsdepo_trial"
-_LONGEST_NAME, _LONGEST_TEXT = 250, 5000  # characters that MLflow takes of a parameter's name, and of all texts
+_LONGEST_TEXT = 5000  # characters that MLflow takes of a tag
 PARENT_TAG = "mlflow.parentRunId"  # MLflow's own: its UI shows such runs below their parent
 _ENDS: dict[str, Terminal] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
@@ -52,7 +52,7 @@ class StudyRuns:
         nested = ("extra", "augmentation")
         recipe = {f"recipe.{k}": v for k, v in trial.asked.recipe.items() if k not in nested}
         recipe |= {f"recipe.augmentation.{k}": v for k, v in trial.asked.recipe.get("augmentation", {}).items()}
-        self._tracking.log_params(run_id, allowed_params(settings | recipe | {"dataset_version": self._plan.dataset}))
+        self._tracking.log_params(run_id, settings | recipe | {"dataset_version": self._plan.dataset})
         for tag, text in (("trial_state", trial.state), ("trial_said", ended.message), ("model_digest", ended.digest)):
             if text:
                 self._tracking.client.set_tag(run_id, tag, text)
@@ -82,11 +82,3 @@ class StudyRuns:
                 tracking.client.update_run(run_id, status="RUNNING")
             return run_id
         return tracking.begin(None, name, tags)
-
-
-def allowed_params(params: dict[str, object]) -> dict[str, object]:
-    """Parameters as MLflow takes them: names of letters, digits and some signs, and neither too long."""
-    return {
-        "".join(c if c.isalnum() or c in "_-. :/" else "_" for c in k)[:_LONGEST_NAME]: str(v)[:_LONGEST_TEXT]
-        for k, v in params.items()
-    }
