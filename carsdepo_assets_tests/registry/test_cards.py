@@ -1,4 +1,7 @@
-"""registry/card_contents.py, card_pages.py, training_cost.py, preprocessing.py: what a card states, and whence."""
+"""registry/card_contents.py, card_figures.py, card_training.py, card_pages.py: what a card states, and whence.
+
+Also registry/card_parts.py, training_cost.py, preprocessing.py, which they are made with.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.licences import LicenceStatement, state_licences
 from carsdepo_assets.policy import ComputePolicy
 from carsdepo_assets.policy_augmentation import AugmentationSettings
-from carsdepo_assets.registry.card_contents import CardContents, CardFact, CardSection, card_contents
+from carsdepo_assets.registry.card_contents import card_contents
 from carsdepo_assets.registry.card_pages import card_key, card_markdown, markdown_key, try_card, write_card
+from carsdepo_assets.registry.card_parts import CardContents, CardFact, CardSection
 from carsdepo_assets.registry.ledger import record
 from carsdepo_assets.registry.lineage import Lineage, read_lineage
 from carsdepo_assets.registry.preprocessing import describe_preprocessing
