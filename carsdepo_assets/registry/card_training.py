@@ -10,11 +10,10 @@ from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.licences import NONE_STATED
 from carsdepo_assets.lake.models import findings_of
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.policy_augmentation import AugmentationSettings
 from carsdepo_assets.registry.card_parts import CardFact, CardSection, CardTable
 from carsdepo_assets.registry.licences_learnt import LearntLicences
 from carsdepo_assets.registry.lineage import Lineage
-from carsdepo_assets.registry.preprocessing import NOT_DECLARED
+from carsdepo_assets.registry.preprocessing import augmentation_text
 from carsdepo_assets.registry.training_cost import training_cost
 
 
@@ -83,24 +82,16 @@ def training_section(lineage: Lineage, result: Mapping[str, Any], policy: Policy
 
 def _preprocessing(lineage: Lineage, source: str) -> tuple[CardFact, ...]:
     """Resize, normalisation and augmentation; nothing of models that are older than their record."""
-    preprocessing, settings = lineage.preprocessing, lineage.recipe.get("augmentation")
+    preprocessing, varied = lineage.preprocessing, augmentation_text(lineage.recipe)
     if preprocessing is None:
         return ()
-    varied = NOT_DECLARED
-    if settings is not None:
-        varied = f"version {preprocessing.augmentation}: {_described(settings)}"
+    if preprocessing.augmentation is not None:
+        varied = f"version {preprocessing.augmentation}: {varied}"
     return (
         CardFact("Resize", preprocessing.resize_text, f"{source}, preprocessing"),
         CardFact("Normalisation", preprocessing.normalisation_text, f"{source}, preprocessing"),
         CardFact("Augmentation", varied, f"{source}, preprocessing.augmentation and recipe.augmentation"),
     )
-
-
-def _described(settings: Any) -> str:
-    try:
-        return AugmentationSettings.model_validate(settings).described()
-    except ValueError:  # of a release that knows other fields
-        return ", ".join(f"{name} {value}" for name, value in settings.items()) if isinstance(settings, dict) else "?"
 
 
 def findings_section(lake: Lake, digest: str) -> CardSection:

@@ -21,6 +21,7 @@ from carsdepo_assets.registry.card_parts import CardContents, CardFact, CardSect
 from carsdepo_assets.registry.ledger import record
 from carsdepo_assets.registry.lineage import Lineage, read_lineage
 from carsdepo_assets.registry.preprocessing import describe_preprocessing
+from carsdepo_assets.site.tracing import model_lineage
 from carsdepo_assets_tests.commands.reproducible_lake import photographs_and_labels, stored_model
 from carsdepo_assets_tests.data.photograph_files import NOW
 from carsdepo_assets_tests.data.small_lake import RULES
@@ -245,3 +246,4 @@ def test_an_augmentation_of_another_release_is_named(lake: Lake) -> None:
     model = stored_model(lake, made, recipe={"augmentation": {"flip": 0.5, "shear": 2}}, preprocessing=preprocessing)
     facts = {f.name: f.text for s in card_contents(lake, model.digest, RULES).sections for f in s.facts}
     assert facts["Augmentation"] == f"version {preprocessing.augmentation}: flip 0.5, shear 2"
+    assert model_lineage(lake, None, model.digest)["preprocessing"]["varied"] == "flip 0.5, shear 2"
