@@ -155,7 +155,7 @@ def _lineage(lake: Lake, lineage: Lineage) -> CardSection:
     return CardSection(
         "Lineage",
         facts=(
-            CardFact("Went on from", before or "no other model", f"{source}, initialised_from"),
+            CardFact("Went on from", before or "no other model", f"{source}, initialised_from, initial_weights"),
             CardFact("Trace", f"carsdepo lineage --model {lineage.digest}", source),
             CardFact("Make it again", f"carsdepo reproduce {lineage.digest}", source),
             CardFact("MLflow run", lineage.mlflow_run_id or "none", f"{source}, mlflow_run_id"),
