@@ -80,6 +80,13 @@ def test_every_planned_recipe_of_faster_rcnn_is_one_that_it_takes() -> None:
             read_options(planned.recipe(), LiteOptions)
 
 
+def test_the_results_that_are_kept_are_of_the_planned_recipes() -> None:
+    planned_by_name = {planned.name: planned for planned in PLAN}
+    for result in page.kept_results():
+        planned = planned_by_name[result["name"]]
+        assert (result["says"], result["recipe"]) == (planned.says, planned.recipe().model_dump())
+
+
 def test_an_unknown_training_is_refused() -> None:
     with pytest.raises(SystemExit, match=r"No training cpu-fast; there are cpu-default,"):
         main(["real_photographs", "--only", "cpu-fast"])

@@ -1,6 +1,7 @@
 """Tables and charts of docs/results.md from the results that are kept: `python -m benchmarks.real_photographs.page`.
 
-After a new result, copy its NAME.json from the output folder into `results/` and run it again.
+After a new result, copy its NAME.json from the output folder into `results/` and run it again. Where trainings ran side
+by side, write by hand into the JSON's `hardware` how many others there were: `trainings_beside`.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ def compare(photographs: Photographs, out: Path, first: str, second: str, split:
         detections.append([Detections(a[:, :4], a[:, 4], a[:, 5].astype(np.int64)) for a in arrays])
     paired = paired_scores(truths, *detections, len(CLASSES), groups, thresholds=(0.5, 0.5)).map50
     figures = {"difference": paired.difference, "low": paired.low, "high": paired.high}
-    return {"first": first, "second": second, "split": split, **{k: round(v or 0.0, 4) for k, v in figures.items()}}
+    rounded = {name: None if value is None else round(value, 4) for name, value in figures.items()}
+    return {"first": first, "second": second, "split": split, **rounded}
 
 
 def main(arguments: list[str]) -> int:

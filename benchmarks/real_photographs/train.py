@@ -121,7 +121,7 @@ def _figures(predictor: Predictor, photographs: Photographs, boxes: Path) -> dic
         }
         boxes_of[split] = {
             image.image_id: [
-                [*(round(float(v), 1) for v in box), round(float(score), 7), int(c)]
+                [*(round(float(v), 3) for v in box), round(float(score), 7), int(c)]
                 for box, score, c in zip(d.xyxy, d.scores, d.classes, strict=True)
             ]
             for image, d in zip(images, detections, strict=True)

@@ -19,7 +19,7 @@ _CC_LONG = re.compile(
     r"(?: v?(\d\.\d))?(?: (?:international|generic|unported))?(?: licen[sc]e)?$",
     re.I,
 )
-_LICENCE_BEHIND = re.compile(r"[ ,]*\b(?:the )?licen[sc]e\b\.?$", re.I)
+_LICENCE_BEHIND = re.compile(r"\b(?:the )?licen[sc]e\b\.?$", re.I)
 # Behind a name, in parentheses: words that take away what the name allows, so that they belong to the licence.
 _RESTRICTS = re.compile(r"\b(?:non|not?|only|never|except|unless|without)(?:\b|[ -]?comm)", re.I)
 _DASHES = re.compile(r"[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
@@ -55,9 +55,11 @@ def licence_name(written: str, url: str = "") -> LicenceName | None:
             return LicenceName("CC0-1.0", True)
     if text.casefold() in _NONE:
         return None
-    behind = re.search(r"\s*\(.*\)$", text)
-    alone = text if behind is None or _RESTRICTS.search(behind[0]) else text[: behind.start()]
-    for candidate in dict.fromkeys((text, _LICENCE_BEHIND.sub("", text), alone, text.replace("_", " "))):
+    name, _, remark = text.partition("(")
+    alone = name.rstrip() if remark.endswith(")") and not _RESTRICTS.search(remark) else text
+    behind = _LICENCE_BEHIND.search(text)
+    bare = text if behind is None else text[: behind.start()].rstrip(" ,")
+    for candidate in dict.fromkeys((text, bare, alone, text.replace("_", " "))):
         if match := _CC_SHORT.match(candidate):
             version = match[2] if "." in match[2] else f"{match[2]}.0"
             return LicenceName(f"CC-{match[1].upper().replace(' ', '-')}-{version}", True)
@@ -114,5 +116,5 @@ def _spdx(text: str) -> str | None:
 
     try:
         return str(canonicalize_license_expression(text))
-    except InvalidLicenseExpression:
+    except (InvalidLicenseExpression, MemoryError, RecursionError):  # it is parsed by Python: parentheses in thousands
         return None

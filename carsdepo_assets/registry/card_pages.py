@@ -8,10 +8,12 @@ from pathlib import Path
 
 from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.policy import Policy
-from carsdepo_assets.registry.card_contents import CARDS, CardContents, card_contents
+from carsdepo_assets.registry.card_contents import card_contents
+from carsdepo_assets.registry.card_parts import CardContents
 from carsdepo_assets.reporting.page import render
 from carsdepo_assets.reporting.publish import ReportSummary, publish
 
+CARDS = "reports/card"
 PAPER = 'Mitchell et al., "Model Cards for Model Reporting", 2019'
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 from carsdepo_assets.families.registry import family_of
@@ -57,6 +60,21 @@ class PreprocessingLineage(BaseModel):
             "carsdepo.normalisation": self.normalisation_text,
             "carsdepo.augmentation": self.augmentation or NOT_DECLARED,
         }
+
+
+def augmentation_text(recipe: Mapping[str, Any]) -> str:
+    """How a training varied photographs, in words, also by settings of a release that knows other fields.
+
+    Args:
+        recipe: as a lineage has it.
+    """
+    settings = recipe.get("augmentation")
+    if settings is None:
+        return NOT_DECLARED
+    try:
+        return AugmentationSettings.model_validate(settings).described()
+    except ValueError:
+        return ", ".join(f"{name} {value}" for name, value in settings.items()) if isinstance(settings, dict) else "?"
 
 
 def describe_preprocessing(

@@ -19,13 +19,12 @@ from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.model_files import folder
 from carsdepo_assets.lake.models import ModelCard, findings_of, read_card
 from carsdepo_assets.lake.training_findings import TrainingFinding
-from carsdepo_assets.policy_augmentation import AugmentationSettings
 from carsdepo_assets.redaction import redact, without_credentials
 from carsdepo_assets.registry import models
 from carsdepo_assets.registry.card_pages import card_key
 from carsdepo_assets.registry.ledger import SERVES, Event, LedgerHistory, Stage, events
 from carsdepo_assets.registry.lineage import Lineage, ancestors, read_lineage
-from carsdepo_assets.registry.preprocessing import NOT_DECLARED
+from carsdepo_assets.registry.preprocessing import augmentation_text
 from carsdepo_assets.registry.stored_versions import stored_versions
 from carsdepo_assets.registry.tracking import Tracking
 from carsdepo_assets.settings import Settings
@@ -241,15 +240,14 @@ def digests(lake: Lake) -> list[str]:
 
 def _preprocessing(lineage: Lineage) -> dict[str, Any] | None:
     """What was made of photographs, with sentences for people; None of models that are older than its record."""
-    preprocessing, settings = lineage.preprocessing, lineage.recipe.get("augmentation")
+    preprocessing = lineage.preprocessing
     if preprocessing is None:
         return None
-    varied = NOT_DECLARED if settings is None else AugmentationSettings.model_validate(settings).described()
     return {
         **preprocessing.model_dump(mode="json"),
         "resize": preprocessing.resize_text,
         "normalisation": preprocessing.normalisation_text,
-        "varied": varied,
+        "varied": augmentation_text(lineage.recipe),
     }
 
 

@@ -72,6 +72,16 @@ def test_other_words_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
+    "signs", [pytest.param(sign * 2**20, id=sign) for sign in ",("] + [pytest.param("MIT OR (" * 5000, id="nested")]
+)
+def test_a_file_of_signs_is_read_once_and_names_nothing(signs: str) -> None:
+    """Looked for anew at each of a million signs, what stands behind a name would take hours."""
+    kept = licence_name(f"{signs}x")
+    assert kept is not None
+    assert (kept.name == f"{signs}x", kept.is_spdx) == (True, False)
+
+
+@pytest.mark.parametrize(
     ("licence", "forbids"),
     [
         ("CC-BY-4.0", False),

@@ -1,4 +1,7 @@
-"""registry/card_contents.py, card_pages.py, training_cost.py, preprocessing.py: what a card states, and whence."""
+"""registry/card_contents.py, card_figures.py, card_training.py, card_pages.py: what a card states, and whence.
+
+Also registry/card_parts.py, training_cost.py, preprocessing.py, which they are made with.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,13 @@ from carsdepo_assets.lake.lake import Lake, LakeError
 from carsdepo_assets.lake.licences import LicenceStatement, state_licences
 from carsdepo_assets.policy import ComputePolicy
 from carsdepo_assets.policy_augmentation import AugmentationSettings
-from carsdepo_assets.registry.card_contents import CardContents, CardFact, CardSection, card_contents
+from carsdepo_assets.registry.card_contents import card_contents
 from carsdepo_assets.registry.card_pages import card_key, card_markdown, markdown_key, try_card, write_card
+from carsdepo_assets.registry.card_parts import CardContents, CardFact, CardSection
 from carsdepo_assets.registry.ledger import record
 from carsdepo_assets.registry.lineage import Lineage, read_lineage
 from carsdepo_assets.registry.preprocessing import describe_preprocessing
+from carsdepo_assets.site.tracing import model_lineage
 from carsdepo_assets_tests.commands.reproducible_lake import photographs_and_labels, stored_model
 from carsdepo_assets_tests.data.photograph_files import NOW
 from carsdepo_assets_tests.data.small_lake import RULES
@@ -241,3 +246,4 @@ def test_an_augmentation_of_another_release_is_named(lake: Lake) -> None:
     model = stored_model(lake, made, recipe={"augmentation": {"flip": 0.5, "shear": 2}}, preprocessing=preprocessing)
     facts = {f.name: f.text for s in card_contents(lake, model.digest, RULES).sections for f in s.facts}
     assert facts["Augmentation"] == f"version {preprocessing.augmentation}: flip 0.5, shear 2"
+    assert model_lineage(lake, None, model.digest)["preprocessing"]["varied"] == "flip 0.5, shear 2"

@@ -25,8 +25,9 @@ from carsdepo_assets.lake.text_files import decoded, storable
 _COLUMNS = ("licence", "license", "photo_licence", "photo_license", "image_license", "image_licence")
 _README = re.compile(r"^readme[^/]*\.(?:txt|md|rst)$|^readme$|^(?:licen[sc]e)(?:\.(?:txt|md))?$", re.I)
 _YAML = re.compile(r"^[^/]*\.ya?ml$", re.I)
+# Each part reads what the next one cannot begin with, else a long run of spaces or pipes is read once for each of them.
 _LINE = re.compile(
-    r"^[\s>*#|-]*(?:SPDX-License-Identifier|(?:image |photo |data |dataset )?licen[sc]es?)\**\s*[:=|]\s*(.+?)[\s|]*$",
+    r"^[\s>*#|-]*(?:SPDX-License-Identifier|(?:image |photo |data |dataset )?licen[sc]es?)\**\s*[:=|](.*[^\s|])[\s|]*$",
     re.I,
 )
 _INSIDE = re.compile(r"\blicen[sc]e:\s*([^,;\n]+)", re.I)  # "Provided by a Roboflow user, License: CC BY 4.0"
@@ -111,7 +112,7 @@ def _of_text(file: FolderFile) -> str | None:
         text = decoded(file.real.read_bytes())
     except (OSError, ValueError):
         return None
-    candidates = [match[1] for line in text.splitlines() if (match := _LINE.match(line))]
+    candidates = [match[1].strip() for line in text.splitlines() if (match := _LINE.match(line))]
     candidates += [match[1] for match in _INSIDE.finditer(text)]
     named = [c for c in candidates if (one := licence_name(c)) is not None and one.is_spdx]
     return next((storable(c) for c in [*named, *candidates]), None)

@@ -68,6 +68,8 @@ PHOTOGRAPHS = "raw/uploads/cars/"
         ),
         ({"README.md": "| licence | CC BY 4.0 (every file) |\n"}, [(PHOTOGRAPHS, "CC-BY-4.0", "README.md")]),
         ({"README.md": "Nothing about it.\n"}, []),
+        # The largest README that is read; hours, if each space were a start of the line's end.
+        ({"README.md": f"License: CC BY{' ' * (2**20 - 20)}4.0"}, [(PHOTOGRAPHS, "CC-BY-4.0", "README.md")]),
         ({"README.md": "# Licence\n\nLicense: ask us\n"}, [(PHOTOGRAPHS, "ask us", "README.md")]),
         ({"LICENSE": "SPDX-License-Identifier: mit\n"}, [(PHOTOGRAPHS, "MIT", "LICENSE")]),
         (
