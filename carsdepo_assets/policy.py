@@ -34,7 +34,10 @@ class PolicyError(ValueError):
 
 
 class ClassMap(PolicySection):
-    """The damage classes. A class's id is its position in the list; a new version only appends, it never renumbers."""
+    """The damage classes. A class's id is its position in the list; a new version only appends, it never renumbers.
+
+    The lake keeps the names under which its labels were drawn, and refuses a list that gives an id in use another name.
+    """
 
     version: int = policy_value(1, "", "Version of the list of classes.")
     names: tuple[str, ...] = policy_value(

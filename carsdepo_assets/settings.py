@@ -69,6 +69,11 @@ class Settings(SettingsFields):
         """Where MLflow's runs and versions are. For MLflow alone: it may hold a password."""
         return plain(self.mlflow_server) or f"sqlite:///{self.home / 'mlflow.db'}"
 
+    @property
+    def mlflow_is_elsewhere(self) -> bool:
+        """Whether a server of its own keeps MLflow's runs, so that `carsdepo dev` starts none."""
+        return self.mlflow_uri.startswith(("http://", "https://"))
+
     def service_url(self, stage: str) -> str:
         """The URL at which the service of a stage ("production" or "staging") answers."""
         given, port = {

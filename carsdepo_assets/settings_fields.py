@@ -5,6 +5,7 @@ A further setting is a further field here; settings.py says what follows from al
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -180,6 +181,16 @@ class SettingsFields(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.resolve()
+
+    @field_validator("home")
+    @classmethod
+    def _fit_for_sqlite(cls, home: Path, info: ValidationInfo) -> Path:
+        if re.search(r"\?|%[0-9A-Fa-f]{2}", str(home)):
+            raise ValueError(
+                f"{variable_of(cls, info.field_name)}={str(home)!r} cannot hold the databases of Dagster and MLflow: "
+                "in their addresses a ? and a % before two digits mean something else. Choose a folder without them."
+            )
+        return home
 
     @field_validator("dagster_port", "mlflow_port", "production_port", "staging_port", mode="before")
     @classmethod

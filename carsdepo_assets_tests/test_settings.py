@@ -76,6 +76,8 @@ def test_an_argument_goes_before_the_environment_and_that_before_defaults(
     [
         ({"CARSDEPO_MLFLOW_PORT": "80O1"}, "CARSDEPO_MLFLOW_PORT='80O1' is no port: set a number from 1 to 65535."),
         ({"CARSDEPO_DAGSTER_PORT": "65536"}, "CARSDEPO_DAGSTER_PORT='65536' is no port"),
+        ({"CARSDEPO_HOME": "/data/a?b"}, "CARSDEPO_HOME='/data/a?b' cannot hold the databases of Dagster and MLflow"),
+        ({"CARSDEPO_HOME": "/data/50%20"}, "Choose a folder without them."),
         ({"CARSDEPO_STAGING_PORT": "٣"}, "CARSDEPO_STAGING_PORT='٣' is no port"),
         ({"CARSDEPO_LAKE": "s3://me:secret-word@bucket"}, "CARSDEPO_LAKE holds a user or a password"),
         ({"CARSDEPO_STAGING_URL": "http://me:secret-word@there"}, "CARSDEPO_STAGING_URL holds a user or a password"),

@@ -67,12 +67,7 @@ def _commands(settings: Settings) -> dict[str, list[str]]:
     mlflow += ["--artifacts-destination", str(settings.home / "mlartifacts")]
     mlflow += ["--host", "127.0.0.1", "--port", str(settings.mlflow_port)]
     services = {f"{stage} service": command(stage) for stage in STAGES}
-    return {"Dagster": dagster, **({} if _mlflow_elsewhere(settings) else {"MLflow": mlflow}), **services}
-
-
-def _mlflow_elsewhere(settings: Settings) -> bool:
-    """Whether CARSDEPO_MLFLOW names a server, so that none is to be started."""
-    return settings.mlflow_uri.startswith(("http://", "https://"))
+    return {"Dagster": dagster, **({} if settings.mlflow_is_elsewhere else {"MLflow": mlflow}), **services}
 
 
 def _environments(settings: Settings) -> dict[str, dict[str, str]]:
@@ -125,7 +120,7 @@ def _ports_are_free(settings: Settings) -> None:
         ("PRODUCTION", settings.production_port),
         ("STAGING", settings.staging_port),
     ):
-        if name == "MLFLOW" and _mlflow_elsewhere(settings):
+        if name == "MLFLOW" and settings.mlflow_is_elsewhere:
             continue
         if not port_is_free(port):
             raise PortTaken(f"Port {port} is in use. End what listens there, or set CARSDEPO_{name}_PORT.")
@@ -150,7 +145,7 @@ def _start(settings: Settings, servers: dict[str, subprocess.Popen[bytes]], log:
 
 def _where(settings: Settings) -> str:
     local = f"http://127.0.0.1:{settings.mlflow_port}"
-    mlflow = redaction.without_credentials(settings.mlflow_uri) if _mlflow_elsewhere(settings) else local
+    mlflow = redaction.without_credentials(settings.mlflow_uri) if settings.mlflow_is_elsewhere else local
     return (
         f"Dagster:    http://127.0.0.1:{settings.dagster_port}\n"
         f"MLflow:     {mlflow}\n"

@@ -190,7 +190,8 @@ def examine(settings: Settings) -> list[Finding]:
         ("production service", settings.production_port, "CARSDEPO_PRODUCTION_PORT"),
         ("staging service", settings.staging_port, "CARSDEPO_STAGING_PORT"),
     ):
-        findings.append(_port(name, port, variable, settings))
+        if name != "MLflow" or not settings.mlflow_is_elsewhere:
+            findings.append(_port(name, port, variable, settings))
     import torch
 
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none: training runs on the CPU"
@@ -206,7 +207,7 @@ def examine(settings: Settings) -> list[Finding]:
         from carsdepo_assets.commands.doctor_aws import examine_account
 
         findings += examine_account(settings)
-    elif settings.mlflow_uri.startswith(("http://", "https://")):
+    elif settings.mlflow_is_elsewhere:
         from carsdepo_assets.commands.doctor_aws import mlflow_server
 
         findings.append(mlflow_server(settings))

@@ -1,10 +1,12 @@
-"""The five objects of the lake that are replaced and not added to: each names the newest of its kind.
+"""The objects of the lake that are replaced and not added to: each names the newest of its kind.
 
     datasets/latest.json      the newest dataset
     recipes/latest.json       the recipe that the next training follows
     training/candidate.json   the model that is evaluated and registered next
     training/evaluation.json  the newest evaluation of a candidate
     training/latest.json      the last model that met the floor: its labels count as learnt
+
+class_names.py has one more: the names of the classes.
 
 A pointer is written last, after everything that it names is stored, and in one piece: a process that is killed leaves
 either the old pointer or the new one. What a pointer named before stands in the tables `candidates`, `evaluations` and
@@ -23,7 +25,7 @@ from carsdepo_assets.lake.lake import Lake, LakeError
 
 
 class Pointer(BaseModel):
-    """What the five pointers share: their key, and how they are read and written.
+    """What the pointers share: their key, and how they are read and written.
 
     Keys of the JSON that a pointer does not have are left out of it, so that lakes of other versions stay readable.
     """

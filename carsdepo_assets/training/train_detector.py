@@ -14,6 +14,7 @@ from carsdepo_assets.detectors.clock import ClockDecisions, replaying
 from carsdepo_assets.detectors.numerics import numerics
 from carsdepo_assets.detectors.signals import UNHEARD, Listener
 from carsdepo_assets.detectors.trainable import check_trainable
+from carsdepo_assets.lake.class_names import check_class_names
 from carsdepo_assets.lake.dataset_files import check_photographs
 from carsdepo_assets.lake.datasets import read_manifest
 from carsdepo_assets.lake.lake import Lake
@@ -71,6 +72,7 @@ def fit(
 
     Raises:
         TrainingFailed: no epoch was finished, the loss is no number, or no weights were left.
+        ClassNamesChanged: the policy gives another name to an id that labels have.
         DatasetErased: the dataset, or a photograph of it, is not in the lake.
         EmptyTrainingSet: the dataset has too little to train on.
         DetectorError: the recipe or its device cannot be used.
@@ -81,6 +83,7 @@ def fit(
 
     started = time.monotonic()
     names = policy.class_map.names
+    check_class_names(lake, policy.class_map)
     manifest = read_manifest(lake, dataset_version)
     check_trainable(manifest, dataset_version, policy)
     check_photographs(lake, dataset_version, manifest)

@@ -197,3 +197,6 @@ def test_a_server_of_mlflow_is_looked_at_without_an_account_too(
     assert "the lake's bucket" not in findings
     alone = {finding.what for finding in examine(Settings.read({}, home=tmp_path))}
     assert "the MLflow server" not in alone
+    own_port = "port 5000 (MLflow)"  # of the server that `carsdepo dev` starts where none is elsewhere
+    assert own_port in alone
+    assert own_port not in findings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -173,31 +174,29 @@ def test_a_lake_that_is_taken_over_must_be_one(
 
 def test_smoke_without_a_front_says_so(account: Account) -> None:
     with pytest.raises(DeployError, match="There is no front: make deploy ENV=trial"):
-        smoke.run(account)
+        smoke.run(account, "a.jpg", b"jpeg")
 
 
-def test_a_photograph_that_smoke_cannot_send_is_said(
-    account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_photograph_that_smoke_cannot_send_is_said_before_the_account_is_asked(
+    nowhere: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(smoke, "outputs_of", lambda account, stack: {"Url": "https://front.example"})
     (tmp_path / "large.jpg").write_bytes(bytes(MOST_BYTES))
     for name, said in (
         ("nowhere.jpg", r"nowhere\.jpg cannot be read: No such file"),
         ("", "cannot be read: Is a directory"),
         ("large.jpg", r"large\.jpg has 4500000 bytes, and the front takes 4500000 with the form"),
     ):
-        with pytest.raises(DeployError, match=said):
-            smoke.run(account, tmp_path / name)
+        assert deploy.main(["smoke", "trial", "--photograph", str(tmp_path / name)]) == 1
+        assert re.search(said, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("answer", [{}, {"model": None}, {"model": {}}, []])
 def test_an_answer_that_names_no_model_is_said(account: Account, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
     monkeypatch.setattr(smoke, "outputs_of", lambda account, stack: {"Url": "https://front.example"})
     monkeypatch.setattr(smoke, "api_key", lambda account: "key")
-    monkeypatch.setattr(smoke, "rendered", lambda: b"png")
     monkeypatch.setattr(smoke, "inspect", lambda *arguments: answer)
     with pytest.raises(DeployError, match="names no model"):
-        smoke.run(account)
+        smoke.run(account, "a.jpg", b"jpeg")
 
 
 @pytest.mark.parametrize("name", ["a b+ü.jpg", 'quo"te.jpg', "back\\slash.jpg"])

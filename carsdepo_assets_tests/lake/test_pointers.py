@@ -1,4 +1,4 @@
-"""lake/pointers.py: the five objects that name the newest of their kind, those of older lakes included."""
+"""lake/pointers.py: the objects that name the newest of their kind, those of older lakes included."""
 
 from __future__ import annotations
 

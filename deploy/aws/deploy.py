@@ -61,11 +61,11 @@ def main(arguments: list[str] | None = None) -> int:
             where = accounts.open_account(options.env)
             print(f"\nAccount {where.number}, {where.region}, environment {where.env}.")
             return 0 if deploy(where, options.size, environment, tag, ask, through=options.through) else 1
-        where = accounts.open_account(options.env)
         if options.command == "smoke":
-            smoke.run(where, options.photograph)
+            photograph = smoke.photograph_to_send(options.photograph)  # before the account is asked
+            smoke.run(accounts.open_account(options.env), *photograph)
             return 0
-        return 0 if destroy(where, ask) else 1
+        return 0 if destroy(accounts.open_account(options.env), ask) else 1
     except DeployError as error:
         print(f"deploy: {error}", file=sys.stderr)
         return 1

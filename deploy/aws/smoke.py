@@ -17,12 +17,13 @@ from deploy.aws.front_handler import MOST_BYTES
 _PATIENCE_S = 60
 
 
-def run(account: Account, photograph: Path | None = None) -> dict[str, Any]:
+def run(account: Account, name: str, data: bytes) -> dict[str, Any]:
     """Sends a photograph and prints the answer and its model's lineage.
 
     Args:
         account: with the environment.
-        photograph: to send; None: one that is rendered for it.
+        name: of the photograph's file.
+        data: its bytes.
 
     Returns:
         The answer.
@@ -33,7 +34,6 @@ def run(account: Account, photograph: Path | None = None) -> dict[str, Any]:
     url = outputs_of(account, "front").get("Url")
     if not url:
         raise DeployError(f"There is no front: make deploy ENV={account.env} SIZE=small.")
-    name, data = ("sample.png", rendered()) if photograph is None else (photograph.name, _read(photograph))
     answer = inspect(url, api_key(account), name, data)
     print(f"{url}/v1/inspections inspected {name}:")
     print(json.dumps(answer, indent=2))
@@ -101,19 +101,24 @@ def lineage(account: Account, digest: str) -> Any:
         ) from error
 
 
-def _read(photograph: Path) -> bytes:
-    """A photograph's bytes; what surrounds them in the form takes less than a kilobyte.
+def photograph_to_send(photograph: Path | None) -> tuple[str, bytes]:
+    """A photograph's name and bytes; what surrounds them in the form takes less than a kilobyte.
+
+    Args:
+        photograph: the file; None: one is rendered.
 
     Raises:
         DeployError: It cannot be read, or the front would refuse it.
     """
+    if photograph is None:
+        return "sample.png", rendered()
     try:
         data = photograph.read_bytes()
     except OSError as error:
         raise DeployError(f"The photograph {photograph} cannot be read: {error.strerror}.") from error
     if len(data) > MOST_BYTES - 1000:
         raise DeployError(f"{photograph} has {len(data)} bytes, and the front takes {MOST_BYTES} with the form.")
-    return data
+    return photograph.name, data
 
 
 def rendered() -> bytes:

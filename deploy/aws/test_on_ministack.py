@@ -261,7 +261,7 @@ def test_smoke_prints_the_lineage(deployed: Deployed, front: str, capsys: pytest
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(smoke, "outputs_of", lambda account, stack: {"Url": front})
         patch.setattr(smoke, "rendered", lambda: b"JPEG")
-        smoke.run(deployed.account)
+        smoke.run(deployed.account, *smoke.photograph_to_send(None))
     assert f'Lineage of the model {DIGEST}:\n{{\n  "dataset": "d1"\n}}' in capsys.readouterr().out
 
 

@@ -24,6 +24,7 @@ from carsdepo_assets.data.photographs.metadata_corrections import correct_metada
 from carsdepo_assets.imaging.near_duplicates import dataset_thumbnails, near_duplicates
 from carsdepo_assets.lake import golden
 from carsdepo_assets.lake.annotations import UNREVIEWED, labels_only
+from carsdepo_assets.lake.class_names import keep_class_names
 from carsdepo_assets.lake.data_schemas import BOX, NEGATIVE_BOX
 from carsdepo_assets.lake.datasets import manifest_key, read_manifest, read_summary, summary_key
 from carsdepo_assets.lake.image_metadata import read_images
@@ -89,8 +90,10 @@ def build_dataset(lake: Lake, policy: Policy, now: datetime) -> Dataset:
         now: the present, with a time zone.
 
     Raises:
+        ClassNamesChanged: the policy gives another name to an id that labels have.
         NoLabelledPhotographs: no photograph has labels and a processed copy.
     """
+    keep_class_names(lake, policy.class_map)
     correct_metadata(lake, now)
     with one_writer(lake, "dataset"):
         # Copies first: a label whose copy or revision comes later is not counted, so the next dataset is due.

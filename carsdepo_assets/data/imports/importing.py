@@ -32,6 +32,7 @@ from carsdepo_assets.data.labels.import_records import (
     QUEUE_NAME,
     read_import_record,
 )
+from carsdepo_assets.lake.class_names import ClassNamesChanged, check_class_names
 from carsdepo_assets.lake.lake import Lake
 from carsdepo_assets.lake.licences import state_licences
 from carsdepo_assets.lake.locks import one_writer
@@ -103,6 +104,11 @@ def import_folder(
         raise ImportRefused(
             f"raw/labels/{name} is the labelling queue's. Rename {folder}, or give the import another name by --name."
         )
+    if lake is not None:
+        try:
+            check_class_names(lake, policy.class_map)
+        except ClassNamesChanged as error:
+            raise ImportRefused(str(error)) from error
     layout = read_layout(folder, None if format == AUTO else format)
     earlier, notes = EarlierImports.read(lake, name), list[str]()
     if annotator is not None and not layout.of(FileKind.LABELS):

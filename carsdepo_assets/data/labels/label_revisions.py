@@ -28,6 +28,7 @@ from carsdepo_assets.data.labels.labelled_photographs import Photographs, wanted
 from carsdepo_assets.data.objects.manifests import BatchManifest, BatchObject, read_manifest
 from carsdepo_assets.data.objects.object_states import LabelOutcomes, note_labels
 from carsdepo_assets.lake.annotations import UNREVIEWED, WITHDRAWN, latest_by_key, latest_revisions
+from carsdepo_assets.lake.class_names import keep_class_names
 from carsdepo_assets.lake.index_rows import want_below, want_in, want_lists
 from carsdepo_assets.lake.lake import Lake, ObjectMissing
 from carsdepo_assets.lake.locks import one_writer
@@ -60,10 +61,12 @@ def ingest_labels(lake: Lake, batch_id: str, policy: Policy, now: datetime) -> L
 
     Raises:
         BatchError: the batch is unknown.
+        ClassNamesChanged: the policy gives another name to an id that labels of the lake have; nothing was written.
     """
     manifest = read_manifest(lake, "labels", batch_id)
     with one_writer(lake, "labels"):  # sequence numbers and "unchanged" are decided against what is in the table
         if not lake.committed("annotations", batch_id):
+            keep_class_names(lake, policy.class_map)
             reading = _Reading(lake, manifest, policy, now)
             if reading.notes:
                 lake.put(notes_key(batch_id), json.dumps(reading.notes, indent=1).encode())

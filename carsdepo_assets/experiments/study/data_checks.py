@@ -11,6 +11,7 @@ import pyarrow as pa
 from carsdepo_assets.detectors.trainable import check_trainable
 from carsdepo_assets.detectors.training_set import EmptyTrainingSet
 from carsdepo_assets.experiments.study.errors import StudyError
+from carsdepo_assets.lake.class_names import ClassNamesChanged, check_class_names
 from carsdepo_assets.lake.dataset_files import LOOKED_AT, check_photographs
 from carsdepo_assets.lake.datasets import DatasetErased, read_manifest
 from carsdepo_assets.lake.lake import Lake
@@ -67,8 +68,9 @@ def check_data(lake: Lake, version: str, manifest: pa.Table, policy: Policy, que
         StudyError: it cannot; the message says what is missing.
     """
     try:
+        check_class_names(lake, policy.class_map)
         check_trainable(manifest, version, policy)
-    except EmptyTrainingSet as error:
+    except (ClassNamesChanged, EmptyTrainingSet) as error:
         raise StudyError(f"No study is possible: {error}") from error
     rows = manifest.select(["image_id", "key", "object_key", "split", "group_id", "boxes"]).to_pylist()
     of_split = {name: [r for r in rows if r["split"] == name] for name in ("train", "val")}
