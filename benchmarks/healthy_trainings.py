@@ -1,6 +1,6 @@
 """Twenty healthy trainings on rendered photographs raise no finding: two families, sizes, seeds and lengths.
 
-It plans about 60 minutes of two cores and says so first. Each training is kept in `healthy_trainings-VERSION.jsonl` of
+It plans about 30 minutes of two cores and says so first. Each training is kept in `healthy_trainings-VERSION.jsonl` of
 the folder CARSDEPO_BENCHMARKS (default: the folder of temporary files) as soon as it is done, and not repeated; VERSION
 is that of the rules and the detectors. A row's value is the number of findings, whose limit is 0.
 """
@@ -18,7 +18,7 @@ from benchmarks.temporary_home import temporary_home
 from carsdepo_assets.orchestration.code_version import code_version_of
 
 CODE = ("carsdepo_assets.training.diagnosis.diagnosis", "carsdepo_assets.detectors.catalogue")
-PHOTOGRAPHS, SEED, MINUTES, LONGEST_SIDE = 160, 33, 60, 320
+PHOTOGRAPHS, SEED, MINUTES, LONGEST_SIDE = 160, 33, 30, 320
 # Family, input size, seed, optimizer steps, learning rate.
 PLAN = [
     *(("yolov8n", size, seed, steps, 1e-3) for size in (96, 160) for seed in (1, 2, 3) for steps in (150, 300)),
