@@ -201,6 +201,7 @@ def test_endpoints_and_jobs_run_by_their_own_images(tmp_path: Path) -> None:
     assert runner.inside(Path("a/ml")) == "within ml"
 
 
+@pytest.mark.slow
 def test_what_a_killed_demo_left_is_ended_and_what_is_others_is_not(tmp_path: Path) -> None:
     sleeping = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
     started = [

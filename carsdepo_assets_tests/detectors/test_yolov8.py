@@ -97,6 +97,7 @@ def test_refuses_a_set_without_training_images(tmp_path: Path) -> None:
         YoloV8().train(scenes(tmp_path / "images", 0, 2), recipe(), tmp_path / "out", lambda row: None)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_network_begins_the_training_anew(tmp_path: Path) -> None:
     """As of another release of ultralytics: its keys are there, and its tensors are others."""
     data, settings, out = scenes(tmp_path / "images", 4, 0), recipe(image_size=64, steps=1), tmp_path / "out"

@@ -14,9 +14,16 @@ from carsdepo_assets_tests.data.fuzzing.trial import run
 # 300 folders; `make soak` imports 5,000, with tables as they are. Few in a lake, as files with many tests start first.
 IN_ONE_LAKE = 5
 LAKES = 60
+AMONG_THE_FAST = 4  # one lake of so many
 
 
-@pytest.mark.parametrize("first", range(0, IN_ONE_LAKE * LAKES, IN_ONE_LAKE))
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(number * IN_ONE_LAKE, marks=[pytest.mark.slow] if number % AMONG_THE_FAST else [])
+        for number in range(LAKES)
+    ],
+)
 def test_a_mutated_folder_loses_nothing_in_silence(first: int, tmp_path: Path) -> None:
     trials = run(range(first, first + IN_ONE_LAKE), tmp_path, tables_in_memory=True)
     assert [str(trial) for trial in trials if trial.faults] == []
