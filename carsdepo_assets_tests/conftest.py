@@ -15,6 +15,13 @@ from typing import Any
 import pytest
 
 
+def pytest_configure() -> None:
+    """Lets Ctrl-C reach the processes that tests start: they inherit that it is ignored from a run in a script's
+    background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(autouse=True)
 def declared_reads() -> Iterator[None]:
     """Fails a test in which an asset reads what it does not declare, or leaves metadata under an odd key.
