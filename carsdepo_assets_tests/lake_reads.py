@@ -58,6 +58,7 @@ KEY_WRITERS: dict[str, set[str]] = {
     "references/": {"reference_profile"},
     "datasets/": {"dataset"},
     "golden/": {"dataset"},
+    "class_map/": {"labels", "dataset"},
     "recipes/": {"recipe"},
     "studies/": {"trials"},
     "reports/study": {"trials"},
@@ -77,6 +78,8 @@ KEY_WRITERS: dict[str, set[str]] = {
 FEEDBACK_READS: dict[str, set[str]] = {
     # A batch's photographs are looked for among those that earlier batches brought.
     "uploads": {"images"},
+    # A lake of before has the names of its classes in its datasets alone.
+    "labels": {"dataset"},
     # The recipe starts from the model in production, and counts the trainings that came to nothing.
     "recipe": {"production_model", "candidate_model"},
     # A study is for a drift report's labelled queue, starts from the model in production, and plans by the pace of

@@ -212,6 +212,7 @@ def labels(context: dg.AssetExecutionContext, lake: LakeResource, policy: Policy
         "quarantined": len(refused),
         "without_damage": int(sum(n == 0 for n in boxes)) - unreviewed,
         "unreviewed": unreviewed,
+        "feedback_reads": ["dataset"],
     }
     if len(refused):
         metadata["quarantine"] = metadata_table(refused[["key", "line", "reason", "detail"]])

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -101,7 +102,13 @@ def process(
     return materialized(model)
 
 
-def materialized(asset: dg.AssetsDefinition) -> Materialized:
-    """Materializes it in this process."""
-    with dg.DagsterInstance.ephemeral() as instance:
+def materialized(asset: dg.AssetsDefinition, home: Path | None = None) -> Materialized:
+    """Materializes it in this process.
+
+    Args:
+        asset: what is made.
+        home: where Dagster's databases are; None: in memory, where two threads at once find them locked.
+    """
+    kept = dg.DagsterInstance.ephemeral() if home is None else dg.DagsterInstance.local_temp(str(home))
+    with kept as instance:
         return Materialized(dg.materialize([asset], instance=instance, raise_on_error=False), instance)

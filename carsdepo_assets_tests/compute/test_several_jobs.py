@@ -1,5 +1,7 @@
 """compute/sagemaker.py, compute/ecs.py: a run has several jobs at once, as a study with slots for its trials has."""
 
+from pathlib import Path
+
 import dagster as dg
 import pytest
 
@@ -15,7 +17,7 @@ PRICED = Policy(compute=ComputePolicy(prices_per_hour={INSTANCE: 3600.0, "fargat
 
 
 @pytest.mark.parametrize("name", ["ecs", "sagemaker"])  # this machine has one slot
-def test_a_run_has_several_jobs_at_once(name: str) -> None:
+def test_a_run_has_several_jobs_at_once(name: str, tmp_path: Path) -> None:
     """As a study with slots for its trials: each job has its own report, and is known by its own name."""
     figures = (0.25, 0.75)
     with TARGETS[name]() as target:
@@ -31,7 +33,7 @@ def test_a_run_has_several_jobs_at_once(name: str) -> None:
             told = [{k: getattr(v, "value", v) for k, v in (r.metadata or {}).items()} for r in results]
             return dg.MaterializeResult(metadata={k: [t[k] for t in told] for k in ("figure", "job", "place")})
 
-        result = materialized(model)
+        result = materialized(model, tmp_path)
     assert result.success, result.error
     assert result.metadata["figure"] == list(figures)
     assert result.metadata["place"] == [name, name]
