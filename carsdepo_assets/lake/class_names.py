@@ -36,13 +36,13 @@ def check_class_names(lake: Lake, class_map: ClassMap) -> None:
         ClassNamesChanged: an id that a label has is called something else now, or is gone.
         LakeError: the kept names are damaged.
     """
-    _changed_names(lake, class_map, _kept(lake))
+    _refuse_changed(lake, class_map, _kept(lake))
 
 
 def keep_class_names(lake: Lake, class_map: ClassMap) -> None:
     """As `check_class_names`, and keeps the policy's names where they are new: the next comparison is with them."""
     kept = _kept(lake)
-    _changed_names(lake, class_map, kept)
+    _refuse_changed(lake, class_map, kept)
     if class_map.names != kept or not lake.exists(LabelledClasses.KEY):
         LabelledClasses(names=class_map.names).write(lake)
 
@@ -58,7 +58,7 @@ def _kept(lake: Lake) -> tuple[str, ...]:
     return tuple(names[i] for i in sorted(names))
 
 
-def _changed_names(lake: Lake, class_map: ClassMap, kept: tuple[str, ...]) -> None:
+def _refuse_changed(lake: Lake, class_map: ClassMap, kept: tuple[str, ...]) -> None:
     names = class_map.names
     changed = [i for i, name in enumerate(kept) if names[i : i + 1] != (name,)]
     if not changed:
